@@ -1,0 +1,184 @@
+"""Every error that Triseal raises on purpose, in one small tree.
+
+TrisealError
+├── FeatureError                 the public contract of the data
+│   ├── SchemaInvalid            the schema file itself cannot be used
+│   ├── UnknownParty             a party that the schema does not name
+│   ├── UnknownColumn            a column that the party does not own
+│   └── ValueOutOfDomain         a value that the schema does not allow
+├── ModelError                   from booster to integer program
+│   ├── UnsupportedBooster       not a binary XGBoost tree booster over the schema's bits
+│   ├── ModelTooLarge            deeper or larger than the documented limits
+│   ├── ProgramInvalid           a program file that does not hold together
+│   └── TrainingDataInvalid      data that cannot be trained on
+├── DeploymentError              what training.compile wrote
+│   ├── DeploymentMissing        a file is not there
+│   └── DeploymentMixed          files of different compilations or versions
+├── EngineError                  the encrypted evaluators
+│   ├── EngineUnavailable        the engine is unknown, or its library cannot be loaded
+│   ├── KeyMissing               the party has not made its keys yet
+│   ├── MalformedMessage         empty, truncated, oversized or random bytes
+│   ├── ForeignMessage           well formed, but for another model, engine, party or purpose
+│   └── EvaluationFailed         the worker could not finish the evaluation
+├── ApplicationError             one credit application on the server
+│   ├── TooManyApplications      the server keeps as many as it may
+│   ├── UnknownApplication       no such application, or it has been erased
+│   ├── ApplicationExpired       its time is over
+│   ├── NotAuthorised            no token, or a wrong one
+│   ├── ForbiddenSlot            a good token, but another party's slot
+│   ├── UnknownName              a program or file name that does not exist
+│   ├── OutOfStep                a call before its turn
+│   ├── AlreadySent              a slice that can no longer be replaced
+│   ├── AlreadyRunning           two runs at once
+│   ├── InvalidRequest           a malformed field, such as path characters in an id
+│   ├── UploadEmpty              nothing was sent
+│   └── UploadTooLarge           more bytes than the slot can hold
+├── DataFolderInUse              another server already works on the same data
+└── TransportError               between a party and the server
+    ├── ServerUnreachable        nothing answers at the address
+    └── PortInUse                another program listens there already
+
+Messages are written for the person who meets them: what is wrong, and what to do. They never
+carry a secret: no key, no token, and no value of a record except the one its own owner typed.
+`code` is stable and becomes the problem `type` over HTTP (RFC 9457).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TrisealError(Exception):
+    """Base of every error raised on purpose.
+
+    `code` is the stable, hyphenated name that clients may rely on.
+    """
+
+    code: ClassVar[str] = "triseal-error"
+
+    def __init_subclass__(cls) -> None:
+        name = cls.__name__
+        cls.code = "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0]) if self.args else self.code
+
+
+class FeatureError(TrisealError): ...
+
+
+class SchemaInvalid(FeatureError): ...
+
+
+class UnknownParty(FeatureError): ...
+
+
+class UnknownColumn(FeatureError): ...
+
+
+class ValueOutOfDomain(FeatureError): ...
+
+
+class ModelError(TrisealError): ...
+
+
+class UnsupportedBooster(ModelError): ...
+
+
+class ModelTooLarge(ModelError): ...
+
+
+class ProgramInvalid(ModelError): ...
+
+
+class TrainingDataInvalid(ModelError): ...
+
+
+class DeploymentError(TrisealError): ...
+
+
+class DeploymentMissing(DeploymentError): ...
+
+
+class DeploymentMixed(DeploymentError): ...
+
+
+class EngineError(TrisealError): ...
+
+
+class EngineUnavailable(EngineError): ...
+
+
+class KeyMissing(EngineError): ...
+
+
+class MalformedMessage(EngineError): ...
+
+
+class ForeignMessage(EngineError): ...
+
+
+class EvaluationFailed(EngineError): ...
+
+
+class ApplicationError(TrisealError): ...
+
+
+class TooManyApplications(ApplicationError): ...
+
+
+class UnknownApplication(ApplicationError): ...
+
+
+class ApplicationExpired(ApplicationError): ...
+
+
+class NotAuthorised(ApplicationError): ...
+
+
+class ForbiddenSlot(ApplicationError): ...
+
+
+class UnknownName(ApplicationError): ...
+
+
+class OutOfStep(ApplicationError): ...
+
+
+class AlreadySent(ApplicationError): ...
+
+
+class AlreadyRunning(ApplicationError): ...
+
+
+class InvalidRequest(ApplicationError): ...
+
+
+class UploadEmpty(ApplicationError): ...
+
+
+class UploadTooLarge(ApplicationError): ...
+
+
+class DataFolderInUse(TrisealError): ...
+
+
+class TransportError(TrisealError): ...
+
+
+class ServerUnreachable(TransportError): ...
+
+
+class PortInUse(TransportError): ...
+
+
+def error_classes() -> dict[str, type[TrisealError]]:
+    """Every class of the tree by its `code`, so that a client can raise what a server reported."""
+    found: dict[str, type[TrisealError]] = {}
+    pending: list[type[TrisealError]] = [TrisealError]
+    while pending:
+        cls = pending.pop()
+        found[cls.code] = cls
+        pending.extend(cls.__subclasses__())
+    return found
