@@ -1,0 +1,258 @@
+"""A record becomes bits: thermometer codes, one-hot codes and flags, laid out by the schema.
+
+Every column takes one of a few *states*; each of its bits is 1 in some of them.
+
+- boolean: states (false, true), bit `is true`;
+- ordinal with cuts c_1 < … < c_k: states are the k + 1 bins, bits `x >= c_i` (thermometer code);
+- categorical: a state and a bit for each value (one-hot);
+- optional: one state more, and the bit `is missing`; every other bit of the column is then 0.
+
+Of two bits of one column, the sets of states in which they are 1 are nested or disjoint. That is
+what lets model/ simplify the product of two of them to a single bit or to 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from features.schema import BooleanColumn, CategoricalColumn, Column, OrdinalColumn, Schema
+from utils.errors import UnknownColumn, UnknownParty, ValueOutOfDomain
+
+Bits = NDArray[np.uint8]
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ColumnCode:
+    """Where one column's bits and states lie, and which bits are 1 in which state.
+
+    `table` has shape (states, bits). `first_bit` and `first_state` count over the whole schema.
+    """
+
+    column: Column
+    party: str
+    first_bit: int
+    first_state: int
+    state_labels: tuple[str, ...]
+    bit_labels: tuple[str, ...]
+    table: Bits
+
+    @property
+    def n_bits(self) -> int:
+        return len(self.bit_labels)
+
+    @property
+    def n_states(self) -> int:
+        return len(self.state_labels)
+
+    def state(self, value: Any) -> int:
+        """The state of `value`, counted within the column; raises ValueOutOfDomain."""
+        column = self.column
+        if _is_missing(value):
+            if not column.optional:
+                raise ValueOutOfDomain(f"{column.name} is missing: give {_allowed(column)}.")
+            return self.n_states - 1
+        if isinstance(column, BooleanColumn):
+            return int(_boolean(column, value))
+        if isinstance(column, CategoricalColumn):
+            if value not in column.values:
+                raise ValueOutOfDomain(
+                    f"{column.name} cannot be {str(value)[:80]!r}: give {_allowed(column)}."
+                )
+            return column.values.index(value)
+        return int(np.searchsorted(column.cuts, _number(column, value), side="right"))
+
+
+def _is_missing(value: Any) -> bool:
+    return (
+        value is None
+        or value is pd.NA
+        or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, str) and not value.strip())
+    )
+
+
+def _allowed(column: Column) -> str:
+    if isinstance(column, BooleanColumn):
+        text = "true or false"
+    elif isinstance(column, CategoricalColumn):
+        text = "one of " + ", ".join(column.values)
+    else:
+        whole = "a whole number" if column.integer else "a number"
+        unit = f" ({column.unit})" if column.unit else ""
+        text = f"{whole} from {column.minimum:g} to {column.maximum:g}{unit}"
+    return text + (", or nothing" if column.optional else "")
+
+
+def _boolean(column: BooleanColumn, value: Any) -> bool:
+    if isinstance(value, bool | np.bool_) or (
+        isinstance(value, int | float | np.integer | np.floating) and value in (0, 1)
+    ):
+        return bool(value)
+    raise ValueOutOfDomain(f"{column.name} cannot be {str(value)[:80]!r}: give {_allowed(column)}.")
+
+
+def _number(column: OrdinalColumn, value: Any) -> float:
+    number = math.nan
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        number = float(value)
+    fits = column.minimum <= number <= column.maximum  # false for NaN
+    if not fits or (column.integer and number != math.floor(number)):
+        raise ValueOutOfDomain(
+            f"{column.name} cannot be {str(value)[:80]!r}: give {_allowed(column)}."
+        )
+    return number
+
+
+def _column_code(column: Column, party: str, first_bit: int, first_state: int) -> ColumnCode:
+    if isinstance(column, BooleanColumn):
+        states, bits = ["false", "true"], ["is true"]
+        table = np.array([[0], [1]], np.uint8)
+    elif isinstance(column, OrdinalColumn):
+        states, bits = column.bin_labels(), [f">= {cut:g}" for cut in column.cuts]
+        table = np.tri(len(states), len(bits), k=-1, dtype=np.uint8)
+    else:
+        states, bits = list(column.values), [f"is {value}" for value in column.values]
+        table = np.eye(len(states), dtype=np.uint8)
+    if column.optional:
+        states, bits = [*states, "missing"], [*bits, "is missing"]
+        grown = np.zeros((len(states), len(bits)), np.uint8)
+        grown[:-1, :-1] = table
+        grown[-1, -1] = 1
+        table = grown
+    table.setflags(write=False)
+    return ColumnCode(column, party, first_bit, first_state, tuple(states), tuple(bits), table)
+
+
+class Layout:
+    """The order of all bits and states of a schema: party by party, column by column."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        codes: list[ColumnCode] = []
+        bits = states = 0
+        for party in schema.parties:
+            for column in party.columns:
+                code = _column_code(column, party.name, bits, states)
+                codes.append(code)
+                bits += code.n_bits
+                states += code.n_states
+        self.codes = tuple(codes)
+        self.n_bits = bits
+        self.n_states = states
+
+    @cached_property
+    def code_of_bit(self) -> tuple[ColumnCode, ...]:
+        """For every bit, the code of its column."""
+        return tuple(code for code in self.codes for _ in range(code.n_bits))
+
+    @cached_property
+    def states_of_bit(self) -> tuple[frozenset[int], ...]:
+        """For every bit, the states (counted over the schema) in which it is 1."""
+        return tuple(
+            frozenset((code.first_state + np.flatnonzero(code.table[:, bit])).tolist())
+            for code in self.codes
+            for bit in range(code.n_bits)
+        )
+
+    def code(self, column: str) -> ColumnCode:
+        """The code of one column; raises UnknownColumn."""
+        for code in self.codes:
+            if code.column.name == column:
+                return code
+        raise UnknownColumn(f"The schema has no column {column[:80]!r}.")
+
+    def bit_name(self, bit: int) -> str:
+        """Such as `Years_employed >= 5`."""
+        code = self.code_of_bit[bit]
+        return f"{code.column.name} {code.bit_labels[bit - code.first_bit]}"
+
+    def party_codes(self, party: str) -> tuple[ColumnCode, ...]:
+        """The codes of one party's columns; raises UnknownParty."""
+        if party not in self.schema.party_names:
+            raise UnknownParty(f"There is no party {party[:40]!r} in this schema.")
+        return tuple(code for code in self.codes if code.party == party)
+
+    def party_bits(self, party: str) -> slice:
+        """Where one party's bits lie among all bits; raises UnknownParty."""
+        codes = self.party_codes(party)
+        return slice(codes[0].first_bit, codes[-1].first_bit + codes[-1].n_bits)
+
+    def party_states(self, party: str) -> slice:
+        """Where one party's states lie among all states; raises UnknownParty."""
+        codes = self.party_codes(party)
+        return slice(codes[0].first_state, codes[-1].first_state + codes[-1].n_states)
+
+    def encode_party(self, party: str, record: Record) -> Bits:
+        """The bits of one party's own record, shape (bits of the party,).
+
+        Raises ValueOutOfDomain for a value that the schema does not allow, UnknownColumn for a
+        column that the party does not own, UnknownParty.
+        """
+        codes = self.party_codes(party)
+        foreign = sorted(set(record) - {code.column.name for code in codes})
+        if foreign:
+            raise UnknownColumn(
+                f"{', '.join(str(name)[:40] for name in foreign)}: not a column of {party}; its "
+                f"columns are {', '.join(code.column.name for code in codes)}."
+            )
+        return np.concatenate(
+            [code.table[code.state(record.get(code.column.name))] for code in codes]
+        )
+
+    def encode(self, record: Record) -> Bits:
+        """All bits of a whole record, shape (n_bits,), for training and for the reference."""
+        return np.concatenate(
+            [
+                self.encode_party(
+                    party.name,
+                    {c.name: record.get(c.name) for c in party.columns},
+                )
+                for party in self.schema.parties
+            ]
+        )
+
+    def encode_frame(self, frame: pd.DataFrame) -> Bits:
+        """All bits of all rows, shape (rows, n_bits); raises ValueOutOfDomain, UnknownColumn."""
+        absent = [c.column.name for c in self.codes if c.column.name not in frame.columns]
+        if absent:
+            raise UnknownColumn(f"The data has no column {', '.join(absent)}.")
+        blocks = []
+        for code in self.codes:
+            # A column has few distinct values: each is checked and encoded once.
+            positions, values = pd.factorize(frame[code.column.name], use_na_sentinel=False)
+            states = np.array([code.state(_plain(value)) for value in values], np.int64)
+            blocks.append(code.table[states[positions]])
+        return np.concatenate(blocks, axis=1)
+
+    def states(self, bits: Bits) -> NDArray[np.int64]:
+        """The state of every column, counted over the schema; shape (..., columns).
+
+        `bits` (..., n_bits) must come from this layout.
+        """
+        columns = []
+        for code in self.codes:
+            own = bits[..., code.first_bit : code.first_bit + code.n_bits].astype(np.int64)
+            matches = (own[..., None, :] == code.table).all(axis=-1)
+            columns.append(code.first_state + matches.argmax(axis=-1))
+        return np.stack(columns, axis=-1)
+
+    def bits_of_states(self, states: NDArray[np.int64]) -> Bits:
+        """The inverse of `states`: shape (..., columns) to (..., n_bits)."""
+        return np.concatenate(
+            [code.table[states[..., i] - code.first_state] for i, code in enumerate(self.codes)],
+            axis=-1,
+        )
+
+
+def _plain(value: Any) -> Any:
+    """A numpy scalar as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
