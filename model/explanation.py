@@ -1,0 +1,97 @@
+"""From the scores of all bins to one of four things that may be said to a denied applicant.
+
+Only more of the explained column is ever advised, and only as a likelihood under this model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from features.encoding import Layout
+from features.schema import Schema
+
+CAVEAT = "This is a likelihood under this model, not a promise."
+
+
+class Outcome(StrEnum):
+    """The four things."""
+
+    ALREADY_APPROVED = "already approved"
+    TURNED = "more would turn the decision"
+    NOT_TURNED = "other factors weigh more"
+    AT_MOST = "already at the most"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """`scores` belong to the bins labelled `bins`; bin indices count all bins of the column.
+
+    `current_bin` is -1 where what the explanation assumes (such as employment) does not hold.
+    """
+
+    outcome: Outcome
+    text: str
+    bins: tuple[str, ...]
+    scores: tuple[float, ...]
+    current_bin: int
+    turning_bin: int | None
+
+
+def current_bin(schema: Schema, record: Mapping[str, Any]) -> int:
+    """The applicant's own bin of the explained column, or -1; raises ValueOutOfDomain."""
+    layout = Layout(schema)
+    for name, assumed in schema.explanation.assume.items():
+        code = layout.code(name)
+        if code.state(record.get(name)) != code.state(assumed):
+            return -1
+    column = schema.explained_column
+    state = layout.code(column.name).state(record.get(column.name))
+    return state if state <= len(column.cuts) else -1  # a missing value lies below every bin
+
+
+def explain_scores(
+    schema: Schema, record: Mapping[str, Any], approved: bool, scores: Sequence[float]
+) -> Explanation:
+    """Say what the scores mean for the applicant.
+
+    `record` holds at least the explained column and what is assumed with it; `scores` belong to
+    the highest len(scores) bins. Raises ValueOutOfDomain.
+    """
+    labels = schema.explained_column.bin_labels()
+    first = len(labels) - len(scores)
+    current = current_bin(schema, record)
+    above = range(max(current + 1, first), len(labels))
+    turning = next((b for b in above if scores[b - first] >= 0), None)
+    decision, phrase = schema.decision, schema.explanation.phrase
+    if approved:
+        outcome, turning = Outcome.ALREADY_APPROVED, None
+        text = f"The application is already {decision.approved}; nothing needs to change."
+    elif current == len(labels) - 1:
+        outcome = Outcome.AT_MOST
+        text = (
+            f"The application already counts the most {phrase} that the model distinguishes "
+            f"({labels[-1]}); other factors decided."
+        )
+    elif turning is not None:
+        outcome = Outcome.TURNED
+        floor = schema.explained_column.bin_floor(turning)
+        text = (
+            f"With at least {floor:g} {phrase}{_assumption(schema, current)}, and all else equal, "
+            f"the model would likely have {decision.approved} the application. {CAVEAT}"
+        )
+    else:
+        outcome = Outcome.NOT_TURNED
+        text = (
+            f"Even the most {phrase} would likely not have turned this decision; other factors "
+            f"weigh more. {CAVEAT}"
+        )
+    return Explanation(outcome, text, tuple(labels[first:]), tuple(scores), current, turning)
+
+
+def _assumption(schema: Schema, current: int) -> str:
+    """Name what would have to hold as well, where it does not hold yet."""
+    names = [schema.column(name).label.lower() for name in schema.explanation.assume]
+    return f" (being {' and '.join(names)})" if current == -1 and names else ""

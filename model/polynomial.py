@@ -1,0 +1,87 @@
+"""An ensemble as an integer polynomial in bits.
+
+A monomial is the sorted tuple of the bits that must be 1, at most one bit a column: of two bits of
+one column the product is the bit with fewer states, or 0 where no state has both (two categories,
+or a threshold and `missing`). The same monomial of several trees is summed once.
+Coefficients are vectors, one entry an output of the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.encoding import Bits, Layout
+
+Monomial = tuple[int, ...]
+Coefficients = NDArray[np.int64]
+Polynomial = dict[Monomial, Coefficients]
+
+ONE: Monomial = ()
+
+
+def times_bit(monomial: Monomial, bit: int, layout: Layout) -> Monomial | None:
+    """The product of a monomial and one bit; None where it is 0 for every input."""
+    column = layout.code_of_bit[bit]
+    for own in monomial:
+        if layout.code_of_bit[own] is column:
+            states, others = layout.states_of_bit[own], layout.states_of_bit[bit]
+            if states <= others:
+                return monomial
+            if others < states:
+                return tuple(sorted({*monomial, bit} - {own}))
+            return None
+    return tuple(sorted((*monomial, bit)))
+
+
+def indicator(path: Iterable[tuple[int, bool]], layout: Layout) -> dict[Monomial, int]:
+    """The polynomial that is 1 where every (bit, wanted) holds and 0 elsewhere."""
+    terms: dict[Monomial, int] = {ONE: 1}
+    for bit, wanted in path:
+        grown: dict[Monomial, int] = {}
+        for monomial, sign in terms.items():
+            product = times_bit(monomial, bit, layout)
+            parts = [(product, sign)] if wanted else [(monomial, sign), (product, -sign)]
+            for part, value in parts:
+                if part is not None:
+                    grown[part] = grown.get(part, 0) + value
+        terms = {monomial: value for monomial, value in grown.items() if value}
+    return terms
+
+
+def substitute(polynomial: Polynomial, variants: Iterable[Mapping[int, bool]]) -> Polynomial:
+    """Replace bits by constants, once for each variant: one output becomes one a variant.
+
+    `polynomial` has one output; every variant fixes the same bits.
+    """
+    settings = list(variants)
+    result: Polynomial = {}
+    for monomial, coefficients in polynomial.items():
+        fixed = settings[0].keys()
+        rest = tuple(bit for bit in monomial if bit not in fixed)
+        holds = [all(variant[b] for b in monomial if b in fixed) for variant in settings]
+        result[rest] = result.get(rest, 0) + coefficients[0] * np.array(holds, np.int64)
+    return {monomial: values for monomial, values in result.items() if values.any()}
+
+
+def evaluate(polynomial: Polynomial, bits: Bits, outputs: int) -> NDArray[np.int64]:
+    """The exact value for every row: shape (rows, n_bits) to (rows, outputs)."""
+    scores = np.zeros((len(bits), outputs), np.int64)
+    for monomial, coefficients in polynomial.items():
+        holds = bits[:, list(monomial)].all(axis=1).astype(np.int64)
+        scores += holds[:, None] * coefficients
+    return scores
+
+
+def sample_states(layout: Layout, rows: int, seed: int) -> NDArray[np.int64]:
+    """Random states of every column, shape (rows, columns); for tests and input sets only."""
+    generator = np.random.default_rng(seed)
+    return np.stack(
+        [
+            generator.integers(code.first_state, code.first_state + code.n_states, rows)
+            for code in layout.codes
+        ],
+        axis=1,
+    )

@@ -1,0 +1,208 @@
+"""The program: what every engine runs, as one JSON file.
+
+A program holds the polynomial, its plan for table engines, the meaning of its outputs, its score
+width, and rows that reach the extremes. `decide` has one output; `explain` is `decide` with the
+explained column's bits replaced by public constants, one output a bin, so both agree exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.encoding import Bits, Layout
+from model.plan import Lookup, Plan, make_plan
+from model.polynomial import Polynomial, evaluate, sample_states, substitute
+from model.quantise import MAXIMUM_SCORE_BITS, Quantised
+from utils.errors import ProgramInvalid
+
+FORMAT = 1
+MAXIMUM_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Program:
+    """`outputs` labels each score; a score of 0 or more means approved.
+
+    Every score lies in the signed range of `score_bits`; for every input
+    |score + 1/2 - scale * log-odds| <= rounding_bound. `extreme_rows` has shape (rows, columns):
+    states whose scores come closest to the bounds `low` and `high`.
+    """
+
+    name: str
+    schema_fingerprint: str
+    outputs: tuple[str, ...]
+    score_bits: int
+    scale: float
+    rounding_bound: float
+    low: int
+    high: int
+    polynomial: Polynomial
+    plan: Plan
+    extreme_rows: NDArray[np.int64]
+
+    def scores(self, bits: Bits) -> NDArray[np.int64]:
+        """The exact scores: shape (rows, n_bits) to (rows, outputs)."""
+        return evaluate(self.polynomial, bits, len(self.outputs))
+
+    def to_json(self) -> str:
+        """Canonical JSON: equal programs give equal text."""
+        document = {
+            "format": FORMAT,
+            "name": self.name,
+            "schema": self.schema_fingerprint,
+            "outputs": list(self.outputs),
+            "score_bits": self.score_bits,
+            "scale": self.scale,
+            "rounding_bound": self.rounding_bound,
+            "low": self.low,
+            "high": self.high,
+            "monomials": [[list(m), self.polynomial[m].tolist()] for m in sorted(self.polynomial)],
+            "linear": self.plan.linear.tolist(),
+            "lookups": [
+                {"bits": t.bits, "weights": t.weights, "values": t.values, "outputs": t.outputs}
+                for t in self.plan.lookups
+            ],
+            "extreme_rows": self.extreme_rows.tolist(),
+        }
+        return json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n"
+
+    def digest(self) -> str:
+        """SHA-256 of the file's text, in hexadecimal."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @classmethod
+    def load(cls, path: Path, layout: Layout) -> Program:
+        """Read a program file and check that it holds together; raises ProgramInvalid."""
+        try:
+            if path.stat().st_size > MAXIMUM_BYTES:
+                raise ProgramInvalid(f"{path} is larger than a program may be.")
+            program = cls._parse(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
+            raise ProgramInvalid(
+                f"{path} is not a program file ({error!r}); run `make compile` again."
+            ) from error
+        program.check(layout)
+        return program
+
+    @classmethod
+    def _parse(cls, document: dict[str, Any]) -> Program:
+        if document["format"] != FORMAT:
+            raise ProgramInvalid(
+                f"The program has format {document['format']}, this version reads {FORMAT}; "
+                "run `make compile` again."
+            )
+        lookups = tuple(
+            Lookup(*(tuple(int(v) for v in t[k]) for k in ("bits", "weights", "values", "outputs")))
+            for t in document["lookups"]
+        )
+        return cls(
+            name=str(document["name"]),
+            schema_fingerprint=str(document["schema"]),
+            outputs=tuple(str(label) for label in document["outputs"]),
+            score_bits=int(document["score_bits"]),
+            scale=float(document["scale"]),
+            rounding_bound=float(document["rounding_bound"]),
+            low=int(document["low"]),
+            high=int(document["high"]),
+            polynomial={
+                tuple(int(b) for b in m): np.array(c, np.int64) for m, c in document["monomials"]
+            },
+            plan=Plan(np.array(document["linear"], np.int64), lookups),
+            extreme_rows=np.array(document["extreme_rows"], np.int64),
+        )
+
+    def check(self, layout: Layout) -> None:
+        """Shapes, ranges, and that plan and polynomial agree; raises ProgramInvalid."""
+        n, outputs = layout.n_bits, len(self.outputs)
+        faults = []
+        if self.schema_fingerprint != layout.schema.fingerprint():
+            faults.append("it belongs to another schema")
+        if not 2 <= self.score_bits <= MAXIMUM_SCORE_BITS:
+            faults.append(f"score_bits is {self.score_bits}")
+        if not -(1 << (self.score_bits - 1)) <= self.low <= self.high < 1 << (self.score_bits - 1):
+            faults.append("the scores do not fit into score_bits")
+        if any(
+            len(c) != outputs or not all(0 <= b < n for b in m) for m, c in self.polynomial.items()
+        ):
+            faults.append("a monomial has a wrong bit or a wrong number of coefficients")
+        if self.plan.linear.shape != (outputs, layout.n_states):
+            faults.append("the linear part has a wrong shape")
+        if self.extreme_rows.ndim != 2 or self.extreme_rows.shape[1] != len(layout.codes):
+            faults.append("the extreme rows have a wrong shape")
+        for t in self.plan.lookups:
+            reach = sum(t.weights)  # an upper bound of the cell that bits can reach
+            if len(t.bits) != len(t.weights) or not all(0 <= b < n for b in t.bits):
+                faults.append("a lookup has a wrong bit")
+            elif len(t.values) > 16 or reach < 1 or not all(0 <= o < outputs for o in t.outputs):
+                faults.append("a lookup has a wrong table or output")
+        if not faults and not self._plan_agrees(layout):
+            faults.append("plan and polynomial differ")
+        if faults:
+            raise ProgramInvalid(
+                f"Program {self.name}: {'; '.join(faults)}. Run `make compile` again."
+            )
+
+    def _plan_agrees(self, layout: Layout) -> bool:
+        sample = np.concatenate([self.extreme_rows, sample_states(layout, 256, seed=1)])
+        bits = layout.bits_of_states(sample)
+        return bool((self.plan.evaluate(bits, layout) == self.scores(bits)).all())
+
+
+def explained_variants(layout: Layout) -> list[dict[int, bool]]:
+    """For each bin of the explained column, the bits it fixes, with what is assumed beside it."""
+    explanation = layout.schema.explanation
+    fixed: dict[int, bool] = {}
+    for name, value in explanation.assume.items():
+        code = layout.code(name)
+        states = code.table[code.state(value)]
+        fixed |= {code.first_bit + i: bool(b) for i, b in enumerate(states)}
+    code = layout.code(explanation.column)
+    bins = len(layout.schema.explained_column.cuts) + 1
+    return [
+        fixed | {code.first_bit + i: bool(b) for i, b in enumerate(code.table[state])}
+        for state in range(bins)
+    ]
+
+
+def decide_program(quantised: Quantised, layout: Layout) -> Program:
+    """The program with one output, the score of the record."""
+    return Program(
+        name="decide",
+        schema_fingerprint=layout.schema.fingerprint(),
+        outputs=("score",),
+        score_bits=quantised.score_bits,
+        scale=quantised.scale,
+        rounding_bound=quantised.rounding_bound,
+        low=quantised.extremes.low,
+        high=quantised.extremes.high,
+        polynomial=quantised.polynomial,
+        plan=quantised.plan,
+        extreme_rows=quantised.extremes.rows,
+    )
+
+
+def explain_program(decide: Program, layout: Layout) -> Program:
+    """The counterfactual program: the score for each bin of the explained column."""
+    variants = explained_variants(layout)
+    polynomial = substitute(decide.polynomial, variants)
+    labels = layout.schema.explained_column.bin_labels()
+    return Program(
+        name="explain",
+        schema_fingerprint=decide.schema_fingerprint,
+        outputs=tuple(labels),
+        score_bits=decide.score_bits,
+        scale=decide.scale,
+        rounding_bound=decide.rounding_bound,
+        low=decide.low,
+        high=decide.high,
+        polynomial=polynomial,
+        plan=make_plan(polynomial, len(labels), layout),
+        extreme_rows=decide.extreme_rows,
+    )

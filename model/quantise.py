@@ -1,0 +1,137 @@
+"""Real log-odds become integer scores of a given width, for every input that a schema allows.
+
+Rounding each coefficient on its own would let errors add up to several score units. Instead the
+coefficients are rounded one after another and the error of each is spread over those still to
+come, so that the score, not the coefficient, stays close: Babai's nearest-plane algorithm
+(Combinatorica 6, 1986) in the metric of a calibration sample. The scale is the largest at which the
+proven extremes of the integer score fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.encoding import Bits, Layout
+from model.booster import Ensemble
+from model.extremes import Extremes, extremes
+from model.plan import Plan, make_plan
+from model.polynomial import ONE, Monomial, Polynomial, indicator, sample_states
+from utils.errors import ModelTooLarge
+
+MAXIMUM_SCORE_BITS = 24
+_ATTEMPTS = 6
+_CALIBRATION_ROWS = 8000
+_RANDOM_ROWS = 2000
+_FINE = 2.0**20
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A polynomial with one output: the integer score.
+
+    For every input |score + 1/2 - scale * log-odds| <= rounding_bound, so that the sign bit of
+    the score is the sign of the log-odds up to that bound.
+    """
+
+    polynomial: Polynomial
+    plan: Plan
+    scale: float
+    score_bits: int
+    rounding_bound: float
+    extremes: Extremes
+
+
+def real_polynomial(ensemble: Ensemble, layout: Layout) -> dict[Monomial, float]:
+    """The log-odds as a polynomial with real coefficients."""
+    terms: dict[Monomial, float] = {ONE: ensemble.base_margin}
+    for tree in ensemble.trees:
+        for leaf in tree.leaves:
+            for monomial, sign in indicator(leaf.path, layout).items():
+                terms[monomial] = terms.get(monomial, 0.0) + sign * leaf.value
+    return {monomial: value for monomial, value in terms.items() if value or monomial == ONE}
+
+
+def quantise(
+    ensemble: Ensemble,
+    layout: Layout,
+    score_bits: int,
+    calibration: Bits | None = None,
+    seconds: float = 15.0,
+) -> Quantised:
+    """Round an ensemble to scores of `score_bits` bits (signed, 2 to 24).
+
+    `calibration` (rows, n_bits) says which inputs are common; without it all are equally so.
+    `seconds` bounds each search for an extreme. Raises ModelTooLarge where no scale fits.
+    """
+    if not 2 <= score_bits <= MAXIMUM_SCORE_BITS:
+        raise ModelTooLarge(f"A score has 2 to {MAXIMUM_SCORE_BITS} bits, not {score_bits}.")
+    low, high = -(1 << (score_bits - 1)), (1 << (score_bits - 1)) - 1
+    terms = real_polynomial(ensemble, layout)
+    monomials = sorted(terms, key=lambda m: (len(m), m))
+    coefficients = np.array([terms[m] for m in monomials])
+    metric = _metric(monomials, layout, calibration)
+    reals = _plan_of_reals(monomials, coefficients, layout)
+    margin = extremes(reals, layout, seconds)
+    scale = _FINE * min((high + 0.5) / max(margin.high, 1), (low + 0.5) / min(margin.low, -1))
+    for _ in range(_ATTEMPTS):
+        target = coefficients * scale
+        target[0] -= 0.5
+        rounded = nearest_plane(target, metric)
+        polynomial: Polynomial = {
+            m: np.array([value], np.int64)
+            for m, value in zip(monomials, rounded, strict=True)
+            if value
+        }
+        plan = make_plan(polynomial, 1, layout)
+        found = extremes(plan, layout, seconds)
+        if low <= found.low and found.high <= high:
+            residual = extremes(
+                _plan_of_reals(monomials, rounded - target, layout), layout, seconds
+            )
+            bound = max(-residual.low, residual.high) / _FINE
+            # Half a unit of the fine grid for every coefficient.
+            bound += len(monomials) / 2 / _FINE
+            return Quantised(polynomial, plan, scale, score_bits, bound, found)
+        scale *= min(0.995, (high - 0.5) / max(found.high, 1), (low + 0.5) / min(found.low, -1))
+    raise ModelTooLarge(
+        f"The model does not fit into scores of {score_bits} bits; allow more bits or train "
+        "fewer trees."
+    )
+
+
+def nearest_plane(target: NDArray[np.float64], metric: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Integers close to `target` (n,) in the norm of the upper triangular `metric` (n, n)."""
+    rounded = np.zeros(len(target))
+    error = np.zeros(len(target))
+    for i in range(len(target) - 1, -1, -1):
+        wanted = target[i] + metric[i, i + 1 :] @ error[i + 1 :] / metric[i, i]
+        rounded[i] = np.rint(wanted)
+        error[i] = target[i] - rounded[i]
+    return rounded.astype(np.int64)
+
+
+def _metric(
+    monomials: list[Monomial], layout: Layout, calibration: Bits | None
+) -> NDArray[np.float64]:
+    """The Cholesky factor of the monomials' second moments: |metric @ error| is the score's error.
+
+    Some rows are drawn from all possible inputs, so that rare inputs are not forgotten.
+    """
+    rows = layout.bits_of_states(sample_states(layout, _RANDOM_ROWS, seed=3))
+    if calibration is not None:
+        rows = np.concatenate([calibration[:_CALIBRATION_ROWS], rows])
+    holds = np.stack([rows[:, list(m)].all(axis=1) for m in monomials], axis=1).astype(np.float64)
+    moments = holds.T @ holds / len(rows) + 1e-4 * np.eye(len(monomials))
+    return np.linalg.cholesky(moments).T
+
+
+def _plan_of_reals(
+    monomials: list[Monomial], coefficients: NDArray[np.float64], layout: Layout
+) -> Plan:
+    """A plan of real coefficients in units of 1 / 2^20, for bounding them."""
+    fine = np.rint(coefficients * _FINE).astype(np.int64)
+    polynomial = {m: np.array([c], np.int64) for m, c in zip(monomials, fine, strict=True)}
+    return make_plan(polynomial, 1, layout)
