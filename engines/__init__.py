@@ -1,0 +1,1 @@
+"""The encrypted evaluators, behind the one interface of `engines.interface`."""

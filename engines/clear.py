@@ -1,0 +1,126 @@
+"""The stand-in without encryption: the same interface, the exact reference, no protection.
+
+For fast tests of everything but the cryptography, and to see what the encrypted engines must equal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+
+from engines.deployment import Deployment
+from engines.envelope import OVERHEAD, Header, seal, unseal_as
+from engines.interface import (
+    ENCRYPTED_INPUTS,
+    PROGRAMS,
+    EngineFacts,
+    KeyPair,
+    PartyEngine,
+    Progress,
+    PublicModel,
+    ServerEngine,
+    Slot,
+)
+from engines.zip_files import EMPTY_ZIP, sha256
+from features.encoding import Bits, Layout
+from utils.errors import MalformedMessage
+
+FACTS = EngineFacts(
+    name="clear",
+    label="Clear (no encryption)",
+    encrypted=False,
+    joint_keys=False,
+    secret_key="There is no key: this engine encrypts nothing and the server sees every value.",  # noqa: S106
+    opened="The score, and with an explanation the score of every bin.",
+    explains_by="program",
+)
+
+
+def _header(public: PublicModel, kind: str, party: str | None, program: str | None) -> Header:
+    return Header(
+        engine=FACTS.name, model=public.model_version, kind=kind, party=party, program=program
+    )
+
+
+class ClearParty(PartyEngine):
+    """A party's half; every `secret` is ignored."""
+
+    facts = FACTS
+
+    def __init__(self, public: PublicModel) -> None:
+        self._public = public
+
+    def make_keys(self) -> KeyPair:
+        return KeyPair(secret=b"", evaluation=b"")
+
+    def encrypt(self, party: str, bits: Bits, secret: bytes) -> bytes:
+        header = _header(self._public, ENCRYPTED_INPUTS, party, None)
+        return seal(header, bits.astype(np.uint8).tobytes())
+
+    def open(self, program: str, result: bytes, secret: bytes) -> tuple[float, ...]:
+        payload = unseal_as(_header(self._public, "result", None, program), result)
+        return tuple(json.loads(bytes(payload)))
+
+
+class ClearServer(ServerEngine):
+    """The server's half."""
+
+    facts = FACTS
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._layout: Layout = deployment.layout
+        self.public = PublicModel(
+            engine=FACTS,
+            model_version=deployment.manifest.model_version,
+            schema_=deployment.schema,
+            programs=deployment.program_facts(),
+            slots=tuple(
+                Slot(
+                    party=party,
+                    file_name=ENCRYPTED_INPUTS,
+                    needed_for=PROGRAMS,
+                    maximum_bytes=OVERHEAD + self._size(party),
+                )
+                for party in deployment.schema.party_names
+            ),
+            client_sha256=sha256(EMPTY_ZIP),
+            versions=deployment.manifest.versions,
+        )
+
+    def _size(self, party: str) -> int:
+        own = self._layout.party_bits(party)
+        return int(own.stop - own.start)
+
+    def client_files(self) -> bytes:
+        return EMPTY_ZIP
+
+    def check(self, slot: Slot, message: bytes) -> None:
+        self._bits(slot.party, message)
+
+    def _bits(self, party: str, message: bytes) -> Bits:
+        payload = unseal_as(_header(self.public, ENCRYPTED_INPUTS, party, None), message)
+        bits = np.frombuffer(payload, np.uint8)
+        if len(bits) != self._size(party) or bits.max(initial=0) > 1:
+            raise MalformedMessage(f"These are not the {self._size(party)} bits of {party}.")
+        return bits
+
+    def evaluate(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        progress: Progress | None = None,
+    ) -> bytes:
+        row = np.concatenate(
+            [
+                self._bits(party, messages[party, ENCRYPTED_INPUTS])
+                for party in self._deployment.schema.party_names
+            ]
+        )
+        scores = self._deployment.programs[program].scores(row[None, :])[0]
+        if progress is not None:
+            progress(1.0)
+        payload = json.dumps(scores.tolist()).encode()
+        return seal(_header(self.public, "result", None, program), payload)

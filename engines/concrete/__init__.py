@@ -1,0 +1,1 @@
+"""Concrete's TFHE with table lookups: one key holder, a few programmable bootstraps a decision."""

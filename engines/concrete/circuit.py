@@ -1,0 +1,229 @@
+"""A program as a Concrete circuit.
+
+Every party has two encrypted inputs, because a bit that fed both would be forced to the width of
+the score: its bits, which index tables, and its column states (one-hot), which carry the linear
+part. Each lookup of the plan is one 4-bit programmable bootstrap. All terms of a score meet in a
+single sum, so that no partial sum can be wider than the score itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from concrete import fhe
+from concrete.fhe.compilation.compiler import NotComposable
+from concrete.fhe.compilation.module_compiler import FunctionDef, ModuleCompiler
+from numpy.typing import NDArray
+
+from features.encoding import Bits, Layout
+from model.polynomial import sample_states
+from model.program import Program
+from utils.errors import ProgramInvalid
+
+P_ERROR = 2.0**-64
+"""Probability that one lookup goes wrong; Concrete's default of 1e-5 would be seen in practice."""
+
+_CELLS = 16
+_SAMPLE_ROWS = 300
+_WIDER = 3
+
+
+def input_names(layout: Layout) -> list[str]:
+    """The circuit's parameters in order: for every party its bits, then its states."""
+    return [f"{party}_{part}" for party in layout.schema.party_names for part in ("bits", "states")]
+
+
+def party_inputs(layout: Layout, party: str, bits: Bits) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A party's two inputs: its bits (bits,) and its states one-hot (states,), as integers."""
+    states = []
+    for code in layout.party_codes(party):
+        first = code.first_bit - layout.party_bits(party).start
+        own = bits[first : first + code.n_bits]
+        states.append((code.table == own).all(axis=1).astype(np.int64))
+    return bits.astype(np.int64), np.concatenate(states)
+
+
+def circuit_inputs(layout: Layout, bits: Bits) -> tuple[NDArray[Any], ...]:
+    """All inputs of the circuit for one row of bits, shape (n_bits,)."""
+    return tuple(
+        part
+        for party in layout.schema.party_names
+        for part in party_inputs(layout, party, bits[layout.party_bits(party)])
+    )
+
+
+def circuit_function(
+    program: Program, layout: Layout, sign_only: bool = False, width: int | None = None
+) -> Callable[..., Any]:
+    """The function to compile: all parties' inputs to the scores, shape (outputs,).
+
+    `width` are the bits to give the score, at least (and where not given) the program's own. With
+    `sign_only` every output is 0 (approved) or -1 (denied) and the score stays hidden.
+    """
+    plan, outputs = program.plan, len(program.outputs)
+    names = input_names(layout)
+    # Constants move from a column's largest share into the middle, which keeps the weights small.
+    linear, constants = _centred(plan.linear, layout)
+    members = [
+        [i for i, t in enumerate(plan.lookups) if output in t.outputs] for output in range(outputs)
+    ]
+    width = max([len(t.bits) for t in plan.lookups], default=0)
+    indices = np.zeros((len(plan.lookups), width), np.int64)
+    weights = np.zeros((len(plan.lookups), width), np.int64)
+    tables = np.zeros((len(plan.lookups), _CELLS), np.int64)
+    for i, lookup in enumerate(plan.lookups):
+        indices[i, : len(lookup.bits)] = lookup.bits
+        weights[i, : len(lookup.bits)] = lookup.weights
+        tables[i, : len(lookup.values)] = lookup.values
+    table = (
+        fhe.LookupTable(np.array([fhe.LookupTable(row.tolist()) for row in tables]))
+        if len(plan.lookups)
+        else None
+    )
+    half = (width or program.score_bits) - 1
+
+    def evaluate(**named: Any) -> Any:  # Concrete calls with the names of the signature
+        inputs = [named[name] for name in names]
+        states = np.concatenate(tuple(inputs[1::2]))
+        looked_up: Any = None
+        if table is not None:
+            bits = np.concatenate(tuple(inputs[0::2]))
+            # Column by column: three times cheaper in Concrete than a matrix product.
+            cells = bits[indices[:, 0]] * weights[:, 0]
+            for position in range(1, width):
+                cells = cells + bits[indices[:, position]] * weights[:, position]
+            looked_up = table[cells]
+        scores = []
+        for output in range(outputs):
+            # Two sums, since Concrete gives all elements of one tensor the noise of the worst.
+            used = np.flatnonzero(linear[output])
+            terms = [np.sum(states[used] * linear[output][used])] if len(used) else []
+            if members[output]:
+                terms.append(np.sum(looked_up[np.array(members[output])]))
+            if not terms:  # a constant score still has to be an encrypted value
+                terms.append(np.sum(states[np.array([0])] * 0))
+            score = terms[0] if len(terms) == 1 else terms[0] + terms[1]
+            scores.append(fhe.hint(score + int(constants[output]), bit_width=half + 1))
+        if sign_only:
+            scores = [_sign(score, half) for score in scores]
+        # A tuple, not an array, whose elements would all get the noise of the worst.
+        return tuple(scores) if outputs > 1 else scores[0]
+
+    evaluate.__name__ = program.name
+    evaluate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
+    )
+    return evaluate
+
+
+def _sign(score: Any, half: int) -> Any:
+    """0 where score >= 0, else -1: the top bit of the score, by one more bootstrap."""
+    top = fhe.round_bit_pattern(
+        score - 2 ** (half - 1), lsbs_to_remove=half, exactness=fhe.Exactness.APPROXIMATE
+    )
+    return (top >= 0) - 1
+
+
+def _centred(
+    linear: NDArray[np.int64], layout: Layout
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Weights of the states around 0 in every column, and what that takes out, by output."""
+    centred = linear.copy()
+    constants = np.zeros(len(linear), np.int64)
+    for code in layout.codes:
+        own = slice(code.first_state, code.first_state + code.n_states)
+        block = linear[:, own]
+        middle = np.rint((block.min(axis=1) + block.max(axis=1)) / 2).astype(np.int64)
+        centred[:, own] -= middle[:, None]
+        constants += middle
+    return centred, constants
+
+
+def input_rows(program: Program, layout: Layout) -> Bits:
+    """Rows that fix the width of every node: extremes, every state of every column, a sample.
+
+    The score's own width is given by a hint. A row whose linear part alone would not fit into it
+    is left out: that part wraps, which is harmless, since the whole score fits by proof.
+    """
+    sample = sample_states(layout, _SAMPLE_ROWS, seed=0)
+    for i, code in enumerate(layout.codes):
+        for state in range(code.n_states):
+            sample[(7 * i + state) % len(sample), i] = code.first_state + state
+    rows = layout.bits_of_states(np.concatenate([program.extreme_rows, sample]))
+    linear, constants = _centred(program.plan.linear, layout)
+    whole = program.scores(rows)
+    partial = linear.T[layout.states(rows)].sum(axis=1)
+    looked_up = whole - constants - partial
+    half = 1 << (program.score_bits - 1)
+    inside = np.ones(len(rows), bool)
+    for node in (partial, looked_up, partial + looked_up, whole):
+        inside &= ((-half <= node) & (node < half)).all(axis=1)
+    return rows[inside]
+
+
+def compile_programs(programs: Sequence[Program], layout: Layout, sign_only: bool = False) -> Any:
+    """Compile programs into one Concrete module, whose functions share one keyset.
+
+    Answers an `FheModule` with a function for every program, by its name. All of them take the
+    same ciphertexts: where one needs wider inputs, the others get them as well. Raises
+    ProgramInvalid where that does not come to an end.
+    """
+    names = input_names(layout)
+    inputsets = {
+        p.name: [circuit_inputs(layout, row) for row in input_rows(p, layout)] for p in programs
+    }
+    configuration = fhe.Configuration(
+        p_error=P_ERROR,
+        loop_parallelize=True,
+        compress_evaluation_keys=True,
+        compress_input_ciphertexts=True,
+    )
+    widest = max(p.score_bits for p in programs)
+    for width in range(widest, widest + _WIDER):
+        functions = [
+            FunctionDef(
+                circuit_function(p, layout, sign_only, width), dict.fromkeys(names, "encrypted")
+            )
+            for p in programs
+        ]
+        module = ModuleCompiler(functions, NotComposable()).compile(inputsets, configuration)
+        circuits = json.loads(module.client.specs.serialize())["circuits"]
+        if all(circuit["inputs"] == circuits[0]["inputs"] for circuit in circuits):
+            return module
+    raise ProgramInvalid(
+        "Concrete encodes the inputs of decide and explain differently, so they cannot run on the "
+        "same ciphertexts; train a smaller model."
+    )
+
+
+def chosen_parameters(module: Any) -> dict[str, Any]:
+    """What Concrete chose: sizes of polynomials and keys, decomposition levels and bases."""
+    keyset = module.client.specs.program_info.get_keyset_info()
+    return {
+        "bootstrap": [
+            {
+                "level": key.level(),
+                "base_log": key.base_log(),
+                "polynomial_size": key.polynomial_size(),
+                "glwe_dimension": key.glwe_dimension(),
+                "input_lwe_dimension": key.input_lwe_dimension(),
+                "variance": key.variance(),
+            }
+            for key in keyset.bootstrap_keys()
+        ],
+        "keyswitch": [
+            {"level": key.level(), "base_log": key.base_log(), "variance": key.variance()}
+            for key in keyset.keyswitch_keys()
+        ],
+        "lwe_dimensions": [key.dimension() for key in keyset.secret_keys()],
+        "p_error": P_ERROR,
+    }
+
+
+def bootstrap_level(module: Any) -> int:
+    """The deepest decomposition of a bootstrap key; 0 where there is no bootstrap."""
+    return max((key["level"] for key in chosen_parameters(module)["bootstrap"]), default=0)

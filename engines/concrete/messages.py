@@ -1,0 +1,40 @@
+"""What the two halves of the engine share: its facts and headers."""
+
+from __future__ import annotations
+
+from engines.envelope import Header
+from engines.interface import EngineFacts
+
+NAME = "concrete"
+PROFILE = "tfhe-4bit"
+RESULT = "result"
+SPECS_FILE = "client.specs.json"
+LABEL = "Concrete (TFHE, one key)"
+
+
+def facts(key_holder: str, sign_only: bool) -> EngineFacts:
+    """The engine's facts for a schema whose first party is `key_holder` (its label)."""
+    return EngineFacts(
+        name=NAME,
+        label=LABEL,
+        encrypted=True,
+        joint_keys=False,
+        secret_key=(
+            f"{key_holder} makes the one secret key and gives it to the other parties, because "
+            "Concrete encrypts with the secret key: any party could read another's ciphertext, "
+            "were it to get it. The server never has the key."
+        ),
+        opened=(
+            "Only approved or denied, for the decision and for every bin; no score."
+            if sign_only
+            else "The score, and with an explanation the score of every bin."
+        ),
+        explains_by="program",
+    )
+
+
+def header(model: str, kind: str, party: str | None = None, program: str | None = None) -> Header:
+    """The header of this engine's messages."""
+    return Header(
+        engine=NAME, profile=PROFILE, model=model, kind=kind, party=party, program=program
+    )

@@ -1,0 +1,153 @@
+"""The server's half: conformance checks and evaluation with the compiled module."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from concrete import fhe
+
+from engines.concrete.messages import NAME, RESULT, SPECS_FILE, facts, header
+from engines.deployment import Deployment
+from engines.envelope import OVERHEAD, seal, unseal_as
+from engines.interface import (
+    ENCRYPTED_INPUTS,
+    EVALUATION_KEY,
+    PROGRAMS,
+    Progress,
+    PublicModel,
+    ServerEngine,
+    Slot,
+)
+from engines.payload import PART_OVERHEAD, join_parts, split_parts
+from engines.zip_files import pack, sha256
+from utils.errors import EvaluationFailed, MalformedMessage
+
+LIBRARY = "concrete-python"
+_KEPT_KEYS = 2
+
+
+class ConcreteServer(ServerEngine):
+    """Built from a deployment; its facts hold the sizes measured when it was compiled."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        """Raises DeploymentMissing, DeploymentMixed."""
+        deployment.check_library(LIBRARY)
+        recorded = deployment.engine_facts(NAME)
+        self._folder = deployment.folder / NAME
+        self._parties = deployment.schema.party_names
+        self._input_bytes: dict[str, list[int]] = recorded["input_bytes"]
+        self._server = fhe.Server.load(self._folder / "server.zip")
+        self._client_files = pack({SPECS_FILE: (self._folder / SPECS_FILE).read_bytes()})
+        self._keys: dict[str, Any] = {}  # deserialised evaluation keys, the newest last
+        self._lock = threading.Lock()
+        self.facts = facts(deployment.schema.parties[0].label, recorded["sign_only"])
+        holder = self._parties[0]
+        slots = [
+            Slot(
+                party=holder,
+                file_name=EVALUATION_KEY,
+                needed_for=PROGRAMS,
+                maximum_bytes=recorded["evaluation_key_bytes"] + (1 << 16),
+            )
+        ]
+        slots += [
+            Slot(
+                party=party,
+                file_name=ENCRYPTED_INPUTS,
+                needed_for=PROGRAMS,
+                maximum_bytes=OVERHEAD + 2 * PART_OVERHEAD + sum(self._input_bytes[party]),
+            )
+            for party in self._parties
+        ]
+        self.public = PublicModel(
+            engine=self.facts,
+            model_version=deployment.manifest.model_version,
+            schema_=deployment.schema,
+            programs=deployment.program_facts(),
+            slots=tuple(slots),
+            client_sha256=sha256(self._client_files),
+            versions=deployment.manifest.versions,
+        )
+
+    def client_files(self) -> bytes:
+        return self._client_files
+
+    def check(self, slot: Slot, message: bytes) -> None:
+        if slot.file_name == EVALUATION_KEY:
+            self._evaluation_keys(message)
+        else:
+            self._inputs(slot.party, message)
+
+    def _evaluation_keys(self, message: bytes) -> Any:
+        digest = sha256(message)
+        with self._lock:
+            if digest in self._keys:
+                return self._keys[digest]
+        expected = header(self.public.model_version, EVALUATION_KEY, self._parties[0])
+        payload = unseal_as(expected, message)
+        try:
+            keys = fhe.EvaluationKeys.deserialize(bytes(payload))
+        except Exception as error:  # Concrete raises its own errors of many kinds
+            raise MalformedMessage(
+                "The evaluation key cannot be read; make the keys again."
+            ) from error
+        with self._lock:
+            self._keys[digest] = keys
+            while len(self._keys) > _KEPT_KEYS:
+                self._keys.pop(next(iter(self._keys)))
+        return keys
+
+    def _inputs(self, party: str, message: bytes) -> list[Any]:
+        expected = header(self.public.model_version, ENCRYPTED_INPUTS, party)
+        parts = split_parts(unseal_as(expected, message), self._input_bytes[party])
+        try:
+            return [fhe.Value.deserialize(part) for part in parts]
+        except Exception as error:  # Concrete raises its own errors of many kinds
+            raise MalformedMessage(
+                f"The encrypted inputs of {party} cannot be read; encrypt them again."
+            ) from error
+
+    def evaluate(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        progress: Progress | None = None,
+    ) -> bytes:
+        keys = self._evaluation_keys(messages[self._parties[0], EVALUATION_KEY])
+        inputs = [
+            value
+            for party in self._parties
+            for value in self._inputs(party, messages[party, ENCRYPTED_INPUTS])
+        ]
+        try:
+            results = self._server.run(*inputs, evaluation_keys=keys, function_name=program)
+        except RuntimeError as error:
+            raise EvaluationFailed(
+                "Concrete could not evaluate these inputs; send keys and inputs again."
+            ) from error
+        if progress is not None:
+            progress(1.0)
+        values = results if isinstance(results, tuple) else (results,)
+        return seal(
+            header(self.public.model_version, RESULT, program=program),
+            join_parts([value.serialize() for value in values]),
+        )
+
+    def warm(self, messages: Mapping[tuple[str, str], bytes]) -> None:
+        """Expand the compressed keys, about a second, by a run whose result nobody reads.
+
+        The inputs were encrypted under a key that was thrown away when the module was compiled.
+        """
+        keys = self._evaluation_keys(messages[self._parties[0], EVALUATION_KEY])
+        inputs = [
+            fhe.Value.deserialize(part)
+            for party in self._parties
+            for part in split_parts(
+                memoryview((self._folder / f"warm_up_{party}.bin").read_bytes()),
+                self._input_bytes[party],
+            )
+        ]
+        for program in PROGRAMS:
+            self._server.run(*inputs, evaluation_keys=keys, function_name=program)

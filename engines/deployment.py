@@ -1,0 +1,181 @@
+"""The folder that training.compile writes and every engine is built from.
+
+    manifest.json         format, model version, library versions, digest of every file
+    schema.json           the public schema
+    booster.json          the trained model, XGBoost's own JSON (the server's secret)
+    programs/*.json       decide and explain
+    concrete/, …          what an engine compiled: its own folder
+    model_card.md, …      for people; not needed to run
+
+Reading it checks that all files belong together, so that a mixed or partial folder is refused
+before anything runs on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from engines.interface import PROGRAMS, ProgramFacts
+from features.encoding import Layout
+from features.schema import Schema
+from model.program import Program
+from utils.atomic_files import write_atomic
+from utils.errors import DeploymentMissing, DeploymentMixed, TrisealError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_PUBLIC_FILE = 0o644
+_LIBRARIES = ("concrete-python", "concrete-ml", "xgboost", "numpy")
+
+
+class Manifest(BaseModel):
+    """`files` maps a path inside the folder to its SHA-256; `engines` holds their own facts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int
+    model_version: str
+    schema_fingerprint: str
+    versions: dict[str, str]
+    engines: dict[str, dict[str, Any]]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A checked deployment folder."""
+
+    folder: Path
+    manifest: Manifest
+    layout: Layout
+    programs: dict[str, Program]
+
+    @property
+    def schema(self) -> Schema:
+        return self.layout.schema
+
+    @classmethod
+    def load(cls, folder: Path) -> Deployment:
+        """Read and check a folder; raises DeploymentMissing, DeploymentMixed."""
+        try:
+            manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        except OSError as error:
+            raise DeploymentMissing(
+                f"There is no deployment in {folder}; run `make compile`, or set "
+                "TRISEAL_DEPLOYMENT to a folder that has one."
+            ) from error
+        except ValidationError as error:
+            raise DeploymentMixed(
+                f"{folder / MANIFEST} cannot be read by this version; run `make compile` again."
+            ) from error
+        if manifest.format != FORMAT:
+            raise DeploymentMixed(
+                f"The deployment has format {manifest.format}, this version reads {FORMAT}; run "
+                "`make compile` again."
+            )
+        for name, digest in manifest.files.items():
+            path = folder / name
+            if not path.is_file():
+                raise DeploymentMissing(f"{path} is missing; run `make compile` again.")
+            if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                raise DeploymentMixed(
+                    f"{path} is not the file that was compiled with the others; run `make compile` "
+                    "again."
+                )
+        try:
+            layout = Layout(Schema.load(folder / "schema.json"))
+            programs = {
+                name: Program.load(folder / "programs" / f"{name}.json", layout)
+                for name in PROGRAMS
+            }
+        except TrisealError as error:
+            raise DeploymentMixed(f"{folder} does not hold together: {error.message}") from error
+        if layout.schema.fingerprint() != manifest.schema_fingerprint:
+            raise DeploymentMixed(
+                f"The schema in {folder} is not the one that was compiled; run `make compile` "
+                "again."
+            )
+        return cls(folder, manifest, layout, programs)
+
+    def engine_facts(self, engine: str) -> dict[str, Any]:
+        """What an engine recorded when it was compiled; raises DeploymentMissing."""
+        if engine not in self.manifest.engines:
+            have = ", ".join(sorted(self.manifest.engines)) or "none"
+            raise DeploymentMissing(
+                f"This deployment was not compiled for engine {engine} (it has: {have}); run "
+                f"`make compile`, or set TRISEAL_ENGINE to one that it has."
+            )
+        return self.manifest.engines[engine]
+
+    def program_facts(self) -> dict[str, ProgramFacts]:
+        """What is public of each program."""
+        return {
+            name: ProgramFacts(
+                outputs=program.outputs, score_bits=program.score_bits, scale=program.scale
+            )
+            for name, program in self.programs.items()
+        }
+
+    def check_library(self, library: str) -> None:
+        """Compiled files run only with the version that wrote them; raises DeploymentMixed."""
+        compiled, here = self.manifest.versions.get(library), _version(library)
+        if compiled != here:
+            raise DeploymentMixed(
+                f"The deployment was compiled with {library} {compiled}, but {here} is installed; "
+                "run `make setup` for the pinned version, or `make compile` for this one."
+            )
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def library_versions() -> dict[str, str]:
+    """The versions that a compilation depends on, and the machine's kind."""
+    return {
+        **{library: _version(library) for library in _LIBRARIES},
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def write_manifest(folder: Path, engines: dict[str, dict[str, Any]]) -> Manifest:
+    """Digest every file that the engines need and write the manifest, last of all files.
+
+    The model version names schema, booster, programs and what the engines recorded, not the
+    compiled binaries, so compiling the same model again gives the same version.
+    """
+    names = ["schema.json", "booster.json", *(f"programs/{name}.json" for name in PROGRAMS)]
+    identity = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
+    identity.append(json.dumps(engines, sort_keys=True))
+    for engine in engines:
+        own = sorted(p for p in (folder / engine).rglob("*") if p.is_file())
+        names += [p.relative_to(folder).as_posix() for p in own]
+    manifest = Manifest(
+        format=FORMAT,
+        model_version=hashlib.sha256("\n".join(identity).encode()).hexdigest()[:32],
+        schema_fingerprint=Schema.load(folder / "schema.json").fingerprint(),
+        versions=library_versions(),
+        engines=engines,
+        files={n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names},
+    )
+    text = manifest.model_dump_json(indent=2) + "\n"
+    write_atomic(folder / MANIFEST, text.encode(), mode=_PUBLIC_FILE)
+    return manifest
+
+
+def write_public(path: Path, data: bytes) -> None:
+    """Write one file of a deployment, readable by all, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data, mode=_PUBLIC_FILE)

@@ -1,0 +1,65 @@
+"""Small real things that many tests share, made once a session."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engines.deployment import write_manifest, write_public
+from features.encoding import Layout
+from features.schema import Schema
+from model.booster import parse_ensemble
+from model.program import decide_program, explain_program
+from model.quantise import quantise
+from training.data import split, training_frame
+from training.models import Shape, Stage, fit, model_json
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def schema():
+    return Schema.load(ROOT / "features" / "credit_card.json")
+
+
+@pytest.fixture(scope="session")
+def layout(schema):
+    return Layout(schema)
+
+
+@pytest.fixture(scope="session")
+def credit_data(schema, layout):
+    """(bits, labels) of training rows and of held-out rows."""
+    frame, y = training_frame(schema, None, None, rows=3000, seed=5)
+    parts = split(frame, y, seed=5)
+    return [(layout.encode_frame(f), labels) for f, labels in (parts.train, parts.test)]
+
+
+@pytest.fixture(scope="session")
+def small_booster(layout, credit_data):
+    """JSON of a booster of 12 trees of depth 2, enough to have interactions."""
+    (bits, y), _ = credit_data
+    return model_json(fit(Shape("small", (Stage(12, 2, learning_rate=0.5),)), layout, bits, y))
+
+
+@pytest.fixture(scope="session")
+def small_programs(layout, small_booster, credit_data):
+    ensemble = parse_ensemble(json.loads(small_booster), layout)
+    decide = decide_program(quantise(ensemble, layout, 7, credit_data[0][0]), layout)
+    return {"decide": decide, "explain": explain_program(decide, layout)}
+
+
+def write_small_deployment(folder, schema, booster, programs, engines):
+    write_public(folder / "schema.json", schema.model_dump_json().encode())
+    write_public(folder / "booster.json", booster)
+    for name, program in programs.items():
+        write_public(folder / "programs" / f"{name}.json", program.to_json().encode())
+    return write_manifest(folder, engines)
+
+
+@pytest.fixture(scope="session")
+def clear_deployment(tmp_path_factory, schema, small_booster, small_programs):
+    """A deployment folder that only the clear engine can run."""
+    folder = tmp_path_factory.mktemp("clear_deployment")
+    write_small_deployment(folder, schema, small_booster, small_programs, {"clear": {}})
+    return folder
