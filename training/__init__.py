@@ -1,0 +1,1 @@
+"""Offline: data, training, compilation, evaluation, benchmark. Nothing else imports it."""
