@@ -1,0 +1,1 @@
+"""The server's rooms: routes, application state, storage, evaluation, authentication, errors."""

@@ -1,0 +1,40 @@
+"""Who wants to know when an application changes; within this process.
+
+A subscriber is woken, not told: it reads the state itself. However slow it is, nothing piles up,
+and what it reads is always the newest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Events:
+    """Subscriptions by application id; to be made in a running event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._subscribers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    def changed(self, client_id: str) -> None:
+        """Wake the application's subscribers; may be called in any thread."""
+        self._loop.call_soon_threadsafe(self._wake, client_id)
+
+    @contextmanager
+    def subscribe(self, client_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set at each change until the subscriber clears it."""
+        event = asyncio.Event()
+        self._subscribers[client_id].add(event)
+        try:
+            yield event
+        finally:
+            self._subscribers[client_id].discard(event)
+            if not self._subscribers[client_id]:
+                del self._subscribers[client_id]
+
+    def _wake(self, client_id: str) -> None:
+        for event in self._subscribers.get(client_id, ()):
+            event.set()

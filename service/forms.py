@@ -1,0 +1,127 @@
+"""A multipart form (RFC 7578) with one file, split into fields and file bytes as it arrives.
+
+Starlette's own form parser spools the whole file before a route sees its first field. This one
+hands on each piece of the file at once, so that the token and the slot are checked before most of
+the file is read, and the file is written and hashed only once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from utils.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+FIELDS = ("client_id", "client_type", "file_name")
+FILE = "files"
+MAXIMUM_FIELD = 256
+"""Bytes of a field's value; every valid one is shorter."""
+
+
+class FormReader:
+    """Reads one form; raises InvalidRequest for anything that is not exactly the fields and file.
+
+    The parts may come in any order. File names and content types of parts are not looked at.
+    """
+
+    def __init__(self, content_type: str) -> None:
+        kind, options = parse_options_header(content_type)
+        if kind != b"multipart/form-data" or not options.get(b"boundary"):
+            raise InvalidRequest(
+                f"Send a multipart/form-data form with the fields {', '.join(FIELDS)}, {FILE}."
+            )
+        self.fields: dict[str, str] = {}
+        self._pieces: list[bytes] = []
+        self._seen: set[str] = set()
+        self._name = ""
+        self._header = bytearray()
+        self._value = bytearray()
+        self._ended = False
+        callbacks: MultipartCallbacks = {
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
+            "on_end": self._on_end,
+        }
+        try:
+            self._parser = MultipartParser(options[b"boundary"], callbacks)
+        except FormParserError as error:
+            raise InvalidRequest("The form's boundary is too long.") from error
+
+    @property
+    def complete(self) -> bool:
+        """Whether every field but the file is there."""
+        return len(self.fields) == len(FIELDS)
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Read on, and answer the file's bytes found in this chunk."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise InvalidRequest("The form is malformed; build it with an HTTP library.") from error
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def finish(self) -> None:
+        """To be called at the body's end."""
+        missing = [name for name in (*FIELDS, FILE) if name not in self._seen]
+        if self._ended and not missing:
+            return
+        lacks = f"; it lacks {', '.join(missing)}" if missing else ""
+        cut = "The form is cut off before its end" if not self._ended else "The form is incomplete"
+        raise InvalidRequest(f"{cut}{lacks}.")
+
+    def _on_part_begin(self) -> None:
+        self._name = ""
+        self._value.clear()
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            _, options = parse_options_header(self._value.decode("latin-1"))
+            self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        self._header.clear()
+        self._value.clear()
+
+    def _on_headers_finished(self) -> None:
+        name = self._name
+        if name not in (*FIELDS, FILE):
+            raise InvalidRequest(
+                f"The form has a part {name[:40]!r}; it takes {', '.join((*FIELDS, FILE))} only."
+            )
+        if name in self._seen:
+            raise InvalidRequest(f"The form has the part {name} twice.")
+        self._seen.add(name)
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._name == FILE:
+            self._pieces.append(data[start:end])
+            return
+        self._value += data[start:end]
+        if len(self._value) > MAXIMUM_FIELD:
+            raise InvalidRequest(f"{self._name} is longer than {MAXIMUM_FIELD} bytes.")
+
+    def _on_part_end(self) -> None:
+        if self._name == FILE:
+            return
+        try:
+            self.fields[self._name] = self._value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"{self._name} is not UTF-8 text.") from error
+
+    def _on_end(self) -> None:
+        self._ended = True

@@ -1,0 +1,136 @@
+"""Errors as answers: RFC 9457 problem details with a stable `type`.
+
+A TrisealError becomes `urn:triseal:error:<code>` with the status of the table below; the client
+turns the type back into the same class. What only HTTP itself finds wrong (an unknown route, a
+fault of ours) has the type `about:blank`, as RFC 9457, section 4.2.1, has it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from utils import errors
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:triseal:error:"
+RETRY_SECONDS = "1"
+
+STATUS: Mapping[type[errors.TrisealError], int] = {
+    errors.TrisealError: 500,
+    errors.FeatureError: 422,
+    errors.ModelError: 500,
+    errors.DeploymentError: 503,
+    errors.EngineError: 500,
+    errors.EngineUnavailable: 503,
+    errors.KeyMissing: 409,
+    errors.MalformedMessage: 422,
+    errors.ForeignMessage: 422,
+    errors.EvaluationFailed: 500,
+    errors.TooManyApplications: 503,
+    errors.UnknownApplication: 404,
+    errors.ApplicationExpired: 410,
+    errors.NotAuthorised: 401,
+    errors.ForbiddenSlot: 403,
+    errors.UnknownName: 422,
+    errors.OutOfStep: 409,
+    errors.AlreadySent: 409,
+    errors.AlreadyRunning: 409,
+    errors.InvalidRequest: 422,
+    errors.UploadEmpty: 422,
+    errors.UploadTooLarge: 413,
+    errors.TransportError: 503,
+}
+"""The status of a class, or of the nearest class above it."""
+
+
+def status_of(error: errors.TrisealError) -> int:
+    """The HTTP status of an error."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def title_of(cls: type[errors.TrisealError]) -> str:
+    """The class name in words: `OutOfStep` becomes `Out of step`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", cls.__name__).capitalize()
+
+
+def problem(error: errors.TrisealError) -> Response:
+    """The answer that reports an error."""
+    status = status_of(error)
+    headers = {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = RETRY_SECONDS
+    return _answer(TYPE_PREFIX + error.code, title_of(type(error)), status, error.message, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Have the app answer every error as a problem."""
+
+    async def on_error(_: Request, error: Exception) -> Response:
+        if not isinstance(error, errors.TrisealError):
+            raise error
+        return problem(error)
+
+    async def on_invalid(_: Request, error: Exception) -> Response:
+        if not isinstance(error, RequestValidationError):
+            raise error
+        return problem(errors.InvalidRequest(_faults(error)))
+
+    async def on_http(_: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        if error.status_code == HTTPStatus.BAD_REQUEST:
+            return problem(
+                errors.InvalidRequest("The body cannot be read: send it as documented at /docs.")
+            )
+        return _blank(error.status_code, error.headers)
+
+    async def on_disconnect(_: Request, __: Exception) -> Response:
+        return _blank(HTTPStatus.BAD_REQUEST)  # nobody is there to read it
+
+    async def on_fault(_: Request, __: Exception) -> Response:
+        return _blank(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    app.add_exception_handler(errors.TrisealError, on_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(ClientDisconnect, on_disconnect)
+    app.add_exception_handler(Exception, on_fault)
+
+
+_BLANK_DETAILS = {
+    404: "There is no such page; /docs lists what there is.",
+    405: "This page does not take that method; /docs lists what there is.",
+    500: "The server met a fault of its own; its log has the cause. Nothing was changed.",
+}
+
+
+def _blank(status: int, headers: Mapping[str, str] | None = None) -> Response:
+    title = HTTPStatus(status).phrase
+    return _answer("about:blank", title, status, _BLANK_DETAILS.get(status, title), headers)
+
+
+def _answer(
+    type_: str, title: str, status: int, detail: str, headers: Mapping[str, str] | None
+) -> Response:
+    body = {"type": type_, "title": title, "status": status, "detail": detail}
+    return Response(json.dumps(body), status, headers, MEDIA_TYPE)
+
+
+def _faults(error: RequestValidationError) -> str:
+    """Which field, and what is wrong with it; never the value, which may be a secret."""
+    faults = []
+    for fault in error.errors()[:5]:
+        place = ".".join(str(part)[:40] for part in fault["loc"][1:]) or "body"
+        faults.append(f"{place}: {fault['msg']}")
+    return f"The request is not valid: {'; '.join(faults)}."

@@ -1,0 +1,41 @@
+"""What anyone may know: whether the server is ready, and the public model."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from service.dependencies import DeskDep, RoomsDep
+
+router = APIRouter(tags=["model"])
+
+
+@router.get("/health")
+async def health(rooms: RoomsDep) -> JSONResponse:
+    """200 `ok` when the workers have their engine, 503 `starting` before.
+
+    Where the engine cannot be loaded, a problem says why.
+    """
+    if rooms.fault is not None:
+        raise rooms.fault
+    ready = rooms.desk is not None and rooms.evaluator.ready
+    return JSONResponse(
+        {
+            "status": "ok" if ready else "starting",
+            "engine": rooms.settings.engine,
+            "model_version": None if rooms.desk is None else rooms.desk.public.model_version,
+        },
+        status_code=200 if ready else 503,
+    )
+
+
+@router.get("/model", response_class=Response)
+async def model(desk: DeskDep) -> Response:
+    """The public model: schema, programs, slots, versions (engines.interface.PublicModel)."""
+    return Response(desk.public_json, media_type="application/json")
+
+
+@router.get("/model/client", response_class=Response)
+async def client_files(desk: DeskDep) -> Response:
+    """The zip archive that a party's engine is made of; its SHA-256 is in the public model."""
+    return Response(desk.client_files, media_type="application/zip")

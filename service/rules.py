@@ -1,0 +1,137 @@
+"""The rules of an application: what is missing, what may be sent, what may run, what is shown.
+
+Functions of an application's rows and the public model alone; they read and never write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engines.interface import DECIDE, EXPLAIN, PublicModel, Slot
+from service.answers import ApplicationState, ProgramState, SlotState, Stage, moment
+from service.records import DONE, RUNNING, ApplicationRecord, RunRecord, UploadRecord
+from utils.errors import AlreadyRunning, AlreadySent, ForeignMessage, OutOfStep, UnknownName
+
+BUSY = "A program of this application is running; wait for its end, then ask again."
+
+
+def uploads_of(application: ApplicationRecord) -> dict[tuple[str, str], UploadRecord]:
+    """What has been sent, by (party, file name)."""
+    return {(u.party, u.file_name): u for u in application.uploads}
+
+
+def blobs_of(application: ApplicationRecord) -> list[str]:
+    """Every file of an application."""
+    results = [run.blob for run in application.runs if run.blob is not None]
+    return [upload.blob for upload in application.uploads] + results
+
+
+def missing_slots(application: ApplicationRecord, public: PublicModel, program: str) -> list[str]:
+    """The slots without which a program cannot run, such as `bank: encrypted_inputs`."""
+    sent = uploads_of(application)
+    return [
+        f"{slot.party}: {slot.file_name}"
+        for slot in public.slots
+        if program in slot.needed_for and (slot.party, slot.file_name) not in sent
+    ]
+
+
+def run_of(application: ApplicationRecord, program: str) -> RunRecord:
+    """The row of one program; raises UnknownName."""
+    for run in application.runs:
+        if run.program == program:
+            return run
+    names = ", ".join(sorted(run.program for run in application.runs))
+    raise UnknownName(f"There is no program {program[:40]!r}; the programs are {names}.")
+
+
+def require_model(application: ApplicationRecord, public: PublicModel) -> None:
+    """Raises ForeignMessage where the deployment has changed since the application was opened."""
+    if application.model_version != public.model_version:
+        raise ForeignMessage(
+            "The application was opened for another model than the server has now; open a new one."
+        )
+
+
+def require_open_slot(application: ApplicationRecord, slot: Slot) -> None:
+    """Raises AlreadyRunning or AlreadySent where a program has begun to use the slot."""
+    for run in application.runs:
+        if run.program not in slot.needed_for:
+            continue
+        if run.status == RUNNING:
+            raise AlreadyRunning(
+                f"{run.program} is running on {slot.party}'s {slot.file_name}; it can no longer "
+                "be replaced."
+            )
+        if run.status == DONE:
+            raise AlreadySent(
+                f"{run.program} has been run on {slot.party}'s {slot.file_name}; it can no longer "
+                "be replaced. Open a new application for other data."
+            )
+
+
+def require_turn(application: ApplicationRecord, public: PublicModel, program: str) -> None:
+    """Raises AlreadyRunning, or OutOfStep that names what is missing."""
+    if any(run.status == RUNNING for run in application.runs):
+        raise AlreadyRunning(BUSY)
+    if program == EXPLAIN and run_of(application, DECIDE).status != DONE:
+        raise OutOfStep(f"{EXPLAIN} comes after {DECIDE}: run {DECIDE} first.")
+    missing = missing_slots(application, public, program)
+    if missing:
+        raise OutOfStep(f"{program} cannot run yet; still to be sent: {', '.join(missing)}.")
+
+
+def stage_of(application: ApplicationRecord, public: PublicModel) -> Stage:
+    """How far the application is."""
+    status = {run.program: run.status for run in application.runs}
+    if RUNNING in status.values():
+        return "running"
+    if status.get(EXPLAIN) == DONE:
+        return "explained"
+    if status.get(DECIDE) == DONE:
+        return "decided"
+    return "open" if missing_slots(application, public, DECIDE) else "ready"
+
+
+def describe(
+    application: ApplicationRecord, public: PublicModel, progress: Mapping[tuple[str, str], float]
+) -> ApplicationState:
+    """What any of its parties may see; `progress` holds running shares by (id, program)."""
+    sent = uploads_of(application)
+    slots = []
+    for slot in public.slots:
+        upload = sent.get((slot.party, slot.file_name))
+        slots.append(
+            SlotState(
+                party=slot.party,
+                file_name=slot.file_name,
+                needed_for=slot.needed_for,
+                received_bytes=None if upload is None else upload.size,
+                sha256=None if upload is None else upload.sha256,
+            )
+        )
+    joined = {seat.party for seat in application.parties if seat.token_digest is not None}
+    return ApplicationState(
+        client_id=application.client_id,
+        state=stage_of(application, public),
+        created_at=moment(application.created),
+        expires_at=moment(application.expires),
+        joined=[party for party in public.schema_.party_names if party in joined],
+        slots=slots,
+        programs={
+            run.program: _program_state(run, progress.get((run.client_id, run.program), 0.0))
+            for run in application.runs
+        },
+        missing={p: missing_slots(application, public, p) for p in public.programs},
+    )
+
+
+def _program_state(run: RunRecord, share: float) -> ProgramState:
+    running = share if run.status == RUNNING else 0.0
+    return ProgramState(
+        status=run.status,
+        progress=1.0 if run.status == DONE else running,
+        seconds=run.seconds,
+        result_bytes=run.size,
+        error=run.error,
+    )

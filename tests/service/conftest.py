@@ -1,0 +1,51 @@
+"""Servers for the tests of the server: one shared, and others with a life of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.driver import Application, Server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the stand-in engine that all tests share; each opens its own applications."""
+    running = Server(tmp_path_factory.mktemp("shared") / "data")
+    yield running.wait()
+    running.stop()
+    assert "Exception in ASGI application" not in running.log()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers on one data folder, one after another, that end with the test."""
+    running: list[Server] = []
+
+    def begin(**settings: Any) -> Server:
+        running.append(Server(tmp_path / "data", **settings))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.stop()
+
+
+@pytest.fixture(scope="module")
+def application(server: Server) -> Application:
+    """One that is only ever refused things, with something in its first slot."""
+    opened = server.joined()
+    assert opened.send(opened.parties[0]).status_code == 200
+    return opened
+
+
+@pytest.fixture
+def unchanged(application: Application) -> Iterator[None]:
+    """The test leaves the application and the server's files as they were."""
+    state, blobs = application.state(), application.server.blobs()
+    yield
+    assert application.state() == state
+    assert application.server.blobs() == blobs

@@ -1,0 +1,230 @@
+"""Starts servers for tests and speaks HTTP to them, as the contract has it and with no client."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLANATION_INPUTS
+from tests.service.stand_in import ROOT, message
+
+START_SECONDS = 60.0
+STAND_IN = (sys.executable, "-m", "tests.service.serve")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(data: Path, port: int, more: Mapping[str, Any]) -> dict[str, str]:
+    settings = {
+        "server_data": data,
+        "server_port": port,
+        "engine": "clear",
+        "deployment": "deployment",
+        "evaluation_timeout": 20,
+        **more,
+    }
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TRISEAL_")},
+        **{f"TRISEAL_{name.upper()}": str(value) for name, value in settings.items()},
+    }
+
+
+def status_of(pid: int) -> tuple[str, int] | None:
+    """A process's state letter and its parent, by /proc; None where it is gone."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return words[0], int(words[1])
+
+
+def gone(pids: list[int], seconds: float = 10.0) -> bool:
+    """Whether these processes end within a time; one that only waits to be reaped has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if all((status_of(pid) or "Z")[0] == "Z" for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+class Server:
+    """A server in a process of its own."""
+
+    def __init__(self, data: Path, command: tuple[str, ...] = STAND_IN, **settings: Any) -> None:
+        self.data = data
+        self.log_path = data.parent / f"{data.name}.log"
+        self._port = free_port()
+        command = tuple(part.format(port=self._port) for part in command)
+        with self.log_path.open("a") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment(data, self._port, settings),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=60)
+
+    def health(self) -> httpx.Response | None:
+        try:
+            return self.http.get("/health")
+        except httpx.TransportError:
+            return None
+
+    def wait(self, status: int = 200) -> Server:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            answer = self.health()
+            if answer is not None and answer.status_code == status:
+                return self
+            time.sleep(0.05)
+        raise RuntimeError(f"The server does not answer {status}: {self.log()}")
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def workers(self) -> list[int]:
+        """The processes below the server's."""
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+        found = {pid: status for pid in pids if (status := status_of(pid)) is not None}
+        return [
+            pid
+            for pid, (state, parent) in found.items()
+            if parent == self.process.pid and state != "Z"
+        ]
+
+    def blobs(self) -> list[Path]:
+        return sorted((self.data / "uploads").iterdir())
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        self.http.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+        return self.process.wait(30)
+
+    def open(self) -> Application:
+        opened = self.http.post("/applications")
+        assert opened.status_code == 201, opened.text
+        body = opened.json()
+        return Application(self, body["client_id"], body["join_codes"])
+
+    def joined(self) -> Application:
+        application = self.open()
+        for party in application.codes:
+            application.join(party)
+        return application
+
+    def filled(self, order: bytes = b"bits") -> Application:
+        """An application with all that `decide` needs; `order` is for the stand-in engine."""
+        application = self.joined()
+        first, *_ = application.parties
+        for party in application.parties:
+            sent = application.send(party, payload=order if party == first else b"bits")
+            assert sent.status_code == 200, sent.text
+        assert application.send(first, EVALUATION_KEY).status_code == 200
+        return application
+
+
+@dataclass
+class Application:
+    """One application, seen by all its parties at once."""
+
+    server: Server
+    client_id: str
+    codes: dict[str, str]
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def parties(self) -> list[str]:
+        return list(self.codes)
+
+    def join(self, party: str, code: str | None = None) -> httpx.Response:
+        answer = self.server.http.post(
+            f"/applications/{self.client_id}/join",
+            json={"party": party, "code": self.codes.get(party, "") if code is None else code},
+        )
+        if answer.is_success:
+            self.tokens[party] = answer.json()["token"]
+        return answer
+
+    def auth(self, party: str | None = None) -> dict[str, str]:
+        return bearer(self.tokens[party or self.parties[0]])
+
+    def send(
+        self,
+        party: str,
+        file_name: str = ENCRYPTED_INPUTS,
+        payload: bytes = b"bits",
+        content: bytes | None = None,
+        **change: Any,
+    ) -> httpx.Response:
+        """Send a message; `change` replaces form fields, `headers` included."""
+        headers = change.pop("headers", None) or self.auth(party)
+        fields = {"client_id": self.client_id, "client_type": party, "file_name": file_name}
+        sealed = message(party, file_name, payload) if content is None else content
+        return self.server.http.post(
+            "/send_file",
+            data={**fields, **change},
+            files={"files": ("slice", sealed)},
+            headers=headers,
+        )
+
+    def explanation(self) -> httpx.Response:
+        return self.send(self.parties[-1], EXPLANATION_INPUTS)
+
+    def run(self, program: str = DECIDE, **change: Any) -> httpx.Response:
+        return self._post("/run_fhe", program, change)
+
+    def output(self, program: str = DECIDE, **change: Any) -> httpx.Response:
+        return self._post("/get_output", program, change)
+
+    def _post(self, path: str, program: str, change: dict[str, Any]) -> httpx.Response:
+        headers = change.pop("headers", None) or self.auth()
+        data = {"client_id": self.client_id, "program": program, **change}
+        return self.server.http.post(path, data=data, headers=headers)
+
+    def state(self) -> dict[str, Any]:
+        answer = self.server.http.get(f"/applications/{self.client_id}", headers=self.auth())
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def erase(self) -> httpx.Response:
+        return self.server.http.delete(f"/applications/{self.client_id}", headers=self.auth())
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def code_of(answer: httpx.Response) -> str:
+    """The error code of a problem, which must be whole."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body = answer.json()
+    assert set(body) == {"type", "title", "status", "detail"}
+    assert body["status"] == answer.status_code
+    assert body["detail"] and body["title"]
+    return str(body["type"]).removeprefix("urn:triseal:error:")
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> str:
+    """The detail of a problem, which must be this one."""
+    assert (answer.status_code, code_of(answer)) == (status, code), answer.text
+    return str(answer.json()["detail"])

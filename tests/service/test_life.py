@@ -1,0 +1,139 @@
+"""Crashes, time limits, restarts, expiry and the end of a server."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from engines.interface import EVALUATION_KEY
+from tests.service.driver import Server, code_of, gone
+from tests.service.stand_in import message, result_of
+
+Start = Callable[..., Server]
+
+
+@pytest.mark.parametrize("order", [b"abort", b"refuse", b"fault"])
+def test_a_failed_evaluation_can_be_run_again(server: Server, order: bytes) -> None:
+    application = server.filled(order)
+    answer = application.run()
+    assert (answer.status_code, code_of(answer)) == (500, "evaluation-failed")
+    assert "Traceback" not in answer.text
+    program = application.state()["programs"]["decide"]
+    assert program["status"] == "failed"
+    assert program["error"] == answer.json()["detail"]
+    assert application.state()["state"] == "ready"
+    assert server.wait().filled().run().status_code == 200, "the server goes on"
+    assert code_of(application.output()) == "out-of-step"
+    assert application.send(application.parties[0], payload=b"better").status_code == 200
+    assert application.run().status_code == 200
+
+
+def test_restart_time_limit_and_end(start: Start) -> None:
+    server = start(evaluation_timeout=1.5).wait()
+    decided, late, sent = server.filled(), server.filled(b"sleep 60"), server.filled()
+    decided.run()
+    answer = late.run()
+    assert (answer.status_code, code_of(answer)) == (500, "evaluation-failed")
+    assert "1.5 seconds" in answer.json()["detail"]
+    assert server.wait().filled().run().status_code == 200
+
+    cut_off = server.filled(b"sleep 60")
+
+    def run_until_cut_off() -> None:
+        with suppress(httpx.TransportError):
+            cut_off.run()
+
+    threading.Thread(target=run_until_cut_off, daemon=True).start()
+    while cut_off.state()["state"] != "running":
+        time.sleep(0.02)
+    workers = server.workers()
+    assert len(workers) >= 2
+    (server.data / "uploads" / "left-over").write_bytes(b"x")
+    server.process.kill()
+    server.process.wait()
+    assert gone(workers), "workers end with a server that was killed"
+
+    server = start().wait()
+    for application in (decided, sent, cut_off):
+        application.server = server
+    assert not (server.data / "uploads" / "left-over").exists()
+    assert decided.output().status_code == 200
+    assert decided.state()["state"] == "decided"
+    assert cut_off.state()["programs"]["decide"]["status"] == "idle"
+    parties = {(p, "encrypted_inputs"): message(p, "encrypted_inputs") for p in sent.parties}
+    parties[sent.parties[0], EVALUATION_KEY] = message(sent.parties[0], EVALUATION_KEY)
+    assert sent.run().status_code == 200
+    assert sent.output().content == result_of("decide", parties)
+
+    second = start()
+    assert second.process.wait(30) != 0
+    assert "Another server uses" in second.log()
+
+    workers = server.workers()
+    events = f"/applications/{sent.client_id}/events"
+    with server.http.stream("GET", events, headers=sent.auth()):
+        begin = time.monotonic()
+        server.process.send_signal(signal.SIGINT)
+        server.process.wait(15)
+        assert time.monotonic() - begin < 8, "an open event stream does not hold the server up"
+    assert gone(workers)
+    assert not list(server.data.glob("*-wal")), "the database is closed properly"
+
+
+def test_expiry_and_capacity(start: Start) -> None:
+    lifetime = 3.0
+    server = start(application_hours=lifetime / 3600, maximum_applications=2).wait()
+    application = server.filled()
+    other = server.open()
+    full = server.http.post("/applications")
+    assert (full.status_code, code_of(full)) == (503, "too-many-applications")
+    path = f"/applications/{application.client_id}/events"
+    with server.http.stream("GET", path, headers=application.auth(), timeout=20) as stream:
+        assert b"event: state" in stream.read(), "ends when its time is over"
+    answer = application.run()
+    assert (answer.status_code, code_of(answer)) == (410, "application-expired")
+    deadline = time.monotonic() + 10
+    while server.blobs() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert server.blobs() == []
+    assert code_of(application.output()) == "application-expired", "and so it stays once erased"
+    assert code_of(other.join(other.parties[0])) == "application-expired"
+    assert server.open().client_id
+
+
+def test_starting_and_failing_to_start(start: Start) -> None:
+    server = start(deployment="missing")
+    while (answer := server.health()) is None or answer.headers[
+        "content-type"
+    ] == "application/json":
+        if answer is not None:
+            assert (answer.status_code, answer.json()["status"]) == (503, "starting")
+            refusal = server.http.get("/model")
+            assert refusal.status_code == 503
+            assert code_of(refusal) in ("engine-unavailable", "deployment-missing")
+    assert (answer.status_code, code_of(answer)) == (503, "deployment-missing")
+    assert answer.headers["retry-after"]
+    assert code_of(server.http.post("/applications")) == "deployment-missing"
+    server.stop()
+
+    server = start(deployment="abort").wait(503)
+    deadline = time.monotonic() + 20
+    while "type" not in server.http.get("/health").json() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert code_of(server.http.get("/health")) == "engine-unavailable"
+
+
+def test_many_at_once(server: Server) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        applications = list(pool.map(lambda _: server.filled(), range(8)))
+        answers = list(pool.map(lambda a: a.run(), applications))
+    assert [a.status_code for a in answers] == [200] * 8
+    for application in applications:
+        application.erase()

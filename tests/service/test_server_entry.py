@@ -1,0 +1,99 @@
+"""`python server.py` and `uvicorn server:app`, as people start them."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from engines.interface import PROGRAMS, PublicModel
+from engines.registry import load_party_engine
+from features.encoding import Layout
+from server import listen
+from tests.service.driver import Server, environment, gone
+from tests.service.stand_in import ROOT
+from utils.errors import PortInUse, ServerUnreachable
+
+ENTRY = str(ROOT / "server.py")
+
+
+def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        begin = time.monotonic()
+        ended = subprocess.run(
+            [sys.executable, ENTRY],
+            cwd=tmp_path,
+            env=environment(tmp_path / "data", port, {}),
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert f"Port {port}" in ended.stderr
+    assert "TRISEAL_SERVER_PORT" in ended.stderr
+    assert not (tmp_path / "data").exists(), "nothing was started"
+    assert time.monotonic() - begin < 10
+
+
+def test_settings_that_are_not_valid_are_named(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, ENTRY],
+        cwd=tmp_path,
+        env=environment(tmp_path / "data", 99_999, {}),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ended.returncode == 1
+    assert "TRISEAL_SERVER_PORT" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_listening_faults_are_typed() -> None:
+    with listen("127.0.0.1", 0) as taken, pytest.raises(PortInUse):
+        listen("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(ServerUnreachable, match="TRISEAL_SERVER_HOST"):
+        listen("192.0.2.1", 0)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (sys.executable, ENTRY),
+        (sys.executable, "-m", "uvicorn", "server:app", "--port", "{port}", "--no-access-log"),
+    ],
+    ids=["python server.py", "uvicorn server:app"],
+)
+def test_the_real_engine_behind_the_real_entry(
+    command: tuple[str, ...], tmp_path: Path, clear_deployment: Path
+) -> None:
+    server = Server(tmp_path / "data", command, deployment=clear_deployment)
+    try:
+        server.wait()
+        public = PublicModel.model_validate(server.http.get("/model").json())
+        engine = load_party_engine(public, server.http.get("/model/client").content)
+        application = server.joined()
+        for party in public.schema_.parties:
+            record = {column.name: column.default for column in party.columns}
+            bits = Layout(public.schema_).encode_party(party.name, record)
+            sealed = engine.encrypt(party.name, bits, b"")
+            assert application.send(party.name, content=sealed).status_code == 200
+        scores = {}
+        for program in PROGRAMS:
+            assert application.run(program).status_code == 200
+            scores[program] = engine.open(program, application.output(program).content, b"")
+            assert len(scores[program]) == len(public.programs[program].outputs)
+        assert scores["decide"][0] in scores["explain"], "the bin that the applicant is in"
+        workers = server.workers()
+        assert len(workers) >= 2
+    finally:
+        ended = server.stop()
+    assert ended in (0, -signal.SIGTERM)
+    assert gone(workers)
