@@ -1,0 +1,194 @@
+"""The server's half: conformance checks and evaluation with the compiled model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from concrete import fhe
+
+from engines.concrete_ml.messages import (
+    NAME,
+    QUANTISERS_FILE,
+    RESULT,
+    SPECS_FILE,
+    facts,
+    header,
+    join_runs,
+    split_runs,
+)
+from engines.deployment import Deployment
+from engines.envelope import OVERHEAD, seal, unseal_as
+from engines.interface import (
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    EVALUATION_KEY,
+    EXPLAIN,
+    EXPLANATION_INPUTS,
+    PROGRAMS,
+    ProgramFacts,
+    Progress,
+    PublicModel,
+    ServerEngine,
+    Slot,
+)
+from engines.payload import PART_OVERHEAD, join_parts, split_parts
+from engines.zip_files import pack, sha256
+from utils.errors import EvaluationFailed, MalformedMessage
+
+LIBRARIES = ("concrete-python", "concrete-ml")
+_KEPT_KEYS = 2
+
+
+class ConcreteMlServer(ServerEngine):
+    """Built from a deployment; its facts hold the sizes measured when it was compiled."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        """Raises DeploymentMissing, DeploymentMixed."""
+        for library in LIBRARIES:
+            deployment.check_library(library)
+        recorded = deployment.engine_facts(NAME)
+        folder = deployment.folder / NAME
+        self._parties = deployment.schema.party_names
+        self._explained = deployment.schema.explained_party
+        self._bins = tuple(deployment.schema.explained_column.bin_labels())
+        self._input_bytes: dict[str, list[int]] = recorded["input_bytes"]
+        self._server = fhe.Server.load(folder / "server.zip")
+        self._client_files = pack(
+            {name: (folder / name).read_bytes() for name in (SPECS_FILE, QUANTISERS_FILE)}
+        )
+        self._keys: dict[str, Any] = {}  # deserialised evaluation keys, the newest last
+        self._lock = threading.Lock()
+        self.facts = facts(deployment.schema.parties[0].label)
+        self.public = PublicModel(
+            engine=self.facts,
+            model_version=deployment.manifest.model_version,
+            schema_=deployment.schema,
+            programs={
+                name: ProgramFacts(outputs=outputs, score_bits=recorded["score_bits"], scale=1.0)
+                for name, outputs in ((DECIDE, ("score",)), (EXPLAIN, self._bins))
+            },
+            slots=self._slots(recorded["evaluation_key_bytes"]),
+            client_sha256=sha256(self._client_files),
+            versions=deployment.manifest.versions,
+        )
+
+    def _slots(self, evaluation_key_bytes: int) -> tuple[Slot, ...]:
+        part = {party: PART_OVERHEAD + sum(self._input_bytes[party]) for party in self._parties}
+        slots = [
+            Slot(
+                party=self._parties[0],
+                file_name=EVALUATION_KEY,
+                needed_for=PROGRAMS,
+                maximum_bytes=evaluation_key_bytes + (1 << 16),
+            )
+        ]
+        slots += [
+            Slot(
+                party=party,
+                file_name=ENCRYPTED_INPUTS,
+                needed_for=(DECIDE,) if party == self._explained else PROGRAMS,
+                maximum_bytes=OVERHEAD + part[party],
+            )
+            for party in self._parties
+        ]
+        slots.append(
+            Slot(
+                party=self._explained,
+                file_name=EXPLANATION_INPUTS,
+                needed_for=(EXPLAIN,),
+                maximum_bytes=OVERHEAD + 1 + len(self._bins) * part[self._explained],
+            )
+        )
+        return tuple(slots)
+
+    def client_files(self) -> bytes:
+        return self._client_files
+
+    def check(self, slot: Slot, message: bytes) -> None:
+        if slot.file_name == EVALUATION_KEY:
+            self._evaluation_keys(message)
+        elif slot.file_name == EXPLANATION_INPUTS:
+            self._variants(message)
+        else:
+            self._inputs(slot.party, message)
+
+    def _evaluation_keys(self, message: bytes) -> Any:
+        digest = sha256(message)
+        with self._lock:
+            if digest in self._keys:
+                return self._keys[digest]
+        expected = header(self.public.model_version, EVALUATION_KEY, self._parties[0])
+        payload = unseal_as(expected, message)
+        try:
+            keys = fhe.EvaluationKeys.deserialize(bytes(payload))
+        except Exception as error:  # Concrete raises its own errors of many kinds
+            raise MalformedMessage(
+                "The evaluation key cannot be read; make the keys again."
+            ) from error
+        with self._lock:
+            self._keys[digest] = keys
+            while len(self._keys) > _KEPT_KEYS:
+                self._keys.pop(next(iter(self._keys)))
+        return keys
+
+    def _inputs(self, party: str, message: bytes) -> Any:
+        expected = header(self.public.model_version, ENCRYPTED_INPUTS, party)
+        return self._values(party, unseal_as(expected, message), 1)[0]
+
+    def _variants(self, message: bytes) -> list[Any]:
+        """The explained party's inputs, one for each bin that is still to be tried."""
+        expected = header(self.public.model_version, EXPLANATION_INPUTS, self._explained)
+        count, payload = split_runs(unseal_as(expected, message), len(self._bins))
+        return self._values(self._explained, payload, count)
+
+    def _values(self, party: str, payload: memoryview, count: int) -> list[Any]:
+        parts = split_parts(payload, count * self._input_bytes[party])
+        try:
+            return [fhe.Value.deserialize(part) for part in parts]
+        except Exception as error:  # Concrete raises its own errors of many kinds
+            raise MalformedMessage(
+                f"The encrypted inputs of {party} cannot be read; encrypt them again."
+            ) from error
+
+    def evaluate(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        progress: Progress | None = None,
+    ) -> bytes:
+        """One run for `decide`; for `explain` one more for every variant that was sent."""
+        keys = self._evaluation_keys(messages[self._parties[0], EVALUATION_KEY])
+        inputs = {
+            party: self._inputs(party, messages[party, ENCRYPTED_INPUTS])
+            for party in self._parties
+            if program == DECIDE or party != self._explained
+        }
+        runs = [inputs]
+        if program == EXPLAIN:
+            variants = self._variants(messages[self._explained, EXPLANATION_INPUTS])
+            runs = [inputs | {self._explained: variant} for variant in variants]
+        parts: list[bytes] = []
+        for run in runs:
+            try:
+                value = self._server.run(*(run[p] for p in self._parties), evaluation_keys=keys)
+            except RuntimeError as error:
+                raise EvaluationFailed(
+                    "Concrete could not evaluate these inputs; send keys and inputs again."
+                ) from error
+            parts.append(value.serialize())
+            if progress is not None:
+                progress(len(parts) / len(runs))
+        return seal(
+            header(self.public.model_version, RESULT, program=program),
+            join_runs(parts) if program == EXPLAIN else join_parts(parts),
+        )
+
+    def warm(self, messages: Mapping[tuple[str, str], bytes]) -> None:
+        """Read the evaluation key.
+
+        A run ahead of the first, which is what expands the compressed keys, would take a whole
+        decision, many seconds, to save about two.
+        """
+        self._evaluation_keys(messages[self._parties[0], EVALUATION_KEY])
