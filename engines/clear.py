@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from engines.deployment import Deployment
 from engines.envelope import OVERHEAD, Header, seal, unseal_as
@@ -36,6 +37,7 @@ FACTS = EngineFacts(
     opened="The score, and with an explanation the score of every bin.",
     explains_by="program",
 )
+_SCORES = TypeAdapter(tuple[int, ...])
 
 
 def _header(public: PublicModel, kind: str, party: str | None, program: str | None) -> Header:
@@ -61,7 +63,13 @@ class ClearParty(PartyEngine):
 
     def open(self, program: str, result: bytes, secret: bytes) -> tuple[float, ...]:
         payload = unseal_as(_header(self._public, "result", None, program), result)
-        return tuple(json.loads(bytes(payload)))
+        try:
+            scores = _SCORES.validate_json(bytes(payload))
+        except ValidationError as error:
+            raise MalformedMessage("The result cannot be read; fetch it again.") from error
+        if len(scores) != len(self._public.programs[program].outputs):
+            raise MalformedMessage("The result has a wrong number of scores; fetch it again.")
+        return scores
 
 
 class ClearServer(ServerEngine):

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import struct
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -69,8 +68,8 @@ def unseal(message: bytes) -> tuple[Header, memoryview]:
     if not hmac.compare_digest(digest, view[-_DIGEST:]):
         raise MalformedMessage("The message was damaged or cut on its way; send it again.")
     try:
-        header = Header.model_validate(json.loads(bytes(view[start : start + length])))
-    except (ValueError, ValidationError) as error:
+        header = Header.model_validate_json(bytes(view[start : start + length]))
+    except ValidationError as error:
         raise MalformedMessage("The message's header cannot be read; send it again.") from error
     return header, view[start + length : -_DIGEST]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 
 from utils.errors import MalformedMessage
@@ -34,7 +35,7 @@ def unpack(archive: bytes) -> dict[str, bytes]:
             if len(entries) > MAXIMUM_FILES or sum(e.file_size for e in entries) > MAXIMUM_UNPACKED:
                 raise MalformedMessage("The client files are larger than they may be.")
             return {entry.filename: opened.read(entry) for entry in entries}
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise MalformedMessage("The client files are damaged; load them again.") from error
 
 

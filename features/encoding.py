@@ -23,7 +23,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features.schema import BooleanColumn, CategoricalColumn, Column, OrdinalColumn, Schema
+from features.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    OrdinalColumn,
+    Schema,
+    number_text,
+)
 from utils.errors import UnknownColumn, UnknownParty, ValueOutOfDomain
 
 Bits = NDArray[np.uint8]
@@ -70,12 +77,24 @@ class ColumnCode:
             return column.values.index(value)
         return int(np.searchsorted(column.cuts, _number(column, value), side="right"))
 
+    def value(self, state: int) -> Any:
+        """A value of that state: the inverse of `state`, for an ordinal column the bin's floor."""
+        column = self.column
+        if column.optional and state == self.n_states - 1:
+            return None
+        if isinstance(column, BooleanColumn):
+            return bool(state)
+        if isinstance(column, CategoricalColumn):
+            return column.values[state]
+        floor = column.bin_floor(state)
+        return math.ceil(floor) if column.integer else floor
+
 
 def _is_missing(value: Any) -> bool:
     return (
         value is None
         or value is pd.NA
-        or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, float | np.floating) and math.isnan(value))
         or (isinstance(value, str) and not value.strip())
     )
 
@@ -88,7 +107,8 @@ def _allowed(column: Column) -> str:
     else:
         whole = "a whole number" if column.integer else "a number"
         unit = f" ({column.unit})" if column.unit else ""
-        text = f"{whole} from {column.minimum:g} to {column.maximum:g}{unit}"
+        ends = f"{number_text(column.minimum)} to {number_text(column.maximum)}"
+        text = f"{whole} from {ends}{unit}"
     return text + (", or nothing" if column.optional else "")
 
 
@@ -101,15 +121,16 @@ def _boolean(column: BooleanColumn, value: Any) -> bool:
 
 
 def _number(column: OrdinalColumn, value: Any) -> float:
-    number = math.nan
-    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
-        number = float(value)
-    fits = column.minimum <= number <= column.maximum  # false for NaN
-    if not fits or (column.integer and number != math.floor(number)):
+    number = isinstance(value, int | float | np.integer | np.floating) and not (
+        isinstance(value, bool)
+    )
+    # Compared as it is, since a huge integer has no float; false for NaN.
+    fits = number and column.minimum <= value <= column.maximum
+    if not fits or (column.integer and value != math.floor(value)):
         raise ValueOutOfDomain(
             f"{column.name} cannot be {str(value)[:80]!r}: give {_allowed(column)}."
         )
-    return number
+    return float(value)
 
 
 def _column_code(column: Column, party: str, first_bit: int, first_state: int) -> ColumnCode:
@@ -117,7 +138,7 @@ def _column_code(column: Column, party: str, first_bit: int, first_state: int) -
         states, bits = ["false", "true"], ["is true"]
         table = np.array([[0], [1]], np.uint8)
     elif isinstance(column, OrdinalColumn):
-        states, bits = column.bin_labels(), [f">= {cut:g}" for cut in column.cuts]
+        states, bits = column.bin_labels(), [f">= {number_text(cut)}" for cut in column.cuts]
         table = np.tri(len(states), len(bits), k=-1, dtype=np.uint8)
     else:
         states, bits = list(column.values), [f"is {value}" for value in column.values]

@@ -25,8 +25,13 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 PartyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
+def number_text(value: float) -> str:
+    """A number as people write it: `10000000`, not `1e+07`."""
+    return f"{value:.12g}"
+
+
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class _Column(_Model):
@@ -41,6 +46,12 @@ class BooleanColumn(_Column):
 
     kind: Literal["boolean"]
     default: bool | None = Field(default=False, description="The form's first value.")
+
+    @model_validator(mode="after")
+    def _check(self) -> BooleanColumn:
+        if self.default is None and not self.optional:
+            raise ValueError(f"{self.name}: a column that is not optional needs a default")
+        return self
 
 
 class OrdinalColumn(_Column):
@@ -67,6 +78,8 @@ class OrdinalColumn(_Column):
             raise ValueError(f"{self.name}: every cut must lie above minimum and within maximum")
         if self.default is not None and not self.minimum <= self.default <= self.maximum:
             raise ValueError(f"{self.name}: the default lies outside minimum and maximum")
+        if self.integer and self.default is not None and not self.default.is_integer():
+            raise ValueError(f"{self.name}: the default must be a whole number")
         if self.default is None and not self.optional:
             raise ValueError(f"{self.name}: a column that is not optional needs a default")
         return self
@@ -74,8 +87,9 @@ class OrdinalColumn(_Column):
     def bin_labels(self) -> list[str]:
         """One label a bin, lowest first, such as `0-2`, `2-5`, `5+`."""
         edges = [self.minimum, *self.cuts]
-        inner = [f"{a:g}-{b:g}" for a, b in pairwise(edges)]
-        return [*inner, f"{edges[-1]:g}+"]
+        texts = [number_text(edge) for edge in edges]
+        inner = [f"{a}-{b}" for a, b in pairwise(texts)]
+        return [*inner, f"{texts[-1]}+"]
 
     def bin_floor(self, index: int) -> float:
         """The smallest value of bin `index`."""
@@ -86,7 +100,7 @@ class CategoricalColumn(_Column):
     """One of a public list of values, sent one-hot."""
 
     kind: Literal["categorical"]
-    values: list[Annotated[str, Field(min_length=1, max_length=80)]] = Field(
+    values: list[Annotated[str, Field(pattern=r"\S", max_length=80)]] = Field(
         description="Every allowed value.", min_length=2, max_length=64
     )
     default: str | None = Field(default=None, description="The form's first value.")
@@ -241,6 +255,6 @@ class Schema(_Model):
             if path.stat().st_size > MAXIMUM_SCHEMA_BYTES:
                 raise SchemaInvalid(f"{path} is larger than a schema may be (1 MiB).")
             document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise SchemaInvalid(f"{path} cannot be read as a JSON schema: {error}") from error
         return cls.parse(document, str(path))

@@ -51,7 +51,7 @@ def read_ensemble(path: Path, layout: Layout) -> Ensemble:
         if path.stat().st_size > MAXIMUM_BYTES:
             raise ModelTooLarge(f"{path} is larger than {MAXIMUM_BYTES >> 20} MiB.")
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnsupportedBooster(
             f"{path} cannot be read as XGBoost's JSON model ({error}); save it with "
             "save_model('….json')."
@@ -74,7 +74,7 @@ def parse_ensemble(document: dict[str, Any], layout: Layout) -> Ensemble:
         n_features = int(parameters["num_feature"])
         n_classes = int(parameters.get("num_class", "0"))
         base_score = float(str(parameters["base_score"]).strip("[]"))
-        raw_trees = booster["model"]["trees"] if kind == "gbtree" else []
+        raw_trees = list(booster["model"]["trees"]) if kind == "gbtree" else []
     except (KeyError, TypeError, ValueError) as error:
         raise UnsupportedBooster(
             f"The model file lacks {error}; save the booster with save_model('….json')."
@@ -93,11 +93,16 @@ def parse_ensemble(document: dict[str, Any], layout: Layout) -> Ensemble:
         raise ModelTooLarge(f"{len(raw_trees)} trees are more than {MAXIMUM_TREES}; train fewer.")
     if not 0 < base_score < 1:
         raise UnsupportedBooster(f"base_score {base_score} is not a probability.")
-    trees = tuple(_tree(raw) for raw in raw_trees)
+    try:
+        trees = tuple(_tree(raw, layout.n_bits) for raw in raw_trees)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UnsupportedBooster(
+            f"A tree of the model file does not hold together ({error!r}); save the booster again."
+        ) from error
     return Ensemble(trees, math.log(base_score / (1 - base_score)))
 
 
-def _tree(raw: dict[str, Any]) -> Tree:
+def _tree(raw: dict[str, Any], n_bits: int) -> Tree:
     if any(raw.get("split_type", ())):
         raise UnsupportedBooster(
             "The booster splits on categories of its own; train it on the schema's bits."
@@ -119,6 +124,8 @@ def _tree(raw: dict[str, Any]) -> Tree:
                 f"A tree is deeper than {MAXIMUM_DEPTH}; train with max_depth={MAXIMUM_DEPTH}."
             )
         bit, limit = int(bits[node]), float(limits[node])
+        if not (0 <= bit < n_bits and left[node] > 0 and right[node] > 0):
+            raise ValueError(f"node {node} splits on no bit, or has no child")
         for wanted in (False, True):
             if path.get(bit, wanted) == wanted:  # the path may have asked for this bit already
                 child = left[node] if int(wanted) < limit else right[node]

@@ -21,6 +21,7 @@ Grid = tuple[tuple[int, ...], ...]
 """For every column of the grid, its bits."""
 
 _SHUFFLES = 8
+_FEW = 120
 _SEEDS = 6
 
 
@@ -35,10 +36,12 @@ def _cover(monomials: tuple[Monomial, ...], layout: Layout) -> list[tuple[Grid, 
         return []
     search = _Search(list(monomials), layout)
     best = search.grown(None)
-    for attempt in range(_SHUFFLES):
+    # A large cover takes long and gains little from another start.
+    few = len(monomials) <= _FEW
+    for attempt in range(_SHUFFLES if few else 1):
         order = random.Random(attempt)  # noqa: S311  a search order, nothing secret
         candidates = [search.merged(order)]
-        if len(monomials) <= 600:
+        if few:
             candidates.append(search.grown(order))
         best = min([best, *candidates], key=len)
     return search.assigned(best)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from features.encoding import Layout
-from features.schema import Schema
+from features.schema import Schema, number_text
 
 CAVEAT = "This is a likelihood under this model, not a promise."
 
@@ -42,13 +42,10 @@ class Explanation:
 
 def current_bin(schema: Schema, record: Mapping[str, Any]) -> int:
     """The applicant's own bin of the explained column, or -1; raises ValueOutOfDomain."""
-    layout = Layout(schema)
-    for name, assumed in schema.explanation.assume.items():
-        code = layout.code(name)
-        if code.state(record.get(name)) != code.state(assumed):
-            return -1
+    if _unmet(schema, record):
+        return -1
     column = schema.explained_column
-    state = layout.code(column.name).state(record.get(column.name))
+    state = Layout(schema).code(column.name).state(record.get(column.name))
     return state if state <= len(column.cuts) else -1  # a missing value lies below every bin
 
 
@@ -77,9 +74,9 @@ def explain_scores(
         )
     elif turning is not None:
         outcome = Outcome.TURNED
-        floor = schema.explained_column.bin_floor(turning)
+        floor = number_text(schema.explained_column.bin_floor(turning))
         text = (
-            f"With at least {floor:g} {phrase}{_assumption(schema, current)}, and all else equal, "
+            f"With at least {floor} {phrase}{_assumption(schema, record)}, and all else equal, "
             f"the model would likely have {decision.approved} the application. {CAVEAT}"
         )
     else:
@@ -91,7 +88,20 @@ def explain_scores(
     return Explanation(outcome, text, tuple(labels[first:]), tuple(scores), current, turning)
 
 
-def _assumption(schema: Schema, current: int) -> str:
+def _unmet(schema: Schema, record: Mapping[str, Any]) -> dict[str, bool]:
+    """The assumptions that do not hold for the applicant; raises ValueOutOfDomain."""
+    layout = Layout(schema)
+    return {
+        name: assumed
+        for name, assumed in schema.explanation.assume.items()
+        if layout.code(name).state(record.get(name)) != layout.code(name).state(assumed)
+    }
+
+
+def _assumption(schema: Schema, record: Mapping[str, Any]) -> str:
     """Name what would have to hold as well, where it does not hold yet."""
-    names = [schema.column(name).label.lower() for name in schema.explanation.assume]
-    return f" (being {' and '.join(names)})" if current == -1 and names else ""
+    words = [
+        f"{'' if assumed else 'not '}being {schema.column(name).label.lower()}"
+        for name, assumed in _unmet(schema, record).items()
+    ]
+    return f" ({' and '.join(words)})" if words else ""

@@ -8,7 +8,9 @@ explained column's bits replaced by public constants, one output a bin, so both 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.encoding import Bits, Layout
+from model.cover import CELLS
 from model.plan import Lookup, Plan, make_plan
 from model.polynomial import Polynomial, evaluate, sample_states, substitute
 from model.quantise import MAXIMUM_SCORE_BITS, Quantised
@@ -24,6 +27,7 @@ from utils.errors import ProgramInvalid
 
 FORMAT = 1
 MAXIMUM_BYTES = 64 << 20
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Program:
             if path.stat().st_size > MAXIMUM_BYTES:
                 raise ProgramInvalid(f"{path} is larger than a program may be.")
             program = cls._parse(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
+        except _UNREADABLE as error:
             raise ProgramInvalid(
                 f"{path} is not a program file ({error!r}); run `make compile` again."
             ) from error
@@ -119,40 +123,93 @@ class Program:
         )
 
     def check(self, layout: Layout) -> None:
-        """Shapes, ranges, and that plan and polynomial agree; raises ProgramInvalid."""
+        """Shapes, ranges, and that plan and polynomial agree; raises ProgramInvalid.
+
+        Scores are compared on rows that show any single change; a digest vouches for the rest.
+        """
         n, outputs = layout.n_bits, len(self.outputs)
         faults = []
         if self.schema_fingerprint != layout.schema.fingerprint():
             faults.append("it belongs to another schema")
-        if not 2 <= self.score_bits <= MAXIMUM_SCORE_BITS:
+        half = 2.0 ** (self.score_bits - 1) if 2 <= self.score_bits <= MAXIMUM_SCORE_BITS else 0
+        if not half:
             faults.append(f"score_bits is {self.score_bits}")
-        if not -(1 << (self.score_bits - 1)) <= self.low <= self.high < 1 << (self.score_bits - 1):
+        elif not -half <= self.low <= self.high < half:
             faults.append("the scores do not fit into score_bits")
+        if not (0 < self.scale < math.inf and 0 <= self.rounding_bound < math.inf):
+            faults.append("the scale or the rounding bound is no such number")
         if any(
-            len(c) != outputs or not all(0 <= b < n for b in m) for m, c in self.polynomial.items()
+            c.shape != (outputs,) or not all(0 <= b < n for b in m)
+            for m, c in self.polynomial.items()
         ):
             faults.append("a monomial has a wrong bit or a wrong number of coefficients")
         if self.plan.linear.shape != (outputs, layout.n_states):
             faults.append("the linear part has a wrong shape")
+        first = np.array([code.first_state for code in layout.codes])
+        states = np.array([code.n_states for code in layout.codes])
         if self.extreme_rows.ndim != 2 or self.extreme_rows.shape[1] != len(layout.codes):
             faults.append("the extreme rows have a wrong shape")
+        elif not ((first <= self.extreme_rows) & (self.extreme_rows < first + states)).all():
+            faults.append("the extreme rows hold a state that does not exist")
         for t in self.plan.lookups:
-            reach = sum(t.weights)  # an upper bound of the cell that bits can reach
-            if len(t.bits) != len(t.weights) or not all(0 <= b < n for b in t.bits):
+            if not t.bits or len(t.bits) != len(t.weights) or not all(0 <= b < n for b in t.bits):
                 faults.append("a lookup has a wrong bit")
-            elif len(t.values) > 16 or reach < 1 or not all(0 <= o < outputs for o in t.outputs):
+            elif len(t.values) > CELLS or not all(0 <= o < outputs for o in t.outputs):
                 faults.append("a lookup has a wrong table or output")
-        if not faults and not self._plan_agrees(layout):
-            faults.append("plan and polynomial differ")
+            else:
+                reach = _reach(t, layout).values()
+                low, high = sum(r.min() for r in reach), sum(r.max() for r in reach)
+                cells = math.prod(len(set(r.tolist())) for r in reach)
+                if low < 0 or high >= len(t.values) or cells > CELLS:
+                    faults.append("a lookup reaches beyond its table")
+        if not faults:
+            faults = self._disagreements(layout)
         if faults:
             raise ProgramInvalid(
                 f"Program {self.name}: {'; '.join(faults)}. Run `make compile` again."
             )
 
-    def _plan_agrees(self, layout: Layout) -> bool:
-        sample = np.concatenate([self.extreme_rows, sample_states(layout, 256, seed=1)])
-        bits = layout.bits_of_states(sample)
-        return bool((self.plan.evaluate(bits, layout) == self.scores(bits)).all())
+    def _disagreements(self, layout: Layout) -> list[str]:
+        bits = layout.bits_of_states(np.concatenate([self.extreme_rows, self._rows(layout)]))
+        scores = self.scores(bits)
+        faults = []
+        if (self.plan.evaluate(bits, layout) != scores).any():
+            faults.append("plan and polynomial differ")
+        if (scores < self.low).any() or (scores > self.high).any():
+            faults.append("a score lies beyond the bounds")
+        return faults
+
+    def _rows(self, layout: Layout) -> NDArray[np.int64]:
+        """States in which every column state, every monomial and every table cell once counts."""
+        columns = {code.first_bit: i for i, code in enumerate(layout.codes)}
+        wanted: list[dict[int, int]] = []  # column -> state
+        for i, code in enumerate(layout.codes):
+            wanted += [{i: code.first_state + state} for state in range(code.n_states)]
+        for monomial in self.polynomial:
+            holding = {b: min(layout.states_of_bit[b]) for b in monomial}
+            wanted.append({columns[layout.code_of_bit[b].first_bit]: s for b, s in holding.items()})
+        for lookup in self.plan.lookups:
+            reach = _reach(lookup, layout)
+            own = [columns[column] for column in reach]
+            states = [
+                layout.codes[i].first_state + np.unique(r, return_index=True)[1]
+                for i, r in zip(own, reach.values(), strict=True)
+            ]
+            wanted += [dict(zip(own, cell, strict=True)) for cell in itertools.product(*states)]
+        rows = sample_states(layout, len(wanted), seed=1)
+        for row, setting in zip(rows, wanted, strict=True):
+            row[list(setting)] = list(setting.values())
+        return rows
+
+
+def _reach(lookup: Lookup, layout: Layout) -> dict[int, NDArray[np.int64]]:
+    """What each state of a column adds to the cell, by the column's first bit."""
+    reach: dict[int, NDArray[np.int64]] = {}
+    for bit, weight in zip(lookup.bits, lookup.weights, strict=True):
+        code = layout.code_of_bit[bit]
+        own = weight * code.table[:, bit - code.first_bit].astype(np.int64)
+        reach[code.first_bit] = reach.get(code.first_bit, 0) + own
+    return reach
 
 
 def explained_variants(layout: Layout) -> list[dict[int, bool]]:

@@ -71,9 +71,9 @@ def circuit_function(
     members = [
         [i for i, t in enumerate(plan.lookups) if output in t.outputs] for output in range(outputs)
     ]
-    width = max([len(t.bits) for t in plan.lookups], default=0)
-    indices = np.zeros((len(plan.lookups), width), np.int64)
-    weights = np.zeros((len(plan.lookups), width), np.int64)
+    most_bits = max([len(t.bits) for t in plan.lookups], default=0)
+    indices = np.zeros((len(plan.lookups), most_bits), np.int64)
+    weights = np.zeros((len(plan.lookups), most_bits), np.int64)
     tables = np.zeros((len(plan.lookups), _CELLS), np.int64)
     for i, lookup in enumerate(plan.lookups):
         indices[i, : len(lookup.bits)] = lookup.bits
@@ -94,7 +94,7 @@ def circuit_function(
             bits = np.concatenate(tuple(inputs[0::2]))
             # Column by column: three times cheaper in Concrete than a matrix product.
             cells = bits[indices[:, 0]] * weights[:, 0]
-            for position in range(1, width):
+            for position in range(1, most_bits):
                 cells = cells + bits[indices[:, position]] * weights[:, position]
             looked_up = table[cells]
         scores = []
@@ -181,6 +181,7 @@ def compile_programs(programs: Sequence[Program], layout: Layout, sign_only: boo
         loop_parallelize=True,
         compress_evaluation_keys=True,
         compress_input_ciphertexts=True,
+        dump_artifacts_on_unexpected_failures=False,
     )
     widest = max(p.score_bits for p in programs)
     for width in range(widest, widest + _WIDER):

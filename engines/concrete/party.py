@@ -21,6 +21,7 @@ from engines.payload import join_parts, read_parts
 from engines.zip_files import unpack
 from features.encoding import Bits, Layout
 from utils.errors import MalformedMessage
+from utils.randomness import random_seed
 
 
 class ConcreteParty(PartyEngine):
@@ -40,7 +41,7 @@ class ConcreteParty(PartyEngine):
 
     def make_keys(self) -> KeyPair:
         client = fhe.Client(self._specs)
-        client.keygen(force=True)  # Concrete seeds its CSPRNG from the operating system
+        client.keygen(force=True, secret_seed=random_seed(), encryption_seed=random_seed())
         secret = client.keys.serialize()
         self._clients = {secret: client}
         evaluation = seal(

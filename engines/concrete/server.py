@@ -42,7 +42,8 @@ class ConcreteServer(ServerEngine):
         self._client_files = pack({SPECS_FILE: (self._folder / SPECS_FILE).read_bytes()})
         self._keys: dict[str, Any] = {}  # deserialised evaluation keys, the newest last
         self._lock = threading.Lock()
-        self.facts = facts(deployment.schema.parties[0].label, recorded["sign_only"])
+        sign_only: bool = recorded["sign_only"]
+        self.facts = facts(deployment.schema.parties[0].label, sign_only)
         holder = self._parties[0]
         slots = [
             Slot(
@@ -65,7 +66,11 @@ class ConcreteServer(ServerEngine):
             engine=self.facts,
             model_version=deployment.manifest.model_version,
             schema_=deployment.schema,
-            programs=deployment.program_facts(),
+            programs={
+                # Where only the sign is opened, a score has one bit.
+                name: own.model_copy(update={"score_bits": 1}) if sign_only else own
+                for name, own in deployment.program_facts().items()
+            },
             slots=tuple(slots),
             client_sha256=sha256(self._client_files),
             versions=deployment.manifest.versions,
