@@ -1,0 +1,140 @@
+"""`python -m training.compile`: from a trained model to `deployment_files/`.
+
+The offline recompilation. Programs follow from the booster alone and come out the same every time;
+compiled binaries and the versions that made them are recorded in the manifest. The new folder
+replaces the old one only when it is complete and has been read back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from engines.concrete.build import build as build_concrete
+from engines.concrete_ml.build import build as build_concrete_ml
+from engines.deployment import Deployment, write_manifest, write_public
+from engines.registry import ENGINES
+from features.encoding import Bits, Layout
+from features.schema import Schema
+from settings import ROOT
+from training.frontier import programs_for, widest_programs
+from training.model_card import model_card
+from training.models import Labels
+from training.train import MODEL_FOLDER
+from utils.errors import DeploymentMissing, TrisealError
+
+DEPLOYMENT_FOLDER = ROOT / "deployment_files"
+_KEPT = ("frontier.json", "frontier.png", "metrics.json")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; answers the exit code."""
+    parser = argparse.ArgumentParser(prog="training.compile", description=__doc__)
+    parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="of training.train")
+    parser.add_argument("--out", type=Path, default=DEPLOYMENT_FOLDER, help="folder to replace")
+    parser.add_argument(
+        "--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="engines to compile"
+    )
+    parser.add_argument("--score-bits", type=int, help="width of the score; chosen where not given")
+    parser.add_argument(
+        "--sign-only", action="store_true", help="open only approved or denied, never the score"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        compile_deployment(
+            options.model, options.out, options.engines, options.score_bits, options.sign_only
+        )
+    except TrisealError as error:
+        print(f"training.compile: {error.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def compile_deployment(
+    model: Path,
+    out: Path,
+    engines: list[str],
+    score_bits: int | None = None,
+    sign_only: bool = False,
+) -> None:
+    """Compile the model in folder `model` for `engines` and replace folder `out`.
+
+    Raises DeploymentMissing where there is no trained model, and what compiling raises.
+    """
+    if not (model / "booster.json").is_file():
+        raise DeploymentMissing(f"There is no trained model in {model}; run `make train` first.")
+    layout = Layout(Schema.load(model / "schema.json"))
+    booster = (model / "booster.json").read_bytes()
+    bits, y = training_rows(model, layout)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".compile-") as temporary:
+        folder = Path(temporary) / "new"
+        steps = tqdm(total=1 + len(engines), desc="programs", leave=False)
+        if score_bits is not None:
+            programs = programs_for(booster, layout, bits, score_bits)
+        else:
+            programs, _ = widest_programs(booster, layout, bits)
+        for name, data in (
+            ("schema.json", (model / "schema.json").read_bytes()),
+            ("booster.json", booster),
+            *((f"programs/{p.name}.json", p.to_json().encode()) for p in programs.values()),
+        ):
+            write_public(folder / name, data)
+        facts: dict[str, dict[str, Any]] = {}
+        for engine in engines:
+            steps.update()
+            steps.set_description(engine)
+            if engine == "clear":
+                facts[engine] = {}
+            elif engine == "concrete":
+                facts[engine] = build_concrete(programs, layout, folder, sign_only)
+            else:
+                facts[engine] = build_concrete_ml(layout, bits, y, folder)
+        steps.close()
+        manifest = write_manifest(folder, facts)
+        for name in _KEPT:
+            if (model / name).is_file():
+                write_public(folder / name, (model / name).read_bytes())
+        metrics = json.loads((model / "metrics.json").read_text())
+        card = model_card(layout.schema, metrics, manifest, programs)
+        write_public(folder / "model_card.md", card.encode())
+        Deployment.load(folder)
+        _replace(folder, out)
+    print(f"compiled {', '.join(engines)} as model {manifest.model_version} into {out}")
+
+
+def training_rows(model: Path, layout: Layout) -> tuple[Bits, Labels]:
+    """The rows that training kept: bits (rows, n_bits) and labels (rows,).
+
+    The rounding is calibrated on them, and Concrete ML trains a model of its own.
+    Raises DeploymentMissing.
+    """
+    try:
+        with np.load(model / "training_rows.npz", allow_pickle=False) as rows:
+            return np.unpackbits(rows["bits"], axis=1, count=layout.n_bits), rows["y"]
+    except (OSError, KeyError, ValueError) as error:
+        raise DeploymentMissing(
+            f"The training rows in {model} cannot be read; run `make train` again."
+        ) from error
+
+
+def _replace(new: Path, out: Path) -> None:
+    """Put `new` where `out` is; the old folder goes last."""
+    old = new.parent / "old"
+    if out.exists():
+        out.rename(old)
+    new.chmod(0o755)
+    new.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

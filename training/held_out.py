@@ -1,0 +1,50 @@
+"""Applicants that no model of a deployment was trained on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.deployment import Deployment
+from features.encoding import Bits
+from model.polynomial import sample_states
+from training.data import split, training_frame
+from training.models import Labels
+from utils.errors import TrainingDataInvalid
+
+_SAMPLE = 512
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """`bits` (rows, n_bits); `y` (rows,) with 1 = approved, None where there are no labels."""
+
+    bits: Bits
+    y: Labels | None
+    source: str
+
+
+def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
+    """The test rows of the deployment's training, drawn or read again.
+
+    Without `data`, for a model trained on files, rows drawn from all possible records instead.
+    Raises TrainingDataInvalid.
+    """
+    layout = deployment.layout
+    drawn, seed, target = None, 0, None
+    metrics = deployment.folder / "metrics.json"
+    if metrics.is_file():
+        recorded = json.loads(metrics.read_text())["data"]
+        drawn, seed, target = recorded["drawn"], recorded["seed"], recorded["target"]
+    if drawn is None and not data:
+        states = sample_states(layout, _SAMPLE, seed=7)
+        return HeldOut(layout.bits_of_states(states), None, "random records of the schema")
+    if data and drawn is not None:
+        raise TrainingDataInvalid(
+            "The deployment was trained on synthetic data; leave --data away to test on its own "
+            "held-out rows."
+        )
+    frame, y = training_frame(layout.schema, data, target, drawn or 0, seed)
+    test = split(frame, y, seed).test
+    return HeldOut(layout.encode_frame(test.frame), test.y, "held-out rows")

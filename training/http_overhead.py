@@ -1,0 +1,105 @@
+"""What HTTP costs beside the evaluation: a real server, a whole application, call by call."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from engines.interface import DECIDE, EXPLAIN
+from features.encoding import Bits, Layout
+from parties.connection import Connection
+from parties.session import ApplicationSession
+from parties.store import PartyStore
+from parties.transport import ServerClient
+from settings import ROOT
+from utils.errors import ServerUnreachable
+
+_ROUNDS = 5
+_START_SECONDS = 60.0
+
+
+def http_overhead(folder: Path, bits: Bits, engine: str = "concrete") -> dict[str, float]:
+    """Median milliseconds a call takes beside the engine's own work, by the name of the call.
+
+    Starts `server.py` on a free port with its data in a temporary folder and ends it again.
+    Raises ServerUnreachable where it does not start.
+    """
+    with tempfile.TemporaryDirectory() as temporary, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        data = Path(temporary)
+        process = subprocess.Popen(  # noqa: S603  our own server
+            [sys.executable, str(ROOT / "server.py")],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "TRISEAL_ENGINE": engine,
+                "TRISEAL_DEPLOYMENT": str(folder.resolve()),
+                "TRISEAL_SERVER_HOST": "127.0.0.1",
+                "TRISEAL_SERVER_PORT": str(port),
+                "TRISEAL_SERVER_DATA": str(data / "server"),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            client = ServerClient(f"http://127.0.0.1:{port}", 120.0)
+            _wait(client)
+            connection = Connection(client, PartyStore(data / "parties"))
+            return _measure(connection, bits)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait(client: ServerClient) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end:
+        try:
+            if client.health().status == "ok":
+                return
+        except ServerUnreachable:
+            pass  # not listening yet
+        time.sleep(0.1)
+    raise ServerUnreachable("The server did not start for the measurement; try `make demo`.")
+
+
+def _measure(connection: Connection, bits: Bits) -> dict[str, float]:
+    layout = connection.layout
+    records = record_of(layout, bits)
+    milliseconds: dict[str, list[float]] = {}
+
+    def note(call: str, seconds: float) -> None:
+        milliseconds.setdefault(call, []).append(seconds * 1000)
+
+    for _ in range(_ROUNDS):
+        session = ApplicationSession.open(connection)
+        for message in session.make_keys().messages:
+            if message.what == "evaluation key":
+                note("send_file, evaluation key", message.seconds)
+        for party, record in records.items():
+            note("send_file, encrypted inputs", session.send(party, record).send_seconds)
+        for program in (DECIDE, EXPLAIN):
+            if program == EXPLAIN:
+                note("get_output", session.open_decision().messages[0].seconds)
+            run = session.run(program)
+            if program == EXPLAIN:  # the first run may still wait for the keys to be expanded
+                note("run_fhe, beside evaluation", run.waited - run.seconds)
+        session.erase()
+    return {call: float(np.median(values)) for call, values in milliseconds.items()}
+
+
+def record_of(layout: Layout, bits: Bits) -> dict[str, dict[str, object]]:
+    """A record for each party that encodes to one row of bits, shape (n_bits,)."""
+    records: dict[str, dict[str, object]] = {party: {} for party in layout.schema.party_names}
+    for code, state in zip(layout.codes, layout.states(bits), strict=True):
+        records[code.party][code.column.name] = code.value(int(state) - code.first_state)
+    return records

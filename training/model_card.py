@@ -1,0 +1,90 @@
+"""The model card: what the data is, how good the model is, how groups fare, and its limits.
+
+The headings follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engines.deployment import Manifest
+from features.schema import Schema
+from model.program import Program
+
+_LIMITS = """\
+- A demonstration. It must not decide about anybody's credit.
+- Features such as age, family status, children, household and phone appear in the demonstration
+  schema because the well-known demo has them. US Regulation B (12 CFR 1002.6) forbids or restricts
+  several of them; `features/credit_card_fair_lending.json` is the schema without them.
+- A denial needs specific principal reasons (12 CFR 1002.9). The explanation here is one
+  counterfactual on one column, a likelihood under this model, and does not replace them.
+- Under GDPR Art. 22 and the EU AI Act (Annex III, 5b) scoring of natural persons is restricted and
+  high-risk: human review, documentation and monitoring would be duties of whoever deploys it.
+- Encryption protects the inputs. It does not make a model fair, and whoever may ask many
+  questions can learn about the model from the answers.
+"""
+
+
+def model_card(
+    schema: Schema, metrics: dict[str, Any], manifest: Manifest, programs: dict[str, Program]
+) -> str:
+    """The card as Markdown, from what training measured and compiling chose."""
+    data, test, decide = metrics["data"], metrics["test"], programs["decide"]
+    lines = [
+        f"# Model card: {schema.title}",
+        "",
+        f"Model version `{manifest.model_version}`, schema `{schema.name}`.",
+        "",
+        "## Model",
+        "",
+        f"XGBoost, {metrics['shape']}, on the public bins of the schema, compiled to integer "
+        f"programs with scores of {decide.score_bits} bits: {len(decide.polynomial)} terms and "
+        f"{len(decide.plan.lookups)} encrypted table lookups for a decision, "
+        f"{len(programs['explain'].plan.lookups)} for an explanation of all "
+        f"{len(programs['explain'].outputs)} bins. A score of 0 or more means "
+        f"{schema.decision.approved}. For every input the score differs from the scaled log-odds "
+        f"of the trained model by at most {decide.rounding_bound:.2f} units "
+        f"(one unit of log-odds is {decide.scale:.2f} units), and no input leaves the range from "
+        f"{decide.low} to {decide.high}.",
+        "",
+        "## Data",
+        "",
+        f"Source: {data['source']}; {data['rows']:,} rows, {data['approved_share']:.1%} "
+        f"{schema.decision.approved}; target `{data['target']}`; 60 % training, 20 % validation, "
+        "20 % test.",
+        "",
+        "## Quality on the test rows",
+        "",
+        "| | float reference (100 x depth 3) | opened integer score |",
+        "|---|---|---|",
+        f"| AUC | {test['reference_auc']:.4f} | {test['auc']:.4f} |",
+        f"| accuracy | {test['reference_accuracy']:.4f} | {test['accuracy']:.4f} |",
+        "",
+        "![frontier](frontier.png)",
+        "",
+        "## How groups fare",
+        "",
+        "Shares of the test rows. `missed`: good applicants that the model denied. `ratio`: "
+        "approval over that of the best-faring group of 50 rows or more; under 0.80 is what US "
+        "guidance calls adverse impact (29 CFR 1607.4 D).",
+    ]
+    for column, groups in metrics["groups"].items():
+        lines += [
+            "",
+            f"| {schema.column(column).label} | rows | approved in data | approved by model "
+            "| missed | ratio |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {g['group']} | {g['rows']} | {g['approved_in_data']:.1%} | "
+            f"{g['approved_by_model']:.1%} | {_percent(g['missed'])} | "
+            f"{'-' if g['impact_ratio'] is None else format(g['impact_ratio'], '.2f')} |"
+            for g in groups
+        ]
+    if not metrics["groups"]:
+        lines += ["", "The schema names no column to report on (`audit`)."]
+    return "\n".join([*lines, "", "## Limits", "", _LIMITS])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

@@ -1,0 +1,136 @@
+"""Fitting XGBoost on a schema's bits, in the shapes that the frontier walks.
+
+Training on the bits of the binned columns loses nothing: a split on `x >= cut` is a split on its
+bit. Where the schema asks for it, more of the explained column never lowers the score.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+from features.encoding import Bits, Layout
+
+Labels = NDArray[np.int8]
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`trees` trees of one form; `leaves` > 0 grows leaf by leaf up to that many.
+
+    With `pairs` > 0 only columns of that many pairs may meet in one tree: those that gained most
+    in an unrestricted fit. Fewer pairs need fewer encrypted tables.
+    """
+
+    trees: int
+    depth: int
+    leaves: int = 0
+    learning_rate: float = 0.3
+    pairs: int = 0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One entry of the frontier: stages of boosting, each going on where the last one ended."""
+
+    name: str
+    stages: tuple[Stage, ...]
+
+
+REFERENCE = Shape("reference: 100 x depth 3", (Stage(100, 3, learning_rate=0.2),))
+
+SHAPES = (
+    Shape("100 x depth 1", (Stage(100, 1),)),
+    Shape("100 x depth 1 + 20 x depth 2", (Stage(100, 1), Stage(20, 2))),
+    Shape("100 x depth 1 + 10 x 5 leaves", (Stage(100, 1), Stage(10, 4, 5))),
+    Shape("60 x depth 2, 6 pairs", (Stage(60, 2, pairs=6),)),
+    Shape("150 x depth 2, 8 pairs", (Stage(150, 2, learning_rate=0.2, pairs=8),)),
+    Shape("60 x depth 3, 6 pairs", (Stage(60, 3, pairs=6),)),
+    Shape("40 x depth 2", (Stage(40, 2),)),
+    Shape("100 x depth 2", (Stage(100, 2),)),
+    Shape("40 x 5 leaves", (Stage(40, 4, 5),)),
+    Shape("60 x 5 leaves", (Stage(60, 4, 5, learning_rate=0.2),)),
+    Shape("40 x depth 3", (Stage(40, 3),)),
+    Shape("100 x depth 3", (Stage(100, 3, learning_rate=0.2),)),
+)
+"""What training tries; the cheapest that is good enough is taken."""
+
+
+def fit(shape: Shape, layout: Layout, bits: Bits, y: Labels, seed: int = 0) -> xgboost.Booster:
+    """Train one booster: `bits` (rows, n_bits), `y` (rows,) with 1 = approved."""
+    data = xgboost.DMatrix(bits, y)
+    booster = None
+    for stage in shape.stages:
+        parameters = _parameters(stage, layout, seed)
+        if stage.pairs:
+            free = xgboost.train(parameters, data, stage.trees)
+            kept = strongest_pairs(free, layout, stage.pairs)
+            parameters["interaction_constraints"] = _constraints(kept, layout)
+        booster = xgboost.train(parameters, data, stage.trees, xgb_model=booster)
+    if booster is None:
+        raise ValueError(f"shape {shape.name} has no stage")
+    return booster
+
+
+def _parameters(stage: Stage, layout: Layout, seed: int) -> dict[str, Any]:
+    parameters: dict[str, Any] = {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "max_depth": stage.depth,
+        "learning_rate": stage.learning_rate,
+        "seed": seed,
+        # Small data: a second thread waits more than it works, and one thread is repeatable.
+        "nthread": 1,
+    }
+    if stage.leaves:
+        parameters |= {"grow_policy": "lossguide", "max_leaves": stage.leaves}
+    if layout.schema.explanation.monotone:
+        code = layout.code(layout.schema.explanation.column)
+        cuts = len(layout.schema.explained_column.cuts)
+        thresholds = range(code.first_bit, code.first_bit + cuts)
+        signs = ("1" if bit in thresholds else "0" for bit in range(layout.n_bits))
+        parameters["monotone_constraints"] = "(" + ",".join(signs) + ")"
+    return parameters
+
+
+def strongest_pairs(booster: xgboost.Booster, layout: Layout, count: int) -> list[Pair]:
+    """The pairs of columns (by position) that gained most by meeting in a tree, strongest first."""
+    gains: Counter[Pair] = Counter()
+    column_of = [layout.codes.index(code) for code in layout.code_of_bit]
+    document = json.loads(model_json(booster))
+    for tree in document["learner"]["gradient_booster"]["model"]["trees"]:
+        left, right, parents = tree["left_children"], tree["right_children"], tree["parents"]
+        for node, gain in enumerate(tree["loss_changes"]):
+            parent = parents[node]
+            if left[node] != -1 and right[node] != -1 and 0 <= parent < len(left):
+                pair = sorted(column_of[tree["split_indices"][n]] for n in (parent, node))
+                if pair[0] != pair[1]:
+                    gains[pair[0], pair[1]] += gain
+    return [pair for pair, _ in gains.most_common(count)]
+
+
+def _constraints(pairs: list[Pair], layout: Layout) -> str:
+    """XGBoost's groups of features that may meet: the bits of each pair, and of each column."""
+    groups = []
+    for columns in [*pairs, *((i,) for i in range(len(layout.codes)))]:
+        codes = [layout.codes[i] for i in columns]
+        groups.append([c.first_bit + bit for c in codes for bit in range(c.n_bits)])
+    return json.dumps(groups)
+
+
+def log_odds(booster: xgboost.Booster, bits: Bits) -> NDArray[np.float64]:
+    """The booster's margin of approval, shape (rows,)."""
+    margins = booster.predict(xgboost.DMatrix(bits), output_margin=True)
+    return np.asarray(margins, np.float64)
+
+
+def model_json(booster: xgboost.Booster) -> bytes:
+    """The booster in XGBoost's own JSON format."""
+    return bytes(booster.save_raw("json"))

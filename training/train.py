@@ -1,0 +1,136 @@
+"""`python -m training.train`: from data to a trained model in `build/model`.
+
+Fits a float reference, walks the documented shapes, and keeps the cheapest whose opened score has
+a validation AUC within 0.002 of the reference. Prints and saves the frontier, with a plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import accuracy_score, roc_auc_score
+from tqdm import tqdm
+
+from features.encoding import Layout
+from features.schema import Schema
+from settings import ROOT
+from training.data import Splits, split, training_frame
+from training.frontier import Rows, candidate, choose, save, table
+from training.group_outcomes import group_outcomes
+from training.models import REFERENCE, SHAPES, fit, log_odds
+from utils.errors import TrisealError
+
+DEFAULT_SCHEMA = ROOT / "features" / "credit_card.json"
+MODEL_FOLDER = ROOT / "build" / "model"
+TOLERANCE = 0.002
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; answers the exit code."""
+    parser = argparse.ArgumentParser(prog="training.train", description=__doc__)
+    parser.add_argument("--schema", type=Path, default=DEFAULT_SCHEMA, help="schema file (JSON)")
+    parser.add_argument("--data", type=Path, nargs="+", help="CSV; none: synthetic data")
+    parser.add_argument("--target", help="label column, where it is not the schema's")
+    parser.add_argument("--out", type=Path, default=MODEL_FOLDER, help="folder to write")
+    parser.add_argument("--rows", type=int, default=24_000, help="synthetic rows")
+    parser.add_argument("--seed", type=int, default=20, help="of the synthetic rows and the split")
+    parser.add_argument(
+        "--no-timing", action="store_true", help="skip the encrypted runs of every shape"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        train(
+            options.schema,
+            options.data,
+            options.target,
+            options.out,
+            options.rows,
+            options.seed,
+            timing=not options.no_timing,
+        )
+    except TrisealError as error:
+        print(f"training.train: {error.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def train(
+    schema_file: Path,
+    data: list[Path] | None,
+    target: str | None,
+    out: Path,
+    rows: int,
+    seed: int,
+    timing: bool,
+) -> None:
+    """Train and write `out`: schema, booster, training rows, metrics, frontier.
+
+    Raises FeatureError, TrainingDataInvalid, ModelError.
+    """
+    schema = Schema.load(schema_file)
+    layout = Layout(schema)
+    frame, y = training_frame(schema, data, target, rows, seed)
+    splits = split(frame, y, seed)
+    fit_rows, validation, test = encoded(splits, layout)
+    reference = fit(REFERENCE, layout, fit_rows.bits, fit_rows.y)
+    reference_auc = float(roc_auc_score(validation.y, log_odds(reference, validation.bits)))
+    candidates = []
+    for shape in tqdm(SHAPES, desc="shapes", unit="shape", leave=False):
+        candidates.append(candidate(shape, layout, fit_rows, validation, timing))
+    entries = [c.entry for c in candidates]
+    best = choose(entries, reference_auc, TOLERANCE)
+    entries[best] = replace(entries[best], chosen=True)
+    print(table(entries, reference_auc))
+    chosen = candidates[best]
+    margins = log_odds(reference, test.bits)
+    scores = chosen.programs["decide"].scores(test.bits)[:, 0]
+    metrics = {
+        "shape": chosen.entry.name,
+        "data": {
+            "source": "files given with --data" if data else "synthetic (training/synthetic.py)",
+            "target": target or schema.decision.target,
+            "rows": len(frame),
+            "drawn": None if data else rows,
+            "seed": seed,
+            "approved_share": float(np.mean(y)),
+        },
+        "test": {
+            "rows": len(test.y),
+            "reference_auc": float(roc_auc_score(test.y, margins)),
+            "reference_accuracy": float(accuracy_score(test.y, margins > 0)),
+            "auc": float(roc_auc_score(test.y, scores)),
+            "accuracy": float(accuracy_score(test.y, scores >= 0)),
+            "score_bits": chosen.entry.score_bits,
+        },
+        "groups": group_outcomes(schema, layout, splits.test.frame, test.y, scores >= 0),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "schema.json").write_text(json.dumps(schema.model_dump(mode="json"), indent=2) + "\n")
+    (out / "booster.json").write_bytes(chosen.booster)
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    # Compiling needs rows for the rounding and for Concrete ML; they never leave this folder.
+    np.savez_compressed(
+        out / "training_rows.npz", bits=np.packbits(fit_rows.bits, axis=1), y=fit_rows.y
+    )
+    save(entries, reference_auc, out)
+    print(
+        f"chosen: {chosen.entry.name}; test AUC {metrics['test']['auc']:.4f} "  # type: ignore[index]
+        f"(reference {metrics['test']['reference_auc']:.4f}); written to {out}"  # type: ignore[index]
+    )
+
+
+def encoded(splits: Splits, layout: Layout) -> list[Rows]:
+    """The three parts as bits and labels."""
+    return [
+        Rows(layout.encode_frame(part.frame), part.y)
+        for part in (splits.train, splits.validation, splits.test)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
