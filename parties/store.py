@@ -1,0 +1,122 @@
+"""A party's own files: its token, its secret key, its record and what it sealed last.
+
+    <root>/<client_id>/<party>/<name>       folders 0700, files 0600, each written atomically
+
+One folder stands for one party's machine. The demonstration plays every party on one machine, so
+they lie side by side; parties on machines of their own have one folder each, and nothing here
+reads across folders except `hand_over`, which says so. The server never sees any of it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from utils.atomic_files import private_folder, write_atomic
+from utils.errors import InvalidRequest, UnknownApplication, UnknownParty
+
+TOKEN = "token"  # noqa: S105 - the name of a file, not a token
+SECRET_KEY = "secret_key"  # noqa: S105
+RECORD = "record.json"
+
+_CLIENT_ID = re.compile(r"[0-9a-f]{32}")
+_PARTY = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}(\.[a-z]{1,10})?")
+
+
+class PartyStore:
+    """The files of the parties that this process plays, under `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, client_id: str, party: str) -> Path:
+        """Where a party keeps what belongs to one application; the folder may not exist.
+
+        Raises InvalidRequest and UnknownParty for what must not become a path.
+        """
+        if not _PARTY.fullmatch(party):
+            raise UnknownParty(f"{party[:40]!r} cannot be the name of a party.")
+        return self._application(client_id) / party
+
+    def write(self, client_id: str, party: str, name: str, data: bytes) -> None:
+        """Store `data` as the party's file `name`, replacing what was there."""
+        path = self._file(client_id, party, name)
+        private_folder(self.root)
+        private_folder(self._application(client_id))
+        private_folder(path.parent)
+        write_atomic(path, data)
+
+    def read(self, client_id: str, party: str, name: str) -> bytes | None:
+        """The party's file `name`, or None where there is none."""
+        try:
+            return self._file(client_id, party, name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def has(self, client_id: str, party: str, name: str) -> bool:
+        """Whether the party has a file `name`."""
+        return self._file(client_id, party, name).is_file()
+
+    def remove(self, client_id: str, party: str, name: str) -> None:
+        """Remove the party's file `name` if it is there."""
+        self._file(client_id, party, name).unlink(missing_ok=True)
+
+    def parties(self, client_id: str) -> list[str]:
+        """The parties that this process plays in an application: those that hold a token.
+
+        Raises UnknownApplication where there is none.
+        """
+        folder = self._application(client_id)
+        found = sorted(path.parent.name for path in folder.glob(f"*/{TOKEN}"))
+        if not found:
+            raise UnknownApplication(
+                f"This machine has no files of application {client_id}. Start with the keys."
+            )
+        return found
+
+    def hand_over(self, client_id: str, name: str, giver: str, takers: Iterable[str]) -> None:
+        """Give copies of `giver`'s file to other parties of the same application.
+
+        For engines whose one key holder has to share the secret key, so that the others can
+        encrypt and open. On one machine this is a copy; between machines it has to travel by a
+        channel of the parties' own, never by the server.
+        """
+        data = self._file(client_id, giver, name).read_bytes()
+        for taker in takers:
+            if taker != giver:
+                self.write(client_id, taker, name, data)
+
+    def carry_over(self, old: str, new: str, party: str, names: Iterable[str]) -> None:
+        """Take a party's files from one application to another, where it has them."""
+        for name in names:
+            data = self.read(old, party, name)
+            if data is not None:
+                self.write(new, party, name, data)
+
+    def erase(self, client_id: str) -> None:
+        """Remove everything that this machine keeps of an application."""
+        shutil.rmtree(self._application(client_id), ignore_errors=True)
+
+    def erase_older_than(self, hours: float) -> None:
+        """Remove applications whose files are older than the server would keep them."""
+        oldest = time.time() - hours * 3600
+        for path in self.root.glob("*/"):
+            if _CLIENT_ID.fullmatch(path.name) and path.stat().st_mtime < oldest:
+                self.erase(path.name)
+
+    def _application(self, client_id: str) -> Path:
+        if not _CLIENT_ID.fullmatch(client_id):
+            raise InvalidRequest(
+                f"{client_id[:40]!r} is not an application's id: give the 32 hexadecimal digits "
+                "that making the keys answered."
+            )
+        return self.root / client_id
+
+    def _file(self, client_id: str, party: str, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(f"{name[:40]!r} cannot be the name of a party's file.")
+        return self.folder(client_id, party) / name

@@ -1,0 +1,140 @@
+"""A real server on a real port for the parties' tests, and records with a known outcome."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.deployment import Deployment
+from features.encoding import Layout
+from features.schema import BooleanColumn, CategoricalColumn, Column, Schema
+from model.explanation import Explanation, explain_scores
+from parties.connection import Connection
+from parties.store import PartyStore
+from parties.transport import ServerClient
+from ui.waiting import wait_for_server
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(**settings: Any) -> dict[str, str]:
+    """This process's environment with these settings and no others of Triseal."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("TRISEAL_")}
+    return kept | {f"TRISEAL_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+class LiveServer:
+    """`python server.py` with the clear engine; may be stopped and started again."""
+
+    def __init__(self, folder: Path, deployment: Path) -> None:
+        self.folder, self.deployment, self.port = folder, deployment, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.settings = {
+            "engine": "clear",
+            "deployment": deployment,
+            "server_port": self.port,
+            "server_data": folder / "server",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "server.py"],
+                cwd=ROOT,
+                env=environment(**self.settings),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        with ServerClient(self.url, 10) as client:
+            wait_for_server(client, lambda text: None, seconds=60)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            self._process = None
+
+    def connect(self, folder: Path) -> Connection:
+        """A connection whose parties keep their files in `folder`."""
+        return Connection(ServerClient(self.url, 30), PartyStore(folder))
+
+
+@pytest.fixture(scope="session")
+def live_server(tmp_path_factory, clear_deployment):
+    server = LiveServer(tmp_path_factory.mktemp("live"), clear_deployment)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def connection(live_server, tmp_path):
+    made = live_server.connect(tmp_path / "parties")
+    yield made
+    made.client.close()
+
+
+class Oracle:
+    """What the deployment's programs say of a record, in the clear."""
+
+    def __init__(self, deployment: Path) -> None:
+        self.deployment = Deployment.load(deployment)
+        self.schema: Schema = self.deployment.schema
+        self.layout: Layout = self.deployment.layout
+
+    def score(self, record: Mapping[str, Any]) -> int:
+        return int(self._scores("decide", record)[0])
+
+    def explanation(self, record: Mapping[str, Any]) -> Explanation:
+        scores = self._scores("explain", record)
+        return explain_scores(self.schema, record, self.score(record) >= 0, scores)
+
+    def _scores(self, program: str, record: Mapping[str, Any]) -> list[int]:
+        bits = self.layout.encode(record)[None, :]
+        return [int(score) for score in self.deployment.programs[program].scores(bits)[0]]
+
+    def default(self) -> dict[str, Any]:
+        return {column.name: column.default for column in self.schema.columns()}
+
+    def of(self, party: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        return {column.name: record[column.name] for column in self.schema.party(party).columns}
+
+    def find(self, outcome: str, vary: Iterable[str] | None = None) -> dict[str, Any]:
+        """A record with that outcome; columns outside `vary` keep their defaults."""
+        columns = [c for c in self.schema.columns() if vary is None or c.name in set(vary)]
+        draw = random.Random(7)
+        for _ in range(5000):
+            record = self.default() | {c.name: _any_value(c, draw) for c in columns}
+            if self.explanation(record).outcome == outcome:
+                return record
+        raise LookupError(f"no record is {outcome}")
+
+
+def _any_value(column: Column, draw: random.Random) -> Any:
+    if isinstance(column, BooleanColumn):
+        return draw.random() < 0.5
+    if isinstance(column, CategoricalColumn):
+        return draw.choice(column.values)
+    return column.bin_floor(draw.randrange(len(column.cuts) + 1))
+
+
+@pytest.fixture(scope="session")
+def oracle(clear_deployment):
+    return Oracle(clear_deployment)

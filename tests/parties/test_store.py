@@ -1,0 +1,101 @@
+"""The parties' own files: private, atomic, and never outside their folder."""
+
+import os
+import stat
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parties.store import RECORD, SECRET_KEY, TOKEN, PartyStore
+from utils.errors import InvalidRequest, UnknownApplication, UnknownParty
+
+ONE, TWO = "0" * 32, "1" * 32
+
+
+@pytest.fixture
+def store(tmp_path):
+    return PartyStore(tmp_path / "parties")
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_files_and_folders_are_for_their_owner_only(store):
+    old = os.umask(0)
+    try:
+        store.write(ONE, "bank", SECRET_KEY, b"k")
+    finally:
+        os.umask(old)
+    folder = store.folder(ONE, "bank")
+    assert store.read(ONE, "bank", SECRET_KEY) == b"k"
+    assert mode(folder / SECRET_KEY) == 0o600
+    assert [mode(p) for p in (folder, folder.parent, store.root)] == [0o700] * 3
+    assert [p.name for p in folder.iterdir()] == [SECRET_KEY]
+
+
+@given(st.text(max_size=40))
+def test_no_text_leads_out_of_the_folder(tmp_path_factory, text):
+    root = tmp_path_factory.getbasetemp() / "fuzzed"
+    store = PartyStore(root)
+    for arguments in ((text, "bank", TOKEN), (ONE, text, TOKEN), (ONE, "bank", text)):
+        try:
+            path = store._file(*arguments)
+        except (InvalidRequest, UnknownParty):
+            continue
+        assert path.resolve().is_relative_to(root.resolve())
+        assert len(path.relative_to(root).parts) == 3
+
+
+@pytest.mark.parametrize("client_id", ["", "..", "../x", "a" * 31, "A" * 32, "0" * 32 + "\n"])
+def test_a_client_id_that_is_none_is_refused(store, client_id):
+    with pytest.raises(InvalidRequest):
+        store.folder(client_id, "bank")
+
+
+@pytest.mark.parametrize("party", ["", "..", "Bank", "a/b", "1bank", "bank\n", "a" * 33])
+def test_a_party_that_is_none_is_refused(store, party):
+    with pytest.raises(UnknownParty):
+        store.folder(ONE, party)
+
+
+def test_parties_are_those_with_a_token(store):
+    with pytest.raises(UnknownApplication):
+        store.parties(ONE)
+    store.write(ONE, "bank", TOKEN, b"t")
+    store.write(ONE, "applicant", TOKEN, b"t")
+    store.write(ONE, "other", RECORD, b"{}")
+    assert store.parties(ONE) == ["applicant", "bank"]
+
+
+def test_hand_over_gives_copies_to_the_others(store):
+    store.write(ONE, "applicant", SECRET_KEY, b"key")
+    store.hand_over(ONE, SECRET_KEY, "applicant", ["applicant", "bank"])
+    assert store.read(ONE, "bank", SECRET_KEY) == b"key"
+
+
+def test_carry_over_takes_what_is_there(store):
+    store.write(ONE, "bank", SECRET_KEY, b"key")
+    store.carry_over(ONE, TWO, "bank", [SECRET_KEY, RECORD])
+    assert store.read(TWO, "bank", SECRET_KEY) == b"key"
+    assert store.read(TWO, "bank", RECORD) is None
+
+
+def test_erase_removes_one_application(store):
+    for client_id in (ONE, TWO):
+        store.write(client_id, "bank", TOKEN, b"t")
+    store.erase(ONE)
+    assert [p.name for p in store.root.iterdir()] == [TWO]
+
+
+def test_only_old_applications_are_swept(store):
+    for client_id in (ONE, TWO):
+        store.write(client_id, "bank", TOKEN, b"t")
+    (store.root / "notes").mkdir()
+    past = time.time() - 3 * 3600
+    for name in (ONE, "notes"):
+        os.utime(store.root / name, (past, past))
+    store.erase_older_than(hours=2)
+    assert sorted(p.name for p in store.root.iterdir()) == [TWO, "notes"]
