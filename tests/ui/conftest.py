@@ -1,0 +1,244 @@
+"""Schemas of two, three and four parties, and the real page in a real browser."""
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engines.interface import (
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    EVALUATION_KEY,
+    EXPLAIN,
+    PROGRAMS,
+    EngineFacts,
+    ProgramFacts,
+    PublicModel,
+    Slot,
+)
+from features.schema import Schema
+from tests.parties.running import (
+    ROOT,
+    LiveServer,
+    environment,
+    free_port,
+    live_server,
+    oracle,
+)
+from ui.waiting import wait_for_page
+
+__all__ = ["live_server", "oracle"]
+
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+EVERY_KIND = {
+    "name": "kinds",
+    "title": "Every <kind> & more",
+    "parties": [
+        {
+            "name": "first",
+            "label": "First",
+            "columns": [
+                {"name": "Flag", "kind": "boolean", "label": "Flag", "default": True},
+                {
+                    "name": "Maybe",
+                    "kind": "boolean",
+                    "label": "Maybe",
+                    "default": None,
+                    "optional": True,
+                },
+                {
+                    "name": "Colour",
+                    "kind": "categorical",
+                    "label": "Colour",
+                    "values": ["red", "blue"],
+                    "default": "blue",
+                },
+                {
+                    "name": "Mood",
+                    "kind": "categorical",
+                    "label": "Mood",
+                    "values": ["good", "bad"],
+                    "optional": True,
+                },
+            ],
+        },
+        {
+            "name": "second",
+            "label": "Second <b>",
+            "columns": [
+                {
+                    "name": "Amount",
+                    "kind": "ordinal",
+                    "label": "Amount",
+                    "minimum": 0,
+                    "maximum": 10,
+                    "cuts": [2.5, 5],
+                    "default": 3.5,
+                },
+                {
+                    "name": "Perhaps",
+                    "kind": "ordinal",
+                    "label": "Perhaps",
+                    "minimum": 0,
+                    "maximum": 10,
+                    "cuts": [5],
+                    "optional": True,
+                    "integer": True,
+                },
+                {
+                    "name": "Grade",
+                    "kind": "ordinal",
+                    "label": "Grade",
+                    "minimum": 0,
+                    "maximum": 9,
+                    "cuts": [2, 4],
+                    "optional": True,
+                    "form": "bins",
+                },
+                {
+                    "name": "Level",
+                    "kind": "ordinal",
+                    "label": "Level",
+                    "minimum": 0,
+                    "maximum": 9,
+                    "cuts": [3, 6],
+                    "default": 4,
+                    "form": "bins",
+                    "unit": "steps",
+                },
+            ],
+        },
+    ],
+    "decision": {"target": "Bad", "approved": "granted", "denied": "refused"},
+    "explanation": {"column": "Level", "phrase": "levels"},
+}
+
+
+def with_parties(count: int) -> Schema:
+    """EVERY_KIND with `count` parties; each further one has a single column."""
+    document = copy.deepcopy(EVERY_KIND)
+    for i in range(2, count):
+        column = {"name": f"Extra{i}", "kind": "boolean", "label": f"Extra {i}", "default": False}
+        document["parties"].append(
+            {"name": f"party{i}", "label": f"Party {i}", "columns": [column]}
+        )
+    return Schema.parse(document)
+
+
+def public_of(schema: Schema, *, encrypted: bool = True, score_bits: int = 8) -> PublicModel:
+    first = schema.party_names[0]
+    slots = [(first, EVALUATION_KEY)] + [(p, ENCRYPTED_INPUTS) for p in schema.party_names]
+    facts = ProgramFacts(outputs=("score",), score_bits=score_bits, scale=20.0)
+    return PublicModel(
+        engine=EngineFacts(
+            name="stub",
+            label="Stub engine",
+            encrypted=encrypted,
+            joint_keys=False,
+            secret_key="The first party makes it and shares it.",  # noqa: S106
+            opened="The score, nothing else.",
+            explains_by="program",
+        ),
+        model_version="0123456789abcdef",
+        schema=schema,
+        programs={DECIDE: facts, EXPLAIN: facts},
+        slots=[
+            Slot(party=p, file_name=n, needed_for=PROGRAMS, maximum_bytes=1000) for p, n in slots
+        ],
+        client_sha256="",
+        versions={},
+    )
+
+
+@pytest.fixture(params=[2, 3, 4])
+def any_schema(request) -> Schema:
+    return with_parties(request.param)
+
+
+class LivePage:
+    """`python app.py` for a server."""
+
+    def __init__(self, folder: Path, server: LiveServer) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        with (folder / "page.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "app.py"],
+                cwd=ROOT,
+                env=environment(
+                    server_url=server.url,
+                    page_port=self.port,
+                    party_data=folder / "parties",
+                    deployment=server.deployment,
+                ),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_for_page(self.url, self._check)
+
+    def _check(self) -> None:
+        if self._process.poll() is not None:
+            raise RuntimeError((self.folder / "page.log").read_text())
+
+    def log(self) -> str:
+        return (self.folder / "page.log").read_text()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def live_page(tmp_path_factory, live_server):
+    page = LivePage(tmp_path_factory.mktemp("page"), live_server)
+    yield page
+    page.stop()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no chromium on this machine; set CHROMIUM to one")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser, live_page):
+    """Opens the page in a browser session of its own; answers it and the hosts it asked."""
+    contexts = []
+
+    def begin(width=1280, height=900, scheme="light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.asked = []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.goto(live_page.url)
+        page.wait_for_selector("#make-keys")
+        return page
+
+    yield begin
+    for context in contexts:
+        context.close()

@@ -1,0 +1,179 @@
+"""The entries: ports in use, a server that never comes, and ends without orphans."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from parties.transport import ServerClient
+from tests.parties.running import ROOT, environment, free_port
+from ui.waiting import check_port, wait_for_server
+from utils.errors import PortInUse, ServerUnreachable
+
+
+@pytest.fixture
+def busy_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def run(*command, **settings):
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_free_port_is_not_held(busy_port):
+    port = free_port()
+    check_port("127.0.0.1", port, "The page", "TRISEAL_PAGE_PORT")
+    with socket.create_server(("127.0.0.1", port)):
+        assert port != busy_port
+
+
+@pytest.mark.parametrize("entry", [("app.py",), ("-m", "ui.demo")])
+def test_a_page_port_in_use_is_one_line_and_exit_code_1(busy_port, entry):
+    ended = run(*entry, page_port=busy_port, server_port=free_port())
+    assert ended.returncode == 1
+    assert f":{busy_port}" in ended.stderr and "TRISEAL_PAGE_PORT" in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_a_server_port_in_use_is_named(busy_port):
+    ended = run("-m", "ui.demo", page_port=free_port(), server_port=busy_port)
+    assert ended.returncode == 1 and "TRISEAL_SERVER_PORT" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_setting_that_is_not_valid_is_named():
+    ended = run("app.py", page_port="many")
+    assert ended.returncode == 1
+    assert "TRISEAL_PAGE_PORT" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_the_port_error_is_typed(busy_port):
+    with pytest.raises(PortInUse, match="set SOME_PORT to another"):
+        check_port("127.0.0.1", busy_port, "The page", "SOME_PORT")
+
+
+def test_waiting_is_bounded_and_says_what_for():
+    said = []
+    with (
+        ServerClient(f"http://127.0.0.1:{free_port()}", 5) as client,
+        pytest.raises(ServerUnreachable),
+    ):
+        wait_for_server(client, said.append, seconds=0.6)
+    assert said == [f"Waiting for the server: no answer from {client.url} yet (0 s)."]
+
+
+def test_waiting_sees_a_server_through_its_start():
+    answers = iter(["refused", "starting", "starting", "ok"])
+
+    def handler(request):
+        status = next(answers)
+        if status == "refused":
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200 if status == "ok" else 503, json={"status": status})
+
+    client = ServerClient("http://server.test", 5, httpx.MockTransport(handler))
+    said = []
+    wait_for_server(client, said.append, seconds=20)
+    assert next(answers, None) is None and said
+
+
+def processes():
+    """State and parent of every process, by id."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            state, parent = stat.rpartition(")")[2].split()[:2]
+            found[int(entry.name)] = (state, int(parent))
+    return found
+
+
+class Demo:
+    """`python -m ui.demo` with its children."""
+
+    def __init__(self, folder, deployment):
+        self.page_port, self.output = free_port(), folder / "demo.log"
+        with self.output.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ui.demo"],
+                cwd=ROOT,
+                env=environment(
+                    engine="clear",
+                    deployment=deployment,
+                    server_port=free_port(),
+                    server_data=folder / "server",
+                    party_data=folder / "parties",
+                    page_port=self.page_port,
+                )
+                | {"DISPLAY": "", "WAYLAND_DISPLAY": ""},
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_until(self, words):
+        deadline = time.monotonic() + 60
+        while words not in self.output.read_text():
+            assert self.process.poll() is None and time.monotonic() < deadline, (
+                self.output.read_text()
+            )
+            time.sleep(0.1)
+
+    def family(self) -> list[int]:
+        """The ids of all processes below the demonstration's."""
+        parents = {pid: parent for pid, (state, parent) in processes().items() if state != "Z"}
+        found = [self.process.pid]
+        for pid in found:
+            found += [child for child, parent in parents.items() if parent == pid]
+        return found[1:]
+
+
+def alive(pids):
+    """Those that still run: not gone, and not only waiting for an init that reaps nobody."""
+    running = processes()
+    return [pid for pid in pids if running.get(pid, ("Z", 0))[0] != "Z"]
+
+
+@pytest.fixture
+def demo(tmp_path, clear_deployment):
+    started = Demo(tmp_path, clear_deployment)
+    yield started
+    if started.process.poll() is None:
+        started.process.send_signal(signal.SIGTERM)
+    started.process.wait(30)
+
+
+def test_sigterm_leaves_no_process_behind(demo):
+    demo.wait_until("Triseal is ready")
+    assert f"http://127.0.0.1:{demo.page_port}" in demo.output.read_text()
+    assert httpx.get(f"http://127.0.0.1:{demo.page_port}", trust_env=False).is_success
+    family = demo.family()
+    assert len(family) >= 3  # server, its workers, page
+    demo.process.send_signal(signal.SIGTERM)
+    assert demo.process.wait(30) == 0
+    assert alive(family) == []
+
+
+def test_a_child_that_dies_ends_all_with_a_message(demo):
+    demo.wait_until("Waiting for the server")
+    family = demo.family()
+    os.kill(family[0], signal.SIGKILL)
+    assert demo.process.wait(30) == 1
+    assert "The server has ended" in demo.output.read_text()
+    assert alive(family) == []

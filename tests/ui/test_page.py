@@ -1,0 +1,201 @@
+"""The real page, in a real browser, with a real server: what a person does and sees."""
+
+import json
+import urllib.request
+
+import pytest
+
+from model.explanation import Outcome
+
+NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
+CHECKS = ["Own_car", "Own_property", "Mobile_phone", "Employed"]
+VARIED = [*NUMBERS, *CHECKS, "Years_employed"]
+
+
+def fill(page, oracle, record):
+    """Type a record whose other columns have their defaults."""
+    for name in NUMBERS:
+        page.fill(f"#field-{name} input", str(int(record[name])))
+    for name in CHECKS:
+        page.set_checked(f"#field-{name} input", record[name])
+    choose_years(page, oracle, record["Years_employed"])
+
+
+def choose_years(page, oracle, years):
+    column = oracle.schema.column("Years_employed")
+    label = column.bin_labels()[sum(years >= cut for cut in column.cuts)]
+    page.click("#field-Years_employed input")
+    page.click(f'ul[role="listbox"] li[aria-label="{label}"]')
+
+
+def step_is_done(page, number):
+    page.wait_for_selector(f".ts-strip li.done:nth-child({number})")
+
+
+def text(page, selector):
+    return page.inner_text(selector).strip()
+
+
+def told(page, button):
+    """What the page says of a press that it cannot follow."""
+    page.click(button)
+    page.wait_for_selector(".toast-body")
+    message = text(page, ".toast-body")
+    page.click(".toast-close")
+    page.wait_for_selector(".toast-body", state="detached")
+    return message
+
+
+def five_steps(page):
+    for number, button in enumerate(
+        ["#make-keys", "#send-all", "#run", "#open-decision", "#explain"], start=1
+    ):
+        page.click(button)
+        step_is_done(page, number)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ALREADY_APPROVED, Outcome.TURNED])
+def test_the_whole_path(open_page, oracle, outcome):
+    record = oracle.find(outcome, VARIED)
+    page = open_page()
+    fill(page, oracle, record)
+    five_steps(page)
+    word = "Approved" if outcome is Outcome.ALREADY_APPROVED else "Denied"
+    assert text(page, ".ts-word") == word
+    score = oracle.score(record)
+    shown = text(page, ".ts-decision").replace("−", "-").replace("+", "")
+    assert f"Score {score};" in shown
+    assert text(page, ".ts-says") == oracle.explanation(record).text
+    page.wait_for_selector(".js-plotly-plot .bars .point")
+    assert page.locator(".js-plotly-plot .bars .point").count() == 6
+    log = text(page, ".ts-log")
+    assert log.count("Server → Applicant") == 2 and "Credit agency → Server" in log
+    hosts = {url.split("/")[2] for url in page.asked if "://" in url}
+    assert hosts == {page.url.split("/")[2]}  # nothing is fetched from elsewhere
+
+
+def test_steps_out_of_their_order_say_what_is_missing(open_page):
+    page = open_page()
+    for button in ("#run", "#send-all", "#send-bank", "#open-decision", "#explain"):
+        assert "make the keys first" in told(page, button)
+    assert page.locator(".ts-strip li.done").count() == 0
+    page.click("#make-keys")
+    step_is_done(page, 1)
+    page.click("#send-bank")
+    page.wait_for_selector(".ts-strip >> text=Send 1/3")
+    missing = told(page, "#run")
+    assert "Applicant has to encrypt" in missing and "Credit agency has to encrypt" in missing
+    assert "Bank" not in missing
+    for count, party in ((2, "credit_agency"), (3, "applicant")):
+        page.click(f"#send-{party}")
+        page.wait_for_selector(f".ts-strip >> text=Send {count}/3")
+    assert page.locator(".ts-party .ts-hex code").count() == 3
+    assert "the server has to run it first" in told(page, "#open-decision")
+
+
+def test_a_value_outside_its_domain_names_the_column_and_what_is_allowed(open_page):
+    page = open_page()
+    page.click("#make-keys")
+    step_is_done(page, 1)
+    page.fill("#field-Age input", "17")
+    assert "Age cannot be '17': give a number from 18 to 120" in told(page, "#send-applicant")
+    assert "Send 0/3" in text(page, ".ts-strip")
+
+
+def test_a_changed_input_is_run_again_without_starting_over(open_page, oracle):
+    record = oracle.find(Outcome.TURNED, VARIED)
+    explanation = oracle.explanation(record)
+    years = oracle.schema.explained_column.bin_floor(explanation.turning_bin)
+    turned = record | {"Employed": True, "Years_employed": years}
+    page = open_page()
+    fill(page, oracle, record)
+    page.click("#all-steps")
+    step_is_done(page, 5)
+    assert text(page, ".ts-word") == "Denied"
+    choose_years(page, oracle, years)
+    page.set_checked("#field-Employed input", True)
+    page.wait_for_selector("text=Changed since it was sent")
+    assert "Credit agency have changed" in told(page, "#explain")
+    page.click("#send-credit_agency")
+    page.wait_for_selector("text=a fresh one was opened")
+    assert text(page, ".ts-log").count("sent again") == 2
+    for number, button in ((3, "#run"), (4, "#open-decision"), (5, "#explain")):
+        page.click(button)
+        step_is_done(page, number)
+    assert text(page, ".ts-word") == "Approved"
+    assert text(page, ".ts-says") == oracle.explanation(turned).text
+
+
+def test_examples_fill_the_forms_and_start_over_empties_the_page(open_page, oracle):
+    page = open_page()
+    page.click("text=Young, first account")
+    page.wait_for_function("document.querySelector('#field-Age input').value === '24'")
+    page.click("#all-steps")
+    step_is_done(page, 5)
+    page.click("#start-over")
+    page.wait_for_selector(".ts-strip li.next:nth-child(1)")
+    default = oracle.schema.column("Age").default
+    page.wait_for_function(f"document.querySelector('#field-Age input').value === '{default:g}'")
+    assert page.locator(".ts-word").count() == 0
+    assert "Nothing has travelled yet" in page.inner_text("body")
+    assert not page.locator(".js-plotly-plot").is_visible()
+
+
+def test_two_people_do_not_meet(open_page):
+    one, two = open_page(), open_page()
+    for page in (one, two):
+        page.click("#make-keys")
+        step_is_done(page, 1)
+    one.click("#send-all")
+    step_is_done(one, 2)
+    assert "Send 0/3" in text(two, ".ts-strip")
+    ids = [text(page, "dt:text-is('Application') + dd") for page in (one, two)]
+    assert len(set(ids)) == 2
+
+
+def test_a_server_that_is_gone_is_said_and_found_again(open_page, live_page, live_server):
+    page = open_page()
+    page.click("#make-keys")
+    step_is_done(page, 1)
+    live_server.stop()
+    try:
+        message = told(page, "#send-all")
+    finally:
+        live_server.start()
+    assert live_server.url in message and "make demo" in message
+    page.click("#all-steps")  # the application is still there
+    step_is_done(page, 5)
+    assert text(page, ".ts-word") in ("Approved", "Denied")
+    assert "Traceback" not in live_page.log()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_nothing_is_wider_than_the_window(open_page, width, scheme):
+    page = open_page(width, scheme=scheme)
+    assert_fits(page)
+    page.click("#all-steps")
+    step_is_done(page, 5)
+    page.wait_for_selector(".js-plotly-plot .bars .point")
+    assert_fits(page)
+    dark = page.evaluate("document.body.classList.contains('dark')")
+    assert dark is (scheme == "dark")
+
+
+def assert_fits(page):
+    wide, window = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert wide <= window
+    # The container clips what is too wide, so each part is measured as well.
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll('main *')]
+            .filter(e => e.checkVisibility() && !e.closest('.ts-table thead'))
+            .filter(e => { const r = e.getBoundingClientRect();
+                           return r.width > 1 && (r.right > innerWidth + 1 || r.left < -1); })
+            .map(e => `${e.tagName} ${e.className} ${e.textContent.slice(0, 40)}`)"""
+    )
+    assert outside == []
+
+
+def test_the_pages_interface_has_the_steps_by_name(live_page):
+    with urllib.request.urlopen(f"{live_page.url}/gradio_api/info") as answer:  # noqa: S310
+        named = set(json.load(answer)["named_endpoints"])
+    assert {"/make_keys", "/send_bank", "/run", "/open_decision", "/explain"} <= named

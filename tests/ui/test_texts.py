@@ -1,0 +1,209 @@
+"""What the page says: true to the engine's facts, and safe whatever a schema contains."""
+
+import json
+
+import pytest
+
+from model.explanation import Explanation, Outcome
+from parties.steps import SERVER, Decision, ExplanationOpened, KeysMade, Message, SliceSent
+from tests.ui.conftest import public_of, with_parties
+from ui import panels, texts
+from ui.benchmark import comparison
+from ui.examples import load_examples
+from ui.plots import explanation_figure
+from ui.state import PageState
+from ui.timeline import timeline
+from ui.units import join_words, show_bytes, show_hex, show_number, show_seconds
+
+ID = "ab" * 16
+
+
+@pytest.fixture
+def public():
+    return public_of(with_parties(3))
+
+
+def slice_of(party, fresh=False):
+    message = Message(party, SERVER, "encrypted inputs", 1234, 0.002, "f" * 64, "00" * 64)
+    return SliceSent(ID, party, 9, 1234, 0.001, 0.002, "f" * 64, "00" * 64, fresh, (message,))
+
+
+def decision(score=-5.0, log_odds=-0.25):
+    return Decision(
+        ID, bool(score and score > 0), score, log_odds, 128, 99, 0.1, "e" * 64, "aa", ()
+    )
+
+
+def test_texts_of_a_schema_are_escaped(public):
+    for part in (texts.introduction(public), panels.party_heading(public.schema_.party("second"))):
+        assert "<b>" not in part and "<kind>" not in part
+    assert "Every &lt;kind&gt; &amp; more" in texts.introduction(public)
+
+
+def test_the_table_repeats_the_engines_own_facts(public):
+    table = texts.who_holds_what(public)
+    assert public.engine.secret_key in table and public.engine.opened in table
+    assert "Evaluation key" in table and "cannot read it" in table
+
+
+def test_an_engine_without_encryption_is_never_said_to_protect():
+    public = public_of(with_parties(2), encrypted=False)
+    assert "Nothing is encrypted in this run" in texts.introduction(public)
+    assert "cannot read it" not in texts.who_holds_what(public)
+    assert ">Protected<" not in texts.protection(public)
+    message = Message("first", SERVER, "encrypted inputs", 10, 0.1)
+    assert "unencrypted inputs" in timeline([message], public)
+
+
+def test_a_shared_key_is_named_among_what_is_not_protected(public):
+    _, not_protected = texts.protection(public).split("Not protected")
+    assert public.engine.secret_key in not_protected
+    joint = public.model_copy(
+        update={"engine": public.engine.model_copy(update={"joint_keys": True})}
+    )
+    assert public.engine.secret_key not in texts.protection(joint)
+
+
+def test_the_score_is_named_as_opened_only_where_it_is(public):
+    alone = public_of(public.schema_, score_bits=1)
+    assert "The score: it is opened" in texts.protection(public)
+    assert "The score: it is opened" not in texts.protection(alone)
+
+
+def test_the_strip_follows_the_state(public):
+    state = PageState()
+    assert panels.strip(state, public).count('class="later"') == 4
+    state.made(KeysMade(ID, "first", ("second",), 10, 20, 0.1, ()))
+    for party in public.schema_.party_names:
+        state.took(slice_of(party), [1])
+    assert "Send 3/3" in panels.strip(state, public)
+    state.compare("second", [2])
+    assert "Send 2/3" in panels.strip(state, public)
+    assert "Changed since it was sent" in panels.party_panel(state, public.schema_.party("second"))
+    state.compare("second", [1])
+    assert not state.changed
+
+
+def test_keys_say_to_whom_they_were_given(public):
+    state = PageState()
+    state.made(KeysMade(ID, "first", ("second", "party2"), 4000, 3_000_000, 0.1, ()))
+    panel = panels.keys_panel(state, public)
+    assert "given to the second &lt;b&gt; and the party 2, never to the server" in panel
+    assert "3.0 MB" in panel
+
+
+def test_a_decision_without_a_score_shows_none(public):
+    state = PageState(decision=decision(score=None, log_odds=None))
+    panel = panels.decision_panel(state, public)
+    assert "without a score" in panel and "ts-gauge" not in panel
+
+
+@pytest.mark.parametrize(("score", "word"), [(-5.0, "Refused"), (5.0, "Granted")])
+def test_the_decision_is_in_the_schemas_words(public, score, word):
+    panel = panels.decision_panel(PageState(decision=decision(score)), public)
+    assert f'<p class="ts-word">{word}</p>' in panel
+    assert show_number(score) in panel
+
+
+def test_a_new_slice_forgets_the_results_of_the_old(public):
+    state = PageState(decision=decision())
+    state.took(slice_of("first", fresh=True), [1])
+    assert state.decision is None
+    assert "a fresh one was opened" in panels.party_panel(state, public.schema_.party("first"))
+
+
+def test_the_log_names_senders_and_counts_what_the_server_received(public):
+    handed = Message("first", "second", "secret key", 4000, 0.0)
+    log = timeline([slice_of("first").messages[0], handed], public)
+    assert "2 messages; the server received 1.2 kB" in log
+    assert "by their own channel" in log and "<b>First</b> → <b>Server</b>" in log
+    assert "Nothing has travelled" in timeline([], public)
+
+
+def test_the_explanation_shows_its_text(public):
+    said = Explanation(Outcome.TURNED, "With <5> levels.", ("3-6", "6+"), (-1.0, 2.0), 1, 2)
+    state = PageState(explained=ExplanationOpened(ID, said, 0.1, 10, 0.1, ()))
+    assert "With &lt;5&gt; levels." in panels.explanation_panel(state)
+
+
+@pytest.mark.parametrize(
+    ("current", "turning", "marked"),
+    [
+        (1, 2, ["3-6<br><b>now</b>", "6+<br><b>turns it</b>"]),
+        (0, None, ["3-6", "6+"]),
+        (-1, None, ["3-6", "6+"]),
+    ],
+)
+def test_the_plot_marks_own_and_turning_bin(public, current, turning, marked):
+    said = Explanation(Outcome.TURNED, "", ("3-6", "6+"), (-1.0, 2.0), current, turning)
+    figure = explanation_figure(said, public.schema_)
+    assert list(figure.data[0].y) == [-1.0, 2.0]
+    assert list(figure.layout.xaxis.ticktext) == marked
+    assert figure.layout.yaxis.range[0] < -1 and figure.layout.yaxis.range[1] > 2
+
+
+def test_a_plot_of_equal_scores_has_room(public):
+    said = Explanation(Outcome.NOT_TURNED, "", ("6+",), (0.0,), 0, None)
+    low, high = explanation_figure(said, public.schema_).layout.yaxis.range
+    assert low < 0 < high
+
+
+def test_without_a_benchmark_the_page_says_how_to_make_one(tmp_path):
+    assert "make bench" in comparison(tmp_path)
+    (tmp_path / "benchmark.json").write_text("not json")
+    assert "make bench" in comparison(tmp_path)
+
+
+def test_a_benchmark_is_shown_as_measured(tmp_path):
+    found = {
+        "ratios": {"decide_vs_concrete_ml": 251.4, "explain_vs_concrete_ml": 3.21, "other": 1},
+        "machine": {"cpu": "two <cores>"},
+        "rows": [{"name": "decide", "value": 0.0723, "unit": "s"}, {"name": "tables", "value": 7}],
+    }
+    (tmp_path / "benchmark.json").write_text(json.dumps(found))
+    shown = comparison(tmp_path)
+    assert "251×" in shown and "3.2×" in shown
+    assert "0.0723 s" in shown and "cpu: two &lt;cores&gt;" in shown
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {},
+        [],
+        {"ratios": 3, "rows": "x"},
+        {"rows": [1, {}], "ratios": {"decide_vs_concrete_ml": "a"}},
+    ],
+)
+def test_an_odd_benchmark_breaks_nothing(tmp_path, found):
+    (tmp_path / "benchmark.json").write_text(json.dumps(found))
+    assert "Traceback" not in comparison(tmp_path)
+
+
+def test_examples_are_offered_only_where_they_fit(schema, tmp_path):
+    assert [e.label for e in load_examples(schema)]
+    assert load_examples(with_parties(2)) == []
+    assert load_examples(schema, tmp_path / "none.json") == []
+    broken = [{"label": "bad", "record": load_examples(schema)[0].record | {"Age": 7}}]
+    (tmp_path / "bad.json").write_text(json.dumps(broken))
+    assert load_examples(schema, tmp_path / "bad.json") == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (show_bytes(999), "999 B"),
+        (show_bytes(1234), "1.2 kB"),
+        (show_bytes(27_400_000), "27 MB"),
+        (show_seconds(0.0), "< 0.1 ms"),
+        (show_seconds(0.0721), "72 ms"),
+        (show_seconds(185), "3 min 5 s"),
+        (show_number(-3.0), "−3"),
+        (show_number(0.0), "0"),
+        (show_number(2.504), "+2.5"),
+        (show_hex("00112233445566"), "00112233 445566"),
+        (join_words(["a", "b", "c"]), "a, b and c"),
+    ],
+)
+def test_units_read_well(shown, text):
+    assert shown == text

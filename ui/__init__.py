@@ -1,0 +1,1 @@
+"""The browser demonstration: forms from the schema, the five steps, and what travelled."""

@@ -1,0 +1,143 @@
+"""`python -m ui.demo`: the server and the page together, ended together.
+
+Each child leads a process group of its own, so that its workers end with it. Ctrl-C, SIGTERM and
+SIGHUP end both; so does the end of either, which is then an error.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from parties.transport import ServerClient
+from settings import ROOT, Settings
+from ui.entry import run_entry
+from ui.waiting import POLL_SECONDS, check_port, wait_for_page, wait_for_server
+from utils.errors import ServerUnreachable
+
+GRACE_SECONDS = 15.0
+"""What a child gets to end by itself before it is killed; the server needs up to 10."""
+
+
+class _Stopped(Exception):
+    """Someone asked for the end."""
+
+
+class Children:
+    """The processes of the demonstration, each with the group that it leads."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, script: Path, environment: Mapping[str, str]) -> None:
+        """Start a script of this project with this interpreter."""
+        self._started[name] = subprocess.Popen(  # noqa: S603 - our own file, no shell
+            [sys.executable, str(script)],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+
+    def check(self) -> None:
+        """Raise ServerUnreachable where a child has ended."""
+        for name, child in self._started.items():
+            if _has_ended(child):
+                raise ServerUnreachable(
+                    f"The {name} has ended (exit code {child.wait()}); its own message is above."
+                )
+
+    def stop(self) -> None:
+        """End every child and its group: asked first, then killed."""
+        for child in self._started.values():
+            _signal_group(child, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        for child in self._started.values():
+            while not _has_ended(child) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            # Also where the leader has ended: nothing of its group may stay behind. It is reaped
+            # only afterwards, so that the group's number cannot belong to anyone else yet.
+            _signal_group(child, signal.SIGKILL)
+            child.wait()
+
+
+def _has_ended(child: subprocess.Popen[bytes]) -> bool:
+    if child.returncode is not None:
+        return True
+    # Looked at without being reaped; see `stop`.
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    if child.returncode is None:
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Start server and page, say where they are, and watch them until `stop` is set.
+
+    Raises PortInUse before anything is started, ServerUnreachable where a child ends.
+    """
+    check_port(settings.server_host, settings.server_port, "The server", "TRISEAL_SERVER_PORT")
+    check_port(settings.page_host, settings.page_port, "The page", "TRISEAL_PAGE_PORT")
+    server_url = f"http://{settings.server_host}:{settings.server_port}"
+    page_url = f"http://{settings.page_host}:{settings.page_port}"
+    children = Children()
+
+    def alive() -> None:
+        if stop.is_set():
+            raise _Stopped
+        children.check()
+
+    try:
+        children.start("server", ROOT / "server.py", {})
+        with ServerClient(server_url, settings.request_timeout) as client:
+            wait_for_server(client, _say, alive=alive)
+        children.start("page", ROOT / "app.py", {"TRISEAL_SERVER_URL": server_url})
+        wait_for_page(page_url, alive)
+        _say(f"\nTriseal is ready: open {page_url} in a browser. Ctrl-C ends it.\n")
+        if _has_display():
+            webbrowser.open(page_url)
+        while True:
+            alive()
+            stop.wait(POLL_SECONDS)
+    except _Stopped:
+        _say("Ending the server and the page.")
+    finally:
+        children.stop()
+
+
+def _has_display() -> bool:
+    return sys.platform == "darwin" or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+
+
+def main() -> int:
+    """Run the demonstration until it is ended; answers the exit code."""
+    stop = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    return run_entry(lambda settings: run(settings, stop))
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

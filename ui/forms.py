@@ -1,0 +1,97 @@
+"""Forms from the schema: one field a column, and the way back from fields to a record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from features.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    OrdinalColumn,
+    Party,
+)
+
+NOT_GIVEN = ""
+"""The value of a field that is left empty; the encoding takes blank text as missing."""
+_EMPTY_CHOICE = ("not given", NOT_GIVEN)
+
+
+def build_field(column: Column) -> Component:
+    """The field of one column, with its default as the first value."""
+    empty = [_EMPTY_CHOICE] if column.optional else []
+    value = shown_value(column, column.default)
+    common: dict[str, Any] = {
+        "value": value,
+        "info": column.help or None,
+        "interactive": True,
+        "min_width": 150,
+        "elem_id": f"field-{column.name}",
+    }
+    if isinstance(column, BooleanColumn):
+        if not column.optional:
+            return gr.Checkbox(label=column.label, **common)
+        choices: list[tuple[str, Any]] = [*empty, ("yes", True), ("no", False)]
+        return gr.Dropdown(choices, label=column.label, **common)
+    if isinstance(column, CategoricalColumn):
+        named = [*empty, *((v, v) for v in column.values)]
+        return gr.Dropdown(named, label=column.label, **common)
+    unit = f" ({column.unit})" if column.unit else ""
+    if column.form == "bins":
+        floors = [column.bin_floor(i) for i in range(len(column.cuts) + 1)]
+        bins = [*empty, *zip(column.bin_labels(), floors, strict=True)]
+        return gr.Dropdown(bins, label=column.label + unit, **common)
+    if column.optional:
+        # Gradio's number field turns an empty start into 0, which would be another record.
+        return gr.Textbox(label=column.label + unit, placeholder="not given", **common)
+    # No minimum, maximum or precision here: the schema's own error names the column and what is
+    # allowed, where Gradio's would not, and rounding in silence would change the record.
+    step = 1.0 if column.integer else 0.1
+    return gr.Number(label=column.label + unit, step=step, **common)
+
+
+def shown_value(column: Column, value: Any) -> Any:
+    """What the column's field shows for a value of a record."""
+    if value is None:
+        return NOT_GIVEN
+    if isinstance(column, OrdinalColumn) and column.form == "bins":
+        reached = [cut for cut in column.cuts if float(value) >= cut]
+        return column.bin_floor(len(reached))
+    if isinstance(column, OrdinalColumn):
+        number = int(value) if float(value).is_integer() else value
+        return str(number) if column.optional else number
+    return value
+
+
+def record_of(party: Party, values: Sequence[Any]) -> dict[str, Any]:
+    """The values of a party's fields, in the schema's order, as its record."""
+    return {
+        column.name: _typed(column, value)
+        for column, value in zip(party.columns, values, strict=True)
+    }
+
+
+def shown_record(party: Party, record: Mapping[str, Any]) -> list[Any]:
+    """What a party's fields show for a record, in the schema's order."""
+    return [shown_value(column, record.get(column.name)) for column in party.columns]
+
+
+def default_record(party: Party) -> dict[str, Any]:
+    """The record of the schema's defaults."""
+    return {column.name: column.default for column in party.columns}
+
+
+def _typed(column: Column, value: Any) -> Any:
+    """A number typed as text as a number; what is none stays as it is, for the schema to refuse."""
+    if not isinstance(column, OrdinalColumn) or not isinstance(value, str):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return number if math.isfinite(number) else value

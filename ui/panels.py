@@ -1,0 +1,186 @@
+"""The step panels as HTML: what has happened so far in each step, from the page's state."""
+
+from __future__ import annotations
+
+from engines.interface import PublicModel
+from features.schema import Party
+from parties.steps import Decision, KeysMade
+from ui.state import PageState
+from ui.units import escape, join_words, show_bytes, show_hex, show_number, show_seconds
+
+
+def strip(state: PageState, public: PublicModel) -> str:
+    """The five steps in one line, each done, next or to come."""
+    parties = len(public.schema_.parties)
+    sent = len(state.sent) - len(state.changed)
+    done = [
+        state.keys is not None,
+        sent == parties,
+        state.run is not None,
+        state.decision is not None,
+        state.explained is not None,
+    ]
+    names = ["Keys", f"Send {sent}/{parties}", "Run", "Open", "Explain"]
+    current = next((i for i, finished in enumerate(done) if not finished), len(done))
+    items = []
+    for i, name in enumerate(names):
+        kind = "done" if done[i] else "next" if i == current else "later"
+        mark = "✓" if done[i] else str(i + 1)
+        now = ' aria-current="step"' if kind == "next" else ""
+        items.append(f'<li class="{kind}"{now}><b>{mark}</b><span>{escape(name)}</span></li>')
+    return f'<ol class="ts-strip" aria-label="Steps">{"".join(items)}</ol>'
+
+
+def heading(number: int | None, title: str, text: str = "") -> str:
+    """The head of a section; a step's has its number."""
+    mark = f"<b>{number}</b>" if number else ""
+    words = f"<p>{escape(text)}</p>" if text else ""
+    return f'<div class="ts-step">{mark}<div><h2>{escape(title)}</h2>{words}</div></div>'
+
+
+def party_heading(party: Party) -> str:
+    """The head of one party's column."""
+    return f"<h3>{escape(party.label)}</h3><p>{escape(party.description)}</p>"
+
+
+def keys_panel(state: PageState, public: PublicModel) -> str:
+    """Who made the keys, what stays and what went to the server."""
+    keys = state.keys
+    if keys is None:
+        return _empty("No keys yet. They belong to one application and are made anew each time.")
+    labels = {party.name: party.label for party in public.schema_.parties}
+    facts = [
+        ("Made by", f"{labels[keys.holder]}, in {show_seconds(keys.seconds)}"),
+        (
+            "Secret key",
+            f"{show_bytes(keys.secret_bytes)}; {_secret_goes(keys, labels)}"
+            if keys.secret_bytes
+            else "this engine has none",
+        ),
+        (
+            "Evaluation key",
+            f"{show_bytes(keys.evaluation_bytes)}, sent to the server"
+            if keys.evaluation_bytes
+            else "this engine needs none",
+        ),
+        ("Application", keys.client_id[:8] + "…"),
+    ]
+    return _facts(facts)
+
+
+def party_panel(state: PageState, party: Party) -> str:
+    """What one party has sent: bits, bytes, time and a look at the ciphertext."""
+    sent = state.sent.get(party.name)
+    if sent is None:
+        return _empty("Nothing sent yet.")
+    note = ""
+    if party.name in state.changed:
+        note = (
+            '<p class="ts-stale" role="status">Changed since it was sent. '
+            "Encrypt and send it again.</p>"
+        )
+    elif sent.fresh:
+        note = (
+            '<p class="ts-note">The application had been decided, so a fresh one was opened: same '
+            "keys, and the other parties' ciphertexts sent again.</p>"
+        )
+    facts = [
+        ("Sent", f"{sent.bits} bit{'s' if sent.bits != 1 else ''} as {show_bytes(sent.size)}"),
+        ("Encrypted in", show_seconds(sent.encrypt_seconds)),
+        ("On its way", show_seconds(sent.send_seconds)),
+    ]
+    return note + _facts(facts) + ciphertext(sent.preview, sent.sha256)
+
+
+def run_panel(state: PageState) -> str:
+    """How long the server took."""
+    if state.run is None:
+        return _empty("Not run yet.")
+    facts = [
+        ("Evaluated in", show_seconds(state.run.seconds)),
+        ("Request and answer", show_seconds(state.run.waited)),
+    ]
+    return _facts(facts)
+
+
+def decision_panel(state: PageState, public: PublicModel) -> str:
+    """The decision, large, with the score against the threshold where the program opens one."""
+    decision = state.decision
+    if decision is None:
+        return _empty("Not opened yet.")
+    words = public.schema_.decision
+    word = words.approved if decision.approved else words.denied
+    kind, sign = ("approved", "✓") if decision.approved else ("denied", "✕")
+    score = (
+        f"<p>Score <strong>{show_number(decision.score)}</strong>; from 0 up it is "
+        f"{escape(words.approved)}. In log-odds: {show_number(decision.log_odds or 0)}.</p>"
+        f"{_gauge(decision)}"
+        if decision.score is not None
+        else "<p>The program opens the decision alone, without a score.</p>"
+    )
+    facts = [
+        ("Result", show_bytes(decision.size)),
+        ("Fetched, opened", show_seconds(decision.seconds)),
+    ]
+    return _outdated(state) + (
+        f'<div class="ts-decision {kind}" role="status"><b aria-hidden="true">{sign}</b><div>'
+        f'<p class="ts-word">{escape(word.capitalize())}</p>{score}</div></div>'
+        f"{_facts(facts)}{ciphertext(decision.preview, decision.sha256)}"
+    )
+
+
+def explanation_panel(state: PageState) -> str:
+    """The sentence for the person, and what the explanation cost."""
+    found = state.explained
+    if found is None:
+        return _empty("Not explained yet.")
+    facts = [
+        ("Evaluated in", show_seconds(found.run_seconds)),
+        ("Fetched, opened", f"{show_bytes(found.size)} in {show_seconds(found.seconds)}"),
+    ]
+    text = escape(found.explanation.text)
+    return f'{_outdated(state)}<p class="ts-says" role="status">{text}</p>{_facts(facts)}'
+
+
+def ciphertext(preview: str, sha256: str) -> str:
+    """A few bytes in hexadecimal, and the digest of the whole message."""
+    if not preview:
+        return ""
+    size = len(preview) // 2
+    return (
+        f'<figure class="ts-hex"><figcaption>{size} bytes of it</figcaption>'
+        f"<code>{show_hex(preview)}</code>"
+        f"<small>SHA-256 {escape(sha256[:16])}…</small></figure>"
+    )
+
+
+def _outdated(state: PageState) -> str:
+    if not state.changed:
+        return ""
+    return '<p class="ts-stale">For the records as they were sent; values have changed since.</p>'
+
+
+def _secret_goes(keys: KeysMade, labels: dict[str, str]) -> str:
+    if not keys.shared_with:
+        return "stays with its maker"
+    others = join_words([f"the {labels[name].lower()}" for name in keys.shared_with])
+    return f"given to {others}, never to the server"
+
+
+def _gauge(decision: Decision) -> str:
+    score = decision.score or 0.0
+    share = max(-1.0, min(1.0, score / max(decision.reach, abs(score), 1.0)))
+    left, width = (50 + 50 * min(share, 0), 50 * abs(share))
+    return (
+        f'<div class="ts-gauge" role="img" aria-label="score {show_number(score)}, threshold 0">'
+        f'<i style="left:{left:.2f}%;width:{max(width, 0.7):.2f}%"></i><span>0</span></div>'
+    )
+
+
+def _facts(facts: list[tuple[str, str]]) -> str:
+    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
+    return f'<dl class="ts-facts">{items}</dl>'
+
+
+def _empty(text: str) -> str:
+    return f'<p class="ts-empty">{escape(text)}</p>'

@@ -1,0 +1,77 @@
+"""The explanation as a plot: the score in every bin of the explained column."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from features.schema import Schema
+from model.explanation import Explanation
+
+# Told apart by height and by sign as well as by colour; both read on white and on near black.
+APPROVED = "#2a9d6f"
+DENIED = "#d1603d"
+LINE = "#8a94a6"
+
+
+def explanation_figure(explanation: Explanation, schema: Schema) -> go.Figure:
+    """Bars of score by bin against the approval line at 0; own and turning bin are named."""
+    column = schema.explained_column
+    labels, scores = list(explanation.bins), [float(s) for s in explanation.scores]
+    first = len(column.bin_labels()) - len(labels)
+    marks = {explanation.current_bin - first: "now"}
+    if explanation.turning_bin is not None:
+        marks[explanation.turning_bin - first] = "turns it"
+    ticks = [
+        f"{label}<br><b>{marks[i]}</b>" if i in marks else label for i, label in enumerate(labels)
+    ]
+    figure = go.Figure(
+        go.Bar(
+            x=list(range(len(labels))),
+            y=scores,
+            marker={
+                "color": [APPROVED if score >= 0 else DENIED for score in scores],
+                "line": {
+                    "color": LINE,
+                    "width": [3 if i in marks else 0 for i in range(len(labels))],
+                },
+            },
+            text=[f"{score:+.4g}".replace("-", "−") for score in scores],
+            textposition="outside",
+            cliponaxis=False,
+            customdata=labels,
+            hovertemplate="%{customdata}: score %{y:.4g}<extra></extra>",
+        )
+    )
+    # A score of exactly 0 is approved too: it gets a sliver that can be seen.
+    top, bottom = max(*scores, 0.0), min(*scores, 0.0)
+    room = 0.18 * ((top - bottom) or 1.0)
+    unit = f" ({column.unit})" if column.unit else ""
+    figure.add_hline(y=0, line={"color": LINE, "width": 2, "dash": "dash"})
+    figure.update_layout(
+        height=340,
+        margin={"l": 48, "r": 12, "t": 16, "b": 64},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 13},
+        bargap=0.35,
+        showlegend=False,
+        dragmode=False,
+        template="none",
+    )
+    figure.update_xaxes(
+        title={"text": f"{column.label}{unit}", "standoff": 8},
+        tickvals=list(range(len(labels))),
+        ticktext=ticks,
+        tickangle=0,
+        showgrid=False,
+        zeroline=False,
+        fixedrange=True,
+    )
+    figure.update_yaxes(
+        title={"text": f"Score ({schema.decision.approved} from 0 up)"},
+        range=[bottom - room, top + room],
+        gridcolor="rgba(138,148,166,0.25)",
+        zeroline=False,
+        fixedrange=True,
+    )
+    return figure

@@ -1,0 +1,74 @@
+"""What one browser session has done so far; the records themselves stay in its form fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from parties.steps import Decision, ExplanationOpened, KeysMade, Message, ProgramRun, SliceSent
+
+
+@dataclass
+class PageState:
+    """Changed in place by the handlers, so that two of them never undo each other.
+
+    `changed` are parties whose fields differ from what they sent.
+    """
+
+    client_id: str | None = None
+    keys: KeysMade | None = None
+    sent: dict[str, SliceSent] = field(default_factory=dict)
+    sent_values: dict[str, list[Any]] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    run: ProgramRun | None = None
+    decision: Decision | None = None
+    explained: ExplanationOpened | None = None
+    messages: list[Message] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Back to the beginning."""
+        self.client_id = self.keys = None
+        self.sent.clear()
+        self.sent_values.clear()
+        self.changed.clear()
+        self.messages.clear()
+        self.forget_results()
+
+    def forget_results(self) -> None:
+        """A slice has been replaced: what was computed belongs to the record before."""
+        self.run = self.decision = self.explained = None
+
+    def made(self, keys: KeysMade) -> None:
+        self.clear()
+        self.client_id, self.keys = keys.client_id, keys
+        self.messages.extend(keys.messages)
+
+    def took(self, slice_sent: SliceSent, values: Sequence[Any]) -> None:
+        """`values` are the party's fields as they were sent."""
+        self.client_id = slice_sent.client_id
+        self.sent[slice_sent.party] = slice_sent
+        self.sent_values[slice_sent.party] = list(values)
+        self.changed.discard(slice_sent.party)
+        self.messages.extend(slice_sent.messages)
+        self.forget_results()
+
+    def compare(self, party: str, values: Sequence[Any]) -> None:
+        """Note whether a party's fields are still what it sent."""
+        if party in self.sent and self.sent_values[party] != list(values):
+            self.changed.add(party)
+        else:
+            self.changed.discard(party)
+
+    def ran(self, run: ProgramRun) -> None:
+        self.run = run
+        self.decision = self.explained = None
+        self.messages.extend(run.messages)
+
+    def opened(self, decision: Decision) -> None:
+        self.decision = decision
+        self.messages.extend(decision.messages)
+
+    def explains(self, explained: ExplanationOpened) -> None:
+        self.explained = explained
+        self.messages.extend(explained.messages)

@@ -1,0 +1,60 @@
+"""Bytes, seconds and other people's text, as the page writes them."""
+
+from __future__ import annotations
+
+import html
+
+
+def escape(text: object) -> str:
+    """Text as HTML."""
+    return html.escape(str(text))
+
+
+def show_bytes(size: int) -> str:
+    """Such as `312 B`, `4.1 kB`, `27 MB`; powers of ten."""
+    if size < 1000:
+        return f"{size} B"
+    for unit, scale in (("kB", 10**3), ("MB", 10**6), ("GB", 10**9)):
+        if size < scale * 1000 or unit == "GB":
+            amount = size / scale
+            return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:.0f} {unit}"
+    return f"{size} B"
+
+
+def show_seconds(seconds: float) -> str:
+    """Such as `0.4 ms`, `72 ms`, `1.2 s`, `3 min 5 s`."""
+    if seconds < 0.00005:
+        return "< 0.1 ms"
+    if seconds < 0.01:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def show_number(value: float) -> str:
+    """A signed score with a true minus sign, without needless digits."""
+    text = f"{abs(value):.2f}".rstrip("0").rstrip(".")
+    return ("−" if value < 0 and text != "0" else "+" if text != "0" else "") + text
+
+
+def show_hex(text: str) -> str:
+    """Hexadecimal in groups of four bytes, for reading."""
+    return " ".join(text[i : i + 8] for i in range(0, len(text), 8))
+
+
+def join_words(words: list[str]) -> str:
+    """Such as `a`, `a and b`, `a, b and c`."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+_NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight")
+
+
+def number_word(count: int) -> str:
+    """A small number as a capitalised word."""
+    return _NUMBERS[count] if count < len(_NUMBERS) else str(count)

@@ -1,0 +1,86 @@
+"""Ports and readiness: is an address free, does the server answer yet. Never a blind sleep."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+import httpx
+
+from parties.transport import ServerClient
+from utils.errors import PortInUse, ServerUnreachable
+
+START_SECONDS = 180.0
+"""How long a server may take to load its circuits and warm its workers."""
+POLL_SECONDS = 0.25
+REPORT_SECONDS = 5.0
+
+
+def check_port(host: str, port: int, what: str, setting: str) -> None:
+    """Raise PortInUse where something listens at host and port already."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As servers do it: a port in TIME_WAIT counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortInUse(
+                f"{what} cannot listen at {host}:{port} ({error.strerror}). End what uses the "
+                f"port, or set {setting} to another one."
+            ) from error
+
+
+def wait_for_server(
+    client: ServerClient,
+    say: Callable[[str], None],
+    seconds: float = START_SECONDS,
+    alive: Callable[[], None] = lambda: None,
+) -> None:
+    """Poll /health until the server's workers are warm; raises ServerUnreachable in the end.
+
+    `say` is told at once and every few seconds what is awaited; `alive` is called between polls
+    and may raise to end the wait.
+    """
+    start = time.monotonic()
+    told = -REPORT_SECONDS
+    while True:
+        alive()
+        waited = time.monotonic() - start
+        try:
+            status = client.health().status
+            if status == "ok":
+                return
+            what = f"the server at {client.url} is loading its model"
+        except ServerUnreachable as error:
+            what = f"no answer from {client.url} yet"
+            if waited >= seconds:
+                raise error
+        if waited >= seconds:
+            raise ServerUnreachable(
+                f"The server at {client.url} was still starting after {seconds:.0f} seconds; "
+                "look at its log."
+            )
+        if waited - told >= REPORT_SECONDS:
+            say(f"Waiting for the server: {what} ({waited:.0f} s).")
+            told = waited
+        time.sleep(POLL_SECONDS)
+
+
+def wait_for_page(url: str, alive: Callable[[], None] = lambda: None) -> None:
+    """Ask for the page until it answers; raises ServerUnreachable in the end.
+
+    `alive` is called between the questions and may raise to end the wait.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    with httpx.Client(timeout=5.0, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            alive()
+            try:
+                if client.get(url).is_success:
+                    return
+            except httpx.TransportError:
+                pass  # not listening yet
+            time.sleep(POLL_SECONDS)
+    raise ServerUnreachable(f"The page does not answer at {url}; its log is above.")
