@@ -1,0 +1,59 @@
+"""A whole application over HTTP with only `requests` and Concrete's client: URL, then own values.
+python examples/http_client.py http://127.0.0.1:8000 '{"Total_income": 90000}'"""
+
+import hashlib
+import io
+import json
+import struct
+import sys
+import zipfile
+
+import requests
+from concrete import fhe
+
+
+def call(method, path, token="", **arguments):
+    arguments["headers"] = {"Authorization": f"Bearer {token}"}
+    answer = requests.request(method, sys.argv[1] + path, timeout=300, **arguments)
+    return answer if answer.ok else sys.exit(answer.json()["detail"])
+
+
+def encode(column):  # the column's bits by the public schema, and its state one-hot
+    given, cuts = own.get(column["name"], column["default"]), column.get("cuts", [])
+    names = column.get("values", [False, True])
+    count = len(cuts) + 1 if cuts else len(names)
+    known = given is not None and (sum(given >= c for c in cuts) if cuts else names.index(given))
+    state = count if given is None else known
+    one_hot = [int(i == state) for i in range(count + column["optional"])]
+    at_least = [int(i <= state < count) for i in range(1, count)] + one_hot[count:]
+    return one_hot if column["kind"] == "categorical" else at_least, one_hot
+
+
+def send(party, kind, payload):
+    header = {"engine": "concrete", "profile": "tfhe-4bit", "kind": kind, "party": party}
+    text = json.dumps({**header, "model": model["model_version"]}).encode()
+    message = b"TRISEAL1" + struct.pack("<I", len(text)) + text + payload
+    form = {**asked, "client_type": party, "file_name": kind}
+    files = {"files": message + hashlib.sha256(message).digest()}
+    call("POST", "/send_file", tokens[party], data=form, files=files)
+
+
+own, model = json.loads(sys.argv[2]) if sys.argv[2:] else {}, call("GET", "/model").json()
+archive = zipfile.ZipFile(io.BytesIO(call("GET", "/model/client").content))
+client = fhe.Client(fhe.ClientSpecs.deserialize(archive.read("client.specs.json")))
+opened, parties, tokens = call("POST", "/applications").json(), model["schema"]["parties"], {}
+asked, join = {"client_id": opened["client_id"]}, f"/applications/{opened['client_id']}/join"
+for name, code in opened["join_codes"].items():
+    tokens[name] = call("POST", join, json={"party": name, "code": code}).json()["token"]
+client.keygen()
+send(parties[0]["name"], "evaluation_key", client.evaluation_keys.serialize())
+for i, party in enumerate(parties):
+    bits, states = zip(*map(encode, party["columns"]), strict=True)
+    inputs = [None] * 2 * i + [sum(bits, []), sum(states, [])] + [None] * 2 * (len(parties) - i - 1)
+    parts = [v.serialize() for v in client.encrypt(*inputs, function_name="decide") if v]
+    send(party["name"], "encrypted_inputs", b"".join(struct.pack("<I", len(p)) + p for p in parts))
+seconds = call("POST", "/run_fhe", tokens[name], data=asked).json()
+sealed = call("POST", "/get_output", tokens[name], data=asked).content
+value = fhe.Value.deserialize(sealed[16 + struct.unpack_from("<I", sealed, 8)[0] : -32])
+score = client.decrypt(value, function_name="decide")
+print(f"{'approved' if score >= 0 else 'denied'}: score {score}, {seconds:.2f} s on the server")
