@@ -17,13 +17,13 @@ from ui.waiting import check_port, wait_for_server
 def serve(settings: Settings) -> None:
     """Wait for the server, build the page from its public model, and serve it until ended."""
     check_port(settings.page_host, settings.page_port, "The page", "TRISEAL_PAGE_PORT")
-    with ServerClient.from_settings(settings) as client:
-        wait_for_server(client, _say)
 
     import backend  # these take seconds: a port in use is to show at once
     from ui.page import build_page
     from ui.theme import STYLE, theme
 
+    with ServerClient.from_settings(settings) as client:
+        wait_for_server(client, _say)
     page = build_page(backend.connection().public, settings.deployment)
     _say(f"The page is at http://{settings.page_host}:{settings.page_port}")
     page.queue().launch(

@@ -23,8 +23,8 @@ from utils.errors import ForeignMessage, MalformedMessage
 MAGIC = b"TRISEAL1"
 MAXIMUM_HEADER = 1024
 _LENGTH = struct.Struct("<I")
-_DIGEST = 32
-OVERHEAD = len(MAGIC) + _LENGTH.size + MAXIMUM_HEADER + _DIGEST
+DIGEST_BYTES = 32
+OVERHEAD = len(MAGIC) + _LENGTH.size + MAXIMUM_HEADER + DIGEST_BYTES
 """Bytes that an envelope adds at most to its payload."""
 
 
@@ -52,7 +52,7 @@ def seal(header: Header, payload: bytes) -> bytes:
 def unseal(message: bytes) -> tuple[Header, memoryview]:
     """Split a message into header and payload; raises MalformedMessage."""
     start = len(MAGIC) + _LENGTH.size
-    if len(message) < start + 2 + _DIGEST:
+    if len(message) < start + 2 + DIGEST_BYTES:
         raise MalformedMessage(
             f"A message of {len(message)} bytes is too short; encrypt and send it again."
         )
@@ -61,17 +61,17 @@ def unseal(message: bytes) -> tuple[Header, memoryview]:
             "This is not a Triseal message; send what the party's engine sealed, unchanged."
         )
     (length,) = _LENGTH.unpack_from(message, len(MAGIC))
-    if not 2 <= length <= min(MAXIMUM_HEADER, len(message) - start - _DIGEST):
+    if not 2 <= length <= min(MAXIMUM_HEADER, len(message) - start - DIGEST_BYTES):
         raise MalformedMessage("The message's header has an impossible length; send it again.")
     view = memoryview(message)
-    digest = hashlib.sha256(view[:-_DIGEST]).digest()
-    if not hmac.compare_digest(digest, view[-_DIGEST:]):
+    digest = hashlib.sha256(view[:-DIGEST_BYTES]).digest()
+    if not hmac.compare_digest(digest, view[-DIGEST_BYTES:]):
         raise MalformedMessage("The message was damaged or cut on its way; send it again.")
     try:
         header = Header.model_validate_json(bytes(view[start : start + length]))
     except ValidationError as error:
         raise MalformedMessage("The message's header cannot be read; send it again.") from error
-    return header, view[start + length : -_DIGEST]
+    return header, view[start + length : -DIGEST_BYTES]
 
 
 def unseal_as(expected: Header, message: bytes) -> memoryview:

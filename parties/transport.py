@@ -77,10 +77,15 @@ class ServerClient:
         self._http.close()
 
     def health(self) -> Health:
-        """Whether the server is up, and whether its workers are warm yet."""
+        """Whether the server is up, and whether its workers are warm yet.
+
+        Raises what keeps the server from ever getting ready, such as DeploymentMissing.
+        """
         with self._stream("GET", "/health", timeout=HEALTH_SECONDS) as response:
             body = self._body(response, ANSWER_BYTES)
-            if response.status_code not in (200, 503):
+            if response.status_code not in (200, 503) or "problem" in response.headers.get(
+                "content-type", ""
+            ):
                 raise self._problem(response, body)
         return self._parse(Health, body)
 

@@ -52,8 +52,9 @@ def _table(rows: Any) -> str:
         return ""
     cells = "".join(
         f'<tr><th scope="row">{escape(row.get("name", ""))}</th>'
-        f'<td data-who="Measured">{escape(_value(row.get("value")))} '
-        f"{escape(row.get('unit') or '')}</td></tr>"
+        f'<td data-who="Triseal">{_measured(row, "value")}</td>'
+        f'<td data-who="Concrete ML">{_measured(row, "concrete_ml")}</td>'
+        f'<td data-who="Ratio">{_times(row.get("ratio"))}</td></tr>'
         for row in rows[:_ROWS]
         if isinstance(row, Mapping)
     )
@@ -61,8 +62,18 @@ def _table(rows: Any) -> str:
         return ""
     return (
         '<table class="ts-table"><thead><tr><th scope="col">What</th>'
-        f'<th scope="col">Measured</th></tr></thead><tbody>{cells}</tbody></table>'
+        '<th scope="col">Triseal on Concrete</th><th scope="col">Concrete ML</th>'
+        f'<th scope="col">Ratio</th></tr></thead><tbody>{cells}</tbody></table>'
     )
+
+
+def _measured(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    return "–" if value is None else escape(f"{_value(value)} {row.get('unit') or ''}".strip())
+
+
+def _times(ratio: Any) -> str:
+    return escape(_value(ratio)) if isinstance(ratio, int | float) else ""
 
 
 def _value(value: Any) -> str:

@@ -17,10 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from parties.transport import ServerClient
 from settings import ROOT, Settings
 from ui.entry import run_entry
-from ui.waiting import POLL_SECONDS, check_port, wait_for_page, wait_for_server
+from ui.waiting import POLL_SECONDS, check_port, wait_for_page
 from utils.errors import ServerUnreachable
 
 GRACE_SECONDS = 15.0
@@ -101,8 +100,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
     try:
         children.start("server", ROOT / "server.py", {})
-        with ServerClient(server_url, settings.request_timeout) as client:
-            wait_for_server(client, _say, alive=alive)
+        # At once: the page loads its libraries while the server loads its model, then waits for it.
         children.start("page", ROOT / "app.py", {"TRISEAL_SERVER_URL": server_url})
         wait_for_page(page_url, alive)
         _say(f"\nTriseal is ready: open {page_url} in a browser. Ctrl-C ends it.\n")

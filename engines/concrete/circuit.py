@@ -121,11 +121,13 @@ def circuit_function(
 
 
 def _sign(score: Any, half: int) -> Any:
-    """0 where score >= 0, else -1: the top bit of the score, by one more bootstrap."""
-    top = fhe.round_bit_pattern(
-        score - 2 ** (half - 1), lsbs_to_remove=half, exactness=fhe.Exactness.APPROXIMATE
-    )
-    return (top >= 0) - 1
+    """0 where score >= 0, else -1: the top bit of the score.
+
+    The `half` bits below it are taken off one by one, exactly, each by a small bootstrap. One
+    rounding bootstrap would be cheaper, but it is wrong near 0 and near the ends of the width.
+    """
+    shifted = fhe.hint(score + 2**half, bit_width=half + 1)
+    return fhe.bits(shifted)[half] - 1
 
 
 def _centred(

@@ -7,6 +7,7 @@ from typing import Any
 from concrete import fhe
 
 from engines.concrete.circuit import party_inputs
+from engines.concrete.keys import PartyKeys
 from engines.concrete.messages import RESULT, SPECS_FILE, header
 from engines.envelope import seal, unseal_as
 from engines.interface import (
@@ -21,7 +22,6 @@ from engines.payload import join_parts, read_parts
 from engines.zip_files import unpack
 from features.encoding import Bits, Layout
 from utils.errors import MalformedMessage
-from utils.randomness import random_seed
 
 
 class ConcreteParty(PartyEngine):
@@ -34,40 +34,22 @@ class ConcreteParty(PartyEngine):
         self._layout = Layout(public.schema_)
         specification = unpack(client_files).get(SPECS_FILE)
         try:
-            self._specs = fhe.ClientSpecs.deserialize(specification)
+            specs = fhe.ClientSpecs.deserialize(specification)
         except Exception as error:  # Concrete raises its own errors of many kinds
             raise MalformedMessage("The client files cannot be read; load them again.") from error
-        self._clients: dict[bytes, fhe.Client] = {}
+        self._keys = PartyKeys(
+            specs,
+            header(public.model_version, EVALUATION_KEY, public.schema_.party_names[0]),
+        )
 
     def make_keys(self) -> KeyPair:
-        client = fhe.Client(self._specs)
-        client.keygen(force=True, secret_seed=random_seed(), encryption_seed=random_seed())
-        secret = client.keys.serialize()
-        self._clients = {secret: client}
-        evaluation = seal(
-            header(self._public.model_version, EVALUATION_KEY, self._public.schema_.party_names[0]),
-            client.evaluation_keys.serialize(),
-        )
-        return KeyPair(secret=secret, evaluation=evaluation)
-
-    def _client(self, secret: bytes) -> fhe.Client:
-        """A client with these keys; the last one is kept, since reading them takes a while."""
-        if secret not in self._clients:
-            client = fhe.Client(self._specs)
-            try:
-                client.keys = fhe.Keys.deserialize(secret)
-            except Exception as error:  # Concrete raises its own errors of many kinds
-                raise MalformedMessage(
-                    "The secret key file cannot be read; make the keys again."
-                ) from error
-            self._clients = {secret: client}
-        return self._clients[secret]
+        return self._keys.make()
 
     def encrypt(self, party: str, bits: Bits, secret: bytes) -> bytes:
         position = 2 * self._public.schema_.party_names.index(party)
         arguments: list[Any] = [None] * (2 * len(self._public.schema_.parties))
         arguments[position : position + 2] = party_inputs(self._layout, party, bits)
-        values = self._client(secret).encrypt(*arguments, function_name=DECIDE)
+        values = self._keys.client(secret).encrypt(*arguments, function_name=DECIDE)
         parts = [values[position + i].serialize() for i in range(2)]
         return seal(header(self._public.model_version, ENCRYPTED_INPUTS, party), join_parts(parts))
 
@@ -76,7 +58,7 @@ class ConcreteParty(PartyEngine):
         parts = read_parts(unseal_as(expected, result), len(self._public.programs[program].outputs))
         try:
             values = [fhe.Value.deserialize(part) for part in parts]
-            scores = self._client(secret).decrypt(*values, function_name=program)
+            scores = self._keys.client(secret).decrypt(*values, function_name=program)
         except (RuntimeError, ValueError) as error:
             raise MalformedMessage("The result cannot be read; fetch it again.") from error
         return tuple(int(score) for score in (scores if len(parts) > 1 else [scores]))

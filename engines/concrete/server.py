@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from concrete import fhe
 
+from engines.concrete.keys import EvaluationKeys
 from engines.concrete.messages import NAME, RESULT, SPECS_FILE, facts, header
 from engines.deployment import Deployment
 from engines.envelope import OVERHEAD, seal, unseal_as
@@ -25,7 +25,6 @@ from engines.zip_files import pack, sha256
 from utils.errors import EvaluationFailed, MalformedMessage
 
 LIBRARY = "concrete-python"
-_KEPT_KEYS = 2
 
 
 class ConcreteServer(ServerEngine):
@@ -40,8 +39,9 @@ class ConcreteServer(ServerEngine):
         self._input_bytes: dict[str, list[int]] = recorded["input_bytes"]
         self._server = fhe.Server.load(self._folder / "server.zip")
         self._client_files = pack({SPECS_FILE: (self._folder / SPECS_FILE).read_bytes()})
-        self._keys: dict[str, Any] = {}  # deserialised evaluation keys, the newest last
-        self._lock = threading.Lock()
+        self._keys = EvaluationKeys(
+            header(deployment.manifest.model_version, EVALUATION_KEY, self._parties[0])
+        )
         sign_only: bool = recorded["sign_only"]
         self.facts = facts(deployment.schema.parties[0].label, sign_only)
         holder = self._parties[0]
@@ -81,28 +81,9 @@ class ConcreteServer(ServerEngine):
 
     def check(self, slot: Slot, message: bytes) -> None:
         if slot.file_name == EVALUATION_KEY:
-            self._evaluation_keys(message)
+            self._keys.read(message)
         else:
             self._inputs(slot.party, message)
-
-    def _evaluation_keys(self, message: bytes) -> Any:
-        digest = sha256(message)
-        with self._lock:
-            if digest in self._keys:
-                return self._keys[digest]
-        expected = header(self.public.model_version, EVALUATION_KEY, self._parties[0])
-        payload = unseal_as(expected, message)
-        try:
-            keys = fhe.EvaluationKeys.deserialize(bytes(payload))
-        except Exception as error:  # Concrete raises its own errors of many kinds
-            raise MalformedMessage(
-                "The evaluation key cannot be read; make the keys again."
-            ) from error
-        with self._lock:
-            self._keys[digest] = keys
-            while len(self._keys) > _KEPT_KEYS:
-                self._keys.pop(next(iter(self._keys)))
-        return keys
 
     def _inputs(self, party: str, message: bytes) -> list[Any]:
         expected = header(self.public.model_version, ENCRYPTED_INPUTS, party)
@@ -120,7 +101,7 @@ class ConcreteServer(ServerEngine):
         messages: Mapping[tuple[str, str], bytes],
         progress: Progress | None = None,
     ) -> bytes:
-        keys = self._evaluation_keys(messages[self._parties[0], EVALUATION_KEY])
+        keys = self._keys.read(messages[self._parties[0], EVALUATION_KEY])
         inputs = [
             value
             for party in self._parties
@@ -145,7 +126,7 @@ class ConcreteServer(ServerEngine):
 
         The inputs were encrypted under a key that was thrown away when the module was compiled.
         """
-        keys = self._evaluation_keys(messages[self._parties[0], EVALUATION_KEY])
+        keys = self._keys.read(messages[self._parties[0], EVALUATION_KEY])
         inputs = [
             fhe.Value.deserialize(part)
             for party in self._parties

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from concrete import fhe
 
+from engines.concrete.keys import PartyKeys
 from engines.concrete_ml.features import Quantisers, remaining_variants
 from engines.concrete_ml.messages import (
     QUANTISERS_FILE,
@@ -30,7 +31,6 @@ from engines.payload import join_parts, read_parts
 from engines.zip_files import unpack
 from features.encoding import Bits, Layout
 from utils.errors import MalformedMessage
-from utils.randomness import random_seed
 
 
 class ConcreteMlParty(PartyEngine):
@@ -43,43 +43,25 @@ class ConcreteMlParty(PartyEngine):
         self._layout = Layout(public.schema_)
         files = unpack(client_files)
         try:
-            self._specs = fhe.ClientSpecs.deserialize(files[SPECS_FILE])
+            specs = fhe.ClientSpecs.deserialize(files[SPECS_FILE])
             self._quantisers = Quantisers.model_validate_json(files[QUANTISERS_FILE])
         except Exception as error:  # Concrete raises its own errors of many kinds
             raise MalformedMessage("The client files cannot be read; load them again.") from error
         if not self._quantisers.fit(self._layout):
             raise MalformedMessage("The client files are of another schema; load them again.")
-        self._clients: dict[bytes, fhe.Client] = {}
+        self._keys = PartyKeys(
+            specs,
+            header(public.model_version, EVALUATION_KEY, public.schema_.party_names[0]),
+        )
 
     def make_keys(self) -> KeyPair:
-        client = fhe.Client(self._specs)
-        client.keygen(force=True, secret_seed=random_seed(), encryption_seed=random_seed())
-        secret = client.keys.serialize()
-        self._clients = {secret: client}
-        evaluation = seal(
-            header(self._public.model_version, EVALUATION_KEY, self._public.schema_.party_names[0]),
-            client.evaluation_keys.serialize(),
-        )
-        return KeyPair(secret=secret, evaluation=evaluation)
-
-    def _client(self, secret: bytes) -> fhe.Client:
-        """A client with these keys; the last one is kept, since reading them takes a while."""
-        if secret not in self._clients:
-            client = fhe.Client(self._specs)
-            try:
-                client.keys = fhe.Keys.deserialize(secret)
-            except Exception as error:  # Concrete raises its own errors of many kinds
-                raise MalformedMessage(
-                    "The secret key file cannot be read; make the keys again."
-                ) from error
-            self._clients = {secret: client}
-        return self._clients[secret]
+        return self._keys.make()
 
     def _encrypted(self, party: str, bits: Bits, secret: bytes) -> bytes:
         position = self._public.schema_.party_names.index(party)
         arguments: list[Any] = [None] * len(self._public.schema_.parties)
         arguments[position] = self._quantisers.quantise(self._layout, party, bits[None, :])
-        return self._client(secret).encrypt(*arguments)[position].serialize()
+        return self._keys.client(secret).encrypt(*arguments)[position].serialize()
 
     def encrypt(self, party: str, bits: Bits, secret: bytes) -> bytes:
         return seal(
@@ -109,7 +91,7 @@ class ConcreteMlParty(PartyEngine):
         count = 1
         if program == EXPLAIN:
             count, payload = split_runs(payload, len(self._public.programs[EXPLAIN].outputs))
-        client = self._client(secret)
+        client = self._keys.client(secret)
         try:
             values = [fhe.Value.deserialize(part) for part in read_parts(payload, count)]
             opened = [np.asarray(client.decrypt(value)).ravel() for value in values]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from concrete import fhe
 
+from engines.concrete.keys import EvaluationKeys
 from engines.concrete_ml.messages import (
     NAME,
     QUANTISERS_FILE,
@@ -38,7 +38,6 @@ from engines.zip_files import pack, sha256
 from utils.errors import EvaluationFailed, MalformedMessage
 
 LIBRARIES = ("concrete-python", "concrete-ml")
-_KEPT_KEYS = 2
 
 
 class ConcreteMlServer(ServerEngine):
@@ -58,8 +57,9 @@ class ConcreteMlServer(ServerEngine):
         self._client_files = pack(
             {name: (folder / name).read_bytes() for name in (SPECS_FILE, QUANTISERS_FILE)}
         )
-        self._keys: dict[str, Any] = {}  # deserialised evaluation keys, the newest last
-        self._lock = threading.Lock()
+        self._keys = EvaluationKeys(
+            header(deployment.manifest.model_version, EVALUATION_KEY, self._parties[0])
+        )
         self.facts = facts(deployment.schema.parties[0].label)
         self.public = PublicModel(
             engine=self.facts,
@@ -108,30 +108,11 @@ class ConcreteMlServer(ServerEngine):
 
     def check(self, slot: Slot, message: bytes) -> None:
         if slot.file_name == EVALUATION_KEY:
-            self._evaluation_keys(message)
+            self._keys.read(message)
         elif slot.file_name == EXPLANATION_INPUTS:
             self._variants(message)
         else:
             self._inputs(slot.party, message)
-
-    def _evaluation_keys(self, message: bytes) -> Any:
-        digest = sha256(message)
-        with self._lock:
-            if digest in self._keys:
-                return self._keys[digest]
-        expected = header(self.public.model_version, EVALUATION_KEY, self._parties[0])
-        payload = unseal_as(expected, message)
-        try:
-            keys = fhe.EvaluationKeys.deserialize(bytes(payload))
-        except Exception as error:  # Concrete raises its own errors of many kinds
-            raise MalformedMessage(
-                "The evaluation key cannot be read; make the keys again."
-            ) from error
-        with self._lock:
-            self._keys[digest] = keys
-            while len(self._keys) > _KEPT_KEYS:
-                self._keys.pop(next(iter(self._keys)))
-        return keys
 
     def _inputs(self, party: str, message: bytes) -> Any:
         expected = header(self.public.model_version, ENCRYPTED_INPUTS, party)
@@ -159,7 +140,7 @@ class ConcreteMlServer(ServerEngine):
         progress: Progress | None = None,
     ) -> bytes:
         """One run for `decide`; for `explain` one more for every variant that was sent."""
-        keys = self._evaluation_keys(messages[self._parties[0], EVALUATION_KEY])
+        keys = self._keys.read(messages[self._parties[0], EVALUATION_KEY])
         inputs = {
             party: self._inputs(party, messages[party, ENCRYPTED_INPUTS])
             for party in self._parties
@@ -191,4 +172,4 @@ class ConcreteMlServer(ServerEngine):
         A run ahead of the first, which is what expands the compressed keys, would take a whole
         decision, many seconds, to save about two.
         """
-        self._evaluation_keys(messages[self._parties[0], EVALUATION_KEY])
+        self._keys.read(messages[self._parties[0], EVALUATION_KEY])

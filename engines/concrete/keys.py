@@ -1,0 +1,85 @@
+"""Concrete's keys, for both engines that run on it: made and read by parties, kept by servers."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from concrete import fhe
+
+from engines.envelope import DIGEST_BYTES, Header, seal, unseal_as
+from engines.interface import KeyPair
+from utils.errors import MalformedMessage
+from utils.randomness import random_seed
+
+_KEPT_KEYS = 2
+
+
+class PartyKeys:
+    """Makes keys and gives clients that have them; `header` is that of the evaluation key.
+
+    Concrete's serialisation holds secret and evaluation keys together, so the secret file is as
+    large as both.
+    """
+
+    def __init__(self, specs: Any, header: Header) -> None:
+        self._specs = specs
+        self._header = header
+        self._clients: dict[bytes, fhe.Client] = {}
+
+    def make(self) -> KeyPair:
+        """New keys, Concrete's CSPRNG seeded from the operating system."""
+        client = fhe.Client(self._specs)
+        client.keygen(force=True, secret_seed=random_seed(), encryption_seed=random_seed())
+        secret = client.keys.serialize()
+        self._clients = {secret: client}
+        evaluation = seal(self._header, client.evaluation_keys.serialize())
+        return KeyPair(secret=secret, evaluation=evaluation)
+
+    def client(self, secret: bytes) -> fhe.Client:
+        """A client with these keys; the last one is kept, since reading them takes a while.
+
+        Raises MalformedMessage where `secret` is no key of this engine.
+        """
+        if secret not in self._clients:
+            client = fhe.Client(self._specs)
+            try:
+                client.keys = fhe.Keys.deserialize(secret)
+            except Exception as error:  # Concrete raises its own errors of many kinds
+                raise MalformedMessage(
+                    "The secret key file cannot be read; make the keys again."
+                ) from error
+            self._clients = {secret: client}
+        return self._clients[secret]
+
+
+class EvaluationKeys:
+    """Reads evaluation keys and keeps the last few; safe to use from several threads."""
+
+    def __init__(self, header: Header) -> None:
+        self._header = header
+        self._kept: dict[bytes, Any] = {}  # the newest last
+        self._lock = threading.Lock()
+
+    def read(self, message: bytes) -> Any:
+        """The keys in a sealed message; raises MalformedMessage, ForeignMessage.
+
+        A key is known by the digest at the message's end, which was checked when it was first
+        read: hashing it all again would cost as much as a few bootstraps.
+        """
+        name = message[-DIGEST_BYTES:]
+        with self._lock:
+            if name in self._kept:
+                return self._kept[name]
+        payload = unseal_as(self._header, message)
+        try:
+            keys = fhe.EvaluationKeys.deserialize(bytes(payload))
+        except Exception as error:  # Concrete raises its own errors of many kinds
+            raise MalformedMessage(
+                "The evaluation key cannot be read; make the keys again."
+            ) from error
+        with self._lock:
+            self._kept[name] = keys
+            while len(self._kept) > _KEPT_KEYS:
+                self._kept.pop(next(iter(self._kept)))
+        return keys
