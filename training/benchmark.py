@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, nargs="+", help="files that the model was trained on")
     parser.add_argument("--no-http", action="store_true", help="leave the server out")
     parser.add_argument("--json", type=Path, help="where to write the result")
+    parser.add_argument("--readme", type=Path, help="text whose marked table is replaced")
     options = parser.parse_args(arguments)
     try:
         result = benchmark(
@@ -57,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(table(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
+    if options.readme:
+        replace_table(options.readme, result)
     return 0
 
 
@@ -72,10 +75,10 @@ def benchmark(
     with EngineProcess(OURS, folder) as our_engine, EngineProcess(PEER, folder) as peer_engine:
         limits = {OURS: (our_engine, ours), PEER: (peer_engine, peer)}
         timings: dict[str, dict[str, list[Any]]] = {e: {DECIDE: [], EXPLAIN: []} for e in limits}
-        explained = _denied_first(deployment, rows)
+        order = _order(deployment, rows, peer[1])
         total = max(ours[0], peer[0])
         for i in tqdm(range(total), desc="applicants", unit="applicant", leave=False):
-            bits = rows.bits[explained[i % len(explained)]]
+            bits = rows.bits[order[i % len(order)]]
             for name, (engine, (decisions, explanations)) in limits.items():
                 if i < decisions:
                     timings[name][DECIDE].append(_checked(engine, DECIDE, bits))
@@ -101,28 +104,27 @@ def benchmark(
         "model_version": deployment.manifest.model_version,
         "rows_from": rows.source,
         "engines": measured,
-        "http": http_overhead(folder, rows.bits[explained[0]]) if http else None,
+        "http": http_overhead(folder, rows.bits[order[0]]) if http else None,
     }
     result["rows"] = comparison_rows(result)
     return result
 
 
-def _denied_first(deployment: Deployment, rows: HeldOut) -> list[int]:
-    """Row numbers, those first that the model denies: an explanation is for them.
+def _order(deployment: Deployment, rows: HeldOut, explained: int) -> list[int]:
+    """Row numbers: first `explained` denied ones for whom every bin remains, then all others.
 
-    Among them come first those whose bins all remain, so that the peer runs once for every bin.
+    Those are whom an explanation is for, and for them the peer runs once for every bin.
     """
     scores = deployment.programs[DECIDE].scores(rows.bits)[:, 0]
     layout = deployment.layout
     own = layout.party_bits(layout.schema.explained_party)
-    lowest = np.array(
-        [
-            (counterfactual_rows(bits, layout)[:, own] != bits[own]).any(axis=1).all()
-            for bits in rows.bits
-        ]
-    )
-    order = np.lexsort((np.arange(len(scores)), ~lowest, scores >= 0))
-    return [int(i) for i in order]
+    first = [
+        i
+        for i, bits in enumerate(rows.bits)
+        if scores[i] < 0
+        and (counterfactual_rows(bits, layout)[:, own] != bits[own]).any(axis=1).all()
+    ][:explained]
+    return first + [i for i in range(len(scores)) if i not in first]
 
 
 def _checked(engine: EngineProcess, program: str, bits: Any) -> dict[str, Any]:
@@ -233,6 +235,31 @@ def table(result: dict[str, Any]) -> str:
         lines += [f"  {call:<30} {ms:>8.1f}" for call, ms in result["http"].items()]
     lines.append("machine: " + ", ".join(f"{k} {v}" for k, v in result["machine"].items()))
     return "\n".join(lines)
+
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def markdown_table(result: dict[str, Any]) -> str:
+    """The comparison for the README, between its marks."""
+    lines = [BEGIN, "| | Triseal on Concrete | Concrete ML 40 x 3 | ratio |", "|---|---|---|---|"]
+    lines += [
+        f"| {', '.join(filter(None, (row['name'], row['unit'])))} | {_figure(row['value'])} | "
+        f"{_figure(row['concrete_ml'])} | {_figure(row['ratio'])} |"
+        for row in result["rows"]
+    ]
+    if result["http"]:
+        calls = "; ".join(f"`{call}` {ms:.0f}" for call, ms in result["http"].items())
+        lines += ["", f"HTTP beside the engine's work, median milliseconds a call: {calls}."]
+    place = ", ".join(f"{k} {v}" for k, v in result["machine"].items())
+    return "\n".join([*lines, "", f"Medians of one interleaved run; {place}.", END])
+
+
+def replace_table(readme: Path, result: dict[str, Any]) -> None:
+    """Put the table between its marks in `readme`."""
+    before, _, rest = readme.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    readme.write_text(before + markdown_table(result) + after)
 
 
 def _figure(value: Any) -> str:

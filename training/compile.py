@@ -106,6 +106,7 @@ def compile_deployment(
         metrics = json.loads((model / "metrics.json").read_text())
         card = model_card(layout.schema, metrics, manifest, programs)
         write_public(folder / "model_card.md", card.encode())
+        _keep_benchmark(out, folder, manifest.model_version)
         Deployment.load(folder)
         _replace(folder, out)
     print(f"compiled {', '.join(engines)} as model {manifest.model_version} into {out}")
@@ -124,6 +125,16 @@ def training_rows(model: Path, layout: Layout) -> tuple[Bits, Labels]:
         raise DeploymentMissing(
             f"The training rows in {model} cannot be read; run `make train` again."
         ) from error
+
+
+def _keep_benchmark(old: Path, new: Path, model_version: str) -> None:
+    """Measurements of the same model stay valid when it is compiled again."""
+    try:
+        text = (old / "benchmark.json").read_bytes()
+    except OSError:
+        return  # nothing has been measured
+    if json.loads(text).get("model_version") == model_version:
+        write_public(new / "benchmark.json", text)
 
 
 def _replace(new: Path, out: Path) -> None:
