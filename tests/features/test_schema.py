@@ -1,0 +1,252 @@
+"""The schema file: both shipped ones load, and every fault is refused by its name."""
+
+import copy
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.schema import MAXIMUM_SCHEMA_BYTES, Schema, number_text
+from tests.strategies import QUICK, schemas
+from utils.errors import SchemaInvalid, UnknownColumn, UnknownParty
+
+FOLDER = Path(__file__).resolve().parents[2] / "features"
+SHIPPED = ["credit_card.json", "credit_card_fair_lending.json"]
+
+BASE = {
+    "name": "loan",
+    "title": "Loans",
+    "parties": [
+        {
+            "name": "person",
+            "label": "Person",
+            "columns": [
+                {"name": "Rich", "kind": "boolean", "label": "Rich"},
+                {
+                    "name": "Age",
+                    "kind": "ordinal",
+                    "label": "Age",
+                    "minimum": 18,
+                    "maximum": 99,
+                    "integer": True,
+                    "cuts": [30, 40],
+                    "default": 33,
+                },
+            ],
+        },
+        {
+            "name": "bank",
+            "label": "Bank",
+            "columns": [
+                {
+                    "name": "Colour",
+                    "kind": "categorical",
+                    "label": "Colour",
+                    "values": ["red", "blue"],
+                    "default": "red",
+                },
+                {"name": "Good", "kind": "boolean", "label": "Good"},
+            ],
+        },
+    ],
+    "decision": {"target": "Bad"},
+    "explanation": {"column": "Age", "assume": {"Rich": True}, "phrase": "years"},
+}
+
+
+def changed(path, value):
+    """BASE with one place, such as `parties.0.name`, set to `value`; None removes it."""
+    document = copy.deepcopy(BASE)
+    place = document
+    *parents, last = [int(p) if p.isdigit() else p for p in path.split(".")]
+    for step in parents:
+        place = place[step]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return document
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_schema_loads_and_says_what_the_page_needs(name):
+    schema = Schema.load(FOLDER / name)
+    assert schema.party_names == ["applicant", "bank", "credit_agency"]
+    assert schema.explained_column.name == "Years_employed"
+    assert schema.explained_column.bin_labels() == ["0-2", "2-5", "5-8", "8-11", "11-18", "18+"]
+    assert schema.explained_party == "credit_agency"
+    assert schema.explanation.assume == {"Employed": True}
+    assert all(column.label and column.help for column in schema.columns())
+
+
+def test_the_fair_lending_schema_leaves_out_the_prohibited_bases():
+    demo, fair = (Schema.load(FOLDER / name) for name in SHIPPED)
+    prohibited = {"Age", "Family_status", "Num_children", "Household_size", "Mobile_phone"}
+    assert {c.name for c in demo.columns()} - {c.name for c in fair.columns()} == prohibited
+    assert "Pensioner" not in fair.column("Income_type").values
+    assert demo.fingerprint() != fair.fingerprint()
+
+
+def test_the_base_schema_of_these_tests_is_valid():
+    assert Schema.parse(BASE).column("Age").default == 33
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fault"),
+    [
+        ("parties.0.columns.1.cuts", [40, 30], "Age: the cuts must rise strictly"),
+        ("parties.0.columns.1.cuts", [30, 30], "Age: the cuts must rise strictly"),
+        ("parties.0.columns.1.cuts", [18, 30], "every cut must lie above minimum"),
+        ("parties.0.columns.1.cuts", [30, 100], "every cut must lie above minimum"),
+        ("parties.0.columns.1.cuts", [], "cuts: List should have at least 1 item"),
+        ("parties.0.columns.1.cuts", list(range(19, 35)), "cuts: List should have at most 15"),
+        ("parties.0.columns.1.cuts", [20, float("nan"), 30], "should be a finite number"),
+        ("parties.0.columns.1.maximum", float("inf"), "should be a finite number"),
+        ("parties.0.columns.1.default", 17, "Age: the default lies outside"),
+        ("parties.0.columns.1.default", 20.5, "Age: the default must be a whole number"),
+        ("parties.0.columns.1.default", None, "Age: a column that is not optional needs a default"),
+        ("parties.0.columns.1.kind", "text", "does not match any of the expected tags"),
+        ("parties.0.columns.1.minimum", None, "minimum: Field required"),
+        ("parties.0.columns.1.form", "slider", "form: Input should be 'number' or 'bins'"),
+        ("parties.1.columns.0.values", ["red", "red"], "Colour: a value is listed twice"),
+        ("parties.1.columns.0.values", ["red", " "], "values.1: String should match"),
+        ("parties.1.columns.0.values", ["red"], "values: List should have at least 2"),
+        ("parties.1.columns.0.values", [str(i) for i in range(65)], "List should have at most 64"),
+        ("parties.1.columns.0.default", "green", "Colour: the default is not among the values"),
+        ("parties.1.columns.0.default", None, "Colour: a column that is not optional needs"),
+        ("parties.1.columns.0.name", "Age", "column named twice: Age"),
+        ("parties.1.columns.0.name", "two words", "name: String should match pattern"),
+        ("parties.1.columns.0.name", "Bad", "the target Bad must not be a column as well"),
+        ("parties.1.columns", [], "columns: List should have at least 1 item"),
+        ("parties.1.name", "person", "party named twice: person"),
+        ("parties.1.name", "../bank", "name: String should match pattern"),
+        ("parties.1.name", "bank\n", "name: String should match pattern"),
+        ("parties.1.label", "x" * 81, "label: String should have at most 80"),
+        ("parties.1", None, "parties: List should have at least 2 items"),
+        ("decision.approved_value", 2, "approved_value: Input should be 0 or 1"),
+        ("decision", None, "decision: Field required"),
+        ("explanation.column", "Colour", "must name an ordinal column"),
+        ("explanation.column", "Nothing", "must name an ordinal column"),
+        ("explanation.assume", {"Good": True}, "Good must be a boolean column of party person"),
+        ("explanation.assume", {"Age": True}, "Age must be a boolean column of party person"),
+        ("explanation.assume", {"Rich": "maybe"}, "assume.Rich: Input should be a valid boolean"),
+    ],
+)
+def test_a_fault_is_named(path, value, fault):
+    with pytest.raises(SchemaInvalid) as caught:
+        Schema.parse(changed(path, value), "loan.json")
+    assert caught.value.message.startswith("loan.json cannot be used")
+    assert fault in caught.value.message
+
+
+def test_a_boolean_without_default_must_be_optional():
+    document = changed("parties.0.columns.0", {"name": "R", "kind": "boolean", "label": "R"})
+    document["explanation"]["assume"] = {}
+    document["parties"][0]["columns"][0]["default"] = None
+    with pytest.raises(SchemaInvalid, match="R: a column that is not optional needs a default"):
+        Schema.parse(document)
+    document["parties"][0]["columns"][0]["optional"] = True
+    assert Schema.parse(document).column("R").default is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "colour",
+        "decision.colour",
+        "explanation.colour",
+        "parties.0.colour",
+        "parties.0.columns.0.colour",
+        "parties.0.columns.1.colour",
+        "parties.1.columns.0.colour",
+        "parties.0.columns.0.cuts",
+    ],
+)
+def test_an_unknown_field_is_refused_by_its_place(path):
+    with pytest.raises(SchemaInvalid, match="Extra inputs are not permitted") as caught:
+        Schema.parse(changed(path, [1]))
+    assert path.rpartition(".")[2] in caught.value.message
+
+
+def test_at_most_eight_parties_and_64_columns_a_party():
+    document = copy.deepcopy(BASE)
+    flags = [{"name": f"F{i}", "kind": "boolean", "label": "F"} for i in range(65)]
+    document["parties"] += [
+        {"name": f"p{i}", "label": "P", "columns": [f]}
+        for i, f in zip(range(6), flags, strict=False)
+    ]
+    assert len(Schema.parse(document).parties) == 8
+    document["parties"].append({"name": "p6", "label": "P", "columns": flags[6:7]})
+    with pytest.raises(SchemaInvalid, match="at most 8 items"):
+        Schema.parse(document)
+    with pytest.raises(SchemaInvalid, match="at most 64 items"):
+        Schema.parse(changed("parties.1.columns", flags))
+
+
+@pytest.mark.parametrize("document", [None, [], "schema", 3, {}])
+def test_something_else_than_a_schema_is_refused(document):
+    with pytest.raises(SchemaInvalid, match="cannot be used"):
+        Schema.parse(document)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, bytes(range(256))])
+def test_a_file_that_is_not_json_is_refused_by_its_path(tmp_path, content):
+    path = tmp_path / "schema.json"
+    path.write_bytes(content)
+    with pytest.raises(SchemaInvalid, match=r"schema\.json cannot be"):
+        Schema.load(path)
+
+
+def test_a_missing_file_is_refused_by_its_path(tmp_path):
+    with pytest.raises(SchemaInvalid, match=r"nowhere\.json cannot be read"):
+        Schema.load(tmp_path / "nowhere.json")
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "schema.json"
+    path.touch()
+    os.truncate(path, MAXIMUM_SCHEMA_BYTES + 1)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(SchemaInvalid, match="larger than a schema may be"):
+        Schema.load(path)
+
+
+def test_unknown_names_are_typed_errors_that_list_what_there_is():
+    schema = Schema.parse(BASE)
+    with pytest.raises(UnknownParty, match="the parties are person, bank"):
+        schema.party("doctor")
+    with pytest.raises(UnknownColumn, match="'Size'"):
+        schema.column("Size")
+    assert schema.party("bank").label == "Bank"
+
+
+def test_bins_are_labelled_as_people_write_numbers():
+    document = changed("parties.0.columns.1.maximum", 10_000_000)
+    document["parties"][0]["columns"][1]["cuts"] = [1000.5, 1_000_000, 2_000_001]
+    document["parties"][0]["columns"][1]["default"] = 20
+    column = Schema.parse(document).column("Age")
+    assert column.bin_labels() == ["18-1000.5", "1000.5-1000000", "1000000-2000001", "2000001+"]
+    assert [column.bin_floor(i) for i in range(4)] == [18, 1000.5, 1_000_000, 2_000_001]
+    assert number_text(0.1 + 0.2) == "0.3"
+
+
+@QUICK
+@given(schemas())
+def test_a_schema_survives_its_own_json_and_keeps_its_fingerprint(schema):
+    again = Schema.parse(json.loads(schema.model_dump_json()))
+    assert again == schema
+    assert again.fingerprint() == schema.fingerprint()
+
+
+@QUICK
+@given(schemas(), st.data())
+def test_any_change_of_content_changes_the_fingerprint(schema, data):
+    document = schema.model_dump(mode="json")
+    party = data.draw(st.sampled_from(document["parties"]))
+    place = data.draw(st.sampled_from([document, party, *party["columns"]]))
+    key = "title" if place is document else "label"
+    place[key] += "!"
+    assert Schema.parse(document).fingerprint() != schema.fingerprint()

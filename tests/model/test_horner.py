@@ -1,0 +1,81 @@
+"""The count of products against a nested evaluation that makes them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.horner import external_products
+from tests.strategies import QUICK
+
+MONOMIALS = st.sets(
+    st.sets(st.integers(0, 7), max_size=4).map(lambda bits: tuple(sorted(bits))), max_size=15
+)
+
+
+def nested(terms, row):
+    """Value of {monomial: coefficient} at a row of bits, and the products that it took.
+
+    Pulls the commonest bit of the monomials of degree 2 and more out of them, again and again.
+    """
+    value, products = 0, 0
+    high = {m: c for m, c in terms.items() if len(m) > 1}
+    for monomial, coefficient in terms.items():
+        if len(monomial) <= 1:
+            value += coefficient * (row[monomial[0]] if monomial else 1)
+    while high:
+        counts = {}
+        for monomial in high:
+            for bit in monomial:
+                counts[bit] = counts.get(bit, 0) + 1
+        bit = min(counts, key=lambda b: (-counts[b], b))
+        inside = {tuple(b for b in m if b != bit): c for m, c in high.items() if bit in m}
+        high = {m: c for m, c in high.items() if bit not in m}
+        inner, used = nested(inside, row)
+        value += row[bit] * inner
+        products += used + 1
+    return value, products
+
+
+@QUICK
+@given(MONOMIALS, st.lists(st.integers(0, 1), min_size=8, max_size=8))
+def test_the_count_is_that_of_a_nested_evaluation_with_the_right_value(monomials, row):
+    terms = {m: i + 1 for i, m in enumerate(sorted(monomials))}
+    value, products = nested(terms, row)
+    assert value == sum(c * int(np.prod([row[b] for b in m])) for m, c in terms.items())
+    assert products == external_products(monomials)
+
+
+@QUICK
+@given(MONOMIALS)
+def test_it_is_never_worse_than_every_product_on_its_own(monomials):
+    count = external_products(monomials)
+    assert count <= sum(max(len(m) - 1, 0) for m in monomials)
+    assert (count == 0) == all(len(m) <= 1 for m in monomials)
+    assert count >= max((len(m) - 1 for m in monomials), default=0)
+
+
+@QUICK
+@given(MONOMIALS)
+def test_degree_one_costs_nothing_and_order_and_repetition_do_not_matter(monomials):
+    count = external_products(monomials)
+    assert external_products({m for m in monomials if len(m) > 1}) == count
+    assert external_products([*sorted(monomials), *sorted(monomials, reverse=True)]) == count
+
+
+@pytest.mark.parametrize(
+    ("monomials", "products"),
+    [
+        ([], 0),
+        ([()], 0),
+        ([(1,), (2,)], 0),
+        ([(1, 2)], 1),
+        ([(1, 2, 3, 4)], 3),
+        ([(1, 2), (1, 3), (1, 4)], 1),  # 1 * (2 + 3 + 4)
+        ([(1, 2), (3, 4)], 2),
+        ([(1, 2), (1, 2, 3)], 2),  # 1 * (2 + 2 * 3): two of the four bits are pulled out
+        ([(1, 2), (2, 3), (1, 3)], 2),  # 1 * (2 + 3) + 2 * 3
+    ],
+)
+def test_counts_by_hand(monomials, products):
+    assert external_products(monomials) == products

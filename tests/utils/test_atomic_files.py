@@ -1,0 +1,105 @@
+"""Files that are wholly there or not at all, for their owner only."""
+
+import os
+import stat
+import threading
+
+import pytest
+
+from utils import atomic_files
+from utils.atomic_files import private_folder, write_atomic
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def open_umask():
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_what_is_written_is_read_back_and_nothing_else_is_left(tmp_path):
+    data = os.urandom(1 << 16)
+    write_atomic(tmp_path / "key", data)
+    assert (tmp_path / "key").read_bytes() == data
+    assert [p.name for p in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_file_is_private_whatever_the_umask(tmp_path, open_umask):
+    write_atomic(tmp_path / "key", b"secret")
+    assert mode_of(tmp_path / "key") == 0o600
+
+
+def test_a_file_can_be_made_public(tmp_path):
+    before = os.umask(0o077)
+    try:
+        write_atomic(tmp_path / "schema", b"{}", mode=0o644)
+    finally:
+        os.umask(before)
+    assert mode_of(tmp_path / "schema") == 0o644
+
+
+def test_a_shorter_file_replaces_a_longer_one_wholly(tmp_path):
+    write_atomic(tmp_path / "f", b"a" * 1000)
+    write_atomic(tmp_path / "f", b"b")
+    assert (tmp_path / "f").read_bytes() == b"b"
+
+
+def test_writing_over_a_public_file_makes_it_private(tmp_path, open_umask):
+    (tmp_path / "key").write_bytes(b"old")
+    (tmp_path / "key").chmod(0o666)
+    write_atomic(tmp_path / "key", b"new")
+    assert mode_of(tmp_path / "key") == 0o600
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "fchmod"])
+def test_a_failure_at_any_step_leaves_the_old_file_and_no_part(tmp_path, monkeypatch, step):
+    write_atomic(tmp_path / "f", b"old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(atomic_files.os, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(tmp_path / "f", b"new")
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_reader_meanwhile_sees_the_old_file_or_the_new_one(tmp_path):
+    path = tmp_path / "f"
+    contents = {bytes([i]) * 50_000 for i in range(2)}
+    write_atomic(path, min(contents))
+    done = threading.Event()
+    seen = set()
+
+    def read():
+        while not done.is_set():
+            seen.add(path.read_bytes())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(50):
+        for data in contents:
+            write_atomic(path, data)
+    done.set()
+    reader.join()
+    assert seen <= contents
+    assert seen
+
+
+def test_a_missing_folder_is_an_error_and_not_a_stray_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_atomic(tmp_path / "no" / "f", b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_private_folder_is_private_also_where_it_was_open_before(tmp_path, open_umask):
+    (tmp_path / "keys").mkdir(mode=0o777)
+    assert mode_of(private_folder(tmp_path / "keys")) == 0o700
+    assert mode_of(private_folder(tmp_path / "a" / "b")) == 0o700
+    (tmp_path / "keys" / "f").write_bytes(b"kept")
+    assert (private_folder(tmp_path / "keys") / "f").read_bytes() == b"kept"
