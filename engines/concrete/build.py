@@ -7,15 +7,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from concrete import fhe
 
 from engines.concrete.circuit import chosen_parameters, circuit_inputs, compile_programs
 from engines.concrete.messages import NAME, SPECS_FILE
+from engines.concrete.structure import FILE as STRUCTURE_FILE
+from engines.concrete.structure import Structure, Structures
 from engines.deployment import write_public
 from engines.interface import DECIDE
 from engines.payload import join_parts
 from features.encoding import Layout
+from model.polynomial import sample_states
 from model.program import Program
 
 
@@ -24,7 +26,7 @@ def build(
 ) -> dict[str, Any]:
     """Write `folder`/concrete and answer what the manifest records of the engine.
 
-    Makes one throw-away key, to measure the sizes of messages and for the warm-up inputs.
+    Makes throw-away keys, to see what messages look like and for the warm-up inputs.
     """
     module = compile_programs(list(programs.values()), layout, sign_only)
     own = folder / NAME
@@ -35,21 +37,32 @@ def build(
         write_public(own / "server.zip", (Path(temporary) / "server.zip").read_bytes())
     specs = module.client.specs.serialize()
     write_public(own / SPECS_FILE, specs)
-    client = fhe.Client(fhe.ClientSpecs.deserialize(specs))
-    client.keygen(force=True)
-    first_states = np.array([code.first_state for code in layout.codes], np.int64)
-    inputs = circuit_inputs(layout, layout.bits_of_states(first_states))
-    values = client.encrypt(*inputs, function_name=DECIDE)
-    sizes: dict[str, list[int]] = {}
-    for position, party in enumerate(layout.schema.party_names):
-        parts = [value.serialize() for value in values[2 * position : 2 * position + 2]]
-        sizes[party] = [len(part) for part in parts]
-        write_public(own / f"warm_up_{party}.bin", join_parts(parts))
+    structures = write_structure(specs, layout, own)
     return {
         "sign_only": sign_only,
         "score_bits": programs[DECIDE].score_bits,
         "lookups": {name: len(p.plan.lookups) for name, p in programs.items()},
         "parameters": chosen_parameters(module),
-        "input_bytes": sizes,
-        "evaluation_key_bytes": len(client.evaluation_keys.serialize()),
+        "input_bytes": {party: [s.size for s in own] for party, own in structures.inputs.items()},
+        "evaluation_key_bytes": structures.evaluation_key.size,
     }
+
+
+def write_structure(specs: bytes, layout: Layout, own: Path) -> Structures:
+    """Write what keys and inputs look like, and inputs for the warm-up, made with two keys."""
+    keys, inputs = [], []
+    for row in layout.bits_of_states(sample_states(layout, 2, seed=0)):
+        client = fhe.Client(fhe.ClientSpecs.deserialize(specs))
+        client.keygen(force=True)
+        keys.append(client.evaluation_keys.serialize())
+        values = client.encrypt(*circuit_inputs(layout, row), function_name=DECIDE)
+        inputs.append([value.serialize() for value in values])
+    found = {}
+    for position, party in enumerate(layout.schema.party_names):
+        bits, states = (Structure.of(*(i[2 * position + part] for i in inputs)) for part in (0, 1))
+        found[party] = (bits, states)
+        parts = inputs[0][2 * position : 2 * position + 2]
+        write_public(own / f"warm_up_{party}.bin", join_parts(parts))
+    structures = Structures(evaluation_key=Structure.of(*keys), inputs=found)
+    write_public(own / STRUCTURE_FILE, structures.model_dump_json().encode())
+    return structures

@@ -7,6 +7,7 @@ from typing import Any
 
 from concrete import fhe
 
+from engines.concrete.structure import Structure
 from engines.envelope import DIGEST_BYTES, Header, seal, unseal_as
 from engines.interface import KeyPair
 from utils.errors import MalformedMessage
@@ -54,24 +55,24 @@ class PartyKeys:
 
 
 class EvaluationKeys:
-    """Reads evaluation keys and keeps the last few; safe to use from several threads."""
+    """Reads evaluation keys and keeps the last few; safe to use from several threads.
 
-    def __init__(self, header: Header) -> None:
+    Where a `structure` is given, native code sees only keys that have it.
+    """
+
+    def __init__(self, header: Header, structure: Structure | None = None) -> None:
         self._header = header
+        self._structure = structure
         self._kept: dict[bytes, Any] = {}  # the newest last
         self._lock = threading.Lock()
 
     def read(self, message: bytes) -> Any:
-        """The keys in a sealed message; raises MalformedMessage, ForeignMessage.
-
-        A key is known by the digest at the message's end, which was checked when it was first
-        read: hashing it all again would cost as much as a few bootstraps.
-        """
-        name = message[-DIGEST_BYTES:]
-        with self._lock:
-            if name in self._kept:
-                return self._kept[name]
+        """The keys in a sealed message; raises MalformedMessage, ForeignMessage."""
         payload = unseal_as(self._header, message)
+        if self._structure is not None and not self._structure.holds(payload):
+            raise MalformedMessage(
+                "The evaluation key is none of this model's; make the keys again."
+            )
         try:
             keys = fhe.EvaluationKeys.deserialize(bytes(payload))
         except Exception as error:  # Concrete raises its own errors of many kinds
@@ -79,7 +80,17 @@ class EvaluationKeys:
                 "The evaluation key cannot be read; make the keys again."
             ) from error
         with self._lock:
-            self._kept[name] = keys
+            self._kept[message[-DIGEST_BYTES:]] = keys
             while len(self._kept) > _KEPT_KEYS:
                 self._kept.pop(next(iter(self._kept)))
         return keys
+
+    def accepted(self, message: bytes) -> Any:
+        """The keys in a message that `read` accepted before, if only in another process.
+
+        A kept key is known by the digest at the message's end: hashing it all again would cost as
+        much as a few bootstraps. Raises like `read`.
+        """
+        with self._lock:
+            kept = self._kept.get(message[-DIGEST_BYTES:])
+        return self.read(message) if kept is None else kept

@@ -56,9 +56,11 @@ class ConcreteParty(PartyEngine):
     def open(self, program: str, result: bytes, secret: bytes) -> tuple[float, ...]:
         expected = header(self._public.model_version, RESULT, program=program)
         parts = read_parts(unseal_as(expected, result), len(self._public.programs[program].outputs))
+        client = self._keys.client(secret)
         try:
             values = [fhe.Value.deserialize(part) for part in parts]
-            scores = self._keys.client(secret).decrypt(*values, function_name=program)
-        except (RuntimeError, ValueError) as error:
+            opened = client.decrypt(*values, function_name=program)
+            scores = tuple(int(score) for score in (opened if len(parts) > 1 else [opened]))
+        except Exception as error:  # Concrete raises its own errors of many kinds
             raise MalformedMessage("The result cannot be read; fetch it again.") from error
-        return tuple(int(score) for score in (scores if len(parts) > 1 else [scores]))
+        return scores

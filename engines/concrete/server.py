@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from concrete import fhe
 
 from engines.concrete.keys import EvaluationKeys
 from engines.concrete.messages import NAME, RESULT, SPECS_FILE, facts, header
+from engines.concrete.structure import FILE as STRUCTURE_FILE
+from engines.concrete.structure import Structures
 from engines.deployment import Deployment
 from engines.envelope import OVERHEAD, seal, unseal_as
 from engines.interface import (
@@ -22,7 +25,7 @@ from engines.interface import (
 )
 from engines.payload import PART_OVERHEAD, join_parts, split_parts
 from engines.zip_files import pack, sha256
-from utils.errors import EvaluationFailed, MalformedMessage
+from utils.errors import DeploymentMissing, EvaluationFailed, MalformedMessage
 
 LIBRARY = "concrete-python"
 
@@ -37,10 +40,13 @@ class ConcreteServer(ServerEngine):
         self._folder = deployment.folder / NAME
         self._parties = deployment.schema.party_names
         self._input_bytes: dict[str, list[int]] = recorded["input_bytes"]
+        structures = _structures(self._folder / STRUCTURE_FILE)
+        self._structures = structures.inputs
         self._server = fhe.Server.load(self._folder / "server.zip")
         self._client_files = pack({SPECS_FILE: (self._folder / SPECS_FILE).read_bytes()})
         self._keys = EvaluationKeys(
-            header(deployment.manifest.model_version, EVALUATION_KEY, self._parties[0])
+            header(deployment.manifest.model_version, EVALUATION_KEY, self._parties[0]),
+            structures.evaluation_key,
         )
         sign_only: bool = recorded["sign_only"]
         self.facts = facts(deployment.schema.parties[0].label, sign_only)
@@ -88,6 +94,10 @@ class ConcreteServer(ServerEngine):
     def _inputs(self, party: str, message: bytes) -> list[Any]:
         expected = header(self.public.model_version, ENCRYPTED_INPUTS, party)
         parts = split_parts(unseal_as(expected, message), self._input_bytes[party])
+        if not all(s.holds(p) for s, p in zip(self._structures[party], parts, strict=True)):
+            raise MalformedMessage(
+                f"The encrypted inputs of {party} are none of this model's; encrypt them again."
+            )
         try:
             return [fhe.Value.deserialize(part) for part in parts]
         except Exception as error:  # Concrete raises its own errors of many kinds
@@ -101,7 +111,7 @@ class ConcreteServer(ServerEngine):
         messages: Mapping[tuple[str, str], bytes],
         progress: Progress | None = None,
     ) -> bytes:
-        keys = self._keys.read(messages[self._parties[0], EVALUATION_KEY])
+        keys = self._keys.accepted(messages[self._parties[0], EVALUATION_KEY])
         inputs = [
             value
             for party in self._parties
@@ -109,7 +119,7 @@ class ConcreteServer(ServerEngine):
         ]
         try:
             results = self._server.run(*inputs, evaluation_keys=keys, function_name=program)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise EvaluationFailed(
                 "Concrete could not evaluate these inputs; send keys and inputs again."
             ) from error
@@ -126,7 +136,7 @@ class ConcreteServer(ServerEngine):
 
         The inputs were encrypted under a key that was thrown away when the module was compiled.
         """
-        keys = self._keys.read(messages[self._parties[0], EVALUATION_KEY])
+        keys = self._keys.accepted(messages[self._parties[0], EVALUATION_KEY])
         inputs = [
             fhe.Value.deserialize(part)
             for party in self._parties
@@ -137,3 +147,10 @@ class ConcreteServer(ServerEngine):
         ]
         for program in PROGRAMS:
             self._server.run(*inputs, evaluation_keys=keys, function_name=program)
+
+
+def _structures(path: Path) -> Structures:
+    try:
+        return Structures.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DeploymentMissing(f"{path} is missing; run `make compile` again.") from error
