@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
@@ -121,7 +122,7 @@ def training_rows(model: Path, layout: Layout) -> tuple[Bits, Labels]:
     try:
         with np.load(model / "training_rows.npz", allow_pickle=False) as rows:
             return np.unpackbits(rows["bits"], axis=1, count=layout.n_bits), rows["y"]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         raise DeploymentMissing(
             f"The training rows in {model} cannot be read; run `make train` again."
         ) from error

@@ -51,17 +51,23 @@ class EngineProcess:
         return int(self._call("peak", None))
 
     def _call(self, command: str, argument: Any) -> Any:
-        self._pipe.send((command, argument))
+        try:
+            self._pipe.send((command, argument))
+        except OSError:
+            raise self._ended() from None
         return self._answer()
 
     def _answer(self) -> Any:
         try:
             answer = self._pipe.recv()
-        except EOFError:
-            raise EvaluationFailed(f"The process of engine {self.engine} has ended.") from None
+        except (EOFError, OSError):
+            raise self._ended() from None
         if isinstance(answer, TrisealError):
             raise answer
         return answer
+
+    def _ended(self) -> EvaluationFailed:
+        return EvaluationFailed(f"The process of engine {self.engine} has ended.")
 
 
 def _serve(pipe: Connection, engine: str, folder: Path) -> None:

@@ -1,0 +1,237 @@
+"""Whole applications over HTTP with Concrete: bad messages, a restart, and the sign alone."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from engines.concrete.build import build
+from engines.concrete.messages import PROFILE
+from engines.envelope import Header, seal, unseal
+from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, slot_of
+from model.explanation import Outcome
+from parties.session import ApplicationSession
+from tests.conftest import write_small_deployment
+from tests.parties.running import LiveServer, Oracle
+from utils.errors import AlreadySent, ForeignMessage, MalformedMessage, UploadTooLarge
+
+FOLDER = Path(__file__).resolve().parents[1] / "deployment_files"
+BANK = ("bank", ENCRYPTED_INPUTS)
+KEYS = ("applicant", EVALUATION_KEY)
+
+
+def started(folder, deployment):
+    server = LiveServer(folder, deployment)
+    server.settings["engine"] = "concrete"
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    made = started(tmp_path_factory.mktemp("concrete"), FOLDER)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def connection(server, tmp_path_factory):
+    made = server.connect(tmp_path_factory.mktemp("parties"))
+    yield made
+    made.client.close()
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Oracle(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def denied(shipped):
+    return shipped.find(Outcome.TURNED)
+
+
+def filled(connection, oracle, record):
+    """An application with keys and all slices sent."""
+    session = ApplicationSession.open(connection)
+    session.make_keys()
+    for party in oracle.schema.party_names:
+        session.send(party, oracle.of(party, record))
+    return session
+
+
+@pytest.fixture(scope="module")
+def ready(connection, shipped, denied):
+    """Ready to run, and to stay so whatever bad messages are sent to it."""
+    return filled(connection, shipped, denied)
+
+
+@pytest.fixture(scope="module")
+def good(ready):
+    """The messages that the application's slots hold."""
+    return {slot: ready.membership.read(*slot) for slot in (BANK, KEYS)}
+
+
+def resealed(message, payload=None, **changed):
+    header, own = unseal(message)
+    return seal(header.model_copy(update=changed), bytes(own) if payload is None else payload)
+
+
+def zeroed(message):
+    return resealed(message, bytes(len(unseal(message)[1])))
+
+
+def garbage(message):
+    return resealed(message, os.urandom(len(unseal(message)[1])))
+
+
+def garbage_parts(message):
+    """Parts of the right lengths, each of random bytes: only native code can see through it."""
+    payload, result = bytes(unseal(message)[1]), b""
+    while payload:
+        length = int.from_bytes(payload[:4], "little")
+        result += payload[:4] + os.urandom(length)
+        payload = payload[4 + length :]
+    return resealed(message, result)
+
+
+def half(message):
+    payload = bytes(unseal(message)[1])
+    return resealed(message, payload[: len(payload) // 2])
+
+
+def scarred(message):
+    """The first kilobyte of the payload overwritten, the rest as it was."""
+    payload = bytes(unseal(message)[1])
+    return resealed(message, os.urandom(1024) + payload[1024:])
+
+
+def other_model(message):
+    return resealed(message, model="0" * 32)
+
+
+def other_engine(message):
+    return resealed(message, engine="clear")
+
+
+def other_party(message):
+    return resealed(message, party="credit_agency")
+
+
+def cut(message):
+    return message[:-1]
+
+
+BAD = [
+    *((slot, make, MalformedMessage) for slot in (BANK, KEYS) for make in (zeroed, garbage, half)),
+    (BANK, garbage_parts, MalformedMessage),
+    (KEYS, scarred, MalformedMessage),
+    (BANK, cut, MalformedMessage),
+    *(
+        (slot, make, ForeignMessage)
+        for slot in (BANK, KEYS)
+        for make in (other_model, other_engine, other_party)
+    ),
+]
+
+
+@pytest.mark.parametrize(("slot", "make", "error"), BAD, ids=lambda v: getattr(v, "__name__", None))
+def test_a_bad_message_is_refused_and_the_earlier_one_stays(
+    connection, ready, good, slot, make, error
+):
+    bad = make(good[slot])
+    before = {(s.party, s.file_name): s.sha256 for s in ready.state().slots}
+    with pytest.raises(error) as caught:
+        connection.client.send_file(ready.client_id, *slot, bad, ready.membership.token(slot[0]))
+    assert len(caught.value.message) > 20 and "Error" not in caught.value.message
+    assert {(s.party, s.file_name): s.sha256 for s in ready.state().slots} == before
+    assert ready.state().state == "ready"
+
+
+def test_a_message_above_its_slots_size_is_refused(connection, ready, shipped):
+    maximum = slot_of(connection.public.slots, *BANK).maximum_bytes
+    header = Header(
+        engine="concrete",
+        profile=PROFILE,
+        model=connection.public.model_version,
+        kind=ENCRYPTED_INPUTS,
+        party="bank",
+    )
+    with pytest.raises(UploadTooLarge):
+        connection.client.send_file(
+            ready.client_id, *BANK, seal(header, bytes(maximum)), ready.membership.token("bank")
+        )
+    assert ready.state().state == "ready"
+
+
+def test_after_all_that_the_application_runs_right(ready, shipped, denied):
+    """The last on this application: what was refused has changed nothing."""
+    ready.run()
+    decision = ready.open_decision()
+    assert (decision.score, decision.approved) == (shipped.score(denied), False)
+    assert ready.explain().explanation == shipped.explanation(denied)
+    with pytest.raises(AlreadySent):
+        message = ready.membership.read(*BANK)
+        ready.membership.send_slot(*BANK, message, "too late")
+
+
+def test_slices_under_another_key_open_to_nothing_meaningful_but_run(connection, shipped, denied):
+    """Inputs of another key are well formed: the server cannot tell, the score is noise."""
+    first, other = (filled(connection, shipped, denied) for _ in range(2))
+    message = other.membership.read(*BANK)
+    first.membership.send_slot(*BANK, message, "under another key")
+    first.run()
+    decision = first.open_decision()  # noise may fill the padding bit as well
+    assert abs(decision.score) <= 2 * decision.reach
+    assert first.state().state == "decided"
+
+
+def test_an_application_outlives_a_restart_of_the_server(tmp_path, shipped, denied):
+    server = started(tmp_path, FOLDER)
+    connection = server.connect(tmp_path / "parties")
+    try:
+        session = filled(connection, shipped, denied)
+        before = session.state()
+        server.stop()
+        server.start()
+        assert session.state() == before
+        resumed = ApplicationSession.resume(connection, session.client_id)
+        resumed.run()
+        assert resumed.open_decision().score == shipped.score(denied)
+        assert resumed.explain().explanation == shipped.explanation(denied)
+    finally:
+        connection.client.close()
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def sign_only(tmp_path_factory, schema, layout, small_booster, small_programs):
+    """A deployment whose programs open approved or denied and nothing else."""
+    folder = tmp_path_factory.mktemp("sign_only")
+    facts = build(small_programs, layout, folder, sign_only=True)
+    write_small_deployment(folder, schema, small_booster, small_programs, {"concrete": facts})
+    return folder
+
+
+def test_a_sign_only_deployment_opens_the_decision_alone(sign_only, tmp_path):
+    oracle = Oracle(sign_only)
+    server = started(tmp_path, sign_only)
+    connection = server.connect(tmp_path / "parties")
+    try:
+        assert "no score" in connection.public.engine.opened
+        for outcome in (Outcome.ALREADY_APPROVED, Outcome.TURNED):
+            record = oracle.find(outcome)
+            session = filled(connection, oracle, record)
+            session.run()
+            decision = session.open_decision()
+            assert decision.score is None and decision.log_odds is None
+            assert decision.approved is (outcome is Outcome.ALREADY_APPROVED)
+            scores, _ = session.membership.open_result(DECIDE, "applicant")
+            assert scores[0] in (0, -1)
+            explained, expected = session.explain().explanation, oracle.explanation(record)
+            assert (explained.outcome, explained.text) == (outcome, expected.text)
+            assert explained.turning_bin == expected.turning_bin
+            assert set(explained.scores) <= {0, -1}
+    finally:
+        connection.client.close()
+        server.stop()

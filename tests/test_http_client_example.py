@@ -1,0 +1,88 @@
+"""The example client is short, imports nothing of the project, and gets the right score."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.parties.running import LiveServer, Oracle, environment
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples" / "http_client.py"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    made = LiveServer(tmp_path_factory.mktemp("example"), ROOT / "deployment_files")
+    made.settings["engine"] = "concrete"
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Oracle(ROOT / "deployment_files")
+
+
+def run(folder, url, *own):
+    """Away from the repository, so that nothing of it could be imported."""
+    script = folder / "client.py"
+    script.write_bytes(EXAMPLE.read_bytes())
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", script, url, *own],
+        cwd=folder,
+        env={k: v for k, v in environment().items() if k != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_it_is_short():
+    assert len(EXAMPLE.read_text().splitlines()) < 60
+
+
+def test_it_imports_nothing_of_the_project():
+    imported = set()
+    for node in ast.walk(ast.parse(EXAMPLE.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            imported.add(node.module.split(".")[0])
+    ours = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
+    assert {"features", "parties", "settings"} <= ours
+    assert not imported & ours
+    assert imported - sys.stdlib_module_names == {"requests", "concrete"}
+
+
+def outcomes(shipped):
+    approved = shipped.find("already approved")
+    denied = shipped.find("more would turn the decision")
+    return {"approved": approved, "denied": denied}
+
+
+@pytest.mark.parametrize("outcome", ["approved", "denied"])
+def test_a_whole_record_gets_the_score_of_the_reference(server, shipped, tmp_path, outcome):
+    record = outcomes(shipped)[outcome]
+    done = run(tmp_path, server.url, json.dumps(record))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{outcome}: score {shipped.score(record)}, ")
+    assert "s on the server" in done.stdout
+
+
+def test_what_is_not_given_takes_the_form_s_default(server, shipped, tmp_path):
+    own = {"Total_income": 90000, "Occupation_type": None}
+    done = run(tmp_path, server.url, json.dumps(own))
+    assert f": score {shipped.score(shipped.default() | own)}, " in done.stdout, done.stderr
+
+
+def test_the_server_s_refusal_is_printed(server, tmp_path):
+    """The stand-in's place in the address is wrong: the problem's own words come out."""
+    done = run(tmp_path, server.url + "/nowhere")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr and done.stderr.strip()

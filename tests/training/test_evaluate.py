@@ -1,0 +1,243 @@
+"""Evaluation stops at the first score that differs; the benchmark's table says what it measured."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+
+import training.evaluate
+from engines.interface import DECIDE, EXPLAIN
+from model.polynomial import sample_states
+from tests.conftest import write_small_deployment
+from training.benchmark import comparison_rows, table
+from training.encrypted_runs import EncryptedRuns, same_scores
+from training.engine_process import EngineProcess
+from training.held_out import held_out
+from utils.errors import DeploymentMissing, EvaluationFailed, MalformedMessage, TrainingDataInvalid
+
+BINS = 6
+
+
+def evaluate(deployment, *more):
+    arguments = ["--deployment", deployment, "--engine", "clear", "--applicants", 5]
+    return training.evaluate.main([str(a) for a in (*arguments, "--explanations", 2, *more)])
+
+
+def test_equal_scores_are_counted_printed_and_written(clear_deployment, tmp_path, capsys):
+    assert evaluate(clear_deployment, "--json", tmp_path / "result.json") == 0
+    printed = capsys.readouterr().out
+    assert f"clear: 5 decisions and 2 explanations ({2 * BINS} scores) equal" in printed
+    assert "random records of the schema" in printed  # this deployment does not say its data
+    (result,) = json.loads((tmp_path / "result.json").read_text())
+    assert result["scores_equal"] == {DECIDE: 5, EXPLAIN: 2 * BINS}
+    assert result["difference"] is None
+    assert result["decide_seconds"] > 0 and result["explain_seconds"] > 0
+
+
+def test_all_engines_of_the_deployment_are_evaluated(clear_deployment, capsys):
+    assert evaluate(clear_deployment, "--engine", "all") == 0
+    assert capsys.readouterr().out.count("equal to the reference") == 1
+
+
+def off_by_one(monkeypatch, wrong_program, wrong_applicant):
+    """Make the reference differ from the engine by one unit; answers what was compared."""
+    true, compared = EncryptedRuns.expected, []
+
+    def expected(self, program, bits):
+        compared.append(program)
+        scores = true(self, program, bits)
+        if program == wrong_program and compared.count(program) == wrong_applicant + 1:
+            return (*scores[:-1], scores[-1] + 1)
+        return scores
+
+    monkeypatch.setattr(EncryptedRuns, "expected", expected)
+    return compared
+
+
+def test_it_stops_at_the_first_decision_that_is_one_off(
+    clear_deployment, tmp_path, monkeypatch, capsys
+):
+    compared = off_by_one(monkeypatch, DECIDE, 3)
+    assert evaluate(clear_deployment, "--json", tmp_path / "result.json") == 1
+    assert compared == [DECIDE, EXPLAIN, DECIDE, EXPLAIN, DECIDE, DECIDE]
+    assert "DIFFERENT at applicant 3, decide" in capsys.readouterr().out
+    (result,) = json.loads((tmp_path / "result.json").read_text())
+    difference = result["difference"]
+    assert (difference["applicant"], difference["program"]) == (3, DECIDE)
+    assert difference["expected"][0] - difference["opened"][0] == 1
+    assert result["scores_equal"] == {DECIDE: 3, EXPLAIN: 2 * BINS}
+
+
+def test_it_stops_at_the_first_explanation_that_is_one_off(clear_deployment, monkeypatch, capsys):
+    compared = off_by_one(monkeypatch, EXPLAIN, 1)
+    assert evaluate(clear_deployment) == 1
+    assert compared == [DECIDE, EXPLAIN, DECIDE, EXPLAIN]
+    assert "DIFFERENT at applicant 1, explain" in capsys.readouterr().out
+
+
+def test_an_engine_that_was_not_compiled_is_reported(clear_deployment, capsys):
+    assert evaluate(clear_deployment, "--engine", "concrete") == 1
+    assert "was not compiled for engine concrete" in capsys.readouterr().err
+
+
+def test_a_missing_deployment_is_reported(tmp_path, capsys):
+    assert evaluate(tmp_path) == 1
+    assert "run `make compile`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("opened", "expected", "same"),
+    [
+        ((1.0, 2.0), (1.0, 2.0), True),
+        ((2.0,), (1.0, 2.0), True),  # an engine that re-runs opens the highest bins only
+        ((1.0,), (1.0, 2.0), False),
+        ((), (1.0, 2.0), True),
+        ((1.0,), (), False),
+        ((1.0, 2.0, 3.0), (2.0, 3.0), False),
+    ],
+)
+def test_which_scores_count_as_the_same(opened, expected, same):
+    assert same_scores(opened, expected) is same
+
+
+@pytest.fixture
+def drawn_deployment(tmp_path, schema, small_booster, small_programs):
+    """A deployment that says its model was trained on 1000 synthetic rows."""
+    write_small_deployment(tmp_path, schema, small_booster, small_programs, {"clear": {}})
+    recorded = {"data": {"drawn": 1000, "seed": 5, "target": "Denied"}}
+    (tmp_path / "metrics.json").write_text(json.dumps(recorded))
+    return EncryptedRuns("clear", tmp_path).deployment
+
+
+def test_held_out_rows_are_the_test_part_of_the_training_data(drawn_deployment):
+    rows = held_out(drawn_deployment)
+    assert rows.bits.shape == (200, drawn_deployment.layout.n_bits)
+    assert 0.4 < rows.y.mean() < 0.8 and rows.source == "held-out rows"
+
+
+def test_other_data_is_refused_for_a_model_of_synthetic_data(drawn_deployment, tmp_path):
+    with pytest.raises(TrainingDataInvalid, match="leave --data away"):
+        held_out(drawn_deployment, [tmp_path / "my.csv"])
+
+
+def test_an_engine_runs_in_its_own_process(clear_deployment, layout):
+    bits = layout.bits_of_states(sample_states(layout, 2, seed=1))
+    here = EncryptedRuns("clear", clear_deployment)
+    with EngineProcess("clear", clear_deployment) as engine:
+        assert set(engine.facts) == {
+            "load_seconds",
+            "key_seconds",
+            "warm_seconds",
+            "evaluation_key_bytes",
+            "secret_bytes",
+        }
+        for row in bits:
+            timed, expected = engine.decide(row)
+            assert timed.scores == expected == here.expected(DECIDE, row)
+            timed, expected = engine.explain(row)
+            assert timed.scores == expected == here.expected(EXPLAIN, row)
+            assert min(timed.encrypt, timed.evaluate, timed.open) >= 0
+        assert 20e6 < engine.peak_bytes() < 4e9
+
+
+def test_an_engine_process_reports_why_it_cannot_start(clear_deployment):
+    with pytest.raises(DeploymentMissing, match="not compiled for engine concrete"):
+        EngineProcess("concrete", clear_deployment)
+
+
+@pytest.fixture
+def broken_pipes_are_errors():
+    """Concrete, once it has evaluated in this process, makes a broken pipe end it instead."""
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    yield
+    if before is not None:  # None: a handler that native code has set, and that is not missed
+        signal.signal(signal.SIGPIPE, before)
+
+
+@pytest.mark.usefixtures("broken_pipes_are_errors")
+def test_an_engine_process_that_has_ended_is_reported(clear_deployment):
+    with EngineProcess("clear", clear_deployment) as engine:
+        with pytest.raises(MalformedMessage, match=r"not the \d+ bits of applicant"):
+            engine.decide(np.zeros(3, np.uint8))
+        for _ in range(3):  # an error ends the process
+            with pytest.raises(EvaluationFailed, match="engine clear has ended"):
+                engine.peak_bytes()
+
+
+def program_figures(seconds, runs, scores):
+    return {
+        "encrypt_seconds": 0.01,
+        "evaluate_seconds": seconds,
+        "open_seconds": 0.001,
+        "runs": runs,
+        "equal_scores": scores,
+        "evaluate_min_seconds": seconds,
+        "evaluate_max_seconds": seconds,
+    }
+
+
+def engine_figures(seconds, bootstraps, explained=True):
+    return {
+        "load_seconds": 0.1,
+        "key_seconds": 1.0,
+        "warm_seconds": 0.5,
+        "evaluation_key_bytes": 20_000_000,
+        "secret_bytes": 1000,
+        "peak_bytes": 500_000_000,
+        "auc": 0.79,
+        "accuracy": None,
+        "recorded": {
+            "lookups": {DECIDE: bootstraps, EXPLAIN: bootstraps},
+            "input_bytes": {"applicant": [1000, 2000], "bank": [500, 500]},
+            **({} if bootstraps < 100 else {"bootstraps": bootstraps}),
+        },
+        DECIDE: program_figures(seconds, 30, 30),
+        EXPLAIN: program_figures(2 * seconds, 10, 60) if explained else None,
+    }
+
+
+@pytest.fixture
+def measured():
+    result = {
+        "engines": {
+            "concrete": engine_figures(0.1, 10),
+            "concrete_ml": engine_figures(20.0, 2280, explained=False),
+        },
+        "http": {"POST /send_file": 3.25},
+        "machine": {"cores": "2"},
+    }
+    return result | {"rows": comparison_rows(result)}
+
+
+def test_the_comparison_has_the_ratio_of_what_both_measured(measured):
+    rows = {row["name"]: row for row in measured["rows"]}
+    assert rows["decide"] == {
+        "name": "decide",
+        "unit": "s",
+        "value": 0.1,
+        "concrete_ml": 20.0,
+        "ratio": pytest.approx(200),
+    }
+    explained = rows["explain, every remaining bin"]
+    assert (explained["value"], explained["concrete_ml"], explained["ratio"]) == (0.2, None, None)
+    assert rows["accuracy"]["ratio"] is None
+    assert rows["all parties' encrypted inputs"]["value"] == pytest.approx(4.0)
+    assert rows["evaluation key"]["value"] == pytest.approx(20.0)
+    bootstraps = rows["bootstraps a decision"]
+    assert (bootstraps["value"], bootstraps["concrete_ml"]) == (10, 2280)
+
+
+def test_the_table_shows_every_figure_and_a_dash_for_none(measured):
+    lines = table(measured).splitlines()
+    assert len(lines[1:]) == len(measured["rows"]) + 2 + 2 + 1  # engines, HTTP, machine
+    assert lines[1].split() == ["decide,", "s", "0.1", "20", "200"]
+    assert lines[2].split()[-2:] == ["-", "-"]
+    text = "\n".join(lines)
+    assert "10 x explain (60 scores equal to the reference)" in text
+    assert "concrete_ml: 30 x decide (30 scores equal to the reference)\n" in text
+    assert "POST /send_file" in text and text.endswith("machine: cores 2")
+
+
+def test_the_table_does_without_the_server(measured):
+    assert "HTTP" not in table(measured | {"http": None})
