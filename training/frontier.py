@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from engines.concrete.circuit import bootstrap_level, circuit_inputs, compile_programs
+from engines.concrete.signals import restore_broken_pipes
 from features.encoding import Bits, Layout
 from model.booster import parse_ensemble
 from model.horner import external_products
@@ -137,6 +138,7 @@ def _timed(entry: Entry, module: Any, layout: Layout, bits: Bits) -> Entry:
             server.run(*values, evaluation_keys=client.evaluation_keys, function_name=program)
             seconds.append(time.perf_counter() - start)
         medians[program] = float(np.median(seconds[1:]))
+    restore_broken_pipes()
     return replace(entry, decide_seconds=medians["decide"], explain_seconds=medians["explain"])
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from concrete.fhe.compilation.module_compiler import FunctionDef, ModuleCompiler
 from numpy.typing import NDArray
 
 from features.encoding import Bits, Layout
+from model.plan import Lookup, Plan
 from model.polynomial import sample_states
 from model.program import Program
 from utils.errors import ProgramInvalid
@@ -174,6 +176,7 @@ def compile_programs(programs: Sequence[Program], layout: Layout, sign_only: boo
     same ciphertexts: where one needs wider inputs, the others get them as well. Raises
     ProgramInvalid where that does not come to an end.
     """
+    programs = [_with_bootstrap(p, layout) for p in programs]
     names = input_names(layout)
     inputsets = {
         p.name: [circuit_inputs(layout, row) for row in input_rows(p, layout)] for p in programs
@@ -201,6 +204,21 @@ def compile_programs(programs: Sequence[Program], layout: Layout, sign_only: boo
         "Concrete encodes the inputs of decide and explain differently, so they cannot run on the "
         "same ciphertexts; train a smaller model."
     )
+
+
+def _with_bootstrap(program: Program, layout: Layout) -> Program:
+    """The same program with at least one lookup, which gives back the bit that it takes.
+
+    Without any bootstrap Concrete 2.10 leaves the weights out of its choice of parameters, and
+    about half of all sums with large weights then come out wrong by a unit or more.
+    """
+    if program.plan.lookups:
+        return program
+    outputs = tuple(range(len(program.outputs)))
+    linear = program.plan.linear.copy()
+    linear[:, sorted(layout.states_of_bit[0])] -= 1
+    identity = Lookup(bits=(0,), weights=(1,), values=(0, 1), outputs=outputs)
+    return replace(program, plan=Plan(linear, (identity,)))
 
 
 def chosen_parameters(module: Any) -> dict[str, Any]:

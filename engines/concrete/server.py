@@ -10,6 +10,7 @@ from concrete import fhe
 
 from engines.concrete.keys import EvaluationKeys
 from engines.concrete.messages import NAME, RESULT, SPECS_FILE, facts, header
+from engines.concrete.signals import restore_broken_pipes
 from engines.concrete.structure import FILE as STRUCTURE_FILE
 from engines.concrete.structure import Structures
 from engines.deployment import Deployment
@@ -123,6 +124,8 @@ class ConcreteServer(ServerEngine):
             raise EvaluationFailed(
                 "Concrete could not evaluate these inputs; send keys and inputs again."
             ) from error
+        finally:
+            restore_broken_pipes()
         if progress is not None:
             progress(1.0)
         values = results if isinstance(results, tuple) else (results,)
@@ -147,6 +150,7 @@ class ConcreteServer(ServerEngine):
         ]
         for program in PROGRAMS:
             self._server.run(*inputs, evaluation_keys=keys, function_name=program)
+        restore_broken_pipes()
 
 
 def _structures(path: Path) -> Structures:

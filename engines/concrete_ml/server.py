@@ -8,6 +8,7 @@ from typing import Any
 from concrete import fhe
 
 from engines.concrete.keys import EvaluationKeys
+from engines.concrete.signals import restore_broken_pipes
 from engines.concrete_ml.messages import (
     NAME,
     QUANTISERS_FILE,
@@ -140,7 +141,7 @@ class ConcreteMlServer(ServerEngine):
         progress: Progress | None = None,
     ) -> bytes:
         """One run for `decide`; for `explain` one more for every variant that was sent."""
-        keys = self._keys.read(messages[self._parties[0], EVALUATION_KEY])
+        keys = self._keys.accepted(messages[self._parties[0], EVALUATION_KEY])
         inputs = {
             party: self._inputs(party, messages[party, ENCRYPTED_INPUTS])
             for party in self._parties
@@ -158,6 +159,8 @@ class ConcreteMlServer(ServerEngine):
                 raise EvaluationFailed(
                     "Concrete could not evaluate these inputs; send keys and inputs again."
                 ) from error
+            finally:
+                restore_broken_pipes()
             parts.append(value.serialize())
             if progress is not None:
                 progress(len(parts) / len(runs))
@@ -172,4 +175,4 @@ class ConcreteMlServer(ServerEngine):
         A run ahead of the first, which is what expands the compressed keys, would take a whole
         decision, many seconds, to save about two.
         """
-        self._keys.read(messages[self._parties[0], EVALUATION_KEY])
+        self._keys.accepted(messages[self._parties[0], EVALUATION_KEY])
