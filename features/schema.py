@@ -78,8 +78,9 @@ class OrdinalColumn(_Column):
             raise ValueError(f"{self.name}: every cut must lie above minimum and within maximum")
         if self.default is not None and not self.minimum <= self.default <= self.maximum:
             raise ValueError(f"{self.name}: the default lies outside minimum and maximum")
-        if self.integer and self.default is not None and not self.default.is_integer():
-            raise ValueError(f"{self.name}: the default must be a whole number")
+        own = [self.minimum, *self.cuts, self.minimum if self.default is None else self.default]
+        if self.integer and not all(number.is_integer() for number in own):
+            raise ValueError(f"{self.name}: minimum, cuts and default must be whole numbers")
         if self.default is None and not self.optional:
             raise ValueError(f"{self.name}: a column that is not optional needs a default")
         return self

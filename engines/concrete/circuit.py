@@ -59,12 +59,13 @@ def circuit_inputs(layout: Layout, bits: Bits) -> tuple[NDArray[Any], ...]:
 
 
 def circuit_function(
-    program: Program, layout: Layout, sign_only: bool = False, width: int | None = None
+    program: Program, layout: Layout, sign_only: bool, width: int, index_width: int
 ) -> Callable[..., Any]:
     """The function to compile: all parties' inputs to the scores, shape (outputs,).
 
-    `width` are the bits to give the score, at least (and where not given) the program's own. With
-    `sign_only` every output is 0 (approved) or -1 (denied) and the score stays hidden.
+    `width` are the bits to give the score, at least the program's own, and `index_width` those
+    of a table's index. With `sign_only` every output is 0 (approved) or -1 (denied) and the score
+    stays hidden.
     """
     plan, outputs = program.plan, len(program.outputs)
     names = input_names(layout)
@@ -86,7 +87,7 @@ def circuit_function(
         if len(plan.lookups)
         else None
     )
-    half = (width or program.score_bits) - 1
+    half = width - 1
 
     def evaluate(**named: Any) -> Any:  # Concrete calls with the names of the signature
         inputs = [named[name] for name in names]
@@ -98,17 +99,16 @@ def circuit_function(
             cells = bits[indices[:, 0]] * weights[:, 0]
             for position in range(1, most_bits):
                 cells = cells + bits[indices[:, position]] * weights[:, position]
-            looked_up = table[cells]
+            looked_up = table[fhe.hint(cells, bit_width=index_width)]
         scores = []
         for output in range(outputs):
             # Two sums, since Concrete gives all elements of one tensor the noise of the worst.
             used = np.flatnonzero(linear[output])
-            terms = [np.sum(states[used] * linear[output][used])] if len(used) else []
+            if not len(used):  # an input that nothing uses would have another encoding
+                used = np.array([0])
+            score = np.sum(states[used] * linear[output][used])
             if members[output]:
-                terms.append(np.sum(looked_up[np.array(members[output])]))
-            if not terms:  # a constant score still has to be an encrypted value
-                terms.append(np.sum(states[np.array([0])] * 0))
-            score = terms[0] if len(terms) == 1 else terms[0] + terms[1]
+                score = score + np.sum(looked_up[np.array(members[output])])
             scores.append(fhe.hint(score + int(constants[output]), bit_width=half + 1))
         if sign_only:
             scores = [_sign(score, half) for score in scores]
@@ -188,11 +188,13 @@ def compile_programs(programs: Sequence[Program], layout: Layout, sign_only: boo
         compress_input_ciphertexts=True,
         dump_artifacts_on_unexpected_failures=False,
     )
+    cells = max(len(lookup.values) for p in programs for lookup in p.plan.lookups)
     widest = max(p.score_bits for p in programs)
     for width in range(widest, widest + _WIDER):
         functions = [
             FunctionDef(
-                circuit_function(p, layout, sign_only, width), dict.fromkeys(names, "encrypted")
+                circuit_function(p, layout, sign_only, width, (cells - 1).bit_length()),
+                dict.fromkeys(names, "encrypted"),
             )
             for p in programs
         ]

@@ -14,6 +14,7 @@ from engines.interface import (
     DECIDE,
     ENCRYPTED_INPUTS,
     EVALUATION_KEY,
+    PROGRAMS,
     KeyPair,
     PartyEngine,
     PublicModel,
@@ -37,6 +38,8 @@ class ConcreteParty(PartyEngine):
             specs = fhe.ClientSpecs.deserialize(specification)
         except Exception as error:  # Concrete raises its own errors of many kinds
             raise MalformedMessage("The client files cannot be read; load them again.") from error
+        if set(specs.program_info.function_list()) != set(PROGRAMS):
+            raise MalformedMessage("The client files lack a program; load them again.")
         self._keys = PartyKeys(
             specs,
             header(public.model_version, EVALUATION_KEY, public.schema_.party_names[0]),

@@ -257,6 +257,15 @@ def test_an_ordinal_code_counts_the_cuts_that_are_reached(data):
     assert thermometer == [int(value >= cut) for cut in column.cuts]
 
 
+@QUICK
+@given(layouts())
+def test_a_value_of_a_state_has_that_state(layout):
+    for code in layout.codes:
+        assert [code.state(code.value(state)) for state in range(code.n_states)] == list(
+            range(code.n_states)
+        )
+
+
 def test_the_tables_of_a_layout_cannot_be_written_to(kinds):
     with pytest.raises(ValueError, match="read-only"):
         kinds.codes[0].table[0, 0] = 1

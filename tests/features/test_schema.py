@@ -106,7 +106,8 @@ def test_the_base_schema_of_these_tests_is_valid():
         ("parties.0.columns.1.cuts", [20, float("nan"), 30], "should be a finite number"),
         ("parties.0.columns.1.maximum", float("inf"), "should be a finite number"),
         ("parties.0.columns.1.default", 17, "Age: the default lies outside"),
-        ("parties.0.columns.1.default", 20.5, "Age: the default must be a whole number"),
+        ("parties.0.columns.1.default", 20.5, "Age: minimum, cuts and default must be whole"),
+        ("parties.0.columns.1.cuts", [20, 20.5], "Age: minimum, cuts and default must be whole"),
         ("parties.0.columns.1.default", None, "Age: a column that is not optional needs a default"),
         ("parties.0.columns.1.kind", "text", "does not match any of the expected tags"),
         ("parties.0.columns.1.minimum", None, "minimum: Field required"),
@@ -132,6 +133,7 @@ def test_the_base_schema_of_these_tests_is_valid():
         ("explanation.column", "Nothing", "must name an ordinal column"),
         ("explanation.assume", {"Good": True}, "Good must be a boolean column of party person"),
         ("explanation.assume", {"Age": True}, "Age must be a boolean column of party person"),
+        ("audit", ["Size", "Age"], "audit names no column: Size"),
         ("explanation.assume", {"Rich": "maybe"}, "assume.Rich: Input should be a valid boolean"),
     ],
 )
@@ -225,6 +227,7 @@ def test_unknown_names_are_typed_errors_that_list_what_there_is():
 
 def test_bins_are_labelled_as_people_write_numbers():
     document = changed("parties.0.columns.1.maximum", 10_000_000)
+    document["parties"][0]["columns"][1]["integer"] = False
     document["parties"][0]["columns"][1]["cuts"] = [1000.5, 1_000_000, 2_000_001]
     document["parties"][0]["columns"][1]["default"] = 20
     column = Schema.parse(document).column("Age")

@@ -1,0 +1,262 @@
+"""Concrete with real encryption: every opened result is the integer reference, bit for bit."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.concrete.build import build
+from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLAIN
+from features.encoding import Layout
+from features.schema import Schema
+from model.booster import Ensemble, Leaf, Tree
+from model.polynomial import sample_states
+from model.reference import reference_scores
+from tests.engines.concrete_deployments import Runs, programs_of
+
+ROOT = Path(__file__).resolve().parents[2]
+TWO_PARTIES = {
+    "name": "two",
+    "title": "Two parties",
+    "parties": [
+        {
+            "name": "shop",
+            "label": "Shop",
+            "columns": [
+                {"name": "Regular", "kind": "boolean", "label": "Regular", "optional": True},
+                {
+                    "name": "Visits",
+                    "kind": "ordinal",
+                    "label": "Visits",
+                    "minimum": 0,
+                    "maximum": 50,
+                    "cuts": [3, 9],
+                    "optional": True,
+                },
+            ],
+        },
+        {
+            "name": "bank",
+            "label": "Bank",
+            "columns": [
+                {
+                    "name": "Kind",
+                    "kind": "categorical",
+                    "label": "Kind",
+                    "values": ["a", "b", "c"],
+                    "default": "a",
+                }
+            ],
+        },
+    ],
+    "decision": {"target": "Bad"},
+    "explanation": {"column": "Visits", "phrase": "visits"},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, layout, small_programs):
+    return Runs(tmp_path_factory.mktemp("concrete"), layout, small_programs)
+
+
+@pytest.fixture(scope="module")
+def rows(layout, small_programs, credit_data):
+    """The two extreme rows, held-out rows of both decisions, and random ones."""
+    program = small_programs[DECIDE]
+    held_out = credit_data[1][0]
+    scores = program.scores(held_out)[:, 0]
+    near = held_out[[np.flatnonzero(scores == wanted)[0] for wanted in (-1, 0)]]
+    extreme = layout.bits_of_states(program.extreme_rows)
+    random = layout.bits_of_states(sample_states(layout, 2, seed=31))
+    return np.concatenate([extreme, near, held_out[:3], random])
+
+
+def assert_equals_reference(runs, rows, programs=(DECIDE, EXPLAIN)):
+    for row in rows:
+        sent = runs.messages(row)  # the same ciphertexts for both programs
+        for name in programs:
+            assert runs.opened(name, sent) == reference_scores(runs.programs[name], row)
+
+
+def test_decide_and_explain_equal_the_reference_on_the_same_ciphertexts(runs, rows):
+    assert len(rows) >= 6
+    assert runs.facts["lookups"][DECIDE] > 0
+    scores = runs.programs[DECIDE].scores(rows)[:, 0].tolist()
+    assert {runs.programs[DECIDE].low, runs.programs[DECIDE].high, -1, 0} <= set(scores)
+    assert_equals_reference(runs, rows)
+
+
+def test_messages_fit_their_slots_and_pass_their_checks(runs, rows):
+    sent = runs.messages(rows[0])
+    assert set(sent) == {(slot.party, slot.file_name) for slot in runs.server.public.slots}
+    for (party, file_name), message in sent.items():
+        slot = runs.slot(party, file_name)
+        assert len(message) <= slot.maximum_bytes
+        runs.server.check(slot, message)
+
+
+def test_what_was_chosen_is_recorded(runs):
+    parameters = runs.facts["parameters"]
+    assert parameters["p_error"] == 2.0**-64
+    assert [key["level"] for key in parameters["bootstrap"]] == [1]
+    assert runs.facts["lookups"] == {n: len(p.plan.lookups) for n, p in runs.programs.items()}
+    assert not runs.server.facts.joint_keys
+    assert "Applicant makes the one secret key" in runs.server.facts.secret_key
+
+
+def test_two_encryptions_of_the_same_bits_have_nothing_in_common(runs, rows):
+    one, other = (runs.messages(rows[0])["bank", ENCRYPTED_INPUTS] for _ in range(2))
+    assert one != other
+    assert len(one) == len(other)
+
+
+FRESH_PROCESS = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from engines.interface import PublicModel
+from engines.registry import load_party_engine
+
+folder = Path(sys.argv[1])
+public = PublicModel.model_validate_json((folder / "public.json").read_bytes())
+party = load_party_engine(public, (folder / "client.zip").read_bytes())
+secret = (folder / "secret").read_bytes()
+print(party.open("decide", (folder / "result").read_bytes(), secret))
+bits = np.frombuffer((folder / "bits").read_bytes(), np.uint8)
+(folder / "inputs").write_bytes(party.encrypt("bank", bits, secret))
+"""
+
+
+def test_another_process_opens_and_encrypts_with_the_stored_secret(runs, rows, tmp_path):
+    row, other = rows[0], rows[1]
+    sent = runs.messages(row)
+    (tmp_path / "public.json").write_text(runs.server.public.model_dump_json())
+    (tmp_path / "client.zip").write_bytes(runs.server.client_files())
+    (tmp_path / "secret").write_bytes(runs.keys.secret)
+    (tmp_path / "result").write_bytes(runs.server.evaluate(DECIDE, sent))
+    (tmp_path / "bits").write_bytes(other[runs.layout.party_bits("bank")].tobytes())
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH_PROCESS, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == str(reference_scores(runs.programs[DECIDE], row))
+    mixed = row.copy()
+    mixed[runs.layout.party_bits("bank")] = other[runs.layout.party_bits("bank")]
+    sent["bank", ENCRYPTED_INPUTS] = (tmp_path / "inputs").read_bytes()
+    assert runs.opened(DECIDE, sent) == reference_scores(runs.programs[DECIDE], mixed)
+
+
+def test_the_server_can_be_warmed_up_with_the_key_alone(runs, rows):
+    key = {(runs.holder, EVALUATION_KEY): runs.keys.evaluation}
+    runs.server.warm(key)
+    sent = runs.messages(rows[0])
+    told = []
+    result = runs.server.evaluate(DECIDE, sent, told.append)
+    opened = runs.party.open(DECIDE, result, runs.keys.secret)
+    assert opened == reference_scores(runs.programs[DECIDE], rows[0])
+    assert told[-1] == 1.0
+
+
+def test_the_wrong_secret_opens_nothing_right(runs, rows):
+    result = runs.server.evaluate(EXPLAIN, runs.messages(rows[0]))
+    other = runs.party.make_keys()
+    assert other.secret != runs.keys.secret
+    opened = runs.party.open(EXPLAIN, result, other.secret)
+    assert opened != reference_scores(runs.programs[EXPLAIN], rows[0])
+
+
+def test_compiling_the_same_programs_again_records_the_same_facts(runs, tmp_path):
+    assert build(runs.programs, runs.layout, tmp_path) == runs.facts
+    for name in ("client.specs.json", "structure.json"):
+        again = (tmp_path / "concrete" / name).read_bytes()
+        assert again == (runs.folder / "concrete" / name).read_bytes()
+
+
+def two_party_ensemble(layout):
+    """Interactions of both parties' columns, missing values among them."""
+    regular, visits, kind = (layout.code(name).first_bit for name in ("Regular", "Visits", "Kind"))
+    missing = layout.code("Visits").first_bit + 2
+
+    def tree(a, b, leaves):
+        paths = [((a, i), (b, j)) for i in (False, True) for j in (False, True)]
+        return Tree(tuple(Leaf(p, v, 1.0) for p, v in zip(paths, leaves, strict=True)))
+
+    return Ensemble(
+        (
+            tree(visits, kind, (-0.7, 0.2, 0.4, 1.1)),
+            tree(visits + 1, kind + 1, (-0.2, 0.3, 0.5, -0.6)),
+            tree(missing, kind + 2, (0.1, -0.3, -0.9, 0.8)),
+            tree(regular, regular + 1, (-0.3, 0.2, 0.5, 0.0)),
+        ),
+        0.1,
+    )
+
+
+def test_two_parties_with_missing_values_on_every_possible_input(tmp_path):
+    layout = Layout(Schema.parse(TWO_PARTIES))
+    programs = programs_of(two_party_ensemble(layout), layout)
+    assert programs[DECIDE].plan.lookups
+    runs = Runs(tmp_path, layout, programs)
+    states = np.stack(np.meshgrid(*([*range(c.n_states)] for c in layout.codes)), -1)
+    states = states.reshape(-1, len(layout.codes)) + [c.first_state for c in layout.codes]
+    assert len(states) == 36
+    rows = layout.bits_of_states(states)
+    assert_equals_reference(runs, rows, [DECIDE])
+    assert_equals_reference(runs, rows[::9], [EXPLAIN])
+
+
+def linear_ensemble(layout):
+    bits = [0, 5, layout.code("Age").first_bit, layout.code("Years_employed").first_bit]
+    trees = [
+        Tree((Leaf(((bit, False),), -0.5 - i, 1.0), Leaf(((bit, True),), 0.4 + i, 1.0)))
+        for i, bit in enumerate(bits)
+    ]
+    return Ensemble(tuple(trees), 0.0)
+
+
+@pytest.mark.parametrize(
+    "ensemble", [linear_ensemble, lambda _: Ensemble((), -1.0)], ids=["linear", "constant"]
+)
+def test_a_program_without_lookups_is_exact_too(tmp_path, layout, rows, ensemble):
+    programs = programs_of(ensemble(layout), layout, score_bits=8)
+    runs = Runs(tmp_path, layout, programs)
+    assert runs.facts["lookups"] == {DECIDE: 0, EXPLAIN: 0}
+    # Without one Concrete would choose parameters that are too small for the weights.
+    assert len(runs.facts["parameters"]["bootstrap"]) == 1
+    extreme = layout.bits_of_states(programs[DECIDE].extreme_rows)
+    assert_equals_reference(runs, np.concatenate([extreme, rows]))
+
+
+def signs(scores):
+    return tuple(0 if score >= 0 else -1 for score in scores)
+
+
+def test_sign_only_opens_the_decision_for_scores_of_the_whole_range(
+    tmp_path, layout, small_programs, credit_data
+):
+    runs = Runs(tmp_path, layout, small_programs, sign_only=True)
+    program = small_programs[DECIDE]
+    sample = layout.bits_of_states(sample_states(layout, 5000, seed=3))
+    extreme = layout.bits_of_states(program.extreme_rows)
+    rows = np.concatenate([extreme, credit_data[0][0], sample])
+    scores = program.scores(rows)[:, 0]
+    by_score = dict(zip(scores.tolist(), rows, strict=True))
+    wanted = {program.low, program.high, *range(-4, 4), *sorted(by_score)[::4]}
+    assert len(wanted) >= 30
+    for score in sorted(wanted):
+        sent = runs.messages(by_score[score])
+        assert runs.opened(DECIDE, sent) == signs([score]), f"wrong sign of {score}"
+    for score in (program.low, -1, program.high):
+        row = by_score[score]
+        expected = signs(reference_scores(small_programs[EXPLAIN], row))
+        assert runs.opened(EXPLAIN, runs.messages(row)) == expected
+    assert runs.server.facts.opened.startswith("Only approved or denied")
+    assert {f.score_bits for f in runs.server.public.programs.values()} == {1}

@@ -1,0 +1,153 @@
+"""Sealed messages: what was sealed comes back, and nothing else is taken for one."""
+
+import hashlib
+import json
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.envelope import (
+    MAGIC,
+    MAXIMUM_HEADER,
+    OVERHEAD,
+    Header,
+    seal,
+    unseal,
+    unseal_as,
+)
+from tests.strategies import QUICK
+from utils.errors import ForeignMessage, MalformedMessage
+
+HEADER = Header(engine="clear", model="0f" * 16, kind="encrypted_inputs", party="bank")
+MESSAGE = seal(HEADER, b"the payload")
+NAMES = st.text(st.characters(codec="ascii", exclude_categories=["C"]), max_size=40)
+HEADERS = st.builds(
+    Header,
+    engine=NAMES,
+    profile=NAMES,
+    model=NAMES,
+    kind=NAMES,
+    party=st.none() | NAMES,
+    program=st.none() | NAMES,
+)
+
+
+def resealed(header: bytes, payload: bytes = b"", length: int | None = None) -> bytes:
+    """A message with a right digest around any header."""
+    claimed = struct.pack("<I", len(header) if length is None else length)
+    body = MAGIC + claimed + header + payload
+    return body + hashlib.sha256(body).digest()
+
+
+@QUICK
+@given(HEADERS, st.binary(max_size=300))
+def test_what_is_sealed_is_unsealed(header, payload):
+    message = seal(header, payload)
+    found, content = unseal(message)
+    assert found == header
+    assert bytes(content) == payload
+    assert bytes(unseal_as(header, message)) == payload
+    assert len(message) <= OVERHEAD + len(payload)
+
+
+def test_a_large_payload_is_a_view_and_no_copy():
+    payload = bytes(1 << 20)
+    message = seal(HEADER, payload)
+    assert unseal(message)[1].obj is message
+
+
+@pytest.mark.parametrize("position", range(len(MESSAGE)))
+def test_every_changed_byte_is_refused(position):
+    for change in (0x01, 0x80, 0xFF):
+        damaged = bytearray(MESSAGE)
+        damaged[position] ^= change
+        with pytest.raises(MalformedMessage):
+            unseal(bytes(damaged))
+
+
+def test_every_truncation_and_every_extension_is_refused():
+    for length in range(len(MESSAGE)):
+        with pytest.raises(MalformedMessage):
+            unseal(MESSAGE[:length])
+        with pytest.raises(MalformedMessage):
+            unseal(MESSAGE[length:] if length else b"")
+    for more in (b"\0", MESSAGE):
+        with pytest.raises(MalformedMessage):
+            unseal(MESSAGE + more)
+
+
+@QUICK
+@given(st.binary(max_size=200), st.booleans())
+def test_random_bytes_are_refused(content, with_magic):
+    with pytest.raises(MalformedMessage) as caught:
+        unseal(MAGIC + content if with_magic else content)
+    assert caught.value.message
+
+
+@QUICK
+@given(st.binary(max_size=100), st.integers(0, 2**32 - 1))
+def test_any_header_length_with_a_right_digest_is_refused_or_read(content, length):
+    with pytest.raises(MalformedMessage):
+        unseal(resealed(content, b"payload", length))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{}",
+        b"[]",
+        b"not json",
+        b"[" * MAXIMUM_HEADER,  # deeper than the parser goes
+        b"\xff\xfe" * 10,
+        json.dumps({**HEADER.model_dump(), "more": 1}).encode(),
+        json.dumps({k: v for k, v in HEADER.model_dump().items() if k != "kind"}).encode(),
+        json.dumps({**HEADER.model_dump(), "engine": "e" * 41}).encode(),
+        json.dumps({**HEADER.model_dump(), "party": 5}).encode(),
+    ],
+    ids=range(9),
+)
+def test_a_header_of_another_form_is_refused_even_with_a_right_digest(header):
+    with pytest.raises(MalformedMessage, match="header cannot be read"):
+        unseal(resealed(header, b"payload"))
+
+
+def test_a_header_longer_than_the_limit_is_refused_unread():
+    header = HEADER.model_dump_json().encode()
+    assert unseal(resealed(header.ljust(MAXIMUM_HEADER)))[0] == HEADER
+    with pytest.raises(MalformedMessage, match="impossible length"):
+        unseal(resealed(header.ljust(MAXIMUM_HEADER + 1)))
+
+
+@pytest.mark.parametrize("field", Header.model_fields)
+def test_a_message_for_something_else_names_the_field_that_differs(field):
+    other = HEADER.model_copy(update={field: 2 if field == "format" else "another"})
+    with pytest.raises(ForeignMessage) as caught:
+        unseal_as(HEADER, seal(other, b"payload"))
+    text = caught.value.message
+    assert f"for another {field} " in text
+    assert f"needs {getattr(HEADER, field)}" in text
+
+
+def test_damage_is_reported_before_foreignness():
+    other = seal(HEADER.model_copy(update={"party": "applicant"}), b"payload")
+    with pytest.raises(MalformedMessage):
+        unseal_as(HEADER, other[:-1])
+
+
+@QUICK
+@given(HEADERS, HEADERS)
+def test_only_an_equal_header_opens_a_message(one, other):
+    message = seal(one, b"payload")
+    if one == other:
+        assert bytes(unseal_as(other, message)) == b"payload"
+    else:
+        with pytest.raises(ForeignMessage):
+            unseal_as(other, message)
+
+
+def test_messages_in_errors_stay_short():
+    with pytest.raises(ForeignMessage) as caught:
+        unseal_as(HEADER, seal(HEADER.model_copy(update={"model": "m" * 64}), b""))
+    assert len(caught.value.message) < 250
