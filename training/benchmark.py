@@ -90,7 +90,7 @@ def benchmark(
                 "peak_bytes": engine.peak_bytes(),
                 **_quality(name, deployment, rows),
                 "recorded": deployment.manifest.engines[name],
-                **_medians(timings[name]),
+                **_medians(timings[name], _paired(timings)),
             }
     ratios = {
         f"{program}_vs_concrete_ml": measured[PEER][program]["evaluate_seconds"]
@@ -141,11 +141,25 @@ def _checked(engine: EngineProcess, program: str, bits: Any) -> dict[str, Any]:
     }
 
 
-def _medians(timings: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """For each program the medians, and the numbers of runs and of equal scores."""
+def _paired(timings: dict[str, dict[str, list[Any]]]) -> dict[str, int]:
+    """For each program, how many applicants both engines had in turn (all, where one had none)."""
+    counts = {p: [len(t[p]) for t in timings.values() if t[p]] for p in (DECIDE, EXPLAIN)}
+    return {program: min(own, default=0) for program, own in counts.items()}
+
+
+def _medians(timings: dict[str, list[dict[str, Any]]], paired: dict[str, int]) -> dict[str, Any]:
+    """For each program medians over the applicants that both had, and counts over all runs.
+
+    A machine's speed drifts: only what was measured in turn may be compared.
+    """
     return {
         program: {
-            **{k: float(np.median([t[k] for t in runs])) for k in runs[0] if k != "scores"},
+            **{
+                k: float(np.median([t[k] for t in runs[: paired[program]]]))
+                for k in runs[0]
+                if k != "scores"
+            },
+            "paired_runs": paired[program],
             "runs": len(runs),
             "equal_scores": sum(t["scores"] for t in runs),
             "evaluate_min_seconds": min(t["evaluate_seconds"] for t in runs),
@@ -192,7 +206,7 @@ def comparison_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
             "bootstraps a decision",
             "",
             recorded[0]["lookups"][DECIDE],
-            recorded[1].get("bootstraps"),
+            recorded[1]["lookups"][DECIDE],
         ),
         row("AUC", "", ours["auc"], peer["auc"]),
         row("accuracy", "", ours["accuracy"], peer["accuracy"]),
