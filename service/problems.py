@@ -35,6 +35,7 @@ STATUS: Mapping[type[errors.TrisealError], int] = {
     errors.MalformedMessage: 422,
     errors.ForeignMessage: 422,
     errors.EvaluationFailed: 500,
+    errors.ApplicationError: 500,
     errors.TooManyApplications: 503,
     errors.UnknownApplication: 404,
     errors.ApplicationExpired: 410,

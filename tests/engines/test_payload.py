@@ -89,6 +89,8 @@ def test_an_archive_gives_its_files_back_and_is_the_same_for_the_same_files(file
     archive = pack(files)
     assert unpack(archive) == files
     assert pack(dict(reversed(files.items()))) == archive
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        assert all(entry.date_time == (1980, 1, 1, 0, 0, 0) for entry in opened.infolist())
 
 
 @QUICK

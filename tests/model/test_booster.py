@@ -180,6 +180,27 @@ def test_a_tree_that_leads_back_to_its_root_is_refused_and_not_walked_for_ever(l
         parse_ensemble(document, layout)
 
 
+def test_a_bit_asked_for_twice_leads_to_the_leaves_that_agree(layout, document):
+    """XGBoost would not grow such a tree, but its format allows it."""
+    a_tree(document).update(
+        left_children=[1, 3, -1, -1, -1],
+        right_children=[2, 4, -1, -1, -1],
+        split_indices=[7, 7, 0, 0, 0],
+        split_conditions=[0.5, 0.5, 0.2, -0.3, 9.0],
+    )
+    leaves = parse_ensemble(document, layout).trees[0].leaves
+    assert {(leaf.path, leaf.value) for leaf in leaves} == {
+        (((7, False),), -0.3),
+        (((7, True),), 0.2),
+    }
+
+
+def test_several_classes_are_refused_whatever_the_objective_says(layout, document):
+    document["learner"]["learner_model_param"]["num_class"] = "3"
+    with pytest.raises(UnsupportedBooster):
+        parse_ensemble(document, layout)
+
+
 def test_a_leaf_that_is_not_finite_is_refused(layout, document):
     tree = a_tree(document)
     tree["split_conditions"][tree["left_children"].index(-1)] = float("inf")

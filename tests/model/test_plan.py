@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.encoding import Layout
-from model.cover import CELLS, cover
+from model.cover import cover
 from model.plan import axis, make_plan
 from model.polynomial import ONE, evaluate, sample_states, substitute
 from model.program import explained_variants
@@ -32,7 +32,7 @@ def assert_sound(plan, layout, outputs, bits):
     """What every table engine relies on."""
     assert plan.linear.shape == (outputs, layout.n_states)
     for lookup in plan.lookups:
-        assert len(lookup.values) <= CELLS
+        assert len(lookup.values) <= 16
         assert len(set(lookup.bits)) == len(lookup.bits) == len(lookup.weights)
         assert lookup.outputs
         assert set(lookup.outputs) <= set(range(outputs))
@@ -172,7 +172,7 @@ def test_a_cover_holds_every_monomial_once_in_a_grid_that_fits(data):
     assert sorted(listed) == sorted(wanted)
     for grid, own in result:
         assert own
-        assert np.prod([len(bits) + 1 for bits in grid]) <= CELLS
+        assert np.prod([len(bits) + 1 for bits in grid]) <= 16
         columns = [{layout.code_of_bit[b].first_bit for b in bits} for bits in grid]
         assert all(len(column) == 1 for column in columns)
         assert len(set.union(*columns)) == len(grid)
@@ -200,3 +200,15 @@ def test_many_products_share_few_tables(layout):
         (age + i, account + j): np.array([i + 2 * j + 1]) for i in range(3) for j in range(3)
     }
     assert len(make_plan(polynomial, 1, layout).lookups) == 1
+
+
+def test_terms_shared_by_all_outputs_ride_along_where_that_saves_a_table(layout):
+    a, b, c = (layout.code(name).first_bit for name in ("Age", "Account_age", "Total_income"))
+    varying = {(a, b): np.array([3, 1]), (a + 1, b + 1): np.array([3, 1])}
+    riding = varying | {(a, b + 1): np.array([5, 5])}
+    assert len(make_plan(varying, 2, layout).lookups) == 2  # one row of values an output
+    assert len(make_plan(riding, 2, layout).lookups) == 2
+    # Here riding along would make two rows of one, and the shared table is needed anyway.
+    step = {m: np.array([0, 7]) for m in varying}
+    shared = {(a, b + 1): np.array([5, 5]), tuple(sorted((a, c))): np.array([2, 2])}
+    assert len(make_plan(step | shared, 2, layout).lookups) == 2

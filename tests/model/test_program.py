@@ -20,6 +20,7 @@ from tests.strategies import (
     SLOW,
     all_bits,
     decide_programs,
+    monomials,
     records,
     schemas,
     tiny_schemas,
@@ -89,6 +90,7 @@ CHANGES = {
     "narrow score": (lambda d: d.update(score_bits=6), "do not fit into score_bits"),
     "bounds swapped": (lambda d: d.update(low=d["high"], high=d["low"]), "do not fit"),
     "bound too low": (lambda d: d.update(high=d["high"] - 10), "a score lies beyond the bounds"),
+    "bound too high": (lambda d: d.update(low=d["low"] + 10), "a score lies beyond the bounds"),
     "scale not a number": (lambda d: d.update(scale=float("nan")), "the scale"),
     "scale zero": (lambda d: d.update(scale=0), "the scale"),
     "bound infinite": (lambda d: d.update(rounding_bound=float("inf")), "rounding bound"),
@@ -141,6 +143,17 @@ def test_one_number_off_by_one_anywhere_is_noticed(reload, program, data, where,
     }[where]
     numbers = data.draw(st.sampled_from(lists))
     numbers[data.draw(st.integers(0, len(numbers) - 1))] += step
+    with pytest.raises(ProgramInvalid, match="plan and polynomial differ"):
+        reload(document)
+
+
+@settings(QUICK, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_one_monomial_more_is_noticed(reload, layout, small_programs, data):
+    document = json.loads(small_programs["decide"].to_json())
+    known = [bits for bits, _ in document["monomials"]]
+    new = data.draw(monomials(layout).filter(lambda bits: list(bits) not in known))
+    document["monomials"].append([list(new), [data.draw(st.sampled_from([-1, 1]))]])
     with pytest.raises(ProgramInvalid, match="plan and polynomial differ"):
         reload(document)
 
