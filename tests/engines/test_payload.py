@@ -14,7 +14,9 @@ from tests.strategies import QUICK
 from utils.errors import MalformedMessage
 
 PARTS = st.lists(st.binary(max_size=40), max_size=5)
-FILES = st.dictionaries(st.from_regex(r"[a-z]{1,8}\.bin", fullmatch=True), st.binary(max_size=300))
+FILES = st.dictionaries(
+    st.from_regex(r"[a-z]{1,8}\.bin", fullmatch=True), st.binary(max_size=300), max_size=8
+)
 
 
 @QUICK
