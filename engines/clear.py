@@ -105,10 +105,10 @@ class ClearServer(ServerEngine):
     def client_files(self) -> bytes:
         return EMPTY_ZIP
 
-    def check(self, slot: Slot, message: bytes) -> None:
+    def check(self, slot: Slot, message: bytes | memoryview, intact: bool = False) -> None:
         self._bits(slot.party, message)
 
-    def _bits(self, party: str, message: bytes) -> Bits:
+    def _bits(self, party: str, message: bytes | memoryview) -> Bits:
         payload = unseal_as(_header(self.public, ENCRYPTED_INPUTS, party, None), message)
         bits = np.frombuffer(payload, np.uint8)
         if len(bits) != self._size(party) or bits.max(initial=0) > 1:

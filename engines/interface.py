@@ -143,11 +143,11 @@ class ServerEngine(ABC):
         """The zip archive of which a PartyEngine is made."""
 
     @abstractmethod
-    def check(self, slot: Slot, message: bytes) -> None:
-        """Conformance of one uploaded message, down to the engine's own deserialisation.
+    def check(self, slot: Slot, message: bytes | memoryview, intact: bool = False) -> None:
+        """Conformance of one uploaded message, as far as the engine can tell before it is used.
 
-        To be called in a worker, since it may reach native code. Raises MalformedMessage,
-        ForeignMessage.
+        `intact` says that the message's digest has been compared already. To be called in a
+        worker, since it may reach native code. Raises MalformedMessage, ForeignMessage.
         """
 
     @abstractmethod

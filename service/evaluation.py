@@ -49,10 +49,13 @@ class Evaluator:
             )
         return introduction
 
-    async def check(self, slot: Slot, path: Path) -> None:
-        """Conformance of an uploaded file; raises MalformedMessage, ForeignMessage."""
+    async def check(self, slot: Slot, path: Path, intact: bool) -> None:
+        """Conformance of an uploaded file, `intact` where its digest is known to be right.
+
+        Raises MalformedMessage, ForeignMessage.
+        """
         try:
-            await self._checking.call(CHECK_SECONDS, worker.check, slot, path)
+            await self._checking.call(CHECK_SECONDS, worker.check, slot, path, intact)
         except WorkerLostError as lost:
             logger.error("the check of %s's %s ended its worker", slot.party, slot.file_name)
             raise MalformedMessage(

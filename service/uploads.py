@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import hmac
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
+from engines.envelope import DIGEST_BYTES
 from engines.interface import Slot
 from service.applications import Upload
 from service.forms import FormReader
@@ -30,6 +34,8 @@ class SentForm:
     client_id: str
     slot: Slot
     upload: Upload
+    intact: bool
+    """Whether the file ends with the digest of what comes before, as a sealed message does."""
 
 
 class _BlobWriter:
@@ -38,35 +44,54 @@ class _BlobWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.sha256()  # of all but the end
+        self._end = b""
         self._batch = bytearray()
+        self._flushing: asyncio.Task[None] | None = None
         self.size = 0
+        self.intact = False
 
     async def write(self, piece: bytes) -> None:
         self._batch += piece
         self.size += len(piece)
         if len(self._batch) >= BATCH_BYTES:
             batch, self._batch = self._batch, bytearray()
-            await run_in_threadpool(self._flush, batch)
+            await self._flushed()
+            # The next batch arrives meanwhile; two are the most that memory holds.
+            self._flushing = asyncio.create_task(run_in_threadpool(self._flush, batch))
 
     async def finish(self) -> Upload:
-        await run_in_threadpool(self._finish)
+        await self._flushed()
+        await run_in_threadpool(self._flush, self._batch)
+        self.intact = hmac.compare_digest(self._hash.digest(), self._end)
+        self._hash.update(self._end)
         return Upload(self._path.name, self.size, self._hash.hexdigest())
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        try:
+            with suppress(Exception):  # it has been raised, or another error is under way
+                await self._flushed()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
 
+    async def _flushed(self) -> None:
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None:
+            await flushing
+
     def _flush(self, batch: bytearray) -> None:
-        self._hash.update(batch)
+        known = self._end + batch
+        cut = max(0, len(known) - DIGEST_BYTES)
+        self._hash.update(memoryview(known)[:cut])
+        self._end = known[cut:]
         rest = memoryview(batch)
         while rest:
             rest = rest[os.write(self._handle, rest) :]
-
-    def _finish(self) -> None:
-        self._flush(self._batch)
-        os.fsync(self._handle)
 
 
 async def receive_upload(
@@ -95,12 +120,13 @@ async def receive_upload(
         _require_room(slot, writer.size)
         if writer.size == 0:
             raise UploadEmpty("The file is empty; nothing was stored.")
-        return SentForm(reader.fields["client_id"], slot, await writer.finish())
+        upload = await writer.finish()
+        return SentForm(reader.fields["client_id"], slot, upload, writer.intact)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     finally:
-        writer.close()
+        await writer.close()
 
 
 def _require_room(slot: Slot, size: int) -> None:
@@ -109,3 +135,12 @@ def _require_room(slot: Slot, size: int) -> None:
             f"{slot.party}'s {slot.file_name} may have at most {slot.maximum_bytes} bytes; "
             "nothing was stored."
         )
+
+
+def sync_blob(path: Path) -> None:
+    """See to it that a blob is on the disk before a row names it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

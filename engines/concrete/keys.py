@@ -66,13 +66,29 @@ class EvaluationKeys:
         self._kept: dict[bytes, Any] = {}  # the newest last
         self._lock = threading.Lock()
 
+    def check(self, message: bytes | memoryview, intact: bool = False) -> None:
+        """Conformance of a sealed message; raises MalformedMessage, ForeignMessage.
+
+        Where the structure is known, that is all that can be wrong with a key, and native code,
+        which takes five times as long, reads it when the key is first used.
+        """
+        payload = self._conforming(message, intact)
+        if self._structure is None:
+            self._keep(message, payload)
+
     def read(self, message: bytes) -> Any:
         """The keys in a sealed message; raises MalformedMessage, ForeignMessage."""
-        payload = unseal_as(self._header, message)
+        return self._keep(message, self._conforming(message))
+
+    def _conforming(self, message: bytes | memoryview, intact: bool = False) -> memoryview:
+        payload = unseal_as(self._header, message, intact)
         if self._structure is not None and not self._structure.holds(payload):
             raise MalformedMessage(
                 "The evaluation key is none of this model's; make the keys again."
             )
+        return payload
+
+    def _keep(self, message: bytes | memoryview, payload: memoryview) -> Any:
         try:
             keys = fhe.EvaluationKeys.deserialize(bytes(payload))
         except Exception as error:  # Concrete raises its own errors of many kinds
@@ -80,7 +96,7 @@ class EvaluationKeys:
                 "The evaluation key cannot be read; make the keys again."
             ) from error
         with self._lock:
-            self._kept[message[-DIGEST_BYTES:]] = keys
+            self._kept[bytes(message[-DIGEST_BYTES:])] = keys
             while len(self._kept) > _KEPT_KEYS:
                 self._kept.pop(next(iter(self._kept)))
         return keys

@@ -86,13 +86,13 @@ class ConcreteServer(ServerEngine):
     def client_files(self) -> bytes:
         return self._client_files
 
-    def check(self, slot: Slot, message: bytes) -> None:
+    def check(self, slot: Slot, message: bytes | memoryview, intact: bool = False) -> None:
         if slot.file_name == EVALUATION_KEY:
-            self._keys.read(message)
+            self._keys.check(message, intact)
         else:
             self._inputs(slot.party, message)
 
-    def _inputs(self, party: str, message: bytes) -> list[Any]:
+    def _inputs(self, party: str, message: bytes | memoryview) -> list[Any]:
         expected = header(self.public.model_version, ENCRYPTED_INPUTS, party)
         parts = split_parts(unseal_as(expected, message), self._input_bytes[party])
         if not all(s.holds(p) for s, p in zip(self._structures[party], parts, strict=True)):

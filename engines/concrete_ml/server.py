@@ -107,19 +107,19 @@ class ConcreteMlServer(ServerEngine):
     def client_files(self) -> bytes:
         return self._client_files
 
-    def check(self, slot: Slot, message: bytes) -> None:
+    def check(self, slot: Slot, message: bytes | memoryview, intact: bool = False) -> None:
         if slot.file_name == EVALUATION_KEY:
-            self._keys.read(message)
+            self._keys.check(message, intact)
         elif slot.file_name == EXPLANATION_INPUTS:
             self._variants(message)
         else:
             self._inputs(slot.party, message)
 
-    def _inputs(self, party: str, message: bytes) -> Any:
+    def _inputs(self, party: str, message: bytes | memoryview) -> Any:
         expected = header(self.public.model_version, ENCRYPTED_INPUTS, party)
         return self._values(party, unseal_as(expected, message), 1)[0]
 
-    def _variants(self, message: bytes) -> list[Any]:
+    def _variants(self, message: bytes | memoryview) -> list[Any]:
         """The explained party's inputs, one for each bin that is still to be tried."""
         expected = header(self.public.model_version, EXPLANATION_INPUTS, self._explained)
         count, payload = split_runs(unseal_as(expected, message), len(self._bins))

@@ -5,6 +5,7 @@ Names and form fields are those of the known demo.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from engines.interface import DECIDE, EVALUATION_KEY, Slot
 from service.answers import Receipt
 from service.dependencies import DeskDep, RoomsDep, TokenDep
 from service.forms import FIELDS, FILE
-from service.uploads import receive_upload
+from service.uploads import receive_upload, sync_blob
 
 logger = logging.getLogger("triseal.messages")
 router = APIRouter(tags=["messages"])
@@ -65,7 +66,10 @@ async def send_file(request: Request, rooms: RoomsDep, desk: DeskDep, token: Tok
     content_type = request.headers.get("content-type", "")
     form = await receive_upload(request.stream(), content_type, path, admit)
     try:
-        await rooms.evaluator.check(form.slot, path)
+        await asyncio.gather(
+            rooms.evaluator.check(form.slot, path, form.intact),
+            run_in_threadpool(sync_blob, path),
+        )
         state = await run_in_threadpool(
             desk.applications.accept, form.client_id, form.slot, form.upload
         )

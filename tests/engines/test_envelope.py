@@ -52,6 +52,13 @@ def test_what_is_sealed_is_unsealed(header, payload):
     assert len(message) <= OVERHEAD + len(payload)
 
 
+def test_a_digest_compared_before_is_not_compared_again():
+    damaged = MESSAGE[:-1] + bytes([MESSAGE[-1] ^ 1])
+    with pytest.raises(MalformedMessage):
+        unseal_as(HEADER, memoryview(damaged))
+    assert bytes(unseal_as(HEADER, memoryview(damaged), intact=True)) == b"the payload"
+
+
 def test_a_large_payload_is_a_view_and_no_copy():
     payload = bytes(1 << 20)
     message = seal(HEADER, payload)

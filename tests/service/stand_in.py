@@ -99,8 +99,8 @@ class StandIn(ServerEngine):
     def client_files(self) -> bytes:
         return CLIENT_FILES
 
-    def check(self, slot: Slot, message: bytes) -> None:
-        payload = bytes(unseal_as(header(slot.party, slot.file_name), message)[:20])
+    def check(self, slot: Slot, message: bytes | memoryview, intact: bool = False) -> None:
+        payload = bytes(unseal_as(header(slot.party, slot.file_name), message, intact)[:20])
         if payload.startswith(b"check abort"):
             os.abort()
         if payload.startswith(b"check fault"):

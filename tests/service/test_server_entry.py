@@ -56,6 +56,13 @@ def test_settings_that_are_not_valid_are_named(tmp_path: Path) -> None:
     assert ended.stderr.count("\n") == 1
 
 
+def test_accepted_connections_send_small_answers_at_once() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_listening_faults_are_typed() -> None:
     with listen("127.0.0.1", 0) as taken, pytest.raises(PortInUse):
         listen("127.0.0.1", taken.getsockname()[1])
