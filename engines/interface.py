@@ -25,6 +25,7 @@ EXPLAIN = "explain"
 PROGRAMS = (DECIDE, EXPLAIN)
 
 EVALUATION_KEY = "evaluation_key"
+PUBLIC_KEY = "public_key"
 ENCRYPTED_INPUTS = "encrypted_inputs"
 EXPLANATION_INPUTS = "explanation_inputs"
 
@@ -129,6 +130,81 @@ class PartyEngine(ABC):
 
         Engines with a fixed-point program answer exact integers. Raises MalformedMessage,
         ForeignMessage.
+        """
+
+
+class KeyShare(_Facts):
+    """A party's part in a collective key: `secret` never leaves its process, `share` is sent."""
+
+    secret: bytes = Field(repr=False)
+    share: bytes
+
+
+class JointPartyEngine(ABC):
+    """The half of an engine with a collective key that runs in one party's own process.
+
+    The parties' joint protocol (parties/joint) calls it step by step. Mappings go from party name
+    to bytes and hold exactly the schema's parties. Whatever comes from another party is checked
+    before it is used; every method that takes such bytes raises MalformedMessage.
+    """
+
+    facts: EngineFacts
+
+    @abstractmethod
+    def seed_share(self) -> bytes:
+        """A party's fresh share of the common public randomness."""
+
+    @abstractmethod
+    def common(self, context: bytes, seeds: Mapping[str, bytes]) -> bytes:
+        """The common public randomness of one application, which `context` names."""
+
+    @abstractmethod
+    def key_share(self, common: bytes) -> KeyShare:
+        """A fresh secret of one party, and its share of the public key."""
+
+    @abstractmethod
+    def collective_key(self, common: bytes, shares: Mapping[str, bytes]) -> bytes:
+        """The public key whose secret is the sum of the parties' secrets."""
+
+    @abstractmethod
+    def check_share(self, public_key: bytes, secret: bytes) -> bytes:
+        """A party's part in opening the known vector that belongs to a public key."""
+
+    @abstractmethod
+    def check_key(self, public_key: bytes, shares: Mapping[str, bytes]) -> None:
+        """Open the known vector; raises KeyCheckFailed where it is not what it has to be."""
+
+    @abstractmethod
+    def seal_public_key(self, party: str, public_key: bytes) -> bytes:
+        """The message by which `party` gives the server the public key."""
+
+    @abstractmethod
+    def encrypt(self, party: str, bits: Bits, public_key: bytes) -> bytes:
+        """Seal a fresh encryption of one party's bits, shape (bits of the party,)."""
+
+    @abstractmethod
+    def partial(
+        self,
+        program: str,
+        result: bytes,
+        party: str,
+        public_key: bytes,
+        secret: bytes,
+        pairwise: Mapping[str, bytes],
+    ) -> bytes:
+        """A party's part in opening a sealed result; the same for the same result.
+
+        `pairwise` holds, for every other party, a key of 32 bytes that only the two know; with it
+        the parts hide everything but their sum. Raises ForeignMessage.
+        """
+
+    @abstractmethod
+    def combine(
+        self, program: str, result: bytes, partials: Mapping[str, bytes]
+    ) -> tuple[float, ...]:
+        """The scores of a sealed result, exact integers, in the order of the program's outputs.
+
+        Raises ForeignMessage, OpeningFailed where a part is found not to fit.
         """
 
 

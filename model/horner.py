@@ -1,26 +1,54 @@
-"""How many products of ciphertexts a polynomial costs when bits are pulled out one by one.
+"""How a polynomial is evaluated when bits are pulled out one by one: its nested Horner form.
 
-Nested Horner form: the bit that occurs in most monomials of degree 2 and more is pulled out of
-them, what is left inside and outside is treated alike, and every bit pulled out is one product
-(an external product of the levelled engine, see docs). Terms of degree 1 cost none.
+The bit that occurs in most monomials of degree 2 and more is pulled out of them, what is left
+inside and outside is treated alike, and every bit pulled out is one product of ciphertexts (an
+external product of the levelled engine). Terms of degree 1 cost none.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from model.polynomial import Monomial
+import numpy as np
+
+from model.polynomial import ONE, Coefficients, Monomial, Polynomial
+
+
+@dataclass(frozen=True)
+class Nested:
+    """constant + the sum of coefficient * bit + the sum of bit * inner.
+
+    `constant` is None where there is none. Coefficients have one entry an output.
+    """
+
+    constant: Coefficients | None
+    linear: tuple[tuple[int, Coefficients], ...]
+    products: tuple[tuple[int, Nested], ...]
+
+
+def nest(polynomial: Polynomial) -> Nested:
+    """The nested form of a polynomial; equal polynomials give equal forms, in equal order."""
+    left = {m: polynomial[m] for m in sorted(polynomial) if len(m) > 1}
+    products = []
+    while left:
+        counts = Counter(bit for monomial in left for bit in monomial)
+        bit = min(counts, key=lambda b: (-counts[b], b))
+        inside = {tuple(b for b in m if b != bit): c for m, c in left.items() if bit in m}
+        left = {m: c for m, c in left.items() if bit not in m}
+        products.append((bit, nest(inside)))
+    linear = ((m[0], polynomial[m]) for m in sorted(polynomial) if len(m) == 1)
+    return Nested(polynomial.get(ONE), tuple(linear), tuple(products))
 
 
 def external_products(monomials: Iterable[Monomial]) -> int:
     """Products needed for the sum of these monomials, whatever their coefficients."""
-    left = {monomial for monomial in monomials if len(monomial) > 1}
-    products = 0
-    while left:
-        counts = Counter(bit for monomial in left for bit in monomial)
-        bit = min(counts, key=lambda b: (-counts[b], b))
-        inside = {tuple(b for b in m if b != bit) for m in left if bit in m}
-        left = {m for m in left if bit not in m}
-        products += 1 + external_products(inside)
-    return products
+    return _products(nest(dict.fromkeys(monomials, _ANY)))
+
+
+_ANY = np.zeros(1, np.int64)
+
+
+def _products(nested: Nested) -> int:
+    return sum(1 + _products(inner) for _, inner in nested.products)

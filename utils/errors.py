@@ -10,6 +10,7 @@ TrisealError
 │   ├── UnsupportedBooster       not a binary XGBoost tree booster over the schema's bits
 │   ├── ModelTooLarge            deeper or larger than the documented limits
 │   ├── ProgramInvalid           a program file that does not hold together
+│   ├── NoiseBudgetExceeded      a program that could be decrypted wrongly too often
 │   └── TrainingDataInvalid      data that cannot be trained on
 ├── DeploymentError              what training.compile wrote
 │   ├── DeploymentMissing        a file is not there
@@ -19,7 +20,16 @@ TrisealError
 │   ├── KeyMissing               the party has not made its keys yet
 │   ├── MalformedMessage         empty, truncated, oversized or random bytes
 │   ├── ForeignMessage           well formed, but for another model, engine, party or purpose
+│   ├── KeyCheckFailed           the collective key does not fit the parties' shares
+│   ├── OpeningFailed            a party's part does not fit the result that is opened
 │   └── EvaluationFailed         the worker could not finish the evaluation
+├── ProtocolError                the parties' joint protocol
+│   ├── NotAuthentic             a message that its sender did not seal for this place
+│   ├── MessageRepeated          a second, different message for the same step
+│   ├── MessageOutOfOrder        a message before its turn
+│   ├── CommitmentBroken         what was opened is not what was committed to
+│   ├── PartiesDisagree          the parties do not mean the same model, run or readers
+│   └── AlreadyOpened            another ciphertext of a program that was opened once
 ├── ApplicationError             one credit application on the server
 │   ├── TooManyApplications      the server keeps as many as it may
 │   ├── UnknownApplication       no such application, or it has been erased
@@ -92,6 +102,9 @@ class ModelTooLarge(ModelError): ...
 class ProgramInvalid(ModelError): ...
 
 
+class NoiseBudgetExceeded(ModelError): ...
+
+
 class TrainingDataInvalid(ModelError): ...
 
 
@@ -119,7 +132,34 @@ class MalformedMessage(EngineError): ...
 class ForeignMessage(EngineError): ...
 
 
+class KeyCheckFailed(EngineError): ...
+
+
+class OpeningFailed(EngineError): ...
+
+
 class EvaluationFailed(EngineError): ...
+
+
+class ProtocolError(TrisealError): ...
+
+
+class NotAuthentic(ProtocolError): ...
+
+
+class MessageRepeated(ProtocolError): ...
+
+
+class MessageOutOfOrder(ProtocolError): ...
+
+
+class CommitmentBroken(ProtocolError): ...
+
+
+class PartiesDisagree(ProtocolError): ...
+
+
+class AlreadyOpened(ProtocolError): ...
 
 
 class ApplicationError(TrisealError): ...

@@ -1,0 +1,112 @@
+"""The numbers of the scheme, by profile: ring, gadget, noise, widths of words on the wire.
+
+Everything is over the torus with modulus q = 2^64, in 64-bit words that wrap around, and the ring
+Z_q[X] / (X^N + 1) with one mask polynomial (GLWE dimension k = 1). A profile's name travels in
+every message, so that a later one with another ring cannot be taken for this one.
+
+Sources: Chillotti, Gama, Georgieva, Izabachène, "TFHE: Fast Fully Homomorphic Encryption over the
+Torus", J. Cryptology 33 (2020), for gadget and GGSW; engines/levelled/security.py for the security
+of ring and noise; engines/levelled/noise.py for what the gadget costs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from utils.errors import ForeignMessage
+
+MODULUS_BITS = 64
+WORD_BYTES = MODULUS_BITS // 8
+SEED_BYTES = 32
+DIGEST_BYTES = 32
+KNOWN_ZEROS = 8
+"""Coefficients of a result, behind its scores, that are opened too and have to be 0."""
+TERNARY_VARIANCE = 2 / 3
+"""Variance of a coefficient drawn uniformly from -1, 0 and 1: of a party's secret and of u."""
+
+
+class Parameters(BaseModel):
+    """One choice of ring, gadget, noise and word widths."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: str = Field(max_length=40)
+    n: int = Field(ge=16, le=1 << 14, description="Degree N of the ring, a power of two.")
+    levels: int = Field(ge=1, le=8, description="Digits of a decomposition, l.")
+    base_log: int = Field(ge=1, le=30, description="Bits of a digit, β.")
+    sigma_log: int = Field(ge=-64, lt=0, description="log2 of σ, the noise's standard deviation.")
+    mask_bits: int = Field(ge=32, le=64, multiple_of=8, description="Bits of a mask word sent.")
+    body_bits: int = Field(ge=32, le=64, multiple_of=8, description="Bits of a body word sent.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Parameters:
+        if self.n & (self.n - 1):
+            raise ValueError("n has to be a power of two")
+        if self.levels * self.base_log >= MODULUS_BITS:
+            raise ValueError("levels times base_log has to stay below 64")
+        return self
+
+    @classmethod
+    def by_profile(cls, name: str) -> Parameters:
+        """The parameters of that name; raises ForeignMessage where there are none."""
+        try:
+            return PROFILES[name]
+        except KeyError:
+            raise ForeignMessage(
+                f"There is no profile {name[:40]!r}; this version knows {', '.join(PROFILES)}. "
+                "Use the same version of Triseal everywhere."
+            ) from None
+
+    @property
+    def base(self) -> int:
+        """B = 2^β."""
+        return 1 << self.base_log
+
+    @property
+    def sigma(self) -> float:
+        """σ in units of the torus."""
+        return 2.0**self.sigma_log
+
+    @property
+    def rows(self) -> int:
+        """Rows of a GGSW ciphertext, 2l."""
+        return 2 * self.levels
+
+    def gadget(self, level: int) -> np.uint64:
+        """g_j = q / B^(j+1) as a word; j = 0 is the most significant."""
+        return np.uint64(1 << (MODULUS_BITS - self.base_log * (level + 1)))
+
+    @property
+    def polynomial_bytes(self) -> int:
+        """A polynomial with all its bits, such as a party's share of the public key."""
+        return self.n * WORD_BYTES
+
+    @property
+    def public_key_bytes(self) -> int:
+        """The seed of the common mask, and the body."""
+        return SEED_BYTES + self.polynomial_bytes
+
+    def ggsw_bytes(self, bits: int) -> int:
+        """GGSW ciphertexts of that many bits."""
+        return bits * self.rows * self.n * (self.mask_bits + self.body_bits) // 8
+
+    def inputs_bytes(self, bits: int) -> int:
+        """The payload of one party's encrypted inputs: the key's digest and the ciphertexts."""
+        return DIGEST_BYTES + self.ggsw_bytes(bits)
+
+    def result_bytes(self, outputs: int) -> int:
+        """The payload of a result: the commitment, the mask, scores and known zeros to open."""
+        return DIGEST_BYTES + self.polynomial_bytes + (outputs + KNOWN_ZEROS) * WORD_BYTES
+
+
+DEFAULT = Parameters(
+    profile="n2048-l2-b15",
+    n=2048,
+    levels=2,
+    base_log=15,
+    sigma_log=-51,
+    mask_bits=56,
+    body_bits=48,
+)
+PROFILES = {DEFAULT.profile: DEFAULT}

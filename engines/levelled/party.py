@@ -1,0 +1,159 @@
+"""A party's half: its share of the key, encryption of its own inputs, its part in every opening."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+
+from engines.envelope import Header, seal, unseal_as
+from engines.interface import (
+    ENCRYPTED_INPUTS,
+    PUBLIC_KEY,
+    JointPartyEngine,
+    KeyShare,
+    PublicModel,
+)
+from engines.levelled import keys, opening
+from engines.levelled.encryption import encrypt_bits
+from engines.levelled.keys import PublicKey, SecretShare
+from engines.levelled.messages import (
+    RESULT,
+    ClientFacts,
+    ProgramBudget,
+    header,
+    join_inputs,
+)
+from engines.levelled.opening import Result
+from engines.levelled.parameters import KNOWN_ZEROS, SEED_BYTES, Parameters
+from engines.levelled.randomness import Expander
+from features.encoding import Bits, Layout
+from utils.errors import ForeignMessage, MalformedMessage
+
+_COMMON = b"triseal levelled common randomness 1"
+
+
+class LevelledParty(JointPartyEngine):
+    """Built from the public model and the engine's client files alone; keeps no secret."""
+
+    def __init__(self, public: PublicModel, client_files: bytes) -> None:
+        """Raises MalformedMessage or ForeignMessage where the client files do not fit."""
+        self.facts = public.engine
+        self._public = public
+        self._layout = Layout(public.schema_)
+        self._parties = public.schema_.party_names
+        client = ClientFacts.from_archive(client_files)
+        self._parameters = Parameters.by_profile(client.profile)
+        self._budgets = client.budgets
+        stated = {name: program.score_bits for name, program in public.programs.items()}
+        if {name: b.score_bits for name, b in client.budgets.items()} != stated:
+            raise ForeignMessage("The client files are of other programs; load them again.")
+        if any(len(p.outputs) + KNOWN_ZEROS > self._parameters.n for p in public.programs.values()):
+            raise MalformedMessage("A program has more outputs than a ciphertext can hold.")
+
+    def seed_share(self) -> bytes:
+        return os.urandom(SEED_BYTES)
+
+    def common(self, context: bytes, seeds: Mapping[str, bytes]) -> bytes:
+        self._check_parties(seeds, self._parties)
+        digest = hashlib.sha256(_COMMON)
+        for part in [context, *(x for n in sorted(seeds) for x in (n.encode(), seeds[n]))]:
+            digest.update(len(part).to_bytes(8, "little") + part)
+        if any(len(seed) != SEED_BYTES for seed in seeds.values()):
+            raise MalformedMessage(f"A share of the common randomness has not {SEED_BYTES} bytes.")
+        return digest.digest()
+
+    def key_share(self, common: bytes) -> KeyShare:
+        self._check_common(common)
+        secret, share = keys.key_share(common, self._parameters, Expander.fresh())
+        return KeyShare(secret=secret.to_bytes(), share=share)
+
+    def collective_key(self, common: bytes, shares: Mapping[str, bytes]) -> bytes:
+        self._check_common(common)
+        self._check_parties(shares, self._parties)
+        return keys.collective_key(common, shares, self._parameters).to_bytes()
+
+    def check_share(self, public_key: bytes, secret: bytes) -> bytes:
+        own = SecretShare.from_bytes(secret, self._parameters)
+        return keys.check_share(self._key(public_key), own, len(self._parties))
+
+    def check_key(self, public_key: bytes, shares: Mapping[str, bytes]) -> None:
+        self._check_parties(shares, self._parties)
+        keys.check_key(self._key(public_key), shares)
+
+    def seal_public_key(self, party: str, public_key: bytes) -> bytes:
+        self._key(public_key)
+        return seal(self._header(PUBLIC_KEY, party), public_key)
+
+    def encrypt(self, party: str, bits: Bits, public_key: bytes) -> bytes:
+        own = self._layout.party_bits(party)
+        if bits.shape != (own.stop - own.start,) or bits.max(initial=0) > 1:
+            raise MalformedMessage(f"These are not the {own.stop - own.start} bits of {party}.")
+        key = self._key(public_key)
+        ciphertexts = encrypt_bits(bits, key, self._parameters, Expander.fresh())
+        return seal(
+            self._header(ENCRYPTED_INPUTS, party),
+            join_inputs(key.digest, ciphertexts, self._parameters),
+        )
+
+    def partial(
+        self,
+        program: str,
+        result: bytes,
+        party: str,
+        public_key: bytes,
+        secret: bytes,
+        pairwise: Mapping[str, bytes],
+    ) -> bytes:
+        self._check_parties({*pairwise, party}, self._parties)
+        self._check_parties(pairwise, [name for name in self._parties if name != party])
+        return opening.partial(
+            self._result(program, result),
+            hashlib.sha256(result).digest(),
+            party,
+            self._key(public_key),
+            SecretShare.from_bytes(secret, self._parameters),
+            self._budget(program).sigma_smudge,
+            pairwise,
+        )
+
+    def combine(
+        self, program: str, result: bytes, partials: Mapping[str, bytes]
+    ) -> tuple[float, ...]:
+        self._check_parties(partials, self._parties)
+        opened = self._result(program, result)
+        scores = opening.combine(opened, partials, self._budget(program).score_bits)
+        return tuple(float(score) for score in scores)
+
+    def _header(self, kind: str, party: str | None = None, program: str | None = None) -> Header:
+        return header(
+            self._public.model_version, kind, party, program, profile=self._parameters.profile
+        )
+
+    def _budget(self, program: str) -> ProgramBudget:
+        try:
+            return self._budgets[program]
+        except KeyError:
+            raise ForeignMessage(f"This model has no program {program[:40]!r}.") from None
+
+    def _result(self, program: str, message: bytes) -> Result:
+        self._budget(program)
+        payload = unseal_as(self._header(RESULT, program=program), message)
+        outputs = len(self._public.programs[program].outputs)
+        return Result.from_bytes(payload, self._parameters, outputs)
+
+    def _key(self, public_key: bytes) -> PublicKey:
+        return PublicKey.from_bytes(public_key, self._parameters)
+
+    @staticmethod
+    def _check_common(common: bytes) -> None:
+        if len(common) != SEED_BYTES:
+            raise MalformedMessage(f"The common randomness has not {SEED_BYTES} bytes.")
+
+    @staticmethod
+    def _check_parties(given: Iterable[str], expected: Iterable[str]) -> None:
+        if set(given) != set(expected):
+            raise MalformedMessage(
+                f"Parts of {', '.join(sorted(expected))} are needed, and of nobody else; there are "
+                f"those of {', '.join(sorted(str(name)[:40] for name in given)) or 'nobody'}."
+            )

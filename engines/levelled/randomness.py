@@ -1,0 +1,101 @@
+"""Randomness: a keystream expanded from 32 bytes, and what the scheme draws from it.
+
+Secrets come from `fresh`, whose seed is the operating system's. What has to be repeatable (the
+common public polynomial, known vectors, a smudge that belongs to one ciphertext) comes from a seed
+that `derive` binds to its purpose. Uniform and ternary numbers are the same on every machine;
+Gaussian ones may differ in the last bit where the mathematical library does.
+
+Sources: AES-256 in counter mode, NIST SP 800-38A; HKDF, RFC 5869; Box, Muller, Ann. Math. Stat. 29
+(1958).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from numpy.typing import NDArray
+
+from engines.levelled.parameters import SEED_BYTES
+from engines.levelled.words import Integers, Words
+
+MAXIMUM_SIGMA = 2.0**-14.25
+"""The widest Gaussian all of whose values are integers below 2^53 when they are words."""
+
+_TRITS = 5  # 3^5 = 243 of a byte's 256 values
+_ACCEPTED = 3**_TRITS
+_TERNARY = np.stack([np.arange(_ACCEPTED) // 3**i % 3 - 1 for i in range(_TRITS)], axis=1)
+_ZEROS = bytes(1 << 20)
+
+
+def derive(seed: bytes, *labels: str | bytes) -> bytes:
+    """32 bytes that `seed` gives for this purpose, by HKDF-SHA-256."""
+    encoded = [label.encode() if isinstance(label, str) else label for label in labels]
+    info = b"".join(len(label).to_bytes(4, "little") + label for label in encoded)
+    return HKDF(SHA256(), SEED_BYTES, salt=b"triseal levelled", info=info).derive(seed)
+
+
+class Expander:
+    """A deterministic stream from a seed of 32 bytes; every draw moves on."""
+
+    def __init__(self, seed: bytes) -> None:
+        """Raises ValueError where the seed is not 32 bytes."""
+        # The counter may start at 0, since no seed is used for anything else.
+        self._stream = Cipher(algorithms.AES256(seed), modes.CTR(bytes(16))).encryptor()
+
+    @classmethod
+    def fresh(cls) -> Expander:
+        """A stream that nobody else can know or repeat."""
+        return cls(os.urandom(SEED_BYTES))
+
+    def octets(self, count: int) -> NDArray[np.uint8]:
+        """Uniform bytes, shape (count,)."""
+        out = np.empty(count, np.uint8)
+        view = out.data
+        for start in range(0, count, len(_ZEROS)):
+            part = view[start : start + len(_ZEROS)]
+            self._stream.update_into(_ZEROS[: len(part)], part)
+        return out
+
+    def uniform_words(self, shape: int | tuple[int, ...]) -> Words:
+        """Uniform 64-bit words."""
+        octets = self.octets(8 * math.prod(_tuple(shape)))
+        return octets.view("<u8").astype(np.uint64, copy=False).reshape(shape)
+
+    def ternary(self, shape: int | tuple[int, ...]) -> Integers:
+        """Uniform in {-1, 0, 1}: bytes below 243 give five each, others are drawn again."""
+        count = math.prod(_tuple(shape))
+        wanted = -(-count // _TRITS)
+        kept = np.empty(0, np.uint8)
+        while len(kept) < wanted:
+            drawn = self.octets(wanted - len(kept) + wanted // 16 + 16)
+            kept = np.concatenate((kept, drawn[drawn < _ACCEPTED]))
+        trits: Integers = _TERNARY[kept[:wanted]].reshape(-1)[:count].reshape(shape)
+        return trits
+
+    def gaussian(self, shape: int | tuple[int, ...], sigma: float) -> Words:
+        """Rounded Gaussian words of standard deviation `sigma`, in units of the torus.
+
+        The tail ends at 8.6 sigma, which a sample passes with probability 2^-56. Raises ValueError
+        beyond MAXIMUM_SIGMA.
+        """
+        if sigma > MAXIMUM_SIGMA:
+            raise ValueError(f"a Gaussian of {sigma} has more bits than a double")
+        count = math.prod(_tuple(shape))
+        pairs = -(-count // 2)
+        uniform = (self.uniform_words((2, pairs)) >> np.uint64(11)).astype(np.float64)
+        radius = np.sqrt(-2 * np.log((uniform[0] + 1) * 2.0**-53)) * (sigma * 2.0**64)
+        angle = uniform[1] * (2 * np.pi * 2.0**-53)
+        normal = np.empty(2 * pairs)
+        np.multiply(radius, np.cos(angle), out=normal[:pairs])
+        np.multiply(radius, np.sin(angle), out=normal[pairs:])
+        np.rint(normal, out=normal)
+        return normal[:count].astype(np.int64).view(np.uint64).reshape(shape)
+
+
+def _tuple(shape: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (shape,) if isinstance(shape, int) else shape

@@ -1,0 +1,177 @@
+"""The server's half: conformance checks, evaluation, and making the result ready to be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from engines.deployment import Deployment, public_facts
+from engines.envelope import OVERHEAD, seal, unseal_as
+from engines.interface import (
+    ENCRYPTED_INPUTS,
+    PROGRAMS,
+    PUBLIC_KEY,
+    Progress,
+    PublicModel,
+    ServerEngine,
+    Slot,
+)
+from engines.levelled.budgets import noise_budgets
+from engines.levelled.evaluation import Evaluator
+from engines.levelled.ggsw import Ggsw
+from engines.levelled.keys import PublicKey
+from engines.levelled.messages import NAME, RESULT, ClientFacts, facts, header, split_inputs
+from engines.levelled.opening import rerandomise
+from engines.levelled.parameters import Parameters
+from engines.levelled.randomness import Expander
+from engines.levelled.selection import Positions, SelectionTree
+from engines.zip_files import sha256
+from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage
+
+
+class LevelledServer(ServerEngine):
+    """Built from a deployment; holds no key, for an evaluation needs none."""
+
+    def __init__(self, deployment: Deployment, shared: bool = False) -> None:
+        """`shared` runs the programs of the other engines instead of this engine's own.
+
+        Raises DeploymentMissing, ForeignMessage for an unknown profile, NoiseBudgetExceeded.
+        """
+        recorded = deployment.engine_facts(NAME)
+        self._parameters = Parameters.by_profile(recorded["profile"])
+        self._layout = deployment.layout
+        self._parties = deployment.schema.party_names
+        programs = deployment.programs if shared else deployment.programs_of(NAME)
+        trees = {name: SelectionTree.of(program) for name, program in programs.items()}
+        self._trees = trees
+        self._evaluators = {n: Evaluator(tree, self._parameters) for n, tree in trees.items()}
+        self._budgets = noise_budgets(trees, len(self._parties), self._parameters)
+        client = ClientFacts(
+            profile=self._parameters.profile,
+            budgets={name: budget.client for name, budget in self._budgets.items()},
+        )
+        self._client_files = client.to_archive()
+        self.facts = facts(len(self._parties))
+        self.public = PublicModel(
+            engine=self.facts,
+            model_version=deployment.manifest.model_version,
+            schema_=deployment.schema,
+            programs=public_facts(programs),
+            slots=self._slots(),
+            client_sha256=sha256(self._client_files),
+            versions=deployment.manifest.versions,
+        )
+
+    def _slots(self) -> tuple[Slot, ...]:
+        key = Slot(
+            party=self._parties[0],
+            file_name=PUBLIC_KEY,
+            needed_for=PROGRAMS,
+            maximum_bytes=OVERHEAD + self._parameters.public_key_bytes,
+        )
+        inputs = (
+            Slot(
+                party=party,
+                file_name=ENCRYPTED_INPUTS,
+                needed_for=PROGRAMS,
+                maximum_bytes=OVERHEAD + self._parameters.inputs_bytes(self._bits(party)),
+            )
+            for party in self._parties
+        )
+        return (key, *inputs)
+
+    def _bits(self, party: str) -> int:
+        own = self._layout.party_bits(party)
+        return int(own.stop - own.start)
+
+    def client_files(self) -> bytes:
+        return self._client_files
+
+    def check(self, slot: Slot, message: bytes | memoryview, intact: bool = False) -> None:
+        """Header and exact length. Every word is possible, so there is no more to be seen."""
+        payload = self._payload(slot.file_name, slot.party, message, intact)
+        expected = (
+            self._parameters.public_key_bytes
+            if slot.file_name == PUBLIC_KEY
+            else self._parameters.inputs_bytes(self._bits(slot.party))
+        )
+        if len(payload) != expected:
+            raise MalformedMessage(
+                f"A payload of {len(payload)} bytes cannot be right ({expected} expected); make "
+                "the message again."
+            )
+
+    def _payload(
+        self, kind: str, party: str, message: bytes | memoryview, intact: bool
+    ) -> memoryview:
+        wanted = header(
+            self.public.model_version, kind, party=party, profile=self._parameters.profile
+        )
+        return unseal_as(wanted, message, intact)
+
+    def _check_all(self, messages: Mapping[tuple[str, str], bytes]) -> None:
+        for slot in self.public.slots:
+            self.check(slot, messages[slot.party, slot.file_name])
+
+    def _ciphertexts(
+        self, key: PublicKey, messages: Mapping[tuple[str, str], bytes], wanted: Positions
+    ) -> Ggsw:
+        """Of all parties' bits those `wanted`, in order; they must be encrypted under `key`."""
+        parts = []
+        for party in self._parties:
+            own = self._layout.party_bits(party)
+            payload = self._payload(
+                ENCRYPTED_INPUTS, party, messages[party, ENCRYPTED_INPUTS], True
+            )
+            digest, ciphertexts = split_inputs(
+                payload,
+                own.stop - own.start,
+                self._parameters,
+                wanted[(own.start <= wanted) & (wanted < own.stop)] - own.start,
+            )
+            if digest != key.digest:
+                raise ForeignMessage(
+                    f"The inputs of {party} are encrypted under another public key than the one "
+                    "that was sent; encrypt and send them again."
+                )
+            parts.append(ciphertexts)
+        return Ggsw.joined(parts)
+
+    def evaluate(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        progress: Progress | None = None,
+    ) -> bytes:
+        first = self._parties[0]
+        evaluator = self._evaluators[program]
+        with ThreadPoolExecutor(1) as background:
+            # Hashing megabytes takes longer than evaluating them: both go on at once, and nothing
+            # leaves before the messages are known to be whole.
+            checked = background.submit(self._check_all, messages)
+            try:
+                payload = self._payload(PUBLIC_KEY, first, messages[first, PUBLIC_KEY], True)
+                key = PublicKey.from_bytes(payload, self._parameters)
+                operands = evaluator.prepare(
+                    self._ciphertexts(key, messages, self._trees[program].bits)
+                )
+                mask, body = evaluator.evaluate([operands], progress)[0]
+            except MemoryError as error:
+                raise EvaluationFailed(
+                    "There is not enough memory to evaluate these inputs; run it again."
+                ) from error
+            finally:
+                checked.result()
+        result = rerandomise(
+            mask,
+            body,
+            self._trees[program].outputs,
+            self._budgets[program].sigma_flood,
+            key,
+            self._parameters,
+            Expander.fresh(),
+        )
+        wanted = header(
+            self.public.model_version, RESULT, program=program, profile=self._parameters.profile
+        )
+        return seal(wanted, result.to_bytes())

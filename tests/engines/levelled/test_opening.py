@@ -1,0 +1,175 @@
+"""Opening: right with all parts, meaningless without one, the same when asked again."""
+
+import math
+
+import numpy as np
+import pytest
+
+from engines.levelled.opening import Result, combine, commitment, opened, partial, rerandomise
+from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS
+from engines.levelled.randomness import Expander
+from engines.levelled.words import words_from_bytes, words_to_bytes
+from tests.engines.levelled.joint_keys import PARTIES, JointKeys, pairwise_keys
+from utils.errors import MalformedMessage, OpeningFailed
+
+BITS = 12
+FLOOD = SMUDGE = 2.0**-18
+DIGEST = bytes(range(32))
+SCORES = np.array([5, -17, 2047, -2048, 0, -1])
+
+
+def result_of(joint, scores=SCORES, flood=FLOOD):
+    """A trivial ciphertext of the scores, made ready to send."""
+    body = np.zeros(joint.parameters.n, np.uint64)
+    body[: len(scores)] = scores.astype(np.int64).view(np.uint64) << np.uint64(64 - BITS)
+    mask = np.zeros_like(body)
+    return rerandomise(
+        mask, body, len(scores), flood, joint.key, joint.parameters, Expander.fresh()
+    )
+
+
+def parts_of(joint, result, pairwise, smudge=SMUDGE, digest=DIGEST):
+    return {
+        party: partial(result, digest, party, joint.key, secret, smudge, pairwise[party])
+        for party, secret in joint.secrets.items()
+    }
+
+
+def test_all_parts_together_open_the_scores(joint):
+    result = result_of(joint)
+    parts = parts_of(joint, result, pairwise_keys())
+    assert combine(result, parts, BITS).tolist() == SCORES.tolist()
+    assert combine(result, dict(reversed(parts.items())), BITS).tolist() == SCORES.tolist()
+    assert {len(part) for part in parts.values()} == {8 * (len(SCORES) + KNOWN_ZEROS)}
+
+
+def test_a_part_is_the_same_for_the_same_result_and_another_for_another(joint):
+    result, pairwise = result_of(joint), pairwise_keys()
+    parts = parts_of(joint, result, pairwise)
+    assert parts_of(joint, result, pairwise) == parts
+    assert parts_of(joint, result, pairwise, digest=bytes(32)) != parts
+
+
+def test_the_smudge_is_that_of_the_result_and_of_the_width_asked_for(joint):
+    count = 2000
+    result = result_of(joint, np.zeros(count - KNOWN_ZEROS, np.int64))
+    secret = joint.secrets["bank"]
+    smudged, other = (
+        words_from_bytes(partial(result, d, "bank", joint.key, secret, SMUDGE, {}), count)
+        for d in (DIGEST, bytes(32))
+    )
+    for part in (smudged, other):
+        smudge = (part - secret.opens(result.mask, count)).view(np.int64) * 2.0**-64
+        assert abs(smudge.std() / SMUDGE - 1) < 0.1
+    assert not np.array_equal(smudged, other)
+
+
+def test_zero_shares_cancel_and_cover_every_single_part(joint):
+    result, pairwise = result_of(joint), pairwise_keys()
+    bare = parts_of(joint, result, {party: {} for party in PARTIES})
+    covered = parts_of(joint, result, pairwise)
+
+    def words(part):
+        return words_from_bytes(part, len(SCORES) + KNOWN_ZEROS)
+
+    difference = sum(words(covered[party]) - words(bare[party]) for party in PARTIES)
+    assert not difference.any()
+    for party in PARTIES:
+        assert (words(covered[party]) != words(bare[party])).all()
+
+
+def test_a_part_covered_for_other_parties_opens_nothing(joint):
+    result = result_of(joint)
+    parts = parts_of(joint, result, pairwise_keys())
+    parts["bank"] = parts_of(joint, result, pairwise_keys())["bank"]
+    with pytest.raises(OpeningFailed):
+        combine(result, parts, BITS)
+
+
+@pytest.mark.parametrize("kind", ["random", "zero", "of another result", "of another key"])
+def test_a_wrong_part_is_found_out(joint, kind):
+    result, pairwise = result_of(joint), pairwise_keys()
+    parts = parts_of(joint, result, pairwise)
+    count = len(result.bodies)
+    parts["bank"] = {
+        "random": words_to_bytes(Expander.fresh().uniform_words(count)),
+        "zero": bytes(8 * count),
+        "of another result": parts_of(joint, result_of(joint), pairwise)["bank"],
+        "of another key": parts_of(JointKeys.make(DEFAULT), result, pairwise)["bank"],
+    }[kind]
+    with pytest.raises(OpeningFailed, match="believed"):
+        combine(result, parts, BITS)
+
+
+def test_opened_noise_is_that_of_the_budget(joint):
+    count = DEFAULT.n
+    result = result_of(joint, np.zeros(count - KNOWN_ZEROS, np.int64))
+    parts = parts_of(joint, result, pairwise_keys())
+    total = sum(words_from_bytes(part, count) for part in parts.values())
+    errors = (result.bodies - total).view(np.int64) * 2.0**-64
+    assert abs(errors.std() / (FLOOD * math.sqrt(1 + len(PARTIES))) - 1) < 0.1
+
+
+def test_a_result_is_re_randomised_each_time_and_commits_to_the_same_outcome(joint):
+    one, two = result_of(joint), result_of(joint)
+    assert one.commitment == two.commitment
+    assert not (one.mask == two.mask).any()
+    assert not (one.bodies == two.bodies).any()
+    n = joint.parameters.n
+    assert one.commitment != commitment(np.ones(n, np.uint64), np.zeros(n, np.uint64))
+
+
+def test_results_as_bytes(joint):
+    result = result_of(joint)
+    data = result.to_bytes()
+    assert len(data) == DEFAULT.result_bytes(len(SCORES))
+    read = Result.from_bytes(memoryview(data), DEFAULT, len(SCORES))
+    assert read.commitment == result.commitment
+    assert np.array_equal(read.mask, result.mask)
+    assert np.array_equal(read.bodies, result.bodies)
+    for broken in (data[:-1], data + b"\0", data[:-8], b""):
+        with pytest.raises(MalformedMessage, match="result"):
+            Result.from_bytes(broken, DEFAULT, len(SCORES))
+
+
+def test_malformed_parts_and_keys_are_refused(joint):
+    result, pairwise = result_of(joint), pairwise_keys()
+    parts = parts_of(joint, result, pairwise)
+    with pytest.raises(MalformedMessage):
+        combine(result, parts | {"bank": parts["bank"][:-1]}, BITS)
+    with pytest.raises(MalformedMessage, match="32 bytes"):
+        parts_of(joint, result, pairwise | {"bank": dict.fromkeys(pairwise["bank"], b"short")})
+
+
+def test_two_parties_with_all_that_the_server_saw_do_no_better_than_chance():
+    """The known decoding over many keys: right with three secrets, a coin's toss with two.
+
+    The two know their own secrets, all shares of the key, the result, the third party's part, and
+    the noise that covers it is left out: only the third's secret and its zero shares are missing.
+    """
+    parameters = DEFAULT.model_copy(update={"n": 256})
+    truths, guesses, controls = [], [], []
+    for run in range(400):
+        joint = JointKeys.make(parameters)
+        truth = np.array([700 if run % 2 else -700])
+        result = result_of(joint, truth)
+        bare = {party: {} for party in PARTIES}
+        parts = parts_of(joint, result, bare)
+        truths.append(truth[0] > 0)
+        controls.append(combine(result, parts, BITS)[0] == truth[0])
+        del parts["bank"]
+        guesses.append(opened(result, parts, BITS)[0] > 0)
+    assert all(controls)
+    agreement = np.mean(np.array(truths) == np.array(guesses))
+    assert abs(agreement - 0.5) < 6 * 0.5 / math.sqrt(400)
+
+
+def test_two_parts_and_a_guess_for_the_third_give_values_spread_over_the_torus(joint):
+    scores = np.full(DEFAULT.n - KNOWN_ZEROS, 700)
+    result = result_of(joint, scores)
+    parts = parts_of(joint, result, pairwise_keys())
+    parts["applicant"] = words_to_bytes(np.zeros(DEFAULT.n, np.uint64))
+    values = opened(result, parts, BITS)
+    counts, _ = np.histogram(values, bins=16, range=(-2048, 2048))
+    expected = DEFAULT.n / 16
+    assert ((counts - expected) ** 2 / expected).sum() < 60  # 15 degrees of freedom

@@ -1,0 +1,71 @@
+"""Streams: repeatable from a seed, uniform where they should be, Gaussian where they should be."""
+
+import math
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from engines.levelled.randomness import MAXIMUM_SIGMA, Expander, derive
+
+SEED = bytes(range(32))
+
+
+def test_the_stream_is_that_of_aes_256_in_counter_mode():
+    encryptor = Cipher(algorithms.AES256(SEED), modes.CTR(bytes(16))).encryptor()
+    expected = encryptor.update(bytes((1 << 20) + 100))
+    assert Expander(SEED).octets((1 << 20) + 100).tobytes() == expected
+    stream = Expander(SEED)
+    assert stream.octets(37).tobytes() + stream.octets(100).tobytes() == expected[:137]
+    assert Expander(SEED).uniform_words(3).tolist() == [
+        int.from_bytes(expected[8 * i : 8 * i + 8], "little") for i in range(3)
+    ]
+
+
+def test_equal_seeds_give_equal_draws_and_fresh_streams_differ():
+    first, second = Expander(SEED), Expander(SEED)
+    assert np.array_equal(first.ternary((3, 50)), second.ternary((3, 50)))
+    assert np.array_equal(first.gaussian(9, 2.0**-40), second.gaussian(9, 2.0**-40))
+    assert not np.array_equal(Expander.fresh().uniform_words(4), Expander.fresh().uniform_words(4))
+    with pytest.raises(ValueError, match="key"):
+        Expander(b"short")
+
+
+def test_derived_seeds_depend_on_every_label_and_on_where_labels_end():
+    seeds = {derive(SEED), derive(SEED, "a"), derive(SEED, "b"), derive(SEED, "a", "b")}
+    seeds |= {derive(SEED, "ab"), derive(SEED, "b", "a"), derive(bytes(32), "a")}
+    assert len(seeds) == 7
+    assert {len(seed) for seed in seeds} == {32}
+    assert derive(SEED, "a") == derive(SEED, b"a")
+
+
+def test_ternary_numbers_are_uniform():
+    draws = Expander.fresh().ternary((300, 1000))
+    assert draws.shape == (300, 1000)
+    assert draws.dtype == np.int64
+    counts = np.array([(draws == value).sum() for value in (-1, 0, 1)])
+    assert counts.sum() == draws.size
+    assert np.abs(counts - 100_000).max() < 6 * math.sqrt(300_000 * 2 / 9)
+    # Five come from one byte: they must not know of each other.
+    neighbours = draws.reshape(-1)
+    assert abs((neighbours[:-1] * neighbours[1:]).mean()) < 6 * (2 / 3) / math.sqrt(300_000)
+
+
+@pytest.mark.parametrize("sigma", [2.0**-51, 2.0**-20, MAXIMUM_SIGMA])
+def test_gaussian_words_have_the_standard_deviation_asked_for(sigma):
+    draws = Expander.fresh().gaussian((2, 100_001), sigma).view(np.int64) / (sigma * 2.0**64)
+    assert draws.shape == (2, 100_001)
+    assert abs(draws.mean()) < 6 / math.sqrt(draws.size)
+    assert abs(draws.std() - 1) < 6 / math.sqrt(2 * draws.size)
+    assert abs((draws**4).mean() - 3) < 6 * math.sqrt(96 / draws.size)
+    for bound in (1, 2, 3):
+        expected = math.erfc(bound / math.sqrt(2))
+        measured = (np.abs(draws) > bound).mean()
+        assert abs(measured - expected) < 6 * math.sqrt(expected / draws.size)
+
+
+def test_a_gaussian_whose_last_bits_a_double_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match="more bits"):
+        Expander.fresh().gaussian(1, MAXIMUM_SIGMA * 1.01)
+    widest = math.sqrt(2 * 53 * math.log(2)) * MAXIMUM_SIGMA * 2.0**64
+    assert widest < 2.0**53
