@@ -1,4 +1,4 @@
-"""What the parties do over HTTP, by the names of the well-known demo; thin over parties/session.py.
+"""What the parties do over HTTP, by the names of the well-known demo; thin over their sessions.
 
 Inputs are one party's values in the schema's order of its columns, or one mapping of column names
 to values. Every function raises a class of utils/errors.py whose message says what to do. Those
@@ -15,7 +15,7 @@ from typing import Any
 from engines.interface import DECIDE, Progress
 from features.schema import Party
 from parties.connection import Connection
-from parties.session import ApplicationSession
+from parties.sessions import Session, session_class
 from parties.steps import Decision, ExplanationOpened, KeysMade, ProgramRun, SliceSent
 from settings import get_settings
 from utils.errors import OutOfStep, UnknownApplication, ValueOutOfDomain
@@ -28,13 +28,13 @@ def connection() -> Connection:
 
 
 def keygen_send() -> KeysMade:
-    """Open an application, join it as every party, make the keys and send the evaluation key."""
+    """Open an application, join it as every party, make the keys and send the server its key."""
     connection().refresh()
-    session = ApplicationSession.open(connection())
+    session = session_class(connection().public).open(connection())
     try:
         return session.make_keys()
     except BaseException:
-        session.membership.discard()
+        session.discard()
         raise
 
 
@@ -99,7 +99,7 @@ def erase_application(client_id: str | None) -> None:
 def discard_application(client_id: str) -> None:
     """Erase the parties' files of an application, and the server's where it can be reached."""
     with suppress(UnknownApplication):  # erased already
-        _session(client_id).membership.discard()
+        _session(client_id).discard()
 
 
 def to_record(party: Party, inputs: tuple[Any, ...]) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _send(client_id: str | None, party: str, inputs: tuple[Any, ...]) -> SliceSe
     return pre_process_encrypt_send(client_id, party, to_record(columns, inputs))
 
 
-def _session(client_id: str | None) -> ApplicationSession:
+def _session(client_id: str | None) -> Session:
     if not client_id:
         raise OutOfStep("There are no keys yet: make the keys first (step 1).")
-    return ApplicationSession.resume(connection(), client_id)
+    return session_class(connection().public).resume(connection(), client_id)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 
-from engines.interface import PartyEngine, PublicModel
-from engines.registry import load_party_engine
+from engines.interface import JointPartyEngine, PartyEngine, PublicModel
+from engines.registry import load_joint_party_engine, load_party_engine
 from features.encoding import Layout
 from parties.store import PartyStore
 from parties.transport import ServerClient
 from settings import Settings
+from utils.errors import EngineUnavailable
 
 
 class Connection:
@@ -42,7 +43,29 @@ class Connection:
         if public != self.public:
             self._load(public)
 
+    @property
+    def engine(self) -> PartyEngine:
+        """The engine, where one party makes the keys; raises EngineUnavailable."""
+        if self._engine is None:
+            raise EngineUnavailable(
+                "The server's engine makes its keys jointly; use parties/joint for it."
+            )
+        return self._engine
+
+    @property
+    def joint_engine(self) -> JointPartyEngine:
+        """The engine, where the keys are made jointly; raises EngineUnavailable."""
+        if self._joint_engine is None:
+            raise EngineUnavailable(
+                "The server's engine has one key holder; use ApplicationSession for it, or start "
+                "the server with an engine whose keys are made jointly."
+            )
+        return self._joint_engine
+
     def _load(self, public: PublicModel) -> None:
-        self.engine: PartyEngine = load_party_engine(public, self.client.client_files())
+        files = self.client.client_files()
+        joint = public.engine.joint_keys
+        self._engine = None if joint else load_party_engine(public, files)
+        self._joint_engine = load_joint_party_engine(public, files) if joint else None
         self.layout = Layout(public.schema_)
         self.public = public

@@ -12,20 +12,18 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from time import perf_counter
 
-from engines.interface import EVALUATION_KEY, Slot, slot_of
+from engines.interface import EVALUATION_KEY, Slot
 from parties.connection import Connection
 from parties.messages import OpenedApplication
+from parties.slots import send_slot
 from parties.steps import SERVER, Message, digest, preview
 from parties.store import RECORD, SECRET_KEY, TOKEN
 from utils.errors import (
     ApplicationExpired,
-    MalformedMessage,
     NotAuthorised,
     OutOfStep,
     TrisealError,
     UnknownApplication,
-    UnknownName,
-    UploadTooLarge,
 )
 
 log = logging.getLogger(__name__)
@@ -140,27 +138,11 @@ class Membership:
         Raises UnknownName, UploadTooLarge before any request, MalformedMessage where the server
         did not get what was sent, and what the server reports.
         """
-        connection = self.connection
-        slot = slot_of(connection.public.slots, party, file_name)
-        if slot is None:
-            raise UnknownName(f"The engine has no slot {file_name} for {party}.")
-        if len(message) > slot.maximum_bytes:
-            raise UploadTooLarge(
-                f"{file_name} of {party} has {len(message)} bytes; its slot takes at most "
-                f"{slot.maximum_bytes}. Load the current model and make it again."
-            )
-        start = perf_counter()
-        receipt = connection.client.send_file(
-            self.client_id, party, file_name, message, self.token(party)
+        sent = send_slot(
+            self.connection, self.client_id, party, self.token(party), file_name, message, what
         )
-        seconds = perf_counter() - start
-        sha256 = digest(message)
-        if receipt.sha256 != sha256 or receipt.bytes != len(message):
-            raise MalformedMessage(
-                f"The server received another {file_name} than {party} sent; send it again."
-            )
         self.write(party, file_name, message)
-        return Message(party, SERVER, what, len(message), seconds, sha256, preview(message))
+        return sent
 
     def secret_key(self, party: str) -> bytes:
         """The key that a party encrypts and opens with; raises OutOfStep before there is one."""

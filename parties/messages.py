@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
 
 class _Answer(BaseModel):
@@ -21,11 +21,16 @@ class Health(_Answer):
 
 
 class OpenedApplication(_Answer):
-    """POST /applications: a new application, and a code by which each party joins it once."""
+    """POST /applications: a new application, and a code by which each party joins it once.
+
+    `watch_token` shows its state and its traffic; `readers` are those who learn the answer.
+    """
 
     client_id: str = Field(pattern=r"^[0-9a-f]{32}$")
     expires_at: str
     join_codes: dict[str, str] = Field(repr=False)
+    watch_token: str = Field(default="", repr=False)
+    readers: tuple[str, ...] = ()
 
 
 class SlotState(_Answer):
@@ -59,6 +64,55 @@ class ApplicationState(_Answer):
     slots: tuple[SlotState, ...]
     programs: dict[str, ProgramState]
     missing: dict[str, tuple[str, ...]]
+    readers: tuple[str, ...] = ()
+
+    def sha256_of(self, party: str, file_name: str) -> str | None:
+        """Digest of what lies in a slot; None where it is empty or there is no such slot."""
+        for slot in self.slots:
+            if (slot.party, slot.file_name) == (party, file_name):
+                return slot.sha256
+        return None
+
+
+class Posted(_Answer):
+    """POST /applications/{client_id}/messages: the number of what was posted."""
+
+    number: int
+
+
+class RelayedMessage(_Answer):
+    """What one party gave the server for another, or (`receiver` None) for all."""
+
+    number: int
+    sender: str
+    receiver: str | None
+    step: str
+    body: Base64Bytes = Field(repr=False)
+
+
+class RelayedMessages(_Answer):
+    """GET /applications/{client_id}/messages: new ones, and the state with its tag."""
+
+    messages: tuple[RelayedMessage, ...]
+    state: ApplicationState
+    tag: str
+
+
+class TrafficItem(_Answer):
+    """One thing that travelled; `receiver` None stands for all parties, `at` is ISO 8601."""
+
+    number: int
+    at: str
+    sender: str
+    receiver: str | None
+    what: str
+    bytes: int
+
+
+class Traffic(_Answer):
+    """GET /applications/{client_id}/traffic: all that travelled, oldest first, no content."""
+
+    items: tuple[TrafficItem, ...]
 
 
 class Receipt(_Answer):

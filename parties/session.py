@@ -258,6 +258,10 @@ class ApplicationSession:
         """Erase the application on the server and the parties' files of it here."""
         self.membership.erase()
 
+    def discard(self) -> None:
+        """Erase the parties' files, and the application on the server if it can be reached."""
+        self.membership.discard()
+
     def _encode(self, party: str, record: Mapping[str, Any]) -> Bits:
         return self._connection.layout.encode_party(party, record)
 

@@ -10,6 +10,8 @@ from model.explanation import Explanation
 from utils.errors import MalformedMessage
 
 SERVER = "server"
+ALL = "all"
+"""The receiver of what is for every party."""
 PREVIEW_BYTES = 64
 _PLACES = 256
 
@@ -18,7 +20,8 @@ _PLACES = 256
 class Message:
     """One message that travelled; `size` in bytes, `seconds` on its way.
 
-    `preview` is hexadecimal, of a few bytes of the payload; empty for plain requests.
+    `preview` is hexadecimal, of a few bytes of the payload; empty for plain requests. `relayed`
+    says that a message from party to party went through the server, sealed.
     """
 
     sender: str
@@ -28,13 +31,16 @@ class Message:
     seconds: float
     sha256: str = ""
     preview: str = ""
+    relayed: bool = False
 
 
 @dataclass(frozen=True)
 class KeysMade:
     """New keys: `holder` made them, `shared_with` were given the secret key.
 
-    `evaluation_bytes` is 0 for an engine that needs no evaluation key.
+    `evaluation_bytes` is 0 for an engine that needs no evaluation key. Where the keys are `joint`,
+    there is no holder: every party of `parts_of` made a secret of `secret_bytes` that stays with
+    it, `evaluation_bytes` is the public key's size, and all parties see the same `fingerprint`.
     """
 
     client_id: str
@@ -44,6 +50,9 @@ class KeysMade:
     evaluation_bytes: int
     seconds: float
     messages: tuple[Message, ...]
+    joint: bool = False
+    parts_of: tuple[str, ...] = ()
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,8 @@ class SliceSent:
     """One party's record, encrypted and sent; `bits` is how many it was encoded as.
 
     `client_id` differs from before where a decided application had to be opened afresh; then
-    `messages` begin with what was sent again for the others.
+    `messages` begin with what was sent again for the others, and where keys are joint, `keys` are
+    the new ones.
     """
 
     client_id: str
@@ -64,6 +74,7 @@ class SliceSent:
     preview: str
     fresh: bool
     messages: tuple[Message, ...]
+    keys: KeysMade | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from utils.atomic_files import private_folder, write_atomic
@@ -101,12 +102,27 @@ class PartyStore:
         """Remove everything that this machine keeps of an application."""
         shutil.rmtree(self._application(client_id), ignore_errors=True)
 
+    def erase_party(self, client_id: str, party: str) -> None:
+        """Remove what this machine keeps of an application for one party."""
+        shutil.rmtree(self.folder(client_id, party), ignore_errors=True)
+        with suppress(OSError):  # other parties' folders may be in it
+            self._application(client_id).rmdir()
+
+    def applications(self, party: str) -> list[str]:
+        """Ids of the applications that this machine has joined as `party`, newest first."""
+        tokens = [self._file(path.name, party, TOKEN) for path in self._folders()]
+        found = [(path.stat().st_mtime, path) for path in tokens if path.is_file()]
+        return [path.parent.parent.name for _, path in sorted(found, reverse=True)]
+
     def erase_older_than(self, hours: float) -> None:
         """Remove applications whose files are older than the server would keep them."""
         oldest = time.time() - hours * 3600
-        for path in self.root.glob("*/"):
-            if _CLIENT_ID.fullmatch(path.name) and path.stat().st_mtime < oldest:
+        for path in self._folders():
+            if path.stat().st_mtime < oldest:
                 self.erase(path.name)
+
+    def _folders(self) -> list[Path]:
+        return [path for path in self.root.glob("*/") if _CLIENT_ID.fullmatch(path.name)]
 
     def _application(self, client_id: str) -> Path:
         if not _CLIENT_ID.fullmatch(client_id):

@@ -6,7 +6,8 @@ raised as the class of utils/errors.py that it names. Nothing here knows a key o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,7 +16,16 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from engines.interface import DECIDE, PublicModel
-from parties.messages import ApplicationState, Health, OpenedApplication, Problem, Receipt
+from parties.messages import (
+    ApplicationState,
+    Health,
+    OpenedApplication,
+    Posted,
+    Problem,
+    Receipt,
+    RelayedMessages,
+    Traffic,
+)
 from settings import Settings
 from utils.errors import (
     MalformedMessage,
@@ -32,6 +42,8 @@ CLIENT_FILES_BYTES = 64 * MIB
 RESULT_BYTES = 64 * MIB
 CONNECT_SECONDS = 5.0
 HEALTH_SECONDS = 5.0
+RELAY_SECONDS = 10.0
+"""What an answer may take beyond the time that it was asked to wait."""
 
 _URN = "urn:triseal:error:"
 _Answer = TypeVar("_Answer", bound=BaseModel)
@@ -48,6 +60,7 @@ class ServerClient:
         self, url: str, timeout: float, transport: httpx.BaseTransport | None = None
     ) -> None:
         self.url = url.rstrip("/")
+        self._timeout = timeout
         # No proxy from the environment: bearer tokens go to the configured address only.
         self._http = httpx.Client(
             base_url=self.url,
@@ -97,9 +110,13 @@ class ServerClient:
         """The zip archive of which a party's engine is made, not yet compared with its digest."""
         return self._bytes("GET", "/model/client", CLIENT_FILES_BYTES)
 
-    def open_application(self) -> OpenedApplication:
-        """Open an application; the answer's join codes are secrets of the parties."""
-        return self._answer(OpenedApplication, "POST", "/applications")
+    def open_application(self, readers: Sequence[str] | None = None) -> OpenedApplication:
+        """Open an application; the answer's join codes are secrets of the parties.
+
+        `readers` are the parties that learn the answer, all where None.
+        """
+        more = {} if readers is None else {"json": {"readers": list(readers)}}
+        return self._answer(OpenedApplication, "POST", "/applications", **more)
 
     def join(self, client_id: str, party: str, code: str) -> str:
         """Join as `party` with its code, once; answers the party's bearer token."""
@@ -127,6 +144,31 @@ class ServerClient:
         except ServerUnreachable as error:
             if not isinstance(error.__cause__, httpx.ReadTimeout):
                 raise
+
+    def post(self, client_id: str, token: str, step: str, receiver: str | None, body: bytes) -> int:
+        """Give the server a message for `receiver` (None: all parties); answers its number."""
+        message = {"step": step, "receiver": receiver, "body": base64.b64encode(body).decode()}
+        path = f"/applications/{client_id}/messages"
+        return self._answer(Posted, "POST", path, token=token, json=message).number
+
+    def messages(
+        self, client_id: str, token: str, after: int = 0, wait: float = 0.0, seen: str = ""
+    ) -> RelayedMessages:
+        """Messages with numbers above `after` that this token may read, and the state.
+
+        Where there are none, the server answers after `wait` seconds (at most 25), or when the
+        state's tag is no longer `seen`.
+        """
+        query: dict[str, str | int | float] = {"after": after, "wait": wait, "seen": seen}
+        path = f"/applications/{client_id}/messages"
+        timeout = max(self._timeout, wait + RELAY_SECONDS)
+        return self._answer(
+            RelayedMessages, "GET", path, token=token, params=query, timeout=timeout
+        )
+
+    def traffic(self, client_id: str, token: str) -> Traffic:
+        """What travelled in the application so far, without content."""
+        return self._answer(Traffic, "GET", f"/applications/{client_id}/traffic", token=token)
 
     def erase(self, client_id: str, token: str) -> None:
         """Erase the application and everything the server holds of it."""

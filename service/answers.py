@@ -12,11 +12,16 @@ Stage = Literal["open", "ready", "running", "decided", "explained"]
 
 
 class Opened(BaseModel):
-    """A new application: its id, and for each party the code with which it joins, once."""
+    """A new application: its id, and for each party the code with which it joins, once.
+
+    `watch_token` is for whoever opened it: it shows state, events and traffic, nothing else.
+    """
 
     client_id: str
     expires_at: datetime
     join_codes: dict[str, str] = Field(repr=False)
+    watch_token: str = Field(repr=False)
+    readers: list[str]
 
 
 class Joined(BaseModel):
@@ -53,11 +58,60 @@ class ApplicationState(BaseModel):
     created_at: datetime
     expires_at: datetime
     joined: list[str]
+    readers: list[str] = Field(description="The parties that learn what is opened.")
     slots: list[SlotState]
     programs: dict[str, ProgramState]
     missing: dict[str, list[str]] = Field(
         description="For each program, the slots still empty, such as `bank: encrypted_inputs`."
     )
+
+
+class Posted(BaseModel):
+    """The number under which a message of one party for another is kept."""
+
+    number: int
+
+
+class Relayed(BaseModel):
+    """A message of one party for another, as it came; `receiver` is null for all."""
+
+    number: int
+    sender: str
+    receiver: str | None
+    step: str
+    bytes: int
+    sent_at: datetime
+    body: str = Field(description="Base64, as RFC 4648 has it.", repr=False)
+
+
+class RelayedMessages(BaseModel):
+    """New messages, and the application's state with a `tag` that changes when it does."""
+
+    messages: list[Relayed]
+    state: ApplicationState
+    tag: str
+
+
+class TrafficItem(BaseModel):
+    """One thing that travelled, and never its content.
+
+    `sender` and `receiver` are parties or `server`; a `receiver` of null stands for all parties.
+    `what` is a step of the parties, the name of a slot, `run <program>` (asked for),
+    `ran <program>`, `failed <program>`, or `result of <program>` (fetched).
+    """
+
+    number: int
+    at: datetime
+    sender: str
+    receiver: str | None
+    what: str
+    bytes: int
+
+
+class Traffic(BaseModel):
+    """All that travelled in an application, oldest first."""
+
+    items: list[TrafficItem]
 
 
 class Receipt(BaseModel):

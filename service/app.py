@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +18,8 @@ from service.dependencies import Desk, Rooms
 from service.evaluation import Evaluator
 from service.events import Events
 from service.limits import SMALL_BODY, BodyLimit
-from service.routes import applications, messages, model
+from service.relay import Relay
+from service.routes import applications, messages, model, relay
 from service.runs import Runs
 from service.storage import Storage
 from service.upkeep import recover, sweep
@@ -27,6 +29,7 @@ from utils.errors import TrisealError
 
 logger = logging.getLogger("triseal.app")
 
+_RELAY_PATH = re.compile(r"/applications/[^/]*/messages")
 LONGEST_SWEEP_SECONDS = 60.0
 SHORTEST_SWEEP_SECONDS = 0.2
 
@@ -62,13 +65,15 @@ def create_app(settings: Settings, loader: EngineLoader = load_registered) -> Fa
         lifespan=lifespan,
     )
     problems.install(app)
-    for room in (model, applications, messages):
+    for room in (model, applications, messages, relay):
         app.include_router(room.router)
     app.add_middleware(BodyLimit, limit_of=lambda path: _limit(app, path))
     return app
 
 
 def _limit(app: FastAPI, path: str) -> int:
+    if _RELAY_PATH.fullmatch(path):
+        return relay.LARGEST_REQUEST
     desk: Desk | None = app.state.rooms.desk
     if path != "/send_file" or desk is None:
         return SMALL_BODY
@@ -98,6 +103,7 @@ async def _load(rooms: Rooms) -> None:
         largest_slot=max(slot.maximum_bytes for slot in public.slots),
         applications=registry,
         runs=Runs(registry, rooms.evaluator, rooms.events),
+        relay=Relay(rooms.storage, public),
     )
     logger.info(
         "ready",

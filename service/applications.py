@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session, aliased
 
 from engines.interface import PublicModel, Slot, slot_of
 from service.answers import ApplicationState, Opened, moment
-from service.credentials import bearer_of, digest, matches, new_id, new_secret, require_id
+from service.credentials import bearer_of, digest, matches, new_id, new_secret, require_viewer
 from service.records import (
     DONE,
     FAILED,
@@ -29,13 +29,14 @@ from service.records import (
     ApplicationRecord,
     PartyRecord,
     RunRecord,
-    TombstoneRecord,
     UploadRecord,
 )
 from service.rules import (
     BUSY,
     blobs_of,
     describe,
+    live,
+    readers_of,
     require_model,
     require_open_slot,
     require_turn,
@@ -43,9 +44,9 @@ from service.rules import (
     uploads_of,
 )
 from service.storage import Storage
+from service.traffic import SERVER, Way, fetched, note
 from utils.errors import (
     AlreadyRunning,
-    ApplicationExpired,
     ForbiddenSlot,
     NotAuthorised,
     OutOfStep,
@@ -91,10 +92,14 @@ class Applications:
         self._maximum = maximum
         self._clock = clock
 
-    def open(self) -> Opened:
-        """Open an application; raises TooManyApplications."""
+    def open(self, readers: list[str] | None = None) -> Opened:
+        """Open an application whose answer `readers` learn, all parties where None.
+
+        Raises UnknownParty, InvalidRequest, TooManyApplications.
+        """
         now = self._clock()
-        client_id = new_id()
+        client_id, watch_token = new_id(), new_secret()
+        learn = readers_of(self._public, readers)
         codes = {party: new_secret() for party in self._public.schema_.party_names}
         with self._storage.write() as session:
             alive = select(func.count()).where(ApplicationRecord.expires > now)
@@ -108,6 +113,8 @@ class Applications:
                 model_version=self._public.model_version,
                 created=now,
                 expires=now + self._seconds,
+                readers=learn,
+                watch_digest=digest(watch_token),
             )
             application.parties = [
                 PartyRecord(party=party, code_digest=digest(code)) for party, code in codes.items()
@@ -115,7 +122,13 @@ class Applications:
             application.runs = [RunRecord(program=name) for name in self._public.programs]
             session.add(application)
         expires = moment(now + self._seconds)
-        return Opened(client_id=client_id, expires_at=expires, join_codes=codes)
+        return Opened(
+            client_id=client_id,
+            expires_at=expires,
+            join_codes=codes,
+            watch_token=watch_token,
+            readers=learn,
+        )
 
     def join(self, client_id: str, party: str, code: str) -> str:
         """The party's token, for its join code, once; raises UnknownParty, NotAuthorised."""
@@ -168,6 +181,7 @@ class Applications:
                 record = UploadRecord(party=slot.party, file_name=slot.file_name)
                 application.uploads.append(record)
             record.blob, record.size, record.sha256 = upload.blob, upload.size, upload.sha256
+            self._note(session, client_id, (slot.party, SERVER), slot.file_name, upload.size)
             state = describe(application, self._public, _NO_PROGRESS)
         self._storage.remove_blobs(replaced)
         return state
@@ -179,7 +193,7 @@ class Applications:
         """
         with self._storage.write() as session:
             application = self._live(session, client_id)
-            bearer_of(application, token)
+            party = bearer_of(application, token)
             run = run_of(application, program)
             if run.status == DONE:
                 return float(run.seconds or 0.0)
@@ -200,6 +214,7 @@ class Applications:
             )
             if session.scalar(claim) is None:
                 raise AlreadyRunning(BUSY)
+            self._note(session, client_id, (party, SERVER), f"run {program}", 0)
             return self._messages(application, program)
 
     def finish_run(self, client_id: str, program: str, seconds: float, result: bytes) -> None:
@@ -210,6 +225,7 @@ class Applications:
                 run = run_of(self._live(session, client_id), program)
                 run.status, run.seconds, run.error = DONE, seconds, None
                 run.blob, run.size = blob, len(result)
+                self._note(session, client_id, (SERVER, None), f"ran {program}", len(result))
         except BaseException:
             self._storage.remove_blobs([blob])
             raise
@@ -219,20 +235,27 @@ class Applications:
         with self._storage.write() as session:
             run = run_of(self._live(session, client_id), program)
             run.status, run.error = FAILED, message
+            self._note(session, client_id, (SERVER, None), f"failed {program}", 0)
 
     def output(self, client_id: str, token: str | None, program: str) -> bytes:
         """The sealed result of a run; raises NotAuthorised, UnknownName, OutOfStep."""
         with self._storage.read() as session:
             application = self._live(session, client_id)
-            bearer_of(application, token)
+            party = bearer_of(application, token)
             run = run_of(application, program)
             if run.status != DONE or run.blob is None:
                 raise OutOfStep(f"There is no result of {program} yet: run {program} first.")
-            blob = self._storage.blob(run.blob)
+            blob, what = self._storage.blob(run.blob), f"result of {program}"
+            known = fetched(session, client_id, party, what)
         try:
-            return blob.read_bytes()
+            result = blob.read_bytes()
         except FileNotFoundError as error:  # erased between the two lines above
             raise UnknownApplication("The application has just been erased.") from error
+        if not known:
+            with self._storage.write() as session:
+                self._live(session, client_id)
+                self._note(session, client_id, (SERVER, party), what, len(result))
+        return result
 
     def state(
         self, client_id: str, progress: Mapping[tuple[str, str], float] = _NO_PROGRESS
@@ -241,10 +264,10 @@ class Applications:
         with self._storage.read() as session:
             return describe(self._live(session, client_id), self._public, progress)
 
-    def require_token(self, client_id: str, token: str | None) -> None:
-        """Raises NotAuthorised where the token is none of this application's."""
+    def require_viewer(self, client_id: str, token: str | None) -> None:
+        """Raises NotAuthorised unless the token is a party's, or the one for watching."""
         with self._storage.read() as session:
-            bearer_of(self._live(session, client_id), token)
+            require_viewer(self._live(session, client_id), token)
 
     def messages(self, client_id: str, program: str) -> Messages:
         """The files there are of those that a program needs."""
@@ -264,14 +287,10 @@ class Applications:
         self._storage.scrub()
 
     def _live(self, session: Session, client_id: str) -> ApplicationRecord:
-        require_id(client_id)
-        application = session.get(ApplicationRecord, client_id)
-        if application is None:
-            if session.get(TombstoneRecord, client_id) is None:
-                raise UnknownApplication("There is no such application, or it has been erased.")
-        elif application.expires > self._clock():
-            return application
-        raise ApplicationExpired("The application's time is over; open a new one.")
+        return live(session, client_id, self._clock())
+
+    def _note(self, session: Session, client_id: str, way: Way, what: str, size: int) -> None:
+        note(session, client_id, self._clock(), way, what, size)
 
     def _messages(self, application: ApplicationRecord, program: str) -> Messages:
         sent = uploads_of(application)

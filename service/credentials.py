@@ -57,3 +57,9 @@ def bearer_of(application: ApplicationRecord, token: str | None) -> str:
     if not bearers:
         raise NotAuthorised("This token is not one of this application; join it to get one.")
     return bearers[0]
+
+
+def require_viewer(application: ApplicationRecord, token: str | None) -> None:
+    """Raises NotAuthorised unless this is a party's token, or the one for watching."""
+    if token is None or not matches(token, application.watch_digest):
+        bearer_of(application, token)

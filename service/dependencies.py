@@ -12,6 +12,7 @@ from engines.interface import PublicModel
 from service.applications import Applications
 from service.evaluation import Evaluator
 from service.events import Events
+from service.relay import Relay
 from service.runs import Runs
 from service.storage import Storage
 from settings import Settings
@@ -28,6 +29,7 @@ class Desk:
     largest_slot: int
     applications: Applications
     runs: Runs
+    relay: Relay
 
 
 @dataclass

@@ -6,8 +6,11 @@ and what was evaluated lie in files (`blob` is a random name in the uploads fold
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, LargeBinary, String
+from sqlalchemy import JSON, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+FORMAT = 2
+"""Of these tables; a database of another format is emptied, since applications last for hours."""
 
 IDLE, RUNNING, DONE, FAILED = "idle", "running", "done", "failed"
 
@@ -29,6 +32,8 @@ class ApplicationRecord(Record):
     model_version: Mapped[str] = mapped_column(String(64))
     created: Mapped[float]
     expires: Mapped[float] = mapped_column(index=True)
+    readers: Mapped[list[str]] = mapped_column(JSON)
+    watch_digest: Mapped[bytes] = mapped_column(LargeBinary(32))
 
     parties: Mapped[list[PartyRecord]] = relationship(passive_deletes=True)
     uploads: Mapped[list[UploadRecord]] = relationship(passive_deletes=True)
@@ -71,6 +76,25 @@ class RunRecord(Record):
     blob: Mapped[str | None] = mapped_column(String(32), unique=True)
     size: Mapped[int | None]
     error: Mapped[str | None]
+
+
+class TrafficRecord(Record):
+    """One thing that travelled, numbered from 1 in each application.
+
+    `receiver` is None for all parties. Only what a party gave for another has a body: the server
+    keeps it as it came. What went to or came from the server itself lies elsewhere.
+    """
+
+    __tablename__ = "traffic"
+
+    client_id: Mapped[str] = _owner()
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float]
+    sender: Mapped[str] = mapped_column(String(32))
+    receiver: Mapped[str | None] = mapped_column(String(32))
+    what: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int]
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class TombstoneRecord(Record):

@@ -7,12 +7,61 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sqlalchemy.orm import Session
+
 from engines.interface import DECIDE, EXPLAIN, PublicModel, Slot
 from service.answers import ApplicationState, ProgramState, SlotState, Stage, moment
-from service.records import DONE, RUNNING, ApplicationRecord, RunRecord, UploadRecord
-from utils.errors import AlreadyRunning, AlreadySent, ForeignMessage, OutOfStep, UnknownName
+from service.credentials import require_id
+from service.records import (
+    DONE,
+    RUNNING,
+    ApplicationRecord,
+    RunRecord,
+    TombstoneRecord,
+    UploadRecord,
+)
+from utils.errors import (
+    AlreadyRunning,
+    AlreadySent,
+    ApplicationExpired,
+    ForeignMessage,
+    InvalidRequest,
+    OutOfStep,
+    UnknownApplication,
+    UnknownName,
+)
 
 BUSY = "A program of this application is running; wait for its end, then ask again."
+
+
+def live(session: Session, client_id: str, now: float) -> ApplicationRecord:
+    """The application of that id whose time is not over.
+
+    Raises InvalidRequest, UnknownApplication, ApplicationExpired.
+    """
+    require_id(client_id)
+    application = session.get(ApplicationRecord, client_id)
+    if application is None:
+        if session.get(TombstoneRecord, client_id) is None:
+            raise UnknownApplication("There is no such application, or it has been erased.")
+    elif application.expires > now:
+        return application
+    raise ApplicationExpired("The application's time is over; open a new one.")
+
+
+def readers_of(public: PublicModel, named: list[str] | None) -> list[str]:
+    """The parties that learn the answer, in the schema's order; all where None are named.
+
+    Raises UnknownParty, and InvalidRequest where nobody would learn it.
+    """
+    names = public.schema_.party_names
+    if named is None:
+        return names
+    for name in named:
+        public.schema_.party(name)
+    if not named:
+        raise InvalidRequest("readers: name at least one party that learns the answer.")
+    return [name for name in names if name in named]
 
 
 def uploads_of(application: ApplicationRecord) -> dict[tuple[str, str], UploadRecord]:
@@ -117,6 +166,7 @@ def describe(
         created_at=moment(application.created),
         expires_at=moment(application.expires),
         joined=[party for party in public.schema_.party_names if party in joined],
+        readers=application.readers,
         slots=slots,
         programs={
             run.program: _program_state(run, progress.get((run.client_id, run.program), 0.0))

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from service.records import Record, RunRecord, UploadRecord
+from service.records import FORMAT, Record, RunRecord, UploadRecord
 from utils.atomic_files import PRIVATE_FILE, private_folder, write_atomic
 from utils.errors import DataFolderInUse
 
@@ -42,7 +42,7 @@ class Storage:
         database = folder / "applications.sqlite3"
         database.touch(PRIVATE_FILE)
         self._engine = _connect(database)
-        Record.metadata.create_all(self._engine)
+        _prepare(self._engine)
         self._reader = sessionmaker(self._engine)
         self._writer = sessionmaker(self._engine.execution_options(**{_WRITES: True}))
 
@@ -122,6 +122,16 @@ def _hold(path: Path) -> BinaryIO:
             "set TRISEAL_SERVER_DATA to another folder."
         ) from error
     return lock
+
+
+def _prepare(engine: Engine) -> None:
+    """Make the tables; those of another format go, and their blobs as orphans at the start."""
+    with engine.execution_options(**{_WRITES: True}).begin() as connection:
+        found = connection.exec_driver_sql("PRAGMA user_version").scalar()
+        if found != FORMAT:
+            Record.metadata.drop_all(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version = {FORMAT:d}")
+        Record.metadata.create_all(connection)
 
 
 def _connect(database: Path) -> Engine:

@@ -25,6 +25,16 @@ SEND_SECONDS = 30.0
 """A listener that takes nothing for so long is cut off."""
 
 
+class OpenRequest(BaseModel):
+    """Which parties learn the answer; all where none are named."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    readers: Annotated[
+        list[Annotated[str, Field(max_length=256)]] | None, Field(min_length=1, max_length=64)
+    ] = None
+
+
 class JoinRequest(BaseModel):
     """Which party joins, with the code it was given."""
 
@@ -35,9 +45,9 @@ class JoinRequest(BaseModel):
 
 
 @router.post("", status_code=201)
-def open_application(desk: DeskDep) -> Opened:
+def open_application(desk: DeskDep, body: OpenRequest | None = None) -> Opened:
     """Open an application; hand each party its own join code."""
-    opened = desk.applications.open()
+    opened = desk.applications.open(None if body is None else body.readers)
     logger.info("opened", extra={"facts": {"application": opened.client_id[:8]}})
     return opened
 
@@ -53,7 +63,7 @@ def join(client_id: str, body: JoinRequest, rooms: RoomsDep, desk: DeskDep) -> J
 @router.get("/{client_id}")
 def state(client_id: str, desk: DeskDep, token: TokenDep) -> ApplicationState:
     """What has been sent, what is missing, what has been run."""
-    desk.applications.require_token(client_id, token)
+    desk.applications.require_viewer(client_id, token)
     return desk.applications.state(client_id, desk.runs.progress)
 
 
@@ -65,7 +75,7 @@ async def events(
 
     Ends when the application is gone.
     """
-    await run_in_threadpool(desk.applications.require_token, client_id, token)
+    await run_in_threadpool(desk.applications.require_viewer, client_id, token)
     stream = _states(client_id, desk, rooms.events)
     return EventSourceResponse(stream, send_timeout=SEND_SECONDS)
 

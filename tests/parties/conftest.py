@@ -1,3 +1,9 @@
-from tests.parties.running import connection, live_server, oracle
+from tests.parties.running import (
+    connection,
+    levelled_oracle,
+    levelled_server,
+    live_server,
+    oracle,
+)
 
-__all__ = ["connection", "live_server", "oracle"]
+__all__ = ["connection", "levelled_oracle", "levelled_server", "live_server", "oracle"]

@@ -39,13 +39,13 @@ def environment(**settings: Any) -> dict[str, str]:
 
 
 class LiveServer:
-    """`python server.py` with the clear engine; may be stopped and started again."""
+    """`python server.py` with an engine; may be stopped and started again."""
 
-    def __init__(self, folder: Path, deployment: Path) -> None:
+    def __init__(self, folder: Path, deployment: Path, engine: str = "clear") -> None:
         self.folder, self.deployment, self.port = folder, deployment, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = {
-            "engine": "clear",
+            "engine": engine,
             "deployment": deployment,
             "server_port": self.port,
             "server_data": folder / "server",
@@ -84,6 +84,14 @@ def live_server(tmp_path_factory, clear_deployment):
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def levelled_server(tmp_path_factory, levelled_deployment):
+    server = LiveServer(tmp_path_factory.mktemp("levelled"), levelled_deployment, "levelled")
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def connection(live_server, tmp_path):
     made = live_server.connect(tmp_path / "parties")
@@ -94,8 +102,8 @@ def connection(live_server, tmp_path):
 class Oracle:
     """What the deployment's programs say of a record, in the clear."""
 
-    def __init__(self, deployment: Path) -> None:
-        self.deployment = Deployment.load(deployment)
+    def __init__(self, deployment: Path, engine: str = "clear") -> None:
+        self.deployment, self.engine = Deployment.load(deployment), engine
         self.schema: Schema = self.deployment.schema
         self.layout: Layout = self.deployment.layout
 
@@ -108,7 +116,10 @@ class Oracle:
 
     def _scores(self, program: str, record: Mapping[str, Any]) -> list[int]:
         bits = self.layout.encode(record)[None, :]
-        return [int(score) for score in self.deployment.programs[program].scores(bits)[0]]
+        return [
+            int(score)
+            for score in self.deployment.programs_of(self.engine)[program].scores(bits)[0]
+        ]
 
     def default(self) -> dict[str, Any]:
         return {column.name: column.default for column in self.schema.columns()}
@@ -138,3 +149,8 @@ def _any_value(column: Column, draw: random.Random) -> Any:
 @pytest.fixture(scope="session")
 def oracle(clear_deployment):
     return Oracle(clear_deployment)
+
+
+@pytest.fixture(scope="session")
+def levelled_oracle(levelled_deployment):
+    return Oracle(levelled_deployment, "levelled")

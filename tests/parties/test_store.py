@@ -90,6 +90,26 @@ def test_erase_removes_one_application(store):
     assert [p.name for p in store.root.iterdir()] == [TWO]
 
 
+def test_one_partys_files_are_removed_without_the_others(store):
+    for party in ("bank", "applicant"):
+        store.write(ONE, party, TOKEN, b"t")
+    store.erase_party(ONE, "bank")
+    assert store.parties(ONE) == ["applicant"]
+    store.erase_party(ONE, "applicant")
+    store.erase_party(ONE, "applicant")
+    assert list(store.root.iterdir()) == []
+
+
+def test_applications_of_a_party_are_listed_newest_first(store):
+    assert store.applications("bank") == []
+    for age, client_id in enumerate((ONE, TWO)):
+        store.write(client_id, "bank", TOKEN, b"t")
+        moment = time.time() - 100 * age
+        os.utime(store.folder(client_id, "bank") / TOKEN, (moment, moment))
+    store.write("2" * 32, "applicant", TOKEN, b"t")
+    assert store.applications("bank") == [ONE, TWO]
+
+
 def test_only_old_applications_are_swept(store):
     for client_id in (ONE, TWO):
         store.write(client_id, "bank", TOKEN, b"t")

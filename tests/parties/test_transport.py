@@ -177,3 +177,41 @@ def test_a_proxy_of_the_environment_is_not_used(monkeypatch):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     client = ServerClient("http://127.0.0.1:1", 2)
     assert not [mount for mount in client._http._mounts.values() if mount is not None]
+
+
+def test_messages_between_parties_travel_as_base64():
+    seen = []
+
+    def handler(request):
+        seen.append(request)
+        if request.method == "POST" and request.url.path.endswith("/messages"):
+            return httpx.Response(200, json={"number": 7})
+        if request.method == "POST":
+            return httpx.Response(
+                201, json={"client_id": CLIENT_ID, "expires_at": "", "join_codes": {}}
+            )
+        message = {"number": 7, "sender": "bank", "receiver": None, "step": "hello", "body": "AP8="}
+        return httpx.Response(
+            200, json={"messages": [message], "state": state(0) | {"programs": {}}, "tag": "t"}
+        )
+
+    client = client_for(handler)
+    assert client.post(CLIENT_ID, "token", "hello", "bank", b"\0\xff") == 7
+    assert json.loads(seen[-1].content) == {"step": "hello", "receiver": "bank", "body": "AP8="}
+    relayed = client.messages(CLIENT_ID, "token", after=3, wait=20, seen="t")
+    assert relayed.messages[0].body == b"\0\xff" and relayed.tag == "t"
+    assert dict(seen[-1].url.params) == {"after": "3", "wait": "20", "seen": "t"}
+    assert seen[-1].extensions["timeout"]["read"] >= 30
+    client.open_application()
+    assert seen[-1].content == b""
+    client.open_application(["bank"])
+    assert json.loads(seen[-1].content) == {"readers": ["bank"]}
+
+
+@pytest.mark.parametrize("body", ["not base64!", "A", 7, None])
+def test_a_body_that_is_none_is_no_answer_of_a_triseal_server(body):
+    message = {"number": 1, "sender": "bank", "receiver": None, "step": "hello", "body": body}
+    answer = {"messages": [message], "state": state(0) | {"programs": {}}, "tag": "t"}
+    client = client_for(lambda request: httpx.Response(200, json=answer))
+    with pytest.raises(ServerUnreachable, match="not a Triseal server"):
+        client.messages(CLIENT_ID, "token")

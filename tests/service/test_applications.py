@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -188,6 +189,27 @@ def test_one_server_holds_the_folder(storage: Storage, tmp_path: Path) -> None:
     storage.close()
     again = Storage(tmp_path / "data")
     again.close()
+
+
+def test_a_database_of_another_format_is_emptied(tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    (folder / "uploads").mkdir(parents=True)
+    (folder / "uploads" / "left").write_bytes(b"of an application that is gone")
+    with sqlite3.connect(folder / "applications.sqlite3") as old:
+        old.execute("CREATE TABLE applications (client_id TEXT PRIMARY KEY, created FLOAT)")
+        old.execute("INSERT INTO applications VALUES ('secret-of-old', 1.0)")
+    old.close()
+    for _ in range(2):  # and the second time it is one of this format
+        storage = Storage(folder)
+        recover(storage)
+        applications = Applications(storage, PUBLIC, hours=1, maximum=10)
+        before = applications.open().client_id
+        storage.close()
+    storage = Storage(folder)
+    assert Applications(storage, PUBLIC, hours=1, maximum=10).state(before).state == "open"
+    storage.close()
+    assert list((folder / "uploads").iterdir()) == []
+    assert b"secret-of-old" not in (folder / "applications.sqlite3").read_bytes()
 
 
 def _first_slot() -> tuple[str, str]:

@@ -1,0 +1,235 @@
+"""A party's agent: one process that plays one party, for as many applications as it joins.
+
+Each application has a seat with a thread that pumps: it sends and takes messages, makes the key,
+answers what was agreed to. Whoever shows or drives a seat, a page or a terminal, reads it and adds
+what a person decides. Everything lasting is in the party's own folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from parties.connection import Connection
+from parties.joint.member import JointMember
+from parties.steps import SliceSent
+from utils.atomic_files import PRIVATE_FILE, private_folder
+from utils.errors import (
+    ApplicationExpired,
+    DataFolderInUse,
+    DeploymentMixed,
+    EngineUnavailable,
+    NotAuthorised,
+    TrisealError,
+    UnknownApplication,
+)
+
+WAIT_SECONDS = 20.0
+"""How long the pump lets the server wait for news before it asks again."""
+IDLE_SECONDS = 900.0
+"""An application that nobody looks at for so long is left alone until somebody does."""
+PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 15.0
+"""After something went wrong, the pump waits, longer each time."""
+LOCK = ".lock"
+
+_OVER = (ApplicationExpired, UnknownApplication, NotAuthorised)
+
+log = logging.getLogger(__name__)
+
+
+class Seat:
+    """The party's place in one application, with the thread that pumps for it.
+
+    `serial` grows at every change, so that a page sees at once whether there is anything new.
+    """
+
+    def __init__(self, member: JointMember, pinned: bool = False) -> None:
+        self.member = member
+        self.pinned = pinned
+        self.sent: SliceSent | None = None
+        self.over: str = ""
+        self._failure: str = ""
+        self._serial = 1
+        self._changed = threading.Condition()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._looked = time.monotonic()
+
+    @property
+    def serial(self) -> int:
+        with self._changed:
+            return self._serial
+
+    @property
+    def failure(self) -> TrisealError | None:
+        """What keeps the application from going on, or None."""
+        return self.member.failure
+
+    def answered(self, program: str) -> bool:
+        """Whether this party has given its part of a program's opening to all who read it."""
+        member = self.member
+        given = {
+            message.receiver
+            for message in member.events
+            if message.sender == member.party and message.what == f"partial:{program}"
+        }
+        return bool(given) and given >= set(member.readers) - {member.party}
+
+    def look(self) -> None:
+        """Somebody looks: the pump runs, or runs on."""
+        self._looked = time.monotonic()
+        with self._changed:
+            if self.over or (self._thread is not None and self._thread.is_alive()):
+                return
+            name = f"pump {self.member.client_id[:8]}"
+            self._thread = threading.Thread(target=self._pump, name=name, daemon=True)
+            self._thread.start()
+
+    def wait(self, serial: int, seconds: float) -> int:
+        """Wait until `serial` is no longer the current one, at most so long; answers that one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._serial != serial, seconds)
+            return self._serial
+
+    def send(self, record: Mapping[str, Any]) -> SliceSent:
+        """Encrypt and send the party's record; see JointMember.send_record."""
+        self.sent = self.member.send_record(record)
+        self._note()
+        return self.sent
+
+    def agree(self, program: str) -> None:
+        """Agree to open a program's answer; see JointMember.agree."""
+        self.member.agree(program)
+        self._note()
+
+    def try_again(self) -> None:
+        """Ask once more for a run that failed, where it is this party's to ask."""
+        self.member.run_if_due()
+        self._note()
+
+    def _note(self) -> None:
+        with self._changed:
+            self._serial += 1
+            self._changed.notify_all()
+        self._wake.set()
+
+    def _pump(self) -> None:
+        pause = PAUSE_SECONDS
+        while self.pinned or time.monotonic() - self._looked < IDLE_SECONDS:
+            try:
+                changed = self.member.advance(WAIT_SECONDS)
+            except _OVER as error:
+                self.over = error.message
+                self._note()
+                return
+            except TrisealError as error:
+                if error.message != self._failure:
+                    log.warning("application %s: %s", self.member.client_id[:8], error.message)
+                    self._failure = error.message
+                    self._note()
+                self._wake.clear()
+                self._wake.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                continue
+            except Exception:
+                log.exception("the pump of an application has failed")
+                self.over = "Something failed that should not have; the agent's log has it."
+                self._note()
+                return
+            pause = PAUSE_SECONDS
+            if changed or self._failure:
+                self._failure = ""
+                self._note()
+
+
+class Agent:
+    """Plays `party` at one server, for the applications that it has joined.
+
+    Raises UnknownParty, and EngineUnavailable where the server's engine has no joint keys.
+    """
+
+    def __init__(self, connection: Connection, party: str) -> None:
+        if not connection.public.engine.joint_keys:
+            raise EngineUnavailable(
+                "The server's engine has one key instead of joint keys, so parties have no agents; "
+                "use its page, or start the server with TRISEAL_ENGINE=levelled."
+            )
+        self.connection = connection
+        self.party = connection.public.schema_.party(party)
+        self._seats: dict[str, Seat] = {}
+        self._lock = threading.Lock()
+        self._first: Seat | None = None
+
+    @property
+    def first(self) -> Seat | None:
+        """The application that this process was started for, if any."""
+        return self._first
+
+    def join(self, code: str, pinned: bool = False) -> Seat:
+        """Take the seat that a join code gives; again, where this folder has joined with it.
+
+        Raises InvalidRequest, NotAuthorised, UnknownApplication, ApplicationExpired, and
+        DeploymentMixed where the server has another schema by now.
+        """
+        before = self.connection.public.schema_
+        self.connection.refresh()
+        if self.connection.public.schema_ != before:
+            raise DeploymentMixed("The server has another model by now: start this agent again.")
+        with self._lock:  # a code works once: a page that is loaded twice must not use it twice
+            member = JointMember.join(self.connection, self.party.name, code)
+            return self._take(member, pinned)
+
+    def resume(self) -> Seat | None:
+        """The seat in the application that this folder joined last and that still exists."""
+        for client_id in JointMember.resumable(self.connection, self.party.name):
+            member = JointMember.resume(self.connection, client_id, self.party.name)
+            try:
+                member.advance()
+            except _OVER:
+                continue
+            except TrisealError as error:
+                log.info("taken up again as it is: %s", error.message)
+            with self._lock:
+                return self._take(member, pinned=True)
+        return None
+
+    def seat(self, client_id: str) -> Seat:
+        """The seat in an application that this process takes part in; raises UnknownApplication."""
+        with self._lock:
+            found = self._seats.get(client_id)
+        if found is None:
+            raise UnknownApplication("This process takes no part in that application any more.")
+        return found
+
+    def _take(self, member: JointMember, pinned: bool) -> Seat:
+        seat = self._seats.setdefault(member.client_id, Seat(member, pinned))
+        if pinned:
+            seat.pinned = True
+            self._first = seat
+        seat.look()
+        return seat
+
+
+def hold_folder(home: Path) -> IO[bytes]:
+    """Make the party's folder, mode 0700, and keep it for this process while the file is open.
+
+    Raises DataFolderInUse where another process of the party has it.
+    """
+    private_folder(home)
+    path = home / LOCK
+    path.touch(PRIVATE_FILE)
+    handle = path.open("rb+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        raise DataFolderInUse(
+            f"Another agent works in {home} already; end it, or give another folder with --home."
+        ) from error
+    return handle

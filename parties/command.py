@@ -1,0 +1,254 @@
+"""Entry: `python -m parties --party NAME`, one party's agent, with a page of its own or without.
+
+    python -m parties --party bank --join CODE                        a page for the bank's clerk
+    python -m parties --party bank --join CODE --no-page --record bank.json --agree decide,explain
+
+Started again without --join it takes up the application that its folder joined last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Before Gradio is imported: it reports to its makers unless told otherwise at that moment.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+from engines.interface import DECIDE, EXPLAIN, PROGRAMS
+from parties.agent import Agent, Seat, hold_folder
+from parties.connection import Connection
+from parties.store import PartyStore
+from parties.transport import ServerClient
+from settings import Settings
+from ui.entry import run_entry
+from ui.waiting import check_port, wait_for_server
+from utils.errors import (
+    InvalidRequest,
+    OutOfStep,
+    TransportError,
+    UnknownApplication,
+)
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+GLANCE_SECONDS = 1.0
+"""How often a terminal looks up although nothing has changed, so that Ctrl-C is noticed."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the command line says; `home`, `server` and `port` None stand for the settings'."""
+
+    party: str
+    server: str | None
+    join: str | None
+    home: Path | None
+    port: int | None
+    page: bool
+    record: Path | None
+    agree: tuple[str, ...]
+    new: bool
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the agent until it is ended, or has done what it was asked; answers the exit code."""
+    arguments = parse(words)
+    return run_entry(lambda settings: run(arguments, settings))
+
+
+def parse(words: Sequence[str]) -> Arguments:
+    """Read the command line; ends the process with exit code 2 and a usage line where wrong."""
+    parser = argparse.ArgumentParser(prog="python -m parties", description="One party's agent.")
+    parser.add_argument(
+        "--party", required=True, type=_party, metavar="NAME", help="which party this is"
+    )
+    parser.add_argument("--server", metavar="URL", help="the server; from the settings if left out")
+    parser.add_argument(
+        "--join", metavar="CODE", help="the party's join code; - reads it from stdin"
+    )
+    parser.add_argument("--new", action="store_true", help="do not take up the last application")
+    parser.add_argument("--home", type=Path, metavar="DIR", help="the party's own folder")
+    parser.add_argument("--port", type=_port, metavar="PORT", help="port of the party's page")
+    parser.add_argument("--no-page", action="store_true", help="work without a page")
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="without a page: JSON of the record to send"
+    )
+    parser.add_argument(
+        "--agree",
+        type=_programs,
+        default=(),
+        metavar="PROGRAMS",
+        help="without a page: agree ahead to decide or decide,explain; ends when they are opened",
+    )
+    found = parser.parse_args(words)
+    if not found.no_page and (found.record or found.agree):
+        parser.error("--record and --agree are for --no-page; on a page a person does it")
+    return Arguments(
+        party=found.party,
+        server=found.server,
+        join=found.join,
+        home=found.home,
+        port=found.port,
+        page=not found.no_page,
+        record=found.record,
+        agree=found.agree,
+        new=found.new,
+    )
+
+
+def run(arguments: Arguments, settings: Settings) -> None:
+    """Connect, join or resume, and serve the page or do what was asked.
+
+    Raises PortInUse and DataFolderInUse before anything else, then what connecting and joining
+    raise.
+    """
+    record = None if arguments.record is None else _read_record(arguments.record)
+    if arguments.page and arguments.port is not None:
+        _check_port(settings, arguments.port)
+    code = sys.stdin.readline() if arguments.join == "-" else arguments.join
+    with ServerClient(arguments.server or settings.url, settings.request_timeout) as client:
+        if arguments.page:
+            from ui import agent_page, serving  # seconds, while the server starts as well
+        wait_for_server(client, _say)
+        home = arguments.home or settings.party_data / arguments.party
+        connection = Connection(client, PartyStore(home), settings.application_hours)
+        agent = Agent(connection, arguments.party)
+        if record is not None:
+            connection.layout.encode_party(arguments.party, record)  # refused before any joining
+        with hold_folder(home):
+            seat = _seat(agent, code, arguments.new)
+            if not arguments.page:
+                # What goes wrong is printed below; once is enough.
+                logging.getLogger("parties.agent").setLevel(logging.ERROR)
+                if seat is None:
+                    raise UnknownApplication(
+                        f"{home} has no application to take up again: give a code with --join."
+                    )
+                attend(agent, seat, record, arguments.agree)
+                return
+            port = arguments.port or _usual_port(settings, agent)
+            if arguments.port is None:
+                _check_port(settings, port)
+            page = agent_page.build_agent_page(agent)
+            _say(f"The {agent.party.label}'s page is at http://{settings.page_host}:{port}")
+            serving.serve_page(page, settings.page_host, port, agent_page.HEAD)
+
+
+def attend(
+    agent: Agent, seat: Seat, record: Mapping[str, Any] | None, agree: Sequence[str]
+) -> None:
+    """Play without a page: send `record`, agree to the programs of `agree`, print what is opened.
+
+    Ends when the last of them is opened; with none, never. Raises what keeps it from going on.
+    """
+    member, label = seat.member, agent.party.label
+    _say(f"{label}: application {member.client_id[:8]}, joined.")
+    told: set[str] = set()
+
+    def once(key: str, text: str) -> None:
+        if key not in told:
+            told.add(key)
+            _say(f"{label}: {text}")
+
+    serial = 0
+    while True:
+        if seat.over:
+            raise UnknownApplication(seat.over)
+        failure = seat.failure
+        if isinstance(failure, TransportError):
+            once(failure.message, failure.message)
+        elif failure is not None:
+            raise failure
+        if member.keys_ready:
+            once("keys", f"the joint key is made; its fingerprint is {member.fingerprint}.")
+            if record is not None and seat.sent is None and not member.has_sent:
+                sent = seat.send(record)
+                once("sent", f"{sent.bits} bits encrypted and sent as {sent.size} bytes.")
+        for program in agree:
+            if agent.party.name not in member.agreed_by(program):
+                try:
+                    seat.agree(program)
+                except OutOfStep:
+                    break  # the others are not so far yet
+                once(f"agreed {program}", f"agreed to {program}.")
+        if _opened(agent, seat, once) >= set(agree) and agree:
+            return
+        serial = seat.wait(serial, GLANCE_SECONDS)
+        seat.look()
+
+
+def _opened(agent: Agent, seat: Seat, once: Any) -> set[str]:
+    """The programs that are over for this party, each printed once."""
+    member = seat.member
+    if not member.is_reader:
+        over = {program for program in PROGRAMS if seat.answered(program)}
+        for program in over:
+            once(program, f"{program} is answered; this party is not among its readers.")
+        return over
+    over = set()
+    if member.decision is not None:
+        words = agent.connection.public.schema_.decision
+        word = words.approved if member.decision.approved else words.denied
+        score = "" if member.decision.score is None else f", score {member.decision.score:g}"
+        once(DECIDE, f"{word}{score}.")
+        over.add(DECIDE)
+    if member.explanation is not None:
+        once(EXPLAIN, member.explanation.explanation.text)
+        over.add(EXPLAIN)
+    return over
+
+
+def _seat(agent: Agent, code: str | None, new: bool) -> Seat | None:
+    if code:
+        return agent.join(code, pinned=True)
+    return None if new else agent.resume()
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"{path} cannot be read as a JSON record: {error}.") from error
+    if not isinstance(found, dict):
+        raise InvalidRequest(f"{path} is no record: give a JSON object of columns and values.")
+    return found
+
+
+def _usual_port(settings: Settings, agent: Agent) -> int:
+    names = agent.connection.public.schema_.party_names
+    return settings.agent_port + names.index(agent.party.name)
+
+
+def _check_port(settings: Settings, port: int) -> None:
+    check_port(settings.page_host, port, "The party's page", "--port or TRISEAL_AGENT_PORT")
+
+
+def _party(text: str) -> str:
+    if not _NAME.fullmatch(text):  # it becomes the name of a folder
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be the name of a party")
+    return text
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise ValueError(text)
+    return port
+
+
+def _programs(text: str) -> tuple[str, ...]:
+    named = set(text.split(","))
+    if not named <= set(PROGRAMS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not decide or decide,explain")
+    return tuple(program for program in PROGRAMS if program in named)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,111 @@
+"""What a message has to agree with before a party takes it, beyond being authentic and in turn."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from parties.joint.channel import commitment
+from parties.joint.conversation import Conversation
+from parties.joint.messages import (
+    SEED_COMMIT,
+    SHARE_COMMIT,
+    Agreement,
+    Hello,
+    JointMessage,
+    KeyCheck,
+    Partial,
+    SeedCommit,
+    SeedOpen,
+    ShareCommit,
+    ShareOpen,
+)
+from utils.errors import CommitmentBroken, PartiesDisagree
+
+
+def check(talk: Conversation, sender: str, step: str, message: JointMessage) -> None:
+    """Compare a message with all that was said before; it is not among it yet.
+
+    Raises CommitmentBroken, PartiesDisagree.
+    """
+    match message:
+        case Hello():
+            _same_application(talk, sender, message)
+        case SeedOpen():
+            promised = talk.state.said(SeedCommit, SEED_COMMIT)[sender].digest
+            _as_promised(talk, sender, SEED_COMMIT, promised, message.nonce, message.seed)
+        case ShareOpen():
+            promised = talk.state.said(ShareCommit, SHARE_COMMIT)[sender].digest
+            _as_promised(talk, sender, SHARE_COMMIT, promised, message.nonce, message.share)
+        case KeyCheck():
+            _same_key(talk, sender, message.public_key_digest)
+        case Agreement():
+            _same_key(talk, sender, message.public_key_digest)
+            _same_inputs(talk, sender, step, message)
+        case Partial():
+            _same_program(sender, step, message.program)
+            answered = talk.state.opened.get(message.program)
+            if answered is not None:
+                same_result(sender, message.program, message.result_sha256, answered)
+
+
+def same_result(sender: str, program: str, theirs: str, ours: str) -> None:
+    """Raises PartiesDisagree where two parties were given different results to open."""
+    if theirs != ours:
+        raise PartiesDisagree(
+            f"The server gave {sender} another result of {program} than this party. Their parts "
+            "open neither. Do not use this server's answer; open a new application."
+        )
+
+
+def _same_application(talk: Conversation, sender: str, hello: Hello) -> None:
+    own = talk.state.hello_of(talk.party)
+    if hello.model_version != own.model_version:
+        raise PartiesDisagree(
+            f"{sender} means model {hello.model_version[:12]}, this party "
+            f"{own.model_version[:12]}: load the current model on every side and open a new "
+            "application."
+        )
+    if hello.readers != own.readers:
+        raise PartiesDisagree(
+            f"{sender} was told that {', '.join(hello.readers)} learn the answer, this party that "
+            f"{', '.join(own.readers)} do: the server told them apart. Open a new application."
+        )
+
+
+def _as_promised(
+    talk: Conversation, sender: str, step: str, promised: str, nonce: bytes, value: bytes
+) -> None:
+    found = commitment(talk.application, sender, step, nonce, value)
+    if not hmac.compare_digest(found, promised):
+        raise CommitmentBroken(
+            f"{sender} opened another value than it committed to; its share is not taken. Open a "
+            "new application, and ask why."
+        )
+
+
+def _same_key(talk: Conversation, sender: str, digest: str) -> None:
+    if digest != hashlib.sha256(talk.state.public_key).hexdigest():
+        raise PartiesDisagree(
+            f"{sender} has computed another public key than this party. Open a new application."
+        )
+
+
+def _same_program(sender: str, step: str, program: str) -> None:
+    if step.partition(":")[2] != program:
+        raise PartiesDisagree(f"{sender} spoke of {program[:16]} where {step} was due.")
+
+
+def _same_inputs(talk: Conversation, sender: str, step: str, message: Agreement) -> None:
+    _same_program(sender, step, message.program)
+    if set(message.inputs) != set(talk.names):
+        raise PartiesDisagree(f"{sender} agreed to the inputs of other parties than there are.")
+    for program in talk.programs:
+        for name, other in talk.agreements(program).items():
+            differing = [p for p in talk.names if other.inputs[p] != message.inputs[p]]
+            if differing:
+                raise PartiesDisagree(
+                    f"{sender} and {name} have agreed to different records of "
+                    f"{', '.join(differing)}: one was replaced meanwhile, or the server told them "
+                    "apart. Open a new application."
+                )

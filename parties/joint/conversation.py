@@ -1,0 +1,142 @@
+"""What is said and heard in one application, sealed and opened; it knows no turn and no meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from engines.interface import PROGRAMS, PublicModel
+from parties.joint.channel import (
+    Channel,
+    FirstWords,
+    Identity,
+    Place,
+    PublicIdentity,
+    signed,
+    transcript,
+)
+from parties.joint.messages import HELLO, Agreement, Hello, JointMessage, agree_step, decode, encode
+from parties.joint.state import Outgoing, ProtocolState
+from utils.errors import NotAuthentic
+
+
+class Conversation:
+    """One party's side of it; `secret` is the party's part of the key, empty before it is made."""
+
+    def __init__(
+        self,
+        public: PublicModel,
+        party: str,
+        application: str,
+        identity: Identity,
+        state: ProtocolState,
+        secret: bytes,
+    ) -> None:
+        self.public, self.party, self.application = public, party, application
+        self.state, self.secret = state, secret
+        self.names: tuple[str, ...] = tuple(public.schema_.party_names)
+        self.programs = tuple(name for name in PROGRAMS if name in public.programs)
+        self._identity = identity
+        self._first_words = FirstWords(application, identity)
+        self._channel: Channel | None = None
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The parties that learn the answer."""
+        return self.state.hello_of(self.party).readers
+
+    @property
+    def reads(self) -> bool:
+        """Whether this party does."""
+        return self.party in self.readers
+
+    @property
+    def channel(self) -> Channel:
+        """What seals and opens after all first words are there."""
+        if self._channel is None:
+            others = {
+                name: PublicIdentity(hello.signing_key, hello.exchange_key)
+                for name, hello in self.state.said(Hello, HELLO).items()
+                if name != self.party
+            }
+            self._channel = Channel(self.party, self._identity, others, self.transcript())
+        return self._channel
+
+    def transcript(self) -> bytes:
+        """The digest of all first words."""
+        words = {name: kept.digest.encode() for name, kept in self.state.inbox[HELLO].items()}
+        return transcript(self.application, words)
+
+    def all_said(self, step: str) -> bool:
+        """Whether every party has said this step."""
+        return self.state.senders(step) == set(self.names)
+
+    def silent(self, step: str) -> tuple[str, ...]:
+        """The other parties that have not."""
+        said = self.state.senders(step)
+        return tuple(name for name in self.names if name not in said and name != self.party)
+
+    def agreements(self, program: str) -> dict[str, Agreement]:
+        """What each party has agreed to open; they are all the same."""
+        return self.state.said(Agreement, agree_step(program))
+
+    def greet(self, readers: tuple[str, ...]) -> None:
+        """Say the first word."""
+        own = self._identity.public
+        self.say(
+            HELLO,
+            Hello(
+                model_version=self.public.model_version,
+                readers=readers,
+                signing_key=own.signing,
+                exchange_key=own.exchange,
+            ),
+        )
+
+    def say(self, step: str, message: JointMessage, receiver: str | None = None) -> None:
+        """Put a message into the outbox, sealed; one for all counts as heard by this party."""
+        payload = encode(message)
+        place = self._place(self.party, step, receiver)
+        if step == HELLO:
+            body = self._first_words.seal(place, payload)
+        else:
+            body = self.channel.seal(place, payload)
+        self.state.outbox.append(Outgoing(step=step, receiver=receiver, body=body))
+        if receiver is None:
+            self.state.keep(self.party, step, payload, body)
+
+    def unseal(self, sender: str, step: str, receiver: str | None, body: bytes) -> bytes:
+        """What another party said; raises NotAuthentic, MalformedMessage."""
+        place = self._place(sender, step, receiver)
+        if step != HELLO:
+            return self.channel.open(place, body)
+        payload, signature = self._first_words.open(place, body)
+        hello = decode(Hello, payload)
+        signed(PublicIdentity(hello.signing_key, hello.exchange_key), place, payload, signature)
+        return payload
+
+    def recognise(self, step: str, receiver: str | None, body: bytes) -> None:
+        """Take the server's copy of an own message as its receipt; raises NotAuthentic."""
+        for message in self.state.outbox:
+            if (message.step, message.receiver, message.body) == (step, receiver, body):
+                message.posted = True
+                return
+        raise NotAuthentic(
+            f"The server shows a {step[:49]} in the name of {self.party} that {self.party} did not "
+            "send. Open a new application."
+        )
+
+    @contextmanager
+    def or_unchanged(self) -> Iterator[None]:
+        """Whatever is raised inside leaves all as it was before."""
+        before, secret = self.state.model_copy(deep=True), self.secret
+        try:
+            yield
+        except BaseException:
+            self.state, self.secret, self._channel = before, secret, None
+            raise
+
+    def _place(self, sender: str, step: str, receiver: str | None) -> Place:
+        # The first word says itself which model is meant, so that a difference can be named.
+        model = "" if step == HELLO else self.public.model_version
+        return Place(self.application, model, sender, receiver, step)

@@ -1,0 +1,286 @@
+"""What a member does, one thing at a time: its protocol on one side, server and files on the other.
+
+Not safe to share: the member holds its lock around every call, but `run`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+from engines.interface import DECIDE, ENCRYPTED_INPUTS, PUBLIC_KEY
+from parties.connection import Connection
+from parties.joint.files import Fetched, MemberFiles
+from parties.joint.protocol import JointProtocol
+from parties.messages import ApplicationState, RelayedMessages
+from parties.slots import send_slot
+from parties.steps import (
+    ALL,
+    PREVIEW_BYTES,
+    SERVER,
+    Message,
+    ProgramRun,
+    SliceSent,
+    digest,
+    preview,
+)
+from utils.errors import (
+    AlreadyRunning,
+    AlreadySent,
+    OutOfStep,
+    PartiesDisagree,
+    TransportError,
+)
+
+
+class MemberDesk:
+    """One party's steps in one application."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        client_id: str,
+        party: str,
+        files: MemberFiles,
+        protocol: JointProtocol,
+    ) -> None:
+        self.client_id, self.party = client_id, party
+        self.files, self.protocol = files, protocol
+        self.token = files.token()
+        self.remembered = files.member()
+        self.state: ApplicationState | None = None
+        self.tag = ""
+        self._connection, self._client = connection, connection.client
+        self._names = tuple(connection.public.schema_.party_names)
+        self._gave_key = False
+        self._asked: set[str] = set()
+        self.save()
+
+    def save(self) -> None:
+        """Keep everything; before anything leaves that rests on it."""
+        self.files.save(self.protocol, self.remembered)
+
+    def act(self, answer: bool) -> bool:
+        """Send what is pending, the public key, parts of results; whether there was anything."""
+        acted = self._send() | self._give_public_key()
+        for program in self._connection.public.programs:
+            if answer and self._may_open(program):
+                self.open(program)
+                acted = True
+            acted |= self._read(program)
+        return acted
+
+    def take(self, relayed: RelayedMessages) -> bool:
+        """Take what the server showed; whether there was anything new.
+
+        What is refused is raised, and looked for again the next time.
+        """
+        changed = self.tag != relayed.tag
+        self.state, self.tag = relayed.state, relayed.tag
+        try:
+            for message in relayed.messages:
+                if message.number <= self.remembered.cursor:
+                    continue  # another thread has been quicker
+                place = (message.sender, message.step, message.receiver)
+                with self._connection.engine_lock:
+                    new = self.protocol.receive(*place, message.body)
+                self.remembered.cursor = message.number
+                changed = True
+                if new:
+                    to = message.receiver or ALL
+                    self._log(message.sender, to, message.step, message.body, 0.0)
+        finally:
+            self.save()
+        return changed
+
+    def send_record(self, record: Mapping[str, Any]) -> SliceSent:
+        """Encrypt and send a record, in place of an earlier one."""
+        bits = self._connection.layout.encode_party(self.party, record)
+        key = self.protocol.public_key
+        self.take(self._client.messages(self.client_id, self.token, self.remembered.cursor))
+        agreed = sorted(self.protocol.agreements(DECIDE))
+        if agreed:
+            raise AlreadySent(
+                f"{', '.join(agreed)} agreed to the decision on the records as they are. Open a "
+                "new application for another record; it gets keys of its own."
+            )
+        start = perf_counter()
+        with self._connection.engine_lock:
+            sealed = self._connection.joint_engine.encrypt(self.party, bits, key)
+        seconds = perf_counter() - start
+        self.remembered.sent, self.remembered.arrived = digest(sealed), False
+        self.files.keep_record(record)
+        self.save()
+        sent = self._fill(ENCRYPTED_INPUTS, sealed, "encrypted inputs")
+        self.remembered.arrived = True
+        self.save()
+        self.state = self._client.state(self.client_id, self.token)
+        return SliceSent(
+            client_id=self.client_id,
+            party=self.party,
+            bits=len(bits),
+            size=sent.size,
+            encrypt_seconds=seconds,
+            send_seconds=sent.seconds,
+            sha256=sent.sha256,
+            preview=sent.preview,
+            fresh=False,
+            messages=(sent,),
+        )
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether the server holds what this party sent last."""
+        if self.state is None:
+            return self.remembered.arrived
+        held = self.state.sha256_of(self.party, ENCRYPTED_INPUTS)
+        return held is not None and held == self.remembered.sent
+
+    def agree(self, program: str) -> None:
+        """Agree on what the server holds now."""
+        key = self.protocol.public_key
+        state = self._client.state(self.client_id, self.token)
+        first = self._names[0]
+        sealed = self._connection.joint_engine.seal_public_key(first, key)
+        held = {party: state.sha256_of(party, ENCRYPTED_INPUTS) for party in self._names}
+        inputs = {party: sha256 for party, sha256 in held.items() if sha256 is not None}
+        missing = [party for party in self._names if party not in inputs]
+        held_key = state.sha256_of(first, PUBLIC_KEY)
+        if missing or held_key is None:
+            raise OutOfStep(
+                f"There is nothing to agree to yet; still to be sent: "
+                f"{', '.join(missing) or 'the public key'}."
+            )
+        if inputs[self.party] != self.remembered.sent:
+            raise PartiesDisagree(
+                f"The server holds another record of {self.party} than {self.party} sent. Send it "
+                "again; if that does not help, open a new application."
+            )
+        if held_key != digest(sealed):
+            raise PartiesDisagree(
+                "The server holds another public key than the parties made. Open a new application."
+            )
+        self.protocol.agree(program, inputs)
+        self._send()
+
+    def due(self, again: bool) -> str | None:
+        """The program that this party has to ask for now, or None; `again` also a failed one."""
+        if self.party != self._names[0] or self.state is None:
+            return None
+        for program in self._connection.public.programs:
+            status = self.state.programs[program].status
+            first = status == "idle" and program not in self._asked
+            if self.protocol.agreed(program) and (first or (again and status == "failed")):
+                return program
+        return None
+
+    def run(self, program: str) -> ProgramRun | None:
+        """Ask for a run and wait for its end; None where it is running already."""
+        start = perf_counter()
+        self._asked.add(program)
+        try:
+            seconds = self._client.run(self.client_id, self.token, program)
+        except AlreadyRunning:
+            return None
+        except TransportError:
+            self._asked.discard(program)  # it may not have heard; it does not run twice
+            raise
+        waited = perf_counter() - start
+        asked = Message(self.party, SERVER, f"run {program}", 0, waited)
+        return ProgramRun(self.client_id, program, seconds, waited, (asked,))
+
+    def ran(self, run: ProgramRun | None) -> None:
+        """Note a run, and look what it changed."""
+        if run is not None:
+            self.remembered.events.extend(run.messages)
+        self.state = self._client.state(self.client_id, self.token)
+
+    def open(self, program: str) -> None:
+        """Fetch a result and answer with this party's part."""
+        state = self._client.state(self.client_id, self.token)
+        if not self.protocol.agreed(program) or state.programs[program].status != "done":
+            raise OutOfStep(f"There is no result of {program} that all parties agreed to yet.")
+        agreed = self.protocol.agreements(program)[self.party].inputs
+        for party in self._names:
+            if state.sha256_of(party, ENCRYPTED_INPUTS) != agreed[party]:
+                raise PartiesDisagree(
+                    f"{program} was run on another record of {party} than was agreed to. Nothing "
+                    "of it is opened; open a new application."
+                )
+        start = perf_counter()
+        result = self._client.get_output(self.client_id, self.token, program)
+        seconds = perf_counter() - start
+        first = self.protocol.opened(program) is None
+        with self._connection.engine_lock:
+            self.protocol.open(program, result)
+        if first:  # the result first: a state that says opened must find it
+            self.files.write(f"{program}.result", result)
+            what, shown = f"encrypted result of {program}", preview(result)
+            fetched = Message(SERVER, self.party, what, len(result), seconds, digest(result), shown)
+            self.remembered.events.append(fetched)
+            self.remembered.results[program] = Fetched(
+                size=len(result), seconds=seconds, sha256=fetched.sha256, preview=shown
+            )
+            self.save()
+        self._send()
+
+    def _may_open(self, program: str) -> bool:
+        return (
+            self.state is not None
+            and self.state.programs[program].status == "done"
+            and self.protocol.opened(program) is None
+            and self.protocol.agreed(program)
+        )
+
+    def _read(self, program: str) -> bool:
+        if program in self.remembered.scores or self.protocol.opened(program) is None:
+            return False
+        result = self.files.read(f"{program}.result")
+        if result is None:
+            result = self._client.get_output(self.client_id, self.token, program)
+        with self._connection.engine_lock:
+            scores = self.protocol.scores(program, result)
+        if scores is None:
+            return False
+        self.remembered.scores[program] = scores
+        self.save()
+        return True
+
+    def _send(self) -> bool:
+        pending = self.protocol.pending()
+        if pending:
+            self.save()
+        for message in pending:
+            start = perf_counter()
+            self._client.post(
+                self.client_id, self.token, message.step, message.receiver, message.body
+            )
+            message.posted = True
+            seconds = perf_counter() - start
+            self._log(self.party, message.receiver or ALL, message.step, message.body, seconds)
+        return bool(pending)
+
+    def _give_public_key(self) -> bool:
+        first = self._names[0]
+        given = self._gave_key or self.state is None or self.state.sha256_of(first, PUBLIC_KEY)
+        if self.party != first or not self.protocol.ready or given:
+            return False
+        sealed = self._connection.joint_engine.seal_public_key(first, self.protocol.public_key)
+        self._fill(PUBLIC_KEY, sealed, "public key")
+        self._gave_key = True
+        return True
+
+    def _fill(self, file_name: str, message: bytes, what: str) -> Message:
+        sent = send_slot(
+            self._connection, self.client_id, self.party, self.token, file_name, message, what
+        )
+        self.remembered.events.append(sent)
+        return sent
+
+    def _log(self, sender: str, receiver: str, step: str, body: bytes, seconds: float) -> None:
+        shown = body[-PREVIEW_BYTES:].hex()
+        event = Message(sender, receiver, step, len(body), seconds, digest(body), shown, True)
+        known = {(e.receiver, e.sha256) for e in self.remembered.events if e.relayed}
+        if (event.receiver, event.sha256) not in known:  # sent again after a restart
+            self.remembered.events.append(event)

@@ -1,0 +1,147 @@
+"""A member's own files of one application, in its folder of parties/store.py.
+
+`secret_key` is its part of the key, `identity` its signing and exchange keys with the group secret;
+neither is in any other file. `protocol.json` is what it said and heard, `member.json` the rest.
+What a message rests on is written before the message leaves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from parties.joint.channel import Identity
+from parties.joint.protocol import JointProtocol
+from parties.steps import Message
+from parties.store import RECORD, SECRET_KEY, TOKEN, PartyStore
+from utils.errors import MalformedMessage, NotAuthorised
+
+IDENTITY = "identity"
+PROTOCOL = "protocol.json"
+MEMBER = "member.json"
+
+_PHRASES = {
+    SECRET_KEY: "its own part of the secret key",
+    IDENTITY: "its own signing and exchange keys, and the parties' group secret",
+    TOKEN: "its token for the server",
+    PROTOCOL: "what it said and heard, with the public key",
+    RECORD: "its own record",
+    MEMBER: "its log, and what it has opened",
+}
+
+
+class Fetched(BaseModel):
+    """A result as it came."""
+
+    size: int
+    seconds: float
+    sha256: str
+    preview: str
+
+
+class MemberRecord(BaseModel):
+    """What a member remembers beside the protocol: `sent` is the digest of its sealed record."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[1] = 1
+    cursor: int = 0
+    sent: str | None = None
+    arrived: bool = False
+    events: list[Message] = []
+    results: dict[str, Fetched] = {}
+    scores: dict[str, tuple[float, ...]] = {}
+
+
+class MemberFiles:
+    """The files of `party` in the application `client_id`."""
+
+    def __init__(self, store: PartyStore, client_id: str, party: str) -> None:
+        self._store, self._client_id, self._party = store, client_id, party
+        self._written: dict[str, bytes] = {}
+
+    def joined(self) -> bool:
+        """Whether the party has its token."""
+        return self._store.has(self._client_id, self._party, TOKEN)
+
+    def token(self) -> str:
+        """The party's bearer token; raises NotAuthorised where it has not joined."""
+        return self._needed(TOKEN).decode()
+
+    def identity(self) -> Identity:
+        """The party's own keys; raises NotAuthorised, MalformedMessage."""
+        return Identity.from_bytes(self._needed(IDENTITY))
+
+    def admit(self, identity: Identity, token: str) -> None:
+        """Keep what joining gave."""
+        self.write(IDENTITY, identity.to_bytes())
+        self.write(TOKEN, token.encode())
+
+    def protocol(self) -> tuple[bytes, bytes] | None:
+        """The protocol's state and its secret, or None where nothing has been said yet."""
+        state = self.read(PROTOCOL)
+        return None if state is None else (state, self.read(SECRET_KEY) or b"")
+
+    def member(self) -> MemberRecord:
+        """What the member remembers; raises MalformedMessage."""
+        try:
+            return MemberRecord.model_validate_json(self.read(MEMBER) or b"{}")
+        except ValidationError as error:
+            raise MalformedMessage(
+                f"The file {MEMBER} of {self._party} is damaged; join a new application."
+            ) from error
+
+    def save(self, protocol: JointProtocol, member: MemberRecord) -> None:
+        """Keep everything that has changed; the secret first, since the rest speaks of it."""
+        if protocol.secret:
+            self.write(SECRET_KEY, protocol.secret)
+        self.write(PROTOCOL, protocol.to_bytes())
+        self.write(MEMBER, member.model_dump_json().encode())
+
+    def record(self) -> dict[str, Any] | None:
+        """The party's own record, as it was sent last, or None."""
+        data = self.read(RECORD)
+        if data is None:
+            return None
+        record: dict[str, Any] = json.loads(data)
+        return record
+
+    def keep_record(self, record: Mapping[str, Any]) -> None:
+        """Keep the record; numpy scalars of a caller's data frame become Python's own."""
+        self.write(RECORD, json.dumps(dict(record), default=lambda item: item.item()).encode())
+
+    def read(self, name: str) -> bytes | None:
+        """A file, or None."""
+        return self._store.read(self._client_id, self._party, name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, unless that is what it holds."""
+        if self._written.get(name) != data:
+            self._store.write(self._client_id, self._party, name, data)
+            self._written[name] = data
+
+    def holdings(self) -> list[tuple[str, int]]:
+        """What lies there: a phrase for people, and bytes."""
+        folder = self._store.folder(self._client_id, self._party)
+        files = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
+        order = [*_PHRASES]
+        files.sort(key=lambda p: order.index(p.name) if p.name in order else len(order))
+        return [
+            (_PHRASES.get(path.name, f"the encrypted {path.name.replace('.', ' ')}"), size)
+            for path in files
+            if (size := path.stat().st_size)
+        ]
+
+    def erase(self) -> None:
+        """Remove them all."""
+        self._written.clear()
+        self._store.erase_party(self._client_id, self._party)
+
+    def _needed(self, name: str) -> bytes:
+        data = self.read(name)
+        if data is None:
+            raise NotAuthorised(f"{self._party} has not joined this application on this machine.")
+        return data

@@ -1,0 +1,102 @@
+"""From the first words to a checked public key: what a party says when all have said a step.
+
+Follows Mouchet, Troncoso-Pastoriza, Bossuat, Hubaux, "Multiparty homomorphic encryption from
+ring-learning-with-errors", PETS 2021, section IV, with a commitment before every share, since
+whoever speaks last could otherwise choose the key; and a known vector opened with the new key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from engines.interface import JointPartyEngine
+from parties.joint.channel import commitment, framed
+from parties.joint.conversation import Conversation
+from parties.joint.messages import (
+    HELLO,
+    KEY_CHECK,
+    KEY_STEPS,
+    SEED_COMMIT,
+    SEED_OPEN,
+    SHARE_COMMIT,
+    SHARE_OPEN,
+    KeyCheck,
+    SeedCommit,
+    SeedOpen,
+    ShareCommit,
+    ShareOpen,
+)
+
+NONCE_BYTES = 32
+
+
+class KeyMaking:
+    """The engine's part in it, step by step."""
+
+    def __init__(self, engine: JointPartyEngine, talk: Conversation) -> None:
+        self._engine, self._talk = engine, talk
+
+    def go_on(self) -> None:
+        """Say everything whose turn has come.
+
+        Raises MalformedMessage for shares that are none, KeyCheckFailed.
+        """
+        replies = {
+            HELLO: self._commit_seed,
+            SEED_COMMIT: self._open_seed,
+            SEED_OPEN: self._commit_share,
+            SHARE_COMMIT: self._open_share,
+            SHARE_OPEN: self._check_key,
+            KEY_CHECK: self._finish,
+        }
+        for step, following in zip(KEY_STEPS, (*KEY_STEPS[1:], ""), strict=True):
+            state = self._talk.state
+            done = self._talk.party in state.senders(following) if following else state.ready
+            if not done and self._talk.all_said(step):
+                replies[step]()
+
+    def _commit_seed(self) -> None:
+        seed = self._talk.state.seed = self._engine.seed_share()
+        self._talk.say(SEED_COMMIT, SeedCommit(digest=self._commit(SEED_COMMIT, seed)))
+
+    def _open_seed(self) -> None:
+        state = self._talk.state
+        self._talk.say(SEED_OPEN, SeedOpen(seed=state.seed, nonce=state.nonces[SEED_COMMIT]))
+
+    def _commit_share(self) -> None:
+        made = self._engine.key_share(self._common())
+        self._talk.secret, self._talk.state.share = made.secret, made.share
+        self._talk.say(SHARE_COMMIT, ShareCommit(digest=self._commit(SHARE_COMMIT, made.share)))
+
+    def _open_share(self) -> None:
+        state = self._talk.state
+        self._talk.say(SHARE_OPEN, ShareOpen(share=state.share, nonce=state.nonces[SHARE_COMMIT]))
+
+    def _check_key(self) -> None:
+        said = self._talk.state.said(ShareOpen, SHARE_OPEN)
+        shares = {name: message.share for name, message in said.items()}
+        key = self._engine.collective_key(self._common(), shares)
+        self._talk.state.public_key = key
+        part = self._engine.check_share(key, self._talk.secret)
+        digest = hashlib.sha256(key).hexdigest()
+        self._talk.say(KEY_CHECK, KeyCheck(share=part, public_key_digest=digest))
+
+    def _finish(self) -> None:
+        said = self._talk.state.said(KeyCheck, KEY_CHECK)
+        parts = {name: message.share for name, message in said.items()}
+        self._engine.check_key(self._talk.state.public_key, parts)
+        self._talk.state.ready = True
+
+    def _common(self) -> bytes:
+        said = self._talk.state.said(SeedOpen, SEED_OPEN)
+        context = framed(
+            self._talk.application.encode(),
+            self._talk.public.model_version.encode(),
+            *(name.encode() for name in sorted(self._talk.names)),
+        )
+        return self._engine.common(context, {name: m.seed for name, m in said.items()})
+
+    def _commit(self, step: str, value: bytes) -> str:
+        nonce = self._talk.state.nonces[step] = os.urandom(NONCE_BYTES)
+        return commitment(self._talk.application, self._talk.party, step, nonce, value)

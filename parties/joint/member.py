@@ -1,0 +1,299 @@
+"""One party in one joint application: its protocol, its files, and its talk with the server.
+
+A member runs without any page. `advance` does whatever can be done without a person: it sends and
+takes messages, makes the keys, gives the server the public key, asks for the run that all agreed
+to, fetches its result and answers with this party's part of the opening. What a person decides has
+methods of its own: `send_record` and `agree`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Self
+
+import numpy as np
+
+from engines.interface import ENCRYPTED_INPUTS, EXPLAIN
+from parties.connection import Connection
+from parties.joint.channel import Identity
+from parties.joint.codes import JoinCode
+from parties.joint.desk import MemberDesk
+from parties.joint.files import MemberFiles
+from parties.joint.protocol import JointProtocol
+from parties.joint.reading import decision_of, explanation_of
+from parties.messages import ApplicationState
+from parties.steps import Decision, ExplanationOpened, Message, ProgramRun, SliceSent
+from utils.errors import (
+    ApplicationExpired,
+    ForeignMessage,
+    NotAuthorised,
+    TrisealError,
+    UnknownApplication,
+)
+
+LONGEST_WAIT = 25.0
+
+
+class JointMember:
+    """Plays `party` in the application `client_id`; `join` or `resume` one.
+
+    Safe to share between a page's threads and one that pumps: one lock is held while the state
+    changes, none while it waits. Every method raises ServerUnreachable and what the server reports.
+    """
+
+    def __init__(self, connection: Connection, desk: MemberDesk) -> None:
+        """To be made by `join` or `resume`."""
+        self.client_id, self.party = desk.client_id, desk.party
+        self.failure: TrisealError | None = None
+        """Why the last `advance` did not succeed, or None."""
+        self._connection, self._desk = connection, desk
+        self._lock = threading.RLock()
+
+    @classmethod
+    def join(cls, connection: Connection, party: str, code: str) -> Self:
+        """Join with the code that the party was given (parties/joint/codes.py).
+
+        Where this folder has joined with that very code before, it is resumed. Raises
+        InvalidRequest, UnknownParty, NotAuthorised, UnknownApplication, ApplicationExpired.
+        """
+        given = JoinCode.parse(code)
+        connection.public.schema_.party(party)
+        files = MemberFiles(connection.store, given.client_id, party)
+        if files.joined():
+            if files.identity().group_secret != given.group_secret:
+                raise NotAuthorised(
+                    f"This machine has joined this application as {party} with another code."
+                )
+            return cls.resume(connection, given.client_id, party)
+        connection.store.erase_older_than(connection.hours)
+        token = connection.client.join(given.client_id, party, given.server_code)
+        files.admit(Identity.fresh(given.group_secret), token)
+        return cls.resume(connection, given.client_id, party)
+
+    @classmethod
+    def resume(cls, connection: Connection, client_id: str, party: str) -> Self:
+        """Pick up an application from the party's files.
+
+        Raises NotAuthorised where it has not joined, ForeignMessage where the server has another
+        model by now, MalformedMessage where a file is damaged.
+        """
+        files = MemberFiles(connection.store, client_id, party)
+        identity, kept = files.identity(), files.protocol()
+        parts = (connection.joint_engine, connection.public, party, client_id, identity)
+        if kept is None:
+            state = connection.client.state(client_id, files.token())
+            names = connection.public.schema_.party_names
+            protocol = JointProtocol.start(*parts, state.readers or tuple(names))
+        else:
+            protocol = JointProtocol.resume(*parts, *kept)
+        if protocol.model_version != connection.public.model_version:
+            raise ForeignMessage(
+                "The application was opened for another model than the server has now; join a new "
+                "one."
+            )
+        return cls(connection, MemberDesk(connection, client_id, party, files, protocol))
+
+    @classmethod
+    def resumable(cls, connection: Connection, party: str) -> list[str]:
+        """Ids of the applications whose files this party has here, newest first."""
+        return connection.store.applications(party)
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The parties that learn the answer."""
+        return self._desk.protocol.readers
+
+    @property
+    def is_reader(self) -> bool:
+        """Whether this party learns the answer."""
+        return self.party in self.readers
+
+    def advance(self, wait: float = 0.0, answer: bool = True) -> bool:
+        """Do all that can be done now; whether anything has changed.
+
+        Where nothing can, waits up to `wait` seconds (at most 25) for the server to have something
+        new. `answer` False leaves results unopened. Raises ProtocolError, KeyCheckFailed,
+        MalformedMessage, ForeignMessage, EvaluationFailed: then the state is as it was before what
+        was refused, and `failure` keeps the error until an `advance` succeeds. What was refused is
+        looked for again the next time, at once: pause before that.
+        """
+        try:
+            changed = self._advance(min(max(wait, 0.0), LONGEST_WAIT), answer)
+        except TrisealError as error:
+            self.failure = error
+            raise
+        self.failure = None
+        return changed
+
+    def _advance(self, wait: float, answer: bool) -> bool:
+        changed = False
+        while True:
+            with self._lock:
+                progress = self._desk.act(answer)
+                after, seen = self._desk.remembered.cursor, self._desk.tag
+            progress |= self.run_if_due(again=False) is not None
+            hold = 0.0 if changed or progress else wait
+            # Without the lock, so that a page can be used meanwhile.
+            relayed = self._connection.client.messages(
+                self.client_id, self._desk.token, after, hold, seen
+            )
+            with self._lock:
+                progress |= self._desk.take(relayed)
+            changed |= progress
+            if not progress:
+                return changed
+
+    @property
+    def keys_ready(self) -> bool:
+        """Whether the public key is made and checked."""
+        return self._desk.protocol.ready
+
+    @property
+    def fingerprint(self) -> str | None:
+        """20 hexadecimal digits in groups of 4, the same for all parties; None before the keys.
+
+        Parties that compare it by voice know that nobody sits between them.
+        """
+        return self._desk.protocol.fingerprint
+
+    @property
+    def secret_bytes(self) -> int:
+        """Size of this party's own secret; 0 before it is made."""
+        return len(self._desk.protocol.secret)
+
+    @property
+    def public_key_bytes(self) -> int:
+        """Size of the public key; 0 before it is made."""
+        return len(self._desk.protocol.public_key) if self.keys_ready else 0
+
+    @property
+    def awaits(self) -> tuple[str, ...]:
+        """The other parties whose next message this one needs; empty where it needs none."""
+        with self._lock:
+            return self._desk.protocol.awaits()
+
+    @property
+    def state(self) -> ApplicationState | None:
+        """What the server last said of the application (slots, programs, joined)."""
+        return self._desk.state
+
+    def send_record(self, record: Mapping[str, Any]) -> SliceSent:
+        """Encode, encrypt and send the party's record, a mapping of its columns to values.
+
+        It may be replaced until a party has agreed to the decision. Raises UnknownColumn,
+        ValueOutOfDomain; OutOfStep before the keys; AlreadySent after an agreement.
+        """
+        with self._lock:
+            return self._desk.send_record(record)
+
+    def is_sent(self, record: Mapping[str, Any]) -> bool:
+        """Whether the server holds just this record, bin for bin and value for value."""
+        stored = self.record
+        if stored is None or not self.has_sent:
+            return False
+        encode = self._connection.layout.encode_party
+        return np.array_equal(encode(self.party, record), encode(self.party, stored))
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether the server holds what this party sent last."""
+        return self._desk.has_sent
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """The record that this party sent last; from its own folder."""
+        return self._desk.files.record()
+
+    @property
+    def sent_by(self) -> tuple[str, ...]:
+        """The parties whose encrypted record the server holds, in the schema's order."""
+        state, names = self.state, self._connection.public.schema_.party_names
+        if state is None:
+            return ()
+        return tuple(name for name in names if state.sha256_of(name, ENCRYPTED_INPUTS))
+
+    def agree(self, program: str) -> None:
+        """Agree to open what `program` ("decide", then "explain") gives on these very inputs.
+
+        Raises OutOfStep where a record is missing or, for "explain", the decision is not opened
+        yet; PartiesDisagree where the server holds something else than was sent or agreed to.
+        """
+        with self._lock:
+            self._desk.agree(program)
+
+    def agreed_by(self, program: str) -> tuple[str, ...]:
+        """The parties that have agreed so far, in the schema's order."""
+        with self._lock:
+            agreed = self._desk.protocol.agreements(program)
+        return tuple(n for n in self._connection.public.schema_.party_names if n in agreed)
+
+    def run_if_due(self, again: bool = True) -> ProgramRun | None:
+        """Ask for a run that all agreed to, if this is the first party and it is still to be done.
+
+        `advance` does so by itself, except `again` after a run that failed. Raises what
+        ServerClient.run raises.
+        """
+        with self._lock:
+            program = self._desk.due(again)
+        if program is None:
+            return None
+        run = self._desk.run(program)  # without the lock: it may take long
+        with self._lock:
+            self._desk.ran(run)
+        return run
+
+    def open(self, program: str) -> None:
+        """Fetch the result and answer with this party's part; `advance` does so by itself.
+
+        Raises OutOfStep before the agreed run, PartiesDisagree where it was run on other inputs,
+        AlreadyOpened where the server gives another result than this party has answered.
+        """
+        with self._lock:
+            self._desk.open(program)
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision, where this party reads it and all parts are there."""
+        return decision_of(self._connection.public, self.client_id, self._desk.remembered)
+
+    @property
+    def explanation(self) -> ExplanationOpened | None:
+        """The explanation, where this party reads it and all parts are there.
+
+        Only the party that owns the explained column gets its own bin (`current_bin`); for others
+        it is -1 and the sentence speaks of the column alone.
+        """
+        schema, state = self._connection.public.schema_, self.state
+        record = self.record if schema.explained_party == self.party else None
+        ran = None if state is None else state.programs[EXPLAIN].seconds
+        return explanation_of(schema, self.client_id, self._desk.remembered, record, ran or 0.0)
+
+    @property
+    def events(self) -> tuple[Message, ...]:
+        """What this party sent, received and fetched, oldest first; survives a restart.
+
+        Messages between parties have `relayed` True: they went through the server, sealed.
+        Their receiver is a party or `parties.steps.ALL`.
+        """
+        return tuple(self._desk.remembered.events)
+
+    def holdings(self) -> list[tuple[str, int]]:
+        """What lies in this party's folder of the application: a phrase for people, and bytes."""
+        return self._desk.files.holdings()
+
+    def erase(self) -> None:
+        """Erase the application on the server, for all parties, and this party's files of it."""
+        with self._lock:
+            with suppress(UnknownApplication, ApplicationExpired):
+                self._connection.client.erase(self.client_id, self._desk.token)
+            self._desk.files.erase()
+
+    def discard(self) -> None:
+        """Erase this party's files, and the application on the server if it can be reached."""
+        with self._lock:
+            try:
+                self.erase()
+            except TrisealError:  # on the server it expires by itself; the secret here must go
+                self._desk.files.erase()

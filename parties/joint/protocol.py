@@ -1,0 +1,235 @@
+"""The joint protocol of one party, as a state machine without any input or output.
+
+What it wants to say it puts into its outbox, sealed once and for all; what it hears it takes only
+in its turn, from the right sender, and once. A step is heard only when all parties have said the
+one before, so nobody can open a share before all have committed to theirs. Whatever is refused
+leaves the state as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from engines.interface import DECIDE, JointPartyEngine, PublicModel
+from parties.joint.channel import Identity, framed
+from parties.joint.checks import check, same_result
+from parties.joint.conversation import Conversation
+from parties.joint.key_making import KeyMaking
+from parties.joint.messages import (
+    KEY_STEPS,
+    Agreement,
+    Partial,
+    agree_step,
+    class_of,
+    decode,
+    encode,
+    partial_step,
+)
+from parties.joint.state import Outgoing, ProtocolState
+from parties.joint.turns import require_place, require_turn
+from utils.errors import AlreadyOpened, MessageRepeated, OutOfStep
+
+
+class JointProtocol:
+    """One party's side; `start` one, or `resume` it from `to_bytes` and its `secret`."""
+
+    def __init__(self, engine: JointPartyEngine, talk: Conversation) -> None:
+        self._engine, self._talk = engine, talk
+        self._keys = KeyMaking(engine, talk)
+
+    @classmethod
+    def start(
+        cls,
+        engine: JointPartyEngine,
+        public: PublicModel,
+        party: str,
+        application: str,
+        identity: Identity,
+        readers: tuple[str, ...],
+    ) -> JointProtocol:
+        """A new one, whose first word waits in `pending`; raises UnknownParty."""
+        public.schema_.party(party)
+        talk = Conversation(public, party, application, identity, ProtocolState(), b"")
+        talk.greet(readers)
+        return cls(engine, talk)
+
+    @classmethod
+    def resume(
+        cls,
+        engine: JointPartyEngine,
+        public: PublicModel,
+        party: str,
+        application: str,
+        identity: Identity,
+        state: bytes,
+        secret: bytes,
+    ) -> JointProtocol:
+        """Go on from what was kept; raises MalformedMessage where it is damaged."""
+        kept = ProtocolState.from_bytes(state)
+        return cls(engine, Conversation(public, party, application, identity, kept, secret))
+
+    def to_bytes(self) -> bytes:
+        """All but the identity and the secret, for the party's own file."""
+        return self._talk.state.to_bytes()
+
+    @property
+    def secret(self) -> bytes:
+        """This party's part of the secret key; empty before it is made. Keep it apart."""
+        return self._talk.secret
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The parties that learn the answer."""
+        return self._talk.readers
+
+    @property
+    def model_version(self) -> str:
+        """The model that this application was joined for."""
+        return self._talk.state.hello_of(self._talk.party).model_version
+
+    @property
+    def ready(self) -> bool:
+        """Whether the public key is made and checked."""
+        return self._talk.state.ready
+
+    @property
+    def public_key(self) -> bytes:
+        """The public key; raises OutOfStep before it is there."""
+        if not self.ready:
+            awaited = ", ".join(self.awaits()) or "the others"
+            raise OutOfStep(f"The joint keys are not there yet; still to do its part: {awaited}.")
+        return self._talk.state.public_key
+
+    @property
+    def fingerprint(self) -> str | None:
+        """20 hexadecimal digits in groups of 4, of all first words and the public key."""
+        if not self.ready:
+            return None
+        key = hashlib.sha256(self.public_key).digest()
+        whole = framed(b"fingerprint", self._talk.transcript(), key)
+        digits = hashlib.sha256(whole).hexdigest()[:20]
+        return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
+
+    def pending(self) -> list[Outgoing]:
+        """What is still to be sent, oldest first; keep the state on disk before any of it goes."""
+        return [message for message in self._talk.state.outbox if not message.posted]
+
+    def receive(self, sender: str, step: str, receiver: str | None, body: bytes) -> bool:
+        """Take a message as the server shows it; whether it was new.
+
+        Raises NotAuthentic, MessageRepeated, MessageOutOfOrder, CommitmentBroken,
+        PartiesDisagree, KeyCheckFailed, MalformedMessage; the state is then unchanged.
+        """
+        talk = self._talk
+        if sender == talk.party:
+            talk.recognise(step, receiver, body)
+            return False
+        require_place(talk, sender, step, receiver)
+        kept = talk.state.inbox.get(step, {}).get(sender)
+        if kept is not None:
+            if kept.digest == hashlib.sha256(body).hexdigest():
+                return False
+            raise MessageRepeated(
+                f"{sender} sent two different messages for {step}; the first counts. Open a new "
+                "application."
+            )
+        require_turn(talk, sender, step)
+        with talk.or_unchanged():
+            payload = talk.unseal(sender, step, receiver, body)
+            check(talk, sender, step, decode(class_of(step), payload))
+            talk.state.keep(sender, step, payload, body)
+            self._keys.go_on()
+        return True
+
+    def agree(self, program: str, inputs: Mapping[str, str]) -> None:
+        """Agree to open what `program` gives on these inputs, SHA-256 by party; once.
+
+        Raises OutOfStep before the keys, or for a program whose predecessor is not opened; and
+        PartiesDisagree where others, or this party itself, agreed to something else.
+        """
+        if program not in self._talk.programs:
+            raise OutOfStep(f"There is no program {program[:16]!r} to agree to.")
+        key = hashlib.sha256(self.public_key).hexdigest()
+        if program != DECIDE and DECIDE not in self._talk.state.opened:
+            raise OutOfStep("An explanation comes after the decision: open the decision first.")
+        message = Agreement(program=program, inputs=dict(inputs), public_key_digest=key)
+        step = agree_step(program)
+        check(self._talk, self._talk.party, step, message)
+        if self._talk.party not in self._talk.state.senders(step):
+            self._talk.say(step, message)
+
+    def agreements(self, program: str) -> dict[str, Agreement]:
+        """What each party has agreed to so far; they are all the same."""
+        return self._talk.agreements(program)
+
+    def agreed(self, program: str) -> bool:
+        """Whether all parties have agreed."""
+        return self._talk.all_said(agree_step(program))
+
+    def opened(self, program: str) -> str | None:
+        """SHA-256 of the one result that this party has answered with its part, or None."""
+        return self._talk.state.opened.get(program)
+
+    def open(self, program: str, result: bytes) -> None:
+        """Answer the result of the agreed run with this party's part; of one result only.
+
+        Raises OutOfStep before all agree, AlreadyOpened for another result than was answered,
+        PartiesDisagree where another party has answered another one, ForeignMessage,
+        MalformedMessage.
+        """
+        talk, step = self._talk, partial_step(program)
+        sha256 = hashlib.sha256(result).hexdigest()
+        answered = self.opened(program)
+        if answered is not None:
+            self._require_same(program, answered, sha256)
+            return
+        if not self.agreed(program):
+            raise OutOfStep(f"Not all parties have agreed to {program} yet.")
+        for sender, other in talk.state.said(Partial, step).items():
+            same_result(sender, program, other.result_sha256, sha256)
+        share = self._engine.partial(
+            program, result, talk.party, self.public_key, self.secret, talk.channel.pairwise
+        )
+        message = Partial(program=program, result_sha256=sha256, share=share)
+        with talk.or_unchanged():
+            talk.state.opened[program] = sha256
+            for reader in self.readers:
+                if reader != talk.party:
+                    talk.say(step, message, reader)
+            talk.state.keep(talk.party, step, encode(message), b"")
+
+    def scores(self, program: str, result: bytes) -> tuple[float, ...] | None:
+        """What the result says, once all parts are there and this party is a reader; or None.
+
+        Raises AlreadyOpened for another result than the parts belong to, ForeignMessage,
+        MalformedMessage.
+        """
+        talk, step = self._talk, partial_step(program)
+        if not talk.reads or not talk.all_said(step):
+            return None
+        self._require_same(program, self.opened(program) or "", hashlib.sha256(result).hexdigest())
+        parts = {name: said.share for name, said in talk.state.said(Partial, step).items()}
+        return self._engine.combine(program, result, parts)
+
+    def awaits(self) -> tuple[str, ...]:
+        """The other parties whose message is needed next; empty where none is."""
+        talk = self._talk
+        for step in KEY_STEPS:
+            if not talk.all_said(step):
+                return talk.silent(step)
+        awaited: tuple[str, ...] = ()
+        for program in talk.programs:
+            step = agree_step(program)
+            if talk.party in talk.state.senders(step):
+                awaited = awaited or talk.silent(step)
+            if program in talk.state.opened and talk.reads:
+                awaited = awaited or talk.silent(partial_step(program))
+        return awaited
+
+    def _require_same(self, program: str, answered: str, sha256: str) -> None:
+        if answered != sha256:
+            raise AlreadyOpened(
+                f"{self._talk.party} has opened a result of {program}, and this is another one. It "
+                "opens no second: two openings could tell what was encrypted."
+            )

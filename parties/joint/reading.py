@@ -1,0 +1,82 @@
+"""From opened scores to what a person is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engines.interface import DECIDE, EXPLAIN, PublicModel
+from features.schema import Schema, number_text
+from model.explanation import CAVEAT, Explanation, Outcome, explain_scores
+from parties.joint.files import MemberRecord
+from parties.steps import Decision, ExplanationOpened
+
+
+def decision_of(public: PublicModel, client_id: str, remembered: MemberRecord) -> Decision | None:
+    """The decision that the opened score says, or None before it is opened."""
+    scores = remembered.scores.get(DECIDE)
+    if scores is None:
+        return None
+    facts, fetched, score = public.programs[DECIDE], remembered.results[DECIDE], scores[0]
+    alone = facts.score_bits <= 1  # the program gives the sign of the score, nothing more
+    return Decision(
+        client_id=client_id,
+        approved=score >= 0,
+        score=None if alone else score,
+        log_odds=None if alone else score / facts.scale,
+        reach=float(2 ** max(0, facts.score_bits - 1)),
+        size=fetched.size,
+        seconds=fetched.seconds,
+        sha256=fetched.sha256,
+        preview=fetched.preview,
+        messages=(),
+    )
+
+
+def explanation_of(
+    schema: Schema,
+    client_id: str,
+    remembered: MemberRecord,
+    record: Mapping[str, Any] | None,
+    run_seconds: float,
+) -> ExplanationOpened | None:
+    """What the opened scores of all bins say, or None before they are opened.
+
+    `record` is that of the explained column's owner, or None for the other parties, who do not
+    know the applicant's own bin and are told of the column alone.
+    """
+    scores, decided = remembered.scores.get(EXPLAIN), remembered.scores.get(DECIDE)
+    if scores is None or decided is None:
+        return None
+    approved, fetched = decided[0] >= 0, remembered.results[EXPLAIN]
+    if record is None:
+        said = _for_others(schema, approved, scores)
+    else:
+        said = explain_scores(schema, record, approved, scores)
+    return ExplanationOpened(client_id, said, run_seconds, fetched.size, fetched.seconds, ())
+
+
+def _for_others(schema: Schema, approved: bool, scores: Sequence[float]) -> Explanation:
+    labels = schema.explained_column.bin_labels()
+    first = len(labels) - len(scores)
+    decision, phrase = schema.decision, schema.explanation.phrase
+    turning = next((b for b in range(first, len(labels)) if scores[b - first] >= 0), None)
+    if approved:
+        outcome, turning = Outcome.ALREADY_APPROVED, None
+        text = f"The application is already {decision.approved}; nothing needs to change."
+    elif turning is None:
+        outcome = Outcome.NOT_TURNED
+        text = (
+            f"Even the most {phrase} would likely not have turned this decision; other factors "
+            f"weigh more. {CAVEAT}"
+        )
+    else:
+        outcome = Outcome.TURNED
+        floor = number_text(schema.explained_column.bin_floor(turning))
+        owner = schema.party(schema.explained_party).label.lower()
+        text = (
+            f"From {floor} {phrase} on, and all else equal, the model would likely have "
+            f"{decision.approved} the application; only the {owner} knows how many there are. "
+            f"{CAVEAT}"
+        )
+    return Explanation(outcome, text, tuple(labels[first:]), tuple(scores), -1, turning)

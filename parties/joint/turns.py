@@ -1,0 +1,51 @@
+"""Which message may come from whom, for whom, and when."""
+
+from __future__ import annotations
+
+from engines.interface import DECIDE
+from parties.joint.conversation import Conversation
+from parties.joint.messages import KEY_STEPS, PARTIAL, agree_step, class_of, partial_step
+from utils.errors import MessageOutOfOrder, NotAuthentic
+
+
+def require_place(talk: Conversation, sender: str, step: str, receiver: str | None) -> None:
+    """Raises NotAuthentic for a sender, a step or a receiver that the protocol does not have."""
+    name, colon, program = step.partition(":")
+    if name in KEY_STEPS:
+        known, meant = not colon, receiver is None
+    elif name == PARTIAL:
+        known, meant = program in talk.programs, talk.reads and receiver == talk.party
+    else:
+        known, meant = _is_step(name) and program in talk.programs, receiver is None
+    if sender not in talk.names or not known or not meant:
+        raise NotAuthentic(
+            f"A message of {sender[:32]} for {step[:49]} has no place in this application."
+        )
+
+
+def require_turn(talk: Conversation, sender: str, step: str) -> None:
+    """Raises MessageOutOfOrder unless all parties have said what comes before this step."""
+    name, _, program = step.partition(":")
+    if name in KEY_STEPS:
+        before = KEY_STEPS[: KEY_STEPS.index(name)]
+        due = not before or talk.all_said(before[-1])
+    elif name == PARTIAL:
+        due = talk.all_said(agree_step(program))
+    elif program == DECIDE:
+        due = talk.state.ready
+    else:
+        # The sender's part of the decision comes first; those of others may be under way still.
+        answered = not talk.reads or sender in talk.state.senders(partial_step(DECIDE))
+        due = answered and talk.all_said(agree_step(DECIDE))
+    if not due:
+        raise MessageOutOfOrder(
+            f"{sender}'s {step} came before its turn: what has to come first is not there."
+        )
+
+
+def _is_step(name: str) -> bool:
+    try:
+        class_of(name)
+    except KeyError:
+        return False
+    return True

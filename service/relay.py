@@ -1,0 +1,165 @@
+"""What parties say to each other through the server, which keeps it as it came and reads nothing.
+
+A party gives one body for each step and receiver. It is shown to all parties or to its receiver,
+and to its sender; it is erased with the application. What steps there are and what they mean is
+the parties' own matter: the server knows bounds and nothing else. Nothing here knows of HTTP; the
+methods are synchronous and thread-safe.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from collections.abc import Callable
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from engines.interface import PublicModel
+from service.answers import Relayed, RelayedMessages, Traffic, moment
+from service.credentials import bearer_of, require_viewer
+from service.records import TrafficRecord
+from service.rules import describe, live
+from service.storage import Storage
+from service.traffic import next_number, traffic_of
+from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UploadEmpty, UploadTooLarge
+
+MAXIMUM_BODY = 64 * 1024
+MAXIMUM_MESSAGES = 64
+"""Of one party in one application."""
+MAXIMUM_TOTAL = 1 << 20
+"""Bytes of one party's bodies in one application."""
+PAGE = 32
+"""Messages of one answer; whoever asks again gets the next."""
+STEP_PATTERN = r"^[a-z][a-z_]{0,31}(:[a-z]{1,16})?$"
+
+
+class Relay:
+    """The messages between the parties of each application.
+
+    Beside what each method names, all raise InvalidRequest for what is no id, UnknownApplication,
+    ApplicationExpired and NotAuthorised.
+    """
+
+    def __init__(
+        self, storage: Storage, public: PublicModel, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._storage = storage
+        self._public = public
+        self._clock = clock
+
+    def post(
+        self, client_id: str, token: str | None, step: str, receiver: str | None, body: bytes
+    ) -> int:
+        """Keep a message of the token's party for `receiver` (None: all); its number.
+
+        The same body again answers the same number. Raises UnknownParty, InvalidRequest,
+        UploadEmpty, UploadTooLarge, AlreadySent where another body was given for this step and
+        receiver, OutOfStep where the party has said all it may.
+        """
+        with self._storage.write() as session:
+            application = live(session, client_id, self._clock())
+            sender = bearer_of(application, token)
+            if receiver is not None:
+                self._public.schema_.party(receiver)
+            if receiver == sender:
+                raise InvalidRequest("receiver: a party has nothing to send to itself.")
+            if not body:
+                raise UploadEmpty("The message is empty; nothing was stored.")
+            if len(body) > MAXIMUM_BODY:
+                raise UploadTooLarge(
+                    f"A message may have at most {MAXIMUM_BODY} bytes; nothing was stored."
+                )
+            earlier = self._earlier(session, client_id, sender, step, receiver)
+            if earlier is not None:
+                if earlier.body != body:
+                    raise AlreadySent(
+                        f"{sender} has sent another message for this step; a step has one message. "
+                        "Open a new application to begin again."
+                    )
+                return earlier.number
+            self._require_room(session, client_id, sender, len(body))
+            number = next_number(session, client_id)
+            session.add(
+                TrafficRecord(
+                    client_id=client_id,
+                    number=number,
+                    at=self._clock(),
+                    sender=sender,
+                    receiver=receiver,
+                    what=step,
+                    size=len(body),
+                    body=body,
+                )
+            )
+        return number
+
+    def messages(self, client_id: str, token: str | None, after: int) -> RelayedMessages:
+        """Up to PAGE messages with numbers above `after` that the token's party may read."""
+        with self._storage.read() as session:
+            application = live(session, client_id, self._clock())
+            party = bearer_of(application, token)
+            rows = session.scalars(
+                select(TrafficRecord)
+                .where(
+                    TrafficRecord.client_id == client_id,
+                    TrafficRecord.number > after,
+                    TrafficRecord.body.is_not(None),
+                    TrafficRecord.receiver.is_(None)
+                    | (TrafficRecord.receiver == party)
+                    | (TrafficRecord.sender == party),
+                )
+                .order_by(TrafficRecord.number)
+                .limit(PAGE)
+            )
+            found = [_shown(row) for row in rows]
+            state = describe(application, self._public, {})
+        tag = hashlib.sha256(state.model_dump_json().encode()).hexdigest()[:16]
+        return RelayedMessages(messages=found, state=state, tag=tag)
+
+    def traffic(self, client_id: str, token: str | None) -> Traffic:
+        """All that travelled, without content; for parties and for the token for watching."""
+        with self._storage.read() as session:
+            require_viewer(live(session, client_id, self._clock()), token)
+            return traffic_of(session, client_id)
+
+    def _earlier(
+        self, session: Session, client_id: str, sender: str, step: str, receiver: str | None
+    ) -> TrafficRecord | None:
+        to = TrafficRecord.receiver
+        return session.scalar(
+            select(TrafficRecord).where(
+                TrafficRecord.client_id == client_id,
+                TrafficRecord.body.is_not(None),
+                TrafficRecord.sender == sender,
+                TrafficRecord.what == step,
+                to.is_(None) if receiver is None else to == receiver,
+            )
+        )
+
+    def _require_room(self, session: Session, client_id: str, sender: str, size: int) -> None:
+        count, total = session.execute(
+            select(func.count(), func.coalesce(func.sum(TrafficRecord.size), 0)).where(
+                TrafficRecord.client_id == client_id,
+                TrafficRecord.body.is_not(None),
+                TrafficRecord.sender == sender,
+            )
+        ).one()
+        if count >= MAXIMUM_MESSAGES or total + size > MAXIMUM_TOTAL:
+            raise OutOfStep(
+                f"{sender} has sent as much as one application takes ({MAXIMUM_MESSAGES} messages, "
+                f"{MAXIMUM_TOTAL} bytes); open a new application."
+            )
+
+
+def _shown(row: TrafficRecord) -> Relayed:
+    return Relayed(
+        number=row.number,
+        sender=row.sender,
+        receiver=row.receiver,
+        step=row.what,
+        bytes=row.size,
+        sent_at=moment(row.at),
+        body=base64.b64encode(row.body or b"").decode(),
+    )

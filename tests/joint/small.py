@@ -1,0 +1,215 @@
+"""A small model under the deployed parameters, and applications to it without any network.
+
+Ring, gadget and noise are the deployment's; only the model is small (12 bits of three parties), so
+that a whole encrypted application takes a few hundredths of a second.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from engines.deployment import Deployment
+from engines.envelope import unseal
+from engines.interface import ENCRYPTED_INPUTS, PUBLIC_KEY, KeyShare
+from engines.levelled import server as server_module
+from engines.levelled.build import build
+from engines.levelled.ggsw import Ggsw
+from engines.levelled.keys import SecretShare
+from engines.levelled.messages import split_inputs
+from engines.levelled.opening import Result
+from engines.levelled.parameters import DEFAULT, MODULUS_BITS
+from engines.levelled.party import LevelledParty
+from engines.levelled.server import LevelledServer
+from features.encoding import Bits, Layout
+from features.schema import Schema
+from model.booster import parse_ensemble
+from model.program import decide_program, explain_program
+from model.quantise import quantise
+from tests.conftest import write_small_deployment
+from training.models import Shape, Stage, fit, model_json
+
+PARTIES = ("applicant", "bank", "credit_agency")
+CONTEXT = b"a test"
+EVERYTHING = 1.0 / 2**MODULUS_BITS
+
+
+def small_schema() -> Schema:
+    parties = [
+        {
+            "name": name,
+            "label": name,
+            "columns": [
+                {
+                    "name": f"{name}_years",
+                    "label": "Years",
+                    "kind": "ordinal",
+                    "minimum": 0,
+                    "maximum": 99,
+                    "cuts": [2, 5, 10],
+                    "default": 4,
+                },
+                {"name": f"{name}_flag", "label": "Flag", "kind": "boolean"},
+            ],
+        }
+        for name in PARTIES
+    ]
+    explanation = {"column": "applicant_years", "phrase": "years", "monotone": False}
+    return Schema.parse(
+        {
+            "name": "small",
+            "title": "Small",
+            "parties": parties,
+            "decision": {"target": "Bad"},
+            "explanation": explanation,
+        }
+    )
+
+
+def small_deployment(folder: Path) -> Deployment:
+    """Train, quantise and build a model of 8 trees for the levelled engine."""
+    layout = Layout(small_schema())
+    draw = np.random.default_rng(3)
+    bits = random_bits(layout, draw, 2000)
+    weights = draw.normal(size=layout.n_bits)
+    centred = (bits - bits.mean(axis=0)) @ weights
+    labels = (centred + draw.normal(size=len(bits)) > 0).astype(np.int8)
+    booster = model_json(
+        fit(Shape("small", (Stage(8, 2, learning_rate=0.5),)), layout, bits, labels)
+    )
+    ensemble = parse_ensemble(json.loads(booster), layout)
+
+    def programs(width: int) -> dict[str, Any]:
+        decide = decide_program(quantise(ensemble, layout, width, bits), layout)
+        return {"decide": decide, "explain": explain_program(decide, layout)}
+
+    facts = build(programs, layout, folder)
+    engines = {"clear": {}, "levelled": facts}
+    write_small_deployment(folder, layout.schema, booster, programs(7), engines)
+    return Deployment.load(folder)
+
+
+def random_bits(layout: Layout, draw: np.random.Generator, rows: int) -> Bits:
+    """Bits of random valid records, shape (rows, n_bits)."""
+    states = [draw.integers(c.first_state, c.first_state + c.n_states, rows) for c in layout.codes]
+    return layout.bits_of_states(np.stack(states, axis=1))
+
+
+@dataclass(frozen=True)
+class House:
+    """Both halves of the engine, for the model of one deployment."""
+
+    deployment: Deployment
+    server: LevelledServer
+    party: LevelledParty
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> House:
+        server = LevelledServer(deployment)
+        return cls(deployment, server, LevelledParty(server.public, server.client_files()))
+
+    def scores(self, program: str, bits: Bits) -> np.ndarray:
+        return self.deployment.programs_of("levelled")[program].scores(bits[None])[0]
+
+    def score_bits(self, program: str) -> int:
+        return self.deployment.programs_of("levelled")[program].score_bits
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One result: what the server sent, what it had before, every party's part, and the truth."""
+
+    program: str
+    message: bytes
+    before: tuple[np.ndarray, np.ndarray]
+    partials: dict[str, bytes]
+    truth: np.ndarray
+
+    @property
+    def result(self) -> Result:
+        payload = bytes(unseal(self.message)[1])
+        return Result.from_bytes(payload, DEFAULT, len(self.truth))
+
+
+@dataclass(frozen=True)
+class Application:
+    """All that anybody held in one application; the views of coalitions are taken from it."""
+
+    bits: Bits
+    shares: dict[str, KeyShare]
+    public_key: bytes
+    pairwise: dict[frozenset[str], bytes]
+    messages: dict[tuple[str, str], bytes]
+    opened: dict[str, Opened]
+
+    def secret(self, party: str) -> SecretShare:
+        return SecretShare.from_bytes(self.shares[party].secret, DEFAULT)
+
+    def keys_of(self, party: str) -> dict[str, bytes]:
+        return {o: self.pairwise[frozenset((party, o))] for o in PARTIES if o != party}
+
+    def inputs(self, party: str, layout: Layout) -> Ggsw:
+        own = layout.party_bits(party)
+        payload = unseal(self.messages[party, ENCRYPTED_INPUTS])[1]
+        return split_inputs(payload, own.stop - own.start, DEFAULT)[1]
+
+
+def run(house: House, bits: Bits) -> Application:
+    """A whole application on encrypted `bits`, shape (n_bits,), with fresh keys."""
+    engine, layout = house.party, house.deployment.layout
+    common = engine.common(CONTEXT, {name: engine.seed_share() for name in PARTIES})
+    shares = {name: engine.key_share(common) for name in PARTIES}
+    key = engine.collective_key(common, {name: share.share for name, share in shares.items()})
+    engine.check_key(key, {n: engine.check_share(key, s.secret) for n, s in shares.items()})
+    pairs = itertools.combinations(PARTIES, 2)
+    pairwise = {frozenset(pair): os.urandom(32) for pair in pairs}
+    messages = {(PARTIES[0], PUBLIC_KEY): engine.seal_public_key(PARTIES[0], key)}
+    for name in PARTIES:
+        own = bits[layout.party_bits(name)]
+        messages[name, ENCRYPTED_INPUTS] = engine.encrypt(name, own, key)
+    application = Application(bits, shares, key, pairwise, messages, {})
+    for program in ("decide", "explain"):
+        application.opened[program] = _opened(house, application, program)
+    return application
+
+
+def _opened(house: House, application: Application, program: str) -> Opened:
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    rerandomise = server_module.rerandomise
+
+    def watched(mask: Any, body: Any, *rest: Any) -> Result:
+        seen.append((mask.copy(), body.copy()))
+        return rerandomise(mask, body, *rest)
+
+    with patch.object(server_module, "rerandomise", watched):
+        message = house.server.evaluate(program, application.messages)
+    partials = {
+        name: house.party.partial(
+            program,
+            message,
+            name,
+            application.public_key,
+            application.shares[name].secret,
+            application.keys_of(name),
+        )
+        for name in PARTIES
+    }
+    truth = house.scores(program, application.bits)
+    return Opened(program, message, seen[0], partials, truth)
+
+
+def torus(words: np.ndarray) -> np.ndarray:
+    """Words as numbers of [0, 1)."""
+    return words.astype(np.float64) * EVERYTHING % 1.0
+
+
+def combined(house: House, opened: Opened, partials: Mapping[str, bytes]) -> list[int]:
+    return [int(s) for s in house.party.combine(opened.program, opened.message, partials)]

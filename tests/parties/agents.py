@@ -1,0 +1,89 @@
+"""Agents as processes of their own, as `python -m parties` starts them."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from parties.joint.codes import open_joint
+from parties.transport import ServerClient
+from tests.parties.running import ROOT, environment
+
+WAIT_SECONDS = 60
+
+
+class AgentProcess:
+    """One party's agent without a page, with what it prints."""
+
+    def __init__(self, folder: Path, party: str, server: str, *words: str, stdin: str = "") -> None:
+        self.party, self.home, self.output = party, folder / party, folder / f"{party}.log"
+        with self.output.open("ab") as log:
+            own = ["--party", party, "--server", server, "--home", str(self.home), "--no-page"]
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "parties", *own, *words],
+                cwd=ROOT,
+                env=environment(party_data=folder / "unused"),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                text=True,
+            )
+        self.process.stdin.write(stdin)
+        self.process.stdin.close()
+
+    @property
+    def printed(self) -> str:
+        return self.output.read_text()
+
+    def wait_for(self, words: str) -> str:
+        """Until it has printed this; answers the rest of that line."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (found := re.search(re.escape(words) + "(.*)", self.printed)) is None:
+            assert self.process.poll() is None and time.monotonic() < deadline, self.printed
+            time.sleep(0.05)
+        return found[1]
+
+    def end(self) -> int:
+        """Wait until it ends by itself."""
+        return self.process.wait(WAIT_SECONDS)
+
+    def interrupt(self) -> int:
+        """As Ctrl-C does."""
+        self.process.send_signal(signal.SIGINT)
+        return self.end()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Agents:
+    """The agents of one application, each with its record in a file."""
+
+    def __init__(self, folder: Path, url: str, records: dict[str, dict], readers=None) -> None:
+        self.folder, self.url, self.started = folder, url, []
+        with ServerClient(url, 30) as client:
+            self.opening = open_joint(client, readers)
+        self.files = {}
+        for party, record in records.items():
+            self.files[party] = folder / f"{party}.json"
+            self.files[party].write_text(json.dumps(record))
+
+    def start(self, party: str, *words: str, join: bool = True) -> AgentProcess:
+        code = ("--join", self.opening.codes[party]) if join else ()
+        self.started.append(AgentProcess(self.folder, party, self.url, *code, *words))
+        return self.started[-1]
+
+    def play(self, party: str, agree: str = "decide,explain", join: bool = True) -> AgentProcess:
+        """Start one that sends its record and agrees ahead."""
+        return self.start(party, "--record", str(self.files[party]), "--agree", agree, join=join)
+
+    def stop(self) -> None:
+        for agent in self.started:
+            if agent.process.poll() is None:
+                agent.kill()

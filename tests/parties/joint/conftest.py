@@ -1,0 +1,3 @@
+from tests.parties.joint.running import group, http_group, joint_server, local_server
+
+__all__ = ["group", "http_group", "joint_server", "local_server"]

@@ -1,0 +1,134 @@
+"""Three protocols and the list of all that they said, in place of a server."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from engines.interface import DECIDE
+from parties.joint.channel import Identity
+from parties.joint.protocol import JointProtocol
+from tests.parties.joint.stand_in import JointStandIn, public_model, result_of, scores_of
+
+APPLICATION = "0123456789abcdef" * 2
+INPUTS = {"applicant": b"\1\0\1", "bank": b"\1\1", "credit_agency": b"\0\1\1"}
+DIGESTS = {party: f"{i}" * 64 for i, party in enumerate(INPUTS)}
+
+
+@dataclass(frozen=True)
+class Posted:
+    sender: str
+    step: str
+    receiver: str | None
+    body: bytes
+
+    def seen_by(self, party: str) -> bool:
+        return self.receiver in (None, party) or self.sender == party
+
+
+class Group:
+    """`wire` is what a relay would hold, in its order; `taken` what each party has taken of it."""
+
+    def __init__(self, readers=None, application=APPLICATION, public=None) -> None:
+        self.public = public or public_model()
+        self.names = self.public.schema_.party_names
+        self.readers = tuple(readers or self.names)
+        self.application = application
+        self.engine = JointStandIn(self.public)
+        self.group_secret = secrets.token_bytes(16)
+        self.identities = {name: Identity.fresh(self.group_secret) for name in self.names}
+        self.wire: list[Posted] = []
+        self.protocols = {name: self.start(name) for name in self.names}
+        self.taken = {name: set() for name in self.names}
+        self.results: dict[str, bytes] = {}
+
+    def start(self, name, **change) -> JointProtocol:
+        options = {
+            "public": self.public,
+            "application": self.application,
+            "identity": self.identities[name],
+            "readers": self.readers,
+        } | change
+        return JointProtocol.start(self.engine, party=name, **options)
+
+    def restart(self, name) -> None:
+        """As if the party's process had ended and begun again."""
+        old = self.protocols[name]
+        identity = Identity.from_bytes(self.identities[name].to_bytes())
+        parts = (self.engine, self.public, name, self.application, identity)
+        self.protocols[name] = JointProtocol.resume(*parts, old.to_bytes(), old.secret)
+
+    def post(self, name) -> int:
+        """Put what a party has pending on the wire; how much it was."""
+        pending = self.protocols[name].pending()
+        for message in pending:
+            self.wire.append(Posted(name, message.step, message.receiver, message.body))
+            message.posted = True
+        return len(pending)
+
+    def deliver(self, name, index) -> None:
+        posted = self.wire[index]
+        self.protocols[name].receive(posted.sender, posted.step, posted.receiver, posted.body)
+        self.taken[name].add(index)
+
+    def due(self, name) -> list[int]:
+        """What a party could be given, in the wire's order."""
+        seen = (i for i, posted in enumerate(self.wire) if posted.seen_by(name))
+        return [i for i in seen if i not in self.taken[name]]
+
+    def pump(self) -> None:
+        """Deliver everything in order, until nobody has anything to say."""
+        names = self.names
+        while sum([self.post(n) for n in names]) + sum(len(self.due(n)) for n in names):
+            for name in self.names:
+                for index in self.due(name):
+                    self.deliver(name, index)
+
+    def until(self, step) -> None:
+        """Go on in order until somebody is about to say `step`; it is on the wire, untaken."""
+        while True:
+            for name in self.names:
+                self.post(name)
+            if any(posted.step == step for posted in self.wire):
+                return
+            for name in self.names:
+                for index in self.due(name):
+                    self.deliver(name, index)
+
+    def ready(self) -> Group:
+        self.pump()
+        assert all(protocol.ready for protocol in self.protocols.values())
+        return self
+
+    def agree(self, program=DECIDE, names=None) -> Group:
+        for name in names or self.names:
+            self.protocols[name].agree(program, DIGESTS)
+        return self
+
+    def result(self, program=DECIDE) -> bytes:
+        """A new result at each call, as a server that evaluates again would give."""
+        key = next(iter(self.protocols.values())).public_key
+        return result_of(program, self.public, key, INPUTS)
+
+    def run(self, program=DECIDE) -> bytes:
+        """Agree, evaluate and answer, all in order."""
+        self.agree(program)
+        self.pump()
+        result = self.results[program] = self.result(program)
+        for name in self.names:
+            self.protocols[name].open(program, result)
+        self.pump()
+        return result
+
+    def scores(self, program=DECIDE) -> dict[str, list[int] | None]:
+        found = {
+            name: protocol.scores(program, self.results[program])
+            for name, protocol in self.protocols.items()
+        }
+        return {name: None if s is None else list(s) for name, s in found.items()}
+
+    def truth(self, program=DECIDE) -> list[int]:
+        return scores_of(program, self.public, INPUTS)
+
+    def snapshot(self, name) -> tuple[bytes, bytes]:
+        return self.protocols[name].to_bytes(), self.protocols[name].secret

@@ -1,0 +1,176 @@
+"""Servers with the joint stand-in, one over HTTP and one without, and members of applications."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from features.encoding import Layout
+from parties.joint.codes import JointOpening, open_joint
+from parties.joint.member import JointMember
+from parties.store import PartyStore
+from parties.transport import ServerClient
+from tests.parties.joint.local import LocalServer
+from tests.parties.joint.stand_in import JointStandIn
+from tests.parties.running import ROOT, environment, free_port
+from ui.waiting import wait_for_server
+
+__all__ = ["connect", "group", "http_group", "joint_server", "local_server"]
+
+
+def connect(server: Any, folder: Path, client: Any = None) -> Any:
+    """A connection whose party keeps its files in `folder`; the registry has no stand-in."""
+    return SimpleNamespace(
+        client=client or server.client(),
+        store=PartyStore(folder),
+        hours=24.0,
+        engine_lock=threading.Lock(),
+        joint_engine=JointStandIn(server.public),
+        layout=Layout(server.public.schema_),
+        public=server.public,
+    )
+
+
+class JointServer:
+    """`python -m tests.parties.joint.stand_in`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        with (folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.parties.joint.stand_in"],
+                cwd=ROOT,
+                env=environment(
+                    engine="clear",
+                    deployment=folder,
+                    server_port=self.port,
+                    server_data=folder / "server",
+                ),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        with ServerClient(self.url, 10) as client:
+            wait_for_server(client, lambda text: None, seconds=60)
+            self.public = client.model()
+
+    def client(self) -> ServerClient:
+        return ServerClient(self.url, 30)
+
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def joint_server(tmp_path_factory):
+    server = JointServer(tmp_path_factory.mktemp("joint"))
+    yield server
+    server.stop()
+    assert "Exception in ASGI application" not in server.log()
+
+
+@pytest.fixture(scope="session")
+def local_server(tmp_path_factory):
+    server = LocalServer(tmp_path_factory.mktemp("local"))
+    yield server
+    server.stop()
+
+
+class Members:
+    """Three members with folders of their own, in one application."""
+
+    def __init__(self, server: Any, folder: Path, readers=None) -> None:
+        self.server, self.folder = server, folder
+        self.schema = server.public.schema_
+        self.names = self.schema.party_names
+        self.client = server.client()
+        self.opening: JointOpening = open_joint(self.client, readers)
+        self.connections = {name: connect(server, folder / name) for name in self.names}
+        self.members = {
+            name: JointMember.join(self.connections[name], name, self.opening.codes[name])
+            for name in self.names
+        }
+
+    def __getitem__(self, name: str) -> JointMember:
+        return self.members[name]
+
+    def restart(self, name: str) -> JointMember:
+        """As if the party's process had ended and begun again."""
+        old, folder = self.connections[name], self.folder / name
+        self.connections[name] = connect(self.server, folder, old.client)
+        client_id = self.opening.client_id
+        self.members[name] = JointMember.resume(self.connections[name], client_id, name)
+        return self.members[name]
+
+    def pump(self, answer: bool = True, names=None):
+        """Advance all until nothing moves."""
+        while sum([self.members[name].advance(answer=answer) for name in names or self.names]):
+            pass
+        return self
+
+    def pump_restarting(self):
+        """The same, each party in a new process for every advance."""
+        for _ in range(12):
+            for name in self.names:
+                self.restart(name).advance()
+        return self.pump()
+
+    def record(self, name: str) -> dict[str, Any]:
+        return {column.name: column.default for column in self.schema.party(name).columns}
+
+    def send(self, **changed: dict[str, Any]):
+        for name in self.names:
+            self.members[name].send_record(self.record(name) | changed.get(name, {}))
+        return self
+
+    def agree(self, program: str, names=None):
+        for name in names or self.names:
+            self.members[name].agree(program)
+        return self
+
+    def truth(self, program: str, **changed: dict[str, Any]) -> list[int]:
+        from tests.parties.joint.stand_in import scores_of
+
+        layout = Layout(self.schema)
+        inputs = {
+            name: layout.encode_party(name, self.record(name) | changed.get(name, {})).tobytes()
+            for name in self.names
+        }
+        return scores_of(program, self.server.public, inputs)
+
+
+@pytest.fixture
+def group(local_server, tmp_path):
+    """Makes members of a new application, without HTTP."""
+    yield from _groups(local_server, tmp_path)
+
+
+@pytest.fixture
+def http_group(joint_server, tmp_path):
+    """The same over HTTP."""
+    yield from _groups(joint_server, tmp_path)
+
+
+def _groups(server, folder):
+    made = []
+
+    def make(readers=None, name="parties") -> Members:
+        made.append(Members(server, folder / name, readers))
+        return made[-1]
+
+    yield make
+    for members in made:
+        members.client.close()
+        for connection in members.connections.values():
+            connection.client.close()

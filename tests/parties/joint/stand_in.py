@@ -1,0 +1,222 @@
+"""A joint engine for tests of the protocol: additive keys over a prime, fast and without security.
+
+The public key is g·S, where S is the sum of the parties' secrets and g comes from the common
+randomness; a result is (r·g, r·g·S + score). Inputs travel in the clear. `python -m
+tests.parties.joint.stand_in` serves it over HTTP; settings by TRISEAL_*.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from engines.envelope import Header, seal, unseal_as
+from engines.interface import (
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    EXPLAIN,
+    PROGRAMS,
+    PUBLIC_KEY,
+    EngineFacts,
+    JointPartyEngine,
+    KeyShare,
+    ProgramFacts,
+    Progress,
+    PublicModel,
+    ServerEngine,
+    Slot,
+)
+from features.encoding import Layout
+from features.schema import Schema
+from utils.errors import ForeignMessage, KeyCheckFailed, MalformedMessage
+
+ROOT = Path(__file__).resolve().parents[3]
+MODEL = "joint-stand-in"
+PRIME = 2**61 - 1
+CLIENT_FILES = b"PK\x05\x06" + bytes(18)
+FACTS = EngineFacts(
+    name="stand_in",
+    label="Joint stand-in",
+    encrypted=True,
+    joint_keys=True,
+    secret_key="Nobody: it is a sum.",  # noqa: S106 (a sentence)
+    opened="The score.",
+    explains_by="program",
+)
+THRESHOLD = 12
+
+
+def public_model(schema: Schema | None = None, model: str = MODEL) -> PublicModel:
+    schema = schema or Schema.load(ROOT / "features" / "credit_card.json")
+    first = schema.party_names[0]
+    slots = [(first, PUBLIC_KEY), *((party, ENCRYPTED_INPUTS) for party in schema.party_names)]
+    bins = tuple(schema.explained_column.bin_labels())
+    return PublicModel(
+        engine=FACTS,
+        model_version=model,
+        schema=schema,
+        programs={
+            DECIDE: ProgramFacts(outputs=("score",), score_bits=8, scale=10.0),
+            EXPLAIN: ProgramFacts(outputs=bins, score_bits=8, scale=10.0),
+        },
+        slots=[
+            Slot(party=p, file_name=n, needed_for=PROGRAMS, maximum_bytes=10_000) for p, n in slots
+        ],
+        client_sha256=hashlib.sha256(CLIENT_FILES).hexdigest(),
+        versions={},
+    )
+
+
+def header(kind: str, party: str | None = None, program: str | None = None) -> Header:
+    return Header(engine="stand_in", model=MODEL, kind=kind, party=party, program=program)
+
+
+def number(data: bytes) -> int:
+    if len(data) != 8:
+        raise MalformedMessage("A number of the stand-in has 8 bytes.")
+    return int.from_bytes(data, "little") % PRIME
+
+
+def pack(value: int) -> bytes:
+    return (value % PRIME).to_bytes(8, "little")
+
+
+def hashed(*parts: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(b"|".join(parts)).digest(), "little") % PRIME
+
+
+def scores_of(program: str, public: PublicModel, inputs: Mapping[str, bytes]) -> list[int]:
+    """Integers that depend on every bit, so that a swapped input is seen."""
+    ones = sum(sum(bits) for bits in inputs.values())
+    return [ones - THRESHOLD + k for k in range(len(public.programs[program].outputs))]
+
+
+class JointStandIn(JointPartyEngine):
+    facts = FACTS
+
+    def __init__(self, public: PublicModel) -> None:
+        self.public = public
+
+    def _all(self, given: Mapping[str, bytes]) -> list[int]:
+        if set(given) != set(self.public.schema_.party_names):
+            raise MalformedMessage("There must be one of each party.")
+        return [number(given[name]) for name in sorted(given)]
+
+    def seed_share(self) -> bytes:
+        return secrets.token_bytes(8)
+
+    def common(self, context: bytes, seeds: Mapping[str, bytes]) -> bytes:
+        self._all(seeds)
+        return pack(hashed(context, *(seeds[name] for name in sorted(seeds))))
+
+    def key_share(self, common: bytes) -> KeyShare:
+        secret = secrets.randbelow(PRIME - 1) + 1
+        return KeyShare(secret=pack(secret), share=pack(number(common) * secret))
+
+    def collective_key(self, common: bytes, shares: Mapping[str, bytes]) -> bytes:
+        return common + pack(sum(self._all(shares)))
+
+    def check_share(self, public_key: bytes, secret: bytes) -> bytes:
+        return pack(hashed(public_key) * number(secret))
+
+    def check_key(self, public_key: bytes, shares: Mapping[str, bytes]) -> None:
+        g, key = number(public_key[:8]), number(public_key[8:])
+        if hashed(public_key) * key % PRIME != g * sum(self._all(shares)) % PRIME:
+            raise KeyCheckFailed("The known vector does not open.")
+
+    def seal_public_key(self, party: str, public_key: bytes) -> bytes:
+        return seal(header(PUBLIC_KEY, party), public_key)
+
+    def encrypt(self, party: str, bits: np.ndarray, public_key: bytes) -> bytes:
+        payload = secrets.token_bytes(16) + bits.astype(np.uint8).tobytes()
+        return seal(header(ENCRYPTED_INPUTS, party), payload)
+
+    def _result(self, program: str, result: bytes) -> tuple[int, list[int]]:
+        payload = bytes(unseal_as(header("result", program=program), result))
+        values = [number(payload[i : i + 8]) for i in range(0, len(payload), 8)]
+        if len(values) != 1 + len(self.public.programs[program].outputs):
+            raise MalformedMessage("The result has a wrong number of scores.")
+        return values[0], values[1:]
+
+    def partial(
+        self,
+        program: str,
+        result: bytes,
+        party: str,
+        public_key: bytes,
+        secret: bytes,
+        pairwise: Mapping[str, bytes],
+    ) -> bytes:
+        mask, _ = self._result(program, result)
+        if set(pairwise) | {party} != set(self.public.schema_.party_names):
+            raise ForeignMessage("A pairwise key is missing.")
+        zero = sum(
+            (1 if other > party else -1) * hashed(key, result) for other, key in pairwise.items()
+        )
+        return pack(mask * number(secret) + zero)
+
+    def combine(
+        self, program: str, result: bytes, partials: Mapping[str, bytes]
+    ) -> tuple[float, ...]:
+        _, values = self._result(program, result)
+        opened = [(value - sum(self._all(partials))) % PRIME for value in values]
+        return tuple(float(v if v < PRIME // 2 else v - PRIME) for v in opened)
+
+
+def result_of(
+    program: str, public: PublicModel, public_key: bytes, inputs: Mapping[str, bytes]
+) -> bytes:
+    """A sealed result, freshly randomised; `inputs` are bits by party."""
+    g, key = number(public_key[:8]), number(public_key[8:])
+    r = secrets.randbelow(PRIME)
+    values = [r * g, *(r * key + score for score in scores_of(program, public, inputs))]
+    payload = b"".join(pack(value) for value in values)
+    return seal(header("result", program=program), payload)
+
+
+class JointStandInServer(ServerEngine):
+    def __init__(self) -> None:
+        self.facts = FACTS
+        self.public = public_model()
+        self._layout = Layout(self.public.schema_)
+
+    def client_files(self) -> bytes:
+        return CLIENT_FILES
+
+    def check(self, slot: Slot, message: bytes | memoryview, intact: bool = False) -> None:
+        unseal_as(header(slot.file_name, slot.party), message, intact)
+
+    def evaluate(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        progress: Progress | None = None,
+    ) -> bytes:
+        first, *_ = self.public.schema_.party_names
+        key = bytes(unseal_as(header(PUBLIC_KEY, first), messages[first, PUBLIC_KEY]))
+        inputs = {
+            party: bytes(unseal_as(header(name, party), message))[16:]
+            for (party, name), message in messages.items()
+            if name == ENCRYPTED_INPUTS
+        }
+        return result_of(program, self.public, key, inputs)
+
+
+def load(name: str, deployment: Path) -> ServerEngine:
+    return JointStandInServer()
+
+
+if __name__ == "__main__":
+    from server import listen, serve
+    from service.app import create_app
+    from settings import Settings
+    from tests.parties.joint.stand_in import load as importable  # by its name, for the workers
+
+    settings = Settings()
+    listener = listen(settings.server_host, settings.server_port)
+    sys.exit(not serve(create_app(settings, importable), listener))

@@ -1,0 +1,146 @@
+"""The whole way with the real joint engine, over HTTP: sessions, single members, and backend.py."""
+
+from __future__ import annotations
+
+import pytest
+
+import backend
+from engines.deployment import Deployment
+from engines.interface import DECIDE, EXPLAIN
+from model.explanation import explain_scores
+from parties.connection import Connection
+from parties.joint.codes import open_joint
+from parties.joint.member import JointMember
+from parties.joint.session import JointSession
+from parties.store import PartyStore
+from parties.transport import ServerClient
+from settings import get_settings
+from tests.parties.running import LiveServer, Oracle
+from utils.errors import EngineUnavailable, PartiesDisagree
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, levelled_deployment):
+    running = LiveServer(tmp_path_factory.mktemp("levelled_live"), levelled_deployment)
+    running.settings["engine"] = "levelled"
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def truth(levelled_deployment):
+    """Scores of the levelled engine's own programs, in the clear."""
+    deployment = Deployment.load(levelled_deployment)
+    programs = deployment.programs_of("levelled")
+
+    def scores(program, record):
+        bits = deployment.layout.encode(record)[None, :]
+        return [int(score) for score in programs[program].scores(bits)[0]]
+
+    return scores
+
+
+@pytest.fixture(scope="module")
+def oracle(levelled_deployment):
+    return Oracle(levelled_deployment)
+
+
+def test_a_session_opens_what_the_program_says(server, tmp_path, oracle, truth):
+    connection = server.connect(tmp_path / "parties")
+    with pytest.raises(EngineUnavailable, match="jointly"):
+        _ = connection.engine
+    session = JointSession.open(connection)
+    keys = session.make_keys()
+    assert keys.joint and keys.evaluation_bytes == 32 + 8 * 2048
+    record = oracle.default()
+    for party in oracle.schema.party_names:
+        session.send(party, oracle.of(party, record))
+    session.run()
+    decision = session.open_decision()
+    assert [decision.score] == truth(DECIDE, record)
+    explained = session.explain().explanation
+    scores = tuple(float(s) for s in truth(EXPLAIN, record))
+    assert explained == explain_scores(oracle.schema, record, decision.approved, scores)
+
+
+def test_three_folders_three_secrets_one_decision(server, tmp_path, oracle, truth):
+    client = ServerClient(server.url, 30)
+    opening = open_joint(client, ["bank"])
+    record = oracle.default()
+    members = {}
+    for party, code in opening.codes.items():
+        folder = PartyStore(tmp_path / party)
+        members[party] = JointMember.join(
+            Connection(ServerClient(server.url, 30), folder), party, code
+        )
+    _pump(members)
+    assert len({m.fingerprint for m in members.values()}) == 1
+    for party, member in members.items():
+        member.send_record(oracle.of(party, record))
+    for member in members.values():
+        member.agree(DECIDE)
+    _pump(members)
+    assert [m.decision for p, m in members.items() if p != "bank"] == [None, None]
+    assert [members["bank"].decision.score] == truth(DECIDE, record)
+    for party in list(members):
+        connection = Connection(ServerClient(server.url, 30), PartyStore(tmp_path / party))
+        members[party] = JointMember.resume(connection, opening.client_id, party)
+        members[party].agree(EXPLAIN)
+    _pump(members)
+    assert list(members["bank"].explanation.explanation.scores) == truth(EXPLAIN, record)
+    sizes = {event.what: event.size for event in members["bank"].events if event.sender == "bank"}
+    assert max(size for what, size in sizes.items() if what != "encrypted inputs") < 32 * 1024
+    traffic = client.traffic(opening.client_id, opening.watch_token).items
+    assert {t.receiver for t in traffic if t.what.startswith("partial:")} == {"bank"}
+
+
+def test_an_encryption_under_another_applications_key_is_no_agreement(server, tmp_path, oracle):
+    """The server takes what belongs to its slot by form alone; the owner's digest tells."""
+    one = JointSession.open(server.connect(tmp_path / "one"))
+    two = JointSession.open(server.connect(tmp_path / "two"))
+    for session in (one, two):
+        session.make_keys()
+        for party in oracle.schema.party_names:
+            session.send(party, oracle.of(party, oracle.default()))
+    engine = server.connect(tmp_path / "three").joint_engine
+    layout = one._connection.layout
+    bits = layout.encode_party("bank", oracle.of("bank", oracle.default()))
+    foreign = engine.encrypt("bank", bits, two.members["bank"]._desk.protocol.public_key)
+    bank = one.members["bank"]
+    one._connection.client.send_file(
+        one.client_id, "bank", "encrypted_inputs", foreign, bank._desk.token
+    )
+    with pytest.raises(PartiesDisagree):
+        bank.agree(DECIDE)
+
+
+def _pump(members) -> None:
+    while sum([member.advance() for member in members.values()]):
+        pass
+
+
+@pytest.fixture
+def served(server, monkeypatch, tmp_path):
+    monkeypatch.setenv("TRISEAL_SERVER_PORT", str(server.port))
+    monkeypatch.setenv("TRISEAL_PARTY_DATA", str(tmp_path / "parties"))
+    monkeypatch.delenv("TRISEAL_SERVER_URL", raising=False)
+    get_settings.cache_clear()
+    backend.connection.cache_clear()
+    yield
+    get_settings.cache_clear()
+    backend.connection.cache_clear()
+
+
+def test_the_known_demo_by_its_names(served, oracle, truth):
+    record = oracle.default()
+    keys = backend.keygen_send()
+    assert keys.joint and keys.holder == ""
+    for party in oracle.schema.party_names:
+        backend.pre_process_encrypt_send(keys.client_id, party, oracle.of(party, record))
+    assert backend.run_fhe(keys.client_id).seconds > 0
+    assert [backend.get_output_and_decrypt(keys.client_id).score] == truth(DECIDE, record)
+    explained = backend.explain_encrypt_run_decrypt(keys.client_id).explanation
+    assert list(explained.scores) == truth(EXPLAIN, record)
+    backend.erase_application(keys.client_id)
+    backend.discard_application(keys.client_id)

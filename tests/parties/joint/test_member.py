@@ -1,0 +1,526 @@
+"""Members over HTTP: the whole way, restarts, and what a server or a party may try."""
+
+from __future__ import annotations
+
+import base64
+import stat
+import threading
+import time
+
+import pytest
+
+from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PUBLIC_KEY
+from model.explanation import Outcome, explain_scores
+from parties.joint.channel import Identity
+from parties.joint.codes import JoinCode
+from parties.joint.member import JointMember
+from parties.steps import ALL, SERVER
+from tests.parties.joint.running import connect
+from tests.parties.joint.stand_in import result_of
+from utils.errors import (
+    AlreadyOpened,
+    AlreadySent,
+    ForbiddenSlot,
+    ForeignMessage,
+    InvalidRequest,
+    MessageRepeated,
+    NotAuthentic,
+    NotAuthorised,
+    OutOfStep,
+    PartiesDisagree,
+    UnknownApplication,
+    UnknownParty,
+    ValueOutOfDomain,
+)
+
+A, B, C = "applicant", "bank", "credit_agency"
+
+
+@pytest.mark.parametrize("way", ["group", "http_group"])
+def test_from_codes_to_the_explanation(request, way):
+    members = request.getfixturevalue(way)().pump()
+    assert all(m.keys_ready for m in members.members.values())
+    assert len({m.fingerprint for m in members.members.values()}) == 1
+    members.send()
+    members.pump()
+    assert members[A].sent_by == (A, B, C)
+    members.agree(DECIDE).pump()
+    score = members.truth(DECIDE)[0]
+    for member in members.members.values():
+        assert (member.decision.score, member.decision.approved) == (score, score >= 0)
+        assert member.explanation is None and member.awaits == ()
+    members.agree(EXPLAIN).pump()
+    scores = members.truth(EXPLAIN)
+    owner = members[C].explanation.explanation
+    assert owner == explain_scores(
+        members.schema, members.record(C), score >= 0, tuple(float(s) for s in scores)
+    )
+    for name in (A, B):
+        other = members[name].explanation.explanation
+        assert list(other.scores) == scores and other.current_bin == -1
+    state = members[A].state
+    assert state.state == "explained" and state.readers == (A, B, C)
+
+
+def test_others_are_told_of_the_column_alone(group):
+    members = group().pump().send()
+    members.agree(DECIDE).pump()
+    members.agree(EXPLAIN).pump()
+    said = {n: members[n].explanation.explanation for n in members.names}
+    assert said[A] == said[B] != said[C]
+    if said[A].outcome is Outcome.TURNED:
+        assert "only the credit agency knows" in said[A].text
+
+
+@pytest.mark.parametrize("readers", [[C], [A, B]])
+def test_only_readers_learn_the_answer(group, readers):
+    members = group(readers).pump().send()
+    members.agree(DECIDE).pump()
+    members.agree(EXPLAIN).pump()
+    for name, member in members.members.items():
+        assert member.is_reader is (name in readers) and member.readers == tuple(readers)
+        assert (member.decision is not None) is (name in readers)
+        assert (member.explanation is not None) is (name in readers)
+
+
+def test_events_tell_who_said_what_and_the_folder_what_is_held(group):
+    members = group().pump().send()
+    members.agree(DECIDE).pump()
+    bank = members[B]
+    own = [(e.what, e.receiver) for e in bank.events if e.sender == B]
+    assert own == [
+        ("hello", ALL),
+        ("seed_commit", ALL),
+        ("seed_open", ALL),
+        ("share_commit", ALL),
+        ("share_open", ALL),
+        ("key_check", ALL),
+        ("encrypted inputs", SERVER),
+        ("agree:decide", ALL),
+        ("partial:decide", A),
+        ("partial:decide", C),
+    ]
+    fetched = [e for e in bank.events if e.sender == SERVER]
+    assert [e.what for e in fetched] == ["encrypted result of decide"]
+    assert all(e.relayed for e in bank.events if SERVER not in (e.sender, e.receiver))
+    assert all(len(e.sha256) == 64 and e.preview for e in bank.events)
+    assert members.restart(B).events == bank.events
+    held = dict(bank.holdings())
+    assert held["its own part of the secret key"] == bank.secret_bytes == 8
+    assert "its own record" in held and all(held.values())
+    folder = members.folder / B / bank.client_id / B
+    assert {stat.S_IMODE(p.stat().st_mode) for p in folder.iterdir()} == {0o600}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    traffic = members.client.traffic(bank.client_id, members.opening.watch_token).items
+    assert [t.what for t in traffic if t.sender == B][:6] == [what for what, _ in own[:6]]
+    assert PUBLIC_KEY in [t.what for t in traffic] and "run decide" in [t.what for t in traffic]
+
+
+def test_no_secret_of_one_is_with_another_or_with_the_server(http_group, joint_server):
+    members = http_group().pump().send()
+    members.agree(DECIDE).pump()
+    members.agree(EXPLAIN).pump()
+    server = b"".join(p.read_bytes() for p in joint_server.folder.rglob("*") if p.is_file())
+    for name in members.names:
+        folder = members.folder / name
+        own = {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        identity = own["identity"]
+        group_secret, secrets = identity[:16], [own["secret_key"], identity[16:48], identity[48:]]
+        elsewhere = server + b"".join(
+            p.read_bytes()
+            for other in members.names
+            if other != name
+            for p in (members.folder / other).rglob("*")
+            if p.is_file()
+        )
+        for secret in secrets:
+            assert not any(form in elsewhere for form in _forms(secret))
+        assert not any(form in server for form in _forms(group_secret))
+        for code in members.opening.codes.values():
+            assert code.encode() not in elsewhere
+            assert code.rpartition(".")[2].encode() not in server
+
+
+def _forms(secret: bytes) -> list[bytes]:
+    return [
+        secret,
+        secret.hex().encode(),
+        base64.b64encode(secret).rstrip(b"="),
+        base64.urlsafe_b64encode(secret).rstrip(b"="),
+    ]
+
+
+def test_restarts_after_every_step_change_nothing(group):
+    members = group()
+    members.pump_restarting()
+    prints = {m.fingerprint for m in members.members.values()}
+    members.send()
+    for name in members.names:
+        members.restart(name)
+    members.pump_restarting()
+    for program in (DECIDE, EXPLAIN):
+        for name in members.names:
+            members[name].agree(program)
+            members.restart(name)
+        members.pump_restarting()
+    assert len(prints) == 1 and {m.fingerprint for m in members.members.values()} == prints
+    assert {m.decision.score for m in members.members.values()} == {members.truth(DECIDE)[0]}
+    steps = members.client.messages(members.opening.client_id, members[A]._desk.token, 0).messages
+    assert len({(m.sender, m.step, m.receiver) for m in steps}) == len(steps)
+
+
+class ProcessDied(BaseException):
+    """Nothing in the party's process may catch it."""
+
+
+class Breaking:
+    """A client that breaks off at the nth request, before or after the server has had it."""
+
+    def __init__(self, client, nth: int, after: bool) -> None:
+        self._client, self._left, self._after = client, nth, after
+
+    def __getattr__(self, name):
+        found = getattr(self._client, name)
+        if not callable(found):
+            return found
+
+        def call(*args, **kwargs):
+            self._left -= 1
+            if self._left == 0 and not self._after:
+                raise ProcessDied
+            answer = found(*args, **kwargs)
+            if self._left == 0:
+                raise ProcessDied
+            return answer
+
+        return call
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_process_that_dies_at_any_request_goes_on_afterwards(group, after):
+    """One request of the first party after another is its last; it goes on with the same words."""
+    for nth in range(2 if after else 1, 100, 3):
+        members = group(name=str(nth))
+        real = members.connections[A].client
+        members.connections[A].client = Breaking(real, nth, after)
+        broke = False
+        try:
+            members.restart(A)
+            _play(members)
+        except ProcessDied:
+            broke = True
+        members.connections[A].client = real
+        if broke:
+            members.restart(A)
+            _play(members)
+        scores = [m.decision.score for m in members.members.values()]
+        assert scores == members.truth(DECIDE) * 3
+        if not broke:
+            return
+    pytest.fail("there is no end of requests")
+
+
+def _play(members) -> None:
+    members.pump()
+    for name in members.names:
+        if not members[name].has_sent:
+            members[name].send_record(members.record(name))
+    members.pump()
+    for name in members.names:
+        if name not in members[name].agreed_by(DECIDE):
+            members[name].agree(DECIDE)
+    members.pump()
+
+
+def test_a_code_joins_once_and_resumes_its_own_folder(group, local_server, tmp_path):
+    members = group()
+    code = members.opening.codes[B]
+    again = JointMember.join(members.connections[B], B, code)
+    assert again.client_id == members.opening.client_id
+    with pytest.raises(NotAuthorised):
+        JointMember.join(connect(local_server, tmp_path / "elsewhere"), B, code)
+    assert not (tmp_path / "elsewhere" / members.opening.client_id).exists()
+    other = JoinCode(members.opening.client_id, "x", bytes(16))
+    with pytest.raises(NotAuthorised, match="another code"):
+        JointMember.join(members.connections[B], B, str(other))
+    with pytest.raises(NotAuthorised):
+        JointMember.join(members.connections[B], A, code)
+    with pytest.raises(UnknownParty):
+        JointMember.join(members.connections[B], "landlord", code)
+    for text in ("", "abc", code[:-1], code + "x", code.replace(".", "/"), "../" + code):
+        with pytest.raises(InvalidRequest):
+            JointMember.join(members.connections[B], B, text)
+    assert JoinCode.parse(f"  {code}\n") == JoinCode.parse(code)
+    assert code not in repr(JoinCode.parse(code)) and code not in repr(members.opening)
+    assert JointMember.resumable(members.connections[B], B) == [members.opening.client_id]
+    assert JointMember.resumable(members.connections[B], A) == []
+
+
+def test_another_group_secret_is_not_heard(group):
+    members = group()
+    files = members.connections[B].store
+    files.write(members.opening.client_id, B, "identity", Identity.fresh(bytes(16)).to_bytes())
+    files.remove(members.opening.client_id, B, "protocol.json")
+    members.restart(B).advance()
+    for _ in range(2):
+        with pytest.raises(NotAuthentic):
+            members[A].advance()
+        assert isinstance(members[A].failure, NotAuthentic)
+    assert not members[A].keys_ready and members[A].awaits == (B, C)
+
+
+def test_before_the_keys_nothing_is_encrypted(group):
+    members = group()
+    members[A].advance()
+    with pytest.raises(OutOfStep, match="bank, credit_agency"):
+        members[A].send_record(members.record(A))
+    with pytest.raises(OutOfStep):
+        members[A].agree(DECIDE)
+    assert members[A].awaits == (B, C)
+    assert members[A].fingerprint is None and members[A].public_key_bytes == 0
+
+
+def test_a_record_may_be_replaced_until_somebody_agrees(group):
+    members = group().pump().send()
+    old = members.record(B)
+    new = old | {"Account_age": 60}
+    assert members[B].is_sent(old) and not members[B].is_sent(new)
+    sent = members[B].send_record(new)
+    assert members[B].is_sent(new) and members[B].has_sent and not sent.fresh
+    with pytest.raises(ValueOutOfDomain):
+        members[B].send_record({"Account_age": -1})
+    members.pump().agree(DECIDE, [A])
+    for name in (A, B):
+        with pytest.raises(AlreadySent, match="new application"):
+            members[name].send_record(members.record(name))
+    assert members[B].is_sent(new)
+    members.agree(DECIDE, [B, C]).pump()
+    assert members[B].decision.score == members.truth(DECIDE, bank=new)[0]
+    assert members.restart(B).is_sent(new)
+
+
+def test_each_encryption_is_fresh(group):
+    members = group().pump()
+    digests = {members[B].send_record(members.record(B)).sha256 for _ in range(3)}
+    assert len(digests) == 3
+
+
+def test_an_agreement_needs_all_records(group):
+    members = group().pump()
+    members[A].send_record(members.record(A))
+    members[B].send_record(members.record(B))
+    with pytest.raises(OutOfStep, match=C):
+        members[A].agree(DECIDE)
+    with pytest.raises(OutOfStep):
+        members[A].open(DECIDE)
+    members[C].send_record(members.record(C))
+    with pytest.raises(OutOfStep, match="after the decision"):
+        members[A].agree(EXPLAIN)
+    members.agree(DECIDE, [A, B]).pump()
+    assert members[A].agreed_by(DECIDE) == (A, B) and members[A].awaits == (C,)
+    assert members[A].decision is None and members[A].run_if_due() is None
+    assert members[B].state.programs[DECIDE].status == "idle"
+
+
+class Lying:
+    """A server that shows one thing otherwise."""
+
+    def __init__(self, client, **lies) -> None:
+        self._client, self._lies = client, lies
+
+    def __getattr__(self, name):
+        return self._lies.get(name) or getattr(self._client, name)
+
+
+def lie(members, name, **lies):
+    """From now on the member's server lies; what it has kept stays."""
+    real = members.connections[name].client
+    members.connections[name].client = Lying(real, **lies)
+    members.restart(name)
+    return real
+
+
+def _slot(state, party, file_name, sha256):
+    slots = [
+        s.model_copy(update={"sha256": sha256})
+        if (s.party, s.file_name) == (party, file_name)
+        else s
+        for s in state.slots
+    ]
+    return state.model_copy(update={"slots": tuple(slots)})
+
+
+@pytest.mark.parametrize(
+    ("party", "slot"), [(B, ENCRYPTED_INPUTS), (A, PUBLIC_KEY)], ids=["record", "public key"]
+)
+def test_a_server_that_holds_something_else_finds_no_agreement(group, party, slot):
+    members = group().pump().send().pump()
+    real = members.connections[B].client
+    lie(
+        members,
+        B,
+        state=lambda client_id, token: _slot(real.state(client_id, token), party, slot, "f" * 64),
+    )
+    with pytest.raises(PartiesDisagree):
+        members[B].agree(DECIDE)
+    assert members[B].agreed_by(DECIDE) == ()
+
+
+def test_a_server_that_shows_parties_different_records_is_seen(group):
+    members = group().pump().send().pump()
+    real = members.connections[A].client
+    lie(
+        members,
+        A,
+        state=lambda *a: _slot(real.state(*a), C, ENCRYPTED_INPUTS, "f" * 64),
+    )
+    members.agree(DECIDE, [A])
+    members[B].advance()
+    with pytest.raises(PartiesDisagree, match=C):
+        members[B].agree(DECIDE)
+    members.agree(DECIDE, [C])  # it has not heard of the other yet
+    for name in (A, C):
+        with pytest.raises(PartiesDisagree, match=C):
+            members[name].advance()
+
+
+def test_a_run_on_swapped_records_is_not_opened(group):
+    members = group().pump().send().pump()
+    members.agree(DECIDE).pump(answer=False)
+    real = members.connections[B].client
+    lie(members, B, state=lambda *a: _slot(real.state(*a), C, ENCRYPTED_INPUTS, "f" * 64))
+    members[B].advance(answer=False)
+    with pytest.raises(PartiesDisagree, match="another record"):
+        members[B].advance()
+    assert not [e for e in members[B].events if e.what == "partial:decide"]
+
+
+def test_one_result_is_opened_and_no_other(group):
+    members = group().pump().send().pump()
+    members.agree(DECIDE).pump()
+    key = members[B]._desk.protocol.public_key
+    inputs = dict.fromkeys(members.names, b"\x01")
+    other = result_of(DECIDE, members.server.public, key, inputs)
+    before = members[B].decision
+    lie(members, B, get_output=lambda *a: other)
+    with pytest.raises(AlreadyOpened):
+        members[B].open(DECIDE)
+    members.pump()
+    assert members[B].decision == before
+    members.restart(B)
+    with pytest.raises(AlreadyOpened):
+        members[B].open(DECIDE)
+
+
+def test_different_results_for_different_parties_open_neither(group):
+    members = group().pump().send().pump()
+    members.agree(DECIDE).pump(answer=False)
+    key = members[B]._desk.protocol.public_key
+    other = result_of(DECIDE, members.server.public, key, dict.fromkeys(members.names, b"\x01"))
+    lie(members, B, get_output=lambda *a: other)
+    members[B].advance()
+    for name in (A, C):
+        with pytest.raises(PartiesDisagree, match=B):
+            members[name].advance()
+        assert members[name].decision is None
+
+
+def test_a_swapped_message_is_refused_and_the_real_one_taken_later(group):
+    members = group()
+    for member in members.members.values():
+        member.advance()
+    real = members.connections[A].client
+
+    def swap(*args, **kwargs):
+        answer = real.messages(*args, **kwargs)
+        altered = [
+            m.model_copy(update={"body": m.body[:-1] + bytes([m.body[-1] ^ 1])})
+            if m.sender == B
+            else m
+            for m in answer.messages
+        ]
+        return answer.model_copy(update={"messages": tuple(altered)})
+
+    lie(members, A, messages=swap)
+    with pytest.raises((NotAuthentic, MessageRepeated)):
+        members[A].advance()
+        members.pump()
+    members.connections[A].client = real
+    members.restart(A)
+    assert members.pump()[A].keys_ready
+
+
+def test_what_a_party_posts_out_of_turn_is_refused(group):
+    members = group()
+    token = members[B]._desk.token
+    client_id = members.opening.client_id
+    members.client.post(client_id, token, "share_open", None, b"garbage")
+    for name in (A, C):
+        with pytest.raises(Exception, match="before its turn"):
+            members[name].advance()
+        assert not members[name].keys_ready
+
+
+def test_withholding_makes_the_others_wait(group):
+    members = group()
+    members.pump(names=[A, B])
+    assert members[A].awaits == (C,) and not members[A].keys_ready
+    start = time.monotonic()
+    assert members[A].advance(0.5) is False
+    assert time.monotonic() - start > 0.4
+    members.pump()
+    assert members[A].keys_ready
+
+
+def test_a_page_may_use_a_member_while_another_thread_waits(http_group):
+    members = http_group().pump()
+    threads = [threading.Thread(target=_keep_on, args=(members[name],)) for name in members.names]
+    for thread in threads:
+        thread.start()
+    members.send()
+    members.agree(DECIDE)
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline and not all(m.decision for m in members.members.values()):
+        time.sleep(0.02)
+    members.agree(EXPLAIN)
+    for thread in threads:
+        thread.join(20)
+    assert {m.decision.score for m in members.members.values()} == {members.truth(DECIDE)[0]}
+    assert all(m.explanation and m.failure is None for m in members.members.values())
+
+
+def _keep_on(member) -> None:
+    deadline = time.monotonic() + 15
+    while member.explanation is None and time.monotonic() < deadline:
+        member.advance(2)
+
+
+def test_erasing_leaves_nothing_of_the_party(group):
+    members = group().pump().send()
+    client_id = members.opening.client_id
+    members[B].erase()
+    assert not (members.folder / B / client_id).exists()
+    assert (members.folder / A / client_id).exists()
+    with pytest.raises(UnknownApplication):
+        members[A].advance()
+    members[A].discard()
+    members[C].erase()
+    assert not list(members.folder.rglob("secret_key"))
+    with pytest.raises(NotAuthorised):
+        JointMember.resume(members.connections[B], client_id, B)
+
+
+def test_another_model_on_the_server_ends_it(group):
+    members = group().pump()
+    newer = members.server.public.model_copy(update={"model_version": "newer"})
+    members.connections[B].public = newer
+    with pytest.raises(ForeignMessage, match="another model"):
+        JointMember.resume(members.connections[B], members.opening.client_id, B)
+
+
+def test_tokens_of_one_party_fill_no_slot_of_another(group):
+    members = group().pump()
+    with pytest.raises(ForbiddenSlot):
+        members.client.send_file(
+            members.opening.client_id, A, ENCRYPTED_INPUTS, b"x", members[B]._desk.token
+        )

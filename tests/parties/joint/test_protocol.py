@@ -1,0 +1,526 @@
+"""The joint protocol by itself: its order, its restarts, and everything that it refuses."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engines.interface import DECIDE, EXPLAIN
+from parties.joint.channel import Identity, Place
+from parties.joint.messages import KEY_STEPS, ShareOpen, encode, partial_step
+from parties.joint.protocol import JointProtocol
+from tests.parties.joint.group import APPLICATION, DIGESTS, INPUTS, Group, Posted
+from tests.parties.joint.stand_in import JointStandIn, public_model
+from utils.errors import (
+    AlreadyOpened,
+    CommitmentBroken,
+    ForeignMessage,
+    KeyCheckFailed,
+    MalformedMessage,
+    MessageOutOfOrder,
+    MessageRepeated,
+    NotAuthentic,
+    OutOfStep,
+    PartiesDisagree,
+    ProtocolError,
+    UnknownParty,
+)
+
+A, B, C = INPUTS
+ALL_STEPS = (*KEY_STEPS, "agree:decide", "partial:decide", "agree:explain", "partial:explain")
+
+
+def test_all_make_the_same_key_and_read_the_same_scores():
+    group = Group().ready()
+    keys = {protocol.public_key for protocol in group.protocols.values()}
+    prints = {protocol.fingerprint for protocol in group.protocols.values()}
+    assert len(keys) == len(prints) == 1
+    assert [len(part) for part in prints.pop().split()] == [4] * 5
+    assert len({protocol.secret for protocol in group.protocols.values()}) == 3
+    for program in (DECIDE, EXPLAIN):
+        group.run(program)
+        assert group.scores(program) == dict.fromkeys(group.names, group.truth(program))
+
+
+@pytest.mark.parametrize("readers", [(A,), (B, C), (C,)])
+def test_only_the_readers_read(readers):
+    group = Group(readers).ready()
+    for program in (DECIDE, EXPLAIN):
+        group.run(program)
+        assert {n for n, s in group.scores(program).items() if s is not None} == set(readers)
+        assert [s for s in group.scores(program).values() if s] == [group.truth(program)] * len(
+            readers
+        )
+    receivers = {p.receiver for p in group.wire if p.step == "partial:decide"}
+    assert receivers <= set(readers)
+
+
+def test_another_application_has_another_key():
+    one, two = Group().ready(), Group(application="f" * 32).ready()
+    assert one.protocols[A].public_key != two.protocols[A].public_key
+    assert one.protocols[A].fingerprint != two.protocols[A].fingerprint
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from([(A, B, C), (B,), (A, C)]), st.integers(0, 2**32))
+def test_any_order_of_delivery_ends_alike(readers, seed):
+    """Late, early, twice, and through restarts: what is early is refused and may come again."""
+    group, draw = Group(readers), random.Random(seed)
+    programs = [DECIDE, EXPLAIN]
+    for _ in range(400):
+        name = draw.choice(group.names)
+        protocol = group.protocols[name]
+        chance = draw.random()
+        if chance < 0.15:
+            group.restart(name)
+        elif chance < 0.5:
+            group.post(name)
+        elif chance < 0.6 and protocol.ready:
+            _act(group, name, programs)
+        elif group.wire:
+            again = [i for i, posted in enumerate(group.wire) if posted.seen_by(name)]
+            index = draw.choice(group.due(name) or again or [None])
+            if index is None:
+                continue
+            if draw.random() < 0.2:
+                index = draw.choice(again)
+            before = group.snapshot(name)
+            try:
+                group.deliver(name, index)
+            except MessageOutOfOrder:
+                assert group.snapshot(name) == before
+    group.pump()
+    while sum([_act(group, name, programs) for name in group.names]):
+        group.pump()
+    for program in programs:
+        expected = {n: group.truth(program) if n in group.readers else None for n in group.names}
+        assert group.scores(program) == expected
+    assert len({p.fingerprint for p in group.protocols.values()}) == 1
+
+
+def _act(group, name, programs) -> bool:
+    """What a person, or the server's answer, would have the party do next; whether it did."""
+    protocol = group.protocols[name]
+    for program in programs:
+        if program == EXPLAIN and not protocol.opened(DECIDE):
+            return False
+        if name not in protocol.agreements(program):
+            protocol.agree(program, DIGESTS)
+            return True
+        if protocol.agreed(program) and not protocol.opened(program):
+            result = group.results.setdefault(program, group.result(program))
+            protocol.open(program, result)
+            return True
+    return False
+
+
+@pytest.mark.parametrize("step", ALL_STEPS)
+def test_a_restart_at_any_step_says_the_very_same(step):
+    group = Group()
+    _drive_until(group, step)
+    bodies = {name: [m.body for m in group.protocols[name].pending()] for name in group.names}
+    for name in group.names:
+        group.restart(name)
+    assert bodies == {n: [m.body for m in group.protocols[n].pending()] for n in group.names}
+    said = {(p.sender, p.step, p.receiver): p.body for p in group.wire}
+    _finish(group)
+    for posted in group.wire:
+        key = (posted.sender, posted.step, posted.receiver)
+        assert said.setdefault(key, posted.body) == posted.body
+    assert group.scores(EXPLAIN)[A] == group.truth(EXPLAIN)
+
+
+def _drive_until(group: Group, step: str) -> None:
+    """Everything before `step` is done; `step` is on the wire and nobody has taken it."""
+    name, _, program = step.partition(":")
+    if not program:
+        group.until(step)
+        return
+    group.ready()
+    if program == EXPLAIN:
+        group.run(DECIDE)
+    group.agree(program)
+    if name == "partial":
+        group.pump()
+        group.results[program] = group.result(program)
+        for protocol in group.protocols.values():
+            protocol.open(program, group.results[program])
+    for party in group.names:
+        group.post(party)
+
+
+def _finish(group: Group) -> None:
+    for index_name in group.names:
+        for index in group.due(index_name):
+            group.deliver(index_name, index)
+    group.pump()
+    for program in (DECIDE, EXPLAIN):
+        if not all(p.opened(program) for p in group.protocols.values()):
+            group.run(program)
+
+
+def refuse(group, name, posted, error):
+    """The message is refused with just this error, and nothing has changed."""
+    before = group.snapshot(name)
+    with pytest.raises(error) as caught:
+        group.protocols[name].receive(posted.sender, posted.step, posted.receiver, posted.body)
+    assert type(caught.value) is error
+    assert group.snapshot(name) == before
+
+
+@pytest.mark.parametrize("step", ALL_STEPS)
+def test_altered_and_misplaced_messages_are_refused_at_every_step(step):
+    group = Group()
+    _drive_until(group, step)
+    real = next(p for p in group.wire if p.step == step and p.sender != A and p.seen_by(A))
+    for body in (b"", b"x" * 200, real.body[:-1], real.body + b"\0", _flip(real.body)):
+        refuse(group, A, Posted(real.sender, step, real.receiver, body), NotAuthentic)
+    other = next(n for n in group.names if n not in (A, real.sender))
+    refuse(group, A, Posted(other, step, real.receiver, real.body), NotAuthentic)
+    refuse(group, A, Posted("landlord", step, real.receiver, real.body), NotAuthentic)
+    wrong = A if real.receiver is None else None
+    refuse(group, A, Posted(real.sender, step, wrong, real.body), NotAuthentic)
+    refuse(group, A, Posted(A, step, None, real.body), NotAuthentic)
+    refuse(group, A, Posted(real.sender, "greeting", None, real.body), NotAuthentic)
+    refuse(group, A, Posted(real.sender, "agree:other", None, real.body), NotAuthentic)
+    foreign = Group(application="e" * 32)
+    _drive_until(foreign, step)
+    theirs = next(p for p in foreign.wire if (p.sender, p.step) == (real.sender, step))
+    refuse(group, A, Posted(real.sender, step, real.receiver, theirs.body), NotAuthentic)
+    _finish(group)  # nothing of it did any harm
+    assert group.scores(EXPLAIN)[A] == group.truth(EXPLAIN)
+
+
+def _flip(body: bytes) -> bytes:
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+
+
+@pytest.mark.parametrize("step", ALL_STEPS)
+def test_a_repeat_is_ignored_and_a_second_version_refused(step):
+    group = Group()
+    _drive_until(group, step)
+    _finish(group)
+    posted = next(
+        p for p in group.wire if p.step == step and p.sender != A and p.receiver in (None, A)
+    )
+    before = group.snapshot(A)
+    assert not group.protocols[A].receive(posted.sender, posted.step, posted.receiver, posted.body)
+    assert group.snapshot(A) == before
+    changed = Posted(posted.sender, step, posted.receiver, _flip(posted.body))
+    refuse(group, A, changed, MessageRepeated)
+
+
+@pytest.mark.parametrize("early", ALL_STEPS[1:])
+def test_nothing_is_heard_before_its_turn(early):
+    """What the whole group has said is of no use to a party that is at the beginning."""
+    group = Group()
+    _drive_until(group, early)
+    behind = JointProtocol.start(
+        group.engine, group.public, A, APPLICATION, group.identities[A], group.readers
+    )
+    posted = next(p for p in group.wire if p.step == early and p.sender == B)
+    state = behind.to_bytes()
+    receiver = A if posted.receiver else None
+    with pytest.raises(MessageOutOfOrder):
+        behind.receive(B, early, receiver, posted.body)
+    assert behind.to_bytes() == state
+
+
+def test_a_party_opens_no_share_before_all_have_committed():
+    group = Group()
+    group.until("share_commit")
+    steps = {(p.sender, p.step) for p in group.wire}
+    assert not any(step == "share_open" for _, step in steps)
+    for index in group.due(A):
+        if group.wire[index].sender != C:
+            group.deliver(A, index)
+    group.post(A)
+    assert (A, "share_open") not in {(p.sender, p.step) for p in group.wire}
+
+
+@pytest.mark.parametrize("step", ["seed_open", "share_open"])
+def test_a_broken_commitment_is_caught(step):
+    """A party that opens something else than it committed to, sealed and signed as it should."""
+    group = Group()
+    group.until(step)
+    real = next(p for p in group.wire if (p.sender, p.step) == (B, step))
+    liar = group.protocols[B]._talk
+    place = Place(APPLICATION, group.public.model_version, B, None, step)
+    message = next(iter(liar.state.said(_class(step), step).values()))
+    field = "share" if step == "share_open" else "seed"
+    other = message.model_copy(update={field: b"otherval"})
+    body = liar.channel.seal(place, encode(other))
+    refuse(group, A, Posted(B, step, None, body), CommitmentBroken)
+    moved = message.model_copy(update={"nonce": bytes(32)})
+    refuse(
+        group, A, Posted(B, step, None, liar.channel.seal(place, encode(moved))), CommitmentBroken
+    )
+    refuse(group, A, Posted(B, step, None, liar.channel.seal(place, b"{}")), MalformedMessage)
+    group.protocols[A].receive(B, step, None, real.body)
+
+
+def _class(step):
+    from parties.joint.messages import class_of
+
+    return class_of(step)
+
+
+def test_a_party_cannot_speak_as_another_with_the_group_key():
+    group = Group()
+    group.until("seed_commit")
+    cheat = group.protocols[C]._talk
+    place = Place(APPLICATION, group.public.model_version, B, None, "seed_commit")
+    payload = encode(next(iter(cheat.state.said(_class("seed_commit"), "seed_commit").values())))
+    body = cheat.channel.seal(place, payload)  # the right key, C's signature
+    refuse(group, A, Posted(B, "seed_commit", None, body), NotAuthentic)
+
+
+def test_without_the_group_secret_nobody_is_heard():
+    group = Group()
+    stranger = Identity.fresh(bytes(16))
+    (hello,) = group.start(B, identity=stranger).pending()
+    refuse(group, A, Posted(B, "hello", None, hello.body), NotAuthentic)
+
+
+def test_a_stolen_first_word_is_refused():
+    """Another's keys under one's own name: the signature inside says whose they are."""
+    group = Group()
+    group.until("hello")
+    real = next(p for p in group.wire if p.sender == B)
+    cheat = group.protocols[C]._talk
+    payload = group.protocols[A]._talk.unseal(B, "hello", None, real.body)
+    body = cheat._first_words.seal(Place(APPLICATION, "", C, None, "hello"), payload)
+    refuse(group, A, Posted(C, "hello", None, body), NotAuthentic)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"public": public_model(model="another-model")}, {"readers": (A,)}],
+    ids=["model", "readers"],
+)
+def test_who_means_another_application_is_named_at_the_first_word(change):
+    group = Group()
+    (hello,) = group.start(B, **change).pending()
+    refuse(group, A, Posted(B, "hello", None, hello.body), PartiesDisagree)
+
+
+class OddShare(JointStandIn):
+    """Publishes a share that does not belong to its secret."""
+
+    def key_share(self, common):
+        made = super().key_share(common)
+        return made.model_copy(update={"share": b"\1" + made.share[1:]})
+
+
+class ShortShare(JointStandIn):
+    def key_share(self, common):
+        return super().key_share(common).model_copy(update={"share": b"short"})
+
+
+@pytest.mark.parametrize(
+    ("engine", "error"), [(OddShare, KeyCheckFailed), (ShortShare, MalformedMessage)]
+)
+def test_a_share_that_is_none_gives_no_key(engine, error):
+    group = Group()
+    liar = engine(group.public)
+    group.protocols[B] = JointProtocol.start(
+        liar, group.public, B, APPLICATION, group.identities[B], group.readers
+    )
+    with pytest.raises(error):
+        group.pump()
+    assert not any(protocol.ready for protocol in group.protocols.values())
+
+
+def test_withholding_only_keeps_the_others_waiting():
+    group = Group()
+    for step in KEY_STEPS[:4]:
+        group.until(step)
+    names = [A, B]
+    for _ in range(10):
+        for name in names:
+            group.post(name)
+            for index in group.due(name):
+                group.deliver(name, index)
+    assert group.protocols[A].awaits() == group.protocols[B].awaits() == (C,)
+    assert not group.protocols[A].ready
+    with pytest.raises(OutOfStep, match=C):
+        _ = group.protocols[A].public_key
+    group.ready()
+
+
+def test_nothing_is_agreed_or_opened_before_its_turn():
+    group = Group()
+    for act in (lambda p: p.agree(DECIDE, DIGESTS), lambda p: p.open(DECIDE, b"")):
+        with pytest.raises(OutOfStep):
+            act(group.protocols[A])
+    group.ready()
+    with pytest.raises(OutOfStep, match="after the decision"):
+        group.protocols[A].agree(EXPLAIN, DIGESTS)
+    with pytest.raises(OutOfStep, match="no program"):
+        group.protocols[A].agree("other", DIGESTS)
+    group.agree(names=[A, B])
+    group.pump()
+    with pytest.raises(OutOfStep, match="Not all parties"):
+        group.protocols[A].open(DECIDE, group.result())
+    assert group.protocols[A].awaits() == (C,)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [DIGESTS | {B: "f" * 64}, {A: "0" * 64}, DIGESTS | {"landlord": "f" * 64}],
+    ids=["another record", "missing", "too many"],
+)
+def test_parties_that_mean_different_inputs_are_told(inputs):
+    group = Group().ready()
+    group.agree(names=[B])
+    group.pump()
+    for name in (A, C):
+        before = group.snapshot(name)
+        with pytest.raises(PartiesDisagree):
+            group.protocols[name].agree(DECIDE, inputs)
+        assert group.snapshot(name) == before
+    group.agree()
+    group.pump()
+    assert group.protocols[A].agreed(DECIDE)
+
+
+def test_of_two_agreements_at_once_the_difference_is_seen_by_both():
+    group = Group().ready()
+    group.protocols[A].agree(DECIDE, DIGESTS)
+    group.protocols[B].agree(DECIDE, DIGESTS | {C: "e" * 64})
+    for name in (A, B):
+        group.post(name)
+    for name, other in ((A, B), (B, A)):
+        refuse(group, name, next(p for p in group.wire[::-1] if p.sender == other), PartiesDisagree)
+
+
+def test_an_explanation_is_of_the_inputs_that_were_decided():
+    group = Group().ready()
+    group.run()
+    with pytest.raises(PartiesDisagree):
+        group.protocols[A].agree(EXPLAIN, DIGESTS | {B: "f" * 64})
+    with pytest.raises(PartiesDisagree):
+        group.protocols[A].agree(DECIDE, DIGESTS | {B: "f" * 64})
+
+
+def test_of_each_program_one_result_is_opened():
+    group = Group().ready()
+    result = group.run()
+    for name in group.names:
+        before = group.snapshot(name)
+        group.protocols[name].open(DECIDE, result)  # once more does nothing
+        for restart in (False, True):
+            if restart:
+                group.restart(name)
+            with pytest.raises(AlreadyOpened):
+                group.protocols[name].open(DECIDE, group.result())
+            with pytest.raises(AlreadyOpened):
+                group.protocols[name].scores(DECIDE, group.result())
+        assert group.snapshot(name) == before
+
+
+def test_what_is_no_result_is_not_answered():
+    group = Group().ready()
+    group.agree()
+    group.pump()
+    before = group.snapshot(A)
+    with pytest.raises(MalformedMessage):
+        group.protocols[A].open(DECIDE, b"no result")
+    with pytest.raises(ForeignMessage):
+        group.protocols[A].open(DECIDE, group.result(EXPLAIN))
+    assert group.snapshot(A) == before and group.protocols[A].opened(DECIDE) is None
+
+
+@pytest.mark.parametrize("answered_first", [True, False])
+def test_different_results_for_different_parties_open_neither(answered_first):
+    group = Group().ready()
+    group.agree()
+    group.pump()
+    mine, theirs = group.result(), group.result()
+    group.protocols[B].open(DECIDE, theirs)
+    group.post(B)
+    part = next(p for p in group.wire if p.step == partial_step(DECIDE) and p.receiver == A)
+    if answered_first:
+        group.protocols[A].open(DECIDE, mine)
+        refuse(group, A, part, PartiesDisagree)
+    else:
+        group.protocols[A].receive(part.sender, part.step, part.receiver, part.body)
+        before = group.snapshot(A)
+        with pytest.raises(PartiesDisagree):
+            group.protocols[A].open(DECIDE, mine)
+        assert group.snapshot(A) == before
+
+
+def test_a_part_for_one_reader_is_closed_to_the_others():
+    group = Group().ready()
+    group.run()
+    part = next(p for p in group.wire if p.step == "partial:decide" and p.receiver == B)
+    eavesdropper = group.protocols[A if part.sender == C else C]._talk
+    for receiver in (B, None):
+        place = Place(APPLICATION, group.public.model_version, part.sender, receiver, part.step)
+        with pytest.raises(NotAuthentic):
+            eavesdropper.channel.open(place, part.body)
+
+
+def test_pairwise_keys_are_of_two_and_differ():
+    group = Group().ready()
+    keys = {n: group.protocols[n]._talk.channel.pairwise for n in group.names}
+    assert keys[A][B] == keys[B][A] and keys[A][C] == keys[C][A] and keys[B][C] == keys[C][B]
+    assert len({keys[A][B], keys[A][C], keys[B][C]}) == 3
+
+
+def test_the_state_holds_no_secret_key():
+    group = Group().ready()
+    group.run()
+    for name, protocol in group.protocols.items():
+        state = protocol.to_bytes()
+        identity = group.identities[name].to_bytes()
+        for secret in (protocol.secret, identity[:16], identity[16:48], identity[48:]):
+            assert len(secret) >= 8
+            for form in _forms(secret):
+                assert form not in state
+
+
+def _forms(secret: bytes) -> list[bytes]:
+    import base64
+
+    return [
+        secret,
+        secret.hex().encode(),
+        base64.b64encode(secret).rstrip(b"="),
+        base64.urlsafe_b64encode(secret).rstrip(b"="),
+    ]
+
+
+def test_damaged_files_are_named():
+    group = Group().ready()
+    parts = (group.engine, group.public, A, APPLICATION, group.identities[A])
+    with pytest.raises(MalformedMessage):
+        JointProtocol.resume(*parts, b"{}x", b"")
+    with pytest.raises(MalformedMessage):
+        Identity.from_bytes(b"short")
+    with pytest.raises(UnknownParty):
+        JointProtocol.start(*parts[:2], "landlord", *parts[3:], group.readers)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(max_size=300), st.sampled_from(ALL_STEPS), st.sampled_from([None, A, B]))
+def test_noise_is_never_taken(body, step, receiver):
+    group = READY
+    for sender in (A, B, "landlord", ""):
+        before = group.snapshot(A)
+        with pytest.raises(ProtocolError):
+            group.protocols[A].receive(sender, step, receiver, body)
+        assert group.snapshot(A) == before
+
+
+READY = Group().ready()
+
+
+def test_share_open_carries_what_the_largest_profile_needs():
+    message = ShareOpen(share=bytes(32 * 1024), nonce=bytes(32))
+    assert len(encode(message)) < 64 * 1024 - 200

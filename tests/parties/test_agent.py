@@ -1,0 +1,223 @@
+"""Agents: real processes, each with its own folder, over a real HTTP server."""
+
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from model.explanation import Outcome
+from parties.agent import Agent, hold_folder
+from parties.command import parse
+from parties.connection import Connection
+from parties.store import PartyStore
+from parties.transport import ServerClient
+from tests.parties.agents import AgentProcess, Agents
+from tests.parties.running import ROOT, environment
+from utils.errors import DataFolderInUse, NotAuthorised, UnknownApplication, UnknownParty
+
+
+@pytest.fixture
+def agents(tmp_path, levelled_server, levelled_oracle):
+    made = []
+
+    def make(outcome=Outcome.TURNED, readers=None):
+        record = levelled_oracle.find(outcome)
+        records = {p: levelled_oracle.of(p, record) for p in levelled_oracle.schema.party_names}
+        made.append(Agents(tmp_path, levelled_server.url, records, readers))
+        made[-1].record = record
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def run(*words, **settings):
+    return subprocess.run(
+        [sys.executable, "-m", "parties", *words],
+        cwd=ROOT,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def one_line(ended):
+    """What an agent says that could not do its work."""
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    lines = ended.stderr.strip().splitlines()
+    assert len(lines) == 1, ended.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ALREADY_APPROVED, Outcome.TURNED])
+def test_three_processes_decide_and_explain(agents, levelled_oracle, outcome):
+    made = agents(outcome)
+    played = [made.play(party) for party in levelled_oracle.schema.party_names]
+    assert [agent.end() for agent in played] == [0, 0, 0]
+    score = levelled_oracle.score(made.record)
+    word = "approved" if outcome is Outcome.ALREADY_APPROVED else "denied"
+    for agent in played:
+        assert f": {word}, score {score:g}.\n" in agent.printed
+    owner = next(a for a in played if a.party == levelled_oracle.schema.explained_party)
+    assert levelled_oracle.explanation(made.record).text in owner.printed
+    prints = {agent.printed.split("fingerprint is ")[1].split("\n")[0] for agent in played}
+    assert len(prints) == 1
+    for agent in played:
+        folders = [path for path in (agent.home, *agent.home.rglob("*")) if path.is_dir()]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
+        files = [path for path in agent.home.rglob("*") if path.is_file()]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+        assert {path.parent.name for path in files if path.parent != agent.home} == {agent.party}
+
+
+def test_a_party_that_was_killed_takes_up_its_application(agents, levelled_oracle):
+    made = agents()
+    first, *others = levelled_oracle.schema.party_names
+    for party in others:
+        made.play(party)
+    one = made.start(first)
+    print_before = one.wait_for("its fingerprint is ")
+    one.kill()
+    again = made.play(first, join=False)
+    assert [agent.end() for agent in made.started if agent is not one] == [0, 0, 0]
+    assert again.wait_for("its fingerprint is ") == print_before
+    assert f"score {levelled_oracle.score(made.record):g}." in again.printed
+
+
+def test_one_that_does_not_read_learns_nothing(agents, levelled_oracle):
+    names = levelled_oracle.schema.party_names
+    made = agents(readers=names[:1])
+    played = [made.play(party) for party in names]
+    assert [agent.end() for agent in played] == [0, 0, 0]
+    assert "denied" in played[0].printed
+    for agent in played[1:]:
+        assert "decide is answered; this party is not among its readers" in agent.printed
+        assert "denied" not in agent.printed and "score" not in agent.printed
+
+
+def test_ctrl_c_ends_an_agent_that_waits(agents, levelled_oracle):
+    agent = agents().start(levelled_oracle.schema.party_names[0])
+    agent.wait_for("joined.")
+    assert agent.interrupt() == 0
+    assert "Traceback" not in agent.printed
+
+
+def test_a_code_may_come_from_standard_input(agents, levelled_server, tmp_path, levelled_oracle):
+    made, party = agents(), levelled_oracle.schema.party_names[0]
+    code = made.opening.codes[party] + "\n"
+    agent = AgentProcess(tmp_path, party, levelled_server.url, "--join", "-", stdin=code)
+    made.started.append(agent)
+    agent.wait_for("joined.")
+
+
+def test_a_record_is_refused_before_the_code_is_used(agents, levelled_oracle):
+    made, party = agents(), levelled_oracle.schema.explained_party
+    good = made.files[party].read_text()
+    made.files[party].write_text('{"Employed": true}')
+    refused = made.play(party)
+    assert refused.end() == 1 and "Years_employed is missing" in refused.printed
+    made.files[party].write_text(good)
+    made.play(party).wait_for("joined.")
+
+
+def test_what_cannot_be_is_one_line(levelled_server, tmp_path):
+    home = ("--server", levelled_server.url, "--home", str(tmp_path / "home"), "--no-page")
+    code = f"{'ab' * 16}.{'x' * 43}.{'y' * 22}"
+    bank = ("--party", "bank", *home)
+    assert "This is not a join code" in one_line(run(*bank, "--join", "x"))
+    assert "no such application" in one_line(run(*bank, "--join", code))
+    assert "--join" in one_line(run(*bank))
+    assert "There is no party 'bnak'" in one_line(run("--party", "bnak", *home, "--join", code))
+    missing = str(tmp_path / "none.json")
+    assert "cannot be read as a JSON record" in one_line(run(*bank, "--record", missing))
+
+
+def test_an_engine_with_one_key_is_told_apart(live_server, tmp_path):
+    words = ("--party", "bank", "--server", live_server.url, "--home", str(tmp_path), "--no-page")
+    assert "joint" in one_line(run(*words))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--party", "../bank"],
+        ["--party", "bank", "--port", "many"],
+        ["--party", "bank", "--agree", "decide,erase", "--no-page"],
+        ["--party", "bank", "--agree", "decide"],
+        ["--party", "bank", "--record", "r.json"],
+    ],
+)
+def test_a_wrong_command_line_is_refused(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(words)
+    assert ended.value.code == 2 and "usage:" in capsys.readouterr().err
+
+
+def test_the_programs_are_agreed_to_in_their_order():
+    assert parse(["--party", "a", "--no-page", "--agree", "explain,decide"]).agree == (
+        "decide",
+        "explain",
+    )
+
+
+def test_a_folder_has_one_agent(tmp_path):
+    with hold_folder(tmp_path / "bank"), pytest.raises(DataFolderInUse, match="--home"):
+        hold_folder(tmp_path / "bank")
+    hold_folder(tmp_path / "bank").close()
+    assert stat.S_IMODE((tmp_path / "bank").stat().st_mode) == 0o700
+
+
+@pytest.fixture
+def agent_of(levelled_server, tmp_path):
+    made = []
+
+    def make(party):
+        client = ServerClient(levelled_server.url, 30)
+        made.append(client)
+        return Agent(Connection(client, PartyStore(tmp_path / party)), party)
+
+    yield make
+    for client in made:
+        client.close()
+
+
+def test_a_page_that_is_loaded_twice_at_once_joins_once(agents, agent_of):
+    agent, code = agent_of("bank"), agents().opening.codes["bank"]
+    seats = []
+    threads = [threading.Thread(target=lambda: seats.append(agent.join(code))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(seats) == 4 and len(set(map(id, seats))) == 1
+    assert agent.seat(seats[0].member.client_id) is seats[0]
+
+
+def test_a_seat_is_for_its_own_code_alone(agents, agent_of):
+    agent, code = agent_of("bank"), agents().opening.codes["bank"]
+    client_id = agent.join(code).member.client_id
+    with pytest.raises(NotAuthorised):
+        agent.join(code[:-22] + "A" * 22)
+    with pytest.raises(UnknownApplication):
+        agent.seat("ab" * 16)
+    assert agent.seat(client_id).member.party == "bank"
+    with pytest.raises(UnknownParty):
+        agent_of("nobody")
+
+
+def test_an_application_that_is_erased_ends_its_seat(agents, agent_of):
+    agent, made = agent_of("bank"), agents()
+    seat = agent.join(made.opening.codes["bank"])
+    serial = seat.serial
+    other = agent_of("applicant").join(made.opening.codes["applicant"])
+    other.member.erase()
+    while not seat.over:
+        new = seat.wait(serial, 30)
+        assert new != serial, "nothing was noticed"
+        serial = new
+    assert "erased" in seat.over
