@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent
 
-EngineName = Literal["clear", "concrete", "concrete_ml"]
+EngineName = Literal["clear", "concrete", "concrete_ml", "levelled"]
 
 
 class Settings(BaseSettings):
@@ -20,7 +20,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TRISEAL_", env_file=".env", extra="ignore")
 
     engine: EngineName = Field(
-        default="concrete", description="Evaluator: `concrete`, `concrete_ml` or `clear`."
+        default="levelled",
+        description="Evaluator: `levelled` (joint keys), `concrete`, `concrete_ml` or `clear`.",
     )
     deployment: Path = Field(
         default=ROOT / "deployment_files", description="Folder that `make compile` wrote."
@@ -33,6 +34,12 @@ class Settings(BaseSettings):
     )
     page_host: str = Field(default="127.0.0.1", description="Where the page listens.")
     page_port: int = Field(default=7860, ge=1, le=65535, description="Port of the page.")
+    agent_port: int = Field(
+        default=7861,
+        ge=1,
+        le=65528,
+        description="Port of the first party's own page; the other parties' follow.",
+    )
     server_data: Path = Field(
         default=ROOT / ".data" / "server", description="The server's database and uploads."
     )

@@ -84,7 +84,7 @@ class ClearServer(ServerEngine):
             engine=FACTS,
             model_version=deployment.manifest.model_version,
             schema_=deployment.schema,
-            programs=deployment.program_facts(),
+            programs=deployment.program_facts(FACTS.name),
             slots=tuple(
                 Slot(
                     party=party,
@@ -127,7 +127,7 @@ class ClearServer(ServerEngine):
                 for party in self._deployment.schema.party_names
             ]
         )
-        scores = self._deployment.programs[program].scores(row[None, :])[0]
+        scores = self._deployment.programs_of(FACTS.name)[program].scores(row[None, :])[0]
         if progress is not None:
             progress(1.0)
         payload = json.dumps(scores.tolist()).encode()

@@ -5,6 +5,7 @@
     booster.json          the trained model, XGBoost's own JSON (the server's secret)
     programs/*.json       decide and explain
     concrete/, …          what an engine compiled: its own folder
+    levelled/programs/…   of an engine that has other programs than the rest
     model_card.md, …      for people; not needed to run
 
 Reading it checks that all files belong together, so that a mixed or partial folder is refused
@@ -16,7 +17,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -51,12 +53,16 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Deployment:
-    """A checked deployment folder."""
+    """A checked deployment folder.
+
+    `programs` are shared by all engines but those that have `own_programs`, by engine.
+    """
 
     folder: Path
     manifest: Manifest
     layout: Layout
     programs: dict[str, Program]
+    own_programs: dict[str, dict[str, Program]] = field(default_factory=dict)
 
     @property
     def schema(self) -> Schema:
@@ -92,9 +98,11 @@ class Deployment:
                 )
         try:
             layout = Layout(Schema.load(folder / "schema.json"))
-            programs = {
-                name: Program.load(folder / "programs" / f"{name}.json", layout)
-                for name in PROGRAMS
+            programs = _load_programs(folder, layout)
+            own_programs = {
+                engine: _load_programs(folder / engine, layout)
+                for engine in manifest.engines
+                if f"{engine}/{program_file(PROGRAMS[0])}" in manifest.files
             }
         except TrisealError as error:
             raise DeploymentMixed(f"{folder} does not hold together: {error.message}") from error
@@ -103,7 +111,7 @@ class Deployment:
                 f"The schema in {folder} is not the one that was compiled; run `make compile` "
                 "again."
             )
-        return cls(folder, manifest, layout, programs)
+        return cls(folder, manifest, layout, programs, own_programs)
 
     def engine_facts(self, engine: str) -> dict[str, Any]:
         """What an engine recorded when it was compiled; raises DeploymentMissing."""
@@ -115,14 +123,13 @@ class Deployment:
             )
         return self.manifest.engines[engine]
 
-    def program_facts(self) -> dict[str, ProgramFacts]:
-        """What is public of each program."""
-        return {
-            name: ProgramFacts(
-                outputs=program.outputs, score_bits=program.score_bits, scale=program.scale
-            )
-            for name, program in self.programs.items()
-        }
+    def programs_of(self, engine: str) -> dict[str, Program]:
+        """The programs that an engine runs: its own where it has some, else those of all."""
+        return self.own_programs.get(engine, self.programs)
+
+    def program_facts(self, engine: str) -> dict[str, ProgramFacts]:
+        """What is public of each program of an engine."""
+        return public_facts(self.programs_of(engine))
 
     def check_library(self, library: str) -> None:
         """Compiled files run only with the version that wrote them; raises DeploymentMixed."""
@@ -132,6 +139,31 @@ class Deployment:
                 f"The deployment was compiled with {library} {compiled}, but {here} is installed; "
                 "run `make setup` for the pinned version, or `make compile` for this one."
             )
+
+
+def public_facts(programs: Mapping[str, Program]) -> dict[str, ProgramFacts]:
+    """What is public of each of these programs."""
+    return {
+        name: ProgramFacts(
+            outputs=program.outputs, score_bits=program.score_bits, scale=program.scale
+        )
+        for name, program in programs.items()
+    }
+
+
+def program_file(name: str) -> str:
+    """Where a program lies, in the deployment's folder or in that of an engine."""
+    return f"programs/{name}.json"
+
+
+def _load_programs(folder: Path, layout: Layout) -> dict[str, Program]:
+    return {name: Program.load(folder / program_file(name), layout) for name in PROGRAMS}
+
+
+def write_programs(folder: Path, programs: Mapping[str, Program]) -> None:
+    """Write programs where `Deployment.load` looks for them."""
+    for name, program in programs.items():
+        write_public(folder / program_file(name), program.to_json().encode())
 
 
 def _version(library: str) -> str:
@@ -156,8 +188,12 @@ def write_manifest(folder: Path, engines: dict[str, dict[str, Any]]) -> Manifest
     The model version names schema, booster, programs and what the engines recorded, not the
     compiled binaries, so compiling the same model again gives the same version.
     """
-    names = ["schema.json", "booster.json", *(f"programs/{name}.json" for name in PROGRAMS)]
-    identity = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
+    names = ["schema.json", "booster.json", *(program_file(name) for name in PROGRAMS)]
+    own_programs = [f"{e}/{program_file(name)}" for e in sorted(engines) for name in PROGRAMS]
+    own_programs = [name for name in own_programs if (folder / name).is_file()]
+    identity = [
+        hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names + own_programs
+    ]
     identity.append(json.dumps(engines, sort_keys=True))
     for engine in engines:
         own = sorted(p for p in (folder / engine).rglob("*") if p.is_file())

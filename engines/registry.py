@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 
 from engines.deployment import Deployment
-from engines.interface import PartyEngine, PublicModel, ServerEngine
+from engines.interface import JointPartyEngine, PartyEngine, PublicModel, ServerEngine
 from utils.errors import EngineUnavailable, ForeignMessage
 
-ENGINES = ("clear", "concrete", "concrete_ml")
+ENGINES = ("clear", "concrete", "concrete_ml", "levelled")
 
 
 def load_server_engine(name: str, folder: Path) -> ServerEngine:
@@ -31,21 +31,27 @@ def load_server_engine(name: str, folder: Path) -> ServerEngine:
             from engines.concrete_ml.server import ConcreteMlServer
 
             return ConcreteMlServer(deployment)
+        if name == "levelled":
+            from engines.levelled.server import LevelledServer
+
+            return LevelledServer(deployment)
     except ImportError as error:
         raise _unavailable(name, error) from error
     raise _unknown(name)
 
 
 def load_party_engine(public: PublicModel, client_files: bytes) -> PartyEngine:
-    """A party's half of an engine, from what GET /model and GET /model/client answered.
+    """A party's half of an engine with one key, from what GET /model and /model/client answered.
 
-    Raises EngineUnavailable, and ForeignMessage where the files are not those of the model.
+    Raises EngineUnavailable, also for an engine with joint keys, and ForeignMessage where the
+    files are not those of the model.
     """
-    if hashlib.sha256(client_files).hexdigest() != public.client_sha256:
-        raise ForeignMessage(
-            "The client files are not those of this model; load both from the server again."
+    name = _checked_name(public, client_files)
+    if public.engine.joint_keys:
+        raise EngineUnavailable(
+            f"Engine {name[:40]} has a key of all parties together, which nobody can make alone; "
+            "start each party with `python -m parties`."
         )
-    name = public.engine.name
     try:
         if name == "clear":
             from engines.clear import ClearParty
@@ -62,6 +68,36 @@ def load_party_engine(public: PublicModel, client_files: bytes) -> PartyEngine:
     except ImportError as error:
         raise _unavailable(name, error) from error
     raise _unknown(name)
+
+
+def load_joint_party_engine(public: PublicModel, client_files: bytes) -> JointPartyEngine:
+    """A party's half of an engine with joint keys, from the same answers.
+
+    Raises EngineUnavailable, also for an engine with one key, MalformedMessage, and ForeignMessage
+    where the files are not those of the model.
+    """
+    name = _checked_name(public, client_files)
+    try:
+        if name == "levelled":
+            from engines.levelled.party import LevelledParty
+
+            return LevelledParty(public, client_files)
+    except ImportError as error:
+        raise _unavailable(name, error) from error
+    if name in ENGINES:
+        raise EngineUnavailable(
+            f"Engine {name} has no joint keys; set TRISEAL_ENGINE=levelled on the server for them."
+        )
+    raise _unknown(name)
+
+
+def _checked_name(public: PublicModel, client_files: bytes) -> str:
+    """The engine's name; raises ForeignMessage where the files are not those of the model."""
+    if hashlib.sha256(client_files).hexdigest() != public.client_sha256:
+        raise ForeignMessage(
+            "The client files are not those of this model; load both from the server again."
+        )
+    return public.engine.name
 
 
 def _unknown(name: str) -> EngineUnavailable:

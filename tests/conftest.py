@@ -1,11 +1,13 @@
 """Small real things that many tests share, made once a session."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 from engines.deployment import write_manifest, write_public
+from engines.levelled.build import build as build_levelled
 from features.encoding import Layout
 from features.schema import Schema
 from model.booster import parse_ensemble
@@ -43,10 +45,21 @@ def small_booster(layout, credit_data):
 
 
 @pytest.fixture(scope="session")
-def small_programs(layout, small_booster, credit_data):
-    ensemble = parse_ensemble(json.loads(small_booster), layout)
-    decide = decide_program(quantise(ensemble, layout, 7, credit_data[0][0]), layout)
-    return {"decide": decide, "explain": explain_program(decide, layout)}
+def small_programs_of(layout, small_booster, credit_data):
+    """The programs of the small booster by the width of their score."""
+
+    @lru_cache
+    def make(score_bits):
+        ensemble = parse_ensemble(json.loads(small_booster), layout)
+        decide = decide_program(quantise(ensemble, layout, score_bits, credit_data[0][0]), layout)
+        return {"decide": decide, "explain": explain_program(decide, layout)}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_programs(small_programs_of):
+    return small_programs_of(7)
 
 
 def write_small_deployment(folder, schema, booster, programs, engines):
@@ -62,4 +75,13 @@ def clear_deployment(tmp_path_factory, schema, small_booster, small_programs):
     """A deployment folder that only the clear engine can run."""
     folder = tmp_path_factory.mktemp("clear_deployment")
     write_small_deployment(folder, schema, small_booster, small_programs, {"clear": {}})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def levelled_deployment(tmp_path_factory, layout, small_booster, small_programs, small_programs_of):
+    """A deployment folder for the levelled engine, with programs of its own, and for clear."""
+    folder = tmp_path_factory.mktemp("levelled_deployment")
+    engines = {"clear": {}, "levelled": build_levelled(small_programs_of, layout, folder)}
+    write_small_deployment(folder, layout.schema, small_booster, small_programs, engines)
     return folder

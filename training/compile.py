@@ -12,6 +12,7 @@ import json
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -21,7 +22,8 @@ from tqdm import tqdm
 
 from engines.concrete.build import build as build_concrete
 from engines.concrete_ml.build import build as build_concrete_ml
-from engines.deployment import Deployment, write_manifest, write_public
+from engines.deployment import Deployment, write_manifest, write_programs, write_public
+from engines.levelled.build import build as build_levelled
 from engines.registry import ENGINES
 from features.encoding import Bits, Layout
 from features.schema import Schema
@@ -86,9 +88,9 @@ def compile_deployment(
         for name, data in (
             ("schema.json", (model / "schema.json").read_bytes()),
             ("booster.json", booster),
-            *((f"programs/{p.name}.json", p.to_json().encode()) for p in programs.values()),
         ):
             write_public(folder / name, data)
+        write_programs(folder, programs)
         facts: dict[str, dict[str, Any]] = {}
         for engine in engines:
             steps.update()
@@ -97,6 +99,9 @@ def compile_deployment(
                 facts[engine] = {}
             elif engine == "concrete":
                 facts[engine] = build_concrete(programs, layout, folder, sign_only)
+            elif engine == "levelled":
+                own = partial(programs_for, booster, layout, bits)
+                facts[engine] = build_levelled(own, layout, folder)
             else:
                 facts[engine] = build_concrete_ml(layout, bits, y, folder)
         steps.close()

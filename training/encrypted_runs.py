@@ -15,10 +15,15 @@ from engines.interface import (
     EVALUATION_KEY,
     EXPLAIN,
     EXPLANATION_INPUTS,
+    PUBLIC_KEY,
+    PartyEngine,
+    ServerEngine,
 )
-from engines.registry import load_party_engine, load_server_engine
+from engines.registry import load_joint_party_engine, load_party_engine, load_server_engine
 from features.encoding import Bits
+from model.program import Program
 from model.reference import counterfactual_rows, reference_scores
+from training.joint_parties import JointParties
 
 
 @dataclass(frozen=True)
@@ -34,19 +39,27 @@ class Timed:
 class EncryptedRuns:
     """One set of keys, one server; every row is encrypted party by party and evaluated."""
 
-    def __init__(self, engine: str, folder: Path) -> None:
-        """Load the engine, make keys and warm up. Raises what loading the engine raises."""
+    def __init__(self, engine: str, folder: Path, shared: bool = False) -> None:
+        """Load the engine, make keys and warm up. Raises what loading the engine raises.
+
+        `shared` has the levelled engine run the programs of the others, to be compared with them.
+        """
         self.engine = engine
         self.deployment = Deployment.load(folder)
         start = time.perf_counter()
-        self.server = load_server_engine(engine, folder)
+        self.server = _server(engine, self.deployment, shared)
         self.load_seconds = time.perf_counter() - start
-        self.party = load_party_engine(self.server.public, self.server.client_files())
+        self.programs: dict[str, Program] = (
+            self.deployment.programs if shared else self.deployment.programs_of(engine)
+        )
+        joint = self.server.facts.joint_keys
+        self.party = _party(self.server, self.deployment.schema.party_names)
         start = time.perf_counter()
         self.keys = self.party.make_keys()
         self.key_seconds = time.perf_counter() - start
         holder = self.deployment.schema.party_names[0]
-        self._keys = {(holder, EVALUATION_KEY): self.keys.evaluation}
+        key = PUBLIC_KEY if joint else EVALUATION_KEY
+        self._keys = {(holder, key): self.keys.evaluation}
         start = time.perf_counter()
         self.server.warm(self._keys)
         self.warm_seconds = time.perf_counter() - start
@@ -89,11 +102,26 @@ class EncryptedRuns:
             rows = bits[None, :] if program == DECIDE else counterfactual_rows(bits, layout)
             quantised = quantised_scores(self.deployment.folder, layout, rows)
             return tuple(float(score) for score in quantised)
-        scores = reference_scores(self.deployment.programs[program], bits)
+        scores = reference_scores(self.programs[program], bits)
         recorded = self.deployment.manifest.engines[self.engine]
         if recorded.get("sign_only"):
             return tuple(float(s) for s in np.where(np.array(scores) >= 0, 0, -1))
         return tuple(float(score) for score in scores)
+
+
+def _server(engine: str, deployment: Deployment, shared: bool) -> ServerEngine:
+    if shared and engine == "levelled":
+        from engines.levelled.server import LevelledServer
+
+        return LevelledServer(deployment, shared=True)
+    return load_server_engine(engine, deployment.folder)
+
+
+def _party(server: ServerEngine, parties: list[str]) -> PartyEngine:
+    """One who plays all parties."""
+    if server.facts.joint_keys:
+        return JointParties(load_joint_party_engine(server.public, server.client_files()), parties)
+    return load_party_engine(server.public, server.client_files())
 
 
 def same_scores(opened: tuple[float, ...], expected: tuple[float, ...]) -> bool:

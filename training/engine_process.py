@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Any, Self
 
 from features.encoding import Bits
 from training.encrypted_runs import EncryptedRuns, Timed
+from training.machine import peak_bytes
 from utils.errors import EvaluationFailed, TrisealError
 
 
@@ -85,7 +85,7 @@ def _serve(pipe: Connection, engine: str, folder: Path) -> None:
         while True:
             command, bits = pipe.recv()
             if command == "peak":
-                pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+                pipe.send(peak_bytes())
             else:
                 timed = runs.decide(bits) if command == "decide" else runs.explain(bits)
                 pipe.send((timed, runs.expected(command, bits)))

@@ -1,7 +1,8 @@
 """`python -m training.evaluate`: real encrypted decisions against the exact integer reference.
 
 Takes held-out applicants, runs decisions and explanations under encryption, and stops with exit
-code 1 at the first score that differs from the reference by one unit.
+code 1 at the first score that differs from the reference by one unit. `--engine both` gives the
+same applicants to the levelled engine and to Concrete, which then run the same programs.
 """
 
 from __future__ import annotations
@@ -13,22 +14,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xgboost
 from tqdm import tqdm
 
 from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN
 from engines.registry import ENGINES
+from features.encoding import Bits
 from settings import get_settings
 from training.encrypted_runs import EncryptedRuns, same_scores
 from training.held_out import held_out
+from training.models import log_odds
 from utils.errors import TrisealError
+
+BOTH = ("levelled", "concrete")
+"""What `--engine both` compares, on the programs that are shared."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; answers the exit code."""
     parser = argparse.ArgumentParser(prog="training.evaluate", description=__doc__)
     parser.add_argument(
-        "--engine", choices=[*ENGINES, "all"], default="concrete", help="which to evaluate"
+        "--engine", choices=[*ENGINES, "all", "both"], default="concrete", help="which to evaluate"
     )
     parser.add_argument("--applicants", type=int, default=30, help="decisions to make")
     parser.add_argument(
@@ -38,18 +45,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, nargs="+", help="files that the model was trained on")
     parser.add_argument("--json", type=Path, help="where to write the result")
     options = parser.parse_args(arguments)
-    results, wrong = [], False
+    results: list[dict[str, Any]] = []
+    wrong = False
     try:
         deployment = Deployment.load(options.deployment)
         rows = held_out(deployment, options.data)
-        engines = list(deployment.manifest.engines) if options.engine == "all" else [options.engine]
-        for engine in engines:
-            runs = EncryptedRuns(engine, options.deployment)
-            result = evaluate(runs, rows.bits[: options.applicants], options.explanations)
-            results.append({"engine": engine, "rows": rows.source, **result})
-            print(summary(results[-1]))
-            if result["difference"] is not None:
-                wrong = True
+        for group in _groups(options.engine, deployment):
+            runs = [EncryptedRuns(e, options.deployment, shared=len(group) > 1) for e in group]
+            bits = rows.bits[: options.applicants]
+            for result in evaluate(runs, bits, options.explanations):
+                if result["engine"] == "levelled":
+                    result["agreement"] = float_agreement(deployment, rows.bits)
+                results.append({**result, "rows": rows.source})
+                print(summary(results[-1]))
+                wrong = wrong or result["difference"] is not None
+            if wrong:
                 break
     except TrisealError as error:
         print(f"training.evaluate: {error.message}", file=sys.stderr)
@@ -59,39 +69,82 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if wrong else 0
 
 
-def evaluate(runs: EncryptedRuns, bits: Any, explanations: int) -> dict[str, Any]:
-    """Decide every row and explain the first few; stops at the first difference."""
-    seconds: dict[str, list[float]] = {DECIDE: [], EXPLAIN: []}
-    compared = {DECIDE: 0, EXPLAIN: 0}
-    difference = None
-    for i, row in enumerate(tqdm(bits, desc=runs.engine, unit="applicant", leave=False)):
+def _groups(engine: str, deployment: Deployment) -> list[list[str]]:
+    """Engines that are evaluated together, and one group after another."""
+    if engine == "both":
+        return [list(BOTH)]
+    if engine == "all":
+        return [[name] for name in deployment.manifest.engines]
+    return [[engine]]
+
+
+def evaluate(runs: list[EncryptedRuns], bits: Bits, explanations: int) -> list[dict[str, Any]]:
+    """Have all `runs` decide every row and explain the first few; one result for each of them.
+
+    Stops at the first score of any of them that differs from the reference.
+    """
+    results = [_Result(own) for own in runs]
+    shown = ", ".join(own.engine for own in runs)
+    for i, row in enumerate(tqdm(bits, desc=shown, unit="applicant", leave=False)):
         for program in (DECIDE, EXPLAIN)[: 2 if i < explanations else 1]:
-            timed = runs.decide(row) if program == DECIDE else runs.explain(row)
-            expected = runs.expected(program, row)
-            seconds[program].append(timed.evaluate)
-            if not same_scores(timed.scores, expected):
-                difference = {
-                    "applicant": i,
-                    "program": program,
-                    "opened": timed.scores,
-                    "expected": expected,
-                }
-                break
-            compared[program] += len(timed.scores)
-        if difference:
-            break
-    return {
-        "applicants": len(seconds[DECIDE]),
-        "explanations": len(seconds[EXPLAIN]),
-        "scores_equal": compared,
-        "decide_seconds": float(np.median(seconds[DECIDE])) if seconds[DECIDE] else None,
-        "explain_seconds": float(np.median(seconds[EXPLAIN])) if seconds[EXPLAIN] else None,
-        "difference": difference,
-    }
+            for result in results:
+                result.add(i, program, row)
+            if any(result.difference for result in results):
+                return [result.figures() for result in results]
+    return [result.figures() for result in results]
+
+
+class _Result:
+    """What one engine's runs have come to so far."""
+
+    def __init__(self, runs: EncryptedRuns) -> None:
+        self._runs = runs
+        self._seconds: dict[str, list[float]] = {DECIDE: [], EXPLAIN: []}
+        self._compared = {DECIDE: 0, EXPLAIN: 0}
+        self.difference: dict[str, Any] | None = None
+
+    def add(self, applicant: int, program: str, row: Bits) -> None:
+        """Run a program on a row of bits and compare."""
+        timed = self._runs.decide(row) if program == DECIDE else self._runs.explain(row)
+        expected = self._runs.expected(program, row)
+        self._seconds[program].append(timed.evaluate)
+        if same_scores(timed.scores, expected):
+            self._compared[program] += len(timed.scores)
+        else:
+            self.difference = {
+                "applicant": applicant,
+                "program": program,
+                "opened": timed.scores,
+                "expected": expected,
+            }
+
+    def figures(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        medians = {p: float(np.median(s)) if s else None for p, s in self._seconds.items()}
+        return {
+            "engine": self._runs.engine,
+            "score_bits": self._runs.server.public.programs[DECIDE].score_bits,
+            "applicants": len(self._seconds[DECIDE]),
+            "explanations": len(self._seconds[EXPLAIN]),
+            "scores_equal": self._compared,
+            "decide_seconds": medians[DECIDE],
+            "explain_seconds": medians[EXPLAIN],
+            "difference": self.difference,
+        }
+
+
+def float_agreement(deployment: Deployment, bits: Bits) -> dict[str, Any]:
+    """How often the levelled engine's own program decides as the float model itself does."""
+    booster = xgboost.Booster()
+    booster.load_model(bytearray((deployment.folder / "booster.json").read_bytes()))
+    approved = log_odds(booster, bits) > 0
+    program = deployment.programs_of("levelled")[DECIDE]
+    same = (program.scores(bits)[:, 0] >= 0) == approved
+    return {"score_bits": program.score_bits, "rows": len(bits), "share": float(same.mean())}
 
 
 def summary(result: dict[str, Any]) -> str:
-    """One line for a person."""
+    """A line or two for a person."""
     if result["difference"] is not None:
         d = result["difference"]
         return (
@@ -101,11 +154,18 @@ def summary(result: dict[str, Any]) -> str:
     times = f"decide {result['decide_seconds']:.3f} s" if result["applicants"] else "nothing run"
     if result["explanations"]:
         times += f", explain {result['explain_seconds']:.3f} s"
-    return (
+    text = (
         f"{result['engine']}: {result['applicants']} decisions and {result['explanations']} "
         f"explanations ({result['scores_equal'][EXPLAIN]} scores) equal to the reference; {times} "
-        f"(medians; {result['rows']})"
+        f"(medians; scores of {result['score_bits']} bits; {result['rows']})"
     )
+    if "agreement" in result:
+        a = result["agreement"]
+        text += (
+            f"\n{result['engine']}: its own decisions, scores of {a['score_bits']} bits, are those "
+            f"of the float model for {a['share']:.2%} of {a['rows']} rows"
+        )
+    return text
 
 
 if __name__ == "__main__":

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,59 +11,18 @@ from features.encoding import Bits, Layout
 from parties.connection import Connection
 from parties.session import ApplicationSession
 from parties.store import PartyStore
-from parties.transport import ServerClient
-from settings import ROOT
-from utils.errors import ServerUnreachable
+from training.running_server import running_server
 
 _ROUNDS = 11
-_START_SECONDS = 60.0
 
 
 def http_overhead(folder: Path, bits: Bits, engine: str = "concrete") -> dict[str, float]:
     """Median milliseconds a call takes beside the engine's own work, by the name of the call.
 
-    Starts `server.py` on a free port with its data in a temporary folder and ends it again.
-    Raises ServerUnreachable where it does not start.
+    Starts `server.py` for it; raises ServerUnreachable where it does not start.
     """
-    with tempfile.TemporaryDirectory() as temporary, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        data = Path(temporary)
-        process = subprocess.Popen(  # noqa: S603  our own server
-            [sys.executable, str(ROOT / "server.py")],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "TRISEAL_ENGINE": engine,
-                "TRISEAL_DEPLOYMENT": str(folder.resolve()),
-                "TRISEAL_SERVER_HOST": "127.0.0.1",
-                "TRISEAL_SERVER_PORT": str(port),
-                "TRISEAL_SERVER_DATA": str(data / "server"),
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            client = ServerClient(f"http://127.0.0.1:{port}", 120.0)
-            _wait(client)
-            connection = Connection(client, PartyStore(data / "parties"))
-            return _measure(connection, bits)
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def _wait(client: ServerClient) -> None:
-    end = time.monotonic() + _START_SECONDS
-    while time.monotonic() < end:
-        try:
-            if client.health().status == "ok":
-                return
-        except ServerUnreachable:
-            pass  # not listening yet
-        time.sleep(0.1)
-    raise ServerUnreachable("The server did not start for the measurement; try `make demo`.")
+    with running_server(folder, engine) as server:
+        return _measure(Connection(server.client(), PartyStore(server.data / "parties")), bits)
 
 
 def _measure(connection: Connection, bits: Bits) -> dict[str, float]:

@@ -1,9 +1,10 @@
-"""What machine a figure was measured on."""
+"""What machine a figure was measured on, and how much of its memory a process has had."""
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
 from pathlib import Path
 
 
@@ -24,3 +25,31 @@ def machine() -> dict[str, str]:
         "memory": f"{memory:.0f} GiB",
         "python": platform.python_version(),
     }
+
+
+def peak_bytes(process: int | None = None) -> int:
+    """The largest resident size so far of this process, or of the one with that id.
+
+    Where the system does not say it of a single process, what it says of this one; 0 for others.
+    """
+    try:
+        status = Path(f"/proc/{process or 'self'}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        # Not first choice: what a child's parent had before it was made counts in here.
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return own if process is None else 0
+
+
+def descendants(process: int) -> list[int]:
+    """Ids of the processes that a process has started, and they in turn; none where not Linux."""
+    found = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        try:
+            children = [int(child) for child in path.read_text().split()]
+        except OSError:
+            continue  # it has just ended
+        for child in children:
+            found += [child, *descendants(child)]
+    return found

@@ -45,7 +45,7 @@ def model_card(
         f"{schema.decision.approved}. For every input the score differs from the scaled log-odds "
         f"of the trained model by at most {decide.rounding_bound:.2f} units "
         f"(one unit of log-odds is {decide.scale:.2f} units), and no input leaves the range from "
-        f"{decide.low} to {decide.high}.",
+        f"{decide.low} to {decide.high}.{_own_width(manifest)}",
         "",
         "## Data",
         "",
@@ -84,6 +84,17 @@ def model_card(
     if not metrics["groups"]:
         lines += ["", "The schema names no column to report on (`audit`)."]
     return "\n".join([*lines, "", "## Limits", "", _LIMITS])
+
+
+def _own_width(manifest: Manifest) -> str:
+    """A sentence on the levelled engine, where the model is compiled for it."""
+    recorded = manifest.engines.get("levelled")
+    if recorded is None:
+        return ""
+    return (
+        f" The levelled engine runs programs of its own, with scores of {recorded['score_bits']} "
+        f"bits and {recorded['external_products']['decide']} external products for a decision."
+    )
 
 
 def _percent(value: float | None) -> str:

@@ -76,7 +76,7 @@ class ConcreteServer(ServerEngine):
             programs={
                 # Where only the sign is opened, a score has one bit.
                 name: own.model_copy(update={"score_bits": 1}) if sign_only else own
-                for name, own in deployment.program_facts().items()
+                for name, own in deployment.program_facts(NAME).items()
             },
             slots=tuple(slots),
             client_sha256=sha256(self._client_files),

@@ -40,7 +40,7 @@ def test_a_whole_folder_is_loaded_as_it_was_written(clear_deployment, schema, sm
     assert set(deployment.programs) == set(PROGRAMS)
     for name, program in deployment.programs.items():
         assert program.to_json() == small_programs[name].to_json()
-        facts = deployment.program_facts()[name]
+        facts = deployment.program_facts("clear")[name]
         assert facts.outputs == program.outputs
         assert (facts.score_bits, facts.scale) == (program.score_bits, program.scale)
 

@@ -169,6 +169,17 @@ def test_compiling_again_gives_the_same_files(trained, compiled, tmp_path):
     assert files_of(tmp_path / "again") == files_of(compiled)
 
 
+def test_the_levelled_engine_is_compiled_with_programs_of_its_own(trained, tmp_path):
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        compile_deployment(trained, folder, ["levelled"], score_bits=7)
+    assert files_of(folders[0]) == files_of(folders[1])
+    deployment = Deployment.load(folders[0])
+    assert deployment.programs["decide"].score_bits == 7
+    assert deployment.programs_of("levelled")["decide"].score_bits == 12
+    assert "with scores of 12 bits" in (folders[0] / "model_card.md").read_text()
+
+
 def test_compiling_for_concrete_again_gives_the_same_version_and_programs(trained, tmp_path):
     """Its binaries and warm-up inputs may differ; what names the model may not."""
     folders = [tmp_path / "first", tmp_path / "second"]

@@ -1,0 +1,49 @@
+"""Tables of figures, as plain text and as Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+_FIRST_WIDTH, _WIDTH = 32, 12
+
+
+@dataclass(frozen=True)
+class Table:
+    """`head` names the columns; the first of each row says what its figures are of."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def figure(value: Any) -> str:
+    """A value with four significant digits; a dash where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def labelled(name: str, unit: str) -> str:
+    """What a row is of, with its unit."""
+    return ", ".join(filter(None, (name, unit)))
+
+
+def plain(table: Table) -> str:
+    """The table with columns of equal width."""
+    rows = [table.head, *table.rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(table.head))]
+    widths = [max(widths[0], _FIRST_WIDTH), *(max(w, _WIDTH) for w in widths[1:])]
+    return "\n".join(
+        " ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def markdown(table: Table) -> str:
+    """The table for a document."""
+    rule = "|" + "---|" * len(table.head)
+    head, *rows = ["| " + " | ".join(row) + " |" for row in (table.head, *table.rows)]
+    return "\n".join([head.replace("|  |", "| |"), rule, *rows])

@@ -1,0 +1,129 @@
+"""An XGBoost model as it comes, 40 trees of depth 3, made ready for the levelled engine.
+
+Concrete ML's model of the benchmark has the same shape. Nothing is asked of this one: no pairs, no
+monotone column, XGBoost's defaults. It is trained on the rows that the deployment's model had.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from engines.deployment import (
+    Deployment,
+    program_file,
+    write_manifest,
+    write_programs,
+    write_public,
+)
+from engines.interface import DECIDE, PROGRAMS
+from engines.levelled.build import build
+from engines.levelled.messages import NAME
+from features.encoding import Bits
+from model.program import Program
+from training.compile import training_rows
+from training.data import split, training_frame
+from training.frontier import programs_for
+from training.held_out import HeldOut
+from training.models import Labels, log_odds, model_json
+from training.train import MODEL_FOLDER
+from utils.errors import TrainingDataInvalid
+
+TREES, DEPTH = 40, 3
+_PROOF_SECONDS = 4.0
+
+
+def train_unmodified(bits: Bits, y: Labels, trees: int = TREES, depth: int = DEPTH) -> bytes:
+    """A booster in XGBoost's JSON, with its defaults but for trees and depth."""
+    parameters = {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "max_depth": depth,
+        "seed": 0,
+        "nthread": 1,
+    }
+    return model_json(xgboost.train(parameters, xgboost.DMatrix(bits, y), trees))
+
+
+def rows_of_training(deployment: Deployment, data: list[Path] | None = None) -> tuple[Bits, Labels]:
+    """The rows that the deployment's model was trained on: bits (rows, n_bits), labels (rows,).
+
+    Those that training kept, where they are of this very model; else read or drawn again.
+    Raises TrainingDataInvalid, DeploymentMissing.
+    """
+    own = (deployment.folder / "booster.json").read_bytes()
+    kept = MODEL_FOLDER / "booster.json"
+    if kept.is_file() and kept.read_bytes() == own:
+        return training_rows(MODEL_FOLDER, deployment.layout)
+    metrics = deployment.folder / "metrics.json"
+    recorded = json.loads(metrics.read_text())["data"] if metrics.is_file() else None
+    if recorded is None or (recorded["drawn"] is None and not data):
+        raise TrainingDataInvalid(
+            "The rows that the model was trained on are not here: name their files with --data, "
+            "or leave the unmodified model out with --no-unmodified."
+        )
+    schema, seed = deployment.schema, recorded["seed"]
+    frame, y = training_frame(schema, data, recorded["target"], recorded["drawn"] or 0, seed)
+    part = split(frame, y, seed).train
+    return deployment.layout.encode_frame(part.frame), part.y
+
+
+def write_unmodified(
+    deployment: Deployment,
+    rows: tuple[Bits, Labels],
+    folder: Path,
+    trees: int = TREES,
+    depth: int = DEPTH,
+) -> Deployment:
+    """Train and compile into `folder`, a deployment for the levelled engine alone.
+
+    Its scores have the most bits that the noise guard lets through. Raises ModelError.
+    """
+    layout, (bits, y) = deployment.layout, rows
+    booster = train_unmodified(bits, y, trees, depth)
+    schema = (deployment.folder / "schema.json").read_bytes()
+    for name, data in (("schema.json", schema), ("booster.json", booster)):
+        write_public(folder / name, data)
+    own: partial[dict[str, Program]] = partial(
+        programs_for, booster, layout, bits, seconds=_PROOF_SECONDS
+    )
+    facts = build(own, layout, folder)
+    # No other engine is to run here, but every deployment has programs for the others.
+    programs = (Program.load(folder / NAME / program_file(name), layout) for name in PROGRAMS)
+    write_programs(folder, {program.name: program for program in programs})
+    write_manifest(folder, {NAME: facts})
+    return Deployment.load(folder)
+
+
+def quality(deployment: Deployment, rows: HeldOut) -> dict[str, Any]:
+    """The levelled engine's scores beside the float model's, on all held-out rows.
+
+    `agreement` is the share of equal decisions; `auc_difference` is float minus score.
+    """
+    booster = xgboost.Booster()
+    booster.load_model(bytearray((deployment.folder / "booster.json").read_bytes()))
+    margins = log_odds(booster, rows.bits)
+    scores = deployment.programs_of(NAME)[DECIDE].scores(rows.bits)[:, 0].astype(np.float64)
+    found: dict[str, Any] = {
+        "agreement": float(((scores >= 0) == (margins > 0)).mean()),
+        "rows": len(scores),
+        "auc": None,
+        "accuracy": None,
+        "float_auc": None,
+        "auc_difference": None,
+    }
+    if rows.y is not None:
+        auc, float_auc = (float(roc_auc_score(rows.y, s)) for s in (scores, margins))
+        found |= {
+            "auc": auc,
+            "accuracy": float(accuracy_score(rows.y, scores >= 0)),
+            "float_auc": float_auc,
+            "auc_difference": float_auc - auc,
+        }
+    return found
