@@ -26,7 +26,7 @@ evaluate: $(VENV)/.installed
 	$(RUN) -m training.evaluate
 
 bench: $(VENV)/.installed
-	$(RUN) -m training.benchmark --json deployment_files/benchmark.json --readme README.md
+	$(RUN) -m training.benchmark --json deployment_files/benchmark.json --readme README.md docs/PROTOCOL.md
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .

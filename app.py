@@ -1,4 +1,8 @@
-"""Entry: the browser demonstration. `python app.py` while a server runs; `make demo` for both."""
+"""Entry: the browser demonstration. `python app.py` while a server runs; `make demo` for all.
+
+With joint keys it is the stage beside the parties' own pages (`python -m parties`), with any other
+engine the one page that plays all parties.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +19,25 @@ from ui.waiting import check_port, wait_for_server
 
 
 def serve(settings: Settings) -> None:
-    """Wait for the server, build the page from its public model, and serve it until ended."""
+    """Wait for the server, build the page that its engine needs, and serve it until ended."""
     check_port(settings.page_host, settings.page_port, "The page", "TRISEAL_PAGE_PORT")
 
-    import backend  # these take seconds: a port in use is to show at once
-    from ui.page import build_page
-    from ui.theme import STYLE, theme
+    # These take seconds: a port in use is to show at once.
+    import backend
+    from ui import page as single
+    from ui import stage
+    from ui.serving import serve_page
 
     with ServerClient.from_settings(settings) as client:
         wait_for_server(client, _say)
-    page = build_page(backend.connection().public, settings.deployment)
-    _say(f"The page is at http://{settings.page_host}:{settings.page_port}")
-    page.queue().launch(
-        server_name=settings.page_host,
-        server_port=settings.page_port,
-        theme=theme(),
-        css_paths=STYLE,
-        footer_links=[],
-        quiet=True,
-        share=False,
-        ssr_mode=False,
-    )
+        public = client.model()
+        if public.engine.joint_keys:
+            # Every party has a process and a page of its own; this one only shows them together.
+            page, head = stage.build_stage(public, client, settings), stage.HEAD
+        else:
+            page, head = single.build_page(backend.connection().public, settings.deployment), ""
+        _say(f"The page is at http://{settings.page_host}:{settings.page_port}")
+        serve_page(page, settings.page_host, settings.page_port, head)
 
 
 def _say(text: str) -> None:

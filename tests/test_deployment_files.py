@@ -51,7 +51,8 @@ def test_it_is_compiled_for_every_engine_and_the_default_schema(deployment, sche
 
 
 def test_the_manifest_names_every_file_that_an_engine_needs(deployment):
-    own = {p.relative_to(FOLDER).as_posix() for e in ENGINES for p in (FOLDER / e).glob("*")}
+    found = [p for e in ENGINES for p in (FOLDER / e).rglob("*") if p.is_file()]
+    own = {p.relative_to(FOLDER).as_posix() for p in found}
     assert own and own <= set(deployment.manifest.files)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from settings import ROOT, Settings
-from training.benchmark import BEGIN, END, markdown_table
+from training.benchmark_tables import markdown_sections
 
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -75,10 +75,13 @@ def test_every_call_of_the_api_is_listed_and_no_other():
     assert listed == served
 
 
-def test_the_measured_table_is_what_the_benchmark_wrote():
+def test_the_measured_tables_are_what_the_benchmark_wrote():
     written = json.loads((ROOT / "deployment_files" / "benchmark.json").read_text())
-    between = README[README.index(BEGIN) : README.index(END) + len(END)]
-    assert between == markdown_table(written)
+    texts = README + (ROOT / "docs" / "PROTOCOL.md").read_text()
+    sections = markdown_sections(written)
+    assert len(sections) == texts.count("<!-- measured") / 2
+    for (begin, end), section in sections.items():
+        assert texts[texts.index(begin) : texts.index(end) + len(end)] == section
 
 
 def test_the_benchmark_is_of_the_model_that_is_deployed():

@@ -47,16 +47,35 @@ def shown_to_people(handler: Handler) -> Handler:
             # Nothing has failed: the panels stay as they are, and the person is told what to do.
             gr.Warning(_as_html(error), title="Not yet", duration=15)
             yield gr.skip()
-        except TrisealError as error:
-            raise gr.Error(_as_html(error), duration=15, print_exception=False) from error
         except Exception as error:
-            log.exception("a step of the page failed")
-            raise gr.Error(
-                "Something failed that should not have; the page's log has the details.",
-                print_exception=False,
-            ) from error
+            raise _as_gradio(error) from error
 
     return guarded
+
+
+def shown_at_once(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a handler that answers once: what Gradio sends again at a generator's end
+    may overwrite what another event has brought meanwhile.
+    """
+
+    @functools.wraps(handler)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except Exception as error:
+            raise _as_gradio(error) from error
+
+    return guarded
+
+
+def _as_gradio(error: Exception) -> gr.Error:
+    if isinstance(error, TrisealError):
+        return gr.Error(_as_html(error), duration=15, print_exception=False)
+    log.error("a step of the page failed", exc_info=error)
+    return gr.Error(
+        "Something failed that should not have; the page's log has the details.",
+        print_exception=False,
+    )
 
 
 def _as_html(error: TrisealError) -> str:

@@ -11,9 +11,18 @@ from ui.units import escape
 
 FILE = "benchmark.json"
 _RATIOS = {
-    "decide_vs_concrete_ml": "deciding",
-    "explain_vs_concrete_ml": "explaining",
+    "levelled_decide_vs_concrete_ml": "deciding, levelled engine, XGBoost 40 x 3 both",
+    "levelled_explain_vs_concrete_ml": "explaining, levelled engine, XGBoost 40 x 3 both",
+    "decide_vs_concrete_ml": "deciding, the deployed model on Concrete",
+    "explain_vs_concrete_ml": "explaining, the deployed model on Concrete",
 }
+_LEVELLED_COLUMNS = {
+    "levelled": "Levelled",
+    "concrete": "On Concrete",
+    "levelled_40x3": "Levelled, 40 x 3",
+    "concrete_ml": "Concrete ML, 40 x 3",
+}
+_CONCRETE_COLUMNS = {"value": "Triseal on Concrete", "concrete_ml": "Concrete ML"}
 _ROWS = 40
 
 
@@ -29,7 +38,9 @@ def comparison(deployment: Path) -> str:
             "this engine and Concrete ML's own XGBoost one after the other on the same machine "
             "and writes the table that is shown here.</p>"
         )
-    return _headline(found.get("ratios")) + _table(found.get("rows")) + _machine(found)
+    table = _table(found.get("levelled_rows"), _LEVELLED_COLUMNS)
+    table = table or _table(found.get("rows"), _CONCRETE_COLUMNS)
+    return _headline(found.get("ratios")) + table + _machine(found)
 
 
 def _headline(ratios: Any) -> str:
@@ -47,23 +58,27 @@ def _factor(ratio: float) -> str:
     return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
 
 
-def _table(rows: Any) -> str:
+def _table(rows: Any, columns: Mapping[str, str]) -> str:
     if not isinstance(rows, list):
         return ""
-    cells = "".join(
-        f'<tr><th scope="row">{escape(row.get("name", ""))}</th>'
-        f'<td data-who="Triseal">{_measured(row, "value")}</td>'
-        f'<td data-who="Concrete ML">{_measured(row, "concrete_ml")}</td>'
-        f'<td data-who="Ratio">{_times(row.get("ratio"))}</td></tr>'
-        for row in rows[:_ROWS]
-        if isinstance(row, Mapping)
-    )
-    if not cells:
+    lines = "".join(_line(row, columns) for row in rows[:_ROWS] if isinstance(row, Mapping))
+    if not lines:
         return ""
+    heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in columns.values())
     return (
-        '<table class="ts-table"><thead><tr><th scope="col">What</th>'
-        '<th scope="col">Triseal on Concrete</th><th scope="col">Concrete ML</th>'
-        f'<th scope="col">Ratio</th></tr></thead><tbody>{cells}</tbody></table>'
+        f'<table class="ts-table"><thead><tr><th scope="col">What</th>{heads}'
+        f'<th scope="col">Ratio</th></tr></thead><tbody>{lines}</tbody></table>'
+    )
+
+
+def _line(row: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    cells = "".join(
+        f'<td data-who="{escape(label)}">{_measured(row, key)}</td>'
+        for key, label in columns.items()
+    )
+    return (
+        f'<tr><th scope="row">{escape(row.get("name", ""))}</th>{cells}'
+        f'<td data-who="Ratio">{_times(row.get("ratio"))}</td></tr>'
     )
 
 

@@ -1,7 +1,9 @@
-"""`python -m ui.demo`: the server and the page together, ended together.
+"""`python -m ui.demo`: the server and the pages together, ended together.
 
-Each child leads a process group of its own, so that its workers end with it. Ctrl-C, SIGTERM and
-SIGHUP end both; so does the end of either, which is then an error.
+With joint keys there is an agent for every party (`python -m parties`), each a process with a page
+of its own, and the stage that shows them side by side; with any other engine one page plays all
+parties. Each child leads a process group of its own, so that its workers end with it. Ctrl-C,
+SIGTERM and SIGHUP end them all; so does the end of any, which is then an error.
 """
 
 from __future__ import annotations
@@ -13,15 +15,17 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 from types import FrameType
 
+from features.schema import Schema
 from settings import ROOT, Settings
 from ui.entry import run_entry
 from ui.waiting import POLL_SECONDS, check_port, wait_for_page
 from utils.errors import ServerUnreachable
 
+JOINT_ENGINE = "levelled"
+"""The engine whose parties have a process each."""
 GRACE_SECONDS = 15.0
 """What a child gets to end by itself before it is killed; the server needs up to 10."""
 
@@ -36,12 +40,12 @@ class Children:
     def __init__(self) -> None:
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, script: Path, environment: Mapping[str, str]) -> None:
-        """Start a script of this project with this interpreter."""
+    def start(self, name: str, arguments: Sequence[str], server_url: str) -> None:
+        """Start a script or module of this project with this interpreter."""
         self._started[name] = subprocess.Popen(  # noqa: S603 - our own file, no shell
-            [sys.executable, str(script)],
+            [sys.executable, *arguments],
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env={**os.environ, "TRISEAL_SERVER_URL": server_url},
             start_new_session=True,
         )
 
@@ -83,12 +87,16 @@ def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> Non
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Start server and page, say where they are, and watch them until `stop` is set.
+    """Start server and pages, say where they are, and watch them until `stop` is set.
 
     Raises PortInUse before anything is started, ServerUnreachable where a child ends.
     """
     check_port(settings.server_host, settings.server_port, "The server", "TRISEAL_SERVER_PORT")
     check_port(settings.page_host, settings.page_port, "The page", "TRISEAL_PAGE_PORT")
+    agents = _agents(settings)
+    for name, port in agents.items():
+        what = f"The page of the {name.replace('_', ' ')}"
+        check_port(settings.page_host, port, what, "TRISEAL_AGENT_PORT")
     server_url = f"http://{settings.server_host}:{settings.server_port}"
     page_url = f"http://{settings.page_host}:{settings.page_port}"
     children = Children()
@@ -99,10 +107,14 @@ def run(settings: Settings, stop: threading.Event) -> None:
         children.check()
 
     try:
-        children.start("server", ROOT / "server.py", {})
-        # At once: the page loads its libraries while the server loads its model, then waits for it.
-        children.start("page", ROOT / "app.py", {"TRISEAL_SERVER_URL": server_url})
-        wait_for_page(page_url, alive)
+        children.start("server", ["server.py"], server_url)
+        # At once: pages load their libraries while the server loads its model, then wait for it.
+        for name, port in agents.items():
+            arguments = ["-m", "parties", "--party", name, "--port", str(port), "--new"]
+            children.start(f"{name.replace('_', ' ')}'s agent", arguments, server_url)
+        children.start("page", ["app.py"], server_url)
+        for port in (*agents.values(), settings.page_port):
+            wait_for_page(f"http://{settings.page_host}:{port}", alive)
         _say(f"\nTriseal is ready: open {page_url} in a browser. Ctrl-C ends it.\n")
         if _has_display():
             webbrowser.open(page_url)
@@ -110,9 +122,17 @@ def run(settings: Settings, stop: threading.Event) -> None:
             alive()
             stop.wait(POLL_SECONDS)
     except _Stopped:
-        _say("Ending the server and the page.")
+        _say("Ending the server and the pages.")
     finally:
         children.stop()
+
+
+def _agents(settings: Settings) -> dict[str, int]:
+    """The port of every party's own page, by party; none where one page plays all parties."""
+    if settings.engine != JOINT_ENGINE:
+        return {}
+    names = Schema.load(settings.deployment / "schema.json").party_names
+    return {name: settings.agent_port + i for i, name in enumerate(names)}
 
 
 def _has_display() -> bool:

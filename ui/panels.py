@@ -49,6 +49,8 @@ def keys_panel(state: PageState, public: PublicModel) -> str:
     if keys is None:
         return _empty("No keys yet. They belong to one application and are made anew each time.")
     labels = {party.name: party.label for party in public.schema_.parties}
+    if keys.joint:
+        return _joint_keys(keys, labels)
     facts = [
         ("Made by", f"{labels[keys.holder]}, in {show_seconds(keys.seconds)}"),
         (
@@ -80,9 +82,14 @@ def party_panel(state: PageState, party: Party) -> str:
             "Encrypt and send it again.</p>"
         )
     elif sent.fresh:
+        again = (
+            "with new joint keys, and the other parties' records encrypted and sent again"
+            if sent.keys is not None
+            else "same keys, and the other parties' ciphertexts sent again"
+        )
         note = (
-            '<p class="ts-note">The application had been decided, so a fresh one was opened: same '
-            "keys, and the other parties' ciphertexts sent again.</p>"
+            '<p class="ts-note">The application had been decided, so a fresh one was opened: '
+            f"{again}.</p>"
         )
     facts = [
         ("Sent", f"{sent.bits} bit{'s' if sent.bits != 1 else ''} as {show_bytes(sent.size)}"),
@@ -158,6 +165,23 @@ def _outdated(state: PageState) -> str:
     if not state.changed:
         return ""
     return '<p class="ts-stale">For the records as they were sent; values have changed since.</p>'
+
+
+def _joint_keys(keys: KeysMade, labels: dict[str, str]) -> str:
+    makers = join_words([f"the {labels[name].lower()}" for name in keys.parts_of])
+    facts = [
+        ("Made by", f"{makers} together, in {show_seconds(keys.seconds)}"),
+        (
+            "Secret key",
+            f"never made: each party has a part of {show_bytes(keys.secret_bytes)} in a folder of "
+            "its own. On this page one process plays all parties, and so could bring the parts "
+            "together",
+        ),
+        ("Public key", f"{show_bytes(keys.evaluation_bytes)}, sent to the server"),
+        ("Fingerprint", keys.fingerprint),
+        ("Application", keys.client_id[:8] + "…"),
+    ]
+    return _facts(facts)
 
 
 def _secret_goes(keys: KeysMade, labels: dict[str, str]) -> str:

@@ -13,8 +13,11 @@ DENIED = "#d1603d"
 LINE = "#8a94a6"
 
 
-def explanation_figure(explanation: Explanation, schema: Schema) -> go.Figure:
-    """Bars of score by bin against the approval line at 0; own and turning bin are named."""
+def explanation_figure(explanation: Explanation, schema: Schema, narrow: bool = False) -> go.Figure:
+    """Bars of score by bin against the approval line at 0; own and turning bin are named.
+
+    `narrow` is for a column of some 300 pixels.
+    """
     column = schema.explained_column
     labels, scores = list(explanation.bins), [float(s) for s in explanation.scores]
     first = len(column.bin_labels()) - len(labels)
@@ -49,11 +52,11 @@ def explanation_figure(explanation: Explanation, schema: Schema) -> go.Figure:
     figure.add_hline(y=0, line={"color": LINE, "width": 2, "dash": "dash"})
     figure.update_layout(
         height=340,
-        margin={"l": 48, "r": 12, "t": 16, "b": 64},
+        margin={"l": 44 if narrow else 64, "r": 12, "t": 16, "b": 64},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 13},
-        bargap=0.35,
+        font={"family": "system-ui, sans-serif", "size": 11 if narrow else 13},
+        bargap=0.25 if narrow else 0.35,
         showlegend=False,
         dragmode=False,
         template="none",
@@ -63,12 +66,13 @@ def explanation_figure(explanation: Explanation, schema: Schema) -> go.Figure:
         tickvals=list(range(len(labels))),
         ticktext=ticks,
         tickangle=0,
+        tickfont={"size": 10 if narrow else 13},
         showgrid=False,
         zeroline=False,
         fixedrange=True,
     )
     figure.update_yaxes(
-        title={"text": f"Score ({schema.decision.approved} from 0 up)"},
+        title={"text": "" if narrow else f"Score ({schema.decision.approved} from 0 up)"},
         range=[bottom - room, top + room],
         gridcolor="rgba(138,148,166,0.25)",
         zeroline=False,

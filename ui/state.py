@@ -47,6 +47,7 @@ class PageState:
     def took(self, slice_sent: SliceSent, values: Sequence[Any]) -> None:
         """`values` are the party's fields as they were sent."""
         self.client_id = slice_sent.client_id
+        self.keys = slice_sent.keys or self.keys
         self.sent[slice_sent.party] = slice_sent
         self.sent_values[slice_sent.party] = list(values)
         self.changed.discard(slice_sent.party)

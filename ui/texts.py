@@ -6,7 +6,7 @@ from the engine's own facts.
 
 from __future__ import annotations
 
-from engines.interface import DECIDE, EVALUATION_KEY, PublicModel
+from engines.interface import DECIDE, EVALUATION_KEY, PUBLIC_KEY, PublicModel
 from ui.units import escape, join_words, number_word
 
 
@@ -53,6 +53,8 @@ def who_holds_what(public: PublicModel) -> str:
     ]
     if any(slot.file_name == EVALUATION_KEY for slot in public.slots):
         rows.insert(2, ("Evaluation key", "its maker", "yes: computes with it, cannot decrypt"))
+    if any(slot.file_name == PUBLIC_KEY for slot in public.slots):
+        rows.insert(2, ("Public key", "all of them", "yes: encrypts with it, cannot decrypt"))
     body = "".join(
         f'<tr><th scope="row">{escape(what)}</th><td data-who="Parties">{escape(parties)}</td>'
         f'<td data-who="Server">{escape(server)}</td></tr>'
@@ -66,7 +68,7 @@ def who_holds_what(public: PublicModel) -> str:
 
 def protection(public: PublicModel) -> str:
     """Two lists: what is protected, and what is not."""
-    engine, schema = public.engine, public.schema_
+    engine = public.engine
     good, bad = [], []
     if engine.encrypted:
         good = [
@@ -92,8 +94,18 @@ def protection(public: PublicModel) -> str:
         "A server that computes something else: it is trusted to run the right program, and the "
         "result carries no proof.",
         "On this page every party is played by one process on one machine, which therefore sees "
-        "all records and keys. Apart, each party would run its own.",
+        + (
+            "all records, and could bring the parts of the secret key together. "
+            if engine.joint_keys
+            else "all records and keys. "
+        )
+        + "Apart, each party would run its own.",
     ]
+    return two_lists(good, bad) + about_model(public)
+
+
+def two_lists(good: list[str], bad: list[str]) -> str:
+    """What is protected and what is not, side by side; an empty list is left out."""
     lists = "".join(
         f"<div><h3>{title}</h3><ul>"
         + "".join(f"<li>{escape(item)}</li>" for item in items)
@@ -101,9 +113,13 @@ def protection(public: PublicModel) -> str:
         for title, items in (("Protected", good), ("Not protected", bad))
         if items
     )
-    about = escape(schema.description)
+    return f'<div class="ts-two">{lists}</div>'
+
+
+def about_model(public: PublicModel) -> str:
+    """What the data is, and that nobody may be judged by the answer."""
+    about = escape(public.schema_.description)
     return f"""
-<div class="ts-two">{lists}</div>
 <p class="ts-note">{about} What the page says of an application is a likelihood under one model,
 trained on the data that its model card describes; it is never a promise, and nobody should be
 granted or refused credit by it.</p>"""

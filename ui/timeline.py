@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engines.interface import PublicModel
-from parties.steps import SERVER, Message
-from ui.units import escape, show_bytes, show_seconds
+from parties.steps import ALL, SERVER, Message
+from ui.steps import step_words
+from ui.units import escape, show_bytes, show_hex, show_seconds
+
+LOOK_DIGITS = 32
+"""Hexadecimal digits of a message that a party's own log shows."""
 
 
 def timeline(messages: Sequence[Message], public: PublicModel) -> str:
     """The messages as an ordered list, oldest first."""
     if not messages:
         return '<p class="ts-empty">Nothing has travelled yet.</p>'
-    labels = {party.name: party.label for party in public.schema_.parties} | {SERVER: "Server"}
-    received = sum(m.size for m in messages if m.receiver == SERVER)
+    labels = {party.name: party.label for party in public.schema_.parties}
+    labels |= {SERVER: "Server", ALL: "all parties"}
+    received = sum(m.size for m in messages if m.receiver == SERVER or m.relayed)
     encrypted = public.engine.encrypted
     rows = "".join(_row(message, labels, encrypted) for message in messages)
     plural = "s" if len(messages) != 1 else ""
@@ -25,12 +30,34 @@ def timeline(messages: Sequence[Message], public: PublicModel) -> str:
     )
 
 
-def _row(message: Message, labels: dict[str, str], encrypted: bool) -> str:
-    what = message.what if encrypted else message.what.replace("encrypted", "unencrypted")
-    between = SERVER not in (message.sender, message.receiver)
+def own_timeline(messages: Sequence[Message], public: PublicModel, party: str) -> str:
+    """What one party's process has sent and received, oldest first, with a look at its bytes."""
+    if not messages:
+        return '<p class="ts-empty">Nothing has travelled yet.</p>'
+    labels = {p.name: p.label for p in public.schema_.parties}
+    labels |= {SERVER: "Server", ALL: "all parties"}
+    sent = sum(m.size for m in messages if m.sender == party)
+    received = sum(m.size for m in messages if m.sender != party)
+    rows = "".join(_row(message, labels, True, looks=True) for message in messages)
+    return (
+        f'<p class="ts-note">Sent {show_bytes(sent)}, received {show_bytes(received)}. What goes '
+        "from party to party is sealed and passes through the server.</p>"
+        f'<ol class="ts-log ts-log-own" tabindex="0" aria-label="Messages">{rows}</ol>'
+    )
+
+
+def _row(message: Message, labels: dict[str, str], encrypted: bool, looks: bool = False) -> str:
+    what = step_words(message.what) if looks else message.what
+    what = what if encrypted else what.replace("encrypted", "unencrypted")
+    between = SERVER not in (message.sender, message.receiver) and not message.relayed
     size = show_bytes(message.size) if message.size else "request"
     time = "by their own channel" if between else show_seconds(message.seconds)
+    if message.relayed and not message.seconds:
+        time = "received"
     digest = f"<code>{escape(message.sha256[:12])}…</code>" if message.sha256 else ""
+    if looks:
+        shown = show_hex(message.preview[:LOOK_DIGITS])
+        digest = f"<code>{escape(shown)}…</code>" if shown else ""
     who = (
         f"<b>{escape(labels.get(message.sender, message.sender))}</b> → "
         f"<b>{escape(labels.get(message.receiver, message.receiver))}</b>"

@@ -26,12 +26,13 @@ from tests.parties.running import (
     LiveServer,
     environment,
     free_port,
+    levelled_oracle,
     live_server,
     oracle,
 )
 from ui.waiting import wait_for_page
 
-__all__ = ["live_server", "oracle"]
+__all__ = ["levelled_oracle", "live_server", "oracle"]
 
 CHROMIUM_OPTIONS = [
     "--no-sandbox",

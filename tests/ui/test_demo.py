@@ -5,14 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import httpx
 import pytest
 
 from parties.transport import ServerClient
 from tests.parties.running import ROOT, environment, free_port
+from tests.ui.demos import Demo, alive
 from ui.waiting import check_port, wait_for_server
 from utils.errors import PortInUse, ServerUnreachable
 
@@ -91,72 +90,50 @@ def test_waiting_sees_a_server_through_its_start():
     assert next(answers, None) is None and said
 
 
-def processes():
-    """State and parent of every process, by id."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                stat = (entry / "stat").read_text()
-            except OSError:
-                continue
-            state, parent = stat.rpartition(")")[2].split()[:2]
-            found[int(entry.name)] = (state, int(parent))
-    return found
-
-
-class Demo:
-    """`python -m ui.demo` with its children."""
-
-    def __init__(self, folder, deployment):
-        self.page_port, self.output = free_port(), folder / "demo.log"
-        with self.output.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ui.demo"],
-                cwd=ROOT,
-                env=environment(
-                    engine="clear",
-                    deployment=deployment,
-                    server_port=free_port(),
-                    server_data=folder / "server",
-                    party_data=folder / "parties",
-                    page_port=self.page_port,
-                )
-                | {"DISPLAY": "", "WAYLAND_DISPLAY": ""},
-                stdout=log,
-                stderr=log,
-            )
-
-    def wait_until(self, words):
-        deadline = time.monotonic() + 60
-        while words not in self.output.read_text():
-            assert self.process.poll() is None and time.monotonic() < deadline, (
-                self.output.read_text()
-            )
-            time.sleep(0.1)
-
-    def family(self) -> list[int]:
-        """The ids of all processes below the demonstration's."""
-        parents = {pid: parent for pid, (state, parent) in processes().items() if state != "Z"}
-        found = [self.process.pid]
-        for pid in found:
-            found += [child for child, parent in parents.items() if parent == pid]
-        return found[1:]
-
-
-def alive(pids):
-    """Those that still run: not gone, and not only waiting for an init that reaps nobody."""
-    running = processes()
-    return [pid for pid in pids if running.get(pid, ("Z", 0))[0] != "Z"]
+@pytest.fixture
+def demo(tmp_path, clear_deployment):
+    started = Demo(tmp_path, clear_deployment, "clear")
+    yield started
+    started.stop()
 
 
 @pytest.fixture
-def demo(tmp_path, clear_deployment):
-    started = Demo(tmp_path, clear_deployment)
+def joint_demo(tmp_path, levelled_deployment):
+    started = Demo(tmp_path, levelled_deployment, "levelled")
     yield started
-    if started.process.poll() is None:
-        started.process.send_signal(signal.SIGTERM)
-    started.process.wait(30)
+    started.stop()
+
+
+def test_every_party_has_a_process_and_a_page_of_its_own(joint_demo, schema):
+    joint_demo.wait_until("Triseal is ready")
+    pages = [joint_demo.page_port, *joint_demo.agent_ports(len(schema.party_names))]
+    for port in pages:
+        assert httpx.get(f"http://127.0.0.1:{port}", trust_env=False).is_success
+    commands = [joint_demo.command(pid) for pid in joint_demo.family()]
+    agents = [command for command in commands if "-m parties" in command]
+    assert (
+        [f"--party {name} " in agent for name in schema.party_names for agent in agents].count(True)
+        == len(agents)
+        == len(schema.party_names)
+    )
+    family = joint_demo.family()
+    joint_demo.process.send_signal(signal.SIGINT)
+    assert joint_demo.process.wait(30) == 0
+    assert alive(family) == []
+
+
+def test_an_agents_port_in_use_is_named(busy_port, levelled_deployment):
+    ended = run(
+        "-m",
+        "ui.demo",
+        engine="levelled",
+        deployment=levelled_deployment,
+        page_port=free_port(),
+        server_port=free_port(),
+        agent_port=busy_port,
+    )
+    assert ended.returncode == 1 and "TRISEAL_AGENT_PORT" in ended.stderr
+    assert "The page of the applicant" in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_sigterm_leaves_no_process_behind(demo):

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from engines.interface import PUBLIC_KEY
 from model.explanation import Explanation, Outcome
-from parties.steps import SERVER, Decision, ExplanationOpened, KeysMade, Message, SliceSent
+from parties.steps import ALL, SERVER, Decision, ExplanationOpened, KeysMade, Message, SliceSent
 from tests.ui.conftest import public_of, with_parties
 from ui import panels, texts
 from ui.benchmark import comparison
@@ -166,6 +167,20 @@ def test_a_benchmark_is_shown_as_measured(tmp_path):
     assert "0.0723 s" in shown and "cpu: two &lt;cores&gt;" in shown
 
 
+def test_the_levelled_engine_is_shown_beside_all_others(tmp_path):
+    row = {"name": "decide", "unit": "s", "levelled": 0.011, "concrete": 0.17}
+    row |= {"levelled_40x3": 0.03, "concrete_ml": 14.4, "ratio": 480.4}
+    found = {
+        "ratios": {"levelled_decide_vs_concrete_ml": 480.4},
+        "levelled_rows": [row],
+        "rows": [],
+    }
+    (tmp_path / "benchmark.json").write_text(json.dumps(found))
+    shown = comparison(tmp_path)
+    assert "<b>480×</b>" in shown and "Levelled, 40 x 3" in shown
+    assert all(f"{value} s" in shown for value in ("0.011", "0.17", "0.03", "14.4"))
+
+
 @pytest.mark.parametrize(
     "found",
     [
@@ -207,3 +222,38 @@ def test_examples_are_offered_only_where_they_fit(schema, tmp_path):
 )
 def test_units_read_well(shown, text):
     assert shown == text
+
+
+def test_joint_keys_on_one_page_say_that_one_process_plays_all(public):
+    engine = public.engine.model_copy(update={"joint_keys": True})
+    slots = [s.model_copy(update={"file_name": PUBLIC_KEY}) for s in public.slots[:1]]
+    joint = public.model_copy(update={"engine": engine, "slots": tuple(slots)})
+    state = PageState()
+    keys = KeysMade(
+        client_id=ID,
+        holder="",
+        shared_with=(),
+        secret_bytes=545,
+        evaluation_bytes=16_416,
+        seconds=0.1,
+        messages=(Message("first", ALL, "hello", 500, 0.01, "a" * 64, "bb", relayed=True),),
+        joint=True,
+        parts_of=("first", "second", "party2"),
+        fingerprint="0123 4567 89ab cdef 0123",
+    )
+    state.made(keys)
+    panel = panels.keys_panel(state, joint)
+    assert "0123 4567 89ab cdef 0123" in panel
+    assert show_bytes(545) in panel and show_bytes(16_416) in panel
+    assert "one process plays all parties" in panel and "never made" in panel
+    assert "could bring the parts of the secret key together" in texts.protection(joint)
+    assert "Public key" in texts.who_holds_what(joint)
+    log = timeline(state.messages, joint)
+    assert "all parties" in log and "by their own channel" not in log and show_bytes(500) in log
+    renewed = KeysMade(**{**keys.__dict__, "client_id": "cd" * 16, "fingerprint": "ffff"})
+    sent = slice_of("first", fresh=True)
+    state.took(SliceSent(**{**sent.__dict__, "keys": renewed}), [1])
+    assert "ffff" in panels.keys_panel(state, joint) and "cdcdcdcd" in panels.keys_panel(
+        state, joint
+    )
+    assert "with new joint keys" in panels.party_panel(state, joint.schema_.party("first"))

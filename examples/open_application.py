@@ -1,0 +1,23 @@
+"""Open an application, print a join code for every party: the server, and who learns the answer.
+python examples/open_application.py http://127.0.0.1:8000 [applicant,bank]"""
+
+import base64
+import os
+import secrets
+import sys
+
+import requests
+
+server = sys.argv[1].rstrip("/")
+readers = {"readers": sys.argv[2].split(",")} if sys.argv[2:] else None
+answer = requests.post(f"{server}/applications", json=readers, timeout=30)
+if not answer.ok:
+    sys.exit(answer.json()["detail"])
+opened = answer.json()
+# Made here, for the parties alone: with it they know each other's first words, and the server,
+# which passes these on, can neither read nor replace them.
+group = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
+for party, code in opened["join_codes"].items():
+    print(f"{party}: {opened['client_id']}.{code}.{group}")
+page = os.environ.get("TRISEAL_PAGE_PORT", "7860")
+print(f"watch: http://127.0.0.1:{page}/?watch={opened['client_id']}.{opened['watch_token']}")

@@ -1,0 +1,90 @@
+"""The walk-through over three terminals says what works: its commands are run as they stand."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+import pytest
+
+from parties.transport import ServerClient
+from tests.parties.running import ROOT, Oracle, environment, free_port
+from ui.waiting import wait_for_server
+
+GUIDE = (ROOT / "examples" / "three_terminals.md").read_text()
+COMMANDS = [text.strip() for text in re.findall(r"```sh\n(.+?)```", GUIDE, flags=re.DOTALL)]
+URL = "http://127.0.0.1:8000"
+
+
+def words_of(command, url, code=""):
+    """The words of a command after its interpreter, at this server and with this code."""
+    words = shlex.split(command.replace(URL, url).replace("CODE", code))
+    assert words.pop(0) == ".venv/bin/python"
+    return [sys.executable, *words]
+
+
+@pytest.fixture
+def server(tmp_path, levelled_deployment):
+    own, *words = shlex.split(COMMANDS[0])
+    assert own == "TRISEAL_ENGINE=levelled" and words == [".venv/bin/python", "server.py"]
+    port = free_port()
+    settings = {"deployment": levelled_deployment, "server_data": tmp_path / "server"}
+    with (tmp_path / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "server.py"],
+            cwd=ROOT,
+            env=environment(engine="levelled", server_port=port, **settings),
+            stdout=log,
+            stderr=log,
+        )
+    with ServerClient(f"http://127.0.0.1:{port}", 10) as client:
+        wait_for_server(client, lambda text: None, seconds=60)
+        yield client
+    process.terminate()
+    process.wait(30)
+
+
+def test_the_guide_has_a_command_for_the_server_the_opening_each_party_and_the_page(schema):
+    assert len(COMMANDS) == 3 + len(schema.party_names)
+    for party, command in zip(schema.party_names, COMMANDS[2:-1], strict=True):
+        assert f"-m parties --party {party} " in command and " CODE " in command
+    assert COMMANDS[-1] == ".venv/bin/python app.py"
+
+
+def test_the_commands_decide_and_explain(server, schema, levelled_deployment, tmp_path):
+    kept = {"party_data": tmp_path / "parties"}
+    opening = subprocess.run(
+        words_of(COMMANDS[1], server.url),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    said = dict(line.split(": ") for line in opening.stdout.strip().splitlines())
+    assert list(said) == [*schema.party_names, "watch"]
+    processes = [
+        subprocess.Popen(
+            words_of(command, server.url, said[party]),
+            cwd=ROOT,
+            env=environment(**kept),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for party, command in zip(schema.party_names, COMMANDS[2:-1], strict=True)
+    ]
+    deadline = time.monotonic() + 90
+    printed = [p.communicate(timeout=max(1.0, deadline - time.monotonic()))[0] for p in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    oracle = Oracle(levelled_deployment, "levelled")
+    record = {}
+    for party in schema.party_names:
+        record |= json.loads((ROOT / "examples" / "records" / f"{party}.json").read_text())
+    score = oracle.score(record)
+    word = "approved" if score >= 0 else "denied"
+    assert all(f": {word}, score {score}.\n" in text for text in printed)
+    client_id, token = said["watch"].partition("?watch=")[2].split(".")
+    assert len(server.traffic(client_id, token).items) > 20

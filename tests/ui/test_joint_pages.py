@@ -1,0 +1,317 @@
+"""The stage and a party's page for any schema; what they say is true and safe."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PROGRAMS, PUBLIC_KEY, Slot
+from model.explanation import Explanation, Outcome
+from parties.messages import ApplicationState, ProgramState, SlotState, TrafficItem
+from parties.steps import ALL, SERVER, Decision, ExplanationOpened, Message, SliceSent
+from settings import ROOT, Settings
+from tests.ui.conftest import public_of
+from ui import agent_panels, joint_texts, stage_panels
+from ui.agent_page import build_agent_page
+from ui.beside import beside_panel, run_beside
+from ui.side_by_side import main as side_by_side
+from ui.stage import agent_urls, build_stage
+from ui.steps import Step, show_steps, step_words
+from ui.timeline import own_timeline
+from utils.errors import EvaluationFailed, ProtocolError
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared with, never bound
+ID = "ab" * 16
+
+
+def joint_public(schema):
+    public = public_of(schema)
+    first = schema.party_names[0]
+    slots = [(first, PUBLIC_KEY)] + [(p, ENCRYPTED_INPUTS) for p in schema.party_names]
+    return public.model_copy(
+        update={
+            "engine": public.engine.model_copy(
+                update={"joint_keys": True, "secret_key": "Nobody holds it."}
+            ),
+            "slots": tuple(
+                Slot(party=p, file_name=n, needed_for=PROGRAMS, maximum_bytes=1000)
+                for p, n in slots
+            ),
+        }
+    )
+
+
+def agent_of(public, party):
+    return SimpleNamespace(
+        connection=SimpleNamespace(public=public), party=public.schema_.party(party), first=None
+    )
+
+
+@pytest.fixture
+def public(any_schema):
+    return joint_public(any_schema)
+
+
+def state_of(public, joined=(), filled=(), runs=(), readers=None):
+    names = public.schema_.party_names
+    status = dict.fromkeys(PROGRAMS, "idle") | dict(runs)
+    return ApplicationState(
+        client_id=ID,
+        state="open",
+        created_at="2026-01-01T00:00:00+00:00",
+        expires_at="2026-01-02T00:00:00+00:00",
+        joined=joined,
+        slots=[
+            SlotState(
+                party=slot.party,
+                file_name=slot.file_name,
+                needed_for=slot.needed_for,
+                received_bytes=10 if (slot.party, slot.file_name) in filled else None,
+            )
+            for slot in public.slots
+        ],
+        programs={name: ProgramState(status=found) for name, found in status.items()},
+        missing={},
+        readers=tuple(names if readers is None else readers),
+    )
+
+
+def item(number, sender, what, receiver=None, size=100):
+    at = f"2026-01-01T00:00:{number:02d}+00:00"
+    return TrafficItem(
+        number=number, at=at, sender=sender, receiver=receiver, what=what, bytes=size
+    )
+
+
+def test_every_party_has_a_page_with_its_own_fields_alone(public):
+    schema = public.schema_
+    for party in schema.parties:
+        page = build_agent_page(agent_of(public, party.name))
+        ids = {block.elem_id for block in page.blocks.values() if block.elem_id}
+        fields = {found for found in ids if found.startswith("field-")}
+        assert fields == {f"field-{column.name}" for column in party.columns}
+        assert {"join", "send", "agree-decide", "agree-explain"} <= ids
+        assert_named_and_limited(page)
+
+
+def test_the_stage_has_a_frame_for_every_party(public):
+    page = build_stage(public, None, Settings(agent_port=9000))
+    assert_named_and_limited(page)
+    shown = stage_panels.frames(
+        public, agent_urls(public, Settings(agent_port=9000)), {"first": 'a"b'}
+    )
+    assert shown.count("<iframe") == len(public.schema_.parties)
+    assert 'src="http://127.0.0.1:9000/?join=a%22b"' in shown
+    assert 'src="http://127.0.0.1:9001/"' in shown and "<b>Second <b>" not in shown
+
+
+def assert_named_and_limited(page):
+    names = [event.api_name for event in page.fns.values()]
+    assert len(names) == len(set(names)) and all(names)
+    assert all(isinstance(event.concurrency_limit, int) for event in page.fns.values())
+    assert page.analytics_enabled is False
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "found"),
+    [
+        ("127.0.0.1", "evil.test", "127.0.0.1"),
+        (EVERYWHERE, "demo.test:7860", "demo.test"),
+        (EVERYWHERE, "[::1]:7860", "[::1]"),
+        (EVERYWHERE, '"><script>', "127.0.0.1"),
+        ("::1", "", "[::1]"),
+    ],
+)
+def test_the_pages_are_where_the_browser_reaches_them(public, host, asked, found):
+    urls = agent_urls(public, Settings(page_host=host, agent_port=9000), asked)
+    assert urls["second"] == f"http://{found}:9001"
+
+
+def test_what_the_stage_holds_is_said(public):
+    table = joint_texts.stage_holds(public)
+    assert "Nobody holds it." in table and "watch token" in table
+    assert table.count('data-who="This page"') == table.count("<tr>") - 1
+    protection = joint_texts.stage_protection(public)
+    protected, not_protected = protection.split("Not protected")
+    assert "even together and with the server" in protected
+    assert "no proof" in not_protected and "fingerprint" in not_protected
+    column = public.schema_.explained_column.label
+    assert f"“{column}”, once an explanation is opened" in not_protected
+    for text in (table, protection, joint_texts.stage_introduction(public)):
+        assert "<kind>" not in text and "<b>" not in text
+
+
+def test_what_a_party_never_gets_names_the_others(public):
+    party = public.schema_.parties[0]
+    holds, never = joint_texts.agent_holds(public, party).split("It never gets")
+    assert "its own record" in holds and "the records of the second &lt;b&gt;" in never
+
+
+def test_the_stages_strip_follows_state_and_traffic(public):
+    names = public.schema_.party_names
+    assert [s.done for s in stage_panels.stage_steps(None, (), public)] == [False] * 6
+    filled = [(names[0], PUBLIC_KEY), *((name, ENCRYPTED_INPUTS) for name in names)]
+    state = state_of(public, joined=names, filled=filled)
+    parts = [item(i, name, "partial:decide", names[0]) for i, name in enumerate(names)]
+    steps = stage_panels.stage_steps(state, parts, public)
+    assert [s.done for s in steps] == [True] * 5 + [False]
+    steps = stage_panels.stage_steps(state, parts[1:], public)
+    assert not steps[4].done
+    alone = state_of(public, joined=names, filled=filled, readers=names[:1])
+    assert stage_panels.stage_steps(alone, parts[1:], public)[4].done  # keeps its part to itself
+
+
+def test_the_stages_timeline_names_who_and_when(public):
+    first, second = public.schema_.party_names[:2]
+    items = [
+        item(1, first, "hello"),
+        item(2, second, "encrypted_inputs", SERVER, 5000),
+        item(3, SERVER, "ran decide"),
+        item(4, SERVER, "result of explain", first),
+        item(5, first, "run decide", SERVER, 0),
+    ]
+    log = stage_panels.stage_timeline(state_of(public), items, public)
+    assert "<b>First</b> → <b>all parties</b>" in log and "after 2.0 s" in log
+    assert "5 messages, 5.3 kB in all" in log and "request" in log
+    assert "has computed the decision" in log and "encrypted the explanation" in log
+    assert "Nothing has travelled" in stage_panels.stage_timeline(None, (), public)
+    assert "No party has sent" in stage_panels.stage_timeline(state_of(public), (), public)
+
+
+def test_steps_are_named_for_people():
+    assert step_words("agree:decide") == "agrees to open the decision"
+    assert step_words("seed_open") == "shows its share of the randomness"
+    assert step_words("something_new") == "something new"
+    assert 'aria-current="step"' in show_steps([Step("A", 1), Step("B", 0, 3)])
+    assert "B 0/3" in show_steps([Step("A", 1), Step("B", 0, 3)])
+
+
+class Seat:
+    """A seat as its page reads it."""
+
+    def __init__(self, public, party="first", answered=(), **member):
+        facts = {
+            "client_id": ID,
+            "party": party,
+            "state": state_of(public, joined=public.schema_.party_names),
+            "keys_ready": True,
+            "fingerprint": "0123 4567",
+            "secret_bytes": 545,
+            "public_key_bytes": 16000,
+            "awaits": (),
+            "sent_by": (),
+            "has_sent": False,
+            "readers": tuple(public.schema_.party_names),
+            "is_reader": True,
+            "decision": None,
+            "explanation": None,
+        }
+        agreed = member.pop("agreed", {})
+        self.member = SimpleNamespace(**facts | member)
+        self.member.agreed_by = lambda program: agreed.get(program, ())
+        self.over, self.failure, self.sent = "", None, None
+        self.answered = lambda program: program in answered
+
+
+def test_a_page_without_an_application_asks_for_a_code(public):
+    assert "join code" in agent_panels.key_panel(None, public)
+    for panel in (agent_panels.decision_panel, agent_panels.explanation_panel):
+        assert "Not opened yet" in panel(None, public)
+
+
+def test_the_key_is_shown_by_its_fingerprint(public):
+    panel = agent_panels.key_panel(Seat(public), public)
+    assert "0123 4567" in panel and "Read it to the second &lt;b&gt;" in panel
+    away = Seat(public, keys_ready=False, state=state_of(public, joined=["first"]))
+    assert "still ha" in agent_panels.key_panel(away, public)
+
+
+def test_who_has_agreed_is_said(public):
+    names = public.schema_.party_names
+    assert "Nobody has agreed yet" in agent_panels.decision_panel(Seat(public), public)
+    some = Seat(public, agreed={DECIDE: names[:1]})
+    assert "The first agreed; the second" in agent_panels.decision_panel(some, public)
+    every = Seat(public, agreed={EXPLAIN: names})
+    assert "the explanation is computed" in agent_panels.explanation_panel(every, public)
+
+
+def test_one_that_does_not_read_is_told_so(public):
+    seat = Seat(public, is_reader=False, readers=("second",), answered=[DECIDE])
+    panel = agent_panels.decision_panel(seat, public)
+    assert "answered with its part" in panel and "Only the second" in panel
+    assert agent_panels.agent_steps(seat, public)[3].done
+
+
+def test_what_goes_wrong_is_said(public):
+    seat = Seat(public, awaits=("second",))
+    assert "Waiting for the second &lt;b&gt;." in agent_panels.status(seat, public)
+    seat.member.state = state_of(public, runs={DECIDE: "failed"})
+    assert "could not compute the decision" in agent_panels.status(seat, public)
+    seat.failure = ProtocolError("<i>")
+    assert "&lt;i&gt;" in agent_panels.status(seat, public)
+    seat.over = "It is over."
+    assert "It is over. Join another" in agent_panels.status(seat, public)
+    assert agent_panels.status(None, public) == ""
+
+
+def test_a_change_after_sending_is_said(public):
+    seat = Seat(public, has_sent=True)
+    assert "encrypt and send it again" in agent_panels.sent_panel(seat, True)
+    seat.sent = SliceSent(ID, "first", 9, 1234, 0.1, 0.2, "f" * 64, "ab" * 64, False, ())
+    shown = agent_panels.sent_panel(seat, False)
+    assert "9 bits as 1.2 kB" in shown and "32 bytes of it" in shown
+    late = Seat(public, has_sent=True, agreed={DECIDE: ("first",)})
+    assert "the answer is for what was sent" in agent_panels.sent_panel(late, True)
+
+
+def test_decision_and_explanation_are_in_the_schemas_words(public):
+    decision = Decision(ID, True, 5.0, 0.25, 128, 99, 0.1, "e" * 64, "aa", ())
+    said = Explanation(Outcome.ALREADY_APPROVED, "Fine <5>.", ("3-6", "6+"), (1.0, 2.0), -1, None)
+    seat = Seat(public, decision=decision, explanation=ExplanationOpened(ID, said, 1, 10, 1, ()))
+    assert "Granted" in agent_panels.decision_panel(seat, public)
+    assert "Fine &lt;5&gt;." in agent_panels.explanation_panel(seat, public)
+
+
+def test_a_partys_own_log_counts_both_ways(public):
+    messages = [
+        Message("first", ALL, "hello", 300, 0.01, "f" * 64, "ab" * 64, True),
+        Message("second", "first", "partial:decide", 200, 0.0, "e" * 64, "cd" * 64, True),
+    ]
+    log = own_timeline(messages, public, "first")
+    assert "Sent 300 B, received 200 B" in log and "abababab" in log
+    assert "its part in opening the decision" in log and "own channel" not in log
+
+
+BESIDE = {
+    "applicant": "An <example>",
+    "score_bits": 7,
+    "equal": True,
+    "engines": [
+        {
+            "label": label,
+            "secret_key": key,
+            "sent_bytes": 1000,
+            "seconds": dict.fromkeys(["keys", "encrypt", "decide", "explain", "open"], 0.5),
+            "scores": {"decide": [-3], "explain": [-3, 4]},
+        }
+        for label, key in (("Levelled", "Nobody holds it."), ("Concrete", "One party makes it."))
+    ],
+}
+
+
+def test_both_engines_are_shown_with_who_holds_the_key():
+    panel = beside_panel(BESIDE)
+    assert "The same integers from both" in panel and "An &lt;example&gt;" in panel
+    assert "Nobody holds it." in panel and "One party makes it." in panel
+    assert "The integers differ" in beside_panel(BESIDE | {"equal": False})
+
+
+def test_a_comparison_that_cannot_be_made_says_why(clear_deployment):
+    with pytest.raises(EvaluationFailed, match="could not be made"):
+        run_beside(clear_deployment)
+    assert side_by_side(["--deployment", str(clear_deployment)]) == 1
+
+
+def test_the_shipped_deployment_gives_the_same_integers_on_both_engines():
+    found = run_beside(ROOT / "deployment_files")
+    assert found["equal"] and [e["name"] for e in found["engines"]] == ["levelled", "concrete"]
+    assert "The same integers from both" in beside_panel(found)

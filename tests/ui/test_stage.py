@@ -1,0 +1,271 @@
+"""The stage and the parties' own pages, as `make demo` starts them, in a real browser."""
+
+import json
+import urllib.request
+
+import pytest
+
+from model.explanation import Outcome
+from parties.joint.codes import open_joint
+from parties.transport import ServerClient
+from tests.ui.demos import Demo
+from tests.ui.test_page import assert_fits
+
+NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
+CHECKS = ["Own_car", "Own_property", "Mobile_phone", "Employed"]
+VARIED = [*NUMBERS, *CHECKS, "Years_employed"]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, levelled_deployment):
+    started = Demo(tmp_path_factory.mktemp("stage"), levelled_deployment, "levelled")
+    try:
+        started.wait_until("Triseal is ready")
+        yield started
+    finally:
+        started.stop()
+
+
+class Stage:
+    """The stage in a browser session of its own."""
+
+    def __init__(self, context, demo, schema, address=""):
+        self.schema, self.names = schema, schema.party_names
+        self.page = context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.asked = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(f"http://127.0.0.1:{demo.page_port}/{address}")
+        self.page.wait_for_selector("#new")
+
+    def frame(self, party):
+        return self.page.frame_locator(f'iframe[data-agent="{party}"]')
+
+    def url(self, party):
+        return self.page.locator(f'iframe[data-agent="{party}"]').get_attribute("src")
+
+    def open(self, readers=None):
+        for name in self.names:
+            wanted = readers is None or name in readers
+            label = self.schema.party(name).label
+            self.page.get_by_label(label, exact=True).set_checked(wanted)
+        before = self.url(self.names[0])
+        self.page.click("#new")
+        self.page.wait_for_function(
+            "before => document.querySelector('iframe[data-agent]').getAttribute('src') !== before",
+            arg=before,
+        )
+        for name in self.names:
+            self.frame(name).locator(".ts-print").wait_for()
+        return self
+
+    def fill(self, oracle, record):
+        """Type a record whose other columns have their defaults."""
+        for party in self.schema.parties:
+            frame = self.frame(party.name)
+            for column in party.columns:
+                field = frame.locator(f"#field-{column.name} input")
+                if column.name in NUMBERS:
+                    field.fill(str(int(record[column.name])))
+                elif column.name in CHECKS:
+                    field.set_checked(record[column.name])
+                elif column.name == "Years_employed":
+                    reached = sum(record[column.name] >= cut for cut in column.cuts)
+                    field.click()
+                    label = column.bin_labels()[reached]
+                    frame.locator(f'ul[role="listbox"] li[aria-label="{label}"]').click()
+        return self
+
+    def press(self, button, done, parties=None):
+        """Press a button in every frame, and wait for what follows in every frame."""
+        for name in parties or self.names:
+            self.frame(name).locator(button).click()
+        for name in parties or self.names:
+            self.frame(name).locator(done).first.wait_for()
+        return self
+
+    def send(self):
+        return self.press("#send", ".ts-strip li.done:nth-child(3)")
+
+    def decide(self):
+        return self.press("#agree-decide", ".ts-word")
+
+    def text(self, party, selector):
+        return self.frame(party).locator(selector).first.inner_text().strip()
+
+    def told(self, party, button):
+        """What a party's page says of a press that it cannot follow, below the button."""
+        frame = self.frame(party)
+        section = frame.locator(f".ts-section:has({button})")
+        section.locator(button).click()
+        return section.locator(".ts-told").inner_text()
+
+    def strip_done(self, number):
+        self.page.wait_for_selector(f".ts-strip li.done:nth-child({number})")
+
+
+@pytest.fixture
+def stage(browser, demo, schema):
+    contexts = []
+
+    def begin(width=1280, height=900, scheme="light", address=""):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme
+        )
+        contexts.append(context)
+        return Stage(context, demo, schema, address)
+
+    yield begin
+    for context in contexts:
+        context.close()
+
+
+def test_the_whole_path(stage, demo, schema, levelled_oracle):
+    record = levelled_oracle.find(Outcome.TURNED, VARIED)
+    one = stage().open()
+    prints = {one.text(name, ".ts-print code") for name in one.names}
+    assert len(prints) == 1
+    one.fill(levelled_oracle, record).send()
+    one.strip_done(4)
+    one.decide()
+    score = levelled_oracle.score(record)
+    for name in one.names:
+        assert one.text(name, ".ts-word") == "Denied"
+        shown = one.text(name, ".ts-decision").replace("−", "-").replace("+", "")
+        assert f"Score {score};" in shown
+    one.press("#agree-explain", ".js-plotly-plot .bars .point")
+    one.strip_done(6)
+    owner = schema.explained_party
+    assert one.text(owner, ".ts-says") == levelled_oracle.explanation(record).text
+    for name in one.names:
+        marks = one.frame(name).locator(".js-plotly-plot .xaxislayer-above").text_content()
+        assert ("now" in marks) is (name == owner)
+    log = one.page.inner_text(".ts-log")
+    assert "its part in checking the key" in log and "its encrypted record" in log
+    assert "has computed the explanation" in log
+    ports = {demo.page_port, *demo.agent_ports(len(one.names))}
+    hosts = {url.split("/")[2] for url in one.asked if "://" in url}
+    assert hosts == {f"127.0.0.1:{port}" for port in ports}  # nothing from elsewhere
+    assert "Traceback" not in demo.output.read_text()
+
+
+def test_steps_out_of_their_order_say_what_is_missing(stage):
+    one = stage()
+    first = one.names[0]
+    assert "give a join code first" in one.told(first, "#send")
+    one.open()
+    assert "still to be sent" in one.told(first, "#agree-decide")
+    one.press("#send", ".ts-hex code", parties=one.names[1:])
+    assert "still to be sent: applicant." in one.told(one.names[1], "#agree-decide")
+    one.press("#send", ".ts-strip li.done:nth-child(3)", parties=[first])
+    assert "open the decision first" in one.told(first, "#agree-explain")
+
+
+def test_a_value_outside_its_domain_names_what_is_allowed(stage):
+    one = stage().open()
+    one.frame("applicant").locator("#field-Age input").fill("17")
+    assert "Age cannot be '17': give a number from 18 to 120" in one.told("applicant", "#send")
+
+
+def test_a_changed_value_is_not_agreed_to_unsent(stage):
+    one = stage().open().send()
+    bank = one.frame("bank")
+    bank.locator("#field-Account_age input").fill("77")
+    bank.locator("text=Changed since it was sent").wait_for()
+    assert "encrypt and send them" in one.told("bank", "#agree-decide")
+    one.press("#send", ".ts-hex code", parties=["bank"])
+    bank.locator("text=Changed since it was sent").wait_for(state="detached")
+    one.decide()
+    assert "agreed to the decision" in one.told("bank", "#send")
+
+
+def test_an_example_fills_the_own_form_alone(stage):
+    one = stage().open()
+    before = one.frame("bank").locator("#field-Account_age input").input_value()
+    applicant = one.frame("applicant")
+    applicant.locator("text=Young, first account").click()
+    one.page.wait_for_function("true")
+    applicant.locator("#field-Age input").wait_for()
+    for _ in range(50):
+        if applicant.locator("#field-Age input").input_value() == "24":
+            break
+        one.page.wait_for_timeout(100)
+    assert applicant.locator("#field-Age input").input_value() == "24"
+    assert one.frame("bank").locator("#field-Account_age input").input_value() == before
+
+
+def test_only_readers_learn_the_answer(stage):
+    one = stage().open(readers=["applicant"])
+    assert "Only the applicant will learn" in one.text("bank", ".ts-section:has(#agree-decide)")
+    one.send()
+    one.press("#agree-decide", ".ts-strip li.done:nth-child(4)")
+    assert one.text("applicant", ".ts-word") in ("Approved", "Denied")
+    for name in ("bank", "credit_agency"):
+        assert one.frame(name).locator(".ts-word").count() == 0
+        assert "has answered with its part" in one.frame(name).locator("main").inner_text()
+
+
+def test_two_people_do_not_meet(stage):
+    one, two = stage().open(), stage().open()
+    assert one.text("bank", ".ts-print code") != two.text("bank", ".ts-print code")
+    one.send()
+    assert "Send 0/3" in two.page.inner_text(".ts-strip")
+
+
+def test_a_page_that_is_loaded_again_is_where_it_was(stage):
+    one = stage().open()
+    bank = one.frame("bank")
+    bank.locator("#field-Account_age input").fill("61")
+    one.press("#send", ".ts-hex code", parties=["bank"])
+    before = one.text("bank", ".ts-print code")
+    alone = one.page.context.new_page()
+    alone.goto(one.url("bank"))
+    alone.wait_for_selector(".ts-print")
+    assert alone.inner_text(".ts-print code") == before
+    assert alone.input_value("#field-Account_age input") == "61"
+
+
+def test_an_application_opened_elsewhere_can_be_watched(stage, demo, schema):
+    with ServerClient(f"http://127.0.0.1:{demo.server_port}", 30) as client:
+        opened = open_joint(client)
+        first = schema.party_names[0]
+        client.join(opened.client_id, first, opened.codes[first].split(".")[1])
+        one = stage(address=f"?watch={opened.client_id}.{opened.watch_token}")
+        one.page.wait_for_selector("text=opened elsewhere")
+        one.page.wait_for_selector(".ts-strip >> text=Join 1/3")
+        assert one.page.locator("iframe").count() == 0
+        token = client.join(opened.client_id, "bank", opened.codes["bank"].split(".")[1])
+        one.page.wait_for_selector(".ts-strip >> text=Join 2/3")
+        client.erase(opened.client_id, token)
+        one.page.wait_for_selector("text=it has been erased")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_nothing_is_wider_than_the_window(stage, width, scheme):
+    one = stage(width, scheme=scheme)
+    assert_fits(one.page)
+    one.open().send().decide()
+    one.press("#agree-explain", ".js-plotly-plot .bars .point")
+    assert_fits(one.page)
+    tops = []
+    for name in one.names:
+        box = one.page.locator(f'iframe[data-agent="{name}"]').bounding_box()
+        tops.append(round(box["y"]))
+        frame = next(f for f in one.page.frames if f.url.startswith(one.url(name)[:22]))
+        assert_fits(frame)
+        # As high as its page: nothing is cut off, and nothing scrolls within.
+        end = frame.evaluate("document.getElementById('agent-end').getBoundingClientRect().bottom")
+        assert end <= box["height"] <= end + 60
+    assert (max(tops) - min(tops) < 60) is (width > 1000)
+
+
+def test_each_page_offers_its_steps_by_name(demo, schema):
+    ports = [demo.page_port, *demo.agent_ports(len(schema.party_names))]
+    named = []
+    for port in ports:
+        url = f"http://127.0.0.1:{port}/gradio_api/info"
+        with urllib.request.urlopen(url) as answer:
+            named.append(set(json.load(answer)["named_endpoints"]))
+    assert "/new_application" in named[0]
+    for found in named[1:]:
+        assert {"/join", "/send", "/agree_decide", "/agree_explain"} <= found

@@ -1,0 +1,233 @@
+"""The stage: the parties' own pages side by side, and everything that travels between them.
+
+It opens an application and hands each party its join code by the address of its frame. From then
+on it holds the application's watch token and nothing else: the forms, keys and answers in the
+frames belong to the parties' own processes, which browsers keep apart from this page.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from engines.interface import PublicModel
+from parties.joint.codes import open_joint
+from parties.transport import ServerClient
+from settings import Settings
+from ui import beside, joint_texts, stage_panels
+from ui.actions import shown_at_once
+from ui.benchmark import comparison
+from ui.panels import heading
+from ui.steps import show_steps
+from ui.units import escape
+from utils.errors import ApplicationError, InvalidRequest, TransportError
+
+TICK_SECONDS = 0.6
+
+HEAD = """<script>
+// A frame is as high as the page in it, which says so itself; only its own frame may say it.
+addEventListener("message", (event) => {
+  const height = event.data && event.data.trisealHeight;
+  if (!Number.isFinite(height)) return;
+  for (const frame of document.querySelectorAll("iframe[data-agent]")) {
+    if (frame.contentWindow === event.source && new URL(frame.src).origin === event.origin) {
+      frame.style.height = Math.min(Math.max(Math.ceil(height), 300), 6000) + "px";
+    }
+  }
+});
+</script>"""
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?")
+_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, never bound
+
+View = list[Any]
+
+
+@dataclass
+class Watched:
+    """What one browser session of the stage holds: an application's id and its watch token."""
+
+    client_id: str = ""
+    token: str = ""
+    strip: str = ""
+    shown: tuple[str, Any] = ("", "")
+
+
+def build_stage(public: PublicModel, client: ServerClient, settings: Settings) -> gr.Blocks:
+    """The stage for a public model with joint keys, whose server is `client`'s."""
+    with gr.Blocks(title="Triseal", analytics_enabled=False, fill_width=True) as page:
+        _Stage(public, client, settings).wire(page)
+    return page
+
+
+def agent_urls(public: PublicModel, settings: Settings, asked_at: str = "") -> dict[str, str]:
+    """Where the parties' pages are, as the browser that asked at host `asked_at` reaches them."""
+    host = settings.page_host
+    if host in _EVERYWHERE:
+        found = _HOST.fullmatch(asked_at)
+        host = found[1] if found else "127.0.0.1"
+    elif ":" in host:
+        host = f"[{host}]"
+    return {
+        name: f"http://{host}:{settings.agent_port + i}"
+        for i, name in enumerate(public.schema_.party_names)
+    }
+
+
+class _Stage:
+    """The components and their handlers; built inside gr.Blocks, top to bottom."""
+
+    def __init__(self, public: PublicModel, client: ServerClient, settings: Settings) -> None:
+        self.public, self.client, self.settings = public, client, settings
+        self.state = gr.State(Watched())
+        self.timer = gr.Timer(TICK_SECONDS)
+        _html(joint_texts.stage_introduction(public))
+        self._opening()
+        steps = stage_panels.stage_steps(None, (), public)
+        self.strip = _html(show_steps(steps), "ts-sticky")
+        self.frames = _html(stage_panels.frames(public, agent_urls(public, settings), {}))
+        with _section():
+            _html(heading(None, "What has travelled"))
+            self.log = _html(stage_panels.stage_timeline(None, (), public))
+        with _section():
+            _html(joint_texts.stage_holds(public))
+        with _section():
+            _html(heading(None, "What is protected, and what is not"))
+            _html(joint_texts.stage_protection(public))
+        with _section():
+            _html(
+                heading(
+                    None,
+                    "The same on Concrete",
+                    "One example applicant, nobody's record, through this engine and through "
+                    "Concrete, in a process of its own that plays all parties. There, one party "
+                    "makes the secret key and gives it to the others.",
+                )
+            )
+            self.beside_button = gr.Button(
+                "Run the same on Concrete", min_width=230, scale=0, elem_id="beside"
+            )
+            self.beside = _html(beside.BEFORE, "ts-panel")
+        with _section():
+            _html(heading(None, "How does this compare?"))
+            _html(comparison(settings.deployment))
+
+    def _opening(self) -> None:
+        parties = self.public.schema_.parties
+        with gr.Row(elem_classes="ts-bar ts-opening"):
+            self.button = gr.Button(
+                "New application", variant="primary", min_width=200, scale=0, elem_id="new"
+            )
+            self.readers = gr.CheckboxGroup(
+                [(party.label, party.name) for party in parties],
+                value=[party.name for party in parties],
+                label="Who learns the answer",
+                elem_id="readers",
+                min_width=290,
+            )
+        _html(
+            '<p class="ts-note">A new application gets a join code for each party, and the pages '
+            "below open on it. The parties make their joint key at once; the rest is up to them: "
+            "send, agree to the decision, agree to the explanation.</p>"
+        )
+
+    def open(self, watched: Watched, readers: list[str], request: gr.Request) -> View:
+        """Open an application, and the parties' pages on it."""
+        if not readers:
+            raise InvalidRequest("Choose at least one party that learns the answer.")
+        opened = open_joint(self.client, readers)
+        watched.client_id, watched.token = opened.client_id, opened.watch_token
+        watched.shown = ("", "")
+        urls = agent_urls(self.public, self.settings, request.headers.get("host", ""))
+        frames = stage_panels.frames(self.public, urls, opened.codes)
+        return [watched, frames, *self._look(watched)]
+
+    def arrive(self, watched: Watched, request: gr.Request) -> View:
+        """The page as it is first shown: an application to watch may be in its address."""
+        client_id, _, token = request.query_params.get("watch", "").partition(".")
+        if client_id and token:
+            watched.client_id, watched.token = client_id, token
+            return [watched, stage_panels.no_frames(), *self._look(watched)]
+        urls = agent_urls(self.public, self.settings, request.headers.get("host", ""))
+        first = agent_urls(self.public, self.settings)
+        shown = gr.skip() if urls == first else stage_panels.frames(self.public, urls, {})
+        return [watched, shown, gr.skip(), gr.skip()]
+
+    def run_beside(self) -> str:
+        """One example on both engines; see ui/side_by_side.py."""
+        return beside.beside_panel(beside.run_beside(self.settings.deployment))
+
+    def tick(self, watched: Watched) -> View:
+        """What has changed since the last look."""
+        return [watched, *self._look(watched)]
+
+    def _look(self, watched: Watched) -> View:
+        """Strip and timeline; left alone where nothing has changed."""
+        if not watched.client_id:
+            return [gr.skip(), gr.skip()]
+        try:
+            state = self.client.state(watched.client_id, watched.token)
+            traffic = self.client.traffic(watched.client_id, watched.token).items
+        except (TransportError, ApplicationError) as error:
+            if isinstance(error, ApplicationError):  # it is over
+                watched.client_id = ""
+            # What was seen last stays, with a word on why nothing is new.
+            note = f'<p class="ts-stale" role="status">{escape(error.message)}</p>'
+            return self._new(watched, watched.strip + note, gr.skip())
+        watched.strip = show_steps(stage_panels.stage_steps(state, traffic, self.public))
+        log = stage_panels.stage_timeline(state, traffic, self.public)
+        return self._new(watched, watched.strip, log)
+
+    def _new(self, watched: Watched, strip: str, log: Any) -> View:
+        if (strip, log) == watched.shown:
+            return [gr.skip(), gr.skip()]
+        watched.shown = (strip, log)
+        return [strip, log]
+
+    def wire(self, page: gr.Blocks) -> None:
+        """Connect the button, the timer and the arrival with their handlers."""
+        looked = [self.strip, self.log]
+        self.button.click(
+            shown_at_once(self.open),
+            [self.state, self.readers],
+            [self.state, self.frames, *looked],
+            show_progress="hidden",
+            concurrency_limit=4,
+            api_name="new_application",
+        )
+        self.beside_button.click(
+            shown_at_once(self.run_beside),
+            None,
+            self.beside,
+            show_progress="full",
+            concurrency_limit=1,
+            api_name="same_on_concrete",
+        )
+        page.load(
+            shown_at_once(self.arrive),
+            [self.state],
+            [self.state, self.frames, *looked],
+            show_progress="hidden",
+            concurrency_limit=4,
+            api_name="arrive",
+        )
+        self.timer.tick(
+            shown_at_once(self.tick),
+            [self.state],
+            [self.state, *looked],
+            show_progress="hidden",
+            trigger_mode="once",
+            concurrency_limit=8,
+            api_name="tick",
+        )
+
+
+def _section() -> gr.Column:
+    return gr.Column(elem_classes="ts-section")
+
+
+def _html(value: str, classes: str = "") -> gr.HTML:
+    return gr.HTML(value, elem_classes=classes, min_width=290, apply_default_css=False)

@@ -1,0 +1,66 @@
+"""The strip of steps, and what the messages of the joint protocol are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engines.interface import DECIDE, EXPLAIN
+from ui.units import escape
+
+STEP_WORDS = {
+    "hello": "introduces itself",
+    "seed_commit": "commits to its share of the randomness",
+    "seed_open": "shows its share of the randomness",
+    "share_commit": "commits to its share of the public key",
+    "share_open": "shows its share of the public key",
+    "key_check": "its part in checking the key",
+    "agree": "agrees to open {}",
+    "partial": "its part in opening {}",
+    "run": "asks for {}",
+    "ran": "has computed {}",
+    "failed": "could not compute {}",
+    "result": "encrypted {}",
+    "public_key": "the joint public key",
+    "encrypted_inputs": "its encrypted record",
+}
+PROGRAM_WORDS = {DECIDE: "the decision", EXPLAIN: "the explanation"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One item of the strip; `count` of `due` have done their part."""
+
+    name: str
+    count: int
+    due: int = 1
+
+    @property
+    def done(self) -> bool:
+        return self.count >= self.due
+
+    @property
+    def words(self) -> str:
+        return f"{self.name} {self.count}/{self.due}" if self.due > 1 else self.name
+
+
+def show_steps(steps: Sequence[Step]) -> str:
+    """The strip: every step done, next or to come."""
+    current = next((i for i, step in enumerate(steps) if not step.done), len(steps))
+    items = []
+    for i, step in enumerate(steps):
+        kind = "done" if step.done else "next" if i == current else "later"
+        mark = "✓" if step.done else str(i + 1)
+        now = ' aria-current="step"' if kind == "next" else ""
+        items.append(f'<li class="{kind}"{now}><b>{mark}</b><span>{escape(step.words)}</span></li>')
+    return f'<ol class="ts-strip" aria-label="Steps">{"".join(items)}</ol>'
+
+
+def step_words(what: str) -> str:
+    """What a message is, in words: `partial:decide`, `ran decide`, `encrypted_inputs`."""
+    kind, _, program = what.replace(":", " ").replace(" of ", " ").partition(" ")
+    words = STEP_WORDS.get(kind, kind.replace("_", " "))
+    if not program:
+        return words
+    program = PROGRAM_WORDS.get(program, program)
+    return words.format(program) if "{}" in words else f"{words} {program}"
