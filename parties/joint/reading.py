@@ -76,7 +76,7 @@ def _for_others(schema: Schema, approved: bool, scores: Sequence[float]) -> Expl
         owner = schema.party(schema.explained_party).label.lower()
         text = (
             f"From {floor} {phrase} on, and all else equal, the model would likely have "
-            f"{decision.approved} the application; only the {owner} knows how many there are. "
+            f"{decision.approved} the application; the {owner} holds the present number. "
             f"{CAVEAT}"
         )
     return Explanation(outcome, text, tuple(labels[first:]), tuple(scores), -1, turning)
