@@ -24,6 +24,8 @@ from utils.errors import (
     DataFolderInUse,
     DeploymentMixed,
     EngineUnavailable,
+    ForeignMessage,
+    MalformedMessage,
     NotAuthorised,
     TrisealError,
     UnknownApplication,
@@ -188,7 +190,11 @@ class Agent:
     def resume(self) -> Seat | None:
         """The seat in the application that this folder joined last and that still exists."""
         for client_id in JointMember.resumable(self.connection, self.party.name):
-            member = JointMember.resume(self.connection, client_id, self.party.name)
+            try:
+                member = JointMember.resume(self.connection, client_id, self.party.name)
+            except (*_OVER, ForeignMessage, MalformedMessage) as error:
+                log.info("application %s is not taken up: %s", client_id[:8], error.message)
+                continue
             try:
                 member.advance()
             except _OVER:

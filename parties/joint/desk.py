@@ -50,6 +50,8 @@ class MemberDesk:
         self.token = files.token()
         self.remembered = files.member()
         self.state: ApplicationState | None = None
+        self.looks = 0
+        """How often the state was asked for besides the messages."""
         self.tag = ""
         self._connection, self._client = connection, connection.client
         self._names = tuple(connection.public.schema_.party_names)
@@ -71,13 +73,15 @@ class MemberDesk:
             acted |= self._read(program)
         return acted
 
-    def take(self, relayed: RelayedMessages) -> bool:
-        """Take what the server showed; whether there was anything new.
+    def take(self, relayed: RelayedMessages, asked: int) -> bool:
+        """Take what the server showed when `looks` was `asked`; whether there was anything new.
 
         What is refused is raised, and looked for again the next time.
         """
-        changed = self.tag != relayed.tag
-        self.state, self.tag = relayed.state, relayed.tag
+        changed = False
+        if asked == self.looks:  # otherwise this party has seen a later state meanwhile
+            changed = self.tag != relayed.tag
+            self.state, self.tag = relayed.state, relayed.tag
         try:
             for message in relayed.messages:
                 if message.number <= self.remembered.cursor:
@@ -98,7 +102,8 @@ class MemberDesk:
         """Encrypt and send a record, in place of an earlier one."""
         bits = self._connection.layout.encode_party(self.party, record)
         key = self.protocol.public_key
-        self.take(self._client.messages(self.client_id, self.token, self.remembered.cursor))
+        news = self._client.messages(self.client_id, self.token, self.remembered.cursor)
+        self.take(news, self.looks)
         agreed = sorted(self.protocol.agreements(DECIDE))
         if agreed:
             raise AlreadySent(
@@ -115,7 +120,7 @@ class MemberDesk:
         sent = self._fill(ENCRYPTED_INPUTS, sealed, "encrypted inputs")
         self.remembered.arrived = True
         self.save()
-        self.state = self._client.state(self.client_id, self.token)
+        self._look()
         return SliceSent(
             client_id=self.client_id,
             party=self.party,
@@ -128,6 +133,10 @@ class MemberDesk:
             fresh=False,
             messages=(sent,),
         )
+
+    def _look(self) -> None:
+        self.looks += 1
+        self.state = self._client.state(self.client_id, self.token)
 
     @property
     def has_sent(self) -> bool:
@@ -194,7 +203,7 @@ class MemberDesk:
         """Note a run, and look what it changed."""
         if run is not None:
             self.remembered.events.extend(run.messages)
-        self.state = self._client.state(self.client_id, self.token)
+        self._look()
 
     def open(self, program: str) -> None:
         """Fetch a result and answer with this party's part."""

@@ -133,6 +133,7 @@ class JointMember:
             with self._lock:
                 progress = self._desk.act(answer)
                 after, seen = self._desk.remembered.cursor, self._desk.tag
+                asked = self._desk.looks
             progress |= self.run_if_due(again=False) is not None
             hold = 0.0 if changed or progress else wait
             # Without the lock, so that a page can be used meanwhile.
@@ -140,7 +141,7 @@ class JointMember:
                 self.client_id, self._desk.token, after, hold, seen
             )
             with self._lock:
-                progress |= self._desk.take(relayed)
+                progress |= self._desk.take(relayed, asked)
             changed |= progress
             if not progress:
                 return changed

@@ -62,6 +62,26 @@ def test_from_codes_to_the_explanation(request, way):
     assert state.state == "explained" and state.readers == (A, B, C)
 
 
+def test_an_older_state_does_not_overtake_a_newer_one(group):
+    members = group().pump()
+    bank = members[B]
+    client = bank._connection.client
+    ask = client.messages
+
+    def slow(*arguments):
+        """An answer that was on its way while the person pressed the button."""
+        answer = ask(*arguments)
+        client.messages = ask
+        bank.send_record(members.record(B))
+        assert bank.has_sent
+        return answer
+
+    client.messages = slow
+    bank.advance()
+    assert bank.has_sent
+    assert B in bank.sent_by
+
+
 def test_others_are_told_of_the_column_alone(group):
     members = group().pump().send()
     members.agree(DECIDE).pump()
