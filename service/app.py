@@ -8,18 +8,22 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
 
 from service import problems
 from service.applications import Applications
 from service.dependencies import Desk, Rooms
 from service.evaluation import Evaluator
 from service.events import Events
+from service.headers import SecurityHeaders
 from service.limits import SMALL_BODY, BodyLimit
+from service.metrics import Metrics, ProblemCount
 from service.relay import Relay
-from service.routes import applications, messages, model, relay
+from service.routes import applications, messages, metrics, model, relay
 from service.runs import Runs
 from service.storage import Storage
 from service.upkeep import recover, sweep
@@ -34,17 +38,38 @@ LONGEST_SWEEP_SECONDS = 60.0
 SHORTEST_SWEEP_SECONDS = 0.2
 
 
+class GuardedApp(FastAPI):
+    """A FastAPI app whose answers all carry the security headers, and whose problems are counted.
+
+    Both lie around what FastAPI builds: added to it, they would miss the answer to a fault of ours.
+    """
+
+    def __init__(self, figures: Metrics, **facts: Any) -> None:
+        super().__init__(**facts)
+        self._figures = figures
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """What FastAPI builds, in the two layers of ours."""
+        return SecurityHeaders(
+            ProblemCount(super().build_middleware_stack(), self._figures),
+            pages=(self.docs_url, self.redoc_url, self.swagger_ui_oauth2_redirect_url),
+            cacheable=(self.openapi_url,),
+        )
+
+
 def create_app(settings: Settings, loader: EngineLoader = load_registered) -> FastAPI:
     """The app; nothing is started or written before its lifespan begins.
 
     `loader` must be importable by its name, since it is called in the worker processes.
     """
 
+    figures = Metrics()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         storage = Storage(settings.server_data)
         recover(storage)
-        rooms = Rooms(settings, storage, Events(), Evaluator(settings, loader))
+        rooms = Rooms(settings, storage, Events(), Evaluator(settings, loader), figures)
         app.state.rooms = rooms
         background = [asyncio.create_task(_load(rooms)), asyncio.create_task(_sweep(rooms))]
         try:
@@ -58,14 +83,15 @@ def create_app(settings: Settings, loader: EngineLoader = load_registered) -> Fa
             await rooms.evaluator.stop()
             storage.close()
 
-    app = FastAPI(
+    app = GuardedApp(
+        figures,
         title="Triseal",
         summary="Credit decisions on encrypted data; this server holds no key.",
         version="0.1.0",
         lifespan=lifespan,
     )
     problems.install(app)
-    for room in (model, applications, messages, relay):
+    for room in (model, applications, messages, relay, metrics):
         app.include_router(room.router)
     app.add_middleware(BodyLimit, limit_of=lambda path: _limit(app, path))
     return app
@@ -102,7 +128,7 @@ async def _load(rooms: Rooms) -> None:
         client_files=introduction.client_files,
         largest_slot=max(slot.maximum_bytes for slot in public.slots),
         applications=registry,
-        runs=Runs(registry, rooms.evaluator, rooms.events),
+        runs=Runs(registry, rooms.evaluator, rooms.events, rooms.metrics),
         relay=Relay(rooms.storage, public),
     )
     logger.info(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, exists, update
 from sqlalchemy.orm import Session, aliased
 
 from engines.interface import PublicModel, Slot, slot_of
@@ -34,6 +34,7 @@ from service.records import (
 from service.rules import (
     BUSY,
     blobs_of,
+    count_live,
     describe,
     live,
     readers_of,
@@ -102,8 +103,7 @@ class Applications:
         learn = readers_of(self._public, readers)
         codes = {party: new_secret() for party in self._public.schema_.party_names}
         with self._storage.write() as session:
-            alive = select(func.count()).where(ApplicationRecord.expires > now)
-            if (session.scalar(alive) or 0) >= self._maximum:
+            if count_live(session, now) >= self._maximum:
                 raise TooManyApplications(
                     f"The server holds {self._maximum} applications, which is all it may "
                     "(TRISEAL_MAXIMUM_APPLICATIONS); try again when some have ended."

@@ -12,6 +12,7 @@ from engines.interface import PublicModel
 from service.applications import Applications
 from service.evaluation import Evaluator
 from service.events import Events
+from service.metrics import Metrics
 from service.relay import Relay
 from service.runs import Runs
 from service.storage import Storage
@@ -40,8 +41,14 @@ class Rooms:
     storage: Storage
     events: Events
     evaluator: Evaluator
+    metrics: Metrics
     desk: Desk | None = None
     fault: TrisealError | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether both workers have their engine, and the desk is open."""
+        return self.desk is not None and self.evaluator.ready
 
 
 def rooms_of(request: Request) -> Rooms:

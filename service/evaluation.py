@@ -39,6 +39,12 @@ class Evaluator:
         """Whether both workers have their engine loaded."""
         return self._evaluating.ready and self._checking.ready
 
+    @property
+    def under_way(self) -> tuple[int, int]:
+        """How many evaluations wait for their turn, and how many have it."""
+        running = int(self._evaluating.task is worker.evaluate)
+        return len(self._listeners) - running, running
+
     async def start(self) -> Introduction:
         """Load the engine in both workers; raises EngineUnavailable, DeploymentError."""
         introduction, _ = await asyncio.gather(self._evaluating.start(), self._checking.start())

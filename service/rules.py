@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from engines.interface import DECIDE, EXPLAIN, PublicModel, Slot
@@ -47,6 +48,11 @@ def live(session: Session, client_id: str, now: float) -> ApplicationRecord:
     elif application.expires > now:
         return application
     raise ApplicationExpired("The application's time is over; open a new one.")
+
+
+def count_live(session: Session, now: float) -> int:
+    """How many applications there are whose time is not over."""
+    return session.scalar(select(func.count()).where(ApplicationRecord.expires > now)) or 0
 
 
 def readers_of(public: PublicModel, named: list[str] | None) -> list[str]:

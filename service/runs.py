@@ -13,7 +13,15 @@ from engines.interface import DECIDE
 from service.applications import Applications
 from service.evaluation import Evaluator
 from service.events import Events
-from utils.errors import ApplicationError, EngineUnavailable, EvaluationFailed, TrisealError
+from service.metrics import DONE, ERASED, FAILED, Metrics
+from utils.errors import (
+    ApplicationError,
+    ApplicationExpired,
+    EngineUnavailable,
+    EvaluationFailed,
+    TrisealError,
+    UnknownApplication,
+)
 
 logger = logging.getLogger("triseal.runs")
 
@@ -23,10 +31,17 @@ T = TypeVar("T")
 class Runs:
     """The runs and warm-ups under way, and their progress."""
 
-    def __init__(self, applications: Applications, evaluator: Evaluator, events: Events) -> None:
+    def __init__(
+        self,
+        applications: Applications,
+        evaluator: Evaluator,
+        events: Events,
+        metrics: Metrics,
+    ) -> None:
         self._applications = applications
         self._evaluator = evaluator
         self._events = events
+        self._metrics = metrics
         self._tasks: set[asyncio.Task[Any]] = set()
         self.progress: dict[tuple[str, str], float] = {}
         """The finished share of each running program, by (client_id, program)."""
@@ -72,16 +87,19 @@ class Runs:
             result, seconds = await self._evaluator.evaluate(
                 program, begun, lambda share: self._note(client_id, program, share)
             )
+            self._metrics.evaluated(program, seconds)
             await run_in_threadpool(
                 self._applications.finish_run, client_id, program, seconds, result
             )
         except Exception as error:
             fault = _fault(error, program)
+            self._metrics.ended(program, _outcome(fault))
             await run_in_threadpool(self._applications.fail_run, client_id, program, fault.message)
             raise fault from error
         finally:
             self.progress.pop((client_id, program), None)
             self._events.changed(client_id)
+        self._metrics.ended(program, DONE)
         logger.info("run", extra={"facts": {"program": program, "seconds": round(seconds, 4)}})
         return seconds
 
@@ -97,6 +115,10 @@ class Runs:
     def _note(self, client_id: str, program: str, share: float) -> None:
         self.progress[client_id, program] = share
         self._events.changed(client_id)
+
+
+def _outcome(fault: TrisealError) -> str:
+    return ERASED if isinstance(fault, UnknownApplication | ApplicationExpired) else FAILED
 
 
 def _fault(error: Exception, program: str) -> TrisealError:

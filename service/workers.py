@@ -54,6 +54,8 @@ class WorkerProcess:
         self._introduction: Introduction | None = None
         self._rebirth: asyncio.Task[None] | None = None
         self._stopped = False
+        self.task: Callable[..., object] | None = None
+        """What the process is doing; None where it does nothing, or loads the engine."""
 
     @property
     def ready(self) -> bool:
@@ -79,11 +81,14 @@ class WorkerProcess:
             await self._ensure()
             if self._executor is None:
                 raise WorkerLostError("died")
+            self.task = task
             try:
                 return await self._result(self._executor.submit(task, *args, **kwargs), seconds)
             except WorkerLostError:
                 self._rebirth = asyncio.create_task(self._restart())
                 raise
+            finally:
+                self.task = None
 
     async def stop(self) -> None:
         """End the process, whatever it is doing, and do not replace it."""

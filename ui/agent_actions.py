@@ -14,7 +14,7 @@ from engines.interface import DECIDE, EXPLAIN
 from parties.agent import Agent, Seat
 from ui import agent_panels
 from ui.forms import record_of, shown_record
-from ui.plots import explanation_figure
+from ui.plots import blank_figure, explanation_figure
 from ui.steps import show_steps
 from ui.timeline import own_timeline
 from utils.errors import OutOfStep, TrisealError, UnknownApplication
@@ -39,6 +39,7 @@ class PageSeat:
     sent: list[Any] = field(default_factory=list)
     changed: bool = False
     plotted: bool = False
+    awaited: bool = False
     settled: bool = False
     refused: dict[str, str] = field(default_factory=dict)
 
@@ -203,8 +204,12 @@ class AgentActions:
     def _plot(self, shown: PageSeat, seat: Seat | None) -> Any:
         opened = seat.member.explanation if seat else None
         if opened is None and shown.plotted:
-            shown.plotted = False
+            shown.plotted = shown.awaited = False
             return gr.Plot(value=None, visible=False)
+        if opened is None and seat is not None and seat.member.has_sent and not shown.awaited:
+            # Hidden: the browser loads the plotting library while the parties agree.
+            shown.awaited = True
+            return gr.Plot(value=blank_figure(), visible="hidden")
         if opened is None or shown.plotted:
             return gr.skip()
         shown.plotted = True

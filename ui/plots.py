@@ -13,6 +13,11 @@ DENIED = "#d1603d"
 LINE = "#8a94a6"
 
 
+def blank_figure() -> go.Figure:
+    """Nothing, for a plot that is not shown yet."""
+    return go.Figure()
+
+
 def explanation_figure(explanation: Explanation, schema: Schema, narrow: bool = False) -> go.Figure:
     """Bars of score by bin against the approval line at 0; own and turning bin are named.
 

@@ -65,6 +65,7 @@ async def send_file(request: Request, rooms: RoomsDep, desk: DeskDep, token: Tok
     path = rooms.storage.new_blob()
     content_type = request.headers.get("content-type", "")
     form = await receive_upload(request.stream(), content_type, path, admit)
+    rooms.metrics.received(form.slot.file_name, form.upload.size)
     try:
         await asyncio.gather(
             rooms.evaluator.check(form.slot, path, form.intact),
@@ -102,7 +103,10 @@ async def run_fhe(form: Annotated[ProgramForm, Form()], desk: DeskDep, token: To
 
 
 @router.post("/get_output", response_class=Response)
-def get_output(form: Annotated[ProgramForm, Form()], desk: DeskDep, token: TokenDep) -> Response:
+def get_output(
+    form: Annotated[ProgramForm, Form()], rooms: RoomsDep, desk: DeskDep, token: TokenDep
+) -> Response:
     """The sealed result of a program that has been run."""
     result = desk.applications.output(form.client_id, token, form.program)
+    rooms.metrics.sent(form.program, len(result))
     return Response(result, media_type="application/octet-stream")

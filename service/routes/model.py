@@ -18,14 +18,13 @@ async def health(rooms: RoomsDep) -> JSONResponse:
     """
     if rooms.fault is not None:
         raise rooms.fault
-    ready = rooms.desk is not None and rooms.evaluator.ready
     return JSONResponse(
         {
-            "status": "ok" if ready else "starting",
+            "status": "ok" if rooms.ready else "starting",
             "engine": rooms.settings.engine,
             "model_version": None if rooms.desk is None else rooms.desk.public.model_version,
         },
-        status_code=200 if ready else 503,
+        status_code=200 if rooms.ready else 503,
     )
 
 

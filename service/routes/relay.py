@@ -48,6 +48,7 @@ def post(
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest("body: send the message's bytes as base64.") from error
     number = desk.relay.post(client_id, token, message.step, message.receiver, body)
+    rooms.metrics.relayed()
     rooms.events.changed(client_id)
     return Posted(number=number)
 

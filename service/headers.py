@@ -1,0 +1,63 @@
+"""What every answer tells a browser: guess no types, load nothing, keep nothing, name no referrer.
+
+No answer carries a CORS header, so a page of another origin can read none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+NOTHING = "default-src 'none'; frame-ancestors 'none'"
+DOCUMENTATION = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'unsafe-inline' https://cdn.jsdelivr.net",
+        "style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com",
+        "font-src https://fonts.gstatic.com",
+        "img-src 'self' data: https://fastapi.tiangolo.com https://cdn.redoc.ly",
+        "connect-src 'self'",
+        "worker-src blob:",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+"""FastAPI's pages come with a script of their own inline and load the viewer from these places."""
+
+
+class SecurityHeaders:
+    """ASGI middleware that adds the headers to whatever is answered, errors included.
+
+    `pages` are the paths of the documentation's pages; they and `cacheable` hold nothing of an
+    application, so browsers may keep them.
+    """
+
+    def __init__(
+        self, app: ASGIApp, pages: Collection[str | None], cacheable: Collection[str | None] = ()
+    ) -> None:
+        self.app = app
+        self.pages = frozenset(pages)
+        self.cacheable = frozenset(cacheable) | self.pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = scope["path"]
+
+        async def guarded_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
+                headers["Content-Security-Policy"] = (
+                    DOCUMENTATION if path in self.pages else NOTHING
+                )
+                if path not in self.cacheable:
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        await self.app(scope, receive, guarded_send)

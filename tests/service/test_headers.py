@@ -1,0 +1,141 @@
+"""What every answer says to a browser, and that streams and the documentation go on working."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.headers import NOTHING
+from settings import Settings
+from tests.service.driver import Application, Server
+from tests.service.stand_in import load
+
+PAGES = ("/docs", "/redoc", "/docs/oauth2-redirect")
+
+
+def require_guarded(answer: httpx.Response, policy: str | None = NOTHING) -> None:
+    headers = answer.headers
+    assert headers.get_list("x-content-type-options") == ["nosniff"]
+    assert headers.get_list("referrer-policy") == ["no-referrer"]
+    assert len(headers.get_list("content-security-policy")) == 1
+    assert headers["content-security-policy"].startswith("default-src 'none';")
+    assert not [name for name in headers if name.startswith("access-control-")]
+    if policy is not None:
+        assert headers["content-security-policy"] == policy
+        assert headers.get_list("cache-control") == ["no-store"]
+
+
+def sources_of(policy: str) -> dict[str, list[str]]:
+    rules = [rule.split() for rule in policy.split(";")]
+    return {name: sources for name, *sources in rules}
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/health/live", "/health/ready", "/metrics", "/model", "/model/client"]
+)
+def test_what_anyone_may_ask_for(server: Server, path: str) -> None:
+    answer = server.http.get(path)
+    assert answer.status_code == 200
+    require_guarded(answer)
+
+
+def test_every_call_of_an_application(server: Server) -> None:
+    application = server.filled()
+    path = f"/applications/{application.client_id}"
+    answers = [
+        server.http.post("/applications"),
+        application.run(),
+        application.output(),
+        application.explanation(),
+        server.http.get(path, headers=application.auth()),
+        server.http.get(f"{path}/messages", headers=application.auth()),
+        server.http.get(f"{path}/traffic", headers=application.auth()),
+        application.erase(),
+    ]
+    assert all(answer.is_success for answer in answers)
+    for answer in answers:
+        require_guarded(answer)
+
+
+def test_refusals(server: Server, application: Application) -> None:
+    answers = {
+        401: server.http.get(f"/applications/{application.client_id}"),
+        404: server.http.get("/docs/nowhere"),
+        405: server.http.put("/docs"),
+        409: application.output(),
+        413: server.http.post("/applications", content=b"x" * 100_000),
+        422: server.http.post("/applications", json={"readers": 1}),
+    }
+    assert {status: answer.status_code for status, answer in answers.items()} == {
+        status: status for status in answers
+    }
+    for status, answer in answers.items():
+        require_guarded(answer, policy=None if status == 405 else NOTHING)
+
+
+def test_faults_of_ours_too() -> None:
+    app = create_app(Settings(), load)
+
+    @app.get("/fault")
+    def fault() -> None:
+        raise RuntimeError("a fault of ours")
+
+    # Without its lifespan the app has no rooms, of which only the body limit asks.
+    app.user_middleware.clear()
+    answer = TestClient(app, raise_server_exceptions=False).get("/fault")
+    assert answer.status_code == 500
+    require_guarded(answer)
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "POST"])
+def test_other_origins_get_no_leave(server: Server, method: str) -> None:
+    headers = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
+    require_guarded(server.http.request(method, "/applications", headers=headers))
+
+
+def test_event_streams_still_stream(server: Server) -> None:
+    application = server.joined()
+    path = f"/applications/{application.client_id}/events"
+    with server.http.stream("GET", path, headers=application.auth()) as answer:
+        require_guarded(answer)
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        states = (line for line in answer.iter_lines() if line.startswith("data:"))
+        assert application.client_id in next(states), "it comes though the stream has not ended"
+        assert application.send(application.parties[0]).status_code == 200
+        assert '"received_bytes":' in next(states)
+        assert application.erase().status_code == 204
+        assert list(states) == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_the_documentation_may_load_what_it_names(server: Server, path: str) -> None:
+    answer = server.http.get(path)
+    assert answer.status_code == 200
+    require_guarded(answer, policy=None)
+    assert "cache-control" not in answer.headers
+    policy = sources_of(answer.headers["content-security-policy"])
+    kinds = {
+        "script-src": r'<script[^>]* src="([^"]+)"',
+        "style-src": r'rel="stylesheet" href="([^"]+)"|href="([^"]+)" rel="stylesheet"',
+        "img-src": r'<link rel="shortcut icon" href="([^"]+)"',
+    }
+    for kind, pattern in kinds.items():
+        for found in re.findall(pattern, answer.text):
+            place = urlsplit(found if isinstance(found, str) else "".join(found))
+            assert f"{place.scheme}://{place.netloc}" in policy[kind], (kind, place)
+    if re.search(r"<script[^>]*>\s*\S", answer.text):
+        assert "'unsafe-inline'" in policy["script-src"]
+    assert "'self'" in policy["connect-src"], "for /openapi.json and for trying calls out"
+
+
+def test_the_document_of_the_api_may_be_kept(server: Server) -> None:
+    answer = server.http.get("/openapi.json")
+    assert answer.status_code == 200
+    require_guarded(answer, policy=None)
+    assert answer.headers["content-security-policy"] == NOTHING
+    assert "cache-control" not in answer.headers
