@@ -62,6 +62,7 @@ class Seat:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._looked = time.monotonic()
+        self._closed = False
 
     @property
     def serial(self) -> int:
@@ -115,6 +116,11 @@ class Seat:
         self.member.run_if_due()
         self._note()
 
+    def close(self) -> None:
+        """Ask the server for nothing more; the pump ends with what it is doing."""
+        self._closed = True
+        self._wake.set()
+
     def _note(self) -> None:
         with self._changed:
             self._serial += 1
@@ -123,7 +129,7 @@ class Seat:
 
     def _pump(self) -> None:
         pause = PAUSE_SECONDS
-        while self.pinned or time.monotonic() - self._looked < IDLE_SECONDS:
+        while not self._closed and (self.pinned or time.monotonic() - self._looked < IDLE_SECONDS):
             try:
                 changed = self.member.advance(WAIT_SECONDS)
             except _OVER as error:
@@ -140,6 +146,8 @@ class Seat:
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
             except Exception:
+                if self._closed:  # the connection was closed under a question to the server
+                    return
                 log.exception("the pump of an application has failed")
                 self.over = "Something failed that should not have; the agent's log has it."
                 self._note()
@@ -212,6 +220,12 @@ class Agent:
         if found is None:
             raise UnknownApplication("This process takes no part in that application any more.")
         return found
+
+    def close(self) -> None:
+        """Leave all applications as they are; to be called before the connection is closed."""
+        with self._lock:
+            for seat in self._seats.values():
+                seat.close()
 
     def _take(self, member: JointMember, pinned: bool) -> Seat:
         seat = self._seats.setdefault(member.client_id, Seat(member, pinned))

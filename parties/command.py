@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def run(arguments: Arguments, settings: Settings) -> None:
         agent = Agent(connection, arguments.party)
         if record is not None:
             connection.layout.encode_party(arguments.party, record)  # refused before any joining
-        with hold_folder(home):
+        with hold_folder(home), closing(agent):
             seat = _seat(agent, code, arguments.new)
             if not arguments.page:
                 # What goes wrong is printed below; once is enough.
