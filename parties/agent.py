@@ -7,21 +7,19 @@ what a person decides. Everything lasting is in the party's own folder.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from parties.connection import Connection
 from parties.joint.member import JointMember
 from parties.steps import SliceSent
-from utils.atomic_files import PRIVATE_FILE, private_folder
+from utils.atomic_files import private_folder
 from utils.errors import (
     ApplicationExpired,
-    DataFolderInUse,
     DeploymentMixed,
     EngineUnavailable,
     ForeignMessage,
@@ -30,6 +28,7 @@ from utils.errors import (
     TrisealError,
     UnknownApplication,
 )
+from utils.file_lock import hold_lock
 
 WAIT_SECONDS = 20.0
 """How long the pump lets the server wait for news before it asks again."""
@@ -236,20 +235,13 @@ class Agent:
         return seat
 
 
-def hold_folder(home: Path) -> IO[bytes]:
+def hold_folder(home: Path) -> BinaryIO:
     """Make the party's folder, mode 0700, and keep it for this process while the file is open.
 
     Raises DataFolderInUse where another process of the party has it.
     """
     private_folder(home)
-    path = home / LOCK
-    path.touch(PRIVATE_FILE)
-    handle = path.open("rb+")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        handle.close()
-        raise DataFolderInUse(
-            f"Another agent works in {home} already; end it, or give another folder with --home."
-        ) from error
-    return handle
+    return hold_lock(
+        home / LOCK,
+        f"Another agent works in {home} already; end it, or give another folder with --home.",
+    )

@@ -7,7 +7,6 @@ crash leaves between the two has no row, and is removed as an orphan.
 
 from __future__ import annotations
 
-import fcntl
 import secrets
 import time
 from collections.abc import Iterable
@@ -21,7 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.records import FORMAT, Record, RunRecord, UploadRecord
 from utils.atomic_files import PRIVATE_FILE, private_folder, write_atomic
-from utils.errors import DataFolderInUse
+from utils.file_lock import hold_lock
 
 BUSY_SECONDS = 10.0
 """How long a transaction waits for another one's end."""
@@ -111,17 +110,11 @@ class Storage:
 
 def _hold(path: Path) -> BinaryIO:
     """Lock the folder: at its start a server removes what looks left over by an earlier one."""
-    path.touch(PRIVATE_FILE)
-    lock = path.open("rb+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise DataFolderInUse(
-            f"Another server uses {path.parent}; stop it, run a single process of this one, or "
-            "set TRISEAL_SERVER_DATA to another folder."
-        ) from error
-    return lock
+    return hold_lock(
+        path,
+        f"Another server uses {path.parent}; stop it, run a single process of this one, or "
+        "set TRISEAL_SERVER_DATA to another folder.",
+    )
 
 
 def _prepare(engine: Engine) -> None:

@@ -42,6 +42,10 @@ class Remote:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the process, whatever it is doing."""
         self._process.terminate()
         self._process.join(10)
 

@@ -6,6 +6,7 @@ agent's seat (parties/agent.py) a few times a second and changes what is new.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -16,13 +17,18 @@ from parties.agent import Agent
 from ui import agent_panels, joint_texts
 from ui.actions import shown_at_once
 from ui.agent_actions import AgentActions, PageSeat
-from ui.examples import Example, load_examples
+from ui.blocks import fill_by, html, section, step_button
+from ui.examples import load_examples
 from ui.forms import build_field, shown_record
 from ui.panels import heading
 from ui.steps import show_steps
 from ui.timeline import own_timeline
 
 TICK_SECONDS = 0.4
+
+# Narrower than on other pages: on the stage there are several of these side by side.
+_html = partial(html, min_width=250)
+_button = partial(step_button, min_width=200)
 
 HEAD = """<script>
 // In a frame of the stage, the page says how high it is, and nothing else.
@@ -67,20 +73,20 @@ class _AgentPage:
                 elem_id="join-code",
                 min_width=180,
             )
-            self.join_button = _button("Join", "join", 100)
+            self.join_button = _button("Join", "join", min_width=100)
         steps = agent_panels.agent_steps(None, self.public)
         self.strip = _html(show_steps(steps), "ts-sticky")
         self.again_button = gr.Button("Ask the server again", visible=False, elem_id="again")
-        with _section():
+        with section():
             _html(heading(1, "The joint key", "All parties make it together; nobody holds it."))
             self.key = _html(agent_panels.key_panel(None, self.public), "ts-panel")
-        with _section():
+        with section():
             self._form()
-        with _section():
+        with section():
             _html(heading(3, "The decision", "It is opened when all parties have agreed to it."))
             self.decide_button = _button("Agree to the decision", "agree-decide")
             self.decision = _html(agent_panels.decision_panel(None, self.public), "ts-panel")
-        with _section():
+        with section():
             phrase = self.public.schema_.explanation.phrase
             _html(heading(4, "The explanation", f"The score for every range of {phrase}."))
             self.explain_button = _button("Agree to the explanation", "agree-explain")
@@ -147,17 +153,8 @@ class _AgentPage:
             concurrency_limit=8,
             api_name="note_changes",
         )
-        for i, (example, button) in enumerate(
-            zip(self.examples, self.example_buttons, strict=True)
-        ):
-            button.click(
-                self._filler(example),
-                None,
-                self.fields,
-                show_progress="hidden",
-                concurrency_limit=8,
-                api_name=f"example_{i}",
-            )
+        filled = [shown_record(self.party, example.of(self.party)) for example in self.examples]
+        fill_by(self.example_buttons, filled, self.fields)
 
     def _step(
         self, step: str, event: Any, handler: Any, inputs: list[Component], name: str
@@ -183,23 +180,6 @@ class _AgentPage:
             api_name=name,
         )
 
-    def _filler(self, example: Example) -> Any:
-        values = shown_record(self.party, example.of(self.party))
-        # One field alone is an output by itself, not a list of one.
-        return lambda: values if len(values) > 1 else values[0]
-
-
-def _section() -> gr.Column:
-    return gr.Column(elem_classes="ts-section")
-
 
 def _folded(title: str) -> gr.Accordion:
     return gr.Accordion(title, open=False, elem_classes="ts-folded")
-
-
-def _html(value: str, classes: str = "") -> gr.HTML:
-    return gr.HTML(value, elem_classes=classes, min_width=250, apply_default_css=False)
-
-
-def _button(label: str, elem_id: str, width: int = 200) -> gr.Button:
-    return gr.Button(label, variant="primary", min_width=width, scale=0, elem_id=elem_id)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -18,6 +17,7 @@ from features.schema import Party
 from ui import panels, texts
 from ui.actions import Actions, Handler, View, discard, shown_to_people
 from ui.benchmark import comparison
+from ui.blocks import fill_by, html, section, step_button
 from ui.examples import Example, load_examples
 from ui.forms import build_field, default_record, shown_record
 from ui.state import PageState
@@ -44,15 +44,15 @@ class _Page:
         self.party_panels: list[gr.HTML] = []
         start = PageState()
         self.state = gr.State(start, delete_callback=discard)
-        _html(texts.introduction(public))
-        _html(texts.who_holds_what(public))
+        html(texts.introduction(public))
+        html(texts.who_holds_what(public))
         self._toolbar()
-        self.strip = _html(panels.strip(start, public), "ts-sticky")
+        self.strip = html(panels.strip(start, public), "ts-sticky")
         self._steps(start)
         self._closing(start, deployment)
 
     def _toolbar(self) -> None:
-        _html(
+        html(
             '<p class="ts-note">Take the steps one by one below, or all at once. The examples '
             "fill the forms; every value can be changed.</p>"
         )
@@ -70,8 +70,8 @@ class _Page:
 
     def _steps(self, start: PageState) -> None:
         public = self.public
-        with _section():
-            _html(
+        with section():
+            html(
                 panels.heading(
                     1,
                     "Make the keys",
@@ -80,10 +80,10 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.keys_button = _button("Make the keys", "make-keys")
-                self.keys = _html(panels.keys_panel(start, public), "ts-panel")
-        with _section():
-            _html(
+                self.keys_button = step_button("Make the keys", "make-keys")
+                self.keys = html(panels.keys_panel(start, public), "ts-panel")
+        with section():
+            html(
                 panels.heading(
                     2,
                     "Each party encrypts and sends",
@@ -94,9 +94,9 @@ class _Page:
             with gr.Row(elem_classes="ts-parties"):
                 for party in self.parties:
                     self._party(start, party)
-            self.send_all_button = _button("All parties encrypt and send", "send-all")
-        with _section():
-            _html(
+            self.send_all_button = step_button("All parties encrypt and send", "send-all")
+        with section():
+            html(
                 panels.heading(
                     3,
                     "Run on the server",
@@ -104,10 +104,10 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.run_button = _button("Run the model", "run")
-                self.run = _html(panels.run_panel(start), "ts-panel")
-        with _section():
-            _html(
+                self.run_button = step_button("Run the model", "run")
+                self.run = html(panels.run_panel(start), "ts-panel")
+        with section():
+            html(
                 panels.heading(
                     4,
                     "Open the decision",
@@ -115,11 +115,11 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.open_button = _button("Open the decision", "open-decision")
-                self.decision = _html(panels.decision_panel(start, public), "ts-panel")
-        with _section():
+                self.open_button = step_button("Open the decision", "open-decision")
+                self.decision = html(panels.decision_panel(start, public), "ts-panel")
+        with section():
             phrase = public.schema_.explanation.phrase
-            _html(
+            html(
                 panels.heading(
                     5,
                     "Explain it",
@@ -128,8 +128,8 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.explain_button = _button("Explain the decision", "explain")
-                self.explanation = _html(panels.explanation_panel(start), "ts-panel")
+                self.explain_button = step_button("Explain the decision", "explain")
+                self.explanation = html(panels.explanation_panel(start), "ts-panel")
             self.plot = gr.Plot(
                 show_label=False, container=False, visible=False, elem_classes="ts-plot"
             )
@@ -139,26 +139,26 @@ class _Page:
         # A party with many columns gets the room for several fields side by side.
         scale = 3 if columns > 8 else 2 if columns > 4 else 1
         with gr.Column(scale=scale, min_width=225, elem_classes="ts-party"):
-            _html(panels.party_heading(party))
+            html(panels.party_heading(party))
             with gr.Row(elem_classes="ts-fields"):
                 self.fields += [build_field(column) for column in party.columns]
             self.send_buttons.append(
                 gr.Button("Encrypt and send", size="md", elem_id=f"send-{party.name}")
             )
-            self.party_panels.append(_html(panels.party_panel(start, party), "ts-panel"))
+            self.party_panels.append(html(panels.party_panel(start, party), "ts-panel"))
 
     def _closing(self, start: PageState, deployment: Path) -> None:
-        with _section():
-            _html(panels.heading(None, "What has travelled"))
-            self.log = _html(timeline(start.messages, self.public))
-        with _section():
-            _html(
+        with section():
+            html(panels.heading(None, "What has travelled"))
+            self.log = html(timeline(start.messages, self.public))
+        with section():
+            html(
                 '<div class="ts-step"><div><h2>What is protected, and what is not</h2></div></div>'
             )
-            _html(texts.protection(self.public))
-        with _section():
-            _html(panels.heading(None, "How does this compare?"))
-            _html(comparison(deployment))
+            html(texts.protection(self.public))
+        with section():
+            html(panels.heading(None, "How does this compare?"))
+            html(comparison(deployment))
 
     @property
     def outputs(self) -> list[Component]:
@@ -236,37 +236,11 @@ class _Page:
             concurrency_limit=4,
             api_name="start_over",
         )
-        for i, (example, button) in enumerate(
-            zip(self.examples, self.example_buttons, strict=True)
-        ):
-            button.click(
-                self._filler(example),
-                None,
-                self.fields,
-                show_progress="hidden",
-                concurrency_limit=8,
-                api_name=f"example_{i}",
-            )
-
-    def _filler(self, example: Example) -> Any:
-        values = [
-            value for party in self.parties for value in shown_record(party, example.of(party))
+        filled = [
+            [value for party in self.parties for value in shown_record(party, example.of(party))]
+            for example in self.examples
         ]
-        # One field alone is an output by itself, not a list of one.
-        return lambda: values if len(values) > 1 else values[0]
-
-
-def _section() -> gr.Column:
-    return gr.Column(elem_classes="ts-section")
-
-
-def _html(value: str, classes: str = "") -> gr.HTML:
-    # Wide enough to move below a button, rather than into a sliver beside it, on a small screen.
-    return gr.HTML(value, elem_classes=classes, min_width=290, apply_default_css=False)
-
-
-def _button(label: str, elem_id: str) -> gr.Button:
-    return gr.Button(label, variant="primary", min_width=230, scale=0, elem_id=elem_id)
+        fill_by(self.example_buttons, filled, self.fields)
 
 
 def _example_label(example: Example) -> str:

@@ -20,6 +20,7 @@ from settings import Settings
 from ui import beside, joint_texts, stage_panels
 from ui.actions import shown_at_once
 from ui.benchmark import comparison
+from ui.blocks import html, section
 from ui.panels import heading
 from ui.steps import show_steps
 from ui.units import escape
@@ -84,21 +85,21 @@ class _Stage:
         self.public, self.client, self.settings = public, client, settings
         self.state = gr.State(Watched())
         self.timer = gr.Timer(TICK_SECONDS)
-        _html(joint_texts.stage_introduction(public))
+        html(joint_texts.stage_introduction(public))
         self._opening()
         steps = stage_panels.stage_steps(None, (), public)
-        self.strip = _html(show_steps(steps), "ts-sticky")
-        self.frames = _html(stage_panels.frames(public, agent_urls(public, settings), {}))
-        with _section():
-            _html(heading(None, "What has travelled"))
-            self.log = _html(stage_panels.stage_timeline(None, (), public))
-        with _section():
-            _html(joint_texts.stage_holds(public))
-        with _section():
-            _html(heading(None, "What is protected, and what is not"))
-            _html(joint_texts.stage_protection(public))
-        with _section():
-            _html(
+        self.strip = html(show_steps(steps), "ts-sticky")
+        self.frames = html(stage_panels.frames(public, agent_urls(public, settings), {}))
+        with section():
+            html(heading(None, "What has travelled"))
+            self.log = html(stage_panels.stage_timeline(None, (), public))
+        with section():
+            html(joint_texts.stage_holds(public))
+        with section():
+            html(heading(None, "What is protected, and what is not"))
+            html(joint_texts.stage_protection(public))
+        with section():
+            html(
                 heading(
                     None,
                     "The same on Concrete",
@@ -110,10 +111,10 @@ class _Stage:
             self.beside_button = gr.Button(
                 "Run the same on Concrete", min_width=230, scale=0, elem_id="beside"
             )
-            self.beside = _html(beside.BEFORE, "ts-panel")
-        with _section():
-            _html(heading(None, "How does this compare?"))
-            _html(comparison(settings.deployment))
+            self.beside = html(beside.BEFORE, "ts-panel")
+        with section():
+            html(heading(None, "How does this compare?"))
+            html(comparison(settings.deployment))
 
     def _opening(self) -> None:
         parties = self.public.schema_.parties
@@ -128,7 +129,7 @@ class _Stage:
                 elem_id="readers",
                 min_width=290,
             )
-        _html(
+        html(
             '<p class="ts-note">A new application gets a join code for each party, and the pages '
             "below open on it. The parties make their joint key at once; the rest is up to them: "
             "send, agree to the decision, agree to the explanation.</p>"
@@ -223,11 +224,3 @@ class _Stage:
             concurrency_limit=8,
             api_name="tick",
         )
-
-
-def _section() -> gr.Column:
-    return gr.Column(elem_classes="ts-section")
-
-
-def _html(value: str, classes: str = "") -> gr.HTML:
-    return gr.HTML(value, elem_classes=classes, min_width=290, apply_default_css=False)
