@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python -W ignore::DeprecationWarning
 
-.PHONY: demo test setup setup-test train compile evaluate bench lint clean
+.PHONY: demo test test-postgresql setup setup-test setup-cluster train compile evaluate bench load faults lint clean
 
 demo: $(VENV)/.installed
 	@exec $(RUN) -m ui.demo
@@ -11,10 +11,18 @@ demo: $(VENV)/.installed
 test: setup-test lint
 	$(RUN) -m pytest
 
+# The server's own tests once more, every server on PostgreSQL.
+test-postgresql: setup-test
+	TRISEAL_TEST_ON_POSTGRESQL=1 $(RUN) -m pytest tests/service
+
 setup: $(VENV)/.installed
 
 setup-test: $(VENV)/.installed-test
 	@scripts/install_chromium
+	@scripts/install_postgresql
+
+setup-cluster: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-cluster.txt -c constraints.txt
 
 train: $(VENV)/.installed
 	$(RUN) -m training.train
@@ -27,6 +35,12 @@ evaluate: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(RUN) -m training.benchmark --json deployment_files/benchmark.json --readme README.md docs/PROTOCOL.md
+
+load: setup-test
+	$(RUN) -m trials.load $(OPTIONS)
+
+faults: setup-test
+	$(RUN) -m trials.faults $(OPTIONS)
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .
@@ -44,6 +58,6 @@ $(VENV)/.installed: requirements.txt constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt -c constraints.txt
+$(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt requirements-cluster.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt -r requirements-cluster.txt -c constraints.txt
 	@touch $@

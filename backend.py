@@ -17,6 +17,7 @@ from features.schema import Party
 from parties.connection import Connection
 from parties.sessions import Session, session_class
 from parties.steps import Decision, ExplanationOpened, KeysMade, ProgramRun, SliceSent
+from parties.watch import Tell
 from settings import get_settings
 from utils.errors import OutOfStep, UnknownApplication, ValueOutOfDomain
 
@@ -61,10 +62,22 @@ def pre_process_encrypt_send_credit_agency(client_id: str | None, *inputs: Any) 
 
 
 def run_fhe(
-    client_id: str | None, program: str = DECIDE, progress: Progress | None = None
+    client_id: str | None,
+    program: str = DECIDE,
+    progress: Progress | None = None,
+    news: Tell | None = None,
 ) -> ProgramRun:
-    """Have the server evaluate a program; `progress` gets the finished share, 0 to 1."""
-    return _session(client_id).run(program, progress)
+    """Have the server evaluate a program; `progress` gets the finished share, 0 to 1.
+
+    `news` is told how the run stands (parties/watch.py). Called again, also from elsewhere, it
+    waits for the run that is under way.
+    """
+    return _session(client_id).run(program, progress, news)
+
+
+def cancel_run(client_id: str | None, program: str = DECIDE) -> None:
+    """End a run that waits or is under way, wherever it was asked for; it may be run again."""
+    _session(client_id).cancel(program)
 
 
 def get_output_and_decrypt(client_id: str | None) -> Decision:
@@ -73,7 +86,10 @@ def get_output_and_decrypt(client_id: str | None) -> Decision:
 
 
 def explain_encrypt_run_decrypt(
-    client_id: str | None, *inputs: Any, progress: Progress | None = None
+    client_id: str | None,
+    *inputs: Any,
+    progress: Progress | None = None,
+    news: Tell | None = None,
 ) -> ExplanationOpened:
     """Run the explanation on the ciphertexts already sent, and open it.
 
@@ -88,7 +104,7 @@ def explain_encrypt_run_decrypt(
                 f"The values of the {party.label} have changed since they were sent: encrypt and "
                 "send them, run and open the decision, then explain it."
             )
-    return session.explain(progress)
+    return session.explain(progress, news)
 
 
 def erase_application(client_id: str | None) -> None:

@@ -55,9 +55,12 @@ def serve(app: FastAPI, listener: socket.socket) -> bool:
     """Serve until a signal ends it; answers whether it ever started."""
     import uvicorn  # here and not above, so that a port in use shows at once
 
+    from service.listening import guarded
+
     logs.configure()
     config = uvicorn.Config(
         app,
+        http=guarded(get_settings().stall_timeout),
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,

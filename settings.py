@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent
@@ -41,7 +41,35 @@ class Settings(BaseSettings):
         description="Port of the first party's own page; the other parties' follow.",
     )
     server_data: Path = Field(
-        default=ROOT / ".data" / "server", description="The server's database and uploads."
+        default=ROOT / ".data" / "server",
+        description="The server's own folder: SQLite's database, ciphertexts, arriving uploads.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL, `postgresql+psycopg://…`; SQLite in the server's folder if unset.",
+    )
+    blob_url: str | None = Field(
+        default=None,
+        description="Where ciphertexts lie, such as `s3://bucket/prefix`; in the folder if unset.",
+    )
+    blob_options: dict[str, Any] = Field(
+        default={}, repr=False, description="JSON for fsspec's file system, such as an endpoint."
+    )
+    executor: Literal["local", "ray"] = Field(
+        default="local", description="Who evaluates: `local` worker processes, or `ray`."
+    )
+    ray_address: str | None = Field(
+        default=None, description="Ray's cluster, `host:port` of its head; needed with `ray`."
+    )
+    workers: int = Field(
+        default=1, ge=1, le=256, description="Evaluations at once: local processes, or Ray actors."
+    )
+    worker_memory: int = Field(
+        default=8192, ge=64, description="MiB that a worker may take beyond its loaded engine."
+    )
+    operator_token: SecretStr | None = Field(
+        default=None,
+        description="Opens the operator's calls; drawn into the folder's `operator_token` if unset.",
     )
     party_data: Path = Field(
         default=ROOT / ".data" / "parties",
@@ -50,11 +78,46 @@ class Settings(BaseSettings):
     application_hours: float = Field(
         default=24.0, gt=0, le=24 * 365, description="Hours until an application is erased."
     )
+    token_hours: float = Field(
+        default=24.0, gt=0, le=24 * 365, description="Hours until a token must be renewed."
+    )
     maximum_applications: int = Field(
         default=1000, ge=1, description="Applications kept at once; more are refused."
     )
+    maximum_queued: int = Field(
+        default=64, ge=1, description="Runs that wait at once; more are refused."
+    )
+    maximum_uploads: int = Field(
+        default=32, ge=1, description="Uploads that arrive at once; more are refused."
+    )
+    token_calls: int = Field(
+        default=1200, ge=1, description="Calls that one token may make in a minute."
+    )
+    application_runs: int = Field(
+        default=32, ge=1, description="Times that one application may ask for a run."
+    )
+    application_megabytes: float = Field(
+        default=512.0, gt=0, description="Megabytes that one application may send in its time."
+    )
+    storage_megabytes: float = Field(
+        default=65536.0, gt=0, description="Megabytes of ciphertexts kept at once."
+    )
     evaluation_timeout: float = Field(
         default=600.0, gt=0, description="Seconds after which an evaluation is given up."
+    )
+    queue_timeout: float = Field(
+        default=1800.0, gt=0, description="Seconds after which a run that still waits is given up."
+    )
+    lease_seconds: float = Field(
+        default=15.0,
+        ge=0.5,
+        description="Seconds of silence after which another server takes over a server's runs.",
+    )
+    upload_timeout: float = Field(
+        default=300.0, gt=0, description="Seconds that one upload may take."
+    )
+    stall_timeout: float = Field(
+        default=20.0, gt=0, description="Seconds that an upload may be silent."
     )
     request_timeout: float = Field(
         default=660.0, gt=0, description="Seconds a party waits for an answer of the server."

@@ -93,5 +93,10 @@ def unseal_as(expected: Header, message: bytes | memoryview, intact: bool = Fals
     return payload
 
 
+def digest_of(message: bytes | memoryview) -> bytes:
+    """The digest at a message's end, by which an intact message can be known again."""
+    return bytes(message[-DIGEST_BYTES:])
+
+
 def _short(value: object) -> str:
     return str(value)[:40]

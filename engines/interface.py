@@ -12,7 +12,7 @@ every bin of the explained column. A score of 0 or more means approved.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -240,6 +240,15 @@ class ServerEngine(ABC):
 
     def warm(self, messages: Mapping[tuple[str, str], bytes]) -> None:
         """Do ahead of the first run what can be done once the evaluation key is there."""
+        return
+
+    def forget(self, digests: Collection[bytes]) -> None:
+        """Drop whatever is kept of earlier messages, which their last bytes name.
+
+        Those are what `engines.envelope.digest_of` answers. Digests of messages of which nothing is
+        kept are fine. May be called while another thread is in `evaluate`, which goes on with what
+        it holds.
+        """
         return
 
 

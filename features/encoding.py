@@ -14,13 +14,13 @@ what lets model/ simplify the product of two of them to a single bit or to 0.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from features.schema import (
@@ -32,6 +32,9 @@ from features.schema import (
     number_text,
 )
 from utils.errors import UnknownColumn, UnknownParty, ValueOutOfDomain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Bits = NDArray[np.uint8]
 Record = Mapping[str, Any]
@@ -91,9 +94,10 @@ class ColumnCode:
 
 
 def _is_missing(value: Any) -> bool:
+    pandas = sys.modules.get("pandas")  # whoever has a value of its has loaded it
     return (
         value is None
-        or value is pd.NA
+        or (pandas is not None and value is pandas.NA)
         or (isinstance(value, float | np.floating) and math.isnan(value))
         or (isinstance(value, str) and not value.strip())
     )
@@ -243,6 +247,8 @@ class Layout:
 
     def encode_frame(self, frame: pd.DataFrame) -> Bits:
         """All bits of all rows, shape (rows, n_bits); raises ValueOutOfDomain, UnknownColumn."""
+        import pandas as pd  # here, so that servers and parties start without it
+
         absent = [c.column.name for c in self.codes if c.column.name not in frame.columns]
         if absent:
             raise UnknownColumn(f"The data has no column {', '.join(absent)}.")

@@ -8,6 +8,7 @@ what a person decides. Everything lasting is in the party's own folder.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO
 
 from parties.connection import Connection
 from parties.joint.member import JointMember
+from parties.patience import may_pass, waiting_words
 from parties.steps import SliceSent
 from utils.atomic_files import private_folder
 from utils.errors import (
@@ -25,6 +27,7 @@ from utils.errors import (
     ForeignMessage,
     MalformedMessage,
     NotAuthorised,
+    ServerBusy,
     TrisealError,
     UnknownApplication,
 )
@@ -35,8 +38,11 @@ WAIT_SECONDS = 20.0
 IDLE_SECONDS = 900.0
 """An application that nobody looks at for so long is left alone until somebody does."""
 PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 15.0
+LONGEST_PAUSE_SECONDS = 8.0
 """After something went wrong, the pump waits, longer each time."""
+LONGEST_REST_SECONDS = 600.0
+LONGEST_BUSY_SECONDS = 60.0
+"""The longest that it waits because the server says so."""
 LOCK = ".lock"
 
 _OVER = (ApplicationExpired, UnknownApplication, NotAuthorised)
@@ -55,10 +61,13 @@ class Seat:
         self.pinned = pinned
         self.sent: SliceSent | None = None
         self.over: str = ""
+        self.waits: str = ""
+        """Why the server is asked again a little later, and when; empty where it is not."""
         self._failure: str = ""
         self._serial = 1
         self._changed = threading.Condition()
         self._wake = threading.Event()
+        self._seen = threading.Event()
         self._thread: threading.Thread | None = None
         self._looked = time.monotonic()
         self._closed = False
@@ -70,8 +79,9 @@ class Seat:
 
     @property
     def failure(self) -> TrisealError | None:
-        """What keeps the application from going on, or None."""
-        return self.member.failure
+        """What keeps the application from going on, or None; what may pass is in `waits`."""
+        failure = self.member.failure
+        return None if failure is None or may_pass(failure) else failure
 
     def answered(self, program: str) -> bool:
         """Whether this party has given its part of a program's opening to all who read it."""
@@ -86,6 +96,7 @@ class Seat:
     def look(self) -> None:
         """Somebody looks: the pump runs, or runs on."""
         self._looked = time.monotonic()
+        self._seen.set()
         with self._changed:
             if self.over or (self._thread is not None and self._thread.is_alive()):
                 return
@@ -111,14 +122,22 @@ class Seat:
         self._note()
 
     def try_again(self) -> None:
-        """Ask once more for a run that failed, where it is this party's to ask."""
+        """Ask once more for a run that failed or was cancelled."""
         self.member.run_if_due()
+        self._note()
+
+    def cancel(self) -> None:
+        """End the run that waits or is under way."""
+        state = self.member.state
+        if state is not None and state.under_way is not None:
+            self.member.cancel(state.under_way[0])
         self._note()
 
     def close(self) -> None:
         """Ask the server for nothing more; the pump ends with what it is doing."""
         self._closed = True
         self._wake.set()
+        self._seen.set()
 
     def _note(self) -> None:
         with self._changed:
@@ -126,22 +145,25 @@ class Seat:
             self._changed.notify_all()
         self._wake.set()
 
+    @property
+    def _watched(self) -> bool:
+        return self.pinned or time.monotonic() - self._looked < IDLE_SECONDS
+
     def _pump(self) -> None:
         pause = PAUSE_SECONDS
-        while not self._closed and (self.pinned or time.monotonic() - self._looked < IDLE_SECONDS):
+        while not self._closed:
             try:
+                if not self._watched:
+                    if not self._rest():
+                        return
+                    continue
                 changed = self.member.advance(WAIT_SECONDS)
             except _OVER as error:
                 self.over = error.message
                 self._note()
                 return
             except TrisealError as error:
-                if error.message != self._failure:
-                    log.warning("application %s: %s", self.member.client_id[:8], error.message)
-                    self._failure = error.message
-                    self._note()
-                self._wake.clear()
-                self._wake.wait(pause)
+                self._pause(error, pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
             except Exception:
@@ -152,9 +174,32 @@ class Seat:
                 self._note()
                 return
             pause = PAUSE_SECONDS
-            if changed or self._failure:
-                self._failure = ""
+            if changed or self._failure or self.waits:
+                self._failure = self.waits = ""
                 self._note()
+
+    def _pause(self, error: TrisealError, seconds: float) -> None:
+        """Wait after an error, as long as the server says where it is busy."""
+        if isinstance(error, ServerBusy):
+            seconds = min(max(seconds, error.retry_seconds), LONGEST_BUSY_SECONDS)
+        if error.message != self._failure:
+            log.warning("application %s: %s", self.member.client_id[:8], error.message)
+        waits = waiting_words(error, seconds) if may_pass(error) else ""
+        if (error.message, waits) != (self._failure, self.waits):
+            self._failure, self.waits = error.message, waits
+            self._note()
+        self._wake.clear()
+        self._wake.wait(seconds)
+
+    def _rest(self) -> bool:
+        """Keep the token good until somebody looks; False where it lasts by itself."""
+        seconds = self.member.keep_token()
+        if seconds == math.inf:
+            return False
+        self._seen.clear()
+        if not self._watched:  # nobody came before the line above
+            self._seen.wait(min(max(seconds, PAUSE_SECONDS), LONGEST_REST_SECONDS))
+        return True
 
 
 class Agent:
@@ -196,7 +241,7 @@ class Agent:
 
     def resume(self) -> Seat | None:
         """The seat in the application that this folder joined last and that still exists."""
-        for client_id in JointMember.resumable(self.connection, self.party.name):
+        for client_id in self.connection.store.applications(self.party.name):
             try:
                 member = JointMember.resume(self.connection, client_id, self.party.name)
             except (*_OVER, ForeignMessage, MalformedMessage) as error:

@@ -26,8 +26,11 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
 from parties.agent import Agent, Seat, hold_folder
 from parties.connection import Connection
+from parties.messages import ProgramState
+from parties.patience import may_pass
 from parties.store import PartyStore
 from parties.transport import ServerClient
+from parties.watch import stopped_by
 from settings import Settings
 from ui.entry import run_entry
 from ui.waiting import check_port, wait_for_server
@@ -35,6 +38,7 @@ from utils.errors import (
     InvalidRequest,
     OutOfStep,
     TransportError,
+    TrisealError,
     UnknownApplication,
 )
 
@@ -147,7 +151,8 @@ def attend(
 ) -> None:
     """Play without a page: send `record`, agree to the programs of `agree`, print what is opened.
 
-    Ends when the last of them is opened; with none, never. Raises what keeps it from going on.
+    Ends when the last of them is opened; with none, never. A run that had stopped before is asked
+    for once more. Raises what keeps it from going on, such as a run that fails.
     """
     member, label = seat.member, agent.party.label
     _say(f"{label}: application {member.client_id[:8]}, joined.")
@@ -158,31 +163,56 @@ def attend(
             told.add(key)
             _say(f"{label}: {text}")
 
-    serial = 0
+    serial, retry = 0, _stopped(seat, agree) is not None
     while True:
         if seat.over:
             raise UnknownApplication(seat.over)
-        failure = seat.failure
-        if isinstance(failure, TransportError):
-            once(failure.message, failure.message)
-        elif failure is not None:
-            raise failure
-        if member.keys_ready:
-            once("keys", f"the joint key is made; its fingerprint is {member.fingerprint}.")
-            if record is not None and seat.sent is None and not member.has_sent:
-                sent = seat.send(record)
-                once("sent", f"{sent.bits} bits encrypted and sent as {sent.size} bytes.")
-        for program in agree:
-            if agent.party.name not in member.agreed_by(program):
-                try:
-                    seat.agree(program)
-                except OutOfStep:
-                    break  # the others are not so far yet
-                once(f"agreed {program}", f"agreed to {program}.")
-        if _opened(agent, seat, once) >= set(agree) and agree:
-            return
+        try:
+            failure = member.failure
+            if failure is not None:
+                raise failure
+            if retry:
+                seat.try_again()
+                retry = False
+            _do_what_is_due(agent, seat, record, agree, once)
+            if _opened(agent, seat, once) >= set(agree) and agree:
+                return
+        except TrisealError as error:
+            if not isinstance(error, TransportError) and not may_pass(error):
+                raise
+            once(error.message, error.message)
         serial = seat.wait(serial, GLANCE_SECONDS)
         seat.look()
+
+
+def _do_what_is_due(
+    agent: Agent, seat: Seat, record: Mapping[str, Any] | None, agree: Sequence[str], once: Any
+) -> None:
+    """Send the record, agree where the others are so far; raises what a run failed with."""
+    member = seat.member
+    if member.keys_ready:
+        once("keys", f"the joint key is made; its fingerprint is {member.fingerprint}.")
+        if record is not None and seat.sent is None and not member.has_sent:
+            sent = seat.send(record)
+            once("sent", f"{sent.bits} bits encrypted and sent as {sent.size} bytes.")
+    for program in agree:
+        if agent.party.name not in member.agreed_by(program):
+            try:
+                seat.agree(program)
+            except OutOfStep:
+                break  # the others are not so far yet
+            once(f"agreed {program}", f"agreed to {program}.")
+    stopped = _stopped(seat, agree)
+    if stopped is not None and stopped[1].status == "failed":
+        raise stopped_by(*stopped)
+    if stopped is not None:  # by a person, who may have it run again
+        once(f"cancelled {stopped[0]}", f"{stopped[1].error} Any party can ask for it again.")
+
+
+def _stopped(seat: Seat, agree: Sequence[str]) -> tuple[str, ProgramState] | None:
+    state = seat.member.state
+    stopped = None if state is None else state.stopped
+    return stopped if stopped is not None and stopped[0] in agree else None
 
 
 def _opened(agent: Agent, seat: Seat, once: Any) -> set[str]:

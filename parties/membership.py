@@ -80,7 +80,7 @@ class Membership:
     def _join(connection: Connection, client_id: str, codes: Mapping[str, str]) -> None:
         for party, code in codes.items():
             connection.store.folder(client_id, party)  # refuses an id that is no path, first
-            token = connection.client.join(client_id, party, code)
+            token = connection.client.join(client_id, party, code).token
             connection.store.write(client_id, party, TOKEN, token.encode())
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field
 
 
 class _Answer(BaseModel):
@@ -33,6 +33,17 @@ class OpenedApplication(_Answer):
     readers: tuple[str, ...] = ()
 
 
+class Joined(_Answer):
+    """POST /applications/{client_id}/join and …/token: the party's token, and until when.
+
+    `expires_at` is None for a server that does not say.
+    """
+
+    token: str = Field(repr=False)
+    scopes: tuple[str, ...] = ()
+    expires_at: AwareDatetime | None = None
+
+
 class SlotState(_Answer):
     """What has arrived in one slot; `received_bytes` is None where nothing has."""
 
@@ -44,13 +55,27 @@ class SlotState(_Answer):
 
 
 class ProgramState(_Answer):
-    """How far the evaluation of one program is; `progress` from 0 to 1."""
+    """How far the run of one program is; `progress` from 0 to 1.
 
-    status: Literal["idle", "running", "done", "failed"]
+    A run that failed or was cancelled may be asked for again; `error_code` and `error` say why.
+    """
+
+    status: Literal["idle", "queued", "running", "done", "failed", "cancelled"]
     progress: float = 0.0
     seconds: float | None = None
     result_bytes: int | None = None
+    error_code: str | None = None
     error: str | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it waits for a worker, or has one."""
+        return self.status in ("queued", "running")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it ended without a result."""
+        return self.status in ("failed", "cancelled")
 
 
 class ApplicationState(_Answer):
@@ -65,6 +90,16 @@ class ApplicationState(_Answer):
     programs: dict[str, ProgramState]
     missing: dict[str, tuple[str, ...]]
     readers: tuple[str, ...] = ()
+
+    @property
+    def under_way(self) -> tuple[str, ProgramState] | None:
+        """The program that waits at the server or is evaluated there, or None."""
+        return next((item for item in self.programs.items() if item[1].under_way), None)
+
+    @property
+    def stopped(self) -> tuple[str, ProgramState] | None:
+        """The program whose run failed or was cancelled, or None."""
+        return next((item for item in self.programs.items() if item[1].stopped), None)
 
     def sha256_of(self, party: str, file_name: str) -> str | None:
         """Digest of what lies in a slot; None where it is empty or there is no such slot."""

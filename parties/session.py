@@ -38,7 +38,7 @@ from parties.steps import (
     SliceSent,
 )
 from parties.store import RECORD, SECRET_KEY
-from parties.watch import run_watched
+from parties.watch import Tell, run_watched
 from utils.errors import (
     AlreadySent,
     ApplicationExpired,
@@ -157,13 +157,13 @@ class ApplicationSession:
         encrypt_seconds = perf_counter() - start
         again: list[Message] = []
         if self.membership.ran(DECIDE) and self.membership.plays_all:
-            again = self._start_afresh(party)
+            self.membership, again = self.membership.start_afresh(party)
         try:
             sent = self._send_sealed(party, sealed)
         except _ONLY_AFRESH:
             if again or not self.membership.plays_all:
                 raise
-            again = self._start_afresh(party)
+            self.membership, again = self.membership.start_afresh(party)
             sent = self._send_sealed(party, sealed)
         self.membership.write(party, RECORD, _json(record))
         return SliceSent(
@@ -186,20 +186,28 @@ class ApplicationSession:
             return False
         return np.array_equal(self._encode(party, record), self._encode(party, json.loads(stored)))
 
-    def run(self, program: str = DECIDE, progress: Progress | None = None) -> ProgramRun:
+    def run(
+        self, program: str = DECIDE, progress: Progress | None = None, news: Tell | None = None
+    ) -> ProgramRun:
         """Have the server evaluate a program; raises OutOfStep that names what is missing.
 
-        `progress` is called with the finished share, from the calling thread.
+        One that is under way is waited for, also where the server was away. `progress` and
+        `news` are called from this thread. Raises RunCancelled, and what the run failed with.
         """
-        self._check_turn(program)
+        missing = self.membership.missing(program)
+        if missing:
+            raise OutOfStep(f"The server cannot run {program} yet: {'; '.join(missing)}.")
         start = perf_counter()
-        seconds = run_watched(
-            self._connection.client, self.client_id, self.membership.token(), program, progress
-        )
+        client, token = self._connection.client, self.membership.token()
+        seconds = run_watched(client, self.client_id, token, program, progress, news)
         waited = perf_counter() - start
         self.membership.mark_ran(program, seconds)
         asked = Message(self.plays[0], SERVER, f"run {program}", 0, waited)
         return ProgramRun(self.client_id, program, seconds, waited, (asked,))
+
+    def cancel(self, program: str = DECIDE) -> None:
+        """End a run that waits or is under way; it may be run again."""
+        self._connection.client.cancel(self.client_id, self.membership.token(), program)
 
     def open_decision(self) -> Decision:
         """Fetch and decrypt the decision; raises OutOfStep before the run."""
@@ -225,7 +233,9 @@ class ApplicationSession:
             messages=(fetched,),
         )
 
-    def explain(self, progress: Progress | None = None) -> ExplanationOpened:
+    def explain(
+        self, progress: Progress | None = None, news: Tell | None = None
+    ) -> ExplanationOpened:
         """Run and open the explanation, on the ciphertexts already sent.
 
         Raises OutOfStep before the decision is opened, ForbiddenSlot where the explained column
@@ -241,7 +251,7 @@ class ApplicationSession:
             ran = self.membership.ran(DECIDE)
             step = "open the decision" if ran else f"{self._next_step(DECIDE)}, then open it"
             raise OutOfStep(f"An explanation needs an opened decision: {step}.")
-        run = self.run(EXPLAIN, progress)
+        run = self.run(EXPLAIN, progress, news)
         start = perf_counter()
         scores, fetched = self.membership.open_result(EXPLAIN, self._reader)
         seconds = perf_counter() - start
@@ -269,17 +279,8 @@ class ApplicationSession:
     def _reader(self) -> str:
         return self.key_holder if self.key_holder in self.plays else self.plays[0]
 
-    def _check_turn(self, program: str) -> None:
-        missing = self.membership.missing(program)
-        if missing:
-            raise OutOfStep(f"The server cannot run {program} yet: {'; '.join(missing)}.")
-
     def _next_step(self, program: str) -> str:
         return "; ".join(self.membership.missing(program)) or "the server has to run it first"
-
-    def _start_afresh(self, changed: str) -> list[Message]:
-        self.membership, messages = self.membership.start_afresh(changed)
-        return messages
 
     def _send_sealed(self, party: str, sealed: Mapping[str, bytes]) -> list[Message]:
         # From here until all has arrived, the party counts as not having sent anything.

@@ -110,9 +110,10 @@ class PartyStore:
 
     def applications(self, party: str) -> list[str]:
         """Ids of the applications that this machine has joined as `party`, newest first."""
-        tokens = [self._file(path.name, party, TOKEN) for path in self._folders()]
-        found = [(path.stat().st_mtime, path) for path in tokens if path.is_file()]
-        return [path.parent.parent.name for _, path in sorted(found, reverse=True)]
+        # By the folder's time, which is when a party's folder came into it: tokens are renewed.
+        found = [path for path in self._folders() if self.has(path.name, party, TOKEN)]
+        found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        return [path.name for path in found]
 
     def erase_older_than(self, hours: float) -> None:
         """Remove applications whose files are older than the server would keep them."""

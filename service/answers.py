@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-RunStatus = Literal["idle", "running", "done", "failed"]
+RunStatus = Literal["idle", "queued", "running", "done", "failed", "cancelled"]
 Stage = Literal["open", "ready", "running", "decided", "explained"]
 
 
@@ -25,9 +25,11 @@ class Opened(BaseModel):
 
 
 class Joined(BaseModel):
-    """The party's bearer token for its own slots of this application."""
+    """The party's bearer token for this application, what it may do, and until when."""
 
     token: str = Field(repr=False)
+    scopes: list[str]
+    expires_at: datetime
 
 
 class SlotState(BaseModel):
@@ -41,12 +43,21 @@ class SlotState(BaseModel):
 
 
 class ProgramState(BaseModel):
-    """How far a program is; `seconds` is the time of its evaluation alone."""
+    """How far a program is; `seconds` is the time of its evaluation alone.
+
+    `error_code` is a code of
+    utils/errors.py; a failed or cancelled program may be run again.
+    """
 
     status: RunStatus
+    job: str | None = Field(description="The id of the run that was asked for last.")
+    attempts: int
     progress: float = Field(ge=0, le=1)
+    queued_at: datetime | None
+    deadline: datetime | None = Field(description="When a run that still waits is given up.")
     seconds: float | None
     result_bytes: int | None
+    error_code: str | None
     error: str | None
 
 

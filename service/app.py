@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,44 +17,64 @@ from starlette.types import ASGIApp
 
 from service import problems
 from service.applications import Applications
+from service.claims import Claims
+from service.credentials import new_id
 from service.dependencies import Desk, Rooms
-from service.evaluation import Evaluator
+from service.dispatch import Dispatcher
 from service.events import Events
+from service.execution.checking import Checker
+from service.execution.choose import executor_of
+from service.execution.interface import Introduction
+from service.execution.worker import EngineLoader, load_registered
 from service.headers import SecurityHeaders
-from service.limits import SMALL_BODY, BodyLimit
+from service.jobs import Jobs
+from service.limits import SMALL_BODY, BodyLimit, Pace
+from service.logs import RequestLog
 from service.metrics import Metrics, ProblemCount
+from service.openapi import complete
+from service.operations import Operations
+from service.operator_token import operator_token
+from service.quotas import Quotas
 from service.relay import Relay
-from service.routes import applications, messages, metrics, model, relay
+from service.routes import applications, messages, metrics, model, operator, relay, runs
 from service.runs import Runs
+from service.seats import Seats
 from service.storage import Storage
-from service.upkeep import recover, sweep
-from service.worker import EngineLoader, load_registered
+from service.upkeep import ORPHAN_SECONDS, recover, remove_orphans, sweep
 from settings import Settings
-from utils.errors import TrisealError
+from utils.errors import DeploymentMixed, TrisealError
 
 logger = logging.getLogger("triseal.app")
 
 _RELAY_PATH = re.compile(r"/applications/[^/]*/messages")
 LONGEST_SWEEP_SECONDS = 60.0
 SHORTEST_SWEEP_SECONDS = 0.2
+TIDY_SECONDS = 600.0
+"""How often blobs without a row are looked for."""
 
 
 class GuardedApp(FastAPI):
-    """A FastAPI app whose answers all carry the security headers, and whose problems are counted.
+    """A FastAPI app that logs requests, counts problems, and puts security headers on all answers.
 
-    Both lie around what FastAPI builds: added to it, they would miss the answer to a fault of ours.
+    All lie around what FastAPI builds: added to it, they would miss the answer to our own fault.
     """
 
     def __init__(self, figures: Metrics, **facts: Any) -> None:
         super().__init__(**facts)
         self._figures = figures
 
+    def openapi(self) -> dict[str, Any]:
+        """FastAPI's document of the API, completed once."""
+        return self.openapi_schema or complete(super().openapi())
+
     def build_middleware_stack(self) -> ASGIApp:
-        """What FastAPI builds, in the two layers of ours."""
-        return SecurityHeaders(
-            ProblemCount(super().build_middleware_stack(), self._figures),
-            pages=(self.docs_url, self.redoc_url, self.swagger_ui_oauth2_redirect_url),
-            cacheable=(self.openapi_url,),
+        """What FastAPI builds, in the layers of ours."""
+        return RequestLog(
+            SecurityHeaders(
+                ProblemCount(super().build_middleware_stack(), self._figures),
+                pages=(self.docs_url, self.redoc_url, self.swagger_ui_oauth2_redirect_url),
+                cacheable=(self.openapi_url,),
+            )
         )
 
 
@@ -64,12 +85,22 @@ def create_app(settings: Settings, loader: EngineLoader = load_registered) -> Fa
     """
 
     figures = Metrics()
+    small_bodies = Pace(settings.stall_timeout, settings.stall_timeout)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        storage = Storage(settings.server_data)
+        storage = await run_in_threadpool(Storage, settings)
         recover(storage)
-        rooms = Rooms(settings, storage, Events(), Evaluator(settings, loader), figures)
+        rooms = Rooms(
+            settings=settings,
+            storage=storage,
+            events=Events(),
+            executor=executor_of(settings, storage.place, loader),
+            checker=Checker(settings, loader),
+            quotas=Quotas(settings),
+            metrics=figures,
+            operator_token=operator_token(settings),
+        )
         app.state.rooms = rooms
         background = [asyncio.create_task(_load(rooms)), asyncio.create_task(_sweep(rooms))]
         try:
@@ -79,8 +110,9 @@ def create_app(settings: Settings, loader: EngineLoader = load_registered) -> Fa
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             if rooms.desk is not None:
+                await rooms.desk.dispatcher.stop()
                 await rooms.desk.runs.stop()
-            await rooms.evaluator.stop()
+            await asyncio.gather(rooms.executor.stop(), rooms.checker.stop())
             storage.close()
 
     app = GuardedApp(
@@ -91,9 +123,14 @@ def create_app(settings: Settings, loader: EngineLoader = load_registered) -> Fa
         lifespan=lifespan,
     )
     problems.install(app)
-    for room in (model, applications, messages, relay, metrics):
+    for room in (model, applications, messages, runs, relay, metrics, operator):
         app.include_router(room.router)
-    app.add_middleware(BodyLimit, limit_of=lambda path: _limit(app, path))
+    app.add_middleware(
+        BodyLimit,
+        limit_of=lambda path: _limit(app, path),
+        # An upload's own pace begins when its file does (service/uploads.py).
+        pace_of=lambda path: None if path == "/send_file" else small_bodies,
+    )
     return app
 
 
@@ -110,51 +147,99 @@ async def _load(rooms: Rooms) -> None:
     """Start the workers and, when they have their engine, open the desk."""
     start = time.monotonic()
     try:
-        introduction = await rooms.evaluator.start()
+        introduction, _ = await asyncio.gather(rooms.executor.start(), rooms.checker.start())
+        public = introduction.public
+        if hashlib.sha256(introduction.client_files).hexdigest() != public.client_sha256:
+            raise DeploymentMixed(
+                "The client files are not those that the model names; compile the model again."
+            )
     except TrisealError as error:
         rooms.fault = error
         logger.error("the engine cannot be loaded: %s", error.message)
         return
-    public = introduction.public
-    registry = Applications(
-        rooms.storage,
-        public,
-        hours=rooms.settings.application_hours,
-        maximum=rooms.settings.maximum_applications,
-    )
-    rooms.desk = Desk(
-        public=public,
-        public_json=public.model_dump_json(by_alias=True).encode(),
-        client_files=introduction.client_files,
-        largest_slot=max(slot.maximum_bytes for slot in public.slots),
-        applications=registry,
-        runs=Runs(registry, rooms.evaluator, rooms.events, rooms.metrics),
-        relay=Relay(rooms.storage, public),
-    )
+    desk = _desk(rooms, introduction)
+    if not rooms.storage.shared:
+        await run_in_threadpool(desk.claims.recover)
+    desk.dispatcher.start()
+    rooms.storage.listen(_heard(rooms.events, desk.dispatcher))
+    rooms.desk = desk
     logger.info(
         "ready",
         extra={
             "facts": {
                 "engine": public.engine.name,
                 "model": public.model_version,
+                "node": desk.node,
                 "seconds": round(time.monotonic() - start, 1),
             }
         },
     )
 
 
+def _desk(rooms: Rooms, introduction: Introduction) -> Desk:
+    public, storage, settings = introduction.public, rooms.storage, rooms.settings
+    jobs = Jobs(storage, public, settings)
+    node = new_id()
+    claims = Claims(storage, public, settings, node)
+    dispatcher = Dispatcher(
+        claims,
+        rooms.executor,
+        rooms.events,
+        rooms.metrics,
+        lease_seconds=settings.lease_seconds,
+        evaluation_timeout=settings.evaluation_timeout,
+    )
+    return Desk(
+        node=node,
+        public=public,
+        public_json=public.model_dump_json(by_alias=True).encode(),
+        client_files=introduction.client_files,
+        largest_slot=max(slot.maximum_bytes for slot in public.slots),
+        applications=Applications(storage, public, settings),
+        seats=Seats(storage, public, settings),
+        jobs=jobs,
+        claims=claims,
+        dispatcher=dispatcher,
+        runs=Runs(jobs, dispatcher, rooms.executor, rooms.events),
+        relay=Relay(storage, public),
+        operations=Operations(storage, public),
+    )
+
+
+def _heard(events: Events, dispatcher: Dispatcher) -> Callable[[str | None], None]:
+    """What to do, in any thread, when another server says that something changed."""
+    loop = asyncio.get_running_loop()
+
+    def heard(client_id: str | None) -> None:
+        loop.call_soon_threadsafe(dispatcher.wake)
+        if client_id is None:
+            events.changed_all()
+        else:
+            events.changed(client_id)
+
+    return heard
+
+
 async def _sweep(rooms: Rooms) -> None:
-    """Erase expired applications, again and again."""
+    """Erase expired applications, and now and then what no row names, again and again."""
     lifetime = rooms.settings.application_hours * 3600
     pause = min(LONGEST_SWEEP_SECONDS, max(SHORTEST_SWEEP_SECONDS, lifetime / 4))
+    tidied = time.monotonic()
     while True:
         try:
-            erased = await run_in_threadpool(sweep, rooms.storage, time.time())
+            swept = await run_in_threadpool(sweep, rooms.storage, time.time())
+            if time.monotonic() - tidied > TIDY_SECONDS:
+                tidied = time.monotonic()
+                swept.stores += await run_in_threadpool(
+                    remove_orphans, rooms.storage, ORPHAN_SECONDS
+                )
         except Exception:  # whatever it is, the next round tries again
             logger.exception("sweeping")
         else:
-            for client_id in erased:
+            for client_id in swept.applications:
                 rooms.events.changed(client_id)
-            if erased:
-                logger.info("expired", extra={"facts": {"applications": len(erased)}})
+            for store in swept.stores:
+                await rooms.executor.forget(store)
+            if swept.stores:
+                logger.info("expired", extra={"facts": {"applications": len(swept.stores)}})
         await asyncio.sleep(pause)

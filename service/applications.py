@@ -3,9 +3,11 @@
     open ──all slots for `decide`──► ready ──► running ──► decided ──► running ──► explained
 
 Every method checks in the order of the HTTP contract: the id's form, whether the application is
-there and its time not over, the token, the names, whose slot it is, and last whose turn. No value
-from outside becomes part of a path: ids are matched with a pattern, every other name is looked up
-in the model's own lists. Nothing here knows of HTTP; the methods are synchronous and thread-safe.
+there and its time not over, the token and its scope, the names, whose slot it is, and last whose
+turn. No value from outside becomes part of a path: ids are matched with a pattern, every other name
+is looked up in the model's own lists. Joining and tokens are in
+service/seats.py, the runs in service/jobs.py. Nothing here knows of HTTP;
+the methods are synchronous and thread-safe.
 """
 
 from __future__ import annotations
@@ -15,82 +17,100 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import delete, exists, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
 
 from engines.interface import PublicModel, Slot, slot_of
 from service.answers import ApplicationState, Opened, moment
-from service.credentials import bearer_of, digest, matches, new_id, new_secret, require_viewer
+from service.credentials import (
+    ERASE,
+    READ,
+    SEND,
+    WATCH,
+    bearer_of,
+    digest,
+    new_id,
+    new_secret,
+    require_viewer,
+)
 from service.records import (
     DONE,
-    FAILED,
-    IDLE,
-    RUNNING,
     ApplicationRecord,
     PartyRecord,
     RunRecord,
     UploadRecord,
 )
 from service.rules import (
-    BUSY,
-    blobs_of,
     count_live,
     describe,
     live,
     readers_of,
     require_model,
     require_open_slot,
-    require_turn,
     run_of,
     uploads_of,
 )
-from service.storage import Storage
+from service.seats import token_record
+from service.storage import MEGABYTE, OPENING, Storage
 from service.traffic import SERVER, Way, fetched, note
+from settings import Settings
 from utils.errors import (
-    AlreadyRunning,
     ForbiddenSlot,
-    NotAuthorised,
     OutOfStep,
+    QuotaExceeded,
+    StorageUnavailable,
     TooManyApplications,
-    UnknownApplication,
+    TrisealError,
     UnknownName,
 )
 
+FULL_SECONDS = 60.0
 _NO_PROGRESS: Mapping[tuple[str, str], float] = {}
-
-Messages = dict[tuple[str, str], Path]
-"""The files of an application's messages, keyed by (party, file name)."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A blob that has arrived: its name in the storage, its bytes and their SHA-256."""
+    """A file that has arrived whole: where it lies, its bytes and their SHA-256."""
 
-    blob: str
+    path: Path
     size: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an upload will lie: its slot, and the store of its application."""
+
+    slot: Slot
+    store: str
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What an erased application had: its store, and its jobs, which may be under way."""
+
+    store: str
+    jobs: list[str]
 
 
 class Applications:
     """All applications of one deployment.
 
     Besides the errors each method names, all but `open` raise InvalidRequest for an id that is
-    not 32 hexadecimal digits, UnknownApplication, and ApplicationExpired.
+    not 32 hexadecimal digits, UnknownApplication, and ApplicationExpired; all that take a token
+    raise NotAuthorised and ForbiddenScope.
     """
 
     def __init__(
         self,
         storage: Storage,
         public: PublicModel,
-        *,
-        hours: float,
-        maximum: int,
+        settings: Settings,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._storage = storage
         self._public = public
-        self._seconds = hours * 3600
-        self._maximum = maximum
+        self._settings = settings
         self._clock = clock
 
     def open(self, readers: list[str] | None = None) -> Opened:
@@ -99,61 +119,55 @@ class Applications:
         Raises UnknownParty, InvalidRequest, TooManyApplications.
         """
         now = self._clock()
-        client_id, watch_token = new_id(), new_secret()
+        client_id, store, watch_token = new_id(), new_id(), new_secret()
         learn = readers_of(self._public, readers)
         codes = {party: new_secret() for party in self._public.schema_.party_names}
-        with self._storage.write() as session:
-            if count_live(session, now) >= self._maximum:
-                raise TooManyApplications(
-                    f"The server holds {self._maximum} applications, which is all it may "
-                    "(TRISEAL_MAXIMUM_APPLICATIONS); try again when some have ended."
+        expires = now + self._settings.application_hours * 3600
+        try:
+            # The key first: its blob is there when the row is, and an orphan if that never comes.
+            relay_key = self._storage.relay_keys.make(store)
+            with self._storage.write() as session:
+                self._storage.lock(session, OPENING)
+                self._require_place(session, now)
+                session.add(
+                    ApplicationRecord(
+                        client_id=client_id,
+                        store=store,
+                        relay_key=relay_key,
+                        model_version=self._public.model_version,
+                        created=now,
+                        expires=expires,
+                        readers=learn,
+                        parties=[
+                            PartyRecord(party=party, code_digest=digest(code))
+                            for party, code in codes.items()
+                        ],
+                        tokens=[token_record(watch_token, None, [WATCH], now, expires)],
+                        runs=[RunRecord(program=name) for name in self._public.programs],
+                    )
                 )
-            application = ApplicationRecord(
-                client_id=client_id,
-                model_version=self._public.model_version,
-                created=now,
-                expires=now + self._seconds,
-                readers=learn,
-                watch_digest=digest(watch_token),
-            )
-            application.parties = [
-                PartyRecord(party=party, code_digest=digest(code)) for party, code in codes.items()
-            ]
-            application.runs = [RunRecord(program=name) for name in self._public.programs]
-            session.add(application)
-        expires = moment(now + self._seconds)
+        except BaseException:
+            self._storage.blobs.remove_store(store)
+            raise
         return Opened(
             client_id=client_id,
-            expires_at=expires,
+            expires_at=moment(expires),
             join_codes=codes,
             watch_token=watch_token,
             readers=learn,
         )
 
-    def join(self, client_id: str, party: str, code: str) -> str:
-        """The party's token, for its join code, once; raises UnknownParty, NotAuthorised."""
-        token = new_secret()
-        with self._storage.write() as session:
-            application = self._live(session, client_id)
-            self._public.schema_.party(party)
-            seat = next((p for p in application.parties if p.party == party), None)
-            if seat is None or not matches(code, seat.code_digest) or seat.token_digest is not None:
-                raise NotAuthorised(
-                    f"This join code is not the one of {party}, or it has been used. Whoever "
-                    "opened the application has the codes; a new application has new ones."
-                )
-            seat.token_digest = digest(token)
-        return token
+    def admit(self, client_id: str, token: str | None, party: str, file_name: str) -> Place:
+        """The slot that this token may fill now, and the store its content goes to.
 
-    def admit(self, client_id: str, token: str | None, party: str, file_name: str) -> Slot:
-        """The slot that this token may fill now.
-
-        Raises NotAuthorised, UnknownParty, ForbiddenSlot, UnknownName, AlreadyRunning,
-        AlreadySent, and ForeignMessage where the application belongs to another model.
+        Raises UnknownParty, ForbiddenSlot, UnknownName, AlreadyRunning, AlreadySent,
+        QuotaExceeded, StorageFull, and ForeignMessage where the application belongs to another
+        model.
         """
+        now = self._clock()
         with self._storage.read() as session:
-            application = self._live(session, client_id)
-            owner = bearer_of(application, token)
+            application = live(session, client_id, now)
+            owner = bearer_of(application, token, SEND, now)
             self._public.schema_.party(party)
             if owner != party:
                 raise ForbiddenSlot(f"This token is {owner}'s; it opens no slot of {party}.")
@@ -165,134 +179,135 @@ class Applications:
                 )
             require_model(application, self._public)
             require_open_slot(application, slot)
-            return slot
+            self._require_quota(application, 1)
+            self._storage.require_room(session, 1)
+            return Place(slot, application.store)
 
-    def accept(self, client_id: str, slot: Slot, upload: Upload) -> ApplicationState:
+    def accept(self, client_id: str, place: Place, upload: Upload) -> ApplicationState:
         """Make a checked upload the slot's content, in place of an earlier one.
 
-        Raises as `admit` does, since a run may have begun meanwhile; the blob then has no owner.
+        Its file is gone afterwards, and where this raises nothing of it is kept. Raises as `admit`
+        does, since much may have changed meanwhile.
         """
+        self._storage.blobs.keep(upload.path, place.store, upload.sha256)
+        try:
+            state, replaced = self._fill(client_id, place, upload)
+        except BaseException:
+            self._storage.release(client_id, place.store, [upload.sha256])
+            raise
+        if replaced is not None:
+            self._storage.release(client_id, place.store, [replaced])
+        return state
+
+    def _fill(
+        self, client_id: str, place: Place, upload: Upload
+    ) -> tuple[ApplicationState, str | None]:
+        slot = place.slot
         with self._storage.write() as session:
-            application = self._live(session, client_id)
+            application = live(session, client_id, self._clock(), change=True)
             require_open_slot(application, slot)
+            self._require_quota(application, upload.size)
+            self._storage.require_room(session, upload.size)
+            if not self._storage.blobs.exists(place.store, upload.sha256):
+                # The same content was sent twice at once, and one of the two was replaced.
+                raise StorageUnavailable("The file was replaced meanwhile; send it again.")
             record = uploads_of(application).get((slot.party, slot.file_name))
-            replaced = [] if record is None else [record.blob]
             if record is None:
                 record = UploadRecord(party=slot.party, file_name=slot.file_name)
                 application.uploads.append(record)
-            record.blob, record.size, record.sha256 = upload.blob, upload.size, upload.sha256
+            replaced, record.sha256, record.size = record.sha256, upload.sha256, upload.size
+            application.received += upload.size
             self._note(session, client_id, (slot.party, SERVER), slot.file_name, upload.size)
-            state = describe(application, self._public, _NO_PROGRESS)
-        self._storage.remove_blobs(replaced)
-        return state
-
-    def begin_run(self, client_id: str, token: str | None, program: str) -> Messages | float:
-        """Claim a program's run: its messages, or its seconds where it has been done already.
-
-        Raises NotAuthorised, UnknownName, AlreadyRunning, OutOfStep, ForeignMessage.
-        """
-        with self._storage.write() as session:
-            application = self._live(session, client_id)
-            party = bearer_of(application, token)
-            run = run_of(application, program)
-            if run.status == DONE:
-                return float(run.seconds or 0.0)
-            require_model(application, self._public)
-            require_turn(application, self._public, program)
-            # The database decides, so that two servers on one database could not both win.
-            other = aliased(RunRecord)
-            claim = (
-                update(RunRecord)
-                .where(
-                    RunRecord.client_id == client_id,
-                    RunRecord.program == program,
-                    RunRecord.status.in_((IDLE, FAILED)),
-                    ~exists().where(other.client_id == client_id, other.status == RUNNING),
-                )
-                .values(status=RUNNING, error=None)
-                .returning(RunRecord.program)
-            )
-            if session.scalar(claim) is None:
-                raise AlreadyRunning(BUSY)
-            self._note(session, client_id, (party, SERVER), f"run {program}", 0)
-            return self._messages(application, program)
-
-    def finish_run(self, client_id: str, program: str, seconds: float, result: bytes) -> None:
-        """Keep a run's sealed result and the seconds of its evaluation."""
-        blob = self._storage.write_blob(result)
-        try:
-            with self._storage.write() as session:
-                run = run_of(self._live(session, client_id), program)
-                run.status, run.seconds, run.error = DONE, seconds, None
-                run.blob, run.size = blob, len(result)
-                self._note(session, client_id, (SERVER, None), f"ran {program}", len(result))
-        except BaseException:
-            self._storage.remove_blobs([blob])
-            raise
-
-    def fail_run(self, client_id: str, program: str, message: str) -> None:
-        """Give a run up; it may begin again, and its slots may be sent again."""
-        with self._storage.write() as session:
-            run = run_of(self._live(session, client_id), program)
-            run.status, run.error = FAILED, message
-            self._note(session, client_id, (SERVER, None), f"failed {program}", 0)
+            self._storage.announce(session, client_id)
+            return describe(application, self._public, _NO_PROGRESS), replaced
 
     def output(self, client_id: str, token: str | None, program: str) -> bytes:
-        """The sealed result of a run; raises NotAuthorised, UnknownName, OutOfStep."""
+        """The sealed result of a run; raises UnknownName, OutOfStep, StoredDataDamaged."""
+        now = self._clock()
         with self._storage.read() as session:
-            application = self._live(session, client_id)
-            party = bearer_of(application, token)
+            application = live(session, client_id, now)
+            party = bearer_of(application, token, READ, now)
             run = run_of(application, program)
-            if run.status != DONE or run.blob is None:
+            if run.status != DONE or run.sha256 is None:
                 raise OutOfStep(f"There is no result of {program} yet: run {program} first.")
-            blob, what = self._storage.blob(run.blob), f"result of {program}"
+            store, name, what = application.store, run.sha256, f"result of {program}"
             known = fetched(session, client_id, party, what)
         try:
-            result = blob.read_bytes()
-        except FileNotFoundError as error:  # erased between the two lines above
-            raise UnknownApplication("The application has just been erased.") from error
+            result = self._storage.blobs.read(store, name)
+        except TrisealError:
+            self.require(client_id)  # where it was erased between the two, that is what is wrong
+            raise
         if not known:
             with self._storage.write() as session:
-                self._live(session, client_id)
+                live(session, client_id, now, change=True)
                 self._note(session, client_id, (SERVER, party), what, len(result))
         return result
+
+    def require(self, client_id: str) -> None:
+        """Raises as every method does where the application is not there."""
+        with self._storage.read() as session:
+            live(session, client_id, self._clock())
 
     def state(
         self, client_id: str, progress: Mapping[tuple[str, str], float] = _NO_PROGRESS
     ) -> ApplicationState:
         """What its parties may see; `progress` holds running shares by (id, program)."""
         with self._storage.read() as session:
-            return describe(self._live(session, client_id), self._public, progress)
+            return describe(live(session, client_id, self._clock()), self._public, progress)
 
     def require_viewer(self, client_id: str, token: str | None) -> None:
-        """Raises NotAuthorised unless the token is a party's, or the one for watching."""
+        """Raises unless the token may see the state: a party's, or the one for watching."""
+        now = self._clock()
         with self._storage.read() as session:
-            require_viewer(self._live(session, client_id), token)
+            require_viewer(live(session, client_id, now), token, now)
 
-    def messages(self, client_id: str, program: str) -> Messages:
-        """The files there are of those that a program needs."""
-        with self._storage.read() as session:
-            return self._messages(self._live(session, client_id), program)
-
-    def erase(self, client_id: str, token: str | None) -> None:
-        """Erase everything of an application; raises NotAuthorised."""
+    def erase(self, client_id: str, token: str | None) -> Erased:
+        """Erase everything of an application."""
+        now = self._clock()
         with self._storage.write() as session:
-            application = self._live(session, client_id)
-            bearer_of(application, token)
-            blobs = blobs_of(application)
-            session.execute(
-                delete(ApplicationRecord).where(ApplicationRecord.client_id == client_id)
-            )
-        self._storage.remove_blobs(blobs)
-        self._storage.scrub()
+            application = live(session, client_id, now, change=True)
+            bearer_of(application, token, ERASE, now)
+        return self.erase_for_operator(client_id)
 
-    def _live(self, session: Session, client_id: str) -> ApplicationRecord:
-        return live(session, client_id, self._clock())
+    def erase_for_operator(self, client_id: str) -> Erased:
+        """The same, without a party's token."""
+        with self._storage.write() as session:
+            application = live(session, client_id, self._clock(), change=True)
+            jobs = [run.job for run in application.runs if run.job is not None]
+            erased = Erased(application.store, jobs)
+            remove_rows(session, [client_id])
+            self._storage.announce(session, client_id)
+        erase_store(self._storage, erased.store)
+        self._storage.scrub()
+        return erased
+
+    def _require_place(self, session: Session, now: float) -> None:
+        most = self._settings.maximum_applications
+        if count_live(session, now) >= most:
+            raise TooManyApplications(
+                f"The server holds {most} applications, which is all it may "
+                "(TRISEAL_MAXIMUM_APPLICATIONS); try again when some have ended.",
+                FULL_SECONDS,
+            )
+
+    def _require_quota(self, application: ApplicationRecord, size: int) -> None:
+        megabytes = self._settings.application_megabytes
+        if application.received + size > megabytes * MEGABYTE:
+            raise QuotaExceeded(
+                f"This application has sent the {megabytes:g} MB that one may send "
+                "(TRISEAL_APPLICATION_MEGABYTES); open a new one."
+            )
 
     def _note(self, session: Session, client_id: str, way: Way, what: str, size: int) -> None:
         note(session, client_id, self._clock(), way, what, size)
 
-    def _messages(self, application: ApplicationRecord, program: str) -> Messages:
-        sent = uploads_of(application)
-        keys = [(s.party, s.file_name) for s in self._public.slots if program in s.needed_for]
-        return {key: self._storage.blob(sent[key].blob) for key in keys if key in sent}
+
+def remove_rows(session: Session, client_ids: list[str]) -> None:
+    """Delete applications; all their other rows go with them."""
+    session.execute(delete(ApplicationRecord).where(ApplicationRecord.client_id.in_(client_ids)))
+
+
+def erase_store(storage: Storage, store: str) -> None:
+    """Remove all that lies in the store of an application whose rows are gone."""
+    storage.relay_keys.forget(store)
+    storage.blobs.remove_store(store)

@@ -1,36 +1,51 @@
-"""What routes are given: the server's rooms, the applications once the engine is there, tokens."""
+"""What routes are given: the server's rooms, the desk once the engine is there, tokens."""
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from engines.interface import PublicModel
+from engines.interface import DECIDE, PublicModel
 from service.applications import Applications
-from service.evaluation import Evaluator
+from service.claims import Claims
+from service.dispatch import Dispatcher
 from service.events import Events
+from service.examples import EXAMPLE_ID
+from service.execution.checking import Checker
+from service.execution.interface import Executor
+from service.jobs import Jobs
 from service.metrics import Metrics
+from service.operations import Operations
+from service.quotas import Quotas
 from service.relay import Relay
 from service.runs import Runs
+from service.seats import Seats
 from service.storage import Storage
 from settings import Settings
-from utils.errors import EngineUnavailable, TrisealError
+from utils.errors import EngineUnavailable, NotAuthorised, TrisealError
 
 
 @dataclass(frozen=True)
 class Desk:
-    """What exists once the engine is loaded."""
+    """What exists once the engine is loaded. `node` is this server's name among others."""
 
+    node: str
     public: PublicModel
     public_json: bytes
     client_files: bytes
     largest_slot: int
     applications: Applications
+    seats: Seats
+    jobs: Jobs
+    claims: Claims
+    dispatcher: Dispatcher
     runs: Runs
     relay: Relay
+    operations: Operations
 
 
 @dataclass
@@ -40,15 +55,18 @@ class Rooms:
     settings: Settings
     storage: Storage
     events: Events
-    evaluator: Evaluator
+    executor: Executor
+    checker: Checker
+    quotas: Quotas
     metrics: Metrics
+    operator_token: str
     desk: Desk | None = None
     fault: TrisealError | None = None
 
     @property
     def ready(self) -> bool:
-        """Whether both workers have their engine, and the desk is open."""
-        return self.desk is not None and self.evaluator.ready
+        """Whether the workers have their engine, and the desk is open."""
+        return self.desk is not None and self.executor.ready and self.checker.ready
 
 
 def rooms_of(request: Request) -> Rooms:
@@ -66,16 +84,41 @@ def desk_of(rooms: Annotated[Rooms, Depends(rooms_of)]) -> Desk:
     return rooms.desk
 
 
-_bearer = HTTPBearer(auto_error=False, description="The party's own token, from joining.")
+_bearer = HTTPBearer(
+    auto_error=False, scheme_name="party", description="The party's own token, from joining."
+)
+_operator = HTTPBearer(
+    auto_error=False, scheme_name="operator", description="The token of who runs the server."
+)
+_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def token_of(
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> str | None:
-    """The bearer token, if one was sent; whether it is right is for Applications to say."""
-    return None if credentials is None else credentials.credentials
+def token_of(credentials: _Credentials, rooms: Annotated[Rooms, Depends(rooms_of)]) -> str | None:
+    """The bearer token, if one was sent; whether it is right is for Applications to say.
+
+    Raises TooManyRequests where the same token asks too often.
+    """
+    if credentials is None:
+        return None
+    rooms.quotas.called(credentials.credentials)
+    return credentials.credentials
 
 
+def require_operator(
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_operator)],
+    rooms: Annotated[Rooms, Depends(rooms_of)],
+) -> None:
+    """Raises NotAuthorised unless the operator's token was sent."""
+    given = "" if credentials is None else credentials.credentials
+    if not secrets.compare_digest(given.encode(), rooms.operator_token.encode()):
+        raise NotAuthorised(
+            "Send the operator's token: TRISEAL_OPERATOR_TOKEN, or what the file operator_token "
+            "in the server's folder holds."
+        )
+
+
+ClientId = Annotated[str, Path(description="The application's id.", examples=[EXAMPLE_ID])]
+ProgramName = Annotated[str, Path(description="`decide` or `explain`.", examples=[DECIDE])]
 RoomsDep = Annotated[Rooms, Depends(rooms_of)]
 DeskDep = Annotated[Desk, Depends(desk_of)]
 TokenDep = Annotated[str | None, Depends(token_of)]

@@ -23,6 +23,10 @@ class Events:
         """Wake the application's subscribers; may be called in any thread."""
         self._loop.call_soon_threadsafe(self._wake, client_id)
 
+    def changed_all(self) -> None:
+        """Wake everybody, since anything may have changed; may be called in any thread."""
+        self._loop.call_soon_threadsafe(self._wake_all)
+
     @contextmanager
     def subscribe(self, client_id: str) -> Iterator[asyncio.Event]:
         """An event that is set at each change until the subscriber clears it."""
@@ -38,3 +42,7 @@ class Events:
     def _wake(self, client_id: str) -> None:
         for event in self._subscribers.get(client_id, ()):
             event.set()
+
+    def _wake_all(self) -> None:
+        for client_id in list(self._subscribers):
+            self._wake(client_id)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from utils.errors import InvalidRequest
+from utils.errors import InvalidRequest, UnsupportedContent
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -27,14 +27,17 @@ class FormReader:
     """Reads one form; raises InvalidRequest for anything that is not exactly the fields and file.
 
     The parts may come in any order. File names and content types of parts are not looked at.
+    Raises UnsupportedContent where it is no multipart form at all.
     """
 
     def __init__(self, content_type: str) -> None:
         kind, options = parse_options_header(content_type)
-        if kind != b"multipart/form-data" or not options.get(b"boundary"):
-            raise InvalidRequest(
+        if kind != b"multipart/form-data":
+            raise UnsupportedContent(
                 f"Send a multipart/form-data form with the fields {', '.join(FIELDS)}, {FILE}."
             )
+        if not options.get(b"boundary"):
+            raise InvalidRequest("The form has no boundary; build it with an HTTP library.")
         self.fields: dict[str, str] = {}
         self._pieces: list[bytes] = []
         self._seen: set[str] = set()

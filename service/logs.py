@@ -1,10 +1,22 @@
-"""Logs: one JSON object a line on stderr; what is logged holds neither tokens nor whole ids."""
+"""Logs: one JSON object a line on stderr.
+
+They name applications and jobs by their ids, which open nothing; they hold no token, no code, no
+key and nothing of a record. Query strings and bodies of requests are never logged.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import time
 from datetime import UTC, datetime
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_requests = logging.getLogger("triseal.requests")
+QUIET = ("/health", "/metrics")
+"""Paths that are asked again and again; only their errors are logged."""
+LONGEST_PATH = 200
 
 
 class JsonLines(logging.Formatter):
@@ -29,3 +41,35 @@ def configure() -> None:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("triseal").setLevel(logging.INFO)
+
+
+class RequestLog:
+    """ASGI middleware that logs each request when it has been answered: what, how, how long."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 0
+
+        async def noting_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting_send)
+        finally:
+            path = scope["path"]
+            if status >= 500 or not path.startswith(QUIET):
+                facts = {
+                    "method": scope["method"],
+                    "path": path[:LONGEST_PATH],
+                    "status": status,
+                    "milliseconds": round(1000 * (time.perf_counter() - start), 1),
+                }
+                _requests.info("request", extra={"facts": facts})

@@ -33,10 +33,10 @@ from service.problems import MEDIA_TYPE, TYPE_PREFIX
 from utils.errors import error_classes
 
 SLOT_NAMES = (PUBLIC_KEY, EVALUATION_KEY, ENCRYPTED_INPUTS, EXPLANATION_INPUTS)
-DONE, FAILED, ERASED = "done", "failed", "erased"
-OUTCOMES = (DONE, FAILED, ERASED)
+DONE, FAILED, CANCELLED, ERASED = "done", "failed", "cancelled", "erased"
+OUTCOMES = (DONE, FAILED, CANCELLED, ERASED)
 """`erased`: the application was erased, or its time was over, while its program ran."""
-WAITING, RUNNING = "waiting", "running"
+QUEUED, RUNNING = "queued", "running"
 OTHER = "other"
 SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
@@ -63,14 +63,23 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        self._evaluations = Gauge(
-            "triseal_evaluations", "Evaluations under way.", ("state",), registry=registry
+        self._jobs = Gauge(
+            "triseal_jobs",
+            "Runs that wait or are evaluated, on any server of the database.",
+            ("state",),
+            registry=registry,
         )
         self._received = Counter(
             "triseal_received_bytes", "Bytes of files received.", ("slot",), registry=registry
         )
         self._sent = Counter(
             "triseal_result_bytes", "Bytes of results sent.", ("program",), registry=registry
+        )
+        self._bytes_in = Counter(
+            "triseal_request_bytes", "Bytes of request bodies that were read.", registry=registry
+        )
+        self._bytes_out = Counter(
+            "triseal_response_bytes", "Bytes of response bodies.", registry=registry
         )
         self._problems = Counter(
             "triseal_problems", "Answers that report an error.", ("code",), registry=registry
@@ -100,6 +109,11 @@ class Metrics:
         """A party has given a message for others."""
         self._relayed.inc()
 
+    def travelled(self, came: int, went: int) -> None:
+        """Bodies of so many bytes have been read and answered."""
+        self._bytes_in.inc(came)
+        self._bytes_out.inc(went)
+
     def refused(self, problem: bytes, status: int) -> None:
         """A problem has been answered; `http-<status>` where it has no code of ours."""
         kind = str(json.loads(problem)["type"])
@@ -107,11 +121,11 @@ class Metrics:
         known = kind != code and code in self._codes
         self._problems.labels(code if known else f"http-{HTTPStatus(status).value}").inc()
 
-    def text(self, *, applications: int, waiting: int, running: int) -> bytes:
+    def text(self, *, applications: int, queued: int, running: int) -> bytes:
         """All figures in Prometheus's text format, with those that are only true now."""
         self._applications.set(applications)
-        self._evaluations.labels(WAITING).set(waiting)
-        self._evaluations.labels(RUNNING).set(running)
+        self._jobs.labels(QUEUED).set(queued)
+        self._jobs.labels(RUNNING).set(running)
         return generate_latest(self._registry)
 
     def _begin_at_zero(self) -> None:
@@ -126,7 +140,7 @@ class Metrics:
 
 
 class ProblemCount:
-    """ASGI middleware that counts the problems which are answered.
+    """ASGI middleware that counts the problems which are answered, and the bytes of all bodies.
 
     It goes by what is sent, since one fault may be raised, caught and worded anew on its way.
     """
@@ -140,22 +154,30 @@ class ProblemCount:
             await self.app(scope, receive, send)
             return
         status = 0
-        body: bytearray | None = None
+        problem: bytearray | None = None
+
+        async def counting_receive() -> Message:
+            message = await receive()
+            self.metrics.travelled(len(message.get("body", b"")), 0)
+            return message
 
         async def counting_send(message: Message) -> None:
-            nonlocal status, body
+            nonlocal status, problem
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if Headers(raw=message["headers"]).get("content-type") == MEDIA_TYPE:
-                    body = bytearray()
-            elif message["type"] == "http.response.body" and body is not None:
-                body += message.get("body", b"")
-                if not message.get("more_body", False):
-                    self.metrics.refused(bytes(body), status)
-                    body = None
+                    problem = bytearray()
+            elif message["type"] == "http.response.body":
+                body = message.get("body", b"")
+                self.metrics.travelled(0, len(body))
+                if problem is not None:
+                    problem += body
+                    if not message.get("more_body", False):
+                        self.metrics.refused(bytes(problem), status)
+                        problem = None
             await send(message)
 
-        await self.app(scope, receive, counting_send)
+        await self.app(scope, counting_receive, counting_send)
 
 
 def _listed(value: str, names: Collection[str]) -> str:

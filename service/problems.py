@@ -8,6 +8,7 @@ fault of ours) has the type `about:blank`, as RFC 9457, section 4.2.1, has it.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -39,26 +40,33 @@ STATUS: Mapping[type[errors.TrisealError], int] = {
     errors.EvaluationFailed: 500,
     errors.ProtocolError: 409,
     errors.ApplicationError: 500,
-    errors.TooManyApplications: 503,
+    errors.ServerBusy: 429,
+    errors.QuotaExceeded: 403,
     errors.UnknownApplication: 404,
     errors.ApplicationExpired: 410,
     errors.NotAuthorised: 401,
     errors.ForbiddenSlot: 403,
+    errors.ForbiddenScope: 403,
     errors.UnknownName: 422,
     errors.OutOfStep: 409,
     errors.AlreadySent: 409,
     errors.AlreadyRunning: 409,
+    errors.RunCancelled: 409,
     errors.InvalidRequest: 422,
+    errors.UnsupportedContent: 415,
     errors.UploadEmpty: 422,
     errors.UploadTooLarge: 413,
+    errors.UploadTooSlow: 408,
+    errors.StorageUnavailable: 503,
+    errors.StoredDataDamaged: 500,
     errors.TransportError: 503,
 }
 """The status of a class, or of the nearest class above it."""
 
 
-def status_of(error: errors.TrisealError) -> int:
-    """The HTTP status of an error."""
-    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+def status_of(cls: type[errors.TrisealError]) -> int:
+    """The HTTP status of an error of that class."""
+    return next(STATUS[each] for each in cls.__mro__ if each in STATUS)
 
 
 def title_of(cls: type[errors.TrisealError]) -> str:
@@ -68,12 +76,16 @@ def title_of(cls: type[errors.TrisealError]) -> str:
 
 def problem(error: errors.TrisealError) -> Response:
     """The answer that reports an error."""
-    status = status_of(error)
+    status = status_of(type(error))
     headers = {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"  # what may still come belongs to no request
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = RETRY_SECONDS
+    if isinstance(error, errors.ServerBusy):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_seconds)))
     return _answer(TYPE_PREFIX + error.code, title_of(type(error)), status, error.message, headers)
 
 

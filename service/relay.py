@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from engines.interface import PublicModel
 from service.answers import Relayed, RelayedMessages, Traffic, moment
-from service.credentials import bearer_of, require_viewer
-from service.records import TrafficRecord
+from service.credentials import RELAY, bearer_of, require_viewer
+from service.records import ApplicationRecord, TrafficRecord
 from service.rules import describe, live
 from service.storage import Storage
 from service.traffic import next_number, traffic_of
@@ -39,7 +39,7 @@ class Relay:
     """The messages between the parties of each application.
 
     Beside what each method names, all raise InvalidRequest for what is no id, UnknownApplication,
-    ApplicationExpired and NotAuthorised.
+    ApplicationExpired, NotAuthorised and ForbiddenScope; those that read, StoredDataDamaged.
     """
 
     def __init__(
@@ -59,8 +59,9 @@ class Relay:
         receiver, OutOfStep where the party has said all it may.
         """
         with self._storage.write() as session:
-            application = live(session, client_id, self._clock())
-            sender = bearer_of(application, token)
+            now = self._clock()
+            application = live(session, client_id, now, change=True)
+            sender = bearer_of(application, token, RELAY, now)
             if receiver is not None:
                 self._public.schema_.party(receiver)
             if receiver == sender:
@@ -73,33 +74,35 @@ class Relay:
                 )
             earlier = self._earlier(session, client_id, sender, step, receiver)
             if earlier is not None:
-                if earlier.body != body:
+                if self._body(application, earlier) != body:
                     raise AlreadySent(
                         f"{sender} has sent another message for this step; a step has one message. "
                         "Open a new application to begin again."
                     )
                 return earlier.number
             self._require_room(session, client_id, sender, len(body))
-            number = next_number(session, client_id)
-            session.add(
-                TrafficRecord(
-                    client_id=client_id,
-                    number=number,
-                    at=self._clock(),
-                    sender=sender,
-                    receiver=receiver,
-                    what=step,
-                    size=len(body),
-                    body=body,
-                )
+            row = TrafficRecord(
+                client_id=client_id,
+                number=next_number(session, client_id),
+                at=now,
+                sender=sender,
+                receiver=receiver,
+                what=step,
+                size=len(body),
             )
-        return number
+            row.body = self._storage.relay_keys.seal(
+                application.store, application.relay_key, body, _place(row)
+            )
+            session.add(row)
+            self._storage.announce(session, client_id)
+            return row.number
 
     def messages(self, client_id: str, token: str | None, after: int) -> RelayedMessages:
         """Up to PAGE messages with numbers above `after` that the token's party may read."""
         with self._storage.read() as session:
-            application = live(session, client_id, self._clock())
-            party = bearer_of(application, token)
+            now = self._clock()
+            application = live(session, client_id, now)
+            party = bearer_of(application, token, RELAY, now)
             rows = session.scalars(
                 select(TrafficRecord)
                 .where(
@@ -113,7 +116,7 @@ class Relay:
                 .order_by(TrafficRecord.number)
                 .limit(PAGE)
             )
-            found = [_shown(row) for row in rows]
+            found = [_shown(row, self._body(application, row)) for row in rows]
             state = describe(application, self._public, {})
         tag = hashlib.sha256(state.model_dump_json().encode()).hexdigest()[:16]
         return RelayedMessages(messages=found, state=state, tag=tag)
@@ -121,8 +124,14 @@ class Relay:
     def traffic(self, client_id: str, token: str | None) -> Traffic:
         """All that travelled, without content; for parties and for the token for watching."""
         with self._storage.read() as session:
-            require_viewer(live(session, client_id, self._clock()), token)
+            now = self._clock()
+            require_viewer(live(session, client_id, now), token, now)
             return traffic_of(session, client_id)
+
+    def _body(self, application: ApplicationRecord, row: TrafficRecord) -> bytes:
+        return self._storage.relay_keys.open(
+            application.store, application.relay_key, row.body or b"", _place(row)
+        )
 
     def _earlier(
         self, session: Session, client_id: str, sender: str, step: str, receiver: str | None
@@ -153,7 +162,12 @@ class Relay:
             )
 
 
-def _shown(row: TrafficRecord) -> Relayed:
+def _place(row: TrafficRecord) -> str:
+    """What a sealed body belongs to; in another row it does not open."""
+    return f"{row.client_id} {row.number} {row.sender} {row.receiver or '*'} {row.what}"
+
+
+def _shown(row: TrafficRecord, body: bytes) -> Relayed:
     return Relayed(
         number=row.number,
         sender=row.sender,
@@ -161,5 +175,5 @@ def _shown(row: TrafficRecord) -> Relayed:
         step=row.what,
         bytes=row.size,
         sent_at=moment(row.at),
-        body=base64.b64encode(row.body or b"").decode(),
+        body=base64.b64encode(body).decode(),
     )

@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from engines.interface import DECIDE, EXPLAIN, PublicModel, Slot
 from service.answers import ApplicationState, ProgramState, SlotState, Stage, moment
-from service.credentials import require_id
+from service.credentials import PARTY_SCOPES, require_id
 from service.records import (
     DONE,
+    QUEUED,
     RUNNING,
     ApplicationRecord,
     RunRecord,
@@ -32,16 +33,19 @@ from utils.errors import (
     UnknownName,
 )
 
-BUSY = "A program of this application is running; wait for its end, then ask again."
+BUSY = "Another program of this application is running; wait for its end, then ask again."
+ACTIVE = (QUEUED, RUNNING)
 
 
-def live(session: Session, client_id: str, now: float) -> ApplicationRecord:
-    """The application of that id whose time is not over.
+def live(
+    session: Session, client_id: str, now: float, *, change: bool = False
+) -> ApplicationRecord:
+    """The application of that id whose time is not over; locked where it is to `change`.
 
     Raises InvalidRequest, UnknownApplication, ApplicationExpired.
     """
     require_id(client_id)
-    application = session.get(ApplicationRecord, client_id)
+    application = session.get(ApplicationRecord, client_id, with_for_update=change or None)
     if application is None:
         if session.get(TombstoneRecord, client_id) is None:
             raise UnknownApplication("There is no such application, or it has been erased.")
@@ -70,15 +74,18 @@ def readers_of(public: PublicModel, named: list[str] | None) -> list[str]:
     return [name for name in names if name in named]
 
 
+def scopes_of(asked: list[str] | None) -> list[str]:
+    """What a party's token may do: what was asked for, or all; raises InvalidRequest."""
+    if asked is None:
+        return list(PARTY_SCOPES)
+    if not asked or any(scope not in PARTY_SCOPES for scope in asked):
+        raise InvalidRequest(f"scopes: name at least one of {', '.join(PARTY_SCOPES)}.")
+    return [scope for scope in PARTY_SCOPES if scope in asked]
+
+
 def uploads_of(application: ApplicationRecord) -> dict[tuple[str, str], UploadRecord]:
     """What has been sent, by (party, file name)."""
     return {(u.party, u.file_name): u for u in application.uploads}
-
-
-def blobs_of(application: ApplicationRecord) -> list[str]:
-    """Every file of an application."""
-    results = [run.blob for run in application.runs if run.blob is not None]
-    return [upload.blob for upload in application.uploads] + results
 
 
 def missing_slots(application: ApplicationRecord, public: PublicModel, program: str) -> list[str]:
@@ -113,10 +120,10 @@ def require_open_slot(application: ApplicationRecord, slot: Slot) -> None:
     for run in application.runs:
         if run.program not in slot.needed_for:
             continue
-        if run.status == RUNNING:
+        if run.status in ACTIVE:
             raise AlreadyRunning(
-                f"{run.program} is running on {slot.party}'s {slot.file_name}; it can no longer "
-                "be replaced."
+                f"{run.program} is {run.status} on {slot.party}'s {slot.file_name}; it can no "
+                "longer be replaced."
             )
         if run.status == DONE:
             raise AlreadySent(
@@ -127,7 +134,7 @@ def require_open_slot(application: ApplicationRecord, slot: Slot) -> None:
 
 def require_turn(application: ApplicationRecord, public: PublicModel, program: str) -> None:
     """Raises AlreadyRunning, or OutOfStep that names what is missing."""
-    if any(run.status == RUNNING for run in application.runs):
+    if any(run.status in ACTIVE for run in application.runs if run.program != program):
         raise AlreadyRunning(BUSY)
     if program == EXPLAIN and run_of(application, DECIDE).status != DONE:
         raise OutOfStep(f"{EXPLAIN} comes after {DECIDE}: run {DECIDE} first.")
@@ -139,7 +146,7 @@ def require_turn(application: ApplicationRecord, public: PublicModel, program: s
 def stage_of(application: ApplicationRecord, public: PublicModel) -> Stage:
     """How far the application is."""
     status = {run.program: run.status for run in application.runs}
-    if RUNNING in status.values():
+    if any(each in ACTIVE for each in status.values()):
         return "running"
     if status.get(EXPLAIN) == DONE:
         return "explained"
@@ -165,7 +172,7 @@ def describe(
                 sha256=None if upload is None else upload.sha256,
             )
         )
-    joined = {seat.party for seat in application.parties if seat.token_digest is not None}
+    joined = {seat.party for seat in application.parties if seat.joined is not None}
     return ApplicationState(
         client_id=application.client_id,
         state=stage_of(application, public),
@@ -175,19 +182,25 @@ def describe(
         readers=application.readers,
         slots=slots,
         programs={
-            run.program: _program_state(run, progress.get((run.client_id, run.program), 0.0))
+            run.program: program_state(run, progress.get((run.client_id, run.program)))
             for run in application.runs
         },
         missing={p: missing_slots(application, public, p) for p in public.programs},
     )
 
 
-def _program_state(run: RunRecord, share: float) -> ProgramState:
-    running = share if run.status == RUNNING else 0.0
+def program_state(run: RunRecord, share: float | None = None) -> ProgramState:
+    """How far a program is; `share` is newer than the row, where this server evaluates it."""
+    running = (run.progress if share is None else share) if run.status == RUNNING else 0.0
     return ProgramState(
         status=run.status,
+        job=run.job,
+        attempts=run.attempts,
         progress=1.0 if run.status == DONE else running,
+        queued_at=None if run.queued is None else moment(run.queued),
+        deadline=None if run.deadline is None else moment(run.deadline),
         seconds=run.seconds,
         result_bytes=run.size,
+        error_code=run.error_code,
         error=run.error,
     )

@@ -1,128 +1,121 @@
-"""A run from its claim to its result: it goes on though the one who asked for it has gone."""
+"""Asking for a run and waiting for its end; the run goes on though the one who asked has gone."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from contextlib import suppress
 
+from sse_starlette.sse import AppStatus
 from starlette.concurrency import run_in_threadpool
 
 from engines.interface import DECIDE
-from service.applications import Applications
-from service.evaluation import Evaluator
+from service.answers import ProgramState
+from service.applications import Erased
+from service.dispatch import Dispatcher
 from service.events import Events
-from service.metrics import DONE, ERASED, FAILED, Metrics
+from service.execution.interface import Executor
+from service.jobs import Jobs
+from service.records import CANCELLED, DONE, FAILED
 from utils.errors import (
     ApplicationError,
-    ApplicationExpired,
     EngineUnavailable,
     EvaluationFailed,
     TrisealError,
-    UnknownApplication,
+    error_classes,
 )
 
 logger = logging.getLogger("triseal.runs")
 
-T = TypeVar("T")
+GLANCE_SECONDS = 0.5
+"""How often one who waits looks by itself: whether the server ends, whether another finished it."""
 
 
 class Runs:
-    """The runs and warm-ups under way, and their progress."""
+    """What parties ask of their runs; to be used from one event loop."""
 
     def __init__(
-        self,
-        applications: Applications,
-        evaluator: Evaluator,
-        events: Events,
-        metrics: Metrics,
+        self, jobs: Jobs, dispatcher: Dispatcher, executor: Executor, events: Events
     ) -> None:
-        self._applications = applications
-        self._evaluator = evaluator
+        self._jobs = jobs
+        self._dispatcher = dispatcher
+        self._executor = executor
         self._events = events
-        self._metrics = metrics
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self.progress: dict[tuple[str, str], float] = {}
-        """The finished share of each running program, by (client_id, program)."""
+        self._warming: set[asyncio.Task[None]] = set()
+
+    async def ask(self, client_id: str, token: str | None, program: str) -> ProgramState:
+        """Queue a program; raises what Jobs.ask raises."""
+        state = await run_in_threadpool(self._jobs.ask, client_id, token, program)
+        self._dispatcher.wake()
+        self._events.changed(client_id)
+        return state
 
     async def run(self, client_id: str, token: str | None, program: str) -> float:
-        """Run a program and keep its result; answers the seconds of its evaluation.
+        """Queue a program and wait for its end; the seconds of its evaluation.
 
-        One that has been done already answers its recorded seconds. Raises what
-        Applications.begin_run and Evaluator.evaluate raise.
+        One that has been done answers its recorded seconds; one that is under way is waited for.
+        Raises what Jobs.ask raises, what the evaluation failed with, RunCancelled, and
+        EngineUnavailable where the server ends before the run does: it goes on when that is back.
         """
-        try:
-            return await asyncio.shield(self._spawn(self._run(client_id, token, program)))
-        except asyncio.CancelledError as error:
-            # Only the server's end cancels a request; its party gets an answer it understands.
-            raise EngineUnavailable(
-                f"The server is shutting down; run {program} again when it is back."
-            ) from error
+        with self._events.subscribe(client_id) as changed:
+            state = await self.ask(client_id, token, program)
+            job = state.job
+            while state.status not in (DONE, FAILED, CANCELLED) and state.job == job:
+                if AppStatus.should_exit:
+                    raise EngineUnavailable(
+                        f"The server is shutting down; {program} is kept and goes on when it is "
+                        "back. Ask for it again then."
+                    )
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), GLANCE_SECONDS)
+                changed.clear()
+                state = await run_in_threadpool(self._jobs.look, client_id, program)
+        if state.status == DONE:
+            return float(state.seconds or 0.0)
+        raise _fault_of(state, program)
+
+    async def cancel(self, client_id: str, token: str | None, program: str) -> ProgramState:
+        """End a run that waits or is under way; raises what Jobs.cancel raises."""
+        state = await run_in_threadpool(self._jobs.cancel, client_id, token, program)
+        return self.cancelled(client_id, state)
+
+    def cancelled(self, client_id: str, state: ProgramState) -> ProgramState:
+        """Stop what this server does of a run that has been cancelled."""
+        if state.status == CANCELLED and state.job is not None:
+            self._dispatcher.end(state.job)
+        self._events.changed(client_id)
+        return state
+
+    async def erased(self, client_id: str, erased: Erased) -> None:
+        """Stop what this server does of an application that is gone, and drop what it keeps."""
+        for job in erased.jobs:
+            self._dispatcher.end(job)
+        self._events.changed(client_id)
+        await self._executor.forget(erased.store)
 
     def warm(self, client_id: str) -> None:
         """Have the engine prepare for this application, in the background."""
-        self._spawn(self._warm(client_id))
+        task = asyncio.create_task(self._warm(client_id))
+        self._warming.add(task)
+        task.add_done_callback(self._warming.discard)
 
     async def stop(self) -> None:
-        """Cancel what is under way; runs cut off become idle at the next start."""
-        for task in self._tasks:
+        """End what is in the background."""
+        for task in self._warming:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # Nobody may be left to ask for the error; asking here keeps asyncio from logging it.
-        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        return task
-
-    async def _run(self, client_id: str, token: str | None, program: str) -> float:
-        begun = await run_in_threadpool(self._applications.begin_run, client_id, token, program)
-        if isinstance(begun, float):
-            return begun
-        self._note(client_id, program, 0.0)
-        try:
-            result, seconds = await self._evaluator.evaluate(
-                program, begun, lambda share: self._note(client_id, program, share)
-            )
-            self._metrics.evaluated(program, seconds)
-            await run_in_threadpool(
-                self._applications.finish_run, client_id, program, seconds, result
-            )
-        except Exception as error:
-            fault = _fault(error, program)
-            self._metrics.ended(program, _outcome(fault))
-            await run_in_threadpool(self._applications.fail_run, client_id, program, fault.message)
-            raise fault from error
-        finally:
-            self.progress.pop((client_id, program), None)
-            self._events.changed(client_id)
-        self._metrics.ended(program, DONE)
-        logger.info("run", extra={"facts": {"program": program, "seconds": round(seconds, 4)}})
-        return seconds
+        await asyncio.gather(*self._warming, return_exceptions=True)
 
     async def _warm(self, client_id: str) -> None:
         try:
-            messages = await run_in_threadpool(self._applications.messages, client_id, DECIDE)
-            await self._evaluator.warm(messages)
+            evaluation = await run_in_threadpool(self._jobs.evaluation, client_id, DECIDE)
+            await self._executor.warm(evaluation)
         except ApplicationError:
             return  # erased meanwhile
         except TrisealError as error:
             logger.warning("cannot warm the engine: %s", error.message)
 
-    def _note(self, client_id: str, program: str, share: float) -> None:
-        self.progress[client_id, program] = share
-        self._events.changed(client_id)
 
-
-def _outcome(fault: TrisealError) -> str:
-    return ERASED if isinstance(fault, UnknownApplication | ApplicationExpired) else FAILED
-
-
-def _fault(error: Exception, program: str) -> TrisealError:
-    if isinstance(error, TrisealError):
-        return error
-    logger.error("the run of %s could not be kept", program, exc_info=error)
-    return EvaluationFailed(f"The result of {program} could not be kept; run it again.")
+def _fault_of(state: ProgramState, program: str) -> TrisealError:
+    """What a job failed with, as the error that it was."""
+    cls = error_classes().get(state.error_code or "", EvaluationFailed)
+    return cls(state.error or f"The run of {program} was replaced by another; ask for it again.")

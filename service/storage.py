@@ -1,111 +1,140 @@
-"""Where the server keeps things: SQLite for what is known, files for what was sent.
+"""Where the server keeps things: a database for what is known, blobs for what was sent.
 
-Everything lies in one folder of mode 0700 that one server process holds at a time. A blob is
-written whole and synced before its row is committed, and removed after its row is gone; what a
-crash leaves between the two has no row, and is removed as an orphan.
+By default both lie in the server's own folder, of mode 0700, which one server process holds at a
+time; the settings name a PostgreSQL and an object store that several servers share. A blob is
+written whole and durably before its row is committed, and removed after its row is gone; what a
+crash leaves between the two has no row, and is removed as an orphan (service/upkeep.py).
 """
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from sqlalchemy import Connection, Engine, create_engine, event, select
-from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
-from service.records import FORMAT, Record, RunRecord, UploadRecord
-from utils.atomic_files import PRIVATE_FILE, private_folder, write_atomic
+from service.blobs import BlobPlace
+from service.database import Database
+from service.incoming import Incoming
+from service.records import ApplicationRecord, RunRecord, UploadRecord
+from service.relay_key import RelayKeys
+from settings import Settings
+from utils.atomic_files import private_folder
+from utils.errors import StorageFull
 from utils.file_lock import hold_lock
 
-BUSY_SECONDS = 10.0
-"""How long a transaction waits for another one's end."""
-
-_WRITES = "triseal_writes"
+MEGABYTE = 1_000_000
+OPENING, QUEUE = 1, 2
+"""Names of locks: for opening applications, and for adding to the queue."""
 
 
 class Storage:
-    """The database and the blobs of one server.
+    """The database and the blobs of one server; thread-safe.
 
-    Raises DataFolderInUse where another server uses the folder.
+    Raises DataFolderInUse where another server uses the folder, StorageUnavailable where the
+    database does not answer.
     """
 
-    def __init__(self, folder: Path) -> None:
-        private_folder(folder)
-        self._uploads = private_folder(folder / "uploads")
+    def __init__(self, settings: Settings) -> None:
+        folder = private_folder(settings.server_data)
         self._lock = _hold(folder / "lock")
-        database = folder / "applications.sqlite3"
-        database.touch(PRIVATE_FILE)
-        self._engine = _connect(database)
-        _prepare(self._engine)
-        self._reader = sessionmaker(self._engine)
-        self._writer = sessionmaker(self._engine.execution_options(**{_WRITES: True}))
+        try:
+            # Of the time before blobs had names by content; nothing refers to it any longer.
+            shutil.rmtree(folder / "uploads", ignore_errors=True)
+            self.incoming = Incoming(private_folder(folder / "incoming"))
+            local = private_folder(folder / "blobs").as_uri() if not settings.blob_url else ""
+            self.place = BlobPlace(settings.blob_url or local, settings.blob_options)
+            self.blobs = self.place.open()
+            self.relay_keys = RelayKeys(self.blobs)
+            url = settings.database_url
+            self._database = Database(
+                f"sqlite:///{folder / 'applications.sqlite3'}"
+                if url is None
+                else url.get_secret_value()
+            )
+            self._database.prepare()
+        except BaseException:
+            self._lock.close()
+            raise
+        self._most = settings.storage_megabytes * MEGABYTE
+
+    @property
+    def shared(self) -> bool:
+        """Whether other servers may use the same database."""
+        return self._database.shared
 
     def read(self) -> Session:
         """A session that sees one consistent state; use it as a context manager."""
-        return self._reader()
+        return self._database.read()
 
     def write(self) -> AbstractContextManager[Session]:
-        """A context manager whose session is the only writer; commits, or rolls back on error."""
-        return self._writer.begin()
+        """A context manager whose session commits at its end, or rolls back on an error.
 
-    def new_blob(self) -> Path:
-        """A path that nothing lies at yet; only its name goes into the database."""
-        return self._uploads / secrets.token_hex(16)
+        In SQLite it is the only writer; in PostgreSQL, lock what you change (rules.live).
+        """
+        return self._database.write()
 
-    def blob(self, name: str) -> Path:
-        """Where the blob of that name, which a row gave, lies."""
-        return self._uploads / name
+    def lock(self, session: Session, what: int) -> None:
+        """Hold one of this module's locks until the transaction's end."""
+        self._database.lock(session, what)
 
-    def write_blob(self, data: bytes) -> str:
-        """Store bytes and return the blob's name."""
-        path = self.new_blob()
-        write_atomic(path, data)
-        return path.name
+    def announce(self, session: Session, client_id: str) -> None:
+        """Tell the other servers, when this transaction commits, that an application changed."""
+        self._database.announce(session, client_id)
 
-    def remove_blobs(self, names: Iterable[str]) -> None:
-        """Remove blobs that no row names any longer."""
-        for name in names:
-            self.blob(name).unlink(missing_ok=True)
+    def listen(self, changed: Callable[[str | None], None]) -> None:
+        """Have `changed` called, in a thread, for what other servers announce (None: anything)."""
+        self._database.listen(changed)
 
-    def remove_orphans(self, older_than: float) -> int:
-        """Remove files without a row that are older than so many seconds; answers how many."""
-        oldest = time.time() - older_than
-        # Listed before the rows are read: what gets its row in between is in `known`.
-        candidates = list(self._uploads.iterdir())
-        with self.read() as session:
-            known = set(session.scalars(select(UploadRecord.blob)))
-            known.update(b for b in session.scalars(select(RunRecord.blob)) if b is not None)
-        removed = 0
-        for path in candidates:
-            try:
-                if path.name not in known and path.stat().st_mtime <= oldest:
-                    path.unlink()
-                    removed += 1
-            except FileNotFoundError:
-                continue  # a request has removed it itself
-        return removed
+    def require_room(self, session: Session, size: int) -> None:
+        """Raises StorageFull where `size` more bytes are more than may be kept at once."""
+        sent = session.scalar(select(func.coalesce(func.sum(UploadRecord.size), 0))) or 0
+        results = session.scalar(select(func.coalesce(func.sum(RunRecord.size), 0))) or 0
+        if sent + results + size > self._most:
+            raise StorageFull(
+                "The server keeps as many ciphertexts as it may (TRISEAL_STORAGE_MEGABYTES); try "
+                "again when some applications have ended.",
+                retry_seconds=30.0,
+            )
+
+    def release(self, client_id: str, store: str, names: Iterable[str]) -> None:
+        """Remove those of an application's blobs that no row of it names any longer.
+
+        All of its store goes where the application itself is gone.
+        """
+        with self.write() as session:
+            application = session.get(ApplicationRecord, client_id, with_for_update=True)
+            if application is None or application.store != store:
+                self.blobs.remove_store(store)
+                self.relay_keys.forget(store)
+                return
+            self.blobs.remove(store, set(names) - named_by(application))
 
     def scrub(self) -> None:
-        """Write the log of changes into the database and empty it, so that erased rows are gone.
+        """See to it that erased rows are gone from the database's files as far as it can."""
+        self._database.scrub()
 
-        Rows that were erased are overwritten in the database (secure_delete), but earlier images
-        of their pages stay in SQLite's write-ahead log until it is emptied.
-        """
-        connection = self._engine.raw_connection()
-        try:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            connection.close()
+    def probe(self) -> None:
+        """Raises StorageUnavailable unless database and blobs answer."""
+        self._database.probe()
+        self.blobs.probe()
 
     def close(self) -> None:
-        """Let go of the folder."""
-        self._engine.dispose()
+        """Let go of database and folder."""
+        self._database.close()
         self._lock.close()
+
+
+def named_by(application: ApplicationRecord) -> set[str]:
+    """The names of all blobs that an application's rows refer to."""
+    named = {application.relay_key}
+    named.update(upload.sha256 for upload in application.uploads)
+    named.update(run.sha256 for run in application.runs if run.sha256 is not None)
+    return named
 
 
 def _hold(path: Path) -> BinaryIO:
@@ -115,37 +144,3 @@ def _hold(path: Path) -> BinaryIO:
         f"Another server uses {path.parent}; stop it, run a single process of this one, or "
         "set TRISEAL_SERVER_DATA to another folder.",
     )
-
-
-def _prepare(engine: Engine) -> None:
-    """Make the tables; those of another format go, and their blobs as orphans at the start."""
-    with engine.execution_options(**{_WRITES: True}).begin() as connection:
-        found = connection.exec_driver_sql("PRAGMA user_version").scalar()
-        if found != FORMAT:
-            Record.metadata.drop_all(connection)
-            connection.exec_driver_sql(f"PRAGMA user_version = {FORMAT:d}")
-        Record.metadata.create_all(connection)
-
-
-def _connect(database: Path) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{database}", connect_args={"timeout": BUSY_SECONDS, "isolation_level": None}
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _: ConnectionPoolEntry) -> None:
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=NORMAL",
-            "foreign_keys=ON",
-            "secure_delete=ON",  # erased rows are overwritten
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # sqlite3's own transactions start late; a check and the write after it need one lock.
-        writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine

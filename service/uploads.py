@@ -1,4 +1,4 @@
-"""An upload on its way to the disk: bounded, hashed and written while it arrives."""
+"""An upload on its way to the disk: bounded, paced, hashed and written while it arrives."""
 
 from __future__ import annotations
 
@@ -6,50 +6,58 @@ import asyncio
 import hashlib
 import hmac
 import os
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
 from engines.envelope import DIGEST_BYTES
-from engines.interface import Slot
-from service.applications import Upload
-from service.forms import FormReader
+from service.applications import Place, Upload
+from service.forms import FIELDS, FILE, FormReader
+from service.limits import SMALL_BODY, Pace
 from utils.atomic_files import PRIVATE_FILE
-from utils.errors import UploadEmpty, UploadTooLarge
+from utils.errors import InvalidRequest, StorageUnavailable, UploadEmpty, UploadTooLarge
 
 BATCH_BYTES = 1 << 20
 """What is held in memory before it is hashed and written, in a thread."""
+UNADMITTED_BYTES = SMALL_BODY
+"""What is read of a file before it is known whose it is; it stays in memory."""
 
-Admit = Callable[[Mapping[str, str]], Awaitable[Slot]]
-"""Answers the slot that the form's fields name, or raises why it may not be filled."""
+Admit = Callable[[Mapping[str, str]], Awaitable[Place]]
+"""Answers the place that the form's fields name, or raises why it may not be filled."""
 
 
 @dataclass(frozen=True)
 class SentForm:
-    """A form read to its end: whose it is, which slot it may fill, and the blob that came."""
+    """A form read to its end: whose it is, where it belongs, and the file that came."""
 
     client_id: str
-    slot: Slot
+    place: Place
     upload: Upload
     intact: bool
     """Whether the file ends with the digest of what comes before, as a sealed message does."""
 
 
-class _BlobWriter:
+class _FileWriter:
     """A new file that takes bytes in batches and counts and hashes them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+        self._handle = -1
         self._hash = hashlib.sha256()  # of all but the end
         self._end = b""
         self._batch = bytearray()
         self._flushing: asyncio.Task[None] | None = None
         self.size = 0
         self.intact = False
+
+    def open(self) -> None:
+        """Make the file; nothing is on the disk before."""
+        with _disk():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            self._handle = os.open(self._path, flags, PRIVATE_FILE)
 
     async def write(self, piece: bytes) -> None:
         self._batch += piece
@@ -65,7 +73,7 @@ class _BlobWriter:
         await run_in_threadpool(self._flush, self._batch)
         self.intact = hmac.compare_digest(self._hash.digest(), self._end)
         self._hash.update(self._end)
-        return Upload(self._path.name, self.size, self._hash.hexdigest())
+        return Upload(self._path, self.size, self._hash.hexdigest())
 
     async def close(self) -> None:
         try:
@@ -90,38 +98,54 @@ class _BlobWriter:
         self._hash.update(memoryview(known)[:cut])
         self._end = known[cut:]
         rest = memoryview(batch)
-        while rest:
-            rest = rest[os.write(self._handle, rest) :]
+        with _disk():
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # such as a full disk
+        raise StorageUnavailable(
+            f"The server cannot write the file ({error.strerror}); send it again later."
+        ) from error
 
 
 async def receive_upload(
-    body: AsyncIterable[bytes], content_type: str, path: Path, admit: Admit
+    body: AsyncIterable[bytes], content_type: str, path: Path, admit: Admit, pace: Pace
 ) -> SentForm:
     """Read a form to its end, its file to `path`, which must not exist yet.
 
-    `admit` is asked as soon as all fields are there. On any error no file is left. Raises
-    InvalidRequest, UploadEmpty, UploadTooLarge, and whatever `admit` raises.
+    `admit` is asked as soon as all fields are there, which must be within `pace.stall` seconds and
+    before UNADMITTED_BYTES of the file. On any error no file is left. Raises InvalidRequest,
+    UnsupportedContent, UploadEmpty, UploadTooLarge, UploadTooSlow, and whatever `admit` raises.
     """
     reader = FormReader(content_type)
-    writer = _BlobWriter(path)
-    slot: Slot | None = None
+    writer = _FileWriter(path)
+    # Nobody knows yet who sends; until then the form gets no more time than a small body.
+    hurried, patient = Pace(pace.stall, pace.stall).begin(), pace.begin()
+    place: Place | None = None
+    chunks = aiter(body)
     try:
-        async for chunk in body:
+        while True:
+            patience = hurried if place is None else patient
+            chunk = await patience.wait(anext(chunks, None))
+            if chunk is None:
+                break
             pieces = reader.feed(chunk)
-            if slot is None and reader.complete:
-                slot = await admit(reader.fields)
+            if place is None and reader.complete:
+                place = await admit(reader.fields)
+                writer.open()
+            _require_room(place, writer.size + sum(map(len, pieces)))
             for piece in pieces:
                 await writer.write(piece)
-            if slot is not None:
-                _require_room(slot, writer.size)
         reader.finish()
-        if slot is None:  # the last chunk completes the fields, or finish() has raised
-            slot = await admit(reader.fields)
-        _require_room(slot, writer.size)
-        if writer.size == 0:
+        if place is None or writer.size == 0:
             raise UploadEmpty("The file is empty; nothing was stored.")
         upload = await writer.finish()
-        return SentForm(reader.fields["client_id"], slot, upload, writer.intact)
+        return SentForm(reader.fields["client_id"], place, upload, writer.intact)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -129,18 +153,12 @@ async def receive_upload(
         await writer.close()
 
 
-def _require_room(slot: Slot, size: int) -> None:
-    if size > slot.maximum_bytes:
+def _require_room(place: Place | None, size: int) -> None:
+    if place is None:
+        if size > UNADMITTED_BYTES:
+            raise InvalidRequest(f"Put {', '.join(FIELDS)} before {FILE} in the form.")
+    elif size > place.slot.maximum_bytes:
         raise UploadTooLarge(
-            f"{slot.party}'s {slot.file_name} may have at most {slot.maximum_bytes} bytes; "
-            "nothing was stored."
+            f"{place.slot.party}'s {place.slot.file_name} may have at most "
+            f"{place.slot.maximum_bytes} bytes; nothing was stored."
         )
-
-
-def sync_blob(path: Path) -> None:
-    """See to it that a blob is on the disk before a row names it."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,26 +9,27 @@ from __future__ import annotations
 import functools
 import html
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar
 
 import gradio as gr
 
 import backend
-from engines.interface import Progress, PublicModel
+from engines.interface import DECIDE, EXPLAIN, PublicModel
 from features.schema import Party
+from parties.watch import RunNews, Tell
 from ui import panels
+from ui.following import followed
 from ui.forms import record_of
 from ui.plots import explanation_figure
 from ui.state import PageState
 from ui.timeline import timeline
 from ui.units import join_words
-from utils.errors import DeploymentMixed, OutOfStep, TrisealError
+from utils.errors import DeploymentMixed, OutOfStep, RunCancelled, TrisealError
 
 View = list[Any]
 Handler = Callable[..., Iterator[Any]]
-
-_PROGRESS = gr.Progress()
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,8 @@ def discard(state: PageState) -> None:
 class Actions:
     """The handlers, for one public model. `values` are all fields, party by party.
 
-    Every view is: state, strip, keys, one panel a party, run, decision, explanation, plot, log.
+    Every view is: state, strip, keys, one panel a party, run, decision, explanation, plot, log,
+    and the buttons that cancel the run of the decision and that of the explanation.
     """
 
     def __init__(self, public: PublicModel) -> None:
@@ -110,7 +112,12 @@ class Actions:
             panels.explanation_panel(state),
             self._plot(state) if plot is None else plot,
             timeline(state.messages, self.public),
+            *self._cancels(state),
         ]
+
+    def _cancels(self, state: PageState) -> View:
+        running = "" if state.news is None else state.news.program
+        return [gr.update(visible=running == program) for program in (DECIDE, EXPLAIN)]
 
     def _plot(self, state: PageState) -> Any:
         if state.explained is None:
@@ -147,39 +154,43 @@ class Actions:
             self._compare(state, values)
             yield self.view(state)
 
-    # Gradio finds the progress bar by its default value, and only among the named arguments.
-
-    def run(
-        self, state: PageState, progress: gr.Progress = _PROGRESS, *values: Any
-    ) -> Iterator[View]:
+    def run(self, state: PageState, *values: Any) -> Iterator[View]:
         """Step 3."""
         self._compare(state, values)
         self._refuse_changed(state)
-        state.ran(backend.run_fhe(state.client_id, progress=_reports(progress, "Evaluating")))
+        ran = yield from self._followed(
+            state, DECIDE, lambda news: backend.run_fhe(state.client_id, news=news)
+        )
+        if ran is not None:
+            state.ran(ran)
         yield self.view(state)
+
+    def cancel(self, state: PageState) -> None:
+        """End the run that is waited for; its own handler shows what became of it."""
+        if state.asked:
+            backend.cancel_run(state.client_id, state.asked)
+            state.stopping = True  # also where the server was too busy to take it at all
 
     def open_decision(self, state: PageState) -> Iterator[View]:
         """Step 4."""
         state.opened(backend.get_output_and_decrypt(state.client_id))
         yield self.view(state, gr.skip())
 
-    def explain(
-        self, state: PageState, progress: gr.Progress = _PROGRESS, *values: Any
-    ) -> Iterator[View]:
+    def explain(self, state: PageState, *values: Any) -> Iterator[View]:
         """Step 5."""
         self._compare(state, values)
         self._refuse_changed(state)
-        state.explains(
-            backend.explain_encrypt_run_decrypt(
-                state.client_id, progress=_reports(progress, "Evaluating every bin")
-            )
+        explained = yield from self._followed(
+            state,
+            EXPLAIN,
+            lambda news: backend.explain_encrypt_run_decrypt(state.client_id, news=news),
         )
+        if explained is not None:
+            state.explains(explained)
         yield self.view(state)
 
-    def all_steps(
-        self, state: PageState, progress: gr.Progress = _PROGRESS, *values: Any
-    ) -> Iterator[View]:
-        """Whatever is still to be done of the five steps, in their order."""
+    def all_steps(self, state: PageState, *values: Any) -> Iterator[View]:
+        """Whatever is still to be done of the five steps, in their order, unless cancelled."""
         if state.client_id is None:
             self._make_keys(state)
             yield self.view(state)
@@ -187,11 +198,13 @@ class Actions:
         if self._pending(state):
             yield from self.send_all(state, *values)
         if state.run is None:
-            yield from self.run(state, progress, *values)
+            yield from self.run(state, *values)
+        if state.cancelled:
+            return
         if state.decision is None:
             yield from self.open_decision(state)
         if state.explained is None:
-            yield from self.explain(state, progress, *values)
+            yield from self.explain(state, *values)
         yield self._nothing(state)
 
     def start_over(self, state: PageState) -> Iterator[View]:
@@ -201,7 +214,42 @@ class Actions:
         yield self.view(state)
 
     def _nothing(self, state: PageState) -> View:
-        return [state, *(gr.skip() for _ in range(len(self.parties) + 7))]
+        return [state, *(gr.skip() for _ in range(len(self.parties) + 9))]
+
+    def _followed(
+        self, state: PageState, program: str, call: Callable[[Tell], T]
+    ) -> Generator[View, None, T | None]:
+        """Make a call that runs a program, and show how it stands; None where it is cancelled."""
+
+        def following(tell: Tell) -> T:
+            def told(news: RunNews) -> None:
+                if state.stopping:
+                    raise RunCancelled("The run was cancelled before the server took it.")
+                tell(news)
+
+            return call(told)
+
+        def show(news: RunNews) -> View:
+            state.news = news
+            return self._under_way(state)
+
+        state.asks(program)
+        try:
+            return (yield from followed(following, show))
+        except RunCancelled:
+            state.cancelled = program
+            return None
+        finally:
+            state.heard()
+
+    def _under_way(self, state: PageState) -> View:
+        """The view where nothing but a run has news."""
+        view = self._nothing(state)
+        view[1] = panels.strip(state, self.public)
+        after = 3 + len(self.parties)
+        view[after], view[after + 2] = panels.run_panel(state), panels.explanation_panel(state)
+        view[-2:] = self._cancels(state)
+        return view
 
     def _make_keys(self, state: PageState) -> None:
         before = state.client_id
@@ -242,10 +290,3 @@ class Actions:
                 f"Values of {join_words(changed)} have changed since they were sent. Encrypt and "
                 "send them first (step 2); the rest need not be sent again."
             )
-
-
-def _reports(progress: gr.Progress, what: str) -> Progress:
-    def report(share: float) -> None:
-        progress(share, desc=what)
-
-    return report

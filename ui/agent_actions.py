@@ -44,15 +44,15 @@ class PageSeat:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-PARTS = 13
-"""How many things a view holds: the state, and twelve components."""
+PARTS = 14
+"""How many things a view holds: the state, and thirteen components."""
 
 
 class AgentActions:
     """The handlers of the page of an agent's party.
 
-    Every view is: state, join row, strip, button to ask again, key, sent, button and panel of the
-    decision, button and panel of the explanation, plot, log, holdings.
+    Every view is: state, join row, strip, buttons to ask again and to cancel, key, sent, button
+    and panel of the decision, button and panel of the explanation, plot, log, holdings.
     """
 
     def __init__(self, agent: Agent) -> None:
@@ -74,7 +74,8 @@ class AgentActions:
             show_steps(agent_panels.agent_steps(seat, public))
             + told["join"]
             + agent_panels.status(seat, public),
-            gr.update(visible=self._may_try_again(seat)),
+            gr.update(visible=seat is not None and agent_panels.stopped_run(seat) is not None),
+            gr.update(visible=agent_panels.is_under_way(seat)),
             agent_panels.key_panel(seat, public),
             told["send"] + agent_panels.sent_panel(seat, shown.changed),
             gr.update(visible=not agreed[DECIDE]),
@@ -172,6 +173,11 @@ class AgentActions:
         self._required(shown).try_again()
         return self.view(shown)
 
+    def cancel(self, shown: PageSeat) -> View:
+        """End the run that waits at the server or is evaluated there."""
+        self._required(shown).cancel()
+        return self.view(shown)
+
     def note_changes(self, shown: PageSeat, *values: Any) -> View:
         """Say where the fields are no longer what was sent."""
         before = shown.changed
@@ -186,14 +192,6 @@ class AgentActions:
             return self.agent.seat(shown.client_id) if shown.client_id else None
         except UnknownApplication:
             return None
-
-    def _may_try_again(self, seat: Seat | None) -> bool:
-        first = self.public.schema_.party_names[0]
-        return (
-            seat is not None
-            and self.party.name == first
-            and agent_panels.failed_run(seat) is not None
-        )
 
     def _required(self, shown: PageSeat) -> Seat:
         seat = self._seat(shown)

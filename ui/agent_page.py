@@ -17,7 +17,7 @@ from parties.agent import Agent
 from ui import agent_panels, joint_texts
 from ui.actions import shown_at_once
 from ui.agent_actions import AgentActions, PageSeat
-from ui.blocks import fill_by, html, section, step_button
+from ui.blocks import cancel_button, fill_by, html, section, step_button
 from ui.examples import load_examples
 from ui.forms import build_field, shown_record
 from ui.panels import heading
@@ -77,6 +77,7 @@ class _AgentPage:
         steps = agent_panels.agent_steps(None, self.public)
         self.strip = _html(show_steps(steps), "ts-sticky")
         self.again_button = gr.Button("Ask the server again", visible=False, elem_id="again")
+        self.cancel_button = cancel_button("cancel")
         with section():
             _html(heading(1, "The joint key", "All parties make it together; nobody holds it."))
             self.key = _html(agent_panels.key_panel(None, self.public), "ts-panel")
@@ -120,6 +121,7 @@ class _AgentPage:
             self.join_row,
             self.strip,
             self.again_button,
+            self.cancel_button,
             self.key,
             self.sent,
             self.decide_button,
@@ -139,6 +141,7 @@ class _AgentPage:
         self._step("join", self.join_button.click, do.join, by_code, "join")
         self._step("join", self.code.submit, do.join, by_code, "join_by_enter")
         self._step("join", self.again_button.click, do.try_again, [self.state], "try_again")
+        self._step("join", self.cancel_button.click, do.cancel, [self.state], "cancel")
         self._step("send", self.send_button.click, do.send, everything, "send")
         for program, button in ((DECIDE, self.decide_button), (EXPLAIN, self.explain_button)):
             self._step(program, button.click, do.agree(program), everything, f"agree_{program}")

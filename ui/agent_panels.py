@@ -7,9 +7,10 @@ from dataclasses import replace
 from engines.interface import DECIDE, EXPLAIN, PublicModel
 from features.schema import Party
 from parties.agent import Seat
+from parties.messages import ProgramState
 from ui import panels
 from ui.state import PageState
-from ui.steps import PROGRAM_WORDS, Step
+from ui.steps import PROGRAM_WORDS, Step, run_step
 from ui.units import escape, join_words, show_bytes, show_seconds
 
 LOOK_DIGITS = 64
@@ -42,13 +43,12 @@ def agent_steps(seat: Seat | None, public: PublicModel) -> list[Step]:
         ]
     member = seat.member
     joined = len(member.state.joined) if member.state else 0
-    opened = {program: _is_over(seat, program) for program in (DECIDE, EXPLAIN)}
     return [
         Step("Join", joined, parties),
         Step("Key", int(member.keys_ready)),
         Step("Send", len(member.sent_by), parties),
-        Step("Decide", int(opened[DECIDE])),
-        Step("Explain", int(opened[EXPLAIN])),
+        run_step("Decide", member.state, DECIDE, _is_over(seat, DECIDE)),
+        run_step("Explain", member.state, EXPLAIN, _is_over(seat, EXPLAIN)),
     ]
 
 
@@ -58,14 +58,17 @@ def status(seat: Seat | None, public: PublicModel) -> str:
         return ""
     if seat.over:
         return _note(f"{seat.over} Join another application.", "ts-stale")
+    if seat.waits:
+        return _note(seat.waits, "ts-stale")
     if seat.failure is not None:
         return _note(seat.failure.message, "ts-stale")
-    failed = failed_run(seat)
-    if failed is not None:
-        asks = public.schema_.party(public.schema_.party_names[0]).label.lower()
-        reason = seat.member.state.programs[failed].error if seat.member.state else ""
-        text = f"The server could not compute {PROGRAM_WORDS[failed]}. {reason or ''}".strip()
-        return _note(f"{text} The {asks} can ask again.", "ts-stale")
+    stopped = stopped_run(seat)
+    if stopped is not None:
+        program, found = stopped
+        text = f"The server could not compute {PROGRAM_WORDS[program]}. {found.error or ''}".strip()
+        if found.status == "cancelled":
+            text = f"Computing {PROGRAM_WORDS[program]} was cancelled."
+        return _note(f"{text} Any party can ask the server again.", "ts-stale")
     if seat.member.awaits:
         return _note(f"Waiting for {_named(seat.member.awaits, public)}.")
     return ""
@@ -76,11 +79,16 @@ def refusal(message: str) -> str:
     return f'<p class="ts-stale ts-told" role="alert">{escape(message)}</p>' if message else ""
 
 
-def failed_run(seat: Seat) -> str | None:
-    """The program that was agreed to and that the server could not compute, or None."""
+def stopped_run(seat: Seat) -> tuple[str, ProgramState] | None:
+    """The program that was agreed to and whose run failed or was cancelled, or None."""
     state = seat.member.state
-    runs = {} if state is None else state.programs
-    return next((name for name, run in runs.items() if run.status == "failed"), None)
+    return None if state is None else state.stopped
+
+
+def is_under_way(seat: Seat | None) -> bool:
+    """Whether a run waits at the server or is evaluated there."""
+    state = None if seat is None else seat.member.state
+    return state is not None and state.under_way is not None
 
 
 def key_panel(seat: Seat | None, public: PublicModel) -> str:
@@ -169,8 +177,19 @@ def _agreement(seat: Seat, program: str, public: PublicModel) -> str:
             f"{_named(agreed, public).capitalize()} agreed; {_named(away, public)} {verb} yet to."
         )
     else:
-        text = f"All have agreed; {answer} is computed and opened."
+        text = _progress(seat, program) or f"{answer.capitalize()} is computed and opened."
+        text = f"All have agreed. {text}"
     return f'<p role="status">{escape(text)}</p>{open_to}'
+
+
+def _progress(seat: Seat, program: str) -> str:
+    state = seat.member.state
+    found = None if state is None else state.programs[program]
+    if found is None or found.status in ("idle", "done"):
+        return ""
+    if found.stopped:
+        return f"The run {'was cancelled' if found.status == 'cancelled' else 'failed'}."
+    return panels.run_words(found.status, found.progress)
 
 
 def _not_read(seat: Seat, public: PublicModel) -> str:

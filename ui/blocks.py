@@ -24,6 +24,11 @@ def step_button(label: str, elem_id: str, min_width: int = 230) -> gr.Button:
     return gr.Button(label, variant="primary", min_width=min_width, scale=0, elem_id=elem_id)
 
 
+def cancel_button(elem_id: str) -> gr.Button:
+    """The button that ends a run; to be shown while there is one."""
+    return gr.Button("Cancel", visible=False, min_width=110, scale=0, elem_id=elem_id)
+
+
 def fill_by(
     buttons: Sequence[gr.Button], examples: Sequence[list[Any]], fields: list[Component]
 ) -> None:

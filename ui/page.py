@@ -15,9 +15,9 @@ from gradio.components import Component
 from engines.interface import PublicModel
 from features.schema import Party
 from ui import panels, texts
-from ui.actions import Actions, Handler, View, discard, shown_to_people
+from ui.actions import Actions, Handler, View, discard, shown_at_once, shown_to_people
 from ui.benchmark import comparison
-from ui.blocks import fill_by, html, section, step_button
+from ui.blocks import cancel_button, fill_by, html, section, step_button
 from ui.examples import Example, load_examples
 from ui.forms import build_field, default_record, shown_record
 from ui.state import PageState
@@ -105,6 +105,7 @@ class _Page:
             )
             with gr.Row(elem_classes="ts-doing"):
                 self.run_button = step_button("Run the model", "run")
+                self.cancel_run_button = cancel_button("cancel-run")
                 self.run = html(panels.run_panel(start), "ts-panel")
         with section():
             html(
@@ -129,6 +130,7 @@ class _Page:
             )
             with gr.Row(elem_classes="ts-doing"):
                 self.explain_button = step_button("Explain the decision", "explain")
+                self.cancel_explain_button = cancel_button("cancel-explain")
                 self.explanation = html(panels.explanation_panel(start), "ts-panel")
             self.plot = gr.Plot(
                 show_label=False, container=False, visible=False, elem_classes="ts-plot"
@@ -173,6 +175,8 @@ class _Page:
             self.explanation,
             self.plot,
             self.log,
+            self.cancel_run_button,
+            self.cancel_explain_button,
         ]
 
     def wire(self) -> None:
@@ -188,6 +192,15 @@ class _Page:
         self._on(self.open_button, "open_decision", do.open_decision, [self.state], self.decision)
         self._on(self.explain_button, "explain", do.explain, everything, self.explanation, 2)
         self._on(self.all_button, "all_steps", do.all_steps, everything, self.run, 2)
+        gr.on(
+            [self.cancel_run_button.click, self.cancel_explain_button.click],
+            shown_at_once(do.cancel),
+            [self.state],
+            None,
+            show_progress="hidden",
+            concurrency_limit=4,
+            api_name="cancel",
+        )
         gr.on(
             [field.change for field in self.fields],
             shown_to_people(do.note_changes),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engines.interface import PublicModel
+from engines.interface import DECIDE, EXPLAIN, PublicModel
 from features.schema import Party
 from parties.steps import Decision, KeysMade
 from ui.state import PageState
@@ -21,6 +21,8 @@ def strip(state: PageState, public: PublicModel) -> str:
         state.explained is not None,
     ]
     names = ["Keys", f"Send {sent}/{parties}", "Run", "Open", "Explain"]
+    if state.news is not None:
+        names[2 if state.news.program == DECIDE else 4] = state.news.status.capitalize()
     current = next((i for i, finished in enumerate(done) if not finished), len(done))
     items = []
     for i, name in enumerate(names):
@@ -100,7 +102,9 @@ def party_panel(state: PageState, party: Party) -> str:
 
 
 def run_panel(state: PageState) -> str:
-    """How long the server took."""
+    """How the run stands, or how long the server took."""
+    if state.asked == DECIDE or state.cancelled == DECIDE:
+        return _asked_for(state)
     if state.run is None:
         return _empty("Not run yet.")
     facts = [
@@ -139,6 +143,8 @@ def decision_panel(state: PageState, public: PublicModel) -> str:
 def explanation_panel(state: PageState) -> str:
     """The sentence for the person, and what the explanation cost."""
     found = state.explained
+    if state.asked == EXPLAIN or state.cancelled == EXPLAIN:
+        return _asked_for(state)
     if found is None:
         return _empty("Not explained yet.")
     facts = [
@@ -147,6 +153,29 @@ def explanation_panel(state: PageState) -> str:
     ]
     text = escape(found.explanation.text)
     return f'{_outdated(state)}<p class="ts-says" role="status">{text}</p>{_facts(facts)}'
+
+
+def run_words(status: str, progress: float) -> str:
+    """How a run under way stands at the server."""
+    if status == "queued":
+        return "Queued: the server takes it up when a worker is free."
+    return f"Running on the server: {progress:.0%} done."
+
+
+def _asked_for(state: PageState) -> str:
+    news = state.news
+    if state.cancelled:
+        return _said("Cancelled: nothing was computed. It can be run again.")
+    if news is None:
+        return _empty("Asking the server.")
+    if news.status == "waiting":
+        return _said(news.text, "ts-stale")
+    bar = f'<progress class="ts-bar-run" max="1" value="{news.share:.2f}"></progress>'
+    return _said(run_words(news.status, news.share)) + (bar if news.status == "running" else "")
+
+
+def _said(text: str, kind: str = "ts-says") -> str:
+    return f'<p class="{kind}" role="status">{escape(text)}</p>'
 
 
 def ciphertext(preview: str, sha256: str) -> str:

@@ -8,6 +8,7 @@ frames belong to the parties' own processes, which browsers keep apart from this
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import gradio as gr
 
 from engines.interface import PublicModel
 from parties.joint.codes import open_joint
+from parties.patience import may_pass, waiting_words
 from parties.transport import ServerClient
 from settings import Settings
 from ui import beside, joint_texts, stage_panels
@@ -24,7 +26,7 @@ from ui.blocks import html, section
 from ui.panels import heading
 from ui.steps import show_steps
 from ui.units import escape
-from utils.errors import ApplicationError, InvalidRequest, TransportError
+from utils.errors import ApplicationError, InvalidRequest, ServerBusy, TrisealError
 
 TICK_SECONDS = 0.6
 
@@ -55,6 +57,7 @@ class Watched:
     token: str = ""
     strip: str = ""
     shown: tuple[str, Any] = ("", "")
+    quiet_until: float = 0.0
 
 
 def build_stage(public: PublicModel, client: ServerClient, settings: Settings) -> gr.Blocks:
@@ -167,16 +170,21 @@ class _Stage:
 
     def _look(self, watched: Watched) -> View:
         """Strip and timeline; left alone where nothing has changed."""
-        if not watched.client_id:
+        if not watched.client_id or time.monotonic() < watched.quiet_until:
             return [gr.skip(), gr.skip()]
         try:
             state = self.client.state(watched.client_id, watched.token)
             traffic = self.client.traffic(watched.client_id, watched.token).items
-        except (TransportError, ApplicationError) as error:
-            if isinstance(error, ApplicationError):  # it is over
+        except TrisealError as error:
+            text = error.message
+            if may_pass(error):
+                pause = error.retry_seconds if isinstance(error, ServerBusy) else TICK_SECONDS
+                watched.quiet_until = time.monotonic() + pause
+                text = waiting_words(error, pause)
+            elif isinstance(error, ApplicationError):  # it is over
                 watched.client_id = ""
             # What was seen last stays, with a word on why nothing is new.
-            note = f'<p class="ts-stale" role="status">{escape(error.message)}</p>'
+            note = f'<p class="ts-stale" role="status">{escape(text)}</p>'
             return self._new(watched, watched.strip + note, gr.skip())
         watched.strip = show_steps(stage_panels.stage_steps(state, traffic, self.public))
         log = stage_panels.stage_timeline(state, traffic, self.public)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PUBLIC_KEY, PublicModel
 from parties.messages import ApplicationState, TrafficItem
 from parties.steps import ALL, SERVER
-from ui.steps import Step, step_words
+from ui.steps import Step, run_step, step_words
 from ui.units import escape, show_bytes, show_seconds
 
 
@@ -31,8 +31,8 @@ def stage_steps(
         Step("Join", len(state.joined) if state else 0, parties),
         Step("Key", arrived.count(PUBLIC_KEY)),
         Step("Send", arrived.count(ENCRYPTED_INPUTS), parties),
-        Step("Decide", int(partials[DECIDE] >= parts)),
-        Step("Explain", int(partials[EXPLAIN] >= parts)),
+        run_step("Decide", state, DECIDE, partials[DECIDE] >= parts),
+        run_step("Explain", state, EXPLAIN, partials[EXPLAIN] >= parts),
     ]
 
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parties.steps import Decision, ExplanationOpened, KeysMade, Message, ProgramRun, SliceSent
+from parties.watch import RunNews
 
 
 @dataclass
 class PageState:
     """Changed in place by the handlers, so that two of them never undo each other.
 
-    `changed` are parties whose fields differ from what they sent.
+    `changed` are parties whose fields differ from what they sent. `asked` is the program whose
+    run is waited for, `news` how that stands, `stopping` whether it is to end; `cancelled` the
+    program whose run was ended so.
     """
 
     client_id: str | None = None
@@ -25,6 +28,10 @@ class PageState:
     decision: Decision | None = None
     explained: ExplanationOpened | None = None
     messages: list[Message] = field(default_factory=list)
+    asked: str = ""
+    news: RunNews | None = None
+    stopping: bool = False
+    cancelled: str = ""
 
     def clear(self) -> None:
         """Back to the beginning."""
@@ -38,6 +45,15 @@ class PageState:
     def forget_results(self) -> None:
         """A slice has been replaced: what was computed belongs to the record before."""
         self.run = self.decision = self.explained = None
+        self.cancelled = ""
+
+    def asks(self, program: str) -> None:
+        """A run is asked for."""
+        self.asked, self.news, self.stopping, self.cancelled = program, None, False, ""
+
+    def heard(self) -> None:
+        """The run that was asked for is over, one way or another."""
+        self.asked, self.news, self.stopping = "", None, False
 
     def made(self, keys: KeysMade) -> None:
         self.clear()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engines.interface import DECIDE, EXPLAIN
+from parties.messages import ApplicationState
 from ui.units import escape
 
 STEP_WORDS = {
@@ -20,6 +21,7 @@ STEP_WORDS = {
     "run": "asks for {}",
     "ran": "has computed {}",
     "failed": "could not compute {}",
+    "cancelled": "was told to stop computing {}",
     "result": "encrypted {}",
     "public_key": "the joint public key",
     "encrypted_inputs": "its encrypted record",
@@ -42,6 +44,14 @@ class Step:
     @property
     def words(self) -> str:
         return f"{self.name} {self.count}/{self.due}" if self.due > 1 else self.name
+
+
+def run_step(name: str, state: ApplicationState | None, program: str, done: bool) -> Step:
+    """The step of a program; while its run waits or is under way, its name says that."""
+    found = None if state is None else state.programs.get(program)
+    if found is not None and found.under_way:
+        name = found.status.capitalize()
+    return Step(name, int(done))
 
 
 def show_steps(steps: Sequence[Step]) -> str:

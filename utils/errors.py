@@ -31,18 +31,30 @@ TrisealError
 │   ├── PartiesDisagree          the parties do not mean the same model, run or readers
 │   └── AlreadyOpened            another ciphertext of a program that was opened once
 ├── ApplicationError             one credit application on the server
-│   ├── TooManyApplications      the server keeps as many as it may
+│   ├── ServerBusy               as much is under way as may be; try again a little later
+│   │   ├── TooManyApplications  the server keeps as many as it may
+│   │   ├── TooManyRequests      one token asks too often, or for too much at once
+│   │   ├── QueueFull            as many runs wait as may
+│   │   └── StorageFull          the server's disk quota is used up
+│   ├── QuotaExceeded            this application has had all that one may have
 │   ├── UnknownApplication       no such application, or it has been erased
 │   ├── ApplicationExpired       its time is over
 │   ├── NotAuthorised            no token, or a wrong one
 │   ├── ForbiddenSlot            a good token, but another party's slot
+│   ├── ForbiddenScope           a good token that was not given this right
 │   ├── UnknownName              a program or file name that does not exist
 │   ├── OutOfStep                a call before its turn
 │   ├── AlreadySent              a slice that can no longer be replaced
 │   ├── AlreadyRunning           two runs at once
+│   ├── RunCancelled             the run was ended on request
 │   ├── InvalidRequest           a malformed field, such as path characters in an id
+│   ├── UnsupportedContent       a body of another content type than the call takes
 │   ├── UploadEmpty              nothing was sent
-│   └── UploadTooLarge           more bytes than the slot can hold
+│   ├── UploadTooLarge           more bytes than the slot can hold
+│   └── UploadTooSlow            the bytes came too slowly, or stopped
+├── StorageError                 where the server keeps things
+│   ├── StorageUnavailable       the database or the store of ciphertexts does not answer
+│   └── StoredDataDamaged        what was stored is not what was sent
 ├── DataFolderInUse              another server already works on the same data
 └── TransportError               between a party and the server
     ├── ServerUnreachable        nothing answers at the address
@@ -165,7 +177,27 @@ class AlreadyOpened(ProtocolError): ...
 class ApplicationError(TrisealError): ...
 
 
-class TooManyApplications(ApplicationError): ...
+class ServerBusy(ApplicationError):
+    """`retry_seconds` is when to ask again; over HTTP it is the header Retry-After."""
+
+    def __init__(self, message: str, retry_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
+
+
+class TooManyApplications(ServerBusy): ...
+
+
+class TooManyRequests(ServerBusy): ...
+
+
+class QueueFull(ServerBusy): ...
+
+
+class StorageFull(ServerBusy): ...
+
+
+class QuotaExceeded(ApplicationError): ...
 
 
 class UnknownApplication(ApplicationError): ...
@@ -180,6 +212,9 @@ class NotAuthorised(ApplicationError): ...
 class ForbiddenSlot(ApplicationError): ...
 
 
+class ForbiddenScope(ApplicationError): ...
+
+
 class UnknownName(ApplicationError): ...
 
 
@@ -192,13 +227,31 @@ class AlreadySent(ApplicationError): ...
 class AlreadyRunning(ApplicationError): ...
 
 
+class RunCancelled(ApplicationError): ...
+
+
 class InvalidRequest(ApplicationError): ...
+
+
+class UnsupportedContent(ApplicationError): ...
 
 
 class UploadEmpty(ApplicationError): ...
 
 
 class UploadTooLarge(ApplicationError): ...
+
+
+class UploadTooSlow(ApplicationError): ...
+
+
+class StorageError(TrisealError): ...
+
+
+class StorageUnavailable(StorageError): ...
+
+
+class StoredDataDamaged(StorageError): ...
 
 
 class DataFolderInUse(TrisealError): ...

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from typing import Any
 
 from concrete import fhe
 
 from engines.concrete.structure import Structure
-from engines.envelope import DIGEST_BYTES, Header, seal, unseal_as
+from engines.envelope import Header, digest_of, seal, unseal_as
 from engines.interface import KeyPair
 from utils.errors import MalformedMessage
 from utils.randomness import random_seed
@@ -70,15 +71,21 @@ class EvaluationKeys:
         """Conformance of a sealed message; raises MalformedMessage, ForeignMessage.
 
         Where the structure is known, that is all that can be wrong with a key, and native code,
-        which takes five times as long, reads it when the key is first used.
+        which takes five times as long, reads it when the key is first used. Nothing is kept:
+        another process evaluates.
         """
         payload = self._conforming(message, intact)
         if self._structure is None:
-            self._keep(message, payload)
+            _deserialised(payload)
 
     def read(self, message: bytes) -> Any:
         """The keys in a sealed message; raises MalformedMessage, ForeignMessage."""
-        return self._keep(message, self._conforming(message))
+        keys = _deserialised(self._conforming(message))
+        with self._lock:
+            self._kept[digest_of(message)] = keys
+            while len(self._kept) > _KEPT_KEYS:
+                self._kept.pop(next(iter(self._kept)))
+        return keys
 
     def _conforming(self, message: bytes | memoryview, intact: bool = False) -> memoryview:
         payload = unseal_as(self._header, message, intact)
@@ -88,19 +95,6 @@ class EvaluationKeys:
             )
         return payload
 
-    def _keep(self, message: bytes | memoryview, payload: memoryview) -> Any:
-        try:
-            keys = fhe.EvaluationKeys.deserialize(bytes(payload))
-        except Exception as error:  # Concrete raises its own errors of many kinds
-            raise MalformedMessage(
-                "The evaluation key cannot be read; make the keys again."
-            ) from error
-        with self._lock:
-            self._kept[bytes(message[-DIGEST_BYTES:])] = keys
-            while len(self._kept) > _KEPT_KEYS:
-                self._kept.pop(next(iter(self._kept)))
-        return keys
-
     def accepted(self, message: bytes) -> Any:
         """The keys in a message that `read` accepted before, if only in another process.
 
@@ -108,5 +102,18 @@ class EvaluationKeys:
         much as a few bootstraps. Raises like `read`.
         """
         with self._lock:
-            kept = self._kept.get(message[-DIGEST_BYTES:])
+            kept = self._kept.get(digest_of(message))
         return self.read(message) if kept is None else kept
+
+    def forget(self, digests: Collection[bytes]) -> None:
+        """Drop the keys of these messages; an evaluation under way keeps its own to its end."""
+        with self._lock:
+            for digest in digests:
+                self._kept.pop(digest, None)
+
+
+def _deserialised(payload: memoryview) -> Any:
+    try:
+        return fhe.EvaluationKeys.deserialize(bytes(payload))
+    except Exception as error:  # Concrete raises its own errors of many kinds
+        raise MalformedMessage("The evaluation key cannot be read; make the keys again.") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,9 @@ class ConcreteServer(ServerEngine):
         for program in PROGRAMS:
             self._server.run(*inputs, evaluation_keys=keys, function_name=program)
         restore_broken_pipes()
+
+    def forget(self, digests: Collection[bytes]) -> None:
+        self._keys.forget(digests)
 
 
 def _structures(path: Path) -> Structures:

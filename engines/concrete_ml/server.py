@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from concrete import fhe
@@ -176,3 +176,6 @@ class ConcreteMlServer(ServerEngine):
         decision, many seconds, to save about two.
         """
         self._keys.accepted(messages[self._parties[0], EVALUATION_KEY])
+
+    def forget(self, digests: Collection[bytes]) -> None:
+        self._keys.forget(digests)

@@ -1,6 +1,6 @@
 """What a member does, one thing at a time: its protocol on one side, server and files on the other.
 
-Not safe to share: the member holds its lock around every call, but `run`'s.
+Not safe to share: the member holds its lock around every call.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import Any
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, PUBLIC_KEY
 from parties.connection import Connection
+from parties.joint.asking import Asking
 from parties.joint.files import Fetched, MemberFiles
 from parties.joint.protocol import JointProtocol
+from parties.joint.token import MemberToken
 from parties.messages import ApplicationState, RelayedMessages
 from parties.slots import send_slot
 from parties.steps import (
@@ -20,18 +22,11 @@ from parties.steps import (
     PREVIEW_BYTES,
     SERVER,
     Message,
-    ProgramRun,
     SliceSent,
     digest,
     preview,
 )
-from utils.errors import (
-    AlreadyRunning,
-    AlreadySent,
-    OutOfStep,
-    PartiesDisagree,
-    TransportError,
-)
+from utils.errors import AlreadySent, OutOfStep, PartiesDisagree
 
 
 class MemberDesk:
@@ -47,7 +42,6 @@ class MemberDesk:
     ) -> None:
         self.client_id, self.party = client_id, party
         self.files, self.protocol = files, protocol
-        self.token = files.token()
         self.remembered = files.member()
         self.state: ApplicationState | None = None
         self.looks = 0
@@ -56,8 +50,18 @@ class MemberDesk:
         self._connection, self._client = connection, connection.client
         self._names = tuple(connection.public.schema_.party_names)
         self._gave_key = False
-        self._asked: set[str] = set()
+        self._token = MemberToken(self._client, client_id, files, self.remembered)
+        self._asking = Asking(party, self._names)
         self.save()
+
+    @property
+    def token(self) -> str:
+        """This party's bearer token."""
+        return self._token.text
+
+    def keep_token(self) -> float:
+        """Renew the token if it is time; see MemberToken.keep."""
+        return self._token.keep(self.state)
 
     def save(self) -> None:
         """Keep everything; before anything leaves that rests on it."""
@@ -173,37 +177,29 @@ class MemberDesk:
         self.protocol.agree(program, inputs)
         self._send()
 
-    def due(self, again: bool) -> str | None:
-        """The program that this party has to ask for now, or None; `again` also a failed one."""
-        if self.party != self._names[0] or self.state is None:
+    def ask(self, again: bool) -> str | None:
+        """Ask for the run whose turn it is, if any, and answer which; see Asking."""
+        program = self._asking.due(self.state, self._agreed(), again)
+        if program is None:
             return None
-        for program in self._connection.public.programs:
-            status = self.state.programs[program].status
-            first = status == "idle" and program not in self._asked
-            if self.protocol.agreed(program) and (first or (again and status == "failed")):
-                return program
-        return None
-
-    def run(self, program: str) -> ProgramRun | None:
-        """Ask for a run and wait for its end; None where it is running already."""
         start = perf_counter()
-        self._asked.add(program)
-        try:
-            seconds = self._client.run(self.client_id, self.token, program)
-        except AlreadyRunning:
-            return None
-        except TransportError:
-            self._asked.discard(program)  # it may not have heard; it does not run twice
-            raise
-        waited = perf_counter() - start
-        asked = Message(self.party, SERVER, f"run {program}", 0, waited)
-        return ProgramRun(self.client_id, program, seconds, waited, (asked,))
-
-    def ran(self, run: ProgramRun | None) -> None:
-        """Note a run, and look what it changed."""
-        if run is not None:
-            self.remembered.events.extend(run.messages)
+        self._client.queue(self.client_id, self.token, program)
+        seconds = perf_counter() - start
+        self.remembered.events.append(Message(self.party, SERVER, f"run {program}", 0, seconds))
         self._look()
+        return program
+
+    def seconds_to_turn(self) -> float:
+        """How long until this party has to ask for a run; infinite where it has not."""
+        return self._asking.seconds(self.state, self._agreed())
+
+    def cancel(self, program: str) -> None:
+        """End a run that waits or is under way, and look what that changed."""
+        self._client.cancel(self.client_id, self.token, program)
+        self._look()
+
+    def _agreed(self) -> list[str]:
+        return [p for p in self._connection.public.programs if self.protocol.agreed(p)]
 
     def open(self, program: str) -> None:
         """Fetch a result and answer with this party's part."""

@@ -43,7 +43,10 @@ class Fetched(BaseModel):
 
 
 class MemberRecord(BaseModel):
-    """What a member remembers beside the protocol: `sent` is the digest of its sealed record."""
+    """What a member remembers beside the protocol: `sent` is the digest of its sealed record.
+
+    `token_from` and `token_until` are in seconds since 1970.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -51,6 +54,8 @@ class MemberRecord(BaseModel):
     cursor: int = 0
     sent: str | None = None
     arrived: bool = False
+    token_from: float | None = None
+    token_until: float | None = None
     events: list[Message] = []
     results: dict[str, Fetched] = {}
     scores: dict[str, tuple[float, ...]] = {}
@@ -75,9 +80,10 @@ class MemberFiles:
         """The party's own keys; raises NotAuthorised, MalformedMessage."""
         return Identity.from_bytes(self._needed(IDENTITY))
 
-    def admit(self, identity: Identity, token: str) -> None:
-        """Keep what joining gave."""
+    def admit(self, identity: Identity, token: str, member: MemberRecord) -> None:
+        """Keep what joining gave; the token last, since with it the party has joined."""
         self.write(IDENTITY, identity.to_bytes())
+        self.keep_member(member)
         self.write(TOKEN, token.encode())
 
     def protocol(self) -> tuple[bytes, bytes] | None:
@@ -99,6 +105,10 @@ class MemberFiles:
         if protocol.secret:
             self.write(SECRET_KEY, protocol.secret)
         self.write(PROTOCOL, protocol.to_bytes())
+        self.keep_member(member)
+
+    def keep_member(self, member: MemberRecord) -> None:
+        """Keep what the member remembers."""
         self.write(MEMBER, member.model_dump_json().encode())
 
     def record(self) -> dict[str, Any] | None:

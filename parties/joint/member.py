@@ -2,8 +2,8 @@
 
 A member runs without any page. `advance` does whatever can be done without a person: it sends and
 takes messages, makes the keys, gives the server the public key, asks for the run that all agreed
-to, fetches its result and answers with this party's part of the opening. What a person decides has
-methods of its own: `send_record` and `agree`.
+to when it is its turn (parties/joint/asking.py), fetches the result and answers with this party's
+part of the opening. What a person decides has methods of its own: `send_record`, `agree`, `cancel`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from parties.connection import Connection
 from parties.joint.channel import Identity
 from parties.joint.codes import JoinCode
 from parties.joint.desk import MemberDesk
-from parties.joint.files import MemberFiles
+from parties.joint.files import MemberFiles, MemberRecord
 from parties.joint.protocol import JointProtocol
 from parties.joint.reading import decision_of, explanation_of
+from parties.joint.token import note_times
 from parties.messages import ApplicationState
-from parties.steps import Decision, ExplanationOpened, Message, ProgramRun, SliceSent
+from parties.steps import Decision, ExplanationOpened, Message, SliceSent
 from utils.errors import (
     ApplicationExpired,
     ForeignMessage,
@@ -44,7 +45,6 @@ class JointMember:
     """
 
     def __init__(self, connection: Connection, desk: MemberDesk) -> None:
-        """To be made by `join` or `resume`."""
         self.client_id, self.party = desk.client_id, desk.party
         self.failure: TrisealError | None = None
         """Why the last `advance` did not succeed, or None."""
@@ -68,8 +68,10 @@ class JointMember:
                 )
             return cls.resume(connection, given.client_id, party)
         connection.store.erase_older_than(connection.hours)
-        token = connection.client.join(given.client_id, party, given.server_code)
-        files.admit(Identity.fresh(given.group_secret), token)
+        joined = connection.client.join(given.client_id, party, given.server_code)
+        remembered = MemberRecord()
+        note_times(remembered, joined)
+        files.admit(Identity.fresh(given.group_secret), joined.token, remembered)
         return cls.resume(connection, given.client_id, party)
 
     @classmethod
@@ -95,11 +97,6 @@ class JointMember:
             )
         return cls(connection, MemberDesk(connection, client_id, party, files, protocol))
 
-    @classmethod
-    def resumable(cls, connection: Connection, party: str) -> list[str]:
-        """Ids of the applications whose files this party has here, newest first."""
-        return connection.store.applications(party)
-
     @property
     def readers(self) -> tuple[str, ...]:
         """The parties that learn the answer."""
@@ -114,10 +111,11 @@ class JointMember:
         """Do all that can be done now; whether anything has changed.
 
         Where nothing can, waits up to `wait` seconds (at most 25) for the server to have something
-        new. `answer` False leaves results unopened. Raises ProtocolError, KeyCheckFailed,
-        MalformedMessage, ForeignMessage, EvaluationFailed: then the state is as it was before what
-        was refused, and `failure` keeps the error until an `advance` succeeds. What was refused is
-        looked for again the next time, at once: pause before that.
+        new, or for this party's turn to ask for a run. `answer` False leaves results unopened.
+        Raises ProtocolError, KeyCheckFailed, MalformedMessage, ForeignMessage: then the state is
+        as it was before what was refused, and `failure` keeps the error until an `advance`
+        succeeds. What was refused is looked for again the next time, at once: pause before that.
+        A run that failed raises nothing: `state` says so.
         """
         try:
             changed = self._advance(min(max(wait, 0.0), LONGEST_WAIT), answer)
@@ -131,15 +129,14 @@ class JointMember:
         changed = False
         while True:
             with self._lock:
+                self._desk.keep_token()
                 progress = self._desk.act(answer)
-                after, seen = self._desk.remembered.cursor, self._desk.tag
-                asked = self._desk.looks
-            progress |= self.run_if_due(again=False) is not None
-            hold = 0.0 if changed or progress else wait
+                progress |= self._desk.ask(again=False) is not None
+                after, seen, token = self._desk.remembered.cursor, self._desk.tag, self._desk.token
+                asked, turn = self._desk.looks, self._desk.seconds_to_turn()
+            hold = 0.0 if changed or progress else max(0.0, min(wait, turn))
             # Without the lock, so that a page can be used meanwhile.
-            relayed = self._connection.client.messages(
-                self.client_id, self._desk.token, after, hold, seen
-            )
+            relayed = self._connection.client.messages(self.client_id, token, after, hold, seen)
             with self._lock:
                 progress |= self._desk.take(relayed, asked)
             changed |= progress
@@ -211,9 +208,7 @@ class JointMember:
     def sent_by(self) -> tuple[str, ...]:
         """The parties whose encrypted record the server holds, in the schema's order."""
         state, names = self.state, self._connection.public.schema_.party_names
-        if state is None:
-            return ()
-        return tuple(name for name in names if state.sha256_of(name, ENCRYPTED_INPUTS))
+        return tuple(n for n in names if state and state.sha256_of(n, ENCRYPTED_INPUTS))
 
     def agree(self, program: str) -> None:
         """Agree to open what `program` ("decide", then "explain") gives on these very inputs.
@@ -230,20 +225,23 @@ class JointMember:
             agreed = self._desk.protocol.agreements(program)
         return tuple(n for n in self._connection.public.schema_.party_names if n in agreed)
 
-    def run_if_due(self, again: bool = True) -> ProgramRun | None:
-        """Ask for a run that all agreed to, if this is the first party and it is still to be done.
+    def run_if_due(self) -> str | None:
+        """Ask for a run that all agreed to, also for one that stopped; answers which, or None.
 
-        `advance` does so by itself, except `again` after a run that failed. Raises what
-        ServerClient.run raises.
+        `advance` asks by itself, but for those. Raises what ServerClient.queue raises.
         """
         with self._lock:
-            program = self._desk.due(again)
-        if program is None:
-            return None
-        run = self._desk.run(program)  # without the lock: it may take long
+            return self._desk.ask(again=True)
+
+    def cancel(self, program: str) -> None:
+        """End the run that waits or is under way, for all parties; the agreement stands."""
         with self._lock:
-            self._desk.ran(run)
-        return run
+            self._desk.cancel(program)
+
+    def keep_token(self) -> float:
+        """Renew the token if it is time, as `advance` does; see MemberToken.keep."""
+        with self._lock:
+            return self._desk.keep_token()
 
     def open(self, program: str) -> None:
         """Fetch the result and answer with this party's part; `advance` does so by itself.

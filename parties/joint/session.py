@@ -15,11 +15,13 @@ from typing import Any, Self
 
 from engines.interface import DECIDE, EXPLAIN, Progress
 from parties.connection import Connection
+from parties.joint.agreed import AgreedRun
 from parties.joint.codes import open_joint
 from parties.joint.member import JointMember
 from parties.joint.news import News
 from parties.messages import ApplicationState
 from parties.steps import Decision, ExplanationOpened, KeysMade, Message, ProgramRun, SliceSent
+from parties.watch import RunFollower, Tell
 from utils.errors import (
     AlreadySent,
     ApplicationExpired,
@@ -143,25 +145,25 @@ class JointSession:
         """Whether the party has sent just this record, bin for bin and value for value."""
         return self._member(party).is_sent(record)
 
-    def run(self, program: str = DECIDE, progress: Progress | None = None) -> ProgramRun:
+    def run(
+        self, program: str = DECIDE, progress: Progress | None = None, news: Tell | None = None
+    ) -> ProgramRun:
         """Agree as every party played here, and have the server evaluate the program.
 
-        Raises OutOfStep that names what is missing.
+        A run that stopped is asked for again; `progress` and `news` are called from this thread.
+        Raises OutOfStep that names what is missing, RunCancelled, and what the run failed with.
         """
         self._require_records(program)
         start = perf_counter()
-        self._pump(lambda: False, answer=False)
-        for member in self.members.values():
-            if member.party not in member.agreed_by(program):
-                member.agree(program)
-        self._pump(lambda: self._ran(program) is not None, answer=False)
-        seconds = self._ran(program)
-        if seconds is None:
-            raise OutOfStep(f"{program} needs all parties to agree; not yet: {self._awaited()}.")
-        if progress is not None:
-            progress(1.0)
+        follower = RunFollower(program, self._connection.client.timeout, progress, news)
+        run = AgreedRun(self.members, follower, self._pump, self._awaited)
+        seconds = follower.patiently(run.seconds)
         waited = perf_counter() - start
         return ProgramRun(self.client_id, program, seconds, waited, self._news.take())
+
+    def cancel(self, program: str = DECIDE) -> None:
+        """End a run that waits or is under way; the agreement stands, it may be run again."""
+        next(iter(self.members.values())).cancel(program)
 
     def open_decision(self) -> Decision:
         """Open the decision with all parties; raises OutOfStep before the run."""
@@ -176,7 +178,9 @@ class JointSession:
         self._pump(lambda: False)
         return replace(reader.decision, messages=self._news.take())
 
-    def explain(self, progress: Progress | None = None) -> ExplanationOpened:
+    def explain(
+        self, progress: Progress | None = None, news: Tell | None = None
+    ) -> ExplanationOpened:
         """Agree to, run and open the explanation, on the ciphertexts already sent.
 
         Raises OutOfStep before the decision is opened, ForbiddenSlot where the explained column
@@ -190,7 +194,7 @@ class JointSession:
             )
         if reader.decision is None:
             raise OutOfStep("An explanation needs an opened decision: run and open it first.")
-        run = self.run(EXPLAIN, progress)
+        run = self.run(EXPLAIN, progress, news)
         start = perf_counter()
         self._pump(lambda: reader.explanation is not None)
         found = reader.explanation
@@ -241,13 +245,6 @@ class JointSession:
     def _awaited(self) -> str:
         awaited = {name for member in self.members.values() for name in member.awaits}
         return ", ".join(name for name in self._public.schema_.party_names if name in awaited)
-
-    def _ran(self, program: str) -> float | None:
-        for member in self.members.values():
-            state = member.state
-            if state is not None and state.programs[program].status == "done":
-                return state.programs[program].seconds
-        return None
 
     def _require_records(self, program: str) -> None:
         lacking = [

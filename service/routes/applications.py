@@ -8,18 +8,26 @@ import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from service.answers import ApplicationState, Joined, Opened
-from service.dependencies import Desk, DeskDep, RoomsDep, TokenDep
+from service.dependencies import ClientId, Desk, DeskDep, RoomsDep, TokenDep
 from service.events import Events
-from utils.errors import ApplicationError
+from service.examples import EVENT
+from service.openapi import APPLICATION, BODY, READY, TOKEN, content, problems, room
+from utils.errors import (
+    ApplicationError,
+    NotAuthorised,
+    TooManyApplications,
+    TooManyRequests,
+    UnknownParty,
+)
 
 logger = logging.getLogger("triseal.applications")
-router = APIRouter(prefix="/applications", tags=["applications"])
+router = room("applications", "/applications")
 
 SEND_SECONDS = 30.0
 """A listener that takes nothing for so long is cut off."""
@@ -36,40 +44,73 @@ class OpenRequest(BaseModel):
 
 
 class JoinRequest(BaseModel):
-    """Which party joins, with the code it was given."""
+    """Which party joins, with the code it was given.
+
+    `scopes` are what its token may do, of send, run, read, relay and erase; all where none is
+    named.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     party: Annotated[str, Field(max_length=256)]
     code: Annotated[str, Field(max_length=256, repr=False)]
+    scopes: Annotated[
+        list[Annotated[str, Field(max_length=16)]] | None, Field(min_length=1, max_length=8)
+    ] = None
 
 
-@router.post("", status_code=201)
-def open_application(desk: DeskDep, body: OpenRequest | None = None) -> Opened:
+@router.post(
+    "",
+    status_code=201,
+    responses=problems(*READY, *BODY, UnknownParty, TooManyApplications, TooManyRequests),
+)
+def open_application(
+    request: Request, rooms: RoomsDep, desk: DeskDep, body: OpenRequest | None = None
+) -> Opened:
     """Open an application; hand each party its own join code."""
+    rooms.quotas.opening("" if request.client is None else request.client.host)
     opened = desk.applications.open(None if body is None else body.readers)
-    logger.info("opened", extra={"facts": {"application": opened.client_id[:8]}})
+    logger.info("opened", extra={"facts": {"application": opened.client_id}})
     return opened
 
 
-@router.post("/{client_id}/join")
-def join(client_id: str, body: JoinRequest, rooms: RoomsDep, desk: DeskDep) -> Joined:
+@router.post(
+    "/{client_id}/join", responses=problems(*APPLICATION, *BODY, UnknownParty, NotAuthorised)
+)
+def join(client_id: ClientId, body: JoinRequest, rooms: RoomsDep, desk: DeskDep) -> Joined:
     """Give a join code for the party's token. A code works once."""
-    token = desk.applications.join(client_id, body.party, body.code)
+    joined = desk.seats.join(client_id, body.party, body.code, body.scopes)
     rooms.events.changed(client_id)
-    return Joined(token=token)
+    return joined
 
 
-@router.get("/{client_id}")
-def state(client_id: str, desk: DeskDep, token: TokenDep) -> ApplicationState:
+@router.post("/{client_id}/token", responses=problems(*APPLICATION, *TOKEN))
+def renew(client_id: ClientId, desk: DeskDep, token: TokenDep) -> Joined:
+    """A new token in place of this one, which is good for a minute more."""
+    return desk.seats.renew(client_id, token)
+
+
+@router.delete("/{client_id}/token", status_code=204, responses=problems(*APPLICATION, *TOKEN))
+def revoke(client_id: ClientId, desk: DeskDep, token: TokenDep) -> None:
+    """End this token, at once; the party has no other way in."""
+    desk.seats.revoke(client_id, token)
+
+
+@router.get("/{client_id}", responses=problems(*APPLICATION, *TOKEN))
+def state(client_id: ClientId, desk: DeskDep, token: TokenDep) -> ApplicationState:
     """What has been sent, what is missing, what has been run."""
     desk.applications.require_viewer(client_id, token)
-    return desk.applications.state(client_id, desk.runs.progress)
+    return desk.applications.state(client_id, desk.dispatcher.progress)
 
 
-@router.get("/{client_id}/events", response_class=EventSourceResponse)
+@router.get(
+    "/{client_id}/events",
+    response_class=EventSourceResponse,
+    responses=content("text/event-stream", "Events named `state`.", EVENT)
+    | problems(*APPLICATION, *TOKEN),
+)
 async def events(
-    client_id: str, rooms: RoomsDep, desk: DeskDep, token: TokenDep
+    client_id: ClientId, rooms: RoomsDep, desk: DeskDep, token: TokenDep
 ) -> EventSourceResponse:
     """The state as server-sent events named `state`: now, and at each change or progress.
 
@@ -80,12 +121,12 @@ async def events(
     return EventSourceResponse(stream, send_timeout=SEND_SECONDS)
 
 
-@router.delete("/{client_id}", status_code=204)
-def erase(client_id: str, rooms: RoomsDep, desk: DeskDep, token: TokenDep) -> None:
-    """Erase everything of this application, now."""
-    desk.applications.erase(client_id, token)
-    rooms.events.changed(client_id)
-    logger.info("erased", extra={"facts": {"application": client_id[:8]}})
+@router.delete("/{client_id}", status_code=204, responses=problems(*APPLICATION, *TOKEN))
+async def erase(client_id: ClientId, desk: DeskDep, token: TokenDep) -> None:
+    """Erase everything of this application, now; a run of it under way is ended."""
+    erased = await run_in_threadpool(desk.applications.erase, client_id, token)
+    await desk.runs.erased(client_id, erased)
+    logger.info("erased", extra={"facts": {"application": client_id}})
 
 
 async def _states(client_id: str, desk: Desk, events: Events) -> AsyncIterator[ServerSentEvent]:
@@ -95,7 +136,7 @@ async def _states(client_id: str, desk: Desk, events: Events) -> AsyncIterator[S
             changed.clear()
             try:
                 now = await run_in_threadpool(
-                    desk.applications.state, client_id, desk.runs.progress
+                    desk.applications.state, client_id, desk.dispatcher.progress
                 )
             except ApplicationError:
                 return

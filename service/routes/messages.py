@@ -5,23 +5,46 @@ Names and form fields are those of the known demo.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from engines.interface import DECIDE, EVALUATION_KEY, Slot
+from engines.interface import DECIDE, EVALUATION_KEY
 from service.answers import Receipt
+from service.applications import Place
 from service.dependencies import DeskDep, RoomsDep, TokenDep
+from service.examples import SENT
 from service.forms import FIELDS, FILE
-from service.uploads import receive_upload, sync_blob
+from service.limits import Pace
+from service.openapi import APPLICATION, BODY, TOKEN, content, example, problems, room
+from service.routes.runs import ASKED
+from service.uploads import receive_upload
+from utils.errors import (
+    AlreadyRunning,
+    AlreadySent,
+    EvaluationFailed,
+    ForbiddenSlot,
+    ForeignMessage,
+    MalformedMessage,
+    OutOfStep,
+    QuotaExceeded,
+    RunCancelled,
+    StorageFull,
+    StoredDataDamaged,
+    UnknownName,
+    UnknownParty,
+    UploadEmpty,
+)
 
 logger = logging.getLogger("triseal.messages")
-router = APIRouter(tags=["messages"])
+router = room("messages")
+
+_CALL = (*APPLICATION, *BODY, *TOKEN, UnknownName)
 
 _FORM: dict[str, Any] = {
     "requestBody": {
@@ -35,7 +58,9 @@ _FORM: dict[str, Any] = {
                         **{name: {"type": "string"} for name in FIELDS},
                         FILE: {"type": "string", "format": "binary"},
                     },
-                }
+                    "additionalProperties": False,
+                },
+                "example": dict(zip((*FIELDS, FILE), SENT, strict=True)),
             }
         },
     }
@@ -52,57 +77,88 @@ class ProgramForm(BaseModel):
     program: Annotated[str, Field(max_length=256)] = DECIDE
 
 
-@router.post("/send_file", openapi_extra=_FORM)
+@router.post(
+    "/send_file",
+    openapi_extra=_FORM,
+    responses=problems(
+        *_CALL,
+        UnknownParty,
+        ForbiddenSlot,
+        AlreadyRunning,
+        AlreadySent,
+        ForeignMessage,
+        MalformedMessage,
+        UploadEmpty,
+        QuotaExceeded,
+        StorageFull,
+    ),
+)
 async def send_file(request: Request, rooms: RoomsDep, desk: DeskDep, token: TokenDep) -> Receipt:
     """Fill a slot of the token's own party with a sealed message."""
 
-    async def admit(fields: Mapping[str, str]) -> Slot:
-        client_id, client_type, file_name = (fields[name] for name in FIELDS)
-        return await run_in_threadpool(
-            desk.applications.admit, client_id, token, client_type, file_name
-        )
-
-    path = rooms.storage.new_blob()
+    path = rooms.storage.incoming.new()
     content_type = request.headers.get("content-type", "")
-    form = await receive_upload(request.stream(), content_type, path, admit)
-    rooms.metrics.received(form.slot.file_name, form.upload.size)
-    try:
-        await asyncio.gather(
-            rooms.evaluator.check(form.slot, path, form.intact),
-            run_in_threadpool(sync_blob, path),
-        )
-        state = await run_in_threadpool(
-            desk.applications.accept, form.client_id, form.slot, form.upload
-        )
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    pace = Pace(rooms.settings.stall_timeout, rooms.settings.upload_timeout)
+    with ExitStack() as held:
+
+        async def admit(fields: Mapping[str, str]) -> Place:
+            client_id, client_type, file_name = (fields[name] for name in FIELDS)
+            place = await run_in_threadpool(
+                desk.applications.admit, client_id, token, client_type, file_name
+            )
+            # Only now, so that nobody without a token takes the places of those who have one.
+            held.enter_context(rooms.quotas.uploading(token or ""))
+            return place
+
+        form = await receive_upload(request.stream(), content_type, path, admit, pace)
+        slot = form.place.slot
+        rooms.metrics.received(slot.file_name, form.upload.size)
+        try:
+            await rooms.checker.check(slot, path, form.intact)
+            state = await run_in_threadpool(
+                desk.applications.accept, form.client_id, form.place, form.upload
+            )
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
     rooms.events.changed(form.client_id)
-    if form.slot.file_name == EVALUATION_KEY:
+    if slot.file_name == EVALUATION_KEY:
         desk.runs.warm(form.client_id)
-    logger.info(
-        "received", extra={"facts": {"slot": form.slot.file_name, "bytes": form.upload.size}}
-    )
+    facts = {
+        "application": form.client_id,
+        "slot": slot.file_name,
+        "bytes": form.upload.size,
+    }
+    logger.info("received", extra={"facts": facts})
     return Receipt(
         client_id=form.client_id,
-        client_type=form.slot.party,
-        file_name=form.slot.file_name,
+        client_type=slot.party,
+        file_name=slot.file_name,
         bytes=form.upload.size,
         sha256=form.upload.sha256,
         state=state.state,
     )
 
 
-@router.post("/run_fhe")
+@router.post(
+    "/run_fhe",
+    responses=example(0.0253)
+    | problems(*_CALL, *ASKED, MalformedMessage, EvaluationFailed, RunCancelled, StoredDataDamaged),
+)
 async def run_fhe(form: Annotated[ProgramForm, Form()], desk: DeskDep, token: TokenDep) -> float:
-    """Evaluate a program on what the parties sent; the seconds that it took.
+    """Queue a program, wait for its end, and answer the seconds that its evaluation took.
 
-    A program that has been run answers the recorded seconds again.
+    One that has been run answers the recorded seconds again; one under way is waited for.
     """
     return await desk.runs.run(form.client_id, token, form.program)
 
 
-@router.post("/get_output", response_class=Response)
+@router.post(
+    "/get_output",
+    response_class=Response,
+    responses=content("application/octet-stream", "The sealed result.", "TRISEAL1")
+    | problems(*_CALL, OutOfStep, StoredDataDamaged),
+)
 def get_output(
     form: Annotated[ProgramForm, Form()], rooms: RoomsDep, desk: DeskDep, token: TokenDep
 ) -> Response:

@@ -3,40 +3,59 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
-from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi import Response
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from service.dependencies import RoomsDep
+from service.openapi import content, not_yet, problems, room
 from service.rules import count_live
 from service.storage import Storage
+from utils.errors import StorageUnavailable
 
-router = APIRouter(tags=["operation"])
+router = room("operation")
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+class Sign(BaseModel):
+    """A sign of life: `ok`, or why the server wants no requests now."""
+
+    status: Literal["ok", "starting", "failed"]
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses=content("text/plain", "The figures.", "triseal_applications 3.0\n")
+    | problems(StorageUnavailable),
+)
 async def metrics(rooms: RoomsDep) -> Response:
     """Counts, seconds and bytes for Prometheus, in its text format; no ids and no names."""
     alive = await run_in_threadpool(_alive, rooms.storage)
-    waiting, running = rooms.evaluator.under_way
-    text = rooms.metrics.text(applications=alive, waiting=waiting, running=running)
+    queued, running = (
+        (0, 0) if rooms.desk is None else await run_in_threadpool(rooms.desk.claims.counts)
+    )
+    text = rooms.metrics.text(applications=alive, queued=queued, running=running)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/health/live")
+@router.get("/health/live", response_model=Sign)
 async def live() -> JSONResponse:
     """200 whenever the server's process answers at all; restart it when this fails."""
     return JSONResponse({"status": "ok"})
 
 
-@router.get(
-    "/health/ready", responses={503: {"description": "A worker has no engine, or not yet."}}
-)
+@router.get("/health/ready", response_model=Sign, responses=not_yet(Sign, StorageUnavailable))
 async def ready(rooms: RoomsDep) -> JSONResponse:
-    """200 when both workers have their engine, 503 otherwise; `/health` says why it has none."""
+    """200 when the workers have their engine and database and blobs answer, 503 otherwise.
+
+    `/health` says why the engine cannot be loaded.
+    """
     if rooms.ready:
+        await run_in_threadpool(rooms.storage.probe)
         return JSONResponse({"status": "ok"})
     return JSONResponse(
         {"status": "starting" if rooms.fault is None else "failed"}, status_code=503

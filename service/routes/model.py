@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Literal
+
+from fastapi import Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
+from engines.interface import PublicModel
 from service.dependencies import DeskDep, RoomsDep
+from service.openapi import READY, content, not_yet, problems, room
 
-router = APIRouter(tags=["model"])
+router = room("model")
 
 
-@router.get("/health")
+class Health(BaseModel):
+    """Whether the server takes applications: `ok`, or `starting` while the engine loads."""
+
+    status: Literal["ok", "starting"]
+    engine: str
+    model_version: str | None
+
+
+@router.get("/health", response_model=Health, responses=not_yet(Health, *READY))
 async def health(rooms: RoomsDep) -> JSONResponse:
     """200 `ok` when the workers have their engine, 503 `starting` before.
 
@@ -28,13 +41,17 @@ async def health(rooms: RoomsDep) -> JSONResponse:
     )
 
 
-@router.get("/model", response_class=Response)
+@router.get("/model", response_model=PublicModel, responses=problems(*READY))
 async def model(desk: DeskDep) -> Response:
     """The public model: schema, programs, slots, versions (engines.interface.PublicModel)."""
     return Response(desk.public_json, media_type="application/json")
 
 
-@router.get("/model/client", response_class=Response)
+@router.get(
+    "/model/client",
+    response_class=Response,
+    responses=content("application/zip", "The archive.", "PK") | problems(*READY),
+)
 async def client_files(desk: DeskDep) -> Response:
     """The zip archive that a party's engine is made of; its SHA-256 is in the public model."""
     return Response(desk.client_files, media_type="application/zip")

@@ -8,17 +8,18 @@ import binascii
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette.sse import AppStatus
 from starlette.concurrency import run_in_threadpool
 
 from service.answers import Posted, RelayedMessages, Traffic
-from service.dependencies import DeskDep, RoomsDep, TokenDep
+from service.dependencies import ClientId, DeskDep, RoomsDep, TokenDep
+from service.openapi import APPLICATION, BODY, TOKEN, problems, room
 from service.relay import MAXIMUM_BODY, STEP_PATTERN
-from utils.errors import InvalidRequest
+from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UnknownParty, UploadEmpty
 
-router = APIRouter(prefix="/applications", tags=["between parties"])
+router = room("between parties", "/applications")
 
 LONGEST_WAIT = 25.0
 GLANCE_SECONDS = 0.5
@@ -38,9 +39,14 @@ class MessageRequest(BaseModel):
     body: Annotated[str, Field(max_length=MAXIMUM_TEXT, repr=False, description="Base64.")]
 
 
-@router.post("/{client_id}/messages")
+@router.post(
+    "/{client_id}/messages",
+    responses=problems(
+        *APPLICATION, *TOKEN, *BODY, UnknownParty, UploadEmpty, AlreadySent, OutOfStep
+    ),
+)
 def post(
-    client_id: str, message: MessageRequest, rooms: RoomsDep, desk: DeskDep, token: TokenDep
+    client_id: ClientId, message: MessageRequest, rooms: RoomsDep, desk: DeskDep, token: TokenDep
 ) -> Posted:
     """Give a message of the token's party to another, or to all. A step has one message each."""
     try:
@@ -53,9 +59,9 @@ def post(
     return Posted(number=number)
 
 
-@router.get("/{client_id}/messages")
+@router.get("/{client_id}/messages", responses=problems(*APPLICATION, *TOKEN))
 async def messages(
-    client_id: str,
+    client_id: ClientId,
     rooms: RoomsDep,
     desk: DeskDep,
     token: TokenDep,
@@ -79,8 +85,8 @@ async def messages(
                 return found
 
 
-@router.get("/{client_id}/traffic")
-def traffic(client_id: str, desk: DeskDep, token: TokenDep) -> Traffic:
+@router.get("/{client_id}/traffic", responses=problems(*APPLICATION, *TOKEN))
+def traffic(client_id: ClientId, desk: DeskDep, token: TokenDep) -> Traffic:
     """All that travelled, without its content; also for the opener's token for watching."""
     return desk.relay.traffic(client_id, token)
 

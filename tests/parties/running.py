@@ -7,10 +7,14 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 import pytest
 
 from engines.deployment import Deployment
@@ -71,14 +75,56 @@ class LiveServer:
             self._process.wait(30)
             self._process = None
 
+    def kill(self) -> None:
+        """As a power cut does: the server, and all that it started."""
+        workers = self.workers()
+        self._process.kill()
+        self._process.wait(30)
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes below the server's."""
+        return psutil.Process(self._process.pid).children(recursive=True)
+
+    @contextmanager
+    def stuck(self) -> Iterator[None]:
+        """The workers stand still meanwhile: a run that one of them has goes on afterwards."""
+        workers = self.workers()
+        for worker in workers:
+            worker.suspend()
+        try:
+            yield
+        finally:
+            for worker in workers:
+                with suppress(psutil.NoSuchProcess):
+                    worker.resume()
+
+    def wait(self) -> None:
+        """Until it can evaluate (again)."""
+        url, deadline = f"{self.url}/health/ready", time.monotonic() + 60
+        while httpx.get(url, trust_env=False).status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
     def connect(self, folder: Path) -> Connection:
         """A connection whose parties keep their files in `folder`."""
         return Connection(ServerClient(self.url, 30), PartyStore(folder))
 
 
+def until(happened: Callable[[], Any], seconds: float = 30) -> None:
+    """Wait until something has happened; fails where it does not."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
 @pytest.fixture(scope="session")
 def live_server(tmp_path_factory, clear_deployment):
     server = LiveServer(tmp_path_factory.mktemp("live"), clear_deployment)
+    server.settings["maximum_queued"] = 1
     server.start()
     yield server
     server.stop()

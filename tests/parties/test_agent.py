@@ -14,7 +14,7 @@ from parties.connection import Connection
 from parties.store import PartyStore
 from parties.transport import ServerClient
 from tests.parties.agents import AgentProcess, Agents
-from tests.parties.running import ROOT, environment
+from tests.parties.running import ROOT, environment, until
 from utils.errors import DataFolderInUse, NotAuthorised, UnknownApplication, UnknownParty
 
 
@@ -74,18 +74,31 @@ def test_three_processes_decide_and_explain(agents, levelled_oracle, outcome):
         assert {path.parent.name for path in files if path.parent != agent.home} == {agent.party}
 
 
-def test_a_party_that_was_killed_takes_up_its_application(agents, levelled_oracle):
+def test_a_party_that_was_killed_takes_up_its_application_and_so_does_the_server(
+    agents, levelled_oracle, levelled_server
+):
     made = agents()
     first, *others = levelled_oracle.schema.party_names
     for party in others:
         made.play(party)
-    one = made.start(first)
+    one = made.start(first, "--record", str(made.files[first]))
     print_before = one.wait_for("its fingerprint is ")
+    for agent in made.started:
+        agent.wait_for("encrypted and sent")
     one.kill()
-    again = made.play(first, join=False)
-    assert [agent.end() for agent in made.started if agent is not one] == [0, 0, 0]
+    token = made.opening.watch_token
+    with ServerClient(levelled_server.url, 30) as client, levelled_server.stuck():
+        again = made.play(first, join=False)
+        until(lambda: client.state(made.opening.client_id, token).state == "running")
+        levelled_server.kill()
+        again.wait_for("No server answers")
+        levelled_server.start()
+        assert [agent.end() for agent in made.started if agent is not one] == [0, 0, 0]
+        traffic = [i.what for i in client.traffic(made.opening.client_id, token).items]
     assert again.wait_for("its fingerprint is ") == print_before
-    assert f"score {levelled_oracle.score(made.record):g}." in again.printed
+    for agent in (*made.started[:2], again):
+        assert f"score {levelled_oracle.score(made.record):g}." in agent.printed
+    assert traffic.count("run decide") == traffic.count("ran decide") == 1
 
 
 def test_one_that_does_not_read_learns_nothing(agents, levelled_oracle):

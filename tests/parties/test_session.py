@@ -1,6 +1,7 @@
 """A session against a real server over HTTP, with the engine that needs no key."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -8,10 +9,13 @@ from engines.interface import DECIDE, EXPLAIN
 from model.explanation import Outcome
 from parties.session import ApplicationSession
 from parties.steps import SERVER
+from tests.parties.running import until
 from utils.errors import (
+    AlreadyRunning,
     AlreadySent,
     ForbiddenSlot,
     OutOfStep,
+    RunCancelled,
     ServerUnreachable,
     UnknownApplication,
     UnknownColumn,
@@ -70,6 +74,44 @@ def test_progress_reports_do_not_change_the_result(session, oracle):
     again = session.run(progress=shares.append)
     assert again.seconds == first.seconds
     assert all(0 <= share <= 1 for share in shares)
+
+
+def test_a_run_is_waited_for_through_the_death_of_the_server(session, oracle, live_server):
+    record = oracle.find(Outcome.TURNED)
+    send_all(session, oracle, record)
+    client, token = session._connection.client, session.membership.token()
+    news = []
+    with ThreadPoolExecutor(2) as pool:
+        with live_server.stuck():
+            first = pool.submit(session.run, news=news.append)
+            until(lambda: session.state().programs[DECIDE].status == "running")
+            second = pool.submit(client.run, session.client_id, token)  # joins it
+            with pytest.raises(AlreadyRunning):
+                session.send("bank", oracle.of("bank", record))
+            live_server.kill()
+        until(lambda: news[-1].status == "waiting")
+        assert live_server.url in news[-1].text and "Trying again in" in news[-1].text
+        live_server.start()
+        seconds = {first.result(60).seconds, second.result(60)}
+    assert len(seconds) == 1
+    assert session.open_decision().score == oracle.score(record)
+    traffic = [i.what for i in client.traffic(session.client_id, token).items]
+    assert traffic.count("run decide") == traffic.count("ran decide") == 1
+
+
+def test_a_run_that_is_cancelled_says_so_and_runs_again(session, oracle, live_server):
+    send_all(session, oracle, oracle.default())
+    news = []
+    with ThreadPoolExecutor(1) as pool, live_server.stuck():
+        run = pool.submit(session.run, news=news.append)
+        until(lambda: session.state().programs[DECIDE].status == "running")
+        session.cancel()
+        with pytest.raises(RunCancelled, match="cancelled by a party"):
+            run.result(30)
+    assert session.state().programs[DECIDE].status == "cancelled"
+    session.cancel()  # there is nothing any more, which is fine
+    session.run()
+    assert session.open_decision().score == oracle.score(oracle.default())
 
 
 def test_steps_out_of_order_say_what_is_missing_before_any_request(connection, oracle):

@@ -105,8 +105,9 @@ def test_applications_of_a_party_are_listed_newest_first(store):
     for age, client_id in enumerate((ONE, TWO)):
         store.write(client_id, "bank", TOKEN, b"t")
         moment = time.time() - 100 * age
-        os.utime(store.folder(client_id, "bank") / TOKEN, (moment, moment))
+        os.utime(store.root / client_id, (moment, moment))
     store.write("2" * 32, "applicant", TOKEN, b"t")
+    store.write(TWO, "bank", TOKEN, b"renewed")  # which is no joining
     assert store.applications("bank") == [ONE, TWO]
 
 

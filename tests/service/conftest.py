@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.storage import Storage
+from settings import Settings
+from tests.service import driver
 from tests.service.driver import Application, Server
+from tests.service.played import Played
+from tests.service.storages import DATABASES, database_settings, settings_of
+
+
+@pytest.fixture(scope="session", autouse=True)
+def chosen_database(request: pytest.FixtureRequest) -> None:
+    """PostgreSQL for every server, where it was asked for; a folder keeps its database."""
+    if os.environ.get(driver.ON_POSTGRESQL) == "1":
+        new_database = request.getfixturevalue("postgres")
+        driver.database_of = lru_cache(maxsize=None)(lambda folder: new_database())
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +64,21 @@ def unchanged(application: Application) -> Iterator[None]:
     yield
     assert application.state() == state
     assert application.server.blobs() == blobs
+
+
+@pytest.fixture(params=DATABASES)
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    database = database_settings(request, request.param)
+    return settings_of(tmp_path / "data", application_hours=1, maximum_applications=10, **database)
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Iterator[Storage]:
+    opened = Storage(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def played(storage: Storage, settings: Settings) -> Played:
+    return Played(storage, settings)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLANAT
 from tests.service.stand_in import ROOT, message
 
 START_SECONDS = 60.0
+ON_POSTGRESQL = "TRISEAL_TEST_ON_POSTGRESQL"
+"""Set to 1, every server that the tests start has a database on PostgreSQL (`make test-postgresql`)."""
+database_of: Callable[[Path], str] | None = None
+"""The database that goes with a server's folder, where it is not in that folder."""
 STAND_IN = (sys.executable, "-m", "tests.service.serve")
 
 
@@ -36,6 +40,7 @@ def environment(data: Path, port: int, more: Mapping[str, Any]) -> dict[str, str
         "engine": "clear",
         "deployment": "deployment",
         "evaluation_timeout": 20,
+        **({} if database_of is None else {"database_url": database_of(data)}),
         **more,
     }
     return {
@@ -111,7 +116,9 @@ class Server:
         ]
 
     def blobs(self) -> list[Path]:
-        return sorted((self.data / "uploads").iterdir())
+        """Every file that parties sent, evaluations made, or that is on its way."""
+        folders = (self.data / "blobs", self.data / "incoming")
+        return sorted(p for folder in folders for p in folder.rglob("*") if p.is_file())
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         self.http.close()
@@ -205,6 +212,15 @@ class Application:
         assert answer.status_code == 200, answer.text
         body: dict[str, Any] = answer.json()
         return body
+
+    def queue(self, program: str = DECIDE) -> httpx.Response:
+        return self.server.http.post(self._run(program), headers=self.auth())
+
+    def cancel(self, program: str = DECIDE) -> httpx.Response:
+        return self.server.http.delete(self._run(program), headers=self.auth())
+
+    def _run(self, program: str) -> str:
+        return f"/applications/{self.client_id}/runs/{program}"
 
     def erase(self) -> httpx.Response:
         return self.server.http.delete(f"/applications/{self.client_id}", headers=self.auth())

@@ -7,12 +7,14 @@ A payload such as `sleep 2` in the message of the first party tells the evaluati
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
-from engines.envelope import Header, seal, unseal_as
+from engines.envelope import Header, digest_of, seal, unseal_as
 from engines.interface import (
     DECIDE,
     ENCRYPTED_INPUTS,
@@ -67,7 +69,7 @@ def public_model() -> PublicModel:
     return PublicModel(
         engine=FACTS,
         model_version=MODEL,
-        schema=schema,
+        schema_=schema,
         programs={DECIDE: facts, EXPLAIN: facts},
         slots=tuple(slots),
         client_sha256=hashlib.sha256(CLIENT_FILES).hexdigest(),
@@ -88,13 +90,26 @@ def result_of(program: str, messages: Mapping[tuple[str, str], bytes]) -> bytes:
     total = hashlib.sha256()
     for key in sorted(messages):
         total.update(repr(key).encode() + messages[key])
-    return seal(Header(engine="clear", model=MODEL, kind="result", program=program), total.digest())
+    return seal(_result(program), total.digest())
+
+
+def _result(program: str) -> Header:
+    return Header(engine="clear", model=MODEL, kind="result", program=program)
+
+
+def told(result: bytes) -> dict[str, Any]:
+    """What was answered to the order `tell`."""
+    answer: dict[str, Any] = json.loads(bytes(unseal_as(_result(DECIDE), result)))
+    return answer
 
 
 class StandIn(ServerEngine):
+    """It keeps the digest of every evaluation key that it was given, until it is to forget it."""
+
     def __init__(self) -> None:
         self.facts = FACTS
         self.public = public_model()
+        self._kept: set[bytes] = set()
 
     def client_files(self) -> bytes:
         return CLIENT_FILES
@@ -115,6 +130,7 @@ class StandIn(ServerEngine):
         party = self.public.schema_.party_names[0]
         sealed = messages[party, ENCRYPTED_INPUTS]
         order = bytes(unseal_as(header(party, ENCRYPTED_INPUTS), sealed)[:20]).split()
+        self.warm(messages)
         match order:
             case [b"sleep", seconds]:
                 self._sleep(float(seconds), progress)
@@ -124,14 +140,35 @@ class StandIn(ServerEngine):
                 raise EvaluationFailed("The stand-in was told to fail.")
             case [b"fault"]:
                 raise RuntimeError("a fault of the engine")
+            case [b"allocate", mebibytes]:
+                bytearray(int(mebibytes) << 20)
+            case [b"tell"]:
+                return seal(_result(program), json.dumps(self._told()).encode())
         return result_of(program, messages)
+
+    def warm(self, messages: Mapping[tuple[str, str], bytes]) -> None:
+        self._kept |= {digest_of(m) for (_, name), m in messages.items() if name == EVALUATION_KEY}
+
+    def forget(self, digests: Collection[bytes]) -> None:
+        self._kept -= set(digests)
+
+    def _told(self) -> dict[str, object]:
+        """What the order `tell` answers of the process."""
+        return {
+            "pid": os.getpid(),
+            "niceness": os.nice(0),
+            "kept": sorted(digest.hex() for digest in self._kept),
+        }
 
     def _sleep(self, seconds: float, progress: Progress | None) -> None:
         steps = 10
+        name = Path("/proc/self/comm")
+        name.write_text("sleep")  # so that tests find the process that evaluates
         for step in range(steps):
             if progress is not None:
                 progress(step / steps)
             time.sleep(seconds / steps)
+        name.write_text("awake")
 
 
 def load(name: str, deployment: Path) -> ServerEngine:

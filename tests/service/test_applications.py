@@ -1,97 +1,49 @@
-"""The state machine and the storage by themselves, with a clock of their own."""
+"""The state machine and the storage by themselves, on each database, with a clock of their own."""
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from engines.interface import Slot
-from service.answers import Opened
-from service.applications import Applications, Upload
+from service.applications import Applications
+from service.credentials import READ, SEND
+from service.seats import RENEWED_SECONDS
 from service.storage import Storage
-from service.upkeep import ORPHAN_SECONDS, TOMBSTONE_SECONDS, recover, sweep
-from tests.service.stand_in import public_model
+from service.upkeep import ORPHAN_SECONDS, TOMBSTONE_SECONDS, recover, remove_orphans, sweep
+from tests.service.played import PUBLIC, Played
+from tests.service.storages import open_storage, settings_of
 from utils.errors import (
     AlreadyRunning,
     AlreadySent,
     ApplicationExpired,
+    ForbiddenScope,
     ForeignMessage,
+    NotAuthorised,
+    OutOfStep,
+    QuotaExceeded,
+    StorageFull,
     TrisealError,
     UnknownApplication,
 )
 
-PUBLIC = public_model()
 HOUR = 3600.0
+SLOT = (PUBLIC.slots[0].party, PUBLIC.slots[0].file_name)
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    opened = Storage(tmp_path / "data")
-    yield opened
-    opened.close()
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def applications(storage: Storage, clock: Clock) -> Applications:
-    return Applications(storage, PUBLIC, hours=1, maximum=10, clock=clock)
-
-
-def fill(applications: Applications, storage: Storage, slot: Slot, client_id: str) -> None:
-    blob = storage.write_blob(slot.party.encode())
-    applications.accept(client_id, slot, Upload(blob, 5, "0" * 64))
-
-
-def ready(applications: Applications, storage: Storage) -> tuple[Opened, str]:
-    opened = applications.open()
-    party, code = next(iter(opened.join_codes.items()))
-    token = applications.join(opened.client_id, party, code)
-    for slot in PUBLIC.slots:
-        fill(applications, storage, slot, opened.client_id)
-    return opened, token
-
-
-def test_of_racing_runs_one_wins(applications: Applications, storage: Storage) -> None:
-    opened, token = ready(applications, storage)
-    barrier = threading.Barrier(8)
-
-    def begin(_: int) -> bool:
-        barrier.wait()
-        try:
-            return isinstance(applications.begin_run(opened.client_id, token, "decide"), dict)
-        except AlreadyRunning:
-            return False
-
-    with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(begin, range(8))) == 1
-
-
-def test_of_racing_joins_one_wins(applications: Applications) -> None:
-    opened = applications.open()
+def test_of_racing_joins_one_wins(played: Played) -> None:
+    opened = played.applications.open()
     party, code = next(iter(opened.join_codes.items()))
     barrier = threading.Barrier(8)
 
     def join(_: int) -> bool:
         barrier.wait()
         try:
-            return bool(applications.join(opened.client_id, party, code))
+            return bool(played.seats.join(opened.client_id, party, code))
         except TrisealError:
             return False
 
@@ -99,99 +51,194 @@ def test_of_racing_joins_one_wins(applications: Applications) -> None:
         assert sum(pool.map(join, range(8))) == 1
 
 
-def test_an_upload_that_a_run_has_overtaken_is_not_taken(
-    applications: Applications, storage: Storage
-) -> None:
-    opened, token = ready(applications, storage)
-    slot = applications.admit(opened.client_id, token, *_first_slot())
-    before = applications.begin_run(opened.client_id, token, "decide")
+def test_of_racing_openings_no_more_than_may_be(played: Played) -> None:
+    barrier = threading.Barrier(16)
+
+    def begin(_: int) -> bool:
+        barrier.wait()
+        try:
+            return bool(played.applications.open())
+        except TrisealError:
+            return False
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(begin, range(16))) == 10
+    assert len(played.blobs()) == 10, "nothing is left of those that were refused"
+
+
+def test_tokens_are_renewed_revoked_and_end(played: Played) -> None:
+    opened = played.open()
+    client_id, first = opened.client_id, played.tokens[opened.client_id]
+    second = played.seats.renew(client_id, first)
+    played.applications.admit(client_id, first, *SLOT)
+    played.clock.now += RENEWED_SECONDS
+    with pytest.raises(NotAuthorised, match="time is over"):
+        played.applications.admit(client_id, first, *SLOT)
+    played.applications.admit(client_id, second.token, *SLOT)
+    played.seats.revoke(client_id, second.token)
+    with pytest.raises(NotAuthorised):
+        played.applications.admit(client_id, second.token, *SLOT)
+    with pytest.raises(NotAuthorised, match="party's token"):
+        played.seats.renew(client_id, opened.watch_token)
+
+
+def test_a_token_does_what_it_was_made_for(played: Played) -> None:
+    opened = played.applications.open()
+    party, code = next(iter(opened.join_codes.items()))
+    joined = played.seats.join(opened.client_id, party, code, [SEND])
+    assert joined.scopes == [SEND]
+    played.applications.admit(opened.client_id, joined.token, *SLOT)
+    with pytest.raises(ForbiddenScope, match=READ):
+        played.applications.output(opened.client_id, joined.token, "decide")
+    with pytest.raises(ForbiddenScope):
+        played.jobs.ask(opened.client_id, joined.token, "decide")
+    with pytest.raises(ForbiddenScope):
+        played.applications.erase(opened.client_id, joined.token)
+    assert played.seats.renew(opened.client_id, joined.token).scopes == [SEND]
+
+
+def test_an_upload_that_a_run_has_overtaken_is_not_taken(played: Played) -> None:
+    opened = played.ready()
+    place = played.place(opened.client_id, *SLOT)
+    before = played.blobs()
+    played.ask(opened.client_id)
     with pytest.raises(AlreadyRunning):
-        fill(applications, storage, slot, opened.client_id)
-    applications.fail_run(opened.client_id, "decide", "failed")
-    assert applications.begin_run(opened.client_id, token, "decide") == before
-    applications.finish_run(opened.client_id, "decide", 0.5, b"result")
+        played.fill(opened.client_id, place, b"later")
+    claim = played.claims.claim()
+    assert claim is not None
+    with pytest.raises(AlreadyRunning):
+        played.fill(opened.client_id, place, b"later")
+    played.claims.finish(claim, 0.5, b"result")
     with pytest.raises(AlreadySent):
-        fill(applications, storage, slot, opened.client_id)
+        played.fill(opened.client_id, place, b"later")
+    result = hashlib.sha256(b"result").hexdigest()
+    assert {name for _, name in played.blobs() - before} == {result}
 
 
-def test_recover_frees_cut_off_runs(applications: Applications, storage: Storage) -> None:
-    opened, token = ready(applications, storage)
-    applications.begin_run(opened.client_id, token, "decide")
-    with pytest.raises(AlreadyRunning):
-        applications.begin_run(opened.client_id, token, "decide")
-    recover(storage)
-    messages = applications.begin_run(opened.client_id, token, "decide")
-    assert isinstance(messages, dict)
-    assert {path.read_bytes().decode() for path in messages.values()} == set(
-        PUBLIC.schema_.party_names
-    )
+def test_a_replaced_upload_is_gone_and_the_same_one_stays(played: Played) -> None:
+    opened = played.ready()
+    place = played.place(opened.client_id, *SLOT)
+    before = played.blobs()
+    played.fill(opened.client_id, place, b"other")
+    assert len(played.blobs()) == len(before) + 1 - _alone(place.slot.party)
+    played.fill(opened.client_id, place, b"other")
+    played.ask(opened.client_id)
+    evaluation = played.claims.claim().evaluation
+    assert played.storage.blobs.read(place.store, evaluation.messages[SLOT]) == b"other"
 
 
-def test_sweep_erases_what_is_over_and_leaves_a_tombstone(
-    applications: Applications, storage: Storage, clock: Clock, tmp_path: Path
-) -> None:
-    over, token = ready(applications, storage)
-    applications.begin_run(over.client_id, token, "decide")
-    applications.finish_run(over.client_id, "decide", 0.5, b"result")
-    clock.now += HOUR / 2
-    later, _ = ready(applications, storage)
-    files = len(list((tmp_path / "data" / "uploads").iterdir()))
-    assert sweep(storage, clock()) == []
-    clock.now += HOUR / 2
-    with pytest.raises(ApplicationExpired):
-        applications.state(over.client_id)
-    assert sweep(storage, clock()) == [over.client_id]
-    left = len(list((tmp_path / "data" / "uploads").iterdir()))
-    assert left == files - len(PUBLIC.slots) - 1
-    assert applications.state(later.client_id).state == "ready"
-    with pytest.raises(ApplicationExpired):
-        applications.state(over.client_id)
-    sweep(storage, clock() + TOMBSTONE_SECONDS)
-    with pytest.raises(UnknownApplication):
-        applications.state(over.client_id)
+def _alone(party: str) -> int:
+    """1 where the party has one slot: its content is then in no other slot."""
+    return int(sum(slot.party == party for slot in PUBLIC.slots) == 1)
 
 
-def test_orphans_go_when_they_are_old_enough(storage: Storage) -> None:
-    path = storage.new_blob()
-    path.write_bytes(b"no row")
-    assert storage.remove_orphans(ORPHAN_SECONDS) == 0
-    assert path.exists()
-    assert storage.remove_orphans(0) == 1
-    assert not path.exists()
-
-
-def test_an_application_of_another_model_is_not_run(
-    applications: Applications, storage: Storage, clock: Clock
-) -> None:
-    opened, token = ready(applications, storage)
-    newer = PUBLIC.model_copy(update={"model_version": "stand-in-2"})
-    redeployed = Applications(storage, newer, hours=1, maximum=10, clock=clock)
-    with pytest.raises(ForeignMessage, match="another model"):
-        redeployed.begin_run(opened.client_id, token, "decide")
-    with pytest.raises(ForeignMessage, match="another model"):
-        redeployed.admit(opened.client_id, token, *_first_slot())
-
-
-def test_a_result_without_an_application_is_dropped(
-    applications: Applications, storage: Storage, tmp_path: Path
-) -> None:
-    opened, token = ready(applications, storage)
-    applications.begin_run(opened.client_id, token, "decide")
-    applications.erase(opened.client_id, token)
-    with pytest.raises(UnknownApplication):
-        applications.finish_run(opened.client_id, "decide", 0.5, b"result")
-    assert list((tmp_path / "data" / "uploads").iterdir()) == []
-
-
-def test_one_server_holds_the_folder(storage: Storage, tmp_path: Path) -> None:
-    with pytest.raises(TrisealError, match="Another server uses"):
-        Storage(tmp_path / "data")
+def test_quotas_of_an_application_and_of_the_storage(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path / "small", application_megabytes=0.0001)
+    storage = Storage(settings)
+    played = Played(storage, settings)
+    opened = played.open()
+    place = played.place(opened.client_id, *SLOT)
+    played.fill(opened.client_id, place, bytes(60))
+    with pytest.raises(QuotaExceeded):
+        played.fill(opened.client_id, place, bytes(50))
+    assert len(played.blobs()) == 2, "the key and the first upload"
     storage.close()
-    again = Storage(tmp_path / "data")
-    again.close()
+    settings = settings_of(tmp_path / "small", storage_megabytes=0.0001)
+    storage = Storage(settings)
+    played = Played(storage, settings)
+    other = played.open()
+    with pytest.raises(StorageFull):
+        played.fill(other.client_id, played.place(other.client_id, *SLOT), bytes(50))
+    played.fill(other.client_id, played.place(other.client_id, *SLOT), bytes(40))
+    with pytest.raises(StorageFull):
+        played.place(other.client_id, *SLOT)
+    storage.close()
 
 
-def test_a_database_of_another_format_is_emptied(tmp_path: Path) -> None:
+def test_sweep_erases_what_is_over_and_leaves_a_tombstone(played: Played) -> None:
+    over, claim = played.running()
+    played.claims.finish(claim, 0.5, b"result")
+    played.clock.now += HOUR / 2
+    later = played.ready()
+    stores = {store for store, _ in played.blobs()}
+    assert sweep(played.storage, played.clock()).applications == []
+    played.clock.now += HOUR / 2
+    with pytest.raises(ApplicationExpired):
+        played.applications.state(over.client_id)
+    swept = sweep(played.storage, played.clock())
+    assert swept.applications == [over.client_id]
+    assert swept.stores == [claim.evaluation.store]
+    assert {store for store, _ in played.blobs()} == stores - {claim.evaluation.store}
+    assert played.applications.state(later.client_id).state == "ready"
+    with pytest.raises(ApplicationExpired):
+        played.applications.state(over.client_id)
+    sweep(played.storage, played.clock() + TOMBSTONE_SECONDS)
+    with pytest.raises(UnknownApplication):
+        played.applications.state(over.client_id)
+
+
+def test_a_crash_between_blob_and_row_leaves_what_the_sweeper_removes(played: Played) -> None:
+    opened = played.ready()
+    known = played.blobs()
+    store = next(iter(known))[0]
+    blobs, arriving = played.storage.blobs, played.storage.incoming.new()
+    arriving.write_bytes(b"cut off while it arrived")
+    blobs.write(store, b"of an upload whose row never came")
+    blobs.write("0" * 32, b"of an application whose row never came")
+    assert remove_orphans(played.storage, ORPHAN_SECONDS) == []
+    assert len(played.blobs()) == len(known) + 2, "they may be on their way"
+    assert arriving.exists()
+    assert remove_orphans(played.storage, -1.0) == ["0" * 32]
+    assert played.blobs() == known
+    assert not arriving.exists()
+    assert played.applications.state(opened.client_id).state == "ready"
+
+
+def test_a_crash_between_rows_and_blobs_of_an_erased_application(played: Played) -> None:
+    opened = played.ready()
+    kept = played.ready()
+
+    def crash(store: str) -> None:
+        raise RuntimeError("the server dies here")
+
+    played.storage.blobs.remove_store = crash
+    with pytest.raises(RuntimeError):
+        played.applications.erase(opened.client_id, played.tokens[opened.client_id])
+    del played.storage.blobs.remove_store
+    with pytest.raises(UnknownApplication):
+        played.applications.state(opened.client_id)
+    assert len({store for store, _ in played.blobs()}) == 2
+    remove_orphans(played.storage, -1.0)
+    assert len({store for store, _ in played.blobs()}) == 1
+    assert played.applications.state(kept.client_id).state == "ready"
+
+
+def test_an_application_of_another_model_is_not_run(played: Played) -> None:
+    opened = played.ready()
+    newer = PUBLIC.model_copy(update={"model_version": "stand-in-2"})
+    redeployed = Played(played.storage, played.settings, played.clock, newer)
+    redeployed.tokens = played.tokens
+    with pytest.raises(ForeignMessage, match="another model"):
+        redeployed.ask(opened.client_id)
+    with pytest.raises(ForeignMessage, match="another model"):
+        redeployed.place(opened.client_id, *SLOT)
+
+
+def test_there_is_no_output_before_the_run(played: Played) -> None:
+    opened = played.ready()
+    with pytest.raises(OutOfStep):
+        played.applications.output(opened.client_id, played.tokens[opened.client_id], "decide")
+
+
+def test_one_server_holds_the_folder(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "data")
+    with pytest.raises(TrisealError, match="Another server uses"):
+        open_storage(tmp_path / "data")
+    storage.close()
+    open_storage(tmp_path / "data").close()
+
+
+def test_a_database_of_the_time_before_migrations_is_emptied(tmp_path: Path) -> None:
     folder = tmp_path / "old"
     (folder / "uploads").mkdir(parents=True)
     (folder / "uploads" / "left").write_bytes(b"of an application that is gone")
@@ -199,19 +246,14 @@ def test_a_database_of_another_format_is_emptied(tmp_path: Path) -> None:
         old.execute("CREATE TABLE applications (client_id TEXT PRIMARY KEY, created FLOAT)")
         old.execute("INSERT INTO applications VALUES ('secret-of-old', 1.0)")
     old.close()
+    settings = settings_of(folder)
     for _ in range(2):  # and the second time it is one of this format
-        storage = Storage(folder)
+        storage = Storage(settings)
         recover(storage)
-        applications = Applications(storage, PUBLIC, hours=1, maximum=10)
-        before = applications.open().client_id
+        before = Applications(storage, PUBLIC, settings).open().client_id
         storage.close()
-    storage = Storage(folder)
-    assert Applications(storage, PUBLIC, hours=1, maximum=10).state(before).state == "open"
+    storage = Storage(settings)
+    assert Applications(storage, PUBLIC, settings).state(before).state == "open"
     storage.close()
-    assert list((folder / "uploads").iterdir()) == []
+    assert not (folder / "uploads").exists()
     assert b"secret-of-old" not in (folder / "applications.sqlite3").read_bytes()
-
-
-def _first_slot() -> tuple[str, str]:
-    slot = PUBLIC.slots[0]
-    return slot.party, slot.file_name

@@ -92,20 +92,54 @@ def test_ids_are_matched_whole(application: Application) -> None:
         refused(application.run(client_id=almost), 422, "invalid-request")
 
 
-@pytest.mark.parametrize(
-    "kind", ["", "text/plain", "multipart/form-data", "multipart/form-data; boundary=" + "x" * 999]
-)
-def test_other_content_types(application: Application, kind: str) -> None:
-    for path in ("/send_file", "/run_fhe", "/get_output"):
-        answer = application.server.http.post(
-            path, content=b"client_id=1", headers={**application.auth(), "Content-Type": kind}
-        )
+JSON = {"Content-Type": "application/json"}
+FORM_CALLS = ("/send_file", "/run_fhe", "/get_output")
+URLENCODED = "application/x-www-form-urlencoded"
+
+
+def with_type(application: Application, path: str, kind: str) -> httpx.Response:
+    headers = {**application.auth(), "Content-Type": kind}
+    return application.server.http.post(path, content=b"client_id=1", headers=headers)
+
+
+@pytest.mark.parametrize("boundary", ["", "; boundary=", "; boundary=" + "x" * 999])
+def test_forms_without_a_boundary(application: Application, boundary: str) -> None:
+    for path in FORM_CALLS:
+        answer = with_type(application, path, "multipart/form-data" + boundary)
         refused(answer, 422, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["", "text/plain", "application/json", "multipart/mixed; boundary=b", "a", "multipart"],
+)
+def test_forms_of_other_content_types(application: Application, kind: str) -> None:
+    for path in FORM_CALLS:
+        refused(with_type(application, path, kind), 415, "unsupported-content")
+    refused(with_type(application, "/send_file", URLENCODED), 415, "unsupported-content")
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "text/plain", URLENCODED, "application/problem+json", "application/jsonx"]
+)
+def test_json_calls_of_other_content_types(application: Application, kind: str) -> None:
+    path = f"/applications/{application.client_id}"
+    for call in (f"{path}/join", f"{path}/messages", "/applications"):
+        detail = refused(with_type(application, call, kind), 415, "unsupported-content")
+        assert "application/json" in detail
+
+
+def test_content_types_may_have_parameters_and_capitals(application: Application) -> None:
+    answer = with_type(application, "/run_fhe", f"{URLENCODED.upper()}; charset=utf-8")
+    assert "client_id" in refused(answer, 422, "invalid-request")
+    path = f"/applications/{application.client_id}/join"
+    answer = with_type(application, path, "Application/JSON ; charset=utf-8")
+    refused(answer, 422, "invalid-request")
 
 
 def test_malformed_json_and_fields_are_named_and_not_repeated(application: Application) -> None:
     http, path = application.server.http, f"/applications/{application.client_id}/join"
-    refused(http.post(path, content=b"{"), 422, "invalid-request")
+    refused(http.post(path, content=b"{", headers=JSON), 422, "invalid-request")
     detail = refused(http.post(path, json={"code": 5, "party": "x"}), 422, "invalid-request")
     assert "code" in detail
     secret = "S" * 300
@@ -116,7 +150,8 @@ def test_malformed_json_and_fields_are_named_and_not_repeated(application: Appli
         http.post(path, json={"party": "x", "code": "y", "z": 1}), 422, "invalid-request"
     )
     assert "z" in detail
-    refused(http.post(path, content=b'{"party": "\\ud800", "code": "x"}'), 422, "invalid-request")
+    surrogate = b'{"party": "\\ud800", "code": "x"}'
+    refused(http.post(path, content=surrogate, headers=JSON), 422, "invalid-request")
     detail = refused(http.post("/run_fhe"), 422, "invalid-request")
     assert "client_id" in detail
     refused(application.run(colour="red"), 422, "invalid-request")

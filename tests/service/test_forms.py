@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines.interface import Slot
+from service.applications import Place
 from service.forms import FIELDS, FormReader
-from service.uploads import BATCH_BYTES, SentForm, receive_upload
-from utils.errors import ForbiddenSlot, InvalidRequest, UploadTooLarge
+from service.limits import Pace
+from service.uploads import BATCH_BYTES, UNADMITTED_BYTES, SentForm, receive_upload
+from utils.errors import ForbiddenSlot, InvalidRequest, UnsupportedContent, UploadTooLarge
 
 KIND = "multipart/form-data; boundary=b"
 SLOT = Slot(party="bank", file_name="encrypted_inputs", needed_for=("decide",), maximum_bytes=9)
@@ -64,14 +66,15 @@ def receive(path: Path, chunks: list[bytes], slot: Slot = ROOMY) -> tuple[SentFo
             read += 1
             yield chunk
 
-    async def admit(fields: Mapping[str, str]) -> Slot:
+    async def admit(fields: Mapping[str, str]) -> Place:
         nonlocal admitted_after
         admitted_after = read
         if slot.party == "refused":
             raise ForbiddenSlot("no")
-        return slot
+        return Place(slot, "store")
 
-    return asyncio.run(receive_upload(stream(), KIND, path, admit)), admitted_after
+    sent = receive_upload(stream(), KIND, path, admit, Pace(30.0, 30.0))
+    return asyncio.run(sent), admitted_after
 
 
 def test_the_file_lands_hashed_and_private(tmp_path: Path) -> None:
@@ -103,3 +106,38 @@ def test_refused_and_cut_off_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="cut off"):
         receive(tmp_path / "blob", [body_of(b"x" * 100)[:-20]])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_nobody_known_is_not_taken(tmp_path: Path) -> None:
+    def chunks(size: int) -> list[bytes]:
+        body = body_of(bytes(size), file_first=True)
+        return [body[i : i + 1000] for i in range(0, len(body), 1000)]
+
+    form, _ = receive(tmp_path / "small", chunks(UNADMITTED_BYTES))
+    assert form.upload.size == UNADMITTED_BYTES
+    with pytest.raises(InvalidRequest, match="before files"):
+        receive(tmp_path / "large", chunks(UNADMITTED_BYTES + 1000))
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+def test_no_file_is_made_before_it_is_known_whose_it_is(tmp_path: Path) -> None:
+    fields = body_of(b"x", file_first=True)
+    seen: list[bool] = []
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield fields[:-30]
+        seen.append((tmp_path / "blob").exists())
+        yield fields[-30:]
+
+    async def admit(_: Mapping[str, str]) -> Place:
+        return Place(SLOT, "store")
+
+    asyncio.run(receive_upload(stream(), KIND, tmp_path / "blob", admit, Pace(30.0, 30.0)))
+    assert seen == [False]
+    assert (tmp_path / "blob").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "multipart/mixed; boundary=b"])
+def test_other_types_are_no_forms(kind: str) -> None:
+    with pytest.raises(UnsupportedContent):
+        FormReader(kind)

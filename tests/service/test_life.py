@@ -12,11 +12,24 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from engines.interface import EVALUATION_KEY
-from tests.service.driver import Server, code_of, gone
+from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY
+from tests.service.driver import Application, Server, code_of, gone
 from tests.service.stand_in import message, result_of
 
 Start = Callable[..., Server]
+
+
+def expected(application: Application, order: bytes = b"bits") -> bytes:
+    """The only right result of a decision."""
+    first, *_ = application.parties
+    sent = {
+        (party, ENCRYPTED_INPUTS): message(
+            party, ENCRYPTED_INPUTS, order if party == first else b"bits"
+        )
+        for party in application.parties
+    }
+    sent[first, EVALUATION_KEY] = message(first, EVALUATION_KEY)
+    return result_of("decide", sent)
 
 
 @pytest.mark.parametrize("order", [b"abort", b"refuse", b"fault"])
@@ -44,7 +57,7 @@ def test_restart_time_limit_and_end(start: Start) -> None:
     assert "1.5 seconds" in answer.json()["detail"]
     assert server.wait().filled().run().status_code == 200
 
-    cut_off = server.filled(b"sleep 60")
+    cut_off = server.filled(b"sleep 1.2")
 
     def run_until_cut_off() -> None:
         with suppress(httpx.TransportError):
@@ -55,7 +68,11 @@ def test_restart_time_limit_and_end(start: Start) -> None:
         time.sleep(0.02)
     workers = server.workers()
     assert len(workers) >= 2
-    (server.data / "uploads" / "left-over").write_bytes(b"x")
+    left_over = [server.data / "incoming" / "left-over", server.data / "blobs" / ("0" * 32)]
+    left_over[1].mkdir()
+    left_over[1] /= "0" * 64
+    for path in left_over:
+        path.write_bytes(b"x")
     server.process.kill()
     server.process.wait()
     assert gone(workers), "workers end with a server that was killed"
@@ -63,14 +80,15 @@ def test_restart_time_limit_and_end(start: Start) -> None:
     server = start().wait()
     for application in (decided, sent, cut_off):
         application.server = server
-    assert not (server.data / "uploads" / "left-over").exists()
+    assert [path for path in left_over if path.exists()] == []
     assert decided.output().status_code == 200
     assert decided.state()["state"] == "decided"
-    assert cut_off.state()["programs"]["decide"]["status"] == "idle"
-    parties = {(p, "encrypted_inputs"): message(p, "encrypted_inputs") for p in sent.parties}
-    parties[sent.parties[0], EVALUATION_KEY] = message(sent.parties[0], EVALUATION_KEY)
+    assert cut_off.run().status_code == 200, "a run that was cut off goes on"
+    program = cut_off.state()["programs"]["decide"]
+    assert (program["status"], program["attempts"]) == ("done", 2)
+    assert cut_off.output().content == expected(cut_off, b"sleep 1.2")
     assert sent.run().status_code == 200
-    assert sent.output().content == result_of("decide", parties)
+    assert sent.output().content == expected(sent)
 
     second = start()
     assert second.process.wait(30) != 0
@@ -93,7 +111,7 @@ def test_expiry_and_capacity(start: Start) -> None:
     application = server.filled()
     other = server.open()
     full = server.http.post("/applications")
-    assert (full.status_code, code_of(full)) == (503, "too-many-applications")
+    assert (full.status_code, code_of(full)) == (429, "too-many-applications")
     path = f"/applications/{application.client_id}/events"
     with server.http.stream("GET", path, headers=application.auth(), timeout=20) as stream:
         assert b"event: state" in stream.read(), "ends when its time is over"

@@ -9,17 +9,21 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from service.records import TrafficRecord
 from service.relay import MAXIMUM_BODY, MAXIMUM_MESSAGES, PAGE, Relay
 from service.storage import Storage
 from service.traffic import MAXIMUM_NOTES
 from tests.service.driver import Application, Server, bearer, code_of, refused
-from tests.service.test_applications import Clock, applications, clock, storage  # noqa: F401
-from utils.errors import OutOfStep
+from tests.service.played import PUBLIC, Played
+from tests.service.storages import settings_of
+from utils.errors import AlreadySent, EvaluationFailed, OutOfStep, StoredDataDamaged
 
 
 def say(
@@ -361,37 +365,55 @@ def test_messages_survive_a_restart(start: Callable[..., Server]) -> None:
     assert say(application, b).json() == {"number": 2}
 
 
-def test_notes_end_before_they_fill_the_disk(applications, storage: Storage, clock) -> None:  # noqa: F811
-    from tests.service.test_applications import PUBLIC, ready
-
-    opened, token = ready(applications, storage)
-    relay = Relay(storage, PUBLIC, clock)
-    for _ in range(MAXIMUM_NOTES // 2 + 10):
-        applications.begin_run(opened.client_id, token, "decide")
-        applications.fail_run(opened.client_id, "decide", "failed")
+def test_notes_end_before_they_fill_the_disk(tmp_path: Path) -> None:
+    runs = MAXIMUM_NOTES // 2 + 10
+    settings = settings_of(tmp_path / "data", application_runs=runs)
+    storage = Storage(settings)
+    played = Played(storage, settings)
+    opened = played.ready()
+    token = played.tokens[opened.client_id]
+    for _ in range(runs):
+        played.ask(opened.client_id)
+        played.claims.fail(played.claims.claim(), EvaluationFailed("failed"))
+    relay = Relay(storage, PUBLIC, played.clock)
     items = relay.traffic(opened.client_id, token).items
     assert len(items) == MAXIMUM_NOTES
     number = relay.post(opened.client_id, token, "hello", None, b"x")
     assert number == MAXIMUM_NOTES + 1, "what parties say is never dropped"
     assert relay.messages(opened.client_id, token, 0).messages[0].number == number
+    storage.close()
 
 
-def test_of_racing_posts_one_wins(applications, storage: Storage, clock) -> None:  # noqa: F811
-    from tests.service.test_applications import PUBLIC, ready
-
-    opened, token = ready(applications, storage)
-    relay = Relay(storage, PUBLIC, clock)
+def test_of_racing_posts_one_wins(played: Played) -> None:
+    opened = played.ready()
+    token = played.tokens[opened.client_id]
+    relay = Relay(played.storage, PUBLIC, played.clock)
     barrier = threading.Barrier(8)
 
     def post(i: int) -> int | None:
         barrier.wait()
         try:
             return relay.post(opened.client_id, token, "hello", None, bytes([i]))
-        except Exception:
+        except AlreadySent:
             return None
 
     with ThreadPoolExecutor(8) as pool:
         numbers = [n for n in pool.map(post, range(8)) if n is not None]
     assert len(numbers) == 1
-    with pytest.raises(OutOfStep):
-        relay._require_room(storage.read(), opened.client_id, PUBLIC.schema_.party_names[0], 2**20)
+    with pytest.raises(OutOfStep), played.storage.read() as session:
+        relay._require_room(session, opened.client_id, PUBLIC.schema_.party_names[0], 2**20)
+
+
+def test_bodies_lie_sealed_in_the_database(played: Played) -> None:
+    opened = played.ready()
+    token = played.tokens[opened.client_id]
+    relay = Relay(played.storage, PUBLIC, played.clock)
+    body = b"between the parties only " * 4
+    relay.post(opened.client_id, token, "hello", None, body)
+    with played.storage.write() as session:
+        row = session.scalar(select(TrafficRecord).where(TrafficRecord.body.is_not(None)))
+        assert len(row.body) > len(body)
+        assert body[:25] not in row.body
+        row.what = "moved"  # to another place, where it does not open
+    with pytest.raises(StoredDataDamaged):
+        relay.messages(opened.client_id, token, 0)

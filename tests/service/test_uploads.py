@@ -12,6 +12,8 @@ import pytest
 
 from engines.envelope import Header, seal
 from engines.interface import PROGRAMS, Slot
+from service.applications import Place
+from service.limits import Pace
 from service.uploads import BATCH_BYTES, SentForm, receive_upload
 from utils.errors import UploadTooLarge
 
@@ -29,11 +31,11 @@ def received(path: Path, content: bytes, chunk: int) -> SentForm:
         for start in range(0, len(body), chunk):
             yield body[start : start + chunk]
 
-    async def admit(_: object) -> Slot:
-        return SLOT
+    async def admit(_: object) -> Place:
+        return Place(SLOT, "store")
 
     content_type = request.headers["content-type"]
-    return asyncio.run(receive_upload(stream(), content_type, path, admit))
+    return asyncio.run(receive_upload(stream(), content_type, path, admit, Pace(30.0, 30.0)))
 
 
 @pytest.mark.parametrize("chunk", [60_001, BATCH_BYTES, 5 * BATCH_BYTES])

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PROGRAMS, PUBLIC_KEY, Slot
@@ -14,10 +15,10 @@ from ui import agent_panels, joint_texts, stage_panels
 from ui.agent_page import build_agent_page
 from ui.beside import beside_panel, run_beside
 from ui.side_by_side import main as side_by_side
-from ui.stage import agent_urls, build_stage
+from ui.stage import Watched, _Stage, agent_urls, build_stage
 from ui.steps import Step, show_steps, step_words
 from ui.timeline import own_timeline
-from utils.errors import EvaluationFailed, ProtocolError
+from utils.errors import EvaluationFailed, ProtocolError, TooManyRequests, UnknownApplication
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared with, never bound
 ID = "ab" * 16
@@ -179,10 +180,35 @@ def test_the_stages_timeline_names_who_and_when(public):
 
 def test_steps_are_named_for_people():
     assert step_words("agree:decide") == "agrees to open the decision"
+    assert step_words("cancelled decide") == "was told to stop computing the decision"
     assert step_words("seed_open") == "shows its share of the randomness"
     assert step_words("something_new") == "something new"
     assert 'aria-current="step"' in show_steps([Step("A", 1), Step("B", 0, 3)])
     assert "B 0/3" in show_steps([Step("A", 1), Step("B", 0, 3)])
+
+
+class Busy:
+    """A server that answers with one error, and counts the questions."""
+
+    def __init__(self, error):
+        self.error, self.asked = error, 0
+
+    def state(self, *arguments):
+        self.asked += 1
+        raise self.error
+
+
+def test_the_stage_leaves_a_busy_server_alone_and_goes_on_afterwards(public):
+    with gr.Blocks():
+        client = Busy(TooManyRequests("This token has asked 9 times. Wait.", 30))
+        stage = _Stage(public, client, Settings())
+    watched = Watched(ID, "token")
+    _, strip, log = stage.tick(watched)
+    assert "asked 9 times. Trying again in 30 s." in strip and log == gr.skip()
+    assert stage.tick(watched)[1:] == [gr.skip(), gr.skip()] and client.asked == 1
+    assert watched.client_id == ID
+    watched.quiet_until, client.error = 0.0, UnknownApplication("It has been erased.")
+    assert "It has been erased." in stage.tick(watched)[1] and watched.client_id == ""
 
 
 class Seat:
@@ -208,7 +234,7 @@ class Seat:
         agreed = member.pop("agreed", {})
         self.member = SimpleNamespace(**facts | member)
         self.member.agreed_by = lambda program: agreed.get(program, ())
-        self.over, self.failure, self.sent = "", None, None
+        self.over, self.waits, self.failure, self.sent = "", "", None, None
         self.answered = lambda program: program in answered
 
 
@@ -231,7 +257,28 @@ def test_who_has_agreed_is_said(public):
     some = Seat(public, agreed={DECIDE: names[:1]})
     assert "The first agreed; the second" in agent_panels.decision_panel(some, public)
     every = Seat(public, agreed={EXPLAIN: names})
-    assert "the explanation is computed" in agent_panels.explanation_panel(every, public)
+    assert "The explanation is computed" in agent_panels.explanation_panel(every, public)
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "says"),
+    [
+        ("queued", "Queued", "Queued: the server takes it up"),
+        ("running", "Running", "Running on the server: 0% done"),
+        ("cancelled", "Decide", "The run was cancelled"),
+        ("failed", "Decide", "The run failed"),
+        ("done", "Decide", "The decision is computed"),
+    ],
+)
+def test_how_a_run_stands_is_said(public, status, word, says):
+    names = public.schema_.party_names
+    seat = Seat(public, agreed={DECIDE: names})
+    seat.member.state = state = state_of(public, joined=names, runs={DECIDE: status})
+    assert says in agent_panels.decision_panel(seat, public)
+    assert agent_panels.agent_steps(seat, public)[3].name == word
+    assert stage_panels.stage_steps(state, (), public)[4].name == word
+    assert agent_panels.is_under_way(seat) is (status in ("queued", "running"))
+    assert (agent_panels.stopped_run(seat) is not None) is (status in ("cancelled", "failed"))
 
 
 def test_one_that_does_not_read_is_told_so(public):
@@ -245,9 +292,14 @@ def test_what_goes_wrong_is_said(public):
     seat = Seat(public, awaits=("second",))
     assert "Waiting for the second &lt;b&gt;." in agent_panels.status(seat, public)
     seat.member.state = state_of(public, runs={DECIDE: "failed"})
-    assert "could not compute the decision" in agent_panels.status(seat, public)
+    assert "could not compute the decision. Any party" in agent_panels.status(seat, public)
+    seat.member.state = state_of(public, runs={EXPLAIN: "cancelled"})
+    told = agent_panels.status(seat, public)
+    assert "Computing the explanation was cancelled. Any party can ask" in told
     seat.failure = ProtocolError("<i>")
     assert "&lt;i&gt;" in agent_panels.status(seat, public)
+    seat.waits = "The server is busy. Trying again in 2 s."
+    assert "Trying again in 2 s." in agent_panels.status(seat, public)
     seat.over = "It is over."
     assert "It is over. Join another" in agent_panels.status(seat, public)
     assert agent_panels.status(None, public) == ""

@@ -6,6 +6,8 @@ import urllib.request
 import pytest
 
 from model.explanation import Outcome
+from parties.session import ApplicationSession
+from tests.parties.running import until
 
 NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
 CHECKS = ["Own_car", "Own_property", "Mobile_phone", "Employed"]
@@ -167,6 +169,49 @@ def test_a_server_that_is_gone_is_said_and_found_again(open_page, live_page, liv
     step_is_done(page, 5)
     assert text(page, ".ts-word") in ("Approved", "Denied")
     assert "Traceback" not in live_page.log()
+
+
+def test_a_run_may_wait_be_cancelled_and_be_run_again(open_page, live_server, oracle, tmp_path):
+    page = open_page()
+    strip, run = ".ts-strip", ".ts-section:has(#run)"
+    page.click("#make-keys")
+    step_is_done(page, 1)
+    page.click("#send-all")
+    step_is_done(page, 2)
+    assert not page.is_visible("#cancel-run")
+    with live_server.stuck():
+        page.click("#run")
+        page.wait_for_selector(f"{strip} >> text=Running")
+        assert "Running on the server" in text(page, run)
+        page.click("#cancel-run")  # which ends the worker
+        page.wait_for_selector(f"{run} >> text=Cancelled: nothing was computed")
+    assert not page.is_visible("#cancel-run") and "Run" in text(page, strip)
+    live_server.wait()
+    connection = live_server.connect(tmp_path / "others")
+    others = [ready_to_run(connection, oracle) for _ in range(2)]
+    with live_server.stuck():
+        for other in others:  # one has the worker, the other the only place in the queue
+            connection.client.queue(other.client_id, other.membership.token())
+            until(lambda o=other: o.state().programs["decide"].under_way)
+        until(lambda: others[0].state().programs["decide"].status == "running")
+        page.click("#run")
+        page.wait_for_selector(f"{strip} >> text=Waiting")
+        assert "The server is busy: 1 runs wait" in text(page, run)
+        assert "Trying again in" in text(page, run) and page.is_visible("#cancel-run")
+        others[1].cancel()
+        page.wait_for_selector(f"{strip} >> text=Queued")
+        assert "Queued: the server takes it up when a worker is free." in text(page, run)
+    step_is_done(page, 3)
+    assert not page.is_visible("#cancel-run")
+    connection.client.close()
+
+
+def ready_to_run(connection, oracle):
+    session = ApplicationSession.open(connection)
+    session.make_keys()
+    for party in oracle.schema.party_names:
+        session.send(party, oracle.of(party, oracle.default()))
+    return session
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

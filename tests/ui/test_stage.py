@@ -234,7 +234,7 @@ def test_an_application_opened_elsewhere_can_be_watched(stage, demo, schema):
         one.page.wait_for_selector("text=opened elsewhere")
         one.page.wait_for_selector(".ts-strip >> text=Join 1/3")
         assert one.page.locator("iframe").count() == 0
-        token = client.join(opened.client_id, "bank", opened.codes["bank"].split(".")[1])
+        token = client.join(opened.client_id, "bank", opened.codes["bank"].split(".")[1]).token
         one.page.wait_for_selector(".ts-strip >> text=Join 2/3")
         client.erase(opened.client_id, token)
         one.page.wait_for_selector("text=it has been erased")

@@ -1,20 +1,24 @@
 """What the page says: true to the engine's facts, and safe whatever a schema contains."""
 
 import json
+import threading
 
 import pytest
 
-from engines.interface import PUBLIC_KEY
+from engines.interface import DECIDE, EXPLAIN, PUBLIC_KEY
 from model.explanation import Explanation, Outcome
 from parties.steps import ALL, SERVER, Decision, ExplanationOpened, KeysMade, Message, SliceSent
+from parties.watch import RunNews
 from tests.ui.conftest import public_of, with_parties
 from ui import panels, texts
 from ui.benchmark import comparison
 from ui.examples import load_examples
+from ui.following import followed
 from ui.plots import explanation_figure
 from ui.state import PageState
 from ui.timeline import timeline
 from ui.units import join_words, show_bytes, show_hex, show_number, show_seconds
+from utils.errors import RunCancelled
 
 ID = "ab" * 16
 
@@ -125,6 +129,57 @@ def test_the_explanation_shows_its_text(public):
     said = Explanation(Outcome.TURNED, "With <5> levels.", ("3-6", "6+"), (-1.0, 2.0), 1, 2)
     state = PageState(explained=ExplanationOpened(ID, said, 0.1, 10, 0.1, ()))
     assert "With &lt;5&gt; levels." in panels.explanation_panel(state)
+
+
+@pytest.mark.parametrize("program", [DECIDE, EXPLAIN])
+def test_how_a_run_stands_is_in_the_strip_and_in_its_own_panel(public, program):
+    state = PageState()
+    own, other = panels.run_panel, panels.explanation_panel
+    if program == EXPLAIN:
+        own, other = other, own
+    before = other(state)
+    state.asks(program)
+    for status, share, text, says in (
+        ("waiting", 0.0, "It is <busy>. Trying again in 2 s.", "It is &lt;busy&gt;. Trying"),
+        ("queued", 0.0, "", "Queued: the server takes it up when a worker is free."),
+        ("running", 0.4, "", "Running on the server: 40% done.</p><progress"),
+    ):
+        state.news = RunNews(program, status, share, text)
+        assert says in own(state) and other(state) == before
+        assert panels.strip(state, public).count(f"<span>{status.capitalize()}</span>") == 1
+    state.heard()
+    state.cancelled = program
+    assert "Cancelled: nothing was computed" in own(state) and other(state) == before
+    state.asks(program)
+    assert "Cancelled" not in own(state)
+
+
+def test_a_call_that_is_followed_gives_its_news_and_then_its_answer():
+    first, second = RunNews(DECIDE, "queued"), RunNews(DECIDE, "running", 0.5)
+    go_on = threading.Event()
+
+    def call(tell):
+        tell(first)
+        go_on.wait(10)
+        tell(second)
+        return 7
+
+    answers = []
+
+    def steps():
+        answers.append((yield from followed(call, lambda news: news.status)))
+
+    each = steps()
+    assert next(each) == "queued"
+    go_on.set()
+    assert list(each) in (["running"], [])  # what is over already need not be shown
+    assert answers == [7]
+
+    def fail(tell):
+        raise RunCancelled("ended")
+
+    with pytest.raises(RunCancelled):
+        next(followed(fail, str))
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,23 @@ import hashlib
 import time
 from pathlib import Path
 
-from parties.messages import ApplicationState, OpenedApplication, Receipt, RelayedMessages, Traffic
+from parties.messages import (
+    ApplicationState,
+    Joined,
+    OpenedApplication,
+    ProgramState,
+    Receipt,
+    RelayedMessages,
+    Traffic,
+)
 from service.applications import Applications, Upload
+from service.claims import Claims
+from service.jobs import Jobs
 from service.relay import Relay
+from service.seats import Seats
 from service.storage import Storage
 from tests.parties.joint.stand_in import JointStandInServer
+from tests.service.storages import settings_of
 
 
 class LocalServer:
@@ -20,8 +32,13 @@ class LocalServer:
         self.folder = folder
         self.engine = JointStandInServer()
         self.public = self.engine.public
-        self.storage = Storage(folder / "server")
-        self.applications = Applications(self.storage, self.public, hours=1, maximum=10_000)
+        settings = settings_of(folder / "server", maximum_applications=10_000)
+        self.storage = Storage(settings)
+        rooms = (self.storage, self.public, settings)
+        self.applications = Applications(*rooms)
+        self.seats = Seats(*rooms)
+        self.jobs = Jobs(*rooms)
+        self.claims = Claims(*rooms, node="local")
         self.relay = Relay(self.storage, self.public)
 
     def client(self) -> LocalClient:
@@ -30,11 +47,28 @@ class LocalServer:
     def stop(self) -> None:
         self.storage.close()
 
+    def work(self) -> None:
+        """Do the runs that wait."""
+        while (claim := self.claims.claim()) is not None:
+            evaluation = claim.evaluation
+            messages = {
+                key: self.storage.blobs.read(evaluation.store, name)
+                for key, name in evaluation.messages.items()
+            }
+            result = self.engine.evaluate(evaluation.program, messages)
+            self.claims.finish(claim, 0.25, result)
+
 
 class LocalClient:
-    """One method a call, with the same answers and errors as over HTTP."""
+    """One method a call, with the same answers and errors as over HTTP.
+
+    A run that is asked for is done at once, unless `holds` is set: then by `LocalServer.work`.
+    """
+
+    timeout = 30.0
 
     def __init__(self, server: LocalServer) -> None:
+        self.holds = False
         self._server = server
         self._applications, self._relay = server.applications, server.relay
 
@@ -45,8 +79,13 @@ class LocalClient:
         opened = self._applications.open(None if readers is None else list(readers))
         return OpenedApplication.model_validate_json(opened.model_dump_json())
 
-    def join(self, client_id, party, code) -> str:
-        return self._applications.join(client_id, party, code)
+    def join(self, client_id, party, code, scopes=None) -> Joined:
+        found = self._server.seats.join(client_id, party, code, scopes)
+        return Joined.model_validate_json(found.model_dump_json())
+
+    def renew(self, client_id, token) -> Joined:
+        found = self._server.seats.renew(client_id, token)
+        return Joined.model_validate_json(found.model_dump_json())
 
     def state(self, client_id, token) -> ApplicationState:
         self._applications.require_viewer(client_id, token)
@@ -70,11 +109,12 @@ class LocalClient:
         return Traffic.model_validate_json(found.model_dump_json())
 
     def send_file(self, client_id, party, file_name, message, token) -> Receipt:
-        slot = self._applications.admit(client_id, token, party, file_name)
-        self._server.engine.check(slot, message)
+        place = self._applications.admit(client_id, token, party, file_name)
+        self._server.engine.check(place.slot, message)
         sha256 = hashlib.sha256(message).hexdigest()
-        blob = self._server.storage.write_blob(message)
-        self._applications.accept(client_id, slot, Upload(blob, len(message), sha256))
+        path = self._server.storage.incoming.new()
+        path.write_bytes(message)
+        self._applications.accept(client_id, place, Upload(path, len(message), sha256))
         return Receipt(
             client_id=client_id,
             client_type=party,
@@ -83,14 +123,19 @@ class LocalClient:
             sha256=sha256,
         )
 
-    def run(self, client_id, token, program="decide") -> float:
-        begun = self._applications.begin_run(client_id, token, program)
-        if isinstance(begun, float):
-            return begun
-        messages = {key: path.read_bytes() for key, path in begun.items()}
-        result = self._server.engine.evaluate(program, messages)
-        self._applications.finish_run(client_id, program, 0.25, result)
-        return 0.25
+    def queue(self, client_id, token, program="decide") -> ProgramState:
+        self._server.jobs.ask(client_id, token, program)
+        if not self.holds:
+            self._server.work()
+        return self.program(client_id, token, program)
+
+    def program(self, client_id, token, program="decide") -> ProgramState:
+        found = self._server.jobs.view(client_id, token, program)
+        return ProgramState.model_validate_json(found.model_dump_json())
+
+    def cancel(self, client_id, token, program="decide") -> ProgramState:
+        found = self._server.jobs.cancel(client_id, token, program)
+        return ProgramState.model_validate_json(found.model_dump_json())
 
     def get_output(self, client_id, token, program="decide") -> bytes:
         return self._applications.output(client_id, token, program)

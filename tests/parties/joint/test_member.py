@@ -272,8 +272,8 @@ def test_a_code_joins_once_and_resumes_its_own_folder(group, local_server, tmp_p
             JointMember.join(members.connections[B], B, text)
     assert JoinCode.parse(f"  {code}\n") == JoinCode.parse(code)
     assert code not in repr(JoinCode.parse(code)) and code not in repr(members.opening)
-    assert JointMember.resumable(members.connections[B], B) == [members.opening.client_id]
-    assert JointMember.resumable(members.connections[B], A) == []
+    assert members.connections[B].store.applications(B) == [members.opening.client_id]
+    assert members.connections[B].store.applications(A) == []
 
 
 def test_another_group_secret_is_not_heard(group):

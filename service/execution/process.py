@@ -1,4 +1,4 @@
-"""A worker process, seen from the server: start, call, time limit, death and rebirth."""
+"""A local worker process, seen from the server: start, call, time limit, death and rebirth."""
 
 from __future__ import annotations
 
@@ -8,54 +8,64 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Literal, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
-from service import worker
-from service.worker import EngineLoader, Introduction
-from settings import Settings
-from utils.errors import EngineUnavailable, TrisealError
+from service.blobs import BlobPlace
+from service.execution import tasks
+from service.execution.interface import Introduction, WorkerLostError
+from service.execution.worker import EngineSource
+from utils.errors import DeploymentMixed, EngineUnavailable, TrisealError
 
 logger = logging.getLogger("triseal.workers")
 
 LOAD_SECONDS = 300.0
 STOP_SECONDS = 5.0
+FORGET_SECONDS = 5.0
+LONGEST_PAUSE = 30.0
+"""Seconds between two attempts to replace a process whose engine cannot be loaded."""
+_FORGET_AT_ONCE = 256
+"""Stores in one message, which then fits into the line's buffer."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Report = Callable[[int, float], None]
-"""Called in the event loop with a run's ticket and its finished share."""
-
-
-class WorkerLostError(Exception):
-    """The worker died under its task, or was ended for taking too long."""
-
-    def __init__(self, how: Literal["died", "late"]) -> None:
-        super().__init__(how)
-        self.how = how
 
 
 class WorkerProcess:
     """One process with an engine, doing one task at a time in the order they come.
 
-    To be used from one event loop. A process that is lost is replaced at once, in the background.
+    To be used from one event loop. A process that is lost, at work or not, is replaced at once, in
+    the background. `report` is called with a ticket and its finished share, `changed` whenever the
+    engine may have become ready.
     """
 
-    def __init__(self, loader: EngineLoader, settings: Settings, report: Report) -> None:
-        self._source = (loader, settings.engine, settings.deployment)
+    def __init__(
+        self,
+        source: EngineSource,
+        place: BlobPlace | None = None,
+        *,
+        niceness: int = 0,
+        report: Callable[[int, float], None] | None = None,
+        changed: Callable[[], None] | None = None,
+    ) -> None:
+        self._begin_with = (source, place, niceness)
         self._report = report
+        self._changed = changed
         self._turn = asyncio.Lock()
         self._executor: ProcessPoolExecutor | None = None
         self._process: BaseProcess | None = None
         self._line: Connection | None = None
         self._introduction: Introduction | None = None
+        self._first: Introduction | None = None
         self._rebirth: asyncio.Task[None] | None = None
+        self._to_forget: list[str] = []
+        self._forgetting: asyncio.Task[None] | None = None
+        self._answered = asyncio.Event()
         self._stopped = False
-        self.task: Callable[..., object] | None = None
-        """What the process is doing; None where it does nothing, or loads the engine."""
 
     @property
     def ready(self) -> bool:
@@ -75,20 +85,29 @@ class WorkerProcess:
     ) -> T:
         """The result of a task; its `seconds` begin when its turn has come.
 
-        Raises what the task raises, WorkerLostError, and as `start` does.
+        Where the caller is cancelled, the process is replaced. Raises what the task raises,
+        WorkerLostError, and as `start` does.
         """
         async with self._turn:
-            await self._ensure()
-            if self._executor is None:
-                raise WorkerLostError("died")
-            self.task = task
             try:
+                await self._ensure()
+                if self._executor is None:
+                    raise WorkerLostError("died")
                 return await self._result(self._executor.submit(task, *args, **kwargs), seconds)
-            except WorkerLostError:
-                self._rebirth = asyncio.create_task(self._restart())
+            except (WorkerLostError, asyncio.CancelledError):
+                self._replace()
                 raise
-            finally:
-                self.task = None
+
+    async def forget(self, store: str) -> None:
+        """Have the process drop what it keeps of an application, though it may be at work.
+
+        Waits some seconds for its answer at most; never raises.
+        """
+        self._to_forget.append(store)
+        if self._forgetting is None or self._forgetting.done():
+            self._forgetting = asyncio.create_task(self._send_forgotten())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._forgetting), FORGET_SECONDS)
 
     async def stop(self) -> None:
         """End the process, whatever it is doing, and do not replace it."""
@@ -111,7 +130,7 @@ class WorkerProcess:
         if self._stopped:
             raise EngineUnavailable("The server is shutting down.")
         try:
-            self._introduction = await self._result(self._launch(), LOAD_SECONDS)
+            introduction = await self._result(self._launch(), LOAD_SECONDS)
         except WorkerLostError as error:
             raise EngineUnavailable(
                 "The engine's process ended, or took too long, while it loaded the engine; see "
@@ -120,20 +139,29 @@ class WorkerProcess:
         except TrisealError:
             self._drop()
             raise
-        return self._introduction
+        self._first = self._first or introduction
+        if introduction != self._first:
+            self._drop()
+            raise DeploymentMixed(
+                "The deployment was replaced while the server ran; restart the server."
+            )
+        self._introduction = introduction
+        if self._changed is not None:
+            self._changed()
+        return introduction
 
     def _launch(self) -> Future[Introduction]:
         context = multiprocessing.get_context("spawn")
         # A line of its own for each process: one that is killed may leave its line half written.
-        self._line, far_end = context.Pipe(duplex=False)
+        self._line, far_end = context.Pipe()
         self._executor = ProcessPoolExecutor(
             max_workers=1,
             mp_context=context,
-            initializer=worker.take_seat,
-            initargs=(*self._source, far_end),
+            initializer=tasks.begin,
+            initargs=(*self._begin_with, far_end),
         )
         earlier = set(multiprocessing.active_children())
-        future = self._executor.submit(worker.introduce)
+        future = self._executor.submit(tasks.introduce)
         self._process = next(iter(set(multiprocessing.active_children()) - earlier), None)
         far_end.close()  # the worker has its own; without ours the line ends with the worker
         asyncio.get_running_loop().add_reader(self._line.fileno(), self._read_line)
@@ -152,20 +180,52 @@ class WorkerProcess:
             self._drop()  # or it would go on with what nobody waits for
             raise
 
+    def _replace(self) -> None:
+        if not self._stopped and (self._rebirth is None or self._rebirth.done()):
+            self._rebirth = asyncio.create_task(self._restart())
+
     async def _restart(self) -> None:
-        try:
-            await self.start()
-        except TrisealError as error:
-            logger.error("the engine does not come back: %s", error.message)
+        pause = 1.0
+        while not self._stopped:
+            try:
+                await self.start()
+                return
+            except TrisealError as error:
+                logger.error("the engine does not come back: %s", error.message)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _send_forgotten(self) -> None:
+        """Send what is to be forgotten, one message at a time: the buffer must not fill up."""
+        while self._to_forget and self._line is not None:
+            some, self._to_forget = (
+                self._to_forget[:_FORGET_AT_ONCE],
+                self._to_forget[_FORGET_AT_ONCE:],
+            )
+            self._answered.clear()
+            try:
+                self._line.send(some)
+            except OSError:
+                break
+            await self._answered.wait()
+        self._to_forget.clear()  # with the process, what it kept has gone
 
     def _read_line(self) -> None:
         try:
             while self._line is not None and self._line.poll():
-                self._report(*self._line.recv())
-        except (EOFError, OSError):
-            self._hang_up()
+                report: tasks.Report = self._line.recv()
+                if report is None:
+                    self._answered.set()
+                elif self._report is not None:
+                    self._report(*report)
+        except (EOFError, OSError):  # the process has ended, or is about to
+            loaded = self._introduction is not None
+            self._drop()
+            if loaded:  # whoever waits for it to load sees to it there
+                self._replace()
 
     def _hang_up(self) -> None:
+        self._answered.set()
         if self._line is not None:
             asyncio.get_running_loop().remove_reader(self._line.fileno())
             self._line.close()

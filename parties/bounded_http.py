@@ -1,0 +1,189 @@
+"""Requests to one server: answers bounded in size, waits in time, problems raised as errors.
+
+What a server reports (RFC 9457) becomes the class of utils/errors.py that it names; what reaches
+no server, or one that is not Triseal's, becomes ServerUnreachable.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from parties.messages import Problem
+from utils.errors import (
+    MalformedMessage,
+    ServerBusy,
+    ServerUnreachable,
+    TransportError,
+    TrisealError,
+    error_classes,
+)
+
+MIB = 1 << 20
+ANSWER_BYTES = 4 * MIB
+"""Largest JSON answer; a public model carries its schema, which may be 1 MiB."""
+CONNECT_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+"""When to ask a busy server again that does not say it."""
+LONGEST_RETRY_SECONDS = 3600.0
+
+_URN = "urn:triseal:error:"
+_GATEWAY = (502, 503, 504)
+"""What stands between party and server answers so while there is no server behind it."""
+_Answer = TypeVar("_Answer", bound=BaseModel)
+
+# A machine that is gone says nothing: without these, a long answer would be awaited to the end.
+_KEEP_ALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4))
+        if hasattr(socket, name)
+    ),
+]
+
+
+class BoundedHttp:
+    """The server at `url`; answers are awaited for at most `timeout` seconds.
+
+    Safe to share between threads.
+    """
+
+    def __init__(
+        self, url: str, timeout: float, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.timeout = timeout
+        # No proxy from the environment: bearer tokens go to the configured address only.
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=_timeout(timeout),
+            trust_env=False,
+            transport=transport or httpx.HTTPTransport(trust_env=False, socket_options=_KEEP_ALIVE),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _answer(self, kind: type[_Answer], method: str, path: str, **options: Any) -> _Answer:
+        return self._parse(kind, self._bytes(method, path, ANSWER_BYTES, **options))
+
+    def _bytes(self, method: str, path: str, limit: int, **options: Any) -> bytes:
+        with self._stream(method, path, **options) as response:
+            body = self._body(response, ANSWER_BYTES if response.is_error else limit)
+            if response.is_error:
+                raise self._problem(response, body)
+        return body
+
+    @contextmanager
+    def _stream(
+        self,
+        method: str,
+        path: str,
+        token: str | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Iterator[httpx.Response]:
+        if token is not None:
+            options["headers"] = {"Authorization": f"Bearer {token}"}
+        if timeout is not None:
+            options["timeout"] = _timeout(timeout)
+        try:
+            with self._http.stream(method, path, **options) as response:
+                yield response
+        except httpx.ReadTimeout as error:
+            raise ServerUnreachable(
+                f"The server at {self.url} did not answer in time; it may be busy. Try again, or "
+                "look at its log."
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ServerUnreachable(
+                f"No server answers at {self.url} ({type(error).__name__}). Start it with "
+                "`make demo`, or set TRISEAL_SERVER_URL to where it is."
+            ) from error
+
+    def _body(self, response: httpx.Response, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        for part in response.iter_bytes():
+            size += len(part)
+            if size > limit:
+                raise MalformedMessage(
+                    f"The server at {self.url} answered more than {limit >> 20} MiB where less "
+                    "was due; check that TRISEAL_SERVER_URL is a Triseal server."
+                )
+            parts.append(part)
+        return b"".join(parts)
+
+    def _problem(self, response: httpx.Response, body: bytes) -> TrisealError:
+        try:
+            problem = Problem.model_validate_json(body)
+        except ValidationError:
+            problem = Problem()
+        code = problem.type.removeprefix(_URN)
+        named = error_classes().get(code) if problem.type.startswith(_URN) else None
+        detail = problem.detail or f"The server at {self.url} answered HTTP {response.status_code}."
+        if response.status_code == 429 and named is None:
+            named = ServerBusy
+        if named is not None and issubclass(named, ServerBusy):
+            return named(detail, _retry_seconds(response))
+        if named is None and response.status_code in _GATEWAY:
+            error = ServerUnreachable(f"{detail} No server of ours is behind it; try again soon.")
+            error.__cause__ = httpx.HTTPStatusError(
+                detail, request=response.request, response=response
+            )
+            return error
+        return (named or TransportError)(detail)
+
+    def _parse(self, kind: type[_Answer], body: bytes) -> _Answer:
+        try:
+            return kind.model_validate_json(body)
+        except ValidationError as error:
+            raise self._not_triseal() from error
+
+    def _not_triseal(self) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"What answers at {self.url} is not a Triseal server of this version. Check "
+            "TRISEAL_SERVER_URL, and that party and server run the same release."
+        )
+
+
+def _timeout(seconds: float) -> httpx.Timeout:
+    return httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
+
+
+def _retry_seconds(response: httpx.Response) -> float:
+    """Retry-After (RFC 9110, section 10.2.3), which is a number of seconds or a date."""
+    said = response.headers.get("retry-after", "").strip()
+    seconds = RETRY_SECONDS
+    if said.isascii() and said.isdecimal():
+        seconds = float(said[:9])
+    elif said:
+        try:
+            moment = parsedate_to_datetime(said)
+            seconds = (
+                moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)
+            ).total_seconds()
+        except (ValueError, OverflowError):
+            pass
+    return min(max(seconds, RETRY_SECONDS), LONGEST_RETRY_SECONDS)

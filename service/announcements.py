@@ -1,0 +1,70 @@
+"""What servers on one PostgreSQL tell each other: the id of an application that has changed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import psycopg
+from sqlalchemy.exc import SQLAlchemyError
+
+logger = logging.getLogger("triseal.database")
+
+CHANNEL = "triseal_changed"
+"""The channel of LISTEN and NOTIFY; the payload is a client_id."""
+WAIT_SECONDS = 0.25
+"""How soon the thread notices that it is to end."""
+PAUSE_SECONDS = 1.0
+"""Between two attempts to connect."""
+
+
+class Listener(threading.Thread):
+    """Calls `changed` with every id that is announced, from a connection of its own.
+
+    Nothing is kept for a listener that is away, so after each time that it has connected, the
+    first included, it calls `changed(None)`: anything may have changed.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], psycopg.Connection],
+        changed: Callable[[str | None], None],
+    ) -> None:
+        super().__init__(name="announcements", daemon=True)
+        self._connect = connect
+        self._changed = changed
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        away = False
+        while not self._ended.is_set():
+            try:
+                with self._connect() as connection:
+                    connection.execute(f"LISTEN {CHANNEL}")
+                    if away:
+                        logger.info("other servers' announcements arrive again")
+                    away = False
+                    self._tell(None)
+                    while not self._ended.is_set():
+                        for notice in connection.notifies(timeout=WAIT_SECONDS):
+                            self._tell(notice.payload)
+            except (psycopg.Error, SQLAlchemyError) as error:
+                if not away:
+                    reason = type(error).__name__  # its text may be long, and hold an address
+                    logger.warning("announcements are not heard", extra={"facts": {"why": reason}})
+                away = True
+                self._ended.wait(PAUSE_SECONDS)
+
+    def end(self) -> None:
+        """Let go of the connection; `changed` is not called any more."""
+        self._ended.set()
+        self.join(2 * PAUSE_SECONDS)
+
+    def _tell(self, client_id: str | None) -> None:
+        if self._ended.is_set():
+            return
+        try:
+            self._changed(client_id)
+        except Exception:  # the next announcement must be heard all the same
+            logger.exception("an announcement could not be passed on")

@@ -1,0 +1,182 @@
+"""One example of everything that the calls take and answer, for the API's document.
+
+A test holds each against its schema.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+EXAMPLE_ID = "1f0c8e5ad3b94b7d9a6e2c4f5b7d8e90"
+_JOB = "7be3a1c2d4f5061728394a5b6c7d8e9f"
+_SECRET = "Zk3vY2ZQm0Jm1o8eJw3uQb7dX5sT9nL4pR6aHc2iGfE"  # noqa: S105 (opens nothing)
+_DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_OPENED, _ENDS = "2026-03-02T09:00:00Z", "2026-03-03T09:00:00Z"
+
+SENT = (EXAMPLE_ID, "bank", "encrypted_inputs", "TRISEAL1")
+"""The fields of a form that sends a file, in their order."""
+
+_PROGRAM = {
+    "status": "done",
+    "job": _JOB,
+    "attempts": 1,
+    "progress": 1.0,
+    "queued_at": _OPENED,
+    "deadline": "2026-03-02T09:30:00Z",
+    "seconds": 0.0253,
+    "result_bytes": 16680,
+    "error_code": None,
+    "error": None,
+}
+_STATE = {
+    "client_id": EXAMPLE_ID,
+    "state": "decided",
+    "created_at": _OPENED,
+    "expires_at": _ENDS,
+    "joined": ["applicant", "bank"],
+    "readers": ["applicant", "bank"],
+    "slots": [
+        {
+            "party": "bank",
+            "file_name": "encrypted_inputs",
+            "needed_for": ["decide", "explain"],
+            "received_bytes": 1171688,
+            "sha256": _DIGEST,
+        }
+    ],
+    "programs": {"decide": _PROGRAM},
+    "missing": {"decide": [], "explain": ["applicant: explanation_inputs"]},
+}
+EVENT = f"event: state\r\ndata: {json.dumps(_STATE)}\r\n\r\n"
+_COLUMN = {"kind": "boolean", "label": "Own car", "default": False}
+_YEARS = {
+    "kind": "ordinal",
+    "name": "Years_employed",
+    "label": "Years employed",
+    "minimum": 0,
+    "maximum": 50,
+    "cuts": [2, 5, 8],
+    "default": 4,
+}
+_SLOT = {
+    "party": "bank",
+    "file_name": "encrypted_inputs",
+    "needed_for": ["decide", "explain"],
+    "maximum_bytes": 1172780,
+}
+_MODEL = {
+    "engine": {
+        "name": "levelled",
+        "label": "Levelled TFHE (joint keys)",
+        "encrypted": True,
+        "joint_keys": True,
+        "secret_key": "Nobody ever holds it.",
+        "opened": "The score.",
+        "explains_by": "program",
+    },
+    "model_version": _DIGEST[:32],
+    "schema": {
+        "name": "small",
+        "title": "A small schema",
+        "parties": [
+            {"name": "applicant", "label": "Applicant", "columns": [{"name": "Car", **_COLUMN}]},
+            {"name": "bank", "label": "Bank", "columns": [_YEARS]},
+        ],
+        "decision": {"target": "Bad"},
+        "explanation": {"column": "Years_employed", "phrase": "years employed"},
+    },
+    "programs": {"decide": {"outputs": ["score"], "score_bits": 12, "scale": 512.0}},
+    "slots": [_SLOT],
+    "client_sha256": _DIGEST,
+    "versions": {"python": "3.11"},
+}
+
+EXAMPLES: Mapping[str, Any] = {
+    "OpenRequest": {"readers": ["applicant", "bank"]},
+    "Opened": {
+        "client_id": EXAMPLE_ID,
+        "expires_at": _ENDS,
+        "join_codes": {"applicant": _SECRET, "bank": _SECRET[::-1]},
+        "watch_token": _SECRET.swapcase(),
+        "readers": ["applicant", "bank"],
+    },
+    "JoinRequest": {"party": "bank", "code": _SECRET, "scopes": ["send", "read"]},
+    "Joined": {"token": _SECRET, "scopes": ["send", "read"], "expires_at": _ENDS},
+    "ApplicationState": _STATE,
+    "ProgramState": _PROGRAM,
+    "ProgramForm": {"client_id": EXAMPLE_ID, "program": "decide"},
+    "Receipt": {
+        "client_id": EXAMPLE_ID,
+        "client_type": "bank",
+        "file_name": "encrypted_inputs",
+        "bytes": 1171688,
+        "sha256": _DIGEST,
+        "state": "ready",
+    },
+    "MessageRequest": {"step": "hello", "receiver": None, "body": "c2VhbGVk"},
+    "Posted": {"number": 7},
+    "RelayedMessages": {
+        "messages": [
+            {
+                "number": 7,
+                "sender": "bank",
+                "receiver": None,
+                "step": "hello",
+                "bytes": 6,
+                "sent_at": _OPENED,
+                "body": "c2VhbGVk",
+            }
+        ],
+        "state": _STATE,
+        "tag": _DIGEST[:16],
+    },
+    "Traffic": {
+        "items": [
+            {
+                "number": 8,
+                "at": _OPENED,
+                "sender": "bank",
+                "receiver": "server",
+                "what": "encrypted_inputs",
+                "bytes": 1171688,
+            }
+        ]
+    },
+    "Health": {"status": "ok", "engine": "levelled", "model_version": _DIGEST[:32]},
+    "Sign": {"status": "ok"},
+    "PublicModel": _MODEL,
+    "ApplicationLines": {
+        "items": [
+            {
+                "client_id": EXAMPLE_ID,
+                "state": "ready",
+                "created_at": _OPENED,
+                "expires_at": _ENDS,
+                "joined": ["bank"],
+                "bytes": 9921453,
+            }
+        ],
+        "after": None,
+    },
+    "JobLines": {
+        "items": [
+            {
+                "job": _JOB,
+                "client_id": EXAMPLE_ID,
+                "program": "decide",
+                "status": "running",
+                "attempts": 1,
+                "crashes": 0,
+                "progress": 0.4,
+                "queued_at": _OPENED,
+                "started_at": _OPENED,
+                "ended_at": None,
+                "server": _JOB[::-1],
+                "error_code": None,
+            }
+        ]
+    },
+}
+"""By the name of the schema."""

@@ -1,0 +1,66 @@
+"""The bounds of a worker's own process: its memory, and its end with whoever started it."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import NoReturn
+
+_PR_SET_PDEATHSIG = 1
+
+
+def limit_memory(mebibytes: int) -> None:
+    """Let this process take so much memory beyond what it has now, and never more.
+
+    What asks for more gets a MemoryError, or ends the process where native code cannot bear it.
+    Private memory is counted, not the address space: that would also count what is shared with
+    other processes, as Ray's object store is, and what allocators reserve for each thread. Only
+    Linux knows such a bound; elsewhere there is none.
+    """
+    if sys.platform != "linux":
+        return
+    bound = _private_bytes() + (mebibytes << 20)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        bound = min(bound, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
+
+
+def _private_bytes() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
+def leave_signals_to_parent() -> None:
+    """Go on at Ctrl-C and SIGTERM, which reach a whole group: whoever started this ends it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def end_with_parent() -> None:
+    """End when the process that started this one ends, even where it was killed.
+
+    Linux sees to it itself, also while native code holds the interpreter; elsewhere a thread does,
+    for processes that multiprocessing started.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> NoReturn:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()

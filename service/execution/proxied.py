@@ -1,0 +1,122 @@
+"""The child process behind an ExecutorProxy: it has the executor and does what it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any
+
+from service import logs
+from service.execution.confine import end_with_parent, leave_signals_to_parent
+from service.execution.interface import Executor, WorkerLostError
+from service.execution.line import Line
+from utils.errors import EvaluationFailed, TrisealError
+
+logger = logging.getLogger("triseal.workers")
+
+STATE_SECONDS = 1.0
+"""How often the server is told how many evaluations there is room for."""
+LONGEST_PRINTED = 1000
+
+
+def serve(end: socket.socket, make: Callable[[], Executor]) -> None:
+    """Do what is asked on the line until the server hangs up."""
+    logs.configure()
+    leave_signals_to_parent()
+    end_with_parent()
+    with redirect_stdout(_Printed()), redirect_stderr(_Printed()):
+        asyncio.run(_serve(end, make))
+
+
+class _Printed(io.TextIOBase):
+    """Makes what libraries print lines of the log."""
+
+    def write(self, text: str) -> int:
+        for line in filter(None, map(str.strip, text.splitlines())):
+            logger.info("printed", extra={"facts": {"text": line[:LONGEST_PRINTED]}})
+        return len(text)
+
+
+async def _serve(end: socket.socket, make: Callable[[], Executor]) -> None:
+    line = await Line.over(end)
+    desk = _Desk(line, make)
+    state = asyncio.create_task(desk.tell_state())
+    tasks: set[asyncio.Task[None]] = set()
+    try:
+        while True:
+            match await line.receive():
+                case ("cancel", job):
+                    desk.cancel(job)
+                case (name, ticket, what):
+                    task = asyncio.create_task(desk.answer(name, ticket, what))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+    except EOFError:
+        state.cancel()
+        await desk.stop()
+
+
+class _Desk:
+    def __init__(self, line: Line, make: Callable[[], Executor]) -> None:
+        self._line = line
+        self._make = make
+        self._executor: Executor | None = None
+
+    @property
+    def executor(self) -> Executor:
+        """Made when it is first asked for, so that what goes wrong there can be answered."""
+        self._executor = self._executor or self._make()
+        return self._executor
+
+    async def answer(self, name: str, ticket: int, what: Any) -> None:
+        try:
+            result, error = await self._do(name, ticket, what), None
+        except (TrisealError, WorkerLostError) as known:
+            result, error = None, known
+        except Exception as fault:
+            logger.exception("asking the executor to %s", name)
+            result, error = (
+                None,
+                EvaluationFailed(
+                    f"The server's executor met a fault ({type(fault).__name__}); run the program "
+                    "again, and see the server's log if it fails again."
+                ),
+            )
+        self._say_state()
+        self._line.send(("answer", ticket, result, error))
+
+    def _do(self, name: str, ticket: int, what: Any) -> Coroutine[Any, Any, Any]:
+        match name:
+            case "start":
+                return self.executor.start()
+            case "evaluate":
+                return self.executor.evaluate(
+                    what, lambda share: self._line.send(("progress", ticket, share))
+                )
+            case "warm":
+                return self.executor.warm(what)
+            case _:
+                return self.executor.forget(what)
+
+    def cancel(self, job: str) -> None:
+        if self._executor is not None:
+            self._executor.cancel(job)
+
+    async def tell_state(self) -> None:
+        while True:
+            self._say_state()
+            await asyncio.sleep(STATE_SECONDS)
+
+    def _say_state(self) -> None:
+        if self._executor is None:
+            self._line.send(("state", 0, False))
+        else:
+            self._line.send(("state", self._executor.capacity, self._executor.ready))
+
+    async def stop(self) -> None:
+        if self._executor is not None:
+            await self._executor.stop()

@@ -1,0 +1,55 @@
+"""The evaluations under way, by job, so that each can be ended from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from service.execution.interface import WorkerLostError
+from utils.errors import EngineUnavailable
+
+T = TypeVar("T")
+
+
+class UnderWay:
+    """To be used from one event loop."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._stopped = False
+
+    async def run(self, job: str, work: Coroutine[Any, Any, T]) -> T:
+        """The result of a job's work, which `cancel` and `stop` can end.
+
+        Raises what the work raises, WorkerLostError("cancelled"), and EngineUnavailable at the end
+        of the server.
+        """
+        task = asyncio.create_task(work)
+        self._tasks[job] = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is not None and caller.cancelling():
+                raise
+            if self._stopped:
+                raise EngineUnavailable("The server is shutting down.") from None
+            raise WorkerLostError("cancelled") from None
+        finally:
+            if self._tasks.get(job) is task:
+                del self._tasks[job]
+
+    def cancel(self, job: str) -> None:
+        """End a job's work; nothing where there is none."""
+        task = self._tasks.get(job)
+        if task is not None:
+            task.cancel()
+
+    async def stop(self) -> None:
+        """End all work."""
+        self._stopped = True
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,96 @@
+"""Connections that send nothing, half a request or no end of one, or take no answer, are cut off.
+
+uvicorn bounds only the pause between two requests: a head may take forever and have any size, and
+an answer that nobody reads stays in memory. What follows a whole head is the application's matter
+(service/limits.py), until it has answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES = 64 * 1024
+"""Of a request all but its body; what is around the pieces of a body may have as much as it."""
+PIPELINED = 8
+"""Requests that one connection may have waiting behind the one that is answered."""
+CONNECTIONS = 4096
+LOOKS = 4
+"""How often in the time of silence a connection is looked at."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection. It is closed `silence` seconds after it was made or the last answer ended,
+    unless it has sent the whole head of a request by then, and aborted where the other side takes
+    nothing of an answer for so long. Beyond `most` connections, a new one takes the place of the
+    one that has waited longest.
+    """
+
+    silence = 20.0
+    most = CONNECTIONS
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self._around = self._content = 0  # bytes of the request: outside of its body, and inside
+        self._unsent = 0
+        self._stuck: float | None = None
+        self._watch = self.loop.call_later(self.silence / LOOKS, self._look)
+        if len(self.connections) > self.most:
+            known = (c for c in self.connections if isinstance(c, GuardedProtocol))
+            idle = [c for c in known if not (c.serving or c.transport.is_closing())]
+            min(idle, key=lambda connection: connection._since).transport.abort()  # or this one
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._watch.cancel()
+        super().connection_lost(exc)
+
+    @property
+    def serving(self) -> bool:
+        """Whether a request whose head is there has no whole answer yet."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def data_received(self, data: bytes) -> None:
+        before = self._content
+        super().data_received(data)
+        self._around += len(data) - max(0, self._content - before)
+        if self._around > HEAD_BYTES + self._content or len(self.pipeline) > PIPELINED:
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        self._around = self._content = 0
+        super().on_message_begin()
+
+    def on_body(self, body: bytes) -> None:
+        self._content += len(body)
+        super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        self._since = self.loop.time()
+        super().on_response_complete()
+
+    def _look(self) -> None:
+        now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
+        if not unsent or unsent < self._unsent:
+            self._stuck = None
+        elif self._stuck is None:
+            self._stuck = now
+        self._unsent = unsent
+        if self._stuck is not None and now - self._stuck > self.silence:
+            self.transport.abort()
+        elif not unsent and not self.serving and now - self._since > self.silence:
+            self.transport.close()
+        else:
+            self._watch = self.loop.call_later(self.silence / LOOKS, self._look)
+
+
+def guarded(silence: float) -> type[GuardedProtocol]:
+    """The protocol with these seconds of silence, for uvicorn's `http`.
+
+    A quarter of the files that the process may have open is left for what is no connection.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = CONNECTIONS if files == resource.RLIM_INFINITY else min(CONNECTIONS, files * 3 // 4)
+    return type("Guarded", (GuardedProtocol,), {"silence": silence, "most": allowed})

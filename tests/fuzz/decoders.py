@@ -1,0 +1,299 @@
+"""Everything that reads bytes of somebody else: valid samples, and the reading of any bytes.
+
+The short runs of `make test` and the long one of `make fuzz` take their decoders from here. A
+decoder may raise the errors of utils/errors.py and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import httpx
+import numpy as np
+
+from engines.concrete.structure import Structure
+from engines.envelope import Header, seal, unseal, unseal_as
+from engines.levelled.encryption import encrypt_bits
+from engines.levelled.keys import PublicKey, SecretShare
+from engines.levelled.messages import ClientFacts, ProgramBudget, join_inputs, split_inputs
+from engines.levelled.opening import Result
+from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, SEED_BYTES
+from engines.levelled.randomness import Expander
+from engines.levelled.words import sum_of_words, words_to_bytes
+from engines.payload import join_parts, read_parts, split_parts
+from engines.zip_files import pack, unpack
+from parties.joint.channel import Channel, FirstWords, Identity, Place
+from parties.joint.codes import JoinCode
+from parties.joint.messages import (
+    Agreement,
+    Hello,
+    JointMessage,
+    KeyCheck,
+    Partial,
+    SeedCommit,
+    SeedOpen,
+    ShareCommit,
+    ShareOpen,
+    decode,
+    encode,
+)
+from parties.joint.state import ProtocolState
+from parties.transport import ServerClient
+from service.forms import FIELDS, FILE, FormReader
+from tests.service.stand_in import public_model
+from utils.errors import TrisealError
+
+HEADER = Header(engine="levelled", model="0f" * 16, kind="encrypted_inputs", party="bank")
+APPLICATION = "0123456789abcdef" * 2
+BITS = 2
+FORM = "multipart/form-data; boundary=b"
+SHA256 = "0f" * 32
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """`read` takes any bytes; `samples` are some that it takes without an error."""
+
+    samples: tuple[bytes, ...]
+    read: Callable[[bytes], object]
+
+
+def _resealed(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    """Bytes in an envelope whose digest is right, as whoever may send a message can make them."""
+    return lambda payload: read(bytes(unseal(seal(HEADER, payload))[1]))
+
+
+def form_of(fields: Mapping[str, bytes], file: bytes) -> bytes:
+    parts = [*fields.items(), (FILE, file)]
+    return b"".join(
+        b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (name.encode(), value)
+        for name, value in parts
+    ) + b"--b--\r\n"  # fmt: skip
+
+
+def _read_form(content: bytes) -> None:
+    """At once and in small pieces, which must give the same form where both give one."""
+    found = []
+    for step in (7, max(1, len(content))):
+        reader, file = FormReader(FORM), b""
+        try:
+            for start in range(0, len(content), step):
+                file += b"".join(reader.feed(content[start : start + step]))
+            reader.finish()
+        except TrisealError:
+            if step != 7:
+                raise
+        else:
+            found.append((file, reader.fields))
+    if any(one != found[0] for one in found):
+        raise AssertionError(f"the pieces decide what is read: {found}")
+
+
+def _server_says(call: Callable[[ServerClient], object]) -> Callable[[bytes], object]:
+    """What a party makes of an answer with status 200, and with 400, of this content."""
+
+    def read(content: bytes) -> None:
+        for status in (400, 200):
+            answer = httpx.MockTransport(lambda _, s=status: httpx.Response(s, content=content))
+            with ServerClient("http://server", 5.0, answer) as client:
+                try:
+                    call(client)
+                except Exception:
+                    if status == 200:
+                        raise
+
+    return read
+
+
+@cache
+def _identities() -> tuple[Identity, Identity]:
+    secret = os.urandom(16)
+    return Identity.fresh(secret), Identity.fresh(secret)
+
+
+@cache
+def _channels() -> tuple[Channel, Channel]:
+    one, two = _identities()
+    digest = bytes(32)
+    return (
+        Channel("bank", one, {"applicant": two.public}, digest),
+        Channel("applicant", two, {"bank": one.public}, digest),
+    )
+
+
+def _place(receiver: str | None) -> Place:
+    return Place(APPLICATION, "model", "bank", receiver, "key_check")
+
+
+def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
+    key, nonce = bytes(range(32)), bytes(32)
+    for message in (
+        Hello(model_version="m", readers=("bank", "x"), signing_key=key, exchange_key=key),
+        SeedCommit(digest=SHA256),
+        SeedOpen(seed=key, nonce=nonce),
+        ShareCommit(digest=SHA256),
+        ShareOpen(share=bytes(200), nonce=nonce),
+        KeyCheck(share=bytes(128), public_key_digest=SHA256),
+        Agreement(program="decide", inputs={"bank": SHA256}, public_key_digest=SHA256),
+        Partial(program="decide", result_sha256=SHA256, share=bytes(72)),
+    ):
+        yield type(message), message
+
+
+@cache
+def decoders() -> dict[str, Decoder]:
+    """All of them by name; made once, for some samples take a moment."""
+    sealed = (seal(HEADER, b"the payload"), seal(HEADER.model_copy(update={"party": None}), b""))
+    randomness = Expander.fresh()
+    key = PublicKey(bytes(SEED_BYTES), randomness.uniform_words(DEFAULT.n))
+    inputs = join_inputs(
+        key.digest, encrypt_bits(np.array([1, 0], np.uint8), key, DEFAULT, randomness), DEFAULT
+    )
+    secret = SecretShare(randomness.ternary(DEFAULT.n), bytes(SEED_BYTES)).to_bytes()
+    result = Result(
+        bytes(32), randomness.uniform_words(DEFAULT.n), randomness.uniform_words(1 + KNOWN_ZEROS)
+    ).to_bytes()
+    budget = ProgramBudget(score_bits=12, sigma_flood=2.0**-18, sigma_smudge=2.0**-19)
+    client = ClientFacts(profile=DEFAULT.profile, budgets={"decide": budget}).to_archive()
+    parts = join_parts([b"one", b"three"])
+    words = words_to_bytes(randomness.uniform_words(16))
+    structure = Structure.of(bytes(64), bytes(32) + os.urandom(32))
+    fields = {name: f"value of {name}".encode() for name in FIELDS}
+    found: dict[str, Decoder] = {
+        "envelope": Decoder(sealed, unseal),
+        "envelope, compared": Decoder(sealed, lambda data: unseal(memoryview(data), intact=True)),
+        "envelope, as expected": Decoder(sealed[:1], lambda data: unseal_as(HEADER, data)),
+        "header": Decoder(
+            (HEADER.model_dump_json().encode(),),
+            lambda data: unseal(_with_header(data)),
+        ),
+        "parts of known sizes": Decoder(
+            (parts,), lambda data: split_parts(memoryview(data), [3, 5])
+        ),
+        "parts": Decoder((parts,), lambda data: read_parts(memoryview(data), 2)),
+        "archive": Decoder((client, pack({"a": bytes(9000), "b": b""})), unpack),
+        "client files": Decoder((client,), ClientFacts.from_archive),
+        "structure of Concrete": Decoder((bytes(64),), structure.holds),
+        "words": Decoder((words,), lambda data: sum_of_words({"a": data, "b": words}, 16)),
+        "public key": Decoder(
+            (key.to_bytes(),), _resealed(lambda data: PublicKey.from_bytes(data, DEFAULT).digest)
+        ),
+        "encrypted inputs": Decoder(
+            (inputs,), _resealed(lambda data: split_inputs(data, BITS, DEFAULT))
+        ),
+        "result": Decoder(
+            (result,), _resealed(lambda data: Result.from_bytes(data, DEFAULT, outputs=1))
+        ),
+        "secret": Decoder((secret,), lambda data: SecretShare.from_bytes(data, DEFAULT)),
+        "form": Decoder((form_of(fields, b"a file"), form_of(fields, bytes(300))), _read_form),
+        "content type of a form": Decoder(
+            (FORM.encode(), b'multipart/form-data; boundary*=utf-8\'\'b; x="\\""'),
+            lambda data: FormReader(data.decode("latin-1")),
+        ),
+        "join code": Decoder(
+            (str(JoinCode(APPLICATION, "code", bytes(16))).encode(),),
+            lambda data: JoinCode.parse(data.decode("utf-8", "surrogateescape")),
+        ),
+        "identity": Decoder((_identities()[0].to_bytes(),), Identity.from_bytes),
+        "protocol state": Decoder((ProtocolState().to_bytes(),), ProtocolState.from_bytes),
+        **_sealed_words(),
+        **_answers(),
+    }
+    for kind, message in _joint_messages():
+        found[f"joint {kind.__name__}"] = Decoder(
+            (encode(message),), lambda data, kind=kind: decode(kind, data)
+        )
+    return found
+
+
+def _with_header(text: bytes) -> bytes:
+    """A message with any header and a right digest."""
+    body = b"TRISEAL1" + len(text).to_bytes(4, "little") + text
+    return body + hashlib.sha256(body).digest()
+
+
+def _sealed_words() -> dict[str, Decoder]:
+    """First words and later ones, as the relay shows them."""
+    one, two = _identities()
+    ours, theirs = _channels()
+    hello = FirstWords(APPLICATION, one).seal(_place(None), b"a first word")
+    reader = FirstWords(APPLICATION, two)
+    return {
+        "first word": Decoder((hello,), lambda data: reader.open(_place(None), data)),
+        "word to all": Decoder(
+            (ours.seal(_place(None), b"a word"),), lambda data: theirs.open(_place(None), data)
+        ),
+        "word to one": Decoder(
+            (ours.seal(_place("applicant"), b"a word"),),
+            lambda data: theirs.open(_place("applicant"), data),
+        ),
+    }
+
+
+def _answers() -> dict[str, Decoder]:
+    """What a party reads from a server, which may be anyone's."""
+    state: dict[str, Any] = {
+        "client_id": APPLICATION,
+        "state": "open",
+        "created_at": "2026-01-01T00:00:00Z",
+        "expires_at": "2026-01-02T00:00:00Z",
+        "joined": ["bank"],
+        "readers": ["bank"],
+        "slots": [
+            {
+                "party": "bank",
+                "file_name": "encrypted_inputs",
+                "needed_for": ["decide"],
+                "received_bytes": None,
+                "sha256": None,
+            }
+        ],
+        "programs": {"decide": {"status": "idle", "progress": 0.0}},
+        "missing": {"decide": ["bank: encrypted_inputs"]},
+    }
+    opened = {
+        "client_id": APPLICATION,
+        "expires_at": "2026-01-02T00:00:00Z",
+        "join_codes": {"bank": "code"},
+        "watch_token": "token",
+        "readers": ["bank"],
+    }
+    relayed = {
+        "messages": [
+            {
+                "number": 1,
+                "sender": "bank",
+                "receiver": None,
+                "step": "hello",
+                "body": base64.b64encode(b"sealed").decode(),
+            }
+        ],
+        "state": state,
+        "tag": "0f",
+    }
+    problem = {
+        "type": "urn:triseal:error:out-of-step",
+        "title": "Out of step",
+        "status": 409,
+        "detail": "decide cannot run yet.",
+    }
+
+    def said(call: Callable[[ServerClient], object], *contents: object) -> Decoder:
+        samples = (*contents, problem)
+        return Decoder(tuple(json.dumps(each).encode() for each in samples), _server_says(call))
+
+    model = public_model().model_dump(mode="json", by_alias=True)
+    return {
+        "answer: model": said(lambda client: client.model(), model),
+        "answer: opened": said(lambda client: client.open_application(), opened),
+        "answer: state": said(lambda client: client.state(APPLICATION, "t"), state),
+        "answer: messages": said(lambda client: client.messages(APPLICATION, "t"), relayed),
+        "answer: seconds": said(lambda client: client.run(APPLICATION, "t"), 0.5),
+    }

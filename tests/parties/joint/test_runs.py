@@ -1,0 +1,211 @@
+"""Runs of a joint application: who asks, who cancels, what a busy server and a lost token mean."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+import httpx
+import pytest
+
+from engines.interface import DECIDE
+from parties.agent import Seat
+from parties.joint import asking
+from parties.joint.session import JointSession
+from tests.parties.joint.running import connect
+from tests.parties.running import until
+from utils.errors import NotAuthorised, QueueFull, RunCancelled, ServerUnreachable
+
+A, B, C = "applicant", "bank", "credit_agency"
+
+
+@pytest.fixture
+def agreed(group):
+    """Members of an application whose decision all have agreed to, and nobody has asked for."""
+    members = group().pump().send().pump()
+    for name in members.names:
+        members.connections[name].client.holds = True
+    return members.agree(DECIDE)
+
+
+def status(members, name=A):
+    return members[name].state.programs[DECIDE].status
+
+
+def asked(members):
+    """Who had a run begun, in their order."""
+    token = members.opening.watch_token
+    items = members.client.traffic(members.opening.client_id, token).items
+    return [item.sender for item in items if item.what == f"run {DECIDE}"]
+
+
+def test_where_the_first_stays_away_the_next_one_asks_and_there_is_one_run(agreed, monkeypatch):
+    monkeypatch.setattr(asking, "TURN_SECONDS", 0.2)
+    for name in agreed.names:
+        agreed.restart(name)
+    agreed.pump(names=[B])
+    assert status(agreed, B) == "idle" and agreed[B].awaits == ()
+    begun = time.monotonic()
+    until(lambda: agreed[B].advance(20) and status(agreed, B) == "queued")
+    assert time.monotonic() - begun < 20  # its own turn ends the wait for news of the server
+    agreed.pump()
+    assert asked(agreed) == [B] and status(agreed) == "queued"
+    assert all(agreed[name].run_if_due() is None for name in agreed.names)
+    agreed.server.work()
+    agreed.pump()
+    assert agreed[C].decision.score == agreed.truth(DECIDE)[0] and asked(agreed) == [B]
+
+
+def test_a_cancelled_run_is_asked_for_again_by_anyone_and_only_then(agreed):
+    agreed.pump()
+    assert status(agreed) == "queued" and asked(agreed) == [A]
+    agreed[B].cancel(DECIDE)
+    assert status(agreed, B) == "cancelled"
+    agreed.pump()
+    assert status(agreed) == "cancelled" and asked(agreed) == [A]
+    assert agreed[A].agreed_by(DECIDE) == (A, B, C)  # the agreement stands
+    assert agreed.restart(C).advance() and status(agreed, C) == "cancelled"
+    assert agreed[C].run_if_due() == DECIDE
+    assert status(agreed, C) == "queued" and asked(agreed) == [A, C]
+    agreed.server.work()
+    agreed.pump()
+    assert {m.decision.score for m in agreed.members.values()} == {agreed.truth(DECIDE)[0]}
+
+
+class Full:
+    """A client whose server takes no run as long as `full` is set."""
+
+    def __init__(self, client, seconds):
+        self._client, self._seconds, self.full, self.asked = client, seconds, True, 0
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def queue(self, *arguments):
+        self.asked += 1
+        if self.full:
+            raise QueueFull("The server is busy: 1 runs wait. Run it again.", self._seconds)
+        return self._client.queue(*arguments)
+
+
+def test_an_agent_waits_for_a_busy_server_and_says_so(agreed):
+    full = agreed.connections[A].client = Full(agreed.connections[A].client, 0.1)
+    seat = Seat(agreed.restart(A), pinned=True)
+    seat.look()
+    until(lambda: seat.waits)
+    assert seat.waits == "The server is busy: 1 runs wait. Trying again in 1 s."
+    assert seat.failure is None and asked(agreed) == []
+    full.full = False
+    until(lambda: status(agreed) == "queued")
+    until(lambda: not seat.waits)
+    agreed.server.work()
+    agreed.pump(names=[B, C])
+    until(lambda: agreed[A].decision is not None)
+    seat.close()
+    assert full.asked > 1 and asked(agreed) == [A]
+
+
+def test_a_session_follows_its_run_and_cancels_it(local_server, tmp_path):
+    connection = connect(local_server, tmp_path / "parties")
+    session = JointSession.open(connection)
+    session.make_keys()
+    for party in session.plays:
+        columns = session._public.schema_.party(party).columns
+        session.send(party, {column.name: column.default for column in columns})
+    connection.client.holds = True
+    news, ended = [], []
+
+    def run():
+        try:
+            session.run(news=news.append)
+        except RunCancelled as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    until(lambda: news)
+    session.cancel()
+    thread.join(30)
+    assert {one.status for one in news} == {"queued"} and ended
+    connection.client.holds = False
+    assert session.run().seconds == 0.25  # the agreement stands
+    assert session.open_decision().score is not None
+
+
+@pytest.fixture
+def due(group):
+    """A member whose token has to be renewed, with two others."""
+    members = group()
+    remembered = members[B]._desk.remembered
+    remembered.token_from, remembered.token_until = time.time() - 70, time.time() + 30
+    members[B]._desk.save()
+    return members
+
+
+def token_file(members):
+    client_id = members.opening.client_id
+    return members.connections[B].store.read(client_id, B, "token").decode()
+
+
+def test_a_token_is_renewed_in_time_and_kept_before_it_is_used(due):
+    before = due[B]._desk.token
+    due.restart(B)
+    due[B].advance()
+    after = due[B]._desk.token
+    assert after != before and token_file(due) == after
+    assert due.restart(B)._desk.token == after
+    due[B].advance()
+    assert due[B].keep_token() == math.inf  # it lasts as long as the application now
+    due[B]._desk.remembered.token_from = 0.0
+    due[B].advance()
+    assert due[B]._desk.token == after
+
+
+class Losing:
+    """A client that loses the answers to renewals after the server has had them."""
+
+    def __init__(self, client):
+        self._client, self.lost = client, []
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def renew(self, *arguments):
+        self.lost.append(self._client.renew(*arguments))
+        error = ServerUnreachable("No server answers.")
+        raise error from httpx.ReadError("reset")
+
+
+def test_a_renewal_whose_answer_is_lost_is_made_again(due, monkeypatch):
+    real = due.connections[B].client
+    losing = due.connections[B].client = Losing(real)
+    before = due.restart(B)._desk.token
+    due[B].advance()
+    assert len(losing.lost) == 1 and due[B]._desk.token == before == token_file(due)
+    due[B].advance()  # not at once again
+    assert len(losing.lost) == 1
+    due.connections[B].client = real
+    due.restart(B).advance()
+    assert due[B]._desk.token not in (before, losing.lost[0].token)
+    assert due[B].advance() is False
+
+
+def test_a_token_that_was_revoked_ends_the_seat(due):
+    due.server.seats.revoke(due.opening.client_id, due[B]._desk.token)
+    seat = Seat(due[B], pinned=True)
+    seat.look()
+    until(lambda: seat.over)
+    assert "not one of this application" in seat.over
+    with pytest.raises(NotAuthorised):
+        due[B].keep_token()
+
+
+def test_a_seat_that_nobody_looks_at_keeps_its_token(due, monkeypatch):
+    monkeypatch.setattr("parties.agent.IDLE_SECONDS", 0.0)
+    before = token_file(due)
+    seat = Seat(due.restart(B))
+    seat.look()
+    until(lambda: token_file(due) != before)
+    seat.close()
+    assert not seat.over

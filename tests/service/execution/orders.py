@@ -1,0 +1,71 @@
+"""Evaluations for the executors' tests: blobs with orders for the stand-in engine."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engines.envelope import digest_of
+from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY
+from service.blobs import BlobPlace
+from service.execution.interface import Evaluation, Executor
+from settings import Settings
+from tests.service.stand_in import message, public_model, result_of
+
+T = TypeVar("T")
+PARTIES = public_model().schema_.party_names
+
+
+class Orders:
+    """Applications in a folder of blobs, and the messages of each, to compare results with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.place = BlobPlace(f"file://{folder}")
+        self.blobs = self.place.open()
+        self.messages: dict[str, dict[tuple[str, str], bytes]] = {}
+
+    def order(
+        self, order: bytes = b"bits", store: str | None = None, key: bytes = b""
+    ) -> Evaluation:
+        """What is to be evaluated; a new application unless `store` names one."""
+        store = store or secrets.token_hex(16)
+        key = key or store.encode()
+        messages = {(PARTIES[0], EVALUATION_KEY): message(PARTIES[0], EVALUATION_KEY, key)}
+        for party in PARTIES:
+            payload = order if party == PARTIES[0] else b"bits"
+            messages[party, ENCRYPTED_INPUTS] = message(party, ENCRYPTED_INPUTS, payload)
+        self.messages[store] = messages
+        names = {key: self.blobs.write(store, content) for key, content in messages.items()}
+        return Evaluation(secrets.token_hex(16), DECIDE, store, names)
+
+    def expected(self, evaluation: Evaluation) -> bytes:
+        return result_of(evaluation.program, self.messages[evaluation.store])
+
+    def key_digest(self, evaluation: Evaluation) -> str:
+        return digest_of(self.messages[evaluation.store][PARTIES[0], EVALUATION_KEY]).hex()
+
+
+def settings(**changes: Any) -> Settings:
+    given = {"engine": "clear", "deployment": Path("deployment"), "evaluation_timeout": 20.0}
+    return Settings(_env_file=None, **{**given, **changes})
+
+
+def nothing(share: float) -> None:
+    """For evaluations whose progress does not matter."""
+
+
+async def right(executor: Executor, orders: Orders, evaluation: Evaluation) -> bool:
+    """Whether an evaluation answers what it should."""
+    result, _ = await executor.evaluate(evaluation, nothing)
+    return result == orders.expected(evaluation)
+
+
+async def error_of(work: Coroutine[Any, Any, T]) -> BaseException | None:
+    """What a piece of work raises."""
+    try:
+        await work
+    except Exception as error:
+        return error
+    return None

@@ -1,0 +1,313 @@
+"""Local worker processes: what they answer, how they end, what they keep, what they may take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+
+from service.execution.checking import Checker
+from service.execution.interface import Evaluation, WorkerLostError
+from service.execution.local import NICENESS, LocalExecutor
+from tests.service.execution.orders import PARTIES, Orders, error_of, nothing, right, settings
+from tests.service.stand_in import load, message, public_model, told
+from utils.errors import (
+    DeploymentMissing,
+    EngineUnavailable,
+    EvaluationFailed,
+    MalformedMessage,
+    StoredDataDamaged,
+)
+
+T = TypeVar("T")
+Run = Callable[[Coroutine[Any, Any, T]], T]
+MEMORY = 192
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory: pytest.TempPathFactory) -> Orders:
+    return Orders(tmp_path_factory.mktemp("blobs"))
+
+
+@pytest.fixture(scope="module")
+def executor(runner: asyncio.Runner, orders: Orders) -> Iterator[LocalExecutor]:
+    """Two workers with little memory and time, which all tests share."""
+
+    async def begin() -> LocalExecutor:
+        made = LocalExecutor(
+            settings(workers=2, worker_memory=MEMORY, evaluation_timeout=3.0), orders.place, load
+        )
+        introduction = await made.start()
+        assert introduction.public == public_model()
+        return made
+
+    made = runner.run(begin())
+    assert (made.capacity, made.ready) == (2, True)
+    yield made
+    runner.run(made.stop())
+
+
+@pytest.fixture
+def run(runner: asyncio.Runner, executor: LocalExecutor) -> Run[Any]:
+    return runner.run
+
+
+async def tell(executor: LocalExecutor, orders: Orders, store: str | None = None) -> dict[str, Any]:
+    result, _ = await executor.evaluate(orders.order(b"tell", store), nothing)
+    return told(result)
+
+
+async def both(executor: LocalExecutor, orders: Orders) -> list[dict[str, Any]]:
+    """What both workers tell."""
+    while True:
+        answers = await asyncio.gather(*(tell(executor, orders) for _ in range(2)))
+        if len({answer["pid"] for answer in answers}) == 2:
+            return list(answers)
+
+
+def test_an_evaluation_answers_with_progress_at_low_priority(
+    run: Run[Any], executor: LocalExecutor, orders: Orders
+) -> None:
+    shares: list[float] = []
+    evaluation = orders.order(b"sleep 1.2")
+    result, seconds = run(executor.evaluate(evaluation, shares.append))
+    assert result == orders.expected(evaluation)
+    assert seconds >= 1.2
+    assert shares == sorted(shares)
+    assert len(shares) >= 3
+    assert run(tell(executor, orders))["niceness"] >= NICENESS
+
+
+def test_two_evaluate_at_once_and_an_application_stays_where_its_keys_are(
+    run: Run[Any], executor: LocalExecutor, orders: Orders
+) -> None:
+    async def play() -> None:
+        assert len({answer["pid"] for answer in await both(executor, orders)}) == 2
+        known = orders.order(b"tell")
+        first = told((await executor.evaluate(known, nothing))[0])["pid"]
+        for _ in range(3):
+            assert await right(executor, orders, orders.order())
+            assert (await tell(executor, orders, known.store))["pid"] == first
+        # Where its own worker is busy, the other one takes it.
+        busy = asyncio.create_task(
+            executor.evaluate(orders.order(b"sleep 1", known.store), nothing)
+        )
+        await asyncio.sleep(0.2)
+        assert (await tell(executor, orders, known.store))["pid"] != first
+        await busy
+
+    run(play())
+
+
+@pytest.mark.parametrize(
+    ("order", "fault"),
+    [
+        (b"refuse", EvaluationFailed),
+        (b"fault", EvaluationFailed),
+        (f"allocate {2 * MEMORY}".encode(), EvaluationFailed),
+    ],
+)
+def test_a_failed_evaluation_leaves_its_worker_alive(
+    run: Run[Any], executor: LocalExecutor, orders: Orders, order: bytes, fault: type[Exception]
+) -> None:
+    async def play() -> None:
+        before = {answer["pid"] for answer in await both(executor, orders)}
+        assert isinstance(await error_of(executor.evaluate(orders.order(order), nothing)), fault)
+        assert {answer["pid"] for answer in await both(executor, orders)} == before
+
+    run(play())
+
+
+def test_memory_within_the_bound_is_given(
+    run: Run[Any], executor: LocalExecutor, orders: Orders
+) -> None:
+    assert run(right(executor, orders, orders.order(f"allocate {MEMORY // 3}".encode())))
+
+
+def test_a_crash_a_delay_and_a_cancellation_each_end_one_worker_only(
+    run: Run[Any], executor: LocalExecutor, orders: Orders
+) -> None:
+    async def lost(order: bytes, cancel: bool = False) -> str:
+        evaluation = orders.order(order)
+        work = asyncio.create_task(executor.evaluate(evaluation, nothing))
+        if cancel:
+            await asyncio.sleep(0.5)
+            executor.cancel(evaluation.job)
+        error = await error_of(work)  # type: ignore[arg-type]
+        assert isinstance(error, WorkerLostError)
+        return error.how
+
+    async def play() -> None:
+        executor.cancel("unknown")
+        for order, cancel, how in (
+            (b"abort", False, "died"),
+            (b"sleep 60", False, "late"),
+            (b"sleep 60", True, "cancelled"),
+        ):
+            before = {answer["pid"] for answer in await both(executor, orders)}
+            other = orders.order(b"sleep 1")
+            found = await asyncio.gather(lost(order, cancel), right(executor, orders, other))
+            assert found == [how, True]
+            after = {answer["pid"] for answer in await both(executor, orders)}
+            assert len(before & after) == 1, "one was replaced"
+
+    run(play())
+
+
+def test_a_worker_that_is_killed_while_it_has_nothing_to_do_is_replaced(
+    run: Run[Any], executor: LocalExecutor, orders: Orders
+) -> None:
+    async def play() -> None:
+        before = {answer["pid"] for answer in await both(executor, orders)}
+        for pid in before:
+            psutil.Process(pid).kill()
+        async with asyncio.timeout(30):
+            while executor.ready:
+                await asyncio.sleep(0.01)
+            after = {answer["pid"] for answer in await both(executor, orders)}
+        assert not after & before
+
+    run(play())
+
+
+def test_a_cancelled_caller_leaves_no_evaluation_behind(
+    run: Run[Any], executor: LocalExecutor, orders: Orders
+) -> None:
+    async def play() -> None:
+        before = {answer["pid"] for answer in await both(executor, orders)}
+        work = asyncio.create_task(executor.evaluate(orders.order(b"sleep 60"), nothing))
+        await asyncio.sleep(0.3)
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+        assert work.cancelled()
+        after = {answer["pid"] for answer in await both(executor, orders)}
+        assert len(before & after) == 1
+
+    run(play())
+
+
+def test_what_is_erased_is_forgotten_by_every_worker(
+    run: Run[Any], executor: LocalExecutor, orders: Orders
+) -> None:
+    async def kept() -> set[str]:
+        answers = await both(executor, orders)
+        return {digest for answer in answers for digest in answer["kept"]}
+
+    async def play() -> None:
+        one, other = orders.order(), orders.order()
+        assert await right(executor, orders, one)
+        await executor.warm(other)
+        assert {orders.key_digest(one), orders.key_digest(other)} <= await kept()
+        await executor.forget(one.store)
+        found = await kept()
+        assert orders.key_digest(one) not in found
+        assert orders.key_digest(other) in found
+
+        # Also while workers are busy, and while the application itself is evaluated.
+        busy = [orders.order(b"sleep 1.5"), orders.order(b"sleep 1.5")]
+        work = [asyncio.create_task(executor.evaluate(e, nothing)) for e in busy]
+        await asyncio.sleep(0.3)
+        await asyncio.gather(executor.forget(other.store), executor.forget(busy[0].store))
+        assert not any(one.done() for one in work), "it did not wait for them"
+        await asyncio.gather(*work)
+        found = await kept()
+        assert orders.key_digest(other) not in found
+        assert orders.key_digest(busy[0]) not in found
+        assert orders.key_digest(busy[1]) in found
+
+    run(play())
+
+
+def test_a_damaged_or_missing_blob_is_an_error(
+    run: Run[Any], executor: LocalExecutor, orders: Orders
+) -> None:
+    async def fault(evaluation: Evaluation) -> BaseException | None:
+        await executor.warm(evaluation)
+        return await error_of(executor.evaluate(evaluation, nothing))
+
+    damaged, missing = orders.order(), orders.order()
+    name = damaged.messages[PARTIES[1], "encrypted_inputs"]
+    path = Path(orders.place.url.removeprefix("file://")) / damaged.store / name
+    path.write_bytes(path.read_bytes()[:-1])
+    orders.blobs.remove_store(missing.store)
+    assert isinstance(run(fault(damaged)), StoredDataDamaged)
+    assert isinstance(run(fault(missing)), StoredDataDamaged)
+
+
+def test_nothing_is_left_of_an_evaluation_in_the_server(
+    run: Run[Any], executor: LocalExecutor, orders: Orders
+) -> None:
+    async def many(order: bytes, count: int) -> None:
+        for _ in range(count):
+            await error_of(executor.evaluate(orders.order(order), nothing))
+
+    me = psutil.Process()
+    run(many(b"abort", 1))
+    run(both(executor, orders))
+    before = me.num_fds(), me.num_threads()
+    run(many(b"bits", 50))
+    run(many(b"abort", 2))
+    run(both(executor, orders))
+    assert (me.num_fds(), me.num_threads()) == before
+
+
+def test_the_check_ends_its_own_process_only(runner: asyncio.Runner, tmp_path: Path) -> None:
+    slot = public_model().slots[1]
+    good, bad, slow = (tmp_path / name for name in ("good", "bad", "fault"))
+    good.write_bytes(message(slot.party, slot.file_name))
+    bad.write_bytes(message(slot.party, slot.file_name, b"check abort"))
+    slow.write_bytes(message(slot.party, slot.file_name, b"check fault"))
+
+    async def play() -> None:
+        checker = Checker(settings(worker_memory=MEMORY), load)
+        await checker.start()
+        assert checker.ready
+        await checker.check(slot, good, intact=True)
+        for path in (bad, slow):
+            assert isinstance(await error_of(checker.check(slot, path, True)), MalformedMessage)
+        await checker.check(slot, good, intact=False)
+        await checker.stop()
+        assert isinstance(await error_of(checker.check(slot, good, True)), EngineUnavailable)
+
+    runner.run(play())
+
+
+def test_an_engine_that_cannot_be_loaded_says_why_and_may_be_tried_again(
+    runner: asyncio.Runner, orders: Orders, tmp_path: Path
+) -> None:
+    async def play() -> None:
+        for name, fault in (("missing", DeploymentMissing), ("abort", EngineUnavailable)):
+            made = LocalExecutor(settings(deployment=tmp_path / name), orders.place, load)
+            assert not made.ready
+            assert isinstance(await error_of(made.start()), fault)
+            assert isinstance(await error_of(made.start()), fault)
+            assert not made.ready
+            await made.stop()
+
+    runner.run(play())
+
+
+def test_stopping_ends_what_is_under_way(runner: asyncio.Runner, orders: Orders) -> None:
+    async def play() -> None:
+        made = LocalExecutor(settings(), orders.place, load)
+        await made.start()
+        pid = (await tell(made, orders))["pid"]
+        work = asyncio.create_task(made.evaluate(orders.order(b"sleep 60"), nothing))
+        await asyncio.sleep(0.3)
+        await made.stop()
+        assert isinstance(await error_of(work), EngineUnavailable)  # type: ignore[arg-type]
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+    runner.run(play())

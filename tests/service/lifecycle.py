@@ -1,0 +1,92 @@
+"""The contract of one application as a model: for every call the status and the error it must have.
+
+Written from the contract, not from the server's code; test_lifecycle_machine.py plays it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engines.interface import DECIDE, EXPLAIN
+from tests.service.stand_in import public_model
+
+SCOPES = ("send", "run", "read", "relay", "erase")
+MODEL = public_model()
+PARTIES = MODEL.schema_.party_names
+FIRST = PARTIES[0]
+NEEDED = {
+    program: {(s.party, s.file_name) for s in MODEL.slots if program in s.needed_for}
+    for program in (DECIDE, EXPLAIN)
+}
+ACTIVE = ("queued", "running")
+OK = ""
+
+Outcome = tuple[int, str]
+"""A status, and the code of the error or OK."""
+GONE: Outcome = (404, "unknown-application")
+STRANGER: Outcome = (401, "not-authorised")
+UNNAMED: Outcome = (422, "unknown-name")
+
+
+@dataclass(eq=False)
+class Token:
+    """`party` is None for the opener's; one of another application, or of nobody, is not `live`."""
+
+    text: str
+    party: str | None = None
+    scopes: tuple[str, ...] = ()
+    live: bool = True
+
+
+@dataclass
+class Model:
+    """What the server should know of the application."""
+
+    joined: set[str] = field(default_factory=set)
+    sent: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    order: bytes = b""
+    status: dict[str, str] = field(default_factory=lambda: {DECIDE: "idle", EXPLAIN: "idle"})
+    said: dict[tuple[str, str, str | None], bytes] = field(default_factory=dict)
+    erased: bool = False
+
+    def admits(self, token: Token, scope: str) -> Outcome | None:
+        """Why a call of a party is refused at the door."""
+        if self.erased:
+            return GONE
+        if not token.live or token.party is None:
+            return STRANGER
+        return None if scope in token.scopes else (403, "forbidden-scope")
+
+    def shows(self, token: Token) -> Outcome | None:
+        """The same for what the opener may see as well."""
+        watching = token.live and token.party is None
+        return None if watching and not self.erased else self.admits(token, "read")
+
+    def active(self, program: str) -> bool:
+        return self.status[program] in ACTIVE
+
+    def missing(self, program: str) -> set[tuple[str, str]]:
+        return NEEDED[program] - set(self.sent)
+
+    def turn(self, program: str) -> Outcome | None:
+        """Why a program that is idle, failed or cancelled cannot be queued."""
+        if any(self.active(other) for other in self.status if other != program):
+            return 409, "already-running"
+        if program == EXPLAIN and self.status[DECIDE] != "done":
+            return 409, "out-of-step"
+        return (409, "out-of-step") if self.missing(program) else None
+
+    def closed(self, slot: tuple[str, str]) -> set[Outcome]:
+        """Why a slot can no longer be filled; either, where two programs have begun to use it."""
+        using = [program for program in self.status if slot in NEEDED[program]]
+        found = {(409, "already-running") for program in using if self.active(program)}
+        return found | {(409, "already-sent") for p in using if self.status[p] == "done"}
+
+    def stage(self) -> str:
+        if any(self.active(program) for program in self.status):
+            return "running"
+        if self.status[EXPLAIN] == "done":
+            return "explained"
+        if self.status[DECIDE] == "done":
+            return "decided"
+        return "open" if self.missing(DECIDE) else "ready"

@@ -1,0 +1,88 @@
+"""Applications and jobs without HTTP and workers, on a clock of their own."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from engines.interface import DECIDE, PublicModel
+from service.answers import Opened
+from service.applications import Applications, Place, Upload
+from service.claims import Claim, Claims
+from service.jobs import Jobs
+from service.seats import Seats
+from service.storage import Storage
+from settings import Settings
+from tests.service.stand_in import public_model
+
+PUBLIC = public_model()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Played:
+    """The server's rooms on one storage, with a token of the first party of each application."""
+
+    storage: Storage
+    settings: Settings
+    clock: Clock = field(default_factory=Clock)
+    public: PublicModel = PUBLIC
+
+    def __post_init__(self) -> None:
+        parts = (self.storage, self.public, self.settings)
+        self.applications = Applications(*parts, clock=self.clock)
+        self.seats = Seats(*parts, clock=self.clock)
+        self.jobs = Jobs(*parts, clock=self.clock)
+        self.claims = self.server("a")
+        self.tokens: dict[str, str] = {}
+
+    def server(self, node: str) -> Claims:
+        return Claims(self.storage, self.public, self.settings, node, clock=self.clock)
+
+    def open(self) -> Opened:
+        opened = self.applications.open()
+        party, code = next(iter(opened.join_codes.items()))
+        self.tokens[opened.client_id] = self.seats.join(opened.client_id, party, code).token
+        return opened
+
+    def fill(self, client_id: str, place: Place, content: bytes | None = None) -> None:
+        path = self.storage.incoming.new()
+        content = place.slot.party.encode() if content is None else content
+        path.write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        self.applications.accept(client_id, place, Upload(path, len(content), digest))
+
+    def place(self, client_id: str, party: str, file_name: str) -> Place:
+        return self.applications.admit(client_id, self.tokens[client_id], party, file_name)
+
+    def ready(self) -> Opened:
+        """An application with all its slots filled."""
+        opened = self.open()
+        first = self.public.slots[0]
+        store = self.place(opened.client_id, first.party, first.file_name).store
+        for slot in self.public.slots:
+            self.fill(opened.client_id, Place(slot, store))
+        return opened
+
+    def ask(self, client_id: str, program: str = DECIDE) -> Any:
+        return self.jobs.ask(client_id, self.tokens[client_id], program)
+
+    def running(self) -> tuple[Opened, Claim]:
+        """An application whose decision has been claimed."""
+        opened = self.ready()
+        self.ask(opened.client_id)
+        claim = self.claims.claim()
+        assert claim is not None and claim.client_id == opened.client_id
+        return opened, claim
+
+    def blobs(self) -> set[tuple[str, str]]:
+        blobs = self.storage.blobs
+        return {(store, name) for store in blobs.stores() for name, _, _ in blobs.blobs_of(store)}

@@ -1,0 +1,127 @@
+"""Erased is erased: by a party, by the operator, by time; nothing of it is left on any disk."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.credentials import digest
+from tests.service.driver import Application, Server, bearer
+from tests.service.storages import DATABASES, database_settings
+from tests.service.test_relay import say
+
+Start = Callable[..., Server]
+WINDOW = 24
+"""Bytes of a content that are looked for; so many random ones are nowhere by chance."""
+
+
+@pytest.fixture(params=DATABASES)
+def begin(request: pytest.FixtureRequest, start: Start) -> Callable[..., Server]:
+    settings = database_settings(request, request.param)
+    return lambda **change: start(**settings, **change).wait()
+
+
+def filled_with_marks(server: Server) -> tuple[Application, dict[str, bytes]]:
+    """An application that has been through everything, and what must not stay of it."""
+    application = server.joined()
+    first, second, _ = application.parties
+    marks: dict[str, bytes] = {}
+    for party in application.parties:
+        payload = b"bits" + secrets.token_bytes(2000)
+        marks[f"inputs of {party}"] = payload[-WINDOW:]
+        assert application.send(party, payload=payload).status_code == 200
+    key = secrets.token_bytes(200_000)
+    marks["key, its begin"], marks["key, its end"] = key[:WINDOW], key[-WINDOW:]
+    assert application.send(first, "evaluation_key", payload=key).status_code == 200
+    body = secrets.token_bytes(3000)
+    marks["what a party said"] = body[1000 : 1000 + WINDOW]
+    marks["the same in base64"] = base64.b64encode(body)[1200 : 1200 + WINDOW]
+    assert say(application, first, body=body).status_code == 200
+    assert say(application, second, receiver=first, body=body[::-1]).status_code == 200
+    marks["what was said to one"] = body[::-1][1000 : 1000 + WINDOW]
+    assert application.run().status_code == 200
+    result = application.output().content
+    marks["the result"] = result[-32 - WINDOW : -32]
+    for party, token in application.tokens.items():
+        marks[f"token of {party}"] = token.encode()
+    return application, marks
+
+
+def names_of(application: Application) -> dict[str, bytes]:
+    """What only names it: an id, and digests of what has gone."""
+    slots = application.state()["slots"]
+    named = {
+        f"digest of {s['party']}'s {s['file_name']}": s["sha256"].encode()
+        for s in slots
+        if s["sha256"] is not None
+    }
+    tokens = {f"digest of {p}'s token": digest(t) for p, t in application.tokens.items()}
+    return {"id": application.client_id.encode(), **named, **tokens}
+
+
+def left(folders: list[Path], marks: dict[str, bytes]) -> list[str]:
+    """Which marks lie in any file below the folders, by name."""
+    found = set()
+    for path in (p for folder in folders for p in folder.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        found.update(name for name, mark in marks.items() if mark in content)
+        found.update(name for name, mark in marks.items() if mark.decode("latin-1") in path.name)
+    return sorted(found)
+
+
+def by_party(server: Server, application: Application) -> None:
+    assert application.erase().status_code == 204
+
+
+def by_operator(server: Server, application: Application) -> None:
+    token = (server.data / "operator_token").read_text()
+    path = f"/operator/applications/{application.client_id}"
+    assert server.http.delete(path, headers=bearer(token)).status_code == 204
+
+
+@pytest.mark.parametrize("erase", [by_party, by_operator])
+def test_nothing_is_left_after_erasing(begin, erase, postgres_folder) -> None:
+    server = begin()
+    application, marks = filled_with_marks(server)
+    stays = server.filled()
+    names = names_of(application)
+    assert "inputs of bank" in left([server.data], marks), "the search finds what is there"
+    erase(server, application)
+    assert left([server.data, *postgres_folder], marks) == []
+    if not postgres_folder:  # PostgreSQL keeps ids and digests in its pages and log for a while
+        assert left([server.data], names) == []
+    assert stays.run().status_code == 200
+    server.stop()
+    assert left([server.data, *postgres_folder], marks) == []
+
+
+def test_nothing_is_left_after_its_time(begin, postgres_folder) -> None:
+    server = begin(application_hours=6 / 3600)
+    application, marks = filled_with_marks(server)
+    names = names_of(application)
+    names.pop("id")  # stays as a tombstone, so that it answers 410 and not 404
+    deadline = time.monotonic() + 20
+    while server.blobs() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.3)
+    assert server.blobs() == []
+    assert left([server.data, *postgres_folder], marks) == []
+    if not postgres_folder:
+        assert left([server.data], names) == []
+
+
+@pytest.fixture
+def postgres_folder(request: pytest.FixtureRequest) -> Iterator[list[Path]]:
+    """PostgreSQL's own files, where the test is on one that the tests started."""
+    if request.node.callspec.params.get("begin") != "postgresql":
+        yield []
+        return
+    ours = getattr(request.getfixturevalue("postgres"), "__self__", None)
+    if ours is None:
+        pytest.skip("the files of a PostgreSQL that is not ours cannot be searched")
+    yield [ours.folder]

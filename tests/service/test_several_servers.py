@@ -1,0 +1,102 @@
+"""Several servers on one PostgreSQL and one object store: any answers for any, one may die."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from engines.interface import DECIDE
+from tests.service.driver import Application, Server
+from tests.service.test_life import expected
+from tests.service.test_relay import heard, say
+from tests.service.test_runs import until
+
+
+@pytest.fixture
+def servers(tmp_path: Path, postgres, object_store) -> Iterator[list[Server]]:
+    url, options = object_store
+    shared = {
+        "database_url": postgres(),
+        "blob_url": url,
+        "blob_options": json.dumps(options),
+        "lease_seconds": 1,
+    }
+    running = [Server(tmp_path / name, **shared) for name in ("a", "b")]
+    yield [server.wait() for server in running]
+    for server in running:
+        server.stop()
+
+
+def at(application: Application, server: Server) -> Application:
+    """The same application, asked for at another server."""
+    return replace(application, server=server)
+
+
+def test_an_application_lives_on_all_servers_and_outlives_one(servers: list[Server]) -> None:
+    a, b = servers
+    mine = a.open()
+    theirs = at(mine, b)
+    first, *others = mine.parties
+    for party in mine.parties:
+        assert theirs.join(party).status_code == 200
+
+    told: list[str] = []
+
+    def listen() -> None:
+        told.extend(m["step"] for m in heard(theirs, first, wait=20))
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    assert say(mine, others[0]).status_code == 200
+    listener.join(10)
+    assert told == ["hello"], "one who waits at a server is woken by what another was told"
+
+    assert mine.send(first, "evaluation_key").status_code == 200
+    for party, server in zip(mine.parties, (a, b, a), strict=True):
+        order = b"sleep 2" if party == first else b"bits"
+        assert at(mine, server).send(party, payload=order).status_code == 200
+
+    both = [server.data / "blobs" for server in servers]
+    assert [folder for folder in both if folder.exists() and any(folder.rglob("*"))] == []
+
+    mine.queue()
+    until(theirs, "running")
+    operator = (a.data / "operator_token").read_text()
+    jobs = a.http.get("/operator/jobs", headers={"Authorization": f"Bearer {operator}"}).json()
+    doing = jobs["items"][0]["server"]
+    dying, living = (a, b) if f'"node": "{doing}"' in a.log() else (b, a)
+    dying.process.kill()
+    dying.process.wait()
+    left = at(mine, living)
+    assert left.run().status_code == 200
+    program = left.state()["programs"][DECIDE]
+    assert (program["status"], program["attempts"]) == ("done", 2)
+    assert left.output().content == expected(left, b"sleep 2")
+    assert left.erase().status_code == 204
+
+
+def test_a_run_asked_for_at_one_is_cancelled_at_the_other(servers: list[Server]) -> None:
+    a, b = servers
+    application = a.filled(b"sleep 15")
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        with suppress(httpx.TransportError):
+            answers.append(application.run())
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    until(at(application, b), "running")
+    assert at(application, b).cancel().json()["status"] == "cancelled"
+    asking.join(10)
+    assert [answer.status_code for answer in answers] == [409]
+    assert at(application, b).send(application.parties[0]).status_code == 200
+    assert application.run().status_code == 200
+    assert at(application, b).output().content == expected(application)

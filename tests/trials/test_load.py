@@ -1,0 +1,125 @@
+"""The load of `make load`, small: a real server, real encryption, every answer compared."""
+
+import json
+
+import httpx
+import pytest
+
+from engines.interface import DECIDE, EXPLAIN
+from trials.load import report
+from trials.load.__main__ import main
+from trials.load.timing import LONG_POLL, RUN, kind_of
+from trials.load.work import Work, WrongAnswer
+
+ID = "0123456789abcdef" * 2
+APPLICATIONS, AT_ONCE = 10, 3
+
+
+@pytest.fixture(scope="module")
+def phase(levelled_deployment, tmp_path_factory):
+    """What a small load found, by the parties' own code."""
+    path = tmp_path_factory.mktemp("load") / "load.json"
+    options = f"--applications {APPLICATIONS} --at-once {AT_ONCE} --warm-up 2 --saturated 0".split()
+    code = main([*options, "--deployment", str(levelled_deployment), "--json", str(path)])
+    document = json.loads(path.read_text())
+    assert code == 0, document["phases"][0]["applications"]
+    assert document["machine"]["python"].startswith("3.11")
+    assert len(document["targets"]) == 3
+    return document["phases"][0]
+
+
+def test_every_application_comes_to_its_exact_answer(phase):
+    made = phase["applications"]
+    assert (made["right"], made["wrong"], made["lost"]) == (APPLICATIONS, 0, 0)
+    assert made["begun"] == APPLICATIONS
+    assert made["first_errors"] == []
+    assert phase["evaluations"]["count"][DECIDE] == APPLICATIONS
+    assert 0 < phase["evaluations"]["count"][EXPLAIN] < APPLICATIONS
+
+
+def test_every_kind_of_call_is_timed(phase):
+    calls, outside = phase["calls"], phase["outside"]["calls"]
+    assert calls["open"]["count"] == APPLICATIONS
+    assert calls["join"]["count"] == 3 * APPLICATIONS
+    assert calls["send_file"]["count"] == 4 * APPLICATIONS
+    assert {"messages, get", "messages, post", "get_output", "state"} <= set(calls)
+    assert {"health", "state", "open", "join", "erase"} <= set(outside)
+    assert phase["outside"]["failed"] == {}
+    for kind in (*calls.values(), *outside.values()):
+        times = kind["milliseconds"]
+        assert 0 < times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
+
+
+def test_memory_and_cores_are_watched(phase):
+    (memory,) = phase["memory"].values()
+    assert 20 < memory["start"] <= memory["peak"]
+    assert memory["workers_peak"] > 20
+    assert memory["growth"] == memory["end"] - memory["start"]
+    (cpu,) = phase["cores"]["cpu_seconds"].values()
+    assert cpu["server"] > 0
+    assert cpu["workers"] > 0
+
+
+def test_the_tables_say_what_was_not_reached(phase):
+    good = report.targets([phase])
+    assert good[0].met
+    spoilt = {
+        **phase,
+        "applications": {**phase["applications"], "wrong": 1},
+        "memory": {"server": {**next(iter(phase["memory"].values())), "growth": 51.0}},
+    }
+    right, _, memory = report.targets([spoilt])
+    assert not right.met
+    assert not memory.met
+    text = report.text([spoilt], {"cores": "2"})
+    assert "51.0 MB" in text
+    assert "1 wrong" in text
+
+
+def test_what_was_encrypted_beforehand_is_sent_and_right(levelled_deployment, tmp_path):
+    path = tmp_path / "load.json"
+    options = [
+        "--applications",
+        "6",
+        "--at-once",
+        "2",
+        "--warm-up",
+        "0",
+        "--saturated",
+        "0",
+        "--prepared",
+        "2",
+    ]
+    options += ["--generators", "1", "--explain", "1"]
+    assert main([*options, "--deployment", str(levelled_deployment), "--json", str(path)]) == 0
+    phase = json.loads(path.read_text())["phases"][0]
+    assert phase["applications"]["right"] == 6
+    assert phase["evaluations"]["count"] == {DECIDE: 6, EXPLAIN: 6}
+
+
+def test_a_score_that_is_off_by_one_is_wrong(levelled_deployment):
+    work = Work.drawn(levelled_deployment, "levelled", 3, 0.5, seed=4)
+    again = Work.drawn(levelled_deployment, "levelled", 3, 0.5, seed=4)
+    application = work.applications[1]
+    assert application.records == again.applications[1].records
+    program = work.programs[DECIDE]
+    (score,) = (float(s) for s in program.scores(application.bits[None, :])[0])
+    work.require(application, DECIDE, (score,))
+    for wrong in ((score + 1,), (), (score, score)):
+        with pytest.raises(WrongAnswer, match="was expected"):
+            work.require(application, DECIDE, wrong)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind"),
+    [
+        ("GET", f"/applications/{ID}", "state"),
+        ("GET", f"/applications/{ID}/messages?wait=0.0", "messages, get"),
+        ("GET", f"/applications/{ID}/messages?wait=5", LONG_POLL),
+        ("POST", f"/applications/{ID}/runs/decide", "run, ask"),
+        ("POST", "/run_fhe", RUN),
+        ("PUT", f"/applications/{ID}/x", "PUT /applications/{id}/x"),
+    ],
+)
+def test_kinds_of_calls_name_no_application(method, path, kind):
+    assert kind_of(httpx.Request(method, f"http://server{path}")) == kind

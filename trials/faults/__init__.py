@@ -1,0 +1,1 @@
+"""`make faults`: everything that can go wrong, at random, while applications are under way."""

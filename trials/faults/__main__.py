@@ -1,0 +1,190 @@
+"""`python -m trials.faults`: a seeded loop of random faults, and the invariants after them.
+
+Real servers, applications under way from several threads, and every few faults a look at all that
+must hold. Ends with exit code 1 where something did not, with the seed and the step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from settings import ROOT, get_settings
+from training.machine import machine
+from trials.command import end_when_told
+from trials.faults.application import Broken, Ended
+from trials.faults.calls import Lost
+from trials.faults.invariants import Invariants
+from trials.faults.registry import KINDS, drawn
+from trials.faults.report import Tally, text
+from trials.faults.traffic import Traffic
+from trials.faults.world import Choice, World, scratch
+from trials.servers import Setup, add_server_options, setup_of
+from utils.atomic_files import private_folder, write_atomic
+from utils.errors import TrisealError
+
+FAMILIES = ("damage", "jobs", "kills", "quota", "races", "stalls", "tokens")
+for _family in FAMILIES:  # what is imported registers its kinds of faults
+    importlib.import_module(f"trials.faults.{_family}")
+STAND_IN = "stand-in"
+ENGINES = (STAND_IN, "clear", "levelled")
+_TIGHT = {
+    "maximum_queued": 8,
+    "storage_megabytes": 24,
+    "stall_timeout": 2.0,
+    "upload_timeout": 20.0,
+    "lease_seconds": 2.0,
+    "evaluation_timeout": 60,
+    "token_calls": 100_000,
+}
+"""Settings that let faults be met soon, and often."""
+_ROOM_FOR_REAL = 4096
+"""Megabytes, where ciphertexts are real ones."""
+_MOST_BROKEN = 20
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; answers the exit code."""
+    options = _parser().parse_args(arguments)
+    if unknown := set(options.only) - set(KINDS):
+        print(f"No such fault: {', '.join(unknown)}; there are: {', '.join(KINDS)}")
+        return 2
+    choice = Choice(
+        options.faults, options.seed, options.at_once, options.engine, options.deployment
+    )
+    try:
+        with scratch() as folder:
+            figures = run(choice, _setup(options), options, Path(folder))
+    except TrisealError as error:
+        print(f"trials.faults: {error.message}", file=sys.stderr)
+        return 1
+    print(text(figures))
+    private_folder(options.json.parent)
+    write_atomic(options.json, (json.dumps(figures, indent=2) + "\n").encode(), mode=0o644)
+    return 1 if figures["broken"] else 0
+
+
+def run(choice: Choice, setup: Setup, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Do all faults and all checks; the figures. Raises ServerUnreachable."""
+    start, random = time.monotonic(), Random(choice.seed)  # noqa: S311 - to be repeated
+    tally = Tally()
+    world = World(choice, setup, options.servers, folder)
+    traffic = Traffic(world, choice.at_once, choice.seed)
+    try:
+        invariants = Invariants(world)
+        traffic.start()
+        for step in range(1, choice.faults + 1):
+            world.step = step
+            _one(world, random, tally, set(options.only))
+            invariants.note_new()
+            last = step == choice.faults or len(world.broken) >= _MOST_BROKEN
+            if step % options.check_every == 0 or last:
+                _quietly(world, traffic, invariants, Random(f"{choice.seed} {step}"), last)  # noqa: S311
+            if last or time.monotonic() - start > options.minutes * 60:
+                break
+    finally:
+        for server in world.servers:
+            server.kill()
+    return {
+        "machine": machine(),
+        "engine": choice.engine,
+        "seed": choice.seed,
+        "servers": options.servers,
+        "executor": options.executor,
+        "done": world.step,
+        "seconds": time.monotonic() - start,
+        "faults": tally.figures(),
+        "applications": dict(traffic.outcomes),
+        "borne": dict(world.caller.passing),
+        "checks": dict(world.checks),
+        "again": f"python -m trials.faults --seed {choice.seed} --faults {world.step}",
+        "broken": [
+            {"step": step, "fault": kind, "invariant": what.partition(":")[0], "what": what}
+            for step, kind, what in world.broken
+        ],
+    }
+
+
+def _one(world: World, random: Random, tally: Tally, only: set[str]) -> None:
+    """One fault; what does not hold is noted, and the loop goes on."""
+    kind = drawn(random, world.contents.takes_orders, only)
+    world.now_doing, start = kind.name, time.monotonic()
+    own = Random(f"{world.choice.seed} {world.step}")  # noqa: S311
+    try:
+        outcome = kind.act(world, own)
+    except Ended as ended:
+        outcome = f"ended: {ended}"
+    except Broken as error:
+        world.breaks(error)
+        outcome = "BROKEN"
+    except Lost as error:
+        world.breaks(Broken("no lost application", str(error)))
+        outcome = "LOST"
+    tally.add(kind.name, outcome, time.monotonic() - start)
+    if not all(server.alive for server in world.servers):
+        world.breaks(Broken("no leak of processes", "a server ended by itself"))
+        for server in world.servers:
+            if not server.alive:
+                server.start()
+                server.wait()
+
+
+def _quietly(
+    world: World, traffic: Traffic, invariants: Invariants, random: Random, last: bool
+) -> None:
+    """Wait until nothing is under way, and look at everything."""
+    world.now_doing = "the check of all invariants"
+    try:
+        if last:
+            traffic.stop()
+            invariants.finish(random)
+        else:
+            traffic.pause()
+            invariants.check(random)
+            traffic.resume()
+    except Lost as error:
+        world.breaks(Broken("no lost application", str(error)))
+        traffic.resume()
+
+
+def settings_for(engine: str, deployment: Path | None = None, workers: int = 2) -> Setup:
+    """How the servers of a trial with this engine are set up, by themselves."""
+    if engine == STAND_IN:
+        own: dict[str, Any] = {"engine": "clear", "deployment": "deployment"}
+        command: tuple[str, ...] = ("-m", "tests.service.serve")
+    else:
+        own = {"engine": engine, "deployment": (deployment or Path()).resolve()}
+        own["storage_megabytes"] = _ROOM_FOR_REAL
+        command = ("server.py",)
+    return Setup({**_TIGHT, "workers": workers, **own}, command)
+
+
+def _setup(options: argparse.Namespace) -> Setup:
+    own = settings_for(options.engine, options.deployment, options.workers or 2)
+    return setup_of(options, own.command, **own.settings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="trials.faults", description=__doc__)
+    parser.add_argument("--faults", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--at-once", type=int, default=4, help="applications under way meanwhile")
+    parser.add_argument("--check-every", type=int, default=50, help="faults between two checks")
+    parser.add_argument("--only", nargs="+", default=[], help="kinds of faults, by their names")
+    parser.add_argument("--minutes", type=float, default=30.0, help="no new fault after so long")
+    parser.add_argument("--engine", choices=ENGINES, default=STAND_IN)
+    parser.add_argument("--deployment", type=Path, default=get_settings().deployment)
+    parser.add_argument("--json", type=Path, default=ROOT / "build" / "faults.json")
+    add_server_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    end_when_told()
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""`make load`: many applications at once, every answer compared, every call timed."""

@@ -1,0 +1,131 @@
+"""`python -m trials.load`: many applications at once, real encryption, every answer compared.
+
+Two loads, one after the other. `whole`: whole applications by the parties' own code, on the
+deployed model. `saturated`: keys and ciphertexts made beforehand and a model so large that
+evaluations keep all cores busy, to see what the other calls take then. Ends with exit code 1 where
+an answer was wrong, or an application did not come to one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from settings import ROOT, get_settings
+from training.machine import machine
+from trials.command import end_when_told
+from trials.load import report
+from trials.load.phase import Load, run
+from trials.load.work import ENGINES
+from trials.servers import Setup, add_server_options, setup_of
+from utils.atomic_files import private_folder, write_atomic
+from utils.errors import TrisealError
+
+BUILD = ROOT / "build"
+HEAVY_TREES, HEAVY_DEPTH = 300, 4
+_EVALUATION_SECONDS = 120
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; answers the exit code."""
+    options = _parser().parse_args(arguments)
+    phases: list[dict[str, Any]] = []
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for load, setup in _loads(options):
+                phases.append(run(load, setup, options.servers, Path(folder) / load.name))
+                print(report.text(phases[-1:], machine()), flush=True)
+    except TrisealError as error:
+        print(f"trials.load: {error.message}", file=sys.stderr)
+        return 1
+    facts = {name: str(value) for name, value in vars(options).items() if name in _SHOWN}
+    private_folder(options.json.parent)
+    document = report.as_json(phases, machine(), facts)
+    write_atomic(options.json, (json.dumps(document, indent=2) + "\n").encode(), mode=0o644)
+    made = [phase["applications"] for phase in phases]
+    return 1 if any(own["wrong"] or own["lost"] for own in made) else 0
+
+
+_SHOWN = (
+    *("engine", "applications", "at_once", "generators", "explain", "prepared", "saturated"),
+    *("seed", "minutes", "servers", "workers", "executor"),
+)
+"""Options that are written down; addresses are not, for they may hold passwords."""
+
+
+def _loads(options: argparse.Namespace) -> Iterator[tuple[Load, Setup]]:
+    common = {
+        "engine": options.engine,
+        "at_once": options.at_once,
+        "generators": min(options.generators, options.at_once),
+        "share": options.explain,
+        "seed": options.seed,
+        "minutes": options.minutes,
+        "warm_up": options.warm_up,
+    }
+    if options.applications:
+        load = Load(
+            name="whole",
+            deployment=options.deployment,
+            applications=options.applications,
+            prepared=options.prepared,
+            **common,
+        )
+        yield load, _setup(options, load)
+    if options.saturated and options.engine == "levelled":
+        from trials.load.heavier import heavier  # here, for it imports all of training
+
+        folder = BUILD / f"load_{HEAVY_TREES}x{HEAVY_DEPTH}"
+        if not folder.exists():
+            print("Making the large model; about two minutes, once", flush=True)
+        load = Load(
+            name="saturated",
+            deployment=heavier(options.deployment, HEAVY_TREES, HEAVY_DEPTH, folder),
+            applications=options.saturated,
+            prepared=options.prepared or 2 * options.at_once,
+            **common,
+        )
+        cores = len(os.sched_getaffinity(0))
+        yield load, _setup(options, load, workers=options.workers or cores)
+
+
+def _setup(options: argparse.Namespace, load: Load, **settings: Any) -> Setup:
+    return setup_of(
+        options,
+        ("server.py",),
+        engine=load.engine,
+        deployment=load.deployment.resolve(),
+        evaluation_timeout=_EVALUATION_SECONDS,
+        **settings,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="trials.load", description=__doc__)
+    parser.add_argument("--applications", type=int, default=200, help="whole ones; 0 for none")
+    parser.add_argument("--saturated", type=int, default=200, help="with a large model; 0 for none")
+    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--generators", type=int, default=2, help="processes that make the load")
+    parser.add_argument("--explain", type=float, default=0.25, help="share that is explained")
+    parser.add_argument(
+        "--prepared", type=int, default=0, help="encrypt so many beforehand and send only those"
+    )
+    parser.add_argument("--engine", choices=ENGINES, default="levelled")
+    parser.add_argument("--deployment", type=Path, default=get_settings().deployment)
+    parser.add_argument("--seed", type=int, default=1, help="of the records")
+    parser.add_argument("--minutes", type=float, default=30.0, help="begin none after so long")
+    parser.add_argument("--warm-up", type=int, default=10, help="made first, and not counted")
+    parser.add_argument("--json", type=Path, default=BUILD / "load.json")
+    add_server_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    end_when_told()
+    sys.exit(main())

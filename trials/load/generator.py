@@ -1,0 +1,103 @@
+"""A process that makes applications, several at once."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.interface import DECIDE, EXPLAIN
+from trials.load.parties import Parties
+from trials.load.prepared import Preparation, PreparedParties
+from trials.load.timing import Call
+from trials.load.work import Application, Scores, Work, WrongAnswer
+from utils.errors import TrisealError
+
+_Maker = Callable[[int, Application], Scores]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an application: `wrong` or `lost` say why, both None where it is right."""
+
+    number: int
+    seconds: float
+    wrong: str | None = None
+    lost: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """From what every process draws the same applications."""
+
+    deployment: Path
+    engine: str
+    count: int
+    share: float
+    seed: int
+
+    def draw(self) -> Work:
+        """Draw them; raises DeploymentError."""
+        return Work.drawn(self.deployment, self.engine, self.count, self.share, self.seed)
+
+
+class Generator:
+    """`threads` applications at once; to be used as training.remote.Remote uses it."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        source: Source,
+        home: Path,
+        threads: int,
+        prepared: Sequence[int] = (),
+    ) -> None:
+        """Connect; where there are numbers `prepared`, encrypt those and send only them."""
+        self._urls, self._home, self._threads = urls, home, threads
+        self._work = source.draw()
+        self._calls: list[Call] = []
+        self._makers: queue.SimpleQueue[_Maker] = queue.SimpleQueue()
+        preparation = Preparation(urls[0], self._work, prepared) if prepared else None
+        for _ in range(threads):
+            self._makers.put(self._maker(preparation))
+
+    def run(self, numbers: Sequence[int], until: float) -> tuple[list[Outcome], list[Call]]:
+        """Make these applications, those begun before `until` (seconds since 1970).
+
+        Answers what became of each that was begun, and all calls.
+        """
+        self._calls = []
+        with ThreadPoolExecutor(self._threads) as pool:
+            found = list(pool.map(lambda number: self._one(number, until), numbers))
+        return [outcome for outcome in found if outcome is not None], self._calls
+
+    def _one(self, number: int, until: float) -> Outcome | None:
+        if time.time() >= until:
+            return None
+        application = self._work.applications[number % len(self._work.applications)]
+        maker, start = self._makers.get(), time.perf_counter()
+        wrong = lost = None
+        try:
+            opened = maker(number, application)
+            for program in (DECIDE, EXPLAIN)[: 2 if application.explained else 1]:
+                self._work.require(application, program, opened.get(program, ()))
+        except WrongAnswer as error:
+            wrong = str(error)
+        except TrisealError as error:
+            lost = f"{error.code}: {error.message}"
+        except Exception as error:  # whatever it is, the others go on and it is reported
+            lost = f"{type(error).__name__}: {error}"
+        finally:
+            self._makers.put(maker)
+        return Outcome(number, time.perf_counter() - start, wrong, lost)
+
+    def _maker(self, preparation: Preparation | None) -> _Maker:
+        if preparation is None:
+            return Parties(self._urls, self._home, self._note).make
+        return PreparedParties(self._urls, preparation, self._note).make
+
+    def _note(self, call: Call) -> None:
+        self._calls.append(call)

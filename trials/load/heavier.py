@@ -1,0 +1,64 @@
+"""A model so large that its evaluation, and not what surrounds it, keeps the cores busy.
+
+The default model is evaluated in a hundredth of a second, less than its inputs take to travel. To
+see what calls take while evaluations saturate the cores, XGBoost's own model of many deep trees is
+compiled for the levelled engine. Its leaves are rounded one by one, as in training/scaling.py.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from engines.deployment import (
+    MANIFEST,
+    Deployment,
+    program_file,
+    write_manifest,
+    write_programs,
+    write_public,
+)
+from engines.interface import PROGRAMS
+from engines.levelled.build import build
+from engines.levelled.messages import NAME
+from model.booster import parse_ensemble
+from model.plan import make_plan
+from model.polynomial import sample_states
+from model.program import Program
+from training.scaling import leafwise_programs
+from training.unmodified import rows_of_training, train_unmodified
+
+
+def heavier(deployment: Path, trees: int, depth: int, folder: Path) -> Path:
+    """The folder of such a deployment, made where it is missing: that takes about two minutes.
+
+    It has the schema of `deployment` and is trained on its rows. Raises DeploymentError, and
+    ModelError where the noise of so large a model would be too much.
+    """
+    loaded = Deployment.load(deployment)
+    if (folder / MANIFEST).is_file():
+        made = Deployment.load(folder)
+        if made.manifest.schema_fingerprint == loaded.manifest.schema_fingerprint:
+            return folder
+    layout = loaded.layout
+    booster = train_unmodified(*rows_of_training(loaded), trees, depth)
+    ensemble = parse_ensemble(json.loads(booster), layout)
+
+    def programs(width: int) -> dict[str, Program]:
+        return {
+            name: replace(
+                program,
+                plan=make_plan(program.polynomial, len(program.outputs), layout),
+                extreme_rows=sample_states(layout, 1, 0),
+            )
+            for name, program in leafwise_programs(ensemble, layout, width).items()
+        }
+
+    write_public(folder / "schema.json", (deployment / "schema.json").read_bytes())
+    write_public(folder / "booster.json", booster)
+    facts = build(programs, layout, folder)
+    own = (Program.load(folder / NAME / program_file(name), layout) for name in PROGRAMS)
+    write_programs(folder, {program.name: program for program in own})
+    write_manifest(folder, {NAME: facts})
+    return folder

@@ -1,0 +1,136 @@
+"""Applications whose keys and ciphertexts are made beforehand, so that the server does the work.
+
+The calls are those of the parties' own code, in their order and with bodies of their sizes; what
+the parties say to each other is random, since the server reads none of it. All parties' secrets
+lie in one process, which nothing of the application does.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from engines.interface import (
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    EVALUATION_KEY,
+    EXPLAIN,
+    EXPLANATION_INPUTS,
+    PUBLIC_KEY,
+    PartyEngine,
+    PublicModel,
+    slot_of,
+)
+from engines.registry import load_joint_party_engine, load_party_engine
+from parties.transport import ServerClient
+from training.joint_parties import JointParties
+from trials.load.parties import ANSWER_SECONDS, home_of, patiently
+from trials.load.timing import Call, TimedTransport
+from trials.load.work import Application, Scores, Work
+
+KEY_STEPS = {
+    "hello": 341,
+    "seed_commit": 196,
+    "seed_open": 229,
+    "share_commit": 196,
+    "share_open": 22034,
+    "key_check": 390,
+}
+"""What each party says to all while the keys are made, and its bytes."""
+_OPEN_STEPS = {"agree": 473, "partial": 330}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One application's secrets, and its sealed messages by (party, file name)."""
+
+    secret: bytes
+    messages: dict[tuple[str, str], bytes]
+
+
+class Preparation:
+    """Makes keys and encrypts; holds what it made, to be used any number of times."""
+
+    def __init__(self, url: str, work: Work, numbers: Sequence[int]) -> None:
+        """Prepare the applications of those numbers; raises what the server and engine raise."""
+        with ServerClient(url, ANSWER_SECONDS) as client:
+            self.public = client.model()
+            self.engine = _engine(self.public, client.client_files())
+        self._layout = work.layout
+        self.made = {number: self._make(work.applications[number]) for number in numbers}
+
+    def _make(self, application: Application) -> Prepared:
+        keys = self.engine.make_keys()
+        first = self.public.schema_.party_names[0]
+        messages = {
+            (first, name): keys.evaluation
+            for name in (PUBLIC_KEY, EVALUATION_KEY)
+            if slot_of(self.public.slots, first, name)
+        }
+        for party in self.public.schema_.party_names:
+            bits = application.bits[self._layout.party_bits(party)]
+            messages[party, ENCRYPTED_INPUTS] = self.engine.encrypt(party, bits, keys.secret)
+            if slot_of(self.public.slots, party, EXPLANATION_INPUTS):
+                extra = self.engine.encrypt_explanation(bits, keys.secret)
+                if extra is not None:
+                    messages[party, EXPLANATION_INPUTS] = extra
+        return Prepared(keys.secret, messages)
+
+
+class PreparedParties:
+    """Sends what was prepared, application after application."""
+
+    def __init__(
+        self, urls: Sequence[str], preparation: Preparation, note: Callable[[Call], None]
+    ) -> None:
+        self._transport = TimedTransport(urls, note)
+        self._client = ServerClient(urls[0], ANSWER_SECONDS, self._transport)
+        self._preparation = preparation
+        self._servers = len(urls)
+
+    def make(self, number: int, application: Application) -> Scores:
+        """Send an application that was prepared, under keys of its own; all opened scores."""
+        prepared = self._preparation.made[application.number]
+        self._transport.stay_at(home_of(number, self._servers))
+        client = self._client
+        opened = patiently(client.open_application)
+        client_id, codes = opened.client_id, opened.join_codes
+        tokens = {
+            party: patiently(partial(client.join, client_id, party, code)).token
+            for party, code in codes.items()
+        }
+        for step, size in KEY_STEPS.items():
+            self._say(client_id, tokens, step, size)
+        for (party, name), message in prepared.messages.items():
+            send = partial(client.send_file, client_id, party, name, message, tokens[party])
+            patiently(send)
+        first = next(iter(tokens.values()))
+        scores: Scores = {}
+        for program in (DECIDE, EXPLAIN)[: 2 if application.explained else 1]:
+            self._say(client_id, tokens, f"agree:{program}", _OPEN_STEPS["agree"])
+            patiently(partial(client.run, client_id, first, program))
+            results = [
+                patiently(partial(client.get_output, client_id, token, program))
+                for token in tokens.values()
+            ]
+            self._say(client_id, tokens, f"partial:{program}", _OPEN_STEPS["partial"])
+            scores[program] = self._preparation.engine.open(program, results[0], prepared.secret)
+        patiently(partial(client.erase, client_id, first))
+        return scores
+
+    def _say(self, client_id: str, tokens: dict[str, str], step: str, size: int) -> None:
+        """Every party says something to all, and hears the others."""
+        after = 0
+        for token in tokens.values():
+            body = secrets.token_bytes(size)
+            after = patiently(partial(self._client.post, client_id, token, step, None, body))
+        for token in tokens.values():
+            patiently(partial(self._client.messages, client_id, token, max(0, after - len(tokens))))
+
+
+def _engine(public: PublicModel, files: bytes) -> PartyEngine:
+    if public.engine.joint_keys:
+        return JointParties(load_joint_party_engine(public, files), public.schema_.party_names)
+    return load_party_engine(public, files)

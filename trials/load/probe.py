@@ -1,0 +1,107 @@
+"""A quiet caller with a process of its own: what the calls take as an outsider sees it.
+
+The processes that make the load spend their time encrypting, and a call of theirs waits for their
+own interpreter too. This one does nothing but ask, at a fixed rate, while they work.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from parties.transport import ServerClient
+from trials.load.timing import Call, TimedTransport
+from utils.errors import TrisealError
+
+EVERY_SECONDS = 0.05
+"""Between two calls for health; the state is asked for as often, with two tokens in turn."""
+ERRAND_SECONDS = 0.5
+"""Between two small applications that are opened, joined, spoken in, and erased."""
+_ANSWER_SECONDS = 30.0
+_BODY_BYTES = 400
+
+
+class Probe:
+    """Asks until it is told to stop; to be used as training.remote.Remote uses it."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._urls = urls
+        self._calls: list[Call] = []
+        self._failed: list[str] = []
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._calls, self._failed = [], []
+        self._stop.clear()
+        watched = _Watched(self._client())
+        errands = _Errands(self._client())
+        plan = (
+            (self._client().health, EVERY_SECONDS),
+            (watched.look, EVERY_SECONDS),
+            (errands.run, ERRAND_SECONDS),
+        )
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(call, every), daemon=True)
+            for call, every in plan
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> tuple[list[Call], list[str]]:
+        """End; all calls since the start, and what failed of them."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        return self._calls, self._failed
+
+    def _client(self) -> ServerClient:
+        transport = TimedTransport(self._urls, self._calls.append)
+        transport.stay_at(None)
+        return ServerClient(self._urls[0], _ANSWER_SECONDS, transport)
+
+    def _repeat(self, call: Callable[[], object], every: float) -> None:
+        due = time.monotonic()
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            due = max(due + every, time.monotonic())
+            try:
+                call()
+            except TrisealError as error:
+                self._failed.append(error.code)
+
+
+class _Watched:
+    """An application whose state is asked for."""
+
+    def __init__(self, client: ServerClient) -> None:
+        self._client = client
+        opened = client.open_application()
+        self._client_id = opened.client_id
+        party, code = next(iter(opened.join_codes.items()))
+        self._tokens = [opened.watch_token, client.join(opened.client_id, party, code).token]
+
+    def look(self) -> None:
+        self._tokens.reverse()
+        self._client.state(self._client_id, self._tokens[0])
+
+
+class _Errands:
+    """All the small calls that an application has."""
+
+    def __init__(self, client: ServerClient) -> None:
+        self._client = client
+
+    def run(self) -> None:
+        client = self._client
+        opened = client.open_application()
+        party, code = next(iter(opened.join_codes.items()))
+        token = client.join(opened.client_id, party, code).token
+        number = client.post(
+            opened.client_id, token, "hello", None, secrets.token_bytes(_BODY_BYTES)
+        )
+        client.messages(opened.client_id, token, number - 1)
+        client.traffic(opened.client_id, opened.watch_token)
+        client.erase(opened.client_id, token)

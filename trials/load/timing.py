@@ -1,0 +1,117 @@
+"""How long each HTTP call took, as its caller saw it: from the request to the answer's end."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+RUN, LONG_POLL = "run_fhe", "messages, waiting"
+EVENTS = "events"
+UNJUDGED = (RUN, LONG_POLL, EVENTS)
+"""Kinds of calls that last as long as something else does."""
+_ID = re.compile(r"/applications/[0-9a-f]{32}")
+_PROGRAM = re.compile(r"/runs/[a-z]+")
+_KINDS = {
+    "POST /applications": "open",
+    "POST /applications/{id}/join": "join",
+    "GET /applications/{id}": "state",
+    "DELETE /applications/{id}": "erase",
+    "POST /applications/{id}/messages": "messages, post",
+    "GET /applications/{id}/messages": "messages, get",
+    "GET /applications/{id}/traffic": "traffic",
+    "GET /applications/{id}/events": EVENTS,
+    "POST /applications/{id}/runs/{program}": "run, ask",
+    "GET /applications/{id}/runs/{program}": "run, look",
+    "POST /send_file": "send_file",
+    "POST /run_fhe": RUN,
+    "POST /get_output": "get_output",
+    "GET /health": "health",
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: its kind, its status (0 where no answer came), and seconds."""
+
+    kind: str
+    status: int
+    seconds: float
+
+
+class TimedTransport(httpx.BaseTransport):
+    """Passes requests on, notes each, and chooses the server: one, or each of several in turn.
+
+    One thread's own: it is told which server its application has by `stay_at`.
+    """
+
+    def __init__(self, urls: Sequence[str], note: Callable[[Call], None]) -> None:
+        self._servers = [httpx.URL(url) for url in urls]
+        self._note = note
+        self._inner = httpx.HTTPTransport(trust_env=False)
+        self._home: int | None = 0
+        self._next = 0
+
+    def stay_at(self, server: int | None) -> None:
+        """Send all requests to the server of that number (modulo all), or to each in turn."""
+        self._home = server
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request; its time ends when its answer has been read and closed."""
+        self._aim(request)
+        kind, start = kind_of(request), time.perf_counter()
+        try:
+            response = self._inner.handle_request(request)
+        except httpx.HTTPError:
+            self._note(Call(kind, 0, time.perf_counter() - start))
+            raise
+        status = response.status_code
+
+        def read() -> None:
+            self._note(Call(kind, status, time.perf_counter() - start))
+
+        stream = _Watched(response.stream, read)
+        return httpx.Response(
+            status, headers=response.headers, stream=stream, extensions=response.extensions
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._inner.close()
+
+    def _aim(self, request: httpx.Request) -> None:
+        number = self._home
+        if number is None:
+            self._next += 1
+            number = self._next
+        server = self._servers[number % len(self._servers)]
+        request.url = request.url.copy_with(host=server.host, port=server.port)
+        request.headers["Host"] = server.netloc.decode()
+
+
+class _Watched(httpx.SyncByteStream):
+    """The body of an answer, whose end is told."""
+
+    def __init__(self, stream: object, read: Callable[[], None]) -> None:
+        if not isinstance(stream, httpx.SyncByteStream):
+            raise TypeError("A synchronous transport answers synchronous streams.")
+        self._stream = stream
+        self._read = read
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._stream
+
+    def close(self) -> None:
+        self._stream.close()
+        self._read()
+
+
+def kind_of(request: httpx.Request) -> str:
+    """A call's kind, which names no application."""
+    path = _PROGRAM.sub("/runs/{program}", _ID.sub("/applications/{id}", request.url.path))
+    kind = _KINDS.get(f"{request.method} {path}", f"{request.method} {path}")
+    waits = kind == "messages, get" and float(request.url.params.get("wait", 0)) > 0
+    return LONG_POLL if waits else kind
