@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     )
     operator_token: SecretStr | None = Field(
         default=None,
-        description="Opens the operator's calls; drawn into the folder's `operator_token` if unset.",
+        description="Opens the operator's calls; if unset, drawn into the file `operator_token`.",
     )
     party_data: Path = Field(
         default=ROOT / ".data" / "parties",
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         default=32, ge=1, description="Uploads that arrive at once; more are refused."
     )
     token_calls: int = Field(
-        default=1200, ge=1, description="Calls that one token may make in a minute."
+        default=1200, ge=1, description="Calls allowed to one token in a minute."
     )
     application_runs: int = Field(
         default=32, ge=1, description="Times that one application may ask for a run."

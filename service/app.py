@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from service import problems
 from service.applications import Applications
+from service.blobs import MAXIMUM_BYTES
 from service.claims import Claims
 from service.credentials import new_id
 from service.dependencies import Desk, Rooms
@@ -137,10 +138,11 @@ def create_app(settings: Settings, loader: EngineLoader = load_registered) -> Fa
 def _limit(app: FastAPI, path: str) -> int:
     if _RELAY_PATH.fullmatch(path):
         return relay.LARGEST_REQUEST
-    desk: Desk | None = app.state.rooms.desk
-    if path != "/send_file" or desk is None:
+    if path != "/send_file":
         return SMALL_BODY
-    return desk.largest_slot + SMALL_BODY
+    desk: Desk | None = app.state.rooms.desk
+    # As long as the engine loads, nothing of a file is read, and the answer is 503, not 413.
+    return SMALL_BODY + (MAXIMUM_BYTES if desk is None else desk.largest_slot)
 
 
 async def _load(rooms: Rooms) -> None:

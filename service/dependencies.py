@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -93,15 +94,19 @@ _operator = HTTPBearer(
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def token_of(credentials: _Credentials, rooms: Annotated[Rooms, Depends(rooms_of)]) -> str | None:
+async def token_of(
+    credentials: _Credentials, rooms: Annotated[Rooms, Depends(rooms_of)]
+) -> AsyncIterator[str | None]:
     """The bearer token, if one was sent; whether it is right is for Applications to say.
 
-    Raises TooManyRequests where the same token asks too often.
+    Raises TooManyRequests where the same token asks too often, or for too much at once.
     """
     if credentials is None:
-        return None
+        yield None
+        return
     rooms.quotas.called(credentials.credentials)
-    return credentials.credentials
+    with rooms.quotas.calling(credentials.credentials):
+        yield credentials.credentials
 
 
 def require_operator(

@@ -41,6 +41,8 @@ def configure() -> None:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("triseal").setLevel(logging.INFO)
+    # It warns of every malformed form, which the answer has said already.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class RequestLog:

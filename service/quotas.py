@@ -8,10 +8,11 @@ ask again.
 from __future__ import annotations
 
 import ipaddress
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
 
 from limits import RateLimitItemPerMinute
@@ -26,7 +27,9 @@ OPENINGS = 600
 """Applications that one address may open in a minute."""
 TOKEN_UPLOADS = 4
 """Uploads of one token at once."""
-UPLOAD_SECONDS = 2.0
+TOKEN_WAITS = 32
+"""Calls of one token at once: those that stream events or wait for a run last long."""
+AGAIN_SECONDS = 2.0
 CROWD = 10_000
 """Counters kept for one name each; beyond them names that begin alike share one (256 groups), so
 that nobody fills memory with invented tokens."""
@@ -43,9 +46,17 @@ class Quotas:
         self._limiter = SlidingWindowCounterRateLimiter(self._storage)
         self._calls = RateLimitItemPerMinute(settings.token_calls, namespace="calls")
         self._openings = RateLimitItemPerMinute(OPENINGS, namespace="openings")
-        self._maximum_uploads = settings.maximum_uploads
-        self._uploads: Counter[str] = Counter()
-        self._lock = Lock()
+        self._uploads = _Places(
+            TOKEN_UPLOADS,
+            f"{TOKEN_UPLOADS} uploads with this token are under way; wait for one to end.",
+            settings.maximum_uploads,
+            f"{settings.maximum_uploads} uploads are under way, as many as the server takes at "
+            "once (TRISEAL_MAXIMUM_UPLOADS); send the file again in a moment.",
+        )
+        self._waits = _Places(
+            TOKEN_WAITS,
+            f"{TOKEN_WAITS} calls with this token are under way; wait for one to end.",
+        )
 
     def called(self, token: str) -> None:
         """Count a call with this token, whether it is a good one or not; raises TooManyRequests."""
@@ -55,29 +66,13 @@ class Quotas:
         """Count the opening of an application from this address; raises TooManyRequests."""
         self._count(self._openings, digest(_network(address)).hex(), "This address")
 
-    @contextmanager
-    def uploading(self, token: str) -> Iterator[None]:
+    def calling(self, token: str) -> AbstractContextManager[None]:
+        """Hold a place for a call with this token; raises TooManyRequests where none is free."""
+        return self._waits.hold(digest(token).hex())
+
+    def uploading(self, token: str) -> AbstractContextManager[None]:
         """Hold a place for an upload with this token; raises TooManyRequests where none is free."""
-        name = digest(token).hex()
-        with self._lock:
-            if self._uploads[name] >= TOKEN_UPLOADS:
-                raise TooManyRequests(
-                    f"{TOKEN_UPLOADS} uploads with this token are under way; wait for one to end.",
-                    UPLOAD_SECONDS,
-                )
-            if self._uploads.total() >= self._maximum_uploads:
-                raise TooManyRequests(
-                    f"{self._maximum_uploads} uploads are under way, as many as the server takes "
-                    "at once (TRISEAL_MAXIMUM_UPLOADS); send the file again in a moment.",
-                    UPLOAD_SECONDS,
-                )
-            self._uploads[name] += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._uploads[name] -= 1
-                self._uploads += Counter()  # drops what is 0
+        return self._uploads.hold(digest(token).hex())
 
     def _count(self, quota: RateLimitItemPerMinute, name: str, who: str) -> None:
         if len(self._storage.storage) >= CROWD:
@@ -92,6 +87,34 @@ class Quotas:
             "again a little later.",
             max(1.0, again),
         )
+
+
+class _Places:
+    """What may be under way at once: `most` of one name, and `all_most` of all names."""
+
+    def __init__(
+        self, most: int, full: str, all_most: float = math.inf, all_full: str = ""
+    ) -> None:
+        self._most, self._full = most, full
+        self._all_most, self._all_full = all_most, all_full
+        self._held: Counter[str] = Counter()
+        self._lock = Lock()
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        with self._lock:
+            if self._held[name] >= self._most:
+                raise TooManyRequests(self._full, AGAIN_SECONDS)
+            if self._held.total() >= self._all_most:
+                raise TooManyRequests(self._all_full, AGAIN_SECONDS)
+            self._held[name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held[name] -= 1
+                if not self._held[name]:
+                    del self._held[name]
 
 
 def _network(address: str) -> str:

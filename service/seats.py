@@ -15,8 +15,10 @@ from service.records import ApplicationRecord, TokenRecord
 from service.rules import live, scopes_of
 from service.storage import Storage
 from settings import Settings
-from utils.errors import NotAuthorised
+from utils.errors import NotAuthorised, TooManyRequests
 
+MOST_TOKENS = 8
+"""Of one party at once."""
 RENEWED_SECONDS = 60.0
 """How long a token is still good after its renewal, since the answer to that may be lost."""
 
@@ -63,16 +65,26 @@ class Seats:
             return self._grant(application, party, granted, now)
 
     def renew(self, client_id: str, token: str | None) -> Joined:
-        """A new token in place of a party's own, which is good for RENEWED_SECONDS more."""
+        """A new token in place of a party's own, which is good for RENEWED_SECONDS more.
+
+        Raises TooManyRequests where the party has MOST_TOKENS already.
+        """
         now = self._clock()
         with self._storage.write() as session:
             application = live(session, client_id, now, change=True)
             old = token_of(application, token, now)
             if old.party is None:
                 raise NotAuthorised("Only a party's token can be renewed.")
-            for each in application.tokens:
-                if each.party == old.party and each.expires <= now:
+            own = [each for each in application.tokens if each.party == old.party]
+            for each in own:
+                if each.expires <= now:
                     session.delete(each)
+            if sum(each.expires > now for each in own) >= MOST_TOKENS:
+                raise TooManyRequests(
+                    f"{old.party} has renewed its token {MOST_TOKENS} times within a minute; use "
+                    "the newest, and renew it later.",
+                    RENEWED_SECONDS,
+                )
             old.expires = min(old.expires, now + RENEWED_SECONDS)
             return self._grant(application, old.party, old.scopes, now)
 

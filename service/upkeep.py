@@ -86,4 +86,5 @@ def remove_orphans(storage: Storage, older_than: float) -> list[str]:
             erase_store(storage, store)
             gone.append(store)
     storage.incoming.clear(older_than)
+    storage.blobs.remove_unfinished(older_than)
     return gone

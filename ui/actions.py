@@ -167,9 +167,12 @@ class Actions:
 
     def cancel(self, state: PageState) -> None:
         """End the run that is waited for; its own handler shows what became of it."""
-        if state.asked:
-            backend.cancel_run(state.client_id, state.asked)
-            state.stopping = True  # also where the server was too busy to take it at all
+        if not state.asked:
+            return
+        # A server that is too busy or not there has nothing to end, but the waiting ends.
+        state.stopping = state.news is not None and state.news.status == "waiting"
+        backend.cancel_run(state.client_id, state.asked)
+        state.stopping = True
 
     def open_decision(self, state: PageState) -> Iterator[View]:
         """Step 4."""

@@ -165,7 +165,7 @@ def run_words(status: str, progress: float) -> str:
 def _asked_for(state: PageState) -> str:
     news = state.news
     if state.cancelled:
-        return _said("Cancelled: nothing was computed. It can be run again.")
+        return _said("Cancelled. It can be run again.")
     if news is None:
         return _empty("Asking the server.")
     if news.status == "waiting":
@@ -174,7 +174,7 @@ def _asked_for(state: PageState) -> str:
     return _said(run_words(news.status, news.share)) + (bar if news.status == "running" else "")
 
 
-def _said(text: str, kind: str = "ts-says") -> str:
+def _said(text: str, kind: str = "ts-run") -> str:
     return f'<p class="{kind}" role="status">{escape(text)}</p>'
 
 

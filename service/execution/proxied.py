@@ -6,7 +6,7 @@ import asyncio
 import io
 import logging
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
@@ -20,7 +20,7 @@ logger = logging.getLogger("triseal.workers")
 
 STATE_SECONDS = 1.0
 """How often the server is told how many evaluations there is room for."""
-LONGEST_PRINTED = 1000
+LONGEST_PRINTED = 500
 
 
 def serve(end: socket.socket, make: Callable[[], Executor]) -> None:
@@ -33,11 +33,11 @@ def serve(end: socket.socket, make: Callable[[], Executor]) -> None:
 
 
 class _Printed(io.TextIOBase):
-    """Makes what libraries print lines of the log."""
+    """Makes a line of the log of whatever a library prints, in short."""
 
     def write(self, text: str) -> int:
-        for line in filter(None, map(str.strip, text.splitlines())):
-            logger.info("printed", extra={"facts": {"text": line[:LONGEST_PRINTED]}})
+        if words := text.strip():
+            logger.info("printed", extra={"facts": {"text": words[:LONGEST_PRINTED]}})
         return len(text)
 
 
@@ -66,12 +66,6 @@ class _Desk:
         self._make = make
         self._executor: Executor | None = None
 
-    @property
-    def executor(self) -> Executor:
-        """Made when it is first asked for, so that what goes wrong there can be answered."""
-        self._executor = self._executor or self._make()
-        return self._executor
-
     async def answer(self, name: str, ticket: int, what: Any) -> None:
         try:
             result, error = await self._do(name, ticket, what), None
@@ -89,18 +83,20 @@ class _Desk:
         self._say_state()
         self._line.send(("answer", ticket, result, error))
 
-    def _do(self, name: str, ticket: int, what: Any) -> Coroutine[Any, Any, Any]:
+    async def _do(self, name: str, ticket: int, what: Any) -> Any:
+        if self._executor is None:  # made now, so that what goes wrong there can be answered
+            self._executor = await asyncio.to_thread(self._make)
         match name:
             case "start":
-                return self.executor.start()
+                return await self._executor.start()
             case "evaluate":
-                return self.executor.evaluate(
+                return await self._executor.evaluate(
                     what, lambda share: self._line.send(("progress", ticket, share))
                 )
             case "warm":
-                return self.executor.warm(what)
+                return await self._executor.warm(what)
             case _:
-                return self.executor.forget(what)
+                return await self._executor.forget(what)
 
     def cancel(self, job: str) -> None:
         if self._executor is not None:

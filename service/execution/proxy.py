@@ -26,8 +26,9 @@ from utils.errors import EngineUnavailable, TrisealError
 
 logger = logging.getLogger("triseal.workers")
 
+BEGIN_SECONDS = 120.0
 SILENCE_SECONDS = 30.0
-"""A process that has said nothing for so long, though it does so every second, is replaced."""
+"""A process that says nothing for so long is replaced: once it has begun it speaks every second."""
 STOP_SECONDS = 15.0
 LONGEST_PAUSE = 30.0
 
@@ -141,10 +142,12 @@ class ExecutorProxy(Executor):
             self._line.send(words)
 
     async def _listen(self, line: Line) -> None:
+        patience = BEGIN_SECONDS
         try:
             while True:
-                async with asyncio.timeout(SILENCE_SECONDS):
+                async with asyncio.timeout(patience):
                     words = await line.receive()
+                patience = SILENCE_SECONDS
                 match words:
                     case ("state", capacity, ready):
                         self._state = (capacity, ready)

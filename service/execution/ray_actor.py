@@ -25,7 +25,7 @@ Content: TypeAlias = bytes | ObjectRef
 Sent = Mapping[tuple[str, str], tuple[str, Content]]
 """SHA-256 and content of each message, by (party, file name)."""
 
-FETCH_SECONDS = 60.0
+FETCH_SECONDS = 30.0
 KEPT_SHARE = 4
 """Of the memory that an actor may take, one part in so many is for messages that it keeps."""
 

@@ -178,11 +178,16 @@ class RayExecutor(Executor):
                 if await worker.alive():
                     yield worker
                     return
+                _replace_silent(worker)
 
     async def _watch_idle(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            await asyncio.gather(*(worker.alive() for worker in self._pool.idle))
+            await asyncio.gather(*(self._look_at(worker) for worker in self._pool.idle))
+
+    async def _look_at(self, worker: RayWorker) -> None:
+        if not await worker.alive() and worker in self._pool.idle:  # still: it was not lent out
+            _replace_silent(worker)
 
     def _wake(self) -> None:
         self._pool.wake()
@@ -199,6 +204,12 @@ def _connect(address: str) -> None:
         log_to_driver=False,
         configure_logging=False,
     )
+
+
+def _replace_silent(worker: RayWorker) -> None:
+    if worker.ready:
+        logger.error("an actor does not answer")
+        worker.replace(kill=True)
 
 
 async def _poll(worker: RayWorker, job: str, progress: Progress) -> None:

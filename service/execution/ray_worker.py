@@ -21,7 +21,9 @@ logger = logging.getLogger("triseal.workers")
 
 LOAD_SECONDS = 300.0
 CONTROL_SECONDS = 5.0
-LONGEST_PAUSE = 10.0
+ALIVE_SECONDS = 20.0
+"""A dead actor is known at once; one that only waits for its core is given time."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 """Seconds between two attempts to have an actor back."""
 _CONTROL = "control"
 
@@ -106,13 +108,13 @@ class RayWorker:
             self.replace(kill=True)
             raise
 
-    async def ask(self, method: str, *arguments: Any) -> Any:
+    async def ask(self, method: str, *arguments: Any, seconds: float = CONTROL_SECONDS) -> Any:
         """What a method answers beside the call under way, or None where nothing is answered."""
         if self._actor is None:
             return None
         bound = getattr(self._actor, method).options(concurrency_group=_CONTROL)
         try:
-            return await _answer(bound.remote(*arguments), CONTROL_SECONDS)
+            return await _answer(bound.remote(*arguments), seconds)
         except (RayError, TrisealError, TimeoutError):
             return None
 
@@ -122,13 +124,8 @@ class RayWorker:
             await self.ask("forget", store)
 
     async def alive(self) -> bool:
-        """Whether the actor answers; one that does not is replaced."""
-        if await self.ask("alive"):
-            return self.ready
-        if self.ready:
-            logger.error("an actor does not answer")
-            self.replace(kill=True)
-        return False
+        """Whether the actor answers."""
+        return self.ready and bool(await self.ask("alive", seconds=ALIVE_SECONDS))
 
     def replace(self, kill: bool = False) -> None:
         """Take the actor for lost, and see to it that there is one again."""
@@ -159,6 +156,7 @@ class RayWorker:
         except RayError as error:
             raise _unavailable(f"cannot be reached ({type(error).__name__})") from error
         if self._wanted is not None and introduction != self._wanted:
+            await self._kill(restart=True)  # the next one reads the deployment anew
             raise DeploymentMixed(
                 "A node of the cluster has another deployment than the server, or it was replaced "
                 "while the server ran. Copy the same one to every node and restart the server."
@@ -168,13 +166,15 @@ class RayWorker:
     async def _restart(self, kill: bool) -> None:
         if kill:
             await self._kill(restart=True)
-        pause = 0.25
+        pause = SHORTEST_PAUSE
         while not self._stopped:
             try:
                 await self.start()
+                logger.info("an actor is ready")
                 return
             except TrisealError as error:
-                logger.warning("an actor does not come back yet: %s", error.message)
+                if pause == SHORTEST_PAUSE:  # it may go on for as long as a node is away
+                    logger.warning("an actor does not come back yet: %s", error.message)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

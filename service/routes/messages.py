@@ -44,6 +44,7 @@ from utils.errors import (
 logger = logging.getLogger("triseal.messages")
 router = room("messages")
 
+ATTACHED = {"Content-Disposition": 'attachment; filename="result.bin"'}
 _CALL = (*APPLICATION, *BODY, *TOKEN, UnknownName)
 
 _FORM: dict[str, Any] = {
@@ -165,4 +166,4 @@ def get_output(
     """The sealed result of a program that has been run."""
     result = desk.applications.output(form.client_id, token, form.program)
     rooms.metrics.sent(form.program, len(result))
-    return Response(result, media_type="application/octet-stream")
+    return Response(result, headers=ATTACHED, media_type="application/octet-stream")

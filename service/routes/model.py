@@ -54,4 +54,5 @@ async def model(desk: DeskDep) -> Response:
 )
 async def client_files(desk: DeskDep) -> Response:
     """The zip archive that a party's engine is made of; its SHA-256 is in the public model."""
-    return Response(desk.client_files, media_type="application/zip")
+    attached = {"Content-Disposition": 'attachment; filename="client.zip"'}
+    return Response(desk.client_files, headers=attached, media_type="application/zip")

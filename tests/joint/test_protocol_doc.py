@@ -9,6 +9,7 @@ from engines.interface import DECIDE, EXPLAIN
 from engines.levelled.noise import REQUIRED_LOG2, TARGET_LOG2, NoiseModel, sigmas_for
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES
 from engines.levelled.security import primal_usvp
+from parties.joint.asking import TURN_SECONDS
 from parties.joint.messages import KEY_STEPS, agree_step, class_of, partial_step
 from settings import ROOT
 from tests.joint.small import PARTIES, House
@@ -143,6 +144,10 @@ def test_the_room_for_flooding_is_as_stated(levelled_deployment):
     shipped = Deployment.load(ROOT / "deployment_files").manifest.engines.get("levelled", facts)
     rooms = [*facts["room_bits"].values(), *shipped["room_bits"].values()]
     assert "5 to 7 bits" in DOCUMENT and all(5 <= room <= 7 for room in rooms)
+
+
+def test_when_a_party_asks_for_the_run_is_as_stated():
+    assert f"asks {TURN_SECONDS:g} s later than the one before" in DOCUMENT
 
 
 def test_every_claim_names_tests_and_every_named_test_exists():

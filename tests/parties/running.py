@@ -91,15 +91,9 @@ class LiveServer:
     @contextmanager
     def stuck(self) -> Iterator[None]:
         """The workers stand still meanwhile: a run that one of them has goes on afterwards."""
-        workers = self.workers()
-        for worker in workers:
-            worker.suspend()
-        try:
+        self.wait()
+        with standing_still(self.workers()):
             yield
-        finally:
-            for worker in workers:
-                with suppress(psutil.NoSuchProcess):
-                    worker.resume()
 
     def wait(self) -> None:
         """Until it can evaluate (again)."""
@@ -111,6 +105,19 @@ class LiveServer:
     def connect(self, folder: Path) -> Connection:
         """A connection whose parties keep their files in `folder`."""
         return Connection(ServerClient(self.url, 30), PartyStore(folder))
+
+
+@contextmanager
+def standing_still(processes: list[psutil.Process]) -> Iterator[None]:
+    """Stop processes for a while; some of them may be killed meanwhile."""
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def until(happened: Callable[[], Any], seconds: float = 30) -> None:

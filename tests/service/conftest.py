@@ -15,6 +15,7 @@ from settings import Settings
 from tests.service import driver
 from tests.service.driver import Application, Server
 from tests.service.played import Played
+from tests.service.ray_nodes import RayNodes
 from tests.service.storages import DATABASES, database_settings, settings_of
 
 
@@ -64,6 +65,14 @@ def unchanged(application: Application) -> Iterator[None]:
     yield
     assert application.state() == state
     assert application.server.blobs() == blobs
+
+
+@pytest.fixture(scope="session")
+def ray_nodes() -> Iterator[RayNodes]:
+    """A head and one more node, which tests may kill."""
+    pytest.importorskip("ray", reason="needs Ray: make setup-cluster")
+    with RayNodes() as nodes:
+        yield nodes
 
 
 @pytest.fixture(params=DATABASES)

@@ -20,7 +20,7 @@ from tests.service.stand_in import ROOT, message
 
 START_SECONDS = 60.0
 ON_POSTGRESQL = "TRISEAL_TEST_ON_POSTGRESQL"
-"""Set to 1, every server that the tests start has a database on PostgreSQL (`make test-postgresql`)."""
+"""Set to 1, every server that the tests start is on PostgreSQL (`make test-postgresql`)."""
 database_of: Callable[[Path], str] | None = None
 """The database that goes with a server's folder, where it is not in that folder."""
 STAND_IN = (sys.executable, "-m", "tests.service.serve")

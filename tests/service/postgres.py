@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy import URL, make_url
 
 from tests.service.attached import Attached
@@ -161,6 +162,16 @@ def connected(url: URL | str) -> psycopg.Connection:
     """A connection without transactions."""
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     return psycopg.connect(plain, autocommit=True, connect_timeout=10)
+
+
+def dumped(url: str) -> bytes:
+    """All rows of all tables of a database, as PostgreSQL writes them."""
+    with connected(url) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        names = [row[0] for row in tables.fetchall()]
+        every = sql.SQL("SELECT t::text FROM {} t")
+        rows = [connection.execute(every.format(sql.Identifier(name))).fetchall() for name in names]
+    return repr(rows).encode()
 
 
 def given_databases(url: str) -> Iterator[Databases]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -29,27 +31,42 @@ DEATH_NOTICED = {
 
 
 class RayNodes:
-    """A head and further nodes with one CPU each."""
+    """A head with two CPUs and a node with one; stopped at the end of a `with`."""
 
     def __init__(self) -> None:
-        self._sessions: set[int] = set()
-        self.folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
+        self._sessions: list[int] = []
+        self.folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # sockets need a short path
         self.address = f"{HOST}:{free_port()}"
-        self._start(
-            "--head",
-            f"--port={self.address.rpartition(':')[2]}",
-            f"--temp-dir={self.folder}",
-            "--include-dashboard=false",
-            "--no-monitor",
-            "--disable-usage-stats",
-        )
 
-    def add(self) -> int:
-        """One more node; answers the process id of its raylet, which is the node."""
-        before = self._raylets()
-        self._start(f"--address={self.address}")
-        (new,) = self._raylets() - before
-        return new
+    def __enter__(self) -> RayNodes:
+        try:
+            port = int(self.address.rpartition(":")[2])
+            head = self._start(
+                "--head",
+                f"--port={port}",
+                f"--temp-dir={self.folder}",
+                "--num-cpus=2",
+                "--include-dashboard=false",
+                "--no-monitor",
+                "--disable-usage-stats",
+            )
+            _wait_for(port)
+            second = self._start(f"--address={self.address}", "--num-cpus=1")
+            for starting in (head, second):
+                self._started(starting)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def second(self) -> int:
+        """The process id of the second node's raylet, which is the node."""
+        (raylet,) = (p.pid for p in self._processes() if _is_raylet(p, self._sessions[1]))
+        return raylet
 
     def kill(self, raylet: int) -> None:
         """End a node as a power cut does, as far as one process can."""
@@ -69,11 +86,12 @@ class RayNodes:
         deadline = time.monotonic() + 30
         while (left := self._processes()) and time.monotonic() < deadline:
             for process in left:
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has ended with another
+                    process.kill()
             psutil.wait_procs(left, 1)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _start(self, *options: str) -> None:
+    def _start(self, *options: str) -> subprocess.Popen[bytes]:
         environment = {
             **os.environ,
             **DEATH_NOTICED,
@@ -84,33 +102,32 @@ class RayNodes:
             RAY,
             "start",
             f"--node-ip-address={HOST}",
-            "--num-cpus=1",
             f"--object-store-memory={OBJECT_STORE}",
             "--include-log-monitor=false",
             *options,
         ]
-        log = self.folder / "start.log"
-        with log.open("a") as output:  # not a pipe, which the node would keep open
-            started = subprocess.Popen(
+        with self._log.open("a") as output:  # not a pipe, which the node would keep open
+            starting = subprocess.Popen(
                 command,
                 env=environment,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # by which its processes are known, orphans too
             )
-        self._sessions.add(started.pid)
-        try:
-            started.wait(START_SECONDS)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
-        if started.returncode != 0:
-            said = log.read_text()
-            self.stop()
-            raise RuntimeError(f"Ray does not start: {said}")
+        self._sessions.append(starting.pid)
+        return starting
 
-    def _raylets(self) -> set[int]:
-        return {p.pid for p in self._processes() if p.name() == "raylet"}
+    @property
+    def _log(self) -> Path:
+        return self.folder / "start.log"
+
+    def _started(self, starting: subprocess.Popen[bytes]) -> None:
+        try:
+            starting.wait(START_SECONDS)
+        finally:
+            starting.kill()
+        if starting.wait() != 0:
+            raise RuntimeError(f"Ray does not start: {self._log.read_text()}")
 
     def _processes(self) -> list[psutil.Process]:
         found = []
@@ -128,3 +145,19 @@ def _line(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def _is_raylet(process: psutil.Process, session: int) -> bool:
+    try:
+        return process.name() == "raylet" and os.getsid(process.pid) == session
+    except (psutil.Error, ProcessLookupError):
+        return False
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
+            return
+        time.sleep(0.1)
+    raise RuntimeError("Ray's head does not listen.")

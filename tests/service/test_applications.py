@@ -12,7 +12,7 @@ import pytest
 
 from service.applications import Applications
 from service.credentials import READ, SEND
-from service.seats import RENEWED_SECONDS
+from service.seats import MOST_TOKENS, RENEWED_SECONDS
 from service.storage import Storage
 from service.upkeep import ORPHAN_SECONDS, TOMBSTONE_SECONDS, recover, remove_orphans, sweep
 from tests.service.played import PUBLIC, Played
@@ -27,6 +27,7 @@ from utils.errors import (
     OutOfStep,
     QuotaExceeded,
     StorageFull,
+    TooManyRequests,
     TrisealError,
     UnknownApplication,
 )
@@ -80,6 +81,18 @@ def test_tokens_are_renewed_revoked_and_end(played: Played) -> None:
         played.applications.admit(client_id, second.token, *SLOT)
     with pytest.raises(NotAuthorised, match="party's token"):
         played.seats.renew(client_id, opened.watch_token)
+
+
+def test_a_party_does_not_gather_tokens(played: Played) -> None:
+    opened = played.open()
+    client_id, token = opened.client_id, played.tokens[opened.client_id]
+    for _ in range(MOST_TOKENS - 1):
+        token = played.seats.renew(client_id, token).token
+    with pytest.raises(TooManyRequests, match="use the newest"):
+        played.seats.renew(client_id, token)
+    played.applications.admit(client_id, token, *SLOT)
+    played.clock.now += RENEWED_SECONDS
+    played.seats.renew(client_id, token)
 
 
 def test_a_token_does_what_it_was_made_for(played: Played) -> None:

@@ -32,7 +32,7 @@ from tests.service.stand_in import message
 from tests.service.test_openapi import OPERATIONS
 
 FEW = settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # what fails is small enough
@@ -85,7 +85,7 @@ def insider(server: Server) -> Callable[[], Insider]:
     kept: list[Application] = []
 
     def give() -> Insider:
-        if not kept or server.http.get(_path(kept[-1]), headers=kept[-1].auth()).is_error:
+        if not kept or not _whole(kept[-1]):
             application = server.filled()
             assert application.run().status_code == 200
             kept.append(application)
@@ -94,8 +94,11 @@ def insider(server: Server) -> Callable[[], Insider]:
     return give
 
 
-def _path(application: Application) -> str:
-    return f"/applications/{application.client_id}"
+def _whole(application: Application) -> bool:
+    """Whether it is there, with all its tokens."""
+    path, http = f"/applications/{application.client_id}", application.server.http
+    seen = [http.get(path, headers=application.auth(party)) for party in application.parties]
+    return all(answer.is_success for answer in seen)
 
 
 @pytest.fixture(scope="module")
@@ -170,4 +173,5 @@ def test_parties(
         statuses.add(answer.status_code)
 
     ask()
-    assert statuses - {401}, "the true token gets past the door"
+    if OPERATIONS[call].get("security"):
+        assert statuses - {401}, "the true token gets past the door"

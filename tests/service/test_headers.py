@@ -62,6 +62,16 @@ def test_every_call_of_an_application(server: Server) -> None:
         require_guarded(answer)
 
 
+def test_files_are_answered_as_attachments(server: Server) -> None:
+    application = server.filled()
+    assert application.run().status_code == 200
+    for answer, name in (
+        (application.output(), "result.bin"),
+        (server.http.get("/model/client"), "client.zip"),
+    ):
+        assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
+
+
 def test_refusals(server: Server, application: Application) -> None:
     answers = {
         401: server.http.get(f"/applications/{application.client_id}"),

@@ -139,6 +139,9 @@ def test_starting_and_failing_to_start(start: Start) -> None:
     assert (answer.status_code, code_of(answer)) == (503, "deployment-missing")
     assert answer.headers["retry-after"]
     assert code_of(server.http.post("/applications")) == "deployment-missing"
+    large = {"files": ("slice", bytes(1_000_000))}
+    sent = server.http.post("/send_file", data={"client_id": "0" * 32}, files=large)
+    assert code_of(sent) == "deployment-missing", "and not that it is too large"
     server.stop()
 
     server = start(deployment="abort").wait(503)

@@ -1,7 +1,7 @@
 """An application's life as a machine that hypothesis plays against a live server over HTTP.
 
-Every answer must have just the status, the error code and the content that the model of the contract
-(tests/service/lifecycle.py) says.
+Every answer must have just the status, the error code and the content that the contract's model
+says (tests/service/lifecycle.py).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLAIN, EXPLANATION_INPUTS
+from service.seats import MOST_TOKENS
 from tests.service.driver import Server, bearer, code_of
 from tests.service.lifecycle import (
     ACTIVE,
@@ -40,8 +41,8 @@ from tests.service.lifecycle import (
 from tests.service.stand_in import message, result_of
 
 BOUNDED = settings(
-    max_examples=15,
-    stateful_step_count=40,
+    max_examples=12,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
@@ -57,7 +58,7 @@ class Lifecycle(RuleBasedStateMachine):
     @initialize(
         scopes=st.none() | st.sets(st.sampled_from(SCOPES)).map(lambda found: found | {"send"}),
         restricted=st.sampled_from(PARTIES),
-        begin=st.sampled_from(["open", "ready", "ready", "decided", "decided"]),
+        begin=st.sampled_from(["ready", "open", "decided", "running", "decided"]),
         payload=PAYLOADS,
     )
     def open(self, scopes: set[str] | None, restricted: str, begin: str, payload: bytes) -> None:
@@ -69,13 +70,17 @@ class Lifecycle(RuleBasedStateMachine):
         for party in PARTIES:
             limited = scopes is not None and party == restricted
             seats.append(self._joined(party, sorted(scopes) if limited and scopes else None))
-        free = next(seat for seat in seats if seat.party != restricted)
+        able = next(seat for seat in seats if "run" in seat.scopes)
         if begin != "open":
-            self._fill(seats, DECIDE, b"bits" if begin == "decided" else payload)
+            orders = {"decided": b"bits", "running": b"sleep 60"}
+            self._fill(seats, DECIDE, orders.get(begin, payload))
         if begin == "decided":
-            self._is(self._form("/run_fhe", free, DECIDE), (200, OK))
+            self._is(self._form("/run_fhe", able, DECIDE), (200, OK))
             self.model.status[DECIDE] = "done"
             self._fill(seats, EXPLAIN, b"bits")
+        if begin == "running":
+            self._is(self._post(f"runs/{DECIDE}", able), (202, OK))
+            self.model.status[DECIDE] = "queued"
         other = self.server.open()
         other.join(FIRST)
         forged = [Token("forged", live=False), Token(other.tokens[FIRST], FIRST, live=False)]
@@ -88,13 +93,17 @@ class Lifecycle(RuleBasedStateMachine):
             assert self.server.http.delete(path, headers=bearer(operator)).status_code == 204
 
     @rule(
+        which=WHICH,
+        what=st.sampled_from(["renew", "revoke", "join_again", "elsewhere"]),
         party=st.sampled_from([*PARTIES, "nobody"]),
-        right=st.booleans(),
-        scopes=st.none() | st.just(["fly"]) | st.just(["send"]),
     )
-    def join_again(self, party: str, right: bool, scopes: list[str] | None) -> None:
-        body = {"party": party, "code": self.codes.get(party, "") if right else "x"}
-        answer = self._post("join", json=body | ({"scopes": scopes} if scopes else {}))
+    def at_the_door(self, which: int, what: str, party: str) -> None:
+        getattr(self, f"_{what}")(which, self._token(which), party)
+
+    def _join_again(self, which: int, _: Token, party: str) -> None:
+        code = self.codes.get(party, "") if which % 2 else "x"
+        scopes = ["fly"] if which % 5 == 0 else ["send"]
+        answer = self._post("join", json={"party": party, "code": code, "scopes": scopes})
         if self.model.erased:
             self._is(answer, GONE)
         elif party == "nobody":
@@ -102,13 +111,13 @@ class Lifecycle(RuleBasedStateMachine):
         else:
             self._is(answer, (422, "invalid-request") if scopes == ["fly"] else STRANGER)
 
-    @rule(which=WHICH)
-    def renew(self, which: int) -> None:
-        token = self._token(which)
+    def _renew(self, _: int, token: Token, __: str) -> None:
         answer = self._post("token", token)
-        refusal = GONE if self.model.erased else STRANGER
         if self.model.erased or not token.live or token.party is None:
-            self._is(answer, refusal)
+            self._is(answer, GONE if self.model.erased else STRANGER)
+            return
+        if sum(one.live and one.party == token.party for one in self.tokens) >= MOST_TOKENS:
+            self._is(answer, (429, "too-many-requests"))
             return
         self._is(answer, (200, OK))
         new = Token(answer.json()["token"], token.party, token.scopes)
@@ -116,10 +125,8 @@ class Lifecycle(RuleBasedStateMachine):
         assert set(answer.json()["scopes"]) == set(token.scopes)
         self.tokens.append(new)
 
-    @rule(which=WHICH, sure=st.integers(0, 9))
-    def revoke(self, which: int, sure: int) -> None:
-        token = self._token(which)
-        if sure < 7 and token.live:
+    def _revoke(self, which: int, token: Token, _: str) -> None:
+        if token.live and which % 4:
             return  # or too little can happen afterwards
         answer = self._call("DELETE", "token", token)
         if self.model.erased or not token.live:
@@ -128,23 +135,29 @@ class Lifecycle(RuleBasedStateMachine):
             self._is(answer, (204, OK))
             token.live = False
 
+    def _elsewhere(self, which: int, token: Token, _: str) -> None:
+        client_id = ("0" * 32, "0" * 31, "../x", "A" * 32)[which % 4]
+        answer = self._form("/run_fhe", token, DECIDE, client_id=client_id)
+        self._is(answer, (422, "invalid-request") if which % 4 else GONE)
+
     @rule(
         which=WHICH,
-        own=st.integers(0, 7),
+        own=st.booleans() | st.just(True),
         party=st.sampled_from([*PARTIES, "nobody"]),
-        name=st.sampled_from([ENCRYPTED_INPUTS, ENCRYPTED_INPUTS, EVALUATION_KEY, "secret_key"]),
+        name=st.sampled_from([ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLANATION_INPUTS, "secret_key"]),
         payload=PAYLOADS,
         content=st.sampled_from(["", "", "", "cut", "foreign", "empty"]),
     )
     def send(
-        self, which: int, own: int, party: str, name: str, payload: bytes, content: str
+        self, which: int, own: bool, party: str, name: str, payload: bytes, content: str
     ) -> None:
         token = self._token(which)
-        party = token.party if own and token.party else party
-        name = EXPLANATION_INPUTS if own == 1 else name
-        sealed = message(
-            party, name, payload, model="x" if content == "foreign" else MODEL.model_version
-        )
+        if own and token.party is not None:
+            party = token.party
+            slots = sorted(slot for slot in NEEDED[EXPLAIN] if slot[0] == party)
+            name = slots[which % len(slots)][1]
+        model = "another" if content == "foreign" else MODEL.model_version
+        sealed = message(party, name, payload, model)
         sealed = {"cut": sealed[:-1], "empty": b""}.get(content, sealed)
         answer = self._send(token, party, name, sealed)
         slot = (party, name)
@@ -190,14 +203,12 @@ class Lifecycle(RuleBasedStateMachine):
             self.model.status[program] = "done"
             assert answer.json() >= 0
 
-    @precondition(lambda self: self.model.order == b"sleep 60" or self.model.stage() != "ready")
     @rule(which=WHICH, program=st.sampled_from([DECIDE, DECIDE, EXPLAIN, "predict"]))
     def ask(self, which: int, program: str) -> None:
-        """Only where it cannot end by itself: else nobody could say how far it is."""
         token = self._token(which)
-        ready = self.model.stage() == "decided" and not self.model.missing(EXPLAIN)
-        if ready and self.model.order != b"sleep 60":
-            return
+        ready = self.model.turn(program) is None if program in NEEDED else False
+        if ready and self.model.order != b"sleep 60" and self.model.status[program] != "done":
+            return  # it would end by itself, nobody could say when
         answer = self._post(f"runs/{program}", token)
         expected = self._refused(token, "run", program)
         if expected is None and self.model.status[program] not in (*ACTIVE, "done"):
@@ -306,21 +317,14 @@ class Lifecycle(RuleBasedStateMachine):
             said = [item for item in answer.json()["items"] if item["what"] in ("hello", AGREE)]
             assert len(said) == len(self.model.said)
 
-    @rule(which=WHICH, sure=st.integers(0, 9))
-    def erase(self, which: int, sure: int) -> None:
+    @rule(which=WHICH)
+    def erase(self, which: int) -> None:
         token = self._token(which)
         expected = self.model.admits(token, "erase")
-        if expected is None and sure < 8:
-            return
+        if expected is None and which % 20:
+            return  # or too little can happen afterwards
         self._is(self._call("DELETE", "", token), expected or (204, OK))
         self.model.erased = True if expected is None else self.model.erased
-
-    @rule(which=WHICH, client_id=st.sampled_from(["0" * 32, "0" * 31, "../x", "A" * 32]))
-    def elsewhere(self, which: int, client_id: str) -> None:
-        token = self._token(which)
-        well_formed = client_id == "0" * 32
-        answer = self._form("/run_fhe", token, DECIDE, client_id=client_id)
-        self._is(answer, GONE if well_formed else (422, "invalid-request"))
 
     def _token(self, which: int) -> Token:
         """One of all there are; mostly one that may do something."""

@@ -155,6 +155,32 @@ def test_a_head_without_end_is_cut_off(connect: Callable[[], Any], head: bytes) 
         assert b"200 OK" not in ended(connection)
 
 
+POST = b"POST /post HTTP/1.1\r\nHost: x\r\n"
+DOUBTFUL = {
+    "two kinds": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two kinds, swapped": b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "two lengths": b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+    "a list": b"Content-Length: 5, 5\r\n\r\nhello",
+    "a sign": b"Content-Length: +5\r\n\r\nhello",
+    "another coding": b"Transfer-Encoding: chunkedx\r\n\r\n0\r\n\r\n",
+    "a later coding": b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "a space": b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "a folded line": b"X: a\r\n b\r\nContent-Length: 1\r\n\r\nx",
+    "a zero byte": b"X: a\0b\r\nContent-Length: 1\r\n\r\nx",
+    "a chunk's prefix": b"Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n",
+    "a chunk's end": b"Transfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("rest", DOUBTFUL.values(), ids=DOUBTFUL)
+def test_requests_of_doubtful_length_are_refused(connect: Callable[[], Any], rest: bytes) -> None:
+    with connect() as connection:
+        connection.sendall(POST + rest)
+        answer = ended(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1, "and nothing of it is taken for a next request"
+
+
 def test_a_body_that_is_not_wanted_is_cut_off(connect: Callable[[], Any]) -> None:
     with connect() as connection:
         connection.sendall(b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf")

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from service import quotas
-from service.quotas import OPENINGS, TOKEN_UPLOADS, Quotas
+from service.quotas import OPENINGS, TOKEN_UPLOADS, TOKEN_WAITS, Quotas
 from settings import Settings
 from utils.errors import TooManyRequests
 
@@ -18,6 +18,13 @@ def made(**settings: int) -> Quotas:
     return Quotas(Settings(**settings))
 
 
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of a minute the one before weighs less and less: here it does not end."""
+    monkeypatch.setattr("time.time", lambda: 1_000_000_000.0)
+
+
+@pytest.mark.usefixtures("still")
 def test_a_token_has_its_calls_and_no_more() -> None:
     quota = made(token_calls=5)
     for _ in range(5):
@@ -49,11 +56,12 @@ def test_no_token_is_kept() -> None:
     token = secrets.token_urlsafe(32)
     quota.called(token)
     with quota.uploading(token):
-        kept = repr(vars(quota)) + repr(vars(quota._storage))
+        kept = repr(vars(quota._uploads)) + repr(vars(quota._storage))
     assert token not in kept
     assert quota._storage.storage
 
 
+@pytest.mark.usefixtures("still")
 def test_addresses_open_applications_each_for_itself() -> None:
     quota = made()
     for _ in range(OPENINGS):
@@ -65,6 +73,7 @@ def test_addresses_open_applications_each_for_itself() -> None:
     quota.opening("no address")
 
 
+@pytest.mark.usefixtures("still")
 def test_a_network_of_the_sixth_version_counts_as_one_address() -> None:
     quota = made()
     for host in range(OPENINGS):
@@ -87,7 +96,7 @@ def test_uploads_have_places_for_each_token_and_in_all() -> None:
             held.enter_context(quota.uploading("three"))
     with quota.uploading("three"), quota.uploading("one"):
         pass
-    assert not quota._uploads, "places that were given back leave nothing"
+    assert not quota._uploads._held, "places that were given back leave nothing"
 
 
 def test_a_place_is_given_back_after_an_error() -> None:
@@ -100,7 +109,18 @@ def test_a_place_is_given_back_after_an_error() -> None:
     for _ in range(3):
         with pytest.raises(RuntimeError):
             fail()
-    assert not quota._uploads
+    assert not quota._uploads._held
+
+
+def test_calls_of_a_token_have_places_too() -> None:
+    quota = made()
+    with ExitStack() as held:
+        for _ in range(TOKEN_WAITS):
+            held.enter_context(quota.calling("one"))
+        with pytest.raises(TooManyRequests, match=f"{TOKEN_WAITS} calls with this token"):
+            held.enter_context(quota.calling("one"))
+        held.enter_context(quota.calling("another"))
+    assert not quota._waits._held
 
 
 def crowd(quota: Quotas, names: int, call: Callable[[str], None]) -> int:
@@ -109,6 +129,7 @@ def crowd(quota: Quotas, names: int, call: Callable[[str], None]) -> int:
     return len(quota._storage.storage)
 
 
+@pytest.mark.usefixtures("still")
 def test_invented_tokens_do_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quotas, "CROWD", 50)
     quota = made(token_calls=10_000)

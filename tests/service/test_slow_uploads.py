@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ import pytest
 from engines.interface import ENCRYPTED_INPUTS, PROGRAMS, Slot
 from service.applications import Place
 from service.limits import BodyLimit, Pace
-from service.quotas import TOKEN_UPLOADS
+from service.quotas import TOKEN_UPLOADS, TOKEN_WAITS
 from service.uploads import receive_upload
 from tests.service.driver import Application, Server, bearer, refused
 from tests.service.test_forms import KIND, body_of
@@ -108,6 +109,10 @@ def half_sent(application: Application, fields: bool = True) -> bytes:
     return request(application, "/send_file", part, len(body), KIND)
 
 
+def without_token(sent: bytes) -> bytes:
+    return re.sub(rb"Authorization: [^\r]*\r\n", b"", sent)
+
+
 def connected(server: Server) -> socket.socket:
     base = server.http.base_url
     return socket.create_connection((base.host, base.port), timeout=WAIT)
@@ -155,6 +160,25 @@ def test_every_body_that_stops_is_refused(impatient: Server) -> None:
     assert application.send(application.parties[0]).status_code == 200
 
 
+def test_one_token_does_not_hold_every_connection(impatient: Server) -> None:
+    """Event streams last as long as an application: a token has so many, and others have theirs."""
+    application = impatient.joined()
+    path = f"/applications/{application.client_id}"
+    first, second, *_ = application.parties
+    with ExitStack() as held:
+
+        def listen(party: str) -> httpx.Response:
+            http = held.enter_context(httpx.Client(base_url=impatient.http.base_url, timeout=WAIT))
+            headers = application.auth(party)
+            return held.enter_context(http.stream("GET", f"{path}/events", headers=headers))
+
+        assert [listen(first).status_code for _ in range(TOKEN_WAITS)] == [200] * TOKEN_WAITS
+        full = impatient.http.get(path, headers=application.auth(first))
+        assert "under way" in refused(full, 429, "too-many-requests")
+        assert listen(second).status_code == 200
+    until(lambda: impatient.http.get(path, headers=application.auth(first)).status_code == 200)
+
+
 @pytest.fixture
 def patient(start: Callable[..., Server]) -> Iterator[Server]:
     yield start(stall_timeout=FOREVER, upload_timeout=FOREVER, maximum_uploads=10).wait()
@@ -164,13 +188,12 @@ def test_stalled_uploads_hold_up_nobody(patient: Server) -> None:
     stalling = [patient.joined() for _ in range(3)]
     with ExitStack() as held:
 
-        def stall(application: Application, fields: bool = True) -> socket.socket:
-            connection = held.enter_context(connected(patient))
-            connection.sendall(half_sent(application, fields))
-            return connection
+        def stall(application: Application) -> None:
+            held.enter_context(connected(patient)).sendall(half_sent(application))
 
-        for _ in range(THREADS + 10):
-            stall(stalling[0], fields=False)
+        for _ in range(THREADS + 10):  # of nobody
+            connection = held.enter_context(connected(patient))
+            connection.sendall(without_token(half_sent(stalling[0], fields=False)))
         for application in stalling[:2]:
             for _ in range(TOKEN_UPLOADS):
                 stall(application)

@@ -66,7 +66,7 @@ def test_the_tables_say_what_was_not_reached(phase):
     spoilt = {
         **phase,
         "applications": {**phase["applications"], "wrong": 1},
-        "memory": {"server": {**next(iter(phase["memory"].values())), "growth": 51.0}},
+        "memory": {name: {**memory, "growth": 51.0} for name, memory in phase["memory"].items()},
     }
     right, _, memory = report.targets([spoilt])
     assert not right.met
@@ -76,7 +76,7 @@ def test_the_tables_say_what_was_not_reached(phase):
     assert "1 wrong" in text
 
 
-def test_what_was_encrypted_beforehand_is_sent_and_right(levelled_deployment, tmp_path):
+def test_what_was_made_beforehand_is_sent_and_right(clear_deployment, tmp_path):
     path = tmp_path / "load.json"
     options = [
         "--applications",
@@ -85,14 +85,14 @@ def test_what_was_encrypted_beforehand_is_sent_and_right(levelled_deployment, tm
         "2",
         "--warm-up",
         "0",
-        "--saturated",
-        "0",
         "--prepared",
         "2",
+        "--generators",
+        "1",
     ]
-    options += ["--generators", "1", "--explain", "1"]
-    assert main([*options, "--deployment", str(levelled_deployment), "--json", str(path)]) == 0
-    phase = json.loads(path.read_text())["phases"][0]
+    options += ["--explain", "1", "--engine", "clear", "--deployment", str(clear_deployment)]
+    assert main([*options, "--json", str(path)]) == 0
+    (phase,) = json.loads(path.read_text())["phases"]
     assert phase["applications"]["right"] == 6
     assert phase["evaluations"]["count"] == {DECIDE: 6, EXPLAIN: 6}
 

@@ -8,7 +8,9 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.parties.running import ROOT, environment, free_port
+import psutil
+
+from tests.parties.running import ROOT, environment, free_port, standing_still
 
 
 def free_ports(count: int) -> int:
@@ -83,6 +85,11 @@ class Demo:
     def command(self, pid: int) -> str:
         """The command line of a process."""
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+    def stuck(self):
+        """A context in which the server's workers stand still."""
+        (server,) = [pid for pid in self.family() if "server.py" in self.command(pid)]
+        return standing_still(psutil.Process(server).children(recursive=True))
 
     def agent_ports(self, count: int) -> list[int]:
         """Where the parties' own pages are."""

@@ -167,7 +167,7 @@ def test_a_value_outside_its_domain_names_what_is_allowed(stage):
     assert "Age cannot be '17': give a number from 18 to 120" in one.told("applicant", "#send")
 
 
-def test_a_changed_value_is_not_agreed_to_unsent(stage):
+def test_a_changed_value_is_not_agreed_to_unsent_and_a_run_may_be_cancelled(stage, demo):
     one = stage().open().send()
     bank = one.frame("bank")
     bank.locator("#field-Account_age input").fill("77")
@@ -175,7 +175,21 @@ def test_a_changed_value_is_not_agreed_to_unsent(stage):
     assert "encrypt and send them" in one.told("bank", "#agree-decide")
     one.press("#send", ".ts-hex code", parties=["bank"])
     bank.locator("text=Changed since it was sent").wait_for(state="detached")
-    one.decide()
+    with demo.stuck():
+        one.press("#agree-decide", ".ts-strip >> text=Running")
+        one.page.wait_for_selector(".ts-strip >> text=Running")
+        assert "Running on the server" in one.text("bank", ".ts-section:has(#agree-decide)")
+        one.press("#cancel", "text=Computing the decision was cancelled", parties=["bank"])
+    for name in one.names:
+        one.frame(name).locator("#again").wait_for()
+        assert not one.frame(name).locator("#cancel").is_visible()
+        assert one.frame(name).locator(".ts-word").count() == 0
+    one.press("#again", ".ts-word", parties=["credit_agency"])
+    for name in one.names:
+        one.frame(name).locator(".ts-word").wait_for()
+    log = one.page.inner_text(".ts-log")
+    assert log.count("asks for the decision") == 2
+    assert "was told to stop computing the decision" in log
     assert "agreed to the decision" in one.told("bank", "#send")
 
 

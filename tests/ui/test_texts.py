@@ -149,7 +149,7 @@ def test_how_a_run_stands_is_in_the_strip_and_in_its_own_panel(public, program):
         assert panels.strip(state, public).count(f"<span>{status.capitalize()}</span>") == 1
     state.heard()
     state.cancelled = program
-    assert "Cancelled: nothing was computed" in own(state) and other(state) == before
+    assert "Cancelled. It can be run again" in own(state) and other(state) == before
     state.asks(program)
     assert "Cancelled" not in own(state)
 

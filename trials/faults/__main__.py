@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from settings import ROOT, get_settings
 from training.machine import machine
+from trials.cluster import Evaluators, add_cluster_option, cluster
 from trials.command import end_when_told
 from trials.faults.application import Broken, Ended
 from trials.faults.calls import Lost
@@ -26,7 +28,7 @@ from trials.faults.report import Tally, text
 from trials.faults.traffic import Traffic
 from trials.faults.world import Choice, World, scratch
 from trials.servers import Setup, add_server_options, setup_of
-from utils.atomic_files import private_folder, write_atomic
+from utils.atomic_files import write_atomic
 from utils.errors import TrisealError
 
 FAMILIES = ("damage", "jobs", "kills", "quota", "races", "stalls", "tokens")
@@ -59,22 +61,28 @@ def main(arguments: list[str] | None = None) -> int:
         options.faults, options.seed, options.at_once, options.engine, options.deployment
     )
     try:
-        with scratch() as folder:
-            figures = run(choice, _setup(options), options, Path(folder))
+        with cluster(options) as evaluators, scratch() as folder:
+            figures = run(choice, _setup(options), options, Path(folder), evaluators)
     except TrisealError as error:
         print(f"trials.faults: {error.message}", file=sys.stderr)
         return 1
     print(text(figures))
-    private_folder(options.json.parent)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(options.json, (json.dumps(figures, indent=2) + "\n").encode(), mode=0o644)
     return 1 if figures["broken"] else 0
 
 
-def run(choice: Choice, setup: Setup, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def run(
+    choice: Choice,
+    setup: Setup,
+    options: argparse.Namespace,
+    folder: Path,
+    evaluators: Evaluators,
+) -> dict[str, Any]:
     """Do all faults and all checks; the figures. Raises ServerUnreachable."""
     start, random = time.monotonic(), Random(choice.seed)  # noqa: S311 - to be repeated
     tally = Tally()
-    world = World(choice, setup, options.servers, folder)
+    world = World(choice, setup, options.servers, folder, evaluators)
     traffic = Traffic(world, choice.at_once, choice.seed)
     try:
         invariants = Invariants(world)
@@ -126,6 +134,9 @@ def _one(world: World, random: Random, tally: Tally, only: set[str]) -> None:
     except Lost as error:
         world.breaks(Broken("no lost application", str(error)))
         outcome = "LOST"
+    except Exception as error:  # of the trial itself: it must not go unseen
+        world.breaks(Broken("the trial itself", f"{type(error).__name__}: {error}"))
+        outcome = "BROKEN"
     tally.add(kind.name, outcome, time.monotonic() - start)
     if not all(server.alive for server in world.servers):
         world.breaks(Broken("no leak of processes", "a server ended by itself"))
@@ -167,7 +178,8 @@ def settings_for(engine: str, deployment: Path | None = None, workers: int = 2) 
 
 def _setup(options: argparse.Namespace) -> Setup:
     own = settings_for(options.engine, options.deployment, options.workers or 2)
-    return setup_of(options, own.command, **own.settings)
+    shared = {} if options.servers == 1 else {"operator_token": secrets.token_urlsafe(32)}
+    return setup_of(options, own.command, **own.settings, **shared)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -182,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--deployment", type=Path, default=get_settings().deployment)
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "faults.json")
     add_server_options(parser)
+    add_cluster_option(parser)
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from random import Random
 
 import psutil
@@ -18,7 +19,7 @@ END_SECONDS = 10.0
 RUNNING_SECONDS = 30.0
 CRASH = ("evaluation-failed", "malformed-message")
 """What the death of a worker may come to: for a job only the second time, for a check at once."""
-_WORKER_WORDS = ("spawn_main", "forkserver", "ray::")
+_WORKER_WORDS = ("spawn_main", "forkserver")
 _SLEEP_SECONDS = (0.2, 0.5)
 
 
@@ -30,11 +31,11 @@ def workers(server: Server) -> list[psutil.Process]:
 @fault("kill one worker", weight=60)
 def kill_one(world: World, random: Random) -> str:
     """Any worker, whatever it is doing: it checks, or it evaluates."""
-    found = workers(world.server(random))
+    found = workers(world.server(random)) + _elsewhere(world)
     if not found:
         return "there was none just then"
     with world.history.happening(*CRASH):
-        random.choice(found).kill()
+        _kill_all([random.choice(found)])
     return "killed"
 
 
@@ -46,8 +47,8 @@ def kill_evaluating(world: World, random: Random) -> str:
         running = pool.submit(application.run, waiting=random.random() < 0.5)
         await_running(world, application)
         with world.history.happening(*CRASH):
-            for process in [p for server in world.servers for p in workers(server)]:
-                process.kill()
+            _kill_all([p for server in world.servers for p in workers(server)])
+            _kill_all(_elsewhere(world))
         running.result()
     application.erase()
     return "answered"
@@ -79,8 +80,7 @@ def kill_both(world: World, random: Random) -> str:
     """All processes of a server at the same moment."""
     server = world.server(random)
     with world.history.happening(*CRASH):
-        for process in workers(server):
-            process.kill()
+        _kill_all(workers(server))
         _kill(world, server, random)
     return "back"
 
@@ -129,6 +129,21 @@ def _require_ended(world: World, processes: list[psutil.Process]) -> None:
     world.checked("no leak of processes")
     if left := ended(own, END_SECONDS):
         raise Broken("no leak of processes", f"{len(left)} outlived their server")
+
+
+def _elsewhere(world: World) -> list[psutil.Process]:
+    """The processes that evaluate for the servers without being theirs: actors of a cluster."""
+    found = []
+    for pid in world.evaluators():
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid))
+    return found
+
+
+def _kill_all(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+            process.kill()
 
 
 def _words(process: psutil.Process, words: tuple[str, ...]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from trials.cluster import Evaluators
 from trials.faults.application import Application, Broken
 from trials.faults.calls import UNTYPED, Answer, Caller
 from trials.faults.content import Contents, EngineContents, StandInContents
@@ -40,9 +41,17 @@ class Choice:
 class World:
     """Made once for a trial; safe to share between its threads."""
 
-    def __init__(self, choice: Choice, setup: Setup, servers: int, folder: Path) -> None:
+    def __init__(
+        self,
+        choice: Choice,
+        setup: Setup,
+        servers: int,
+        folder: Path,
+        evaluators: Evaluators = list,
+    ) -> None:
         """Start the servers; raises ServerUnreachable."""
         self.choice, self.setup, self.folder = choice, setup, folder
+        self.evaluators = evaluators
         self.servers = [Server(f"server-{i + 1}", folder, setup) for i in range(servers)]
         self.history = History()
         self.step = 0

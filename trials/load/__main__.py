@@ -19,12 +19,13 @@ from typing import Any
 
 from settings import ROOT, get_settings
 from training.machine import machine
+from trials.cluster import add_cluster_option, cluster
 from trials.command import end_when_told
 from trials.load import report
 from trials.load.phase import Load, run
 from trials.load.work import ENGINES
 from trials.servers import Setup, add_server_options, setup_of
-from utils.atomic_files import private_folder, write_atomic
+from utils.atomic_files import write_atomic
 from utils.errors import TrisealError
 
 BUILD = ROOT / "build"
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     phases: list[dict[str, Any]] = []
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with cluster(options), tempfile.TemporaryDirectory() as folder:
             for load, setup in _loads(options):
                 phases.append(run(load, setup, options.servers, Path(folder) / load.name))
                 print(report.text(phases[-1:], machine()), flush=True)
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"trials.load: {error.message}", file=sys.stderr)
         return 1
     facts = {name: str(value) for name, value in vars(options).items() if name in _SHOWN}
-    private_folder(options.json.parent)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
     document = report.as_json(phases, machine(), facts)
     write_atomic(options.json, (json.dumps(document, indent=2) + "\n").encode(), mode=0o644)
     made = [phase["applications"] for phase in phases]
@@ -123,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--warm-up", type=int, default=10, help="made first, and not counted")
     parser.add_argument("--json", type=Path, default=BUILD / "load.json")
     add_server_options(parser)
+    add_cluster_option(parser)
     return parser
 
 

@@ -15,9 +15,10 @@ from parties.transport import ServerClient
 from trials.load.timing import Call, TimedTransport
 from utils.errors import TrisealError
 
-EVERY_SECONDS = 0.05
-"""Between two calls for health; the state is asked for as often, with two tokens in turn."""
-ERRAND_SECONDS = 0.5
+HEALTH_SECONDS = 0.05
+STATE_SECONDS = 0.1
+"""Between two looks at an application's state, with two tokens in turn."""
+ERRAND_SECONDS = 1.0
 """Between two small applications that are opened, joined, spoken in, and erased."""
 _ANSWER_SECONDS = 30.0
 _BODY_BYTES = 400
@@ -40,8 +41,8 @@ class Probe:
         watched = _Watched(self._client())
         errands = _Errands(self._client())
         plan = (
-            (self._client().health, EVERY_SECONDS),
-            (watched.look, EVERY_SECONDS),
+            (self._client().health, HEALTH_SECONDS),
+            (watched.look, STATE_SECONDS),
             (errands.run, ERRAND_SECONDS),
         )
         self._threads = [

@@ -31,8 +31,8 @@ class Orders:
     ) -> Evaluation:
         """What is to be evaluated; a new application unless `store` names one."""
         store = store or secrets.token_hex(16)
-        key = key or store.encode()
-        messages = {(PARTIES[0], EVALUATION_KEY): message(PARTIES[0], EVALUATION_KEY, key)}
+        own_key = store.encode() + key
+        messages = {(PARTIES[0], EVALUATION_KEY): message(PARTIES[0], EVALUATION_KEY, own_key)}
         for party in PARTIES:
             payload = order if party == PARTIES[0] else b"bits"
             messages[party, ENCRYPTED_INPUTS] = message(party, ENCRYPTED_INPUTS, payload)

@@ -1,0 +1,89 @@
+"""docs/SECURITY.md stays true: the tests, settings and files that it names are there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import lru_cache
+
+import pytest
+
+from service import listening, quotas, uploads
+from service.limits import SMALL_BODY
+from service.routes.relay import LARGEST_REQUEST
+from service.seats import MOST_TOKENS
+from settings import ROOT, Settings
+
+PAGE = (ROOT / "docs" / "SECURITY.md").read_text()
+NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
+
+
+def section(name: str) -> list[list[str]]:
+    """The cells of a table between its two marks, without its head."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    rows = PAGE[PAGE.index(begin) : PAGE.index(end)].splitlines()[3:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+@lru_cache
+def functions_of(path: str) -> set[str]:
+    tree = ast.parse((ROOT / path).read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize(("path", "name"), sorted(set(NAMED)), ids=lambda part: part)
+def test_every_test_that_is_named_exists(path: str, name: str) -> None:
+    assert (ROOT / path).is_file()
+    assert name.startswith("test_")
+    assert name in functions_of(path)
+
+
+def test_every_defence_has_its_test() -> None:
+    rows = section("defences")
+    assert len(rows) > 20
+    for defence, shown_by in rows:
+        assert re.fullmatch(r"(`tests/[\w/]+\.py::test_\w+` ?)+", shown_by), defence
+
+
+def test_every_test_is_named_as_one() -> None:
+    assert len(re.findall(r"`tests/", PAGE)) == len(NAMED)
+
+
+def test_the_checklist_has_both_chapters_whole() -> None:
+    numbers: set[str] = set()
+    for cell, asks, here in section("asvs"):
+        assert asks and here
+        ends = re.fullmatch(r"(4\.4)\.1 to \1\.4", cell)
+        numbers |= {f"4.4.{i}" for i in range(1, 5)} if ends else set(cell.split(", "))
+    sections = {"4.1": 5, "4.2": 5, "4.3": 2, "4.4": 4, "5.1": 1, "5.2": 6, "5.3": 3, "5.4": 3}
+    assert numbers == {f"{s}.{i}" for s, count in sections.items() for i in range(1, count + 1)}
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    named = {name.lower() for name in re.findall(r"TRISEAL_([A-Z_]+)", PAGE)}
+    assert named
+    assert named <= set(Settings.model_fields)
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", PAGE)
+    assert links
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    assert SMALL_BODY == uploads.UNADMITTED_BYTES == listening.HEAD_BYTES == 64 * 1024
+    assert round(LARGEST_REQUEST / 1024) == 89
+    assert (listening.PIPELINED, listening.CONNECTIONS) == (8, 4096)
+    assert (quotas.TOKEN_UPLOADS, quotas.TOKEN_WAITS, quotas.OPENINGS) == (4, 32, 600)
+    assert MOST_TOKENS == 8
+    for said in (
+        "64 KiB",
+        "89 KiB",
+        "| 4096,",
+        "`TRISEAL_MAXIMUM_UPLOADS`; 4 |",
+        "`; 32 |",
+        "| 8 |",
+        "| 600 |",
+    ):
+        assert said in PAGE, said

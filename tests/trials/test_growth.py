@@ -1,0 +1,34 @@
+"""The table of docs/OPERATIONS.md is what was measured."""
+
+import json
+
+from settings import ROOT
+from trials.growth import BEGIN, END, section, summary
+
+
+def test_the_table_is_what_was_measured():
+    document = json.loads((ROOT / "docs" / "load.json").read_text())
+    text = (ROOT / "docs" / "OPERATIONS.md").read_text()
+    assert text[text.index(BEGIN) : text.index(END) + len(END)] == section(document)
+    assert {load["wrong"] for load in document["loads"]} == {0}
+    assert {load["lost"] for load in document["loads"]} == {0}
+
+
+def test_figures_are_for_one_application():
+    phase = {
+        "name": "whole",
+        "applications": {"right": 10, "wrong": 0, "lost": 0, "a_minute": 60.0},
+        "cores": {
+            "cpu_seconds": {
+                "a": {"server": 1.0, "workers": 2.0},
+                "b": {"server": 1.0, "workers": 0.0},
+            }
+        },
+        "calls": {},
+        "outside": {"calls": {"state": {"milliseconds": {"p95": 12.0}}}},
+        "memory": {"a": {"growth": 1.0}, "b": {"growth": 2.0}},
+    }
+    (found,) = summary("here", {"phases": [phase]})
+    assert (found["server_seconds"], found["worker_seconds"]) == (0.2, 0.2)
+    assert found["per_core_and_hour"] == 9000
+    assert (found["load"], found["growth"], found["state_p95"]) == ("here, whole", 2.0, 12.0)

@@ -1,0 +1,91 @@
+"""`python -m trials.growth`: what grows with what, from loads that were measured, for the docs.
+
+Reads the files that `trials.load` wrote, keeps of them what docs/OPERATIONS.md shows as
+docs/load.json, and writes the table between the document's marks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from settings import ROOT
+from training.text_tables import Table, figure, markdown
+
+BEGIN, END = "<!-- measured load: begin -->", "<!-- measured load: end -->"
+HOUR = 3600.0
+
+
+def summary(title: str, document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The figures of each phase of one load, per application."""
+    return [_figures(title, phase) for phase in document["phases"]]
+
+
+def _figures(title: str, phase: Mapping[str, Any]) -> dict[str, Any]:
+    right = phase["applications"]["right"]
+    spent = phase["cores"]["cpu_seconds"].values()
+    server = sum(own["server"] for own in spent) / right
+    workers = sum(own["workers"] for own in spent) / right
+    calls = {**phase["calls"], **phase["outside"]["calls"]}
+    return {
+        "load": f"{title}, {phase['name']}",
+        "applications": right,
+        "wrong": phase["applications"]["wrong"],
+        "lost": phase["applications"]["lost"],
+        "a_minute": phase["applications"]["a_minute"],
+        "server_seconds": server,
+        "worker_seconds": workers,
+        "per_core_and_hour": HOUR / (server + workers),
+        "state_p95": calls["state"]["milliseconds"]["p95"] if "state" in calls else None,
+        "growth": max(memory["growth"] for memory in phase["memory"].values()),
+    }
+
+
+_ROWS = (
+    ("applications, all answers right", "applications"),
+    ("wrong", "wrong"),
+    ("lost", "lost"),
+    ("applications a minute, as measured", "a_minute"),
+    ("processor of the servers, s an application", "server_seconds"),
+    ("processor of workers and checks, s an application", "worker_seconds"),
+    ("applications per core and hour, computed", "per_core_and_hour"),
+    ("state of an application seen from outside, p95, ms", "state_p95"),
+    ("growth of a server's memory, MB", "growth"),
+)
+
+
+def section(document: Mapping[str, Any]) -> str:
+    """The table with its marks and what it was measured on."""
+    loads = document["loads"]
+    table = Table(
+        ("", *(load["load"] for load in loads)),
+        [(label, *(figure(load[name]) for load in loads)) for label, name in _ROWS],
+    )
+    machine = ", ".join(f"{name} {value}" for name, value in document["machine"].items())
+    return "\n".join([BEGIN, markdown(table), "", f"Measured on: {machine}.", END])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write docs/load.json and the table; 1 where a load had wrong or lost answers."""
+    parser = argparse.ArgumentParser(prog="trials.growth", description=__doc__)
+    parser.add_argument("loads", nargs="+", metavar="TITLE=FILE")
+    parser.add_argument("--json", type=Path, default=ROOT / "docs" / "load.json")
+    parser.add_argument("--document", type=Path, default=ROOT / "docs" / "OPERATIONS.md")
+    given = parser.parse_args(arguments)
+    named = [word.partition("=") for word in given.loads]
+    read = [(title, json.loads(Path(path).read_text())) for title, _, path in named]
+    found = [figures for title, document in read for figures in summary(title, document)]
+    document = {"machine": read[0][1]["machine"], "loads": found}
+    given.json.write_text(json.dumps(document, indent=2) + "\n")
+    text = given.document.read_text()
+    before, _, rest = text.partition(BEGIN)
+    given.document.write_text(before + section(document) + rest.partition(END)[2])
+    return int(any(load["wrong"] or load["lost"] for load in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
