@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python -W ignore::DeprecationWarning
 
-.PHONY: demo test test-postgresql setup setup-test setup-cluster train compile evaluate bench load faults lint clean
+.PHONY: demo test test-postgresql setup setup-test setup-cluster train compile evaluate bench load faults fuzz lint clean
 
 demo: $(VENV)/.installed
 	@exec $(RUN) -m ui.demo
@@ -41,6 +41,10 @@ load: setup-test
 
 faults: setup-test
 	$(RUN) -m trials.faults $(OPTIONS)
+
+fuzz: setup-test
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt -c constraints.txt
+	$(RUN) -m tests.fuzz.coverage_guided $(OPTIONS)
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .

@@ -8,6 +8,7 @@ rows that it changes. A database that does not answer raises StorageUnavailable.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -23,7 +24,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
-from service.database_engines import WRITES, address_of, postgresql, sqlite
+from service.database_engines import BUSY_SECONDS, WRITES, address_of, postgresql, sqlite
 from service.records import Record
 from utils.errors import StorageError, StorageUnavailable, StoredDataDamaged
 
@@ -63,6 +64,7 @@ class Database:
             self._engine = sqlite(self._address)
         self._reader = sessionmaker(self._engine.execution_options(**reads), class_=_Session)
         self._writer = sessionmaker(self._engine.execution_options(**writes), class_=_Session)
+        self._alone = threading.Lock()
 
     def prepare(self) -> None:
         """Bring the tables to what service/records.py has, whatever version made them.
@@ -99,7 +101,7 @@ class Database:
         Raises StorageUnavailable at any point where the database does not answer, and where two
         writers were in each other's way; whether it was committed is then not known.
         """
-        return self._writer.begin()
+        return self._writer.begin() if self.shared else self._one_writer()
 
     def announce(self, session: Session, client_id: str) -> None:
         """Tell the other servers, when this transaction commits, that an application changed."""
@@ -153,6 +155,17 @@ class Database:
         if self._listener is not None:
             self._listener.end()
         self._engine.dispose()
+
+    @contextmanager
+    def _one_writer(self) -> Iterator[Session]:
+        # SQLite's own waiting for another writer is a sleep, at times a long one, and not fair.
+        if not self._alone.acquire(timeout=BUSY_SECONDS):
+            raise StorageUnavailable("The server's database is busy; try again in a moment.")
+        try:
+            with self._writer.begin() as session:
+                yield session
+        finally:
+            self._alone.release()
 
     def _upgrade_shared(self) -> None:
         with self._engine.begin() as connection:

@@ -52,7 +52,7 @@ class ApplicationRecord(Record):
     parties: Mapped[list[PartyRecord]] = relationship(passive_deletes=True)
     tokens: Mapped[list[TokenRecord]] = relationship(passive_deletes=True)
     uploads: Mapped[list[UploadRecord]] = relationship(passive_deletes=True)
-    runs: Mapped[list[RunRecord]] = relationship(passive_deletes=True)
+    runs: Mapped[list[RunRecord]] = relationship(passive_deletes=True, order_by="RunRecord.program")
 
 
 class PartyRecord(Record):

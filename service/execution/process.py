@@ -58,6 +58,7 @@ class WorkerProcess:
         self._turn = asyncio.Lock()
         self._executor: ProcessPoolExecutor | None = None
         self._process: BaseProcess | None = None
+        self._dropped: BaseProcess | None = None
         self._line: Connection | None = None
         self._introduction: Introduction | None = None
         self._first: Introduction | None = None
@@ -114,10 +115,9 @@ class WorkerProcess:
         self._stopped = True
         if self._rebirth is not None:
             self._rebirth.cancel()
-        process = self._process
         self._drop()
-        if process is not None:
-            await run_in_threadpool(process.join, STOP_SECONDS)
+        if self._dropped is not None:
+            await run_in_threadpool(self._dropped.join, STOP_SECONDS)
 
     @property
     def _alive(self) -> bool:
@@ -236,6 +236,7 @@ class WorkerProcess:
         self._hang_up()
         if self._process is not None:
             self._process.kill()
+            self._dropped = self._process
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
         self._process = self._executor = self._introduction = None

@@ -204,6 +204,8 @@ def _connect(address: str) -> None:
         log_to_driver=False,
         configure_logging=False,
     )
+    facts = {"node": ray.get_runtime_context().get_node_id(), "nodes": len(ray.nodes())}
+    logger.info("joined the cluster", extra={"facts": facts})
 
 
 def _replace_silent(worker: RayWorker) -> None:

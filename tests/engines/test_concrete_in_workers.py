@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import signal
+import sys
 import threading
-import weakref
 from pathlib import Path
 
 import pytest
@@ -24,14 +23,13 @@ def test_keys_that_are_forgotten_leave_memory_and_are_read_again(runs, credit_da
     key = sent[runs.holder, EVALUATION_KEY]
     expected = reference_scores(runs.programs[DECIDE], row)
     assert runs.opened(DECIDE, sent) == expected
-    kept = weakref.ref(runs.server._keys.accepted(key))
-    gc.collect()
-    assert kept() is not None
+    keys = runs.server._keys.accepted(key)
+    holders = sys.getrefcount(keys)
     runs.server.forget([bytes(32)])
-    assert kept() is not None, "another message's digest"
+    assert sys.getrefcount(keys) == holders, "another message's digest"
     runs.server.forget([digest_of(message) for message in sent.values()])
-    gc.collect()
-    assert kept() is None
+    assert sys.getrefcount(keys) == holders - 1
+    del keys
     assert runs.opened(DECIDE, sent) == expected
 
 

@@ -213,12 +213,14 @@ def test_no_file_of_the_server_holds_a_secret(finished, search):
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) > 5e6
 
 
-def test_the_server_folder_holds_the_relayed_messages(finished):
-    """The control for the search of the server's files: a sealed body is found there."""
+def test_the_server_folder_holds_the_result_and_the_relayed_messages_sealed(finished):
+    """The control for the search of the server's files: what a party fetched is found there."""
     state = ProtocolState.from_bytes((finished.files("bank") / "protocol.json").read_bytes())
     bodies = [message.body for message in state.outbox if message.step == SHARE_OPEN]
-    form = Form("bank", "sealed share", bodies[0], MIDDLE)
-    assert Search([form]).in_folder(held_by_the_server(finished)) == {str(form)}
+    said = Form("bank", "sealed share", bodies[0], MIDDLE)
+    result = (finished.files("bank") / "decide.result").read_bytes()
+    fetched = Form("bank", "result", result, MIDDLE)
+    assert Search([said, fetched]).in_folder(held_by_the_server(finished)) == {str(fetched)}
 
 
 @pytest.mark.parametrize("party", PARTIES)

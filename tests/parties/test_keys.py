@@ -27,7 +27,7 @@ from engines.interface import (
     Slot,
 )
 from features.encoding import Layout
-from parties.messages import OpenedApplication, Receipt
+from parties.messages import Joined, OpenedApplication, ProgramState, Receipt
 from parties.session import ApplicationSession
 from parties.store import SECRET_KEY, PartyStore
 
@@ -69,7 +69,7 @@ class StubEngine(PartyEngine):
 class StubClient:
     """The server's storage in a dict; every byte that it is sent is kept in `received`."""
 
-    url = "http://stub"
+    url, timeout = "http://stub", 30.0
 
     def __init__(self, parties, results):
         self.parties, self.results = parties, results
@@ -82,7 +82,7 @@ class StubClient:
         return OpenedApplication(client_id=client_id, expires_at="", join_codes=codes)
 
     def join(self, client_id, party, code):
-        return f"token of {party}"
+        return Joined(token=f"token of {party}")
 
     def send_file(self, client_id, party, file_name, message, token):
         assert token == f"token of {party}"
@@ -96,8 +96,8 @@ class StubClient:
             sha256=hashlib.sha256(message).hexdigest(),
         )
 
-    def run(self, client_id, token, program):
-        return 0.5
+    def queue(self, client_id, token, program):
+        return ProgramState(status="done", seconds=0.5)
 
     def get_output(self, client_id, token, program):
         return seal(HEADER, json.dumps(self.results[program]).encode())

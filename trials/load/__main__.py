@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 _SHOWN = (
     *("engine", "applications", "at_once", "generators", "explain", "prepared", "saturated"),
-    *("seed", "minutes", "servers", "workers", "executor"),
+    *("seed", "nice", "minutes", "servers", "workers", "executor"),
 )
 """Options that are written down; addresses are not, for they may hold passwords."""
 
@@ -69,6 +69,7 @@ def _loads(options: argparse.Namespace) -> Iterator[tuple[Load, Setup]]:
         "seed": options.seed,
         "minutes": options.minutes,
         "warm_up": options.warm_up,
+        "niceness": options.nice,
     }
     if options.applications:
         load = Load(
@@ -113,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--saturated", type=int, default=200, help="with a large model; 0 for none")
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--generators", type=int, default=2, help="processes that make the load")
+    parser.add_argument(
+        "--nice", type=int, default=0, help="the generators' priority: 19 gives way to all"
+    )
     parser.add_argument("--explain", type=float, default=0.25, help="share that is explained")
     parser.add_argument(
         "--prepared", type=int, default=0, help="encrypt so many beforehand and send only those"

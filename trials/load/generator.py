@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from collections.abc import Callable, Sequence
@@ -54,8 +55,10 @@ class Generator:
         home: Path,
         threads: int,
         prepared: Sequence[int] = (),
+        niceness: int = 0,
     ) -> None:
         """Connect; where there are numbers `prepared`, encrypt those and send only them."""
+        os.nice(niceness)
         self._urls, self._home, self._threads = urls, home, threads
         self._work = source.draw()
         self._calls: list[Call] = []

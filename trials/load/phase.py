@@ -44,6 +44,8 @@ class Load:
     seed: int = 1
     minutes: float = 30.0
     warm_up: int = 10
+    niceness: int = 0
+    """Of the generators: on machines of their own they would take nothing from the servers."""
 
     @property
     def source(self) -> Source:
@@ -93,6 +95,7 @@ def run(load: Load, setup: Setup, servers: int, folder: Path) -> dict[str, Any]:
             "at_once": load.at_once,
             "prepared": load.prepared,
             "seed": load.seed,
+            "niceness": load.niceness,
             "seconds": seconds,
             "applications": _applications(load, first + outcomes, outcomes, seconds),
             "refused": dict(Counter(c.status for c in calls if c.status in (0, 429))),

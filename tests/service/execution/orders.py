@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 from engines.envelope import digest_of
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY
@@ -69,3 +72,19 @@ async def error_of(work: Coroutine[Any, Any, T]) -> BaseException | None:
     except Exception as error:
         return error
     return None
+
+
+def open_things() -> tuple[int, int]:
+    """How many file descriptors and threads this process has."""
+    me = psutil.Process()
+    return me.num_fds(), me.num_threads()
+
+
+def settles_at(wanted: tuple[int, int], seconds: float = 10.0) -> bool:
+    """Whether there are no more of them, once what has ended has been tidied away."""
+    deadline = time.monotonic() + seconds
+    while any(now > then for now, then in zip(open_things(), wanted, strict=True)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

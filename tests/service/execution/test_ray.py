@@ -25,7 +25,16 @@ from service.execution.choose import executor_of, ray_executor
 from service.execution.interface import Evaluation, Executor, WorkerLostError
 from service.execution.worker import load_registered
 from tests.service.driver import free_port
-from tests.service.execution.orders import PARTIES, Orders, error_of, nothing, right, settings
+from tests.service.execution.orders import (
+    PARTIES,
+    Orders,
+    error_of,
+    nothing,
+    open_things,
+    right,
+    settings,
+    settles_at,
+)
 from tests.service.ray_nodes import RayNodes
 from tests.service.stand_in import load, public_model, told
 from training.joint_parties import JointParties
@@ -207,11 +216,10 @@ def test_nothing_is_left_of_an_evaluation_in_the_server(
         for _ in range(20):
             await executor.evaluate(orders.order(), nothing)
 
-    me = psutil.Process()
     run(many())
-    before = me.num_fds(), me.num_threads()
+    before = open_things()
     run(many())
-    assert (me.num_fds(), me.num_threads()) == before
+    assert settles_at(before)
 
 
 def test_the_levelled_engine_opens_to_the_reference(
