@@ -50,6 +50,8 @@ logger = logging.getLogger("triseal.app")
 _RELAY_PATH = re.compile(r"/applications/[^/]*/messages")
 LONGEST_SWEEP_SECONDS = 60.0
 SHORTEST_SWEEP_SECONDS = 0.2
+CLUSTER_SECONDS = 5.0
+"""When to look again for a cluster that is not there yet."""
 TIDY_SECONDS = 600.0
 """How often blobs without a row are looked for."""
 
@@ -148,17 +150,23 @@ def _limit(app: FastAPI, path: str) -> int:
 async def _load(rooms: Rooms) -> None:
     """Start the workers and, when they have their engine, open the desk."""
     start = time.monotonic()
-    try:
-        introduction, _ = await asyncio.gather(rooms.executor.start(), rooms.checker.start())
-        public = introduction.public
-        if hashlib.sha256(introduction.client_files).hexdigest() != public.client_sha256:
-            raise DeploymentMixed(
-                "The client files are not those that the model names; compile the model again."
-            )
-    except TrisealError as error:
-        rooms.fault = error
-        logger.error("the engine cannot be loaded: %s", error.message)
+    while True:
+        try:
+            introduction, _ = await asyncio.gather(rooms.executor.start(), rooms.checker.start())
+            break
+        except TrisealError as error:
+            rooms.fault = error
+            logger.error("the engine cannot be loaded: %s", error.message)
+            if rooms.settings.executor == "local":
+                return
+            await asyncio.sleep(CLUSTER_SECONDS)
+    public = introduction.public
+    if hashlib.sha256(introduction.client_files).hexdigest() != public.client_sha256:
+        rooms.fault = DeploymentMixed(
+            "The client files are not those that the model names; compile the model again."
+        )
         return
+    rooms.fault = None
     desk = _desk(rooms, introduction)
     if not rooms.storage.shared:
         await run_in_threadpool(desk.claims.recover)

@@ -70,13 +70,13 @@ class Rooms:
         return self.desk is not None and self.executor.ready and self.checker.ready
 
 
-def rooms_of(request: Request) -> Rooms:
+async def rooms_of(request: Request) -> Rooms:
     """The rooms of the server that answers this request."""
     rooms: Rooms = request.app.state.rooms
     return rooms
 
 
-def desk_of(rooms: Annotated[Rooms, Depends(rooms_of)]) -> Desk:
+async def desk_of(rooms: Annotated[Rooms, Depends(rooms_of)]) -> Desk:
     """Raises EngineUnavailable while the engine loads, and the engine's fault if it cannot."""
     if rooms.fault is not None:
         raise rooms.fault
@@ -109,7 +109,7 @@ async def token_of(
         yield credentials.credentials
 
 
-def require_operator(
+async def require_operator(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_operator)],
     rooms: Annotated[Rooms, Depends(rooms_of)],
 ) -> None:

@@ -92,8 +92,9 @@ class LocalExecutor(Executor):
         await asyncio.gather(*(worker.forget(store) for worker in self._pool.workers))
 
     async def stop(self) -> None:
-        await self._under_way.stop()
+        self._under_way.close()
         await asyncio.gather(*(worker.stop() for worker in self._pool.workers))
+        await self._under_way.stop()
 
     def _wake(self) -> None:
         self._pool.wake()

@@ -65,18 +65,12 @@ class ExecutorProxy(Executor):
                     raise EngineUnavailable("The server is shutting down.")
                 if self._line is None:
                     await self._launch()
-                try:
-                    self._introduction = await self._call("start")
-                except WorkerLostError as error:
-                    raise EngineUnavailable(
-                        "The process that speaks to the cluster ended while it joined it; see the "
-                        "server's log."
-                    ) from error
+                self._introduction = await self._call("start")
             return self._introduction
 
     async def evaluate(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
         if self._introduction is None:
-            raise EngineUnavailable("The server has lost its cluster; it goes on when it is back.")
+            raise _lost()
         try:
             answer: tuple[bytes, float] = await self._call("evaluate", evaluation, progress)
         except asyncio.CancelledError:
@@ -125,7 +119,7 @@ class ExecutorProxy(Executor):
             self._listeners[ticket] = progress
         try:
             if self._line is None:
-                raise WorkerLostError("died")
+                raise _lost()
             self._say((name, ticket, what))
             return await answer
         finally:
@@ -160,7 +154,7 @@ class ExecutorProxy(Executor):
             logger.error("the process that speaks to the cluster has ended")
         loaded = self._introduction is not None
         self._drop()
-        self._end_calls(WorkerLostError("died"))
+        self._end_calls(_lost())
         if loaded and not self._stopped:
             self._rebirth = asyncio.create_task(self._restart())
 
@@ -195,3 +189,11 @@ class ExecutorProxy(Executor):
                 logger.error("the cluster does not come back yet: %s", error.message)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _lost() -> EngineUnavailable:
+    # No message that was evaluated can be the cause: only actors read them.
+    return EngineUnavailable(
+        "The server has lost its cluster, or cannot join it; see its log. It goes on when the "
+        "cluster is back."
+    )

@@ -102,12 +102,13 @@ class RayExecutor(Executor):
         await asyncio.gather(*(worker.forget(store) for worker in self._pool.workers))
 
     async def stop(self) -> None:
-        await self._under_way.stop()
+        self._under_way.close()
         for task in (*self._starts, *([self._watch] if self._watch else [])):
             task.cancel()
         if ray.is_initialized():
             await asyncio.gather(*(worker.stop() for worker in self._pool.workers))
-            await asyncio.to_thread(ray.shutdown)
+        await self._under_way.stop()
+        await asyncio.to_thread(ray.shutdown)
 
     async def _join(self) -> None:
         address = _ADDRESS.fullmatch(self._address or "")
@@ -183,7 +184,10 @@ class RayExecutor(Executor):
     async def _watch_idle(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            await asyncio.gather(*(self._look_at(worker) for worker in self._pool.idle))
+            looks = (self._look_at(worker) for worker in self._pool.idle)
+            for fault in await asyncio.gather(*looks, return_exceptions=True):
+                if isinstance(fault, Exception):  # whatever it is, the next round looks again
+                    logger.error("looking at an actor", exc_info=fault)
 
     async def _look_at(self, worker: RayWorker) -> None:
         if not await worker.alive() and worker in self._pool.idle:  # still: it was not lent out

@@ -17,7 +17,7 @@ class UnderWay:
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[Any]] = {}
-        self._stopped = False
+        self._closed = False
 
     async def run(self, job: str, work: Coroutine[Any, Any, T]) -> T:
         """The result of a job's work, which `cancel` and `stop` can end.
@@ -33,9 +33,13 @@ class UnderWay:
             caller = asyncio.current_task()
             if caller is not None and caller.cancelling():
                 raise
-            if self._stopped:
-                raise EngineUnavailable("The server is shutting down.") from None
+            if self._closed:
+                raise _shutting_down() from None
             raise WorkerLostError("cancelled") from None
+        except WorkerLostError as error:
+            if self._closed:
+                raise _shutting_down() from error
+            raise
         finally:
             if self._tasks.get(job) is task:
                 del self._tasks[job]
@@ -46,10 +50,18 @@ class UnderWay:
         if task is not None:
             task.cancel()
 
+    def close(self) -> None:
+        """From now on, what ends is ended by the end of the server."""
+        self._closed = True
+
     async def stop(self) -> None:
         """End all work."""
-        self._stopped = True
+        self.close()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _shutting_down() -> EngineUnavailable:
+    return EngineUnavailable("The server is shutting down.")

@@ -24,7 +24,7 @@ RAY = Path(sys.executable).with_name("ray")
 
 
 class RayNodes:
-    """A head with two CPUs and a node with one; stopped at the end of a `with`."""
+    """A head with three CPUs and a node with one; stopped at the end of a `with`."""
 
     def __init__(self) -> None:
         self._sessions: list[int] = []
@@ -38,7 +38,7 @@ class RayNodes:
                 "--head",
                 f"--port={port}",
                 f"--temp-dir={self.folder}",
-                "--num-cpus=2",
+                "--num-cpus=3",
                 "--include-dashboard=false",
                 "--no-monitor",
                 "--disable-usage-stats",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 from random import Random
 
 import psutil
 
 from engines.interface import DECIDE
+from service.storage import Storage
+from service.upkeep import remove_orphans
+from settings import Settings
 from trials.faults.application import Broken, Ended
 from trials.faults.kills import workers
 from trials.faults.world import World
@@ -78,6 +82,7 @@ class Invariants:
         try:
             self._nothing_left()
             self._stop()
+            self._swept()
             self._logs(random)
         except Broken as error:
             world.breaks(error)
@@ -219,6 +224,25 @@ class Invariants:
         left = ended([child for child in children if _own(child)], self.settle_seconds)
         if left or any(code not in _END_CODES for code in codes):
             raise Broken("no leak of processes", f"ended with {codes}; {len(left)} processes stay")
+
+    def _swept(self) -> None:
+        """What crashes left in a shared store goes by its age; here the sweeper need not wait."""
+        world = self._world
+        if not world.setup.shared:
+            return
+        given = {n: v for n, v in world.setup.settings.items() if n in Settings.model_fields}
+        blob_options = json.loads(given.pop("blob_options", "{}"))
+        data = world.servers[0].data
+        storage = Storage(
+            Settings(_env_file=None, server_data=data, blob_options=blob_options, **given)
+        )
+        try:
+            remove_orphans(storage, older_than=0.0)
+        finally:
+            storage.close()
+        world.checked("no leak of files")
+        if left := world.blobs.all():
+            raise Broken("no leak of files", f"the sweeper leaves {len(left)} blobs of no row")
 
 
 def _own(process: psutil.Process) -> bool:

@@ -1,6 +1,6 @@
 """Actors on a real Ray cluster of two nodes: what they answer, how they end, what they keep.
 
-The tests share one executor, and the last ones take nodes and processes away from it.
+The tests share one executor, and go on with what the earlier ones have left of its cluster.
 """
 
 from __future__ import annotations
@@ -132,6 +132,79 @@ def test_actors_are_spread_and_an_application_stays_where_its_keys_are(
     run(play())
 
 
+def test_the_levelled_engine_opens_to_the_reference(
+    run: Run, executor: Executor, orders: Orders, ray_nodes: RayNodes, levelled_deployment: Path
+) -> None:
+    deployment = Deployment.load(levelled_deployment)
+    row = deployment.layout.bits_of_states(sample_states(deployment.layout, 1, seed=3))[0]
+
+    async def play() -> None:
+        cluster = executor_of(
+            settings(
+                engine="levelled",
+                deployment=levelled_deployment,
+                executor="ray",
+                ray_address=ray_nodes.address,
+            ),
+            orders.place,
+            load_registered,
+        )
+        introduction = await cluster.start()
+        engine = load_joint_party_engine(introduction.public, introduction.client_files)
+        party = JointParties(engine, list(PARTIES))
+        keys = party.make_keys()
+        sent = {(PARTIES[0], PUBLIC_KEY): keys.evaluation}
+        for name in PARTIES:
+            bits = row[deployment.layout.party_bits(name)]
+            sent[name, ENCRYPTED_INPUTS] = party.encrypt(name, bits, keys.secret)
+        store = secrets.token_hex(16)
+        names = {key: orders.blobs.write(store, content) for key, content in sent.items()}
+        local = load_server_engine("levelled", levelled_deployment)
+        for program in PROGRAMS:
+            evaluation = Evaluation(secrets.token_hex(16), program, store, names)
+            result, _ = await cluster.evaluate(evaluation, nothing)
+            opened = party.open(program, result, keys.secret)
+            assert opened == party.open(program, local.evaluate(program, sent), keys.secret)
+            assert opened == reference_scores(deployment.programs_of("levelled")[program], row)
+        await cluster.stop()
+
+    run(play())
+
+
+def test_a_node_dies_in_the_middle_and_no_evaluation_is_lost_or_wrong(
+    run: Run, executor: Executor, orders: Orders, ray_nodes: RayNodes
+) -> None:
+    places = asyncio.Semaphore(2)
+    begun: set[str] = set()
+    lost: list[str] = []
+
+    async def see_through(evaluation: Evaluation) -> bool:
+        async with places:
+            while True:
+                try:
+                    result, _ = await executor.evaluate(
+                        evaluation, lambda share: begun.add(evaluation.job)
+                    )
+                    return result == orders.expected(evaluation)
+                except WorkerLostError as error:
+                    lost.append(error.how)
+
+    async def play() -> None:
+        evaluations = [orders.order(b"sleep 2", key=LARGE_KEY) for _ in range(2)]
+        evaluations += [orders.order(b"sleep 0.2") for _ in range(16)]
+        work = [asyncio.create_task(see_through(evaluation)) for evaluation in evaluations]
+        while len(begun) < 2:
+            await asyncio.sleep(0.05)
+        (doomed,) = ray_nodes.actors(ray_nodes.second)
+        ray_nodes.kill(ray_nodes.second)
+        assert await asyncio.gather(*work) == [True] * len(work)
+        assert lost == ["died"], "the evaluation on that node, and no other"
+        assert not psutil.pid_exists(doomed)
+        await full(executor)  # on the node that is left
+
+    run(play())
+
+
 def test_faults_come_back_as_they_are_and_leave_the_actors_alive(
     run: Run, executor: Executor, orders: Orders, ray_nodes: RayNodes
 ) -> None:
@@ -222,79 +295,6 @@ def test_nothing_is_left_of_an_evaluation_in_the_server(
     assert settles_at(before)
 
 
-def test_the_levelled_engine_opens_to_the_reference(
-    run: Run, executor: Executor, orders: Orders, ray_nodes: RayNodes, levelled_deployment: Path
-) -> None:
-    deployment = Deployment.load(levelled_deployment)
-    row = deployment.layout.bits_of_states(sample_states(deployment.layout, 1, seed=3))[0]
-
-    async def play() -> None:
-        cluster = executor_of(
-            settings(
-                engine="levelled",
-                deployment=levelled_deployment,
-                executor="ray",
-                ray_address=ray_nodes.address,
-            ),
-            orders.place,
-            load_registered,
-        )
-        introduction = await cluster.start()
-        engine = load_joint_party_engine(introduction.public, introduction.client_files)
-        party = JointParties(engine, list(PARTIES))
-        keys = party.make_keys()
-        sent = {(PARTIES[0], PUBLIC_KEY): keys.evaluation}
-        for name in PARTIES:
-            bits = row[deployment.layout.party_bits(name)]
-            sent[name, ENCRYPTED_INPUTS] = party.encrypt(name, bits, keys.secret)
-        store = secrets.token_hex(16)
-        names = {key: orders.blobs.write(store, content) for key, content in sent.items()}
-        local = load_server_engine("levelled", levelled_deployment)
-        for program in PROGRAMS:
-            evaluation = Evaluation(secrets.token_hex(16), program, store, names)
-            result, _ = await cluster.evaluate(evaluation, nothing)
-            opened = party.open(program, result, keys.secret)
-            assert opened == party.open(program, local.evaluate(program, sent), keys.secret)
-            assert opened == reference_scores(deployment.programs_of("levelled")[program], row)
-        await cluster.stop()
-
-    run(play())
-
-
-def test_a_node_dies_in_the_middle_and_no_evaluation_is_lost_or_wrong(
-    run: Run, executor: Executor, orders: Orders, ray_nodes: RayNodes
-) -> None:
-    places = asyncio.Semaphore(2)
-    begun: set[str] = set()
-    lost: list[str] = []
-
-    async def see_through(evaluation: Evaluation) -> bool:
-        async with places:
-            while True:
-                try:
-                    result, _ = await executor.evaluate(
-                        evaluation, lambda share: begun.add(evaluation.job)
-                    )
-                    return result == orders.expected(evaluation)
-                except WorkerLostError as error:
-                    lost.append(error.how)
-
-    async def play() -> None:
-        evaluations = [orders.order(b"sleep 2", key=LARGE_KEY) for _ in range(2)]
-        evaluations += [orders.order(b"sleep 0.2") for _ in range(16)]
-        work = [asyncio.create_task(see_through(evaluation)) for evaluation in evaluations]
-        while len(begun) < 2:
-            await asyncio.sleep(0.05)
-        (doomed,) = ray_nodes.actors(ray_nodes.second)
-        ray_nodes.kill(ray_nodes.second)
-        assert await asyncio.gather(*work) == [True] * len(work)
-        assert lost == ["died"], "the evaluation on that node, and no other"
-        assert not psutil.pid_exists(doomed)
-        await full(executor)  # on the node that is left
-
-    run(play())
-
-
 def test_actors_end_with_the_process_that_has_them_and_it_comes_back(
     run: Run, executor: Executor, orders: Orders, ray_nodes: RayNodes
 ) -> None:
@@ -308,11 +308,8 @@ def test_actors_end_with_the_process_that_has_them_and_it_comes_back(
             if len(child.net_connections()) > 1  # to the cluster
         )
         driver.send_signal(signal.SIGKILL)
-        error = await error_of(work)  # type: ignore[arg-type]
-        assert isinstance(error, WorkerLostError)
-        assert isinstance(
-            await error_of(executor.evaluate(orders.order(), nothing)), EngineUnavailable
-        )
+        for pending in (work, executor.evaluate(orders.order(), nothing)):
+            assert isinstance(await error_of(pending), EngineUnavailable)  # type: ignore[arg-type]
         assert not executor.ready
         await full(executor)
         assert not before & set(ray_nodes.actors())
@@ -330,6 +327,7 @@ def test_actors_end_with_the_process_that_has_them_and_it_comes_back(
         ("local", "TRISEAL_RAY_ADDRESS"),
         ("ray://127.0.0.1:10001", "TRISEAL_RAY_ADDRESS"),
     ],
+    ids=["unreachable", "unset", "auto", "local", "client"],
 )
 def test_a_cluster_that_cannot_be_joined_is_said_so(
     runner: asyncio.Runner, orders: Orders, address: str | None, said: str
