@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import delete
+from sqlalchemy import delete, insert, update
 from sqlalchemy.orm import Session
 
 from engines.interface import PublicModel, Slot, slot_of
-from service.answers import ApplicationState, Opened, moment
+from service.answers import ApplicationState, Opened, Stage, moment
 from service.credentials import (
     ERASE,
     READ,
@@ -38,21 +38,24 @@ from service.records import (
     ApplicationRecord,
     PartyRecord,
     RunRecord,
+    TokenRecord,
     UploadRecord,
 )
 from service.rules import (
     count_live,
     describe,
-    live,
     readers_of,
     require_model,
     require_open_slot,
     run_of,
+    seen,
+    stage_of,
     uploads_of,
 )
-from service.seats import token_record
+from service.seats import token_row
 from service.storage import MEGABYTE, OPENING, Storage
 from service.traffic import SERVER, Way, fetched, note
+from service.views import Application, ApplicationView
 from settings import Settings
 from utils.errors import (
     ForbiddenSlot,
@@ -129,23 +132,27 @@ class Applications:
             with self._storage.write() as session:
                 self._storage.lock(session, OPENING)
                 self._require_place(session, now)
-                session.add(
-                    ApplicationRecord(
-                        client_id=client_id,
-                        store=store,
-                        relay_key=relay_key,
-                        model_version=self._public.model_version,
-                        created=now,
-                        expires=expires,
-                        readers=learn,
-                        parties=[
-                            PartyRecord(party=party, code_digest=digest(code))
-                            for party, code in codes.items()
-                        ],
-                        tokens=[token_record(watch_token, None, [WATCH], now, expires)],
-                        runs=[RunRecord(program=name) for name in self._public.programs],
-                    )
-                )
+                application = {
+                    "client_id": client_id,
+                    "store": store,
+                    "relay_key": relay_key,
+                    "model_version": self._public.model_version,
+                    "created": now,
+                    "expires": expires,
+                    "readers": learn,
+                }
+                seats = [
+                    {"client_id": client_id, "party": party, "code_digest": digest(code)}
+                    for party, code in codes.items()
+                ]
+                programs = [
+                    {"client_id": client_id, "program": name} for name in self._public.programs
+                ]
+                session.execute(insert(ApplicationRecord), application)
+                session.execute(insert(PartyRecord), seats)
+                session.execute(insert(RunRecord), programs)
+                watching = token_row(client_id, watch_token, None, [WATCH], (now, expires))
+                session.execute(insert(TokenRecord), watching)
         except BaseException:
             self._storage.blobs.remove_store(store)
             raise
@@ -166,7 +173,7 @@ class Applications:
         """
         now = self._clock()
         with self._storage.read() as session:
-            application = live(session, client_id, now)
+            application = seen(session, client_id, now)
             owner = bearer_of(application, token, SEND, now)
             self._public.schema_.party(party)
             if owner != party:
@@ -183,49 +190,63 @@ class Applications:
             self._storage.require_room(session, 1)
             return Place(slot, application.store)
 
-    def accept(self, client_id: str, place: Place, upload: Upload) -> ApplicationState:
-        """Make a checked upload the slot's content, in place of an earlier one.
+    def accept(self, client_id: str, place: Place, upload: Upload) -> Stage:
+        """Make a checked upload the slot's content, in place of an earlier one; the new state.
 
         Its file is gone afterwards, and where this raises nothing of it is kept. Raises as `admit`
         does, since much may have changed meanwhile.
         """
         self._storage.blobs.keep(upload.path, place.store, upload.sha256)
         try:
-            state, replaced = self._fill(client_id, place, upload)
+            stage, replaced = self._fill(client_id, place, upload)
         except BaseException:
             self._storage.release(client_id, place.store, [upload.sha256])
             raise
         if replaced is not None:
             self._storage.release(client_id, place.store, [replaced])
-        return state
+        return stage
 
-    def _fill(
-        self, client_id: str, place: Place, upload: Upload
-    ) -> tuple[ApplicationState, str | None]:
+    def _fill(self, client_id: str, place: Place, upload: Upload) -> tuple[Stage, str | None]:
         slot = place.slot
         with self._storage.write() as session:
-            application = live(session, client_id, self._clock(), change=True)
+            application = seen(session, client_id, self._clock(), lock=True)
             require_open_slot(application, slot)
             self._require_quota(application, upload.size)
             self._storage.require_room(session, upload.size)
             if not self._storage.blobs.exists(place.store, upload.sha256):
                 # The same content was sent twice at once, and one of the two was replaced.
                 raise StorageUnavailable("The file was replaced meanwhile; send it again.")
-            record = uploads_of(application).get((slot.party, slot.file_name))
-            if record is None:
-                record = UploadRecord(party=slot.party, file_name=slot.file_name)
-                application.uploads.append(record)
-            replaced, record.sha256, record.size = record.sha256, upload.sha256, upload.size
-            application.received += upload.size
+            earlier = uploads_of(application).get((slot.party, slot.file_name))
+            self._keep(session, application, slot, upload, earlier is None)
             self._note(session, client_id, (slot.party, SERVER), slot.file_name, upload.size)
             self._storage.announce(session, client_id)
-            return describe(application, self._public, _NO_PROGRESS), replaced
+            now = seen(session, client_id, self._clock())
+            return stage_of(now, self._public), None if earlier is None else earlier.sha256
+
+    def _keep(
+        self,
+        session: Session,
+        application: ApplicationView,
+        slot: Slot,
+        upload: Upload,
+        new: bool,
+    ) -> None:
+        where = {"client_id": application.client_id, "party": slot.party}
+        where["file_name"] = slot.file_name
+        content = {"sha256": upload.sha256, "size": upload.size}
+        if new:
+            session.execute(insert(UploadRecord), {**where, **content})
+        else:
+            session.execute(update(UploadRecord).filter_by(**where).values(**content))
+        received = {"received": application.received + upload.size}
+        of = ApplicationRecord.client_id == application.client_id
+        session.execute(update(ApplicationRecord).where(of).values(received))
 
     def output(self, client_id: str, token: str | None, program: str) -> bytes:
         """The sealed result of a run; raises UnknownName, OutOfStep, StoredDataDamaged."""
         now = self._clock()
         with self._storage.read() as session:
-            application = live(session, client_id, now)
+            application = seen(session, client_id, now)
             party = bearer_of(application, token, READ, now)
             run = run_of(application, program)
             if run.status != DONE or run.sha256 is None:
@@ -239,40 +260,59 @@ class Applications:
             raise
         if not known:
             with self._storage.write() as session:
-                live(session, client_id, now, change=True)
+                seen(session, client_id, now, lock=True)
                 self._note(session, client_id, (SERVER, party), what, len(result))
         return result
 
     def require(self, client_id: str) -> None:
         """Raises as every method does where the application is not there."""
         with self._storage.read() as session:
-            live(session, client_id, self._clock())
+            seen(session, client_id, self._clock())
 
     def state(
         self, client_id: str, progress: Mapping[tuple[str, str], float] = _NO_PROGRESS
     ) -> ApplicationState:
         """What its parties may see; `progress` holds running shares by (id, program)."""
         with self._storage.read() as session:
-            return describe(live(session, client_id, self._clock()), self._public, progress)
+            return describe(seen(session, client_id, self._clock()), self._public, progress)
+
+    def look(
+        self,
+        client_id: str,
+        token: str | None,
+        progress: Mapping[tuple[str, str], float] = _NO_PROGRESS,
+    ) -> ApplicationState:
+        """The same, for a token that may see it: a party's, or the one for watching."""
+        now = self._clock()
+        with self._storage.read() as session:
+            application = seen(session, client_id, now)
+            require_viewer(application, token, now)
+            return describe(application, self._public, progress)
 
     def require_viewer(self, client_id: str, token: str | None) -> None:
         """Raises unless the token may see the state: a party's, or the one for watching."""
         now = self._clock()
         with self._storage.read() as session:
-            require_viewer(live(session, client_id, now), token, now)
+            require_viewer(seen(session, client_id, now), token, now)
 
     def erase(self, client_id: str, token: str | None) -> Erased:
         """Erase everything of an application."""
-        now = self._clock()
-        with self._storage.write() as session:
-            application = live(session, client_id, now, change=True)
-            bearer_of(application, token, ERASE, now)
-        return self.erase_for_operator(client_id)
+        return self._erase(client_id, lambda of, now: bearer_of(of, token, ERASE, now))
 
     def erase_for_operator(self, client_id: str) -> Erased:
         """The same, without a party's token."""
+        return self._erase(client_id)
+
+    def _erase(
+        self,
+        client_id: str,
+        require: Callable[[ApplicationView, float], object] | None = None,
+    ) -> Erased:
+        now = self._clock()
         with self._storage.write() as session:
-            application = live(session, client_id, self._clock(), change=True)
+            application = seen(session, client_id, now, lock=True)
+            if require is not None:
+                require(application, now)
             jobs = [run.job for run in application.runs if run.job is not None]
             erased = Erased(application.store, jobs)
             remove_rows(session, [client_id])
@@ -290,7 +330,7 @@ class Applications:
                 FULL_SECONDS,
             )
 
-    def _require_quota(self, application: ApplicationRecord, size: int) -> None:
+    def _require_quota(self, application: Application, size: int) -> None:
         megabytes = self._settings.application_megabytes
         if application.received + size > megabytes * MEGABYTE:
             raise QuotaExceeded(

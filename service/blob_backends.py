@@ -165,15 +165,13 @@ class FolderBackend(ObjectBackend):
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(handle, rest) :]
-            os.fsync(handle)
-            self._settle(path, store, name)
+            self._settle(handle, path, store, name)
 
     def put_file(self, store: str, name: str, path: Path) -> None:
         with path.open("rb") as file:
             os.fchmod(file.fileno(), PRIVATE_FILE)
-            os.fsync(file.fileno())
             try:
-                self._settle(path, store, name)
+                self._settle(file.fileno(), path, store, name)
                 return
             except OSError as error:
                 if error.errno != errno.EXDEV:
@@ -181,8 +179,7 @@ class FolderBackend(ObjectBackend):
             with self._new_file() as (handle, copy):  # it lies on another file system
                 with open(handle, "wb", closefd=False) as target:
                     shutil.copyfileobj(file, target)
-                os.fsync(handle)
-                self._settle(copy, store, name)
+                self._settle(handle, copy, store, name)
         path.unlink()
 
     def delete(self, store: str, names: Iterable[str]) -> None:
@@ -232,13 +229,14 @@ class FolderBackend(ObjectBackend):
             os.close(handle)
             path.unlink(missing_ok=True)
 
-    def _settle(self, path: Path, store: str, name: str) -> None:
+    def _settle(self, handle: int, path: Path, store: str, name: str) -> None:
+        """Give an open file its name in a store, durably."""
         folder = self._root / store
         for last in (*[False] * (ATTEMPTS - 1), True):
             with suppress(FileExistsError):
                 folder.mkdir(mode=PRIVATE_FOLDER)
             try:
-                path.replace(folder / name)
+                _place(handle, path, folder / name)
                 break
             except FileNotFoundError:
                 if last or not path.exists():
@@ -246,6 +244,28 @@ class FolderBackend(ObjectBackend):
         with suppress(FileNotFoundError):
             _sync(folder)
         _sync(self._root)
+
+
+def _place(handle: int, path: Path, name: Path) -> None:
+    """Move an open file to a name, and sync its content; the folder is the caller's to sync.
+
+    Linked first and synced then, content and name reach the disk with one commit of the file
+    system's journal. What has the name already must stay whole until that: it is replaced instead.
+    """
+    try:
+        name.hardlink_to(path)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.ENOENT):
+            raise
+        os.fsync(handle)  # it is there, or this file system has no links
+        path.replace(name)
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        name.unlink(missing_ok=True)
+        raise
+    path.unlink()
 
 
 def _last(path: str) -> str:

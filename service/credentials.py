@@ -12,7 +12,8 @@ import hmac
 import re
 import secrets
 
-from service.records import ApplicationRecord, TokenRecord
+from service.records import TokenRecord
+from service.views import Application
 from utils.errors import ForbiddenScope, InvalidRequest, NotAuthorised
 
 ID_BYTES = 16
@@ -52,7 +53,7 @@ def require_id(client_id: str) -> None:
         raise InvalidRequest("client_id must be 32 hexadecimal digits, as given at opening.")
 
 
-def token_of(application: ApplicationRecord, secret: str | None, now: float) -> TokenRecord:
+def token_of(application: Application, secret: str | None, now: float) -> TokenRecord:
     """The application's token of that secret; raises NotAuthorised."""
     if secret is None:
         raise NotAuthorised("Send the party's token as `Authorization: Bearer <token>`.")
@@ -67,7 +68,7 @@ def token_of(application: ApplicationRecord, secret: str | None, now: float) -> 
     return found[0]
 
 
-def bearer_of(application: ApplicationRecord, secret: str | None, scope: str, now: float) -> str:
+def bearer_of(application: Application, secret: str | None, scope: str, now: float) -> str:
     """The party whose token this is; raises NotAuthorised, and ForbiddenScope without `scope`."""
     token = token_of(application, secret, now)
     if token.party is None:
@@ -79,7 +80,7 @@ def bearer_of(application: ApplicationRecord, secret: str | None, scope: str, no
     return token.party
 
 
-def require_viewer(application: ApplicationRecord, secret: str | None, now: float) -> None:
+def require_viewer(application: Application, secret: str | None, now: float) -> None:
     """Raises unless this token may see the state: a party's that may read, or one for watching."""
     if token_of(application, secret, now).party is not None:
         bearer_of(application, secret, READ, now)

@@ -65,6 +65,8 @@ class Database:
         self._reader = sessionmaker(self._engine.execution_options(**reads), class_=_Session)
         self._writer = sessionmaker(self._engine.execution_options(**writes), class_=_Session)
         self._alone = threading.Lock()
+        self._counting = threading.Lock()
+        self._erased = self._scrubbed = 0
 
     def prepare(self) -> None:
         """Bring the tables to what service/records.py has, whatever version made them.
@@ -138,7 +140,7 @@ class Database:
         """
         with _answering():
             if not self.shared:
-                self._empty_log()
+                self._empty_log_once()
                 return
             names = ", ".join(table.name for table in Record.metadata.sorted_tables)
             alone = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -158,12 +160,16 @@ class Database:
 
     @contextmanager
     def _one_writer(self) -> Iterator[Session]:
+        with self._one_at_a_time(), self._writer.begin() as session:
+            yield session
+
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
         # SQLite's own waiting for another writer is a sleep, at times a long one, and not fair.
         if not self._alone.acquire(timeout=BUSY_SECONDS):
             raise StorageUnavailable("The server's database is busy; try again in a moment.")
         try:
-            with self._writer.begin() as session:
-                yield session
+            yield
         finally:
             self._alone.release()
 
@@ -189,6 +195,19 @@ class Database:
             engine.dispose()
         if old:
             self._empty_log()
+
+    def _empty_log_once(self) -> None:
+        """Empty it once for all whose rows went before; those who wait meanwhile need not."""
+        with self._counting:
+            self._erased += 1
+            own = self._erased
+        # No writer meanwhile: SQLite would have it wait in sleeps, with our lock in its hands.
+        with self._one_at_a_time():
+            if self._scrubbed >= own:
+                return
+            goal = self._erased
+            self._empty_log()
+            self._scrubbed = goal
 
     def _empty_log(self) -> None:
         connection = self._engine.raw_connection()

@@ -35,10 +35,12 @@ from service.rules import (
     require_model,
     require_turn,
     run_of,
+    seen,
     uploads_of,
 )
 from service.storage import QUEUE, Storage
 from service.traffic import SERVER, note
+from service.views import Application
 from settings import Settings
 from utils.errors import (
     QueueFull,
@@ -75,7 +77,7 @@ class Jobs:
         """
         now = self._clock()
         with self._storage.write() as session:
-            application = live(session, client_id, now, change=True)
+            application = live(session, client_id, now)
             party = bearer_of(application, token, RUN, now)
             run = run_of(application, program)
             if run.status in (*ACTIVE, DONE):
@@ -98,33 +100,33 @@ class Jobs:
         """How far a program is; raises UnknownName."""
         now = self._clock()
         with self._storage.read() as session:
-            application = live(session, client_id, now)
+            application = seen(session, client_id, now)
             bearer_of(application, token, READ, now)
             return program_state(run_of(application, program))
 
     def look(self, client_id: str, program: str) -> ProgramState:
         """The same, for one whose token has been checked."""
         with self._storage.read() as session:
-            return program_state(run_of(live(session, client_id, self._clock()), program))
+            return program_state(run_of(seen(session, client_id, self._clock()), program))
 
     def cancel(self, client_id: str, token: str | None, program: str) -> ProgramState:
         """End a run that waits or is under way; any other is left as it is."""
         now = self._clock()
         with self._storage.write() as session:
-            application = live(session, client_id, now, change=True)
+            application = live(session, client_id, now)
             bearer_of(application, token, RUN, now)
             return self._cancel(session, run_of(application, program), "a party of it")
 
     def cancel_for_operator(self, client_id: str, program: str) -> ProgramState:
         """The same, without a party's token."""
         with self._storage.write() as session:
-            application = live(session, client_id, self._clock(), change=True)
+            application = live(session, client_id, self._clock())
             return self._cancel(session, run_of(application, program), "the server's operator")
 
     def evaluation(self, client_id: str, program: str) -> Evaluation:
         """What a run of a program would be given now; to prepare for it."""
         with self._storage.read() as session:
-            application = live(session, client_id, self._clock())
+            application = seen(session, client_id, self._clock())
             return evaluation_of(application, run_of(application, program), self._public)
 
     def _cancel(self, session: Session, run: RunRecord, who: str) -> ProgramState:
@@ -161,9 +163,7 @@ def end(run: RunRecord, status: str, now: float) -> None:
     run.status, run.ended, run.owner, run.lease = status, now, None, None
 
 
-def evaluation_of(
-    application: ApplicationRecord, run: RunRecord, public: PublicModel
-) -> Evaluation:
+def evaluation_of(application: Application, run: RunRecord, public: PublicModel) -> Evaluation:
     """What an executor is given for a run."""
     sent = uploads_of(application)
     keys = [(s.party, s.file_name) for s in public.slots if run.program in s.needed_for]

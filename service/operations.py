@@ -16,7 +16,7 @@ from sqlalchemy.orm import selectinload
 from engines.interface import PublicModel
 from service.answers import ApplicationState, RunStatus, Stage, moment
 from service.records import IDLE, ApplicationRecord, RunRecord, TokenRecord, UploadRecord
-from service.rules import describe, live, stage_of
+from service.rules import describe, seen, stage_of
 from service.storage import Storage
 
 PAGE = 200
@@ -109,12 +109,12 @@ class Operations:
     def show(self, client_id: str) -> ApplicationState:
         """What its parties see of an application."""
         with self._storage.read() as session:
-            return describe(live(session, client_id, self._clock()), self._public, {})
+            return describe(seen(session, client_id, self._clock()), self._public, {})
 
     def revoke(self, client_id: str) -> None:
         """End all tokens of an application; what was sent and run stays until it expires."""
         with self._storage.write() as session:
-            live(session, client_id, self._clock(), change=True)
+            seen(session, client_id, self._clock(), lock=True)
             session.execute(delete(TokenRecord).where(TokenRecord.client_id == client_id))
 
     def _line(self, application: ApplicationRecord, size: int) -> ApplicationLine:

@@ -12,17 +12,19 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable
+from typing import Any, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, Table, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from engines.interface import PublicModel
 from service.answers import Relayed, RelayedMessages, Traffic, moment
 from service.credentials import RELAY, bearer_of, require_viewer
-from service.records import ApplicationRecord, TrafficRecord
-from service.rules import describe, live
+from service.records import TrafficRecord
+from service.rules import describe, seen
 from service.storage import Storage
-from service.traffic import next_number, traffic_of
+from service.traffic import traffic_of
+from service.views import ApplicationView
 from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UploadEmpty, UploadTooLarge
 
 MAXIMUM_BODY = 64 * 1024
@@ -33,6 +35,34 @@ MAXIMUM_TOTAL = 1 << 20
 PAGE = 32
 """Messages of one answer; whoever asks again gets the next."""
 STEP_PATTERN = r"^[a-z][a-z_]{0,31}(:[a-z]{1,16})?$"
+
+# Rows and not records, for the reason in service/views.py; each statement is made once only.
+_TRAFFIC = cast("Table", TrafficRecord.__table__)
+_SAID = (_TRAFFIC.c.client_id == bindparam("client_id")) & _TRAFFIC.c.body.is_not(None)
+_OWN = _TRAFFIC.c.sender == bindparam("party")
+_NEWER = (
+    select(_TRAFFIC)
+    .where(
+        _SAID,
+        _TRAFFIC.c.number > bindparam("after"),
+        _OWN | _TRAFFIC.c.receiver.is_(None) | (_TRAFFIC.c.receiver == bindparam("party")),
+    )
+    .order_by(_TRAFFIC.c.number)
+    .limit(PAGE)
+)
+_EARLIER = select(_TRAFFIC).where(
+    _SAID,
+    _OWN,
+    _TRAFFIC.c.what == bindparam("step"),
+    _TRAFFIC.c.receiver.is_not_distinct_from(bindparam("receiver")),
+)
+_NUMBERS = select(
+    func.coalesce(func.max(_TRAFFIC.c.number), 0),
+    func.count().filter(_OWN & _TRAFFIC.c.body.is_not(None)),
+    func.coalesce(func.sum(_TRAFFIC.c.size).filter(_OWN & _TRAFFIC.c.body.is_not(None)), 0),
+).where(_TRAFFIC.c.client_id == bindparam("client_id"))
+"""The last number of an application, and how many messages and bytes a party has given."""
+_INSERT = _TRAFFIC.insert()
 
 
 class Relay:
@@ -60,7 +90,7 @@ class Relay:
         """
         with self._storage.write() as session:
             now = self._clock()
-            application = live(session, client_id, now, change=True)
+            application = seen(session, client_id, now, lock=True)
             sender = bearer_of(application, token, RELAY, now)
             if receiver is not None:
                 self._public.schema_.party(receiver)
@@ -79,43 +109,35 @@ class Relay:
                         f"{sender} has sent another message for this step; a step has one message. "
                         "Open a new application to begin again."
                     )
-                return earlier.number
-            self._require_room(session, client_id, sender, len(body))
-            row = TrafficRecord(
-                client_id=client_id,
-                number=next_number(session, client_id),
-                at=now,
-                sender=sender,
-                receiver=receiver,
-                what=step,
-                size=len(body),
+                return int(earlier.number)
+            number = self._next_number(session, client_id, sender, len(body))
+            sealed = self._storage.relay_keys.seal(
+                application.store,
+                application.relay_key,
+                body,
+                _place(client_id, number, sender, receiver, step),
             )
-            row.body = self._storage.relay_keys.seal(
-                application.store, application.relay_key, body, _place(row)
-            )
-            session.add(row)
+            row = {
+                "client_id": client_id,
+                "number": number,
+                "at": now,
+                "sender": sender,
+                "receiver": receiver,
+                "what": step,
+                "size": len(body),
+                "body": sealed,
+            }
+            session.execute(_INSERT, row)
             self._storage.announce(session, client_id)
-            return row.number
+            return number
 
     def messages(self, client_id: str, token: str | None, after: int) -> RelayedMessages:
         """Up to PAGE messages with numbers above `after` that the token's party may read."""
         with self._storage.read() as session:
             now = self._clock()
-            application = live(session, client_id, now)
+            application = seen(session, client_id, now)
             party = bearer_of(application, token, RELAY, now)
-            rows = session.scalars(
-                select(TrafficRecord)
-                .where(
-                    TrafficRecord.client_id == client_id,
-                    TrafficRecord.number > after,
-                    TrafficRecord.body.is_not(None),
-                    TrafficRecord.receiver.is_(None)
-                    | (TrafficRecord.receiver == party)
-                    | (TrafficRecord.sender == party),
-                )
-                .order_by(TrafficRecord.number)
-                .limit(PAGE)
-            )
+            rows = session.execute(_NEWER, {"client_id": client_id, "party": party, "after": after})
             found = [_shown(row, self._body(application, row)) for row in rows]
             state = describe(application, self._public, {})
         tag = hashlib.sha256(state.model_dump_json().encode()).hexdigest()[:16]
@@ -125,49 +147,38 @@ class Relay:
         """All that travelled, without content; for parties and for the token for watching."""
         with self._storage.read() as session:
             now = self._clock()
-            require_viewer(live(session, client_id, now), token, now)
+            require_viewer(seen(session, client_id, now), token, now)
             return traffic_of(session, client_id)
 
-    def _body(self, application: ApplicationRecord, row: TrafficRecord) -> bytes:
+    def _body(self, application: ApplicationView, row: Row[Any]) -> bytes:
+        place = _place(row.client_id, row.number, row.sender, row.receiver, row.what)
         return self._storage.relay_keys.open(
-            application.store, application.relay_key, row.body or b"", _place(row)
+            application.store, application.relay_key, row.body, place
         )
 
     def _earlier(
         self, session: Session, client_id: str, sender: str, step: str, receiver: str | None
-    ) -> TrafficRecord | None:
-        to = TrafficRecord.receiver
-        return session.scalar(
-            select(TrafficRecord).where(
-                TrafficRecord.client_id == client_id,
-                TrafficRecord.body.is_not(None),
-                TrafficRecord.sender == sender,
-                TrafficRecord.what == step,
-                to.is_(None) if receiver is None else to == receiver,
-            )
-        )
+    ) -> Row[Any] | None:
+        own = {"client_id": client_id, "party": sender, "step": step, "receiver": receiver}
+        return session.execute(_EARLIER, own).one_or_none()
 
-    def _require_room(self, session: Session, client_id: str, sender: str, size: int) -> None:
-        count, total = session.execute(
-            select(func.count(), func.coalesce(func.sum(TrafficRecord.size), 0)).where(
-                TrafficRecord.client_id == client_id,
-                TrafficRecord.body.is_not(None),
-                TrafficRecord.sender == sender,
-            )
-        ).one()
+    def _next_number(self, session: Session, client_id: str, sender: str, size: int) -> int:
+        own = {"client_id": client_id, "party": sender}
+        last, count, total = session.execute(_NUMBERS, own).one()
         if count >= MAXIMUM_MESSAGES or total + size > MAXIMUM_TOTAL:
             raise OutOfStep(
                 f"{sender} has sent as much as one application takes ({MAXIMUM_MESSAGES} messages, "
                 f"{MAXIMUM_TOTAL} bytes); open a new application."
             )
+        return int(last) + 1
 
 
-def _place(row: TrafficRecord) -> str:
+def _place(client_id: str, number: int, sender: str, receiver: str | None, step: str) -> str:
     """What a sealed body belongs to; in another row it does not open."""
-    return f"{row.client_id} {row.number} {row.sender} {row.receiver or '*'} {row.what}"
+    return f"{client_id} {number} {sender} {receiver or '*'} {step}"
 
 
-def _shown(row: TrafficRecord, body: bytes) -> Relayed:
+def _shown(row: Row[Any], body: bytes) -> Relayed:
     return Relayed(
         number=row.number,
         sender=row.sender,

@@ -6,6 +6,7 @@ Functions of an application's rows and the public model alone; they read and nev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -22,6 +23,7 @@ from service.records import (
     TombstoneRecord,
     UploadRecord,
 )
+from service.views import Application, ApplicationView, view_of
 from utils.errors import (
     AlreadyRunning,
     AlreadySent,
@@ -33,19 +35,29 @@ from utils.errors import (
     UnknownName,
 )
 
+A = TypeVar("A", ApplicationRecord, ApplicationView)
+
 BUSY = "Another program of this application is running; wait for its end, then ask again."
 ACTIVE = (QUEUED, RUNNING)
 
 
-def live(
-    session: Session, client_id: str, now: float, *, change: bool = False
-) -> ApplicationRecord:
-    """The application of that id whose time is not over; locked where it is to `change`.
+def live(session: Session, client_id: str, now: float) -> ApplicationRecord:
+    """The application of that id whose time is not over, locked, to be changed.
 
     Raises InvalidRequest, UnknownApplication, ApplicationExpired.
     """
     require_id(client_id)
-    application = session.get(ApplicationRecord, client_id, with_for_update=change or None)
+    application = session.get(ApplicationRecord, client_id, with_for_update=True)
+    return _not_over(session, client_id, application, now)
+
+
+def seen(session: Session, client_id: str, now: float, *, lock: bool = False) -> ApplicationView:
+    """The same, to be looked at only; locked where something beside it is to be changed."""
+    require_id(client_id)
+    return _not_over(session, client_id, view_of(session, client_id, lock=lock), now)
+
+
+def _not_over(session: Session, client_id: str, application: A | None, now: float) -> A:
     if application is None:
         if session.get(TombstoneRecord, client_id) is None:
             raise UnknownApplication("There is no such application, or it has been erased.")
@@ -83,12 +95,12 @@ def scopes_of(asked: list[str] | None) -> list[str]:
     return [scope for scope in PARTY_SCOPES if scope in asked]
 
 
-def uploads_of(application: ApplicationRecord) -> dict[tuple[str, str], UploadRecord]:
+def uploads_of(application: Application) -> dict[tuple[str, str], UploadRecord]:
     """What has been sent, by (party, file name)."""
     return {(u.party, u.file_name): u for u in application.uploads}
 
 
-def missing_slots(application: ApplicationRecord, public: PublicModel, program: str) -> list[str]:
+def missing_slots(application: Application, public: PublicModel, program: str) -> list[str]:
     """The slots without which a program cannot run, such as `bank: encrypted_inputs`."""
     sent = uploads_of(application)
     return [
@@ -98,7 +110,7 @@ def missing_slots(application: ApplicationRecord, public: PublicModel, program: 
     ]
 
 
-def run_of(application: ApplicationRecord, program: str) -> RunRecord:
+def run_of(application: Application, program: str) -> RunRecord:
     """The row of one program; raises UnknownName."""
     for run in application.runs:
         if run.program == program:
@@ -107,7 +119,7 @@ def run_of(application: ApplicationRecord, program: str) -> RunRecord:
     raise UnknownName(f"There is no program {program[:40]!r}; the programs are {names}.")
 
 
-def require_model(application: ApplicationRecord, public: PublicModel) -> None:
+def require_model(application: Application, public: PublicModel) -> None:
     """Raises ForeignMessage where the deployment has changed since the application was opened."""
     if application.model_version != public.model_version:
         raise ForeignMessage(
@@ -115,7 +127,7 @@ def require_model(application: ApplicationRecord, public: PublicModel) -> None:
         )
 
 
-def require_open_slot(application: ApplicationRecord, slot: Slot) -> None:
+def require_open_slot(application: Application, slot: Slot) -> None:
     """Raises AlreadyRunning or AlreadySent where a program has begun to use the slot."""
     for run in application.runs:
         if run.program not in slot.needed_for:
@@ -132,7 +144,7 @@ def require_open_slot(application: ApplicationRecord, slot: Slot) -> None:
             )
 
 
-def require_turn(application: ApplicationRecord, public: PublicModel, program: str) -> None:
+def require_turn(application: Application, public: PublicModel, program: str) -> None:
     """Raises AlreadyRunning, or OutOfStep that names what is missing."""
     if any(run.status in ACTIVE for run in application.runs if run.program != program):
         raise AlreadyRunning(BUSY)
@@ -143,7 +155,7 @@ def require_turn(application: ApplicationRecord, public: PublicModel, program: s
         raise OutOfStep(f"{program} cannot run yet; still to be sent: {', '.join(missing)}.")
 
 
-def stage_of(application: ApplicationRecord, public: PublicModel) -> Stage:
+def stage_of(application: Application, public: PublicModel) -> Stage:
     """How far the application is."""
     status = {run.program: run.status for run in application.runs}
     if any(each in ACTIVE for each in status.values()):
@@ -156,7 +168,7 @@ def stage_of(application: ApplicationRecord, public: PublicModel) -> Stage:
 
 
 def describe(
-    application: ApplicationRecord, public: PublicModel, progress: Mapping[tuple[str, str], float]
+    application: Application, public: PublicModel, progress: Mapping[tuple[str, str], float]
 ) -> ApplicationState:
     """What any of its parties may see; `progress` holds running shares by (id, program)."""
     sent = uploads_of(application)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from sqlalchemy import delete, insert, update
+
 from engines.interface import PublicModel
 from service.answers import Joined, moment
 from service.credentials import digest, matches, new_secret, token_of
-from service.records import ApplicationRecord, TokenRecord
-from service.rules import live, scopes_of
+from service.records import PartyRecord, TokenRecord
+from service.rules import scopes_of, seen
 from service.storage import Storage
+from service.views import ApplicationView
 from settings import Settings
 from utils.errors import NotAuthorised, TooManyRequests
 
@@ -51,7 +54,7 @@ class Seats:
         """
         now = self._clock()
         with self._storage.write() as session:
-            application = live(session, client_id, now, change=True)
+            application = seen(session, client_id, now, lock=True)
             self._public.schema_.party(party)
             granted = scopes_of(scopes)
             seat = next((p for p in application.parties if p.party == party), None)
@@ -60,7 +63,8 @@ class Seats:
                     f"This join code is not the one of {party}, or it has been used. Whoever "
                     "opened the application has the codes; a new application has new ones."
                 )
-            seat.joined = now
+            own = (PartyRecord.client_id == client_id) & (PartyRecord.party == party)
+            session.execute(update(PartyRecord).where(own).values(joined=now))
             self._storage.announce(session, client_id)
             return self._grant(application, party, granted, now)
 
@@ -71,42 +75,57 @@ class Seats:
         """
         now = self._clock()
         with self._storage.write() as session:
-            application = live(session, client_id, now, change=True)
+            application = seen(session, client_id, now, lock=True)
             old = token_of(application, token, now)
             if old.party is None:
                 raise NotAuthorised("Only a party's token can be renewed.")
-            own = [each for each in application.tokens if each.party == old.party]
-            for each in own:
-                if each.expires <= now:
-                    session.delete(each)
-            if sum(each.expires > now for each in own) >= MOST_TOKENS:
+            own = (TokenRecord.client_id == client_id) & (TokenRecord.party == old.party)
+            session.execute(delete(TokenRecord).where(own, TokenRecord.expires <= now))
+            good = [t for t in application.tokens if t.party == old.party and t.expires > now]
+            if len(good) >= MOST_TOKENS:
                 raise TooManyRequests(
                     f"{old.party} has renewed its token {MOST_TOKENS} times within a minute; use "
                     "the newest, and renew it later.",
                     RENEWED_SECONDS,
                 )
-            old.expires = min(old.expires, now + RENEWED_SECONDS)
+            until = min(old.expires, now + RENEWED_SECONDS)
+            this = TokenRecord.digest == old.digest
+            session.execute(update(TokenRecord).where(this).values(expires=until))
             return self._grant(application, old.party, old.scopes, now)
 
     def revoke(self, client_id: str, token: str | None) -> None:
         """End the very token that is given, at once."""
         now = self._clock()
         with self._storage.write() as session:
-            session.delete(token_of(live(session, client_id, now, change=True), token, now))
+            own = token_of(seen(session, client_id, now, lock=True), token, now)
+            session.execute(delete(TokenRecord).where(TokenRecord.digest == own.digest))
 
     def _grant(
-        self, application: ApplicationRecord, party: str, scopes: list[str], now: float
+        self, application: ApplicationView, party: str, scopes: list[str], now: float
     ) -> Joined:
         secret = new_secret()
         expires = min(application.expires, now + self._settings.token_hours * 3600)
-        application.tokens.append(token_record(secret, party, scopes, now, expires))
+        row = token_row(application.client_id, secret, party, scopes, (now, expires))
+        application.session.execute(insert(TokenRecord), row)
         return Joined(token=secret, scopes=scopes, expires_at=moment(expires))
 
 
-def token_record(
-    secret: str, party: str | None, scopes: list[str], now: float, expires: float
-) -> TokenRecord:
-    """The row of a token; `party` is None for the opener's."""
-    return TokenRecord(
-        digest=digest(secret), party=party, scopes=scopes, created=now, expires=expires
-    )
+def token_row(
+    client_id: str,
+    secret: str,
+    party: str | None,
+    scopes: list[str],
+    times: tuple[float, float],
+) -> dict[str, object]:
+    """The row of a token that is good from the first of `times` to the second.
+
+    `party` is None for the opener's.
+    """
+    return {
+        "client_id": client_id,
+        "digest": digest(secret),
+        "party": party,
+        "scopes": scopes,
+        "created": times[0],
+        "expires": times[1],
+    }

@@ -28,6 +28,11 @@ from utils.errors import StorageFull
 from utils.file_lock import hold_lock
 
 MEGABYTE = 1_000_000
+_KEPT = select(
+    select(func.coalesce(func.sum(UploadRecord.size), 0)).scalar_subquery(),
+    select(func.coalesce(func.sum(RunRecord.size), 0)).scalar_subquery(),
+)
+"""Bytes of all that was sent, and of all results."""
 OPENING, QUEUE = 1, 2
 """Names of locks: for opening applications, and for adding to the queue."""
 
@@ -92,8 +97,7 @@ class Storage:
 
     def require_room(self, session: Session, size: int) -> None:
         """Raises StorageFull where `size` more bytes are more than may be kept at once."""
-        sent = session.scalar(select(func.coalesce(func.sum(UploadRecord.size), 0))) or 0
-        results = session.scalar(select(func.coalesce(func.sum(RunRecord.size), 0))) or 0
+        sent, results = session.execute(_KEPT).one()
         if sent + results + size > self._most:
             raise StorageFull(
                 "The server keeps as many ciphertexts as it may (TRISEAL_STORAGE_MEGABYTES); try "

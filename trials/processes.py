@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
 _GLANCE_SECONDS = 0.02
+
+
+def give_way(niceness: int) -> None:
+    """Have this process and its children take less of the processor than others do; 0: as much.
+
+    Linux shares the processor among sessions first (autogroups), so that a process that is to be
+    nice to other sessions needs one of its own.
+    """
+    if not niceness:
+        return
+    os.nice(niceness)
+    with suppress(PermissionError):  # it leads one already
+        os.setsid()
+    with suppress(OSError):  # a system without autogroups
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def descendants(pid: int) -> list[psutil.Process]:

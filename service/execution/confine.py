@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NoReturn
@@ -64,3 +65,16 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="parent watch", daemon=True).start()
+
+
+def give_way() -> None:
+    """Have all threads of this process run only when nothing else wants their core (Linux).
+
+    With a niceness alone, whoever wakes up may wait for the end of an evaluation's time slice:
+    several times in each call of the server.
+    """
+    if sys.platform != "linux":
+        return
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it has ended, or the system does not let us
+            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))

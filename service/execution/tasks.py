@@ -17,7 +17,7 @@ from pathlib import Path
 from engines.interface import Slot
 from service import logs
 from service.blobs import BlobPlace, Blobs
-from service.execution.confine import end_with_parent, leave_signals_to_parent
+from service.execution.confine import end_with_parent, give_way, leave_signals_to_parent
 from service.execution.interface import Introduction
 from service.execution.worker import EngineSource, Messages, Worker, evaluation_faults
 from utils.errors import StorageUnavailable, TrisealError
@@ -58,7 +58,10 @@ def begin(source: EngineSource, place: BlobPlace | None, niceness: int, line: Co
 
 def introduce() -> Introduction:
     """Load the engine; raises EngineUnavailable, DeploymentError."""
-    return _desk.worker.introduce()
+    introduction = _desk.worker.introduce()
+    if _desk.place is not None:  # from now on it evaluates; a check is waited for
+        give_way()
+    return introduction
 
 
 def check(slot: Slot, path: Path, intact: bool) -> None:

@@ -99,8 +99,7 @@ def revoke(client_id: ClientId, desk: DeskDep, token: TokenDep) -> None:
 @router.get("/{client_id}", responses=problems(*APPLICATION, *TOKEN))
 def state(client_id: ClientId, desk: DeskDep, token: TokenDep) -> ApplicationState:
     """What has been sent, what is missing, what has been run."""
-    desk.applications.require_viewer(client_id, token)
-    return desk.applications.state(client_id, desk.dispatcher.progress)
+    return desk.applications.look(client_id, token, desk.dispatcher.progress)
 
 
 @router.get(

@@ -116,7 +116,7 @@ async def send_file(request: Request, rooms: RoomsDep, desk: DeskDep, token: Tok
         rooms.metrics.received(slot.file_name, form.upload.size)
         try:
             await rooms.checker.check(slot, path, form.intact)
-            state = await run_in_threadpool(
+            stage = await run_in_threadpool(
                 desk.applications.accept, form.client_id, form.place, form.upload
             )
         except BaseException:
@@ -137,7 +137,7 @@ async def send_file(request: Request, rooms: RoomsDep, desk: DeskDep, token: Tok
         file_name=slot.file_name,
         bytes=form.upload.size,
         sha256=form.upload.sha256,
-        state=state.state,
+        state=stage,
     )
 
 

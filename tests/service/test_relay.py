@@ -408,7 +408,7 @@ def test_of_racing_posts_one_wins(played: Played) -> None:
         numbers = [n for n in pool.map(post, range(8)) if n is not None]
     assert len(numbers) == 1
     with pytest.raises(OutOfStep), played.storage.read() as session:
-        relay._require_room(session, opened.client_id, PUBLIC.schema_.party_names[0], 2**20)
+        relay._next_number(session, opened.client_id, PUBLIC.schema_.party_names[0], 2**20)
 
 
 def test_bodies_lie_sealed_in_the_database(played: Played) -> None:

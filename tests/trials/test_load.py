@@ -8,7 +8,7 @@ import pytest
 from engines.interface import DECIDE, EXPLAIN
 from trials.load import report
 from trials.load.__main__ import main
-from trials.load.timing import LONG_POLL, RUN, kind_of
+from trials.load.timing import LONG_POLL, RUN, UPLOAD, kind_of
 from trials.load.work import Work, WrongAnswer
 
 ID = "0123456789abcdef" * 2
@@ -33,7 +33,8 @@ def test_every_application_comes_to_its_exact_answer(phase):
     assert (made["right"], made["wrong"], made["lost"]) == (APPLICATIONS, 0, 0)
     assert made["begun"] == APPLICATIONS
     assert made["first_errors"] == []
-    assert phase["evaluations"]["count"][DECIDE] == APPLICATIONS
+    others = phase["outside"]["calls"][RUN]["count"]
+    assert phase["evaluations"]["count"][DECIDE] == APPLICATIONS + others
     assert 0 < phase["evaluations"]["count"][EXPLAIN] < APPLICATIONS
 
 
@@ -41,9 +42,11 @@ def test_every_kind_of_call_is_timed(phase):
     calls, outside = phase["calls"], phase["outside"]["calls"]
     assert calls["open"]["count"] == APPLICATIONS
     assert calls["join"]["count"] == 3 * APPLICATIONS
-    assert calls["send_file"]["count"] == 4 * APPLICATIONS
+    uploads = {kind: own["count"] for kind, own in calls.items() if kind.startswith(UPLOAD)}
+    assert sum(uploads.values()) == 4 * APPLICATIONS
+    assert uploads["send_file, 8 MB"] == APPLICATIONS
     assert {"messages, get", "messages, post", "get_output", "state"} <= set(calls)
-    assert {"health", "state", "open", "join", "erase"} <= set(outside)
+    assert {"health", "state", "open", "join", "get_output", "send_file, 8 MB"} <= set(outside)
     assert phase["outside"]["failed"] == {}
     for kind in (*calls.values(), *outside.values()):
         times = kind["milliseconds"]
@@ -94,7 +97,8 @@ def test_what_was_made_beforehand_is_sent_and_right(clear_deployment, tmp_path):
     assert main([*options, "--json", str(path)]) == 0
     (phase,) = json.loads(path.read_text())["phases"]
     assert phase["applications"]["right"] == 6
-    assert phase["evaluations"]["count"] == {DECIDE: 6, EXPLAIN: 6}
+    others = phase["outside"]["calls"][RUN]["count"]
+    assert phase["evaluations"]["count"] == {DECIDE: 6 + others, EXPLAIN: 6}
 
 
 def test_a_score_that_is_off_by_one_is_wrong(levelled_deployment):

@@ -1,8 +1,9 @@
 """`python -m trials.load`: many applications at once, real encryption, every answer compared.
 
 Two loads, one after the other. `whole`: whole applications by the parties' own code, on the
-deployed model. `saturated`: keys and ciphertexts made beforehand and a model so large that
-evaluations keep all cores busy, to see what the other calls take then. Ends with exit code 1 where
+deployed model. `saturated`: keys and ciphertexts made beforehand, no call but those that an
+evaluation needs, and a model so large that evaluations keep all cores busy, to see what all other
+calls take then, as a quiet caller outside of the load finds it. Ends with exit code 1 where
 an answer was wrong, or an application did not come to one.
 """
 
@@ -91,7 +92,7 @@ def _loads(options: argparse.Namespace) -> Iterator[tuple[Load, Setup]]:
             deployment=heavier(options.deployment, HEAVY_TREES, HEAVY_DEPTH, folder),
             applications=options.saturated,
             prepared=options.prepared or 2 * options.at_once,
-            **common,
+            **{**common, "share": 1.0},  # all are explained: two evaluations of each
         )
         cores = len(os.sched_getaffinity(0))
         yield load, _setup(options, load, workers=options.workers or cores)
@@ -115,7 +116,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--generators", type=int, default=2, help="processes that make the load")
     parser.add_argument(
-        "--nice", type=int, default=0, help="the generators' priority: 19 gives way to all"
+        "--nice",
+        type=int,
+        default=19,
+        help="the generators' priority: 19 gives way to the servers, as if they had machines of "
+        "their own; 0 takes as much as they",
     )
     parser.add_argument("--explain", type=float, default=0.25, help="share that is explained")
     parser.add_argument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from trials.load.parties import Parties
 from trials.load.prepared import Preparation, PreparedParties
 from trials.load.timing import Call
 from trials.load.work import Application, Scores, Work, WrongAnswer
+from trials.processes import give_way
 from utils.errors import TrisealError
 
 _Maker = Callable[[int, Application], Scores]
@@ -57,8 +57,11 @@ class Generator:
         prepared: Sequence[int] = (),
         niceness: int = 0,
     ) -> None:
-        """Connect; where there are numbers `prepared`, encrypt those and send only them."""
-        os.nice(niceness)
+        """Connect; where there are numbers `prepared`, encrypt those and send only them.
+
+        What is prepared is sent without the talk around it, to have as many evaluations as can be.
+        """
+        give_way(niceness)
         self._urls, self._home, self._threads = urls, home, threads
         self._work = source.draw()
         self._calls: list[Call] = []
@@ -100,7 +103,7 @@ class Generator:
     def _maker(self, preparation: Preparation | None) -> _Maker:
         if preparation is None:
             return Parties(self._urls, self._home, self._note).make
-        return PreparedParties(self._urls, preparation, self._note).make
+        return PreparedParties(self._urls, preparation, self._note, talk=False).make
 
     def _note(self, call: Call) -> None:
         self._calls.append(call)

@@ -70,7 +70,7 @@ def run(load: Load, setup: Setup, servers: int, folder: Path) -> dict[str, Any]:
         generators = [
             stack.enter_context(_generator(load, urls, folder, i)) for i in range(load.generators)
         ]
-        probe = stack.enter_context(Remote("probe", Probe, urls))
+        probe = stack.enter_context(Remote("probe", Probe, urls, load.source))
         for process in (probe, *generators):
             process.ready()
         end = time.time() + load.minutes * 60
@@ -114,7 +114,8 @@ def _generator(load: Load, urls: Sequence[str], folder: Path, number: int) -> Re
     threads = len(range(number, load.at_once, load.generators))
     prepared = list(range(load.prepared))[number :: load.generators]
     home = folder / f"parties-{number + 1}"
-    return Remote(f"generator {number + 1}", Generator, urls, load.source, home, threads, prepared)
+    name, nice = f"generator {number + 1}", load.niceness
+    return Remote(name, Generator, urls, load.source, home, threads, prepared, nice)
 
 
 def _all(

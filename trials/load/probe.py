@@ -10,9 +10,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from engines.interface import DECIDE
 from parties.transport import ServerClient
+from trials.load.generator import Source
+from trials.load.prepared import Preparation, PreparedParties
 from trials.load.timing import Call, TimedTransport
+from trials.load.work import WrongAnswer
 from utils.errors import TrisealError
 
 HEALTH_SECONDS = 0.05
@@ -20,6 +25,8 @@ STATE_SECONDS = 0.1
 """Between two looks at an application's state, with two tokens in turn."""
 ERRAND_SECONDS = 1.0
 """Between two small applications that are opened, joined, spoken in, and erased."""
+WHOLE_SECONDS = 2.0
+"""Between two whole ones, encrypted beforehand, for the calls that the small ones have not."""
 _ANSWER_SECONDS = 30.0
 _BODY_BYTES = 400
 
@@ -27,8 +34,10 @@ _BODY_BYTES = 400
 class Probe:
     """Asks until it is told to stop; to be used as training.remote.Remote uses it."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[str], source: Source) -> None:
+        """Encrypt one application of `source`; raises what the server and the engine raise."""
         self._urls = urls
+        self._whole = _Whole(urls, source, self._note)
         self._calls: list[Call] = []
         self._failed: list[str] = []
         self._stop = threading.Event()
@@ -44,6 +53,7 @@ class Probe:
             (self._client().health, HEALTH_SECONDS),
             (watched.look, STATE_SECONDS),
             (errands.run, ERRAND_SECONDS),
+            (self._whole.run, WHOLE_SECONDS),
         )
         self._threads = [
             threading.Thread(target=self._repeat, args=(call, every), daemon=True)
@@ -59,8 +69,11 @@ class Probe:
             thread.join()
         return self._calls, self._failed
 
+    def _note(self, call: Call) -> None:
+        self._calls.append(call)
+
     def _client(self) -> ServerClient:
-        transport = TimedTransport(self._urls, self._calls.append)
+        transport = TimedTransport(self._urls, self._note)
         transport.stay_at(None)
         return ServerClient(self._urls[0], _ANSWER_SECONDS, transport)
 
@@ -72,6 +85,8 @@ class Probe:
                 call()
             except TrisealError as error:
                 self._failed.append(error.code)
+            except WrongAnswer:
+                self._failed.append("wrong")
 
 
 class _Watched:
@@ -87,6 +102,22 @@ class _Watched:
     def look(self) -> None:
         self._tokens.reverse()
         self._client.state(self._client_id, self._tokens[0])
+
+
+class _Whole:
+    """A whole application, whose answer is compared as well."""
+
+    def __init__(self, urls: Sequence[str], source: Source, note: Callable[[Call], None]) -> None:
+        self._work = source.draw()
+        self._application = replace(self._work.applications[0], explained=False)
+        preparation = Preparation(urls[0], self._work, [self._application.number])
+        self._parties = PreparedParties(urls, preparation, note)
+        self._made = 0
+
+    def run(self) -> None:
+        self._made += 1
+        opened = self._parties.make(self._made, self._application)
+        self._work.require(self._application, DECIDE, opened[DECIDE])
 
 
 class _Errands:

@@ -55,8 +55,13 @@ def _targets(phase: Mapping[str, Any]) -> list[Target]:
 
 
 def _judged(phase: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """(seen by whom, kind, p95 in milliseconds) of each kind of call that is judged."""
-    seen = (("load", phase["calls"]), ("outside", phase["outside"]["calls"]))
+    """(seen by whom, kind, p95 in milliseconds) of each kind of call that is judged.
+
+    A load that gives way waits for a core of its own too, so it cannot say what a call took.
+    """
+    seen = [("outside", phase["outside"]["calls"])]
+    if not phase["niceness"]:
+        seen.append(("load", phase["calls"]))
     return [
         (where, kind, own["milliseconds"]["p95"])
         for where, calls in seen
@@ -98,7 +103,7 @@ def _title(phase: Mapping[str, Any]) -> str:
     return (
         f"== {phase['name']}: {phase['applications']['asked_for']} applications, "
         f"{phase['at_once']} at once, {kind}; engine {phase['engine']}, {phase['servers']} "
-        f"server(s), {phase['workers']} worker(s)"
+        f"server(s), {phase['workers']} worker(s); the load's priority {phase['niceness']}"
     )
 
 

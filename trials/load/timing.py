@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
-RUN, LONG_POLL = "run_fhe", "messages, waiting"
+RUN, LONG_POLL, UPLOAD = "run_fhe", "messages, waiting", "send_file"
 EVENTS = "events"
 UNJUDGED = (RUN, LONG_POLL, EVENTS)
 """Kinds of calls that last as long as something else does."""
@@ -26,7 +26,7 @@ _KINDS = {
     "GET /applications/{id}/events": EVENTS,
     "POST /applications/{id}/runs/{program}": "run, ask",
     "GET /applications/{id}/runs/{program}": "run, look",
-    "POST /send_file": "send_file",
+    "POST /send_file": UPLOAD,
     "POST /run_fhe": RUN,
     "POST /get_output": "get_output",
     "GET /health": "health",
@@ -113,5 +113,8 @@ def kind_of(request: httpx.Request) -> str:
     """A call's kind, which names no application."""
     path = _PROGRAM.sub("/runs/{program}", _ID.sub("/applications/{id}", request.url.path))
     kind = _KINDS.get(f"{request.method} {path}", f"{request.method} {path}")
+    if kind == UPLOAD:
+        megabytes = int(request.headers.get("content-length", 0)) / 1e6
+        return f"{UPLOAD}, {megabytes:.1g} MB"
     waits = kind == "messages, get" and float(request.url.params.get("wait", 0)) > 0
     return LONG_POLL if waits else kind
