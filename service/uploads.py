@@ -22,6 +22,7 @@ from utils.errors import InvalidRequest, StorageUnavailable, UploadEmpty, Upload
 
 BATCH_BYTES = 1 << 20
 """What is held in memory before it is hashed and written, in a thread."""
+SMALL_BATCH = 64 * 1024
 UNADMITTED_BYTES = SMALL_BODY
 """What is read of a file before it is known whose it is; it stays in memory."""
 
@@ -70,7 +71,10 @@ class _FileWriter:
 
     async def finish(self) -> Upload:
         await self._flushed()
-        await run_in_threadpool(self._flush, self._batch)
+        if len(self._batch) <= SMALL_BATCH:  # sooner done than handed over
+            self._flush(self._batch)
+        else:
+            await run_in_threadpool(self._flush, self._batch)
         self.intact = hmac.compare_digest(self._hash.digest(), self._end)
         self._hash.update(self._end)
         return Upload(self._path, self.size, self._hash.hexdigest())
