@@ -70,6 +70,14 @@ def cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+def cpu_seconds_of(pid: int) -> float:
+    """The same by its id."""
+    try:
+        return cpu_seconds(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
 def open_files(process: psutil.Process) -> int:
     """How many file descriptors it holds; 0 where it has ended."""
     try:

@@ -65,6 +65,7 @@ class _Desk:
         self._line = line
         self._make = make
         self._executor: Executor | None = None
+        self._making = asyncio.Lock()
 
     async def answer(self, name: str, ticket: int, what: Any) -> None:
         try:
@@ -84,19 +85,25 @@ class _Desk:
         self._line.send(("answer", ticket, result, error))
 
     async def _do(self, name: str, ticket: int, what: Any) -> Any:
-        if self._executor is None:  # made now, so that what goes wrong there can be answered
-            self._executor = await asyncio.to_thread(self._make)
+        executor = await self._made()
         match name:
             case "start":
-                return await self._executor.start()
+                return await executor.start()
             case "evaluate":
-                return await self._executor.evaluate(
+                return await executor.evaluate(
                     what, lambda share: self._line.send(("progress", ticket, share))
                 )
             case "warm":
-                return await self._executor.warm(what)
+                return await executor.warm(what)
             case _:
-                return await self._executor.forget(what)
+                return await executor.forget(what)
+
+    async def _made(self) -> Executor:
+        """The executor, made when first asked for: what goes wrong there can then be answered."""
+        async with self._making:  # several may ask at once, and one of two would never be started
+            if self._executor is None:
+                self._executor = await asyncio.to_thread(self._make)
+            return self._executor
 
     def cancel(self, job: str) -> None:
         if self._executor is not None:

@@ -152,6 +152,8 @@ class ExecutorProxy(Executor):
                         self._answered(ticket, result, error)
         except (EOFError, TimeoutError):
             logger.error("the process that speaks to the cluster has ended")
+        except Exception:  # nobody waits for this task; without it nothing would be heard again
+            logger.exception("listening to the process that speaks to the cluster")
         loaded = self._introduction is not None
         self._drop()
         self._end_calls(_lost())

@@ -16,6 +16,9 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+# A call that comes after this process has left would have Ray start a cluster of its own here.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+
 import ray
 
 from engines.interface import Progress

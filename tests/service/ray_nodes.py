@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 
@@ -28,10 +29,13 @@ class RayNodes:
 
     def __init__(self) -> None:
         self._sessions: list[int] = []
+        # Whether Ray asks for tokens would otherwise depend on a file in the user's home.
+        self._mode = patch.dict(os.environ, {"RAY_AUTH_MODE": "disabled"})
         self.folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # sockets need a short path
         self.address = f"{HOST}:{free_port()}"
 
     def __enter__(self) -> RayNodes:
+        self._mode.start()
         try:
             port = int(self.address.rpartition(":")[2])
             head = self._start(
@@ -83,6 +87,7 @@ class RayNodes:
                     process.kill()
             psutil.wait_procs(left, 1)
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._mode.stop()
 
     def _start(self, *options: str) -> subprocess.Popen[bytes]:
         environment = {

@@ -25,10 +25,15 @@ def test_figures_are_for_one_application():
             }
         },
         "calls": {},
-        "outside": {"calls": {"state": {"milliseconds": {"p95": 12.0}}}},
+        "outside": {
+            "calls": {
+                "state": {"count": 99, "milliseconds": {"p95": 12.0}},
+                "run_fhe": {"count": 10, "milliseconds": {"p95": 900.0}},
+            }
+        },
         "memory": {"a": {"growth": 1.0}, "b": {"growth": 2.0}},
     }
     (found,) = summary("here", {"phases": [phase]})
-    assert (found["server_seconds"], found["worker_seconds"]) == (0.2, 0.2)
-    assert found["per_core_and_hour"] == 9000
-    assert (found["load"], found["growth"], found["state_p95"]) == ("here, whole", 2.0, 12.0)
+    assert (found["server_seconds"], found["worker_seconds"]) == (0.1, 0.1)
+    assert found["per_core_and_hour"] == 18000
+    assert (found["load"], found["growth"], found["state p95"]) == ("here, whole", 2.0, 12.0)

@@ -39,9 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     phases: list[dict[str, Any]] = []
     try:
-        with cluster(options), tempfile.TemporaryDirectory() as folder:
+        with cluster(options) as actors, tempfile.TemporaryDirectory() as folder:
             for load, setup in _loads(options):
-                phases.append(run(load, setup, options.servers, Path(folder) / load.name))
+                place = Path(folder) / load.name
+                phases.append(run(load, setup, options.servers, place, actors))
                 print(report.text(phases[-1:], machine()), flush=True)
     except TrisealError as error:
         print(f"trials.load: {error.message}", file=sys.stderr)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from training.remote import Remote
+from trials.cluster import Evaluators
 from trials.load.generator import Generator, Outcome, Source
 from trials.load.probe import Probe
 from trials.load.sampler import Sampler, evaluations
@@ -54,8 +55,12 @@ class Load:
         return Source(self.deployment, self.engine, count, self.share, self.seed)
 
 
-def run(load: Load, setup: Setup, servers: int, folder: Path) -> dict[str, Any]:
+def run(
+    load: Load, setup: Setup, servers: int, folder: Path, actors: Evaluators = list
+) -> dict[str, Any]:
     """Do it, with `servers` new servers whose data lie in `folder`; the figures.
+
+    `actors` are Ray's.
 
     Raises ServerUnreachable where a server does not start, and what preparing raises.
     """
@@ -77,7 +82,7 @@ def run(load: Load, setup: Setup, servers: int, folder: Path) -> dict[str, Any]:
         first = _all(generators, range(load.warm_up), end)[0]
         time.sleep(SETTLE_SECONDS)
         before, started = evaluations(nodes), time.perf_counter()
-        with Sampler(nodes) as sampler:
+        with Sampler(nodes, actors) as sampler:
             probe.call("start")
             numbers = range(load.warm_up, load.warm_up + load.applications)
             outcomes, calls = _all(generators, numbers, end)

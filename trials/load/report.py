@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from training.text_tables import Table, figure, plain
+from trials.load.sampler import ACTORS
 from trials.load.timing import UNJUDGED
 
 MOST_MILLISECONDS = 50.0
@@ -122,6 +123,8 @@ def _summary(phase: Mapping[str, Any]) -> Table:
         ("answered 429", phase["refused"].get(429, 0)),
         ("connections lost", phase["refused"].get(0, 0)),
     ]
+    if ACTORS in cores["cpu_seconds"]:
+        rows.append(("Ray's actors: processor, s", cores["cpu_seconds"][ACTORS]["workers"]))
     for name, memory in phase["memory"].items():
         cpu = cores["cpu_seconds"][name]
         rows += [

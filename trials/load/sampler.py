@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from trials.processes import cpu_seconds, descendants, resident_bytes
+from trials.processes import cpu_seconds, cpu_seconds_of, descendants, resident_bytes
 from trials.servers import Server
 
 SAMPLE_SECONDS = 0.5
+ACTORS = "actors"
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,17 @@ class Sample:
 
 
 class Sampler:
-    """Looks at all servers, and at the processor, every SAMPLE_SECONDS; a context."""
+    """Looks at all servers, and at the processor, every SAMPLE_SECONDS; a context.
 
-    def __init__(self, servers: Sequence[Server]) -> None:
+    `actors` answers the ids of processes that evaluate and are no children of a server.
+    """
+
+    def __init__(self, servers: Sequence[Server], actors: Callable[[], list[int]] = list) -> None:
         self._servers = servers
+        self._actors = actors
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._begun = {server.name: _cpu(server) for server in servers}
+        self._begun = self._spent()
         self.samples: dict[str, list[Sample]] = {server.name: [] for server in servers}
         self.busy: list[float] = []
         """Share of all cores that was in use, between two samples."""
@@ -50,11 +55,14 @@ class Sampler:
     def cpu(self) -> dict[str, dict[str, float]]:
         """Seconds of processor that servers and their workers have had since the start."""
         return {
-            server.name: {
-                role: now - self._begun[server.name][role] for role, now in _cpu(server).items()
-            }
-            for server in self._servers
+            name: {role: now - self._begun[name][role] for role, now in own.items()}
+            for name, own in self._spent().items()
         }
+
+    def _spent(self) -> dict[str, dict[str, float]]:
+        spent = {server.name: _cpu(server) for server in self._servers}
+        actors = sum(cpu_seconds_of(pid) for pid in self._actors())
+        return {**spent, ACTORS: {"server": 0.0, "workers": actors}} if actors else spent
 
     def _watch(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from model.reference import reference_scores
 from service.execution.choose import executor_of, ray_executor
 from service.execution.interface import Evaluation, Executor, WorkerLostError
 from service.execution.worker import load_registered
+from settings import ROOT
 from tests.service.driver import free_port
 from tests.service.execution.orders import (
     PARTIES,
@@ -342,6 +344,16 @@ def test_a_cluster_that_cannot_be_joined_is_said_so(
         return caught.value.message
 
     assert said in runner.run(play())
+
+
+def test_a_call_after_the_end_starts_no_cluster() -> None:
+    pytest.importorskip("ray")
+    late = "import service.execution.ray_cluster, ray; ray.put(b'late')"
+    ended = subprocess.run(
+        [sys.executable, "-c", late], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert "has not been started" in ended.stderr, ended.stderr
 
 
 def test_without_ray_the_executor_says_what_to_install(

@@ -1,0 +1,77 @@
+"""The process behind a proxy: it has one executor, however many ask for it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+from engines.interface import Progress
+from service.execution.interface import Evaluation, Executor, Introduction
+from service.execution.line import Line
+from service.execution.proxied import _Desk
+from tests.service.stand_in import public_model
+
+
+class Noting(Executor):
+    """Notes what it is asked, and is ready once it has been started."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    @property
+    def capacity(self) -> int:
+        return 1
+
+    @property
+    def ready(self) -> bool:
+        return "start" in self.asked
+
+    async def start(self) -> Introduction:
+        self.asked.append("start")
+        return Introduction(public_model(), b"")
+
+    async def evaluate(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
+        self.asked.append("evaluate")
+        return b"", 0.0
+
+    async def warm(self, evaluation: Evaluation) -> None:
+        self.asked.append("warm")
+
+    def cancel(self, job: str) -> None:
+        self.asked.append("cancel")
+
+    async def forget(self, store: str) -> None:
+        self.asked.append("forget")
+
+    async def stop(self) -> None:
+        self.asked.append("stop")
+
+
+def test_those_who_ask_at_once_share_one_executor() -> None:
+    made: list[Noting] = []
+
+    def make() -> Executor:
+        time.sleep(0.05)  # so that all have asked before there is one
+        made.append(Noting())
+        return made[-1]
+
+    async def play() -> list[tuple[object, ...]]:
+        near, far = socket.socketpair()
+        line, server = await Line.over(near), await Line.over(far)
+        desk = _Desk(line, make)
+        await asyncio.gather(
+            desk.answer("start", 1, None),
+            desk.answer("forget", 2, "0" * 32),
+            desk.answer("warm", 3, None),
+        )
+        heard = [await server.receive() for _ in range(6)]
+        line.close()
+        server.close()
+        return heard
+
+    heard = asyncio.run(play())
+    (executor,) = made
+    assert sorted(executor.asked) == ["forget", "start", "warm"]
+    assert {words[1] for words in heard if words[0] == "answer"} == {1, 2, 3}
+    assert ("state", 1, True) in heard
