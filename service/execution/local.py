@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from engines.interface import Progress
 from service.blobs import BlobPlace
@@ -19,6 +21,7 @@ from utils.errors import TrisealError
 
 logger = logging.getLogger("triseal.workers")
 
+ALIVE_SECONDS = 20.0
 NICENESS = 10
 """Evaluations give way to whatever else wants the cores: the server answers while they run."""
 
@@ -61,7 +64,7 @@ class LocalExecutor(Executor):
         ticket = next(self._tickets)
         self._listeners[ticket] = progress
         try:
-            async with self._pool.lend(evaluation.store, LOAD_SECONDS) as worker:
+            async with self._lend(evaluation.store) as worker:
                 return await worker.call(
                     self._seconds,
                     tasks.evaluate,
@@ -72,6 +75,19 @@ class LocalExecutor(Executor):
                 )
         finally:
             del self._listeners[ticket]
+
+    @asynccontextmanager
+    async def _lend(self, store: str) -> AsyncIterator[WorkerProcess]:
+        """A worker that answers: a job must not be blamed for one that was lost before it came."""
+        while True:
+            async with self._pool.lend(store, LOAD_SECONDS) as worker:
+                try:
+                    await worker.call(ALIVE_SECONDS, tasks.alive)
+                except WorkerLostError as lost:
+                    logger.error("a worker was lost before it had a job (%s)", lost.how)
+                    continue
+                yield worker
+                return
 
     async def warm(self, evaluation: Evaluation) -> None:
         if not self._pool.idle:

@@ -64,6 +64,10 @@ def introduce() -> Introduction:
     return introduction
 
 
+def alive() -> None:
+    """Answers: whoever has this answer has a worker."""
+
+
 def check(slot: Slot, path: Path, intact: bool) -> None:
     """Conformance of the message in a file; raises MalformedMessage, ForeignMessage."""
     _desk.worker.check(slot, path, intact)

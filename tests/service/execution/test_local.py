@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
+from service.execution import local
 from service.execution.checking import Checker
 from service.execution.interface import Evaluation, WorkerLostError
 from service.execution.local import NICENESS, LocalExecutor
@@ -115,6 +116,21 @@ def test_two_evaluate_at_once_and_an_application_stays_where_its_keys_are(
         await asyncio.sleep(0.2)
         assert (await tell(executor, orders, known.store))["pid"] != first
         await busy
+
+    run(play())
+
+
+def test_a_worker_that_does_not_answer_gets_no_job(
+    run: Run[Any], executor: LocalExecutor, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "ALIVE_SECONDS", 0.5)
+
+    async def play() -> None:
+        known = orders.order(b"tell")
+        last = told((await executor.evaluate(known, nothing))[0])["pid"]
+        psutil.Process(last).suspend()  # as one that has been killed and is not dead yet
+        assert (await tell(executor, orders, known.store))["pid"] != last
+        assert len({answer["pid"] for answer in await both(executor, orders)} - {last}) == 2
 
     run(play())
 
