@@ -26,7 +26,7 @@ GLANCE_SECONDS = 0.5
 """How often one who waits looks whether the server is about to end."""
 MAXIMUM_TEXT = -(-MAXIMUM_BODY // 3) * 4
 LARGEST_REQUEST = MAXIMUM_TEXT + 4096
-_LARGEST_NUMBER = 2**53
+_LARGEST_NUMBER = 2**31 - 1  # what the column holds in PostgreSQL
 
 
 class MessageRequest(BaseModel):

@@ -424,3 +424,11 @@ def test_bodies_lie_sealed_in_the_database(played: Played) -> None:
         row.what = "moved"  # to another place, where it does not open
     with pytest.raises(StoredDataDamaged):
         relay.messages(opened.client_id, token, 0)
+
+
+def test_a_number_beyond_all_is_refused(server: Server) -> None:
+    application, _ = watched(server)
+    path = f"/applications/{application.client_id}/messages"
+    headers = application.auth(application.parties[0])
+    for after, status in ((2**31 - 1, 200), (2**31, 422)):
+        assert server.http.get(path, params={"after": after}, headers=headers).status_code == status

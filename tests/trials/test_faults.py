@@ -15,13 +15,13 @@ from trials.faults.invariants import Invariants
 from trials.faults.registry import KINDS, drawn
 from trials.faults.world import Choice, World
 
-FAULTS = 40
+FAULTS = 24
 
 
 def test_random_faults_break_no_invariant(tmp_path):
     path = tmp_path / "faults.json"
     code = main(
-        ["--faults", str(FAULTS), "--seed", "4", "--check-every", "20", "--json", str(path)]
+        ["--faults", str(FAULTS), "--seed", "4", "--check-every", "12", "--json", str(path)]
     )
     found = json.loads(path.read_text())
     assert found["broken"] == []

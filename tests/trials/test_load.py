@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from engines.interface import DECIDE, EXPLAIN
+from trials.load import phase as load_phase
 from trials.load import report
 from trials.load.__main__ import main
 from trials.load.timing import LONG_POLL, RUN, UPLOAD, kind_of
@@ -20,7 +21,9 @@ def phase(levelled_deployment, tmp_path_factory):
     """What a small load found, by the parties' own code."""
     path = tmp_path_factory.mktemp("load") / "load.json"
     options = f"--applications {APPLICATIONS} --at-once {AT_ONCE} --warm-up 2 --saturated 0".split()
-    code = main([*options, "--deployment", str(levelled_deployment), "--json", str(path)])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(load_phase, "SETTLE_SECONDS", 0.2)
+        code = main([*options, "--deployment", str(levelled_deployment), "--json", str(path)])
     document = json.loads(path.read_text())
     assert code == 0, document["phases"][0]["applications"]
     assert document["machine"]["python"].startswith("3.11")
