@@ -40,6 +40,7 @@ from service.relay import Relay
 from service.routes import applications, messages, metrics, model, operator, relay, runs
 from service.runs import Runs
 from service.seats import Seats
+from service.slots import Slots
 from service.storage import Storage
 from service.upkeep import ORPHAN_SECONDS, recover, remove_orphans, sweep
 from settings import Settings
@@ -207,6 +208,7 @@ def _desk(rooms: Rooms, introduction: Introduction) -> Desk:
         largest_slot=max(slot.maximum_bytes for slot in public.slots),
         applications=Applications(storage, public, settings),
         seats=Seats(storage, public, settings),
+        slots=Slots(storage, public, settings),
         jobs=jobs,
         claims=claims,
         dispatcher=dispatcher,

@@ -5,9 +5,9 @@
 Every method checks in the order of the HTTP contract: the id's form, whether the application is
 there and its time not over, the token and its scope, the names, whose slot it is, and last whose
 turn. No value from outside becomes part of a path: ids are matched with a pattern, every other name
-is looked up in the model's own lists. Joining and tokens are in
-service/seats.py, the runs in service/jobs.py. Nothing here knows of HTTP;
-the methods are synchronous and thread-safe.
+is looked up in the model's own lists. Joining and tokens are in service/seats.py, what is sent in
+service/slots.py, the runs in service/jobs.py. Nothing here knows of HTTP; the methods are
+synchronous and thread-safe.
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
-from engines.interface import PublicModel, Slot, slot_of
-from service.answers import ApplicationState, Opened, Stage, moment
+from engines.interface import PublicModel
+from service.answers import ApplicationState, Opened, moment
 from service.credentials import (
     ERASE,
     READ,
-    SEND,
     WATCH,
     bearer_of,
     digest,
@@ -39,53 +37,27 @@ from service.records import (
     PartyRecord,
     RunRecord,
     TokenRecord,
-    UploadRecord,
 )
 from service.rules import (
     count_live,
     describe,
     readers_of,
-    require_model,
-    require_open_slot,
     run_of,
     seen,
-    stage_of,
-    uploads_of,
 )
 from service.seats import token_row
-from service.storage import MEGABYTE, OPENING, Storage
-from service.traffic import SERVER, Way, fetched, note
-from service.views import Application, ApplicationView
+from service.storage import OPENING, Storage
+from service.traffic import SERVER, fetched, note
+from service.views import ApplicationView
 from settings import Settings
 from utils.errors import (
-    ForbiddenSlot,
     OutOfStep,
-    QuotaExceeded,
-    StorageUnavailable,
     TooManyApplications,
     TrisealError,
-    UnknownName,
 )
 
 FULL_SECONDS = 60.0
 _NO_PROGRESS: Mapping[tuple[str, str], float] = {}
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A file that has arrived whole: where it lies, its bytes and their SHA-256."""
-
-    path: Path
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an upload will lie: its slot, and the store of its application."""
-
-    slot: Slot
-    store: str
 
 
 @dataclass(frozen=True)
@@ -164,84 +136,6 @@ class Applications:
             readers=learn,
         )
 
-    def admit(self, client_id: str, token: str | None, party: str, file_name: str) -> Place:
-        """The slot that this token may fill now, and the store its content goes to.
-
-        Raises UnknownParty, ForbiddenSlot, UnknownName, AlreadyRunning, AlreadySent,
-        QuotaExceeded, StorageFull, and ForeignMessage where the application belongs to another
-        model.
-        """
-        now = self._clock()
-        with self._storage.read() as session:
-            application = seen(session, client_id, now)
-            owner = bearer_of(application, token, SEND, now)
-            self._public.schema_.party(party)
-            if owner != party:
-                raise ForbiddenSlot(f"This token is {owner}'s; it opens no slot of {party}.")
-            slot = slot_of(self._public.slots, party, file_name)
-            if slot is None:
-                names = ", ".join(s.file_name for s in self._public.slots if s.party == party)
-                raise UnknownName(
-                    f"{party} has no slot {file_name[:40]!r}; it has: {names or 'none'}."
-                )
-            require_model(application, self._public)
-            require_open_slot(application, slot)
-            self._require_quota(application, 1)
-            self._storage.require_room(session, 1)
-            return Place(slot, application.store)
-
-    def accept(self, client_id: str, place: Place, upload: Upload) -> Stage:
-        """Make a checked upload the slot's content, in place of an earlier one; the new state.
-
-        Its file is gone afterwards, and where this raises nothing of it is kept. Raises as `admit`
-        does, since much may have changed meanwhile.
-        """
-        self._storage.blobs.keep(upload.path, place.store, upload.sha256)
-        try:
-            stage, replaced = self._fill(client_id, place, upload)
-        except BaseException:
-            self._storage.release(client_id, place.store, [upload.sha256])
-            raise
-        if replaced is not None:
-            self._storage.release(client_id, place.store, [replaced])
-        return stage
-
-    def _fill(self, client_id: str, place: Place, upload: Upload) -> tuple[Stage, str | None]:
-        slot = place.slot
-        with self._storage.write() as session:
-            application = seen(session, client_id, self._clock(), lock=True)
-            require_open_slot(application, slot)
-            self._require_quota(application, upload.size)
-            self._storage.require_room(session, upload.size)
-            if not self._storage.blobs.exists(place.store, upload.sha256):
-                # The same content was sent twice at once, and one of the two was replaced.
-                raise StorageUnavailable("The file was replaced meanwhile; send it again.")
-            earlier = uploads_of(application).get((slot.party, slot.file_name))
-            self._keep(session, application, slot, upload, earlier is None)
-            self._note(session, client_id, (slot.party, SERVER), slot.file_name, upload.size)
-            self._storage.announce(session, client_id)
-            now = seen(session, client_id, self._clock())
-            return stage_of(now, self._public), None if earlier is None else earlier.sha256
-
-    def _keep(
-        self,
-        session: Session,
-        application: ApplicationView,
-        slot: Slot,
-        upload: Upload,
-        new: bool,
-    ) -> None:
-        where = {"client_id": application.client_id, "party": slot.party}
-        where["file_name"] = slot.file_name
-        content = {"sha256": upload.sha256, "size": upload.size}
-        if new:
-            session.execute(insert(UploadRecord), {**where, **content})
-        else:
-            session.execute(update(UploadRecord).filter_by(**where).values(**content))
-        received = {"received": application.received + upload.size}
-        of = ApplicationRecord.client_id == application.client_id
-        session.execute(update(ApplicationRecord).where(of).values(received))
-
     def output(self, client_id: str, token: str | None, program: str) -> bytes:
         """The sealed result of a run; raises UnknownName, OutOfStep, StoredDataDamaged."""
         now = self._clock()
@@ -261,7 +155,7 @@ class Applications:
         if not known:
             with self._storage.write() as session:
                 seen(session, client_id, now, lock=True)
-                self._note(session, client_id, (SERVER, party), what, len(result))
+                note(session, client_id, self._clock(), (SERVER, party), what, len(result))
         return result
 
     def require(self, client_id: str) -> None:
@@ -297,26 +191,26 @@ class Applications:
 
     def erase(self, client_id: str, token: str | None) -> Erased:
         """Erase everything of an application."""
-        return self._erase(client_id, lambda of, now: bearer_of(of, token, ERASE, now))
-
-    def erase_for_operator(self, client_id: str) -> Erased:
-        """The same, without a party's token."""
-        return self._erase(client_id)
-
-    def _erase(
-        self,
-        client_id: str,
-        require: Callable[[ApplicationView, float], object] | None = None,
-    ) -> Erased:
         now = self._clock()
         with self._storage.write() as session:
             application = seen(session, client_id, now, lock=True)
-            if require is not None:
-                require(application, now)
-            jobs = [run.job for run in application.runs if run.job is not None]
-            erased = Erased(application.store, jobs)
-            remove_rows(session, [client_id])
-            self._storage.announce(session, client_id)
+            bearer_of(application, token, ERASE, now)
+            erased = self._remove(application)
+        return self._wiped(erased)
+
+    def erase_for_operator(self, client_id: str) -> Erased:
+        """The same, without a party's token."""
+        with self._storage.write() as session:
+            erased = self._remove(seen(session, client_id, self._clock(), lock=True))
+        return self._wiped(erased)
+
+    def _remove(self, application: ApplicationView) -> Erased:
+        jobs = [run.job for run in application.runs if run.job is not None]
+        remove_rows(application.session, [application.client_id])
+        self._storage.announce(application.session, application.client_id)
+        return Erased(application.store, jobs)
+
+    def _wiped(self, erased: Erased) -> Erased:
         erase_store(self._storage, erased.store)
         self._storage.scrub()
         return erased
@@ -329,17 +223,6 @@ class Applications:
                 "(TRISEAL_MAXIMUM_APPLICATIONS); try again when some have ended.",
                 FULL_SECONDS,
             )
-
-    def _require_quota(self, application: Application, size: int) -> None:
-        megabytes = self._settings.application_megabytes
-        if application.received + size > megabytes * MEGABYTE:
-            raise QuotaExceeded(
-                f"This application has sent the {megabytes:g} MB that one may send "
-                "(TRISEAL_APPLICATION_MEGABYTES); open a new one."
-            )
-
-    def _note(self, session: Session, client_id: str, way: Way, what: str, size: int) -> None:
-        note(session, client_id, self._clock(), way, what, size)
 
 
 def remove_rows(session: Session, client_ids: list[str]) -> None:

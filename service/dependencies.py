@@ -25,6 +25,7 @@ from service.quotas import Quotas
 from service.relay import Relay
 from service.runs import Runs
 from service.seats import Seats
+from service.slots import Slots
 from service.storage import Storage
 from settings import Settings
 from utils.errors import EngineUnavailable, NotAuthorised, TrisealError
@@ -41,6 +42,7 @@ class Desk:
     largest_slot: int
     applications: Applications
     seats: Seats
+    slots: Slots
     jobs: Jobs
     claims: Claims
     dispatcher: Dispatcher

@@ -14,9 +14,9 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 
 from engines.envelope import DIGEST_BYTES
-from service.applications import Place, Upload
 from service.forms import FIELDS, FILE, FormReader
 from service.limits import SMALL_BODY, Pace
+from service.slots import Place, Upload
 from utils.atomic_files import PRIVATE_FILE
 from utils.errors import InvalidRequest, StorageUnavailable, UploadEmpty, UploadTooLarge
 

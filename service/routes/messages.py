@@ -16,13 +16,13 @@ from starlette.concurrency import run_in_threadpool
 
 from engines.interface import DECIDE, EVALUATION_KEY
 from service.answers import Receipt
-from service.applications import Place
 from service.dependencies import DeskDep, RoomsDep, TokenDep
 from service.examples import SENT
 from service.forms import FIELDS, FILE
 from service.limits import Pace
 from service.openapi import APPLICATION, BODY, TOKEN, content, example, problems, room
 from service.routes.runs import ASKED
+from service.slots import Place
 from service.uploads import receive_upload
 from utils.errors import (
     AlreadyRunning,
@@ -105,7 +105,7 @@ async def send_file(request: Request, rooms: RoomsDep, desk: DeskDep, token: Tok
         async def admit(fields: Mapping[str, str]) -> Place:
             client_id, client_type, file_name = (fields[name] for name in FIELDS)
             place = await run_in_threadpool(
-                desk.applications.admit, client_id, token, client_type, file_name
+                desk.slots.admit, client_id, token, client_type, file_name
             )
             # Only now, so that nobody without a token takes the places of those who have one.
             held.enter_context(rooms.quotas.uploading(token or ""))
@@ -117,7 +117,7 @@ async def send_file(request: Request, rooms: RoomsDep, desk: DeskDep, token: Tok
         try:
             await rooms.checker.check(slot, path, form.intact)
             stage = await run_in_threadpool(
-                desk.applications.accept, form.client_id, form.place, form.upload
+                desk.slots.accept, form.client_id, form.place, form.upload
             )
         except BaseException:
             path.unlink(missing_ok=True)

@@ -8,10 +8,11 @@ from typing import Any
 
 from engines.interface import DECIDE, PublicModel
 from service.answers import Opened
-from service.applications import Applications, Place, Upload
+from service.applications import Applications
 from service.claims import Claim, Claims
 from service.jobs import Jobs
 from service.seats import Seats
+from service.slots import Place, Slots, Upload
 from service.storage import Storage
 from settings import Settings
 from tests.service.stand_in import public_model
@@ -40,6 +41,7 @@ class Played:
         parts = (self.storage, self.public, self.settings)
         self.applications = Applications(*parts, clock=self.clock)
         self.seats = Seats(*parts, clock=self.clock)
+        self.slots = Slots(*parts, clock=self.clock)
         self.jobs = Jobs(*parts, clock=self.clock)
         self.claims = self.server("a")
         self.tokens: dict[str, str] = {}
@@ -58,10 +60,10 @@ class Played:
         content = place.slot.party.encode() if content is None else content
         path.write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
-        self.applications.accept(client_id, place, Upload(path, len(content), digest))
+        self.slots.accept(client_id, place, Upload(path, len(content), digest))
 
     def place(self, client_id: str, party: str, file_name: str) -> Place:
-        return self.applications.admit(client_id, self.tokens[client_id], party, file_name)
+        return self.slots.admit(client_id, self.tokens[client_id], party, file_name)
 
     def ready(self) -> Opened:
         """An application with all its slots filled."""

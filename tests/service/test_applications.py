@@ -71,14 +71,14 @@ def test_tokens_are_renewed_revoked_and_end(played: Played) -> None:
     opened = played.open()
     client_id, first = opened.client_id, played.tokens[opened.client_id]
     second = played.seats.renew(client_id, first)
-    played.applications.admit(client_id, first, *SLOT)
+    played.slots.admit(client_id, first, *SLOT)
     played.clock.now += RENEWED_SECONDS
     with pytest.raises(NotAuthorised, match="time is over"):
-        played.applications.admit(client_id, first, *SLOT)
-    played.applications.admit(client_id, second.token, *SLOT)
+        played.slots.admit(client_id, first, *SLOT)
+    played.slots.admit(client_id, second.token, *SLOT)
     played.seats.revoke(client_id, second.token)
     with pytest.raises(NotAuthorised):
-        played.applications.admit(client_id, second.token, *SLOT)
+        played.slots.admit(client_id, second.token, *SLOT)
     with pytest.raises(NotAuthorised, match="party's token"):
         played.seats.renew(client_id, opened.watch_token)
 
@@ -90,7 +90,7 @@ def test_a_party_does_not_gather_tokens(played: Played) -> None:
         token = played.seats.renew(client_id, token).token
     with pytest.raises(TooManyRequests, match="use the newest"):
         played.seats.renew(client_id, token)
-    played.applications.admit(client_id, token, *SLOT)
+    played.slots.admit(client_id, token, *SLOT)
     played.clock.now += RENEWED_SECONDS
     played.seats.renew(client_id, token)
 
@@ -100,7 +100,7 @@ def test_a_token_does_what_it_was_made_for(played: Played) -> None:
     party, code = next(iter(opened.join_codes.items()))
     joined = played.seats.join(opened.client_id, party, code, [SEND])
     assert joined.scopes == [SEND]
-    played.applications.admit(opened.client_id, joined.token, *SLOT)
+    played.slots.admit(opened.client_id, joined.token, *SLOT)
     with pytest.raises(ForbiddenScope, match=READ):
         played.applications.output(opened.client_id, joined.token, "decide")
     with pytest.raises(ForbiddenScope):

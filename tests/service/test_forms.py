@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines.interface import Slot
-from service.applications import Place
 from service.forms import FIELDS, FormReader
 from service.limits import Pace
+from service.slots import Place
 from service.uploads import BATCH_BYTES, UNADMITTED_BYTES, SentForm, receive_upload
 from utils.errors import ForbiddenSlot, InvalidRequest, UnsupportedContent, UploadTooLarge
 

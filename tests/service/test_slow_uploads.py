@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from engines.interface import ENCRYPTED_INPUTS, PROGRAMS, Slot
-from service.applications import Place
 from service.limits import BodyLimit, Pace
 from service.quotas import TOKEN_UPLOADS, TOKEN_WAITS
+from service.slots import Place
 from service.uploads import receive_upload
 from tests.service.driver import Application, Server, bearer, refused
 from tests.service.test_forms import KIND, body_of

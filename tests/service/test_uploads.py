@@ -12,8 +12,8 @@ import pytest
 
 from engines.envelope import Header, seal
 from engines.interface import PROGRAMS, Slot
-from service.applications import Place
 from service.limits import Pace
+from service.slots import Place
 from service.uploads import BATCH_BYTES, SentForm, receive_upload
 from utils.errors import UploadTooLarge
 

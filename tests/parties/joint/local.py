@@ -15,11 +15,12 @@ from parties.messages import (
     RelayedMessages,
     Traffic,
 )
-from service.applications import Applications, Upload
+from service.applications import Applications
 from service.claims import Claims
 from service.jobs import Jobs
 from service.relay import Relay
 from service.seats import Seats
+from service.slots import Slots, Upload
 from service.storage import Storage
 from tests.parties.joint.stand_in import JointStandInServer
 from tests.service.storages import settings_of
@@ -37,6 +38,7 @@ class LocalServer:
         rooms = (self.storage, self.public, settings)
         self.applications = Applications(*rooms)
         self.seats = Seats(*rooms)
+        self.slots = Slots(*rooms)
         self.jobs = Jobs(*rooms)
         self.claims = Claims(*rooms, node="local")
         self.relay = Relay(self.storage, self.public)
@@ -88,8 +90,7 @@ class LocalClient:
         return Joined.model_validate_json(found.model_dump_json())
 
     def state(self, client_id, token) -> ApplicationState:
-        self._applications.require_viewer(client_id, token)
-        found = self._applications.state(client_id)
+        found = self._applications.look(client_id, token)
         return ApplicationState.model_validate_json(found.model_dump_json())
 
     def post(self, client_id, token, step, receiver, body) -> int:
@@ -109,12 +110,12 @@ class LocalClient:
         return Traffic.model_validate_json(found.model_dump_json())
 
     def send_file(self, client_id, party, file_name, message, token) -> Receipt:
-        place = self._applications.admit(client_id, token, party, file_name)
+        place = self._server.slots.admit(client_id, token, party, file_name)
         self._server.engine.check(place.slot, message)
         sha256 = hashlib.sha256(message).hexdigest()
         path = self._server.storage.incoming.new()
         path.write_bytes(message)
-        self._applications.accept(client_id, place, Upload(path, len(message), sha256))
+        self._server.slots.accept(client_id, place, Upload(path, len(message), sha256))
         return Receipt(
             client_id=client_id,
             client_type=party,

@@ -1,0 +1,137 @@
+"""What parties send: whose slot it is, whether it is open, and what lies in it.
+
+Nothing here knows of HTTP; the methods are synchronous and thread-safe, and check in the order that
+service/applications.py names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import insert, update
+
+from engines.interface import PublicModel, Slot, slot_of
+from service.answers import Stage
+from service.credentials import SEND, bearer_of
+from service.records import ApplicationRecord, UploadRecord
+from service.rules import require_model, require_open_slot, seen, stage_of, uploads_of
+from service.storage import MEGABYTE, Storage
+from service.traffic import SERVER, note
+from service.views import ApplicationView
+from settings import Settings
+from utils.errors import ForbiddenSlot, QuotaExceeded, StorageUnavailable, UnknownName
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that has arrived whole: where it lies, its bytes and their SHA-256."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an upload will lie: its slot, and the store of its application."""
+
+    slot: Slot
+    store: str
+
+
+class Slots:
+    """The slots of all applications.
+
+    Both methods raise InvalidRequest for an id that is not 32 hexadecimal digits,
+    UnknownApplication, and ApplicationExpired; `admit` raises NotAuthorised and ForbiddenScope.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        public: PublicModel,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._storage = storage
+        self._public = public
+        self._settings = settings
+        self._clock = clock
+
+    def admit(self, client_id: str, token: str | None, party: str, file_name: str) -> Place:
+        """The slot that this token may fill now, and the store its content goes to.
+
+        Raises UnknownParty, ForbiddenSlot, UnknownName, AlreadyRunning, AlreadySent,
+        QuotaExceeded, StorageFull, and ForeignMessage where the application belongs to another
+        model.
+        """
+        now = self._clock()
+        with self._storage.read() as session:
+            application = seen(session, client_id, now)
+            owner = bearer_of(application, token, SEND, now)
+            self._public.schema_.party(party)
+            if owner != party:
+                raise ForbiddenSlot(f"This token is {owner}'s; it opens no slot of {party}.")
+            slot = slot_of(self._public.slots, party, file_name)
+            if slot is None:
+                names = ", ".join(s.file_name for s in self._public.slots if s.party == party)
+                raise UnknownName(
+                    f"{party} has no slot {file_name[:40]!r}; it has: {names or 'none'}."
+                )
+            require_model(application, self._public)
+            require_open_slot(application, slot)
+            self._require_quota(application, 1)
+            self._storage.require_room(session, 1)
+            return Place(slot, application.store)
+
+    def accept(self, client_id: str, place: Place, upload: Upload) -> Stage:
+        """Make a checked upload the slot's content, in place of an earlier one; the new state.
+
+        Its file is gone afterwards, and where this raises nothing of it is kept. Raises as `admit`
+        does, since much may have changed meanwhile.
+        """
+        self._storage.blobs.keep(upload.path, place.store, upload.sha256)
+        try:
+            stage, replaced = self._fill(client_id, place, upload)
+        except BaseException:
+            self._storage.release(client_id, place.store, [upload.sha256])
+            raise
+        if replaced is not None:
+            self._storage.release(client_id, place.store, [replaced])
+        return stage
+
+    def _fill(self, client_id: str, place: Place, upload: Upload) -> tuple[Stage, str | None]:
+        slot, now = place.slot, self._clock()
+        with self._storage.write() as session:
+            application = seen(session, client_id, now, lock=True)
+            require_open_slot(application, slot)
+            self._require_quota(application, upload.size)
+            self._storage.require_room(session, upload.size)
+            if not self._storage.blobs.exists(place.store, upload.sha256):
+                # The same content was sent twice at once, and one of the two was replaced.
+                raise StorageUnavailable("The file was replaced meanwhile; send it again.")
+            earlier = uploads_of(application).get((slot.party, slot.file_name))
+            place_of = {"client_id": client_id, "party": slot.party, "file_name": slot.file_name}
+            content = {"sha256": upload.sha256, "size": upload.size}
+            if earlier is None:
+                session.execute(insert(UploadRecord), {**place_of, **content})
+            else:
+                session.execute(update(UploadRecord).filter_by(**place_of).values(**content))
+            received = application.received + upload.size
+            this = ApplicationRecord.client_id == client_id
+            session.execute(update(ApplicationRecord).where(this).values(received=received))
+            note(session, client_id, now, (slot.party, SERVER), slot.file_name, upload.size)
+            self._storage.announce(session, client_id)
+            stage = stage_of(seen(session, client_id, now), self._public)  # as it is from now on
+            return stage, None if earlier is None else earlier.sha256
+
+    def _require_quota(self, application: ApplicationView, size: int) -> None:
+        megabytes = self._settings.application_megabytes
+        if application.received + size > megabytes * MEGABYTE:
+            raise QuotaExceeded(
+                f"This application has sent the {megabytes:g} MB that one may send "
+                "(TRISEAL_APPLICATION_MEGABYTES); open a new one."
+            )
