@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from engines.interface import Progress
 from service.blobs import BlobPlace
@@ -64,30 +62,18 @@ class LocalExecutor(Executor):
         ticket = next(self._tickets)
         self._listeners[ticket] = progress
         try:
-            async with self._lend(evaluation.store) as worker:
+            store = evaluation.store
+            async with self._pool.lend_answering(store, LOAD_SECONDS, _answers) as worker:
                 return await worker.call(
                     self._seconds,
                     tasks.evaluate,
                     evaluation.program,
-                    evaluation.store,
+                    store,
                     evaluation.messages,
                     ticket,
                 )
         finally:
             del self._listeners[ticket]
-
-    @asynccontextmanager
-    async def _lend(self, store: str) -> AsyncIterator[WorkerProcess]:
-        """A worker that answers: a job must not be blamed for one that was lost before it came."""
-        while True:
-            async with self._pool.lend(store, LOAD_SECONDS) as worker:
-                try:
-                    await worker.call(ALIVE_SECONDS, tasks.alive)
-                except WorkerLostError as lost:
-                    logger.error("a worker was lost before it had a job (%s)", lost.how)
-                    continue
-                yield worker
-                return
 
     async def warm(self, evaluation: Evaluation) -> None:
         if not self._pool.idle:
@@ -119,3 +105,12 @@ class LocalExecutor(Executor):
         listener = self._listeners.get(ticket)
         if listener is not None:
             listener(share)
+
+
+async def _answers(worker: WorkerProcess) -> bool:
+    try:
+        await worker.call(ALIVE_SECONDS, tasks.alive)  # where it does not, it is replaced
+    except WorkerLostError as lost:
+        logger.error("a worker was lost before it had a job (%s)", lost.how)
+        return False
+    return True

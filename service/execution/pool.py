@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
@@ -68,6 +68,20 @@ class Pool(Generic[W]):
         finally:
             self._free.add(number)
             self.wake()
+
+    @asynccontextmanager
+    async def lend_answering(
+        self, store: str, seconds: float, answers: Callable[[W], Awaitable[bool]]
+    ) -> AsyncIterator[W]:
+        """A worker that says that it is there: no job may be blamed for one lost before it came.
+
+        `answers` asks it, and sees to it that one is replaced that does not. Raises as `lend` does.
+        """
+        while True:
+            async with self.lend(store, seconds) as worker:
+                if await answers(worker):
+                    yield worker
+                    return
 
     def wake(self) -> None:
         """Look again: a worker may have become ready."""

@@ -13,8 +13,6 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 # A call that comes after this process has left would have Ray start a cluster of its own here.
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
@@ -89,7 +87,9 @@ class RayExecutor(Executor):
             return
         try:
             sent = await asyncio.to_thread(self._objects.of, evaluation)
-            async with self._lend(evaluation.store) as worker:
+            async with self._pool.lend_answering(
+                evaluation.store, LEND_SECONDS, _answers
+            ) as worker:
                 await worker.call(self._seconds, "warm", evaluation.program, evaluation.store, sent)
         except (WorkerLostError, MessageLostError) as error:
             logger.error("warming the engine failed (%s)", error)
@@ -164,7 +164,7 @@ class RayExecutor(Executor):
     async def _attempt(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
         sent = await asyncio.to_thread(self._objects.of, evaluation)
         job, program, store = evaluation.job, evaluation.program, evaluation.store
-        async with self._lend(store) as worker:
+        async with self._pool.lend_answering(store, LEND_SECONDS, _answers) as worker:
             polling = asyncio.create_task(_poll(worker, job, progress))
             try:
                 answer: tuple[bytes, float] = await worker.call(
@@ -173,16 +173,6 @@ class RayExecutor(Executor):
                 return answer
             finally:
                 polling.cancel()
-
-    @asynccontextmanager
-    async def _lend(self, store: str) -> AsyncIterator[RayWorker]:
-        """A worker that answers: an evaluation must not fail by one whose node has gone before."""
-        while True:
-            async with self._pool.lend(store, LEND_SECONDS) as worker:
-                if await worker.alive():
-                    yield worker
-                    return
-                _replace_silent(worker)
 
     async def _watch_idle(self) -> None:
         while True:
@@ -213,6 +203,13 @@ def _connect(address: str) -> None:
     )
     facts = {"node": ray.get_runtime_context().get_node_id(), "nodes": len(ray.nodes())}
     logger.info("joined the cluster", extra={"facts": facts})
+
+
+async def _answers(worker: RayWorker) -> bool:
+    if await worker.alive():
+        return True
+    _replace_silent(worker)
+    return False
 
 
 def _replace_silent(worker: RayWorker) -> None:

@@ -40,17 +40,6 @@ MEMORY = 192
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def orders(tmp_path_factory: pytest.TempPathFactory) -> Orders:
-    return Orders(tmp_path_factory.mktemp("blobs"))
-
-
-@pytest.fixture(scope="module")
 def executor(runner: asyncio.Runner, orders: Orders) -> Iterator[LocalExecutor]:
     """Two workers with little memory and time, which all tests share."""
 

@@ -47,17 +47,6 @@ MEMORY = 192
 LARGE_KEY = secrets.token_bytes(2_000_000)
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def orders(tmp_path_factory: pytest.TempPathFactory) -> Orders:
-    return Orders(tmp_path_factory.mktemp("blobs"))
-
-
 async def full(executor: Executor) -> None:
     """Wait until both actors are there."""
     async with asyncio.timeout(60):
