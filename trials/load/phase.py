@@ -15,7 +15,7 @@ import numpy as np
 from training.remote import Remote
 from trials.cluster import Evaluators
 from trials.load.generator import Generator, Outcome, Source
-from trials.load.probe import Probe
+from trials.load.probe import WRONG, Probe
 from trials.load.sampler import Sampler, evaluations
 from trials.load.timing import Call
 from trials.servers import Server, Setup
@@ -60,9 +60,8 @@ def run(
 ) -> dict[str, Any]:
     """Do it, with `servers` new servers whose data lie in `folder`; the figures.
 
-    `actors` are Ray's.
-
-    Raises ServerUnreachable where a server does not start, and what preparing raises.
+    `actors` are Ray's. Raises ServerUnreachable where a server does not start, and what preparing
+    raises.
     """
     with ExitStack() as stack:
         nodes = [Server(f"{load.name}-{i + 1}", folder, setup) for i in range(servers)]
@@ -102,7 +101,9 @@ def run(
             "seed": load.seed,
             "niceness": load.niceness,
             "seconds": seconds,
-            "applications": _applications(load, first + outcomes, outcomes, seconds),
+            "applications": _applications(
+                load, first + outcomes, outcomes, seconds, failed.count(WRONG)
+            ),
             "refused": dict(Counter(c.status for c in calls if c.status in (0, 429))),
             "calls": by_kind(calls),
             "outside": {"calls": by_kind(outside), "failed": dict(Counter(failed))},
@@ -134,7 +135,11 @@ def _all(
 
 
 def _applications(
-    load: Load, everyone: list[Outcome], measured: list[Outcome], seconds: float
+    load: Load,
+    everyone: list[Outcome],
+    measured: list[Outcome],
+    seconds: float,
+    wrong_outside: int,
 ) -> dict[str, Any]:
     right = [o for o in measured if o.wrong is None and o.lost is None]
     faults = [o.wrong or o.lost or "" for o in everyone if o.wrong or o.lost]
@@ -142,7 +147,7 @@ def _applications(
         "asked_for": load.applications,
         "begun": len(measured),
         "right": len(right),
-        "wrong": sum(o.wrong is not None for o in everyone),
+        "wrong": sum(o.wrong is not None for o in everyone) + wrong_outside,
         "lost": sum(o.lost is not None for o in everyone),
         "errors": dict(Counter(o.lost.partition(":")[0] for o in everyone if o.lost)),
         "first_errors": faults[:_SHOWN_ERRORS],

@@ -27,6 +27,8 @@ ERRAND_SECONDS = 1.0
 """Between two small applications that are opened, joined, spoken in, and erased."""
 WHOLE_SECONDS = 2.0
 """Between two whole ones, encrypted beforehand, for the calls that the small ones have not."""
+WRONG = "wrong"
+"""Noted beside the codes of errors where a whole one's answer was not the reference's."""
 _ANSWER_SECONDS = 30.0
 _BODY_BYTES = 400
 
@@ -86,7 +88,7 @@ class Probe:
             except TrisealError as error:
                 self._failed.append(error.code)
             except WrongAnswer:
-                self._failed.append("wrong")
+                self._failed.append(WRONG)
 
 
 class _Watched:

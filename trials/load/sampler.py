@@ -55,7 +55,9 @@ class Sampler:
     def cpu(self) -> dict[str, dict[str, float]]:
         """Seconds of processor that servers and their workers have had since the start."""
         return {
-            name: {role: now - self._begun[name][role] for role, now in own.items()}
+            name: {
+                role: now - self._begun.get(name, {}).get(role, 0.0) for role, now in own.items()
+            }
             for name, own in self._spent().items()
         }
 
