@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 import backend
@@ -74,20 +76,20 @@ def test_three_folders_three_secrets_one_decision(server, tmp_path, oracle, trut
         members[party] = JointMember.join(
             Connection(ServerClient(server.url, 30), folder), party, code
         )
-    _pump(members)
+    _pump(members, lambda: all(m.keys_ready for m in members.values()))
     assert len({m.fingerprint for m in members.values()}) == 1
     for party, member in members.items():
         member.send_record(oracle.of(party, record))
     for member in members.values():
         member.agree(DECIDE)
-    _pump(members)
+    _pump(members, lambda: members["bank"].decision is not None)
     assert [m.decision for p, m in members.items() if p != "bank"] == [None, None]
     assert [members["bank"].decision.score] == truth(DECIDE, record)
     for party in list(members):
         connection = Connection(ServerClient(server.url, 30), PartyStore(tmp_path / party))
         members[party] = JointMember.resume(connection, opening.client_id, party)
         members[party].agree(EXPLAIN)
-    _pump(members)
+    _pump(members, lambda: members["bank"].explanation is not None)
     assert list(members["bank"].explanation.explanation.scores) == truth(EXPLAIN, record)
     sizes = {event.what: event.size for event in members["bank"].events if event.sender == "bank"}
     assert max(size for what, size in sizes.items() if what != "encrypted inputs") < 32 * 1024
@@ -115,9 +117,13 @@ def test_an_encryption_under_another_applications_key_is_no_agreement(server, tm
         bank.agree(DECIDE)
 
 
-def _pump(members) -> None:
-    while sum([member.advance() for member in members.values()]):
-        pass
+def _pump(members, done) -> None:
+    """Have all of them go on until it is done; the server evaluates meanwhile."""
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline, [m.state.model_dump() for m in members.values()]
+        for member in members.values():
+            member.advance(wait=0.1)
 
 
 @pytest.fixture
