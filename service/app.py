@@ -22,6 +22,7 @@ from service.claims import Claims
 from service.credentials import new_id
 from service.dependencies import Desk, Rooms
 from service.dispatch import Dispatcher
+from service.erasure import Erasure
 from service.events import Events
 from service.execution.checking import Checker
 from service.execution.choose import executor_of
@@ -189,6 +190,7 @@ async def _load(rooms: Rooms) -> None:
 
 def _desk(rooms: Rooms, introduction: Introduction) -> Desk:
     public, storage, settings = introduction.public, rooms.storage, rooms.settings
+    every = Applications(storage, public, settings)
     jobs = Jobs(storage, public, settings)
     node = new_id()
     claims = Claims(storage, public, settings, node)
@@ -206,13 +208,14 @@ def _desk(rooms: Rooms, introduction: Introduction) -> Desk:
         public_json=public.model_dump_json(by_alias=True).encode(),
         client_files=introduction.client_files,
         largest_slot=max(slot.maximum_bytes for slot in public.slots),
-        applications=Applications(storage, public, settings),
+        applications=every,
         seats=Seats(storage, public, settings),
         slots=Slots(storage, public, settings),
         jobs=jobs,
         claims=claims,
         dispatcher=dispatcher,
         runs=Runs(jobs, dispatcher, rooms.executor, rooms.events),
+        erasure=Erasure(storage, every, dispatcher, rooms.executor, rooms.events),
         relay=Relay(storage, public),
         operations=Operations(storage, public),
     )

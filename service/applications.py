@@ -61,8 +61,8 @@ _NO_PROGRESS: Mapping[tuple[str, str], float] = {}
 
 
 @dataclass(frozen=True)
-class Erased:
-    """What an erased application had: its store, and its jobs, which may be under way."""
+class Removed:
+    """What outlives an application's rows: its store, and its jobs, which may be under way."""
 
     store: str
     jobs: list[str]
@@ -189,31 +189,24 @@ class Applications:
         with self._storage.read() as session:
             require_viewer(seen(session, client_id, now), token, now)
 
-    def erase(self, client_id: str, token: str | None) -> Erased:
-        """Erase everything of an application."""
+    def remove(self, client_id: str, token: str | None) -> Removed:
+        """Remove an application's rows, the first part of erasing it (service/erasure.py)."""
         now = self._clock()
         with self._storage.write() as session:
             application = seen(session, client_id, now, lock=True)
             bearer_of(application, token, ERASE, now)
-            erased = self._remove(application)
-        return self._wiped(erased)
+            return self._remove(application)
 
-    def erase_for_operator(self, client_id: str) -> Erased:
+    def remove_for_operator(self, client_id: str) -> Removed:
         """The same, without a party's token."""
         with self._storage.write() as session:
-            erased = self._remove(seen(session, client_id, self._clock(), lock=True))
-        return self._wiped(erased)
+            return self._remove(seen(session, client_id, self._clock(), lock=True))
 
-    def _remove(self, application: ApplicationView) -> Erased:
+    def _remove(self, application: ApplicationView) -> Removed:
         jobs = [run.job for run in application.runs if run.job is not None]
         remove_rows(application.session, [application.client_id])
         self._storage.announce(application.session, application.client_id)
-        return Erased(application.store, jobs)
-
-    def _wiped(self, erased: Erased) -> Erased:
-        erase_store(self._storage, erased.store)
-        self._storage.scrub()
-        return erased
+        return Removed(application.store, jobs)
 
     def _require_place(self, session: Session, now: float) -> None:
         most = self._settings.maximum_applications
@@ -228,9 +221,3 @@ class Applications:
 def remove_rows(session: Session, client_ids: list[str]) -> None:
     """Delete applications; all their other rows go with them."""
     session.execute(delete(ApplicationRecord).where(ApplicationRecord.client_id.in_(client_ids)))
-
-
-def erase_store(storage: Storage, store: str) -> None:
-    """Remove all that lies in the store of an application whose rows are gone."""
-    storage.relay_keys.forget(store)
-    storage.blobs.remove_store(store)

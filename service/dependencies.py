@@ -14,6 +14,7 @@ from engines.interface import DECIDE, PublicModel
 from service.applications import Applications
 from service.claims import Claims
 from service.dispatch import Dispatcher
+from service.erasure import Erasure
 from service.events import Events
 from service.examples import EXAMPLE_ID
 from service.execution.checking import Checker
@@ -47,6 +48,7 @@ class Desk:
     claims: Claims
     dispatcher: Dispatcher
     runs: Runs
+    erasure: Erasure
     relay: Relay
     operations: Operations
 

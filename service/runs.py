@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 
 from engines.interface import DECIDE
 from service.answers import ProgramState
-from service.applications import Erased
 from service.dispatch import Dispatcher
 from service.events import Events
 from service.execution.interface import Executor
@@ -85,13 +84,6 @@ class Runs:
             self._dispatcher.end(state.job)
         self._events.changed(client_id)
         return state
-
-    async def erased(self, client_id: str, erased: Erased) -> None:
-        """Stop what this server does of an application that is gone, and drop what it keeps."""
-        for job in erased.jobs:
-            self._dispatcher.end(job)
-        self._events.changed(client_id)
-        await self._executor.forget(erased.store)
 
     def warm(self, client_id: str) -> None:
         """Have the engine prepare for this application, in the background."""

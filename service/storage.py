@@ -113,10 +113,14 @@ class Storage:
         with self.write() as session:
             application = session.get(ApplicationRecord, client_id, with_for_update=True)
             if application is None or application.store != store:
-                self.blobs.remove_store(store)
-                self.relay_keys.forget(store)
+                self.remove_store(store)
                 return
             self.blobs.remove(store, set(names) - named_by(application))
+
+    def remove_store(self, store: str) -> None:
+        """Remove all blobs of an application that is gone, and the key that memory has of it."""
+        self.blobs.remove_store(store)
+        self.relay_keys.forget(store)
 
     def scrub(self) -> None:
         """See to it that erased rows are gone from the database's files as far as it can."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import delete, select
 
-from service.applications import erase_store, remove_rows
+from service.applications import remove_rows
 from service.records import ApplicationRecord, TombstoneRecord
 from service.storage import Storage, named_by
 
@@ -57,7 +57,7 @@ def sweep(storage: Storage, now: float) -> Swept:
             delete(TombstoneRecord).where(TombstoneRecord.expired <= now - TOMBSTONE_SECONDS)
         )
     for store in swept.stores:
-        erase_store(storage, store)
+        storage.remove_store(store)
     if swept.stores:
         storage.scrub()
     return swept
@@ -83,7 +83,7 @@ def remove_orphans(storage: Storage, older_than: float) -> list[str]:
             if names - known:
                 storage.release(client_id, store, names - known)
         elif len(names) == sum(1 for _ in storage.blobs.blobs_of(store)):
-            erase_store(storage, store)
+            storage.remove_store(store)
             gone.append(store)
     storage.incoming.clear(older_than)
     storage.blobs.remove_unfinished(older_than)

@@ -123,8 +123,7 @@ async def events(
 @router.delete("/{client_id}", status_code=204, responses=problems(*APPLICATION, *TOKEN))
 async def erase(client_id: ClientId, desk: DeskDep, token: TokenDep) -> None:
     """Erase everything of this application, now; a run of it under way is ended."""
-    erased = await run_in_threadpool(desk.applications.erase, client_id, token)
-    await desk.runs.erased(client_id, erased)
+    await desk.erasure.erase(client_id, token)
     logger.info("erased", extra={"facts": {"application": client_id}})
 
 

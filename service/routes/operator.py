@@ -44,8 +44,7 @@ def show(client_id: ClientId, desk: DeskDep) -> ApplicationState:
 @router.delete("/applications/{client_id}", status_code=204, responses=_ONE)
 async def erase(client_id: ClientId, desk: DeskDep) -> None:
     """Erase everything of an application, now."""
-    erased = await run_in_threadpool(desk.applications.erase_for_operator, client_id)
-    await desk.runs.erased(client_id, erased)
+    await desk.erasure.erase_for_operator(client_id)
     logger.info("erased by the operator", extra={"facts": {"application": client_id}})
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from service.blob_backends import UNFINISHED
 from service.credentials import digest
 from tests.service.driver import Application, Server, bearer
 from tests.service.storages import DATABASES, database_settings
@@ -98,6 +99,27 @@ def test_nothing_is_left_after_erasing(begin, erase, postgres_folder) -> None:
     assert stays.run().status_code == 200
     server.stop()
     assert left([server.data, *postgres_folder], marks) == []
+
+
+def test_what_cannot_be_removed_at_once_is_removed_later(start: Start, tmp_path: Path) -> None:
+    alone = {"database_url": f"sqlite:///{tmp_path}/data/applications.sqlite3"}
+    server = start(**alone).wait()
+    application, marks = filled_with_marks(server)
+    names = {"id": application.client_id.encode()}
+    going = server.data / "blobs" / UNFINISHED
+    going.rmdir()
+    going.write_bytes(b"")  # no folder: nothing can be moved into it
+    refused = application.erase()
+    assert refused.status_code == 503
+    assert "is gone" in refused.json()["detail"]
+    assert application.erase().status_code == 404
+    assert left([server.data], names) == [], "the other parts are done"
+    assert "inputs of bank" in left([server.data], marks)
+    going.unlink()
+    going.mkdir(mode=0o700)
+    server.stop()
+    server = start(**alone).wait()
+    assert left([server.data], {**marks, **names}) == []
 
 
 def test_nothing_is_left_after_its_time(begin, postgres_folder) -> None:

@@ -214,7 +214,7 @@ def test_explain_comes_after_decide(played: Played) -> None:
 
 def test_the_result_of_an_erased_application_is_not_kept(played: Played) -> None:
     opened, claim = played.running()
-    played.applications.erase(opened.client_id, played.tokens[opened.client_id])
+    played.applications.remove(opened.client_id, played.tokens[opened.client_id])
     assert not played.claims.hold(claim, 0.5)
     assert not played.claims.finish(claim, 0.5, b"result")
     assert played.blobs() == set()

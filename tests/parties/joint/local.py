@@ -142,4 +142,5 @@ class LocalClient:
         return self._applications.output(client_id, token, program)
 
     def erase(self, client_id, token) -> None:
-        self._applications.erase(client_id, token)
+        removed = self._applications.remove(client_id, token)
+        self._server.storage.remove_store(removed.store)

@@ -1,0 +1,68 @@
+"""Erasing an application: its rows, and from then on nobody finds it; then all that they named.
+
+The second part is done side by side, since each piece of it waits for a disk or for a worker. What
+a crash leaves of it has no row, and is removed as an orphan (service/upkeep.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.concurrency import run_in_threadpool
+
+from service.applications import Applications, Removed
+from service.dispatch import Dispatcher
+from service.events import Events
+from service.execution.interface import Executor
+from service.storage import Storage
+from utils.errors import StorageError, StorageUnavailable
+
+
+class Erasure:
+    """Erases applications; to be used from one event loop.
+
+    The methods raise what Applications.remove raises, and StorageUnavailable where something that
+    the rows named could not be removed yet; nobody finds the application then either.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        applications: Applications,
+        dispatcher: Dispatcher,
+        executor: Executor,
+        events: Events,
+    ) -> None:
+        self._storage = storage
+        self._applications = applications
+        self._dispatcher = dispatcher
+        self._executor = executor
+        self._events = events
+
+    async def erase(self, client_id: str, token: str | None) -> None:
+        """Erase everything of an application; a run of it under way is ended."""
+        removed = await run_in_threadpool(self._applications.remove, client_id, token)
+        await self._wipe(client_id, removed)
+
+    async def erase_for_operator(self, client_id: str) -> None:
+        """The same, without a party's token."""
+        removed = await run_in_threadpool(self._applications.remove_for_operator, client_id)
+        await self._wipe(client_id, removed)
+
+    async def _wipe(self, client_id: str, removed: Removed) -> None:
+        for job in removed.jobs:
+            self._dispatcher.end(job)
+        self._events.changed(client_id)
+        parts = await asyncio.gather(
+            self._executor.forget(removed.store),
+            run_in_threadpool(self._storage.remove_store, removed.store),
+            run_in_threadpool(self._storage.scrub),
+            return_exceptions=True,
+        )
+        for fault in filter(None, parts):
+            if not isinstance(fault, StorageError):
+                raise fault
+            raise StorageUnavailable(
+                "The application is gone, but the server could not remove all that was sent for "
+                "it; it does so by itself when its storage answers again."
+            ) from fault
