@@ -204,8 +204,8 @@ class AgentActions:
         if opened is None and shown.plotted:
             shown.plotted = shown.awaited = False
             return gr.Plot(value=None, visible=False)
-        if opened is None and seat is not None and seat.member.has_sent and not shown.awaited:
-            # Hidden: the browser loads the plotting library while the parties agree.
+        if opened is None and seat is not None and seat.member.decision and not shown.awaited:
+            # Hidden: the browser loads the plotting library while the decision is read.
             shown.awaited = True
             return gr.Plot(value=blank_figure(), visible="hidden")
         if opened is None or shown.plotted:
