@@ -159,7 +159,7 @@ async def _load(rooms: Rooms) -> None:
         except TrisealError as error:
             rooms.fault = error
             logger.error("the engine cannot be loaded: %s", error.message)
-            if rooms.settings.executor == "local":
+            if not rooms.executor.may_come_later:
                 return
             await asyncio.sleep(CLUSTER_SECONDS)
     public = introduction.public

@@ -46,6 +46,9 @@ class WorkerLostError(Exception):
 class Executor(ABC):
     """Runs evaluations in other processes; to be used from one event loop."""
 
+    may_come_later = False
+    """Whether `start` is worth trying again by itself: a cluster may not be there yet."""
+
     @property
     @abstractmethod
     def capacity(self) -> int:

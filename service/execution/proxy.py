@@ -36,6 +36,8 @@ LONGEST_PAUSE = 30.0
 class ExecutorProxy(Executor):
     """What `make` makes, in a child process; `make` is found there by its import path."""
 
+    may_come_later = True
+
     def __init__(self, make: Callable[[], Executor]) -> None:
         self._make = make
         self._turn = asyncio.Lock()
