@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -33,8 +34,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._since = self.loop.time()
+        self._since = time.monotonic()
         self._around = self._content = 0  # bytes of the request: outside of its body, and inside
+        self._bodies = 0  # bytes of bodies in the data that has come last
         self._unsent = 0
         self._stuck: float | None = None
         self._watch = self.loop.call_later(self.silence / LOOKS, self._look)
@@ -53,9 +55,10 @@ class GuardedProtocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
-        before = self._content
+        self._bodies = 0
         super().data_received(data)
-        self._around += len(data) - max(0, self._content - before)
+        # Of the data that ends one request and begins the next, what is around both counts.
+        self._around += len(data) - self._bodies
         if self._around > HEAD_BYTES + self._content or len(self.pipeline) > PIPELINED:
             self.transport.abort()
 
@@ -65,14 +68,15 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._content += len(body)
+        self._bodies += len(body)
         super().on_body(body)
 
     def on_response_complete(self) -> None:
-        self._since = self.loop.time()
+        self._since = time.monotonic()
         super().on_response_complete()
 
     def _look(self) -> None:
-        now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
+        now, unsent = time.monotonic(), self.transport.get_write_buffer_size()
         if not unsent or unsent < self._unsent:
             self._stuck = None
         elif self._stuck is None:

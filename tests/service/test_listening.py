@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -21,10 +22,15 @@ GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers its path; `/slow` after a while, `/large` at length, `/early` without the body."""
+    """Answers its path; `/slow` after a while, `/large` at length, `/early` without the body.
+
+    `/busy` too has no need of the body, and lets nothing be read meanwhile.
+    """
     path = scope["path"].strip("/")
     if path == "slow":
         await asyncio.sleep(3 * SILENCE)
+    elif path == "busy":
+        time.sleep(SILENCE)
     elif path == "post":
         while (await receive())["more_body"]:
             pass
@@ -86,6 +92,16 @@ def answered(connection: socket.socket, content: bytes) -> bool:
             return False
         received += piece
     return True
+
+
+def test_the_next_request_may_come_with_the_end_of_a_body(connect: Callable[[], Any]) -> None:
+    rest = bytes(HEAD_BYTES + 30_000)
+    with connect() as connection:
+        head = b"POST /busy HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (len(rest) + 1)
+        connection.sendall(head + b"x")
+        time.sleep(SILENCE / 4)
+        connection.sendall(rest + GET % b"next")
+        assert answered(connection, b"next")
 
 
 @pytest.mark.parametrize(

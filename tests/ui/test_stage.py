@@ -225,7 +225,8 @@ def test_only_readers_learn_the_answer(stage):
 def test_two_people_do_not_meet(stage):
     one, two = stage().open(), stage().open()
     assert one.text("bank", ".ts-print code") != two.text("bank", ".ts-print code")
-    one.send()
+    one.press("#send", ".ts-hex code", parties=["bank"])
+    one.page.wait_for_selector(".ts-strip >> text=Send 1/3")
     assert "Send 0/3" in two.page.inner_text(".ts-strip")
 
 
