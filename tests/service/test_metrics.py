@@ -131,7 +131,7 @@ def test_evaluations_wait_and_run(own: Server) -> None:
     with ThreadPoolExecutor(3) as pool:
         runs = [pool.submit(one.run) for one in orders]
         until(own, "jobs", "queued", value=2)
-        assert figures_of(own)["jobs", "running"] == 1
+        until(own, "jobs", "running", value=1)
         assert [run.result().status_code for run in runs] == [200, 200, 200]
     assert figures_of(own)["jobs", "queued"] == 0
     assert figures_of(own)["jobs", "running"] == 0
