@@ -190,10 +190,10 @@ async def _load(rooms: Rooms) -> None:
 
 def _desk(rooms: Rooms, introduction: Introduction) -> Desk:
     public, storage, settings = introduction.public, rooms.storage, rooms.settings
-    every = Applications(storage, public, settings)
-    jobs = Jobs(storage, public, settings)
+    books = (storage, public, settings)
+    every, jobs = Applications(*books), Jobs(*books)
     node = new_id()
-    claims = Claims(storage, public, settings, node)
+    claims = Claims(*books, node)
     dispatcher = Dispatcher(
         claims,
         rooms.executor,
@@ -209,8 +209,8 @@ def _desk(rooms: Rooms, introduction: Introduction) -> Desk:
         client_files=introduction.client_files,
         largest_slot=max(slot.maximum_bytes for slot in public.slots),
         applications=every,
-        seats=Seats(storage, public, settings),
-        slots=Slots(storage, public, settings),
+        seats=Seats(*books),
+        slots=Slots(*books),
         jobs=jobs,
         claims=claims,
         dispatcher=dispatcher,

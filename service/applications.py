@@ -12,15 +12,14 @@ synchronous and thread-safe.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
-from engines.interface import PublicModel
 from service.answers import ApplicationState, Opened, moment
+from service.bookkeeping import Bookkeeping
 from service.credentials import (
     ERASE,
     READ,
@@ -31,30 +30,13 @@ from service.credentials import (
     new_secret,
     require_viewer,
 )
-from service.records import (
-    DONE,
-    ApplicationRecord,
-    PartyRecord,
-    RunRecord,
-    TokenRecord,
-)
-from service.rules import (
-    count_live,
-    describe,
-    readers_of,
-    run_of,
-    seen,
-)
+from service.records import DONE, ApplicationRecord, PartyRecord, RunRecord, TokenRecord
+from service.rules import count_live, describe, readers_of, run_of, seen
 from service.seats import token_row
-from service.storage import OPENING, Storage
+from service.storage import OPENING
 from service.traffic import SERVER, fetched, note
 from service.views import ApplicationView
-from settings import Settings
-from utils.errors import (
-    OutOfStep,
-    TooManyApplications,
-    TrisealError,
-)
+from utils.errors import OutOfStep, TooManyApplications, TrisealError
 
 FULL_SECONDS = 60.0
 _NO_PROGRESS: Mapping[tuple[str, str], float] = {}
@@ -68,25 +50,13 @@ class Removed:
     jobs: list[str]
 
 
-class Applications:
+class Applications(Bookkeeping):
     """All applications of one deployment.
 
     Besides the errors each method names, all but `open` raise InvalidRequest for an id that is
     not 32 hexadecimal digits, UnknownApplication, and ApplicationExpired; all that take a token
     raise NotAuthorised and ForbiddenScope.
     """
-
-    def __init__(
-        self,
-        storage: Storage,
-        public: PublicModel,
-        settings: Settings,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._storage = storage
-        self._public = public
-        self._settings = settings
-        self._clock = clock
 
     def open(self, readers: list[str] | None = None) -> Opened:
         """Open an application whose answer `readers` learn, all parties where None.

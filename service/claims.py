@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from engines.interface import PublicModel
+from service.bookkeeping import Bookkeeping
 from service.execution.interface import Evaluation
 from service.jobs import end, evaluation_of
 from service.records import (
@@ -55,7 +56,7 @@ class Claim:
         return self.client_id, self.evaluation.program
 
 
-class Claims:
+class Claims(Bookkeeping):
     """The jobs that the server `node` takes."""
 
     def __init__(
@@ -66,11 +67,8 @@ class Claims:
         node: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._storage = storage
-        self._public = public
-        self._settings = settings
+        super().__init__(storage, public, settings, clock)
         self._node = node
-        self._clock = clock
 
     def claim(self) -> Claim | None:
         """The job that has waited longest, now this server's; None where none waits."""

@@ -11,14 +11,12 @@ the server that does the work. Synchronous and thread-safe.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from engines.interface import PublicModel
 from service.answers import ProgramState
+from service.bookkeeping import Bookkeeping
 from service.credentials import READ, RUN, bearer_of, new_id
 from service.execution.interface import Evaluation
 from service.records import (
@@ -38,10 +36,9 @@ from service.rules import (
     seen,
     uploads_of,
 )
-from service.storage import QUEUE, Storage
+from service.storage import QUEUE
 from service.traffic import SERVER, note
 from service.views import Application
-from settings import Settings
 from utils.errors import (
     QueueFull,
     QuotaExceeded,
@@ -52,23 +49,11 @@ QUEUE_SECONDS = 2.0
 """When to ask again where the queue is full."""
 
 
-class Jobs:
+class Jobs(Bookkeeping):
     """The jobs of all applications.
 
     Methods that take a token raise what Applications' methods raise of id, time and token.
     """
-
-    def __init__(
-        self,
-        storage: Storage,
-        public: PublicModel,
-        settings: Settings,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._storage = storage
-        self._public = public
-        self._settings = settings
-        self._clock = clock
 
     def ask(self, client_id: str, token: str | None, program: str) -> ProgramState:
         """Queue a program; one that is queued, running or done is left as it is.

@@ -5,19 +5,14 @@ Nothing here knows of HTTP; the methods are synchronous and thread-safe.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from sqlalchemy import delete, insert, update
 
-from engines.interface import PublicModel
 from service.answers import Joined, moment
+from service.bookkeeping import Bookkeeping
 from service.credentials import digest, matches, new_secret, token_of
 from service.records import PartyRecord, TokenRecord
 from service.rules import scopes_of, seen
-from service.storage import Storage
 from service.views import ApplicationView
-from settings import Settings
 from utils.errors import NotAuthorised, TooManyRequests
 
 MOST_TOKENS = 8
@@ -26,24 +21,12 @@ RENEWED_SECONDS = 60.0
 """How long a token is still good after its renewal, since the answer to that may be lost."""
 
 
-class Seats:
+class Seats(Bookkeeping):
     """The seats of all applications.
 
     Every method raises InvalidRequest for an id that is not 32 hexadecimal digits,
     UnknownApplication, ApplicationExpired, and NotAuthorised.
     """
-
-    def __init__(
-        self,
-        storage: Storage,
-        public: PublicModel,
-        settings: Settings,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._storage = storage
-        self._public = public
-        self._settings = settings
-        self._clock = clock
 
     def join(
         self, client_id: str, party: str, code: str, scopes: list[str] | None = None

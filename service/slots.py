@@ -6,22 +6,20 @@ service/applications.py names.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import insert, update
 
-from engines.interface import PublicModel, Slot, slot_of
+from engines.interface import Slot, slot_of
 from service.answers import Stage
+from service.bookkeeping import Bookkeeping
 from service.credentials import SEND, bearer_of
 from service.records import ApplicationRecord, UploadRecord
 from service.rules import require_model, require_open_slot, seen, stage_of, uploads_of
-from service.storage import MEGABYTE, Storage
+from service.storage import MEGABYTE
 from service.traffic import SERVER, note
 from service.views import ApplicationView
-from settings import Settings
 from utils.errors import ForbiddenSlot, QuotaExceeded, StorageUnavailable, UnknownName
 
 
@@ -42,24 +40,12 @@ class Place:
     store: str
 
 
-class Slots:
+class Slots(Bookkeeping):
     """The slots of all applications.
 
     Both methods raise InvalidRequest for an id that is not 32 hexadecimal digits,
     UnknownApplication, and ApplicationExpired; `admit` raises NotAuthorised and ForbiddenScope.
     """
-
-    def __init__(
-        self,
-        storage: Storage,
-        public: PublicModel,
-        settings: Settings,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._storage = storage
-        self._public = public
-        self._settings = settings
-        self._clock = clock
 
     def admit(self, client_id: str, token: str | None, party: str, file_name: str) -> Place:
         """The slot that this token may fill now, and the store its content goes to.
