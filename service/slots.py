@@ -90,8 +90,9 @@ class Slots(Bookkeeping):
         return stage
 
     def _fill(self, client_id: str, place: Place, upload: Upload) -> tuple[Stage, str | None]:
-        slot, now = place.slot, self._clock()
+        slot = place.slot
         with self._storage.write() as session:
+            now = self._clock()  # its time may have ended while others wrote
             application = seen(session, client_id, now, lock=True)
             require_open_slot(application, slot)
             self._require_quota(application, upload.size)
