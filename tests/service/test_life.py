@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -14,7 +13,8 @@ import httpx
 import pytest
 
 from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY
-from tests.service.driver import ON_POSTGRESQL, Application, Server, code_of, gone
+from tests.service import driver
+from tests.service.driver import Application, Server, code_of, gone
 from tests.service.stand_in import message, result_of
 
 Start = Callable[..., Server]
@@ -82,7 +82,7 @@ def test_restart_time_limit_and_end(start: Start) -> None:
     for application in (decided, sent, cut_off):
         application.server = server
     # Where others share the blobs, this one may be on its way to its row; there it goes by age.
-    kept = left_over[1:] if os.environ.get(ON_POSTGRESQL) else []
+    kept = [] if driver.database_of is None else left_over[1:]
     assert [path for path in left_over if path.exists()] == kept
     assert decided.output().status_code == 200
     assert decided.state()["state"] == "decided"
