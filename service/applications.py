@@ -30,7 +30,14 @@ from service.credentials import (
     new_secret,
     require_viewer,
 )
-from service.records import DONE, ApplicationRecord, PartyRecord, RunRecord, TokenRecord
+from service.records import (
+    DONE,
+    ApplicationRecord,
+    PartyRecord,
+    RunRecord,
+    TokenRecord,
+    table_of,
+)
 from service.rules import count_live, describe, readers_of, run_of, seen
 from service.seats import token_row
 from service.storage import OPENING
@@ -68,36 +75,27 @@ class Applications(Bookkeeping):
         learn = readers_of(self._public, readers)
         codes = {party: new_secret() for party in self._public.schema_.party_names}
         expires = now + self._settings.application_hours * 3600
-        try:
-            # The key first: its blob is there when the row is, and an orphan if that never comes.
-            relay_key = self._storage.relay_keys.make(store)
-            with self._storage.write() as session:
-                self._storage.lock(session, OPENING)
-                self._require_place(session, now)
-                application = {
-                    "client_id": client_id,
-                    "store": store,
-                    "relay_key": relay_key,
-                    "model_version": self._public.model_version,
-                    "created": now,
-                    "expires": expires,
-                    "readers": learn,
-                }
-                seats = [
-                    {"client_id": client_id, "party": party, "code_digest": digest(code)}
-                    for party, code in codes.items()
-                ]
-                programs = [
-                    {"client_id": client_id, "program": name} for name in self._public.programs
-                ]
-                session.execute(insert(ApplicationRecord), application)
-                session.execute(insert(PartyRecord), seats)
-                session.execute(insert(RunRecord), programs)
-                watching = token_row(client_id, watch_token, None, [WATCH], (now, expires))
-                session.execute(insert(TokenRecord), watching)
-        except BaseException:
-            self._storage.blobs.remove_store(store)
-            raise
+        application = {
+            "client_id": client_id,
+            "store": store,
+            "model_version": self._public.model_version,
+            "created": now,
+            "expires": expires,
+            "readers": learn,
+        }
+        seats = [
+            {"client_id": client_id, "party": party, "code_digest": digest(code)}
+            for party, code in codes.items()
+        ]
+        programs = [{"client_id": client_id, "program": name} for name in self._public.programs]
+        watching = token_row(client_id, watch_token, None, [WATCH], (now, expires))
+        with self._storage.write() as session:
+            self._storage.lock(session, OPENING)
+            self._require_place(session, now)
+            session.execute(insert(table_of(ApplicationRecord)), application)
+            session.execute(insert(table_of(PartyRecord)), seats)
+            session.execute(insert(table_of(RunRecord)), programs)
+            session.execute(insert(table_of(TokenRecord)), watching)
         return Opened(
             client_id=client_id,
             expires_at=moment(expires),
@@ -190,4 +188,5 @@ class Applications(Bookkeeping):
 
 def remove_rows(session: Session, client_ids: list[str]) -> None:
     """Delete applications; all their other rows go with them."""
-    session.execute(delete(ApplicationRecord).where(ApplicationRecord.client_id.in_(client_ids)))
+    applications = table_of(ApplicationRecord)
+    session.execute(delete(applications).where(applications.c.client_id.in_(client_ids)))

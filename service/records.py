@@ -7,7 +7,9 @@ what was evaluated lie in the store of blobs (service/blobs.py), each under the 
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, LargeBinary, MetaData, String, Text
+from typing import cast
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 IDLE, QUEUED, RUNNING, DONE = "idle", "queued", "running", "done"
@@ -27,6 +29,11 @@ class Record(DeclarativeBase):
     )
 
 
+def table_of(kind: type[Record]) -> Table:
+    """The table of a kind of record, for statements that make no records: they cost a fraction."""
+    return cast("Table", kind.__table__)
+
+
 def _owner() -> Mapped[str]:
     return mapped_column(ForeignKey("applications.client_id", ondelete="CASCADE"), primary_key=True)
 
@@ -38,8 +45,9 @@ class ApplicationRecord(Record):
 
     client_id: Mapped[str] = mapped_column(String(32), primary_key=True)
     store: Mapped[str] = mapped_column(String(32), unique=True)
-    relay_key: Mapped[str] = mapped_column(String(64))
-    """SHA-256 that names the blob of the key for relayed messages (service/relay_key.py)."""
+    relay_key: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 that names the blob of the key for relayed messages (service/relay_key.py), if any
+    was relayed."""
     model_version: Mapped[str] = mapped_column(String(64))
     created: Mapped[float]
     expires: Mapped[float] = mapped_column(index=True)

@@ -12,15 +12,15 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeAlias
 
-from sqlalchemy import Row, Table, bindparam, func, select
+from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from engines.interface import PublicModel
 from service.answers import Relayed, RelayedMessages, Traffic, moment
 from service.credentials import RELAY, bearer_of, require_viewer
-from service.records import TrafficRecord
+from service.records import ApplicationRecord, TrafficRecord, table_of
 from service.rules import describe, seen
 from service.storage import Storage
 from service.traffic import traffic_of
@@ -37,7 +37,7 @@ PAGE = 32
 STEP_PATTERN = r"^[a-z][a-z_]{0,31}(:[a-z]{1,16})?$"
 
 # Rows and not records, for the reason in service/views.py; each statement is made once only.
-_TRAFFIC = cast("Table", TrafficRecord.__table__)
+_TRAFFIC = table_of(TrafficRecord)
 _SAID = (_TRAFFIC.c.client_id == bindparam("client_id")) & _TRAFFIC.c.body.is_not(None)
 _OWN = _TRAFFIC.c.sender == bindparam("party")
 _NEWER = (
@@ -63,6 +63,23 @@ _NUMBERS = select(
 ).where(_TRAFFIC.c.client_id == bindparam("client_id"))
 """The last number of an application, and how many messages and bytes a party has given."""
 _INSERT = _TRAFFIC.insert()
+_APPLICATIONS = table_of(ApplicationRecord)
+_GIVE_KEY = (
+    _APPLICATIONS.update()
+    .where(_APPLICATIONS.c.client_id == bindparam("application"))
+    .values(relay_key=bindparam("key"))
+)
+
+_Message: TypeAlias = tuple[str, str | None, str, str | None, bytes]
+"""The application's id, the sender's token, the step, the receiver (None: all), the body."""
+
+
+class _KeyLackingError(Exception):
+    """This is the first message of its application; its key has to be made."""
+
+    def __init__(self, store: str) -> None:
+        super().__init__()
+        self.store = store
 
 
 class Relay:
@@ -88,6 +105,28 @@ class Relay:
         UploadEmpty, UploadTooLarge, AlreadySent where another body was given for this step and
         receiver, OutOfStep where the party has said all it may.
         """
+        message = (client_id, token, step, receiver, body)
+        try:
+            return self._keep(message, None)[0]
+        except _KeyLackingError as lacking:
+            store = lacking.store
+        # Made outside of the transaction: others may write while it goes to the disk.
+        made = self._storage.relay_keys.make(store)
+        try:
+            number, key = self._keep(message, made)
+        except BaseException:
+            self._storage.release(client_id, store, [made])
+            raise
+        if key != made:  # another party spoke meanwhile
+            self._storage.release(client_id, store, [made])
+        return number
+
+    def _keep(self, message: _Message, made: str | None) -> tuple[int, str | None]:
+        """Its number, and the name of the application's key, which `made` becomes if it has none.
+
+        Raises _KeyLackingError where there is neither.
+        """
+        client_id, token, step, receiver, body = message
         with self._storage.write() as session:
             now = self._clock()
             application = seen(session, client_id, now, lock=True)
@@ -109,14 +148,15 @@ class Relay:
                         f"{sender} has sent another message for this step; a step has one message. "
                         "Open a new application to begin again."
                     )
-                return int(earlier.number)
+                return int(earlier.number), application.relay_key
             number = self._next_number(session, client_id, sender, len(body))
-            sealed = self._storage.relay_keys.seal(
-                application.store,
-                application.relay_key,
-                body,
-                _place(client_id, number, sender, receiver, step),
-            )
+            key = application.relay_key or made
+            if key is None:
+                raise _KeyLackingError(application.store)
+            if application.relay_key is None:
+                session.execute(_GIVE_KEY, {"application": client_id, "key": key})
+            place = _place(client_id, number, sender, receiver, step)
+            sealed = self._storage.relay_keys.seal(application.store, key, body, place)
             row = {
                 "client_id": client_id,
                 "number": number,
@@ -129,7 +169,7 @@ class Relay:
             }
             session.execute(_INSERT, row)
             self._storage.announce(session, client_id)
-            return number
+            return number, key
 
     def messages(self, client_id: str, token: str | None, after: int) -> RelayedMessages:
         """Up to PAGE messages with numbers above `after` that the token's party may read."""
@@ -152,9 +192,8 @@ class Relay:
 
     def _body(self, application: ApplicationView, row: Row[Any]) -> bytes:
         place = _place(row.client_id, row.number, row.sender, row.receiver, row.what)
-        return self._storage.relay_keys.open(
-            application.store, application.relay_key, row.body, place
-        )
+        key = application.relay_key or ""  # no blob has that name: it is an error where it is read
+        return self._storage.relay_keys.open(application.store, key, row.body, place)
 
     def _earlier(
         self, session: Session, client_id: str, sender: str, step: str, receiver: str | None

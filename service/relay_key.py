@@ -2,8 +2,8 @@
 
 A database keeps erased rows for a while: in free space of its pages, in its log, in its replicas
 and backups. The messages are sealed there (AES-256-GCM, NIST SP 800-38D) under a key of their own
-application, whose only lasting copy is a blob that goes when the application is erased; what a
-database still has can then be read by nobody.
+application, made with its first message, whose only lasting copy is a blob that goes when the
+application is erased; what a database still has can then be read by nobody.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RelayKeys:
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
-        self._kept: OrderedDict[str, AESGCM] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[str, AESGCM]] = OrderedDict()  # by store
         self._lock = threading.Lock()
 
     def make(self, store: str) -> str:
@@ -58,13 +58,13 @@ class RelayKeys:
 
     def _cipher(self, store: str, key: str) -> AESGCM:
         with self._lock:
-            cipher = self._kept.get(store)
-            if cipher is not None:
+            known, cipher = self._kept.get(store, (None, None))
+            if cipher is not None and known == key:
                 self._kept.move_to_end(store)
                 return cipher
         cipher = AESGCM(self._blobs.read(store, key))
         with self._lock:
-            self._kept[store] = cipher
+            self._kept[store] = (key, cipher)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return cipher

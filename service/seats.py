@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, update
 from service.answers import Joined, moment
 from service.bookkeeping import Bookkeeping
 from service.credentials import digest, matches, new_secret, token_of
-from service.records import PartyRecord, TokenRecord
+from service.records import PartyRecord, TokenRecord, table_of
 from service.rules import scopes_of, seen
 from service.views import ApplicationView
 from utils.errors import NotAuthorised, TooManyRequests
@@ -46,8 +46,9 @@ class Seats(Bookkeeping):
                     f"This join code is not the one of {party}, or it has been used. Whoever "
                     "opened the application has the codes; a new application has new ones."
                 )
-            own = (PartyRecord.client_id == client_id) & (PartyRecord.party == party)
-            session.execute(update(PartyRecord).where(own).values(joined=now))
+            seats = table_of(PartyRecord)
+            own = (seats.c.client_id == client_id) & (seats.c.party == party)
+            session.execute(update(seats).where(own).values(joined=now))
             self._storage.announce(session, client_id)
             return self._grant(application, party, granted, now)
 
@@ -89,7 +90,7 @@ class Seats(Bookkeeping):
         secret = new_secret()
         expires = min(application.expires, now + self._settings.token_hours * 3600)
         row = token_row(application.client_id, secret, party, scopes, (now, expires))
-        application.session.execute(insert(TokenRecord), row)
+        application.session.execute(insert(table_of(TokenRecord)), row)
         return Joined(token=secret, scopes=scopes, expires_at=moment(expires))
 
 

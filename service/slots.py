@@ -15,7 +15,7 @@ from engines.interface import Slot, slot_of
 from service.answers import Stage
 from service.bookkeeping import Bookkeeping
 from service.credentials import SEND, bearer_of
-from service.records import ApplicationRecord, UploadRecord
+from service.records import ApplicationRecord, UploadRecord, table_of
 from service.rules import require_model, require_open_slot, seen, stage_of, uploads_of
 from service.storage import MEGABYTE
 from service.traffic import SERVER, note
@@ -103,13 +103,14 @@ class Slots(Bookkeeping):
             earlier = uploads_of(application).get((slot.party, slot.file_name))
             place_of = {"client_id": client_id, "party": slot.party, "file_name": slot.file_name}
             content = {"sha256": upload.sha256, "size": upload.size}
+            uploads, applications = table_of(UploadRecord), table_of(ApplicationRecord)
             if earlier is None:
-                session.execute(insert(UploadRecord), {**place_of, **content})
+                session.execute(insert(uploads), {**place_of, **content})
             else:
-                session.execute(update(UploadRecord).filter_by(**place_of).values(**content))
+                session.execute(update(uploads).filter_by(**place_of).values(**content))
             received = application.received + upload.size
-            this = ApplicationRecord.client_id == client_id
-            session.execute(update(ApplicationRecord).where(this).values(received=received))
+            this = applications.c.client_id == client_id
+            session.execute(update(applications).where(this).values(received=received))
             note(session, client_id, now, (slot.party, SERVER), slot.file_name, upload.size)
             self._storage.announce(session, client_id)
             stage = stage_of(seen(session, client_id, now), self._public)  # as it is from now on

@@ -139,8 +139,9 @@ class Storage:
 
 def named_by(application: ApplicationRecord) -> set[str]:
     """The names of all blobs that an application's rows refer to."""
-    named = {application.relay_key}
-    named.update(upload.sha256 for upload in application.uploads)
+    named = {upload.sha256 for upload in application.uploads}
+    if application.relay_key is not None:
+        named.add(application.relay_key)
     named.update(run.sha256 for run in application.runs if run.sha256 is not None)
     return named
 

@@ -6,11 +6,11 @@ too. One list with one numbering a application, so that what came first can be t
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from service.answers import Traffic, TrafficItem, moment
-from service.records import TrafficRecord
+from service.records import TrafficRecord, table_of
 
 SERVER = "server"
 Way = tuple[str, str | None]
@@ -32,18 +32,16 @@ def note(session: Session, client_id: str, at: float, way: Way, what: str, size:
     """
     number = next_number(session, client_id)
     if number <= MAXIMUM_NOTES:
-        session.add(
-            TrafficRecord(
-                client_id=client_id,
-                number=number,
-                at=at,
-                sender=way[0],
-                receiver=way[1],
-                what=what,
-                size=size,
-            )
-        )
-        session.flush()  # or a second note of the same session would get the same number
+        row = {
+            "client_id": client_id,
+            "number": number,
+            "at": at,
+            "sender": way[0],
+            "receiver": way[1],
+            "what": what,
+            "size": size,
+        }
+        session.execute(insert(table_of(TrafficRecord)), row)
 
 
 def fetched(session: Session, client_id: str, party: str, what: str) -> bool:

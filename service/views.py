@@ -21,6 +21,7 @@ from service.records import (
     RunRecord,
     TokenRecord,
     UploadRecord,
+    table_of,
 )
 
 R = TypeVar("R", bound=Record)
@@ -29,7 +30,7 @@ _ID = "client_id"
 
 
 def _of_application(kind: type[Record]) -> Select[tuple[object, ...]]:
-    table = kind.__table__
+    table = table_of(kind)
     return select(*table.c).where(table.c[_ID] == bindparam(_ID))
 
 
@@ -38,7 +39,7 @@ _LOCKED = _APPLICATION.with_for_update()
 _PARTS: dict[type[Record], Select[tuple[object, ...]]] = {
     kind: _of_application(kind) for kind in (PartyRecord, TokenRecord, UploadRecord, RunRecord)
 }
-_PARTS[RunRecord] = _PARTS[RunRecord].order_by(RunRecord.__table__.c.program)
+_PARTS[RunRecord] = _PARTS[RunRecord].order_by(table_of(RunRecord).c.program)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class ApplicationView:
     session: Session
     client_id: str
     store: str
-    relay_key: str
+    relay_key: str | None
     model_version: str
     created: float
     expires: float

@@ -21,9 +21,10 @@ from sqlalchemy import create_engine, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from service.applications import remove_rows
 from service.database import Database
 from service.migrations import configuration
-from service.records import ApplicationRecord, Record, TrafficRecord, UploadRecord
+from service.records import ApplicationRecord, PartyRecord, Record, TrafficRecord, UploadRecord
 from tests.service.postgres import connected
 from utils.errors import StorageUnavailable
 
@@ -47,11 +48,11 @@ def database(url: str) -> Iterator[Database]:
     opened.close()
 
 
-def application(client_id: str = "a" * 32) -> ApplicationRecord:
+def application(client_id: str = "a" * 32, relay_key: str | None = "0" * 64) -> ApplicationRecord:
     return ApplicationRecord(
         client_id=client_id,
         store=secrets.token_hex(16),
-        relay_key="0" * 64,
+        relay_key=relay_key,
         model_version="v",
         created=0.5,
         expires=1e9 + 0.125,
@@ -98,6 +99,27 @@ def test_down_to_nothing_and_up_again(database: Database, url: str) -> None:
     with database.read() as session:
         kept = session.scalars(select(ApplicationRecord)).one()
         assert (kept.readers, kept.expires) == (["applicant", "bank"], 1e9 + 0.125)
+
+
+def test_what_an_earlier_version_kept_is_there_after_its_migration(
+    database: Database, url: str
+) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        command.downgrade(configuration(connection), "0001")
+    engine.dispose()
+    with database.write() as session:
+        session.add(application())
+        session.flush()
+        session.add(PartyRecord(client_id="a" * 32, party="bank", code_digest=b"digest"))
+    database.prepare()
+    with database.write() as session:
+        kept = session.scalars(select(ApplicationRecord)).one()
+        assert (kept.relay_key, [seat.party for seat in kept.parties]) == ("0" * 64, ["bank"])
+    with database.write() as session:
+        remove_rows(session, ["a" * 32])
+        assert session.execute(select(PartyRecord.party)).all() == [], "they still go together"
+        session.add(application(relay_key=None))
 
 
 def test_two_servers_prepare_at_once(url: str) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import select
 
 from service.records import TrafficRecord
 from service.relay import MAXIMUM_BODY, MAXIMUM_MESSAGES, PAGE, Relay
+from service.relay_key import RelayKeys
 from service.storage import Storage
 from service.traffic import MAXIMUM_NOTES
 from tests.service import driver
@@ -25,7 +26,13 @@ from tests.service.driver import Application, Server, bearer, code_of, refused
 from tests.service.played import PUBLIC, Played
 from tests.service.postgres import dumped
 from tests.service.storages import settings_of
-from utils.errors import AlreadySent, EvaluationFailed, OutOfStep, StoredDataDamaged
+from utils.errors import (
+    AlreadySent,
+    EvaluationFailed,
+    NotAuthorised,
+    OutOfStep,
+    StoredDataDamaged,
+)
 
 
 def say(
@@ -395,6 +402,7 @@ def test_of_racing_posts_one_wins(played: Played) -> None:
     opened = played.ready()
     token = played.tokens[opened.client_id]
     relay = Relay(played.storage, PUBLIC, played.clock)
+    before = played.blobs()
     barrier = threading.Barrier(8)
 
     def post(i: int) -> int | None:
@@ -407,8 +415,64 @@ def test_of_racing_posts_one_wins(played: Played) -> None:
     with ThreadPoolExecutor(8) as pool:
         numbers = [n for n in pool.map(post, range(8)) if n is not None]
     assert len(numbers) == 1
+    assert len(relay.messages(opened.client_id, token, 0).messages[0].body) == 4
+    assert len(played.blobs()) == len(before) + 1, "of the keys that they made one is left"
     with pytest.raises(OutOfStep), played.storage.read() as session:
         relay._next_number(session, opened.client_id, PUBLIC.schema_.party_names[0], 2**20)
+
+
+def test_the_key_is_made_with_the_first_message(played: Played) -> None:
+    opened = played.open()
+    token = played.tokens[opened.client_id]
+    relay = Relay(played.storage, PUBLIC, played.clock)
+    with pytest.raises(NotAuthorised):
+        relay.post(opened.client_id, "nobody's", "hello", None, b"hello")
+    assert relay.messages(opened.client_id, token, 0).messages == []
+    assert played.blobs() == set(), "whoever has no token makes the server write nothing"
+    for step in ("hello", "share"):
+        relay.post(opened.client_id, token, step, None, step.encode())
+    assert len(played.blobs()) == 1
+    played.storage.relay_keys = RelayKeys(played.storage.blobs)  # as after a restart
+    found = relay.messages(opened.client_id, token, 0).messages
+    assert [base64.b64decode(one.body) for one in found] == [b"hello", b"share"]
+
+
+def test_of_two_keys_made_at_once_the_first_one_stays(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = played.open()
+    token = played.tokens[opened.client_id]
+    relay = Relay(played.storage, PUBLIC, played.clock)
+    make = RelayKeys.make
+
+    def overtaken(keys: RelayKeys, store: str) -> str:
+        monkeypatch.setattr(RelayKeys, "make", make)
+        relay.post(opened.client_id, token, "share", None, b"said meanwhile")
+        return make(keys, store)
+
+    monkeypatch.setattr(RelayKeys, "make", overtaken)
+    assert relay.post(opened.client_id, token, "hello", None, b"said first") == 2
+    assert len(played.blobs()) == 1
+    found = relay.messages(opened.client_id, token, 0).messages
+    assert [base64.b64decode(one.body) for one in found] == [b"said meanwhile", b"said first"]
+
+
+def test_a_key_whose_message_is_refused_is_removed(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = played.open()
+    token = played.tokens[opened.client_id]
+    relay = Relay(played.storage, PUBLIC, played.clock)
+    make = RelayKeys.make
+
+    def revoked(keys: RelayKeys, store: str) -> str:
+        played.seats.revoke(opened.client_id, token)
+        return make(keys, store)
+
+    monkeypatch.setattr(RelayKeys, "make", revoked)
+    with pytest.raises(NotAuthorised):
+        relay.post(opened.client_id, token, "hello", None, b"hello")
+    assert played.blobs() == set()
 
 
 def test_bodies_lie_sealed_in_the_database(played: Played) -> None:

@@ -56,8 +56,12 @@ class StoredRows:
                 .where(RunRecord.sha256.is_not(None))
             )
             found |= {(row[0], row[1]) for row in runs if row[1] is not None}
-            keys = session.execute(select(ApplicationRecord.store, ApplicationRecord.relay_key))
-            return found | {(row[0], row[1]) for row in keys}
+            keys = session.execute(
+                select(ApplicationRecord.store, ApplicationRecord.relay_key).where(
+                    ApplicationRecord.relay_key.is_not(None)
+                )
+            )
+            return found | {(row[0], row[1]) for row in keys if row[1] is not None}
 
     def owner(self, store: str) -> str | None:
         """The application whose store that is."""
