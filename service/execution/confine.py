@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
+SESSION_NICENESS = 10
+"""Of evaluations to other sessions: a tenth of a core stays for them where others want it all."""
 
 
 def limit_memory(mebibytes: int) -> None:
@@ -68,13 +70,20 @@ def end_with_parent() -> None:
 
 
 def give_way() -> None:
-    """Have all threads of this process run only when nothing else wants their core (Linux).
+    """Have this process run only when nothing else wants its core (Linux).
 
+    Two bounds, since Linux shares a core among sessions first (autogroups) and within one then. In
+    a session of its own that is nice to others it holds up neither the server nor a client on the
+    same machine; where there are no autogroups, the idle policy still lets the server go first.
     With a niceness alone, whoever wakes up may wait for the end of an evaluation's time slice:
-    several times in each call of the server.
+    several times in each call.
     """
     if sys.platform != "linux":
         return
+    with suppress(OSError):  # it leads one already
+        os.setsid()
+    with suppress(OSError):  # a system without autogroups
+        Path("/proc/self/autogroup").write_text(str(SESSION_NICENESS))
     for thread in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # it has ended, or the system does not let us
             os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from service.execution import local
 from service.execution.checking import Checker
+from service.execution.confine import SESSION_NICENESS
 from service.execution.interface import Evaluation, WorkerLostError
 from service.execution.local import NICENESS, LocalExecutor
 from tests.service.execution.orders import (
@@ -86,6 +89,19 @@ def test_an_evaluation_answers_with_progress_at_low_priority(
     assert shares == sorted(shares)
     assert len(shares) >= 3
     assert run(tell(executor, orders))["niceness"] >= NICENESS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such bounds")
+def test_an_evaluation_holds_up_neither_the_server_nor_other_programs(
+    run: Run[Any], executor: LocalExecutor, orders: Orders
+) -> None:
+    for answer in run(both(executor, orders)):
+        worker = answer["pid"]
+        assert os.sched_getscheduler(worker) == os.SCHED_IDLE
+        assert os.getsid(worker) == worker != os.getsid(0)
+        autogroup = Path(f"/proc/{worker}/autogroup")
+        if autogroup.exists():
+            assert f"nice {SESSION_NICENESS}" in autogroup.read_text()
 
 
 def test_two_evaluate_at_once_and_an_application_stays_where_its_keys_are(
