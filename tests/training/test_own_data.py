@@ -5,6 +5,7 @@ over HTTP, and every opened score must be the one that the compiled program give
 """
 
 import csv
+import importlib
 import json
 import random
 import re
@@ -140,12 +141,17 @@ def write_files(folder, schema, rows):
     return ["--schema", folder / "my.json", "--data", folder / "my.csv"]
 
 
-def train_and_compile(folder, schema, rows, target, engines):
+def in_this_process(module, *arguments):
+    """The same without its start, which takes longer than its work."""
+    assert importlib.import_module(module).main([str(argument) for argument in arguments]) == 0
+
+
+def train_and_compile(folder, schema, rows, target, engines, run=command):
     """Schema and CSV to a deployment; answers its folder and what the two commands printed."""
     files = write_files(folder, schema, list(rows))
     named = ["--target", target] if target else []
-    trained = command("training.train", *files, *named, "--out", folder / "model", "--no-timing")
-    compiled = command(
+    trained = run("training.train", *files, *named, "--out", folder / "model", "--no-timing")
+    compiled = run(
         "training.compile", "--model", folder / "model", "--out", folder / "compiled",
         "--engines", *engines,
     )  # fmt: skip
@@ -162,7 +168,7 @@ def two_parties(tmp_path_factory):
 @pytest.fixture(scope="module")
 def four_parties(tmp_path_factory):
     folder = tmp_path_factory.mktemp("four_parties")
-    return train_and_compile(folder, TENANCY, tenancy_rows(), None, ["clear"])
+    return train_and_compile(folder, TENANCY, tenancy_rows(), None, ["clear"], in_this_process)
 
 
 def served(folder, deployment, engine):
