@@ -61,7 +61,8 @@ _ROWS = (
         (f"{kind}: p95, ms", f"{kind} p95")
         for kind in (
             *("health", "state", "messages, get", "messages, post", "join", "get_output"),
-            *("open", "erase", "send_file, 0.6 MB", "send_file, 8 MB"),
+            *("open", "erase", "send_file, 0.02 MB", "send_file, 0.6 MB", "send_file, 1 MB"),
+            "send_file, 8 MB",
         )
     ),
 )

@@ -80,9 +80,8 @@ def give_way() -> None:
     """
     if sys.platform != "linux":
         return
-    with suppress(OSError):  # it leads one already
+    with suppress(OSError):  # it leads a session with others in it, or there are no autogroups
         os.setsid()
-    with suppress(OSError):  # a system without autogroups
         Path("/proc/self/autogroup").write_text(str(SESSION_NICENESS))
     for thread in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # it has ended, or the system does not let us

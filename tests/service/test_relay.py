@@ -16,11 +16,11 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from service import traffic as notes
 from service.records import TrafficRecord
 from service.relay import MAXIMUM_BODY, MAXIMUM_MESSAGES, PAGE, Relay
 from service.relay_key import RelayKeys
 from service.storage import Storage
-from service.traffic import MAXIMUM_NOTES
 from tests.service import driver
 from tests.service.driver import Application, Server, bearer, code_of, refused
 from tests.service.played import PUBLIC, Played
@@ -379,8 +379,13 @@ def test_messages_survive_a_restart(start: Callable[..., Server]) -> None:
     assert say(application, b).json() == {"number": 2}
 
 
-def test_notes_end_before_they_fill_the_disk(tmp_path: Path) -> None:
-    runs = MAXIMUM_NOTES // 2 + 10
+def test_notes_end_before_they_fill_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 100
+    assert most < notes.MAXIMUM_NOTES
+    monkeypatch.setattr(notes, "MAXIMUM_NOTES", most)
+    runs = most // 2 + 10
     settings = settings_of(tmp_path / "data", application_runs=runs)
     storage = Storage(settings)
     played = Played(storage, settings)
@@ -391,9 +396,9 @@ def test_notes_end_before_they_fill_the_disk(tmp_path: Path) -> None:
         played.claims.fail(played.claims.claim(), EvaluationFailed("failed"))
     relay = Relay(storage, PUBLIC, played.clock)
     items = relay.traffic(opened.client_id, token).items
-    assert len(items) == MAXIMUM_NOTES
+    assert len(items) == most
     number = relay.post(opened.client_id, token, "hello", None, b"x")
-    assert number == MAXIMUM_NOTES + 1, "what parties say is never dropped"
+    assert number == most + 1, "what parties say is never dropped"
     assert relay.messages(opened.client_id, token, 0).messages[0].number == number
     storage.close()
 

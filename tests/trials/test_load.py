@@ -13,7 +13,7 @@ from trials.load.timing import LONG_POLL, RUN, UPLOAD, kind_of
 from trials.load.work import Work, WrongAnswer
 
 ID = "0123456789abcdef" * 2
-APPLICATIONS, AT_ONCE = 10, 3
+APPLICATIONS, AT_ONCE = 6, 3
 
 
 @pytest.fixture(scope="module")

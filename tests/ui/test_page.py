@@ -229,6 +229,11 @@ def test_nothing_is_wider_than_a_narrow_window(open_page):
 def assert_fits(page):
     wide, window = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert wide <= window
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll('.ts-strip span')]
+            .filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"""
+    )
+    assert cut == []
     # The container clips what is too wide, so each part is measured as well.
     outside = page.evaluate(
         """() => [...document.querySelectorAll('main *')]
