@@ -49,7 +49,8 @@ class _FileWriter:
         self._handle = -1
         self._hash = hashlib.sha256()  # of all but the end
         self._end = b""
-        self._batch = bytearray()
+        self._batch: list[bytes] = []
+        self._held = 0  # bytes in the batch
         self._flushing: asyncio.Task[None] | None = None
         self.size = 0
         self.intact = False
@@ -61,17 +62,18 @@ class _FileWriter:
             self._handle = os.open(self._path, flags, PRIVATE_FILE)
 
     async def write(self, piece: bytes) -> None:
-        self._batch += piece
+        self._batch.append(piece)
+        self._held += len(piece)
         self.size += len(piece)
-        if len(self._batch) >= BATCH_BYTES:
-            batch, self._batch = self._batch, bytearray()
+        if self._held >= BATCH_BYTES:
+            batch, self._batch, self._held = self._batch, [], 0
             await self._flushed()
             # The next batch arrives meanwhile; two are the most that memory holds.
             self._flushing = asyncio.create_task(run_in_threadpool(self._flush, batch))
 
     async def finish(self) -> Upload:
         await self._flushed()
-        if len(self._batch) <= SMALL_BATCH:  # sooner done than handed over
+        if self._held <= SMALL_BATCH:  # sooner done than handed over
             self._flush(self._batch)
         else:
             await run_in_threadpool(self._flush, self._batch)
@@ -96,15 +98,16 @@ class _FileWriter:
         if flushing is not None:
             await flushing
 
-    def _flush(self, batch: bytearray) -> None:
-        known = self._end + batch
-        cut = max(0, len(known) - DIGEST_BYTES)
-        self._hash.update(memoryview(known)[:cut])
-        self._end = known[cut:]
-        rest = memoryview(batch)
+    def _flush(self, batch: list[bytes]) -> None:
+        # One copy of it, and one call of each kind: at every call this thread waits for its turn.
+        known = b"".join([self._end, *batch])
+        rest = memoryview(known)[len(self._end) :]
         with _disk():
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
+        cut = max(0, len(known) - DIGEST_BYTES)
+        self._hash.update(memoryview(known)[:cut])
+        self._end = known[cut:]
 
 
 @contextmanager
