@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,8 +166,9 @@ class StoredBlobs:
             return None
 
     def write(self, blob: Blob, content: bytes) -> None:
-        """Put another content under its name."""
-        self._files.pipe_file(blob.path, content)
+        """Put another content under its name, unless its application is erased just then."""
+        with suppress(FileNotFoundError):
+            self._files.pipe_file(blob.path, content)
 
     def remove(self, blob: Blob) -> None:
         """Remove it."""
