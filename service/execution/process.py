@@ -91,10 +91,7 @@ class WorkerProcess:
         """
         async with self._turn:
             try:
-                await self._ensure()
-                if self._executor is None:
-                    raise WorkerLostError("died")
-                return await self._result(self._executor.submit(task, *args, **kwargs), seconds)
+                return await self._result(await self._given(task, *args, **kwargs), seconds)
             except (WorkerLostError, asyncio.CancelledError):
                 self._replace()
                 raise
@@ -150,6 +147,17 @@ class WorkerProcess:
             self._changed()
         return introduction
 
+    async def _given(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """The task in a process that is there."""
+        while True:
+            await self._ensure()
+            if self._executor is None:
+                raise WorkerLostError("died")
+            try:
+                return self._executor.submit(task, *args, **kwargs)
+            except BrokenProcessPool:  # it dies just now, and has nothing of the task yet
+                self._drop()
+
     def _launch(self) -> Future[Introduction]:
         context = multiprocessing.get_context("spawn")
         # A line of its own for each process: one that is killed may leave its line half written.
@@ -178,6 +186,9 @@ class WorkerProcess:
             raise WorkerLostError("died") from error
         except asyncio.CancelledError:
             self._drop()  # or it would go on with what nobody waits for
+            caller = asyncio.current_task()
+            if caller is not None and not caller.cancelling():  # its line ended before it began
+                raise WorkerLostError("died") from None
             raise
 
     def _replace(self) -> None:

@@ -199,7 +199,8 @@ class Invariants:
             for words in _UNSEEN:
                 if words in new:
                     at = new.index(words)
-                    raise Broken("errors are typed", f"in the log: {new[at : at + 1500]}")
+                    line = new[at:].partition("\n")[0]  # what happened is at its end
+                    raise Broken("errors are typed", f"in the log: {line[:100]} … {line[-1400:]}")
 
     def _nothing_left(self) -> None:
         world = self._world

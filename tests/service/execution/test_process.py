@@ -1,0 +1,45 @@
+"""A worker process that dies at the very moment when it is given something to do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from service.execution.interface import WorkerLostError
+from service.execution.process import WorkerProcess
+from service.execution.worker import EngineSource
+from tests.service.execution.orders import settings
+from tests.service.stand_in import load
+
+
+def broken(*_: object) -> Future[int]:
+    raise BrokenProcessPool("it has ended")
+
+
+def never_begun(*_: object) -> Future[int]:
+    future: Future[int] = Future()
+    future.cancel()
+    return future
+
+
+def test_a_task_that_a_dead_process_did_not_get_goes_to_the_next(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        process = WorkerProcess(EngineSource.of(settings(), load))
+        await process.start()
+        first = await process.call(20.0, os.getpid)
+        monkeypatch.setattr(process._executor, "submit", broken)
+        second = await process.call(20.0, os.getpid)
+        assert second not in (first, os.getpid())
+        monkeypatch.setattr(process._executor, "submit", never_begun)
+        with pytest.raises(WorkerLostError):
+            await process.call(20.0, os.getpid)
+        assert await process.call(20.0, os.getpid) not in (first, second)
+        await process.stop()
+
+    runner.run(play())
