@@ -123,7 +123,7 @@ def test_what_cannot_be_removed_at_once_is_removed_later(start: Start, tmp_path:
 
 
 def test_nothing_is_left_after_its_time(begin, postgres_folder) -> None:
-    server = begin(application_hours=6 / 3600)
+    server = begin(application_hours=4 / 3600)
     application, marks = filled_with_marks(server)
     names = names_of(application)
     names.pop("id")  # stays as a tombstone, so that it answers 410 and not 404
