@@ -245,8 +245,8 @@ def test_sign_only_opens_the_decision_for_scores_of_the_whole_range(
     rows = np.concatenate([extreme, credit_data[0][0], sample])
     scores = program.scores(rows)[:, 0]
     by_score = dict(zip(scores.tolist(), rows, strict=True))
-    wanted = {program.low, program.high, *range(-2, 2), *sorted(by_score)[::12]}
-    assert len(wanted) >= 12
+    wanted = {program.low, program.high, *range(-4, 4), *sorted(by_score)[::4]}
+    assert len(wanted) >= 30
     for score in sorted(wanted):
         sent = runs.messages(by_score[score])
         assert runs.opened(DECIDE, sent) == signs([score]), f"wrong sign of {score}"

@@ -442,20 +442,28 @@ def test_the_key_is_made_with_the_first_message(played: Played) -> None:
     assert [base64.b64decode(one.body) for one in found] == [b"hello", b"share"]
 
 
+def before_the_key(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Have something happen once, when a key is about to be made."""
+    make = RelayKeys.make
+
+    def made_late(keys: RelayKeys, store: str) -> str:
+        monkeypatch.setattr(RelayKeys, "make", make)
+        happens()
+        return make(keys, store)
+
+    monkeypatch.setattr(RelayKeys, "make", made_late)
+
+
 def test_of_two_keys_made_at_once_the_first_one_stays(
     played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = played.open()
     token = played.tokens[opened.client_id]
     relay = Relay(played.storage, PUBLIC, played.clock)
-    make = RelayKeys.make
-
-    def overtaken(keys: RelayKeys, store: str) -> str:
-        monkeypatch.setattr(RelayKeys, "make", make)
-        relay.post(opened.client_id, token, "share", None, b"said meanwhile")
-        return make(keys, store)
-
-    monkeypatch.setattr(RelayKeys, "make", overtaken)
+    before_the_key(
+        monkeypatch,
+        lambda: relay.post(opened.client_id, token, "share", None, b"said meanwhile"),
+    )
     assert relay.post(opened.client_id, token, "hello", None, b"said first") == 2
     assert len(played.blobs()) == 1
     found = relay.messages(opened.client_id, token, 0).messages
@@ -468,13 +476,7 @@ def test_a_key_whose_message_is_refused_is_removed(
     opened = played.open()
     token = played.tokens[opened.client_id]
     relay = Relay(played.storage, PUBLIC, played.clock)
-    make = RelayKeys.make
-
-    def revoked(keys: RelayKeys, store: str) -> str:
-        played.seats.revoke(opened.client_id, token)
-        return make(keys, store)
-
-    monkeypatch.setattr(RelayKeys, "make", revoked)
+    before_the_key(monkeypatch, lambda: played.seats.revoke(opened.client_id, token))
     with pytest.raises(NotAuthorised):
         relay.post(opened.client_id, token, "hello", None, b"hello")
     assert played.blobs() == set()
