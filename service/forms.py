@@ -39,7 +39,7 @@ class FormReader:
         if not options.get(b"boundary"):
             raise InvalidRequest("The form has no boundary; build it with an HTTP library.")
         self.fields: dict[str, str] = {}
-        self._pieces: list[bytes] = []
+        self._pieces: list[memoryview] = []
         self._seen: set[str] = set()
         self._name = ""
         self._header = bytearray()
@@ -65,7 +65,7 @@ class FormReader:
         """Whether every field but the file is there."""
         return len(self.fields) == len(FIELDS)
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> list[memoryview]:
         """Read on, and answer the file's bytes found in this chunk."""
         try:
             self._parser.write(chunk)
@@ -112,7 +112,7 @@ class FormReader:
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._name == FILE:
-            self._pieces.append(data[start:end])
+            self._pieces.append(memoryview(data)[start:end])  # not another copy of it
             return
         self._value += data[start:end]
         if len(self._value) > MAXIMUM_FIELD:

@@ -19,6 +19,7 @@ from service.limits import SMALL_BODY, Pace
 from service.slots import Place, Upload
 from utils.atomic_files import PRIVATE_FILE
 from utils.errors import InvalidRequest, StorageUnavailable, UploadEmpty, UploadTooLarge
+from utils.writeback import begin_writeback
 
 BATCH_BYTES = 1 << 20
 """What is held in memory before it is hashed and written, in a thread."""
@@ -49,8 +50,9 @@ class _FileWriter:
         self._handle = -1
         self._hash = hashlib.sha256()  # of all but the end
         self._end = b""
-        self._batch: list[bytes] = []
+        self._batch: list[memoryview] = []
         self._held = 0  # bytes in the batch
+        self._written = 0
         self._flushing: asyncio.Task[None] | None = None
         self.size = 0
         self.intact = False
@@ -61,7 +63,7 @@ class _FileWriter:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             self._handle = os.open(self._path, flags, PRIVATE_FILE)
 
-    async def write(self, piece: bytes) -> None:
+    async def write(self, piece: memoryview) -> None:
         self._batch.append(piece)
         self._held += len(piece)
         self.size += len(piece)
@@ -98,13 +100,17 @@ class _FileWriter:
         if flushing is not None:
             await flushing
 
-    def _flush(self, batch: list[bytes]) -> None:
+    def _flush(self, batch: list[memoryview]) -> None:
         # One copy of it, and one call of each kind: at every call this thread waits for its turn.
         known = b"".join([self._end, *batch])
         rest = memoryview(known)[len(self._end) :]
+        size = len(rest)
         with _disk():
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
+        if size >= BATCH_BYTES:  # less is sooner written by the sync itself
+            begin_writeback(self._handle, self._written, size)
+        self._written += size
         cut = max(0, len(known) - DIGEST_BYTES)
         self._hash.update(memoryview(known)[:cut])
         self._end = known[cut:]

@@ -14,9 +14,11 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NoReturn
 
+from utils.time_slices import take_long_slices
+
 _PR_SET_PDEATHSIG = 1
-SESSION_NICENESS = 10
-"""Of evaluations to other sessions: a tenth of a core stays for them where others want it all."""
+SESSION_NICENESS = 15
+"""Of evaluations to other sessions: 3 % of a core stay for them where others want it all."""
 
 
 def limit_memory(mebibytes: int) -> None:
@@ -72,11 +74,10 @@ def end_with_parent() -> None:
 def give_way() -> None:
     """Have this process run only when nothing else wants its core (Linux).
 
-    Two bounds, since Linux shares a core among sessions first (autogroups) and within one then. In
-    a session of its own that is nice to others it holds up neither the server nor a client on the
-    same machine; where there are no autogroups, the idle policy still lets the server go first.
-    With a niceness alone, whoever wakes up may wait for the end of an evaluation's time slice:
-    several times in each call.
+    Linux shares a core among sessions first (autogroups), and within one then. In a session of its
+    own that is nice to others it holds up neither the server nor a client on the same machine;
+    where there are no autogroups, the idle policy still lets the server go first. Without the long
+    slices, whoever wakes up may wait for the end of an evaluation's: several times in each call.
     """
     if sys.platform != "linux":
         return
@@ -85,4 +86,5 @@ def give_way() -> None:
         Path("/proc/self/autogroup").write_text(str(SESSION_NICENESS))
     for thread in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # it has ended, or the system does not let us
+            take_long_slices(int(thread.name))  # before the idle policy, which takes none
             os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))

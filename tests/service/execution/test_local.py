@@ -29,6 +29,7 @@ from tests.service.execution.orders import (
     settles_at,
 )
 from tests.service.stand_in import load, message, public_model, told
+from tests.time_slices import slice_seconds
 from utils.errors import (
     DeploymentMissing,
     EngineUnavailable,
@@ -36,6 +37,7 @@ from utils.errors import (
     MalformedMessage,
     StoredDataDamaged,
 )
+from utils.time_slices import LONG_SECONDS
 
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, T]], T]
@@ -102,6 +104,7 @@ def test_an_evaluation_holds_up_neither_the_server_nor_other_programs(
         autogroup = Path(f"/proc/{worker}/autogroup")
         if autogroup.exists():
             assert f"nice {SESSION_NICENESS}" in autogroup.read_text()
+        assert slice_seconds(worker) in (None, LONG_SECONDS)
 
 
 def test_two_evaluate_at_once_and_an_application_stays_where_its_keys_are(
