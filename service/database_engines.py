@@ -6,6 +6,8 @@ what PostgreSQL tells of the row.
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,19 @@ def postgresql(address: URL) -> Engine:
     return engine
 
 
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    # Of two that do this to a new file at once, one is refused without a wait.
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
+
+
 def sqlite(address: URL, *, foreign_keys: bool = True) -> Engine:
     """A file of mode 0600, made where it is missing; its folder is the caller's matter.
 
@@ -103,8 +118,8 @@ def sqlite(address: URL, *, foreign_keys: bool = True) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: ConnectionPoolEntry) -> None:
+        _write_ahead(connection)
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=NORMAL",
             f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
             "secure_delete=ON",  # erased rows are overwritten

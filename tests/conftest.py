@@ -89,3 +89,16 @@ def levelled_deployment(tmp_path_factory, layout, small_booster, small_programs,
     engines = {"clear": {}, "levelled": build_levelled(small_programs_of, layout, folder)}
     write_small_deployment(folder, layout.schema, small_booster, small_programs, engines)
     return folder
+
+
+@pytest.fixture(scope="session")
+def sign_only_deployment(tmp_path_factory, layout, small_booster, small_programs):
+    """One for Concrete, whose programs open approved or denied and nothing else."""
+    from engines.concrete.build import build  # here, for its compiler takes long to import
+
+    folder = tmp_path_factory.mktemp("sign_only")
+    facts = build(small_programs, layout, folder, sign_only=True)
+    write_small_deployment(
+        folder, layout.schema, small_booster, small_programs, {"concrete": facts}
+    )
+    return folder

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from engines.concrete.build import build
 from engines.concrete.messages import PROFILE
 from engines.envelope import Header, seal, unseal
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, slot_of
 from model.explanation import Outcome
 from parties.session import ApplicationSession
-from tests.conftest import write_small_deployment
 from tests.parties.running import LiveServer, Oracle
 from utils.errors import AlreadySent, ForeignMessage, MalformedMessage, UploadTooLarge
 
@@ -204,18 +202,9 @@ def test_an_application_outlives_a_restart_of_the_server(tmp_path, shipped, deni
         server.stop()
 
 
-@pytest.fixture(scope="module")
-def sign_only(tmp_path_factory, schema, layout, small_booster, small_programs):
-    """A deployment whose programs open approved or denied and nothing else."""
-    folder = tmp_path_factory.mktemp("sign_only")
-    facts = build(small_programs, layout, folder, sign_only=True)
-    write_small_deployment(folder, schema, small_booster, small_programs, {"concrete": facts})
-    return folder
-
-
-def test_a_sign_only_deployment_opens_the_decision_alone(sign_only, tmp_path):
-    oracle = Oracle(sign_only)
-    server = started(tmp_path, sign_only)
+def test_a_sign_only_deployment_opens_the_decision_alone(sign_only_deployment, tmp_path):
+    oracle = Oracle(sign_only_deployment)
+    server = started(tmp_path, sign_only_deployment)
     connection = server.connect(tmp_path / "parties")
     try:
         assert "no score" in connection.public.engine.opened

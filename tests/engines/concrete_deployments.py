@@ -21,18 +21,23 @@ from tests.conftest import write_small_deployment
 class Runs:
     """A deployment, both halves of the engine, and one keyset."""
 
-    def __init__(
-        self, folder: Path, layout: Layout, programs: dict[str, Program], sign_only: bool = False
-    ) -> None:
-        self.layout, self.programs = layout, programs
-        self.facts = build(programs, layout, folder, sign_only)
-        write_small_deployment(folder, layout.schema, b"{}", programs, {"concrete": self.facts})
-        self.folder = folder
-        self.server = ConcreteServer(Deployment.load(folder))
+    def __init__(self, folder: Path, layout: Layout) -> None:
+        deployment = Deployment.load(folder)
+        self.folder, self.layout = folder, layout
+        self.programs = deployment.programs_of("concrete")
+        self.facts = deployment.engine_facts("concrete")
+        self.server = ConcreteServer(deployment)
         self.party = ConcreteParty(self.server.public, self.server.client_files())
         self.holder = layout.schema.party_names[0]
         self.keys: KeyPair = self.party.make_keys()
         self.key_slot = self.slot(self.holder, EVALUATION_KEY)
+
+    @classmethod
+    def built(cls, folder: Path, layout: Layout, programs: dict[str, Program]) -> Runs:
+        """The same on a deployment of these programs, made in `folder`."""
+        facts = build(programs, layout, folder)
+        write_small_deployment(folder, layout.schema, b"{}", programs, {"concrete": facts})
+        return cls(folder, layout)
 
     def slot(self, party: str, file_name: str = ENCRYPTED_INPUTS) -> Slot:
         found = slot_of(self.server.public.slots, party, file_name)

@@ -200,7 +200,7 @@ def test_two_parties_with_missing_values_on_every_possible_input(tmp_path):
     programs = programs_of(two_party_ensemble(layout), layout)
     assert programs[DECIDE].plan.lookups
     assert not programs[EXPLAIN].plan.lookups  # all products are with the explained column
-    runs = Runs(tmp_path, layout, programs)
+    runs = Runs.built(tmp_path, layout, programs)
     states = np.stack(np.meshgrid(*([*range(c.n_states)] for c in layout.codes)), -1)
     states = states.reshape(-1, len(layout.codes)) + [c.first_state for c in layout.codes]
     assert len(states) == 36
@@ -223,7 +223,7 @@ def linear_ensemble(layout):
 )
 def test_a_program_without_lookups_is_exact_too(tmp_path, layout, rows, ensemble):
     programs = programs_of(ensemble(layout), layout, score_bits=8)
-    runs = Runs(tmp_path, layout, programs)
+    runs = Runs.built(tmp_path, layout, programs)
     assert runs.facts["lookups"] == {DECIDE: 0, EXPLAIN: 0}
     # Without one Concrete would choose parameters that are too small for the weights.
     assert len(runs.facts["parameters"]["bootstrap"]) == 1
@@ -236,9 +236,9 @@ def signs(scores):
 
 
 def test_sign_only_opens_the_decision_for_scores_of_the_whole_range(
-    tmp_path, layout, small_programs, credit_data
+    sign_only_deployment, layout, small_programs, credit_data
 ):
-    runs = Runs(tmp_path, layout, small_programs, sign_only=True)
+    runs = Runs(sign_only_deployment, layout)
     program = small_programs[DECIDE]
     sample = layout.bits_of_states(sample_states(layout, 5000, seed=3))
     extreme = layout.bits_of_states(program.extreme_rows)

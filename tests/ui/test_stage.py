@@ -158,8 +158,9 @@ def test_the_whole_path(stage, demo, schema, levelled_oracle):
     assert "Traceback" not in demo.output.read_text()
 
 
-def test_steps_out_of_their_order_say_what_is_missing(stage):
-    one = stage()
+def test_steps_out_of_their_order_say_what_is_missing_and_all_fits_a_narrow_window(stage):
+    one = stage(390, scheme="dark")
+    assert_fits(one.page)
     first = one.names[0]
     assert "give a join code first" in one.told(first, "#send")
     one.open()
@@ -168,6 +169,8 @@ def test_steps_out_of_their_order_say_what_is_missing(stage):
     assert "still to be sent: applicant." in one.told(one.names[1], "#agree-decide")
     one.press("#send", ".ts-strip li.done:nth-child(3)", parties=[first])
     assert "open the decision first" in one.told(first, "#agree-explain")
+    one.decide().press("#agree-explain", ".js-plotly-plot .bars .point")
+    assert_all_fit(one, beside=False)
 
 
 def test_a_changed_value_is_not_agreed_to_unsent_and_a_run_may_be_cancelled(stage, demo):
@@ -220,14 +223,6 @@ def test_an_application_opened_elsewhere_can_be_watched(stage, demo, schema):
         one.page.wait_for_selector(".ts-strip >> text=Join 2/3")
         client.erase(opened.client_id, token)
         one.page.wait_for_selector("text=it has been erased")
-
-
-def test_nothing_is_wider_than_a_narrow_window(stage):
-    one = stage(390, scheme="dark")
-    assert_fits(one.page)
-    one.open().send().decide()
-    one.press("#agree-explain", ".js-plotly-plot .bars .point")
-    assert_all_fit(one, beside=False)
 
 
 def assert_all_fit(one, beside):
