@@ -19,7 +19,6 @@ from service.execution.interface import Introduction
 from service.execution.keeping import Kept
 from service.execution.worker import EngineSource, Worker, evaluation_faults
 from utils.errors import StoredDataDamaged
-from utils.time_slices import take_long_slices
 
 Content: TypeAlias = bytes | ObjectRef
 """A message itself where it is small, and otherwise where in the object store it lies."""
@@ -55,7 +54,6 @@ class EvaluationActor:
         def progress(share: float) -> None:
             self._at = (job, min(max(float(share), 0.0), 1.0))
 
-        take_long_slices()  # so that it holds up no other program of its node
         try:
             messages = self._messages(program, store, sent)
             return self._worker.evaluate(program, store, messages, progress)
