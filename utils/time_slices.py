@@ -2,7 +2,8 @@
 
 Since Linux 6.12 a thread may ask for slices of its own length (sched_setattr(2), `sched_runtime`).
 One that wakes up waits for the end of the slice under way, unless its own slices are shorter; so
-whoever computes for long and can wait asks for long ones, and holds up nobody any more.
+whoever computes for long and is given a small share of the processor asks for long ones, and holds
+up nobody any more. With a large share it would: each of its turns lasts longer then.
 """
 
 from __future__ import annotations
