@@ -10,8 +10,6 @@ from pathlib import Path
 
 import psutil
 
-from utils.time_slices import take_long_slices
-
 _GLANCE_SECONDS = 0.02
 
 
@@ -24,7 +22,6 @@ def give_way(niceness: int) -> None:
     if not niceness:
         return
     os.nice(niceness)
-    take_long_slices()
     with suppress(PermissionError):  # it leads one already
         os.setsid()
     with suppress(OSError):  # a system without autogroups

@@ -2,8 +2,8 @@
 
 Since Linux 6.12 a thread may ask for slices of its own length (sched_setattr(2), `sched_runtime`).
 One that wakes up waits for the end of the slice under way, unless its own slices are shorter; so
-whoever computes for long and is given a small share of the processor asks for long ones, and holds
-up nobody any more. With a large share it would: each of its turns lasts longer then.
+whoever computes for long, and is given a small share of the processor, asks for long ones and holds
+up nobody who wakes up. Who waits already has to wait longer, so they are not as long as can be.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import os
 import platform
 import sys
 
-LONG_SECONDS = 0.1
-"""The longest that Linux gives; by default a slice has about three milliseconds."""
+LONG_SECONDS = 0.02
+"""By default a slice has about three milliseconds; Linux would give a tenth of a second."""
 _SYSTEM_CALLS = {"x86_64": 314, "aarch64": 274}
 """sched_setattr's number; older C libraries have no function for it."""
 
