@@ -105,7 +105,8 @@ class BoundedHttp:
         **options: Any,
     ) -> Iterator[httpx.Response]:
         if token is not None:
-            options["headers"] = {"Authorization": f"Bearer {token}"}
+            known = options.get("headers", {})
+            options["headers"] = {**known, "Authorization": f"Bearer {token}"}
         if timeout is not None:
             options["timeout"] = _timeout(timeout)
         try:

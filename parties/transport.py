@@ -30,6 +30,7 @@ from parties.messages import (
     Traffic,
 )
 from parties.patience import Told, ask_again, untold
+from parties.upload_form import UploadForm
 from settings import Settings
 from utils.errors import ServerUnreachable
 
@@ -157,9 +158,9 @@ class ServerClient(BoundedHttp):
         self, client_id: str, party: str, file_name: str, message: bytes, token: str
     ) -> Receipt:
         """Put a sealed message into the party's slot `file_name`."""
-        form = {"client_id": client_id, "client_type": party, "file_name": file_name}
-        files = {"files": (file_name, message, "application/octet-stream")}
-        more = {"data": form, "files": files, "timeout": self.timeout}
+        fields = {"client_id": client_id, "client_type": party, "file_name": file_name}
+        form = UploadForm(fields, "files", message)
+        more = {"content": form, "headers": form.headers, "timeout": self.timeout}
         return self._patient(Receipt, "POST", "/send_file", token=token, **more)
 
     def queue(self, client_id: str, token: str, program: str = DECIDE) -> ProgramState:

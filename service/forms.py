@@ -65,10 +65,10 @@ class FormReader:
         """Whether every field but the file is there."""
         return len(self.fields) == len(FIELDS)
 
-    def feed(self, chunk: bytes) -> list[memoryview]:
+    def feed(self, chunk: bytes | bytearray) -> list[memoryview]:
         """Read on, and answer the file's bytes found in this chunk."""
         try:
-            self._parser.write(chunk)
+            self._parser.write(chunk)  # type: ignore[arg-type]  # it only searches and cuts
         except FormParserError as error:
             raise InvalidRequest("The form is malformed; build it with an HTTP library.") from error
         pieces, self._pieces = self._pieces, []

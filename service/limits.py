@@ -45,17 +45,36 @@ class Patience:
             async with asyncio.timeout(min(self._pace.stall, left)):
                 return await coming
         except TimeoutError as error:
-            raise UploadTooSlow(
-                f"The rest of the request did not come: nothing for {self._pace.stall:g} s, or not "
-                f"all within {self._pace.total:g} s. Nothing was stored; send it again."
-            ) from error
+            raise self._too_slow() from error
+
+    async def wait_while(self, coming: Awaitable[T], heard: Callable[[], float]) -> T:
+        """What comes bit by bit; `heard` is when a bit of it came last, by the event loop's clock.
+
+        Raises UploadTooSlow where it does not come in time.
+        """
+        now = asyncio.get_running_loop().time
+        task = asyncio.ensure_future(coming)
+        try:
+            while (left := min(heard() + self._pace.stall, self._end) - now()) > 0:
+                if (await asyncio.wait({task}, timeout=left))[0]:
+                    return task.result()
+            raise self._too_slow()
+        finally:
+            task.cancel()
+
+    def _too_slow(self) -> UploadTooSlow:
+        return UploadTooSlow(
+            f"The rest of the request did not come: nothing for {self._pace.stall:g} s, or not "
+            f"all within {self._pace.total:g} s. Nothing was stored; send it again."
+        )
 
 
 class BodyLimit:
     """ASGI middleware: 413 to a body of more than `limit_of(path)` bytes, 408 to one too slow.
 
-    It goes by Content-Length where there is one, and by the bytes that come in any case. Where
-    `pace_of(path)` is None, whoever reads the body sees to its pace.
+    It goes by Content-Length where there is one, and by the bytes that come in any case; what is
+    read past it (service/large_bodies.py) has a length. Where `pace_of(path)` is None, whoever
+    reads the body sees to its pace.
     """
 
     def __init__(

@@ -11,7 +11,10 @@ import asyncio
 import resource
 import time
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.large_bodies import LARGE_BYTES, LargeBody
 
 HEAD_BYTES = 64 * 1024
 """Of a request all but its body; what is around the pieces of a body may have as much as it."""
@@ -66,10 +69,31 @@ class GuardedProtocol(HttpToolsProtocol):
         self._around = self._content = 0
         super().on_message_begin()
 
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        length = next((int(v) for name, v in self.headers if name == b"content-length"), 0)
+        if length >= LARGE_BYTES:
+            LargeBody(self, self.scope, length)
+
     def on_body(self, body: bytes) -> None:
         self._content += len(body)
         self._bodies += len(body)
         super().on_body(body)
+
+    @property
+    def body_bytes(self) -> int:
+        """How much of the request's body has come this way."""
+        return self._content
+
+    def heard_something(self) -> None:
+        """The other side has sent more of a body that is answered already."""
+        self._unset_keepalive_if_required()
+
+    def body_was_read(self) -> None:
+        """The rest of the body went another way; what comes now is the next request."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        self.on_message_complete()
 
     def on_response_complete(self) -> None:
         self._since = time.monotonic()

@@ -33,6 +33,8 @@ AGAIN_SECONDS = 2.0
 CROWD = 10_000
 """Counters kept for one name each; beyond them names that begin alike share one (256 groups), so
 that nobody fills memory with invented tokens."""
+FORGET_SECONDS = 5.0
+"""How often all counters are looked through for those whose time is over."""
 _NETWORK_BITS = 64
 """Of an IPv6 address: what one customer is usually given."""
 
@@ -41,7 +43,7 @@ class Quotas:
     """Counts calls and uploads; its methods may be called in any thread."""
 
     def __init__(self, settings: Settings) -> None:
-        self._storage = MemoryStorage()
+        self._storage = _Counters()
         # Two counters for each name, and not a time for each call of the last minute.
         self._limiter = SlidingWindowCounterRateLimiter(self._storage)
         self._calls = RateLimitItemPerMinute(settings.token_calls, namespace="calls")
@@ -87,6 +89,32 @@ class Quotas:
             "again a little later.",
             max(1.0, again),
         )
+
+
+class _Counters(MemoryStorage):
+    """The library's counters, which are forgotten by whoever counts when their time is over.
+
+    The library's own start a thread for that at almost every call, which then looks at them all.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counting = Lock()
+        self._tidied = time.time()
+
+    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        """Count; answers how many there are within the time of `expiry` seconds."""
+        with self._counting:
+            now = time.time()
+            if now - self._tidied > FORGET_SECONDS:
+                self._tidied = now
+                for old in [name for name, end in self.expirations.items() if end <= now]:
+                    self.clear(old)
+            elif self.expirations.get(key, now) <= now:
+                self.clear(key)
+            self.expirations.setdefault(key, now + expiry)
+            self.storage[key] += amount
+            return self.storage[key]
 
 
 class _Places:

@@ -6,23 +6,25 @@ import asyncio
 import hashlib
 import hmac
 import os
+from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from starlette.concurrency import run_in_threadpool
 
 from engines.envelope import DIGEST_BYTES
 from service.forms import FIELDS, FILE, FormReader
+from service.large_bodies import LargeBody
 from service.limits import SMALL_BODY, Pace
 from service.slots import Place, Upload
 from utils.atomic_files import PRIVATE_FILE
 from utils.errors import InvalidRequest, StorageUnavailable, UploadEmpty, UploadTooLarge
+from utils.strand import Strand
 from utils.writeback import begin_writeback
 
 BATCH_BYTES = 1 << 20
-"""What is held in memory before it is hashed and written, in a thread."""
+"""What is held in memory before it is hashed and written, in threads."""
 SMALL_BATCH = 64 * 1024
 UNADMITTED_BYTES = SMALL_BODY
 """What is read of a file before it is known whose it is; it stays in memory."""
@@ -53,7 +55,8 @@ class _FileWriter:
         self._batch: list[memoryview] = []
         self._held = 0  # bytes in the batch
         self._written = 0
-        self._flushing: asyncio.Task[None] | None = None
+        self._writing, self._hashing = Strand(), Strand()
+        self._under_way: deque[asyncio.Future[tuple[None, None]]] = deque()  # one of each batch
         self.size = 0
         self.intact = False
 
@@ -68,52 +71,67 @@ class _FileWriter:
         self._held += len(piece)
         self.size += len(piece)
         if self._held >= BATCH_BYTES:
-            batch, self._batch, self._held = self._batch, [], 0
-            await self._flushed()
-            # The next batch arrives meanwhile; two are the most that memory holds.
-            self._flushing = asyncio.create_task(run_in_threadpool(self._flush, batch))
+            self._flush()
+            await self._wait_for_all_but(1)  # so much may wait in memory while the next arrives
 
     async def finish(self) -> Upload:
-        await self._flushed()
-        if self._held <= SMALL_BATCH:  # sooner done than handed over
-            self._flush(self._batch)
-        else:
-            await run_in_threadpool(self._flush, self._batch)
+        if self._held > SMALL_BATCH:
+            self._flush()
+        await self._wait_for_all_but(0)
+        rest = self._take()  # sooner done than handed over
+        self._put(rest)
+        self._digest(rest)
         self.intact = hmac.compare_digest(self._hash.digest(), self._end)
         self._hash.update(self._end)
         return Upload(self._path, self.size, self._hash.hexdigest())
 
     async def close(self) -> None:
-        try:
-            with suppress(Exception):  # it has been raised, or another error is under way
-                await self._flushed()
-        finally:
+        if not self._under_way:
             self._close()
+            return
+        # On the way out of an error: after what is still being written, even if we are cancelled.
+        closed = self._writing.call(self._close)
+        await asyncio.shield(asyncio.gather(*self._under_way, closed, return_exceptions=True))
 
     def _close(self) -> None:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
 
-    async def _flushed(self) -> None:
-        flushing, self._flushing = self._flushing, None
-        if flushing is not None:
-            await flushing
+    def _flush(self) -> None:
+        """Begin to write and to hash the batch; one does not wait for the other."""
+        batch = self._take()
+        written = self._writing.call(partial(self._put, batch))
+        hashed = self._hashing.call(partial(self._digest, batch))
+        self._under_way.append(asyncio.gather(written, hashed))
 
-    def _flush(self, batch: list[memoryview]) -> None:
-        # One copy of it, and one call of each kind: at every call this thread waits for its turn.
-        known = b"".join([self._end, *batch])
-        rest = memoryview(known)[len(self._end) :]
-        size = len(rest)
+    async def _wait_for_all_but(self, most: int) -> None:
+        while len(self._under_way) > most:
+            await asyncio.shield(self._under_way[0])
+            self._under_way.popleft()
+
+    def _take(self) -> memoryview:
+        batch, self._batch, self._held = self._batch, [], 0
+        return batch[0] if len(batch) == 1 else memoryview(b"".join(batch))
+
+    def _put(self, batch: memoryview) -> None:
+        rest, size = batch, len(batch)
         with _disk():
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
         if size >= BATCH_BYTES:  # less is sooner written by the sync itself
             begin_writeback(self._handle, self._written, size)
         self._written += size
-        cut = max(0, len(known) - DIGEST_BYTES)
-        self._hash.update(memoryview(known)[:cut])
-        self._end = known[cut:]
+
+    def _digest(self, batch: memoryview) -> None:
+        # What might be the file's end waits; large pieces are hashed where they lie.
+        if len(batch) < DIGEST_BYTES:
+            batch = memoryview(self._end + batch)
+        else:
+            self._hash.update(self._end)
+        cut = max(0, len(batch) - DIGEST_BYTES)
+        self._hash.update(batch[:cut])
+        self._end = bytes(batch[cut:])
 
 
 @contextmanager
@@ -127,9 +145,16 @@ def _disk() -> Iterator[None]:
 
 
 async def receive_upload(
-    body: AsyncIterable[bytes], content_type: str, path: Path, admit: Admit, pace: Pace
+    body: AsyncIterable[bytes],
+    content_type: str,
+    path: Path,
+    admit: Admit,
+    pace: Pace,
+    large: LargeBody | None = None,
 ) -> SentForm:
     """Read a form to its end, its file to `path`, which must not exist yet.
+
+    Where the body is `large`, all but its beginning is read from there.
 
     `admit` is asked as soon as all fields are there, which must be within `pace.stall` seconds and
     before UNADMITTED_BYTES of the file. On any error no file is left. Raises InvalidRequest,
@@ -140,17 +165,23 @@ async def receive_upload(
     # Nobody knows yet who sends; until then the form gets no more time than a small body.
     hurried, patient = Pace(pace.stall, pace.stall).begin(), pace.begin()
     place: Place | None = None
-    chunks = aiter(body)
+    beginning = aiter(body)
+    rest: LargeBody | None = None
     try:
         while True:
-            patience = hurried if place is None else patient
-            chunk = await patience.wait(anext(chunks, None))
+            chunk: bytes | bytearray | None
+            if rest is not None:
+                chunk = await patient.wait_while(anext(rest, None), rest.heard)
+            else:
+                patience = hurried if place is None else patient
+                chunk = await patience.wait(anext(beginning, None))
             if chunk is None:
                 break
             pieces = reader.feed(chunk)
             if place is None and reader.complete:
                 place = await admit(reader.fields)
                 writer.open()
+                rest = large if large is not None and large.begin() else None
             _require_room(place, writer.size + sum(map(len, pieces)))
             for piece in pieces:
                 await writer.write(piece)
@@ -163,6 +194,8 @@ async def receive_upload(
         path.unlink(missing_ok=True)
         raise
     finally:
+        if rest is not None:
+            rest.leave()
         await writer.close()
 
 

@@ -10,10 +10,10 @@ import sys
 
 _START = 2
 """SYNC_FILE_RANGE_WRITE of sync_file_range(2): begin, and wait for nothing."""
+_LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def begin_writeback(handle: int, start: int, size: int) -> None:
     """Have the system begin to write these bytes of an open file; Linux only, elsewhere nothing."""
-    if sys.platform == "linux":
-        begin = ctypes.CDLL(None).sync_file_range
-        begin(handle, ctypes.c_int64(start), ctypes.c_int64(size), _START)
+    if _LIBRARY is not None:
+        _LIBRARY.sync_file_range(handle, ctypes.c_int64(start), ctypes.c_int64(size), _START)

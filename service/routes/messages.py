@@ -19,6 +19,7 @@ from service.answers import Receipt
 from service.dependencies import DeskDep, RoomsDep, TokenDep
 from service.examples import SENT
 from service.forms import FIELDS, FILE
+from service.large_bodies import large_body_of
 from service.limits import Pace
 from service.openapi import APPLICATION, BODY, TOKEN, content, example, problems, room
 from service.routes.runs import ASKED
@@ -111,7 +112,8 @@ async def send_file(request: Request, rooms: RoomsDep, desk: DeskDep, token: Tok
             held.enter_context(rooms.quotas.uploading(token or ""))
             return place
 
-        form = await receive_upload(request.stream(), content_type, path, admit, pace)
+        large = large_body_of(request.scope)
+        form = await receive_upload(request.stream(), content_type, path, admit, pace, large)
         slot = form.place.slot
         rooms.metrics.received(slot.file_name, form.upload.size)
         try:

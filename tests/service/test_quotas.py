@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -99,6 +100,16 @@ def test_uploads_have_places_for_each_token_and_in_all() -> None:
     assert not quota._uploads._held, "places that were given back leave nothing"
 
 
+def test_counting_starts_no_threads() -> None:
+    """The library's own counters start one at almost every call."""
+    quota = made()
+    quota._storage.timer.join()
+    before = threading.active_count()
+    for _ in range(100):
+        quota.called("one")
+    assert threading.active_count() <= before
+
+
 def test_a_place_is_given_back_after_an_error() -> None:
     quota = made(maximum_uploads=1)
 
@@ -144,8 +155,6 @@ def test_counters_of_a_minute_that_is_over_are_forgotten(monkeypatch: pytest.Mon
     quota = made()
     assert crowd(quota, 300, quota.called) == 300
     now += 300
-    quota._storage.timer.join()
-    quota.called("one")  # sweeps, in a thread of its own
-    quota._storage.timer.join()
+    quota.called("one")
     assert len(quota._storage.storage) <= 1
     assert len(quota._storage.expirations) <= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engines.interface import ENCRYPTED_INPUTS, PROGRAMS, Slot
+from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY, PROGRAMS, Slot
+from service.large_bodies import LARGE_BYTES
 from service.limits import BodyLimit, Pace
 from service.quotas import TOKEN_UPLOADS, TOKEN_WAITS
 from service.slots import Place
@@ -158,6 +160,26 @@ def test_every_body_that_stops_is_refused(impatient: Server) -> None:
         assert silent.recv(1) == b"", "nor is the rest of a head"
     assert impatient.blobs() == before
     assert application.send(application.parties[0]).status_code == 200
+
+
+def test_of_a_large_file_silence_counts_and_not_the_time_of_a_piece(impatient: Server) -> None:
+    """Most of a large file is read in large pieces (service/large_bodies.py)."""
+    application = impatient.joined()
+    values = (application.client_id, application.parties[0], EVALUATION_KEY)
+    body = body_of(bytes(LARGE_BYTES))
+    for name, value in zip(("client_id", "client_type", "file_name"), values, strict=True):
+        body = body.replace(f"value of {name}".encode(), value.encode())
+    sent = request(application, "/send_file", body, len(body), KIND)
+    with connected(impatient) as connection:
+        for start in range(0, len(sent), -(-len(sent) // 5)):  # for longer than one may be silent
+            connection.sendall(sent[start : start + -(-len(sent) // 5)])
+            time.sleep(0.2)
+        refused(answer_of(connection), 422, "malformed-message")  # it was read to its end
+    with connected(impatient) as connection:
+        connection.sendall(sent[: len(sent) // 2])
+        refused(answer_of(connection), 408, "upload-too-slow")
+        assert connection.recv(1) == b"", "the rest of the body is not waited for"
+    assert not arriving(impatient)
 
 
 def test_one_token_does_not_hold_every_connection(impatient: Server) -> None:
