@@ -43,7 +43,7 @@ class Place:
 class Slots(Bookkeeping):
     """The slots of all applications.
 
-    Both methods raise InvalidRequest for an id that is not 32 hexadecimal digits,
+    `admit` and `fill` raise InvalidRequest for an id that is not 32 hexadecimal digits,
     UnknownApplication, and ApplicationExpired; `admit` raises NotAuthorised and ForbiddenScope.
     """
 
@@ -73,17 +73,24 @@ class Slots(Bookkeeping):
             self._storage.require_room(session, 1)
             return Place(slot, application.store)
 
-    def accept(self, client_id: str, place: Place, upload: Upload) -> Stage:
-        """Make a checked upload the slot's content, in place of an earlier one; the new state.
-
-        Its file is gone afterwards, and where this raises nothing of it is kept. Raises as `admit`
-        does, since much may have changed meanwhile.
-        """
+    def keep(self, place: Place, upload: Upload) -> None:
+        """Make an upload a blob, durably, which no row names yet; its file is gone afterwards."""
         self._storage.blobs.keep(upload.path, place.store, upload.sha256)
+
+    def drop(self, client_id: str, place: Place, upload: Upload) -> None:
+        """Remove what was kept, unless a slot has the same content."""
+        self._storage.release(client_id, place.store, [upload.sha256])
+
+    def fill(self, client_id: str, place: Place, upload: Upload) -> Stage:
+        """Make a checked upload that is kept the slot's content, in place of an earlier one.
+
+        Answers the new state; where this raises nothing of it is kept. Raises as `admit` does,
+        since much may have changed meanwhile.
+        """
         try:
             stage, replaced = self._fill(client_id, place, upload)
         except BaseException:
-            self._storage.release(client_id, place.store, [upload.sha256])
+            self.drop(client_id, place, upload)
             raise
         if replaced is not None:
             self._storage.release(client_id, place.store, [replaced])

@@ -67,6 +67,8 @@ class _FileWriter:
             self._handle = os.open(self._path, flags, PRIVATE_FILE)
 
     async def write(self, piece: memoryview) -> None:
+        if self._held and len(piece) >= BATCH_BYTES:
+            self._flush()  # to put them together would copy the large one
         self._batch.append(piece)
         self._held += len(piece)
         self.size += len(piece)

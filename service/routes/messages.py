@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from engines.interface import DECIDE, EVALUATION_KEY
 from service.answers import Receipt
+from service.arrivals import settle
 from service.dependencies import DeskDep, RoomsDep, TokenDep
 from service.examples import SENT
 from service.forms import FIELDS, FILE
@@ -116,14 +117,7 @@ async def send_file(request: Request, rooms: RoomsDep, desk: DeskDep, token: Tok
         form = await receive_upload(request.stream(), content_type, path, admit, pace, large)
         slot = form.place.slot
         rooms.metrics.received(slot.file_name, form.upload.size)
-        try:
-            await rooms.checker.check(slot, path, form.intact)
-            stage = await run_in_threadpool(
-                desk.slots.accept, form.client_id, form.place, form.upload
-            )
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        stage = await settle(form, rooms.checker, desk.slots)
     rooms.events.changed(form.client_id)
     if slot.file_name == EVALUATION_KEY:
         desk.runs.warm(form.client_id)

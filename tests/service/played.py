@@ -60,7 +60,9 @@ class Played:
         content = place.slot.party.encode() if content is None else content
         path.write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
-        self.slots.accept(client_id, place, Upload(path, len(content), digest))
+        upload = Upload(path, len(content), digest)
+        self.slots.keep(place, upload)
+        self.slots.fill(client_id, place, upload)
 
     def place(self, client_id: str, party: str, file_name: str) -> Place:
         return self.slots.admit(client_id, self.tokens[client_id], party, file_name)

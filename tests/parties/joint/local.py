@@ -115,7 +115,9 @@ class LocalClient:
         sha256 = hashlib.sha256(message).hexdigest()
         path = self._server.storage.incoming.new()
         path.write_bytes(message)
-        self._server.slots.accept(client_id, place, Upload(path, len(message), sha256))
+        upload = Upload(path, len(message), sha256)
+        self._server.slots.keep(place, upload)
+        self._server.slots.fill(client_id, place, upload)
         return Receipt(
             client_id=client_id,
             client_type=party,

@@ -1,0 +1,43 @@
+"""What becomes of an upload that has arrived whole: checked, made durable, put into its slot.
+
+The check is another process's work and the sync the disk's, so neither waits for the other. Until
+the slot is filled no row names what has been stored, and whatever fails removes it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from starlette.concurrency import run_in_threadpool
+
+from service.answers import Stage
+from service.execution.checking import Checker
+from service.slots import Slots
+from service.uploads import SentForm
+
+
+async def settle(form: SentForm, checker: Checker, slots: Slots) -> Stage:
+    """Fill the slot that the form names; answers the application's new state.
+
+    The file is gone afterwards, and where this raises nothing of it is kept. Raises
+    MalformedMessage, ForeignMessage, and what Slots.fill raises.
+    """
+    upload, place = form.upload, form.place
+    checked = upload.path.with_name(f"{upload.path.name}-checked")
+    try:
+        # A second name for the check, since keeping takes the first one away.
+        checked.hardlink_to(upload.path)
+        keeping = asyncio.create_task(run_in_threadpool(slots.keep, place, upload))
+        try:
+            await checker.check(place.slot, checked, form.intact)
+        except BaseException:
+            with suppress(Exception):
+                await keeping
+                await run_in_threadpool(slots.drop, form.client_id, place, upload)
+            raise
+        await keeping
+        return await run_in_threadpool(slots.fill, form.client_id, place, upload)
+    finally:
+        checked.unlink(missing_ok=True)
+        upload.path.unlink(missing_ok=True)
