@@ -10,6 +10,7 @@ from collections.abc import Collection
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+ALWAYS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
 DOCUMENTATION = "; ".join(
     (
@@ -26,6 +27,8 @@ DOCUMENTATION = "; ".join(
     )
 )
 """FastAPI's pages come with a script of their own inline and load the viewer from these places."""
+REFUSED = {**ALWAYS, "Content-Security-Policy": NOTHING, "Cache-Control": "no-store"}
+"""What an answer has that comes from no app, to what was no request."""
 
 
 class SecurityHeaders:
@@ -51,8 +54,7 @@ class SecurityHeaders:
         async def guarded_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
+                headers.update(ALWAYS)
                 headers["Content-Security-Policy"] = (
                     DOCUMENTATION if path in self.pages else NOTHING
                 )

@@ -14,7 +14,10 @@ import time
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.headers import REFUSED
 from service.large_bodies import LARGE_BYTES, LargeBody
+from service.problems import problem
+from utils.errors import InvalidRequest
 
 HEAD_BYTES = 64 * 1024
 """Of a request all but its body; what is around the pieces of a body may have as much as it."""
@@ -94,6 +97,16 @@ class GuardedProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
         self.on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that this is no request, as every other error is said; then the connection ends."""
+        answer = problem(InvalidRequest("This is not HTTP as it should be; use an HTTP library."))
+        more = [(name.encode(), value.encode()) for name, value in REFUSED.items()]
+        headers = (*answer.raw_headers, *more, (b"Connection", b"close"))
+        lines = (name + b": " + value for name, value in headers)
+        head = (b"HTTP/1.1 400 Bad Request", *lines, b"")
+        self.transport.write(b"\r\n".join((*head, bytes(answer.body))))
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         self._since = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from service.headers import NOTHING
 from service.listening import HEAD_BYTES, guarded
 
 SILENCE = 0.4
@@ -194,7 +196,12 @@ def test_requests_of_doubtful_length_are_refused(connect: Callable[[], Any], res
         connection.sendall(POST + rest)
         answer = ended(connection)
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert answer.count(b"HTTP/1.1") == 1, "and nothing of it is taken for a next request"
+    head, _, body = answer.partition(b"\r\n\r\n")
+    said = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    assert said[b"content-type"] == b"application/problem+json"
+    assert said[b"content-security-policy"] == NOTHING.encode()
+    assert int(said[b"content-length"]) == len(body), "nothing is taken for a next request"
+    assert json.loads(body)["type"] == "urn:triseal:error:invalid-request"
 
 
 def test_a_body_that_is_not_wanted_is_cut_off(connect: Callable[[], Any]) -> None:
