@@ -203,14 +203,14 @@ class LivePage:
         self._process.wait(30)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live_page(tmp_path_factory, live_server):
     page = LivePage(tmp_path_factory.mktemp("page"), live_server)
     yield page
     page.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # as long as it is there, this thread runs no other event loop
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api")
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -73,5 +75,9 @@ def test_a_thread_that_is_gone() -> None:
     thread.start()
     thread.join()
     assert thread.native_id is not None
+    for _ in range(1000):  # Python says that it has ended a moment before the system does
+        if not Path(f"/proc/self/task/{thread.native_id}").exists():
+            break
+        time.sleep(0.01)
     with pytest.raises(OSError, match="No such process"):
         take_long_slices(thread.native_id)
