@@ -8,15 +8,12 @@ RUN := $(VENV)/bin/python -W ignore::DeprecationWarning
 demo: $(VENV)/.installed
 	@exec $(RUN) -m ui.demo
 
-# Two processes share the files; what a file's tests have in common is made once.
-PYTEST := $(RUN) -m pytest --numprocesses 2 --dist loadfile
-
 test: setup-test lint
-	$(PYTEST)
+	$(RUN) -m pytest
 
 # The server's own tests once more, every server on PostgreSQL.
 test-postgresql: setup-test
-	TRISEAL_TEST_ON_POSTGRESQL=1 $(PYTEST) tests/service
+	TRISEAL_TEST_ON_POSTGRESQL=1 $(RUN) -m pytest tests/service
 
 setup: $(VENV)/.installed
 

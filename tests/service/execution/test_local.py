@@ -206,7 +206,7 @@ def test_a_worker_that_is_killed_while_it_has_nothing_to_do_is_replaced(
         for pid in before:
             psutil.Process(pid).kill()
         async with asyncio.timeout(30):
-            while executor.ready:
+            while any(psutil.pid_exists(pid) for pid in before):
                 await asyncio.sleep(0.01)
             after = {answer["pid"] for answer in await both(executor, orders)}
         assert not after & before
