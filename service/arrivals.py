@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
@@ -26,18 +27,27 @@ async def settle(form: SentForm, checker: Checker, slots: Slots) -> Stage:
     upload, place = form.upload, form.place
     checked = upload.path.with_name(f"{upload.path.name}-checked")
     try:
-        # A second name for the check, since keeping takes the first one away.
-        checked.hardlink_to(upload.path)
-        keeping = asyncio.create_task(run_in_threadpool(slots.keep, place, upload))
         try:
-            await checker.check(place.slot, checked, form.intact)
-        except BaseException:
-            with suppress(Exception):
-                await keeping
-                await run_in_threadpool(slots.drop, form.client_id, place, upload)
-            raise
-        await keeping
+            # A second name for the check, since keeping takes the first one away.
+            checked.hardlink_to(upload.path)
+        except OSError:  # this file system has no links: one after the other
+            await checker.check(place.slot, upload.path, form.intact)
+            await run_in_threadpool(slots.keep, place, upload)
+        else:
+            await _check_and_keep(form, checked, checker, slots)
         return await run_in_threadpool(slots.fill, form.client_id, place, upload)
     finally:
         checked.unlink(missing_ok=True)
         upload.path.unlink(missing_ok=True)
+
+
+async def _check_and_keep(form: SentForm, checked: Path, checker: Checker, slots: Slots) -> None:
+    keeping = asyncio.create_task(run_in_threadpool(slots.keep, form.place, form.upload))
+    try:
+        await checker.check(form.place.slot, checked, form.intact)
+    except BaseException:
+        with suppress(Exception):
+            await keeping
+            await run_in_threadpool(slots.drop, form.client_id, form.place, form.upload)
+        raise
+    await keeping
