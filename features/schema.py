@@ -168,6 +168,11 @@ class Schema(_Model):
         description="Columns by whose values the model card reports outcomes.",
         max_length=8,
     )
+    zero_is_missing: bool = Field(
+        default=False,
+        description="The booster was trained on a sparse matrix of the bits that stores no zeros, "
+        "so that XGBoost takes every 0 for missing. For imported boosters only.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Schema:
@@ -234,7 +239,11 @@ class Schema(_Model):
 
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON, in hexadecimal: two equal schemas have equal names."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        document = self.model_dump(mode="json")
+        if not self.zero_is_missing:
+            # Schemas from before this field keep their fingerprints, and so their deployments.
+            del document["zero_is_missing"]
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod

@@ -1,24 +1,28 @@
 """Reading an XGBoost booster from its own JSON model format, without XGBoost and without pickle.
 
 Every feature is one bit of a layout, so every split asks for one bit. A tree becomes the list of
-its leaves, each with the bits on its path and the value that each must have.
-Format: https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html
+its leaves, each with the bits on its path and the value that each must have. A split sends
+`value < limit` to the left in single precision, and a missing value as its default says: with
+`zero_is_missing` in the schema that is every bit of 0.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from features.encoding import Layout
+import numpy as np
+from numpy.typing import NDArray
+
+from features.encoding import Bits, Layout
+from model.booster_header import MAXIMUM_BYTES, decode_booster, read_header
 from utils.errors import ModelTooLarge, UnsupportedBooster
 
 MAXIMUM_DEPTH = 4
 MAXIMUM_TREES = 300
-MAXIMUM_BYTES = 64 << 20
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -44,19 +48,33 @@ class Ensemble:
     trees: tuple[Tree, ...]
     base_margin: float
 
+    def leaf_values(self, bits: Bits) -> NDArray[np.float64]:
+        """Returns the value of the leaf of each tree: shape (rows, n_bits) to (rows, trees)."""
+        values = np.zeros((len(bits), len(self.trees)))
+        for i, tree in enumerate(self.trees):
+            for leaf in tree.leaves:
+                own = [bit for bit, _ in leaf.path]
+                wanted = np.array([wanted for _, wanted in leaf.path], np.uint8)
+                values[(bits[:, own] == wanted).all(axis=1), i] = leaf.value
+        return values
+
 
 def read_ensemble(path: Path, layout: Layout) -> Ensemble:
     """Read a saved model file; raises UnsupportedBooster, ModelTooLarge."""
     try:
         if path.stat().st_size > MAXIMUM_BYTES:
             raise ModelTooLarge(f"{path} is larger than {MAXIMUM_BYTES >> 20} MiB.")
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise UnsupportedBooster(
-            f"{path} cannot be read as XGBoost's JSON model ({error}); save it with "
-            "save_model('….json')."
+            f"{path} cannot be read ({error}); save the booster with save_model('….json')."
         ) from error
-    return parse_ensemble(document, layout)
+    return parse_booster(data, layout)
+
+
+def parse_booster(data: bytes, layout: Layout) -> Ensemble:
+    """The ensemble of a model file's content; raises UnsupportedBooster, ModelTooLarge."""
+    return parse_ensemble(decode_booster(data), layout)
 
 
 def parse_ensemble(document: dict[str, Any], layout: Layout) -> Ensemble:
@@ -65,44 +83,37 @@ def parse_ensemble(document: dict[str, Any], layout: Layout) -> Ensemble:
     Raises UnsupportedBooster for anything but a binary logistic tree booster whose features are
     the layout's bits, and ModelTooLarge beyond depth 4 or 300 trees.
     """
-    try:
-        learner = document["learner"]
-        objective = learner["objective"]["name"]
-        booster = learner["gradient_booster"]
-        kind = booster["name"]
-        parameters = learner["learner_model_param"]
-        n_features = int(parameters["num_feature"])
-        n_classes = int(parameters.get("num_class", "0"))
-        base_score = float(str(parameters["base_score"]).strip("[]"))
-        raw_trees = list(booster["model"]["trees"]) if kind == "gbtree" else []
-    except (KeyError, TypeError, ValueError) as error:
+    header = read_header(document)
+    if header.features != layout.n_bits:
         raise UnsupportedBooster(
-            f"The model file lacks {error}; save the booster with save_model('….json')."
-        ) from error
-    if kind != "gbtree" or objective != "binary:logistic" or n_classes > 1:
-        raise UnsupportedBooster(
-            f"Only a gbtree with objective binary:logistic can be compiled, not {kind} with "
-            f"{objective}."
+            f"The booster has {header.features} features but schema {layout.schema.name} encodes "
+            f"to {layout.n_bits} bits; train it on Layout.encode_frame of this schema."
         )
-    if n_features != layout.n_bits:
-        raise UnsupportedBooster(
-            f"The booster has {n_features} features but schema {layout.schema.name} encodes to "
-            f"{layout.n_bits} bits; train it on Layout.encode_frame of this schema."
-        )
-    if len(raw_trees) > MAXIMUM_TREES:
-        raise ModelTooLarge(f"{len(raw_trees)} trees are more than {MAXIMUM_TREES}; train fewer.")
-    if not 0 < base_score < 1:
-        raise UnsupportedBooster(f"base_score {base_score} is not a probability.")
+    _check_names(header.feature_names, layout)
+    if header.used > MAXIMUM_TREES:
+        raise ModelTooLarge(f"{header.used} trees are more than {MAXIMUM_TREES}; train fewer.")
     try:
-        trees = tuple(_tree(raw, layout.n_bits) for raw in raw_trees)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raw_trees = document["learner"]["gradient_booster"]["model"]["trees"][: header.used]
+        trees = tuple(_tree(raw, layout) for raw in raw_trees)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UnsupportedBooster(
             f"A tree of the model file does not hold together ({error!r}); save the booster again."
         ) from error
-    return Ensemble(trees, math.log(base_score / (1 - base_score)))
+    return Ensemble(trees, math.log(header.base_score / (1 - header.base_score)))
 
 
-def _tree(raw: dict[str, Any], n_bits: int) -> Tree:
+def _check_names(names: tuple[str, ...], layout: Layout) -> None:
+    """Refuse features that bear the names of the layout's bits, but in another order."""
+    places = {layout.bit_name(bit): bit for bit in range(layout.n_bits)}
+    for place, name in enumerate(names):
+        if places.get(name, place) != place:
+            raise UnsupportedBooster(
+                f"The booster's feature {place} is called {name!r}, which is bit {places[name]} "
+                f"of schema {layout.schema.name}; train it on the bits in the schema's order."
+            )
+
+
+def _tree(raw: dict[str, Any], layout: Layout) -> Tree:
     if any(raw.get("split_type", ())):
         raise UnsupportedBooster(
             "The booster splits on categories of its own; train it on the schema's bits."
@@ -115,7 +126,7 @@ def _tree(raw: dict[str, Any], n_bits: int) -> Tree:
     def walk(node: int, path: dict[int, bool], depth: int) -> None:
         if left[node] == -1:
             value = float(limits[node])
-            if not math.isfinite(value):
+            if not abs(value) <= _LARGEST:
                 raise UnsupportedBooster("A leaf is not a finite number.")
             leaves.append(Leaf(tuple(sorted(path.items())), value, float(covers[node])))
             return
@@ -123,13 +134,33 @@ def _tree(raw: dict[str, Any], n_bits: int) -> Tree:
             raise ModelTooLarge(
                 f"A tree is deeper than {MAXIMUM_DEPTH}; train with max_depth={MAXIMUM_DEPTH}."
             )
-        bit, limit = int(bits[node]), float(limits[node])
-        if not (0 <= bit < n_bits and left[node] > 0 and right[node] > 0):
+        bit = int(bits[node])
+        if not (0 <= bit < layout.n_bits and left[node] > 0 and right[node] > 0):
             raise ValueError(f"node {node} splits on no bit, or has no child")
+        goes_left = _directions(raw, node, bit, layout)
         for wanted in (False, True):
             if path.get(bit, wanted) == wanted:  # the path may have asked for this bit already
-                child = left[node] if int(wanted) < limit else right[node]
+                child = left[node] if goes_left[wanted] else right[node]
                 walk(child, {**path, bit: wanted}, depth + 1)
 
     walk(0, {}, 0)
     return Tree(tuple(leaves))
+
+
+def _directions(raw: dict[str, Any], node: int, bit: int, layout: Layout) -> tuple[bool, bool]:
+    """Whether a bit of 0, and whether a bit of 1, goes to the left at this split."""
+    with np.errstate(over="ignore"):  # beyond single precision is infinite, as to XGBoost
+        limit = float(np.float32(raw["split_conditions"][node]))
+    if math.isnan(limit):
+        raise ValueError(f"node {node} splits at a limit that is no number")
+    if layout.schema.zero_is_missing:
+        return bool(raw["default_left"][node]), limit > 1
+    if not 0 < limit <= 1:
+        raise UnsupportedBooster(
+            f"The booster splits column {layout.code_of_bit[bit].column.name} on bit {bit} "
+            f"({layout.bit_name(bit)}) at {limit:.7g}, where 0 and 1 go the same way. It was "
+            "trained on something else than these bits, or on a sparse matrix without its zeros, "
+            "which XGBoost takes for missing: train it on a dense matrix, or say "
+            '"zero_is_missing": true in the schema.'
+        )
+    return True, False

@@ -8,6 +8,7 @@ replaces the old one only when it is complete and has been read back.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import sys
@@ -22,13 +23,22 @@ from tqdm import tqdm
 
 from engines.concrete.build import build as build_concrete
 from engines.concrete_ml.build import build as build_concrete_ml
-from engines.deployment import Deployment, write_manifest, write_programs, write_public
+from engines.deployment import (
+    Deployment,
+    program_file,
+    write_manifest,
+    write_programs,
+    write_public,
+)
+from engines.interface import DECIDE
 from engines.levelled.build import build as build_levelled
 from engines.registry import ENGINES
 from features.encoding import Bits, Layout
 from features.schema import Schema
+from model.program import Program
 from settings import ROOT
 from training.frontier import programs_for, widest_programs
+from training.import_check import ImportCheck
 from training.model_card import model_card
 from training.models import Labels
 from training.train import MODEL_FOLDER
@@ -70,13 +80,16 @@ def compile_deployment(
 ) -> None:
     """Compile the model in folder `model` for `engines` and replace folder `out`.
 
-    Raises DeploymentMissing where there is no trained model, and what compiling raises.
+    Raises DeploymentMissing where there is no trained model, UnsupportedBooster where it is not
+    what XGBoost predicts, and what compiling raises.
     """
     if not (model / "booster.json").is_file():
         raise DeploymentMissing(f"There is no trained model in {model}; run `make train` first.")
     layout = Layout(Schema.load(model / "schema.json"))
     booster = (model / "booster.json").read_bytes()
     bits, y = training_rows(model, layout)
+    check = ImportCheck(booster, layout, bits)
+    metrics = own_metrics(model, booster)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".compile-") as temporary:
         folder = Path(temporary) / "new"
@@ -85,6 +98,7 @@ def compile_deployment(
             programs = programs_for(booster, layout, bits, score_bits)
         else:
             programs, _ = widest_programs(booster, layout, bits)
+        check.check_program(programs[DECIDE])
         for name, data in (
             ("schema.json", (model / "schema.json").read_bytes()),
             ("booster.json", booster),
@@ -102,19 +116,22 @@ def compile_deployment(
             elif engine == "levelled":
                 own = partial(programs_for, booster, layout, bits)
                 facts[engine] = build_levelled(own, layout, folder)
+                check.check_program(Program.load(folder / engine / program_file(DECIDE), layout))
             else:
                 facts[engine] = build_concrete_ml(layout, bits, y, folder)
         steps.close()
         manifest = write_manifest(folder, facts)
-        for name in _KEPT:
+        for name in _KEPT if metrics is not None else ():
             if (model / name).is_file():
                 write_public(folder / name, (model / name).read_bytes())
-        metrics = json.loads((model / "metrics.json").read_text())
-        card = model_card(layout.schema, metrics, manifest, programs)
+        card = model_card(layout.schema, metrics, manifest, programs, check.summary())
         write_public(folder / "model_card.md", card.encode())
         _keep_benchmark(out, folder, manifest.model_version)
         Deployment.load(folder)
         _replace(folder, out)
+    print(check.summary())
+    if metrics is None:
+        print(f"The booster was not trained into {model}: the model card gives no measurements.")
     print(f"compiled {', '.join(engines)} as model {manifest.model_version} into {out}")
 
 
@@ -131,6 +148,16 @@ def training_rows(model: Path, layout: Layout) -> tuple[Bits, Labels]:
         raise DeploymentMissing(
             f"The training rows in {model} cannot be read; run `make train` again."
         ) from error
+
+
+def own_metrics(model: Path, booster: bytes) -> dict[str, Any] | None:
+    """What training measured of this very booster; None for one that was put there later."""
+    try:
+        metrics = json.loads((model / "metrics.json").read_text())
+        own = metrics["booster_sha256"] == hashlib.sha256(booster).hexdigest()
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return metrics if own else None
 
 
 def _keep_benchmark(old: Path, new: Path, model_version: str) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xgboost
 from tqdm import tqdm
 
 from engines.deployment import Deployment
@@ -24,7 +23,7 @@ from features.encoding import Bits
 from settings import get_settings
 from training.encrypted_runs import EncryptedRuns, same_scores
 from training.held_out import held_out
-from training.models import log_odds
+from training.library import LibraryModel
 from utils.errors import TrisealError
 
 BOTH = ("levelled", "concrete")
@@ -135,9 +134,8 @@ class _Result:
 
 def float_agreement(deployment: Deployment, bits: Bits) -> dict[str, Any]:
     """How often the levelled engine's own program decides as the float model itself does."""
-    booster = xgboost.Booster()
-    booster.load_model(bytearray((deployment.folder / "booster.json").read_bytes()))
-    approved = log_odds(booster, bits) > 0
+    booster = LibraryModel((deployment.folder / "booster.json").read_bytes(), deployment.schema)
+    approved = booster.log_odds(bits) > 0
     program = deployment.programs_of("levelled")[DECIDE]
     same = (program.scores(bits)[:, 0] >= 0) == approved
     return {"score_bits": program.score_bits, "rows": len(bits), "share": float(same.mean())}

@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from engines.concrete.circuit import bootstrap_level, circuit_inputs, compile_programs
 from engines.concrete.signals import restore_broken_pipes
 from features.encoding import Bits, Layout
-from model.booster import parse_ensemble
+from model.booster import parse_booster
 from model.horner import external_products
 from model.program import Program, decide_program, explain_program
 from model.quantise import quantise
@@ -76,7 +76,7 @@ def programs_for(
     booster: bytes, layout: Layout, calibration: Bits, score_bits: int, seconds: float = 15.0
 ) -> dict[str, Program]:
     """The two programs of a booster; `seconds` bounds each proof. Raises ModelError."""
-    ensemble = parse_ensemble(json.loads(booster), layout)
+    ensemble = parse_booster(booster, layout)
     decide = decide_program(quantise(ensemble, layout, score_bits, calibration, seconds), layout)
     return {"decide": decide, "explain": explain_program(decide, layout)}
 

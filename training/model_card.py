@@ -24,12 +24,32 @@ _LIMITS = """\
   questions can learn about the model from the answers.
 """
 
+_UNMEASURED = [
+    "## Data",
+    "",
+    "The booster was trained elsewhere and imported: its training data is not known here.",
+    "",
+    "## Quality",
+    "",
+    "Not measured: no held-out rows of this booster are known here. Measure its quality, and how "
+    "groups of applicants fare, before you rely on it.",
+]
+
 
 def model_card(
-    schema: Schema, metrics: dict[str, Any], manifest: Manifest, programs: dict[str, Program]
+    schema: Schema,
+    metrics: dict[str, Any] | None,
+    manifest: Manifest,
+    programs: dict[str, Program],
+    check: str,
 ) -> str:
-    """The card as Markdown, from what training measured and compiling chose."""
-    data, test, decide = metrics["data"], metrics["test"], programs["decide"]
+    """The card as Markdown, from what training measured and compiling chose.
+
+    `metrics` is None for a booster that was not trained here, of which nothing was measured.
+    `check` says how it was compared with XGBoost.
+    """
+    decide = programs["decide"]
+    shape = "imported" if metrics is None else metrics["shape"]
     lines = [
         f"# Model card: {schema.title}",
         "",
@@ -37,7 +57,7 @@ def model_card(
         "",
         "## Model",
         "",
-        f"XGBoost, {metrics['shape']}, on the public bins of the schema, compiled to integer "
+        f"XGBoost, {shape}, on the public bins of the schema, compiled to integer "
         f"programs with scores of {decide.score_bits} bits: {len(decide.polynomial)} terms and "
         f"{len(decide.plan.lookups)} encrypted table lookups for a decision, "
         f"{len(programs['explain'].plan.lookups)} for an explanation of all "
@@ -47,6 +67,17 @@ def model_card(
         f"(one unit of log-odds is {decide.scale:.2f} units), and no input leaves the range from "
         f"{decide.low} to {decide.high}.{_own_width(manifest)}",
         "",
+        check,
+        "",
+    ]
+    lines += _UNMEASURED if metrics is None else _measured(schema, metrics)
+    return "\n".join([*lines, "", "## Limits", "", _LIMITS])
+
+
+def _measured(schema: Schema, metrics: dict[str, Any]) -> list[str]:
+    """The sections on data, quality and groups."""
+    data, test = metrics["data"], metrics["test"]
+    lines = [
         "## Data",
         "",
         f"Source: {data['source']}; {data['rows']:,} rows, {data['approved_share']:.1%} "
@@ -83,7 +114,7 @@ def model_card(
         ]
     if not metrics["groups"]:
         lines += ["", "The schema names no column to report on (`audit`)."]
-    return "\n".join([*lines, "", "## Limits", "", _LIMITS])
+    return lines
 
 
 def _own_width(manifest: Manifest) -> str:

@@ -7,6 +7,7 @@ a validation AUC within 0.002 of the reference. Prints and saves the frontier, w
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from dataclasses import replace
@@ -23,7 +24,7 @@ from training.data import Splits, split, training_frame
 from training.frontier import Rows, candidate, choose, save, table
 from training.group_outcomes import group_outcomes
 from training.models import REFERENCE, SHAPES, fit, log_odds
-from utils.errors import TrisealError
+from utils.errors import TrainingDataInvalid, TrisealError
 
 DEFAULT_SCHEMA = ROOT / "features" / "credit_card.json"
 MODEL_FOLDER = ROOT / "build" / "model"
@@ -73,6 +74,11 @@ def train(
     Raises FeatureError, TrainingDataInvalid, ModelError.
     """
     schema = Schema.load(schema_file)
+    if schema.zero_is_missing:
+        raise TrainingDataInvalid(
+            "The schema says zero_is_missing, which is for a booster that was trained elsewhere on "
+            "a sparse matrix; a model is trained here on dense bits, so leave it out of the schema."
+        )
     layout = Layout(schema)
     frame, y = training_frame(schema, data, target, rows, seed)
     splits = split(frame, y, seed)
@@ -90,6 +96,7 @@ def train(
     margins = log_odds(reference, test.bits)
     scores = chosen.programs["decide"].scores(test.bits)[:, 0]
     metrics = {
+        "booster_sha256": hashlib.sha256(chosen.booster).hexdigest(),
         "shape": chosen.entry.name,
         "data": {
             "source": "files given with --data" if data else "synthetic (training/synthetic.py)",

@@ -31,7 +31,8 @@ from training.compile import training_rows
 from training.data import split, training_frame
 from training.frontier import programs_for
 from training.held_out import HeldOut
-from training.models import Labels, log_odds, model_json
+from training.library import LibraryModel
+from training.models import Labels, model_json
 from training.train import MODEL_FOLDER
 from utils.errors import TrainingDataInvalid
 
@@ -57,6 +58,11 @@ def rows_of_training(deployment: Deployment, data: list[Path] | None = None) -> 
     Those that training kept, where they are of this very model; else read or drawn again.
     Raises TrainingDataInvalid, DeploymentMissing.
     """
+    if deployment.schema.zero_is_missing:
+        raise TrainingDataInvalid(
+            "The schema says zero_is_missing, and the unmodified model is trained on dense bits: "
+            "leave it out with --no-unmodified."
+        )
     own = (deployment.folder / "booster.json").read_bytes()
     kept = MODEL_FOLDER / "booster.json"
     if kept.is_file() and kept.read_bytes() == own:
@@ -106,9 +112,8 @@ def quality(deployment: Deployment, rows: HeldOut) -> dict[str, Any]:
 
     `agreement` is the share of equal decisions; `auc_difference` is float minus score.
     """
-    booster = xgboost.Booster()
-    booster.load_model(bytearray((deployment.folder / "booster.json").read_bytes()))
-    margins = log_odds(booster, rows.bits)
+    booster = LibraryModel((deployment.folder / "booster.json").read_bytes(), deployment.schema)
+    margins = booster.log_odds(rows.bits)
     scores = deployment.programs_of(NAME)[DECIDE].scores(rows.bits)[:, 0].astype(np.float64)
     found: dict[str, Any] = {
         "agreement": float(((scores >= 0) == (margins > 0)).mean()),
