@@ -73,7 +73,7 @@ def read_ensemble(path: Path, layout: Layout) -> Ensemble:
 
 
 def parse_booster(data: bytes, layout: Layout) -> Ensemble:
-    """The ensemble of a model file's content; raises UnsupportedBooster, ModelTooLarge."""
+    """Read a model file's content; raises UnsupportedBooster, ModelTooLarge."""
     return parse_ensemble(decode_booster(data), layout)
 
 
@@ -148,7 +148,7 @@ def _tree(raw: dict[str, Any], layout: Layout) -> Tree:
 
 
 def _directions(raw: dict[str, Any], node: int, bit: int, layout: Layout) -> tuple[bool, bool]:
-    """Whether a bit of 0, and whether a bit of 1, goes to the left at this split."""
+    """Tell whether a bit of 0, and whether a bit of 1, goes to the left at this split."""
     with np.errstate(over="ignore"):  # beyond single precision is infinite, as to XGBoost
         limit = float(np.float32(raw["split_conditions"][node]))
     if math.isnan(limit):

@@ -37,7 +37,7 @@ class ImportCheck:
         self._shares: dict[int, float] = {}  # by the width of the score
 
     def summary(self) -> str:
-        """Says what was compared and found, in a few sentences."""
+        """Returns what was compared and found, in a few sentences."""
         trees = f"all {self._trees}" if self._used == self._trees else f"{self._used} of its "
         trees += " trees" if self._used == self._trees else f"{self._trees} trees (early stopping)"
         shares = "; ".join(
@@ -67,8 +67,8 @@ class ImportCheck:
             raise UnsupportedBooster(
                 f"Read as {self._used} of {self._trees} trees, the booster gives other log-odds "
                 f"than XGBoost {VERSION} on {int(differ.sum())} of {len(bits)} rows, and other "
-                f"decisions on {decisions} of them. XGBoost {self._version} wrote it; save it again with "
-                f"XGBoost {VERSION} by save_model('….json')."
+                f"decisions on {decisions} of them. XGBoost {self._version} wrote it; save it "
+                f"again with XGBoost {VERSION} by save_model('….json')."
             )
         return theirs, tolerance
 

@@ -60,8 +60,8 @@ def rows_of_training(deployment: Deployment, data: list[Path] | None = None) -> 
     """
     if deployment.schema.zero_is_missing:
         raise TrainingDataInvalid(
-            "The schema says zero_is_missing, and the unmodified model is trained on dense bits: "
-            "leave it out with --no-unmodified."
+            "The schema says zero_is_missing, and models to compare with are trained on dense "
+            "bits: leave the unmodified model out with --no-unmodified."
         )
     own = (deployment.folder / "booster.json").read_bytes()
     kept = MODEL_FOLDER / "booster.json"

@@ -253,3 +253,12 @@ def test_any_change_of_content_changes_the_fingerprint(schema, data):
     key = "title" if place is document else "label"
     place[key] += "!"
     assert Schema.parse(document).fingerprint() != schema.fingerprint()
+
+
+def test_schemas_from_before_zero_is_missing_keep_their_fingerprints():
+    """A deployment names its schema by the fingerprint, so a new field must not change it."""
+    shipped = Schema.load(FOLDER / "credit_card.json")
+    manifest = json.loads((FOLDER.parent / "deployment_files" / "manifest.json").read_text())
+    assert shipped.fingerprint() == manifest["schema_fingerprint"]
+    dense, sparse = (Schema.parse(BASE | {"zero_is_missing": said}) for said in (False, True))
+    assert dense.fingerprint() == Schema.parse(BASE).fingerprint() != sparse.fingerprint()
