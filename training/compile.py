@@ -151,7 +151,7 @@ def training_rows(model: Path, layout: Layout) -> tuple[Bits, Labels]:
 
 
 def own_metrics(model: Path, booster: bytes) -> dict[str, Any] | None:
-    """Returns what training measured of this very booster; None for one that was put there later."""
+    """Returns what training measured of this booster; None for one that was put there later."""
     try:
         metrics = json.loads((model / "metrics.json").read_text())
         own = metrics["booster_sha256"] == hashlib.sha256(booster).hexdigest()
