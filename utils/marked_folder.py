@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.atomic_files import PRIVATE_FOLDER, write_atomic
+from utils.atomic_files import PRIVATE_FILE, PRIVATE_FOLDER, write_atomic
 from utils.errors import FolderNotOurs
 
 MARK = ".triseal-folder"
@@ -37,7 +37,7 @@ def claim_folder(
     path.mkdir(parents=True, exist_ok=True, mode=mode)
     path.chmod(mode)
     if not is_marked(path, purpose):
-        mark_folder(path, purpose)
+        mark_folder(path, purpose, mode & 0o666)
     return path
 
 
@@ -74,9 +74,9 @@ def is_marked(path: Path, purpose: str) -> bool:
     return _purpose_of(path) == purpose
 
 
-def mark_folder(path: Path, purpose: str) -> None:
-    """Mark a folder that the caller has just made, whatever is in it."""
-    write_atomic(path / MARK, f"{purpose}\n{_EXPLANATION}\n".encode())
+def mark_folder(path: Path, purpose: str, mode: int = PRIVATE_FILE) -> None:
+    """Mark a folder that the caller has just made, whatever is in it; `mode` is the mark's."""
+    write_atomic(path / MARK, f"{purpose}\n{_EXPLANATION}\n".encode(), mode=mode)
 
 
 def _purpose_of(path: Path) -> str | None:

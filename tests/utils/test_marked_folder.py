@@ -114,3 +114,10 @@ def test_a_folder_just_made_can_be_marked_with_its_content(tmp_path):
     (tmp_path / "manifest").write_text("")
     mark_folder(tmp_path, "deployment")
     require_ours(tmp_path, "deployment")
+
+
+def test_the_mark_is_as_public_as_its_folder(tmp_path):
+    claim_folder(tmp_path / "private", PURPOSE)
+    claim_folder(tmp_path / "public", PURPOSE, mode=0o755)
+    assert mode_of(tmp_path / "private" / MARK) == 0o600
+    assert mode_of(tmp_path / "public" / MARK) == 0o644
