@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from service import logs
 from settings import Settings, get_settings
 from utils.errors import PortInUse, ServerUnreachable, TransportError
+from utils.terminal import print_any_text
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -78,6 +79,7 @@ def serve(app: FastAPI, listener: socket.socket) -> bool:
 
 def main() -> int:
     """Run the server; 1 where it could not start, with one line that says why."""
+    print_any_text()
     try:
         settings = get_settings()
         listener = listen(settings.server_host, settings.server_port)

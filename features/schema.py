@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from utils.errors import SchemaInvalid, UnknownColumn, UnknownParty
+from utils.strict_json import parse_json
 
 MAXIMUM_BINS = 16
 """Bins of an ordinal column: with more, the public cut points would say more than they need to."""
@@ -264,7 +265,7 @@ class Schema(_Model):
         try:
             if path.stat().st_size > MAXIMUM_SCHEMA_BYTES:
                 raise SchemaInvalid(f"{path} is larger than a schema may be (1 MiB).")
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            document = parse_json(path.read_bytes())
+        except (OSError, ValueError) as error:
             raise SchemaInvalid(f"{path} cannot be read as a JSON schema: {error}") from error
         return cls.parse(document, str(path))

@@ -19,7 +19,7 @@ from parties.connection import Connection
 from parties.joint.member import JointMember
 from parties.patience import may_pass, waiting_words
 from parties.steps import SliceSent
-from utils.atomic_files import private_folder
+from parties.store import AGENT_LOCK, PartyStore
 from utils.errors import (
     ApplicationExpired,
     DeploymentMixed,
@@ -43,7 +43,6 @@ LONGEST_PAUSE_SECONDS = 8.0
 LONGEST_REST_SECONDS = 600.0
 LONGEST_BUSY_SECONDS = 60.0
 """The longest that it waits because the server says so."""
-LOCK = ".lock"
 
 _OVER = (ApplicationExpired, UnknownApplication, NotAuthorised)
 
@@ -283,10 +282,11 @@ class Agent:
 def hold_folder(home: Path) -> BinaryIO:
     """Make the party's folder, mode 0700, and keep it for this process while the file is open.
 
-    Raises DataFolderInUse where another process of the party has it.
+    Raises DataFolderInUse where another process of the party has it, and FolderNotOurs where it
+    holds other files.
     """
-    private_folder(home)
+    PartyStore(home).claim()
     return hold_lock(
-        home / LOCK,
+        home / AGENT_LOCK,
         f"Another agent works in {home} already; end it, or give another folder with --home.",
     )

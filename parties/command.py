@@ -9,7 +9,6 @@ Started again without --join it takes up the application that its folder joined 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import re
@@ -41,6 +40,7 @@ from utils.errors import (
     TrisealError,
     UnknownApplication,
 )
+from utils.strict_json import parse_json
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 GLANCE_SECONDS = 1.0
@@ -244,7 +244,7 @@ def _seat(agent: Agent, code: str | None, new: bool) -> Seat | None:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"{path} cannot be read as a JSON record: {error}.") from error
     if not isinstance(found, dict):

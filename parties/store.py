@@ -18,6 +18,7 @@ from pathlib import Path
 
 from utils.atomic_files import private_folder, write_atomic
 from utils.errors import InvalidRequest, UnknownApplication, UnknownParty
+from utils.marked_folder import MARK, claim_folder
 
 TOKEN = "token"  # noqa: S105 - the name of a file, not a token
 SECRET_KEY = "secret_key"  # noqa: S105
@@ -34,6 +35,18 @@ class PartyStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def claim(self) -> None:
+        """Create and mark the folder, or take one that is ours; raises FolderNotOurs.
+
+        Applications whose time is over are deleted from it, so it must not be anybody else's.
+        """
+        claim_folder(
+            self.root,
+            "the parties' files",
+            setting="--home or TRISEAL_PARTY_DATA",
+            made_earlier=_made_earlier,
+        )
+
     def folder(self, client_id: str, party: str) -> Path:
         """Where a party keeps what belongs to one application; the folder may not exist.
 
@@ -46,7 +59,7 @@ class PartyStore:
     def write(self, client_id: str, party: str, name: str, data: bytes) -> None:
         """Store `data` as the party's file `name`, replacing what was there."""
         path = self._file(client_id, party, name)
-        private_folder(self.root)
+        self.claim()
         private_folder(self._application(client_id))
         private_folder(path.parent)
         write_atomic(path, data)
@@ -117,6 +130,7 @@ class PartyStore:
 
     def erase_older_than(self, hours: float) -> None:
         """Remove applications whose files are older than the server would keep them."""
+        self.claim()
         oldest = time.time() - hours * 3600
         for path in self._folders():
             if path.stat().st_mtime < oldest:
@@ -137,3 +151,29 @@ class PartyStore:
         if not _NAME.fullmatch(name):
             raise InvalidRequest(f"{name[:40]!r} cannot be the name of a party's file.")
         return self.folder(client_id, party) / name
+
+
+AGENT_LOCK = ".lock"
+"""The file in `root` that an agent holds (parties/agent.py)."""
+
+
+def _made_earlier(root: Path) -> bool:
+    """Recognise a folder of a version that did not mark it.
+
+    In it are applications and the lock of an agent, or the folders of several agents.
+    """
+    return all(_is_ours(path) or _is_agents(path) for path in root.iterdir())
+
+
+def _is_ours(path: Path) -> bool:
+    if path.is_symlink():
+        return False
+    if path.name in (AGENT_LOCK, MARK):
+        return path.is_file()
+    return bool(_CLIENT_ID.fullmatch(path.name)) and any(path.glob(f"*/{TOKEN}"))
+
+
+def _is_agents(path: Path) -> bool:
+    if path.is_symlink() or not path.is_dir() or not _PARTY.fullmatch(path.name):
+        return False
+    return all(_is_ours(entry) for entry in path.iterdir())

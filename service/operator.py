@@ -17,6 +17,7 @@ import httpx
 from service.operator_token import FILE, read_token
 from settings import Settings, get_settings
 from utils.errors import NotAuthorised, ServerUnreachable, TrisealError
+from utils.terminal import print_any_text
 
 TIMEOUT_SECONDS = 30.0
 LIST = ("client_id", "state", "created_at", "expires_at", "joined", "bytes")
@@ -63,6 +64,7 @@ class OperatorClient:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 1 where the server refuses it, with one line that says why."""
+    print_any_text()
     given = _parser().parse_args(arguments)
     try:
         settings = get_settings()

@@ -25,12 +25,14 @@ from training.benchmark_tables import (
     table,
 )
 from utils.errors import TrisealError
+from utils.terminal import print_any_text
 
 __all__ = ["BEGIN", "END", "comparison_rows", "main", "markdown_table", "replace_table", "table"]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; answers the exit code."""
+    print_any_text()
     parser = argparse.ArgumentParser(prog="training.benchmark", description=__doc__)
     parser.add_argument("--applicants", type=int, default=30, help="decided by our engines")
     parser.add_argument("--peer-applicants", type=int, default=5, help="decided by all in turn")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from training.noise_table import noise_table
 from training.remote import Remote
 from training.scaling import scaling
 from training.unmodified import quality, rows_of_training, write_unmodified
+from utils.scratch_folder import scratch_folder
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,11 @@ def benchmark(folder: Path, rows: HeldOut, scope: Scope) -> dict[str, Any]:
     if "application" in parts:
         programs = deployment.programs_of(LEVELLED)
         result["application"] = application_time(folder, programs, rows.bits, scope.applications)
-    with tempfile.TemporaryDirectory() as temporary:
+    with scratch_folder("triseal-benchmark-") as temporary:
         folders = dict.fromkeys(scope.engines, folder)
         if "unmodified" in parts:
             training = rows_of_training(deployment, scope.data)
-            folders[UNMODIFIED] = write_unmodified(deployment, training, Path(temporary)).folder
+            folders[UNMODIFIED] = write_unmodified(deployment, training, temporary).folder
         result["engines"] = _engines(deployment, folders, rows, scope)
     result["ratios"] = _ratios(result["engines"])
     if "scaling" in parts:

@@ -152,9 +152,9 @@ def markdown_sections(result: dict[str, Any]) -> dict[tuple[str, str], str]:
 
 def replace_table(document: Path, result: dict[str, Any]) -> None:
     """Put each measured section between its marks, where `document` has them."""
-    text = document.read_text()
+    text = document.read_text(encoding="utf-8")
     for (begin, end), section in markdown_sections(result).items():
         if begin in text and end in text:
             before, _, rest = text.partition(begin)
             text = before + section + rest.partition(end)[2]
-    document.write_text(text)
+    document.write_text(text, encoding="utf-8")

@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,19 +35,30 @@ from features.encoding import Bits, Layout
 from features.schema import Schema
 from model.program import Program
 from settings import ROOT
+from training.deployment_folder import (
+    BENCHMARK,
+    CARD,
+    KEPT,
+    mark_deployment,
+    replace_deployment,
+    require_replaceable,
+    restore_previous,
+)
 from training.frontier import programs_for, widest_programs
 from training.import_check import ImportCheck
 from training.model_card import model_card
 from training.models import Labels
 from training.train import MODEL_FOLDER
 from utils.errors import DeploymentMissing, TrisealError
+from utils.scratch_folder import scratch_folder
+from utils.terminal import print_any_text
 
 DEPLOYMENT_FOLDER = ROOT / "deployment_files"
-_KEPT = ("frontier.json", "frontier.png", "metrics.json")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; answers the exit code."""
+    print_any_text()
     parser = argparse.ArgumentParser(prog="training.compile", description=__doc__)
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="of training.train")
     parser.add_argument("--out", type=Path, default=DEPLOYMENT_FOLDER, help="folder to replace")
@@ -81,18 +90,21 @@ def compile_deployment(
     """Compile the model in folder `model` for `engines` and replace folder `out`.
 
     Raises DeploymentMissing where there is no trained model, UnsupportedBooster where it is not
-    what XGBoost predicts, and what compiling raises.
+    what XGBoost predicts, FolderNotOurs where `out` holds anything but a deployment, and what
+    compiling raises.
     """
     if not (model / "booster.json").is_file():
         raise DeploymentMissing(f"There is no trained model in {model}; run `make train` first.")
+    out = out.resolve()  # the folder itself is replaced, not a link to it
+    require_replaceable(out)
     layout = Layout(Schema.load(model / "schema.json"))
     booster = (model / "booster.json").read_bytes()
     bits, y = training_rows(model, layout)
     check = ImportCheck(booster, layout, bits)
     metrics = own_metrics(model, booster)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".compile-") as temporary:
-        folder = Path(temporary) / "new"
+    with scratch_folder(".compile-", out.parent, restore_previous) as scratch:
+        folder = scratch / "new"
         steps = tqdm(total=1 + len(engines), desc="programs", leave=False)
         if score_bits is not None:
             programs = programs_for(booster, layout, bits, score_bits)
@@ -121,14 +133,15 @@ def compile_deployment(
                 facts[engine] = build_concrete_ml(layout, bits, y, folder)
         steps.close()
         manifest = write_manifest(folder, facts)
-        for name in _KEPT if metrics is not None else ():
+        for name in KEPT if metrics is not None else ():
             if (model / name).is_file():
                 write_public(folder / name, (model / name).read_bytes())
         card = model_card(layout.schema, metrics, manifest, programs, check.summary())
-        write_public(folder / "model_card.md", card.encode())
+        write_public(folder / CARD, card.encode())
         _keep_benchmark(out, folder, manifest.model_version)
+        mark_deployment(folder)
         Deployment.load(folder)
-        _replace(folder, out)
+        replace_deployment(folder, out, scratch)
     print(check.summary())
     if metrics is None:
         print(f"The booster was not trained into {model}: the model card gives no measurements.")
@@ -153,7 +166,7 @@ def training_rows(model: Path, layout: Layout) -> tuple[Bits, Labels]:
 def own_metrics(model: Path, booster: bytes) -> dict[str, Any] | None:
     """Returns what training measured of this booster; None for one that was put there later."""
     try:
-        metrics = json.loads((model / "metrics.json").read_text())
+        metrics = json.loads((model / "metrics.json").read_bytes())
         own = metrics["booster_sha256"] == hashlib.sha256(booster).hexdigest()
     except (OSError, ValueError, LookupError, TypeError):
         return None
@@ -163,21 +176,11 @@ def own_metrics(model: Path, booster: bytes) -> dict[str, Any] | None:
 def _keep_benchmark(old: Path, new: Path, model_version: str) -> None:
     """Measurements of the same model stay valid when it is compiled again."""
     try:
-        text = (old / "benchmark.json").read_bytes()
+        text = (old / BENCHMARK).read_bytes()
     except OSError:
         return  # nothing has been measured
     if json.loads(text).get("model_version") == model_version:
-        write_public(new / "benchmark.json", text)
-
-
-def _replace(new: Path, out: Path) -> None:
-    """Put `new` where `out` is; the old folder goes last."""
-    old = new.parent / "old"
-    if out.exists():
-        out.rename(old)
-    new.chmod(0o755)
-    new.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+        write_public(new / BENCHMARK, text)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 
 from features.schema import BooleanColumn, CategoricalColumn, OrdinalColumn, Schema
 from training import synthetic
+from training.csv_rows import LINE, listed, read_columns, read_header, require_columns
 from utils.errors import TrainingDataInvalid
 
 Outcomes = NDArray[np.int8]
@@ -54,6 +55,7 @@ APPLICATION_COLUMNS = {
     *APPLICATION_NUMBERS.values(),
 }
 DAYS_PER_YEAR = 365.25
+STATUSES = ("0", "1", "2", "3", "4", "5", "C", "X")
 LATE_STATUSES = ("2", "3", "4", "5")  # 60 days late or more
 
 
@@ -80,11 +82,11 @@ def as_boolean(series: pd.Series) -> pd.Series:
     """
     missing = series.isna()
     words = series.map(lambda value: str(value).strip().lower())
-    unknown = sorted(set(words[~missing]) - TRUE_WORDS - FALSE_WORDS)
-    if unknown:
+    unknown = ~missing & ~words.isin(TRUE_WORDS | FALSE_WORDS)
+    if unknown.any():
         raise TrainingDataInvalid(
             f"{series.name} must say yes or no (also true/false, 1/0), but holds "
-            f"{_listed(unknown, 5)}."
+            f"{listed(sorted(set(words[unknown])), 5)}{_first_line(series, unknown)}."
         )
     values = words.isin(TRUE_WORDS)
     return values.astype(object).mask(missing, None) if missing.any() else values
@@ -93,24 +95,21 @@ def as_boolean(series: pd.Series) -> pd.Series:
 def load_csv(
     path: Path, columns: Sequence[str], target: str, text: Collection[str] = ()
 ) -> pd.DataFrame:
-    """`columns` and `target` (as 0 or 1) of any comma-separated file with a header.
+    """Return `columns` and `target` (as 0 or 1) of a comma-separated file with a header.
 
     An empty cell is a missing value; nothing else is, so that a category may be called `None`.
     Columns of numbers become numbers, except those in `text`, which stay as they are spelt.
-    Raises TrainingDataInvalid.
+    Rows are indexed by their line in the file. Raises TrainingDataInvalid.
     """
-    frame = _read(path, dict.fromkeys(text, str))
-    _require(frame, [*columns, target], str(path))
+    frame = read_columns(path, [*columns, target], text)
     if frame.empty:
         raise TrainingDataInvalid(f"{path} has a header but no rows. Give a file with data.")
-    frame = frame[[*columns, target]].copy()
-    for column in text:
-        frame[column] = frame[column].astype(object).where(frame[column].notna(), None)
     outcome = as_boolean(frame[target])
-    if outcome.isna().any():
+    missing = outcome.isna()
+    if missing.any():
         raise TrainingDataInvalid(
-            f"{path}: {int(outcome.isna().sum())} rows have no {target}. Remove these rows, or "
-            "name another target."
+            f"{path}: {int(missing.sum())} rows have no {target}{_first_line(outcome, missing)}. "
+            "Remove these rows, or name another target."
         )
     frame[target] = outcome.astype(np.int64)
     return frame
@@ -130,12 +129,16 @@ def load_credit_records(application_record: Path, credit_record: Path) -> pd.Dat
 
     Raises TrainingDataInvalid.
     """
-    applications = _read(
-        application_record, dict.fromkeys(["ID", *APPLICATION_TEXTS.values()], str)
+    applications = read_columns(
+        application_record, sorted(APPLICATION_COLUMNS), ["ID", *APPLICATION_TEXTS.values()]
     )
-    _require(applications, sorted(APPLICATION_COLUMNS), str(application_record))
-    records = _read(credit_record, dict.fromkeys(["ID", "STATUS"], str))
-    _require(records, sorted(CREDIT_COLUMNS), str(credit_record))
+    records = read_columns(credit_record, sorted(CREDIT_COLUMNS), ["ID", "STATUS"])
+    unknown = ~records["STATUS"].isin(STATUSES)
+    if unknown.any():
+        raise TrainingDataInvalid(
+            f"STATUS must be one of {listed(STATUSES, 8)}, but is not"
+            f"{_first_line(records, unknown)} of {credit_record}."
+        )
 
     months = -_numbers(records["MONTHS_BALANCE"])
     late = records["STATUS"].isin(LATE_STATUSES)
@@ -181,13 +184,14 @@ def training_frame(
         raise TrainingDataInvalid(f"{target} is a column of the schema: name another target.")
     if not data:
         frame = synthetic.draw(rows, seed)
-        _require(frame, [*names, target], "Synthetic data", "Give your own file with --data.")
+        advice = "Give your own file with --data."
+        require_columns(list(frame.columns), [*names, target], "Synthetic data", advice)
     elif len(data) == 1:
         texts = [c.name for c in schema.columns() if isinstance(c, CategoricalColumn)]
         frame = load_csv(data[0], names, target, texts)
     elif len(data) == 2:
         frame = load_credit_records(*_credit_files(data))
-        _require(frame, [*names, target], "The public credit data")
+        require_columns(list(frame.columns), [*names, target], "The public credit data")
     else:
         raise TrainingDataInvalid(
             f"--data takes one CSV, or the two files of the public credit data, not {len(data)}."
@@ -230,43 +234,14 @@ def split(frame: pd.DataFrame, y: Outcomes, seed: int) -> Splits:
     return Splits(part(train), part(validation), part(test))
 
 
-def _read(path: Path, dtypes: dict[str, Any], rows: int | None = None) -> pd.DataFrame:
-    try:
-        return pd.read_csv(
-            path,
-            dtype=dtypes,
-            keep_default_na=False,
-            na_values=[""],
-            encoding="utf-8-sig",
-            index_col=False,
-            nrows=rows,
-            low_memory=False,
-        )
-    except (OSError, ValueError) as error:  # pandas' own parser errors are ValueErrors
-        raise TrainingDataInvalid(
-            f"{path} cannot be read as a comma-separated file in UTF-8: {error}"
-        ) from error
-
-
-def _require(
-    frame: pd.DataFrame, names: Sequence[str], source: str, advice: str = "Check the header."
-) -> None:
-    absent = [name for name in names if name not in frame.columns]
-    if absent:
-        raise TrainingDataInvalid(
-            f"{source} has no column {_listed(absent, 20)}; it has "
-            f"{_listed([str(name) for name in frame.columns], 40)}. {advice}"
-        )
-
-
 def _credit_files(data: list[Path]) -> tuple[Path, Path]:
     """Which of two files holds the applications and which the credit records, by their headers."""
-    records = [path for path in data if set(_read(path, {}, rows=0).columns) >= CREDIT_COLUMNS]
+    records = [path for path in data if set(read_header(path)) >= CREDIT_COLUMNS]
     others = [path for path in data if path not in records]
     if len(records) != 1 or len(others) != 1:
         raise TrainingDataInvalid(
             "Two files must be the public credit data: one with the columns "
-            f"{_listed(sorted(CREDIT_COLUMNS), 3)}, and one with the applications. Put any other "
+            f"{listed(sorted(CREDIT_COLUMNS), 3)}, and one with the applications. Put any other "
             "data into one CSV."
         )
     return others[0], records[0]
@@ -275,13 +250,15 @@ def _credit_files(data: list[Path]) -> tuple[Path, Path]:
 def _numbers(series: pd.Series) -> pd.Series:
     """Numbers, with NaN for what is missing; raises TrainingDataInvalid."""
     numbers = pd.to_numeric(series, errors="coerce")
-    wrong = sorted(set(series[numbers.isna() & series.notna()].astype(str)))
-    if wrong:
+    wrong = numbers.isna() & series.notna()
+    if wrong.any():
         raise TrainingDataInvalid(
-            f"{series.name} must hold numbers, but holds {_listed(wrong, 5)}."
+            f"{series.name} must hold numbers, but holds "
+            f"{listed(sorted(set(series[wrong].astype(str))), 5)}{_first_line(series, wrong)}."
         )
     return numbers
 
 
-def _listed(names: Sequence[str], most: int) -> str:
-    return ", ".join(name[:60] for name in names[:most]) + (" …" if len(names) > most else "")
+def _first_line(rows: pd.Series | pd.DataFrame, chosen: pd.Series) -> str:
+    """Return where the first chosen row is in its file, as far as that is known."""
+    return f", first in line {rows.index[chosen][0]}" if rows.index.name == LINE else ""

@@ -25,6 +25,7 @@ from training.encrypted_runs import EncryptedRuns, same_scores
 from training.held_out import held_out
 from training.library import LibraryModel
 from utils.errors import TrisealError
+from utils.terminal import print_any_text
 
 BOTH = ("levelled", "concrete")
 """What `--engine both` compares, on the programs that are shared."""
@@ -32,6 +33,7 @@ BOTH = ("levelled", "concrete")
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; answers the exit code."""
+    print_any_text()
     parser = argparse.ArgumentParser(prog="training.evaluate", description=__doc__)
     parser.add_argument(
         "--engine", choices=[*ENGINES, "all", "both"], default="concrete", help="which to evaluate"

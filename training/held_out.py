@@ -35,7 +35,7 @@ def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
     drawn, seed, target = None, 0, None
     metrics = deployment.folder / "metrics.json"
     if metrics.is_file():
-        recorded = json.loads(metrics.read_text())["data"]
+        recorded = json.loads(metrics.read_bytes())["data"]
         drawn, seed, target = recorded["drawn"], recorded["seed"], recorded["target"]
     if drawn is None and not data:
         states = sample_states(layout, _SAMPLE, seed=7)

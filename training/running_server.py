@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from parties.transport import ServerClient
 from settings import ROOT
 from utils.errors import ServerUnreachable
+from utils.scratch_folder import scratch_folder
 
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 120.0
@@ -40,8 +40,8 @@ def running_server(folder: Path, engine: str) -> Iterator[RunningServer]:
 
     Raises ServerUnreachable where it does not start.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        port, data = _free_port(), Path(temporary)
+    with scratch_folder("triseal-server-") as data:
+        port = _free_port()
         process = subprocess.Popen(  # noqa: S603  our own server
             [sys.executable, str(ROOT / "server.py")],
             cwd=ROOT,

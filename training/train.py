@@ -25,14 +25,20 @@ from training.frontier import Rows, candidate, choose, save, table
 from training.group_outcomes import group_outcomes
 from training.models import REFERENCE, SHAPES, fit, log_odds
 from utils.errors import TrainingDataInvalid, TrisealError
+from utils.marked_folder import claim_folder, require_ours
+from utils.terminal import print_any_text
 
 DEFAULT_SCHEMA = ROOT / "features" / "credit_card.json"
 MODEL_FOLDER = ROOT / "build" / "model"
 TOLERANCE = 0.002
+PURPOSE = "trained model"
+_ROWS = "training_rows.npz"
+_FILES = {"schema.json", "booster.json", "metrics.json", _ROWS, "frontier.json", "frontier.png"}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; answers the exit code."""
+    print_any_text()
     parser = argparse.ArgumentParser(prog="training.train", description=__doc__)
     parser.add_argument("--schema", type=Path, default=DEFAULT_SCHEMA, help="schema file (JSON)")
     parser.add_argument("--data", type=Path, nargs="+", help="CSV; none: synthetic data")
@@ -71,8 +77,10 @@ def train(
 ) -> None:
     """Train and write `out`: schema, booster, training rows, metrics, frontier.
 
-    Raises FeatureError, TrainingDataInvalid, ModelError.
+    Raises FeatureError, TrainingDataInvalid, ModelError, and FolderNotOurs where `out` holds
+    anything but a trained model.
     """
+    require_ours(out, PURPOSE, setting="--out", made_earlier=_made_earlier)
     schema = Schema.load(schema_file)
     if schema.zero_is_missing:
         raise TrainingDataInvalid(
@@ -116,19 +124,23 @@ def train(
         },
         "groups": group_outcomes(schema, layout, splits.test.frame, test.y, scores >= 0),
     }
-    out.mkdir(parents=True, exist_ok=True)
+    # Private: it holds training rows.
+    claim_folder(out, PURPOSE, setting="--out", made_earlier=_made_earlier)
     (out / "schema.json").write_text(json.dumps(schema.model_dump(mode="json"), indent=2) + "\n")
     (out / "booster.json").write_bytes(chosen.booster)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     # Compiling needs rows for the rounding and for Concrete ML; they never leave this folder.
-    np.savez_compressed(
-        out / "training_rows.npz", bits=np.packbits(fit_rows.bits, axis=1), y=fit_rows.y
-    )
+    np.savez_compressed(out / _ROWS, bits=np.packbits(fit_rows.bits, axis=1), y=fit_rows.y)
     save(entries, reference_auc, out)
     print(
         f"chosen: {chosen.entry.name}; test AUC {metrics['test']['auc']:.4f} "  # type: ignore[index]
         f"(reference {metrics['test']['reference_auc']:.4f}); written to {out}"  # type: ignore[index]
     )
+
+
+def _made_earlier(folder: Path) -> bool:
+    """Recognise a trained model of a version that did not mark its folder."""
+    return {path.name for path in folder.iterdir()} == _FILES
 
 
 def encoded(splits: Splits, layout: Layout) -> list[Rows]:

@@ -68,7 +68,9 @@ def rows_of_training(deployment: Deployment, data: list[Path] | None = None) -> 
     if kept.is_file() and kept.read_bytes() == own:
         return training_rows(MODEL_FOLDER, deployment.layout)
     metrics = deployment.folder / "metrics.json"
-    recorded = json.loads(metrics.read_text())["data"] if metrics.is_file() else None
+    recorded = (
+        json.loads(metrics.read_text(encoding="utf-8"))["data"] if metrics.is_file() else None
+    )
     if recorded is None or (recorded["drawn"] is None and not data):
         raise TrainingDataInvalid(
             "The rows that the model was trained on are not here: name their files with --data, "

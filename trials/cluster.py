@@ -5,15 +5,14 @@ All on this machine, started as the tests start them, and ended with the trial.
 
 from __future__ import annotations
 
-import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 
 import psutil
 
 from utils.errors import EngineUnavailable
+from utils.scratch_folder import scratch_folder
 
 Evaluators = Callable[[], list[int]]
 """Answers the ids of the processes that evaluate and are no children of a server."""
@@ -56,8 +55,8 @@ def cluster(options: Namespace) -> Iterator[Evaluators]:
             raise EngineUnavailable(str(missing)) from missing
         stack.callback(postgres.end)
         options.database = postgres.new_database()
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="triseal-blobs-"))
-        options.blobs = options.blobs or Path(folder).as_uri()
+        folder = stack.enter_context(scratch_folder("triseal-blobs-"))
+        options.blobs = options.blobs or (folder / "blobs").as_uri()
         nodes = stack.enter_context(RayNodes())
         options.executor, options.ray_address = "ray", nodes.address
         yield lambda: _actors(nodes.actors)

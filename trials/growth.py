@@ -16,6 +16,7 @@ from typing import Any
 from settings import ROOT
 from training.text_tables import Table, figure, markdown
 from trials.load.timing import RUN
+from utils.terminal import print_any_text
 
 BEGIN, END = "<!-- measured load: begin -->", "<!-- measured load: end -->"
 HOUR = 3600.0
@@ -85,19 +86,20 @@ def section(document: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write docs/load.json and the table; 1 where a load had wrong or lost answers."""
+    print_any_text()
     parser = argparse.ArgumentParser(prog="trials.growth", description=__doc__)
     parser.add_argument("loads", nargs="+", metavar="TITLE=FILE")
     parser.add_argument("--json", type=Path, default=ROOT / "docs" / "load.json")
     parser.add_argument("--document", type=Path, default=ROOT / "docs" / "OPERATIONS.md")
     given = parser.parse_args(arguments)
     named = [word.partition("=") for word in given.loads]
-    read = [(title, json.loads(Path(path).read_text())) for title, _, path in named]
+    read = [(title, json.loads(Path(path).read_bytes())) for title, _, path in named]
     found = [figures for title, document in read for figures in summary(title, document)]
     document = {"machine": read[0][1]["machine"], "loads": found}
     given.json.write_text(json.dumps(document, indent=2) + "\n")
-    text = given.document.read_text()
+    text = given.document.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
-    given.document.write_text(before + section(document) + rest.partition(END)[2])
+    given.document.write_text(before + section(document) + rest.partition(END)[2], encoding="utf-8")
     return int(any(load["wrong"] or load["lost"] for load in found))
 
 

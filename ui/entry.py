@@ -9,10 +9,12 @@ from pydantic import ValidationError
 
 from settings import Settings, get_settings
 from utils.errors import TrisealError
+from utils.terminal import print_any_text
 
 
 def run_entry(serve: Callable[[Settings], None]) -> int:
     """Call `serve` with the settings until it is over; answers the exit code."""
+    print_any_text()
     try:
         serve(get_settings())
     except ValidationError as error:

@@ -32,7 +32,8 @@ def build(
     own = folder / NAME
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
-    with tempfile.TemporaryDirectory() as temporary:
+    # Within the folder that is made: it goes with that where this process is killed.
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
         module.server.save(Path(temporary) / "server.zip")
         write_public(own / "server.zip", (Path(temporary) / "server.zip").read_bytes())
     specs = module.client.specs.serialize()

@@ -173,7 +173,8 @@ def build(
     own = folder / NAME
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
-    with tempfile.TemporaryDirectory() as temporary:
+    # Within the folder that is made: it goes with that where this process is killed.
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
         # Compiled, not as MLIR, which the server would have to compile whenever it starts.
         circuit.server.save(Path(temporary) / "server.zip")
         write_public(own / "server.zip", (Path(temporary) / "server.zip").read_bytes())

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.levelled.parameters import MODULUS_BITS, PROFILES, TERNARY_VARIANCE, Parameters
+from utils.terminal import print_any_text
 
 _SMALLEST_BLOCK = 60  # below, the formula of δ does not hold
 _SAMPLE_POLYNOMIALS = 2
@@ -96,5 +97,6 @@ def report(parameters: Parameters) -> str:
 
 
 if __name__ == "__main__":
+    print_any_text()
     for profile in PROFILES.values():
         print(report(profile))

@@ -297,7 +297,7 @@ def test_a_failed_fresh_start_keeps_the_old_application(session, connection, ora
     with pytest.raises(ServerUnreachable):
         session.send("bank", oracle.of("bank", record))
     assert session.client_id == before
-    assert [p.name for p in connection.store.root.iterdir()] == [before]
+    assert [p.name for p in connection.store.root.glob("*/")] == [before]
     assert session.open_decision().score == oracle.score(record)
 
 

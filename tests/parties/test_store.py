@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parties.store import RECORD, SECRET_KEY, TOKEN, PartyStore
-from utils.errors import InvalidRequest, UnknownApplication, UnknownParty
+from utils.errors import FolderNotOurs, InvalidRequest, UnknownApplication, UnknownParty
+from utils.marked_folder import MARK
 
 ONE, TWO = "0" * 32, "1" * 32
 
@@ -87,7 +88,7 @@ def test_erase_removes_one_application(store):
     for client_id in (ONE, TWO):
         store.write(client_id, "bank", TOKEN, b"t")
     store.erase(ONE)
-    assert [p.name for p in store.root.iterdir()] == [TWO]
+    assert {p.name for p in store.root.iterdir()} == {MARK, TWO}
 
 
 def test_one_partys_files_are_removed_without_the_others(store):
@@ -97,7 +98,7 @@ def test_one_partys_files_are_removed_without_the_others(store):
     assert store.parties(ONE) == ["applicant"]
     store.erase_party(ONE, "applicant")
     store.erase_party(ONE, "applicant")
-    assert list(store.root.iterdir()) == []
+    assert [p.name for p in store.root.iterdir()] == [MARK]
 
 
 def test_applications_of_a_party_are_listed_newest_first(store):
@@ -119,4 +120,54 @@ def test_only_old_applications_are_swept(store):
     for name in (ONE, "notes"):
         os.utime(store.root / name, (past, past))
     store.erase_older_than(hours=2)
-    assert sorted(p.name for p in store.root.iterdir()) == [TWO, "notes"]
+    assert {p.name for p in store.root.iterdir()} == {MARK, TWO, "notes"}
+
+
+def snapshot(root):
+    return {path: (mode(path), path.is_file() and path.read_bytes()) for path in root.rglob("*")}
+
+
+def use(store):
+    store.write(TWO, "bank", TOKEN, b"t")
+
+
+def expire(store):
+    store.erase_older_than(hours=2)
+
+
+@pytest.mark.parametrize("act", [use, expire])
+@pytest.mark.parametrize("files", [[f"{ONE}/cache/entry"], ["notes.txt"], ["bank/notes.txt"]])
+def test_a_folder_of_somebody_else_is_refused_unchanged(tmp_path, act, files):
+    """Caches have folders of 32 hexadecimal digits as well."""
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    for path in [tmp_path, *tmp_path.rglob("*")]:
+        path.chmod(0o755)
+        os.utime(path, (0, 0))
+    before = snapshot(tmp_path)
+    with pytest.raises(FolderNotOurs, match="--home"):
+        act(PartyStore(tmp_path))
+    assert snapshot(tmp_path) == before
+    assert mode(tmp_path) == 0o755
+
+
+def test_without_the_mark_such_a_folder_would_be_deleted(tmp_path):
+    """The control: with the mark, the same folder is taken for an application that is over."""
+    store = PartyStore(tmp_path)
+    store.claim()
+    (tmp_path / ONE / "cache").mkdir(parents=True)
+    os.utime(tmp_path / ONE, (0, 0))
+    expire(store)
+    assert not (tmp_path / ONE).exists()
+
+
+def test_folders_of_earlier_versions_are_taken_over(tmp_path):
+    agent = PartyStore(tmp_path / "bank")
+    for store in (agent, PartyStore(tmp_path)):
+        use(store)
+        (store.root / ".lock").touch()
+        (store.root / MARK).unlink()
+    for root in (tmp_path, tmp_path / "bank"):
+        use(PartyStore(root))
+        assert (root / MARK).is_file()

@@ -111,7 +111,7 @@ def test_csv_keeps_the_asked_columns_with_their_types(tmp_path: Path) -> None:
     frame = load_csv(path, ["Owner", "Grade", "Years"], "Bad", text=["Grade"])
     assert list(frame.columns) == ["Owner", "Grade", "Years", "Bad"]
     assert frame["Years"].dtype == float
-    assert np.isnan(frame["Years"][1])
+    assert frame["Years"].isna().tolist() == [False, True, False]
     assert frame["Grade"].tolist() == ["01", "None", None]
     assert frame["Bad"].tolist() == [1, 0, 0]
 
@@ -190,6 +190,27 @@ def test_credit_records_with_a_word_for_a_number(credit_files: list[Path]) -> No
     written(credit_files[0].parent, APPLICATIONS.replace("427500.0", "a lot"), "a.csv")
     with pytest.raises(TrainingDataInvalid, match=r"AMT_INCOME_TOTAL must hold numbers.*a lot"):
         load_credit_records(*credit_files)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("2,-4,2", "2,-4,2,", r"c\.csv cannot be read: line 6 has 4 fields"),
+        ("2,-4,2", "2,-4", r"c\.csv cannot be read: line 6 has 2 fields"),
+        ("2,-4,2", "2,-4,9", r"STATUS must be one of 0, 1, .* first in line 6 of .*c\.csv"),
+        ("2,-4,2", "2,-4,", "STATUS must be one of .* first in line 6"),
+        ("2,-4,2", "2,four,2", "MONTHS_BALANCE must hold numbers, but holds four, first in line 6"),
+        ("270000.0", "270,000", r"a\.csv cannot be read: line 4 has 19 fields"),
+        ("270000.0", "a lot", "AMT_INCOME_TOTAL must hold numbers, .* first in line 4"),
+    ],
+)
+def test_a_row_of_the_credit_records_that_does_not_fit(
+    credit_files: list[Path], old: str, new: str, complaint: str
+) -> None:
+    written(credit_files[0].parent, APPLICATIONS.replace(old, new, 1), "a.csv")
+    written(credit_files[1].parent, RECORDS.replace(old, new), "c.csv")
+    with pytest.raises(TrainingDataInvalid, match=complaint):
+        training_frame(FAIR, credit_files, None, 0, 0)
 
 
 # --- training_frame

@@ -2,21 +2,34 @@
 
 import hashlib
 import json
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import training.compile
+import training.train
 from engines.deployment import Deployment
 from engines.registry import load_server_engine
 from features.encoding import Layout
 from features.schema import Schema
 from training.compile import compile_deployment
+from training.deployment_folder import PURPOSE, require_replaceable, restore_previous
 from training.frontier import Entry, choose, save, table
 from training.group_outcomes import group_outcomes
-from utils.errors import DeploymentMissing, ModelTooLarge
+from utils.errors import DeploymentMissing, FolderNotOurs, ModelTooLarge
+from utils.marked_folder import MARK, is_marked
+from utils.scratch_folder import scratch_folder
+
+ROOT = Path(__file__).resolve().parents[2]
 
 METRICS = {
     "shape": "small",
@@ -245,8 +258,153 @@ def test_a_failed_compilation_leaves_the_old_folder_and_nothing_else(
 
 def test_a_new_compilation_replaces_every_old_file(trained, tmp_path):
     out = tmp_path / "deployment"
-    (out / "concrete").mkdir(parents=True)
-    (out / "concrete" / "stale.bin").write_bytes(b"old")
+    compile_deployment(trained, out, ["levelled"], score_bits=7)
+    assert (out / "levelled").is_dir()
     compile_deployment(trained, out, ["clear"], score_bits=7)
     assert Deployment.load(out).manifest.engines == {"clear": {}}
-    assert not (out / "concrete").exists()
+    assert not (out / "levelled").exists()
+
+
+# --- what it must not delete
+
+
+def content_and_modes(folder):
+    return {p: (p.stat().st_mode, p.is_file() and p.read_bytes()) for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("name", ["holiday.jpg", "concrete/stale.bin", "manifest.json"])
+def test_a_folder_of_somebody_else_is_refused_before_anything_is_done(
+    trained, tmp_path, capsys, name
+):
+    """Made earlier than this version or not: without a deployment in it, it is not ours."""
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"{}")
+    before = content_and_modes(tmp_path)
+    arguments = ["--model", trained, "--out", tmp_path / "out", "--engines", "clear"]
+    assert training.compile.main([str(argument) for argument in arguments]) == 1
+    message = capsys.readouterr().err
+    assert name.split("/")[0] in message and "--out" in message
+    assert content_and_modes(tmp_path) == before
+
+
+def test_an_added_file_in_a_deployment_is_not_deleted(trained, tmp_path):
+    out = tmp_path / "deployment"
+    compile_deployment(trained, out, ["clear"], score_bits=7)
+    (out / "programs" / "notes.txt").write_text("mine")
+    before = content_and_modes(tmp_path)
+    with pytest.raises(FolderNotOurs, match=r"programs/notes\.txt.*move it"):
+        compile_deployment(trained, out, ["clear"], score_bits=7)
+    assert content_and_modes(tmp_path) == before
+
+
+def test_a_file_added_while_compiling_is_not_deleted(trained, tmp_path, monkeypatch):
+    out = tmp_path / "deployment"
+    compile_deployment(trained, out, ["clear"], score_bits=7)
+
+    def add(*arguments):
+        (out / "notes.txt").write_text("mine")
+        return "card"
+
+    monkeypatch.setattr(training.compile, "model_card", add)
+    with pytest.raises(FolderNotOurs, match="notes"):
+        compile_deployment(trained, out, ["clear"], score_bits=7)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["deployment"]
+
+
+def test_a_deployment_of_a_version_without_marks_is_replaced(trained, compiled, tmp_path):
+    out = tmp_path / "deployment"
+    shutil.copytree(compiled, out)
+    (out / MARK).unlink()
+    (out / "benchmark.json").write_text('{"model_version": "another"}')
+    compile_deployment(trained, out, ["clear"], score_bits=7)
+    assert files_of(out) == files_of(compiled)
+
+
+def test_such_a_deployment_is_refused_where_a_file_of_it_is_missing(trained, compiled, tmp_path):
+    out = tmp_path / "deployment"
+    shutil.copytree(compiled, out)
+    (out / MARK).unlink()
+    (out / "programs" / "decide.json").unlink()
+    with pytest.raises(FolderNotOurs):
+        compile_deployment(trained, out, ["clear"], score_bits=7)
+
+
+def test_an_empty_folder_keeps_its_mode_and_a_link_stays_a_link(trained, tmp_path):
+    (tmp_path / "real").mkdir(mode=0o750)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    compile_deployment(trained, tmp_path / "link", ["clear"], score_bits=7)
+    assert (tmp_path / "link").is_symlink()
+    assert stat.S_IMODE((tmp_path / "real").stat().st_mode) == 0o750
+    assert Deployment.load(tmp_path / "real").manifest.engines == {"clear": {}}
+
+
+def test_the_deployment_in_this_repository_can_be_replaced():
+    require_replaceable(ROOT / "deployment_files")
+    assert is_marked(ROOT / "deployment_files", PURPOSE)
+
+
+def temporary_folders(folder):
+    return [path.name for path in folder.glob(".compile-*")]
+
+
+def test_the_folder_of_a_killed_compilation_goes_at_the_next_start(trained, tmp_path):
+    """The folder of one that still runs stays."""
+    command = ["-m", "training.compile", "--model", trained, "--out", tmp_path / "other"]
+    process = subprocess.Popen(
+        [sys.executable, *map(str, command), "--engines", "levelled"],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not list(tmp_path.glob(".compile-*/new")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
+        (running,) = temporary_folders(tmp_path)
+        compile_deployment(trained, tmp_path / "deployment", ["clear"], score_bits=7)
+        assert temporary_folders(tmp_path) == [running]
+    finally:
+        process.kill()
+        process.wait()
+    assert temporary_folders(tmp_path) == [running]
+    compile_deployment(trained, tmp_path / "deployment", ["clear"], score_bits=7)
+    assert temporary_folders(tmp_path) == []
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_deployment_survives_a_kill_between_the_two_renames(trained, compiled, tmp_path):
+    out = tmp_path / "deployment"
+    shutil.copytree(compiled, out)
+    script = """
+import os, signal, sys
+from pathlib import Path
+from training.deployment_folder import replace_deployment
+from utils.scratch_folder import scratch_folder
+rename = Path.rename
+def kill_at_the_second(path, target):
+    if path.name == "new":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(path, target)
+Path.rename = kill_at_the_second
+out = Path(sys.argv[1])
+with scratch_folder(".compile-", out.parent) as scratch:
+    (scratch / "new").mkdir()
+    replace_deployment(scratch / "new", out, scratch)
+"""
+    ended = subprocess.run([sys.executable, "-c", script, str(out)], cwd=ROOT)
+    assert ended.returncode == -signal.SIGKILL
+    assert not out.exists()
+    with scratch_folder(".compile-", tmp_path, restore_previous):
+        pass
+    assert files_of(out) == files_of(compiled)
+    assert [path.name for path in tmp_path.iterdir()] == ["deployment"]
+
+
+def test_training_refuses_a_folder_of_somebody_else(tmp_path, capsys):
+    """It writes schema.json and other files that a lender may have of their own."""
+    (tmp_path / "schema.json").write_text("mine")
+    assert training.train.main(["--out", str(tmp_path), "--no-timing"]) == 1
+    assert "schema.json" in capsys.readouterr().err
+    assert (tmp_path / "schema.json").read_text() == "mine"

@@ -26,10 +26,12 @@ from trials.faults.invariants import Invariants
 from trials.faults.registry import KINDS, drawn
 from trials.faults.report import Tally, text
 from trials.faults.traffic import Traffic
-from trials.faults.world import Choice, World, scratch
+from trials.faults.world import Choice, World
 from trials.servers import Setup, add_server_options, setup_of
 from utils.atomic_files import write_atomic
 from utils.errors import TrisealError
+from utils.scratch_folder import scratch_folder
+from utils.terminal import print_any_text
 
 FAMILIES = ("damage", "jobs", "kills", "quota", "races", "stalls", "tokens")
 for _family in FAMILIES:  # what is imported registers its kinds of faults
@@ -53,6 +55,7 @@ _MOST_BROKEN = 20
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; answers the exit code."""
+    print_any_text()
     options = _parser().parse_args(arguments)
     if unknown := set(options.only) - set(KINDS):
         print(f"No such fault: {', '.join(unknown)}; there are: {', '.join(KINDS)}")
@@ -61,8 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
         options.faults, options.seed, options.at_once, options.engine, options.deployment
     )
     try:
-        with cluster(options) as evaluators, scratch() as folder:
-            figures = run(choice, _setup(options), options, Path(folder), evaluators)
+        with cluster(options) as evaluators, scratch_folder("triseal-faults-") as folder:
+            figures = run(choice, _setup(options), options, folder, evaluators)
     except TrisealError as error:
         print(f"trials.faults: {error.message}", file=sys.stderr)
         return 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -160,8 +159,3 @@ def _nameless(call: str) -> str:
     method, _, path = call.partition(" ")
     parts = ["…" if len(part) == 32 else part for part in path.split("/")]
     return f"{method} {'/'.join(parts)}"
-
-
-def scratch() -> tempfile.TemporaryDirectory[str]:
-    """A folder for the servers' data that goes when the trial ends."""
-    return tempfile.TemporaryDirectory(prefix="triseal-faults-")

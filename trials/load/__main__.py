@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ from trials.load.work import ENGINES
 from trials.servers import Setup, add_server_options, setup_of
 from utils.atomic_files import write_atomic
 from utils.errors import TrisealError
+from utils.scratch_folder import scratch_folder
+from utils.terminal import print_any_text
 
 BUILD = ROOT / "build"
 HEAVY_TREES, HEAVY_DEPTH = 300, 4
@@ -36,12 +37,13 @@ _EVALUATION_SECONDS = 120
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; answers the exit code."""
+    print_any_text()
     options = _parser().parse_args(arguments)
     phases: list[dict[str, Any]] = []
     try:
-        with cluster(options) as actors, tempfile.TemporaryDirectory() as folder:
+        with cluster(options) as actors, scratch_folder("triseal-load-") as folder:
             for load, setup in _loads(options):
-                place = Path(folder) / load.name
+                place = folder / load.name
                 phases.append(run(load, setup, options.servers, place, actors))
                 print(report.text(phases[-1:], machine()), flush=True)
     except TrisealError as error:

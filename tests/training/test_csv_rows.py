@@ -1,0 +1,256 @@
+"""Every form that a CSV file may have is read with its one meaning, or refused with the line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import training.train
+from features.schema import Schema
+from training import csv_rows
+from training.csv_rows import LINE, read_columns, read_header
+from training.data import load_csv, training_frame
+from utils.errors import TrainingDataInvalid
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = {
+    "name": "tiny",
+    "title": "Tiny",
+    "parties": [
+        {
+            "name": "one",
+            "label": "One",
+            "columns": [
+                {"name": "Income", "label": "Income", "kind": "ordinal", "minimum": 0,
+                 "maximum": 1_000_000, "cuts": [50, 200, 1000], "default": 10},
+            ],
+        },
+        {
+            "name": "two",
+            "label": "Two",
+            "columns": [
+                {"name": "Years", "label": "Years", "kind": "ordinal", "minimum": 0,
+                 "maximum": 1000, "cuts": [2, 5, 10], "default": 3},
+                {"name": "Own", "label": "Own", "kind": "boolean", "default": False},
+            ],
+        },
+    ],
+    "decision": {"target": "BAD"},
+    "explanation": {"column": "Years", "phrase": "years"},
+}  # fmt: skip
+
+
+def written(folder: Path, content: bytes | str) -> Path:
+    path = folder / "data.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def rows_of(frame: pd.DataFrame) -> list[tuple[int, ...]]:
+    return list(frame.itertuples(name=None))
+
+
+# --- what is read
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a,b\n1,2\n3,4\n",
+        b"a,b\n1,2\n3,4",  # no line end at the end
+        b"\xef\xbb\xbfa,b\n1,2\n3,4\n",
+        b"a,b\r\n1,2\r\n3,4\r\n",
+        b"a,b\r1,2\r3,4\r",
+        "a,b\n1,2\n3,4\n".encode("utf-16"),
+        "\ufeffa,b\r\n1,2\r\n3,4\r\n".encode("utf-16-be"),
+        b'"a","b"\n"1","2"\n"3","4"\n',
+    ],
+    ids=["LF", "no end", "BOM", "CRLF", "CR", "UTF-16", "UTF-16 BE", "quoted"],
+)
+def test_the_same_table_in_every_accepted_form(tmp_path: Path, content: bytes) -> None:
+    path = written(tmp_path, content)
+    assert read_header(path) == ["a", "b"]
+    assert rows_of(read_columns(path, ["b", "a"])) == [(2, 2, 1), (3, 4, 3)]
+
+
+def test_fields_may_hold_commas_quotes_and_line_breaks_in_quotes(tmp_path: Path) -> None:
+    path = written(tmp_path, 'a,b\n"1,5\nand ""x""",2\n\u2028\x85,3\n')
+    frame = read_columns(path, ["a", "b"], text=["a"])
+    assert frame["a"].tolist() == ['1,5\nand "x"', "\u2028\x85"]
+    assert frame.index.tolist() == [2, 4]  # the first row takes two lines
+    assert frame.index.name == LINE
+
+
+def test_columns_become_numbers_where_every_field_is_one(tmp_path: Path) -> None:
+    text = "whole,real,mixed,word,code,empty\n1,1.5,1,nan,01,\n2,,x,2,,\n"
+    path = written(tmp_path, text)
+    frame = read_columns(path, read_header(path), text=["code"])
+    assert frame["whole"].dtype == int
+    assert frame["real"].dtype == float
+    assert frame["mixed"].tolist() == ["1", "x"]
+    assert frame["word"].tolist() == ["nan", "2"]  # a word, and no missing value
+    assert frame["code"].tolist() == ["01", None]
+    assert frame["empty"].isna().all()
+
+
+def test_lines_with_nothing_in_them_and_columns_without_a_name_are_skipped(tmp_path: Path) -> None:
+    path = written(tmp_path, "\n,a,note,note,\n\n0,1,x,y,\n\n1,2,x,y,\n\n")
+    assert rows_of(read_columns(path, ["a"])) == [(4, 1), (6, 2)]
+
+
+def test_files_larger_than_what_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_rows, "_ROWS_AT_ONCE", 7)
+    rows = [(line, line * 10) for line in range(2, 102)]
+    path = written(tmp_path, "a\n" + "".join(f"{value}\n" for _, value in rows))
+    assert rows_of(read_columns(path, ["a"])) == rows
+    path = written(tmp_path, path.read_text() + "1,2\n")
+    with pytest.raises(TrainingDataInvalid, match="line 102 has 2 fields"):
+        read_columns(path, ["a"])
+
+
+def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
+    command = "from training.data import *; print(load_csv(Path('/dev/stdin'), ['a'], 'b'))"
+    ended = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, input="a,b\n7,1\n", capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert ended.stdout.split() == ["a", "b", "line", "2", "7", "1"], ended.stderr
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("a,b\n1,2\n1,2,3\n", r"line 3 has 3 fields, but the header has 2; .* 157,000"),
+        ("a,b\n1,2,3\n1,2,3\n", r"line 2 has 3 fields"),  # every row: no column of row names
+        ("a,b\n1,2\n1\n", r"line 3 has 1 fields, but the header has 2; .*empty field"),
+        ("a,b\n1,2\n   \n", "line 3 has 1 fields"),
+        ('a,b\n"1\n\n",2\n1,2,3\n', "line 5 has 3 fields"),  # after a field of three lines
+        ("a,b\r1,2\r1,2,3\r", "line 3 has 3 fields"),
+        ("a,b\r\n1,2\r\n1,2,3\r\n", "line 3 has 3 fields"),
+        ("\na,b\n1,2\n1\n", "line 4 has 1 fields"),
+        ("a,b\n1;2\n", "line 2 has 1 fields"),
+        ("a;b\n1;2\n", r"line 1 separates its fields by semicolons; .*commas"),
+        ("a;b\n1,5;2\n", r"line 1 separates its fields by semicolons"),
+        ("a\tb\n1\t2\n", r"line 1 separates its fields by tabs"),
+        ("a|b\n1|2\n", r"line 1 separates its fields by vertical bars"),
+        ("b,a,b\n1,2,3\n", "line 1 names the column b 2 times"),
+        ('a,b\n1,2\n"1,2\n3,4\n', r"line 3 begins a row whose double quotes do not match"),
+        ('a,b\n1,"2"x\n', r"line 2 begins a row whose double quotes do not match"),
+        ('a,b\n1,"' + "x" * 200_000 + '"\n', "line 2 begins a row"),
+        (b"a,b\n1,2\n\xe4,4\n", r"line 3 is not in UTF-8; save the file as CSV in UTF-8"),
+        (b"a,b\r1,2\r\xe4,4\r", "line 3 is not in UTF-8"),
+        (b"a,b\n1,2\n3\0,4\n", "line 3 has a NUL character"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "line 1 has a NUL character; .*UTF-8"),  # no BOM
+        ("a,b\n1,2\n".encode("utf-32"), "line 1 has a NUL character"),
+        ("a,b\n1,2\n".encode("utf-16")[:-1], "begins as UTF-16, but is not"),
+        (b"PK\x03\x04\xff", "line 1 is not in UTF-8; .*spreadsheet"),
+        (b"\x1f\x8b\x08\0\0", "line 1 has a NUL character"),
+        ("", "it is empty"),
+        ("\n\n", "it is empty"),
+    ],
+)
+def test_what_is_refused_and_with_which_line(
+    tmp_path: Path, content: bytes | str, complaint: str
+) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(TrainingDataInvalid, match=complaint) as refused:
+        read_columns(path, ["a", "b"])
+    assert str(path) in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("Years,Bad\n1,0\n2,\n3,\n", "2 rows have no Bad, first in line 3"),
+        ("Years,Bad\n1,0\n2,maybe\n", "Bad must say yes or no.*maybe, first in line 3"),
+        (" Years,Bad\n1,0\n", "no column Years; it has ' Years', Bad"),
+    ],
+)
+def test_what_a_loaded_file_lacks_is_reported_with_its_line(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
+    with pytest.raises(TrainingDataInvalid, match=complaint):
+        load_csv(written(tmp_path, text), ["Years"], "Bad")
+
+
+# --- the fault that this guards against
+
+
+def thousands(separator: str = ",") -> str:
+    """Return 600 rows like `18,88,000,0,1`: an income in thousands whose comma is not quoted."""
+    draw = random.Random(5)
+    lines = ["Years,Income,Own,BAD"]
+    for _ in range(600):
+        years, income = draw.randrange(20), draw.randrange(20, 300)
+        bad = int(income < 120 + draw.gauss(0, 30))
+        lines.append(f"{years},{income}{separator}000,{draw.randrange(2)},{bad}")
+    return "\n".join(lines) + "\n"
+
+
+def tiny_schema(folder: Path) -> Path:
+    path = folder / "tiny.json"
+    path.write_text(json.dumps(TINY))
+    return path
+
+
+def test_training_refuses_rows_with_one_field_too_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = written(tmp_path, thousands())
+    arguments = ["--schema", tiny_schema(tmp_path), "--data", data, "--out", tmp_path / "model"]
+    assert training.train.main([*map(str, arguments), "--no-timing"]) == 1
+    assert "line 2 has 5 fields, but the header has 4" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_without_the_check_pandas_takes_the_label_from_another_column(tmp_path: Path) -> None:
+    """The control: what pandas makes of the same file, without an error."""
+    data = written(tmp_path, thousands())
+    with pytest.warns(pd.errors.ParserWarning):
+        shifted = pd.read_csv(data, index_col=False)
+    right = pd.read_csv(written(tmp_path, thousands(separator="")))
+    assert not shifted["BAD"].equals(right["BAD"])
+    assert shifted["BAD"].isin([0, 1]).all()
+
+
+def test_the_same_rows_without_the_comma_are_read_right(tmp_path: Path) -> None:
+    data = written(tmp_path, thousands(separator=""))
+    frame, approved = training_frame(Schema.parse(TINY), [data], None, 0, 0)
+    assert frame["Income"].min() >= 20_000
+    assert approved.tolist() == (1 - pd.read_csv(data)["BAD"]).tolist()
+
+
+@given(
+    st.lists(st.lists(st.text(max_size=4), min_size=2, max_size=2), min_size=1, max_size=8),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_whatever_is_written_as_csv_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], end: str, encoding: str
+) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator=end, quoting=csv.QUOTE_ALL)
+    writer.writerows([["a", "b"], *rows])
+    path = tmp_path_factory.getbasetemp() / "written.csv"
+    path.write_bytes(text.getvalue().encode(encoding))
+    if any("\0" in field for row in rows for field in row):
+        with pytest.raises(TrainingDataInvalid, match="NUL"):
+            read_columns(path, ["a", "b"], text=["a", "b"])
+        return
+    frame = read_columns(path, ["a", "b"], text=["a", "b"])
+    assert frame.to_numpy().tolist() == [[field or None for field in row] for row in rows]

@@ -1,0 +1,52 @@
+"""JSON that people wrote: one meaning, or refused."""
+
+import pytest
+
+from features.schema import Schema
+from parties.command import parse, run
+from settings import Settings
+from utils.errors import InvalidRequest, SchemaInvalid
+from utils.strict_json import parse_json
+
+TWICE = b'{"a": 1, "b": {"c": 1, "c": 2}}'
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"a": [1, {"b": null}]}', b'\xef\xbb\xbf{"a": [1, {"b": null}]}']
+)
+def test_json_with_and_without_a_byte_order_mark(data):
+    assert parse_json(data) == {"a": [1, {"b": None}]}
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (TWICE, "'c' occurs twice in one object"),
+        (b'{"a": 1, "\\u0061": 2}', "'a' occurs twice"),
+        (b'{"a": NaN}', "NaN is not a JSON value"),
+        (b"[-Infinity]", "-Infinity is not a JSON value"),
+        (b'{"a": 1,}', "line 1"),
+        (b'{"a": "\xe4"}', "utf-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"", "Expecting value"),
+    ],
+)
+def test_what_is_not_one_clear_document_is_refused(data, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        parse_json(data)
+
+
+def test_a_schema_with_a_name_twice_is_refused(tmp_path):
+    (tmp_path / "schema.json").write_bytes(TWICE)
+    with pytest.raises(SchemaInvalid, match="'c' occurs twice"):
+        Schema.load(tmp_path / "schema.json")
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"), [(b'{"x": 1, "x": 2}', "'x' occurs twice"), (b"[" * 100_000, "deeply")]
+)
+def test_a_record_with_a_name_twice_is_refused_before_anything_is_sent(tmp_path, data, complaint):
+    (tmp_path / "record.json").write_bytes(data)
+    words = ["--party", "bank", "--no-page", "--record", str(tmp_path / "record.json")]
+    with pytest.raises(InvalidRequest, match=complaint):
+        run(parse(words), Settings())

@@ -1,0 +1,35 @@
+"""JSON that people wrote, read so that nothing in it is dropped without a word."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def parse_json(data: bytes) -> Any:
+    """Decode one JSON document in UTF-8, with or without a byte order mark.
+
+    Raises ValueError for anything else, for a name that occurs twice in one object, of which
+    `json.loads` would keep the last, and for NaN and Infinity, which are not JSON.
+    """
+    try:
+        return json.loads(
+            data.decode("utf-8-sig"),
+            object_pairs_hook=_distinct,
+            parse_constant=_refuse_constant,
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:60]!r} occurs twice in one object; keep one of the two")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value")
