@@ -56,6 +56,7 @@ TrisealError
 │   ├── StorageUnavailable       the database or the store of ciphertexts does not answer
 │   └── StoredDataDamaged        what was stored is not what was sent
 ├── DataFolderInUse              another server already works on the same data
+├── FolderNotOurs                a folder to be emptied that holds what Triseal may not have made
 └── TransportError               between a party and the server
     ├── ServerUnreachable        nothing answers at the address
     └── PortInUse                another program listens there already
@@ -255,6 +256,9 @@ class StoredDataDamaged(StorageError): ...
 
 
 class DataFolderInUse(TrisealError): ...
+
+
+class FolderNotOurs(TrisealError): ...
 
 
 class TransportError(TrisealError): ...
