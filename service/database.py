@@ -93,6 +93,11 @@ class Database:
         try:
             with self._answering():
                 self._upgrade_shared() if self.shared else self._upgrade_file()
+        except StoredDataDamaged as error:
+            raise StoredDataDamaged(
+                "The server's database is damaged: put a backup in its place, or set "
+                "TRISEAL_SERVER_DATA to another folder."
+            ) from error
         except CommandError as error:
             raise StorageUnavailable(
                 "The server's database was made by another version of Triseal; start that one, or "

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,21 +27,24 @@ _PIECE = 1 << 20
 class DiskReserve:
     """The file, and how much is free besides; thread-safe.
 
-    `folders` are those that the server writes to; the file lies in the first. Methods raise
-    StorageUnavailable where a folder is not there.
+    The file lies in `folder`. Methods raise StorageUnavailable where a folder is not there.
     """
 
-    def __init__(self, folders: Sequence[Path], size: int) -> None:
-        self._folders = folders
-        self._file = folders[0] / FILE
+    def __init__(self, folder: Path, size: int) -> None:
+        self._folders = [folder]
+        self._file = folder / FILE
         self._size = size
         self._lock = threading.Lock()
+
+    def watch(self, folder: Path) -> None:
+        """Count the room of another folder too, which may lie on another disk."""
+        self._folders.append(folder)
 
     def require(self, size: int = 0) -> None:
         """Raise DiskFull unless its size and `size` more bytes are free beside the file."""
         self.restore()
-        missing = 0 if self._whole() else self._size
         for folder in self._folders:
+            missing = self._size if folder == self._file.parent and not self._whole() else 0
             usage = _usage(folder)
             files_left = usage.f_favail if usage.f_files else FEWEST_FILES  # 0: not counted
             if _free(usage) < missing + self._size + size or files_left < FEWEST_FILES:
@@ -71,7 +73,7 @@ class DiskReserve:
         with self._lock:
             if self._whole():
                 return True
-            if not self.has_room(2 * self._size):
+            if _free(_usage(self._file.parent)) < 2 * self._size:
                 return False
             part = self._file.with_name(f".{FILE}.{secrets.token_hex(8)}")
             try:

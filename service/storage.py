@@ -182,8 +182,7 @@ class Storage:
                 self.blobs.try_write()
                 self.incoming.try_write()
         except StorageUnavailable as fault:
-            if self.health.fault is None or fault.code != self.health.fault.code:
-                self.health.failed(fault)
+            self.health.failed(fault)
             raise
         self.health.works()
 
@@ -202,13 +201,13 @@ class Storage:
         return False
 
     def _open_reserve(self, settings: Settings) -> DiskReserve:
-        folders = [settings.server_data]
-        if (blobs := self.place.folder) is not None and blobs.exists():
-            folders.append(blobs)
-        reserve = DiskReserve(folders, int(settings.disk_reserve_megabytes * MEGABYTE))
+        size = int(settings.disk_reserve_megabytes * MEGABYTE)
+        reserve = DiskReserve(settings.server_data, size)
         reserve.clear_unfinished()
         if not reserve.has_room(MEGABYTE):
             reserve.release()  # opening a database takes room too
+        else:
+            reserve.restore()
         return reserve
 
     def _open_blobs(self, settings: Settings) -> tuple[Blobs, Pair]:
@@ -218,6 +217,7 @@ class Storage:
             setting = "TRISEAL_BLOB_URL" if settings.blob_url else SETTING
             with _usable(folder, setting):
                 self._folder.claim_blobs(folder, setting)
+            self._reserve.watch(folder)
         blobs = self.place.open(self.health.failed)
         found = pair(self._database, blobs, own=own)
         if folder is not None:

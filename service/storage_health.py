@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from utils.disk_errors import cause_of
-from utils.errors import StorageUnavailable
+from utils.errors import DiskFull, StorageUnavailable
 
 logger = logging.getLogger("triseal.storage")
 
@@ -25,17 +25,19 @@ class StorageHealth:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._logged: set[tuple[str, str]] = set()
+        self._logged: set[str] = set()
         self.fault: StorageUnavailable | None = None
 
     def failed(self, fault: StorageUnavailable, cause: BaseException | str | None = None) -> None:
-        """Take note of a fault; its cause is logged unless it was since the storage last worked."""
+        """Take note of a fault, which is logged once until the storage works again."""
         reason = cause if isinstance(cause, str) else "" if cause is None else cause_of(cause)
+        # A full disk shows in many ways, all with one cause.
+        kind = fault.code if isinstance(fault, DiskFull) else fault.message
         with self._lock:
             self.fault = fault
-            if (fault.code, reason) in self._logged:
+            if kind in self._logged:
                 return
-            self._logged.add((fault.code, reason))
+            self._logged.add(kind)
         facts = {"code": fault.code, "cause": reason} if reason else {"code": fault.code}
         logger.error("the storage fails: %s", fault.message, extra={"facts": facts})
 

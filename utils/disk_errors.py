@@ -27,7 +27,8 @@ def storage_fault(what: str, error: OSError) -> StorageUnavailable:
 
 def cause_of(error: BaseException) -> str:
     """Return a short reason without paths or values, such as `No space left on device`."""
-    if isinstance(error, OSError) and error.errno in errno.errorcode:
-        # strerror itself may be the words of a server on the network, which could name anything.
-        return os.strerror(error.errno)
-    return type(error).__name__
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None:
+        return type(error).__name__
+    # strerror itself may be the words of a server on the network, which could name anything.
+    return os.strerror(number)
