@@ -27,6 +27,7 @@ SETTING = "TRISEAL_SERVER_DATA"
 _LOCK = "lock"
 _SERVER, _INCOMING, _BLOBS = "server data", "arriving uploads", "ciphertexts"
 _STORE = re.compile(r"[0-9a-f]{32}")
+_TABLE = re.compile(rb'CREATE TABLE "?applications"? ')
 _LOG_BYTES = 1 << 22
 _NAMES = frozenset({_LOCK, "incoming", "blobs", "uploads", OPERATOR_TOKEN, DATABASE})
 
@@ -114,7 +115,7 @@ def _has_tables(path: Path) -> bool:
                 return True
     # A server that was killed soon after it made the tables has them in the log alone.
     with suppress(FileNotFoundError), path.with_name(f"{DATABASE}-wal").open("rb") as log:
-        return b"CREATE TABLE applications" in log.read(_LOG_BYTES)
+        return _TABLE.search(log.read(_LOG_BYTES)) is not None
     return False
 
 

@@ -221,7 +221,11 @@ class Storage:
         blobs = self.place.open(self.health.failed)
         found = pair(self._database, blobs, own=own)
         if folder is not None:
-            self._folder.hold(hold_lock(folder / MARK, in_use(folder), shared=self.shared))
+            try:
+                self._folder.hold(hold_lock(folder / MARK, in_use(folder), shared=self.shared))
+            except OSError:
+                if not self.shared:  # a folder on the network may have no locks
+                    raise
         return blobs, found
 
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from engines.interface import EVALUATION_KEY
+from service.applications import remove_rows
+from service.database import Database
 from service.disk_reserve import FILE as RESERVE
 from service.disk_reserve import DiskReserve
+from service.records import ApplicationRecord, TrafficRecord
 from tests.service.driver import Server, refused
-from tests.service.small_disk import MakeDisk
+from tests.service.postgres import as_user, connected, new_folder
+from tests.service.small_disk import MakeDisk, SmallDisk
+from tests.service.test_database import application as record
 from tests.service.test_life import expected
 from tests.service.test_runs import until
 from utils.errors import DiskFull
@@ -238,3 +246,52 @@ def test_a_reserve_of_another_size_is_replaced(tmp_path: Path) -> None:
     other.clear_unfinished()
     other.require()
     assert [(p.name, p.stat().st_size) for p in tmp_path.iterdir()] == [(RESERVE, 2_000_000)]
+
+
+# ---- PostgreSQL's own disk
+
+
+def test_a_postgresql_without_room_is_full_and_still_erases(
+    postgres: Callable[[], str],
+) -> None:
+    server = getattr(postgres, "__self__", None)
+    if server is None:
+        pytest.skip("the disk of a PostgreSQL that is not ours cannot be filled")
+    user, start = as_user()
+    base = new_folder(user, start)
+    disk = SmallDisk(base / "disk")
+    space = disk.folder / "space"
+    space.mkdir(mode=0o700)
+    for path in (disk.folder, space):
+        shutil.chown(path, user)
+    url = postgres()
+    name = url.rpartition("/")[2]
+    told: list[str] = []
+    try:
+        with connected(server._admin) as connection:
+            connection.execute(f"CREATE TABLESPACE {name} LOCATION '{space}'")
+            connection.execute(f"ALTER DATABASE {name} SET TABLESPACE {name}")
+        database = Database(url, lambda fault, _: told.append(fault.code))
+        database.prepare()
+        with database.write() as session:
+            session.add(record())
+        disk.fill()
+        large = {"at": 1.0, "sender": "bank", "what": "w", "size": 1, "body": os.urandom(100_000)}
+        with pytest.raises(DiskFull), database.write() as session:
+            session.add_all(
+                TrafficRecord(client_id="a" * 32, number=number, **large) for number in range(100)
+            )
+        assert told == ["disk-full"]
+        with database.write() as session:
+            remove_rows(session, ["a" * 32])
+        with database.read() as session:
+            assert session.scalars(select(ApplicationRecord)).all() == []
+        disk.clear()
+        database.try_write()
+        database.close()
+    finally:
+        with connected(server._admin) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            connection.execute(f"DROP TABLESPACE IF EXISTS {name}")
+        disk.unmount()
+        shutil.rmtree(base, ignore_errors=True)
