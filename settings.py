@@ -102,6 +102,12 @@ class Settings(BaseSettings):
     storage_megabytes: float = Field(
         default=65536.0, gt=0, description="Megabytes of ciphertexts kept at once."
     )
+    disk_reserve_megabytes: float = Field(
+        default=32.0,
+        ge=1,
+        le=65536,
+        description="Megabytes of the disk kept for erasing; with less free, no file is taken.",
+    )
     evaluation_timeout: float = Field(
         default=600.0, gt=0, description="Seconds after which an evaluation is given up."
     )

@@ -8,7 +8,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
@@ -45,7 +45,7 @@ from service.slots import Slots
 from service.storage import Storage
 from service.upkeep import ORPHAN_SECONDS, recover, remove_orphans, sweep
 from settings import Settings
-from utils.errors import DeploymentMixed, TrisealError
+from utils.errors import DeploymentMixed, StorageUnavailable, TrisealError
 
 logger = logging.getLogger("triseal.app")
 
@@ -56,6 +56,8 @@ CLUSTER_SECONDS = 5.0
 """When to look again for a cluster that is not there yet."""
 TIDY_SECONDS = 600.0
 """How often blobs without a row are looked for."""
+FAULT_SECONDS = 5.0
+"""How often a storage that fails is tried again."""
 
 
 class GuardedApp(FastAPI):
@@ -248,6 +250,8 @@ async def _sweep(rooms: Rooms) -> None:
                 swept.stores += await run_in_threadpool(
                     remove_orphans, rooms.storage, ORPHAN_SECONDS
                 )
+        except StorageUnavailable:
+            pass  # logged once, by the storage
         except Exception:  # whatever it is, the next round tries again
             logger.exception("sweeping")
         else:
@@ -257,4 +261,8 @@ async def _sweep(rooms: Rooms) -> None:
                 await rooms.executor.forget(store)
             if swept.stores:
                 logger.info("expired", extra={"facts": {"applications": len(swept.stores)}})
-        await asyncio.sleep(pause)
+        with suppress(StorageUnavailable):
+            await run_in_threadpool(rooms.storage.probe)
+        await asyncio.sleep(
+            pause if rooms.storage.health.fault is None else min(pause, FAULT_SECONDS)
+        )

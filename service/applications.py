@@ -40,7 +40,7 @@ from service.records import (
 )
 from service.rules import count_live, describe, readers_of, run_of, seen
 from service.seats import token_row
-from service.storage import OPENING
+from service.storage import OPENING, even_when_full
 from service.traffic import SERVER, fetched, note
 from service.views import ApplicationView
 from utils.errors import OutOfStep, TooManyApplications, TrisealError
@@ -68,8 +68,9 @@ class Applications(Bookkeeping):
     def open(self, readers: list[str] | None = None) -> Opened:
         """Open an application whose answer `readers` learn, all parties where None.
 
-        Raises UnknownParty, InvalidRequest, TooManyApplications.
+        Raises UnknownParty, InvalidRequest, TooManyApplications, DiskFull.
         """
+        self._storage.require_disk()
         now = self._clock()
         client_id, store, watch_token = new_id(), new_id(), new_secret()
         learn = readers_of(self._public, readers)
@@ -157,6 +158,7 @@ class Applications(Bookkeeping):
         with self._storage.read() as session:
             require_viewer(seen(session, client_id, now), token, now)
 
+    @even_when_full
     def remove(self, client_id: str, token: str | None) -> Removed:
         """Remove an application's rows, the first part of erasing it (service/erasure.py)."""
         now = self._clock()
@@ -165,6 +167,7 @@ class Applications(Bookkeeping):
             bearer_of(application, token, ERASE, now)
             return self._remove(application)
 
+    @even_when_full
     def remove_for_operator(self, client_id: str) -> Removed:
         """The same, without a party's token."""
         with self._storage.write() as session:

@@ -22,12 +22,20 @@ from urllib.request import url2pathname
 import fsspec  # type: ignore[import-untyped]
 from fsspec.asyn import sync  # type: ignore[import-untyped]
 
-from utils.atomic_files import PRIVATE_FILE, PRIVATE_FOLDER, private_folder
+from utils.atomic_files import PRIVATE_FILE, PRIVATE_FOLDER
+from utils.marked_folder import MARK as FOLDER_MARK
 
 SLOWEST = 1_000_000
 """Bytes in a second that a store on the network has to take or give, besides its time limit."""
 UNFINISHED = ".unfinished"
 """The folder of what is being written or removed; no application's part has such a name."""
+MARK = ".triseal-store"
+"""The file or object that says which database the blobs belong to (service/pairing.py)."""
+PROBE = ".triseal-probe"
+"""The object that is written and removed to find out whether anything can be written."""
+OTHER_NAMES = frozenset({UNFINISHED, MARK, PROBE, FOLDER_MARK, "lost+found"})
+"""The names of what may lie beside the applications' parts."""
+LONGEST_MARK = 1000
 ATTEMPTS = 20
 
 _S3: Mapping[str, Any] = {
@@ -122,6 +130,43 @@ class ObjectBackend:
             (_last(name), int(info["size"]), self._modified(info)) for name, info in found.items()
         ]
 
+    def read_mark(self) -> bytes | None:
+        path = f"{self._base}/{MARK}"
+        try:
+            if self._call("info", path)["size"] > LONGEST_MARK:
+                return b""  # it is not ours
+            mark: bytes = self._call("cat_file", path)
+        except FileNotFoundError:
+            self.probe()
+            return None
+        return mark
+
+    def create_mark(self, mark: bytes) -> None:
+        """Write the mark unless there is one."""
+        path = f"{self._base}/{MARK}"
+        try:
+            self._call("pipe_file", path, mark, mode="create")
+        except Exception:  # there is one, or this store knows no such condition
+            if self.read_mark() is None:
+                self._call("pipe_file", path, mark)
+
+    def names(self) -> list[str]:
+        """The names of all that lies directly in the place, ours or not."""
+        try:
+            found = self._call("ls", self._base, detail=False)
+        except FileNotFoundError:
+            self.probe()
+            return []
+        # An object with the place's own name stands for an empty folder.
+        return [_last(path) for path in found if path.rstrip("/") != self._base]
+
+    def try_write(self) -> None:
+        """Write something and remove it."""
+        path = f"{self._base}/{PROBE}"
+        self._call("pipe_file", path, b"probe")
+        with suppress(FileNotFoundError):  # another server tries as well
+            self._call("rm_file", path)
+
     def probe(self) -> None:
         if self._s3:
             self._call("info", self._base.partition("/")[0])  # FileNotFoundError: no such bucket
@@ -152,12 +197,12 @@ class FolderBackend(ObjectBackend):
     errors = (OSError,)
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-            raise ValueError("not a folder of this machine")
         self._s3 = False
-        self._root = private_folder(Path(url2pathname(parts.path)))
-        self._unfinished = private_folder(self._root / UNFINISHED)
+        self._root = folder_of(url)
+        self._unfinished = self._root / UNFINISHED
+        for folder in (self._root, self._unfinished):
+            # The mode of one that is there already is its owner's matter.
+            folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         self._open(fsspec.filesystem("file"), str(self._root))
 
     def put(self, store: str, name: str, data: bytes) -> None:
@@ -219,6 +264,25 @@ class FolderBackend(ObjectBackend):
         if not os.access(self._unfinished, os.R_OK | os.W_OK | os.X_OK):
             raise OSError(errno.EROFS, "the folder is missing or cannot be written to")
 
+    def create_mark(self, mark: bytes) -> None:
+        name = self._root / MARK
+        with self._new_file() as (handle, path):
+            os.write(handle, mark)
+            os.fsync(handle)
+            try:
+                name.hardlink_to(path)
+            except FileExistsError:
+                return
+            except OSError:  # this file system has no links
+                if not name.exists():
+                    path.replace(name)
+        _sync(self._root)
+
+    def try_write(self) -> None:
+        with self._new_file() as (handle, _):
+            os.write(handle, bytes(4096))
+            os.fsync(handle)
+
     @contextmanager
     def _new_file(self) -> Iterator[tuple[int, Path]]:
         path = self._unfinished / secrets.token_hex(16)
@@ -244,6 +308,14 @@ class FolderBackend(ObjectBackend):
         with suppress(FileNotFoundError):
             _sync(folder)
         _sync(self._root)
+
+
+def folder_of(url: str) -> Path:
+    """The folder that a `file://` address names; raises ValueError for any other address."""
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise ValueError("not a folder of this machine")
+    return Path(url2pathname(parts.path))
 
 
 def _place(handle: int, path: Path, name: Path) -> None:

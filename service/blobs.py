@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.blob_backends import FolderBackend, ObjectBackend
-from utils.errors import StorageUnavailable, StoredDataDamaged
+from service.blob_backends import OTHER_NAMES, FolderBackend, ObjectBackend, folder_of
+from service.storage_health import OnFault, untold
+from utils.disk_errors import is_full
+from utils.errors import DiskFull, StorageUnavailable, StoredDataDamaged
 
 MAXIMUM_BYTES = 1 << 28
 """More than any blob has; what is larger is not read into memory."""
@@ -44,19 +46,36 @@ class BlobPlace:
                 "into TRISEAL_BLOB_OPTIONS."
             )
 
-    def open(self) -> Blobs:
+    @property
+    def folder(self) -> Path | None:
+        """The folder of this machine that the address names; None for any other store.
+
+        Raises StorageUnavailable where the address cannot be used.
+        """
+        if urlsplit(self.url).scheme != "file":
+            return None
+        with self._usable():
+            return folder_of(self.url)
+
+    def open(self, on_fault: OnFault = untold) -> Blobs:
         """The blobs there; a folder is made where it is missing.
 
-        Raises StorageUnavailable where the address cannot be used; a store on the network is
-        first asked when it is used.
+        `on_fault` is told where they cannot be reached. Raises StorageUnavailable where the
+        address cannot be used; a store on the network is first asked when it is used.
         """
         scheme = urlsplit(self.url).scheme
-        try:
+        with self._usable():
             if scheme == "file":
-                return Blobs(FolderBackend(self.url))
-            return Blobs(ObjectBackend(self.url, scheme, self.options))
+                return Blobs(FolderBackend(self.url), on_fault)
+            return Blobs(ObjectBackend(self.url, scheme, self.options), on_fault)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, ImportError, ValueError, TypeError, KeyError) as error:
-            raise StorageUnavailable(
+            kind = DiskFull if is_full(error) else StorageUnavailable
+            raise kind(
                 f"The place of the blobs cannot be used ({type(error).__name__}): set "
                 "TRISEAL_BLOB_URL to a folder (file:///…) or to a store that fsspec knows "
                 "(s3://bucket/prefix), and check TRISEAL_BLOB_OPTIONS."
@@ -71,8 +90,9 @@ class Blobs:
     blob can have.
     """
 
-    def __init__(self, backend: ObjectBackend) -> None:
+    def __init__(self, backend: ObjectBackend, on_fault: OnFault = untold) -> None:
         self._backend = backend
+        self._on_fault = on_fault
 
     def keep(self, path: Path, store: str, sha256: str) -> None:
         """Make a file the blob of that name, durably; the file is gone afterwards.
@@ -147,6 +167,28 @@ class Blobs:
         with self._answers():
             self._backend.probe()
 
+    def try_write(self) -> None:
+        """Write and remove something; raises StorageUnavailable where nothing can be written."""
+        with self._answers():
+            self._backend.try_write()
+
+    def mark(self) -> bytes | None:
+        """Return the mark that says whose the blobs are; None where there is none."""
+        with self._answers():
+            return self._backend.read_mark()
+
+    def claim(self, mark: bytes) -> bytes:
+        """Write the mark unless there is one; return the one that is there afterwards."""
+        with self._answers():
+            self._backend.create_mark(mark)
+            return self._backend.read_mark() or b""
+
+    def foreign(self) -> list[str]:
+        """Return the names beside the blobs that are not ours, in order."""
+        with self._answers():
+            names = self._backend.names()
+        return sorted(n for n in names if n not in OTHER_NAMES and not _STORE.fullmatch(n))
+
     def _content(self, store: str, sha256: str) -> bytes | None:
         size = self._size(store, sha256)
         if size is None or size > MAXIMUM_BYTES:
@@ -169,10 +211,17 @@ class Blobs:
         try:
             yield
         except self._backend.errors as error:
-            raise StorageUnavailable(
+            fault = StorageUnavailable(
                 "The server cannot reach its store of ciphertexts, or the store refuses. Nothing "
                 "was lost; try again in a minute."
-            ) from error
+            )
+            if is_full(error):
+                fault = DiskFull(
+                    "The server's store of ciphertexts has no room on its disk. Nothing was lost; "
+                    "try again later."
+                )
+            self._on_fault(fault, error)
+            raise fault from error
 
 
 def _check(store: str, *sha256s: str) -> None:

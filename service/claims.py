@@ -28,7 +28,7 @@ from service.records import (
     RunRecord,
 )
 from service.rules import ACTIVE
-from service.storage import Storage
+from service.storage import Storage, even_when_full
 from service.traffic import SERVER, note
 from settings import Settings
 from utils.errors import EvaluationFailed, TrisealError
@@ -37,6 +37,8 @@ MOST_CRASHES = 2
 """Of a worker, under one job; then the input is taken to be what brings it down."""
 MOST_ATTEMPTS = 20
 """Of one job, whatever ends them; only a server that keeps dying gets there."""
+RESULT_BYTES = 1 << 20
+"""What has to be free on the disk for a job to be begun: its result must be kept."""
 
 
 _WAITING = select(RunRecord).where(RunRecord.status == QUEUED)
@@ -71,11 +73,16 @@ class Claims(Bookkeeping):
         self._node = node
 
     def claim(self) -> Claim | None:
-        """The job that has waited longest, now this server's; None where none waits."""
+        """The job that has waited longest, now this server's.
+
+        None where none waits, and where the disk has no room for a result.
+        """
         now = self._clock()
         with self._storage.read() as session:  # an idle server only reads
             if session.scalar(_WAITING.with_only_columns(RunRecord.program).limit(1)) is None:
                 return None
+        if not self._storage.has_disk(RESULT_BYTES):
+            return None
         with self._storage.write() as session:
             run = session.scalar(
                 _WAITING.order_by(RunRecord.queued).limit(1).with_for_update(skip_locked=True)
@@ -120,6 +127,7 @@ class Claims(Bookkeeping):
                 self._storage.release(claim.client_id, store, [name])
         return kept
 
+    @even_when_full
     def fail(self, claim: Claim, error: TrisealError) -> bool:
         """Give a job up; its slots may be sent again, and it may be asked for again."""
         with self._storage.write() as session:
@@ -142,6 +150,7 @@ class Claims(Bookkeeping):
                 self._fail(session, run, _crash(run.program))
             return run.status
 
+    @even_when_full
     def give_back(self, claim: Claim) -> None:
         """Put a job back into the queue, in its old place, since this server is ending."""
         with self._storage.write() as session:

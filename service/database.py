@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, MetaData, func, inspect, select, text
+from sqlalchemy import Connection, MetaData, func, inspect, select, text, update
 from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
@@ -25,8 +25,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from service.database_engines import BUSY_SECONDS, WRITES, address_of, postgresql, sqlite
-from service.records import Record
-from utils.errors import StorageError, StorageUnavailable, StoredDataDamaged
+from service.records import PairingRecord, Record, table_of
+from service.storage_health import OnFault, untold
+from utils.errors import DiskFull, StorageError, StorageUnavailable, StoredDataDamaged
 
 if TYPE_CHECKING:
     import psycopg
@@ -40,10 +41,15 @@ PREPARING = 0
 PREPARING_SECONDS = 300
 _IN_THE_WAY = frozenset({"40P01", "40001", "55P03"})  # deadlock, serialisation, lock timeout
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_UNUSABLE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+_DISK_FULL = "53100"
 
 
 class Database:
     """Thread-safe. `url` is `sqlite:///path` or `postgresql+psycopg://…`.
+
+    `on_fault` is told where the database fails, but not where others were in the way.
 
     Raises StorageUnavailable for another address. PostgreSQL is first asked when it is used.
     """
@@ -51,8 +57,9 @@ class Database:
     shared: bool
     """Whether other servers may use it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, on_fault: OnFault = untold) -> None:
         self._address = address_of(url)
+        self._on_fault = on_fault
         self.shared = self._address.get_backend_name() == "postgresql"
         self._listener: Listener | None = None
         reads: dict[str, Any] = {}
@@ -62,8 +69,13 @@ class Database:
             reads = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         else:
             self._engine = sqlite(self._address)
-        self._reader = sessionmaker(self._engine.execution_options(**reads), class_=_Session)
-        self._writer = sessionmaker(self._engine.execution_options(**writes), class_=_Session)
+        info = {_ON_FAULT: on_fault}
+        self._reader = sessionmaker(
+            self._engine.execution_options(**reads), class_=_Session, info=info
+        )
+        self._writer = sessionmaker(
+            self._engine.execution_options(**writes), class_=_Session, info=info
+        )
         self._alone = threading.Lock()
         self._counting = threading.Lock()
         self._erased = self._scrubbed = 0
@@ -79,8 +91,13 @@ class Database:
         from alembic.util import CommandError
 
         try:
-            with _answering():
+            with self._answering():
                 self._upgrade_shared() if self.shared else self._upgrade_file()
+        except StoredDataDamaged as error:
+            raise StoredDataDamaged(
+                "The server's database is damaged: put a backup in its place, or set "
+                "TRISEAL_SERVER_DATA to another folder."
+            ) from error
         except CommandError as error:
             raise StorageUnavailable(
                 "The server's database was made by another version of Triseal; start that one, or "
@@ -138,7 +155,7 @@ class Database:
         of their pages stay in its write-ahead log until that is emptied. PostgreSQL frees their
         space, which later rows overwrite.
         """
-        with _answering():
+        with self._answering():
             if not self.shared:
                 self._empty_log_once()
                 return
@@ -151,6 +168,12 @@ class Database:
         """Raises StorageUnavailable unless the database answers."""
         with self.read() as session:
             session.execute(text("SELECT 1"))
+
+    def try_write(self) -> None:
+        """Write a row as it is; raises StorageUnavailable where nothing can be written."""
+        pairing = table_of(PairingRecord)
+        with self.write() as session:
+            session.execute(update(pairing).values(database=pairing.c.database))
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -224,12 +247,18 @@ class Database:
         connection.autocommit = True
         return connection
 
+    def _answering(self) -> AbstractContextManager[None]:
+        return _answering(self._on_fault)
+
+
+_ON_FAULT = "triseal_on_fault"
+
 
 class _Session(Session):
     """Leaves with StorageUnavailable where the database does not answer, at the commit too."""
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        with _answering():
+        with _answering(self.info[_ON_FAULT]):
             super().__exit__(kind, error, trace)
             if _fault(error) is not None:
                 raise error
@@ -245,29 +274,62 @@ def _upgrade(connection: Connection) -> None:
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def _answering(on_fault: OnFault) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
         fault = _fault(error)
         if fault is None:
             raise
+        if isinstance(fault, StorageUnavailable) and not _is_in_the_way(error):
+            on_fault(fault, _cause(error))
         raise fault from error
+
+
+def _is_in_the_way(error: Any) -> bool:
+    """Whether other transactions are the cause, and not the database itself."""
+    return (
+        isinstance(error, PoolTimeoutError)
+        or getattr(_original(error), "sqlstate", None) in _IN_THE_WAY
+        or _kind(error) in _BUSY
+    )
 
 
 def _fault(error: Any) -> StorageError | None:
     """What a caller is told of an error of the database; None for one that is a bug of ours."""
-    if isinstance(error, PoolTimeoutError):
-        return StorageUnavailable("The server's database is busy; try again in a moment.")
-    original = error.orig if isinstance(error, DBAPIError) else error
-    if getattr(original, "sqlstate", None) in _IN_THE_WAY:
+    state = getattr(_original(error), "sqlstate", None)
+    if state in _IN_THE_WAY:
         return StorageUnavailable(
             "Another change was in this one's way in the server's database; try again."
         )
-    # Of SQLite's codes the lowest byte is the kind of error.
-    if (getattr(original, "sqlite_errorcode", None) or 0) & 0xFF in _BROKEN:
+    if _is_in_the_way(error):
+        return StorageUnavailable("The server's database is busy; try again in a moment.")
+    if _kind(error) in _BROKEN:
         return StoredDataDamaged("The server's database is damaged; tell the server's operator.")
+    if _kind(error) == sqlite3.SQLITE_FULL or state == _DISK_FULL:
+        return DiskFull("The server's database has no room on its disk; try again later.")
+    if _kind(error) in _UNUSABLE:
+        return StorageUnavailable(
+            "The server cannot read or write its database; try again in a minute."
+        )
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if lost or isinstance(error, (OperationalError, InterfaceError, sqlite3.OperationalError)):
         return StorageUnavailable("The server's database does not answer; try again in a minute.")
     return None
+
+
+def _original(error: Any) -> Any:
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _kind(error: Any) -> int:
+    """SQLite's code without its details, which are in the higher bytes; 0 for what has none."""
+    return (getattr(_original(error), "sqlite_errorcode", None) or 0) & 0xFF
+
+
+def _cause(error: Any) -> str:
+    """A word or two for the log: the code, and no text that could name a host or a value."""
+    original = _original(error)
+    state = getattr(original, "sqlstate", None)
+    name = getattr(original, "sqlite_errorname", None) or type(original).__name__
+    return f"{name} {state}" if state else str(name)

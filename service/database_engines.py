@@ -62,6 +62,20 @@ def address_of(url: str) -> URL:
     )
 
 
+def require_shared_database(url: str) -> None:
+    """Raise StorageUnavailable unless it is the address of a PostgreSQL.
+
+    A SQLite file serves one server, whose locks and blobs are in the same folder: another one that
+    was sent there by its address would take the jobs of the first and find none of their blobs.
+    """
+    if address_of(url).get_backend_name() != "postgresql":
+        raise StorageUnavailable(
+            "TRISEAL_DATABASE_URL names a SQLite file, which only the server of its own folder can "
+            "use: leave it unset and set TRISEAL_SERVER_DATA to that folder, or, for several "
+            "servers, name a PostgreSQL (postgresql+psycopg://user:password@host:5432/database)."
+        )
+
+
 def postgresql(address: URL) -> Engine:
     """Connections are tried before they are used; what the address itself says comes first."""
     connect = {name: value for name, value in _CONNECT.items() if name not in address.query}

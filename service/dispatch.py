@@ -24,6 +24,7 @@ from utils.errors import (
     EngineUnavailable,
     EvaluationFailed,
     StorageError,
+    StorageUnavailable,
     TrisealError,
 )
 
@@ -105,7 +106,9 @@ class Dispatcher:
             await asyncio.sleep(OVERDUE_SECONDS)
 
     async def _pause(self, doing: str, error: Exception) -> None:
-        if isinstance(error, TrisealError):
+        if isinstance(error, StorageUnavailable):
+            pass  # logged once, by the storage
+        elif isinstance(error, TrisealError):
             logger.warning("%s: %s", doing, error.message)
         else:  # whatever it is, the next round tries again
             logger.error("%s", doing, exc_info=error)
@@ -138,8 +141,10 @@ class Dispatcher:
             self._executor.cancel(claim.evaluation.job)
             await _settled(run_in_threadpool(self._claims.give_back, claim))
             raise
-        except Exception:
+        except StorageUnavailable:
             # The row is still this server's; its lease runs out, and it is queued again.
+            logger.warning("the end of a job could not be kept", extra={"facts": facts})
+        except Exception:
             logger.exception("the end of a job could not be kept", extra={"facts": facts})
         else:
             took = round(time.monotonic() - start, 4)
@@ -158,10 +163,8 @@ class Dispatcher:
         except WorkerLostError as lost:
             return await self._lost(claim, lost.how)
         except (EngineUnavailable, StorageError) as error:
-            if isinstance(error, EngineUnavailable) or error.code == "storage-unavailable":
-                await run_in_threadpool(self._claims.give_back, claim)
-                await self._pause("evaluating", error)
-                return "given back"
+            if isinstance(error, EngineUnavailable | StorageUnavailable):
+                return await self._given_back(claim, error)
             return await self._failed(claim, error)
         except TrisealError as error:
             return await self._failed(claim, error)
@@ -173,7 +176,10 @@ class Dispatcher:
             )
             return await self._failed(claim, fault)
         self._metrics.evaluated(program, seconds)
-        kept = await run_in_threadpool(self._claims.finish, claim, seconds, result)
+        try:
+            kept = await run_in_threadpool(self._claims.finish, claim, seconds, result)
+        except StorageUnavailable as error:  # such as a full disk
+            return await self._given_back(claim, error)
         self._metrics.ended(program, DONE if kept else ERASED)
         return DONE if kept else "not wanted"
 
@@ -194,6 +200,11 @@ class Dispatcher:
             self._metrics.ended(program, FAILED)
         return f"{how}, {became}"
 
+    async def _given_back(self, claim: Claim, error: TrisealError) -> str:
+        await run_in_threadpool(self._claims.give_back, claim)
+        await self._pause("evaluating", error)
+        return "given back"
+
     async def _failed(self, claim: Claim, error: TrisealError) -> str:
         erased = isinstance(error, ApplicationError)
         self._metrics.ended(claim.evaluation.program, ERASED if erased else FAILED)
@@ -209,6 +220,8 @@ class Dispatcher:
                 if not await run_in_threadpool(self._claims.hold, claim, share):
                     self._executor.cancel(claim.evaluation.job)
                     return
+            except StorageUnavailable:
+                continue  # logged once, by the storage
             except StorageError as error:
                 logger.warning("holding a job: %s", error.message)
 

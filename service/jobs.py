@@ -36,7 +36,7 @@ from service.rules import (
     seen,
     uploads_of,
 )
-from service.storage import QUEUE
+from service.storage import QUEUE, even_when_full
 from service.traffic import SERVER, note
 from service.views import Application
 from utils.errors import (
@@ -94,6 +94,7 @@ class Jobs(Bookkeeping):
         with self._storage.read() as session:
             return program_state(run_of(seen(session, client_id, self._clock()), program))
 
+    @even_when_full
     def cancel(self, client_id: str, token: str | None, program: str) -> ProgramState:
         """End a run that waits or is under way; any other is left as it is."""
         now = self._clock()
@@ -102,6 +103,7 @@ class Jobs(Bookkeeping):
             bearer_of(application, token, RUN, now)
             return self._cancel(session, run_of(application, program), "a party of it")
 
+    @even_when_full
     def cancel_for_operator(self, client_id: str, program: str) -> ProgramState:
         """The same, without a party's token."""
         with self._storage.write() as session:

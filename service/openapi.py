@@ -23,6 +23,7 @@ from utils.errors import (
     ApplicationExpired,
     DeploymentMissing,
     DeploymentMixed,
+    DiskFull,
     EngineUnavailable,
     ForbiddenScope,
     InvalidRequest,
@@ -40,7 +41,7 @@ from utils.errors import (
 Responses = dict[int | str, dict[str, Any]]
 
 # In the order in which a call meets them.
-READY = (EngineUnavailable, DeploymentMissing, DeploymentMixed, StorageUnavailable)
+READY = (EngineUnavailable, DeploymentMissing, DeploymentMixed, StorageUnavailable, DiskFull)
 """Of every call that needs the engine."""
 BODY = (InvalidRequest, UnsupportedContent, UploadTooLarge, UploadTooSlow)
 """Of every call that reads a body."""
@@ -76,6 +77,7 @@ _HEADERS = {
     401: {"WWW-Authenticate": {"schema": {"type": "string", "const": "Bearer"}}},
     429: {"Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}}},
     503: {"Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}}},
+    507: {"Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}}},
 }
 _BLANK = {
     "type": "about:blank",

@@ -17,7 +17,7 @@ from engines.interface import PublicModel
 from service.answers import ApplicationState, RunStatus, Stage, moment
 from service.records import IDLE, ApplicationRecord, RunRecord, TokenRecord, UploadRecord
 from service.rules import describe, seen, stage_of
-from service.storage import Storage
+from service.storage import Storage, even_when_full
 
 PAGE = 200
 """Rows of one answer; whoever asks again with `after` gets the next."""
@@ -111,6 +111,7 @@ class Operations:
         with self._storage.read() as session:
             return describe(seen(session, client_id, self._clock()), self._public, {})
 
+    @even_when_full
     def revoke(self, client_id: str) -> None:
         """End all tokens of an application; what was sent and run stays until it expires."""
         with self._storage.write() as session:

@@ -7,19 +7,28 @@ from pathlib import Path
 from service.credentials import new_secret
 from settings import Settings
 from utils.atomic_files import write_atomic
+from utils.disk_errors import storage_fault
 
 FILE = "operator_token"
 
 
 def operator_token(settings: Settings) -> str:
-    """The token that opens the operator's calls; made and kept where there is none yet."""
+    """The token that opens the operator's calls; made and kept where there is none yet.
+
+    Raises StorageUnavailable where it cannot be read or kept.
+    """
     if settings.operator_token is not None:
         return settings.operator_token.get_secret_value()
     path = settings.server_data / FILE
-    kept = read_token(path)
-    if kept is None:
-        kept = new_secret()
-        write_atomic(path, kept.encode())
+    try:
+        kept = read_token(path)
+        if kept is None:
+            kept = new_secret()
+            write_atomic(path, kept.encode())
+    except OSError as error:
+        raise storage_fault(
+            f"The server cannot keep its operator's token in {path}", error
+        ) from error
     return kept
 
 

@@ -24,6 +24,8 @@ from utils import errors
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:triseal:error:"
 RETRY_SECONDS = "1"
+ROOM_SECONDS = "30"
+"""When to ask again where the disk is full: somebody has to make room, or applications to end."""
 
 STATUS: Mapping[type[errors.TrisealError], int] = {
     errors.TrisealError: 500,
@@ -58,6 +60,7 @@ STATUS: Mapping[type[errors.TrisealError], int] = {
     errors.UploadTooLarge: 413,
     errors.UploadTooSlow: 408,
     errors.StorageUnavailable: 503,
+    errors.DiskFull: 507,
     errors.StoredDataDamaged: 500,
     errors.TransportError: 503,
 }
@@ -84,6 +87,8 @@ def problem(error: errors.TrisealError) -> Response:
         headers["Connection"] = "close"  # what may still come belongs to no request
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = RETRY_SECONDS
+    if status == HTTPStatus.INSUFFICIENT_STORAGE:
+        headers["Retry-After"] = ROOM_SECONDS
     if isinstance(error, errors.ServerBusy):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_seconds)))
     return _answer(TYPE_PREFIX + error.code, title_of(type(error)), status, error.message, headers)

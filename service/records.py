@@ -161,3 +161,13 @@ class TombstoneRecord(Record):
 
     client_id: Mapped[str] = mapped_column(String(32), primary_key=True)
     expired: Mapped[float]
+
+
+class PairingRecord(Record):
+    """The one row that says which store of blobs belongs to this database (service/pairing.py)."""
+
+    __tablename__ = "pairing"
+
+    database: Mapped[str] = mapped_column(String(32), primary_key=True)
+    """A random name of this database, drawn when its tables were made."""
+    store: Mapped[str | None] = mapped_column(String(32))

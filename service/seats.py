@@ -12,6 +12,7 @@ from service.bookkeeping import Bookkeeping
 from service.credentials import digest, matches, new_secret, token_of
 from service.records import PartyRecord, TokenRecord, table_of
 from service.rules import scopes_of, seen
+from service.storage import even_when_full
 from service.views import ApplicationView
 from utils.errors import NotAuthorised, TooManyRequests
 
@@ -77,6 +78,7 @@ class Seats(Bookkeeping):
             session.execute(update(TokenRecord).where(this).values(expires=until))
             return self._grant(application, old.party, old.scopes, now)
 
+    @even_when_full
     def revoke(self, client_id: str, token: str | None) -> None:
         """End the very token that is given, at once."""
         now = self._clock()

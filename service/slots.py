@@ -51,8 +51,8 @@ class Slots(Bookkeeping):
         """The slot that this token may fill now, and the store its content goes to.
 
         Raises UnknownParty, ForbiddenSlot, UnknownName, AlreadyRunning, AlreadySent,
-        QuotaExceeded, StorageFull, and ForeignMessage where the application belongs to another
-        model.
+        QuotaExceeded, StorageFull, DiskFull, and ForeignMessage where the application belongs to
+        another model.
         """
         now = self._clock()
         with self._storage.read() as session:
@@ -71,6 +71,7 @@ class Slots(Bookkeeping):
             require_open_slot(application, slot)
             self._require_quota(application, 1)
             self._storage.require_room(session, 1)
+            self._storage.require_disk(slot.maximum_bytes)
             return Place(slot, application.store)
 
     def keep(self, place: Place, upload: Upload) -> None:

@@ -1,31 +1,37 @@
 """Where the server keeps things: a database for what is known, blobs for what was sent.
 
 By default both lie in the server's own folder, of mode 0700, which one server process holds at a
-time; the settings name a PostgreSQL and an object store that several servers share. A blob is
-written whole and durably before its row is committed, and removed after its row is gone; what a
-crash leaves between the two has no row, and is removed as an orphan (service/upkeep.py).
+time; the settings name a PostgreSQL and an object store that several servers share. A database and
+a store of blobs belong together (service/pairing.py). A blob is written whole and durably before
+its row is committed, and removed after its row is gone; what a crash leaves between the two has no
+row, and is removed as an orphan (service/upkeep.py).
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import BinaryIO
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.blobs import BlobPlace
+from service.blob_backends import MARK
+from service.blobs import BlobPlace, Blobs
 from service.database import Database
-from service.incoming import Incoming
+from service.database_engines import require_shared_database
+from service.disk_reserve import DiskReserve
+from service.pairing import Pair, pair, require_pair
 from service.records import ApplicationRecord, RunRecord, UploadRecord
 from service.relay_key import RelayKeys
+from service.server_folder import DATABASE, SETTING, ServerFolder, in_use
+from service.storage_health import StorageHealth
 from settings import Settings
-from utils.atomic_files import private_folder
-from utils.errors import StorageFull
-from utils.file_lock import hold_lock
+from utils.disk_errors import storage_fault
+from utils.errors import DiskFull, StorageFull, StorageUnavailable
+from utils.file_lock import hold_database_lock, hold_lock
 
 MEGABYTE = 1_000_000
 _KEPT = select(
@@ -36,36 +42,42 @@ _KEPT = select(
 OPENING, QUEUE = 1, 2
 """Names of locks: for opening applications, and for adding to the queue."""
 
+T = TypeVar("T")
+P = ParamSpec("P")
+
 
 class Storage:
     """The database and the blobs of one server; thread-safe.
 
-    Raises DataFolderInUse where another server uses the folder, StorageUnavailable where the
-    database does not answer.
+    Raises DataFolderInUse where another server uses the folder, the database or the store of
+    blobs, FolderNotOurs where a folder may be somebody else's, StorageUnavailable where something
+    cannot be used or does not answer (DiskFull: for lack of room), and StoredDataDamaged for a
+    database that is damaged. What is none of ours is left as it was.
     """
 
     def __init__(self, settings: Settings) -> None:
-        folder = private_folder(settings.server_data)
-        self._lock = _hold(folder / "lock")
-        try:
-            # Of the time before blobs had names by content; nothing refers to it any longer.
-            shutil.rmtree(folder / "uploads", ignore_errors=True)
-            self.incoming = Incoming(private_folder(folder / "incoming"))
-            local = private_folder(folder / "blobs").as_uri() if not settings.blob_url else ""
-            self.place = BlobPlace(settings.blob_url or local, settings.blob_options)
-            self.blobs = self.place.open()
-            self.relay_keys = RelayKeys(self.blobs)
-            url = settings.database_url
-            self._database = Database(
-                f"sqlite:///{folder / 'applications.sqlite3'}"
-                if url is None
-                else url.get_secret_value()
-            )
-            self._database.prepare()
-        except BaseException:
-            self._lock.close()
-            raise
+        url = None if settings.database_url is None else settings.database_url.get_secret_value()
+        if url is not None:
+            require_shared_database(url)
+        folder = settings.server_data
+        self.place = BlobPlace(
+            settings.blob_url or (folder / "blobs").absolute().as_uri(), settings.blob_options
+        )
+        self.health = StorageHealth()
         self._most = settings.storage_megabytes * MEGABYTE
+        with _usable(folder, SETTING), ExitStack() as undo:
+            self._folder = undo.enter_context(closing(ServerFolder(folder)))
+            self.incoming = self._folder.incoming
+            self._reserve = self._open_reserve(settings)
+            if url is None:
+                path = folder / DATABASE
+                self._folder.hold(hold_database_lock(path, in_use(path)))
+                url = f"sqlite:///{path}"
+            self._database = undo.enter_context(closing(Database(url, self.health.failed)))
+            self._database.prepare()
+            self.blobs, self._pair = self._open_blobs(settings)
+            self.relay_keys = RelayKeys(self.blobs)
+            undo.pop_all()
 
     @property
     def shared(self) -> bool:
@@ -95,6 +107,28 @@ class Storage:
         """Have `changed` called, in a thread, for what other servers announce (None: anything)."""
         self._database.listen(changed)
 
+    def require_disk(self, size: int = 0) -> None:
+        """Raise DiskFull where `size` more bytes leave less than is to be kept free."""
+        self._reserve.require(size)
+
+    def has_disk(self, size: int) -> bool:
+        """Return whether `size` bytes can still be written, if need be to the last of the disk."""
+        return self._reserve.has_room(size)
+
+    def erasing(self, erase: Callable[[], T]) -> T:
+        """Return what `erase` returns; where the disk is full, release the reserve and try again.
+
+        Where it raises StorageUnavailable nothing may have been changed.
+        """
+        try:
+            return erase()
+        except StorageUnavailable as error:
+            # SQLite tells of a quota that is used up as of any other fault of the disk.
+            full = isinstance(error, DiskFull) or self._is_disk_full()
+            if not full or not self._reserve.release():
+                raise
+            return erase()
+
     def require_room(self, session: Session, size: int) -> None:
         """Raises StorageFull where `size` more bytes are more than may be kept at once."""
         sent, results = session.execute(_KEPT).one()
@@ -110,12 +144,15 @@ class Storage:
 
         All of its store goes where the application itself is gone.
         """
+        self.erasing(lambda: self._release(client_id, store, set(names)))
+
+    def _release(self, client_id: str, store: str, names: set[str]) -> None:
         with self.write() as session:
             application = session.get(ApplicationRecord, client_id, with_for_update=True)
             if application is None or application.store != store:
                 self.remove_store(store)
                 return
-            self.blobs.remove(store, set(names) - named_by(application))
+            self.blobs.remove(store, names - named_by(application))
 
     def remove_store(self, store: str) -> None:
         """Remove all blobs of an application that is gone, and the key that memory has of it."""
@@ -124,17 +161,89 @@ class Storage:
 
     def scrub(self) -> None:
         """See to it that erased rows are gone from the database's files as far as it can."""
-        self._database.scrub()
+        self.erasing(self._database.scrub)
+
+    def require_pair(self) -> None:
+        """Raise StorageUnavailable where the store of blobs is no longer this database's."""
+        require_pair(self._pair, self.blobs)
 
     def probe(self) -> None:
-        """Raises StorageUnavailable unless database and blobs answer."""
-        self._database.probe()
-        self.blobs.probe()
+        """Raise StorageUnavailable unless database and blobs answer and there is room for more.
+
+        After a fault they must also take something that is written; until then it lasts.
+        """
+        try:
+            self._reserve.require()
+            self._database.probe()
+            self.blobs.probe()
+            self.require_pair()
+            if self.health.fault is not None:
+                self._database.try_write()
+                self.blobs.try_write()
+                self.incoming.try_write()
+        except StorageUnavailable as fault:
+            self.health.failed(fault)
+            raise
+        self.health.works()
 
     def close(self) -> None:
         """Let go of database and folder."""
         self._database.close()
-        self._lock.close()
+        self._folder.close()
+
+    def _is_disk_full(self) -> bool:
+        try:
+            self.incoming.try_write()
+        except DiskFull:
+            return True
+        except StorageUnavailable:
+            pass
+        return False
+
+    def _open_reserve(self, settings: Settings) -> DiskReserve:
+        size = int(settings.disk_reserve_megabytes * MEGABYTE)
+        reserve = DiskReserve(settings.server_data, size)
+        reserve.clear_unfinished()
+        if not reserve.has_room(MEGABYTE):
+            reserve.release()  # opening a database takes room too
+        else:
+            reserve.restore()
+        return reserve
+
+    def _open_blobs(self, settings: Settings) -> tuple[Blobs, Pair]:
+        folder = self.place.folder
+        own = settings.blob_url is None and folder is not None and not folder.is_symlink()
+        if folder is not None:
+            setting = "TRISEAL_BLOB_URL" if settings.blob_url else SETTING
+            with _usable(folder, setting):
+                self._folder.claim_blobs(folder, setting)
+            self._reserve.watch(folder)
+        blobs = self.place.open(self.health.failed)
+        found = pair(self._database, blobs, own=own)
+        if folder is not None:
+            try:
+                self._folder.hold(hold_lock(folder / MARK, in_use(folder), shared=self.shared))
+            except OSError:
+                if not self.shared:  # a folder on the network may have no locks
+                    raise
+        return blobs, found
+
+
+class _Stored(Protocol):
+    _storage: Storage
+
+
+S = TypeVar("S", bound=_Stored)
+
+
+def even_when_full(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Have a method that erases or ends something work on a full disk too (Storage.erasing)."""
+
+    @wraps(method)
+    def insisting(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._storage.erasing(lambda: method(self, *args, **kwargs))
+
+    return insisting
 
 
 def named_by(application: ApplicationRecord) -> set[str]:
@@ -146,10 +255,12 @@ def named_by(application: ApplicationRecord) -> set[str]:
     return named
 
 
-def _hold(path: Path) -> BinaryIO:
-    """Lock the folder: at its start a server removes what looks left over by an earlier one."""
-    return hold_lock(
-        path,
-        f"Another server uses {path.parent}; stop it, run a single process of this one, or "
-        "set TRISEAL_SERVER_DATA to another folder.",
-    )
+@contextmanager
+def _usable(folder: Path, setting: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_fault(
+            f"{folder} cannot be used: set {setting} to a folder that the server may write to",
+            error,
+        ) from error

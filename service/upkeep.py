@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy import delete, select
 
 from service.applications import remove_rows
 from service.records import ApplicationRecord, TombstoneRecord
 from service.storage import Storage, named_by
+from utils.errors import DiskFull, StorageUnavailable
 
 TOMBSTONE_SECONDS = 30 * 24 * 3600.0
 """How long an expired id answers 410; afterwards it is as unknown as any other."""
 ORPHAN_SECONDS = 3600.0
 """Age at which a blob without a row belongs to no upload or run still under way."""
+BATCH = 32
+"""Applications that are erased in one transaction."""
 
 
 @dataclass
@@ -38,36 +43,76 @@ def recover(storage: Storage) -> None:
 def sweep(storage: Storage, now: float) -> Swept:
     """Erase the applications whose time is over at `now` (seconds since 1970).
 
-    Of each a tombstone is left, for TOMBSTONE_SECONDS.
+    Of each a tombstone is left, for TOMBSTONE_SECONDS. Where the disk is full they are erased one
+    by one, since erasing many at once takes as much room as they do. Raises StorageUnavailable
+    where none could be erased.
     """
     swept = Swept()
+    most = BATCH
+    while True:
+        try:
+            batch = storage.erasing(partial(_erase_over, storage, now, most))
+        except DiskFull:
+            if most > 1:
+                most = 1
+                continue
+            _make_room(storage, now)  # for the next time
+            if swept.applications:
+                break
+            raise
+        for store in batch.stores:
+            with suppress(StorageUnavailable):  # it has been noted, and they go as orphans
+                storage.remove_store(store)
+        if batch.stores:
+            with suppress(StorageUnavailable):  # the log is emptied with the next one
+                storage.scrub()
+        swept.applications += batch.applications
+        swept.stores += batch.stores
+        if len(batch.applications) < most:
+            break
+    return swept
+
+
+def _erase_over(storage: Storage, now: float, most: int) -> Swept:
+    """Erase the rows of at most so many applications whose time is over."""
     with storage.write() as session:
         over = session.scalars(
             select(ApplicationRecord)
             .where(ApplicationRecord.expires <= now)
+            .limit(most)
             .with_for_update(skip_locked=True)
         ).all()
-        swept.applications = [application.client_id for application in over]
-        swept.stores = [application.store for application in over]
-        remove_rows(session, swept.applications)
-        for client_id in swept.applications:
+        batch = Swept([a.client_id for a in over], [a.store for a in over])
+        remove_rows(session, batch.applications)
+        for client_id in batch.applications:
             session.add(TombstoneRecord(client_id=client_id, expired=now))
             storage.announce(session, client_id)
         session.execute(
             delete(TombstoneRecord).where(TombstoneRecord.expired <= now - TOMBSTONE_SECONDS)
         )
-    for store in swept.stores:
-        storage.remove_store(store)
-    if swept.stores:
-        storage.scrub()
-    return swept
+    return batch
+
+
+def _make_room(storage: Storage, now: float) -> None:
+    """Remove the blobs of applications whose time is over, though their rows are still there.
+
+    Nobody can use them any more, and removing files takes no room.
+    """
+    with storage.read() as session:
+        over = select(ApplicationRecord.store).where(ApplicationRecord.expires <= now)
+        stores = list(session.scalars(over))
+    for store in stores:
+        with suppress(StorageUnavailable):
+            storage.remove_store(store)
 
 
 def remove_orphans(storage: Storage, older_than: float) -> list[str]:
     """Remove blobs that no row names and that are older than so many seconds.
 
     Answers the stores that are gone: those of applications that a crash cut off half erased.
+    Raises StorageUnavailable where the store of blobs has become another database's.
     """
+    storage.require_pair()
     oldest = time.time() - older_than
     gone = []
     # Listed before the rows are read: what gets its row in between is known.

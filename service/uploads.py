@@ -19,7 +19,8 @@ from service.large_bodies import LargeBody
 from service.limits import SMALL_BODY, Pace
 from service.slots import Place, Upload
 from utils.atomic_files import PRIVATE_FILE
-from utils.errors import InvalidRequest, StorageUnavailable, UploadEmpty, UploadTooLarge
+from utils.disk_errors import storage_fault
+from utils.errors import InvalidRequest, UploadEmpty, UploadTooLarge
 from utils.strand import Strand
 from utils.writeback import begin_writeback
 
@@ -140,10 +141,8 @@ class _FileWriter:
 def _disk() -> Iterator[None]:
     try:
         yield
-    except OSError as error:  # such as a full disk
-        raise StorageUnavailable(
-            f"The server cannot write the file ({error.strerror}); send it again later."
-        ) from error
+    except OSError as error:
+        raise storage_fault("The server cannot write the file", error) from error
 
 
 async def receive_upload(

@@ -54,6 +54,7 @@ TrisealError
 │   └── UploadTooSlow            the bytes came too slowly, or stopped
 ├── StorageError                 where the server keeps things
 │   ├── StorageUnavailable       the database or the store of ciphertexts does not answer
+│   │   └── DiskFull             the server's disk has no room left
 │   └── StoredDataDamaged        what was stored is not what was sent
 ├── DataFolderInUse              another server already works on the same data
 ├── FolderNotOurs                a folder to be emptied that holds what Triseal may not have made
@@ -250,6 +251,9 @@ class StorageError(TrisealError): ...
 
 
 class StorageUnavailable(StorageError): ...
+
+
+class DiskFull(StorageUnavailable): ...
 
 
 class StoredDataDamaged(StorageError): ...

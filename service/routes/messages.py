@@ -37,6 +37,7 @@ from utils.errors import (
     QuotaExceeded,
     RunCancelled,
     StorageFull,
+    StorageUnavailable,
     StoredDataDamaged,
     UnknownName,
     UnknownParty,
@@ -114,7 +115,11 @@ async def send_file(request: Request, rooms: RoomsDep, desk: DeskDep, token: Tok
             return place
 
         large = large_body_of(request.scope)
-        form = await receive_upload(request.stream(), content_type, path, admit, pace, large)
+        try:
+            form = await receive_upload(request.stream(), content_type, path, admit, pace, large)
+        except StorageUnavailable as fault:
+            rooms.storage.health.failed(fault, fault.__cause__)
+            raise
         slot = form.place.slot
         rooms.metrics.received(slot.file_name, form.upload.size)
         stage = await settle(form, rooms.checker, desk.slots)

@@ -15,7 +15,7 @@ from service.dependencies import RoomsDep
 from service.openapi import content, not_yet, problems, room
 from service.rules import count_live
 from service.storage import Storage
-from utils.errors import StorageUnavailable
+from utils.errors import DiskFull, StorageUnavailable
 
 router = room("operation")
 
@@ -50,12 +50,15 @@ async def live() -> JSONResponse:
 
 @router.get("/health/ready", response_model=Sign, responses=not_yet(Sign, StorageUnavailable))
 async def ready(rooms: RoomsDep) -> JSONResponse:
-    """200 when the workers have their engine and database and blobs answer, 503 otherwise.
+    """200 when the workers have their engine and the storage answers and has room, else 503.
 
-    `/health` says why the engine cannot be loaded.
+    A problem says what is wrong with the storage, and `/health` why the engine cannot be loaded.
     """
     if rooms.ready:
-        await run_in_threadpool(rooms.storage.probe)
+        try:
+            await run_in_threadpool(rooms.storage.probe)
+        except DiskFull as full:
+            raise StorageUnavailable(full.message) from full
         return JSONResponse({"status": "ok"})
     return JSONResponse(
         {"status": "starting" if rooms.fault is None else "failed"}, status_code=503

@@ -53,6 +53,7 @@ class LiveServer:
             "deployment": deployment,
             "server_port": self.port,
             "server_data": folder / "server",
+            "disk_reserve_megabytes": 1,
         }
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -16,7 +16,10 @@ from tests.service import driver
 from tests.service.driver import Application, Server
 from tests.service.played import Played
 from tests.service.ray_nodes import RayNodes
+from tests.service.small_disk import make_disk
 from tests.service.storages import DATABASES, database_settings, settings_of
+
+__all__ = ["make_disk"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLANATION_INPUTS
+from service.blob_backends import OTHER_NAMES
 from tests.service.stand_in import ROOT, message
 
 START_SECONDS = 60.0
@@ -40,12 +41,17 @@ def environment(data: Path, port: int, more: Mapping[str, Any]) -> dict[str, str
         "engine": "clear",
         "deployment": "deployment",
         "evaluation_timeout": 20,
+        "disk_reserve_megabytes": 1,  # the folders of a day's tests stay for a while
         **({} if database_of is None else {"database_url": database_of(data)}),
         **more,
     }
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("TRISEAL_")},
-        **{f"TRISEAL_{name.upper()}": str(value) for name, value in settings.items()},
+        **{
+            f"TRISEAL_{name.upper()}": str(value)
+            for name, value in settings.items()
+            if value is not None
+        },
     }
 
 
@@ -118,7 +124,8 @@ class Server:
     def blobs(self) -> list[Path]:
         """Every file that parties sent, evaluations made, or that is on its way."""
         folders = (self.data / "blobs", self.data / "incoming")
-        return sorted(p for folder in folders for p in folder.rglob("*") if p.is_file())
+        found = (p for folder in folders for p in folder.rglob("*") if p.is_file())
+        return sorted(p for p in found if p.name not in OTHER_NAMES)
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         self.http.close()

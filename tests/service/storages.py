@@ -22,7 +22,8 @@ def database_settings(request: pytest.FixtureRequest, kind: str) -> dict[str, An
 
 def settings_of(folder: Path, **change: Any) -> Settings:
     """Settings of a server whose data lie in that folder, whatever the environment says."""
-    return Settings(_env_file=None, server_data=folder, engine="clear", **change)
+    settings = {"engine": "clear", "disk_reserve_megabytes": 1, **change}
+    return Settings(_env_file=None, server_data=folder, **settings)
 
 
 def open_storage(folder: Path, **change: Any) -> Storage:

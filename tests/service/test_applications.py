@@ -252,6 +252,7 @@ def test_a_database_of_the_time_before_migrations_is_emptied(tmp_path: Path) -> 
     folder = tmp_path / "old"
     (folder / "uploads").mkdir(parents=True)
     (folder / "uploads" / "left").write_bytes(b"of an application that is gone")
+    (folder / "lock").touch()
     with sqlite3.connect(folder / "applications.sqlite3") as old:
         old.execute("CREATE TABLE applications (client_id TEXT PRIMARY KEY, created FLOAT)")
         old.execute("INSERT INTO applications VALUES ('secret-of-old', 1.0)")

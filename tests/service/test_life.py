@@ -69,7 +69,7 @@ def test_restart_time_limit_and_end(start: Start) -> None:
         time.sleep(0.02)
     workers = server.workers()
     assert len(workers) >= 2
-    left_over = [server.data / "incoming" / "left-over", server.data / "blobs" / ("0" * 32)]
+    left_over = [server.data / "incoming" / ("f" * 32), server.data / "blobs" / ("0" * 32)]
     left_over[1].mkdir()
     left_over[1] /= "0" * 64
     for path in left_over:

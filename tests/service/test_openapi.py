@@ -88,7 +88,7 @@ def test_every_error_has_its_codes(call: str) -> None:
         other = {**examples_of(media)[0], "type": "urn:triseal:error:no-such-error"}
         with pytest.raises(jsonschema.ValidationError):
             valid(other, media["schema"])
-        assert ("Retry-After" in response.get("headers", {})) == (status in ("429", "503"))
+        assert ("Retry-After" in response.get("headers", {})) == (status in ("429", "503", "507"))
 
 
 def test_every_call_with_a_token_says_so() -> None:

@@ -9,6 +9,7 @@ from random import Random
 import psutil
 
 from engines.interface import DECIDE
+from service.incoming import ARRIVING
 from service.storage import Storage
 from service.upkeep import remove_orphans
 from settings import Settings
@@ -138,7 +139,8 @@ class Invariants:
         world.checked("no leak of files")
 
         def arrived() -> bool:
-            return not any(any((s.data / "incoming").iterdir()) for s in world.servers)
+            found = (p for s in world.servers for p in (s.data / "incoming").iterdir())
+            return not any(ARRIVING.fullmatch(path.name) for path in found)
 
         if not world.until(self.settle_seconds, arrived):
             raise Broken("no leak of files", "what was arriving has not gone")

@@ -52,6 +52,7 @@ class JointServer:
                     deployment=folder,
                     server_port=self.port,
                     server_data=folder / "server",
+                    disk_reserve_megabytes=1,
                 ),
                 stdout=log,
                 stderr=log,
