@@ -109,14 +109,3 @@ def test_applications_of_a_party_are_listed_newest_first(store):
     store.write("2" * 32, "applicant", TOKEN, b"t")
     store.write(TWO, "bank", TOKEN, b"renewed")  # which is no joining
     assert store.applications("bank") == [ONE, TWO]
-
-
-def test_only_old_applications_are_swept(store):
-    for client_id in (ONE, TWO):
-        store.write(client_id, "bank", TOKEN, b"t")
-    (store.root / "notes").mkdir()
-    past = time.time() - 3 * 3600
-    for name in (ONE, "notes"):
-        os.utime(store.root / name, (past, past))
-    store.erase_older_than(hours=2)
-    assert sorted(p.name for p in store.root.iterdir()) == [TWO, "notes"]
