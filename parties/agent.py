@@ -158,9 +158,9 @@ class Seat:
 
     def expire(self) -> None:
         """Erase the party's files of the application, whose time is over."""
+        self.member.expire()
         self.over = "The application's time is over; this machine has erased its files of it."
         self.expired = True
-        self.member.expire()
         self._note()
 
     def _require_open(self) -> None:
@@ -198,7 +198,7 @@ class Seat:
                 self._note()
                 return
             except TrisealError as error:
-                if self._closed or self.over:
+                if self._closed or self.member.closed:
                     return
                 if self.member.ended is not None:
                     self.over = error.message

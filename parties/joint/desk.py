@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -83,8 +84,14 @@ class MemberDesk:
         return None if why is None else error_classes().get(why.code, TrisealError)(why.message)
 
     def require_going_on(self) -> None:
-        """Raises what ended the application for this party, if anything has."""
+        """Raises what ended the application for this party, if anything has.
+
+        What was sealed before is sent all the same: without it the others would wait for ever,
+        instead of finding what this party has found.
+        """
         if (error := self.ended) is not None:
+            with suppress(TrisealError):
+                self._send()
             raise error
 
     def end(self, error: TrisealError) -> None:
@@ -98,6 +105,8 @@ class MemberDesk:
         self.protocol.forget_keys()
         self.files.remove(SECRET_KEY)
         self.files.remove(IDENTITY)
+        with suppress(TrisealError):
+            self._send()
 
     def end_if_broken(self, error: TrisealError) -> None:
         """Give it up where the error is a refusal of what another party has bound itself to."""

@@ -84,6 +84,11 @@ class JointMember:
             self._folder.close()
             self._lock.release()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the party is no longer played here."""
+        return self._folder.closed
+
     def require_code(self, code: str) -> None:
         """Compare a join code with the one that the party joined with; raises NotAuthorised."""
         self._desk.files.require_code(JoinCode.parse(code).group_secret, self._desk.remembered)
