@@ -50,6 +50,7 @@ CLOSE_SECONDS = 5.0
 """How long the end of an agent waits for a page's step; the end of the process stops it anyway."""
 LOCK = ".lock"
 
+_EXPIRED = "This application is over; this machine has erased its files of it."
 _OVER = (ApplicationExpired, UnknownApplication, NotAuthorised)
 
 log = logging.getLogger(__name__)
@@ -158,8 +159,9 @@ class Seat:
 
     def expire(self) -> None:
         """Erase the party's files of the application, whose time is over."""
-        self.member.expire()
-        self.over = "The application's time is over; this machine has erased its files of it."
+        if not self.member.closed:
+            self.member.expire()
+        self.over = self.over or _EXPIRED
         self.expired = True
         self._note()
 
@@ -198,7 +200,11 @@ class Seat:
                 self._note()
                 return
             except TrisealError as error:
-                if self._closed or self.member.closed:
+                if self._closed:
+                    return
+                if self.member.closed:  # and its files erased, by a person or by the timer
+                    self.over = self.over or _EXPIRED
+                    self._note()
                     return
                 if self.member.ended is not None:
                     self.over = error.message

@@ -29,11 +29,11 @@ class _Locks:
 
     def renew_after_fork(self) -> None:
         self._guard = threading.Lock()
-        self._locks: weakref.WeakValueDictionary[Path, threading.RLock] = (  # type: ignore[valid-type]
+        self._locks: weakref.WeakValueDictionary[Path, threading.RLock] = (
             weakref.WeakValueDictionary()
         )
 
-    def of(self, folder: Path) -> threading.RLock:  # type: ignore[valid-type]
+    def of(self, folder: Path) -> threading.RLock:
         """Return the folder's lock, the same while anybody has it."""
         with self._guard:
             return self._locks.setdefault(folder, threading.RLock())

@@ -176,7 +176,7 @@ def test_an_agent_erases_at_its_own_bound_whatever_the_server_says(levelled_serv
         found = read_expiry(store, opening.client_id, "bank")
         assert found.until - found.joined > HOUR  # so the server says
         until(lambda: seat.over)
-        assert "time is over" in seat.over
+        assert "this machine has erased its files" in seat.over
         assert not store.application_folder(opening.client_id).exists()
         assert seat.member.secret_bytes == 0
         agent.close()
