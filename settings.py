@@ -76,7 +76,10 @@ class Settings(BaseSettings):
         description="The parties' own files on this machine: keys and tokens, mode 0700.",
     )
     application_hours: float = Field(
-        default=24.0, gt=0, le=24 * 365, description="Hours until an application is erased."
+        default=24.0,
+        gt=0,
+        le=24 * 365,
+        description="Hours until the server, and each party for itself, erases an application.",
     )
     token_hours: float = Field(
         default=24.0, gt=0, le=24 * 365, description="Hours until a token must be renewed."

@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from parties.connection import Connection
+from parties.expiry import erase_expired
+from parties.expiry_timer import ExpiryTimer
+from parties.joint.codes import JoinCode
 from parties.joint.member import JointMember
 from parties.patience import may_pass, waiting_words
 from parties.steps import SliceSent
-from parties.store import AGENT_LOCK, PartyStore
+from parties.store import LOCK, PartyStore
 from utils.errors import (
     ApplicationExpired,
     DeploymentMixed,
@@ -43,7 +46,10 @@ LONGEST_PAUSE_SECONDS = 8.0
 LONGEST_REST_SECONDS = 600.0
 LONGEST_BUSY_SECONDS = 60.0
 """The longest that it waits because the server says so."""
+CLOSE_SECONDS = 5.0
+"""How long the end of an agent waits for a page's step; the end of the process stops it anyway."""
 
+_EXPIRED = "This application is over; this machine has erased its files of it."
 _OVER = (ApplicationExpired, UnknownApplication, NotAuthorised)
 
 log = logging.getLogger(__name__)
@@ -60,6 +66,7 @@ class Seat:
         self.pinned = pinned
         self.sent: SliceSent | None = None
         self.over: str = ""
+        self.expired = False
         self.waits: str = ""
         """Why the server is asked again a little later, and when; empty where it is not."""
         self._failure: str = ""
@@ -100,7 +107,7 @@ class Seat:
             if self.over or (self._thread is not None and self._thread.is_alive()):
                 return
             name = f"pump {self.member.client_id[:8]}"
-            self._thread = threading.Thread(target=self._pump, name=name, daemon=True)
+            self._thread = threading.Thread(target=self._play, name=name, daemon=True)
             self._thread.start()
 
     def wait(self, serial: int, seconds: float) -> int:
@@ -111,32 +118,55 @@ class Seat:
 
     def send(self, record: Mapping[str, Any]) -> SliceSent:
         """Encrypt and send the party's record; see JointMember.send_record."""
+        self._require_open()
         self.sent = self.member.send_record(record)
         self._note()
         return self.sent
 
     def agree(self, program: str) -> None:
         """Agree to open a program's answer; see JointMember.agree."""
+        self._require_open()
         self.member.agree(program)
         self._note()
 
     def try_again(self) -> None:
         """Ask once more for a run that failed or was cancelled."""
+        self._require_open()
         self.member.run_if_due()
         self._note()
 
     def cancel(self) -> None:
         """End the run that waits or is under way."""
+        self._require_open()
         state = self.member.state
         if state is not None and state.under_way is not None:
             self.member.cancel(state.under_way[0])
         self._note()
 
     def close(self) -> None:
-        """Ask the server for nothing more; the pump ends with what it is doing."""
+        """Ask the server for nothing more, and let others play the party here.
+
+        Where the pump is at work, it does the latter when it ends with what it is doing.
+        """
         self._closed = True
         self._wake.set()
         self._seen.set()
+        with self._changed:
+            pumping = self._thread is not None and self._thread.is_alive()
+        if not pumping:
+            self.member.close(CLOSE_SECONDS)
+
+    def expire(self) -> None:
+        """Erase the party's files of the application, whose time is over."""
+        if not self.member.closed:
+            self.member.expire()
+        self.over = self.over or _EXPIRED
+        self.expired = True
+        self._note()
+
+    def _require_open(self) -> None:
+        if self.over:
+            raise UnknownApplication(self.over)
 
     def _note(self) -> None:
         with self._changed:
@@ -148,9 +178,16 @@ class Seat:
     def _watched(self) -> bool:
         return self.pinned or time.monotonic() - self._looked < IDLE_SECONDS
 
+    def _play(self) -> None:
+        try:
+            self._pump()
+        finally:
+            if self._closed:
+                self.member.close(CLOSE_SECONDS)
+
     def _pump(self) -> None:
         pause = PAUSE_SECONDS
-        while not self._closed:
+        while not (self._closed or self.over):
             try:
                 if not self._watched:
                     if not self._rest():
@@ -158,10 +195,20 @@ class Seat:
                     continue
                 changed = self.member.advance(WAIT_SECONDS)
             except _OVER as error:
-                self.over = error.message
+                self.over = self.over or error.message
                 self._note()
                 return
             except TrisealError as error:
+                if self._closed:
+                    return
+                if self.member.closed:  # and its files erased, by a person or by the timer
+                    self.over = self.over or _EXPIRED
+                    self._note()
+                    return
+                if self.member.ended is not None:
+                    self.over = error.message
+                    self._note()
+                    return
                 self._pause(error, pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
@@ -218,6 +265,7 @@ class Agent:
         self._seats: dict[str, Seat] = {}
         self._lock = threading.Lock()
         self._first: Seat | None = None
+        self._timer = ExpiryTimer(self._erase_expired)
 
     @property
     def first(self) -> Seat | None:
@@ -235,12 +283,18 @@ class Agent:
         if self.connection.public.schema_ != before:
             raise DeploymentMixed("The server has another model by now: start this agent again.")
         with self._lock:  # a code works once: a page that is loaded twice must not use it twice
-            member = JointMember.join(self.connection, self.party.name, code)
-            return self._take(member, pinned)
+            found = self._seats.get(JoinCode.parse(code).client_id)
+            if found is None:
+                found = Seat(JointMember.join(self.connection, self.party.name, code))
+            else:
+                found.member.require_code(code)
+            return self._take(found, pinned)
 
     def resume(self) -> Seat | None:
         """The seat in the application that this folder joined last and that still exists."""
         for client_id in self.connection.store.applications(self.party.name):
+            if client_id in self._seats:
+                return self._seats[client_id]
             try:
                 member = JointMember.resume(self.connection, client_id, self.party.name)
             except (*_OVER, ForeignMessage, MalformedMessage) as error:
@@ -249,11 +303,12 @@ class Agent:
             try:
                 member.advance()
             except _OVER:
+                member.close()
                 continue
             except TrisealError as error:
                 log.info("taken up again as it is: %s", error.message)
             with self._lock:
-                return self._take(member, pinned=True)
+                return self._take(Seat(member), pinned=True)
         return None
 
     def seat(self, client_id: str) -> Seat:
@@ -266,12 +321,28 @@ class Agent:
 
     def close(self) -> None:
         """Leave all applications as they are; to be called before the connection is closed."""
+        self._timer.stop()
         with self._lock:
             for seat in self._seats.values():
                 seat.close()
 
-    def _take(self, member: JointMember, pinned: bool) -> Seat:
-        seat = self._seats.setdefault(member.client_id, Seat(member, pinned))
+    def _erase_expired(self) -> float:
+        """Erase what has expired in this party's folder; return the seconds until there is more."""
+        with self._lock:
+            seats = [seat for seat in self._seats.values() if not seat.expired]
+        soonest = math.inf
+        for seat in seats:
+            left = seat.member.seconds_left
+            if left > 0:
+                soonest = min(soonest, left)
+            else:
+                seat.expire()
+        connection = self.connection
+        return min(soonest, erase_expired(connection.store, connection.hours, self.party.name))
+
+    def _take(self, seat: Seat, pinned: bool) -> Seat:
+        self._seats[seat.member.client_id] = seat
+        self._timer.wake()
         if pinned:
             seat.pinned = True
             self._first = seat
@@ -287,6 +358,6 @@ def hold_folder(home: Path) -> BinaryIO:
     """
     PartyStore(home).claim()
     return hold_lock(
-        home / AGENT_LOCK,
+        home / LOCK,
         f"Another agent works in {home} already; end it, or give another folder with --home.",
     )

@@ -6,7 +6,9 @@ no server, or one that is not Triseal's, becomes ServerUnreachable.
 
 from __future__ import annotations
 
+import os
 import socket
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,6 +28,7 @@ from utils.errors import (
     TrisealError,
     error_classes,
 )
+from utils.forks import renew_in_children
 
 MIB = 1 << 20
 ANSWER_BYTES = 4 * MIB
@@ -54,7 +57,8 @@ _KEEP_ALIVE = [
 class BoundedHttp:
     """The server at `url`; answers are awaited for at most `timeout` seconds.
 
-    Safe to share between threads.
+    Safe to share between threads. A forked child gets connections of its own, except for those of
+    a `transport` that the caller has made.
     """
 
     def __init__(
@@ -62,13 +66,36 @@ class BoundedHttp:
     ) -> None:
         self.url = url.rstrip("/")
         self.timeout = timeout
+        self._transport = transport
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._http = self._client()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        # The old pool's locks may be held for good, and its sockets are the parent's as well: they
+        # are closed here without a word to the server, and the pool is not touched.
+        for inherited in list(self._sockets):
+            if inherited.fileno() >= 0:
+                os.close(inherited.detach())
+        self._sockets = weakref.WeakSet()
+        self._http = self._client()
+
+    def _client(self) -> httpx.Client:
         # No proxy from the environment: bearer tokens go to the configured address only.
-        self._http = httpx.Client(
+        return httpx.Client(
             base_url=self.url,
-            timeout=_timeout(timeout),
+            timeout=_timeout(self.timeout),
             trust_env=False,
-            transport=transport or httpx.HTTPTransport(trust_env=False, socket_options=_KEEP_ALIVE),
+            transport=self._transport
+            or httpx.HTTPTransport(trust_env=False, socket_options=_KEEP_ALIVE),
         )
+
+    def _note_socket(self, event: str, facts: dict[str, Any]) -> None:
+        """Remember the sockets of new connections; httpcore reports every event of a request."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            made = facts["return_value"].get_extra_info("socket")
+            if made is not None:
+                self._sockets.add(made)
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +137,7 @@ class BoundedHttp:
         if timeout is not None:
             options["timeout"] = _timeout(timeout)
         try:
+            options["extensions"] = {"trace": self._note_socket}
             with self._http.stream(method, path, **options) as response:
                 yield response
         except httpx.ReadTimeout as error:

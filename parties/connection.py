@@ -7,18 +7,22 @@ import threading
 from engines.interface import JointPartyEngine, PartyEngine, PublicModel
 from engines.registry import load_joint_party_engine, load_party_engine
 from features.encoding import Layout
+from parties.expiry import erase_expired
 from parties.store import PartyStore
 from parties.transport import ServerClient
 from settings import Settings
 from utils.errors import EngineUnavailable
+from utils.forks import renew_in_children
 
 
 class Connection:
     """A server, the public model that it runs, and the engine made of its client files.
 
     `engine_lock` is to be held around calls of the engine: native libraries keep the keys in use
-    as state of their own. Raises ServerUnreachable, EngineUnavailable, and ForeignMessage for
-    client files that are not the model's.
+    as state of their own. `hours` is the party's own bound on how long it keeps an application's
+    files. A forked child may go on using it, with HTTP connections of its own. Raises
+    ServerUnreachable, EngineUnavailable, and ForeignMessage for client files that are not the
+    model's.
     """
 
     def __init__(self, client: ServerClient, store: PartyStore, hours: float = 24.0) -> None:
@@ -27,15 +31,17 @@ class Connection:
         self.hours = hours
         self.engine_lock = threading.Lock()
         self._load(client.model())
+        renew_in_children(self)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Connection:
-        """The server and the folder that the settings name."""
-        return cls(
-            ServerClient.from_settings(settings),
-            PartyStore(settings.party_data),
-            settings.application_hours,
-        )
+        """The server and the folder that the settings name, rid of what has expired in it."""
+        store = PartyStore(settings.party_data)
+        erase_expired(store, settings.application_hours)
+        return cls(ServerClient.from_settings(settings), store, settings.application_hours)
+
+    def renew_after_fork(self) -> None:
+        self.engine_lock = threading.Lock()  # another thread of the parent may have held it
 
     def refresh(self) -> None:
         """Read the public model again; a changed one brings its own engine."""
@@ -65,7 +71,9 @@ class Connection:
     def _load(self, public: PublicModel) -> None:
         files = self.client.client_files()
         joint = public.engine.joint_keys
-        self._engine = None if joint else load_party_engine(public, files)
-        self._joint_engine = load_joint_party_engine(public, files) if joint else None
-        self.layout = Layout(public.schema_)
-        self.public = public
+        engine = None if joint else load_party_engine(public, files)
+        joint_engine = load_joint_party_engine(public, files) if joint else None
+        layout = Layout(public.schema_)
+        # Together, once all of it is loaded: other threads use what there is meanwhile.
+        self._engine, self._joint_engine = engine, joint_engine
+        self.layout, self.public = layout, public

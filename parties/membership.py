@@ -8,12 +8,14 @@ client_id, and what is missing is known without asking the server.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from time import perf_counter
 
 from engines.interface import EVALUATION_KEY, Slot
 from parties.connection import Connection
+from parties.expiry import Expiry, erase_expired, write_expiry
 from parties.messages import OpenedApplication
 from parties.slots import send_slot
 from parties.steps import SERVER, Message, digest, preview
@@ -58,10 +60,11 @@ class Membership:
         played = list(names if plays is None else plays)
         for name in played:
             connection.public.schema_.party(name)
-        connection.store.erase_older_than(connection.hours)
+        erase_expired(connection.store, connection.hours)
         opened: OpenedApplication = connection.client.open_application()
         codes = {party: opened.join_codes[party] for party in played}
         cls._join(connection, opened.client_id, codes)
+        cls._keep_expiry(connection, opened.client_id, played, "", opened.expires_at)
         others = {p: code for p, code in opened.join_codes.items() if p not in codes}
         return cls(connection, opened.client_id, played, others)
 
@@ -69,7 +72,10 @@ class Membership:
     def join(cls, connection: Connection, client_id: str, codes: Mapping[str, str]) -> Membership:
         """Join an application that another process opened; `codes` by party."""
         cls._join(connection, client_id, codes)
-        return cls(connection, client_id, connection.store.parties(client_id))
+        joined = cls(connection, client_id, connection.store.parties(client_id))
+        state = connection.client.state(client_id, joined.token())
+        cls._keep_expiry(connection, client_id, codes, state.created_at, state.expires_at)
+        return joined
 
     @classmethod
     def resume(cls, connection: Connection, client_id: str) -> Membership:
@@ -82,6 +88,18 @@ class Membership:
             connection.store.folder(client_id, party)  # refuses an id that is no path, first
             token = connection.client.join(client_id, party, code).token
             connection.store.write(client_id, party, TOKEN, token.encode())
+
+    @staticmethod
+    def _keep_expiry(
+        connection: Connection,
+        client_id: str,
+        parties: Iterable[str],
+        created_at: str,
+        expires_at: str,
+    ) -> None:
+        expiry = Expiry(joined=time.time()).as_told(created_at, expires_at)
+        for party in parties:
+            write_expiry(connection.store, client_id, party, expiry)
 
     @property
     def plays_all(self) -> bool:

@@ -8,7 +8,8 @@ step out of its order is refused before any request is made. It knows the schema
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any, Self
 
@@ -26,6 +27,7 @@ from engines.interface import (
 from features.encoding import Bits
 from model.explanation import explain_scores
 from parties.connection import Connection
+from parties.exclusive import one_step
 from parties.membership import Membership
 from parties.messages import ApplicationState
 from parties.steps import (
@@ -55,8 +57,11 @@ _ONLY_AFRESH = (AlreadySent, ApplicationExpired, UnknownApplication)
 class ApplicationSession:
     """The parties' side of one application; `open`, `join` or `resume` one.
 
-    `client_id` changes when a slice is replaced after the decision: see `send`. Every method
-    raises ServerUnreachable and what the server reports, beside what it names itself.
+    Steps of one application follow one another, in however many threads and processes they are
+    called; only a run is waited for, looked at and cancelled meanwhile. `client_id` changes when a
+    slice is replaced after the decision: see `send`. Every method raises ServerUnreachable, what
+    the server reports, UnknownApplication where the files here have been erased, and
+    DataFolderInUse where another process has them for long, beside what it names itself.
     """
 
     def __init__(self, membership: Membership) -> None:
@@ -108,6 +113,10 @@ class ApplicationSession:
         holder = self.key_holder
         if holder not in self.plays:
             raise ForbiddenSlot(f"The keys are made by {holder}, which this process does not play.")
+        with self._step():
+            return self._make_keys(holder)
+
+    def _make_keys(self, holder: str) -> KeysMade:
         if self.membership.read(holder, SECRET_KEY) is not None:
             raise AlreadySent("This application has its keys. Start over to make new ones.")
         start = perf_counter()
@@ -135,8 +144,9 @@ class ApplicationSession:
 
     def adopt_secret_key(self, secret: bytes) -> None:
         """Store a secret key that the key holder has handed over."""
-        for party in self.plays:
-            self.membership.write(party, SECRET_KEY, secret)
+        with self._step():
+            for party in self.plays:
+                self.membership.write(party, SECRET_KEY, secret)
 
     def send(self, party: str, record: Mapping[str, Any]) -> SliceSent:
         """Encode, encrypt and send one party's record, a mapping of its columns to values.
@@ -146,6 +156,10 @@ class ApplicationSession:
         UnknownParty, UnknownColumn, ValueOutOfDomain, OutOfStep before any request.
         """
         bits = self._encode(party, record)
+        with self._step():
+            return self._send(party, record, bits)
+
+    def _send(self, party: str, record: Mapping[str, Any], bits: Bits) -> SliceSent:
         secret = self.membership.secret_key(party)
         start = perf_counter()
         with self._connection.engine_lock:
@@ -194,14 +208,17 @@ class ApplicationSession:
         One that is under way is waited for, also where the server was away. `progress` and
         `news` are called from this thread. Raises RunCancelled, and what the run failed with.
         """
-        missing = self.membership.missing(program)
-        if missing:
-            raise OutOfStep(f"The server cannot run {program} yet: {'; '.join(missing)}.")
+        with self._step():
+            membership = self.membership
+            missing = membership.missing(program)
+            if missing:
+                raise OutOfStep(f"The server cannot run {program} yet: {'; '.join(missing)}.")
         start = perf_counter()
-        client, token = self._connection.client, self.membership.token()
-        seconds = run_watched(client, self.client_id, token, program, progress, news)
+        client, token = self._connection.client, membership.token()
+        seconds = run_watched(client, membership.client_id, token, program, progress, news)
         waited = perf_counter() - start
-        self.membership.mark_ran(program, seconds)
+        with self._step(membership):
+            membership.mark_ran(program, seconds)
         asked = Message(self.plays[0], SERVER, f"run {program}", 0, waited)
         return ProgramRun(self.client_id, program, seconds, waited, (asked,))
 
@@ -211,6 +228,10 @@ class ApplicationSession:
 
     def open_decision(self) -> Decision:
         """Fetch and decrypt the decision; raises OutOfStep before the run."""
+        with self._step():
+            return self._open_decision()
+
+    def _open_decision(self) -> Decision:
         if self.membership.plays_all and not self.membership.ran(DECIDE):
             raise OutOfStep(f"There is no decision to open yet: {self._next_step(DECIDE)}.")
         start = perf_counter()
@@ -246,12 +267,17 @@ class ApplicationSession:
             raise ForbiddenSlot(
                 f"The explanation is about a column of {owner}: only it can read it."
             )
-        decision = self.membership.read(self.plays[0], DECISION)
-        if decision is None:
-            ran = self.membership.ran(DECIDE)
-            step = "open the decision" if ran else f"{self._next_step(DECIDE)}, then open it"
-            raise OutOfStep(f"An explanation needs an opened decision: {step}.")
+        with self._step():
+            decision = self.membership.read(self.plays[0], DECISION)
+            if decision is None:
+                ran = self.membership.ran(DECIDE)
+                step = "open the decision" if ran else f"{self._next_step(DECIDE)}, then open it"
+                raise OutOfStep(f"An explanation needs an opened decision: {step}.")
         run = self.run(EXPLAIN, progress, news)
+        with self._step():
+            return self._open_explanation(owner, decision, run)
+
+    def _open_explanation(self, owner: str, decision: bytes, run: ProgramRun) -> ExplanationOpened:
         start = perf_counter()
         scores, fetched = self.membership.open_result(EXPLAIN, self._reader)
         seconds = perf_counter() - start
@@ -266,11 +292,23 @@ class ApplicationSession:
 
     def erase(self) -> None:
         """Erase the application on the server and the parties' files of it here."""
-        self.membership.erase()
+        with self._step():
+            self.membership.erase()
 
     def discard(self) -> None:
-        """Erase the parties' files, and the application on the server if it can be reached."""
-        self.membership.discard()
+        """Erase the parties' files, and the application on the server if it can be reached.
+
+        Where they are erased already, nothing is done.
+        """
+        with suppress(UnknownApplication), self._step():
+            self.membership.discard()
+
+    @contextmanager
+    def _step(self, membership: Membership | None = None) -> Iterator[None]:
+        """Keep other threads and processes away from the files of the application meanwhile."""
+        own = membership or self.membership
+        with one_step(self._connection.store, own.client_id, own.plays):
+            yield
 
     def _encode(self, party: str, record: Mapping[str, Any]) -> Bits:
         return self._connection.layout.encode_party(party, record)

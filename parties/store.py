@@ -5,24 +5,29 @@
 One folder stands for one party's machine. The demonstration plays every party on one machine, so
 they lie side by side; parties on machines of their own have one folder each, and nothing here
 reads across folders except `hand_over`, which says so. The server never sees any of it.
+
+A party's folder of one application has a lock, which whoever plays the party there holds: two
+processes that both answered for it would contradict each other.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from utils.atomic_files import private_folder, write_atomic
 from utils.errors import InvalidRequest, UnknownApplication, UnknownParty
+from utils.file_lock import HeldLock, hold_lock
 from utils.marked_folder import MARK, claim_folder
 
 TOKEN = "token"  # noqa: S105 - the name of a file, not a token
 SECRET_KEY = "secret_key"  # noqa: S105
 RECORD = "record.json"
+EXPIRY = "expiry.json"
+LOCK = ".lock"
 
 _CLIENT_ID = re.compile(r"[0-9a-f]{32}")
 _PARTY = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -56,13 +61,40 @@ class PartyStore:
             raise UnknownParty(f"{party[:40]!r} cannot be the name of a party.")
         return self._application(client_id) / party
 
+    def application_folder(self, client_id: str) -> Path:
+        """Where the parties' folders of one application lie; it may not exist.
+
+        Raises InvalidRequest for what must not become a path.
+        """
+        return self._application(client_id).absolute()
+
     def write(self, client_id: str, party: str, name: str, data: bytes) -> None:
         """Store `data` as the party's file `name`, replacing what was there."""
         path = self._file(client_id, party, name)
-        self.claim()
-        private_folder(self._application(client_id))
-        private_folder(path.parent)
+        self._make_folder(client_id, party)
         write_atomic(path, data)
+
+    def hold(self, client_id: str, party: str, seconds: float = 0.0) -> HeldLock:
+        """Lock the party's folder of the application while the returned file is open.
+
+        Waits at most `seconds`. Raises DataFolderInUse where another process, or another part of
+        this one, plays the party there; and UnknownApplication where there is no such folder.
+        """
+        folder = self.folder(client_id, party)
+        try:
+            return hold_lock(
+                folder / LOCK,
+                f"Another process plays {party} in application {client_id[:8]} with the files in "
+                f"{self.root}. End it, or wait until it has done its step, then try again.",
+                seconds,
+            )
+        except FileNotFoundError as error:
+            raise self._unknown(client_id) from error
+
+    def make_and_hold(self, client_id: str, party: str) -> HeldLock:
+        """Make the party's folder of the application and lock it; raises DataFolderInUse."""
+        self._make_folder(client_id, party)
+        return self.hold(client_id, party)
 
     def read(self, client_id: str, party: str, name: str) -> bytes | None:
         """The party's file `name`, or None where there is none."""
@@ -87,9 +119,7 @@ class PartyStore:
         folder = self._application(client_id)
         found = sorted(path.parent.name for path in folder.glob(f"*/{TOKEN}"))
         if not found:
-            raise UnknownApplication(
-                f"This machine has no files of application {client_id}. Start with the keys."
-            )
+            raise self._unknown(client_id)
         return found
 
     def hand_over(self, client_id: str, name: str, giver: str, takers: Iterable[str]) -> None:
@@ -113,11 +143,11 @@ class PartyStore:
 
     def erase(self, client_id: str) -> None:
         """Remove everything that this machine keeps of an application."""
-        shutil.rmtree(self._application(client_id), ignore_errors=True)
+        _remove(self._application(client_id))
 
     def erase_party(self, client_id: str, party: str) -> None:
         """Remove what this machine keeps of an application for one party."""
-        shutil.rmtree(self.folder(client_id, party), ignore_errors=True)
+        _remove(self.folder(client_id, party))
         with suppress(OSError):  # other parties' folders may be in it
             self._application(client_id).rmdir()
 
@@ -128,16 +158,29 @@ class PartyStore:
         found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         return [path.name for path in found]
 
-    def erase_older_than(self, hours: float) -> None:
-        """Remove applications whose files are older than the server would keep them."""
-        self.claim()
-        oldest = time.time() - hours * 3600
-        for path in self._folders():
-            if path.stat().st_mtime < oldest:
-                self.erase(path.name)
+    def folders(self) -> list[tuple[str, str]]:
+        """Return (client_id, party) of every party's folder on this machine, joined or not."""
+        return [
+            (path.parent.name, path.name)
+            for application in self._folders()
+            for path in application.glob("*/")
+            if _PARTY.fullmatch(path.name)
+        ]
 
     def _folders(self) -> list[Path]:
         return [path for path in self.root.glob("*/") if _CLIENT_ID.fullmatch(path.name)]
+
+    def _make_folder(self, client_id: str, party: str) -> None:
+        folder = self.folder(client_id, party)
+        self.claim()
+        for path in (folder.parent, folder):
+            private_folder(path)
+
+    @staticmethod
+    def _unknown(client_id: str) -> UnknownApplication:
+        return UnknownApplication(
+            f"This machine has no files of application {client_id}. Start with the keys."
+        )
 
     def _application(self, client_id: str) -> Path:
         if not _CLIENT_ID.fullmatch(client_id):
@@ -153,8 +196,11 @@ class PartyStore:
         return self.folder(client_id, party) / name
 
 
-AGENT_LOCK = ".lock"
-"""The file in `root` that an agent holds (parties/agent.py)."""
+def _remove(folder: Path) -> None:
+    for _ in range(3):  # whoever waits for the lock may have made its file anew
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
 
 
 def _made_earlier(root: Path) -> bool:
@@ -168,7 +214,7 @@ def _made_earlier(root: Path) -> bool:
 def _is_ours(path: Path) -> bool:
     if path.is_symlink():
         return False
-    if path.name in (AGENT_LOCK, MARK):
+    if path.name in (LOCK, MARK):
         return path.is_file()
     return bool(_CLIENT_ID.fullmatch(path.name)) and any(path.glob(f"*/{TOKEN}"))
 

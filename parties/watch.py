@@ -96,7 +96,7 @@ def run_watched(
     found = follower.patiently(lambda: client.queue(client_id, token, program))
     while found.under_way:
         follower.report(found)
-        found = follower.patiently(lambda: _followed(client, client_id, token, follower))
+        found = follower.patiently(lambda: look_at_run(client, client_id, token, follower))
     return seconds_of(program, found)
 
 
@@ -113,10 +113,10 @@ def stopped_by(program: str, found: ProgramState) -> TrisealError:
     return cls(found.error or f"The run of {program} has no result; ask for it again.")
 
 
-def _followed(
+def look_at_run(
     client: ServerClient, client_id: str, token: str, follower: RunFollower
 ) -> ProgramState:
-    """The program when it is no longer under way, or when nothing has been heard for a while."""
+    """Follow a run; return it when it has ended, or when nothing has been heard for a while."""
     for state in client.events(client_id, token, SILENCE_SECONDS):
         found = state.programs.get(follower.program)
         if found is None or not found.under_way:

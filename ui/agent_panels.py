@@ -105,7 +105,9 @@ def key_panel(seat: Seat | None, public: PublicModel) -> str:
         return _empty(f"Not made yet; the parties make it together, by themselves.{waits}")
     others = [p.name for p in public.schema_.parties if p.name != member.party]
     facts = [
-        ("Own part, stays here", show_bytes(member.secret_bytes)),
+        ("Own part, stays here", show_bytes(member.secret_bytes))
+        if member.secret_bytes
+        else ("Own part", "erased: nothing is left to open"),
         ("Public key", show_bytes(member.public_key_bytes)),
     ]
     return (

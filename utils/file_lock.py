@@ -1,37 +1,75 @@
-"""Locks that one process holds while a file is open; they go with the process, however it ends."""
+"""Locks on files: one holder at a time, and gone with the process, however it ends."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import struct
+import time
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from utils.atomic_files import PRIVATE_FILE
 from utils.errors import DataFolderInUse
+from utils.forks import renew_in_children
+
+PAUSE_SECONDS = 0.02
 
 _FAR = 1 << 62
 """A place behind the end of any file, which SQLite's own locks leave alone."""
 
 
-def hold_lock(path: Path, in_use: str, *, shared: bool = False) -> BinaryIO:
-    """Make the file and lock it while the returned file is open.
+class HeldLock(FileIO):
+    """An open file whose lock this process holds until it is closed.
 
-    A `shared` lock excludes those that are not. Raises DataFolderInUse(`in_use`), and OSError
-    where the file cannot be made or the file system has no locks.
+    A forked child gets a closed one: the lock stays the parent's alone, and ends with the parent.
     """
-    path.touch(PRIVATE_FILE)
-    lock = path.open("rb+")
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb+", opener=_create)
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        self.close()  # unlocking instead would unlock it for the parent as well
+
+
+def hold_lock(path: Path, in_use: str, seconds: float = 0.0, *, shared: bool = False) -> HeldLock:
+    """Create the file and lock it while the returned file is open.
+
+    A `shared` lock excludes those that are not. Waits at most `seconds` for another holder. Raises
+    DataFolderInUse(`in_use`), FileNotFoundError where the folder does not exist, and OSError where
+    the file system has no locks.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    deadline = time.monotonic() + seconds
+    while True:
+        lock = HeldLock(path)
+        try:
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            if time.monotonic() >= deadline:
+                raise DataFolderInUse(in_use) from error
+            time.sleep(PAUSE_SECONDS)
+            continue
+        except BaseException:
+            lock.close()
+            raise
+        if _is_at(lock, path):
+            return lock
+        lock.close()  # the last holder removed the file meanwhile; its lock excludes nobody
+
+
+def _create(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, PRIVATE_FILE)
+
+
+def _is_at(lock: HeldLock, path: Path) -> bool:
     try:
-        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise DataFolderInUse(in_use) from error
-    except BaseException:
-        lock.close()
-        raise
-    return lock
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def hold_database_lock(path: Path, in_use: str) -> BinaryIO:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from engines.levelled.parameters import SEED_BYTES
 from engines.levelled.words import Integers, Words
+from utils.forks import generation
 
 MAXIMUM_SIGMA = 2.0**-14.25
 """The widest Gaussian all of whose values are integers below 2^53 when they are words."""
@@ -44,13 +45,16 @@ class Expander:
 
     def __init__(self, seed: bytes) -> None:
         """Raises ValueError where the seed is not 32 bytes."""
-        # The counter may start at 0, since no seed is used for anything else.
-        self._stream = Cipher(algorithms.AES256(seed), modes.CTR(bytes(16))).encryptor()
+        self._start(seed)
 
     @classmethod
     def fresh(cls) -> Expander:
-        """A stream that nobody else can know or repeat."""
-        return cls(os.urandom(SEED_BYTES))
+        """A stream that nobody else can know or repeat, in this process and in forked ones."""
+        return _FreshExpander()
+
+    def _start(self, seed: bytes) -> None:
+        # The counter may start at 0, since no seed is used for anything else.
+        self._stream = Cipher(algorithms.AES256(seed), modes.CTR(bytes(16))).encryptor()
 
     def octets(self, count: int) -> NDArray[np.uint8]:
         """Uniform bytes, shape (count,)."""
@@ -95,6 +99,20 @@ class Expander:
         np.multiply(radius, np.sin(angle), out=normal[pairs:])
         np.rint(normal, out=normal)
         return normal[:count].astype(np.int64).view(np.uint64).reshape(shape)
+
+
+class _FreshExpander(Expander):
+    """A stream seeded by the operating system, and again in a process forked since."""
+
+    def __init__(self) -> None:
+        super().__init__(os.urandom(SEED_BYTES))
+        self._generation = generation()
+
+    def octets(self, count: int) -> NDArray[np.uint8]:
+        if self._generation != generation():  # the parent goes on with the stream's next bytes
+            self._start(os.urandom(SEED_BYTES))
+            self._generation = generation()
+        return super().octets(count)
 
 
 def _tuple(shape: int | tuple[int, ...]) -> tuple[int, ...]:

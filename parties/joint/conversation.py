@@ -17,7 +17,7 @@ from parties.joint.channel import (
 )
 from parties.joint.messages import HELLO, Agreement, Hello, JointMessage, agree_step, decode, encode
 from parties.joint.state import Outgoing, ProtocolState
-from utils.errors import NotAuthentic
+from utils.errors import NotAuthentic, OutOfStep
 
 
 class Conversation:
@@ -28,7 +28,7 @@ class Conversation:
         public: PublicModel,
         party: str,
         application: str,
-        identity: Identity,
+        identity: Identity | None,
         state: ProtocolState,
         secret: bytes,
     ) -> None:
@@ -37,7 +37,6 @@ class Conversation:
         self.names: tuple[str, ...] = tuple(public.schema_.party_names)
         self.programs = tuple(name for name in PROGRAMS if name in public.programs)
         self._identity = identity
-        self._first_words = FirstWords(application, identity)
         self._channel: Channel | None = None
 
     @property
@@ -59,8 +58,23 @@ class Conversation:
                 for name, hello in self.state.said(Hello, HELLO).items()
                 if name != self.party
             }
-            self._channel = Channel(self.party, self._identity, others, self.transcript())
+            self._channel = Channel(self.party, self.identity, others, self.transcript())
         return self._channel
+
+    @property
+    def identity(self) -> Identity:
+        """This party's own keys; raises OutOfStep where they are erased."""
+        if self._identity is None:
+            raise OutOfStep(
+                f"{self.party} has erased its keys of this application, for nothing was left to "
+                "open with them. Open a new application."
+            )
+        return self._identity
+
+    def forget_keys(self) -> None:
+        """Drop this party's keys, so that it can seal, open and take nothing any more."""
+        self.secret = b""
+        self._identity = self._channel = None
 
     def transcript(self) -> bytes:
         """The digest of all first words."""
@@ -82,7 +96,7 @@ class Conversation:
 
     def greet(self, readers: tuple[str, ...]) -> None:
         """Say the first word."""
-        own = self._identity.public
+        own = self.identity.public
         self.say(
             HELLO,
             Hello(
@@ -98,7 +112,7 @@ class Conversation:
         payload = encode(message)
         place = self._place(self.party, step, receiver)
         if step == HELLO:
-            body = self._first_words.seal(place, payload)
+            body = FirstWords(self.application, self.identity).seal(place, payload)
         else:
             body = self.channel.seal(place, payload)
         self.state.outbox.append(Outgoing(step=step, receiver=receiver, body=body))
@@ -110,7 +124,7 @@ class Conversation:
         place = self._place(sender, step, receiver)
         if step != HELLO:
             return self.channel.open(place, body)
-        payload, signature = self._first_words.open(place, body)
+        payload, signature = FirstWords(self.application, self.identity).open(place, body)
         hello = decode(Hello, payload)
         signed(PublicIdentity(hello.signing_key, hello.exchange_key), place, payload, signature)
         return payload

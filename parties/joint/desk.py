@@ -5,14 +5,17 @@ Not safe to share: the member holds its lock around every call.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, PUBLIC_KEY
 from parties.connection import Connection
+from parties.expiry import Expiry, read_expiry, write_expiry
 from parties.joint.asking import Asking
-from parties.joint.files import Fetched, MemberFiles
+from parties.joint.files import IDENTITY, Ended, Fetched, MemberFiles
 from parties.joint.protocol import JointProtocol
 from parties.joint.token import MemberToken
 from parties.messages import ApplicationState, RelayedMessages
@@ -26,7 +29,8 @@ from parties.steps import (
     digest,
     preview,
 )
-from utils.errors import AlreadySent, OutOfStep, PartiesDisagree
+from parties.store import SECRET_KEY
+from utils.errors import AlreadySent, OutOfStep, PartiesDisagree, TrisealError, error_classes
 
 
 class MemberDesk:
@@ -52,6 +56,12 @@ class MemberDesk:
         self._gave_key = False
         self._token = MemberToken(self._client, client_id, files, self.remembered)
         self._asking = Asking(party, self._names)
+        stored = read_expiry(connection.store, client_id, party)
+        self._expiry = stored or Expiry(joined=time.time())
+        self._deadline = time.monotonic() + self._kept_seconds()
+        if stored is None:
+            self._keep_expiry()
+        self._erase_used_keys()
         self.save()
 
     @property
@@ -67,14 +77,97 @@ class MemberDesk:
         """Keep everything; before anything leaves that rests on it."""
         self.files.save(self.protocol, self.remembered)
 
+    @property
+    def ended(self) -> TrisealError | None:
+        """Why the application is over for this party, or None."""
+        why = self.remembered.ended
+        return None if why is None else error_classes().get(why.code, TrisealError)(why.message)
+
+    def require_going_on(self) -> None:
+        """Raises what ended the application for this party, if anything has.
+
+        What was sealed before is sent all the same: without it the others would wait for ever,
+        instead of finding what this party has found.
+        """
+        if (error := self.ended) is not None:
+            with suppress(TrisealError):
+                self._send()
+            raise error
+
+    def end(self, error: TrisealError) -> None:
+        """Give the application up because of an error that nothing later can mend; erase the keys.
+
+        What was opened before stays.
+        """
+        if self.remembered.ended is None:
+            self.remembered.ended = Ended(code=error.code, message=error.message)
+            self.save()
+        self.protocol.forget_keys()
+        self.files.remove(SECRET_KEY)
+        self.files.remove(IDENTITY)
+        with suppress(TrisealError):
+            self._send()
+
+    def end_if_broken(self, error: TrisealError) -> None:
+        """Give it up where the error is a refusal of what another party has bound itself to."""
+        if self.protocol.broken:
+            self.end(error)
+
+    def end_if_gone(self, error: TrisealError) -> None:
+        """Give it up where the server that it was joined at says that it is over, or unknown."""
+        if self.remembered.server in ("", self._client.url):
+            self.end(error)
+
+    def seconds_left(self) -> float:
+        """How long this party still keeps the application's files."""
+        # The monotonic clock as well, since the other one may be set back.
+        return min(self._kept_seconds(), self._deadline - time.monotonic())
+
+    def note(self, state: ApplicationState) -> None:
+        """Keep what the server says of the application's state, and its end in the folder."""
+        self.state = state
+        expiry = self._expiry.as_told(state.created_at, state.expires_at)
+        if expiry != self._expiry:
+            self._expiry = expiry
+            self._keep_expiry()
+
+    def _kept_seconds(self) -> float:
+        return self._expiry.seconds_left(time.time(), self._connection.hours)
+
+    def _keep_expiry(self) -> None:
+        write_expiry(self._connection.store, self.client_id, self.party, self._expiry)
+        self._deadline = time.monotonic() + self._kept_seconds()
+
+    def _erase_used_keys(self) -> None:
+        """Erase what nothing is left to do with.
+
+        The secret goes once this party's part of the last opening is made, sealed and kept; the
+        channels' keys once all of it is delivered and, for a reader, all scores are opened.
+        """
+        if not self.protocol.last_part_given:
+            return
+        if self.protocol.secret:
+            self.protocol.forget_secret()
+            self.files.remove(SECRET_KEY)
+        programs = self._connection.public.programs
+        reads = self.party in self.protocol.readers
+        if not self.protocol.pending() and (
+            not reads or all(program in self.remembered.scores for program in programs)
+        ):
+            self.protocol.forget_keys()
+            self.files.remove(IDENTITY)
+
     def act(self, answer: bool) -> bool:
         """Send what is pending, the public key, parts of results; whether there was anything."""
+        self.require_going_on()
         acted = self._send() | self._give_public_key()
         for program in self._connection.public.programs:
             if answer and self._may_open(program):
                 self.open(program)
                 acted = True
             acted |= self._read(program)
+        if acted:
+            self._erase_used_keys()
         return acted
 
     def take(self, relayed: RelayedMessages, asked: int) -> bool:
@@ -85,7 +178,8 @@ class MemberDesk:
         changed = False
         if asked == self.looks:  # otherwise this party has seen a later state meanwhile
             changed = self.tag != relayed.tag
-            self.state, self.tag = relayed.state, relayed.tag
+            self.note(relayed.state)
+            self.tag = relayed.tag
         try:
             for message in relayed.messages:
                 if message.number <= self.remembered.cursor:
@@ -104,6 +198,7 @@ class MemberDesk:
 
     def send_record(self, record: Mapping[str, Any]) -> SliceSent:
         """Encrypt and send a record, in place of an earlier one."""
+        self.require_going_on()
         bits = self._connection.layout.encode_party(self.party, record)
         key = self.protocol.public_key
         news = self._client.messages(self.client_id, self.token, self.remembered.cursor)
@@ -140,7 +235,7 @@ class MemberDesk:
 
     def _look(self) -> None:
         self.looks += 1
-        self.state = self._client.state(self.client_id, self.token)
+        self.note(self._client.state(self.client_id, self.token))
 
     @property
     def has_sent(self) -> bool:
@@ -152,6 +247,7 @@ class MemberDesk:
 
     def agree(self, program: str) -> None:
         """Agree on what the server holds now."""
+        self.require_going_on()
         key = self.protocol.public_key
         state = self._client.state(self.client_id, self.token)
         first = self._names[0]
@@ -179,6 +275,7 @@ class MemberDesk:
 
     def ask(self, again: bool) -> str | None:
         """Ask for the run whose turn it is, if any, and answer which; see Asking."""
+        self.require_going_on()
         program = self._asking.due(self.state, self._agreed(), again)
         if program is None:
             return None
@@ -203,6 +300,7 @@ class MemberDesk:
 
     def open(self, program: str) -> None:
         """Fetch a result and answer with this party's part."""
+        self.require_going_on()
         state = self._client.state(self.client_id, self.token)
         if not self.protocol.agreed(program) or state.programs[program].status != "done":
             raise OutOfStep(f"There is no result of {program} that all parties agreed to yet.")

@@ -2,13 +2,17 @@
 
 `secret_key` is its part of the key, `identity` its signing and exchange keys with the group secret;
 neither is in any other file. `protocol.json` is what it said and heard, `member.json` the rest.
-What a message rests on is written before the message leaves.
+What a message rests on is written before the message leaves. The two files of keys are erased when
+nothing is left to open with them, the others at the application's end.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from parties.joint.channel import Identity
 from parties.joint.protocol import JointProtocol
 from parties.steps import Message
-from parties.store import RECORD, SECRET_KEY, TOKEN, PartyStore
+from parties.store import EXPIRY, RECORD, SECRET_KEY, TOKEN, PartyStore
 from utils.errors import MalformedMessage, NotAuthorised
 
 IDENTITY = "identity"
@@ -30,6 +34,7 @@ _PHRASES = {
     PROTOCOL: "what it said and heard, with the public key",
     RECORD: "its own record",
     MEMBER: "its log, and what it has opened",
+    EXPIRY: "when all of this is erased",
 }
 
 
@@ -42,10 +47,18 @@ class Fetched(BaseModel):
     preview: str
 
 
+class Ended(BaseModel):
+    """Why the application is over for the party: the `code` and message of an error."""
+
+    code: str
+    message: str
+
+
 class MemberRecord(BaseModel):
     """What a member remembers beside the protocol: `sent` is the digest of its sealed record.
 
-    `token_from` and `token_until` are in seconds since 1970.
+    `token_from` and `token_until` are in seconds since 1970, `code` is the digest of the join
+    code's group secret, and `server` the address where it was used.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -54,6 +67,9 @@ class MemberRecord(BaseModel):
     cursor: int = 0
     sent: str | None = None
     arrived: bool = False
+    code: str = ""
+    server: str = ""
+    ended: Ended | None = None
     token_from: float | None = None
     token_until: float | None = None
     events: list[Message] = []
@@ -76,12 +92,25 @@ class MemberFiles:
         """The party's bearer token; raises NotAuthorised where it has not joined."""
         return self._needed(TOKEN).decode()
 
-    def identity(self) -> Identity:
-        """The party's own keys; raises NotAuthorised, MalformedMessage."""
-        return Identity.from_bytes(self._needed(IDENTITY))
+    def identity(self) -> Identity | None:
+        """The party's own keys, or None where they are erased; raises MalformedMessage."""
+        data = self.read(IDENTITY)
+        return None if data is None else Identity.from_bytes(data)
+
+    def require_code(self, group_secret: bytes, remembered: MemberRecord | None = None) -> None:
+        """Compare with the code that the party joined with; raises NotAuthorised."""
+        known = (remembered or self.member()).code
+        identity = None if known else self.identity()  # joined with an earlier release
+        if identity is not None:
+            known = _digest(identity.group_secret)
+        if not hmac.compare_digest(known, _digest(group_secret)):
+            raise NotAuthorised(
+                f"This machine has joined this application as {self._party} with another code."
+            )
 
     def admit(self, identity: Identity, token: str, member: MemberRecord) -> None:
         """Keep what joining gave; the token last, since with it the party has joined."""
+        member.code = _digest(identity.group_secret)
         self.write(IDENTITY, identity.to_bytes())
         self.keep_member(member)
         self.write(TOKEN, token.encode())
@@ -125,7 +154,15 @@ class MemberFiles:
 
     def read(self, name: str) -> bytes | None:
         """A file, or None."""
-        return self._store.read(self._client_id, self._party, name)
+        data = self._store.read(self._client_id, self._party, name)
+        if data is not None:
+            self._written[name] = data
+        return data
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+        self._written.pop(name, None)
+        self._store.remove(self._client_id, self._party, name)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file, unless that is what it holds."""
@@ -135,14 +172,16 @@ class MemberFiles:
 
     def holdings(self) -> list[tuple[str, int]]:
         """What lies there: a phrase for people, and bytes."""
-        folder = self._store.folder(self._client_id, self._party)
-        files = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
+        sizes: dict[str, int] = {}
+        for path in self._store.folder(self._client_id, self._party).glob("[!.]*"):
+            with suppress(FileNotFoundError):  # erased meanwhile
+                sizes[path.name] = path.stat().st_size
         order = [*_PHRASES]
-        files.sort(key=lambda p: order.index(p.name) if p.name in order else len(order))
+        names = sorted(sizes, key=lambda n: (order.index(n) if n in order else len(order), n))
         return [
-            (_PHRASES.get(path.name, f"the encrypted {path.name.replace('.', ' ')}"), size)
-            for path in files
-            if (size := path.stat().st_size)
+            (_PHRASES.get(name, f"the encrypted {name.replace('.', ' ')}"), sizes[name])
+            for name in names
+            if sizes[name]
         ]
 
     def erase(self) -> None:
@@ -155,3 +194,7 @@ class MemberFiles:
         if data is None:
             raise NotAuthorised(f"{self._party} has not joined this application on this machine.")
         return data
+
+
+def _digest(group_secret: bytes) -> str:
+    return hashlib.sha256(b"triseal group secret" + group_secret).hexdigest()

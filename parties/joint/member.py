@@ -9,14 +9,15 @@ part of the opening. What a person decides has methods of its own: `send_record`
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import numpy as np
 
 from engines.interface import ENCRYPTED_INPUTS, EXPLAIN
 from parties.connection import Connection
+from parties.expiry import erase_expired
 from parties.joint.channel import Identity
 from parties.joint.codes import JoinCode
 from parties.joint.desk import MemberDesk
@@ -28,11 +29,14 @@ from parties.messages import ApplicationState
 from parties.steps import Decision, ExplanationOpened, Message, SliceSent
 from utils.errors import (
     ApplicationExpired,
+    DataFolderInUse,
     ForeignMessage,
-    NotAuthorised,
+    MalformedMessage,
     TrisealError,
     UnknownApplication,
 )
+from utils.file_lock import HeldLock
+from utils.forks import renew_in_children
 
 LONGEST_WAIT = 25.0
 
@@ -40,62 +44,152 @@ LONGEST_WAIT = 25.0
 class JointMember:
     """Plays `party` in the application `client_id`; `join` or `resume` one.
 
+    It alone does so until `close`: the party's folder of the application is locked, so that no
+    other process, no forked child and no second member answers for the party at the same time.
+
     Safe to share between a page's threads and one that pumps: one lock is held while the state
-    changes, none while it waits. Every method raises ServerUnreachable and what the server reports.
+    changes, none while it waits. Every method raises ServerUnreachable and what the server reports;
+    those that change something, DataFolderInUse after `close` and in a forked child.
     """
 
-    def __init__(self, connection: Connection, desk: MemberDesk) -> None:
+    def __init__(self, connection: Connection, desk: MemberDesk, folder: HeldLock) -> None:
         self.client_id, self.party = desk.client_id, desk.party
-        self.failure: TrisealError | None = None
+        self.failure: TrisealError | None = desk.ended
         """Why the last `advance` did not succeed, or None."""
-        self._connection, self._desk = connection, desk
+        self._connection, self._desk, self._folder = connection, desk, folder
         self._lock = threading.RLock()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        self._lock = threading.RLock()  # another thread of the parent may have held it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self, seconds: float = -1) -> None:
+        """Let others play the party; what was read so far can still be looked at here.
+
+        Waits for what another thread is doing, at most `seconds` unless they are negative: then
+        the party is let go of with the process.
+        """
+        if not self._lock.acquire(timeout=seconds):
+            return
+        try:
+            if not self._folder.closed:
+                self._desk.save()
+        finally:
+            self._folder.close()
+            self._lock.release()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the party is no longer played here."""
+        return self._folder.closed
+
+    def require_code(self, code: str) -> None:
+        """Compare a join code with the one that the party joined with; raises NotAuthorised."""
+        self._desk.files.require_code(JoinCode.parse(code).group_secret, self._desk.remembered)
+
+    @contextmanager
+    def _alone(self) -> Iterator[MemberDesk]:
+        """Have the state for this thread; raises DataFolderInUse where it is not ours to change."""
+        self._require_folder()
+        with self._lock:
+            self._require_folder()
+            yield self._desk
+
+    def _require_folder(self) -> None:
+        if self._folder.closed:
+            raise DataFolderInUse(
+                f"This process no longer plays {self.party} in application {self.client_id[:8]}: "
+                "take the application up again to go on."
+            )
 
     @classmethod
-    def join(cls, connection: Connection, party: str, code: str) -> Self:
+    def join(cls, connection: Connection, party: str, code: str, seconds: float = 0.0) -> Self:
         """Join with the code that the party was given (parties/joint/codes.py).
 
         Where this folder has joined with that very code before, it is resumed. Raises
-        InvalidRequest, UnknownParty, NotAuthorised, UnknownApplication, ApplicationExpired.
+        InvalidRequest, UnknownParty, NotAuthorised, UnknownApplication, ApplicationExpired, and
+        DataFolderInUse where the party is played elsewhere for `seconds` more.
         """
         given = JoinCode.parse(code)
+        client_id = given.client_id
         connection.public.schema_.party(party)
-        files = MemberFiles(connection.store, given.client_id, party)
+        erase_expired(connection.store, connection.hours)
+        files = MemberFiles(connection.store, client_id, party)
         if files.joined():
-            if files.identity().group_secret != given.group_secret:
-                raise NotAuthorised(
-                    f"This machine has joined this application as {party} with another code."
-                )
-            return cls.resume(connection, given.client_id, party)
-        connection.store.erase_older_than(connection.hours)
-        joined = connection.client.join(given.client_id, party, given.server_code)
-        remembered = MemberRecord()
-        note_times(remembered, joined)
-        files.admit(Identity.fresh(given.group_secret), joined.token, remembered)
-        return cls.resume(connection, given.client_id, party)
+            files.require_code(given.group_secret)
+            return cls.resume(connection, client_id, party, seconds)
+        folder = connection.store.make_and_hold(client_id, party)
+        try:
+            if files.joined():  # by another process since
+                files.require_code(given.group_secret)
+            else:
+                joined = connection.client.join(client_id, party, given.server_code)
+                remembered = MemberRecord(server=connection.client.url)
+                note_times(remembered, joined)
+                files.admit(Identity.fresh(given.group_secret), joined.token, remembered)
+            return cls._of(connection, client_id, party, folder)
+        except BaseException:
+            if not files.joined():
+                files.erase()
+            folder.close()
+            raise
 
     @classmethod
-    def resume(cls, connection: Connection, client_id: str, party: str) -> Self:
+    def resume(
+        cls, connection: Connection, client_id: str, party: str, seconds: float = 0.0
+    ) -> Self:
         """Pick up an application from the party's files.
 
         Raises NotAuthorised where it has not joined, ForeignMessage where the server has another
-        model by now, MalformedMessage where a file is damaged.
+        model by now, MalformedMessage where a file is damaged, and DataFolderInUse where the party
+        is played elsewhere for `seconds` more.
         """
+        MemberFiles(connection.store, client_id, party).token()
+        folder = connection.store.hold(client_id, party, seconds)
+        try:
+            return cls._of(connection, client_id, party, folder)
+        except BaseException:
+            folder.close()
+            raise
+
+    @classmethod
+    def _of(cls, connection: Connection, client_id: str, party: str, folder: HeldLock) -> Self:
         files = MemberFiles(connection.store, client_id, party)
-        identity, kept = files.identity(), files.protocol()
-        parts = (connection.joint_engine, connection.public, party, client_id, identity)
-        if kept is None:
-            state = connection.client.state(client_id, files.token())
-            names = connection.public.schema_.party_names
-            protocol = JointProtocol.start(*parts, state.readers or tuple(names))
+        token, identity, kept = files.token(), files.identity(), files.protocol()
+        state: ApplicationState | None = None
+        if kept is not None:
+            protocol = JointProtocol.resume(
+                connection.joint_engine, connection.public, party, client_id, identity, *kept
+            )
+        elif identity is None:
+            raise MalformedMessage(
+                f"The keys of {party} are gone before anything was said; join a new application."
+            )
         else:
-            protocol = JointProtocol.resume(*parts, *kept)
+            state = connection.client.state(client_id, token)
+            protocol = JointProtocol.start(
+                connection.joint_engine,
+                connection.public,
+                party,
+                client_id,
+                identity,
+                state.readers or tuple(connection.public.schema_.party_names),
+            )
         if protocol.model_version != connection.public.model_version:
             raise ForeignMessage(
                 "The application was opened for another model than the server has now; join a new "
                 "one."
             )
-        return cls(connection, MemberDesk(connection, client_id, party, files, protocol))
+        desk = MemberDesk(connection, client_id, party, files, protocol)
+        if state is not None:
+            desk.note(state)
+        return cls(connection, desk, folder)
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -116,11 +210,16 @@ class JointMember:
         as it was before what was refused, and `failure` keeps the error until an `advance`
         succeeds. What was refused is looked for again the next time, at once: pause before that.
         A run that failed raises nothing: `state` says so.
+
+        Where what was refused is what another party has signed, or the server says that the
+        application is over, it has ended for this party: see `ended`.
         """
         try:
             changed = self._advance(min(max(wait, 0.0), LONGEST_WAIT), answer)
         except TrisealError as error:
             self.failure = error
+            if not self._folder.closed:
+                self._end_by(error)
             raise
         self.failure = None
         return changed
@@ -128,20 +227,47 @@ class JointMember:
     def _advance(self, wait: float, answer: bool) -> bool:
         changed = False
         while True:
-            with self._lock:
-                self._desk.keep_token()
-                progress = self._desk.act(answer)
-                progress |= self._desk.ask(again=False) is not None
-                after, seen, token = self._desk.remembered.cursor, self._desk.tag, self._desk.token
-                asked, turn = self._desk.looks, self._desk.seconds_to_turn()
+            with self._alone() as desk:
+                desk.require_going_on()
+                desk.keep_token()
+                progress = desk.act(answer)
+                progress |= desk.ask(again=False) is not None
+                after, seen, token = desk.remembered.cursor, desk.tag, desk.token
+                asked, turn = desk.looks, desk.seconds_to_turn()
             hold = 0.0 if changed or progress else max(0.0, min(wait, turn))
             # Without the lock, so that a page can be used meanwhile.
             relayed = self._connection.client.messages(self.client_id, token, after, hold, seen)
-            with self._lock:
-                progress |= self._desk.take(relayed, asked)
+            with self._alone() as desk:
+                progress |= desk.take(relayed, asked)
             changed |= progress
             if not progress:
                 return changed
+
+    def _end_by(self, error: TrisealError) -> None:
+        with self._alone() as desk:
+            desk.end_if_broken(error)
+            if isinstance(error, ApplicationExpired | UnknownApplication):
+                desk.end_if_gone(error)
+
+    @property
+    def ended(self) -> TrisealError | None:
+        """What ended the application for this party, or None; its keys of it are erased then.
+
+        Kept in the party's files. What was opened before can still be read.
+        """
+        return self._desk.ended
+
+    @property
+    def seconds_left(self) -> float:
+        """How long this party still keeps the application's files; see parties/expiry.py."""
+        return self._desk.seconds_left()
+
+    def expire(self) -> None:
+        """Erase this party's files of the application, and let go of it."""
+        with self._alone() as desk:
+            desk.protocol.forget_keys()
+            desk.files.erase()
+            self._folder.close()
 
     @property
     def keys_ready(self) -> bool:
@@ -183,8 +309,8 @@ class JointMember:
         It may be replaced until a party has agreed to the decision. Raises UnknownColumn,
         ValueOutOfDomain; OutOfStep before the keys; AlreadySent after an agreement.
         """
-        with self._lock:
-            return self._desk.send_record(record)
+        with self._alone() as desk:
+            return desk.send_record(record)
 
     def is_sent(self, record: Mapping[str, Any]) -> bool:
         """Whether the server holds just this record, bin for bin and value for value."""
@@ -216,8 +342,8 @@ class JointMember:
         Raises OutOfStep where a record is missing or, for "explain", the decision is not opened
         yet; PartiesDisagree where the server holds something else than was sent or agreed to.
         """
-        with self._lock:
-            self._desk.agree(program)
+        with self._alone() as desk:
+            desk.agree(program)
 
     def agreed_by(self, program: str) -> tuple[str, ...]:
         """The parties that have agreed so far, in the schema's order."""
@@ -230,18 +356,18 @@ class JointMember:
 
         `advance` asks by itself, but for those. Raises what ServerClient.queue raises.
         """
-        with self._lock:
-            return self._desk.ask(again=True)
+        with self._alone() as desk:
+            return desk.ask(again=True)
 
     def cancel(self, program: str) -> None:
         """End the run that waits or is under way, for all parties; the agreement stands."""
-        with self._lock:
-            self._desk.cancel(program)
+        with self._alone() as desk:
+            desk.cancel(program)
 
     def keep_token(self) -> float:
         """Renew the token if it is time, as `advance` does; see MemberToken.keep."""
-        with self._lock:
-            return self._desk.keep_token()
+        with self._alone() as desk:
+            return desk.keep_token()
 
     def open(self, program: str) -> None:
         """Fetch the result and answer with this party's part; `advance` does so by itself.
@@ -249,8 +375,8 @@ class JointMember:
         Raises OutOfStep before the agreed run, PartiesDisagree where it was run on other inputs,
         AlreadyOpened where the server gives another result than this party has answered.
         """
-        with self._lock:
-            self._desk.open(program)
+        with self._alone() as desk:
+            desk.open(program)
 
     @property
     def decision(self) -> Decision | None:
@@ -284,15 +410,15 @@ class JointMember:
 
     def erase(self) -> None:
         """Erase the application on the server, for all parties, and this party's files of it."""
-        with self._lock:
+        with self._alone() as desk:
             with suppress(UnknownApplication, ApplicationExpired):
-                self._connection.client.erase(self.client_id, self._desk.token)
-            self._desk.files.erase()
+                self._connection.client.erase(self.client_id, desk.token)
+            self.expire()
 
     def discard(self) -> None:
         """Erase this party's files, and the application on the server if it can be reached."""
-        with self._lock:
+        with self._alone():
             try:
                 self.erase()
             except TrisealError:  # on the server it expires by itself; the secret here must go
-                self._desk.files.erase()
+                self.expire()

@@ -12,13 +12,15 @@ class News:
     """Begins where the members' events end now."""
 
     def __init__(self, members: Mapping[str, JointMember]) -> None:
-        self._members = members
         self._seen = {name: len(member.events) for name, member in members.items()}
 
-    def take(self) -> tuple[Message, ...]:
-        """New messages; of one that sender and receivers noted, the sender's note."""
+    def take(self, members: Mapping[str, JointMember]) -> tuple[Message, ...]:
+        """New messages; of one that sender and receivers noted, the sender's note.
+
+        `members` are the same parties, perhaps taken up again since.
+        """
         found: dict[tuple[str, str, str, str], Message] = {}
-        for name, member in self._members.items():
+        for name, member in members.items():
             events = member.events
             for event in events[self._seen[name] :]:
                 key = (event.sender, event.receiver, event.what, event.sha256)

@@ -9,7 +9,8 @@ leaves the state as it was.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from engines.interface import DECIDE, JointPartyEngine, PublicModel
 from parties.joint.channel import Identity, framed
@@ -28,7 +29,7 @@ from parties.joint.messages import (
 )
 from parties.joint.state import Outgoing, ProtocolState
 from parties.joint.turns import require_place, require_turn
-from utils.errors import AlreadyOpened, MessageRepeated, OutOfStep
+from utils.errors import AlreadyOpened, MessageRepeated, OutOfStep, TrisealError
 
 
 class JointProtocol:
@@ -36,6 +37,8 @@ class JointProtocol:
 
     def __init__(self, engine: JointPartyEngine, talk: Conversation) -> None:
         self._engine, self._talk = engine, talk
+        self.broken = False
+        """Whether what another party has signed was refused: no later message can mend that."""
         self._keys = KeyMaking(engine, talk)
 
     @classmethod
@@ -61,11 +64,14 @@ class JointProtocol:
         public: PublicModel,
         party: str,
         application: str,
-        identity: Identity,
+        identity: Identity | None,
         state: bytes,
         secret: bytes,
     ) -> JointProtocol:
-        """Go on from what was kept; raises MalformedMessage where it is damaged."""
+        """Go on from what was kept, without `identity` and `secret` where they have been erased.
+
+        Raises MalformedMessage where the state is damaged.
+        """
         kept = ProtocolState.from_bytes(state)
         return cls(engine, Conversation(public, party, application, identity, kept, secret))
 
@@ -137,9 +143,10 @@ class JointProtocol:
         require_turn(talk, sender, step)
         with talk.or_unchanged():
             payload = talk.unseal(sender, step, receiver, body)
-            check(talk, sender, step, decode(class_of(step), payload))
-            talk.state.keep(sender, step, payload, body)
-            self._keys.go_on()
+            with self._binding():
+                check(talk, sender, step, decode(class_of(step), payload))
+                talk.state.keep(sender, step, payload, body)
+                self._keys.go_on()
         return True
 
     def agree(self, program: str, inputs: Mapping[str, str]) -> None:
@@ -186,8 +193,9 @@ class JointProtocol:
             return
         if not self.agreed(program):
             raise OutOfStep(f"Not all parties have agreed to {program} yet.")
-        for sender, other in talk.state.said(Partial, step).items():
-            same_result(sender, program, other.result_sha256, sha256)
+        with self._binding():
+            for sender, other in talk.state.said(Partial, step).items():
+                same_result(sender, program, other.result_sha256, sha256)
         share = self._engine.partial(
             program, result, talk.party, self.public_key, self.secret, talk.channel.pairwise
         )
@@ -210,7 +218,8 @@ class JointProtocol:
             return None
         self._require_same(program, self.opened(program) or "", hashlib.sha256(result).hexdigest())
         parts = {name: said.share for name, said in talk.state.said(Partial, step).items()}
-        return self._engine.combine(program, result, parts)
+        with self._binding():
+            return self._engine.combine(program, result, parts)
 
     def awaits(self) -> tuple[str, ...]:
         """The other parties whose message is needed next; empty where none is."""
@@ -226,6 +235,28 @@ class JointProtocol:
             if program in talk.state.opened and talk.reads:
                 awaited = awaited or talk.silent(partial_step(program))
         return awaited
+
+    @property
+    def last_part_given(self) -> bool:
+        """Whether this party has made its part of every program's opening: its secret is done."""
+        return all(program in self._talk.state.opened for program in self._talk.programs)
+
+    def forget_secret(self) -> None:
+        """Drop this party's part of the secret key, with the key of its smudges."""
+        self._talk.secret = b""
+
+    def forget_keys(self) -> None:
+        """Drop the secret and the keys of the channels: this party says and hears nothing more."""
+        self._talk.forget_keys()
+
+    @contextmanager
+    def _binding(self) -> Iterator[None]:
+        """Remember that what is refused inside is what another party has bound itself to."""
+        try:
+            yield
+        except TrisealError:
+            self.broken = True
+            raise
 
     def _require_same(self, program: str, answered: str, sha256: str) -> None:
         if answered != sha256:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from parties.joint.channel import Place
+from parties.joint.channel import FirstWords, Place
 from parties.joint.messages import (
     AGREE,
     HELLO,
@@ -62,7 +62,7 @@ def said(group: Group, step: str) -> tuple[Posted, bytes, Callable[[bytes], byte
     place = Place(group.application, model, LIAR, posted.receiver, step)
     talk, hearer = group.protocols[LIAR]._talk, group.protocols[READER]._talk
     payload = hearer.unseal(LIAR, step, posted.receiver, posted.body)
-    sealer: Any = talk._first_words if step == HELLO else talk.channel
+    sealer: Any = FirstWords(group.application, talk.identity) if step == HELLO else talk.channel
     return posted, payload, lambda content: sealer.seal(place, content)
 
 

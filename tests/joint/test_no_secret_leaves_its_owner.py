@@ -142,7 +142,13 @@ def searched(search, pids):
 
 
 @pytest.fixture(scope="module")
-def memories(played, search):
+def files_before(played, search):
+    """By party, the forms found in its folder while there is still something to open."""
+    return {party: search.in_folder(played.home(party)) for party in PARTIES}
+
+
+@pytest.fixture(scope="module")
+def memories(played, search, files_before):
     """By moment and process, the forms found in its memory and the bytes that were searched."""
 
     def now():
@@ -227,8 +233,18 @@ def test_the_server_folder_holds_the_result_and_the_relayed_messages_sealed(fini
 def test_no_file_of_a_party_holds_a_secret_of_another(finished, secrets, search, party):
     found = search.in_folder(finished.home(party))
     assert found & secrets.foreign_to(party) == set()
-    assert {f"packed secret of {party}", f"smudge key of {party}"} <= found  # the control
-    assert f"record as JSON of {party}" in found
+    assert f"record as JSON of {party}" in found  # the control
+
+
+@pytest.mark.parametrize("party", PARTIES)
+def test_no_key_is_left_when_all_is_opened(finished, files_before, secrets, search, party):
+    own = {f"packed secret of {party}", f"smudge key of {party}", f"signing key of {party}"}
+    own |= {f"exchange key of {party}", f"group secret of {GROUP}"}
+    assert own <= files_before[party]  # the control
+    found = search.in_folder(finished.home(party))
+    assert not own & found
+    pairs = {str(form) for forms in secrets.pairs.values() for form in forms}
+    assert not pairs & found
 
 
 def test_no_relayed_message_holds_a_secret(finished, search):

@@ -11,6 +11,8 @@ from model.explanation import Outcome
 from parties.agent import Agent, hold_folder
 from parties.command import parse
 from parties.connection import Connection
+from parties.joint.member import JointMember
+from parties.joint.session import JointSession
 from parties.store import PartyStore
 from parties.transport import ServerClient
 from tests.parties.agents import AgentProcess, Agents
@@ -185,17 +187,65 @@ def test_a_folder_has_one_agent(tmp_path):
     assert stat.S_IMODE((tmp_path / "bank").stat().st_mode) == 0o700
 
 
+def test_an_application_is_played_by_one_process_at_a_time(agents, levelled_server):
+    """Whoever plays it: the lock is where the party's files are, and ends with its holder."""
+    made = agents()
+    agent = made.start("bank")
+    agent.wait_for("joined.")
+    client_id = made.opening.client_id
+    with ServerClient(levelled_server.url, 30) as client:
+        connection = Connection(client, PartyStore(agent.home))
+        with pytest.raises(DataFolderInUse, match="Another process plays bank"):
+            JointMember.resume(connection, client_id, "bank")
+        with pytest.raises(DataFolderInUse, match="Another process plays bank"):
+            JointMember.join(connection, "bank", made.opening.codes["bank"])
+        agent.kill()
+        with JointMember.resume(connection, client_id, "bank") as member:
+            member.advance()
+            refused = made.start("bank", join=False)
+            assert refused.end() == 1 and "Another process plays bank" in refused.printed
+            assert "Traceback" not in refused.printed
+    again = made.start("bank", join=False)
+    again.wait_for("joined.")
+
+
+def test_a_session_waits_for_another_process_and_then_says_so(
+    agents, levelled_server, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("parties.joint.session.WAIT_SECONDS", 0.1)
+    made = agents()
+    connection = levelled_server.connect(tmp_path / "sessions")
+    session = JointSession.join(connection, {"bank": made.opening.codes["bank"]})
+    with JointMember.resume(connection, session.client_id, "bank"):
+        with pytest.raises(DataFolderInUse, match="try again"):
+            session.is_sent("bank", {"Account_age": 0})
+        session.state()  # which looks at the server alone
+    assert not session.is_sent("bank", {"Account_age": 0})
+
+
+def test_an_agent_lets_go_of_its_applications(agents, agent_of):
+    agent, made = agent_of("bank"), agents()
+    seat = agent.join(made.opening.codes["bank"])
+    assert agent.join(made.opening.codes["bank"]) is seat
+    agent.close()
+    until(lambda: seat.member.closed)
+    other = agent_of("bank")
+    assert other.resume().member.client_id == made.opening.client_id
+
+
 @pytest.fixture
 def agent_of(levelled_server, tmp_path):
     made = []
 
     def make(party):
         client = ServerClient(levelled_server.url, 30)
-        made.append(client)
-        return Agent(Connection(client, PartyStore(tmp_path / party)), party)
+        agent = Agent(Connection(client, PartyStore(tmp_path / party)), party)
+        made.append((agent, client))
+        return agent
 
     yield make
-    for client in made:
+    for agent, client in made:
+        agent.close()
         client.close()
 
 

@@ -67,7 +67,7 @@ class LocalClient:
     A run that is asked for is done at once, unless `holds` is set: then by `LocalServer.work`.
     """
 
-    timeout = 30.0
+    timeout, url = 30.0, "local"
 
     def __init__(self, server: LocalServer) -> None:
         self.holds = False
@@ -103,6 +103,15 @@ class LocalClient:
             changed = found.messages or (seen and found.tag != seen)
             if changed or time.monotonic() >= end:
                 return RelayedMessages.model_validate_json(found.model_dump_json())
+            time.sleep(0.01)
+
+    def events(self, client_id, token, silence):
+        end, told = time.monotonic() + silence, None
+        while time.monotonic() < end:
+            state = self.state(client_id, token)
+            if state != told:
+                told = state
+                yield state
             time.sleep(0.01)
 
     def traffic(self, client_id, token) -> Traffic:

@@ -109,16 +109,29 @@ class Members:
     def restart(self, name: str) -> JointMember:
         """As if the party's process had ended and begun again."""
         old, folder = self.connections[name], self.folder / name
+        self.members[name].close()
         self.connections[name] = connect(self.server, folder, old.client)
         client_id = self.opening.client_id
         self.members[name] = JointMember.resume(self.connections[name], client_id, name)
         return self.members[name]
 
+    def files(self, name: str) -> dict[str, bytes]:
+        """What a party's folder holds now."""
+        paths = (self.folder / name).rglob("*")
+        return {path.name: path.read_bytes() for path in paths if path.is_file()}
+
     def pump(self, answer: bool = True, names=None):
-        """Advance all until nothing moves."""
-        while sum([self.members[name].advance(answer=answer) for name in names or self.names]):
+        """Advance all until nothing moves, and no run is under way that goes on by itself."""
+        played = [self.members[name] for name in names or self.names]
+        while sum([member.advance(answer=answer) for member in played]) or self._computing():
             pass
         return self
+
+    def _computing(self) -> bool:
+        if hasattr(self.client, "holds"):  # it computes at once, or when it is told to
+            return False
+        states = [member.state for member in self.members.values()]
+        return any(state is not None and state.under_way is not None for state in states)
 
     def pump_restarting(self):
         """The same, each party in a new process for every advance."""

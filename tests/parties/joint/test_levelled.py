@@ -87,6 +87,7 @@ def test_three_folders_three_secrets_one_decision(server, tmp_path, oracle, trut
     assert [members["bank"].decision.score] == truth(DECIDE, record)
     for party in list(members):
         connection = Connection(ServerClient(server.url, 30), PartyStore(tmp_path / party))
+        members[party].close()
         members[party] = JointMember.resume(connection, opening.client_id, party)
         members[party].agree(EXPLAIN)
     _pump(members, lambda: members["bank"].explanation is not None)
@@ -109,12 +110,10 @@ def test_an_encryption_under_another_applications_key_is_no_agreement(server, tm
     layout = one._connection.layout
     bits = layout.encode_party("bank", oracle.of("bank", oracle.default()))
     foreign = engine.encrypt("bank", bits, two.members["bank"]._desk.protocol.public_key)
-    bank = one.members["bank"]
-    one._connection.client.send_file(
-        one.client_id, "bank", "encrypted_inputs", foreign, bank._desk.token
-    )
+    token = one.members["bank"]._desk.token
+    one._connection.client.send_file(one.client_id, "bank", "encrypted_inputs", foreign, token)
     with pytest.raises(PartiesDisagree):
-        bank.agree(DECIDE)
+        one.run()
 
 
 def _pump(members, done) -> None:

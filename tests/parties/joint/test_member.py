@@ -20,6 +20,7 @@ from tests.parties.joint.stand_in import result_of
 from utils.errors import (
     AlreadyOpened,
     AlreadySent,
+    DataFolderInUse,
     ForbiddenSlot,
     ForeignMessage,
     InvalidRequest,
@@ -139,11 +140,10 @@ def test_events_tell_who_said_what_and_the_folder_what_is_held(group):
 def test_no_secret_of_one_is_with_another_or_with_the_server(http_group, joint_server):
     members = http_group().pump().send()
     members.agree(DECIDE).pump()
+    held = {name: members.files(name) for name in members.names}
     members.agree(EXPLAIN).pump()
     server = b"".join(p.read_bytes() for p in joint_server.folder.rglob("*") if p.is_file())
-    for name in members.names:
-        folder = members.folder / name
-        own = {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    for name, own in held.items():
         identity = own["identity"]
         group_secret, secrets = identity[:16], [own["secret_key"], identity[16:48], identity[48:]]
         elsewhere = server + b"".join(
@@ -255,8 +255,11 @@ def _play(members) -> None:
 def test_a_code_joins_once_and_resumes_its_own_folder(group, local_server, tmp_path):
     members = group()
     code = members.opening.codes[B]
-    again = JointMember.join(members.connections[B], B, code)
-    assert again.client_id == members.opening.client_id
+    with pytest.raises(DataFolderInUse):
+        JointMember.join(members.connections[B], B, code)
+    members[B].close()
+    with JointMember.join(members.connections[B], B, code) as again:
+        assert again.client_id == members.opening.client_id
     with pytest.raises(NotAuthorised):
         JointMember.join(connect(local_server, tmp_path / "elsewhere"), B, code)
     assert not (tmp_path / "elsewhere" / members.opening.client_id).exists()
@@ -534,6 +537,7 @@ def test_another_model_on_the_server_ends_it(group):
     members = group().pump()
     newer = members.server.public.model_copy(update={"model_version": "newer"})
     members.connections[B].public = newer
+    members[B].close()
     with pytest.raises(ForeignMessage, match="another model"):
         JointMember.resume(members.connections[B], members.opening.client_id, B)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.interface import DECIDE, EXPLAIN
-from parties.joint.channel import Identity, Place
+from parties.joint.channel import FirstWords, Identity, Place
 from parties.joint.messages import KEY_STEPS, ShareOpen, encode, partial_step
 from parties.joint.protocol import JointProtocol
 from tests.parties.joint.group import APPLICATION, DIGESTS, INPUTS, Group, Posted
@@ -291,9 +291,9 @@ def test_a_stolen_first_word_is_refused():
     group = Group()
     group.until("hello")
     real = next(p for p in group.wire if p.sender == B)
-    cheat = group.protocols[C]._talk
+    cheat = FirstWords(APPLICATION, group.identities[C])
     payload = group.protocols[A]._talk.unseal(B, "hello", None, real.body)
-    body = cheat._first_words.seal(Place(APPLICATION, "", C, None, "hello"), payload)
+    body = cheat.seal(Place(APPLICATION, "", C, None, "hello"), payload)
     refuse(group, A, Posted(C, "hello", None, body), NotAuthentic)
 
 

@@ -1,0 +1,281 @@
+"""A party's keys of an application go when nothing is left to open with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from engines.interface import DECIDE, EXPLAIN
+from parties.agent import Seat
+from parties.joint.member import JointMember
+from parties.joint.protocol import JointProtocol
+from tests.parties.joint.running import connect
+from tests.parties.joint.stand_in import JointStandIn
+from tests.parties.running import until
+from utils.errors import (
+    AlreadyOpened,
+    ApplicationExpired,
+    DataFolderInUse,
+    KeyCheckFailed,
+    NotAuthentic,
+    OpeningFailed,
+    TrisealError,
+    UnknownApplication,
+)
+
+A, B, C = "applicant", "bank", "credit_agency"
+KEYS = {"secret_key", "identity"}
+
+
+def keys(members, name):
+    return KEYS & set(members.files(name))
+
+
+def decided(members):
+    members.pump().send()
+    return members.agree(DECIDE).pump()
+
+
+@pytest.mark.parametrize("readers", [None, [C], [A, B]])
+def test_keys_go_after_the_last_opening_and_not_before(group, readers):
+    members = decided(group(readers))
+    assert all(keys(members, name) == KEYS for name in members.names)  # an explanation may follow
+    held = {name: members.files(name) for name in members.names}
+    members.agree(EXPLAIN).pump()
+    for name, before in held.items():
+        assert keys(members, name) == set()
+        assert members[name].secret_bytes == 0
+        left = b"".join(members.files(name).values())
+        for secret in (before["secret_key"], before["identity"][:16], before["identity"][16:48]):
+            assert secret not in left
+
+
+def test_what_was_opened_is_shown_without_the_keys(group):
+    members = decided(group())
+    members.agree(EXPLAIN).pump()
+
+    def shown(member):
+        explained = member.explanation.explanation
+        return member.decision, explained, member.fingerprint, member.events, member.record
+
+    before = {name: shown(member) for name, member in members.members.items()}
+    for name in members.names:
+        member = members.restart(name)
+        assert shown(member) == before[name]
+        member.advance()
+        assert shown(member) == before[name] and member.failure is None
+        assert member.agreed_by(EXPLAIN) == (A, B, C) and member.ended is None
+    code = members.opening.codes[B]
+    members[B].close()
+    with JointMember.join(members.connections[B], B, code) as again:
+        assert again.decision == before[B][0]
+    with pytest.raises(TrisealError, match="another code"):
+        JointMember.join(members.connections[B], B, code[:-22] + "A" * 22)
+
+
+def test_one_that_waits_for_others_parts_keeps_what_it_opens_them_with(group):
+    members = decided(group())
+    members.agree(EXPLAIN).pump(answer=False)
+    members[A].advance()
+    assert members[A].explanation is None
+    assert keys(members, A) == {"identity"}  # its own part is made; the others' are sealed
+    members.restart(A)
+    assert keys(members, A) == {"identity"}
+    members.pump()
+    assert members[A].explanation is not None and keys(members, A) == set()
+
+
+class LastWords:
+    """A server that takes no message: whatever the party says stays with it."""
+
+    def __init__(self, client):
+        self._client = client
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def post(self, *arguments):
+        raise TrisealError("no")
+
+
+def test_one_whose_part_was_not_taken_yet_sends_it_though_the_secret_is_gone(group):
+    members = decided(group([C]))
+    members.agree(EXPLAIN).pump(answer=False)
+    real = members.connections[B].client
+    members.connections[B].client = LastWords(real)
+    members.restart(B)
+    with pytest.raises(TrisealError):
+        members[B].advance()
+    members.connections[B].client = real
+    members.restart(B)
+    assert keys(members, B) == {"identity"}
+    members.pump()
+    assert members[C].explanation is not None and keys(members, B) == set()
+
+
+class OddShare(JointStandIn):
+    """Publishes a share that does not belong to its secret."""
+
+    def key_share(self, common):
+        made = super().key_share(common)
+        return made.model_copy(update={"share": b"\1" + made.share[1:]})
+
+
+def test_a_failed_key_check_ends_it_for_everyone(group):
+    members = group()
+    members.connections[B].joint_engine = OddShare(members.server.public)
+    members[B].close()
+    members.members[B] = JointMember.resume(members.connections[B], members.opening.client_id, B)
+    for _ in range(12):
+        for member in members.members.values():
+            try:
+                member.advance()
+            except KeyCheckFailed:
+                continue
+    for name in members.names:
+        assert isinstance(members[name].ended, KeyCheckFailed)
+        assert keys(members, name) == set()
+        again = members.restart(name)
+        assert isinstance(again.failure, KeyCheckFailed)
+        for step in (again.advance, again.run_if_due, lambda m=again: m.agree(DECIDE)):
+            with pytest.raises(KeyCheckFailed):
+                step()
+
+
+class OddPart(JointStandIn):
+    """Gives a part that opens nothing; the stand-in would not notice, so it is told to."""
+
+    def combine(self, program, result, partials):
+        raise OpeningFailed("The parties' parts do not open this result.")
+
+
+def test_a_failed_opening_ends_it_for_the_reader(group):
+    members = group().pump().send()
+    members.connections[A].joint_engine = OddPart(members.server.public)
+    members[A].close()
+    members.members[A] = JointMember.resume(members.connections[A], members.opening.client_id, A)
+    members.agree(DECIDE)
+    with pytest.raises(OpeningFailed):
+        for _ in range(10):
+            for member in members.members.values():
+                member.advance()
+    assert keys(members, A) == set() and isinstance(members[A].ended, OpeningFailed)
+    members.pump(names=[B, C])
+    assert members[B].decision is not None and keys(members, B) == KEYS
+
+
+class Lying:
+    """A server that shows one thing otherwise."""
+
+    def __init__(self, client, **lies):
+        self._client, self._lies = client, lies
+
+    def __getattr__(self, name):
+        return self._lies.get(name) or getattr(self._client, name)
+
+
+def test_what_a_server_makes_up_ends_nothing(group):
+    """Only what a party has signed can: or a server's first lie would cost the keys."""
+    members = group()
+    for member in members.members.values():
+        member.advance()
+    real = members.connections[A].client
+
+    def altered(*args, **kwargs):
+        found = real.messages(*args, **kwargs)
+        messages = [m.model_copy(update={"body": m.body[:-1] + b"x"}) for m in found.messages]
+        return found.model_copy(update={"messages": tuple(messages)})
+
+    members.connections[A].client = Lying(real, messages=altered)
+    members.restart(A)
+    with pytest.raises(NotAuthentic):
+        members[A].advance()
+    assert members[A].ended is None and "identity" in members.files(A)
+    members.connections[A].client = real
+    members.restart(A)
+    decided(members)
+    other = members.connections[A].client.get_output(
+        members.opening.client_id, members[B]._desk.token, DECIDE
+    )
+    members.connections[A].client = Lying(real, get_output=lambda *a: other + b"x")
+    members.restart(A)
+    with pytest.raises(AlreadyOpened):
+        members[A].open(DECIDE)
+    assert members[A].ended is None and keys(members, A) == KEYS
+
+
+def refuse(error):
+    def call(*arguments):
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "error", [ApplicationExpired("Its time is over."), UnknownApplication("-")]
+)
+def test_an_application_that_its_server_no_longer_has_is_ended(group, error):
+    members = decided(group())
+    members.connections[B].client = Lying(members.connections[B].client, messages=refuse(error))
+    members.restart(B)
+    with pytest.raises(type(error)):
+        members[B].advance()
+    assert keys(members, B) == set() and members[B].decision is not None
+    assert isinstance(members.restart(B).ended, type(error))
+
+
+def test_another_servers_word_ends_nothing(group):
+    members = decided(group())
+    elsewhere = Lying(
+        members.connections[B].client,
+        messages=refuse(UnknownApplication("There is no such application.")),
+        url="http://elsewhere",
+    )
+    members.connections[B].client = elsewhere
+    members.restart(B)
+    with pytest.raises(UnknownApplication):
+        members[B].advance()
+    assert keys(members, B) == KEYS and members[B].ended is None
+
+
+def test_a_seat_says_what_ended_it(group):
+    members = group()
+    members.connections[B].joint_engine = OddShare(members.server.public)
+    members[B].close()
+    members.members[B] = JointMember.resume(members.connections[B], members.opening.client_id, B)
+    seats = {name: Seat(members[name], pinned=True) for name in members.names}
+    for seat in seats.values():
+        seat.look()
+    until(lambda: all(seat.over for seat in seats.values()))
+    for name, seat in seats.items():
+        assert "known vector" in seat.over and keys(members, name) == set()
+        with pytest.raises(UnknownApplication, match="known vector"):
+            seat.send(members.record(name))
+        seat.close()
+    until(lambda: all(member._folder.closed for member in members.members.values()))
+
+
+def test_a_protocol_goes_on_showing_itself_without_keys(group):
+    members = decided(group())
+    talk = members[B]._desk.protocol
+    state = talk.to_bytes()
+    parts = (members.connections[B].joint_engine, members.server.public, B)
+    bare = JointProtocol.resume(*parts, members.opening.client_id, None, state, b"")
+    assert bare.fingerprint == talk.fingerprint and bare.opened(DECIDE) == talk.opened(DECIDE)
+    with pytest.raises(TrisealError, match="erased its keys"):
+        bare.agree(EXPLAIN, bare.agreements(DECIDE)[B].inputs)
+
+
+def test_a_party_is_played_once(group, local_server):
+    members = group()
+    client_id, folder = members.opening.client_id, members.folder / B
+    other = connect(local_server, folder)
+    with pytest.raises(DataFolderInUse, match="plays bank"):
+        JointMember.resume(other, client_id, B)
+    with pytest.raises(DataFolderInUse):
+        JointMember.join(other, B, members.opening.codes[B])
+    members[B].close()
+    with JointMember.resume(other, client_id, B) as taken:
+        with pytest.raises(DataFolderInUse, match="no longer plays"):
+            members[B].advance()
+        taken.advance()
+    members.restart(B).advance()

@@ -1,0 +1,227 @@
+"""When a party erases an application's files by itself."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parties import expiry_timer
+from parties.agent import Agent
+from parties.connection import Connection
+from parties.expiry import Expiry, erase_expired, read_expiry, seconds_left, write_expiry
+from parties.expiry_timer import ExpiryTimer
+from parties.joint.codes import open_joint
+from parties.joint.member import JointMember
+from parties.session import ApplicationSession
+from parties.store import TOKEN, PartyStore
+from parties.transport import ServerClient
+from tests.parties.agents import AgentProcess
+from tests.parties.running import LiveServer, until
+
+ONE, TWO, THREE = "0" * 32, "1" * 32, "2" * 32
+HOUR = 3600.0
+
+
+def said(seconds):
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def told(joined, created, end):
+    return Expiry(joined=joined).as_told(said(created), said(end))
+
+
+def test_the_servers_end_counts_within_the_partys_own_bound():
+    now = 1e9
+    assert told(now, now, now + 2 * HOUR).seconds_left(now, 24) == 2 * HOUR
+    assert told(now, now, now + 99 * HOUR).seconds_left(now, 24) == 24 * HOUR
+    assert Expiry(joined=now).seconds_left(now + HOUR, 24) == 23 * HOUR
+
+
+def test_a_clock_that_is_ahead_does_not_end_an_application_at_once():
+    """By this clock the server's end is past already: the length of its life counts."""
+    here, there = 2e9, 1e9
+    found = told(here, there, there + 2 * HOUR)
+    assert found.seconds_left(here, 24) == 2 * HOUR
+    assert found.seconds_left(here + 3 * HOUR, 24) < 0
+
+
+def test_a_clock_that_was_set_back_keeps_nothing_for_ever():
+    found = told(2e9, 2e9, 2e9 + HOUR)
+    assert found.seconds_left(1e9, 24) == 24 * HOUR
+
+
+@given(
+    st.floats(0, 4e9),
+    st.one_of(st.text(max_size=30), st.datetimes().map(str)),
+    st.one_of(st.text(max_size=30), st.datetimes().map(str)),
+    st.floats(0.001, 24 * 365),
+    st.floats(0, 4e9),
+)
+def test_no_server_keeps_a_partys_files_beyond_its_bound(joined, created, end, hours, now):
+    left = Expiry(joined=joined).as_told(created, end).seconds_left(now, hours)
+    assert left <= hours * HOUR and left <= joined + hours * HOUR - now
+
+
+def test_a_server_that_says_no_time_leaves_the_partys_own():
+    plain = Expiry(joined=1e9)
+    for text in ("", "soon", "99999-01-01", "2026-13-01T00:00:00+00:00"):
+        assert plain.as_told(text, text) == plain
+
+
+@pytest.fixture
+def store(tmp_path):
+    return PartyStore(tmp_path / "parties")
+
+
+def test_what_has_expired_is_erased_and_nothing_else(store):
+    now = time.time()
+    for client_id, until_ in ((ONE, now - 1), (TWO, now + 60), (THREE, now - 1)):
+        for party in ("bank", "applicant"):
+            store.write(client_id, party, TOKEN, b"t")
+            write_expiry(store, client_id, party, Expiry(joined=now - 9, until=until_))
+    (store.root / "notes").mkdir()
+    (store.root / "notes" / "old").write_text("mine")
+    with store.hold(THREE, "bank"):  # somebody plays it
+        left = erase_expired(store, 24)
+    assert 50 < left <= 60
+    assert sorted(path.name for path in store.root.iterdir()) == sorted([TWO, THREE, "notes"])
+    assert store.parties(THREE) == ["bank"]
+    assert erase_expired(store, 24, "applicant") <= 60 and store.parties(THREE) == ["bank"]
+    assert erase_expired(store, 24) <= 60 and not store.application_folder(THREE).exists()
+
+
+def test_files_without_an_expiry_are_kept_for_the_partys_own_time(store):
+    for client_id in (ONE, TWO):
+        store.write(client_id, "bank", TOKEN, b"t")
+    past = time.time() - 3 * HOUR
+    os.utime(store.root / ONE, (past, past))
+    store.write(ONE, "bank", "expiry.json", b"damaged")
+    os.utime(store.root / ONE, (past, past))
+    assert read_expiry(store, ONE, "bank") is None
+    assert seconds_left(store, ONE, "bank", 4) == pytest.approx(HOUR, abs=60)
+    erase_expired(store, 2)
+    assert [path.name for path in store.root.iterdir()] == [TWO]
+    assert seconds_left(store, THREE, "bank", 2) == math.inf
+
+
+def test_a_bound_that_was_made_shorter_holds_for_what_is_there(store):
+    store.write(ONE, "bank", TOKEN, b"t")
+    now = time.time()
+    write_expiry(store, ONE, "bank", Expiry(joined=now - 3 * HOUR, until=now + HOUR))
+    assert erase_expired(store, 2) == math.inf and not store.application_folder(ONE).exists()
+
+
+def test_a_timer_goes_on_after_an_error(monkeypatch):
+    monkeypatch.setattr(expiry_timer, "LONGEST_WAIT_SECONDS", 0.01)
+    calls = []
+
+    def erase_due():
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError("the disk is full")
+        return math.inf
+
+    timer = ExpiryTimer(erase_due)
+    until(lambda: len(calls) > 2)
+    timer.stop()
+    timer._thread.join(30)
+    assert not timer._thread.is_alive()
+
+
+@pytest.fixture
+def brief_server(tmp_path, levelled_deployment):
+    """One whose applications live for some seconds."""
+    (tmp_path / "brief").mkdir()
+    server = LiveServer(tmp_path / "brief", levelled_deployment, "levelled")
+    server.settings["application_hours"] = 20 / HOUR
+    server.start()
+    yield server
+    server.stop()
+
+
+def files_of(home):
+    names = [path.name for path in home.rglob("*") if path.is_file()]
+    return [name for name in names if name != ".lock"]
+
+
+def test_an_agent_erases_at_the_servers_end_though_nobody_calls_and_no_server_answers(
+    brief_server, tmp_path
+):
+    with ServerClient(brief_server.url, 30) as client:
+        opening = open_joint(client)
+    agent = AgentProcess(tmp_path, "bank", brief_server.url, "--join", opening.codes["bank"])
+    try:
+        agent.wait_for("joined.")
+        until(lambda: "expiry.json" in files_of(agent.home))
+        assert {"identity", "token"} <= set(files_of(agent.home))
+        brief_server.kill()
+        until(lambda: not (agent.home / opening.client_id).exists(), 60)
+    finally:
+        agent.kill()
+
+
+def test_an_agent_erases_at_its_own_bound_whatever_the_server_says(levelled_server, tmp_path):
+    store = PartyStore(tmp_path / "bank")
+    with ServerClient(levelled_server.url, 30) as client:
+        agent = Agent(Connection(client, store, hours=5 / HOUR), "bank")
+        opening = open_joint(client)
+        seat = agent.join(opening.codes["bank"])
+        found = read_expiry(store, opening.client_id, "bank")
+        assert found.until - found.joined > HOUR  # so the server says
+        until(lambda: seat.over)
+        assert "this machine has erased its files" in seat.over
+        assert not store.application_folder(opening.client_id).exists()
+        assert seat.member.secret_bytes == 0
+        agent.close()
+
+
+def test_an_agent_erases_what_it_does_not_play(levelled_server, tmp_path):
+    """What an earlier process left behind goes when a later one starts, and at its moment."""
+    store, now = PartyStore(tmp_path / "bank"), time.time()
+    for client_id, left in ((ONE, -1), (TWO, 3), (THREE, HOUR)):
+        store.write(client_id, "bank", "secret_key", b"k")
+        write_expiry(store, client_id, "bank", Expiry(joined=now - HOUR, until=now + left))
+    with ServerClient(levelled_server.url, 30) as client:
+        agent = Agent(Connection(client, store), "bank")
+        until(lambda: not store.application_folder(ONE).exists())
+        until(lambda: not store.application_folder(TWO).exists())
+        assert store.has(THREE, "bank", "secret_key")
+        agent.close()
+
+
+def test_the_end_is_kept_when_an_application_is_taken_up_again(group):
+    members = group()
+    bank = members["bank"]
+    state = members.client.state(bank.client_id, members.opening.watch_token)
+    found = read_expiry(members.connections["bank"].store, bank.client_id, "bank")
+    assert found.until == datetime.fromisoformat(state.expires_at).timestamp()
+    left = bank.seconds_left
+    assert 0 < members.restart("bank").seconds_left <= left
+
+
+def test_a_session_with_one_key_keeps_the_servers_end(connection):
+    session = ApplicationSession.open(connection)
+    end = datetime.fromisoformat(session.state().expires_at).timestamp()
+    for party in session.plays:
+        kept = json.loads(connection.store.read(session.client_id, party, "expiry.json"))
+        assert kept["until"] == pytest.approx(end, abs=1)
+
+
+def test_joining_erases_what_has_expired(group):
+    members = group()
+    store = members.connections["bank"].store
+    store.write(ONE, "bank", "secret_key", b"k")
+    write_expiry(store, ONE, "bank", Expiry(joined=1.0, until=2.0))
+    with pytest.raises(Exception, match="join code"):
+        JointMember.join(members.connections["bank"], "bank", "nonsense")
+    assert store.has(ONE, "bank", "secret_key")  # the control
+    opening = open_joint(members.client)
+    JointMember.join(members.connections["bank"], "bank", opening.codes["bank"]).close()
+    assert not store.application_folder(ONE).exists()
