@@ -24,6 +24,7 @@ from parties.store import TOKEN, PartyStore
 from parties.transport import ServerClient
 from tests.parties.agents import AgentProcess
 from tests.parties.running import LiveServer, until
+from utils.marked_folder import MARK
 
 ONE, TWO, THREE = "0" * 32, "1" * 32, "2" * 32
 HOUR = 3600.0
@@ -91,7 +92,7 @@ def test_what_has_expired_is_erased_and_nothing_else(store):
     with store.hold(THREE, "bank"):  # somebody plays it
         left = erase_expired(store, 24)
     assert 50 < left <= 60
-    assert sorted(path.name for path in store.root.iterdir()) == sorted([TWO, THREE, "notes"])
+    assert sorted(path.name for path in store.root.iterdir()) == sorted([MARK, TWO, THREE, "notes"])
     assert store.parties(THREE) == ["bank"]
     assert erase_expired(store, 24, "applicant") <= 60 and store.parties(THREE) == ["bank"]
     assert erase_expired(store, 24) <= 60 and not store.application_folder(THREE).exists()
