@@ -56,7 +56,7 @@ TrisealError
 │   ├── StorageUnavailable       the database or the store of ciphertexts does not answer
 │   │   └── DiskFull             the server's disk has no room left
 │   └── StoredDataDamaged        what was stored is not what was sent
-├── DataFolderInUse              another server already works on the same data
+├── DataFolderInUse              another process already works on the same data
 ├── FolderNotOurs                a folder to be emptied that holds what Triseal may not have made
 └── TransportError               between a party and the server
     ├── ServerUnreachable        nothing answers at the address
