@@ -18,6 +18,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from parties.messages import Problem
+from utils.addresses import base_url_of
 from utils.errors import (
     MalformedMessage,
     ServerBusy,
@@ -54,13 +55,13 @@ _KEEP_ALIVE = [
 class BoundedHttp:
     """The server at `url`; answers are awaited for at most `timeout` seconds.
 
-    Safe to share between threads.
+    Safe to share between threads. Raises AddressInvalid for what is no URL of a server.
     """
 
     def __init__(
         self, url: str, timeout: float, transport: httpx.BaseTransport | None = None
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = base_url_of(url)
         self.timeout = timeout
         # No proxy from the environment: bearer tokens go to the configured address only.
         self._http = httpx.Client(

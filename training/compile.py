@@ -33,6 +33,7 @@ from training.model_card import model_card
 from training.models import Labels
 from training.train import MODEL_FOLDER
 from utils.errors import DeploymentMissing, TrisealError
+from utils.one_line import in_one_line
 
 DEPLOYMENT_FOLDER = ROOT / "deployment_files"
 _KEPT = ("frontier.json", "frontier.png", "metrics.json")
@@ -55,8 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         compile_deployment(
             options.model, options.out, options.engines, options.score_bits, options.sign_only
         )
-    except TrisealError as error:
-        print(f"training.compile: {error.message}", file=sys.stderr)
+    except (TrisealError, OSError) as error:
+        print(f"training.compile: {in_one_line(error)}", file=sys.stderr)
         return 1
     return 0
 

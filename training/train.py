@@ -24,6 +24,7 @@ from training.frontier import Rows, candidate, choose, save, table
 from training.group_outcomes import group_outcomes
 from training.models import REFERENCE, SHAPES, fit, log_odds
 from utils.errors import TrisealError
+from utils.one_line import in_one_line
 
 DEFAULT_SCHEMA = ROOT / "features" / "credit_card.json"
 MODEL_FOLDER = ROOT / "build" / "model"
@@ -53,8 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
             options.seed,
             timing=not options.no_timing,
         )
-    except TrisealError as error:
-        print(f"training.train: {error.message}", file=sys.stderr)
+    except (TrisealError, OSError) as error:
+        print(f"training.train: {in_one_line(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -56,8 +56,12 @@ TrisealError
 │   ├── StorageUnavailable       the database or the store of ciphertexts does not answer
 │   └── StoredDataDamaged        what was stored is not what was sent
 ├── DataFolderInUse              another server already works on the same data
+├── SettingsInvalid              a setting that cannot be used
+├── LimitTooLow                  the system allows this process less than it needs
 └── TransportError               between a party and the server
+    ├── AddressInvalid           what was given is no address
     ├── ServerUnreachable        nothing answers at the address
+    ├── ServerStopping           the server is shutting down; ask again when it is back
     └── PortInUse                another program listens there already
 
 Messages are written for the person who meets them: what is wrong, and what to do. They never
@@ -257,10 +261,22 @@ class StoredDataDamaged(StorageError): ...
 class DataFolderInUse(TrisealError): ...
 
 
+class SettingsInvalid(TrisealError): ...
+
+
+class LimitTooLow(TrisealError): ...
+
+
 class TransportError(TrisealError): ...
 
 
+class AddressInvalid(TransportError): ...
+
+
 class ServerUnreachable(TransportError): ...
+
+
+class ServerStopping(TransportError): ...
 
 
 class PortInUse(TransportError): ...
