@@ -154,9 +154,9 @@ def create_app(
 
 
 async def _rooms(
-    settings: Settings, loader: EngineLoader, figures: Metrics, storage: Storage | None
+    settings: Settings, loader: EngineLoader, figures: Metrics, opened: Storage | None
 ) -> Rooms:
-    storage = storage or await run_in_threadpool(Storage, settings)
+    storage = opened or await run_in_threadpool(Storage, settings)
     try:
         recover(storage)
         return Rooms(

@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
+        options.out.mkdir(parents=True, exist_ok=True)  # before minutes of work, not after
         train(
             options.schema,
             options.data,

@@ -45,11 +45,11 @@ PASSING = [
     QueueFull("full", 0.01),
     StorageUnavailable("away"),
     EngineUnavailable("loading"),
-    ServerStopping("shutting down"),
     lost(httpx.ConnectError("refused")),
     lost(httpx.ReadError("reset")),
     lost(httpx.RemoteProtocolError("gone")),
     lost(httpx.ReadTimeout("slow")),
+    ServerStopping("shutting down"),
 ]
 
 
