@@ -156,7 +156,7 @@ def create_app(
 async def _rooms(
     settings: Settings, loader: EngineLoader, figures: Metrics, opened: Storage | None
 ) -> Rooms:
-    storage = opened or await run_in_threadpool(Storage, settings)
+    storage = await run_in_threadpool(Storage, settings) if opened is None else opened
     try:
         recover(storage)
         return Rooms(

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from settings import ROOT
-from tests.parties.running import LiveServer, environment, free_port, live_server
+from tests.parties.running import LiveServer, environment, free_port, levelled_server
 from utils.open_files import LEAST_FILES
 
-__all__ = ["live_server"]
+__all__ = ["levelled_server"]
 
 SERVER, APP, DEMO = ("server.py",), ("app.py",), ("-m", "ui.demo")
 AGENT = ("-m", "parties", "--party", "bank", "--no-page")
@@ -131,8 +131,10 @@ def test_a_data_folder_in_use_is_said_and_nothing_listens(
         socket.create_connection(("127.0.0.1", port))
 
 
-def test_a_party_folder_that_cannot_be_made_is_one_line(live_server: Any, blocked: Path) -> None:
-    agent = (*AGENT, "--server", live_server.url, "--home", str(blocked))
+def test_a_party_folder_that_cannot_be_made_is_one_line(
+    levelled_server: Any, blocked: Path
+) -> None:
+    agent = (*AGENT, "--server", levelled_server.url, "--home", str(blocked))
     assert "file" in one_line(start(agent))
 
 
