@@ -16,6 +16,7 @@ from parties.transport import ServerClient
 from settings import Settings
 from ui.entry import run_entry
 from ui.waiting import check_port, wait_for_server
+from utils.addresses import url_of
 
 
 def serve(settings: Settings) -> None:
@@ -36,7 +37,7 @@ def serve(settings: Settings) -> None:
             page, head = stage.build_stage(public, client, settings), stage.HEAD
         else:
             page, head = single.build_page(backend.connection().public, settings.deployment), ""
-        _say(f"The page is at http://{settings.page_host}:{settings.page_port}")
+        _say(f"The page is at {url_of(settings.page_host, settings.page_port)}")
         serve_page(page, settings.page_host, settings.page_port, head)
 
 

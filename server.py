@@ -11,52 +11,49 @@ import errno
 import gc
 import socket
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from service import logs
-from settings import Settings, get_settings
-from utils.errors import PortInUse, ServerUnreachable, TransportError
+from settings import get_settings
+from utils.addresses import unused_socket, url_of
+from utils.errors import PortInUse, ServerUnreachable, TrisealError
+from utils.one_line import in_one_line
+from utils.open_files import require_open_files
 from utils.terminal import print_any_text
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from service.execution.worker import EngineLoader
+
 GRACE_SECONDS = 10
-"""What requests under way get at the end, before they are cut off."""
-BACKLOG = 128
+"""How long requests under way may still take once the server is told to end."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, taken before anything else is started.
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket bound to host and port, which does not listen until the server serves.
 
     Raises PortInUse, and ServerUnreachable where the host is no address of this machine.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = unused_socket(host, port)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUse(
-                f"Port {port} of {host} is in use by another program; stop it, or set "
-                "TRISEAL_SERVER_PORT to a free port."
-            ) from error
-        raise ServerUnreachable(
-            f"The server cannot listen at {host}, port {port} ({error.strerror or error}); set "
-            "TRISEAL_SERVER_HOST and TRISEAL_SERVER_PORT."
-        ) from error
-    # asyncio turns Nagle's algorithm off only for sockets made with IPPROTO_TCP, which this one is
-    # not; with it, every second answer of a kept connection waits 40 ms for a delayed ACK.
+        raise _cannot_listen(host, port, error) from error
+    # asyncio turns Nagle's algorithm off only for sockets made with IPPROTO_TCP, which this one may
+    # not be; with it, every second answer of a kept connection waits 40 ms for a delayed ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def serve(app: FastAPI, listener: socket.socket) -> bool:
-    """Serve until a signal ends it; answers whether it ever started."""
+    """Serve until a signal ends it; returns whether it ever started.
+
+    Prints where the server listens once it does. Raises PortInUse.
+    """
     import uvicorn  # here and not above, so that a port in use shows at once
 
+    from service.announced import AnnouncedServer
     from service.listening import guarded
 
     logs.configure()
@@ -68,40 +65,70 @@ def serve(app: FastAPI, listener: socket.socket) -> bool:
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
     )
-    server = uvicorn.Server(config)
+    host, port = listener.getsockname()[:2]
+    server = AnnouncedServer(config, f"Triseal's server listens at {url_of(host, port)}")
     # What exists now stays; a full collection that looked through it would hold up calls (70 ms).
     gc.collect()
     gc.freeze()
-    with suppress(KeyboardInterrupt):  # uvicorn passes Ctrl-C on when it has ended
-        server.run(sockets=[listener])
+    try:
+        with suppress(KeyboardInterrupt):  # uvicorn passes Ctrl-C on when it has ended
+            server.run(sockets=[listener])
+    except SystemExit:  # uvicorn's way out of a start that failed; the log says why
+        return False
+    except OSError as error:
+        if server.started or error.errno != errno.EADDRINUSE:
+            raise
+        raise _cannot_listen(host, port, error) from error  # another one was faster
     return server.started
 
 
-def main() -> int:
-    """Run the server; 1 where it could not start, with one line that says why."""
+def main(loader: EngineLoader | None = None) -> int:
+    """Run the server; returns 1 where it could not start, after one line that says why.
+
+    The port is reserved first, and listened at once the storage is open. `loader` loads the engine
+    in the worker processes, in place of the usual one.
+    """
     print_any_text()
     try:
         settings = get_settings()
-        listener = listen(settings.server_host, settings.server_port)
-    except ValidationError as error:
-        names = ", ".join(f"TRISEAL_{str(e['loc'][0]).upper()}" for e in error.errors() if e["loc"])
-        print(f"These settings are not valid: {names}; see the README.", file=sys.stderr)
+        require_open_files()
+        with closing(bind(settings.server_host, settings.server_port)) as listener:
+            from service.app import create_app
+            from service.execution.worker import load_registered
+            from service.storage import Storage
+
+            storage = Storage(settings)
+            app = create_app(settings, loader or load_registered, storage)
+            return 0 if serve(app, listener) else 1
+    except (TrisealError, OSError) as error:
+        print(in_one_line(error), file=sys.stderr)
         return 1
-    except TransportError as error:
-        print(error.message, file=sys.stderr)
-        return 1
-    place = f"http://{settings.server_host}:{settings.server_port}"
-    print(f"Triseal's server listens at {place}", flush=True)
-    return 0 if serve(_app(settings), listener) else 1
 
 
-def _app(settings: Settings) -> FastAPI:
+def _cannot_listen(host: str, port: int, error: OSError) -> TrisealError:
+    if error.errno == errno.EADDRINUSE:
+        return PortInUse(
+            f"Port {port} of {host} is in use by another program; stop it, or set "
+            "TRISEAL_SERVER_PORT to a free port."
+        )
+    return ServerUnreachable(
+        f"The server cannot listen at {host}, port {port} ({error.strerror or error}); set "
+        "TRISEAL_SERVER_HOST and TRISEAL_SERVER_PORT."
+    )
+
+
+def _app() -> FastAPI:
+    """Return the app for a server that somebody else runs; ends the process where it cannot be."""
     from service.app import create_app
 
-    return create_app(settings)
+    try:
+        return create_app(get_settings())
+    except TrisealError as error:
+        print(in_one_line(error), file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
     sys.exit(main())
 elif __name__ != "__mp_main__":  # a worker process imports this file too, and needs no app
-    app = _app(get_settings())
+    app = _app()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from utils.addresses import base_url_of, host_of, reachable, url_of
+from utils.errors import AddressInvalid, SettingsInvalid
 
 ROOT = Path(__file__).resolve().parent
 
@@ -132,13 +136,51 @@ class Settings(BaseSettings):
         default=660.0, gt=0, description="Seconds a party waits for an answer of the server."
     )
 
+    @field_validator("server_host", "page_host")
+    @classmethod
+    def _has_host(cls, host: str) -> str:
+        return _read(host_of, host)
+
+    @field_validator("server_url")
+    @classmethod
+    def _has_url(cls, url: str | None) -> str | None:
+        return None if url is None else _read(base_url_of, url)
+
     @property
     def url(self) -> str:
         """Where parties find the server, without a slash at the end."""
-        return (self.server_url or f"http://{self.server_host}:{self.server_port}").rstrip("/")
+        return self.server_url or url_of(reachable(self.server_host), self.server_port)
+
+
+def _read(read: Callable[[str], str], text: str) -> str:
+    try:
+        return read(text)
+    except AddressInvalid as error:
+        raise ValueError(error.message) from error
 
 
 @lru_cache
 def get_settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """Return the settings of this process, read once; raises SettingsInvalid."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = [
+            f"TRISEAL_{str(fault['loc'][0]).upper()} ({_reason(fault['msg'])})"
+            for fault in error.errors(include_input=False)
+            if fault["loc"]
+        ]
+        raise SettingsInvalid(
+            f"These settings are not valid: {', '.join(faults)}. See the README."
+        ) from None  # the cause repeats values, which may be secrets
+    except SettingsError as error:  # its message names the field and has no value
+        raise SettingsInvalid(f"These settings are not valid: {error}. See the README.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(
+            "The file .env in this folder cannot be read; make it a readable text file, or remove "
+            "it."
+        ) from error
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ").rstrip(".")

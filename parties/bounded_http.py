@@ -20,6 +20,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from parties.messages import Problem
+from utils.addresses import base_url_of
 from utils.errors import (
     MalformedMessage,
     ServerBusy,
@@ -58,13 +59,13 @@ class BoundedHttp:
     """The server at `url`; answers are awaited for at most `timeout` seconds.
 
     Safe to share between threads. A forked child gets connections of its own, except for those of
-    a `transport` that the caller has made.
+    a `transport` that the caller has made. Raises AddressInvalid for what is no URL of a server.
     """
 
     def __init__(
         self, url: str, timeout: float, transport: httpx.BaseTransport | None = None
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = base_url_of(url)
         self.timeout = timeout
         self._transport = transport
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()

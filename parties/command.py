@@ -33,7 +33,9 @@ from parties.watch import stopped_by
 from settings import Settings
 from ui.entry import run_entry
 from ui.waiting import check_port, wait_for_server
+from utils.addresses import base_url_of, url_of
 from utils.errors import (
+    AddressInvalid,
     InvalidRequest,
     OutOfStep,
     TransportError,
@@ -74,7 +76,9 @@ def parse(words: Sequence[str]) -> Arguments:
     parser.add_argument(
         "--party", required=True, type=_party, metavar="NAME", help="which party this is"
     )
-    parser.add_argument("--server", metavar="URL", help="the server; from the settings if left out")
+    parser.add_argument(
+        "--server", type=_url, metavar="URL", help="the server; from the settings if left out"
+    )
     parser.add_argument(
         "--join", metavar="CODE", help="the party's join code; - reads it from stdin"
     )
@@ -142,7 +146,7 @@ def run(arguments: Arguments, settings: Settings) -> None:
             if arguments.port is None:
                 _check_port(settings, port)
             page = agent_page.build_agent_page(agent)
-            _say(f"The {agent.party.label}'s page is at http://{settings.page_host}:{port}")
+            _say(f"The {agent.party.label}'s page is at {url_of(settings.page_host, port)}")
             serving.serve_page(page, settings.page_host, port, agent_page.HEAD)
 
 
@@ -267,10 +271,20 @@ def _party(text: str) -> str:
     return text
 
 
+def _url(text: str) -> str:
+    try:
+        return base_url_of(text)
+    except AddressInvalid as error:
+        raise argparse.ArgumentTypeError(error.message) from error
+
+
 def _port(text: str) -> int:
-    port = int(text)
+    try:
+        port = int(text)
+    except ValueError:
+        port = 0
     if not 1 <= port <= 65535:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
     return port
 
 

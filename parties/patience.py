@@ -17,6 +17,7 @@ import httpx
 from utils.errors import (
     EngineUnavailable,
     ServerBusy,
+    ServerStopping,
     ServerUnreachable,
     StorageUnavailable,
     TrisealError,
@@ -24,6 +25,8 @@ from utils.errors import (
 
 BRIEF_SECONDS = 4.0
 """How long a call for which somebody waits is asked again."""
+RESTART_SECONDS = 30.0
+"""The same once the server has said that it is shutting down: it needs as long to come back."""
 SHORTEST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 3.0
 SPREAD = 0.2
@@ -48,7 +51,7 @@ def may_pass(error: TrisealError) -> bool:
         return isinstance(lost, httpx.TransportError | httpx.HTTPStatusError) and not isinstance(
             lost, httpx.UnsupportedProtocol
         )
-    return isinstance(error, ServerBusy | StorageUnavailable | EngineUnavailable)
+    return isinstance(error, ServerBusy | ServerStopping | StorageUnavailable | EngineUnavailable)
 
 
 def ask_again(
@@ -61,7 +64,8 @@ def ask_again(
 
     For at most `seconds`, counted from the first such error (from the call itself where it was
     awaited in vain), or from the moment `since` of the monotonic clock. An error that is still
-    there then, or asks for more time than is left, is raised.
+    there then, or asks for more time than is left, is raised. A server that says it is shutting
+    down gets at least RESTART_SECONDS.
     """
     pause = SHORTEST_PAUSE_SECONDS
     while True:
@@ -74,6 +78,8 @@ def ask_again(
             now = time.monotonic()
             if since is None:
                 since = begun if isinstance(error.__cause__, httpx.ReadTimeout) else now
+            if isinstance(error, ServerStopping):
+                seconds = max(seconds, RESTART_SECONDS)
             wait = error.retry_seconds if isinstance(error, ServerBusy) else pause
             if now + wait > since + seconds:
                 raise

@@ -13,9 +13,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import problems
+from service import documentation, problems
 from service.applications import Applications
 from service.blobs import MAXIMUM_BYTES
 from service.claims import Claims
@@ -42,10 +42,12 @@ from service.routes import applications, messages, metrics, model, operator, rel
 from service.runs import Runs
 from service.seats import Seats
 from service.slots import Slots
+from service.stopping import StopAnswer
 from service.storage import Storage
 from service.upkeep import ORPHAN_SECONDS, recover, remove_orphans, sweep
 from settings import Settings
 from utils.errors import DeploymentMixed, StorageUnavailable, TrisealError
+from utils.one_line import in_one_line
 
 logger = logging.getLogger("triseal.app")
 
@@ -69,6 +71,18 @@ class GuardedApp(FastAPI):
     def __init__(self, figures: Metrics, **facts: Any) -> None:
         super().__init__(**facts)
         self._figures = figures
+        self.start_fault: TrisealError | OSError | None = None
+        """Why its lifespan could not begin."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or the lifespan, whose failure is told in one line."""
+
+        async def brief_send(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed" and self.start_fault is not None:
+                message = {**message, "message": in_one_line(self.start_fault)}
+            await send(message)
+
+        await super().__call__(scope, receive, brief_send if scope["type"] == "lifespan" else send)
 
     def openapi(self) -> dict[str, Any]:
         """FastAPI's document of the API, completed once."""
@@ -78,36 +92,32 @@ class GuardedApp(FastAPI):
         """What FastAPI builds, in the layers of ours."""
         return RequestLog(
             SecurityHeaders(
-                ProblemCount(super().build_middleware_stack(), self._figures),
-                pages=(self.docs_url, self.redoc_url, self.swagger_ui_oauth2_redirect_url),
+                ProblemCount(StopAnswer(super().build_middleware_stack()), self._figures),
+                pages=documentation.PATHS,
                 cacheable=(self.openapi_url,),
             )
         )
 
 
-def create_app(settings: Settings, loader: EngineLoader = load_registered) -> FastAPI:
+def create_app(
+    settings: Settings, loader: EngineLoader = load_registered, storage: Storage | None = None
+) -> FastAPI:
     """The app; nothing is started or written before its lifespan begins.
 
-    `loader` must be importable by its name, since it is called in the worker processes.
+    `loader` must be importable by its name, since it is called in the worker processes. `storage`
+    is one that is open already; the app closes it.
     """
 
     figures = Metrics()
     small_bodies = Pace(settings.stall_timeout, settings.stall_timeout)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        storage = await run_in_threadpool(Storage, settings)
-        recover(storage)
-        rooms = Rooms(
-            settings=settings,
-            storage=storage,
-            events=Events(),
-            executor=executor_of(settings, storage.place, loader),
-            checker=Checker(settings, loader),
-            quotas=Quotas(settings),
-            metrics=figures,
-            operator_token=operator_token(settings),
-        )
+    async def lifespan(app: GuardedApp) -> AsyncIterator[None]:
+        try:
+            rooms = await _rooms(settings, loader, figures, storage)
+        except (TrisealError, OSError) as error:
+            app.start_fault = error
+            raise
         app.state.rooms = rooms
         background = [asyncio.create_task(_load(rooms)), asyncio.create_task(_sweep(rooms))]
         try:
@@ -120,7 +130,7 @@ def create_app(settings: Settings, loader: EngineLoader = load_registered) -> Fa
                 await rooms.desk.dispatcher.stop()
                 await rooms.desk.runs.stop()
             await asyncio.gather(rooms.executor.stop(), rooms.checker.stop())
-            storage.close()
+            rooms.storage.close()
 
     app = GuardedApp(
         figures,
@@ -128,10 +138,14 @@ def create_app(settings: Settings, loader: EngineLoader = load_registered) -> Fa
         summary="Credit decisions on encrypted data; this server holds no key.",
         version="0.1.0",
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would name the wrong place behind a proxy's prefix
+        docs_url=None,  # FastAPI's own pages load their viewers from other hosts
+        redoc_url=None,
     )
     problems.install(app)
     for room in (model, applications, messages, runs, relay, metrics, operator):
         app.include_router(room.router)
+    app.include_router(documentation.router)
     app.add_middleware(
         BodyLimit,
         limit_of=lambda path: _limit(app, path),
@@ -139,6 +153,27 @@ def create_app(settings: Settings, loader: EngineLoader = load_registered) -> Fa
         pace_of=lambda path: None if path == "/send_file" else small_bodies,
     )
     return app
+
+
+async def _rooms(
+    settings: Settings, loader: EngineLoader, figures: Metrics, opened: Storage | None
+) -> Rooms:
+    storage = await run_in_threadpool(Storage, settings) if opened is None else opened
+    try:
+        recover(storage)
+        return Rooms(
+            settings=settings,
+            storage=storage,
+            events=Events(),
+            executor=executor_of(settings, storage.place, loader),
+            checker=Checker(settings, loader),
+            quotas=Quotas(settings),
+            metrics=figures,
+            operator_token=operator_token(settings),
+        )
+    except BaseException:
+        storage.close()
+        raise
 
 
 def _limit(app: FastAPI, path: str) -> int:

@@ -10,23 +10,23 @@ from collections.abc import Collection
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.paths import path_in_app
+
 ALWAYS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
 DOCUMENTATION = "; ".join(
     (
         "default-src 'none'",
-        "script-src 'unsafe-inline' https://cdn.jsdelivr.net",
-        "style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com",
-        "font-src https://fonts.gstatic.com",
-        "img-src 'self' data: https://fastapi.tiangolo.com https://cdn.redoc.ly",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
         "connect-src 'self'",
-        "worker-src blob:",
         "base-uri 'none'",
-        "form-action 'self'",
+        "form-action 'none'",
         "frame-ancestors 'none'",
     )
 )
-"""FastAPI's pages come with a script of their own inline and load the viewer from these places."""
+"""Of the documentation's page (service/documentation.py), which loads from this server alone."""
 REFUSED = {**ALWAYS, "Content-Security-Policy": NOTHING, "Cache-Control": "no-store"}
 """What an answer has that comes from no app, to what was no request."""
 
@@ -34,8 +34,8 @@ REFUSED = {**ALWAYS, "Content-Security-Policy": NOTHING, "Cache-Control": "no-st
 class SecurityHeaders:
     """ASGI middleware that adds the headers to whatever is answered, errors included.
 
-    `pages` are the paths of the documentation's pages; they and `cacheable` hold nothing of an
-    application, so browsers may keep them.
+    `pages` are the paths of the documentation's page and what it loads; they and `cacheable` hold
+    nothing of an application, so browsers may keep them.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path = scope["path"]
+        path = path_in_app(scope)
 
         async def guarded_send(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -10,6 +10,7 @@ from typing import TypeVar
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.paths import path_in_app
 from service.problems import problem
 from utils.errors import TrisealError, UploadTooLarge, UploadTooSlow
 
@@ -91,7 +92,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.limit_of(scope["path"])
+        path = path_in_app(scope)
+        limit = self.limit_of(path)
         too_large = UploadTooLarge(
             f"The request is larger than the {limit} bytes allowed here; nothing was stored."
         )
@@ -100,7 +102,7 @@ class BodyLimit:
         if len(declared) > 18 or (declared.isdecimal() and int(declared) > limit):
             await problem(too_large)(scope, receive, send)
             return
-        pace = self.pace_of(scope["path"])
+        pace = self.pace_of(path)
         patience = None if pace is None else pace.begin()
         received = 0
         complete = started = False

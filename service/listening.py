@@ -8,6 +8,8 @@ an answer that nobody reads stays in memory. What follows a whole head is the ap
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import resource
 import time
 
@@ -19,13 +21,37 @@ from service.large_bodies import LARGE_BYTES, LargeBody
 from service.problems import problem
 from utils.errors import InvalidRequest
 
+logger = logging.getLogger("triseal.listening")
+
 HEAD_BYTES = 64 * 1024
 """Of a request all but its body; what is around the pieces of a body may have as much as it."""
 PIPELINED = 8
 """Requests that one connection may have waiting behind the one that is answered."""
 CONNECTIONS = 4096
+WARNING_SECONDS = 60.0
 LOOKS = 4
 """How often in the time of silence a connection is looked at."""
+
+
+class Crowded:
+    """Warns, at most once a minute, that connections are closed to make room for others."""
+
+    def __init__(self) -> None:
+        self._closed = 0
+        self._last = -math.inf
+
+    def told(self, most: int) -> None:
+        """Count one more connection that is closed."""
+        self._closed += 1
+        now = time.monotonic()
+        if now - self._last >= WARNING_SECONDS:
+            logger.warning(
+                "all %d connections were in use and %d of them were closed for new ones: raise "
+                "the number of files that this process may open, or put a proxy in front",
+                most,
+                self._closed,
+            )
+            self._last, self._closed = now, 0
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -37,6 +63,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     silence = 20.0
     most = CONNECTIONS
+    crowded: Crowded
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -47,6 +74,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stuck: float | None = None
         self._watch = self.loop.call_later(self.silence / LOOKS, self._look)
         if len(self.connections) > self.most:
+            self.crowded.told(self.most)
             known = (c for c in self.connections if isinstance(c, GuardedProtocol))
             idle = [c for c in known if not (c.serving or c.transport.is_closing())]
             min(idle, key=lambda connection: connection._since).transport.abort()  # or this one
@@ -134,4 +162,5 @@ def guarded(silence: float) -> type[GuardedProtocol]:
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = CONNECTIONS if files == resource.RLIM_INFINITY else min(CONNECTIONS, files * 3 // 4)
-    return type("Guarded", (GuardedProtocol,), {"silence": silence, "most": allowed})
+    facts = {"silence": silence, "most": allowed, "crowded": Crowded()}
+    return type("Guarded", (GuardedProtocol,), facts)

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.paths import path_in_app
+
 _requests = logging.getLogger("triseal.requests")
 QUIET = ("/health", "/metrics")
 """Paths that are asked again and again; only their errors are logged."""
@@ -66,7 +68,7 @@ class RequestLog:
         try:
             await self.app(scope, receive, noting_send)
         finally:
-            path = scope["path"]
+            path = path_in_app(scope)
             if status >= 500 or not path.startswith(QUIET):
                 facts = {
                     "method": scope["method"],

@@ -28,6 +28,7 @@ from utils.errors import (
     ForbiddenScope,
     InvalidRequest,
     NotAuthorised,
+    ServerStopping,
     StorageUnavailable,
     TooManyRequests,
     TrisealError,
@@ -49,6 +50,8 @@ APPLICATION = (*READY, InvalidRequest, UnknownApplication, ApplicationExpired)
 """Of every call about an application."""
 TOKEN = (NotAuthorised, ForbiddenScope, TooManyRequests)
 """Of every call with a token."""
+EVERY = (ServerStopping,)
+"""Of every call."""
 
 TAGS = {
     "model": "What anyone may know of the server and its model.",
@@ -58,6 +61,8 @@ TAGS = {
     "between parties": "What parties say to each other; the server keeps it and reads nothing.",
     "operation": "For the one who keeps the server running.",
 }
+SERVER = {"url": ".", "description": "The server that this document comes from."}
+"""Relative to the document, so that it is right behind a proxy that adds a prefix to paths."""
 _CODES = ["about:blank", *(TYPE_PREFIX + code for code in sorted(error_classes()))]
 _PROBLEM = {
     "title": "Problem",
@@ -101,7 +106,7 @@ def room(tag: str, prefix: str = "", **options: Any) -> APIRouter:
 def problems(*classes: type[TrisealError]) -> Responses:
     """The responses, by status, of a call that may answer these errors."""
     by_status: dict[int, list[type[TrisealError]]] = {}
-    for cls in dict.fromkeys(classes):
+    for cls in dict.fromkeys((*classes, *EVERY)):
         by_status.setdefault(status_of(cls), []).append(cls)
     return {status: _response(status, of) for status, of in sorted(by_status.items())}
 
@@ -135,8 +140,11 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for name, value in EXAMPLES.items():
         schemas[name]["examples"] = [value]
     document["tags"] = [{"name": tag, "description": text} for tag, text in TAGS.items()]
+    document["servers"] = [SERVER]
     for path in document["paths"].values():
         for operation in path.values():
+            for status, response in problems().items():
+                operation["responses"].setdefault(str(status), response)
             operation["responses"].setdefault("500", _fault())
             bodies = operation.get("requestBody", {}).get("content", {})
             if FORMS[0] in bodies:

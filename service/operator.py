@@ -17,6 +17,7 @@ import httpx
 from service.operator_token import FILE, read_token
 from settings import Settings, get_settings
 from utils.errors import NotAuthorised, ServerUnreachable, TrisealError
+from utils.one_line import in_one_line
 from utils.terminal import print_any_text
 
 TIMEOUT_SECONDS = 30.0
@@ -70,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = get_settings()
         client = OperatorClient(settings.url, token_of(settings))
         _run(client, given)
-    except TrisealError as error:
-        print(error.message, file=sys.stderr)
+    except (TrisealError, OSError) as error:
+        print(in_one_line(error), file=sys.stderr)
         return 1
     return 0
 

@@ -89,6 +89,8 @@ def problem(error: errors.TrisealError) -> Response:
         headers["Retry-After"] = RETRY_SECONDS
     if status == HTTPStatus.INSUFFICIENT_STORAGE:
         headers["Retry-After"] = ROOM_SECONDS
+    if isinstance(error, errors.ServerStopping):
+        headers["Connection"] = "close"
     if isinstance(error, errors.ServerBusy):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_seconds)))
     return _answer(TYPE_PREFIX + error.code, title_of(type(error)), status, error.message, headers)

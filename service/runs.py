@@ -18,8 +18,8 @@ from service.jobs import Jobs
 from service.records import CANCELLED, DONE, FAILED
 from utils.errors import (
     ApplicationError,
-    EngineUnavailable,
     EvaluationFailed,
+    ServerStopping,
     TrisealError,
     error_classes,
 )
@@ -54,14 +54,14 @@ class Runs:
 
         One that has been done answers its recorded seconds; one that is under way is waited for.
         Raises what Jobs.ask raises, what the evaluation failed with, RunCancelled, and
-        EngineUnavailable where the server ends before the run does: it goes on when that is back.
+        ServerStopping where the server ends before the run does: it goes on when that is back.
         """
         with self._events.subscribe(client_id) as changed:
             state = await self.ask(client_id, token, program)
             job = state.job
             while state.status not in (DONE, FAILED, CANCELLED) and state.job == job:
                 if AppStatus.should_exit:
-                    raise EngineUnavailable(
+                    raise ServerStopping(
                         f"The server is shutting down; {program} is kept and goes on when it is "
                         "back. Ask for it again then."
                     )

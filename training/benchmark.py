@@ -25,6 +25,7 @@ from training.benchmark_tables import (
     table,
 )
 from utils.errors import TrisealError
+from utils.one_line import in_one_line
 from utils.terminal import print_any_text
 
 __all__ = ["BEGIN", "END", "comparison_rows", "main", "markdown_table", "replace_table", "table"]
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--explanations", type=int, default=10, help="explained by our engines")
     parser.add_argument("--peer-explanations", type=int, default=2, help="explained by all")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
-    parser.add_argument("--deployment", type=Path, default=get_settings().deployment)
+    parser.add_argument("--deployment", type=Path, help="folder; from the settings if left out")
     parser.add_argument("--data", type=Path, nargs="+", help="files that the model was trained on")
     for part, words in PARTS.items():
         parser.add_argument(f"--no-{part}", action="store_true", help=f"leave out {words}")
@@ -63,16 +64,17 @@ def main(arguments: list[str] | None = None) -> int:
         options.data,
     )
     try:
-        rows = held_out(Deployment.load(options.deployment), options.data)
-        result = benchmark(options.deployment, rows, scope)
-    except TrisealError as error:
-        print(f"training.benchmark: {error.message}", file=sys.stderr)
+        folder = options.deployment or get_settings().deployment
+        rows = held_out(Deployment.load(folder), options.data)
+        result = benchmark(folder, rows, scope)
+        print(table(result))
+        if options.json:
+            options.json.write_text(json.dumps(result, indent=2) + "\n")
+        for document in options.readme:
+            replace_table(document, result)
+    except (TrisealError, OSError) as error:
+        print(f"training.benchmark: {in_one_line(error)}", file=sys.stderr)
         return 1
-    print(table(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
-    for document in options.readme:
-        replace_table(document, result)
     return 0
 
 

@@ -50,6 +50,7 @@ from training.model_card import model_card
 from training.models import Labels
 from training.train import MODEL_FOLDER
 from utils.errors import DeploymentMissing, TrisealError
+from utils.one_line import in_one_line
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text
 
@@ -74,8 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
         compile_deployment(
             options.model, options.out, options.engines, options.score_bits, options.sign_only
         )
-    except TrisealError as error:
-        print(f"training.compile: {error.message}", file=sys.stderr)
+    except (TrisealError, OSError) as error:
+        print(f"training.compile: {in_one_line(error)}", file=sys.stderr)
         return 1
     return 0
 

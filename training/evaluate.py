@@ -25,6 +25,7 @@ from training.encrypted_runs import EncryptedRuns, same_scores
 from training.held_out import held_out
 from training.library import LibraryModel
 from utils.errors import TrisealError
+from utils.one_line import in_one_line
 from utils.terminal import print_any_text
 
 BOTH = ("levelled", "concrete")
@@ -42,17 +43,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--explanations", type=int, default=10, help="of those, how many to explain"
     )
-    parser.add_argument("--deployment", type=Path, default=get_settings().deployment)
+    parser.add_argument("--deployment", type=Path, help="folder; from the settings if left out")
     parser.add_argument("--data", type=Path, nargs="+", help="files that the model was trained on")
     parser.add_argument("--json", type=Path, help="where to write the result")
     options = parser.parse_args(arguments)
     results: list[dict[str, Any]] = []
     wrong = False
     try:
-        deployment = Deployment.load(options.deployment)
+        folder = options.deployment or get_settings().deployment
+        deployment = Deployment.load(folder)
         rows = held_out(deployment, options.data)
         for group in _groups(options.engine, deployment):
-            runs = [EncryptedRuns(e, options.deployment, shared=len(group) > 1) for e in group]
+            runs = [EncryptedRuns(e, folder, shared=len(group) > 1) for e in group]
             bits = rows.bits[: options.applicants]
             for result in evaluate(runs, bits, options.explanations):
                 if result["engine"] == "levelled":
@@ -62,11 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
                 wrong = wrong or result["difference"] is not None
             if wrong:
                 break
-    except TrisealError as error:
-        print(f"training.evaluate: {error.message}", file=sys.stderr)
+        if options.json:
+            options.json.write_text(json.dumps(results, indent=2) + "\n")
+    except (TrisealError, OSError) as error:
+        print(f"training.evaluate: {in_one_line(error)}", file=sys.stderr)
         return 1
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
     return 1 if wrong else 0
 
 

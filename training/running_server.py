@@ -14,6 +14,7 @@ from pathlib import Path
 
 from parties.transport import ServerClient
 from settings import ROOT
+from utils.addresses import url_of
 from utils.errors import ServerUnreachable
 from utils.scratch_folder import scratch_folder
 
@@ -57,7 +58,7 @@ def running_server(folder: Path, engine: str) -> Iterator[RunningServer]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            server = RunningServer(f"http://127.0.0.1:{port}", process.pid, data)
+            server = RunningServer(url_of("127.0.0.1", port), process.pid, data)
             _wait(server)
             yield server
         finally:

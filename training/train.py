@@ -26,6 +26,7 @@ from training.group_outcomes import group_outcomes
 from training.models import REFERENCE, SHAPES, fit, log_odds
 from utils.errors import TrainingDataInvalid, TrisealError
 from utils.marked_folder import claim_folder, require_ours
+from utils.one_line import in_one_line
 from utils.terminal import print_any_text
 
 DEFAULT_SCHEMA = ROOT / "features" / "credit_card.json"
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
+        options.out.mkdir(parents=True, exist_ok=True)  # before minutes of work, not after
         train(
             options.schema,
             options.data,
@@ -60,8 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
             options.seed,
             timing=not options.no_timing,
         )
-    except TrisealError as error:
-        print(f"training.train: {error.message}", file=sys.stderr)
+    except (TrisealError, OSError) as error:
+        print(f"training.train: {in_one_line(error)}", file=sys.stderr)
         return 1
     return 0
 

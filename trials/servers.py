@@ -20,6 +20,7 @@ import psutil
 
 from settings import ROOT
 from trials.processes import descendants
+from utils.addresses import url_of
 from utils.atomic_files import private_folder
 from utils.errors import EngineUnavailable, ServerUnreachable
 
@@ -90,7 +91,7 @@ class Server:
         self.data = folder / name
         self.log_path = folder / f"{name}.log"
         self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = url_of("127.0.0.1", self.port)
         self.starts = 0
         self._setup = setup
         self._popen: subprocess.Popen[bytes] | None = None

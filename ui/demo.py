@@ -22,6 +22,7 @@ from features.schema import Schema
 from settings import ROOT, Settings
 from ui.entry import run_entry
 from ui.waiting import POLL_SECONDS, check_port, wait_for_page
+from utils.addresses import reachable, url_of
 from utils.errors import ServerUnreachable
 
 JOINT_ENGINE = "levelled"
@@ -97,8 +98,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
     for name, port in agents.items():
         what = f"The page of the {name.replace('_', ' ')}"
         check_port(settings.page_host, port, what, "TRISEAL_AGENT_PORT")
-    server_url = f"http://{settings.server_host}:{settings.server_port}"
-    page_url = f"http://{settings.page_host}:{settings.page_port}"
+    page_host = reachable(settings.page_host)
+    server_url = url_of(reachable(settings.server_host), settings.server_port)
+    page_url = url_of(page_host, settings.page_port)
     children = Children()
 
     def alive() -> None:
@@ -114,7 +116,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             children.start(f"{name.replace('_', ' ')}'s agent", arguments, server_url)
         children.start("page", ["app.py"], server_url)
         for port in (*agents.values(), settings.page_port):
-            wait_for_page(f"http://{settings.page_host}:{port}", alive)
+            wait_for_page(url_of(page_host, port), alive)
         _say(f"\nTriseal is ready: open {page_url} in a browser. Ctrl-C ends it.\n")
         if _has_display():
             webbrowser.open(page_url)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gradio as gr
 
 from ui.theme import STYLE, theme
+from utils.addresses import in_brackets
 
 
 def serve_page(page: gr.Blocks, host: str, port: int, head: str = "") -> None:
     """Serve a page until it is ended; `head` is HTML for the document's head."""
     page.queue().launch(
-        server_name=host,
+        server_name=in_brackets(host),  # Gradio makes URLs of it
         server_port=port,
         theme=theme(),
         css_paths=STYLE,

@@ -26,6 +26,7 @@ from ui.blocks import html, section
 from ui.panels import heading
 from ui.steps import show_steps
 from ui.units import escape
+from utils.addresses import reachable, url_of
 from utils.errors import ApplicationError, InvalidRequest, ServerBusy, TrisealError
 
 TICK_SECONDS = 0.6
@@ -72,11 +73,9 @@ def agent_urls(public: PublicModel, settings: Settings, asked_at: str = "") -> d
     host = settings.page_host
     if host in _EVERYWHERE:
         found = _HOST.fullmatch(asked_at)
-        host = found[1] if found else "127.0.0.1"
-    elif ":" in host:
-        host = f"[{host}]"
+        host = found[1] if found else reachable(host)
     return {
-        name: f"http://{host}:{settings.agent_port + i}"
+        name: url_of(host, settings.agent_port + i)
         for i, name in enumerate(public.schema_.party_names)
     }
 

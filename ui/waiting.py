@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import socket
+import errno
 import time
 from collections.abc import Callable
 
 import httpx
 
 from parties.transport import ServerClient
-from utils.errors import PortInUse, ServerUnreachable
+from utils.addresses import in_brackets, unused_socket
+from utils.errors import AddressInvalid, PortInUse, ServerUnreachable
 
 START_SECONDS = 180.0
 """How long a server may take to load its circuits and warm its workers."""
@@ -18,18 +19,22 @@ REPORT_SECONDS = 5.0
 
 
 def check_port(host: str, port: int, what: str, setting: str) -> None:
-    """Raise PortInUse where something listens at host and port already."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do it: a port in TIME_WAIT counts as free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
+    """Raise an error where nothing can listen at host and port.
+
+    It is PortInUse where something listens there already, and AddressInvalid where the host is no
+    address of this machine. `setting` names the port.
+    """
+    try:
+        unused_socket(host, port).close()
+    except OSError as error:
+        fault = f"{what} cannot listen at {in_brackets(host)}:{port} ({error.strerror or error})."
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
             raise PortInUse(
-                f"{what} cannot listen at {host}:{port} ({error.strerror}). End what uses the "
-                f"port, or set {setting} to another one."
+                f"{fault} End what uses the port, or set {setting} to another one."
             ) from error
+        raise AddressInvalid(
+            f"{fault} Set the host to an address of this machine, such as 127.0.0.1 or ::1."
+        ) from error
 
 
 def wait_for_server(

@@ -58,8 +58,12 @@ TrisealError
 │   └── StoredDataDamaged        what was stored is not what was sent
 ├── DataFolderInUse              another process already works on the same data
 ├── FolderNotOurs                a folder to be emptied that holds what Triseal may not have made
+├── SettingsInvalid              a setting that cannot be used
+├── LimitTooLow                  the system allows this process less than it needs
 └── TransportError               between a party and the server
+    ├── AddressInvalid           what was given is no address
     ├── ServerUnreachable        nothing answers at the address
+    ├── ServerStopping           the server is shutting down; ask again when it is back
     └── PortInUse                another program listens there already
 
 Messages are written for the person who meets them: what is wrong, and what to do. They never
@@ -265,10 +269,22 @@ class DataFolderInUse(TrisealError): ...
 class FolderNotOurs(TrisealError): ...
 
 
+class SettingsInvalid(TrisealError): ...
+
+
+class LimitTooLow(TrisealError): ...
+
+
 class TransportError(TrisealError): ...
 
 
+class AddressInvalid(TransportError): ...
+
+
 class ServerUnreachable(TransportError): ...
+
+
+class ServerStopping(TransportError): ...
 
 
 class PortInUse(TransportError): ...

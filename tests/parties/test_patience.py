@@ -10,6 +10,7 @@ from utils.errors import (
     OutOfStep,
     QueueFull,
     RunCancelled,
+    ServerStopping,
     ServerUnreachable,
     StorageUnavailable,
     TooManyApplications,
@@ -48,6 +49,7 @@ PASSING = [
     lost(httpx.ReadError("reset")),
     lost(httpx.RemoteProtocolError("gone")),
     lost(httpx.ReadTimeout("slow")),
+    ServerStopping("shutting down"),
 ]
 
 
@@ -109,3 +111,19 @@ def test_who_is_told_may_end_the_waiting():
     with pytest.raises(RunCancelled):
         ask_again(server, 30, told)
     assert server.calls == 1
+
+
+def test_a_server_that_stops_gets_the_time_to_come_back(monkeypatch):
+    moment = [0.0]
+    monkeypatch.setattr(patience.time, "monotonic", lambda: moment[0])
+    monkeypatch.setattr(patience, "wait_for", lambda seconds, *_: moment.append(moment.pop() + 2))
+    away = [lost(httpx.ConnectError("refused"))] * 4
+    with pytest.raises(ServerUnreachable):
+        ask_again(Server(*away))
+    moment[0] = 0.0
+    server = Server(ServerStopping("The server is shutting down."), *away)
+    assert ask_again(server) == "answer"
+    assert moment[0] > patience.BRIEF_SECONDS
+    moment[0] = 0.0
+    with pytest.raises(ServerUnreachable):  # it does not come back
+        ask_again(Server(ServerStopping("The server is shutting down."), *away * 8))

@@ -239,7 +239,9 @@ def test_bodies_in_small_chunks_are_taken(connect: Callable[[], Any]) -> None:
         assert answered(connection, b"post")
 
 
-def test_when_full_the_longest_wait_ends(start: Callable[..., tuple[uvicorn.Server, int]]) -> None:
+def test_when_full_the_longest_wait_ends_and_the_log_says_so(
+    start: Callable[..., tuple[uvicorn.Server, int]], caplog: pytest.LogCaptureFixture
+) -> None:
     server, port = start(most=8)
     idle = [socket.create_connection(("127.0.0.1", port), timeout=WAIT) for _ in range(30)]
     try:
@@ -248,6 +250,8 @@ def test_when_full_the_longest_wait_ends(start: Callable[..., tuple[uvicorn.Serv
                 other.sendall(GET % b"x")
                 assert answered(other, b"x"), "others are still answered"
         wait_until(lambda: len(server.server_state.connections) <= 8)
+        assert caplog.text.count("all 8 connections were in use") == 1, "once a minute, not each"
+        assert "raise the number of files" in caplog.text
     finally:
         for connection in idle:
             connection.close()

@@ -145,7 +145,7 @@ def test_a_server_told_to_end_gives_its_run_back(start: Start) -> None:
         waiting = pool.submit(application.run)
         until(application, "running")
         server.process.send_signal(signal.SIGTERM)
-        assert refused(waiting.result(), 503, "engine-unavailable")
+        assert refused(waiting.result(), 503, "server-stopping")
         server.process.wait(15)
     application.server = start().wait()
     assert application.run().status_code == 200

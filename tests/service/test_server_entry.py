@@ -14,7 +14,7 @@ import pytest
 from engines.interface import PROGRAMS, PublicModel
 from engines.registry import load_party_engine
 from features.encoding import Layout
-from server import listen
+from server import bind
 from tests.service.driver import Server, environment, gone
 from tests.service.stand_in import ROOT
 from utils.errors import PortInUse, ServerUnreachable
@@ -57,17 +57,19 @@ def test_settings_that_are_not_valid_are_named(tmp_path: Path) -> None:
 
 
 def test_accepted_connections_send_small_answers_at_once() -> None:
-    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
-        accepted, _ = listener.accept()
-        with accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with bind("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_listening_faults_are_typed() -> None:
-    with listen("127.0.0.1", 0) as taken, pytest.raises(PortInUse):
-        listen("127.0.0.1", taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(PortInUse):
+        bind("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(ServerUnreachable, match="TRISEAL_SERVER_HOST"):
-        listen("192.0.2.1", 0)
+        bind("192.0.2.1", 0)
 
 
 @pytest.mark.parametrize(

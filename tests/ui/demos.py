@@ -45,7 +45,7 @@ def processes():
 class Demo:
     """`python -m ui.demo` with its children."""
 
-    def __init__(self, folder, deployment, engine):
+    def __init__(self, folder, deployment, engine, **settings):
         self.page_port, self.output = free_port(), folder / "demo.log"
         self.agent_port, self.server_port = free_ports(8), free_port()
         with self.output.open("wb") as log:
@@ -60,6 +60,7 @@ class Demo:
                     party_data=folder / "parties",
                     page_port=self.page_port,
                     agent_port=self.agent_port,
+                    **settings,
                 )
                 | {"DISPLAY": "", "WAYLAND_DISPLAY": ""},
                 stdout=log,

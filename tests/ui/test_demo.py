@@ -13,7 +13,7 @@ from parties.transport import ServerClient
 from tests.parties.running import ROOT, environment, free_port
 from tests.ui.demos import Demo, alive
 from ui.waiting import check_port, wait_for_server
-from utils.errors import PortInUse, ServerUnreachable
+from utils.errors import AddressInvalid, PortInUse, ServerUnreachable
 
 
 @pytest.fixture
@@ -63,6 +63,19 @@ def test_a_setting_that_is_not_valid_is_named():
 def test_the_port_error_is_typed(busy_port):
     with pytest.raises(PortInUse, match="set SOME_PORT to another"):
         check_port("127.0.0.1", busy_port, "The page", "SOME_PORT")
+
+
+def test_a_host_that_is_no_address_of_this_machine_is_not_a_port_in_use():
+    for host in ("192.0.2.1", "no-such-host.invalid"):
+        with pytest.raises(AddressInvalid, match="address of this machine"):
+            check_port(host, free_port(), "The page", "SOME_PORT")
+
+
+def test_an_ipv6_address_in_use_has_brackets():
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(PortInUse, match=rf"at \[::1\]:{port} "):
+            check_port("::1", port, "The page", "SOME_PORT")
 
 
 def test_waiting_is_bounded_and_says_what_for():
@@ -120,6 +133,23 @@ def test_every_party_has_a_process_and_a_page_of_its_own(joint_demo, schema):
     joint_demo.process.send_signal(signal.SIGINT)
     assert joint_demo.process.wait(30) == 0
     assert alive(family) == []
+
+
+def test_all_of_it_works_on_ipv6(tmp_path, levelled_deployment, schema):
+    addresses = {"server_host": "::1", "page_host": "::1"}
+    demo = Demo(tmp_path, levelled_deployment, "levelled", **addresses)
+    try:
+        demo.wait_until("Triseal is ready")
+        said = demo.output.read_text()
+        assert f"listens at http://[::1]:{demo.server_port}" in said
+        assert f"open http://[::1]:{demo.page_port} in" in said
+        for port in (demo.page_port, *demo.agent_ports(len(schema.party_names))):
+            assert f"at http://[::1]:{port}" in said
+            assert httpx.get(f"http://[::1]:{port}", trust_env=False).is_success
+        with ServerClient(f"http://[::1]:{demo.server_port}", 30) as client:
+            assert client.health().status == "ok"
+    finally:
+        demo.stop()
 
 
 def test_an_agents_port_in_use_is_named(busy_port, levelled_deployment):

@@ -1,8 +1,11 @@
 """The real page, in a real browser, with a real server: what a person does and sees."""
 
 import json
+import re
 import urllib.request
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from model.explanation import Outcome
@@ -249,3 +252,11 @@ def test_the_pages_interface_has_the_steps_by_name(live_page):
     with urllib.request.urlopen(f"{live_page.url}/gradio_api/info") as answer:  # noqa: S310
         named = set(json.load(answer)["named_endpoints"])
     assert {"/make_keys", "/send_bank", "/run", "/open_decision", "/explain"} <= named
+
+
+def test_the_page_names_no_other_host_to_load_from(live_page):
+    document = httpx.get(live_page.url, trust_env=False).text
+    named = re.findall(r"<(?:link|script|img|iframe)\b[^>]*\b(?:src|href)=\"([^\"]*)\"", document)
+    assert named
+    assert [place for place in named if urlsplit(place).netloc] == []
+    assert "preconnect" not in document

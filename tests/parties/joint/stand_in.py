@@ -212,11 +212,7 @@ def load(name: str, deployment: Path) -> ServerEngine:
 
 
 if __name__ == "__main__":
-    from server import listen, serve
-    from service.app import create_app
-    from settings import Settings
+    from server import main
     from tests.parties.joint.stand_in import load as importable  # by its name, for the workers
 
-    settings = Settings()
-    listener = listen(settings.server_host, settings.server_port)
-    sys.exit(not serve(create_app(settings, importable), listener))
+    sys.exit(main(importable))

@@ -1,0 +1,132 @@
+"""Hosts and URLs as people write them: read, brought into one form, or refused with a reason."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import pytest
+
+from utils.addresses import base_url_of, host_of, reachable, unused_socket, url_of
+from utils.errors import AddressInvalid
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("localhost", "http://localhost:80"),
+        ("::1", "http://[::1]:80"),
+        ("[::1]", "http://[::1]:80"),
+        ("2001:db8::7", "http://[2001:db8::7]:80"),
+    ],
+)
+def test_an_ipv6_address_has_brackets_in_a_url(host: str, url: str) -> None:
+    assert url_of(host, 80) == url
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        (" localhost\n", "localhost"),
+        ("[::1]", "::1"),
+        ("::", "::"),
+        ("triseal_server-1.example.", "triseal_server-1.example."),
+    ],
+)
+def test_hosts_that_are_taken(given: str, host: str) -> None:
+    assert host_of(given) == host
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("", " ", "http://127.0.0.1", "127.0.0.1:8000", "[::1", "::1]", "[localhost]", "[]"),
+        *("a b", "user@host", "host/path", "300.1.1.1", "1.2.3", "-a", "a..b", ":::", "x" * 64),
+    ],
+)
+def test_hosts_that_are_refused(given: str) -> None:
+    with pytest.raises(AddressInvalid, match="A host is a name or an IP address"):
+        host_of(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        (" http://[::1]:8000/ \n", "http://[::1]:8000"),
+        ("https://lender.example/triseal//", "https://lender.example/triseal"),
+        ("HTTP://localhost", "http://localhost"),
+    ],
+)
+def test_urls_that_are_taken(given: str, url: str) -> None:
+    assert base_url_of(given) == url
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("", "begins with http://"),
+        ("127.0.0.1:8000", "begins with http://"),
+        ("localhost", "begins with http://"),
+        ("ftp://localhost", "begins with http://"),
+        ("http://", "no host"),
+        ("http:///docs", "no host"),
+        ("http://:8000", "no host"),
+        ("http://localhost:99999", "a number from 1 to 65535"),
+        ("http://localhost:0", "a number from 1 to 65535"),
+        ("http://localhost:", "a number from 1 to 65535"),
+        ("http://localhost:eight", "a number from 1 to 65535"),
+        ("http://localhost:٨", "a number from 1 to 65535"),
+        ("http://::1:8000", "in brackets"),
+        ("http://[::1", "valid host"),
+        ("http://[::1]x", "in brackets"),
+        ("http://[nothing]:1", "valid host"),
+        ("http://local host:1", "no spaces"),
+        ("http://localhost/a b", "no spaces"),
+        ("http://localhost\\elsewhere", "no spaces"),
+        ("http://localhost/?x", "nothing after"),
+        ("http://localhost#x", "nothing after"),
+        ("http://300.0.0.1", "A host is"),
+    ],
+)
+def test_urls_that_are_refused(given: str, reason: str) -> None:
+    with pytest.raises(AddressInvalid, match=reason) as refused:
+        base_url_of(given)
+    assert "\n" not in refused.value.message
+
+
+def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
+    with pytest.raises(AddressInvalid, match="user and password") as refused:
+        base_url_of("http://clerk:hunter2@localhost:8000")
+    assert "hunter2" not in refused.value.message and "clerk" not in refused.value.message
+
+
+def test_what_listens_everywhere_is_reached_at_the_loopback_address() -> None:
+    assert reachable("0.0.0.0") == "127.0.0.1"  # noqa: S104
+    assert reachable("::") == "::1"
+    assert reachable("192.0.2.1") == "192.0.2.1"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_a_bound_port_is_not_listened_at_until_it_is_asked_for(host: str) -> None:
+    with unused_socket(host, 0) as bound:
+        place = bound.getsockname()[:2]
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(place)
+        bound.listen()
+        with pytest.raises(OSError) as taken:
+            unused_socket(*place)
+        assert taken.value.errno == errno.EADDRINUSE
+        socket.create_connection(place).close()
+
+
+def test_a_name_of_both_kinds_stands_for_its_ipv4_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with unused_socket("both.example", 0) as bound:
+        assert bound.family == socket.AF_INET

@@ -1,0 +1,124 @@
+"""Addresses of services: URLs made of a host and a port, and what a person typed as one."""
+
+from __future__ import annotations
+
+import re
+import socket
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from utils.errors import AddressInvalid
+
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, never bound
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?")
+_DIGITS_AND_DOTS = re.compile(r"[0-9.]+")
+_AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(:(?P<port>[^\[\]:]*))?")
+_LARGEST_PORT = 65535
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL of a service at host and port, an IPv6 address in brackets."""
+    return f"http://{in_brackets(host)}:{port}"
+
+
+def in_brackets(host: str) -> str:
+    """Return the host as URLs have it: an IPv6 address in brackets, anything else unchanged."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def reachable(host: str) -> str:
+    """Return where this machine reaches a service that listens at `host`.
+
+    A service that listens at every address is reached at the loopback address.
+    """
+    return _LOOPBACK_OF.get(host, host)
+
+
+def host_of(text: str) -> str:
+    """Return the host that a person named: a name or an IP address, without brackets and spaces.
+
+    Raises AddressInvalid.
+    """
+    given = text.strip()
+    host = given[1:-1] if given.startswith("[") and given.endswith("]") else given
+    try:
+        ip_address(host)
+    except ValueError:
+        if given != host or not _NAME.fullmatch(host) or _DIGITS_AND_DOTS.fullmatch(host):
+            raise AddressInvalid(
+                "A host is a name or an IP address, such as localhost, 127.0.0.1 or ::1, without "
+                "scheme, port or path."
+            ) from None
+    return host
+
+
+def base_url_of(text: str) -> str:
+    """Return the base URL that a person gave, without the slash at its end; a path may follow.
+
+    Raises AddressInvalid, with a message that repeats nothing of the text: there may be a password
+    in it.
+    """
+    given = text.strip()
+    if "://" not in given:
+        raise AddressInvalid(
+            "The server's URL begins with http:// or https://, such as http://127.0.0.1:8000."
+        )
+    try:
+        parts = urlsplit(given)
+    except ValueError as error:  # such as half a pair of brackets
+        raise AddressInvalid(
+            "The server's URL has no valid host: give one such as http://[::1]:8000."
+        ) from error
+    if parts.scheme not in ("http", "https"):
+        raise AddressInvalid("The server's URL begins with http:// or https://.")
+    if "@" in parts.netloc:
+        raise AddressInvalid(
+            "The server's URL must not have a user and password: the server takes none. Give the "
+            "host alone."
+        )
+    if "?" in given or "#" in given or re.search(r"[\s\\\x00-\x1f\x7f]", given):
+        raise AddressInvalid(
+            "The server's URL is scheme, host, port and possibly a path: nothing after ? or #, "
+            "and no spaces."
+        )
+    found = _AUTHORITY.fullmatch(parts.netloc)
+    if found is None:
+        raise AddressInvalid(
+            "The server's URL has no valid host: an IPv6 address is in brackets, such as "
+            "http://[::1]:8000."
+        )
+    if not found["host"]:
+        raise AddressInvalid("The server's URL has no host: give one such as 127.0.0.1.")
+    netloc = in_brackets(host_of(found["host"]))
+    if found["port"] is not None:
+        netloc += f":{_port_of(found['port'])}"
+    return f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}"
+
+
+def _port_of(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5) or not (
+        1 <= int(text) <= _LARGEST_PORT
+    ):
+        raise AddressInvalid(f"The port of the server's URL is a number from 1 to {_LARGEST_PORT}.")
+    return int(text)
+
+
+def unused_socket(host: str, port: int) -> socket.socket:
+    """Return a socket bound to host and port; it does not listen yet.
+
+    A port whose connections have ended counts as free (SO_REUSEADDR). A name that has addresses of
+    both kinds stands for its IPv4 address. Raises OSError.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
