@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from utils.errors import InvalidRequest
+from utils.hosts import Authority, parse_names
+
 ROOT = Path(__file__).resolve().parent
+
+PARTY = "{party}"
+"""In `agent_url`, the place of the party's name."""
 
 EngineName = Literal["clear", "concrete", "concrete_ml", "levelled"]
 
@@ -39,6 +46,28 @@ class Settings(BaseSettings):
         ge=1,
         le=65528,
         description="Port of the first party's own page; the other parties' follow.",
+    )
+    page_url: str | None = Field(
+        default=None,
+        description="Where browsers find the page behind a proxy; may have a path.",
+    )
+    agent_url: str | None = Field(
+        default=None,
+        description="The same for the parties' own pages; `{party}` stands for a party's name.",
+    )
+    page_token: SecretStr | None = Field(
+        default=None,
+        min_length=22,
+        description="Opens a page, at least 22 characters; drawn at each start if unset.",
+    )
+    agent_tokens: dict[str, SecretStr] = Field(
+        default={},
+        repr=False,
+        description="JSON for the stage: what opens each party's own page; `make demo` draws it.",
+    )
+    allowed_hosts: str = Field(
+        default="",
+        description="Names besides this machine's by which server and pages may be called.",
     )
     server_data: Path = Field(
         default=ROOT / ".data" / "server",
@@ -123,10 +152,30 @@ class Settings(BaseSettings):
         default=660.0, gt=0, description="Seconds a party waits for an answer of the server."
     )
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_names(cls, listed: str) -> str:
+        _check(parse_names, listed)
+        return listed
+
+    @field_validator("page_url", "agent_url")
+    @classmethod
+    def _is_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            _check(Authority.of_url, url.replace(PARTY, "party"))
+        return url
+
     @property
     def url(self) -> str:
         """Where parties find the server, without a slash at the end."""
         return (self.server_url or f"http://{self.server_host}:{self.server_port}").rstrip("/")
+
+
+def _check(parse: Callable[[str], object], text: str) -> None:
+    try:
+        parse(text)
+    except InvalidRequest as error:
+        raise ValueError(error.message) from error
 
 
 @lru_cache

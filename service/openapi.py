@@ -25,12 +25,14 @@ from utils.errors import (
     DeploymentMixed,
     EngineUnavailable,
     ForbiddenScope,
+    ForeignOrigin,
     InvalidRequest,
     NotAuthorised,
     StorageUnavailable,
     TooManyRequests,
     TrisealError,
     UnknownApplication,
+    UnknownHost,
     UnsupportedContent,
     UploadTooLarge,
     UploadTooSlow,
@@ -48,6 +50,8 @@ APPLICATION = (*READY, InvalidRequest, UnknownApplication, ApplicationExpired)
 """Of every call about an application."""
 TOKEN = (NotAuthorised, ForbiddenScope, TooManyRequests)
 """Of every call with a token."""
+EVERY = (ForeignOrigin, UnknownHost)
+"""Of every call."""
 
 TAGS = {
     "model": "What anyone may know of the server and its model.",
@@ -99,7 +103,7 @@ def room(tag: str, prefix: str = "", **options: Any) -> APIRouter:
 def problems(*classes: type[TrisealError]) -> Responses:
     """The responses, by status, of a call that may answer these errors."""
     by_status: dict[int, list[type[TrisealError]]] = {}
-    for cls in dict.fromkeys(classes):
+    for cls in dict.fromkeys((*classes, *EVERY)):
         by_status.setdefault(status_of(cls), []).append(cls)
     return {status: _response(status, of) for status, of in sorted(by_status.items())}
 
@@ -135,6 +139,8 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     document["tags"] = [{"name": tag, "description": text} for tag, text in TAGS.items()]
     for path in document["paths"].values():
         for operation in path.values():
+            for status, response in problems().items():
+                operation["responses"].setdefault(str(status), response)
             operation["responses"].setdefault("500", _fault())
             bodies = operation.get("requestBody", {}).get("content", {})
             if FORMS[0] in bodies:

@@ -7,8 +7,8 @@ frames belong to the parties' own processes, which browsers keep apart from this
 
 from __future__ import annotations
 
-import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from ui.actions import shown_at_once
 from ui.benchmark import comparison
 from ui.blocks import html, section
 from ui.panels import heading
+from ui.places import agent_addresses, page_place
 from ui.steps import show_steps
 from ui.units import escape
 from utils.errors import ApplicationError, InvalidRequest, ServerBusy, TrisealError
@@ -42,9 +43,6 @@ addEventListener("message", (event) => {
   }
 });
 </script>"""
-
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?")
-_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, never bound
 
 View = list[Any]
 
@@ -67,32 +65,20 @@ def build_stage(public: PublicModel, client: ServerClient, settings: Settings) -
     return page
 
 
-def agent_urls(public: PublicModel, settings: Settings, asked_at: str = "") -> dict[str, str]:
-    """Where the parties' pages are, as the browser that asked at host `asked_at` reaches them."""
-    host = settings.page_host
-    if host in _EVERYWHERE:
-        found = _HOST.fullmatch(asked_at)
-        host = found[1] if found else "127.0.0.1"
-    elif ":" in host:
-        host = f"[{host}]"
-    return {
-        name: f"http://{host}:{settings.agent_port + i}"
-        for i, name in enumerate(public.schema_.party_names)
-    }
-
-
 class _Stage:
     """The components and their handlers; built inside gr.Blocks, top to bottom."""
 
     def __init__(self, public: PublicModel, client: ServerClient, settings: Settings) -> None:
         self.public, self.client, self.settings = public, client, settings
+        self.hosts = page_place(settings).hosts
+        self.first = agent_addresses(settings, public.schema_.party_names)
         self.state = gr.State(Watched())
         self.timer = gr.Timer(TICK_SECONDS)
         html(joint_texts.stage_introduction(public))
         self._opening()
         steps = stage_panels.stage_steps(None, (), public)
         self.strip = html(show_steps(steps), "ts-sticky")
-        self.frames = html(stage_panels.frames(public, agent_urls(public, settings), {}))
+        self.frames = html(self._frames(self.first))
         with section():
             html(heading(None, "What has travelled"))
             self.log = html(stage_panels.stage_timeline(None, (), public))
@@ -145,8 +131,7 @@ class _Stage:
         opened = open_joint(self.client, readers)
         watched.client_id, watched.token = opened.client_id, opened.watch_token
         watched.shown = ("", "")
-        urls = agent_urls(self.public, self.settings, request.headers.get("host", ""))
-        frames = stage_panels.frames(self.public, urls, opened.codes)
+        frames = self._frames(self._addresses(request), opened.codes)
         return [watched, frames, *self._look(watched)]
 
     def arrive(self, watched: Watched, request: gr.Request) -> View:
@@ -155,10 +140,20 @@ class _Stage:
         if client_id and token:
             watched.client_id, watched.token = client_id, token
             return [watched, stage_panels.no_frames(), *self._look(watched)]
-        urls = agent_urls(self.public, self.settings, request.headers.get("host", ""))
-        first = agent_urls(self.public, self.settings)
-        shown = gr.skip() if urls == first else stage_panels.frames(self.public, urls, {})
+        addresses = self._addresses(request)
+        shown = gr.skip() if addresses == self.first else self._frames(addresses)
         return [watched, shown, gr.skip(), gr.skip()]
+
+    def _addresses(self, request: gr.Request) -> Mapping[str, str]:
+        """Where the browser that asks reaches the parties' own pages."""
+        called = self.hosts.named(request.headers.get("host", ""))
+        return agent_addresses(self.settings, self.public.schema_.party_names, called)
+
+    def _frames(self, addresses: Mapping[str, str], codes: Mapping[str, str] | None = None) -> str:
+        tokens = {
+            party: token.get_secret_value() for party, token in self.settings.agent_tokens.items()
+        }
+        return stage_panels.frames(self.public, addresses, codes or {}, tokens)
 
     def run_beside(self) -> str:
         """One example on both engines; see ui/side_by_side.py."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PUBLIC_KEY, PublicModel
 from parties.messages import ApplicationState, TrafficItem
 from parties.steps import ALL, SERVER
+from ui.access import PARAMETER
 from ui.steps import Step, run_step, step_words
 from ui.units import escape, show_bytes, show_seconds
 
@@ -36,13 +37,22 @@ def stage_steps(
     ]
 
 
-def frames(public: PublicModel, urls: Mapping[str, str], codes: Mapping[str, str]) -> str:
-    """The parties' own pages side by side; with join codes, each opens on the application."""
+def frames(
+    public: PublicModel,
+    urls: Mapping[str, str],
+    codes: Mapping[str, str],
+    tokens: Mapping[str, str],
+) -> str:
+    """The parties' own pages side by side; with join codes, each opens on the application.
+
+    `tokens` are what opens each of them, where the stage knows it.
+    """
     figures = []
     for party in public.schema_.parties:
         url = urls[party.name]
-        code = codes.get(party.name)
-        target = f"{url}/?join={quote(code, safe='')}" if code else f"{url}/"
+        asked = {PARAMETER: tokens.get(party.name), "join": codes.get(party.name)}
+        query = urlencode({name: value for name, value in asked.items() if value})
+        target = f"{url}/?{query}" if query else f"{url}/"
         figures.append(
             f'<figure class="ts-frame"><figcaption><b>{escape(party.label)}</b> '
             f"<span>its own process, {escape(url.split('://')[-1])}</span></figcaption>"
