@@ -49,7 +49,9 @@ def address_of(host: str, port: int) -> str:
 
 def said_address(place: Place) -> str:
     """The address as a terminal shows it: with the token, unless the settings gave it."""
-    return place.address if place.access.given else place.access.link(place.address)
+    if place.access.given:
+        return f"{place.address} and opens with the token of TRISEAL_PAGE_TOKEN"
+    return place.access.link(place.address)
 
 
 def page_place(settings: Settings, parties: Sequence[str] = ()) -> Place:

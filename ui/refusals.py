@@ -40,14 +40,14 @@ def needs_link(title: str, port: int) -> HTMLResponse:
     return _page(
         403,
         f"Open {title} with its link",
-        "<p>The link was printed in the terminal where this page was started. It looks like "
+        "<p>The terminal where this page was started printed its link. It looks like "
         f"<code>http://127.0.0.1:{port}/?token=…</code> and works in any browser, as often as you "
         "like, until that process ends.</p>"
         "<p>After <code>make demo</code>, open the one link that it printed: the parties' pages "
         "then open in the same browser too. If the link is lost, start the process again; it "
         "prints a new one.</p>",
-        "Who has the address alone gets no further, so no other program and no other web page "
-        "can read this page or press its buttons.",
+        "The address alone is not enough, so that neither another web page nor another user of "
+        "this machine can read this page or press its buttons.",
     )
 
 

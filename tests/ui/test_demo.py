@@ -12,6 +12,7 @@ import pytest
 from parties.transport import ServerClient
 from tests.parties.running import ROOT, environment, free_port
 from tests.ui.demos import Demo, alive
+from tests.ui.links import opened
 from ui.waiting import check_port, wait_for_server
 from utils.errors import PortInUse, ServerUnreachable
 
@@ -106,9 +107,11 @@ def joint_demo(tmp_path, levelled_deployment):
 
 def test_every_party_has_a_process_and_a_page_of_its_own(joint_demo, schema):
     joint_demo.wait_until("Triseal is ready")
-    pages = [joint_demo.page_port, *joint_demo.agent_ports(len(schema.party_names))]
-    for port in pages:
-        assert httpx.get(f"http://127.0.0.1:{port}", trust_env=False).is_success
+    with opened(joint_demo.link) as client:
+        assert "Triseal" in client.get("/").text
+        for port in joint_demo.agent_ports(len(schema.party_names)):
+            refused = client.get(f"http://127.0.0.1:{port}")
+            assert refused.status_code == 403 and "with its link" in refused.text
     commands = [joint_demo.command(pid) for pid in joint_demo.family()]
     agents = [command for command in commands if "-m parties" in command]
     assert (
@@ -138,8 +141,9 @@ def test_an_agents_port_in_use_is_named(busy_port, levelled_deployment):
 
 def test_sigterm_leaves_no_process_behind(demo):
     demo.wait_until("Triseal is ready")
-    assert f"http://127.0.0.1:{demo.page_port}" in demo.output.read_text()
-    assert httpx.get(f"http://127.0.0.1:{demo.page_port}", trust_env=False).is_success
+    assert demo.link.startswith(f"http://127.0.0.1:{demo.page_port}/?token=")
+    with opened(demo.link) as client:
+        assert "Triseal" in client.get("/").text
     family = demo.family()
     assert len(family) >= 3  # server, its workers, page
     demo.process.send_signal(signal.SIGTERM)
