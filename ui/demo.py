@@ -25,9 +25,8 @@ from types import FrameType
 
 from features.schema import Schema
 from settings import ROOT, Settings
-from ui.access import PageAccess
 from ui.entry import run_entry
-from ui.places import address_of
+from ui.places import address_of, page_place, said_address
 from ui.units import escape
 from ui.waiting import POLL_SECONDS, check_port, wait_for_page
 from utils.errors import ServerUnreachable
@@ -109,7 +108,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         what = f"The page of the {name.replace('_', ' ')}"
         check_port(settings.page_host, port, what, "TRISEAL_AGENT_PORT")
     server_url = f"http://{settings.server_host}:{settings.server_port}"
-    stage = PageAccess("page", settings.page_port, settings.page_token)
+    place = page_place(settings)
     tokens = {name: secrets.token_urlsafe(32) for name in agents}
     children = Children()
 
@@ -127,15 +126,14 @@ def run(settings: Settings, stop: threading.Event) -> None:
             children.start(f"{name.replace('_', ' ')}'s agent", arguments, own)
         own = {
             "server_url": server_url,
-            "page_token": stage.token,
+            "page_token": place.access.token,
             "agent_tokens": json.dumps(tokens),
         }
         children.start("page", ["app.py"], own)
         for port in (*agents.values(), settings.page_port):
             wait_for_page(address_of(settings.page_host, port), alive)
-        address = settings.page_url or address_of(settings.page_host, settings.page_port)
-        _say(f"\nTriseal is ready: open {stage.link(address)} in a browser. Ctrl-C ends it.\n")
-        with _opened(stage.link(address)) if _has_display() else nullcontext():
+        _say(f"\nTriseal is ready: open {said_address(place)} in a browser. Ctrl-C ends it.\n")
+        with _opened(place.access.link(place.address)) if _has_display() else nullcontext():
             while True:
                 alive()
                 stop.wait(POLL_SECONDS)

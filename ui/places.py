@@ -50,7 +50,7 @@ def address_of(host: str, port: int) -> str:
 def said_address(place: Place) -> str:
     """The address as a terminal shows it: with the token, unless the settings gave it."""
     if place.access.given:
-        return f"{place.address} and opens with the token of TRISEAL_PAGE_TOKEN"
+        return f"{place.address} (opened by the token of TRISEAL_PAGE_TOKEN)"
     return place.access.link(place.address)
 
 

@@ -1,8 +1,9 @@
 """The stage: the parties' own pages side by side, and everything that travels between them.
 
 It opens an application and hands each party its join code by the address of its frame. From then
-on it holds the application's watch token and nothing else: the forms, keys and answers in the
-frames belong to the parties' own processes, which browsers keep apart from this page.
+on it holds the application's watch token and, where `agent_tokens` are set, what opens the parties'
+own pages. The forms, keys and answers in the frames belong to the parties' own processes, which
+browsers keep apart from this page.
 """
 
 from __future__ import annotations

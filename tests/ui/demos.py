@@ -46,7 +46,7 @@ def processes():
 class Demo:
     """`python -m ui.demo` with its children."""
 
-    def __init__(self, folder, deployment, engine, **settings):
+    def __init__(self, folder, deployment, engine, more=None, **settings):
         self.page_port, self.output = free_port(), folder / "demo.log"
         self.agent_port, self.server_port = free_ports(8), free_port()
         with self.output.open("wb") as log:
@@ -63,7 +63,7 @@ class Demo:
                     agent_port=self.agent_port,
                     **settings,
                 )
-                | {"DISPLAY": "", "WAYLAND_DISPLAY": ""},
+                | {"DISPLAY": "", "WAYLAND_DISPLAY": "", **(more or {})},
                 stdout=log,
                 stderr=log,
             )

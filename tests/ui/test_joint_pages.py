@@ -142,6 +142,7 @@ def test_pages_behind_a_proxy_are_at_its_addresses(public):
 def test_what_the_stage_holds_is_said(public):
     table = joint_texts.stage_holds(public)
     assert "Nobody holds it." in table and "watch token" in table
+    assert "What opens a party&#x27;s own page" in table
     assert table.count('data-who="This page"') == table.count("<tr>") - 1
     protection = joint_texts.stage_protection(public)
     protected, not_protected = protection.split("Not protected")

@@ -28,14 +28,14 @@ def demo(tmp_path_factory, levelled_deployment):
 class Stage:
     """The stage in a browser session of its own."""
 
-    def __init__(self, context, demo, schema, address="", host=None):
+    def __init__(self, context, demo, schema, host=None):
         self.schema, self.names = schema, schema.party_names
         self.page = context.new_page()
         self.page.set_default_timeout(20_000)
         self.asked = []
         self.page.on("request", lambda request: self.asked.append(request.url))
         link = demo.link if host is None else demo.link.replace("127.0.0.1", host)
-        self.page.goto(f"{link}{address}")
+        self.page.goto(link)
         self.page.wait_for_selector("#new")
 
     def frame(self, party):
@@ -109,12 +109,12 @@ def stages(browser, demo, schema):
     """Opens stages, each in a browser session of its own, which end together."""
     with ExitStack() as held:
 
-        def begin(width=1280, height=900, scheme="light", address=""):
+        def begin(width=1280, height=900, scheme="light"):
             context = browser.new_context(
                 viewport={"width": width, "height": height}, color_scheme=scheme
             )
             held.callback(context.close)
-            return Stage(context, demo, schema, address)
+            return Stage(context, demo, schema)
 
         yield begin
 
@@ -214,7 +214,9 @@ def test_an_application_opened_elsewhere_can_be_watched(stage, demo, schema):
         opened = open_joint(client)
         first = schema.party_names[0]
         client.join(opened.client_id, first, opened.codes[first].split(".")[1])
-        one = stage(address=f"&watch={opened.client_id}.{opened.watch_token}")
+        one = stage()
+        watch = f"?watch={opened.client_id}.{opened.watch_token}"
+        one.page.goto(f"http://127.0.0.1:{demo.page_port}/{watch}")  # as it is printed
         one.page.wait_for_selector("text=opened elsewhere")
         one.page.wait_for_selector(".ts-strip >> text=Join 1/3")
         assert one.page.locator("iframe").count() == 0
