@@ -30,18 +30,18 @@ def _serve(settings: Settings) -> None:
     from ui import stage
     from ui.serving import serve_page
 
-    with ServerClient.from_settings(settings) as client:
-        wait_for_server(client, _say)
-        public = client.model()
-        if public.engine.joint_keys:
-            # Every party has a process and a page of its own; this one only shows them together.
-            page, head = stage.build_stage(public, client, settings), stage.HEAD
-            place = page_place(settings, public.schema_.party_names)
-        else:
-            page, head = single.build_page(backend.connection().public, settings.deployment), ""
-            place = page_place(settings)
-        _say(f"The page is at {said_address(place)}")
-        serve_page(page, place, head)
+    client = ServerClient.from_settings(settings)  # open to the end: handlers may still use it
+    wait_for_server(client, _say)
+    public = client.model()
+    if public.engine.joint_keys:
+        # Every party has a process and a page of its own; this one only shows them together.
+        page, head = stage.build_stage(public, client, settings), stage.HEAD
+        place = page_place(settings, public.schema_.party_names)
+    else:
+        page, head = single.build_page(backend.connection().public, settings.deployment), ""
+        place = page_place(settings)
+    _say(f"The page is at {said_address(place)}")
+    serve_page(page, place, head)
 
 
 def _say(text: str) -> None:

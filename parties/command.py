@@ -117,10 +117,10 @@ def run(arguments: Arguments, settings: Settings) -> None:
         _check_port(settings, arguments.port)
     code = sys.stdin.readline() if arguments.join == "-" else arguments.join
     with ExitStack() as held:
-        client = held.enter_context(
-            ServerClient(arguments.server or settings.url, settings.request_timeout)
-        )
-        if arguments.page:
+        client = ServerClient(arguments.server or settings.url, settings.request_timeout)
+        if not arguments.page:
+            held.enter_context(client)
+        else:  # whose handlers may use the client until the process ends
             held.enter_context(gradio_environment())
             from ui import agent_page, serving  # seconds, while the server starts as well
         wait_for_server(client, _say)

@@ -12,10 +12,11 @@ from fastapi import FastAPI
 
 from ui.guard import PageGuard
 from ui.places import Place
+from ui.streams import PageServer
 from ui.theme import STYLE, theme
 
 GRACE_SECONDS = 2
-"""What requests under way get at the end; open pages always have one."""
+"""What requests under way get at the end."""
 
 
 def app_of(page: gr.Blocks, place: Place, head: str = "") -> FastAPI:
@@ -42,6 +43,7 @@ def serve_page(page: gr.Blocks, place: Place, head: str = "") -> None:
     """Serve a page until it is ended by Ctrl-C or SIGTERM."""
     config = uvicorn.Config(
         PageGuard(app_of(page, place, head), place),
+        http="httptools",
         host=place.host,
         port=place.port,
         log_level="warning",
@@ -50,7 +52,7 @@ def serve_page(page: gr.Blocks, place: Place, head: str = "") -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     signal.signal(signal.SIGTERM, _end)  # uvicorn passes the signal on when it has ended
-    uvicorn.Server(config).run()
+    PageServer(config).run()
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

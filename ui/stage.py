@@ -50,13 +50,17 @@ View = list[Any]
 
 @dataclass
 class Watched:
-    """What one browser session of the stage holds: an application's id and its watch token."""
+    """What one browser session of the stage holds: an application's id and its watch token.
+
+    `turn` changes with each set of frames; see stage_panels.frames.
+    """
 
     client_id: str = ""
     token: str = ""
     strip: str = ""
     shown: tuple[str, Any] = ("", "")
     quiet_until: float = 0.0
+    turn: bool = False
 
 
 def build_stage(public: PublicModel, client: ServerClient, settings: Settings) -> gr.Blocks:
@@ -132,7 +136,8 @@ class _Stage:
         opened = open_joint(self.client, readers)
         watched.client_id, watched.token = opened.client_id, opened.watch_token
         watched.shown = ("", "")
-        frames = self._frames(self._addresses(request), opened.codes)
+        watched.turn = not watched.turn
+        frames = self._frames(self._addresses(request), opened.codes, watched.turn)
         return [watched, frames, *self._look(watched)]
 
     def arrive(self, watched: Watched, request: gr.Request) -> View:
@@ -142,19 +147,26 @@ class _Stage:
             watched.client_id, watched.token = client_id, token
             return [watched, stage_panels.no_frames(), *self._look(watched)]
         addresses = self._addresses(request)
-        shown = gr.skip() if addresses == self.first else self._frames(addresses)
-        return [watched, shown, gr.skip(), gr.skip()]
+        if addresses == self.first:
+            return [watched, gr.skip(), gr.skip(), gr.skip()]
+        watched.turn = not watched.turn
+        return [watched, self._frames(addresses, turn=watched.turn), gr.skip(), gr.skip()]
 
     def _addresses(self, request: gr.Request) -> Mapping[str, str]:
         """Where the browser that asks reaches the parties' own pages."""
         called = self.hosts.named(request.headers.get("host", ""))
         return agent_addresses(self.settings, self.public.schema_.party_names, called)
 
-    def _frames(self, addresses: Mapping[str, str], codes: Mapping[str, str] | None = None) -> str:
+    def _frames(
+        self,
+        addresses: Mapping[str, str],
+        codes: Mapping[str, str] | None = None,
+        turn: bool = False,
+    ) -> str:
         tokens = {
             party: token.get_secret_value() for party, token in self.settings.agent_tokens.items()
         }
-        return stage_panels.frames(self.public, addresses, codes or {}, tokens)
+        return stage_panels.frames(self.public, addresses, codes or {}, tokens, turn)
 
     def run_beside(self) -> str:
         """One example on both engines; see ui/side_by_side.py."""

@@ -42,10 +42,13 @@ def frames(
     urls: Mapping[str, str],
     codes: Mapping[str, str],
     tokens: Mapping[str, str],
+    turn: bool = False,
 ) -> str:
     """The parties' own pages side by side; with join codes, each opens on the application.
 
-    `tokens` are what opens each of them, where the stage knows it.
+    `tokens` are what opens each of them, where the stage knows it. Where `turn` differs from the
+    one before, the browser makes new frames. In the old ones a page would notice that it has lost
+    its connection, and might load itself again instead of the new address.
     """
     figures = []
     for party in public.schema_.parties:
@@ -64,7 +67,9 @@ def frames(
     widths = " ".join(
         f"minmax(0, {1.5 if len(party.columns) > 8 else 1}fr)" for party in public.schema_.parties
     )
-    return f'<div class="ts-frames" style="--ts-widths: {widths}">{"".join(figures)}</div>'
+    tag = "section" if turn else "div"  # Gradio keeps an element of the same tag
+    shown = "".join(figures)
+    return f'<{tag} class="ts-frames" style="--ts-widths: {widths}">{shown}</{tag}>'
 
 
 def no_frames() -> str:

@@ -155,6 +155,16 @@ def test_sigterm_leaves_no_process_behind(demo):
     assert alive(family) == []
 
 
+def test_an_open_page_does_not_hold_up_the_end(demo):
+    demo.wait_until("Triseal is ready")
+    with opened(demo.link) as client, client.stream("GET", "gradio_api/heartbeat/x") as stream:
+        assert "ALIVE" in next(stream.iter_text())
+        demo.process.send_signal(signal.SIGINT)
+        assert demo.process.wait(30) == 0
+    printed = demo.output.read_text()
+    assert "Traceback" not in printed and "ERROR" not in printed
+
+
 def test_a_temporary_folder_of_another_user_is_left_alone(tmp_path, clear_deployment):
     temporary = tmp_path / "temporary"
     temporary.mkdir()

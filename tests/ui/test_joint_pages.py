@@ -105,6 +105,14 @@ def test_the_stage_has_a_frame_for_every_party(public):
     assert 'src="http://127.0.0.1:9001/?token=s-e"' in shown and "<b>Second <b>" not in shown
 
 
+def test_each_opening_has_frames_of_its_own(public):
+    """Elements of the same tag are kept by Gradio: a page that ends could load itself again."""
+    addresses = agent_addresses(Settings(), public.schema_.party_names)
+    one, two = (stage_panels.frames(public, addresses, {}, {}, turn) for turn in (False, True))
+    assert one.startswith("<div ") and one.endswith("</div>")
+    assert two.startswith("<section ") and two.endswith("</section>")
+
+
 def assert_named_and_limited(page):
     names = [event.api_name for event in page.fns.values()]
     assert len(names) == len(set(names)) and all(names)

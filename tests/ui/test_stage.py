@@ -1,6 +1,7 @@
 """The stage and the parties' own pages, as `make demo` starts them, in a real browser."""
 
 from contextlib import ExitStack, contextmanager
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -239,6 +240,21 @@ def assert_all_fit(one, beside):
         end = frame.evaluate("document.getElementById('agent-end').getBoundingClientRect().bottom")
         assert end <= box["height"] <= end + 60
     assert (max(tops) - min(tops) < 60) is beside
+
+
+def test_codes_and_tokens_stay_out_of_referrers_and_logs(stage, demo):
+    one = stage()
+    sent = []
+    one.page.on("request", lambda request: sent.append(request.headers))
+    one.open()
+    assert sent and not [headers for headers in sent if "referer" in headers]
+    asked = [dict(parse_qsl(urlsplit(one.url(name)).query)) for name in one.names]
+    secrets = [value for query in asked for value in (query["token"], query["join"])]
+    assert len(set(secrets)) == 2 * len(one.names)
+    printed = demo.output.read_text()
+    assert not [secret for secret in secrets if secret in printed]
+    framed = [frame.url for frame in one.page.frames[1:]]
+    assert len(framed) == len(one.names) and not [url for url in framed if "token" in url]
 
 
 def test_each_page_offers_its_steps_by_name(stage, demo, schema):
