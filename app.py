@@ -6,39 +6,42 @@ engine the one page that plays all parties.
 
 from __future__ import annotations
 
-import os
 import sys
-
-# Before Gradio is imported: it reports to its makers unless told otherwise at that moment.
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 from parties.transport import ServerClient
 from settings import Settings
 from ui.entry import run_entry
+from ui.gradio_environment import gradio_environment
+from ui.places import page_place, said_address
 from ui.waiting import check_port, wait_for_server
-from utils.addresses import url_of
 
 
 def serve(settings: Settings) -> None:
     """Wait for the server, build the page that its engine needs, and serve it until ended."""
     check_port(settings.page_host, settings.page_port, "The page", "TRISEAL_PAGE_PORT")
+    with gradio_environment():
+        _serve(settings)
 
+
+def _serve(settings: Settings) -> None:
     # These take seconds: a port in use is to show at once.
     import backend
     from ui import page as single
     from ui import stage
     from ui.serving import serve_page
 
-    with ServerClient.from_settings(settings) as client:
-        wait_for_server(client, _say)
-        public = client.model()
-        if public.engine.joint_keys:
-            # Every party has a process and a page of its own; this one only shows them together.
-            page, head = stage.build_stage(public, client, settings), stage.HEAD
-        else:
-            page, head = single.build_page(backend.connection().public, settings.deployment), ""
-        _say(f"The page is at {url_of(settings.page_host, settings.page_port)}")
-        serve_page(page, settings.page_host, settings.page_port, head)
+    client = ServerClient.from_settings(settings)  # open to the end: handlers may still use it
+    wait_for_server(client, _say)
+    public = client.model()
+    if public.engine.joint_keys:
+        # Every party has a process and a page of its own; this one only shows them together.
+        page, head = stage.build_stage(public, client, settings), stage.HEAD
+        place = page_place(settings, public.schema_.party_names)
+    else:
+        page, head = single.build_page(backend.connection().public, settings.deployment), ""
+        place = page_place(settings)
+    _say(f"The page is at {said_address(place)}")
+    serve_page(page, place, head)
 
 
 def _say(text: str) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from utils.addresses import base_url_of, host_of, reachable, url_of
-from utils.errors import AddressInvalid, SettingsInvalid
+from utils.errors import AddressInvalid, InvalidRequest, SettingsInvalid
+from utils.hosts import parse_names
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent
+
+PARTY = "{party}"
+"""In `agent_url`, the place of the party's name."""
 
 EngineName = Literal["clear", "concrete", "concrete_ml", "levelled"]
 
@@ -43,6 +48,28 @@ class Settings(BaseSettings):
         ge=1,
         le=65528,
         description="Port of the first party's own page; the other parties' follow.",
+    )
+    page_url: str | None = Field(
+        default=None,
+        description="Where browsers find the page behind a proxy; may have a path.",
+    )
+    agent_url: str | None = Field(
+        default=None,
+        description="The same for the parties' own pages; `{party}` stands for a party's name.",
+    )
+    page_token: SecretStr | None = Field(
+        default=None,
+        min_length=22,
+        description="Opens a page, at least 22 characters; drawn at each start if unset.",
+    )
+    agent_tokens: dict[str, SecretStr] = Field(
+        default={},
+        repr=False,
+        description="JSON for the stage: what opens each party's own page; `make demo` draws it.",
+    )
+    allowed_hosts: str = Field(
+        default="",
+        description="Names besides this machine's by which server and pages may be called.",
     )
     server_data: Path = Field(
         default=ROOT / ".data" / "server",
@@ -141,10 +168,23 @@ class Settings(BaseSettings):
     def _has_host(cls, host: str) -> str:
         return _read(host_of, host)
 
-    @field_validator("server_url")
+    @field_validator("server_url", "page_url")
     @classmethod
     def _has_url(cls, url: str | None) -> str | None:
         return None if url is None else _read(base_url_of, url)
+
+    @field_validator("agent_url")
+    @classmethod
+    def _has_url_with_party(cls, url: str | None) -> str | None:
+        if url is not None:
+            _read(base_url_of, url.replace(PARTY, "party"))
+        return url
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _has_names(cls, listed: str) -> str:
+        _read(parse_names, listed)
+        return listed
 
     @property
     def url(self) -> str:
@@ -152,10 +192,10 @@ class Settings(BaseSettings):
         return self.server_url or url_of(reachable(self.server_host), self.server_port)
 
 
-def _read(read: Callable[[str], str], text: str) -> str:
+def _read(read: Callable[[str], T], text: str) -> T:
     try:
         return read(text)
-    except AddressInvalid as error:
+    except (AddressInvalid, InvalidRequest) as error:
         raise ValueError(error.message) from error
 
 

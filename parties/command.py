@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-# Before Gradio is imported: it reports to its makers unless told otherwise at that moment.
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
 from parties.agent import Agent, Seat, hold_folder
@@ -32,8 +28,10 @@ from parties.transport import ServerClient
 from parties.watch import stopped_by
 from settings import Settings
 from ui.entry import run_entry
+from ui.gradio_environment import gradio_environment
+from ui.places import agent_place, said_address
 from ui.waiting import check_port, wait_for_server
-from utils.addresses import base_url_of, url_of
+from utils.addresses import base_url_of
 from utils.errors import (
     AddressInvalid,
     InvalidRequest,
@@ -122,8 +120,12 @@ def run(arguments: Arguments, settings: Settings) -> None:
     if arguments.page and arguments.port is not None:
         _check_port(settings, arguments.port)
     code = sys.stdin.readline() if arguments.join == "-" else arguments.join
-    with ServerClient(arguments.server or settings.url, settings.request_timeout) as client:
-        if arguments.page:
+    with ExitStack() as held:
+        client = ServerClient(arguments.server or settings.url, settings.request_timeout)
+        if not arguments.page:
+            held.enter_context(client)
+        else:  # whose handlers may use the client until the process ends
+            held.enter_context(gradio_environment())
             from ui import agent_page, serving  # seconds, while the server starts as well
         wait_for_server(client, _say)
         home = arguments.home or settings.party_data / arguments.party
@@ -146,8 +148,9 @@ def run(arguments: Arguments, settings: Settings) -> None:
             if arguments.port is None:
                 _check_port(settings, port)
             page = agent_page.build_agent_page(agent)
-            _say(f"The {agent.party.label}'s page is at {url_of(settings.page_host, port)}")
-            serving.serve_page(page, settings.page_host, port, agent_page.HEAD)
+            place = agent_place(settings, agent.party.name, agent.party.label, port)
+            _say(f"The {agent.party.label}'s page is at {said_address(place)}")
+            serving.serve_page(page, place, agent_page.HEAD)
 
 
 def attend(

@@ -29,6 +29,7 @@ from service.execution.choose import executor_of
 from service.execution.interface import Introduction
 from service.execution.worker import EngineLoader, load_registered
 from service.headers import SecurityHeaders
+from service.hosts import HostGuard, hosts_of
 from service.jobs import Jobs
 from service.limits import SMALL_BODY, BodyLimit, Pace
 from service.logs import RequestLog
@@ -152,6 +153,7 @@ def create_app(
         # An upload's own pace begins when its file does (service/uploads.py).
         pace_of=lambda path: None if path == "/send_file" else small_bodies,
     )
+    app.add_middleware(HostGuard, hosts=hosts_of(settings))  # the last one added comes first
     return app
 
 

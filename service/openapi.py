@@ -26,6 +26,7 @@ from utils.errors import (
     DiskFull,
     EngineUnavailable,
     ForbiddenScope,
+    ForeignOrigin,
     InvalidRequest,
     NotAuthorised,
     ServerStopping,
@@ -33,6 +34,7 @@ from utils.errors import (
     TooManyRequests,
     TrisealError,
     UnknownApplication,
+    UnknownHost,
     UnsupportedContent,
     UploadTooLarge,
     UploadTooSlow,
@@ -50,7 +52,7 @@ APPLICATION = (*READY, InvalidRequest, UnknownApplication, ApplicationExpired)
 """Of every call about an application."""
 TOKEN = (NotAuthorised, ForbiddenScope, TooManyRequests)
 """Of every call with a token."""
-EVERY = (ServerStopping,)
+EVERY = (ForeignOrigin, UnknownHost, ServerStopping)
 """Of every call."""
 
 TAGS = {

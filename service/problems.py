@@ -55,6 +55,8 @@ STATUS: Mapping[type[errors.TrisealError], int] = {
     errors.AlreadyRunning: 409,
     errors.RunCancelled: 409,
     errors.InvalidRequest: 422,
+    errors.UnknownHost: 421,
+    errors.ForeignOrigin: 403,
     errors.UnsupportedContent: 415,
     errors.UploadEmpty: 422,
     errors.UploadTooLarge: 413,

@@ -8,19 +8,26 @@ SIGTERM and SIGHUP end them all; so does the end of any, which is then an error.
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 from features.schema import Schema
 from settings import ROOT, Settings
 from ui.entry import run_entry
+from ui.places import page_place, said_address
+from ui.units import escape
 from ui.waiting import POLL_SECONDS, check_port, wait_for_page
 from utils.addresses import reachable, url_of
 from utils.errors import ServerUnreachable
@@ -41,12 +48,15 @@ class Children:
     def __init__(self) -> None:
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, arguments: Sequence[str], server_url: str) -> None:
-        """Start a script or module of this project with this interpreter."""
+    def start(self, name: str, arguments: Sequence[str], settings: Mapping[str, str]) -> None:
+        """Start a script or module of this project with this interpreter.
+
+        `settings` go by its environment, which other users of the machine cannot read.
+        """
         self._started[name] = subprocess.Popen(  # noqa: S603 - our own file, no shell
             [sys.executable, *arguments],
             cwd=ROOT,
-            env={**os.environ, "TRISEAL_SERVER_URL": server_url},
+            env={**os.environ, **{f"TRISEAL_{k.upper()}": v for k, v in settings.items()}},
             start_new_session=True,
         )
 
@@ -98,9 +108,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
     for name, port in agents.items():
         what = f"The page of the {name.replace('_', ' ')}"
         check_port(settings.page_host, port, what, "TRISEAL_AGENT_PORT")
-    page_host = reachable(settings.page_host)
     server_url = url_of(reachable(settings.server_host), settings.server_port)
-    page_url = url_of(page_host, settings.page_port)
+    place = page_place(settings)
+    tokens = {name: secrets.token_urlsafe(32) for name in agents}
     children = Children()
 
     def alive() -> None:
@@ -109,24 +119,43 @@ def run(settings: Settings, stop: threading.Event) -> None:
         children.check()
 
     try:
-        children.start("server", ["server.py"], server_url)
+        children.start("server", ["server.py"], {"server_url": server_url})
         # At once: pages load their libraries while the server loads its model, then wait for it.
         for name, port in agents.items():
             arguments = ["-m", "parties", "--party", name, "--port", str(port), "--new"]
-            children.start(f"{name.replace('_', ' ')}'s agent", arguments, server_url)
-        children.start("page", ["app.py"], server_url)
+            own = {"server_url": server_url, "page_token": tokens[name]}
+            children.start(f"{name.replace('_', ' ')}'s agent", arguments, own)
+        own = {
+            "server_url": server_url,
+            "page_token": place.access.token,
+            "agent_tokens": json.dumps(tokens),
+        }
+        children.start("page", ["app.py"], own)
         for port in (*agents.values(), settings.page_port):
-            wait_for_page(url_of(page_host, port), alive)
-        _say(f"\nTriseal is ready: open {page_url} in a browser. Ctrl-C ends it.\n")
-        if _has_display():
-            webbrowser.open(page_url)
-        while True:
-            alive()
-            stop.wait(POLL_SECONDS)
+            wait_for_page(url_of(reachable(settings.page_host), port), alive)
+        _say(f"\nTriseal is ready: open {said_address(place)} in a browser. Ctrl-C ends it.\n")
+        with _opened(place.access.link(place.address)) if _has_display() else nullcontext():
+            while True:
+                alive()
+                stop.wait(POLL_SECONDS)
     except _Stopped:
         _say("Ending the server and the pages.")
     finally:
         children.stop()
+
+
+@contextmanager
+def _opened(link: str) -> Iterator[None]:
+    """Open the link in the person's browser.
+
+    By a file that only they can read: a browser is started with what it opens on its command
+    line, which everyone on the machine can read.
+    """
+    with TemporaryDirectory(prefix="triseal-open-", ignore_cleanup_errors=True) as folder:
+        file = Path(folder, "open.html")
+        file.write_text(f'<meta http-equiv="refresh" content="0;url={escape(link)}">')
+        webbrowser.open(file.as_uri())
+        yield
 
 
 def _agents(settings: Settings) -> dict[str, int]:

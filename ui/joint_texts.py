@@ -52,6 +52,12 @@ def stage_holds(public: PublicModel) -> str:
             "yes: it makes them and puts them into the frames' addresses",
         ),
         (
+            "What opens a party's own page",
+            "its own",
+            "never",
+            "in the demonstration, all of them, in the frames' addresses",
+        ),
+        (
             "Messages between the parties",
             "those to it",
             "relays them sealed, cannot read them",

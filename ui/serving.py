@@ -1,24 +1,59 @@
-"""How a page of Triseal is served: locally, without history, sharing or anything fetched."""
+"""How a page of Triseal is served: guarded, without history, sharing or anything fetched."""
 
 from __future__ import annotations
 
+import signal
+import sys
+from types import FrameType
+
 import gradio as gr
+import uvicorn
+from fastapi import FastAPI
 
+from ui.guard import PageGuard
+from ui.places import Place
+from ui.streams import PageServer
 from ui.theme import STYLE, theme
-from utils.addresses import in_brackets
+
+GRACE_SECONDS = 2
+"""What requests under way get at the end."""
 
 
-def serve_page(page: gr.Blocks, host: str, port: int, head: str = "") -> None:
-    """Serve a page until it is ended; `head` is HTML for the document's head."""
-    page.queue().launch(
-        server_name=in_brackets(host),  # Gradio makes URLs of it
-        server_port=port,
+def app_of(page: gr.Blocks, place: Place, head: str = "") -> FastAPI:
+    """The page as an app without its guard; `head` is HTML for the document's head."""
+    return gr.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        page,
+        path="/",
+        server_name=place.host,
+        server_port=place.port,
+        root_path=place.url,
         theme=theme(),
         css_paths=STYLE,
         head=head or None,
         footer_links=[],
-        quiet=True,
-        share=False,
+        show_error=False,
         ssr_mode=False,
+        mcp_server=False,
         run_history=False,  # it would keep what people type in the browser's storage
     )
+
+
+def serve_page(page: gr.Blocks, place: Place, head: str = "") -> None:
+    """Serve a page until it is ended by Ctrl-C or SIGTERM."""
+    config = uvicorn.Config(
+        PageGuard(app_of(page, place, head), place),
+        http="httptools",
+        host=place.host,
+        port=place.port,
+        log_level="warning",
+        access_log=False,  # addresses carry tokens and join codes
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    signal.signal(signal.SIGTERM, _end)  # uvicorn passes the signal on when it has ended
+    PageServer(config).run()
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

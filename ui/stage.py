@@ -1,14 +1,15 @@
 """The stage: the parties' own pages side by side, and everything that travels between them.
 
 It opens an application and hands each party its join code by the address of its frame. From then
-on it holds the application's watch token and nothing else: the forms, keys and answers in the
-frames belong to the parties' own processes, which browsers keep apart from this page.
+on it holds the application's watch token and, where `agent_tokens` are set, what opens the parties'
+own pages. The forms, keys and answers in the frames belong to the parties' own processes, which
+browsers keep apart from this page.
 """
 
 from __future__ import annotations
 
-import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +25,9 @@ from ui.actions import shown_at_once
 from ui.benchmark import comparison
 from ui.blocks import html, section
 from ui.panels import heading
+from ui.places import agent_addresses, page_place
 from ui.steps import show_steps
 from ui.units import escape
-from utils.addresses import reachable, url_of
 from utils.errors import ApplicationError, InvalidRequest, ServerBusy, TrisealError
 
 TICK_SECONDS = 0.6
@@ -44,21 +45,22 @@ addEventListener("message", (event) => {
 });
 </script>"""
 
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?")
-_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, never bound
-
 View = list[Any]
 
 
 @dataclass
 class Watched:
-    """What one browser session of the stage holds: an application's id and its watch token."""
+    """What one browser session of the stage holds: an application's id and its watch token.
+
+    `turn` changes with each set of frames; see stage_panels.frames.
+    """
 
     client_id: str = ""
     token: str = ""
     strip: str = ""
     shown: tuple[str, Any] = ("", "")
     quiet_until: float = 0.0
+    turn: bool = False
 
 
 def build_stage(public: PublicModel, client: ServerClient, settings: Settings) -> gr.Blocks:
@@ -68,30 +70,20 @@ def build_stage(public: PublicModel, client: ServerClient, settings: Settings) -
     return page
 
 
-def agent_urls(public: PublicModel, settings: Settings, asked_at: str = "") -> dict[str, str]:
-    """Where the parties' pages are, as the browser that asked at host `asked_at` reaches them."""
-    host = settings.page_host
-    if host in _EVERYWHERE:
-        found = _HOST.fullmatch(asked_at)
-        host = found[1] if found else reachable(host)
-    return {
-        name: url_of(host, settings.agent_port + i)
-        for i, name in enumerate(public.schema_.party_names)
-    }
-
-
 class _Stage:
     """The components and their handlers; built inside gr.Blocks, top to bottom."""
 
     def __init__(self, public: PublicModel, client: ServerClient, settings: Settings) -> None:
         self.public, self.client, self.settings = public, client, settings
+        self.hosts = page_place(settings).hosts
+        self.first = agent_addresses(settings, public.schema_.party_names)
         self.state = gr.State(Watched())
         self.timer = gr.Timer(TICK_SECONDS)
         html(joint_texts.stage_introduction(public))
         self._opening()
         steps = stage_panels.stage_steps(None, (), public)
         self.strip = html(show_steps(steps), "ts-sticky")
-        self.frames = html(stage_panels.frames(public, agent_urls(public, settings), {}))
+        self.frames = html(self._frames(self.first))
         with section():
             html(heading(None, "What has travelled"))
             self.log = html(stage_panels.stage_timeline(None, (), public))
@@ -144,8 +136,8 @@ class _Stage:
         opened = open_joint(self.client, readers)
         watched.client_id, watched.token = opened.client_id, opened.watch_token
         watched.shown = ("", "")
-        urls = agent_urls(self.public, self.settings, request.headers.get("host", ""))
-        frames = stage_panels.frames(self.public, urls, opened.codes)
+        watched.turn = not watched.turn
+        frames = self._frames(self._addresses(request), opened.codes, watched.turn)
         return [watched, frames, *self._look(watched)]
 
     def arrive(self, watched: Watched, request: gr.Request) -> View:
@@ -154,10 +146,27 @@ class _Stage:
         if client_id and token:
             watched.client_id, watched.token = client_id, token
             return [watched, stage_panels.no_frames(), *self._look(watched)]
-        urls = agent_urls(self.public, self.settings, request.headers.get("host", ""))
-        first = agent_urls(self.public, self.settings)
-        shown = gr.skip() if urls == first else stage_panels.frames(self.public, urls, {})
-        return [watched, shown, gr.skip(), gr.skip()]
+        addresses = self._addresses(request)
+        if addresses == self.first:
+            return [watched, gr.skip(), gr.skip(), gr.skip()]
+        watched.turn = not watched.turn
+        return [watched, self._frames(addresses, turn=watched.turn), gr.skip(), gr.skip()]
+
+    def _addresses(self, request: gr.Request) -> Mapping[str, str]:
+        """Where the browser that asks reaches the parties' own pages."""
+        called = self.hosts.named(request.headers.get("host", ""))
+        return agent_addresses(self.settings, self.public.schema_.party_names, called)
+
+    def _frames(
+        self,
+        addresses: Mapping[str, str],
+        codes: Mapping[str, str] | None = None,
+        turn: bool = False,
+    ) -> str:
+        tokens = {
+            party: token.get_secret_value() for party, token in self.settings.agent_tokens.items()
+        }
+        return stage_panels.frames(self.public, addresses, codes or {}, tokens, turn)
 
     def run_beside(self) -> str:
         """One example on both engines; see ui/side_by_side.py."""

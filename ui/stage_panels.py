@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PUBLIC_KEY, PublicModel
 from parties.messages import ApplicationState, TrafficItem
 from parties.steps import ALL, SERVER
+from ui.access import PARAMETER
 from ui.steps import Step, run_step, step_words
 from ui.units import escape, show_bytes, show_seconds
 
@@ -36,13 +37,25 @@ def stage_steps(
     ]
 
 
-def frames(public: PublicModel, urls: Mapping[str, str], codes: Mapping[str, str]) -> str:
-    """The parties' own pages side by side; with join codes, each opens on the application."""
+def frames(
+    public: PublicModel,
+    urls: Mapping[str, str],
+    codes: Mapping[str, str],
+    tokens: Mapping[str, str],
+    turn: bool = False,
+) -> str:
+    """The parties' own pages side by side; with join codes, each opens on the application.
+
+    `tokens` are what opens each of them, where the stage knows it. Where `turn` differs from the
+    one before, the browser makes new frames. In the old ones a page would notice that it has lost
+    its connection, and might load itself again instead of the new address.
+    """
     figures = []
     for party in public.schema_.parties:
         url = urls[party.name]
-        code = codes.get(party.name)
-        target = f"{url}/?join={quote(code, safe='')}" if code else f"{url}/"
+        asked = {PARAMETER: tokens.get(party.name), "join": codes.get(party.name)}
+        query = urlencode({name: value for name, value in asked.items() if value})
+        target = f"{url}/?{query}" if query else f"{url}/"
         figures.append(
             f'<figure class="ts-frame"><figcaption><b>{escape(party.label)}</b> '
             f"<span>its own process, {escape(url.split('://')[-1])}</span></figcaption>"
@@ -54,7 +67,9 @@ def frames(public: PublicModel, urls: Mapping[str, str], codes: Mapping[str, str
     widths = " ".join(
         f"minmax(0, {1.5 if len(party.columns) > 8 else 1}fr)" for party in public.schema_.parties
     )
-    return f'<div class="ts-frames" style="--ts-widths: {widths}">{"".join(figures)}</div>'
+    tag = "section" if turn else "div"  # Gradio keeps an element of the same tag
+    shown = "".join(figures)
+    return f'<{tag} class="ts-frames" style="--ts-widths: {widths}">{shown}</{tag}>'
 
 
 def no_frames() -> str:

@@ -62,34 +62,32 @@ def base_url_of(text: str) -> str:
     given = text.strip()
     if "://" not in given:
         raise AddressInvalid(
-            "The server's URL begins with http:// or https://, such as http://127.0.0.1:8000."
+            "The URL begins with http:// or https://, such as http://127.0.0.1:8000."
         )
     try:
         parts = urlsplit(given)
     except ValueError as error:  # such as half a pair of brackets
         raise AddressInvalid(
-            "The server's URL has no valid host: give one such as http://[::1]:8000."
+            "The URL has no valid host: give one such as http://[::1]:8000."
         ) from error
     if parts.scheme not in ("http", "https"):
-        raise AddressInvalid("The server's URL begins with http:// or https://.")
+        raise AddressInvalid("The URL begins with http:// or https://.")
     if "@" in parts.netloc:
         raise AddressInvalid(
-            "The server's URL must not have a user and password: the server takes none. Give the "
-            "host alone."
+            "The URL must not have a user and password: none is used. Give the host alone."
         )
     if "?" in given or "#" in given or re.search(r"[\s\\\x00-\x1f\x7f]", given):
         raise AddressInvalid(
-            "The server's URL is scheme, host, port and possibly a path: nothing after ? or #, "
+            "The URL is scheme, host, port and possibly a path: nothing after ? or #, "
             "and no spaces."
         )
     found = _AUTHORITY.fullmatch(parts.netloc)
     if found is None:
         raise AddressInvalid(
-            "The server's URL has no valid host: an IPv6 address is in brackets, such as "
-            "http://[::1]:8000."
+            "The URL has no valid host: an IPv6 address is in brackets, such as http://[::1]:8000."
         )
     if not found["host"]:
-        raise AddressInvalid("The server's URL has no host: give one such as 127.0.0.1.")
+        raise AddressInvalid("The URL has no host: give one such as 127.0.0.1.")
     netloc = in_brackets(host_of(found["host"]))
     if found["port"] is not None:
         netloc += f":{_port_of(found['port'])}"
@@ -100,7 +98,7 @@ def _port_of(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 5) or not (
         1 <= int(text) <= _LARGEST_PORT
     ):
-        raise AddressInvalid(f"The port of the server's URL is a number from 1 to {_LARGEST_PORT}.")
+        raise AddressInvalid(f"The port of the URL is a number from 1 to {_LARGEST_PORT}.")
     return int(text)
 
 

@@ -48,6 +48,8 @@ TrisealError
 │   ├── AlreadyRunning           two runs at once
 │   ├── RunCancelled             the run was ended on request
 │   ├── InvalidRequest           a malformed field, such as path characters in an id
+│   ├── UnknownHost              a request for a name that is not the server's
+│   ├── ForeignOrigin            a call from a page of another origin
 │   ├── UnsupportedContent       a body of another content type than the call takes
 │   ├── UploadEmpty              nothing was sent
 │   ├── UploadTooLarge           more bytes than the slot can hold
@@ -237,6 +239,12 @@ class RunCancelled(ApplicationError): ...
 
 
 class InvalidRequest(ApplicationError): ...
+
+
+class UnknownHost(ApplicationError): ...
+
+
+class ForeignOrigin(ApplicationError): ...
 
 
 class UnsupportedContent(ApplicationError): ...

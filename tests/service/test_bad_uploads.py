@@ -130,7 +130,7 @@ def test_malformed_forms(application: Application, body: bytes) -> None:
 def test_a_sender_that_goes_away_leaves_nothing(application: Application) -> None:
     base = application.server.http.base_url
     head = (
-        "POST /send_file HTTP/1.1\r\nHost: x\r\nContent-Length: 30000\r\n"
+        "POST /send_file HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\n"
         f"Authorization: {application.auth()['Authorization']}\r\n\r\n"
     ).encode()

@@ -56,7 +56,8 @@ def samples(application: Application) -> tuple[bytes, ...]:
 
 def request_of(application: Application, call: str, kind: str, body: bytes) -> bytes:
     head = (
-        f"{call} HTTP/1.1\r\nHost: x\r\nAuthorization: {application.auth()['Authorization']}\r\n"
+        f"{call} HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: {application.auth()['Authorization']}\r\n"
         f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

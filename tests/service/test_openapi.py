@@ -120,6 +120,7 @@ def test_examples_are_of_schemas_that_are_used() -> None:
 def test_errors_of_one_status_are_told_together() -> None:
     found = problems(errors.OutOfStep, errors.AlreadySent, errors.OutOfStep, errors.QueueFull)
     assert list(found) == sorted(found) and {409, 429} <= set(found)
+    assert {403, 421, 503} <= set(found)  # every call may answer these
     assert list(found[409]["content"][MEDIA_TYPE]["examples"]) == ["out-of-step", "already-sent"]
     assert found[409]["description"] == (
         "`out-of-step`: a call before its turn; "

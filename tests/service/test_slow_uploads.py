@@ -96,7 +96,8 @@ def test_waiting_for_a_sender_to_leave_is_not_waiting_for_a_body() -> None:
 
 def request(application: Application, path: str, body: bytes, length: int, kind: str) -> bytes:
     return (
-        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nContent-Type: {kind}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Length: {length}\r\nContent-Type: {kind}\r\n"
         f"Authorization: {application.auth()['Authorization']}\r\n\r\n"
     ).encode() + body
 

@@ -30,6 +30,7 @@ from tests.parties.running import (
     live_server,
     oracle,
 )
+from tests.ui.links import printed_link
 from ui.waiting import wait_for_page
 
 __all__ = ["levelled_oracle", "live_server", "oracle"]
@@ -190,6 +191,7 @@ class LivePage:
                 start_new_session=True,
             )
         wait_for_page(self.url, self._check)
+        self.link = printed_link(self.log())
 
     def _check(self) -> None:
         if self._process.poll() is not None:
@@ -236,7 +238,7 @@ def open_page(browser, live_page):
         page.set_default_timeout(20_000)
         page.asked = []
         page.on("request", lambda request: page.asked.append(request.url))
-        page.goto(live_page.url)
+        page.goto(live_page.link)
         page.wait_for_selector("#make-keys")
         return page
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from tests.parties.running import ROOT, environment, free_port, standing_still
+from tests.ui.links import printed_link
 
 
 def free_ports(count: int) -> int:
@@ -45,7 +46,7 @@ def processes():
 class Demo:
     """`python -m ui.demo` with its children."""
 
-    def __init__(self, folder, deployment, engine, **settings):
+    def __init__(self, folder, deployment, engine, more=None, **settings):
         self.page_port, self.output = free_port(), folder / "demo.log"
         self.agent_port, self.server_port = free_ports(8), free_port()
         with self.output.open("wb") as log:
@@ -62,7 +63,7 @@ class Demo:
                     agent_port=self.agent_port,
                     **settings,
                 )
-                | {"DISPLAY": "", "WAYLAND_DISPLAY": ""},
+                | {"DISPLAY": "", "WAYLAND_DISPLAY": "", **(more or {})},
                 stdout=log,
                 stderr=log,
             )
@@ -74,6 +75,11 @@ class Demo:
                 self.output.read_text()
             )
             time.sleep(0.1)
+
+    @property
+    def link(self) -> str:
+        """What opens the page, once it is printed."""
+        return printed_link(self.output.read_text())
 
     def family(self) -> list[int]:
         """The ids of all processes below the demonstration's."""

@@ -1,10 +1,13 @@
 """The entries: ports in use, a server that never comes, and ends without orphans."""
 
+import html
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from parties.transport import ServerClient
 from tests.parties.running import ROOT, environment, free_port
 from tests.ui.demos import Demo, alive
+from tests.ui.links import opened
 from ui.waiting import check_port, wait_for_server
 from utils.errors import AddressInvalid, PortInUse, ServerUnreachable
 
@@ -119,10 +123,13 @@ def joint_demo(tmp_path, levelled_deployment):
 
 def test_every_party_has_a_process_and_a_page_of_its_own(joint_demo, schema):
     joint_demo.wait_until("Triseal is ready")
-    pages = [joint_demo.page_port, *joint_demo.agent_ports(len(schema.party_names))]
-    for port in pages:
-        assert httpx.get(f"http://127.0.0.1:{port}", trust_env=False).is_success
+    with opened(joint_demo.link) as client:
+        assert "Triseal" in client.get("/").text
+        for port in joint_demo.agent_ports(len(schema.party_names)):
+            refused = client.get(f"http://127.0.0.1:{port}")
+            assert refused.status_code == 403 and "with its link" in refused.text
     commands = [joint_demo.command(pid) for pid in joint_demo.family()]
+    assert "token" not in " ".join(commands)  # which other users of the machine can read
     agents = [command for command in commands if "-m parties" in command]
     assert (
         [f"--party {name} " in agent for name in schema.party_names for agent in agents].count(True)
@@ -168,13 +175,83 @@ def test_an_agents_port_in_use_is_named(busy_port, levelled_deployment):
 
 def test_sigterm_leaves_no_process_behind(demo):
     demo.wait_until("Triseal is ready")
-    assert f"http://127.0.0.1:{demo.page_port}" in demo.output.read_text()
-    assert httpx.get(f"http://127.0.0.1:{demo.page_port}", trust_env=False).is_success
+    assert demo.link.startswith(f"http://127.0.0.1:{demo.page_port}/?token=")
+    with opened(demo.link) as client:
+        assert "Triseal" in client.get("/").text
     family = demo.family()
     assert len(family) >= 3  # server, its workers, page
     demo.process.send_signal(signal.SIGTERM)
     assert demo.process.wait(30) == 0
     assert alive(family) == []
+
+
+def test_an_open_page_does_not_hold_up_the_end(demo):
+    demo.wait_until("Triseal is ready")
+    with opened(demo.link) as client, client.stream("GET", "gradio_api/heartbeat/x") as stream:
+        assert "ALIVE" in next(stream.iter_text())
+        demo.process.send_signal(signal.SIGINT)
+        assert demo.process.wait(30) == 0
+    printed = demo.output.read_text()
+    assert "Traceback" not in printed and "ERROR" not in printed
+
+
+def test_a_temporary_folder_of_another_user_is_left_alone(tmp_path, clear_deployment):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    (temporary / "gradio").touch()  # neither a folder nor ours
+    started = Demo(tmp_path, clear_deployment, "clear", more={"TMPDIR": str(temporary)})
+    try:
+        started.wait_until("Triseal is ready")
+        with opened(started.link) as client:
+            assert client.get("/config").is_success
+        own = list(temporary.glob("triseal-page-*"))
+        assert [stat.S_IMODE(folder.stat().st_mode) for folder in own] == [0o700]
+    finally:
+        started.stop()
+    assert [path.name for path in temporary.iterdir()] == ["gradio"]
+
+
+def test_a_browser_is_started_with_a_private_file_and_not_with_the_link(tmp_path):
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {seen}\ncat "${{1#file://}}" >> {seen}\n')
+    browser.chmod(0o700)
+    link = "http://127.0.0.1:9/?token=0123456789abcdef&join=x"
+    code = f"from ui.demo import _opened\nwith _opened({link!r}): pass"
+    environment_of = environment() | {"BROWSER": f"{browser} %s"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment_of, check=True)
+    address, text = seen.read_text().split("\n", 1)
+    assert address.startswith("file://") and "token" not in address
+    assert f'content="0;url={html.escape(link)}"' in text
+    assert not Path(address.removeprefix("file://")).exists()
+
+
+def test_a_page_token_that_is_set_opens_the_page_and_is_not_printed(tmp_path, clear_deployment):
+    token = "a-token-of-the-operators-own"  # noqa: S105
+    started = Demo(tmp_path, clear_deployment, "clear", page_token=token)
+    try:
+        started.wait_until("TRISEAL_PAGE_TOKEN")
+        started.wait_until("Triseal is ready")
+        with opened(f"http://127.0.0.1:{started.page_port}/?token={token}") as client:
+            assert client.get("/config").is_success
+        assert token not in started.output.read_text()
+    finally:
+        started.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("page_token", "short"),
+        ("allowed_hosts", "*"),
+        ("page_url", "triseal.example"),
+        ("agent_url", "ftp://{party}.example"),
+        ("agent_tokens", "{"),
+    ],
+)
+def test_a_setting_of_access_that_is_not_valid_is_named(name, value):
+    ended = run("app.py", **{name: value})
+    assert ended.returncode == 1 and f"TRISEAL_{name.upper()}" in ended.stderr
+    assert "Traceback" not in ended.stderr and value not in ended.stderr.replace("TRISEAL", "")
 
 
 def test_a_child_that_dies_ends_all_with_a_message(demo):

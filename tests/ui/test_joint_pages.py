@@ -14,8 +14,9 @@ from tests.ui.conftest import public_of
 from ui import agent_panels, joint_texts, stage_panels
 from ui.agent_page import build_agent_page
 from ui.beside import beside_panel, run_beside
+from ui.places import agent_addresses
 from ui.side_by_side import main as side_by_side
-from ui.stage import Watched, _Stage, agent_urls, build_stage
+from ui.stage import Watched, _Stage, build_stage
 from ui.steps import Step, show_steps, step_words
 from ui.timeline import own_timeline
 from utils.errors import EvaluationFailed, ProtocolError, TooManyRequests, UnknownApplication
@@ -97,12 +98,19 @@ def test_every_party_has_a_page_with_its_own_fields_alone(public):
 def test_the_stage_has_a_frame_for_every_party(public):
     page = build_stage(public, None, Settings(agent_port=9000))
     assert_named_and_limited(page)
-    shown = stage_panels.frames(
-        public, agent_urls(public, Settings(agent_port=9000)), {"first": 'a"b'}
-    )
+    addresses = agent_addresses(Settings(agent_port=9000), public.schema_.party_names)
+    shown = stage_panels.frames(public, addresses, {"first": 'a"b'}, {"second": "s-e"})
     assert shown.count("<iframe") == len(public.schema_.parties)
     assert 'src="http://127.0.0.1:9000/?join=a%22b"' in shown
-    assert 'src="http://127.0.0.1:9001/"' in shown and "<b>Second <b>" not in shown
+    assert 'src="http://127.0.0.1:9001/?token=s-e"' in shown and "<b>Second <b>" not in shown
+
+
+def test_each_opening_has_frames_of_its_own(public):
+    """Elements of the same tag are kept by Gradio: a page that ends could load itself again."""
+    addresses = agent_addresses(Settings(), public.schema_.party_names)
+    one, two = (stage_panels.frames(public, addresses, {}, {}, turn) for turn in (False, True))
+    assert one.startswith("<div ") and one.endswith("</div>")
+    assert two.startswith("<section ") and two.endswith("</section>")
 
 
 def assert_named_and_limited(page):
@@ -115,21 +123,34 @@ def assert_named_and_limited(page):
 @pytest.mark.parametrize(
     ("host", "asked", "found"),
     [
+        ("127.0.0.1", "127.0.0.1:7860", "127.0.0.1"),
+        ("127.0.0.1", "localhost:7860", "localhost"),
         ("127.0.0.1", "evil.test", "127.0.0.1"),
         (EVERYWHERE, "demo.test:7860", "demo.test"),
+        (EVERYWHERE, "evil.test:7860", "127.0.0.1"),
         (EVERYWHERE, "[::1]:7860", "[::1]"),
         (EVERYWHERE, '"><script>', "127.0.0.1"),
         ("::1", "", "[::1]"),
     ],
 )
 def test_the_pages_are_where_the_browser_reaches_them(public, host, asked, found):
-    urls = agent_urls(public, Settings(page_host=host, agent_port=9000), asked)
-    assert urls["second"] == f"http://{found}:9001"
+    settings = Settings(page_host=host, agent_port=9000, allowed_hosts="demo.test")
+    with gr.Blocks():
+        stage = _Stage(public, None, settings)
+    request = SimpleNamespace(headers={"host": asked})
+    assert stage._addresses(request)["second"] == f"http://{found}:9001"
+
+
+def test_pages_behind_a_proxy_are_at_its_addresses(public):
+    settings = Settings(agent_url="https://{party}.example.org/triseal/")
+    addresses = agent_addresses(settings, public.schema_.party_names)
+    assert addresses["second"] == "https://second.example.org/triseal"
 
 
 def test_what_the_stage_holds_is_said(public):
     table = joint_texts.stage_holds(public)
     assert "Nobody holds it." in table and "watch token" in table
+    assert "What opens a party&#x27;s own page" in table
     assert table.count('data-who="This page"') == table.count("<tr>") - 1
     protection = joint_texts.stage_protection(public)
     protected, not_protected = protection.split("Not protected")

@@ -1,16 +1,14 @@
 """The real page, in a real browser, with a real server: what a person does and sees."""
 
-import json
 import re
-import urllib.request
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from model.explanation import Outcome
 from parties.session import ApplicationSession
 from tests.parties.running import until
+from tests.ui.links import opened
 
 NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
 CHECKS = ["Own_car", "Own_property", "Mobile_phone", "Employed"]
@@ -249,13 +247,14 @@ def assert_fits(page):
 
 
 def test_the_pages_interface_has_the_steps_by_name(live_page):
-    with urllib.request.urlopen(f"{live_page.url}/gradio_api/info") as answer:  # noqa: S310
-        named = set(json.load(answer)["named_endpoints"])
+    with opened(live_page.link) as client:
+        named = set(client.get("gradio_api/info").json()["named_endpoints"])
     assert {"/make_keys", "/send_bank", "/run", "/open_decision", "/explain"} <= named
 
 
 def test_the_page_names_no_other_host_to_load_from(live_page):
-    document = httpx.get(live_page.url, trust_env=False).text
+    with opened(live_page.link) as client:
+        document = client.get("").text
     named = re.findall(r"<(?:link|script|img|iframe)\b[^>]*\b(?:src|href)=\"([^\"]*)\"", document)
     assert named
     assert [place for place in named if urlsplit(place).netloc] == []

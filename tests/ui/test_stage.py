@@ -1,8 +1,7 @@
 """The stage and the parties' own pages, as `make demo` starts them, in a real browser."""
 
-import json
-import urllib.request
 from contextlib import ExitStack, contextmanager
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -30,13 +29,14 @@ def demo(tmp_path_factory, levelled_deployment):
 class Stage:
     """The stage in a browser session of its own."""
 
-    def __init__(self, context, demo, schema, address=""):
+    def __init__(self, context, demo, schema, host=None):
         self.schema, self.names = schema, schema.party_names
         self.page = context.new_page()
         self.page.set_default_timeout(20_000)
         self.asked = []
         self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(f"http://127.0.0.1:{demo.page_port}/{address}")
+        link = demo.link if host is None else demo.link.replace("127.0.0.1", host)
+        self.page.goto(link)
         self.page.wait_for_selector("#new")
 
     def frame(self, party):
@@ -110,12 +110,12 @@ def stages(browser, demo, schema):
     """Opens stages, each in a browser session of its own, which end together."""
     with ExitStack() as held:
 
-        def begin(width=1280, height=900, scheme="light", address=""):
+        def begin(width=1280, height=900, scheme="light"):
             context = browser.new_context(
                 viewport={"width": width, "height": height}, color_scheme=scheme
             )
             held.callback(context.close)
-            return Stage(context, demo, schema, address)
+            return Stage(context, demo, schema)
 
         yield begin
 
@@ -215,7 +215,9 @@ def test_an_application_opened_elsewhere_can_be_watched(stage, demo, schema):
         opened = open_joint(client)
         first = schema.party_names[0]
         client.join(opened.client_id, first, opened.codes[first].split(".")[1])
-        one = stage(address=f"?watch={opened.client_id}.{opened.watch_token}")
+        one = stage()
+        watch = f"?watch={opened.client_id}.{opened.watch_token}"
+        one.page.goto(f"http://127.0.0.1:{demo.page_port}/{watch}")  # as it is printed
         one.page.wait_for_selector("text=opened elsewhere")
         one.page.wait_for_selector(".ts-strip >> text=Join 1/3")
         assert one.page.locator("iframe").count() == 0
@@ -240,13 +242,29 @@ def assert_all_fit(one, beside):
     assert (max(tops) - min(tops) < 60) is beside
 
 
-def test_each_page_offers_its_steps_by_name(demo, schema):
-    ports = [demo.page_port, *demo.agent_ports(len(schema.party_names))]
+def test_codes_and_tokens_stay_out_of_referrers_and_logs(stage, demo):
+    one = stage()
+    sent = []
+    one.page.on("request", lambda request: sent.append(request.headers))
+    one.open()
+    assert sent and not [headers for headers in sent if "referer" in headers]
+    asked = [dict(parse_qsl(urlsplit(one.url(name)).query)) for name in one.names]
+    secrets = [value for query in asked for value in (query["token"], query["join"])]
+    assert len(set(secrets)) == 2 * len(one.names)
+    printed = demo.output.read_text()
+    assert not [secret for secret in secrets if secret in printed]
+    framed = [frame.url for frame in one.page.frames[1:]]
+    assert len(framed) == len(one.names) and not [url for url in framed if "token" in url]
+
+
+def test_each_page_offers_its_steps_by_name(stage, demo, schema):
+    one = stage()
+    for name in one.names:
+        one.frame(name).locator("#send").wait_for()
     named = []
-    for port in ports:
-        url = f"http://127.0.0.1:{port}/gradio_api/info"
-        with urllib.request.urlopen(url) as answer:
-            named.append(set(json.load(answer)["named_endpoints"]))
+    for port in [demo.page_port, *demo.agent_ports(len(one.names))]:
+        answer = one.page.context.request.get(f"http://127.0.0.1:{port}/gradio_api/info")
+        named.append(set(answer.json()["named_endpoints"]))
     assert "/new_application" in named[0]
     for found in named[1:]:
         assert {"/join", "/send", "/agree_decide", "/agree_explain"} <= found

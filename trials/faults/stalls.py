@@ -73,7 +73,7 @@ def deaf(world: World, random: Random) -> str:
             line.setblocking(False)
             with contextlib.suppress(BlockingIOError, OSError):
                 for _ in range(200):
-                    line.sendall(b"GET /model HTTP/1.1\r\nHost: trial\r\n\r\n")
+                    line.sendall(b"GET /model HTTP/1.1\r\nHost: localhost\r\n\r\n")
         _others_are_served(world, random)
     return "others are served"
 
@@ -84,8 +84,8 @@ def nonsense(world: World, random: Random) -> str:
     requests = [
         random.randbytes(3000),
         b"GET / HTTP/1.1\r\n" + b"X: " + b"x" * 100_000,
-        b"POST /send_file HTTP/1.1\r\nHost: t\r\nContent-Length: 9e99\r\n\r\n",
-        b"POST /run_fhe HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /send_file HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9e99\r\n\r\n",
+        b"POST /run_fhe HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"\r\n\r\n\r\nHELLO\r\n\r\n",
     ]
     with _connections(world.server(random), len(requests)) as lines:
@@ -122,7 +122,7 @@ def _half_an_upload(application: Application, party: str, random: Random) -> byt
     message = application.content.messages[party, ENCRYPTED_INPUTS]
     whole = len(start) + len(message) + len(_BOUNDARY) + 8
     head = (
-        "POST /send_file HTTP/1.1\r\nHost: trial\r\n"
+        "POST /send_file HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {application.tokens[party]}\r\n"
         f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\n"
         f"Content-Length: {whole}\r\n\r\n"

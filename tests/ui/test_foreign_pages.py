@@ -1,0 +1,265 @@
+"""Pages of strangers in the browser of someone who has every page open, and what they get.
+
+`evil.example` resolves to this machine in this browser, as a name does after DNS rebinding; what
+it serves at /attack is the stranger's, the rest of its requests reach the real pages.
+"""
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from service.app import create_app
+from service.hosts import HostGuard
+from settings import Settings
+from tests.parties.running import free_port
+from tests.service.stand_in import load
+from tests.ui.conftest import CHROMIUM_OPTIONS
+from tests.ui.demos import Demo
+from tests.ui.guarded_pages import KINDS, Page
+from tests.ui.serving import served
+from tests.ui.test_stage import Stage
+
+READ = ("/", "/config", "/gradio_api/info", "/gradio_api/app_id", "/theme.css")
+SERVER_READ = ("/", "/health", "/model", "/model/client", "/metrics", "/docs", "/openapi.json")
+FETCH = """async ([base, method, path, body]) => {
+  const init = {method, credentials: "include"};
+  if (body) { init.body = body; init.headers = {"Content-Type": "application/json"}; }
+  try {
+    const answer = await fetch(base + path, init);
+    return [answer.status, (await answer.text()).slice(0, 200000)];
+  } catch (error) { return [0, String(error)]; }
+}"""
+CALL = '{"data": ["a join code of the stranger"]}'
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no chromium on this machine; set CHROMIUM to one")
+    options = [
+        *CHROMIUM_OPTIONS,
+        "--host-resolver-rules=MAP evil.example 127.0.0.1",
+        # New browsers ask before a public page reaches into the local network; not all do.
+        "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
+    ]
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=options)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def context(browser):
+    opened = browser.new_context()
+    opened.set_default_timeout(20_000)
+    yield opened
+    opened.close()
+
+
+def attack(context, origin, html="<title>harmless</title>"):
+    """A stranger's page at that origin."""
+    page = context.new_page()
+    page.route(f"{origin}/attack", lambda route: route.fulfill(body=html, content_type="text/html"))
+    page.goto(f"{origin}/attack")
+    return page
+
+
+def fetch(page, path, method="GET", body=None, base=""):
+    """What the stranger's page reads: the status, 0 where the browser keeps it from it."""
+    return page.evaluate(FETCH, [base, method, path, body])
+
+
+def submit(context, address):
+    """The status of a form that a page on another port of this host sends to the address."""
+    form = f'<form method="post" enctype="text/plain" action="{address}"></form>'
+    page = attack(context, f"http://127.0.0.1:{free_port()}", form)
+    with page.expect_response(address) as answered:
+        page.evaluate("document.forms[0].submit()")
+    return answered.value.status
+
+
+def framed(context, origin, address):
+    """What shows of an address in a frame of a stranger's page."""
+    answered = []
+    page = attack(context, origin, f'<iframe src="{address}" width="900" height="700"></iframe>')
+    page.on("response", lambda response: answered.append(response.url))
+    page.wait_for_function("document.readyState === 'complete'")
+    frame = page.frames[1]
+    frame.wait_for_load_state()
+    return frame
+
+
+@contextmanager
+def kept(kind, folder, guarded):
+    made = Page(kind, folder)
+    with made.served(guarded):
+        yield made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
+def test_a_name_that_was_bound_anew_reads_and_does_nothing(context, tmp_path, kind, guarded):
+    with kept(kind, tmp_path, guarded) as made:
+        context.new_page().goto(made.link)  # its own person has it open
+        stranger = attack(context, f"http://evil.example:{made.port}")
+        found = [fetch(stranger, path) for path in READ]
+        called = fetch(stranger, "/gradio_api/call/join", "POST", CALL)
+        if kind == "party" and called[0] == 200:
+            event = called[1].split('"')[3]
+            fetch(stranger, f"/gradio_api/call/join/{event}")
+    statuses, texts = {status for status, _ in found}, "".join(text for _, text in found)
+    if guarded:
+        assert statuses == {421} and called[0] == 421
+        assert "gradio_config" not in texts and "field-" not in texts
+        assert made.joined == []
+    else:
+        assert statuses == {200} and "gradio_config" in texts
+        assert made.joined == (["a join code of the stranger"] if kind == "party" else [])
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
+def test_a_page_on_another_port_reads_and_does_nothing(context, tmp_path, guarded):
+    """Of the same host, so that the browser sends the cookie and Gradio gives leave to read."""
+    with kept("party", tmp_path, guarded) as made:
+        context.new_page().goto(made.link)
+        stranger = attack(context, f"http://127.0.0.1:{free_port()}")
+        read = fetch(stranger, "/config", base=made.place.address)
+        fetch(stranger, "/gradio_api/run/join", "POST", CALL, base=made.place.address)
+        called = fetch(stranger, "/gradio_api/call/join", "POST", CALL, base=made.place.address)
+        if called[0] == 200:
+            event = called[1].split('"')[3]
+            fetch(stranger, f"/gradio_api/call/join/{event}", base=made.place.address)
+    assert (read[0], "field-" in read[1]) == ((0, False) if guarded else (200, True))
+    assert (made.joined == []) is guarded
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
+@pytest.mark.parametrize("name", ["evil.example", "127.0.0.1"])
+def test_a_foreign_page_frames_no_partys_page(context, tmp_path, name, guarded):
+    with kept("party", tmp_path, guarded) as made:
+        context.new_page().goto(made.link)
+        frame = framed(context, f"http://{name}:{free_port()}", f"{made.place.address}/")
+        if guarded:
+            assert frame.url.startswith("chrome-error://")
+            assert frame.locator("#send").count() == 0
+        else:
+            frame.locator("#send").wait_for()
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
+@pytest.mark.parametrize("kind", ["stage", "single"])
+def test_other_pages_are_framed_by_nobody(context, tmp_path, kind, guarded):
+    with kept(kind, tmp_path, guarded) as made:
+        context.new_page().goto(made.link)
+        frame = framed(context, f"http://127.0.0.1:{free_port()}", f"{made.place.address}/")
+        assert (frame.url.startswith("chrome-error://")) is guarded
+        if not guarded:
+            frame.locator("#new" if kind == "stage" else "#make-keys").wait_for()
+
+
+def test_a_link_on_a_foreign_page_joins_nothing(context, tmp_path):
+    with kept("party", tmp_path, guarded=True) as made:
+        context.new_page().goto(made.link)
+        for name in ("evil.example", "127.0.0.1"):
+            target = f"{made.place.address}/?join=a-code-of-the-stranger"
+            page = attack(
+                context, f"http://{name}:{free_port()}", f'<a href="{target}">A prize</a>'
+            )
+            page.click("a")
+            page.wait_for_url(f"{made.place.address}/**")
+            assert page.locator("#send").count() == 0
+        page.click("text=Open the page")  # of the second, whose cookie came along
+        page.wait_for_selector("#send")
+    assert made.joined == []
+
+
+@pytest.mark.parametrize("place", ["mail", "file"])
+def test_its_own_link_opens_the_page_from_wherever_it_is_kept(context, tmp_path, place):
+    with kept("party", tmp_path, guarded=True) as made:
+        if place == "mail":
+            html = f'<a href="{made.link}">Your page</a>'
+            page = attack(context, f"http://evil.example:{free_port()}", html)
+            page.click("a")
+        else:
+            file = Path(tmp_path, "open.html")
+            file.write_text(f'<meta http-equiv="refresh" content="0;url={made.link}">')
+            page = context.new_page()
+            page.goto(file.as_uri())
+        page.wait_for_selector("#send")
+        assert page.url == f"{made.place.address}/"
+        assert page.evaluate("document.cookie") == ""  # not for scripts
+        page.reload()
+        page.wait_for_selector("#send")
+        second = context.new_page()
+        second.goto(made.place.address)
+        second.wait_for_selector("#send")
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
+def test_a_name_that_was_bound_anew_reads_nothing_of_the_server(context, guarded):
+    app = create_app(Settings(), load)
+    if not guarded:
+        app.user_middleware = [m for m in app.user_middleware if m.cls is not HostGuard]
+    port = free_port()
+    with served(app, port, lifespan="off"):  # the document of the API needs no engine
+        stranger = attack(context, f"http://evil.example:{port}")
+        status, text = fetch(stranger, "/openapi.json")
+    assert (status, "/send_file" in text) == ((421, False) if guarded else (200, True))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, levelled_deployment):
+    started = Demo(tmp_path_factory.mktemp("foreign"), levelled_deployment, "levelled")
+    try:
+        started.wait_until("Triseal is ready")
+        yield started
+    finally:
+        started.stop()
+
+
+def test_nothing_of_the_demonstration_answers_a_stranger(context, demo, schema):
+    one = Stage(context, demo, schema).open()
+    one.send()
+    before = one.page.inner_text(".ts-log")
+    ports = [demo.page_port, *demo.agent_ports(len(one.names))]
+    for port in ports:
+        stranger = attack(context, f"http://evil.example:{port}")
+        for path in READ:
+            assert fetch(stranger, path)[0] == 421
+        for name in ("agree_decide", "send", "join", "new_application", "tick"):
+            assert fetch(stranger, f"/gradio_api/call/{name}", "POST", CALL)[0] == 421
+        near = attack(context, f"http://127.0.0.1:{free_port()}")
+        assert fetch(near, "/config", base=f"http://127.0.0.1:{port}")[0] == 0
+        called = f"http://127.0.0.1:{port}/gradio_api/call/agree_decide"
+        assert submit(context, called) == 403
+    stranger = attack(context, f"http://evil.example:{demo.server_port}")
+    for path in SERVER_READ:
+        assert fetch(stranger, path)[0] == 421
+    assert fetch(stranger, "/applications", "POST", "{}")[0] == 421
+    assert submit(context, f"http://127.0.0.1:{demo.server_port}/applications") == 403
+    for name in one.names:  # nobody has agreed meanwhile
+        assert "Nobody has agreed yet" in one.text(name, ".ts-section:has(#agree-decide)")
+    assert one.page.inner_text(".ts-log") == before
+    one.decide()
+
+
+@pytest.mark.parametrize("name", ["localhost", "[::1]"])
+def test_the_frames_are_of_the_name_that_the_browser_asked(
+    context, tmp_path_factory, levelled_deployment, schema, name, demo
+):
+    if name == "localhost":
+        one = Stage(context, demo, schema, host="localhost").open()
+        assert all("//localhost:" in one.url(party) for party in one.names)
+        return
+    made = Demo(tmp_path_factory.mktemp("sixth"), levelled_deployment, "levelled", page_host="::1")
+    try:
+        made.wait_until("Triseal is ready")
+        one = Stage(context, made, schema).open()
+        assert one.page.url.startswith("http://[::1]:")
+    finally:
+        made.stop()

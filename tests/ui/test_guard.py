@@ -1,0 +1,267 @@
+"""What a page answers to whom, over HTTP; foreign pages in a browser are in test_foreign_pages."""
+
+import asyncio
+import re
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+from starlette.routing import Mount
+
+from tests.ui.guarded_pages import KINDS, Page
+from tests.ui.links import opened
+from ui.guard import PageGuard
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def page(request, tmp_path_factory):
+    """Every kind of page, served as its entry serves it."""
+    made = Page(request.param, tmp_path_factory.mktemp("page"), allowed_hosts="demo.test")
+    with made.served():
+        yield made
+
+
+@pytest.fixture(scope="module")
+def party(tmp_path_factory):
+    made = Page("party", tmp_path_factory.mktemp("party"), allowed_hosts="demo.test")
+    with made.served():
+        yield made
+
+
+@pytest.fixture
+def stranger(page):
+    with httpx.Client(base_url=page.place.address, trust_env=False, timeout=20) as client:
+        yield client
+
+
+def calls(page):
+    """Every method and path that Gradio serves, with something in the place of its parameters."""
+    (mount,) = page.app.routes
+    assert isinstance(mount, Mount)
+    pending = list(mount.app.routes)
+    for route in pending:
+        router = getattr(route, "original_router", None)  # of FastAPI, for a router within
+        if router is not None:
+            pending += router.routes
+            continue
+        path = re.sub(r"\{[^}]*\}", "x", route.path)
+        for method in route.methods if isinstance(route, APIRoute) else ("GET",):
+            yield method, path
+
+
+def test_without_the_cookie_every_route_is_refused(page, stranger):
+    made = set(calls(page))
+    assert {("GET", "/config"), ("POST", "/gradio_api/queue/join")} <= made
+    assert {("GET", "/gradio_api/queue/data"), ("POST", "/gradio_api/upload")} <= made
+    for method, path in made:
+        answer = stranger.request(method, path)
+        assert answer.status_code == 403, (method, path)
+        assert method == "HEAD" or "with its link" in answer.text
+        assert "set-cookie" not in answer.headers
+
+
+def test_under_a_foreign_name_every_route_is_refused_even_with_the_cookie(page):
+    with opened(page.link) as client:
+        for method, path in set(calls(page)):
+            answer = client.request(method, path, headers={"Host": f"evil.example:{page.port}"})
+            assert answer.status_code == 421, (method, path)
+            assert method == "HEAD" or "TRISEAL_ALLOWED_HOSTS" in answer.text
+
+
+def test_the_link_gives_a_cookie_for_this_page_alone_and_works_again(page, stranger):
+    for _ in range(2):  # a second browser, or the first one after it was closed
+        answer = stranger.get(page.link)
+        assert answer.status_code == 303 and answer.headers["location"] == "./"
+        value, *attributes = answer.headers["set-cookie"].split("; ")
+        assert sorted(attributes) == ["HttpOnly", "Path=/", "SameSite=Strict"]
+        assert value.startswith("triseal-") and f"-{page.port}=" in value
+        assert page.place.access.token not in value
+        assert stranger.get("/config").status_code == 200
+        stranger.cookies.clear()
+        assert stranger.get("/config").status_code == 403
+
+
+@pytest.mark.parametrize("query", ["token=", "token=x", "token=%ff", "token=x&token=y"])
+def test_a_wrong_token_opens_nothing(page, stranger, query):
+    answer = stranger.get(f"/?{query}")
+    assert answer.status_code == 403 and "out of date" in answer.text
+    assert "set-cookie" not in answer.headers
+
+
+def test_a_token_opens_the_page_and_no_call(page, stranger):
+    token = {"token": page.place.access.token}
+    assert stranger.get("/config", params=token).status_code == 403
+    assert stranger.post("/gradio_api/queue/join", params=token).status_code == 403
+    assert stranger.post("/", params=token).status_code == 403
+
+
+def test_the_rest_of_a_link_is_kept(stranger, page):
+    answer = stranger.get(f"{page.link}&join=a%22b&watch=c.d")
+    assert answer.headers["location"] == "./?join=a%22b&watch=c.d"
+
+
+@pytest.mark.parametrize(
+    ("cookie", "status"),
+    [("", 403), ("{name}=x", 403), ("{name}={token}", 403), ("{name}={value}x", 403)],
+)
+def test_another_cookie_opens_nothing(page, stranger, cookie, status):
+    kept = page.place.access.cookie(secure=False)["Set-Cookie"].split(";")[0]
+    name, _, value = kept.partition("=")
+    own = cookie.format(name=name, value=value, token=page.place.access.token)
+    assert stranger.get("/config", headers={"Cookie": own}).status_code == status
+    assert stranger.get("/config", headers={"Cookie": kept}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "http://127.0.0.1:1",
+        "http://localhost",
+        "https://127.0.0.1",
+        "null",
+        "http://127.0.0.1:{port}.evil.example",
+        "http://evil.example@127.0.0.1:{port}",
+    ],
+)
+def test_pages_of_other_origins_get_no_answer(page, origin):
+    with opened(page.link) as client:
+        given = {"Origin": origin.format(port=page.port)}
+        for method, path in (("GET", "/config"), ("POST", "/gradio_api/queue/join")):
+            answer = client.request(method, path, headers=given)
+            assert answer.status_code == 403 and "another origin" in answer.text
+            assert not [name for name in answer.headers if name.startswith("access-control")]
+        assert client.get("/config", headers={"Origin": page.place.address}).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "unheard-of"])
+def test_what_a_foreign_page_has_the_browser_fetch_is_refused(page, site):
+    with opened(page.link) as client:
+        for more in (
+            {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+            {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "embed"},
+            {},
+        ):
+            answer = client.get("/config", headers={"Sec-Fetch-Site": site, **more})
+            assert answer.status_code == 403
+        goes = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        posted = client.post("/", headers={"Sec-Fetch-Site": site, **goes})
+        assert posted.status_code == 403
+        led = client.get("/?join=code", headers={"Sec-Fetch-Site": site, **goes})
+        assert led.status_code == 403 and "Another page sent you here" in led.text
+
+
+def test_a_link_in_another_page_opens_by_a_step_of_its_own(page, stranger):
+    led = {
+        "Sec-Fetch-Site": "cross-site",
+        "Sec-Fetch-Mode": "navigate",
+        "Sec-Fetch-Dest": "document",
+    }
+    answer = stranger.get(f"{page.link}&join=a%22b", headers=led)
+    assert answer.status_code == 200 and "SameSite=Strict" in answer.headers["set-cookie"]
+    assert 'content="0;url=./?join=a%22b"' in answer.text
+    assert page.place.access.token not in answer.text
+
+
+def test_every_answer_says_who_may_frame_it_and_gives_no_address_away(page):
+    by = f"http://127.0.0.1:{page.place.port}" if page.kind == "party" else "'none'"
+    with opened(page.link) as client, httpx.Client(base_url=page.place.address) as stranger:
+        for answer in (client.get("/"), client.get("/config"), stranger.get("/")):
+            policy = answer.headers["content-security-policy"]
+            assert f"frame-ancestors {by}" in policy and "default-src" in policy
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:{port}", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:{port}", 200),
+        ("LOCALHOST:9", 200),
+        ("demo.test", 200),
+        ("demo.test.evil.example", 421),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:{port}", 421),
+        ("127.0.0.2:{port}", 421),
+        ("[::2]", 421),
+        ("localhost:{port}@evil.example", 421),
+        ("localhost:99999", 421),
+        ("", 421),
+    ],
+)
+def test_the_names_by_which_a_page_may_be_asked(party, host, status):
+    with opened(party.link) as client:
+        named = host.format(port=party.port)
+        assert client.get("/config", headers={"Host": named}).status_code == status
+
+
+def test_a_proxy_may_not_name_another_host(party):
+    with opened(party.link) as client:
+        for given, status in (("demo.test", 200), ("evil.example", 421), ("localhost, x.y", 421)):
+            answer = client.get("/config", headers={"X-Forwarded-Host": given})
+            assert answer.status_code == status
+
+
+def test_over_tls_the_cookie_is_for_tls_alone(party):
+    with httpx.Client(base_url=party.place.address, trust_env=False) as client:
+        answer = client.get(party.link, headers={"X-Forwarded-Proto": "https"})
+        assert answer.headers["set-cookie"].endswith("; Secure")
+
+
+def test_a_websocket_is_refused_like_everything_else(party):
+    cookie = party.place.access.cookie(secure=False)["Set-Cookie"].split(";")[0]
+    for headers, through in (
+        ({"host": "evil.example", "cookie": cookie}, False),
+        ({"host": "localhost"}, False),
+        ({"host": "localhost", "cookie": cookie, "origin": "http://evil.example"}, False),
+        ({"host": "localhost", "cookie": cookie}, True),
+    ):
+        reached, sent = [], []
+
+        async def app(scope, receive, send, reached=reached):
+            reached.append(scope["path"])
+
+        async def send(message, sent=sent):
+            sent.append(message["type"])
+
+        scope = {
+            "type": "websocket",
+            "path": "/gradio_api/queue/join",
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+        asyncio.run(PageGuard(app, party.place)(scope, None, send))
+        assert (bool(reached), sent) == (through, [] if through else ["websocket.close"])
+
+
+def test_pages_that_listen_everywhere_are_asked_by_listed_names_alone(tmp_path):
+    everywhere = "0.0.0.0"  # noqa: S104 - nothing is bound
+    made = Page("party", tmp_path, page_host=everywhere, allowed_hosts="demo.test")
+    assert made.place.address == f"http://127.0.0.1:{made.port}"
+    hosts = made.place.hosts
+    assert hosts.named("demo.test:1") and hosts.named("localhost")
+    assert hosts.named(everywhere) is None and hosts.named("192.0.2.1") is None
+
+
+def test_two_parties_pages_do_not_share_a_cookie(tmp_path):
+    one, two = Page("party", tmp_path), Page("party", tmp_path)
+    with one.served(), two.served(), opened(one.link) as client:
+        assert client.get(f"{two.place.address}/config").status_code == 403
+        assert client.get(two.link).status_code == 200
+        assert client.get(f"{two.place.address}/config").status_code == 200
+        assert client.get(f"{one.place.address}/config").status_code == 200
+
+
+def test_without_the_guard_anyone_reads_and_acts(tmp_path):
+    """The control of this file: the same calls go through where no guard is."""
+    made = Page("party", tmp_path)
+    with made.served(guarded=False) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        foreign = {"Host": "evil.example", "Origin": "http://evil.example"}
+        assert client.get("/config", headers=foreign).status_code == 200
+        answer = client.post("/gradio_api/call/join", json={"data": ["code"]}, headers=foreign)
+        assert answer.status_code == 200
+        client.get(f"/gradio_api/call/join/{answer.json()['event_id']}", headers=foreign)
+    assert made.joined == ["code"]

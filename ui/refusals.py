@@ -1,0 +1,129 @@
+"""The small pages that are shown in place of a page of Triseal: why, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.responses import HTMLResponse
+
+from ui.units import escape
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_STYLE = """
+:root { color-scheme: light dark; --text: #1e293b; --soft: #475569; --line: #cbd5e1;
+  --back: #fff; --accent: #0f766e; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #f1f5f9; --soft: #94a3b8; --line: #334155; --back: #0f172a; --accent: #2dd4bf; }
+}
+* { box-sizing: border-box; }
+body { margin: 0; padding: 8vh 16px 32px; background: var(--back); color: var(--text);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 620px; margin: 0 auto; padding: 22px 24px; border: 1px solid var(--line);
+  border-radius: 12px; }
+.brand { margin: 0; color: var(--accent); font-size: 13px; font-weight: 700;
+  letter-spacing: .08em; text-transform: uppercase; }
+h1 { margin: 4px 0 12px; font-size: 24px; line-height: 1.25; letter-spacing: -.01em; }
+p { margin: 0 0 12px; overflow-wrap: anywhere; }
+.why { margin: 16px 0 0; padding-top: 14px; border-top: 1px solid var(--line);
+  color: var(--soft); font-size: 14px; }
+code { font-family: ui-monospace, SFMono-Regular, "DejaVu Sans Mono", monospace;
+  font-size: .92em; }
+.button { display: inline-block; padding: 9px 18px; border-radius: 8px; background: #0f766e;
+  color: #fff; font-weight: 600; text-decoration: none; }
+@media (max-width: 480px) { body { padding-top: 16px; } main { padding: 18px 16px; }
+  h1 { font-size: 21px; } }
+"""
+
+
+def needs_link(title: str, port: int) -> HTMLResponse:
+    """403: the browser has not opened the page with its link yet."""
+    return _page(
+        403,
+        f"Open {title} with its link",
+        "<p>The terminal where this page was started printed its link. It looks like "
+        f"<code>http://127.0.0.1:{port}/?token=…</code> and works in any browser, as often as you "
+        "like, until that process ends.</p>"
+        "<p>After <code>make demo</code>, open the one link that it printed: the parties' pages "
+        "then open in the same browser too. If the link is lost, start the process again; it "
+        "prints a new one.</p>",
+        "The address alone is not enough, so that neither another web page nor another user of "
+        "this machine can read this page or press its buttons.",
+    )
+
+
+def old_link(title: str) -> HTMLResponse:
+    """403: the token in the address is not this process's."""
+    return _page(
+        403,
+        "This link is out of date",
+        f"<p>{_upper(escape(title))} has been started again since, and each start makes a new "
+        "link. Open the one that its terminal printed last.</p>",
+        "If you copied the link, check that all of it is in the address bar.",
+    )
+
+
+def led_here(title: str) -> HTMLResponse:
+    """403: a page of another origin sent the browser here."""
+    return _page(
+        403,
+        "Another page sent you here",
+        f"<p>You were about to open {escape(title)} from another web page. What that page added "
+        "to the address was left out.</p>"
+        '<p><a class="button" href="./" referrerpolicy="no-referrer">Open the page</a></p>',
+        "A web page may not do anything in a party's name, not even join an application.",
+    )
+
+
+def opening(target: str, cookie: Mapping[str, str]) -> HTMLResponse:
+    """200: the link was right; the browser goes on to the page as its own page's doing."""
+    answer = _page(
+        200,
+        "Opening the page",
+        f'<p><a class="button" href="{escape(target)}">Open the page</a></p>',
+        "It opens by itself; press the button if it does not.",
+        f'<meta http-equiv="refresh" content="0;url={escape(target)}">',
+    )
+    answer.headers.update(cookie)
+    return answer
+
+
+def unknown_host() -> HTMLResponse:
+    """421: the page was asked for under a name that is not its own."""
+    return _page(
+        421,
+        "This page has another address",
+        "<p>It is not served under the name in the address bar. Use the address that its "
+        "terminal printed.</p>"
+        "<p>Whoever runs it can allow a name by adding it to <code>TRISEAL_ALLOWED_HOSTS</code>, "
+        "separated by commas, and starting it again.</p>",
+        "Names that were not allowed are refused because a foreign web page could otherwise pass "
+        "for this one by pointing its own name at this machine.",
+    )
+
+
+def foreign_origin() -> HTMLResponse:
+    """403: a page of another origin made the request."""
+    return _page(
+        403,
+        "Another page may not do this",
+        "<p>The request came from a page of another origin and was refused.</p>"
+        "<p>If you reach this page through a proxy, whoever runs it sets "
+        "<code>TRISEAL_PAGE_URL</code> or, for a party's own page, <code>TRISEAL_AGENT_URL</code> "
+        "to the address that the browser shows.</p>",
+        "Only this page itself may press its buttons and read its answers.",
+    )
+
+
+def _page(status: int, title: str, body: str, why: str, head: str = "") -> HTMLResponse:
+    return HTMLResponse(
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"{head}<title>Triseal: {escape(title)}</title><style>{_STYLE}</style></head><body><main>"
+        f'<p class="brand">Triseal</p><h1>{escape(title)}</h1>{body}'
+        f'<p class="why">{why}</p></main></body></html>',
+        status,
+    )
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
