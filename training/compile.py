@@ -20,15 +20,13 @@ from zipfile import BadZipFile
 import numpy as np
 from tqdm import tqdm
 
-from engines.concrete.build import build as build_concrete
-from engines.concrete_ml.build import build as build_concrete_ml
 from engines.deployment import Deployment, write_manifest, write_programs, write_public
 from engines.levelled.build import build as build_levelled
 from engines.registry import ENGINES
 from features.encoding import Bits, Layout
 from features.schema import Schema
 from settings import ROOT
-from training.frontier import programs_for, widest_programs
+from training.frontier import NARROWEST, programs_for
 from training.model_card import model_card
 from training.models import Labels
 from training.train import MODEL_FOLDER
@@ -81,10 +79,12 @@ def compile_deployment(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".compile-") as temporary:
         folder = Path(temporary) / "new"
         steps = tqdm(total=1 + len(engines), desc="programs", leave=False)
-        if score_bits is not None:
-            programs = programs_for(booster, layout, bits, score_bits)
-        else:
+        if score_bits is None and "concrete" in engines:
+            from training.concrete_cost import widest_programs
+
             programs, _ = widest_programs(booster, layout, bits)
+        else:
+            programs = programs_for(booster, layout, bits, score_bits or NARROWEST)
         for name, data in (
             ("schema.json", (model / "schema.json").read_bytes()),
             ("booster.json", booster),
@@ -98,11 +98,15 @@ def compile_deployment(
             if engine == "clear":
                 facts[engine] = {}
             elif engine == "concrete":
+                from engines.concrete.build import build as build_concrete
+
                 facts[engine] = build_concrete(programs, layout, folder, sign_only)
             elif engine == "levelled":
                 own = partial(programs_for, booster, layout, bits)
                 facts[engine] = build_levelled(own, layout, folder)
             else:
+                from engines.concrete_ml.build import build as build_concrete_ml
+
                 facts[engine] = build_concrete_ml(layout, bits, y, folder)
         steps.close()
         manifest = write_manifest(folder, facts)
