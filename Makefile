@@ -1,44 +1,63 @@
-# Everything runs in .venv, which `make setup` makes; the other targets make it when it is missing.
-PYTHON ?= python3.11
+# Two environments: .venv runs everything but Concrete, which pins older libraries and has
+# .venv-concrete (about 6 GB) for itself. Every target makes the one it needs.
+PYTHON ?=
+TRISEAL_ENGINE ?= levelled
 VENV := .venv
-RUN := $(VENV)/bin/python -W ignore::DeprecationWarning
-# What is installed is noted by the content of its lists: the times of files say nothing in a fresh
-# clone beside a copied environment.
-checksum = $(firstword $(shell cat $(1) | cksum))
-INSTALLED := $(VENV)/.installed-$(call checksum,requirements.txt constraints.txt)
-INSTALLED_TEST := $(VENV)/.installed-test-$(call checksum,requirements*.txt constraints.txt)
+CONCRETE := .venv-concrete
+FLAGS := -W ignore::DeprecationWarning
+RUN := $(VENV)/bin/python $(FLAGS)
+RUN_CONCRETE := $(CONCRETE)/bin/python $(FLAGS)
+ENGINES ?= clear levelled
+# The environment of an engine or of a list of engines: Concrete's wherever one of its engines is named.
+CONCRETE_ENGINE := $(findstring concrete,$(TRISEAL_ENGINE))
+CONCRETE_COMPILE := $(findstring concrete,$(ENGINES))
 
-.PHONY: demo test test-postgresql setup setup-test setup-cluster train compile evaluate bench load faults fuzz lint clean
+.PHONY: demo check test test-postgresql setup setup-concrete setup-test setup-cluster train compile
+.PHONY: evaluate bench load faults fuzz lint lock clean
 
-demo: $(INSTALLED)
-	@exec $(RUN) -m ui.demo
+demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
+	@exec $(if $(CONCRETE_ENGINE),$(RUN_CONCRETE),$(RUN)) -m ui.demo
+
+check: setup-tests lint
+	$(RUN) -m pytest -m "not slow" --ignore=tests/concrete
 
 test: setup-test lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest --ignore=tests/concrete
+	$(RUN_CONCRETE) -m pytest tests/concrete
 
 # The server's own tests once more, every server on PostgreSQL.
 test-postgresql: setup-test
 	TRISEAL_TEST_ON_POSTGRESQL=1 $(RUN) -m pytest tests/service
 
-setup: $(INSTALLED)
+setup:
+	@scripts/environment $(VENV) core $(PYTHON)
 
-setup-test: $(INSTALLED_TEST)
+setup-training:
+	@scripts/environment $(VENV) training $(PYTHON)
+
+setup-tests:
+	@scripts/environment $(VENV) test $(PYTHON)
+
+setup-concrete:
+	@test -x $(CONCRETE)/bin/python || echo "Concrete's libraries are about 6 GB: fetching them takes a minute or more."
+	@scripts/environment $(CONCRETE) concrete $(PYTHON)
+
+setup-test: setup-tests setup-concrete
 	@scripts/install_chromium
 	@scripts/install_postgresql
 
-setup-cluster: $(INSTALLED)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-cluster.txt -c constraints.txt
+setup-cluster: setup-tests
 
-train: $(INSTALLED)
+train: setup-training
 	$(RUN) -m training.train
 
-compile: $(INSTALLED)
-	$(RUN) -m training.compile
+compile: $(if $(CONCRETE_COMPILE),setup-concrete,setup-training)
+	$(if $(CONCRETE_COMPILE),$(RUN_CONCRETE),$(RUN)) -m training.compile --engines $(ENGINES)
 
-evaluate: $(INSTALLED)
-	$(RUN) -m training.evaluate
+evaluate: $(if $(CONCRETE_ENGINE),setup-concrete,setup-training)
+	$(if $(CONCRETE_ENGINE),$(RUN_CONCRETE),$(RUN)) -m training.evaluate --engine $(TRISEAL_ENGINE)
 
-bench: $(INSTALLED)
+bench: setup-training setup-concrete
 	$(RUN) -m training.benchmark --json deployment_files/benchmark.json --readme README.md docs/PROTOCOL.md
 
 load: setup-test
@@ -48,25 +67,16 @@ faults: setup-test
 	$(RUN) -m trials.faults $(OPTIONS)
 
 fuzz: setup-test
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt -c constraints.txt
+	@scripts/environment $(VENV) fuzz $(PYTHON)
 	$(RUN) -m tests.fuzz.coverage_guided $(OPTIONS)
 
-lint: $(INSTALLED_TEST)
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy .
+lint: setup-tests
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy .
+
+lock:
+	@scripts/lock
 
 clean:
-	rm -rf $(VENV) build .data
-
-$(INSTALLED):
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed ($(PYTHON) was not found); install it, or call make PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed: the compiled libraries exist for it; call make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Setting up $(VENV): about 7 GB, a few minutes the first time"
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
-	@touch $@
-
-$(INSTALLED_TEST): | $(INSTALLED)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt -r requirements-cluster.txt -c constraints.txt
-	@touch $@
+	rm -rf $(VENV) $(CONCRETE) build .data

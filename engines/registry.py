@@ -18,6 +18,8 @@ def load_server_engine(name: str, folder: Path) -> ServerEngine:
     Raises EngineUnavailable, DeploymentMissing, DeploymentMixed.
     """
     deployment = Deployment.load(folder)
+    if name in ENGINES:
+        deployment.engine_facts(name)  # before its library, which may not be installed either
     try:
         if name == "clear":
             from engines.clear import ClearServer
@@ -107,6 +109,7 @@ def _unknown(name: str) -> EngineUnavailable:
 
 
 def _unavailable(name: str, error: ImportError) -> EngineUnavailable:
+    target = "setup-concrete" if name.startswith("concrete") else "setup"
     return EngineUnavailable(
-        f"Engine {name} needs a library that cannot be loaded ({error}); run `make setup`."
+        f"Engine {name} needs a library that cannot be loaded here ({error}); run `make {target}`."
     )

@@ -70,8 +70,8 @@ def evaluate(polynomial: Polynomial, bits: Bits, outputs: int) -> NDArray[np.int
     """The exact value for every row: shape (rows, n_bits) to (rows, outputs)."""
     scores = np.zeros((len(bits), outputs), np.int64)
     for monomial, coefficients in polynomial.items():
-        holds = bits[:, list(monomial)].all(axis=1).astype(np.int64)
-        scores += holds[:, None] * coefficients
+        holds = bits[:, list(monomial)].all(axis=1, keepdims=True).astype(np.int64)
+        scores += holds * coefficients
     return scores
 
 

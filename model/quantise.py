@@ -125,7 +125,7 @@ def _metric(
         rows = np.concatenate([calibration[:_CALIBRATION_ROWS], rows])
     holds = np.stack([rows[:, list(m)].all(axis=1) for m in monomials], axis=1).astype(np.float64)
     moments = holds.T @ holds / len(rows) + 1e-4 * np.eye(len(monomials))
-    return np.linalg.cholesky(moments).T
+    return np.asarray(np.linalg.cholesky(moments).T, np.float64)
 
 
 def _plan_of_reals(

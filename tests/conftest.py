@@ -1,9 +1,11 @@
 """Small real things that many tests share, made once a session."""
 
+import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engines.deployment import write_manifest, write_public
@@ -21,6 +23,26 @@ from training.models import Shape, Stage, fit, model_json
 __all__ = ["object_store", "object_stores", "postgres"]
 
 ROOT = Path(__file__).resolve().parent.parent
+METRICS = {
+    "shape": "small",
+    "data": {
+        "source": "synthetic (training/synthetic.py)",
+        "target": "Denied",
+        "rows": 3000,
+        "drawn": 3000,
+        "seed": 5,
+        "approved_share": 0.6,
+    },
+    "test": {
+        "rows": 600,
+        "reference_auc": 0.8,
+        "reference_accuracy": 0.7,
+        "auc": 0.79,
+        "accuracy": 0.7,
+        "score_bits": 7,
+    },
+    "groups": {},
+}
 
 
 @pytest.fixture(scope="session")
@@ -92,13 +114,13 @@ def levelled_deployment(tmp_path_factory, layout, small_booster, small_programs,
 
 
 @pytest.fixture(scope="session")
-def sign_only_deployment(tmp_path_factory, layout, small_booster, small_programs):
-    """One for Concrete, whose programs open approved or denied and nothing else."""
-    from engines.concrete.build import build  # here, for its compiler takes long to import
-
-    folder = tmp_path_factory.mktemp("sign_only")
-    facts = build(small_programs, layout, folder, sign_only=True)
-    write_small_deployment(
-        folder, layout.schema, small_booster, small_programs, {"concrete": facts}
-    )
+def trained(tmp_path_factory, schema, small_booster, credit_data):
+    """A folder as training.train leaves it."""
+    folder = tmp_path_factory.mktemp("trained")
+    (bits, y), _ = credit_data
+    (folder / "schema.json").write_text(schema.model_dump_json())
+    (folder / "booster.json").write_bytes(small_booster)
+    own = {"booster_sha256": hashlib.sha256(small_booster).hexdigest()}
+    (folder / "metrics.json").write_text(json.dumps(METRICS | own))
+    np.savez_compressed(folder / "training_rows.npz", bits=np.packbits(bits, axis=1), y=y)
     return folder

@@ -1,4 +1,4 @@
-"""`make` installs an environment once, and again only when its lists of packages change."""
+"""`make` installs an environment once, and again only when its list of packages changes."""
 
 import os
 import shutil
@@ -8,42 +8,56 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LISTS = [*sorted(ROOT.glob("requirements*.txt")), ROOT / "constraints.txt"]
-# Stands for Python, so that nothing is fetched: it copies itself and notes what it is to install.
-STAND_IN = """#!/bin/sh
+# Stand for Python and uv, so that nothing is fetched: one copies itself as an environment's
+# interpreter, the other notes the installation.
+PYTHON = """#!/bin/sh
 case "$*" in
-    "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
-    "-m pip install"*) echo "$*" >>installed ;;
+    "-c "*) exit 0 ;;
+    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    *) exit 1 ;;
 esac
 """
+UV = '#!/bin/sh\necho "$*" >>installed\n'
 
 
 @pytest.fixture
 def clone(tmp_path):
     folder = tmp_path / "clone"
-    folder.mkdir()
-    for path in [ROOT / "Makefile", *LISTS]:
-        shutil.copy(path, folder)
-    (tmp_path / "python").write_text(STAND_IN)
-    (tmp_path / "python").chmod(0o755)
+    shutil.copytree(ROOT / "scripts", folder / "scripts")
+    shutil.copytree(ROOT / "requirements", folder / "requirements")
+    shutil.copy(ROOT / "Makefile", folder)
+    (tmp_path / "bin").mkdir()
+    for name, text in (("python", PYTHON), ("uv", UV)):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
     return folder
 
 
 def installations(folder, target="setup"):
-    """Run make and return how many installations it did."""
+    """Run make and return the lists that it installed."""
     (folder / "installed").write_text("")
+    tools = folder.parent / "bin"
     subprocess.run(
-        ["make", target, f"PYTHON={folder.parent / 'python'}"],
+        ["make", target, f"PYTHON={tools / 'python'}"],
         cwd=folder,
+        env={"PATH": f"{tools}:/usr/bin:/bin"},
         check=True,
         capture_output=True,
     )
-    return len((folder / "installed").read_text().splitlines())
+    lines = (folder / "installed").read_text().splitlines()
+    assert all("--require-hashes" in line for line in lines)
+    return [line.rpartition("/")[2] for line in lines]
 
 
 def test_an_environment_is_installed_once(clone):
-    assert installations(clone) == 1
-    assert installations(clone) == 0
+    assert installations(clone) == ["core.txt"]
+    assert installations(clone) == []
+
+
+def test_each_target_installs_what_it_needs(clone):
+    assert installations(clone, "setup-tests") == ["test.txt"]
+    assert installations(clone, "setup-concrete") == ["concrete.txt"]
+    assert (clone / ".venv").is_dir() and (clone / ".venv-concrete").is_dir()
 
 
 def test_a_copied_environment_in_a_fresh_clone_is_not_installed_again(clone, tmp_path):
@@ -51,20 +65,36 @@ def test_a_copied_environment_in_a_fresh_clone_is_not_installed_again(clone, tmp
     installations(clone)
     for path in clone.glob(".venv/.installed*"):
         os.utime(path, (0, 0))
-    (tmp_path / "fresh").mkdir()
-    for path in clone.glob("*.*"):
-        if path.is_file():
-            shutil.copyfile(path, tmp_path / "fresh" / path.name)
-    shutil.copy(clone / "Makefile", tmp_path / "fresh")
-    shutil.copytree(clone / ".venv", tmp_path / "fresh" / ".venv")
-    assert installations(tmp_path / "fresh") == 0
+    fresh = tmp_path / "fresh"
+    for folder in ("scripts", "requirements", ".venv"):
+        shutil.copytree(clone / folder, fresh / folder)
+    shutil.copy(clone / "Makefile", fresh)
+    assert installations(fresh) == []
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt"])
-def test_an_environment_of_other_lists_is_installed_again(clone, name):
+def test_an_environment_of_another_list_is_installed_again(clone):
     """Whatever the times of the files say."""
     installations(clone)
-    with (clone / name).open("a") as file:
+    path = clone / "requirements" / "core.txt"
+    with path.open("a") as file:
         file.write("# changed\n")
-    os.utime(clone / name, (0, 0))
-    assert installations(clone) == 1
+    os.utime(path, (0, 0))
+    assert installations(clone) == ["core.txt"]
+
+
+def test_without_a_suitable_python_nothing_is_made_and_the_message_says_what_to_do(clone):
+    tools = clone.parent / "bin"
+    (tools / "python3").write_text("#!/bin/sh\nexit 1\n")
+    (tools / "python3").chmod(0o755)
+    for version in (11, 12, 13, 14):
+        shutil.copy(tools / "python3", tools / f"python3.{version}")
+    ended = subprocess.run(
+        ["make", "setup"],
+        cwd=clone,
+        env={"PATH": f"{tools}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode != 0
+    assert "Python 3.11 to 3.14 is needed" in ended.stderr
+    assert not (clone / ".venv").exists()

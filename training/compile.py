@@ -19,8 +19,6 @@ from zipfile import BadZipFile
 import numpy as np
 from tqdm import tqdm
 
-from engines.concrete.build import build as build_concrete
-from engines.concrete_ml.build import build as build_concrete_ml
 from engines.deployment import (
     Deployment,
     program_file,
@@ -44,7 +42,7 @@ from training.deployment_folder import (
     require_replaceable,
     restore_previous,
 )
-from training.frontier import programs_for, widest_programs
+from training.frontier import NARROWEST, programs_for
 from training.import_check import ImportCheck
 from training.model_card import model_card
 from training.models import Labels
@@ -107,10 +105,12 @@ def compile_deployment(
     with scratch_folder(".compile-", out.parent, restore_previous) as scratch:
         folder = scratch / "new"
         steps = tqdm(total=1 + len(engines), desc="programs", leave=False)
-        if score_bits is not None:
-            programs = programs_for(booster, layout, bits, score_bits)
-        else:
+        if score_bits is None and "concrete" in engines:
+            from training.concrete_cost import widest_programs
+
             programs, _ = widest_programs(booster, layout, bits)
+        else:
+            programs = programs_for(booster, layout, bits, score_bits or NARROWEST)
         check.check_program(programs[DECIDE])
         for name, data in (
             ("schema.json", (model / "schema.json").read_bytes()),
@@ -125,12 +125,16 @@ def compile_deployment(
             if engine == "clear":
                 facts[engine] = {}
             elif engine == "concrete":
+                from engines.concrete.build import build as build_concrete
+
                 facts[engine] = build_concrete(programs, layout, folder, sign_only)
             elif engine == "levelled":
                 own = partial(programs_for, booster, layout, bits)
                 facts[engine] = build_levelled(own, layout, folder)
                 check.check_program(Program.load(folder / engine / program_file(DECIDE), layout))
             else:
+                from engines.concrete_ml.build import build as build_concrete_ml
+
                 facts[engine] = build_concrete_ml(layout, bits, y, folder)
         steps.close()
         manifest = write_manifest(folder, facts)

@@ -6,17 +6,12 @@ Quality is measured on the integer scores that would be opened, not on the float
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import matplotlib
-import numpy as np
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from engines.concrete.circuit import bootstrap_level, circuit_inputs, compile_programs
-from engines.concrete.signals import restore_broken_pipes
 from features.encoding import Bits, Layout
 from model.booster import parse_booster
 from model.horner import external_products
@@ -27,9 +22,8 @@ from training.models import Labels, Shape, fit, log_odds, model_json
 matplotlib.use("Agg")  # no display on a server
 from matplotlib import pyplot
 
-WIDTHS = (8, 7)
-"""Score widths to try for Concrete, the widest first that keeps a one-level bootstrap."""
-_TIMED_RUNS = 5
+NARROWEST = 7
+"""Bits of the score in the programs that all engines share, unless Concrete affords more."""
 _PROOF_SECONDS = 4.0
 
 
@@ -81,32 +75,17 @@ def programs_for(
     return {"decide": decide, "explain": explain_program(decide, layout)}
 
 
-def widest_programs(
-    booster: bytes, layout: Layout, calibration: Bits, seconds: float = 15.0
-) -> tuple[dict[str, Program], Any]:
-    """The programs with the widest score whose bootstrap needs one level only, and the module.
-
-    A second level would cost more than half as much again in time, and twice the key. Where no
-    width keeps to one level, the narrowest is taken.
-    """
-    programs, module = {}, None
-    for width in WIDTHS:
-        programs = programs_for(booster, layout, calibration, width, seconds)
-        module = compile_programs(list(programs.values()), layout)
-        if bootstrap_level(module) <= 1:
-            break
-    return programs, module
-
-
 def candidate(shape: Shape, layout: Layout, train: Rows, held_out: Rows, timing: bool) -> Candidate:
     """Fit a shape, make its programs, and measure quality on `held_out`."""
     booster = fit(shape, layout, train.bits, train.y)
     margins = log_odds(booster, held_out.bits)
     text = model_json(booster)
     if timing:
+        from training.concrete_cost import widest_programs
+
         programs, module = widest_programs(text, layout, train.bits, _PROOF_SECONDS)
     else:
-        programs, module = programs_for(text, layout, train.bits, WIDTHS[-1], _PROOF_SECONDS), None
+        programs = programs_for(text, layout, train.bits, NARROWEST, _PROOF_SECONDS)
     decide = programs["decide"]
     scores = decide.scores(held_out.bits)[:, 0]
     entry = Entry(
@@ -120,26 +99,12 @@ def candidate(shape: Shape, layout: Layout, train: Rows, held_out: Rows, timing:
         explain_bootstraps=len(programs["explain"].plan.lookups),
         external_products=external_products(decide.polynomial),
     )
-    if module is not None:
-        entry = _timed(entry, module, layout, held_out.bits[0])
+    if timing:
+        from training.concrete_cost import timed
+
+        decide_seconds, explain_seconds = timed(module, layout, held_out.bits[0])
+        entry = replace(entry, decide_seconds=decide_seconds, explain_seconds=explain_seconds)
     return Candidate(entry, text, programs)
-
-
-def _timed(entry: Entry, module: Any, layout: Layout, bits: Bits) -> Entry:
-    """Run both programs a few times on one encrypted row."""
-    module.keygen()
-    client, server = module.client, module.server
-    values = client.encrypt(*circuit_inputs(layout, bits), function_name="decide")
-    medians = {}
-    for program in ("decide", "explain"):
-        seconds = []
-        for _ in range(1 + _TIMED_RUNS):  # the first run expands the keys
-            start = time.perf_counter()
-            server.run(*values, evaluation_keys=client.evaluation_keys, function_name=program)
-            seconds.append(time.perf_counter() - start)
-        medians[program] = float(np.median(seconds[1:]))
-    restore_broken_pipes()
-    return replace(entry, decide_seconds=medians["decide"], explain_seconds=medians["explain"])
 
 
 def choose(entries: list[Entry], reference_auc: float, tolerance: float) -> int:

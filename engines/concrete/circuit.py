@@ -96,7 +96,7 @@ def circuit_function(
         if table is not None:
             bits = np.concatenate(tuple(inputs[0::2]))
             # Column by column: three times cheaper in Concrete than a matrix product.
-            cells = bits[indices[:, 0]] * weights[:, 0]
+            cells: Any = bits[indices[:, 0]] * weights[:, 0]
             for position in range(1, most_bits):
                 cells = cells + bits[indices[:, position]] * weights[:, position]
             looked_up = table[fhe.hint(cells, bit_width=index_width)]

@@ -2,21 +2,17 @@
 
 import json
 import signal
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import training.evaluate
-from engines.concrete.build import build as build_concrete
 from engines.interface import DECIDE, EXPLAIN
-from engines.levelled.build import build as build_levelled
 from model.polynomial import sample_states
 from tests.conftest import write_small_deployment
 from training.benchmark import comparison_rows, table
 from training.encrypted_runs import EncryptedRuns, same_scores
 from training.engine_process import EngineProcess
-from training.evaluate import BOTH
 from training.held_out import held_out
 from utils.errors import DeploymentMissing, EvaluationFailed, MalformedMessage, TrainingDataInvalid
 
@@ -55,48 +51,6 @@ def test_the_levelled_engine_is_evaluated_with_its_own_programs(
     (result,) = json.loads((tmp_path / "result.json").read_text())
     assert result["score_bits"] == result["agreement"]["score_bits"] == 12
     assert result["agreement"]["share"] > 0.95
-
-
-@pytest.fixture(scope="module")
-def both_deployment(tmp_path_factory, layout, small_booster, small_programs, small_programs_of):
-    """A deployment for the levelled engine and for Concrete."""
-    folder = tmp_path_factory.mktemp("both")
-    engines = {
-        "levelled": build_levelled(small_programs_of, layout, folder),
-        "concrete": build_concrete(small_programs, layout, folder),
-    }
-    write_small_deployment(folder, layout.schema, small_booster, small_programs, engines)
-    return folder
-
-
-def test_both_engines_give_the_same_applicants_the_same_integers(both_deployment, tmp_path, capsys):
-    arguments = ["--engine", "both", "--applicants", 2, "--explanations", 1]
-    assert evaluate(both_deployment, *arguments, "--json", tmp_path / "result.json") == 0
-    printed = capsys.readouterr().out
-    assert printed.count(f"2 decisions and 1 explanations ({BINS} scores) equal") == 2
-    levelled, concrete = json.loads((tmp_path / "result.json").read_text())
-    assert (levelled["engine"], concrete["engine"]) == BOTH
-    assert levelled["score_bits"] == concrete["score_bits"] == 7
-    assert levelled["scores_equal"] == concrete["scores_equal"]
-
-
-@pytest.mark.parametrize("wrong", BOTH)
-def test_both_engines_stop_at_the_first_that_is_one_off(
-    both_deployment, monkeypatch, capsys, wrong
-):
-    true = EncryptedRuns.explain
-
-    def explain(self, bits):
-        timed = true(self, bits)
-        if self.engine != wrong:
-            return timed
-        return replace(timed, scores=(*timed.scores[:-1], timed.scores[-1] + 1))
-
-    monkeypatch.setattr(EncryptedRuns, "explain", explain)
-    assert evaluate(both_deployment, "--engine", "both") == 1
-    printed = capsys.readouterr().out
-    assert f"{wrong}: DIFFERENT at applicant 0, explain" in printed
-    assert printed.count("DIFFERENT") == 1
 
 
 def test_both_needs_both(levelled_deployment, capsys):

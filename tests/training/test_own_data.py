@@ -161,7 +161,7 @@ def train_and_compile(folder, schema, rows, target, engines, run=command):
 @pytest.fixture(scope="module")
 def two_parties(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two_parties")
-    engines = ["clear", "concrete"]
+    engines = ["clear", "levelled"]
     return train_and_compile(folder, HOME_EQUITY, home_equity_rows(), "BAD", engines)
 
 
@@ -176,15 +176,6 @@ def served(folder, deployment, engine):
     server.settings["engine"] = engine
     server.start()
     return server
-
-
-@pytest.fixture(scope="module")
-def concrete_connection(two_parties, tmp_path_factory):
-    server = served(tmp_path_factory.mktemp("server"), two_parties[0], "concrete")
-    made = server.connect(tmp_path_factory.mktemp("parties"))
-    yield made
-    made.client.close()
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +199,7 @@ def test_the_commands_say_what_they_made(two_parties):
     folder, trained, compiled = two_parties
     version = Deployment.load(folder).manifest.model_version
     assert trained.count("depth") >= 5 and "chosen:" in trained
-    assert f"compiled clear, concrete as model {version}" in compiled
+    assert f"compiled clear, levelled as model {version}" in compiled
 
 
 def test_the_model_has_learnt_the_rule(two_parties):
@@ -227,20 +218,8 @@ def test_missing_values_are_a_group_of_their_own(two_parties):
     assert "| missing |" in card and "Home equity loans" in card
 
 
-@pytest.mark.parametrize("outcome", [Outcome.TURNED, Outcome.ALREADY_APPROVED])
-def test_two_parties_decide_and_explain_with_concrete(two_parties, concrete_connection, outcome):
-    oracle = Oracle(two_parties[0])
-    record = oracle.find(outcome) | {"DEBTINC": None}
-    sent, decision, explanation = whole_application(concrete_connection, oracle, record)
-    assert [s.party for s in sent] == ["borrower", "bureau"]
-    assert decision.score == oracle.score(record)
-    assert explanation == oracle.explanation(record)
-    assert explanation.bins == ("0-60", "60-120", "120-180", "180-240", "240+")
-
-
 def test_every_score_of_many_records_is_exact_under_encryption(two_parties):
-    """This data is nearly additive, so its model may need no table lookup at all."""
-    runs = EncryptedRuns("concrete", two_parties[0])
+    runs = EncryptedRuns("levelled", two_parties[0])
     layout = runs.deployment.layout
     wrong = []
     for bits in layout.bits_of_states(sample_states(layout, 20, seed=3)):
@@ -248,22 +227,6 @@ def test_every_score_of_many_records_is_exact_under_encryption(two_parties):
             opened, expected = run(bits).scores, runs.expected(program, bits)
             wrong += [(program, opened, expected)] if opened != expected else []
     assert wrong == []
-
-
-def test_the_missing_bits_count_in_the_encrypted_decision(two_parties, concrete_connection):
-    """Other values of the optional columns give other scores, under encryption as in the clear."""
-    oracle = Oracle(two_parties[0])
-    session = ApplicationSession.open(concrete_connection)
-    session.make_keys()
-    opened, expected = [], []
-    for changed in ({"DEBTINC": None, "REASON": None}, {"DEBTINC": 10.0, "REASON": "HomeImp"}):
-        record = oracle.default() | changed
-        for name in oracle.schema.party_names:
-            session.send(name, oracle.of(name, record))
-        session.run()
-        opened.append(session.open_decision().score)
-        expected.append(oracle.score(record))
-    assert opened == expected and opened[0] != opened[1]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.TURNED, Outcome.NOT_TURNED, Outcome.ALREADY_APPROVED])

@@ -21,6 +21,7 @@ from engines.deployment import Deployment
 from engines.registry import load_server_engine
 from features.encoding import Layout
 from features.schema import Schema
+from tests.conftest import METRICS
 from training.compile import compile_deployment
 from training.deployment_folder import PURPOSE, require_replaceable, restore_previous
 from training.frontier import Entry, choose, save, table
@@ -30,27 +31,6 @@ from utils.marked_folder import MARK, is_marked
 from utils.scratch_folder import scratch_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-
-METRICS = {
-    "shape": "small",
-    "data": {
-        "source": "synthetic (training/synthetic.py)",
-        "target": "Denied",
-        "rows": 3000,
-        "drawn": 3000,
-        "seed": 5,
-        "approved_share": 0.6,
-    },
-    "test": {
-        "rows": 600,
-        "reference_auc": 0.8,
-        "reference_accuracy": 0.7,
-        "auc": 0.79,
-        "accuracy": 0.7,
-        "score_bits": 7,
-    },
-    "groups": {},
-}
 
 
 def entry(name, auc, bootstraps, **more):
@@ -143,19 +123,6 @@ def test_group_outcomes_of_a_case_made_by_hand():
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, schema, small_booster, credit_data):
-    """A folder as training.train leaves it."""
-    folder = tmp_path_factory.mktemp("trained")
-    (bits, y), _ = credit_data
-    (folder / "schema.json").write_text(schema.model_dump_json())
-    (folder / "booster.json").write_bytes(small_booster)
-    own = {"booster_sha256": hashlib.sha256(small_booster).hexdigest()}
-    (folder / "metrics.json").write_text(json.dumps(METRICS | own))
-    np.savez_compressed(folder / "training_rows.npz", bits=np.packbits(bits, axis=1), y=y)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def compiled(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compiled") / "deployment"
     compile_deployment(trained, folder, ["clear"], score_bits=7)
@@ -193,19 +160,6 @@ def test_the_levelled_engine_is_compiled_with_programs_of_its_own(trained, tmp_p
     assert deployment.programs["decide"].score_bits == 7
     assert deployment.programs_of("levelled")["decide"].score_bits == 12
     assert "with scores of 12 bits" in (folders[0] / "model_card.md").read_text()
-
-
-def test_compiling_for_concrete_again_gives_the_same_version_and_programs(trained, tmp_path):
-    """Its binaries and warm-up inputs may differ; what names the model may not."""
-    folders = [tmp_path / "first", tmp_path / "second"]
-    for folder in folders:
-        compile_deployment(trained, folder, ["concrete"], score_bits=7)
-    one, other = (Deployment.load(folder).manifest for folder in folders)
-    assert one.model_version == other.model_version
-    assert one.engines == other.engines
-    programs = [[(f / "programs" / n).read_bytes() for n in ("decide.json", "explain.json")]
-                for f in folders]  # fmt: skip
-    assert programs[0] == programs[1]
 
 
 def test_another_width_is_another_model(trained, compiled, tmp_path):
@@ -248,8 +202,8 @@ def test_a_failed_compilation_leaves_the_old_folder_and_nothing_else(
     def fail(*arguments):
         raise ModelTooLarge("Too large for the test.")
 
-    monkeypatch.setattr(training.compile, "build_concrete", fail)
-    arguments = ["--model", trained, "--out", out, "--engines", "clear", "concrete"]
+    monkeypatch.setattr(training.compile, "build_levelled", fail)
+    arguments = ["--model", trained, "--out", out, "--engines", "clear", "levelled"]
     assert training.compile.main([*map(str, arguments), "--score-bits", "7"]) == 1
     assert "Too large for the test." in capsys.readouterr().err
     assert files_of(out) == before

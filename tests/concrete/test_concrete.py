@@ -14,7 +14,7 @@ from features.schema import Schema
 from model.booster import Ensemble, Leaf, Tree
 from model.polynomial import sample_states
 from model.reference import reference_scores
-from tests.engines.concrete_deployments import Runs, programs_of
+from tests.concrete.deployments import Runs, programs_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TWO_PARTIES = {
