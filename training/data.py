@@ -159,7 +159,7 @@ def load_credit_records(application_record: Path, credit_record: Path) -> pd.Dat
     for name, source in APPLICATION_NUMBERS.items():
         frame[name] = _numbers(rows[source])
     for name, source in APPLICATION_TEXTS.items():
-        frame[name] = rows[source].where(rows[source].notna(), None)
+        frame[name] = rows[source].astype(object).where(rows[source].notna(), None)
     frame["Employed"] = frame["Years_employed"] <= 0  # still days, counted backwards
     frame["Years_employed"] = (-frame["Years_employed"] / DAYS_PER_YEAR).where(
         frame["Employed"], 0.0
@@ -213,7 +213,7 @@ def training_frame(
         elif column.optional and not (data and len(data) == 1):
             # Another schema may list fewer categories than these two sources know. In a CSV made
             # for the schema, an unlisted category is a mistake that the encoding reports.
-            frame[column.name] = values.where(values.isin(column.values), None)
+            frame[column.name] = values.astype(object).where(values.isin(column.values), None)
     return frame.reset_index(drop=True), approved.astype(np.int8)
 
 
