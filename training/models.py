@@ -86,6 +86,7 @@ def _parameters(stage: Stage, layout: Layout, seed: int) -> dict[str, Any]:
         "max_depth": stage.depth,
         "learning_rate": stage.learning_rate,
         "seed": seed,
+        "base_score": 0.5,  # since version 2, XGBoost would otherwise estimate it
         # Small data: a second thread waits more than it works, and one thread is repeatable.
         "nthread": 1,
     }
