@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from parties.transport import ServerClient
 from settings import ROOT
+from utils.environments import interpreter_of
 from utils.errors import ServerUnreachable
 
 _START_SECONDS = 60.0
@@ -43,7 +43,7 @@ def running_server(folder: Path, engine: str) -> Iterator[RunningServer]:
     with tempfile.TemporaryDirectory() as temporary:
         port, data = _free_port(), Path(temporary)
         process = subprocess.Popen(  # noqa: S603  our own server
-            [sys.executable, str(ROOT / "server.py")],
+            [interpreter_of(engine), str(ROOT / "server.py")],
             cwd=ROOT,
             env={
                 **os.environ,

@@ -23,6 +23,7 @@ from training.data import Splits, split, training_frame
 from training.frontier import Rows, candidate, choose, save, table
 from training.group_outcomes import group_outcomes
 from training.models import REFERENCE, SHAPES, fit, log_odds
+from utils.environments import has_concrete
 from utils.errors import TrisealError
 
 DEFAULT_SCHEMA = ROOT / "features" / "credit_card.json"
@@ -40,7 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=24_000, help="synthetic rows")
     parser.add_argument("--seed", type=int, default=20, help="of the synthetic rows and the split")
     parser.add_argument(
-        "--no-timing", action="store_true", help="skip the encrypted runs of every shape"
+        "--no-timing",
+        action="store_true",
+        help="skip the encrypted runs of every shape on Concrete",
     )
     options = parser.parse_args(arguments)
     try:
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.out,
             options.rows,
             options.seed,
-            timing=not options.no_timing,
+            timing=has_concrete() and not options.no_timing,
         )
     except TrisealError as error:
         print(f"training.train: {error.message}", file=sys.stderr)
