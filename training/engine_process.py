@@ -8,6 +8,7 @@ from typing import Any
 from features.encoding import Bits
 from training.encrypted_runs import EncryptedRuns, Timed
 from training.remote import Remote
+from utils.environments import interpreter_of
 from utils.errors import TrisealError
 
 
@@ -15,7 +16,8 @@ class EngineProcess(Remote):
     """Runs commands one at a time in a fresh process; use as a context. An error ends it."""
 
     def __init__(self, engine: str, folder: Path) -> None:
-        super().__init__(f"engine {engine}", _EngineRuns, engine, folder)
+        python = interpreter_of(engine)
+        super().__init__(f"engine {engine}", _EngineRuns, engine, folder, python=python)
         self.engine = engine
         self.facts: dict[str, Any] = self.call("facts")
 

@@ -11,7 +11,9 @@ from features.encoding import Bits, Layout
 from parties.connection import Connection
 from parties.session import ApplicationSession
 from parties.store import PartyStore
+from training.remote import Remote
 from training.running_server import running_server
+from utils.environments import interpreter_of
 
 _ROUNDS = 11
 
@@ -19,10 +21,26 @@ _ROUNDS = 11
 def http_overhead(folder: Path, bits: Bits, engine: str = "concrete") -> dict[str, float]:
     """Median milliseconds a call takes beside the engine's own work, by the name of the call.
 
-    Starts `server.py` for it; raises ServerUnreachable where it does not start.
+    Starts `server.py`, and a process for the parties, with the engine's own interpreter. Raises
+    ServerUnreachable where the server does not start.
     """
-    with running_server(folder, engine) as server:
-        return _measure(Connection(server.client(), PartyStore(server.data / "parties")), bits)
+    python = interpreter_of(engine)
+    with Remote("the parties", HttpOverhead, folder, bits, engine, python=python) as parties:
+        found: dict[str, float] = parties.call("measure")
+        return found
+
+
+class HttpOverhead:
+    """The parties' side of the measurement, to be run where the engine can be imported."""
+
+    def __init__(self, folder: Path, bits: Bits, engine: str) -> None:
+        self.folder, self.bits, self.engine = folder, bits, engine
+
+    def measure(self) -> dict[str, float]:
+        """Returns the milliseconds by the name of the call."""
+        with running_server(self.folder, self.engine) as server:
+            connection = Connection(server.client(), PartyStore(server.data / "parties"))
+            return _measure(connection, self.bits)
 
 
 def _measure(connection: Connection, bits: Bits) -> dict[str, float]:

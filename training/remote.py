@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
+from settings import ROOT
 from training.machine import peak_bytes
 from utils.errors import EvaluationFailed, TrisealError
 
@@ -21,16 +25,24 @@ class Remote:
     can work at once. Errors of this project are raised here as they were there, and end nothing.
     """
 
-    def __init__(self, name: str, make: Callable[..., Any], *arguments: Any) -> None:
-        """`make` and `arguments` must be picklable; `name` is for messages to people."""
-        context = multiprocessing.get_context("spawn")
+    def __init__(
+        self, name: str, make: Callable[..., Any], *arguments: Any, python: str = sys.executable
+    ) -> None:
+        """`make` and `arguments` must be picklable; `name` is for messages to people.
+
+        `python` is the interpreter, where the process needs another environment than this one.
+        """
         self.name = name
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(theirs, make, arguments), name=name, daemon=True
-        )
-        self._process.start()
-        theirs.close()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+                [python, "-W", "ignore", "-m", "training.remote", str(theirs.fileno())],
+                cwd=ROOT,
+                pass_fds=[theirs.fileno()],
+            )
+        self._pipe = Connection(ours.detach())
+        with suppress(OSError):  # it has ended already, which the first call will say
+            self._pipe.send((make, arguments))
         self._made = False
 
     def __enter__(self) -> Self:
@@ -47,7 +59,12 @@ class Remote:
     def end(self) -> None:
         """End the process, whatever it is doing."""
         self._process.terminate()
-        self._process.join(10)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._pipe.close()
 
     def ready(self) -> None:
         """Wait until the object is made; raises what making it raised."""
@@ -89,8 +106,9 @@ class Remote:
         return EvaluationFailed(f"The process of {self.name} has ended.")
 
 
-def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _serve(pipe: Connection) -> None:
     try:
+        make, arguments = pipe.recv()
         made = make(*arguments)
         pipe.send(None)
     except TrisealError as error:
@@ -100,8 +118,12 @@ def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...
         try:
             method, arguments = pipe.recv()
         except EOFError:
-            return  # whoever asked has gone
+            return  # the parent has ended
         try:
             pipe.send(peak_bytes() if method == _PEAK else getattr(made, method)(*arguments))
         except TrisealError as error:
             pipe.send(error)
+
+
+if __name__ == "__main__":
+    _serve(Connection(int(sys.argv[1])))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from parties.transport import ServerClient
 from settings import ROOT
 from utils.addresses import url_of
+from utils.environments import interpreter_of
 from utils.errors import ServerUnreachable
 from utils.scratch_folder import scratch_folder
 
@@ -44,7 +44,7 @@ def running_server(folder: Path, engine: str) -> Iterator[RunningServer]:
     with scratch_folder("triseal-server-") as data:
         port = _free_port()
         process = subprocess.Popen(  # noqa: S603  our own server
-            [sys.executable, str(ROOT / "server.py")],
+            [interpreter_of(engine), str(ROOT / "server.py")],
             cwd=ROOT,
             env={
                 **os.environ,

@@ -7,8 +7,10 @@ a validation AUC within 0.002 of the reference. Prints and saves the frontier, w
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from training.data import Splits, split, training_frame
 from training.frontier import Rows, candidate, choose, save, table
 from training.group_outcomes import group_outcomes
 from training.models import REFERENCE, SHAPES, fit, log_odds
+from utils.environments import has_concrete
 from utils.errors import TrainingDataInvalid, TrisealError
 from utils.marked_folder import claim_folder, require_ours
 from utils.one_line import in_one_line
@@ -48,11 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=24_000, help="synthetic rows")
     parser.add_argument("--seed", type=int, default=20, help="of the synthetic rows and the split")
     parser.add_argument(
-        "--no-timing", action="store_true", help="skip the encrypted runs of every shape"
+        "--no-timing",
+        action="store_true",
+        help="skip the encrypted runs of every shape on Concrete",
     )
     options = parser.parse_args(arguments)
     try:
-        options.out.mkdir(parents=True, exist_ok=True)  # before minutes of work, not after
         train(
             options.schema,
             options.data,
@@ -60,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.out,
             options.rows,
             options.seed,
-            timing=not options.no_timing,
+            timing=has_concrete() and not options.no_timing,
         )
     except (TrisealError, OSError) as error:
         print(f"training.train: {in_one_line(error)}", file=sys.stderr)
@@ -83,6 +87,7 @@ def train(
     anything but a trained model.
     """
     require_ours(out, PURPOSE, setting="--out", made_earlier=_made_earlier)
+    _require_writable(out)  # before minutes of work, not after
     schema = Schema.load(schema_file)
     if schema.zero_is_missing:
         raise TrainingDataInvalid(
@@ -143,6 +148,15 @@ def train(
 def _made_earlier(folder: Path) -> bool:
     """Recognise a trained model of a version that did not mark its folder."""
     return {path.name for path in folder.iterdir()} == _FILES
+
+
+def _require_writable(folder: Path) -> None:
+    """Raise OSError where the folder cannot be made or written; changes nothing."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
 
 
 def encoded(splits: Splits, layout: Layout) -> list[Rows]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from settings import ROOT
 from ui.units import escape, show_bytes, show_seconds
+from utils.environments import interpreter_of
 from utils.errors import EvaluationFailed
 
 TIMEOUT_SECONDS = 180.0
@@ -27,8 +27,11 @@ BEFORE = (
 
 
 def run_beside(deployment: Path) -> dict[str, Any]:
-    """Run ui/side_by_side.py in a process of its own; raises EvaluationFailed with its words."""
-    command = [sys.executable, "-W", "ignore", "-m", "ui.side_by_side", "--json"]
+    """Run ui/side_by_side.py in a process of its own; raises EvaluationFailed with its words.
+
+    Raises EngineUnavailable where Concrete is not installed.
+    """
+    command = [interpreter_of("concrete"), "-W", "ignore", "-m", "ui.side_by_side", "--json"]
     try:
         ended = subprocess.run(  # noqa: S603 - our own module, no shell
             [*command, "--deployment", str(deployment)],

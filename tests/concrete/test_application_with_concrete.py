@@ -13,7 +13,7 @@ from parties.session import ApplicationSession
 from tests.parties.running import LiveServer, Oracle
 from utils.errors import AlreadySent, ForeignMessage, MalformedMessage, UploadTooLarge
 
-FOLDER = Path(__file__).resolve().parents[1] / "deployment_files"
+FOLDER = Path(__file__).resolve().parents[2] / "deployment_files"
 BANK = ("bank", ENCRYPTED_INPUTS)
 KEYS = ("applicant", EVALUATION_KEY)
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.parties.running import LiveServer, Oracle, environment
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "http_client.py"
 
 
