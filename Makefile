@@ -58,7 +58,7 @@ evaluate: $(if $(CONCRETE_ENGINE),setup-concrete,setup-training)
 	$(if $(CONCRETE_ENGINE),$(RUN_CONCRETE),$(RUN)) -m training.evaluate --engine $(TRISEAL_ENGINE)
 
 bench: setup-training setup-concrete
-	$(RUN) -m training.benchmark --json deployment_files/benchmark.json --readme README.md docs/PROTOCOL.md
+	$(RUN) -m training.measure.benchmark --json deployment_files/benchmark.json --readme README.md docs/PROTOCOL.md
 
 load: setup-test
 	$(RUN) -m trials.load $(OPTIONS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from parties.transport import ServerClient
+from parties.client import ServerClient
 from settings import Settings
 from ui.entry import run_entry
 from ui.gradio_environment import gradio_environment
@@ -26,9 +26,9 @@ def serve(settings: Settings) -> None:
 def _serve(settings: Settings) -> None:
     # These take seconds: a port in use is to show at once.
     import backend
-    from ui import page as single
-    from ui import stage
     from ui.serving import serve_page
+    from ui.single import page as single
+    from ui.stage import page as stage
 
     client = ServerClient.from_settings(settings)  # open to the end: handlers may still use it
     wait_for_server(client, _say)

@@ -15,9 +15,9 @@ from typing import Any
 from engines.interface import DECIDE, Progress
 from features.schema import Party
 from parties.connection import Connection
+from parties.results import Decision, ExplanationOpened, KeysMade, ProgramRun, SliceSent
+from parties.run_follower import Tell
 from parties.sessions import Session, session_class
-from parties.steps import Decision, ExplanationOpened, KeysMade, ProgramRun, SliceSent
-from parties.watch import Tell
 from settings import get_settings
 from utils.errors import OutOfStep, UnknownApplication, ValueOutOfDomain
 
@@ -69,8 +69,8 @@ def run_fhe(
 ) -> ProgramRun:
     """Have the server evaluate a program; `progress` gets the finished share, 0 to 1.
 
-    `news` is told how the run stands (parties/watch.py). Called again, also from elsewhere, it
-    waits for the run that is under way.
+    `news` is told how the run stands (parties/run_follower.py). Called again, also from elsewhere,
+    it waits for the run that is under way.
     """
     return _session(client_id).run(program, progress, news)
 

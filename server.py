@@ -2,7 +2,7 @@
 
 `python server.py` listens where the settings say; `uvicorn server:app` leaves that to uvicorn.
 Run one process only: the workers, the events and the clean-up belong to it (`--workers 1`).
-Settings come from the environment (settings.py); logs go to stderr (service/logs.py).
+Settings come from the environment (settings.py); logs go to stderr (service/http/request_log.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from service import logs
+from service.http import request_log as logs
 from settings import get_settings
 from utils.addresses import unused_socket, url_of
 from utils.errors import PortInUse, ServerUnreachable, TrisealError
@@ -53,8 +53,8 @@ def serve(app: FastAPI, listener: socket.socket) -> bool:
     """
     import uvicorn  # here and not above, so that a port in use shows at once
 
-    from service.announced import AnnouncedServer
-    from service.listening import guarded
+    from service.http.announcement import AnnouncedServer
+    from service.http.connections import guarded
 
     logs.configure()
     config = uvicorn.Config(
@@ -95,7 +95,7 @@ def main(loader: EngineLoader | None = None) -> int:
         with closing(bind(settings.server_host, settings.server_port)) as listener:
             from service.app import create_app
             from service.execution.worker import load_registered
-            from service.storage import Storage
+            from service.storage.storage import Storage
 
             storage = Storage(settings)
             app = create_app(settings, loader or load_registered, storage)

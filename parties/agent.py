@@ -20,8 +20,8 @@ from parties.expiry import erase_expired
 from parties.expiry_timer import ExpiryTimer
 from parties.joint.codes import JoinCode
 from parties.joint.member import JointMember
-from parties.patience import may_pass, waiting_words
-from parties.steps import SliceSent
+from parties.results import SliceSent
+from parties.retrying import may_pass, waiting_words
 from parties.store import LOCK, PartyStore
 from utils.errors import (
     ApplicationExpired,
@@ -55,7 +55,7 @@ _OVER = (ApplicationExpired, UnknownApplication, NotAuthorised)
 log = logging.getLogger(__name__)
 
 
-class Seat:
+class ApplicationAgent:
     """The party's place in one application, with the thread that pumps for it.
 
     `serial` grows at every change, so that a page sees at once whether there is anything new.
@@ -262,17 +262,17 @@ class Agent:
             )
         self.connection = connection
         self.party = connection.public.schema_.party(party)
-        self._seats: dict[str, Seat] = {}
+        self._seats: dict[str, ApplicationAgent] = {}
         self._lock = threading.Lock()
-        self._first: Seat | None = None
+        self._first: ApplicationAgent | None = None
         self._timer = ExpiryTimer(self._erase_expired)
 
     @property
-    def first(self) -> Seat | None:
+    def first(self) -> ApplicationAgent | None:
         """The application that this process was started for, if any."""
         return self._first
 
-    def join(self, code: str, pinned: bool = False) -> Seat:
+    def join(self, code: str, pinned: bool = False) -> ApplicationAgent:
         """Take the seat that a join code gives; again, where this folder has joined with it.
 
         Raises InvalidRequest, NotAuthorised, UnknownApplication, ApplicationExpired, and
@@ -285,12 +285,12 @@ class Agent:
         with self._lock:  # a code works once: a page that is loaded twice must not use it twice
             found = self._seats.get(JoinCode.parse(code).client_id)
             if found is None:
-                found = Seat(JointMember.join(self.connection, self.party.name, code))
+                found = ApplicationAgent(JointMember.join(self.connection, self.party.name, code))
             else:
                 found.member.require_code(code)
             return self._take(found, pinned)
 
-    def resume(self) -> Seat | None:
+    def resume(self) -> ApplicationAgent | None:
         """The seat in the application that this folder joined last and that still exists."""
         for client_id in self.connection.store.applications(self.party.name):
             if client_id in self._seats:
@@ -308,10 +308,10 @@ class Agent:
             except TrisealError as error:
                 log.info("taken up again as it is: %s", error.message)
             with self._lock:
-                return self._take(Seat(member), pinned=True)
+                return self._take(ApplicationAgent(member), pinned=True)
         return None
 
-    def seat(self, client_id: str) -> Seat:
+    def seat(self, client_id: str) -> ApplicationAgent:
         """The seat in an application that this process takes part in; raises UnknownApplication."""
         with self._lock:
             found = self._seats.get(client_id)
@@ -340,7 +340,7 @@ class Agent:
         connection = self.connection
         return min(soonest, erase_expired(connection.store, connection.hours, self.party.name))
 
-    def _take(self, seat: Seat, pinned: bool) -> Seat:
+    def _take(self, seat: ApplicationAgent, pinned: bool) -> ApplicationAgent:
         self._seats[seat.member.client_id] = seat
         self._timer.wake()
         if pinned:

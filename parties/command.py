@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
-from parties.agent import Agent, Seat, hold_folder
+from parties.agent import Agent, ApplicationAgent, hold_folder
+from parties.client import ServerClient
 from parties.connection import Connection
 from parties.messages import ProgramState
-from parties.patience import may_pass
+from parties.retrying import may_pass
+from parties.run_follower import stopped_by
 from parties.store import PartyStore
-from parties.transport import ServerClient
-from parties.watch import stopped_by
 from settings import Settings
 from ui.entry import run_entry
 from ui.gradio_environment import gradio_environment
@@ -126,7 +126,8 @@ def run(arguments: Arguments, settings: Settings) -> None:
             held.enter_context(client)
         else:  # whose handlers may use the client until the process ends
             held.enter_context(gradio_environment())
-            from ui import agent_page, serving  # seconds, while the server starts as well
+            from ui import serving
+            from ui.agent import page as agent_page  # seconds, while the server starts as well
         wait_for_server(client, _say)
         home = arguments.home or settings.party_data / arguments.party
         connection = Connection(client, PartyStore(home), settings.application_hours)
@@ -154,7 +155,7 @@ def run(arguments: Arguments, settings: Settings) -> None:
 
 
 def attend(
-    agent: Agent, seat: Seat, record: Mapping[str, Any] | None, agree: Sequence[str]
+    agent: Agent, seat: ApplicationAgent, record: Mapping[str, Any] | None, agree: Sequence[str]
 ) -> None:
     """Play without a page: send `record`, agree to the programs of `agree`, print what is opened.
 
@@ -193,7 +194,11 @@ def attend(
 
 
 def _do_what_is_due(
-    agent: Agent, seat: Seat, record: Mapping[str, Any] | None, agree: Sequence[str], once: Any
+    agent: Agent,
+    seat: ApplicationAgent,
+    record: Mapping[str, Any] | None,
+    agree: Sequence[str],
+    once: Any,
 ) -> None:
     """Send the record, agree where the others are so far; raises what a run failed with."""
     member = seat.member
@@ -216,13 +221,13 @@ def _do_what_is_due(
         once(f"cancelled {stopped[0]}", f"{stopped[1].error} Any party can ask for it again.")
 
 
-def _stopped(seat: Seat, agree: Sequence[str]) -> tuple[str, ProgramState] | None:
+def _stopped(seat: ApplicationAgent, agree: Sequence[str]) -> tuple[str, ProgramState] | None:
     state = seat.member.state
     stopped = None if state is None else state.stopped
     return stopped if stopped is not None and stopped[0] in agree else None
 
 
-def _opened(agent: Agent, seat: Seat, once: Any) -> set[str]:
+def _opened(agent: Agent, seat: ApplicationAgent, once: Any) -> set[str]:
     """The programs that are over for this party, each printed once."""
     member = seat.member
     if not member.is_reader:
@@ -243,7 +248,7 @@ def _opened(agent: Agent, seat: Seat, once: Any) -> set[str]:
     return over
 
 
-def _seat(agent: Agent, code: str | None, new: bool) -> Seat | None:
+def _seat(agent: Agent, code: str | None, new: bool) -> ApplicationAgent | None:
     if code:
         return agent.join(code, pinned=True)
     return None if new else agent.resume()

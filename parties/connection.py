@@ -7,9 +7,9 @@ import threading
 from engines.interface import JointPartyEngine, PartyEngine, PublicModel
 from engines.registry import load_joint_party_engine, load_party_engine
 from features.encoding import Layout
+from parties.client import ServerClient
 from parties.expiry import erase_expired
 from parties.store import PartyStore
-from parties.transport import ServerClient
 from settings import Settings
 from utils.errors import EngineUnavailable
 from utils.forks import renew_in_children

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.interface import PublicModel
 from parties.joint.session import JointSession
-from parties.session import ApplicationSession
+from parties.single_key.session import ApplicationSession
 
 Session = ApplicationSession | JointSession
 

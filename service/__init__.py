@@ -1,1 +1,2 @@
-"""The server's rooms: routes, application state, storage, evaluation, authentication, errors."""
+"""The scoring server. Imports point down: api, jobs, operations, applications, execution, storage,
+http."""

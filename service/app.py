@@ -15,37 +15,40 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import documentation, problems
-from service.applications import Applications
-from service.blobs import MAXIMUM_BYTES
-from service.claims import Claims
-from service.credentials import new_id
-from service.dependencies import Desk, Rooms
-from service.dispatch import Dispatcher
+from service.api import applications, documentation, model, operator, runs
+from service.api import calls as messages
+from service.api import health as metrics
+from service.api import messages as relay
+from service.api.dependencies import LoadedServices, ServerState
+from service.api.openapi import complete
+from service.applications.applications import Applications
+from service.applications.credentials import new_id
+from service.applications.events import Events
+from service.applications.party_tokens import PartyTokens
+from service.applications.relay import Relay
+from service.applications.slots import Slots
 from service.erasure import Erasure
-from service.events import Events
-from service.execution.checking import Checker
-from service.execution.choose import executor_of
+from service.execution.checker import Checker
 from service.execution.interface import Introduction
+from service.execution.selection import executor_of
 from service.execution.worker import EngineLoader, load_registered
-from service.headers import SecurityHeaders
-from service.hosts import HostGuard, hosts_of
-from service.jobs import Jobs
-from service.limits import SMALL_BODY, BodyLimit, Pace
-from service.logs import RequestLog
-from service.metrics import Metrics, ProblemCount
-from service.openapi import complete
-from service.operations import Operations
-from service.operator_token import operator_token
-from service.quotas import Quotas
-from service.relay import Relay
-from service.routes import applications, messages, metrics, model, operator, relay, runs
-from service.runs import Runs
-from service.seats import Seats
-from service.slots import Slots
-from service.stopping import StopAnswer
-from service.storage import Storage
-from service.upkeep import ORPHAN_SECONDS, recover, remove_orphans, sweep
+from service.garbage_collector import ORPHAN_SECONDS, recover, remove_orphans, sweep
+from service.http import problems
+from service.http.body_limits import SMALL_BODY, BodyLimit, Pace
+from service.http.hosts import HostGuard, hosts_of
+from service.http.rate_limits import RateLimits
+from service.http.request_log import RequestLog
+from service.http.security_headers import SecurityHeaders
+from service.http.stopping import StopAnswer
+from service.jobs.claims import Claims
+from service.jobs.queue import Jobs
+from service.jobs.scheduler import Scheduler
+from service.jobs.waiting import Runs
+from service.operations.metrics import Metrics, ProblemCount
+from service.operations.overview import Operations
+from service.storage.blobs import MAXIMUM_BYTES
+from service.storage.operator_token import operator_token
+from service.storage.storage import Storage
 from settings import Settings
 from utils.errors import DeploymentMixed, StorageUnavailable, TrisealError
 from utils.one_line import in_one_line
@@ -115,23 +118,26 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: GuardedApp) -> AsyncIterator[None]:
         try:
-            rooms = await _rooms(settings, loader, figures, storage)
+            server_state = await _open_server_state(settings, loader, figures, storage)
         except (TrisealError, OSError) as error:
             app.start_fault = error
             raise
-        app.state.rooms = rooms
-        background = [asyncio.create_task(_load(rooms)), asyncio.create_task(_sweep(rooms))]
+        app.state.server_state = server_state
+        background = [
+            asyncio.create_task(_load(server_state)),
+            asyncio.create_task(_sweep(server_state)),
+        ]
         try:
             yield
         finally:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            if rooms.desk is not None:
-                await rooms.desk.dispatcher.stop()
-                await rooms.desk.runs.stop()
-            await asyncio.gather(rooms.executor.stop(), rooms.checker.stop())
-            rooms.storage.close()
+            if server_state.services is not None:
+                await server_state.services.scheduler.stop()
+                await server_state.services.runs.stop()
+            await asyncio.gather(server_state.executor.stop(), server_state.checker.stop())
+            server_state.storage.close()
 
     app = GuardedApp(
         figures,
@@ -150,26 +156,26 @@ def create_app(
     app.add_middleware(
         BodyLimit,
         limit_of=lambda path: _limit(app, path),
-        # An upload's own pace begins when its file does (service/uploads.py).
+        # An upload's own pace begins when its file does (service/applications/uploads.py).
         pace_of=lambda path: None if path == "/send_file" else small_bodies,
     )
     app.add_middleware(HostGuard, hosts=hosts_of(settings))  # the last one added comes first
     return app
 
 
-async def _rooms(
+async def _open_server_state(
     settings: Settings, loader: EngineLoader, figures: Metrics, opened: Storage | None
-) -> Rooms:
+) -> ServerState:
     storage = await run_in_threadpool(Storage, settings) if opened is None else opened
     try:
         recover(storage)
-        return Rooms(
+        return ServerState(
             settings=settings,
             storage=storage,
             events=Events(),
             executor=executor_of(settings, storage.place, loader),
             checker=Checker(settings, loader),
-            quotas=Quotas(settings),
+            rate_limits=RateLimits(settings),
             metrics=figures,
             operator_token=operator_token(settings),
         )
@@ -183,89 +189,91 @@ def _limit(app: FastAPI, path: str) -> int:
         return relay.LARGEST_REQUEST
     if path != "/send_file":
         return SMALL_BODY
-    desk: Desk | None = app.state.rooms.desk
+    services: LoadedServices | None = app.state.server_state.services
     # As long as the engine loads, nothing of a file is read, and the answer is 503, not 413.
-    return SMALL_BODY + (MAXIMUM_BYTES if desk is None else desk.largest_slot)
+    return SMALL_BODY + (MAXIMUM_BYTES if services is None else services.largest_slot)
 
 
-async def _load(rooms: Rooms) -> None:
-    """Start the workers and, when they have their engine, open the desk."""
+async def _load(server_state: ServerState) -> None:
+    """Start the workers and, when they have their engine, open the services."""
     start = time.monotonic()
     while True:
         try:
-            introduction, _ = await asyncio.gather(rooms.executor.start(), rooms.checker.start())
+            introduction, _ = await asyncio.gather(
+                server_state.executor.start(), server_state.checker.start()
+            )
             break
         except TrisealError as error:
-            rooms.fault = error
+            server_state.fault = error
             logger.error("the engine cannot be loaded: %s", error.message)
-            if not rooms.executor.may_come_later:
+            if not server_state.executor.may_come_later:
                 return
             await asyncio.sleep(CLUSTER_SECONDS)
     public = introduction.public
     if hashlib.sha256(introduction.client_files).hexdigest() != public.client_sha256:
-        rooms.fault = DeploymentMixed(
+        server_state.fault = DeploymentMixed(
             "The client files are not those that the model names; compile the model again."
         )
         return
-    rooms.fault = None
-    desk = _desk(rooms, introduction)
-    if not rooms.storage.shared:
-        await run_in_threadpool(desk.claims.recover)
-    desk.dispatcher.start()
-    rooms.storage.listen(_heard(rooms.events, desk.dispatcher))
-    rooms.desk = desk
+    server_state.fault = None
+    services = _load_services(server_state, introduction)
+    if not server_state.storage.shared:
+        await run_in_threadpool(services.claims.recover)
+    services.scheduler.start()
+    server_state.storage.listen(_heard(server_state.events, services.scheduler))
+    server_state.services = services
     logger.info(
         "ready",
         extra={
             "facts": {
                 "engine": public.engine.name,
                 "model": public.model_version,
-                "node": desk.node,
+                "node": services.node,
                 "seconds": round(time.monotonic() - start, 1),
             }
         },
     )
 
 
-def _desk(rooms: Rooms, introduction: Introduction) -> Desk:
-    public, storage, settings = introduction.public, rooms.storage, rooms.settings
+def _load_services(server_state: ServerState, introduction: Introduction) -> LoadedServices:
+    public, storage, settings = introduction.public, server_state.storage, server_state.settings
     books = (storage, public, settings)
     every, jobs = Applications(*books), Jobs(*books)
     node = new_id()
     claims = Claims(*books, node)
-    dispatcher = Dispatcher(
+    scheduler = Scheduler(
         claims,
-        rooms.executor,
-        rooms.events,
-        rooms.metrics,
+        server_state.executor,
+        server_state.events,
+        server_state.metrics,
         lease_seconds=settings.lease_seconds,
         evaluation_timeout=settings.evaluation_timeout,
     )
-    return Desk(
+    return LoadedServices(
         node=node,
         public=public,
         public_json=public.model_dump_json(by_alias=True).encode(),
         client_files=introduction.client_files,
         largest_slot=max(slot.maximum_bytes for slot in public.slots),
         applications=every,
-        seats=Seats(*books),
+        party_tokens=PartyTokens(*books),
         slots=Slots(*books),
         jobs=jobs,
         claims=claims,
-        dispatcher=dispatcher,
-        runs=Runs(jobs, dispatcher, rooms.executor, rooms.events),
-        erasure=Erasure(storage, every, dispatcher, rooms.executor, rooms.events),
+        scheduler=scheduler,
+        runs=Runs(jobs, scheduler, server_state.executor, server_state.events),
+        erasure=Erasure(storage, every, scheduler, server_state.executor, server_state.events),
         relay=Relay(storage, public),
         operations=Operations(storage, public),
     )
 
 
-def _heard(events: Events, dispatcher: Dispatcher) -> Callable[[str | None], None]:
+def _heard(events: Events, scheduler: Scheduler) -> Callable[[str | None], None]:
     """What to do, in any thread, when another server says that something changed."""
     loop = asyncio.get_running_loop()
 
     def heard(client_id: str | None) -> None:
-        loop.call_soon_threadsafe(dispatcher.wake)
+        loop.call_soon_threadsafe(scheduler.wake)
         if client_id is None:
             events.changed_all()
         else:
@@ -274,18 +282,18 @@ def _heard(events: Events, dispatcher: Dispatcher) -> Callable[[str | None], Non
     return heard
 
 
-async def _sweep(rooms: Rooms) -> None:
+async def _sweep(server_state: ServerState) -> None:
     """Erase expired applications, and now and then what no row names, again and again."""
-    lifetime = rooms.settings.application_hours * 3600
+    lifetime = server_state.settings.application_hours * 3600
     pause = min(LONGEST_SWEEP_SECONDS, max(SHORTEST_SWEEP_SECONDS, lifetime / 4))
     tidied = time.monotonic()
     while True:
         try:
-            swept = await run_in_threadpool(sweep, rooms.storage, time.time())
+            swept = await run_in_threadpool(sweep, server_state.storage, time.time())
             if time.monotonic() - tidied > TIDY_SECONDS:
                 tidied = time.monotonic()
                 swept.stores += await run_in_threadpool(
-                    remove_orphans, rooms.storage, ORPHAN_SECONDS
+                    remove_orphans, server_state.storage, ORPHAN_SECONDS
                 )
         except StorageUnavailable:
             pass  # logged once, by the storage
@@ -293,13 +301,13 @@ async def _sweep(rooms: Rooms) -> None:
             logger.exception("sweeping")
         else:
             for client_id in swept.applications:
-                rooms.events.changed(client_id)
+                server_state.events.changed(client_id)
             for store in swept.stores:
-                await rooms.executor.forget(store)
+                await server_state.executor.forget(store)
             if swept.stores:
                 logger.info("expired", extra={"facts": {"applications": len(swept.stores)}})
         with suppress(StorageUnavailable):
-            await run_in_threadpool(rooms.storage.probe)
+            await run_in_threadpool(server_state.storage.probe)
         await asyncio.sleep(
-            pause if rooms.storage.health.fault is None else min(pause, FAULT_SECONDS)
+            pause if server_state.storage.health.fault is None else min(pause, FAULT_SECONDS)
         )

@@ -1,7 +1,7 @@
 """Erasing an application: its rows, and from then on nobody finds it; then all that they named.
 
 The second part is done side by side, since each piece of it waits for a disk or for a worker. What
-a crash leaves of it has no row, and is removed as an orphan (service/upkeep.py).
+a crash leaves of it has no row, and is removed as an orphan (service/garbage_collector.py).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import asyncio
 
 from starlette.concurrency import run_in_threadpool
 
-from service.applications import Applications, Removed
-from service.dispatch import Dispatcher
-from service.events import Events
+from service.applications.applications import Applications, Removed
+from service.applications.events import Events
 from service.execution.interface import Executor
-from service.storage import Storage
+from service.jobs.scheduler import Scheduler
+from service.storage.storage import Storage
 from utils.errors import StorageError, StorageUnavailable
 
 
@@ -29,13 +29,13 @@ class Erasure:
         self,
         storage: Storage,
         applications: Applications,
-        dispatcher: Dispatcher,
+        scheduler: Scheduler,
         executor: Executor,
         events: Events,
     ) -> None:
         self._storage = storage
         self._applications = applications
-        self._dispatcher = dispatcher
+        self._scheduler = scheduler
         self._executor = executor
         self._events = events
 
@@ -51,7 +51,7 @@ class Erasure:
 
     async def _wipe(self, client_id: str, removed: Removed) -> None:
         for job in removed.jobs:
-            self._dispatcher.end(job)
+            self._scheduler.end(job)
         self._events.changed(client_id)
         parts = await asyncio.gather(
             self._executor.forget(removed.store),

@@ -15,10 +15,10 @@ from features.schema import Schema
 from model.booster import parse_ensemble
 from model.program import decide_program, explain_program
 from model.quantise import quantise
-from tests.service.object_store import object_store, object_stores
-from tests.service.postgres import postgres
 from training.data import split, training_frame
 from training.models import Shape, Stage, fit, model_json
+from trials.object_store import object_store, object_stores
+from trials.postgres import postgres
 
 __all__ = ["object_store", "object_stores", "postgres"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from settings import ROOT, Settings
-from training.benchmark_tables import markdown_sections
+from training.measure.benchmark_tables import markdown_sections
 
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()

@@ -8,10 +8,11 @@ from functools import lru_cache
 
 import pytest
 
-from service import listening, quotas, uploads
-from service.limits import SMALL_BODY
-from service.routes.relay import LARGEST_REQUEST
-from service.seats import MOST_TOKENS
+from service.api.messages import LARGEST_REQUEST
+from service.applications import uploads
+from service.applications.party_tokens import MOST_TOKENS
+from service.http import connections, rate_limits
+from service.http.body_limits import SMALL_BODY
 from settings import ROOT, Settings
 
 PAGE = (ROOT / "docs" / "SECURITY.md").read_text()
@@ -72,10 +73,14 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    assert SMALL_BODY == uploads.UNADMITTED_BYTES == listening.HEAD_BYTES == 64 * 1024
+    assert SMALL_BODY == uploads.UNADMITTED_BYTES == connections.HEAD_BYTES == 64 * 1024
     assert round(LARGEST_REQUEST / 1024) == 89
-    assert (listening.PIPELINED, listening.CONNECTIONS) == (8, 4096)
-    assert (quotas.TOKEN_UPLOADS, quotas.TOKEN_WAITS, quotas.OPENINGS) == (4, 32, 600)
+    assert (connections.PIPELINED, connections.CONNECTIONS) == (8, 4096)
+    assert (rate_limits.TOKEN_UPLOADS, rate_limits.TOKEN_WAITS, rate_limits.OPENINGS) == (
+        4,
+        32,
+        600,
+    )
     assert MOST_TOKENS == 8
     for said in (
         "64 KiB",

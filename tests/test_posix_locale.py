@@ -11,8 +11,8 @@ import time
 import numpy as np
 import pytest
 
+from parties.client import ServerClient
 from parties.joint.codes import open_joint
-from parties.transport import ServerClient
 from tests.parties.running import ROOT, LiveServer, environment
 from training.compile import compile_deployment
 from utils import terminal

@@ -23,7 +23,7 @@ __all__ = ["levelled_server"]
 
 SERVER, APP, DEMO = ("server.py",), ("app.py",), ("-m", "ui.demo")
 AGENT = ("-m", "parties", "--party", "bank", "--no-page")
-OPERATOR = ("-m", "service.operator", "list")
+OPERATOR = ("-m", "service.operations", "list")
 UVICORN = ("-m", "uvicorn", "server:app", "--port", "0", "--log-level", "warning")
 SECONDS = 60
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from parties.transport import ServerClient
+from parties.client import ServerClient
 from tests.parties.running import ROOT, Oracle, environment, free_port
 from ui.waiting import wait_for_server
 

@@ -23,7 +23,7 @@ from engines.registry import load_joint_party_engine, load_party_engine, load_se
 from features.encoding import Bits
 from model.program import Program
 from model.reference import counterfactual_rows, reference_scores
-from training.joint_parties import JointParties
+from training.measure.joint_parties import JointParties
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ def cluster(options: Namespace) -> Iterator[Evaluators]:
         yield list
         return
     try:
-        from tests.service.postgres import Postgres, PostgresMissing
-        from tests.service.ray_nodes import RAY, RayNodes
+        from trials.postgres import Postgres, PostgresMissing
+        from trials.ray_nodes import RAY, RayNodes
     except ImportError as error:
         raise EngineUnavailable(
             "The trial needs what the tests need: `make setup-test`."

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from settings import ROOT
-from training.text_tables import Table, figure, markdown
+from training.measure.text_tables import Table, figure, markdown
 from trials.load.timing import RUN
 from utils.terminal import print_any_text
 

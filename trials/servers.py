@@ -100,7 +100,7 @@ class Server:
     def start(self) -> None:
         """Start the process, on the data and the port that it had before."""
         with self.log_path.open("ab") as log:
-            self._popen = subprocess.Popen(  # noqa: S603  our own server
+            self._popen = subprocess.Popen(
                 [sys.executable, "-W", "ignore::DeprecationWarning", *self._setup.command],
                 cwd=ROOT,
                 env=self._environment(),

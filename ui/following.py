@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TypeVar
 
-from parties.watch import RunNews, Tell
+from parties.run_follower import RunNews, Tell
 
 S = TypeVar("S")
 T = TypeVar("T")

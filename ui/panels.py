@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.interface import DECIDE, EXPLAIN, PublicModel
 from features.schema import Party
-from parties.steps import Decision, KeysMade
+from parties.results import Decision, KeysMade
 from ui.state import PageState
 from ui.units import escape, join_words, show_bytes, show_hex, show_number, show_seconds
 

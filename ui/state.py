@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parties.steps import Decision, ExplanationOpened, KeysMade, Message, ProgramRun, SliceSent
-from parties.watch import RunNews
+from parties.results import Decision, ExplanationOpened, KeysMade, Message, ProgramRun, SliceSent
+from parties.run_follower import RunNews
 
 
 @dataclass

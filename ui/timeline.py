@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engines.interface import PublicModel
-from parties.steps import ALL, SERVER, Message
+from parties.results import ALL, SERVER, Message
 from ui.steps import step_words
 from ui.units import escape, show_bytes, show_hex, show_seconds
 

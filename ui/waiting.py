@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import httpx
 
-from parties.transport import ServerClient
+from parties.client import ServerClient
 from utils.addresses import in_brackets, unused_socket
 from utils.errors import AddressInvalid, PortInUse, ServerUnreachable
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from parties.transport import ServerClient
+from parties.client import ServerClient
 from utils.errors import InvalidRequest
 
 GROUP_SECRET_BYTES = 16

@@ -19,8 +19,7 @@ from parties.joint.files import IDENTITY, Ended, Fetched, MemberFiles
 from parties.joint.protocol import JointProtocol
 from parties.joint.token import MemberToken
 from parties.messages import ApplicationState, RelayedMessages
-from parties.slots import send_slot
-from parties.steps import (
+from parties.results import (
     ALL,
     PREVIEW_BYTES,
     SERVER,
@@ -29,6 +28,7 @@ from parties.steps import (
     digest,
     preview,
 )
+from parties.single_key.slots import send_slot
 from parties.store import SECRET_KEY
 from utils.errors import AlreadySent, OutOfStep, PartiesDisagree, TrisealError, error_classes
 

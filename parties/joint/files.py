@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from parties.joint.channel import Identity
 from parties.joint.protocol import JointProtocol
-from parties.steps import Message
+from parties.results import Message
 from parties.store import EXPIRY, RECORD, SECRET_KEY, TOKEN, PartyStore
 from utils.errors import MalformedMessage, NotAuthorised
 

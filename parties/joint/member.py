@@ -26,7 +26,7 @@ from parties.joint.protocol import JointProtocol
 from parties.joint.reading import decision_of, explanation_of
 from parties.joint.token import note_times
 from parties.messages import ApplicationState
-from parties.steps import Decision, ExplanationOpened, Message, SliceSent
+from parties.results import Decision, ExplanationOpened, Message, SliceSent
 from utils.errors import (
     ApplicationExpired,
     DataFolderInUse,
@@ -400,7 +400,7 @@ class JointMember:
         """What this party sent, received and fetched, oldest first; survives a restart.
 
         Messages between parties have `relayed` True: they went through the server, sealed.
-        Their receiver is a party or `parties.steps.ALL`.
+        Their receiver is a party or `parties.results.ALL`.
         """
         return tuple(self._desk.remembered.events)
 

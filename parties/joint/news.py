@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from parties.joint.member import JointMember
-from parties.steps import Message
+from parties.results import Message
 
 
 class News:

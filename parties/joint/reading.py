@@ -9,7 +9,7 @@ from engines.interface import DECIDE, EXPLAIN, PublicModel
 from features.schema import Schema, number_text
 from model.explanation import CAVEAT, Explanation, Outcome, explain_scores
 from parties.joint.files import MemberRecord
-from parties.steps import Decision, ExplanationOpened
+from parties.results import Decision, ExplanationOpened
 
 
 def decision_of(public: PublicModel, client_id: str, remembered: MemberRecord) -> Decision | None:

@@ -24,9 +24,9 @@ from parties.joint.files import MemberFiles
 from parties.joint.member import JointMember
 from parties.joint.news import News
 from parties.messages import ApplicationState
-from parties.steps import Decision, ExplanationOpened, KeysMade, Message, ProgramRun, SliceSent
+from parties.results import Decision, ExplanationOpened, KeysMade, Message, ProgramRun, SliceSent
+from parties.run_follower import RunFollower, Tell, look_at_run, seconds_of
 from parties.store import TOKEN
-from parties.watch import RunFollower, Tell, look_at_run, seconds_of
 from utils.errors import (
     AlreadySent,
     ApplicationExpired,

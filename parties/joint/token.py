@@ -12,11 +12,11 @@ import math
 import time
 from datetime import datetime
 
+from parties.client import ServerClient
 from parties.joint.files import MemberFiles, MemberRecord
 from parties.messages import ApplicationState, Joined
-from parties.patience import may_pass
+from parties.retrying import may_pass
 from parties.store import TOKEN
-from parties.transport import ServerClient
 from utils.errors import TrisealError
 
 SHARE = 2 / 3

@@ -1,1 +1,1 @@
-"""Where evaluations happen: an interface, and its implementations on this machine and on Ray."""
+"""Evaluation of programs: an interface, local worker processes, and Ray in a folder of its own."""

@@ -7,13 +7,13 @@ import itertools
 import logging
 
 from engines.interface import Progress
-from service.blobs import BlobPlace
 from service.execution import tasks
 from service.execution.interface import Evaluation, Executor, Introduction, WorkerLostError
 from service.execution.pool import Pool
-from service.execution.process import LOAD_SECONDS, WorkerProcess
-from service.execution.under_way import UnderWay
+from service.execution.running import RunningEvaluations
 from service.execution.worker import EngineLoader, EngineSource
+from service.execution.worker_process import LOAD_SECONDS, WorkerProcess
+from service.storage.blobs import BlobPlace
 from settings import Settings
 from utils.errors import TrisealError
 
@@ -39,7 +39,7 @@ class LocalExecutor(Executor):
             ],
             lambda worker: worker.ready,
         )
-        self._under_way = UnderWay()
+        self._under_way = RunningEvaluations()
         self._tickets = itertools.count(1)
         self._listeners: dict[int, Progress] = {}
 

@@ -16,9 +16,9 @@ from time import perf_counter
 
 from engines.envelope import digest_of
 from engines.interface import Progress, ServerEngine, Slot
-from service.execution.confine import limit_memory
+from service.execution.cache import BoundedCache
 from service.execution.interface import Introduction
-from service.execution.keeping import Kept
+from service.execution.sandbox import limit_memory
 from settings import Settings
 from utils.errors import EngineUnavailable, EvaluationFailed, MalformedMessage, TrisealError
 
@@ -64,7 +64,7 @@ class Worker:
     def __init__(self, source: EngineSource) -> None:
         self._source = source
         self._engine: ServerEngine | None = None
-        self._digests = Kept[bytes](KEPT_DIGESTS)
+        self._digests = BoundedCache[bytes](KEPT_DIGESTS)
 
     def introduce(self) -> Introduction:
         """Load the engine, unless it is there; raises EngineUnavailable, DeploymentError."""

@@ -9,7 +9,7 @@ from engines.concrete.messages import PROFILE
 from engines.envelope import Header, seal, unseal
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, slot_of
 from model.explanation import Outcome
-from parties.session import ApplicationSession
+from parties.single_key.session import ApplicationSession
 from tests.parties.running import LiveServer, Oracle
 from utils.errors import AlreadySent, ForeignMessage, MalformedMessage, UploadTooLarge
 

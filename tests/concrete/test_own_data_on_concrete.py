@@ -5,7 +5,7 @@ import pytest
 from engines.interface import DECIDE, EXPLAIN
 from model.explanation import Outcome
 from model.polynomial import sample_states
-from parties.session import ApplicationSession
+from parties.single_key.session import ApplicationSession
 from tests.training.test_own_data import (
     HOME_EQUITY,
     Oracle,

@@ -29,6 +29,7 @@ from engines.levelled.randomness import Expander
 from engines.levelled.words import sum_of_words, words_to_bytes
 from engines.payload import join_parts, read_parts, split_parts
 from engines.zip_files import pack, unpack
+from parties.client import ServerClient
 from parties.joint.channel import Channel, FirstWords, Identity, Place
 from parties.joint.codes import JoinCode
 from parties.joint.messages import (
@@ -45,9 +46,8 @@ from parties.joint.messages import (
     encode,
 )
 from parties.joint.state import ProtocolState
-from parties.transport import ServerClient
-from service.forms import FIELDS, FILE, FormReader
-from tests.service.stand_in import public_model
+from service.http.upload_form import FIELDS, FILE, FormReader
+from trials.stand_in import public_model
 from utils.errors import TrisealError
 
 HEADER = Header(engine="levelled", model="0f" * 16, kind="encrypted_inputs", party="bank")

@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from parties.client import ServerClient
 from parties.joint.codes import open_joint
-from parties.transport import ServerClient
 from tests.parties.running import ROOT, environment
 
 WAIT_SECONDS = 60

@@ -21,9 +21,9 @@ from engines.deployment import Deployment
 from features.encoding import Layout
 from features.schema import BooleanColumn, CategoricalColumn, Column, Schema
 from model.explanation import Explanation, explain_scores
+from parties.client import ServerClient
 from parties.connection import Connection
 from parties.store import PartyStore
-from parties.transport import ServerClient
 from ui.waiting import wait_for_server
 
 ROOT = Path(__file__).resolve().parents[2]

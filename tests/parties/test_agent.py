@@ -9,12 +9,12 @@ import pytest
 
 from model.explanation import Outcome
 from parties.agent import Agent, hold_folder
+from parties.client import ServerClient
 from parties.command import parse
 from parties.connection import Connection
 from parties.joint.member import JointMember
 from parties.joint.session import JointSession
 from parties.store import PartyStore
-from parties.transport import ServerClient
 from tests.parties.agents import AgentProcess, Agents
 from tests.parties.running import ROOT, environment, until
 from utils.errors import DataFolderInUse, NotAuthorised, UnknownApplication, UnknownParty

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from parties import expiry_timer
 from parties.agent import Agent
+from parties.client import ServerClient
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, read_expiry, seconds_left, write_expiry
 from parties.expiry_timer import ExpiryTimer
 from parties.joint.codes import open_joint
 from parties.joint.member import JointMember
-from parties.session import ApplicationSession
+from parties.single_key.session import ApplicationSession
 from parties.store import TOKEN, PartyStore
-from parties.transport import ServerClient
 from tests.parties.agents import AgentProcess
 from tests.parties.running import LiveServer, until
 from utils.marked_folder import MARK

@@ -12,7 +12,7 @@ import backend
 from engines.interface import DECIDE
 from parties import exclusive
 from parties.bounded_http import BoundedHttp
-from parties.transport import ServerClient
+from parties.client import ServerClient
 from settings import get_settings
 from tests.forked import Child, in_child
 from utils.errors import DataFolderInUse

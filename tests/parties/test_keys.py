@@ -28,7 +28,7 @@ from engines.interface import (
 )
 from features.encoding import Layout
 from parties.messages import Joined, OpenedApplication, ProgramState, Receipt
-from parties.session import ApplicationSession
+from parties.single_key.session import ApplicationSession
 from parties.store import SECRET_KEY, PartyStore
 
 SECRET = b"the secret key of all the parties"

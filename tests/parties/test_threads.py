@@ -11,9 +11,9 @@ import pytest
 import backend
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, KeyPair
 from features.encoding import Layout
-from parties import session as session_module
-from parties.session import ApplicationSession
-from parties.steps import ProgramRun
+from parties.results import ProgramRun
+from parties.single_key import session as session_module
+from parties.single_key.session import ApplicationSession
 from parties.store import RECORD, SECRET_KEY, PartyStore
 from settings import get_settings
 from tests.parties import test_keys

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from python_multipart.multipart import parse_options_header
 
 from parties.upload_form import PIECE_BYTES, UploadForm
-from service.forms import FIELDS, FILE, FormReader
+from service.http.upload_form import FIELDS, FILE, FormReader
 
 FIELD = st.text(st.characters(codec="utf-8"), max_size=40)
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from service.storage import Storage
+from service.storage.storage import Storage
 from settings import Settings
 from tests.service import driver
 from tests.service.driver import Application, Server
 from tests.service.played import Played
-from tests.service.ray_nodes import RayNodes
 from tests.service.small_disk import make_disk
 from tests.service.storages import DATABASES, database_settings, settings_of
+from trials.ray_nodes import RayNodes
 
 __all__ = ["make_disk"]
 

@@ -16,15 +16,17 @@ from typing import Any
 import httpx
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLANATION_INPUTS
-from service.blob_backends import OTHER_NAMES
-from tests.service.stand_in import ROOT, message
+from service.storage.blob_backends import OTHER_NAMES
+from trials.stand_in import ROOT, message
 
 START_SECONDS = 60.0
 ON_POSTGRESQL = "TRISEAL_TEST_ON_POSTGRESQL"
 """Set to 1, every server that the tests start is on PostgreSQL (`make test-postgresql`)."""
 database_of: Callable[[Path], str] | None = None
 """The database that goes with a server's folder, where it is not in that folder."""
-STAND_IN = (sys.executable, "-m", "tests.service.serve")
+LONGEST_LOG = 10_000_000
+"""Bytes; a log that stands for a full disk has no end."""
+STAND_IN = (sys.executable, "-m", "trials.stand_in_server")
 
 
 def free_port() -> int:
@@ -109,7 +111,8 @@ class Server:
         raise RuntimeError(f"The server does not answer {status}: {self.log()}")
 
     def log(self) -> str:
-        return self.log_path.read_text()
+        with self.log_path.open("rb") as file:
+            return file.read(LONGEST_LOG).decode()
 
     def workers(self) -> list[int]:
         """The processes below the server's."""

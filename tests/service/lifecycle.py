@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from engines.interface import DECIDE, EXPLAIN
-from tests.service.stand_in import public_model
+from trials.stand_in import public_model
 
 SCOPES = ("send", "run", "read", "relay", "erase")
 MODEL = public_model()

@@ -8,14 +8,14 @@ from typing import Any
 
 from engines.interface import DECIDE, PublicModel
 from service.answers import Opened
-from service.applications import Applications
-from service.claims import Claim, Claims
-from service.jobs import Jobs
-from service.seats import Seats
-from service.slots import Place, Slots, Upload
-from service.storage import Storage
+from service.applications.applications import Applications
+from service.applications.party_tokens import PartyTokens
+from service.applications.slots import Place, Slots, Upload
+from service.jobs.claims import Claim, Claims
+from service.jobs.queue import Jobs
+from service.storage.storage import Storage
 from settings import Settings
-from tests.service.stand_in import public_model
+from trials.stand_in import public_model
 
 PUBLIC = public_model()
 
@@ -40,7 +40,7 @@ class Played:
     def __post_init__(self) -> None:
         parts = (self.storage, self.public, self.settings)
         self.applications = Applications(*parts, clock=self.clock)
-        self.seats = Seats(*parts, clock=self.clock)
+        self.party_tokens = PartyTokens(*parts, clock=self.clock)
         self.slots = Slots(*parts, clock=self.clock)
         self.jobs = Jobs(*parts, clock=self.clock)
         self.claims = self.server("a")
@@ -52,7 +52,7 @@ class Played:
     def open(self) -> Opened:
         opened = self.applications.open()
         party, code = next(iter(opened.join_codes.items()))
-        self.tokens[opened.client_id] = self.seats.join(opened.client_id, party, code).token
+        self.tokens[opened.client_id] = self.party_tokens.join(opened.client_id, party, code).token
         return opened
 
     def fill(self, client_id: str, place: Place, content: bytes | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.storage import Storage
+from service.storage.storage import Storage
 from settings import Settings
 
 DATABASES = ("sqlite", "postgresql")

@@ -15,7 +15,7 @@ import pytest
 from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY
 from tests.service import driver
 from tests.service.driver import Application, Server, code_of, gone
-from tests.service.stand_in import message, result_of
+from trials.stand_in import message, result_of
 
 Start = Callable[..., Server]
 

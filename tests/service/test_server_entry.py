@@ -16,7 +16,7 @@ from engines.registry import load_party_engine
 from features.encoding import Layout
 from server import bind
 from tests.service.driver import Server, environment, gone
-from tests.service.stand_in import ROOT
+from trials.stand_in import ROOT
 from utils.errors import PortInUse, ServerUnreachable
 
 ENTRY = str(ROOT / "server.py")

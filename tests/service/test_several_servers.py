@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from engines.interface import DECIDE
+from tests.service.applications.test_relay import heard, say
 from tests.service.driver import Application, Server
+from tests.service.jobs.test_waiting import until
 from tests.service.test_life import expected
-from tests.service.test_relay import heard, say
-from tests.service.test_runs import until
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import training.evaluate
 from engines.interface import DECIDE, EXPLAIN
 from model.polynomial import sample_states
 from tests.conftest import write_small_deployment
-from training.benchmark import comparison_rows, table
 from training.encrypted_runs import EncryptedRuns, same_scores
-from training.engine_process import EngineProcess
 from training.held_out import held_out
+from training.measure.benchmark import comparison_rows, table
+from training.measure.engine_process import EngineProcess
 from utils.errors import DeploymentMissing, EvaluationFailed, MalformedMessage, TrainingDataInvalid
 
 BINS = 6

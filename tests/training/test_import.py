@@ -28,8 +28,8 @@ from training.evaluate import float_agreement
 from training.frontier import programs_for
 from training.import_check import ImportCheck, domain_rows
 from training.library import LibraryModel
+from training.measure.unmodified import rows_of_training
 from training.models import model_json
-from training.unmodified import rows_of_training
 from utils.errors import TrainingDataInvalid, UnsupportedBooster
 
 LAYOUT = Layout(Schema.parse(SCHEMA))

@@ -20,7 +20,7 @@ from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN
 from model.explanation import Outcome
 from model.polynomial import sample_states
-from parties.session import ApplicationSession
+from parties.single_key.session import ApplicationSession
 from tests.parties.running import LiveServer, Oracle, environment
 from training.encrypted_runs import EncryptedRuns
 

@@ -15,12 +15,12 @@ from tests.parties.running import free_port
 from tests.ui.conftest import public_of, with_parties
 from tests.ui.serving import served
 from tests.ui.test_joint_pages import joint_public
-from ui.agent_page import build_agent_page
+from ui.agent.page import build_agent_page
 from ui.guard import PageGuard
-from ui.page import build_page
 from ui.places import Place, agent_place, page_place
 from ui.serving import app_of
-from ui.stage import build_stage
+from ui.single.page import build_page
+from ui.stage.page import build_stage
 from utils.errors import NotAuthorised
 
 KINDS = ("party", "stage", "single")

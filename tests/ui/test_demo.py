@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from parties.transport import ServerClient
+from parties.client import ServerClient
 from tests.parties.running import ROOT, environment, free_port
 from tests.ui.demos import Demo, alive
 from tests.ui.links import opened

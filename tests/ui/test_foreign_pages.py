@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from service.app import create_app
-from service.hosts import HostGuard
+from service.http.hosts import HostGuard
 from settings import Settings
 from tests.parties.running import free_port
-from tests.service.stand_in import load
 from tests.ui.conftest import CHROMIUM_OPTIONS
 from tests.ui.demos import Demo
 from tests.ui.guarded_pages import KINDS, Page
 from tests.ui.serving import served
 from tests.ui.test_stage import Stage
+from trials.stand_in import load
 
 READ = ("/", "/config", "/gradio_api/info", "/gradio_api/app_id", "/theme.css")
 SERVER_READ = ("/", "/health", "/model", "/model/client", "/metrics", "/docs", "/openapi.json")

@@ -8,15 +8,17 @@ import pytest
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PROGRAMS, PUBLIC_KEY, Slot
 from model.explanation import Explanation, Outcome
 from parties.messages import ApplicationState, ProgramState, SlotState, TrafficItem
-from parties.steps import ALL, SERVER, Decision, ExplanationOpened, Message, SliceSent
+from parties.results import ALL, SERVER, Decision, ExplanationOpened, Message, SliceSent
 from settings import ROOT, Settings
 from tests.ui.conftest import public_of
-from ui import agent_panels, joint_texts, stage_panels
-from ui.agent_page import build_agent_page
-from ui.beside import beside_panel, run_beside
+from ui import joint_texts
+from ui.agent import panels as agent_panels
+from ui.agent.page import build_agent_page
 from ui.places import agent_addresses
-from ui.side_by_side import main as side_by_side
-from ui.stage import Watched, _Stage, build_stage
+from ui.stage import panels as stage_panels
+from ui.stage.beside import beside_panel, run_beside
+from ui.stage.page import Watched, _Stage, build_stage
+from ui.stage.side_by_side import main as side_by_side
 from ui.steps import Step, show_steps, step_words
 from ui.timeline import own_timeline
 from utils.errors import EvaluationFailed, ProtocolError, TooManyRequests, UnknownApplication
@@ -232,7 +234,7 @@ def test_the_stage_leaves_a_busy_server_alone_and_goes_on_afterwards(public):
     assert "It has been erased." in stage.tick(watched)[1] and watched.client_id == ""
 
 
-class Seat:
+class ApplicationAgent:
     """A seat as its page reads it."""
 
     def __init__(self, public, party="first", answered=(), **member):
@@ -266,18 +268,18 @@ def test_a_page_without_an_application_asks_for_a_code(public):
 
 
 def test_the_key_is_shown_by_its_fingerprint(public):
-    panel = agent_panels.key_panel(Seat(public), public)
+    panel = agent_panels.key_panel(ApplicationAgent(public), public)
     assert "0123 4567" in panel and "Read it to the second &lt;b&gt;" in panel
-    away = Seat(public, keys_ready=False, state=state_of(public, joined=["first"]))
+    away = ApplicationAgent(public, keys_ready=False, state=state_of(public, joined=["first"]))
     assert "still ha" in agent_panels.key_panel(away, public)
 
 
 def test_who_has_agreed_is_said(public):
     names = public.schema_.party_names
-    assert "Nobody has agreed yet" in agent_panels.decision_panel(Seat(public), public)
-    some = Seat(public, agreed={DECIDE: names[:1]})
+    assert "Nobody has agreed yet" in agent_panels.decision_panel(ApplicationAgent(public), public)
+    some = ApplicationAgent(public, agreed={DECIDE: names[:1]})
     assert "The first agreed; the second" in agent_panels.decision_panel(some, public)
-    every = Seat(public, agreed={EXPLAIN: names})
+    every = ApplicationAgent(public, agreed={EXPLAIN: names})
     assert "The explanation is computed" in agent_panels.explanation_panel(every, public)
 
 
@@ -293,7 +295,7 @@ def test_who_has_agreed_is_said(public):
 )
 def test_how_a_run_stands_is_said(public, status, word, says):
     names = public.schema_.party_names
-    seat = Seat(public, agreed={DECIDE: names})
+    seat = ApplicationAgent(public, agreed={DECIDE: names})
     seat.member.state = state = state_of(public, joined=names, runs={DECIDE: status})
     assert says in agent_panels.decision_panel(seat, public)
     assert agent_panels.agent_steps(seat, public)[3].name == word
@@ -303,14 +305,14 @@ def test_how_a_run_stands_is_said(public, status, word, says):
 
 
 def test_one_that_does_not_read_is_told_so(public):
-    seat = Seat(public, is_reader=False, readers=("second",), answered=[DECIDE])
+    seat = ApplicationAgent(public, is_reader=False, readers=("second",), answered=[DECIDE])
     panel = agent_panels.decision_panel(seat, public)
     assert "answered with its part" in panel and "Only the second" in panel
     assert agent_panels.agent_steps(seat, public)[3].done
 
 
 def test_what_goes_wrong_is_said(public):
-    seat = Seat(public, awaits=("second",))
+    seat = ApplicationAgent(public, awaits=("second",))
     assert "Waiting for the second &lt;b&gt;." in agent_panels.status(seat, public)
     seat.member.state = state_of(public, runs={DECIDE: "failed"})
     assert "could not compute the decision. Any party" in agent_panels.status(seat, public)
@@ -327,19 +329,21 @@ def test_what_goes_wrong_is_said(public):
 
 
 def test_a_change_after_sending_is_said(public):
-    seat = Seat(public, has_sent=True)
+    seat = ApplicationAgent(public, has_sent=True)
     assert "encrypt and send it again" in agent_panels.sent_panel(seat, True)
     seat.sent = SliceSent(ID, "first", 9, 1234, 0.1, 0.2, "f" * 64, "ab" * 64, False, ())
     shown = agent_panels.sent_panel(seat, False)
     assert "9 bits as 1.2 kB" in shown and "32 bytes of it" in shown
-    late = Seat(public, has_sent=True, agreed={DECIDE: ("first",)})
+    late = ApplicationAgent(public, has_sent=True, agreed={DECIDE: ("first",)})
     assert "the answer is for what was sent" in agent_panels.sent_panel(late, True)
 
 
 def test_decision_and_explanation_are_in_the_schemas_words(public):
     decision = Decision(ID, True, 5.0, 0.25, 128, 99, 0.1, "e" * 64, "aa", ())
     said = Explanation(Outcome.ALREADY_APPROVED, "Fine <5>.", ("3-6", "6+"), (1.0, 2.0), -1, None)
-    seat = Seat(public, decision=decision, explanation=ExplanationOpened(ID, said, 1, 10, 1, ()))
+    seat = ApplicationAgent(
+        public, decision=decision, explanation=ExplanationOpened(ID, said, 1, 10, 1, ())
+    )
     assert "Granted" in agent_panels.decision_panel(seat, public)
     assert "Fine &lt;5&gt;." in agent_panels.explanation_panel(seat, public)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.ui.conftest import public_of
-from ui.page import build_page
+from ui.single.page import build_page
 
 
 @pytest.fixture

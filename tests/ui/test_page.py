@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from model.explanation import Outcome
-from parties.session import ApplicationSession
+from parties.single_key.session import ApplicationSession
 from tests.parties.running import until
 from tests.ui.links import opened
 

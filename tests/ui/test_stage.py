@@ -6,8 +6,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from model.explanation import Outcome
+from parties.client import ServerClient
 from parties.joint.codes import open_joint
-from parties.transport import ServerClient
 from tests.ui.demos import Demo
 from tests.ui.test_page import assert_fits
 

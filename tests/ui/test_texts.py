@@ -7,8 +7,8 @@ import pytest
 
 from engines.interface import DECIDE, EXPLAIN, PUBLIC_KEY
 from model.explanation import Explanation, Outcome
-from parties.steps import ALL, SERVER, Decision, ExplanationOpened, KeysMade, Message, SliceSent
-from parties.watch import RunNews
+from parties.results import ALL, SERVER, Decision, ExplanationOpened, KeysMade, Message, SliceSent
+from parties.run_follower import RunNews
 from tests.ui.conftest import public_of, with_parties
 from ui import panels, texts
 from ui.benchmark import comparison

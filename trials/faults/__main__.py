@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 from settings import ROOT, get_settings
-from training.machine import machine
+from training.measure.machine import machine
 from trials.cluster import Evaluators, add_cluster_option, cluster
 from trials.command import end_when_told
 from trials.faults.application import Broken, Ended
@@ -171,7 +171,7 @@ def settings_for(engine: str, deployment: Path | None = None, workers: int = 2) 
     """How the servers of a trial with this engine are set up, by themselves."""
     if engine == STAND_IN:
         own: dict[str, Any] = {"engine": "clear", "deployment": "deployment"}
-        command: tuple[str, ...] = ("-m", "tests.service.serve")
+        command: tuple[str, ...] = ("-m", "trials.stand_in_server")
     else:
         own = {"engine": engine, "deployment": (deployment or Path()).resolve()}
         own["storage_megabytes"] = _ROOM_FOR_REAL

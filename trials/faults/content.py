@@ -15,7 +15,7 @@ from engines.interface import (
     EXPLANATION_INPUTS,
     PublicModel,
 )
-from tests.service import stand_in
+from trials import stand_in
 from trials.load.prepared import Preparation
 from trials.load.work import Work, WrongAnswer
 

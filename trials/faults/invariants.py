@@ -9,9 +9,9 @@ from random import Random
 import psutil
 
 from engines.interface import DECIDE
-from service.incoming import ARRIVING
-from service.storage import Storage
-from service.upkeep import remove_orphans
+from service.garbage_collector import remove_orphans
+from service.storage.incoming import ARRIVING
+from service.storage.storage import Storage
 from settings import Settings
 from trials.faults.application import Broken, Ended
 from trials.faults.kills import workers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.service import stand_in
+from trials import stand_in
 from trials.faults.application import Application, Broken
 from trials.faults.calls import Answer, upload
 from trials.faults.content import Key

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from training.text_tables import Table, figure, plain
+from training.measure.text_tables import Table, figure, plain
 
 
 class Tally:

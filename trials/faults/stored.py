@@ -12,14 +12,14 @@ import fsspec  # type: ignore[import-untyped]
 from sqlalchemy import NullPool, create_engine, func, select, text, update
 from sqlalchemy.orm import Session
 
-from service.records import (
+from service.applications.rules import ACTIVE
+from service.storage.tables import (
     ApplicationRecord,
     RunRecord,
     TokenRecord,
     TrafficRecord,
     UploadRecord,
 )
-from service.rules import ACTIVE
 
 BUSY_SECONDS = 30.0
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from settings import ROOT, get_settings
-from training.machine import machine
+from training.measure.machine import machine
 from trials.cluster import add_cluster_option, cluster
 from trials.command import end_when_told
 from trials.load import report

@@ -46,7 +46,7 @@ class Source:
 
 
 class Generator:
-    """`threads` applications at once; to be used as training.remote.Remote uses it."""
+    """`threads` applications at once; to be used as training.measure.remote.Remote uses it."""
 
     def __init__(
         self,

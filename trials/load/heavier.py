@@ -2,7 +2,8 @@
 
 The default model is evaluated in a hundredth of a second, less than its inputs take to travel. To
 see what calls take while evaluations saturate the cores, XGBoost's own model of many deep trees is
-compiled for the levelled engine. Its leaves are rounded one by one, as in training/scaling.py.
+compiled for the levelled engine. Its leaves are rounded one by one, as in
+training/measure/scaling.py.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from model.booster import parse_ensemble
 from model.plan import make_plan
 from model.polynomial import sample_states
 from model.program import Program
-from training.scaling import leafwise_programs
-from training.unmodified import rows_of_training, train_unmodified
+from training.measure.scaling import leafwise_programs
+from training.measure.unmodified import rows_of_training, train_unmodified
 
 
 def heavier(deployment: Path, trees: int, depth: int, folder: Path) -> Path:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from engines.interface import DECIDE, EXPLAIN
+from parties.client import ServerClient
 from parties.connection import Connection
-from parties.patience import ask_again
+from parties.retrying import ask_again
 from parties.sessions import Session, session_class
 from parties.store import PartyStore
-from parties.transport import ServerClient
 from trials.load.timing import Call, TimedTransport
 from trials.load.work import Application, Scores
 from utils.errors import EvaluationFailed

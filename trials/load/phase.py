@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from training.remote import Remote
+from training.measure.remote import Remote
 from trials.cluster import Evaluators
 from trials.load.generator import Generator, Outcome, Source
 from trials.load.probe import WRONG, Probe

@@ -24,8 +24,8 @@ from engines.interface import (
     slot_of,
 )
 from engines.registry import load_joint_party_engine, load_party_engine
-from parties.transport import ServerClient
-from training.joint_parties import JointParties
+from parties.client import ServerClient
+from training.measure.joint_parties import JointParties
 from trials.load.parties import ANSWER_SECONDS, home_of, patiently
 from trials.load.timing import Call, TimedTransport
 from trials.load.work import Application, Scores, Work

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from engines.interface import DECIDE
-from parties.transport import ServerClient
+from parties.client import ServerClient
 from trials.load.generator import Source
 from trials.load.prepared import Preparation, PreparedParties
 from trials.load.timing import Call, TimedTransport
@@ -34,7 +34,7 @@ _BODY_BYTES = 400
 
 
 class Probe:
-    """Asks until it is told to stop; to be used as training.remote.Remote uses it."""
+    """Asks until it is told to stop; to be used as training.measure.remote.Remote uses it."""
 
     def __init__(self, urls: Sequence[str], source: Source) -> None:
         """Encrypt one application of `source`; raises what the server and the engine raise."""

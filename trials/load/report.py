@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from training.text_tables import Table, figure, plain
+from training.measure.text_tables import Table, figure, plain
 from trials.load.sampler import ACTORS
 from trials.load.timing import UNJUDGED
 

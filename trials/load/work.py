@@ -14,7 +14,7 @@ from features.encoding import Bits, Layout
 from model.polynomial import sample_states
 from model.program import Program
 from model.reference import reference_record
-from training.http_overhead import record_of
+from training.measure.http_overhead import record_of
 
 Scores = dict[str, tuple[float, ...]]
 """What was opened, by program."""

@@ -34,7 +34,7 @@ from model.polynomial import sample_states
 from model.reference import reference_scores
 from tests.engines.levelled.joint_keys import PARTIES
 from tests.strategies import QUICK
-from training.joint_parties import JointParties
+from training.measure.joint_parties import JointParties
 from utils.errors import (
     DeploymentMissing,
     DeploymentMixed,

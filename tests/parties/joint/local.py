@@ -15,13 +15,13 @@ from parties.messages import (
     RelayedMessages,
     Traffic,
 )
-from service.applications import Applications
-from service.claims import Claims
-from service.jobs import Jobs
-from service.relay import Relay
-from service.seats import Seats
-from service.slots import Slots, Upload
-from service.storage import Storage
+from service.applications.applications import Applications
+from service.applications.party_tokens import PartyTokens
+from service.applications.relay import Relay
+from service.applications.slots import Slots, Upload
+from service.jobs.claims import Claims
+from service.jobs.queue import Jobs
+from service.storage.storage import Storage
 from tests.parties.joint.stand_in import JointStandInServer
 from tests.service.storages import settings_of
 
@@ -35,12 +35,12 @@ class LocalServer:
         self.public = self.engine.public
         settings = settings_of(folder / "server", maximum_applications=10_000)
         self.storage = Storage(settings)
-        rooms = (self.storage, self.public, settings)
-        self.applications = Applications(*rooms)
-        self.seats = Seats(*rooms)
-        self.slots = Slots(*rooms)
-        self.jobs = Jobs(*rooms)
-        self.claims = Claims(*rooms, node="local")
+        given = (self.storage, self.public, settings)
+        self.applications = Applications(*given)
+        self.party_tokens = PartyTokens(*given)
+        self.slots = Slots(*given)
+        self.jobs = Jobs(*given)
+        self.claims = Claims(*given, node="local")
         self.relay = Relay(self.storage, self.public)
 
     def client(self) -> LocalClient:
@@ -82,11 +82,11 @@ class LocalClient:
         return OpenedApplication.model_validate_json(opened.model_dump_json())
 
     def join(self, client_id, party, code, scopes=None) -> Joined:
-        found = self._server.seats.join(client_id, party, code, scopes)
+        found = self._server.party_tokens.join(client_id, party, code, scopes)
         return Joined.model_validate_json(found.model_dump_json())
 
     def renew(self, client_id, token) -> Joined:
-        found = self._server.seats.renew(client_id, token)
+        found = self._server.party_tokens.renew(client_id, token)
         return Joined.model_validate_json(found.model_dump_json())
 
     def state(self, client_id, token) -> ApplicationState:

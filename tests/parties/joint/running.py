@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from features.encoding import Layout
+from parties.client import ServerClient
 from parties.joint.codes import JointOpening, open_joint
 from parties.joint.member import JointMember
 from parties.store import PartyStore
-from parties.transport import ServerClient
 from tests.parties.joint.local import LocalServer
 from tests.parties.joint.stand_in import JointStandIn
 from tests.parties.running import ROOT, environment, free_port

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engines.interface import DECIDE, EXPLAIN
-from parties.agent import Seat
+from parties.agent import ApplicationAgent
 from parties.joint.member import JointMember
 from parties.joint.protocol import JointProtocol
 from tests.parties.joint.running import connect
@@ -242,7 +242,7 @@ def test_a_seat_says_what_ended_it(group):
     members.connections[B].joint_engine = OddShare(members.server.public)
     members[B].close()
     members.members[B] = JointMember.resume(members.connections[B], members.opening.client_id, B)
-    seats = {name: Seat(members[name], pinned=True) for name in members.names}
+    seats = {name: ApplicationAgent(members[name], pinned=True) for name in members.names}
     for seat in seats.values():
         seat.look()
     until(lambda: all(seat.over for seat in seats.values()))

@@ -10,12 +10,12 @@ import backend
 from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN
 from model.explanation import explain_scores
+from parties.client import ServerClient
 from parties.connection import Connection
 from parties.joint.codes import open_joint
 from parties.joint.member import JointMember
 from parties.joint.session import JointSession
 from parties.store import PartyStore
-from parties.transport import ServerClient
 from settings import get_settings
 from tests.parties.running import LiveServer, Oracle
 from utils.errors import EngineUnavailable, PartiesDisagree

@@ -14,7 +14,7 @@ from model.explanation import Outcome, explain_scores
 from parties.joint.channel import Identity
 from parties.joint.codes import JoinCode
 from parties.joint.member import JointMember
-from parties.steps import ALL, SERVER
+from parties.results import ALL, SERVER
 from tests.parties.joint.running import connect
 from tests.parties.joint.stand_in import result_of
 from utils.errors import (

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from engines.interface import DECIDE
-from parties.agent import Seat
+from parties.agent import ApplicationAgent
 from parties.joint import asking
 from parties.joint.session import JointSession
 from tests.parties.joint.running import connect
@@ -91,7 +91,7 @@ class Full:
 
 def test_an_agent_waits_for_a_busy_server_and_says_so(agreed):
     full = agreed.connections[A].client = Full(agreed.connections[A].client, 0.1)
-    seat = Seat(agreed.restart(A), pinned=True)
+    seat = ApplicationAgent(agreed.restart(A), pinned=True)
     seat.look()
     until(lambda: seat.waits)
     assert seat.waits == "The server is busy: 1 runs wait. Trying again in 1 s."
@@ -193,7 +193,7 @@ def test_a_renewal_whose_answer_is_lost_is_made_again(due, monkeypatch):
 
 def test_a_token_that_was_revoked_ends_the_seat(due):
     due.server.seats.revoke(due.opening.client_id, due[B]._desk.token)
-    seat = Seat(due[B], pinned=True)
+    seat = ApplicationAgent(due[B], pinned=True)
     seat.look()
     until(lambda: seat.over)
     assert "not one of this application" in seat.over
@@ -204,7 +204,7 @@ def test_a_token_that_was_revoked_ends_the_seat(due):
 def test_a_seat_that_nobody_looks_at_keeps_its_token(due, monkeypatch):
     monkeypatch.setattr("parties.agent.IDLE_SECONDS", 0.0)
     before = token_file(due)
-    seat = Seat(due.restart(B))
+    seat = ApplicationAgent(due.restart(B))
     seat.look()
     until(lambda: token_file(due) != before)
     seat.close()

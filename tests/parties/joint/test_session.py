@@ -9,9 +9,9 @@ import pytest
 
 from engines.interface import DECIDE, EXPLAIN
 from parties.joint.session import JointSession
-from parties.session import ApplicationSession
+from parties.results import ALL, SERVER
 from parties.sessions import session_class
-from parties.steps import ALL, SERVER
+from parties.single_key.session import ApplicationSession
 from tests.parties.joint import running
 from tests.parties.joint.stand_in import scores_of
 from utils.errors import (

@@ -12,10 +12,10 @@ import psutil
 
 from engines.envelope import digest_of
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY
-from service.blobs import BlobPlace
 from service.execution.interface import Evaluation, Executor
+from service.storage.blobs import BlobPlace
 from settings import Settings
-from tests.service.stand_in import message, public_model, result_of
+from trials.stand_in import message, public_model, result_of
 
 T = TypeVar("T")
 PARTIES = public_model().schema_.party_names

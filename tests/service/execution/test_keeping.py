@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.execution.keeping import Kept
+from service.execution.cache import BoundedCache
 from service.execution.pool import Pool
 from utils.errors import EngineUnavailable
 
@@ -26,7 +26,7 @@ STEPS = st.lists(
 def test_values_never_take_more_room_and_never_outlive_their_store(
     steps: list[tuple[str, str, str, int]],
 ) -> None:
-    kept = Kept[tuple[str, str, int]](20)
+    kept = BoundedCache[tuple[str, str, int]](20)
     known: dict[tuple[str, str], tuple[str, str, int]] = {}
     forgotten = set()
     for what, store, name, size in steps:
@@ -48,7 +48,7 @@ def test_values_never_take_more_room_and_never_outlive_their_store(
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    kept = Kept[int](2)
+    kept = BoundedCache[int](2)
     kept.put("a", "1", 1)
     kept.put("a", "2", 2)
     assert kept.get("a", "1") == 1

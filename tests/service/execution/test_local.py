@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from service.execution import local
-from service.execution.checking import Checker
-from service.execution.confine import SESSION_NICENESS
+from service.execution.checker import Checker
 from service.execution.interface import Evaluation, WorkerLostError
 from service.execution.local import NICENESS, LocalExecutor
+from service.execution.sandbox import SESSION_NICENESS
 from tests.service.execution.orders import (
     PARTIES,
     Orders,
@@ -28,8 +28,8 @@ from tests.service.execution.orders import (
     settings,
     settles_at,
 )
-from tests.service.stand_in import load, message, public_model, told
 from tests.time_slices import slice_seconds
+from trials.stand_in import load, message, public_model, told
 from utils.errors import (
     DeploymentMissing,
     EngineUnavailable,

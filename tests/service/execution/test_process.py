@@ -10,10 +10,10 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 from service.execution.interface import WorkerLostError
-from service.execution.process import WorkerProcess
 from service.execution.worker import EngineSource
+from service.execution.worker_process import WorkerProcess
 from tests.service.execution.orders import settings
-from tests.service.stand_in import load
+from trials.stand_in import load
 
 
 def broken(*_: object) -> Future[int]:

@@ -8,9 +8,9 @@ import time
 
 from engines.interface import Progress
 from service.execution.interface import Evaluation, Executor, Introduction
-from service.execution.line import Line
-from service.execution.proxied import _Desk
-from tests.service.stand_in import public_model
+from service.execution.pipe import MessagePipe
+from service.execution.ray.executor_process import _Desk
+from trials.stand_in import public_model
 
 
 class Noting(Executor):
@@ -58,12 +58,12 @@ def test_those_who_ask_at_once_share_one_executor() -> None:
 
     async def play() -> list[tuple[object, ...]]:
         near, far = socket.socketpair()
-        line, server = await Line.over(near), await Line.over(far)
-        desk = _Desk(line, make)
+        line, server = await MessagePipe.over(near), await MessagePipe.over(far)
+        services = _Desk(line, make)
         await asyncio.gather(
-            desk.answer("start", 1, None),
-            desk.answer("forget", 2, "0" * 32),
-            desk.answer("warm", 3, None),
+            services.answer("start", 1, None),
+            services.answer("forget", 2, "0" * 32),
+            services.answer("warm", 3, None),
         )
         heard = [await server.receive() for _ in range(6)]
         line.close()

@@ -22,8 +22,8 @@ from engines.interface import ENCRYPTED_INPUTS, PROGRAMS, PUBLIC_KEY
 from engines.registry import load_joint_party_engine, load_server_engine
 from model.polynomial import sample_states
 from model.reference import reference_scores
-from service.execution.choose import executor_of, ray_executor
 from service.execution.interface import Evaluation, Executor, WorkerLostError
+from service.execution.selection import executor_of, ray_executor
 from service.execution.worker import load_registered
 from settings import ROOT
 from tests.service.driver import free_port
@@ -37,9 +37,9 @@ from tests.service.execution.orders import (
     settings,
     settles_at,
 )
-from tests.service.ray_nodes import RayNodes
-from tests.service.stand_in import load, public_model, told
-from training.joint_parties import JointParties
+from training.measure.joint_parties import JointParties
+from trials.ray_nodes import RayNodes
+from trials.stand_in import load, public_model, told
 from utils.errors import EngineUnavailable, EvaluationFailed, StoredDataDamaged
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -337,7 +337,7 @@ def test_a_cluster_that_cannot_be_joined_is_said_so(
 
 def test_a_call_after_the_end_starts_no_cluster() -> None:
     pytest.importorskip("ray")
-    late = "import service.execution.ray_cluster, ray; ray.put(b'late')"
+    late = "import service.execution.ray.cluster, ray; ray.put(b'late')"
     ended = subprocess.run(
         [sys.executable, "-c", late], cwd=ROOT, capture_output=True, text=True, timeout=60
     )

@@ -1,0 +1,231 @@
+"""The parties that this process plays in one application, and what they have sent so far.
+
+Everything is in the parties' own files (parties/store.py): a token means joined, a stored sealed
+message means sent, a stored decision means opened. So a membership can be picked up again by its
+client_id, and what is missing is known without asking the server.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from time import perf_counter
+
+from engines.interface import EVALUATION_KEY, Slot
+from parties.connection import Connection
+from parties.expiry import Expiry, erase_expired, write_expiry
+from parties.messages import OpenedApplication
+from parties.results import SERVER, Message, digest, preview
+from parties.single_key.slots import send_slot
+from parties.store import RECORD, SECRET_KEY, TOKEN
+from utils.errors import (
+    ApplicationExpired,
+    NotAuthorised,
+    OutOfStep,
+    TrisealError,
+    UnknownApplication,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Membership:
+    """An application and the parties played in it, in the schema's order.
+
+    `unclaimed` are join codes of parties that this process does not play: for their own machines.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        client_id: str,
+        plays: Iterable[str],
+        unclaimed: Mapping[str, str] | None = None,
+    ) -> None:
+        self.connection = connection
+        self.client_id = client_id
+        played = set(plays)
+        self.plays = tuple(p for p in connection.public.schema_.party_names if p in played)
+        self.unclaimed = dict(unclaimed or {})
+
+    @classmethod
+    def open(cls, connection: Connection, plays: Iterable[str] | None = None) -> Membership:
+        """Open an application and join it as the parties of `plays`; all where None.
+
+        Raises UnknownParty, ServerUnreachable and what the server reports.
+        """
+        names = connection.public.schema_.party_names
+        played = list(names if plays is None else plays)
+        for name in played:
+            connection.public.schema_.party(name)
+        erase_expired(connection.store, connection.hours)
+        opened: OpenedApplication = connection.client.open_application()
+        codes = {party: opened.join_codes[party] for party in played}
+        cls._join(connection, opened.client_id, codes)
+        cls._keep_expiry(connection, opened.client_id, played, "", opened.expires_at)
+        others = {p: code for p, code in opened.join_codes.items() if p not in codes}
+        return cls(connection, opened.client_id, played, others)
+
+    @classmethod
+    def join(cls, connection: Connection, client_id: str, codes: Mapping[str, str]) -> Membership:
+        """Join an application that another process opened; `codes` by party."""
+        cls._join(connection, client_id, codes)
+        joined = cls(connection, client_id, connection.store.parties(client_id))
+        state = connection.client.state(client_id, joined.token())
+        cls._keep_expiry(connection, client_id, codes, state.created_at, state.expires_at)
+        return joined
+
+    @classmethod
+    def resume(cls, connection: Connection, client_id: str) -> Membership:
+        """Pick up an application from the parties' files; raises UnknownApplication."""
+        return cls(connection, client_id, connection.store.parties(client_id))
+
+    @staticmethod
+    def _join(connection: Connection, client_id: str, codes: Mapping[str, str]) -> None:
+        for party, code in codes.items():
+            connection.store.folder(client_id, party)  # refuses an id that is no path, first
+            token = connection.client.join(client_id, party, code).token
+            connection.store.write(client_id, party, TOKEN, token.encode())
+
+    @staticmethod
+    def _keep_expiry(
+        connection: Connection,
+        client_id: str,
+        parties: Iterable[str],
+        created_at: str,
+        expires_at: str,
+    ) -> None:
+        expiry = Expiry(joined=time.time()).as_told(created_at, expires_at)
+        for party in parties:
+            write_expiry(connection.store, client_id, party, expiry)
+
+    @property
+    def plays_all(self) -> bool:
+        return list(self.plays) == self.connection.public.schema_.party_names
+
+    def token(self, party: str | None = None) -> str:
+        """A party's bearer token, or that of the first party played; raises NotAuthorised."""
+        name = party or self.plays[0]
+        data = self.connection.store.read(self.client_id, name, TOKEN)
+        if data is None:
+            raise NotAuthorised(f"This process has not joined the application as {name}.")
+        return data.decode()
+
+    def read(self, party: str, name: str) -> bytes | None:
+        """A party's file of this application, or None."""
+        return self.connection.store.read(self.client_id, party, name)
+
+    def write(self, party: str, name: str, data: bytes) -> None:
+        """Store a party's file of this application."""
+        self.connection.store.write(self.client_id, party, name, data)
+
+    def sent(self, slot: Slot) -> bool:
+        """Whether the slot's party, played here, has sent it."""
+        return self.connection.store.has(self.client_id, slot.party, slot.file_name)
+
+    def ran(self, program: str) -> bool:
+        """Whether this process has had the server run the program."""
+        return self._done_by(program) is not None
+
+    def mark_ran(self, program: str, seconds: float) -> None:
+        """Remember that the server has run the program, in `seconds`."""
+        self.write(self.plays[0], f"{program}.seconds", repr(seconds).encode())
+
+    def _done_by(self, program: str) -> bytes | None:
+        return self.read(self.plays[0], f"{program}.seconds")
+
+    def missing(self, program: str) -> list[str]:
+        """What has to happen before the program can run, as far as this process plays a part."""
+        schema = self.connection.public.schema_
+        faults = []
+        for slot in self.connection.public.slots:
+            if program not in slot.needed_for or slot.party not in self.plays or self.sent(slot):
+                continue
+            label = schema.party(slot.party).label
+            if slot.file_name == EVALUATION_KEY:
+                faults.append(f"the {label} has to make and send the keys")
+            else:
+                faults.append(f"the {label} has to encrypt and send its record")
+        return list(dict.fromkeys(faults))
+
+    def send_slot(self, party: str, file_name: str, message: bytes, what: str) -> Message:
+        """Send a sealed message to its slot and keep it as the party's last sealed message.
+
+        Raises UnknownName, UploadTooLarge before any request, MalformedMessage where the server
+        did not get what was sent, and what the server reports.
+        """
+        sent = send_slot(
+            self.connection, self.client_id, party, self.token(party), file_name, message, what
+        )
+        self.write(party, file_name, message)
+        return sent
+
+    def secret_key(self, party: str) -> bytes:
+        """The key that a party encrypts and opens with; raises OutOfStep before there is one."""
+        secret = self.read(party, SECRET_KEY)
+        if secret is None:
+            raise OutOfStep(
+                f"{party} has no key to encrypt or open with: the keys have to be made first."
+            )
+        return secret
+
+    def open_result(self, program: str, reader: str) -> tuple[tuple[float, ...], Message]:
+        """Fetch and decrypt, as `reader`, what a program gave: its scores, and what travelled."""
+        secret = self.secret_key(reader)
+        start = perf_counter()
+        result = self.connection.client.get_output(self.client_id, self.token(reader), program)
+        seconds = perf_counter() - start
+        with self.connection.engine_lock:
+            scores = self.connection.engine.open(program, result, secret)
+        what = f"encrypted result of {program}"
+        sha256, shown = digest(result), preview(result)
+        return scores, Message(SERVER, reader, what, len(result), seconds, sha256, shown)
+
+    def start_afresh(self, changed: str) -> tuple[Membership, list[Message]]:
+        """A new application with the same keys and everything but `changed`'s slice sent again.
+
+        The new one is complete before the old one is erased; on an error the old one stays.
+        """
+        new = Membership.open(self.connection)
+        try:
+            messages = new._send_again(self, changed)
+        except BaseException:
+            new.discard()
+            raise
+        self.discard()
+        return new, messages
+
+    def _send_again(self, old: Membership, changed: str) -> list[Message]:
+        store = self.connection.store
+        messages = []
+        for party in self.plays:
+            store.carry_over(old.client_id, self.client_id, party, [SECRET_KEY])
+            if party != changed:
+                store.carry_over(old.client_id, self.client_id, party, [RECORD])
+        for slot in self.connection.public.slots:
+            message = old.read(slot.party, slot.file_name)
+            if message is None or (slot.party == changed and slot.file_name != EVALUATION_KEY):
+                continue
+            what = f"{slot.file_name}, sent again"
+            messages.append(self.send_slot(slot.party, slot.file_name, message, what))
+        return messages
+
+    def erase(self) -> None:
+        """Erase the application on the server and here.
+
+        An error of the server leaves the parties' files, so that it can be tried again.
+        """
+        with suppress(UnknownApplication, ApplicationExpired):
+            self.connection.client.erase(self.client_id, self.token())
+        self.connection.store.erase(self.client_id)
+
+    def discard(self) -> None:
+        """Erase the application here, and on the server if it can be reached."""
+        try:
+            self.erase()
+        except TrisealError as error:
+            # On the server it expires by itself; the keys here are what must not be left behind.
+            log.info("the server did not erase an application: %s", error.message)
+            self.connection.store.erase(self.client_id)

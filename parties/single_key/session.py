@@ -1,0 +1,335 @@
+"""One application as the parties see it: keys, slices, run, decision, explanation.
+
+A session plays one party, some, or all of them; the demonstration plays all. What it knows of an
+application lies in the parties' own files, so a session can be resumed by its client_id, and a
+step out of its order is refused before any request is made. It knows the schema only as data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from time import perf_counter
+from typing import Any, Self
+
+import numpy as np
+
+from engines.interface import (
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    EVALUATION_KEY,
+    EXPLAIN,
+    EXPLANATION_INPUTS,
+    Progress,
+    slot_of,
+)
+from features.encoding import Bits
+from model.explanation import explain_scores
+from parties.connection import Connection
+from parties.exclusive import one_step
+from parties.messages import ApplicationState
+from parties.results import (
+    SERVER,
+    Decision,
+    ExplanationOpened,
+    KeysMade,
+    Message,
+    ProgramRun,
+    SliceSent,
+)
+from parties.run_follower import Tell, run_watched
+from parties.single_key.membership import Membership
+from parties.store import RECORD, SECRET_KEY
+from utils.errors import (
+    AlreadySent,
+    ApplicationExpired,
+    ForbiddenSlot,
+    OutOfStep,
+    UnknownApplication,
+)
+
+DECISION = "decision.json"
+_ONLY_AFRESH = (AlreadySent, ApplicationExpired, UnknownApplication)
+"""What a server answers to a slice that only a fresh application can take."""
+
+
+class ApplicationSession:
+    """The parties' side of one application; `open`, `join` or `resume` one.
+
+    Steps of one application follow one another, in however many threads and processes they are
+    called; only a run is waited for, looked at and cancelled meanwhile. `client_id` changes when a
+    slice is replaced after the decision: see `send`. Every method raises ServerUnreachable, what
+    the server reports, UnknownApplication where the files here have been erased, and
+    DataFolderInUse where another process has them for long, beside what it names itself.
+    """
+
+    def __init__(self, membership: Membership) -> None:
+        self.membership = membership
+        self._connection = membership.connection
+        self._public = membership.connection.public
+
+    @classmethod
+    def open(cls, connection: Connection, plays: Iterable[str] | None = None) -> Self:
+        """Open an application and join all the parties of `plays` (every one where None)."""
+        return cls(Membership.open(connection, plays))
+
+    @classmethod
+    def join(cls, connection: Connection, client_id: str, codes: Mapping[str, str]) -> Self:
+        """Join an application opened elsewhere; `codes` by party."""
+        return cls(Membership.join(connection, client_id, codes))
+
+    @classmethod
+    def resume(cls, connection: Connection, client_id: str) -> Self:
+        """Pick up an application from the parties' files; raises UnknownApplication."""
+        return cls(Membership.resume(connection, client_id))
+
+    @property
+    def client_id(self) -> str:
+        return self.membership.client_id
+
+    @property
+    def plays(self) -> tuple[str, ...]:
+        return self.membership.plays
+
+    @property
+    def key_holder(self) -> str:
+        """The party that makes the keys: the one with a slot for the evaluation key."""
+        for slot in self._public.slots:
+            if slot.file_name == EVALUATION_KEY:
+                return slot.party
+        return self._public.schema_.party_names[0]
+
+    def state(self) -> ApplicationState:
+        """Where the application stands on the server."""
+        return self._connection.client.state(self.client_id, self.membership.token())
+
+    def make_keys(self) -> KeysMade:
+        """Make the keys, send the evaluation key, give the secret key to the parties played here.
+
+        Raises ForbiddenSlot where another party is the key holder, AlreadySent where there are
+        keys: new ones need a new application, since every slice is encrypted under the old.
+        """
+        holder = self.key_holder
+        if holder not in self.plays:
+            raise ForbiddenSlot(f"The keys are made by {holder}, which this process does not play.")
+        with self._step():
+            return self._make_keys(holder)
+
+    def _make_keys(self, holder: str) -> KeysMade:
+        if self.membership.read(holder, SECRET_KEY) is not None:
+            raise AlreadySent("This application has its keys. Start over to make new ones.")
+        start = perf_counter()
+        with self._connection.engine_lock:
+            keys = self._connection.engine.make_keys()
+        seconds = perf_counter() - start
+        messages: list[Message] = []
+        if slot_of(self._public.slots, holder, EVALUATION_KEY):
+            messages.append(
+                self.membership.send_slot(holder, EVALUATION_KEY, keys.evaluation, "evaluation key")
+            )
+        sent = messages[0].size if messages else 0
+        self.membership.write(holder, SECRET_KEY, keys.secret)
+        self._connection.store.hand_over(self.client_id, SECRET_KEY, holder, self.plays)
+        # The stand-in's secret is empty: then nothing of worth has changed hands.
+        others = tuple(p for p in self.plays if p != holder and keys.secret)
+        messages += [Message(holder, p, "secret key", len(keys.secret), 0.0) for p in others]
+        return KeysMade(
+            self.client_id, holder, others, len(keys.secret), sent, seconds, tuple(messages)
+        )
+
+    def secret_key(self) -> bytes:
+        """The secret key, for handing to a party on another machine by a channel of its own."""
+        return self.membership.secret_key(self.plays[0])
+
+    def adopt_secret_key(self, secret: bytes) -> None:
+        """Store a secret key that the key holder has handed over."""
+        with self._step():
+            for party in self.plays:
+                self.membership.write(party, SECRET_KEY, secret)
+
+    def send(self, party: str, record: Mapping[str, Any]) -> SliceSent:
+        """Encode, encrypt and send one party's record, a mapping of its columns to values.
+
+        Where the application has been decided (or has expired) and all parties are played here,
+        a fresh one is opened with the same keys and the others' messages sent again. Raises
+        UnknownParty, UnknownColumn, ValueOutOfDomain, OutOfStep before any request.
+        """
+        bits = self._encode(party, record)
+        with self._step():
+            return self._send(party, record, bits)
+
+    def _send(self, party: str, record: Mapping[str, Any], bits: Bits) -> SliceSent:
+        secret = self.membership.secret_key(party)
+        start = perf_counter()
+        with self._connection.engine_lock:
+            sealed = {ENCRYPTED_INPUTS: self._connection.engine.encrypt(party, bits, secret)}
+            if slot_of(self._public.slots, party, EXPLANATION_INPUTS):
+                extra = self._connection.engine.encrypt_explanation(bits, secret)
+                if extra is not None:
+                    sealed[EXPLANATION_INPUTS] = extra
+        encrypt_seconds = perf_counter() - start
+        again: list[Message] = []
+        if self.membership.ran(DECIDE) and self.membership.plays_all:
+            self.membership, again = self.membership.start_afresh(party)
+        try:
+            sent = self._send_sealed(party, sealed)
+        except _ONLY_AFRESH:
+            if again or not self.membership.plays_all:
+                raise
+            self.membership, again = self.membership.start_afresh(party)
+            sent = self._send_sealed(party, sealed)
+        self.membership.write(party, RECORD, _json(record))
+        return SliceSent(
+            client_id=self.client_id,
+            party=party,
+            bits=len(bits),
+            size=sum(m.size for m in sent),
+            encrypt_seconds=encrypt_seconds,
+            send_seconds=sum(m.seconds for m in sent),
+            sha256=sent[0].sha256,
+            preview=sent[0].preview,
+            fresh=bool(again),
+            messages=(*again, *sent),
+        )
+
+    def is_sent(self, party: str, record: Mapping[str, Any]) -> bool:
+        """Whether the party has sent just this record, bin for bin and value for value."""
+        stored = self.membership.read(party, RECORD)
+        if stored is None:
+            return False
+        return np.array_equal(self._encode(party, record), self._encode(party, json.loads(stored)))
+
+    def run(
+        self, program: str = DECIDE, progress: Progress | None = None, news: Tell | None = None
+    ) -> ProgramRun:
+        """Have the server evaluate a program; raises OutOfStep that names what is missing.
+
+        One that is under way is waited for, also where the server was away. `progress` and
+        `news` are called from this thread. Raises RunCancelled, and what the run failed with.
+        """
+        with self._step():
+            membership = self.membership
+            missing = membership.missing(program)
+            if missing:
+                raise OutOfStep(f"The server cannot run {program} yet: {'; '.join(missing)}.")
+        start = perf_counter()
+        client, token = self._connection.client, membership.token()
+        seconds = run_watched(client, membership.client_id, token, program, progress, news)
+        waited = perf_counter() - start
+        with self._step(membership):
+            membership.mark_ran(program, seconds)
+        asked = Message(self.plays[0], SERVER, f"run {program}", 0, waited)
+        return ProgramRun(self.client_id, program, seconds, waited, (asked,))
+
+    def cancel(self, program: str = DECIDE) -> None:
+        """End a run that waits or is under way; it may be run again."""
+        self._connection.client.cancel(self.client_id, self.membership.token(), program)
+
+    def open_decision(self) -> Decision:
+        """Fetch and decrypt the decision; raises OutOfStep before the run."""
+        with self._step():
+            return self._open_decision()
+
+    def _open_decision(self) -> Decision:
+        if self.membership.plays_all and not self.membership.ran(DECIDE):
+            raise OutOfStep(f"There is no decision to open yet: {self._next_step(DECIDE)}.")
+        start = perf_counter()
+        scores, fetched = self.membership.open_result(DECIDE, self._reader)
+        seconds = perf_counter() - start
+        facts = self._public.programs[DECIDE]
+        score = scores[0]
+        alone = facts.score_bits <= 1  # the program gives the sign of the score, nothing more
+        self.membership.write(self.plays[0], DECISION, _json({"approved": score >= 0}))
+        return Decision(
+            client_id=self.client_id,
+            approved=score >= 0,
+            score=None if alone else score,
+            log_odds=None if alone else score / facts.scale,
+            reach=float(2 ** max(0, facts.score_bits - 1)),
+            size=fetched.size,
+            seconds=seconds,
+            sha256=fetched.sha256,
+            preview=fetched.preview,
+            messages=(fetched,),
+        )
+
+    def explain(
+        self, progress: Progress | None = None, news: Tell | None = None
+    ) -> ExplanationOpened:
+        """Run and open the explanation, on the ciphertexts already sent.
+
+        Raises OutOfStep before the decision is opened, ForbiddenSlot where the explained column
+        belongs to a party that is not played here.
+        """
+        owner = self._public.schema_.explained_party
+        if owner not in self.plays:
+            raise ForbiddenSlot(
+                f"The explanation is about a column of {owner}: only it can read it."
+            )
+        with self._step():
+            decision = self.membership.read(self.plays[0], DECISION)
+            if decision is None:
+                ran = self.membership.ran(DECIDE)
+                step = "open the decision" if ran else f"{self._next_step(DECIDE)}, then open it"
+                raise OutOfStep(f"An explanation needs an opened decision: {step}.")
+        run = self.run(EXPLAIN, progress, news)
+        with self._step():
+            return self._open_explanation(owner, decision, run)
+
+    def _open_explanation(self, owner: str, decision: bytes, run: ProgramRun) -> ExplanationOpened:
+        start = perf_counter()
+        scores, fetched = self.membership.open_result(EXPLAIN, self._reader)
+        seconds = perf_counter() - start
+        record = json.loads(self.membership.read(owner, RECORD) or b"{}")
+        explanation = explain_scores(
+            self._public.schema_, record, json.loads(decision)["approved"], scores
+        )
+        messages = (*run.messages, fetched)
+        return ExplanationOpened(
+            self.client_id, explanation, run.seconds, fetched.size, seconds, messages
+        )
+
+    def erase(self) -> None:
+        """Erase the application on the server and the parties' files of it here."""
+        with self._step():
+            self.membership.erase()
+
+    def discard(self) -> None:
+        """Erase the parties' files, and the application on the server if it can be reached.
+
+        Where they are erased already, nothing is done.
+        """
+        with suppress(UnknownApplication), self._step():
+            self.membership.discard()
+
+    @contextmanager
+    def _step(self, membership: Membership | None = None) -> Iterator[None]:
+        """Keep other threads and processes away from the files of the application meanwhile."""
+        own = membership or self.membership
+        with one_step(self._connection.store, own.client_id, own.plays):
+            yield
+
+    def _encode(self, party: str, record: Mapping[str, Any]) -> Bits:
+        return self._connection.layout.encode_party(party, record)
+
+    @property
+    def _reader(self) -> str:
+        return self.key_holder if self.key_holder in self.plays else self.plays[0]
+
+    def _next_step(self, program: str) -> str:
+        return "; ".join(self.membership.missing(program)) or "the server has to run it first"
+
+    def _send_sealed(self, party: str, sealed: Mapping[str, bytes]) -> list[Message]:
+        # From here until all has arrived, the party counts as not having sent anything.
+        for name in (RECORD, *sealed):
+            self._connection.store.remove(self.client_id, party, name)
+        return [
+            self.membership.send_slot(party, name, message, name.replace("_", " "))
+            for name, message in sealed.items()
+        ]
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    # numpy scalars of a caller's data frame become Python's own
+    return json.dumps(dict(value), default=lambda item: item.item()).encode()

@@ -1,0 +1,135 @@
+"""Dependencies of the routes: the server's state, its loaded services, and tokens."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from engines.interface import DECIDE, PublicModel
+from service.api.examples import EXAMPLE_ID
+from service.applications.applications import Applications
+from service.applications.events import Events
+from service.applications.party_tokens import PartyTokens
+from service.applications.relay import Relay
+from service.applications.slots import Slots
+from service.erasure import Erasure
+from service.execution.checker import Checker
+from service.execution.interface import Executor
+from service.http.rate_limits import RateLimits
+from service.jobs.claims import Claims
+from service.jobs.queue import Jobs
+from service.jobs.scheduler import Scheduler
+from service.jobs.waiting import Runs
+from service.operations.metrics import Metrics
+from service.operations.overview import Operations
+from service.storage.storage import Storage
+from settings import Settings
+from utils.errors import EngineUnavailable, NotAuthorised, TrisealError
+
+
+@dataclass(frozen=True)
+class LoadedServices:
+    """What exists once the engine is loaded. `node` is this server's name among others."""
+
+    node: str
+    public: PublicModel
+    public_json: bytes
+    client_files: bytes
+    largest_slot: int
+    applications: Applications
+    party_tokens: PartyTokens
+    slots: Slots
+    jobs: Jobs
+    claims: Claims
+    scheduler: Scheduler
+    runs: Runs
+    erasure: Erasure
+    relay: Relay
+    operations: Operations
+
+
+@dataclass
+class ServerState:
+    """What one server consists of. `fault` is why the engine could not be loaded."""
+
+    settings: Settings
+    storage: Storage
+    events: Events
+    executor: Executor
+    checker: Checker
+    rate_limits: RateLimits
+    metrics: Metrics
+    operator_token: str
+    services: LoadedServices | None = None
+    fault: TrisealError | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the workers have their engine, and the services is open."""
+        return self.services is not None and self.executor.ready and self.checker.ready
+
+
+async def get_server_state(request: Request) -> ServerState:
+    """Returns the state of the server that handles this request."""
+    server_state: ServerState = request.app.state.server_state
+    return server_state
+
+
+async def get_services(
+    server_state: Annotated[ServerState, Depends(get_server_state)],
+) -> LoadedServices:
+    """Raises EngineUnavailable while the engine loads, and the engine's fault if it cannot."""
+    if server_state.fault is not None:
+        raise server_state.fault
+    if server_state.services is None:
+        raise EngineUnavailable("The server is still loading its engine; try again in a moment.")
+    return server_state.services
+
+
+_bearer = HTTPBearer(
+    auto_error=False, scheme_name="party", description="The party's own token, from joining."
+)
+_operator = HTTPBearer(
+    auto_error=False, scheme_name="operator", description="The token of who runs the server."
+)
+_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+async def token_of(
+    credentials: _Credentials, server_state: Annotated[ServerState, Depends(get_server_state)]
+) -> AsyncIterator[str | None]:
+    """The bearer token, if one was sent; whether it is right is for Applications to say.
+
+    Raises TooManyRequests where the same token asks too often, or for too much at once.
+    """
+    if credentials is None:
+        yield None
+        return
+    server_state.rate_limits.called(credentials.credentials)
+    with server_state.rate_limits.calling(credentials.credentials):
+        yield credentials.credentials
+
+
+async def require_operator(
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_operator)],
+    server_state: Annotated[ServerState, Depends(get_server_state)],
+) -> None:
+    """Raises NotAuthorised unless the operator's token was sent."""
+    given = "" if credentials is None else credentials.credentials
+    if not secrets.compare_digest(given.encode(), server_state.operator_token.encode()):
+        raise NotAuthorised(
+            "Send the operator's token: TRISEAL_OPERATOR_TOKEN, or what the file operator_token "
+            "in the server's folder holds."
+        )
+
+
+ClientId = Annotated[str, Path(description="The application's id.", examples=[EXAMPLE_ID])]
+ProgramName = Annotated[str, Path(description="`decide` or `explain`.", examples=[DECIDE])]
+ServerStateDep = Annotated[ServerState, Depends(get_server_state)]
+ServicesDep = Annotated[LoadedServices, Depends(get_services)]
+TokenDep = Annotated[str | None, Depends(token_of)]

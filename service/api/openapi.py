@@ -1,0 +1,198 @@
+"""What the API's document says beyond what FastAPI sees by itself.
+
+A route names the errors that it may answer, by class; status, type and words follow from the
+tables that the answers themselves are made of, so that the document cannot differ from them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from service.api.examples import EXAMPLES
+from service.http.content_types import FORMS, TypedRoute
+from service.http.problems import MEDIA_TYPE, TYPE_PREFIX, problem, status_of, title_of
+from utils import errors
+from utils.errors import (
+    ApplicationExpired,
+    DeploymentMissing,
+    DeploymentMixed,
+    DiskFull,
+    EngineUnavailable,
+    ForbiddenScope,
+    ForeignOrigin,
+    InvalidRequest,
+    NotAuthorised,
+    ServerStopping,
+    StorageUnavailable,
+    TooManyRequests,
+    TrisealError,
+    UnknownApplication,
+    UnknownHost,
+    UnsupportedContent,
+    UploadTooLarge,
+    UploadTooSlow,
+    error_classes,
+)
+
+Responses = dict[int | str, dict[str, Any]]
+
+# In the order in which a call meets them.
+READY = (EngineUnavailable, DeploymentMissing, DeploymentMixed, StorageUnavailable, DiskFull)
+"""Of every call that needs the engine."""
+BODY = (InvalidRequest, UnsupportedContent, UploadTooLarge, UploadTooSlow)
+"""Of every call that reads a body."""
+APPLICATION = (*READY, InvalidRequest, UnknownApplication, ApplicationExpired)
+"""Of every call about an application."""
+TOKEN = (NotAuthorised, ForbiddenScope, TooManyRequests)
+"""Of every call with a token."""
+EVERY = (ForeignOrigin, UnknownHost, ServerStopping)
+"""Of every call."""
+
+TAGS = {
+    "model": "What anyone may know of the server and its model.",
+    "applications": "Open an application, join it, follow it, erase it.",
+    "messages": "The three calls of a party: send a file, run a program, fetch its result.",
+    "runs": "A program's run as a job of its own.",
+    "between parties": "What parties say to each other; the server keeps it and reads nothing.",
+    "operation": "For the one who keeps the server running.",
+}
+SERVER = {"url": ".", "description": "The server that this document comes from."}
+"""Relative to the document, so that it is right behind a proxy that adds a prefix to paths."""
+_CODES = ["about:blank", *(TYPE_PREFIX + code for code in sorted(error_classes()))]
+_PROBLEM = {
+    "title": "Problem",
+    "description": "An error, as RFC 9457 has it. `type` is stable; `detail` says what to do.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"type": "string", "enum": _CODES},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": {"type": "string"},
+    },
+}
+_REFERENCE = {"$ref": "#/components/schemas/Problem"}
+_HEADERS = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string", "const": "Bearer"}}},
+    429: {"Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}}},
+    503: {"Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}}},
+    507: {"Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}}},
+}
+_BLANK = {
+    "type": "about:blank",
+    "title": "Internal Server Error",
+    "status": 500,
+    "detail": "The server met a fault of its own; its log has the cause. Nothing was changed.",
+}
+
+
+def make_router(tag: str, prefix: str = "", **options: Any) -> APIRouter:
+    """A router whose calls are named as their functions and take only their content types."""
+    return APIRouter(
+        prefix=prefix,
+        tags=[tag],
+        route_class=TypedRoute,
+        generate_unique_id_function=_name,
+        **options,
+    )
+
+
+def problems(*classes: type[TrisealError]) -> Responses:
+    """The responses, by status, of a call that may answer these errors."""
+    by_status: dict[int, list[type[TrisealError]]] = {}
+    for cls in dict.fromkeys((*classes, *EVERY)):
+        by_status.setdefault(status_of(cls), []).append(cls)
+    return {status: _response(status, of) for status, of in sorted(by_status.items())}
+
+
+def content(media_type: str, description: str, example: str) -> Responses:
+    """The response 200 of a call that answers bytes of its own."""
+    schema = {"type": "string", "contentMediaType": media_type}
+    said = {media_type: {"schema": schema, "example": example}}
+    return {200: {"description": description, "content": said}}
+
+
+def example(value: Any) -> Responses:
+    """The response 200 with an example of what is no object of EXAMPLES."""
+    return {200: {"content": {"application/json": {"example": value}}}}
+
+
+def not_yet(model: type[BaseModel], *classes: type[TrisealError]) -> Responses:
+    """The response 503 of a call that says why: as `model`, or as a problem."""
+    found = problems(*classes)
+    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
+    found[503]["content"]["application/json"] = {"schema": reference}
+    return found
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """FastAPI's document with the rest: what a problem is, both types of forms, tags."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Problem"] = _PROBLEM
+    for name, value in EXAMPLES.items():
+        schemas[name]["examples"] = [value]
+    document["tags"] = [{"name": tag, "description": text} for tag, text in TAGS.items()]
+    document["servers"] = [SERVER]
+    for path in document["paths"].values():
+        for operation in path.values():
+            for status, response in problems().items():
+                operation["responses"].setdefault(str(status), response)
+            operation["responses"].setdefault("500", _fault())
+            bodies = operation.get("requestBody", {}).get("content", {})
+            if FORMS[0] in bodies:
+                bodies[FORMS[1]] = bodies[FORMS[0]]
+    return document
+
+
+def _name(route: APIRoute) -> str:
+    return f"operator_{route.name}" if route.path.startswith("/operator/") else route.name
+
+
+def _response(status: int, classes: list[type[TrisealError]]) -> dict[str, Any]:
+    phrases = _phrases()
+    kinds = [TYPE_PREFIX + cls.code for cls in classes]
+    schema = {
+        "allOf": [
+            _REFERENCE,
+            {"properties": {"type": {"enum": kinds}, "status": {"const": status}}},
+        ]
+    }
+    examples = {
+        cls.code: {"value": _example(cls, phrases.get(cls.__name__, title_of(cls)))}
+        for cls in classes
+    }
+    said = "; ".join(f"`{cls.code}`: {phrases.get(cls.__name__, title_of(cls))}" for cls in classes)
+    response = {
+        "description": f"{said}.",
+        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+    }
+    if status in _HEADERS:
+        response["headers"] = _HEADERS[status]
+    return response
+
+
+def _fault() -> dict[str, Any]:
+    return {
+        "description": "A fault of the server.",
+        "content": {MEDIA_TYPE: {"schema": _REFERENCE, "examples": {"fault": {"value": _BLANK}}}},
+    }
+
+
+def _example(cls: type[TrisealError], phrase: str) -> Any:
+    """The very answer that reports such an error."""
+    return json.loads(bytes(problem(cls(f"{phrase[0].upper()}{phrase[1:]}.")).body))
+
+
+def _phrases() -> Mapping[str, str]:
+    """What each class stands for, from the tree that opens utils/errors.py."""
+    return dict(re.findall(r"── (\w+) +(.+)", errors.__doc__ or ""))

@@ -1,0 +1,1 @@
+"""Applications: their rules, parties' tokens, slots and uploads, relayed messages, activity log."""

@@ -1,0 +1,195 @@
+"""The application's state machine: who may do what, and when.
+
+    open ──all slots for `decide`──► ready ──► running ──► decided ──► running ──► explained
+
+Every method checks in the order of the HTTP contract: the id's form, whether the application is
+there and its time not over, the token and its scope, the names, whose slot it is, and last whose
+turn. No value from outside becomes part of a path: ids are matched with a pattern, every other name
+is looked up in the model's own lists. Joining and tokens are in
+service/applications/party_tokens.py, what is sent in service/applications/slots.py, the runs in
+service/jobs/queue.py. Nothing here knows of HTTP; the methods are synchronous and thread-safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert
+from sqlalchemy.orm import Session
+
+from service.answers import ApplicationState, Opened, moment
+from service.applications.activity_log import SERVER, fetched, note
+from service.applications.base import ApplicationService
+from service.applications.credentials import (
+    ERASE,
+    READ,
+    WATCH,
+    bearer_of,
+    digest,
+    new_id,
+    new_secret,
+    require_viewer,
+)
+from service.applications.party_tokens import token_row
+from service.applications.rules import count_live, describe, readers_of, run_of, seen
+from service.applications.views import ApplicationView
+from service.storage.storage import OPENING, even_when_full
+from service.storage.tables import (
+    DONE,
+    ApplicationRecord,
+    PartyRecord,
+    RunRecord,
+    TokenRecord,
+    table_of,
+)
+from utils.errors import OutOfStep, TooManyApplications, TrisealError
+
+FULL_SECONDS = 60.0
+_NO_PROGRESS: Mapping[tuple[str, str], float] = {}
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What outlives an application's rows: its store, and its jobs, which may be under way."""
+
+    store: str
+    jobs: list[str]
+
+
+class Applications(ApplicationService):
+    """All applications of one deployment.
+
+    Besides the errors each method names, all but `open` raise InvalidRequest for an id that is
+    not 32 hexadecimal digits, UnknownApplication, and ApplicationExpired; all that take a token
+    raise NotAuthorised and ForbiddenScope.
+    """
+
+    def open(self, readers: list[str] | None = None) -> Opened:
+        """Open an application whose answer `readers` learn, all parties where None.
+
+        Raises UnknownParty, InvalidRequest, TooManyApplications, DiskFull.
+        """
+        self._storage.require_disk()
+        now = self._clock()
+        client_id, store, watch_token = new_id(), new_id(), new_secret()
+        learn = readers_of(self._public, readers)
+        codes = {party: new_secret() for party in self._public.schema_.party_names}
+        expires = now + self._settings.application_hours * 3600
+        application = {
+            "client_id": client_id,
+            "store": store,
+            "model_version": self._public.model_version,
+            "created": now,
+            "expires": expires,
+            "readers": learn,
+        }
+        seats = [
+            {"client_id": client_id, "party": party, "code_digest": digest(code)}
+            for party, code in codes.items()
+        ]
+        programs = [{"client_id": client_id, "program": name} for name in self._public.programs]
+        watching = token_row(client_id, watch_token, None, [WATCH], (now, expires))
+        with self._storage.write() as session:
+            self._storage.lock(session, OPENING)
+            self._require_place(session, now)
+            session.execute(insert(table_of(ApplicationRecord)), application)
+            session.execute(insert(table_of(PartyRecord)), seats)
+            session.execute(insert(table_of(RunRecord)), programs)
+            session.execute(insert(table_of(TokenRecord)), watching)
+        return Opened(
+            client_id=client_id,
+            expires_at=moment(expires),
+            join_codes=codes,
+            watch_token=watch_token,
+            readers=learn,
+        )
+
+    def output(self, client_id: str, token: str | None, program: str) -> bytes:
+        """The sealed result of a run; raises UnknownName, OutOfStep, StoredDataDamaged."""
+        now = self._clock()
+        with self._storage.read() as session:
+            application = seen(session, client_id, now)
+            party = bearer_of(application, token, READ, now)
+            run = run_of(application, program)
+            if run.status != DONE or run.sha256 is None:
+                raise OutOfStep(f"There is no result of {program} yet: run {program} first.")
+            store, name, what = application.store, run.sha256, f"result of {program}"
+            known = fetched(session, client_id, party, what)
+        try:
+            result = self._storage.blobs.read(store, name)
+        except TrisealError:
+            self.require(client_id)  # where it was erased between the two, that is what is wrong
+            raise
+        if not known:
+            with self._storage.write() as session:
+                seen(session, client_id, now, lock=True)
+                note(session, client_id, self._clock(), (SERVER, party), what, len(result))
+        return result
+
+    def require(self, client_id: str) -> None:
+        """Raises as every method does where the application is not there."""
+        with self._storage.read() as session:
+            seen(session, client_id, self._clock())
+
+    def state(
+        self, client_id: str, progress: Mapping[tuple[str, str], float] = _NO_PROGRESS
+    ) -> ApplicationState:
+        """What its parties may see; `progress` holds running shares by (id, program)."""
+        with self._storage.read() as session:
+            return describe(seen(session, client_id, self._clock()), self._public, progress)
+
+    def look(
+        self,
+        client_id: str,
+        token: str | None,
+        progress: Mapping[tuple[str, str], float] = _NO_PROGRESS,
+    ) -> ApplicationState:
+        """The same, for a token that may see it: a party's, or the one for watching."""
+        now = self._clock()
+        with self._storage.read() as session:
+            application = seen(session, client_id, now)
+            require_viewer(application, token, now)
+            return describe(application, self._public, progress)
+
+    def require_viewer(self, client_id: str, token: str | None) -> None:
+        """Raises unless the token may see the state: a party's, or the one for watching."""
+        now = self._clock()
+        with self._storage.read() as session:
+            require_viewer(seen(session, client_id, now), token, now)
+
+    @even_when_full
+    def remove(self, client_id: str, token: str | None) -> Removed:
+        """Remove an application's rows, the first part of erasing it (service/erasure.py)."""
+        now = self._clock()
+        with self._storage.write() as session:
+            application = seen(session, client_id, now, lock=True)
+            bearer_of(application, token, ERASE, now)
+            return self._remove(application)
+
+    @even_when_full
+    def remove_for_operator(self, client_id: str) -> Removed:
+        """The same, without a party's token."""
+        with self._storage.write() as session:
+            return self._remove(seen(session, client_id, self._clock(), lock=True))
+
+    def _remove(self, application: ApplicationView) -> Removed:
+        jobs = [run.job for run in application.runs if run.job is not None]
+        remove_rows(application.session, [application.client_id])
+        self._storage.announce(application.session, application.client_id)
+        return Removed(application.store, jobs)
+
+    def _require_place(self, session: Session, now: float) -> None:
+        most = self._settings.maximum_applications
+        if count_live(session, now) >= most:
+            raise TooManyApplications(
+                f"The server holds {most} applications, which is all it may "
+                "(TRISEAL_MAXIMUM_APPLICATIONS); try again when some have ended.",
+                FULL_SECONDS,
+            )
+
+
+def remove_rows(session: Session, client_ids: list[str]) -> None:
+    """Delete applications; all their other rows go with them."""
+    applications = table_of(ApplicationRecord)
+    session.execute(delete(applications).where(applications.c.client_id.in_(client_ids)))

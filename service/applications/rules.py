@@ -1,0 +1,218 @@
+"""The rules of an application: what is missing, what may be sent, what may run, what is shown.
+
+Functions of an application's rows and the public model alone; they read and never write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from engines.interface import DECIDE, EXPLAIN, PublicModel, Slot
+from service.answers import ApplicationState, ProgramState, SlotState, Stage, moment
+from service.applications.credentials import PARTY_SCOPES, require_id
+from service.applications.views import Application, ApplicationView, view_of
+from service.storage.tables import (
+    DONE,
+    QUEUED,
+    RUNNING,
+    ApplicationRecord,
+    RunRecord,
+    TombstoneRecord,
+    UploadRecord,
+)
+from utils.errors import (
+    AlreadyRunning,
+    AlreadySent,
+    ApplicationExpired,
+    ForeignMessage,
+    InvalidRequest,
+    OutOfStep,
+    UnknownApplication,
+    UnknownName,
+)
+
+A = TypeVar("A", ApplicationRecord, ApplicationView)
+
+BUSY = "Another program of this application is running; wait for its end, then ask again."
+ACTIVE = (QUEUED, RUNNING)
+
+
+def live(session: Session, client_id: str, now: float) -> ApplicationRecord:
+    """The application of that id whose time is not over, locked, to be changed.
+
+    Raises InvalidRequest, UnknownApplication, ApplicationExpired.
+    """
+    require_id(client_id)
+    application = session.get(ApplicationRecord, client_id, with_for_update=True)
+    return _not_over(session, client_id, application, now)
+
+
+def seen(session: Session, client_id: str, now: float, *, lock: bool = False) -> ApplicationView:
+    """The same, to be looked at only; locked where something beside it is to be changed."""
+    require_id(client_id)
+    return _not_over(session, client_id, view_of(session, client_id, lock=lock), now)
+
+
+def _not_over(session: Session, client_id: str, application: A | None, now: float) -> A:
+    if application is None:
+        if session.get(TombstoneRecord, client_id) is None:
+            raise UnknownApplication("There is no such application, or it has been erased.")
+    elif application.expires > now:
+        return application
+    raise ApplicationExpired("The application's time is over; open a new one.")
+
+
+def count_live(session: Session, now: float) -> int:
+    """How many applications there are whose time is not over."""
+    return session.scalar(select(func.count()).where(ApplicationRecord.expires > now)) or 0
+
+
+def readers_of(public: PublicModel, named: list[str] | None) -> list[str]:
+    """The parties that learn the answer, in the schema's order; all where None are named.
+
+    Raises UnknownParty, and InvalidRequest where nobody would learn it.
+    """
+    names = public.schema_.party_names
+    if named is None:
+        return names
+    for name in named:
+        public.schema_.party(name)
+    if not named:
+        raise InvalidRequest("readers: name at least one party that learns the answer.")
+    return [name for name in names if name in named]
+
+
+def scopes_of(asked: list[str] | None) -> list[str]:
+    """What a party's token may do: what was asked for, or all; raises InvalidRequest."""
+    if asked is None:
+        return list(PARTY_SCOPES)
+    if not asked or any(scope not in PARTY_SCOPES for scope in asked):
+        raise InvalidRequest(f"scopes: name at least one of {', '.join(PARTY_SCOPES)}.")
+    return [scope for scope in PARTY_SCOPES if scope in asked]
+
+
+def uploads_of(application: Application) -> dict[tuple[str, str], UploadRecord]:
+    """What has been sent, by (party, file name)."""
+    return {(u.party, u.file_name): u for u in application.uploads}
+
+
+def missing_slots(application: Application, public: PublicModel, program: str) -> list[str]:
+    """The slots without which a program cannot run, such as `bank: encrypted_inputs`."""
+    sent = uploads_of(application)
+    return [
+        f"{slot.party}: {slot.file_name}"
+        for slot in public.slots
+        if program in slot.needed_for and (slot.party, slot.file_name) not in sent
+    ]
+
+
+def run_of(application: Application, program: str) -> RunRecord:
+    """The row of one program; raises UnknownName."""
+    for run in application.runs:
+        if run.program == program:
+            return run
+    names = ", ".join(sorted(run.program for run in application.runs))
+    raise UnknownName(f"There is no program {program[:40]!r}; the programs are {names}.")
+
+
+def require_model(application: Application, public: PublicModel) -> None:
+    """Raises ForeignMessage where the deployment has changed since the application was opened."""
+    if application.model_version != public.model_version:
+        raise ForeignMessage(
+            "The application was opened for another model than the server has now; open a new one."
+        )
+
+
+def require_open_slot(application: Application, slot: Slot) -> None:
+    """Raises AlreadyRunning or AlreadySent where a program has begun to use the slot."""
+    for run in application.runs:
+        if run.program not in slot.needed_for:
+            continue
+        if run.status in ACTIVE:
+            raise AlreadyRunning(
+                f"{run.program} is {run.status} on {slot.party}'s {slot.file_name}; it can no "
+                "longer be replaced."
+            )
+        if run.status == DONE:
+            raise AlreadySent(
+                f"{run.program} has been run on {slot.party}'s {slot.file_name}; it can no longer "
+                "be replaced. Open a new application for other data."
+            )
+
+
+def require_turn(application: Application, public: PublicModel, program: str) -> None:
+    """Raises AlreadyRunning, or OutOfStep that names what is missing."""
+    if any(run.status in ACTIVE for run in application.runs if run.program != program):
+        raise AlreadyRunning(BUSY)
+    if program == EXPLAIN and run_of(application, DECIDE).status != DONE:
+        raise OutOfStep(f"{EXPLAIN} comes after {DECIDE}: run {DECIDE} first.")
+    missing = missing_slots(application, public, program)
+    if missing:
+        raise OutOfStep(f"{program} cannot run yet; still to be sent: {', '.join(missing)}.")
+
+
+def stage_of(application: Application, public: PublicModel) -> Stage:
+    """How far the application is."""
+    status = {run.program: run.status for run in application.runs}
+    if any(each in ACTIVE for each in status.values()):
+        return "running"
+    if status.get(EXPLAIN) == DONE:
+        return "explained"
+    if status.get(DECIDE) == DONE:
+        return "decided"
+    return "open" if missing_slots(application, public, DECIDE) else "ready"
+
+
+def describe(
+    application: Application, public: PublicModel, progress: Mapping[tuple[str, str], float]
+) -> ApplicationState:
+    """What any of its parties may see; `progress` holds running shares by (id, program)."""
+    sent = uploads_of(application)
+    slots = []
+    for slot in public.slots:
+        upload = sent.get((slot.party, slot.file_name))
+        slots.append(
+            SlotState(
+                party=slot.party,
+                file_name=slot.file_name,
+                needed_for=slot.needed_for,
+                received_bytes=None if upload is None else upload.size,
+                sha256=None if upload is None else upload.sha256,
+            )
+        )
+    joined = {seat.party for seat in application.parties if seat.joined is not None}
+    return ApplicationState(
+        client_id=application.client_id,
+        state=stage_of(application, public),
+        created_at=moment(application.created),
+        expires_at=moment(application.expires),
+        joined=[party for party in public.schema_.party_names if party in joined],
+        readers=application.readers,
+        slots=slots,
+        programs={
+            run.program: program_state(run, progress.get((run.client_id, run.program)))
+            for run in application.runs
+        },
+        missing={p: missing_slots(application, public, p) for p in public.programs},
+    )
+
+
+def program_state(run: RunRecord, share: float | None = None) -> ProgramState:
+    """How far a program is; `share` is newer than the row, where this server evaluates it."""
+    running = (run.progress if share is None else share) if run.status == RUNNING else 0.0
+    return ProgramState(
+        status=run.status,
+        job=run.job,
+        attempts=run.attempts,
+        progress=1.0 if run.status == DONE else running,
+        queued_at=None if run.queued is None else moment(run.queued),
+        deadline=None if run.deadline is None else moment(run.deadline),
+        seconds=run.seconds,
+        result_bytes=run.size,
+        error_code=run.error_code,
+        error=run.error,
+    )

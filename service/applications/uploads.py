@@ -1,0 +1,211 @@
+"""An upload on its way to the disk: bounded, paced, hashed and written while it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import os
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from engines.envelope import DIGEST_BYTES
+from service.applications.slots import Place, Upload
+from service.http.body_limits import SMALL_BODY, Pace
+from service.http.large_bodies import LargeBody
+from service.http.upload_form import FIELDS, FILE, FormReader
+from utils.atomic_files import PRIVATE_FILE
+from utils.disk_errors import storage_fault
+from utils.errors import InvalidRequest, UploadEmpty, UploadTooLarge
+from utils.strand import Strand
+from utils.writeback import begin_writeback
+
+BATCH_BYTES = 1 << 20
+"""What is held in memory before it is hashed and written, in threads."""
+SMALL_BATCH = 64 * 1024
+UNADMITTED_BYTES = SMALL_BODY
+"""What is read of a file before it is known whose it is; it stays in memory."""
+
+Admit = Callable[[Mapping[str, str]], Awaitable[Place]]
+"""Answers the place that the form's fields name, or raises why it may not be filled."""
+
+
+@dataclass(frozen=True)
+class SentForm:
+    """A form read to its end: whose it is, where it belongs, and the file that came."""
+
+    client_id: str
+    place: Place
+    upload: Upload
+    intact: bool
+    """Whether the file ends with the digest of what comes before, as a sealed message does."""
+
+
+class _FileWriter:
+    """A new file that takes bytes in batches and counts and hashes them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle = -1
+        self._hash = hashlib.sha256()  # of all but the end
+        self._end = b""
+        self._batch: list[memoryview] = []
+        self._held = 0  # bytes in the batch
+        self._written = 0
+        self._writing, self._hashing = Strand(), Strand()
+        self._under_way: deque[asyncio.Future[tuple[None, None]]] = deque()  # one of each batch
+        self.size = 0
+        self.intact = False
+
+    def open(self) -> None:
+        """Make the file; nothing is on the disk before."""
+        with _disk():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            self._handle = os.open(self._path, flags, PRIVATE_FILE)
+
+    async def write(self, piece: memoryview) -> None:
+        if self._held and len(piece) >= BATCH_BYTES:
+            self._flush()  # to put them together would copy the large one
+        self._batch.append(piece)
+        self._held += len(piece)
+        self.size += len(piece)
+        if self._held >= BATCH_BYTES:
+            self._flush()
+            await self._wait_for_all_but(1)  # so much may wait in memory while the next arrives
+
+    async def finish(self) -> Upload:
+        if self._held > SMALL_BATCH:
+            self._flush()
+        await self._wait_for_all_but(0)
+        rest = self._take()  # sooner done than handed over
+        self._put(rest)
+        self._digest(rest)
+        self.intact = hmac.compare_digest(self._hash.digest(), self._end)
+        self._hash.update(self._end)
+        return Upload(self._path, self.size, self._hash.hexdigest())
+
+    async def close(self) -> None:
+        if not self._under_way:
+            self._close()
+            return
+        # On the way out of an error: after what is still being written, even if we are cancelled.
+        closed = self._writing.call(self._close)
+        await asyncio.shield(asyncio.gather(*self._under_way, closed, return_exceptions=True))
+
+    def _close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def _flush(self) -> None:
+        """Begin to write and to hash the batch; one does not wait for the other."""
+        batch = self._take()
+        written = self._writing.call(partial(self._put, batch))
+        hashed = self._hashing.call(partial(self._digest, batch))
+        self._under_way.append(asyncio.gather(written, hashed))
+
+    async def _wait_for_all_but(self, most: int) -> None:
+        while len(self._under_way) > most:
+            await asyncio.shield(self._under_way[0])
+            self._under_way.popleft()
+
+    def _take(self) -> memoryview:
+        batch, self._batch, self._held = self._batch, [], 0
+        return batch[0] if len(batch) == 1 else memoryview(b"".join(batch))
+
+    def _put(self, batch: memoryview) -> None:
+        rest, size = batch, len(batch)
+        with _disk():
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+        if size >= BATCH_BYTES:  # less is sooner written by the sync itself
+            begin_writeback(self._handle, self._written, size)
+        self._written += size
+
+    def _digest(self, batch: memoryview) -> None:
+        # What might be the file's end waits; large pieces are hashed where they lie.
+        if len(batch) < DIGEST_BYTES:
+            batch = memoryview(self._end + batch)
+        else:
+            self._hash.update(self._end)
+        cut = max(0, len(batch) - DIGEST_BYTES)
+        self._hash.update(batch[:cut])
+        self._end = bytes(batch[cut:])
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_fault("The server cannot write the file", error) from error
+
+
+async def receive_upload(
+    body: AsyncIterable[bytes],
+    content_type: str,
+    path: Path,
+    admit: Admit,
+    pace: Pace,
+    large: LargeBody | None = None,
+) -> SentForm:
+    """Read a form to its end, its file to `path`, which must not exist yet.
+
+    Where the body is `large`, all but its beginning is read from there.
+
+    `admit` is asked as soon as all fields are there, which must be within `pace.stall` seconds and
+    before UNADMITTED_BYTES of the file. On any error no file is left. Raises InvalidRequest,
+    UnsupportedContent, UploadEmpty, UploadTooLarge, UploadTooSlow, and whatever `admit` raises.
+    """
+    reader = FormReader(content_type)
+    writer = _FileWriter(path)
+    # Nobody knows yet who sends; until then the form gets no more time than a small body.
+    hurried, patient = Pace(pace.stall, pace.stall).begin(), pace.begin()
+    place: Place | None = None
+    beginning = aiter(body)
+    rest: LargeBody | None = None
+    try:
+        while True:
+            chunk: bytes | bytearray | None
+            if rest is not None:
+                chunk = await patient.wait_while(anext(rest, None), rest.heard)
+            else:
+                patience = hurried if place is None else patient
+                chunk = await patience.wait(anext(beginning, None))
+            if chunk is None:
+                break
+            pieces = reader.feed(chunk)
+            if place is None and reader.complete:
+                place = await admit(reader.fields)
+                writer.open()
+                rest = large if large is not None and large.begin() else None
+            _require_room(place, writer.size + sum(map(len, pieces)))
+            for piece in pieces:
+                await writer.write(piece)
+        reader.finish()
+        if place is None or writer.size == 0:
+            raise UploadEmpty("The file is empty; nothing was stored.")
+        upload = await writer.finish()
+        return SentForm(reader.fields["client_id"], place, upload, writer.intact)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        if rest is not None:
+            rest.leave()
+        await writer.close()
+
+
+def _require_room(place: Place | None, size: int) -> None:
+    if place is None:
+        if size > UNADMITTED_BYTES:
+            raise InvalidRequest(f"Put {', '.join(FIELDS)} before {FILE} in the form.")
+    elif size > place.slot.maximum_bytes:
+        raise UploadTooLarge(
+            f"{place.slot.party}'s {place.slot.file_name} may have at most "
+            f"{place.slot.maximum_bytes} bytes; nothing was stored."
+        )

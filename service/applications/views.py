@@ -1,0 +1,92 @@
+"""An application's rows as plain values, for whoever reads and changes nothing.
+
+Most calls only look: at who asks, at what has been sent, at what was said. Records that could be
+changed cost four times as much to load, so these are rows, with the records' names for everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias, TypeVar, cast
+
+from sqlalchemy import Select, bindparam, select
+from sqlalchemy.orm import Session
+
+from service.storage.tables import (
+    ApplicationRecord,
+    PartyRecord,
+    Record,
+    RunRecord,
+    TokenRecord,
+    UploadRecord,
+    table_of,
+)
+
+R = TypeVar("R", bound=Record)
+
+_ID = "client_id"
+
+
+def _of_application(kind: type[Record]) -> Select[tuple[object, ...]]:
+    table = table_of(kind)
+    return select(*table.c).where(table.c[_ID] == bindparam(_ID))
+
+
+_APPLICATION = _of_application(ApplicationRecord)
+_LOCKED = _APPLICATION.with_for_update()
+_PARTS: dict[type[Record], Select[tuple[object, ...]]] = {
+    kind: _of_application(kind) for kind in (PartyRecord, TokenRecord, UploadRecord, RunRecord)
+}
+_PARTS[RunRecord] = _PARTS[RunRecord].order_by(table_of(RunRecord).c.program)
+
+
+@dataclass(frozen=True)
+class ApplicationView:
+    """One application; its parts are read when they are first asked for, in `session`."""
+
+    session: Session
+    client_id: str
+    store: str
+    relay_key: str | None
+    model_version: str
+    created: float
+    expires: float
+    readers: list[str]
+    received: int
+    asked: int
+
+    @cached_property
+    def parties(self) -> Sequence[PartyRecord]:
+        """The seats."""
+        return self._rows(PartyRecord)
+
+    @cached_property
+    def tokens(self) -> Sequence[TokenRecord]:
+        """The tokens that have not been revoked."""
+        return self._rows(TokenRecord)
+
+    @cached_property
+    def uploads(self) -> Sequence[UploadRecord]:
+        """What lies in its slots."""
+        return self._rows(UploadRecord)
+
+    @cached_property
+    def runs(self) -> Sequence[RunRecord]:
+        """Its programs, by their names."""
+        return self._rows(RunRecord)
+
+    def _rows(self, kind: type[R]) -> Sequence[R]:
+        # A row has its record's columns as attributes; only what changes a record it has not.
+        rows = self.session.execute(_PARTS[kind], {_ID: self.client_id}).all()
+        return cast("Sequence[R]", rows)
+
+
+Application: TypeAlias = ApplicationRecord | ApplicationView
+
+
+def view_of(session: Session, client_id: str, *, lock: bool = False) -> ApplicationView | None:
+    """The application of that id, its row locked until the transaction's end where so asked."""
+    row = session.execute(_LOCKED if lock else _APPLICATION, {_ID: client_id}).one_or_none()
+    return None if row is None else ApplicationView(session, **row._mapping)

@@ -1,0 +1,101 @@
+"""What runs inside an actor on a Ray cluster: a worker, and the messages that it keeps.
+
+Evaluations come one after another. Beside them, in threads of their own, an actor answers how far
+it is, forgets what was erased, and says that it is alive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import ray
+from ray import ObjectRef
+
+from service.execution.cache import BoundedCache
+from service.execution.interface import Introduction
+from service.execution.sandbox import end_with_parent
+from service.execution.worker import EngineSource, Worker, evaluation_faults
+from service.http import request_log as logs
+from utils.errors import StoredDataDamaged
+
+Content: TypeAlias = bytes | ObjectRef
+"""A message itself where it is small, and otherwise where in the object store it lies."""
+Sent = Mapping[tuple[str, str], tuple[str, Content]]
+"""SHA-256 and content of each message, by (party, file name)."""
+
+FETCH_SECONDS = 30.0
+KEPT_SHARE = 4
+"""Of the memory that an actor may take, one part in so many is for messages that it keeps."""
+
+
+class EvaluationActor:
+    """One worker of a cluster."""
+
+    def __init__(self, source: EngineSource) -> None:
+        logs.configure()
+        end_with_parent()  # that is Ray's own process on the node; without it nobody could reach us
+        self._worker = Worker(source)
+        self._kept = BoundedCache[bytes]((source.memory << 20) // KEPT_SHARE)
+        self._at: tuple[str, float] | None = None
+
+    def introduce(self) -> Introduction:
+        """Load the engine; raises EngineUnavailable, DeploymentError."""
+        return self._worker.introduce()
+
+    def evaluate(self, job: str, program: str, store: str, sent: Sent) -> tuple[bytes, float]:
+        """The sealed result and the seconds of the evaluation alone.
+
+        Raises as Worker.evaluate does, StoredDataDamaged, and Ray's errors where a message cannot
+        be fetched.
+        """
+
+        def progress(share: float) -> None:
+            self._at = (job, min(max(float(share), 0.0), 1.0))
+
+        try:
+            messages = self._messages(program, store, sent)
+            return self._worker.evaluate(program, store, messages, progress)
+        finally:
+            self._at = None
+
+    def warm(self, program: str, store: str, sent: Sent) -> None:
+        """Prepare for a first run; raises as `evaluate` does."""
+        self._worker.warm(store, self._messages(program, store, sent))
+
+    def progress(self, job: str) -> float | None:
+        """The finished share of a job; None where it is not under way."""
+        at = self._at
+        return at[1] if at is not None and at[0] == job else None
+
+    def forget(self, store: str) -> None:
+        """Drop what is kept of an application."""
+        self._kept.forget(store)
+        self._worker.forget(store)
+
+    def alive(self) -> bool:
+        """True: whoever gets this answer has a worker."""
+        return True
+
+    def _messages(self, program: str, store: str, sent: Sent) -> dict[tuple[str, str], bytes]:
+        messages: dict[tuple[str, str], bytes] = {}
+        absent: dict[tuple[str, str], ObjectRef] = {}
+        for key, (sha256, content) in sent.items():
+            known = content if isinstance(content, bytes) else self._kept.get(store, sha256)
+            if known is None:
+                absent[key] = content
+            else:
+                messages[key] = known
+        fetched = ray.get(list(absent.values()), timeout=FETCH_SECONDS)
+        with evaluation_faults(program):
+            for key, message in zip(absent, fetched, strict=True):
+                sha256 = sent[key][0]
+                if hashlib.sha256(message).hexdigest() != sha256:
+                    raise StoredDataDamaged(
+                        "A message was damaged on its way through the cluster; run the program "
+                        "again, and tell the server's operator."
+                    )
+                self._kept.put(store, sha256, message, len(message))
+                messages[key] = message
+        return messages

@@ -1,0 +1,203 @@
+"""An executor in a process of its own, for one that can take its process down.
+
+Ray does: it ends a process that has lost its cluster for a minute. So the server only talks to the
+process that is part of the cluster, begins a new one when that has ended, and answers meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import multiprocessing
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from engines.interface import Progress
+from service.execution.interface import Evaluation, Executor, Introduction, WorkerLostError
+from service.execution.pipe import MessagePipe
+from service.execution.ray.executor_process import serve
+from utils.errors import EngineUnavailable, TrisealError
+
+logger = logging.getLogger("triseal.workers")
+
+BEGIN_SECONDS = 120.0
+SILENCE_SECONDS = 30.0
+"""A process that says nothing for so long is replaced: once it has begun it speaks every second."""
+STOP_SECONDS = 15.0
+LONGEST_PAUSE = 30.0
+
+
+class ExecutorProxy(Executor):
+    """What `make` makes, in a child process; `make` is found there by its import path."""
+
+    may_come_later = True
+
+    def __init__(self, make: Callable[[], Executor]) -> None:
+        self._make = make
+        self._turn = asyncio.Lock()
+        self._process: BaseProcess | None = None
+        self._line: MessagePipe | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._rebirth: asyncio.Task[None] | None = None
+        self._introduction: Introduction | None = None
+        self._state = (0, False)
+        self._tickets = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._listeners: dict[int, Progress] = {}
+        self._stopped = False
+
+    @property
+    def capacity(self) -> int:
+        return self._state[0]
+
+    @property
+    def ready(self) -> bool:
+        return self._state[1]
+
+    async def start(self) -> Introduction:
+        async with self._turn:
+            if self._introduction is None:
+                if self._stopped:
+                    raise EngineUnavailable("The server is shutting down.")
+                if self._line is None:
+                    await self._launch()
+                self._introduction = await self._call("start")
+            return self._introduction
+
+    async def evaluate(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
+        if self._introduction is None:
+            raise _lost()
+        try:
+            answer: tuple[bytes, float] = await self._call("evaluate", evaluation, progress)
+        except asyncio.CancelledError:
+            self.cancel(evaluation.job)
+            raise
+        return answer
+
+    async def warm(self, evaluation: Evaluation) -> None:
+        await self._quietly("warm", evaluation)
+
+    def cancel(self, job: str) -> None:
+        self._say(("cancel", job))
+
+    async def forget(self, store: str) -> None:
+        await self._quietly("forget", store)
+
+    async def stop(self) -> None:
+        self._stopped = True
+        if self._rebirth is not None:
+            self._rebirth.cancel()
+        self._end_calls(EngineUnavailable("The server is shutting down."))
+        process = self._process
+        if self._listening is not None:
+            self._listening.cancel()
+        if self._line is not None:
+            self._line.close()  # at which the other side ends its executor, and itself
+        if process is not None:
+            await run_in_threadpool(process.join, STOP_SECONDS)
+        self._drop()
+
+    async def _launch(self) -> None:
+        near, far = socket.socketpair()
+        with far:
+            context = multiprocessing.get_context("spawn")
+            self._process = context.Process(
+                target=serve, args=(far, self._make), name="executor", daemon=True
+            )
+            self._process.start()
+        self._line = await MessagePipe.over(near)
+        self._listening = asyncio.create_task(self._listen(self._line))
+
+    async def _call(self, name: str, what: Any = None, progress: Progress | None = None) -> Any:
+        ticket = next(self._tickets)
+        self._answers[ticket] = answer = asyncio.get_running_loop().create_future()
+        if progress is not None:
+            self._listeners[ticket] = progress
+        try:
+            if self._line is None:
+                raise _lost()
+            self._say((name, ticket, what))
+            return await answer
+        finally:
+            del self._answers[ticket]
+            self._listeners.pop(ticket, None)
+
+    async def _quietly(self, name: str, what: Any) -> None:
+        if self._line is not None:
+            with suppress(TrisealError, WorkerLostError):
+                await self._call(name, what)
+
+    def _say(self, words: tuple[Any, ...]) -> None:
+        if self._line is not None:
+            self._line.send(words)
+
+    async def _listen(self, line: MessagePipe) -> None:
+        patience = BEGIN_SECONDS
+        try:
+            while True:
+                async with asyncio.timeout(patience):
+                    words = await line.receive()
+                patience = SILENCE_SECONDS
+                match words:
+                    case ("state", capacity, ready):
+                        self._state = (capacity, ready)
+                    case ("progress", ticket, share):
+                        if (listener := self._listeners.get(ticket)) is not None:
+                            listener(share)
+                    case ("answer", ticket, result, error):
+                        self._answered(ticket, result, error)
+        except (EOFError, TimeoutError):
+            logger.error("the process that speaks to the cluster has ended")
+        except Exception:  # nobody waits for this task; without it nothing would be heard again
+            logger.exception("listening to the process that speaks to the cluster")
+        loaded = self._introduction is not None
+        self._drop()
+        self._end_calls(_lost())
+        if loaded and not self._stopped:
+            self._rebirth = asyncio.create_task(self._restart())
+
+    def _answered(self, ticket: int, result: Any, error: Exception | None) -> None:
+        answer = self._answers.get(ticket)
+        if answer is None or answer.done():
+            return
+        if error is None:
+            answer.set_result(result)
+        else:
+            answer.set_exception(error)
+
+    def _end_calls(self, error: Exception) -> None:
+        for ticket in list(self._answers):
+            self._answered(ticket, None, error)
+
+    def _drop(self) -> None:
+        if self._line is not None:
+            self._line.close()
+        if self._process is not None:
+            self._process.kill()
+        self._process = self._line = self._introduction = None
+        self._state = (0, False)
+
+    async def _restart(self) -> None:
+        pause = 1.0
+        while not self._stopped:
+            try:
+                await self.start()
+                return
+            except TrisealError as error:
+                logger.error("the cluster does not come back yet: %s", error.message)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _lost() -> EngineUnavailable:
+    # No message that was evaluated can be the cause: only actors read them.
+    return EngineUnavailable(
+        "The server has lost its cluster, or cannot join it; see its log. It goes on when the "
+        "cluster is back."
+    )

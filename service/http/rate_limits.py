@@ -1,0 +1,158 @@
+"""How often one may ask, and how much may arrive at once.
+
+Counted in this process's memory, by the digest of a token or by an address, and forgotten when the
+minute is over; several servers on one database count each for itself. Every refusal says when to
+ask again.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from threading import Lock
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from service.applications.credentials import digest
+from settings import Settings
+from utils.errors import TooManyRequests
+
+OPENINGS = 600
+"""Applications that one address may open in a minute."""
+TOKEN_UPLOADS = 4
+"""Uploads of one token at once."""
+TOKEN_WAITS = 32
+"""Calls of one token at once: those that stream events or wait for a run last long."""
+AGAIN_SECONDS = 2.0
+CROWD = 10_000
+"""Counters kept for one name each; beyond them names that begin alike share one (256 groups), so
+that nobody fills memory with invented tokens."""
+FORGET_SECONDS = 5.0
+"""How often all counters are looked through for those whose time is over."""
+_NETWORK_BITS = 64
+"""Of an IPv6 address: what one customer is usually given."""
+
+
+class RateLimits:
+    """Counts calls and uploads; its methods may be called in any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._storage = _Counters()
+        # Two counters for each name, and not a time for each call of the last minute.
+        self._limiter = SlidingWindowCounterRateLimiter(self._storage)
+        self._calls = RateLimitItemPerMinute(settings.token_calls, namespace="calls")
+        self._openings = RateLimitItemPerMinute(OPENINGS, namespace="openings")
+        self._uploads = _Places(
+            TOKEN_UPLOADS,
+            f"{TOKEN_UPLOADS} uploads with this token are under way; wait for one to end.",
+            settings.maximum_uploads,
+            f"{settings.maximum_uploads} uploads are under way, as many as the server takes at "
+            "once (TRISEAL_MAXIMUM_UPLOADS); send the file again in a moment.",
+        )
+        self._waits = _Places(
+            TOKEN_WAITS,
+            f"{TOKEN_WAITS} calls with this token are under way; wait for one to end.",
+        )
+
+    def called(self, token: str) -> None:
+        """Count a call with this token, whether it is a good one or not; raises TooManyRequests."""
+        self._count(self._calls, digest(token).hex(), "This token")
+
+    def opening(self, address: str) -> None:
+        """Count the opening of an application from this address; raises TooManyRequests."""
+        self._count(self._openings, digest(_network(address)).hex(), "This address")
+
+    def calling(self, token: str) -> AbstractContextManager[None]:
+        """Hold a place for a call with this token; raises TooManyRequests where none is free."""
+        return self._waits.hold(digest(token).hex())
+
+    def uploading(self, token: str) -> AbstractContextManager[None]:
+        """Hold a place for an upload with this token; raises TooManyRequests where none is free."""
+        return self._uploads.hold(digest(token).hex())
+
+    def _count(self, quota: RateLimitItemPerMinute, name: str, who: str) -> None:
+        if len(self._storage.storage) >= CROWD:
+            name = name[:2]
+        if self._limiter.hit(quota, name):
+            return
+        # When its window ends, a full counter still weighs whole: it takes one call's time more.
+        again = self._limiter.get_window_stats(quota, name).reset_time - time.time()
+        again += quota.get_expiry() / quota.amount
+        raise TooManyRequests(
+            f"{who} has asked {quota.amount} times within a minute, which is all it may; ask "
+            "again a little later.",
+            max(1.0, again),
+        )
+
+
+class _Counters(MemoryStorage):
+    """The library's counters, which are forgotten by whoever counts when their time is over.
+
+    The library's own start a thread for that at almost every call, which then looks at them all.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counting = Lock()
+        self._tidied = time.time()
+
+    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        """Count; answers how many there are within the time of `expiry` seconds."""
+        with self._counting:
+            now = time.time()
+            if now - self._tidied > FORGET_SECONDS:
+                self._tidied = now
+                for old in [name for name, end in self.expirations.items() if end <= now]:
+                    self.clear(old)
+            elif self.expirations.get(key, now) <= now:
+                self.clear(key)
+            self.expirations.setdefault(key, now + expiry)
+            self.storage[key] += amount
+            return self.storage[key]
+
+
+class _Places:
+    """What may be under way at once: `most` of one name, and `all_most` of all names."""
+
+    def __init__(
+        self, most: int, full: str, all_most: float = math.inf, all_full: str = ""
+    ) -> None:
+        self._most, self._full = most, full
+        self._all_most, self._all_full = all_most, all_full
+        self._held: Counter[str] = Counter()
+        self._lock = Lock()
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        with self._lock:
+            if self._held[name] >= self._most:
+                raise TooManyRequests(self._full, AGAIN_SECONDS)
+            if self._held.total() >= self._all_most:
+                raise TooManyRequests(self._all_full, AGAIN_SECONDS)
+            self._held[name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held[name] -= 1
+                if not self._held[name]:
+                    del self._held[name]
+
+
+def _network(address: str) -> str:
+    """Whom an address stands for; what is no address stands for itself."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed), _NETWORK_BITS), strict=False))

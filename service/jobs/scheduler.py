@@ -1,0 +1,239 @@
+"""Takes queued jobs, one for every free place of the executor, and sees each to its end.
+
+Every server has one. They need not know of each other: a job is claimed in the database, kept by a
+lease that is renewed while it is evaluated, and taken over by another server when that stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from service.applications.events import Events
+from service.execution.interface import Executor, WorkerLostError
+from service.jobs.claims import Claim, Claims
+from service.operations.metrics import CANCELLED, DONE, ERASED, FAILED, Metrics
+from utils.errors import (
+    ApplicationError,
+    EngineUnavailable,
+    EvaluationFailed,
+    StorageError,
+    StorageUnavailable,
+    TrisealError,
+)
+
+logger = logging.getLogger("triseal.jobs")
+
+POLL_SECONDS = 0.5
+"""How often to look for jobs that nobody told of: another server's, or one given back."""
+OVERDUE_SECONDS = 2.0
+PAUSE_SECONDS = 0.5
+"""What is waited after a fault of the storage or the engine."""
+
+
+class Scheduler:
+    """The jobs that this server evaluates; to be used from one event loop."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        executor: Executor,
+        events: Events,
+        metrics: Metrics,
+        *,
+        lease_seconds: float,
+        evaluation_timeout: float,
+    ) -> None:
+        self._claims = claims
+        self._executor = executor
+        self._events = events
+        self._metrics = metrics
+        self._lease = lease_seconds
+        self._timeout = evaluation_timeout
+        self._woken = asyncio.Event()
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self.progress: dict[tuple[str, str], float] = {}
+        """The finished share of each program that this server evaluates, by (id, program)."""
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._loops = [asyncio.create_task(self._take()), asyncio.create_task(self._watch())]
+
+    async def stop(self) -> None:
+        """Take no more, and put what is under way back into the queue."""
+        tasks = [*self._loops, *self._under_way.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """There may be a job; to be called in the event loop."""
+        self._woken.set()
+
+    def end(self, job: str) -> None:
+        """Stop evaluating a job that has been cancelled or erased, if it is evaluated here."""
+        self._executor.cancel(job)
+
+    async def _take(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                while len(self._under_way) < self._executor.capacity and self._executor.ready:
+                    claim = await run_in_threadpool(self._claims.claim)
+                    if claim is None:
+                        break
+                    self._begin(claim)
+            except Exception as error:
+                await self._pause("taking a job", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), POLL_SECONDS)
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                if count := await run_in_threadpool(self._claims.overdue):
+                    logger.info("overdue", extra={"facts": {"jobs": count}})
+                    self._events.changed_all()
+            except Exception as error:
+                await self._pause("looking for overdue jobs", error)
+            await asyncio.sleep(OVERDUE_SECONDS)
+
+    async def _pause(self, doing: str, error: Exception) -> None:
+        if isinstance(error, StorageUnavailable):
+            pass  # logged once, by the storage
+        elif isinstance(error, TrisealError):
+            logger.warning("%s: %s", doing, error.message)
+        else:  # whatever it is, the next round tries again
+            logger.error("%s", doing, exc_info=error)
+        await asyncio.sleep(PAUSE_SECONDS)
+
+    def _begin(self, claim: Claim) -> None:
+        key = f"{claim.evaluation.job} {claim.attempt}"
+        task = asyncio.create_task(self._see_through(claim))
+        self._under_way[key] = task
+
+        def ended(_: asyncio.Task[None]) -> None:
+            del self._under_way[key]
+            self._woken.set()
+
+        task.add_done_callback(ended)
+
+    async def _see_through(self, claim: Claim) -> None:
+        facts = {
+            "application": claim.client_id,
+            "job": claim.evaluation.job,
+            "program": claim.evaluation.program,
+            "attempt": claim.attempt,
+        }
+        self._note(claim, 0.0)
+        keeping = asyncio.create_task(self._keep(claim))
+        start = time.monotonic()
+        try:
+            outcome = await self._evaluate(claim)
+        except asyncio.CancelledError:
+            self._executor.cancel(claim.evaluation.job)
+            await _settled(run_in_threadpool(self._claims.give_back, claim))
+            raise
+        except StorageUnavailable:
+            # The row is still this server's; its lease runs out, and it is queued again.
+            logger.warning("the end of a job could not be kept", extra={"facts": facts})
+        except Exception:
+            logger.exception("the end of a job could not be kept", extra={"facts": facts})
+        else:
+            took = round(time.monotonic() - start, 4)
+            logger.info("job", extra={"facts": {**facts, "outcome": outcome, "seconds": took}})
+        finally:
+            keeping.cancel()
+            self.progress.pop(claim.key, None)
+            self._events.changed(claim.client_id)
+
+    async def _evaluate(self, claim: Claim) -> str:
+        program = claim.evaluation.program
+        try:
+            result, seconds = await self._executor.evaluate(
+                claim.evaluation, lambda share: self._note(claim, share)
+            )
+        except WorkerLostError as lost:
+            return await self._lost(claim, lost.how)
+        except (EngineUnavailable, StorageError) as error:
+            if isinstance(error, EngineUnavailable | StorageUnavailable):
+                return await self._given_back(claim, error)
+            return await self._failed(claim, error)
+        except TrisealError as error:
+            return await self._failed(claim, error)
+        except Exception as error:
+            logger.exception("evaluating")
+            fault = EvaluationFailed(
+                f"The evaluation of {program} met a fault of the server ({type(error).__name__}); "
+                "run it again, and see the server's log if it fails again."
+            )
+            return await self._failed(claim, fault)
+        self._metrics.evaluated(program, seconds)
+        try:
+            kept = await run_in_threadpool(self._claims.finish, claim, seconds, result)
+        except StorageUnavailable as error:  # such as a full disk
+            return await self._given_back(claim, error)
+        self._metrics.ended(program, DONE if kept else ERASED)
+        return DONE if kept else "not wanted"
+
+    async def _lost(self, claim: Claim, how: str) -> str:
+        program = claim.evaluation.program
+        if how == "cancelled":
+            self._metrics.ended(program, CANCELLED)
+            return CANCELLED
+        if how == "late":
+            late = EvaluationFailed(
+                f"The evaluation of {program} took longer than {self._timeout:g} seconds "
+                "(TRISEAL_EVALUATION_TIMEOUT) and was given up."
+            )
+            return await self._failed(claim, late)
+        logger.error("an evaluation ended its worker", extra={"facts": {"program": program}})
+        became = await run_in_threadpool(self._claims.crashed, claim)
+        if became == FAILED:
+            self._metrics.ended(program, FAILED)
+        return f"{how}, {became}"
+
+    async def _given_back(self, claim: Claim, error: TrisealError) -> str:
+        await run_in_threadpool(self._claims.give_back, claim)
+        await self._pause("evaluating", error)
+        return "given back"
+
+    async def _failed(self, claim: Claim, error: TrisealError) -> str:
+        erased = isinstance(error, ApplicationError)
+        self._metrics.ended(claim.evaluation.program, ERASED if erased else FAILED)
+        await run_in_threadpool(self._claims.fail, claim, error)
+        return f"failed, {error.code}"
+
+    async def _keep(self, claim: Claim) -> None:
+        """Renew the claim until the job's end; end the evaluation where it is lost."""
+        while True:
+            await asyncio.sleep(self._lease / 4)
+            try:
+                share = self.progress.get(claim.key, 0.0)
+                if not await run_in_threadpool(self._claims.hold, claim, share):
+                    self._executor.cancel(claim.evaluation.job)
+                    return
+            except StorageUnavailable:
+                continue  # logged once, by the storage
+            except StorageError as error:
+                logger.warning("holding a job: %s", error.message)
+
+    def _note(self, claim: Claim, share: float) -> None:
+        self.progress[claim.key] = share
+        self._events.changed(claim.client_id)
+
+
+async def _settled(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work that a second cancellation must not cut off; its error is logged."""
+    task = asyncio.ensure_future(work)
+    with suppress(asyncio.CancelledError):
+        await asyncio.wait([task])
+    if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("a job could not be given back: %s", type(error).__name__)

@@ -1,0 +1,113 @@
+"""Asking for a run and waiting for its end; the run goes on though the one who asked has gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from sse_starlette.sse import AppStatus
+from starlette.concurrency import run_in_threadpool
+
+from engines.interface import DECIDE
+from service.answers import ProgramState
+from service.applications.events import Events
+from service.execution.interface import Executor
+from service.jobs.queue import Jobs
+from service.jobs.scheduler import Scheduler
+from service.storage.tables import CANCELLED, DONE, FAILED
+from utils.errors import (
+    ApplicationError,
+    EvaluationFailed,
+    ServerStopping,
+    TrisealError,
+    error_classes,
+)
+
+logger = logging.getLogger("triseal.runs")
+
+GLANCE_SECONDS = 0.5
+"""How often one who waits looks by itself: whether the server ends, whether another finished it."""
+
+
+class Runs:
+    """What parties ask of their runs; to be used from one event loop."""
+
+    def __init__(
+        self, jobs: Jobs, scheduler: Scheduler, executor: Executor, events: Events
+    ) -> None:
+        self._jobs = jobs
+        self._scheduler = scheduler
+        self._executor = executor
+        self._events = events
+        self._warming: set[asyncio.Task[None]] = set()
+
+    async def ask(self, client_id: str, token: str | None, program: str) -> ProgramState:
+        """Queue a program; raises what Jobs.ask raises."""
+        state = await run_in_threadpool(self._jobs.ask, client_id, token, program)
+        self._scheduler.wake()
+        self._events.changed(client_id)
+        return state
+
+    async def run(self, client_id: str, token: str | None, program: str) -> float:
+        """Queue a program and wait for its end; the seconds of its evaluation.
+
+        One that has been done answers its recorded seconds; one that is under way is waited for.
+        Raises what Jobs.ask raises, what the evaluation failed with, RunCancelled, and
+        ServerStopping where the server ends before the run does: it goes on when that is back.
+        """
+        with self._events.subscribe(client_id) as changed:
+            state = await self.ask(client_id, token, program)
+            job = state.job
+            while state.status not in (DONE, FAILED, CANCELLED) and state.job == job:
+                if AppStatus.should_exit:
+                    raise ServerStopping(
+                        f"The server is shutting down; {program} is kept and goes on when it is "
+                        "back. Ask for it again then."
+                    )
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), GLANCE_SECONDS)
+                changed.clear()
+                state = await run_in_threadpool(self._jobs.look, client_id, program)
+        if state.status == DONE:
+            return float(state.seconds or 0.0)
+        raise _fault_of(state, program)
+
+    async def cancel(self, client_id: str, token: str | None, program: str) -> ProgramState:
+        """End a run that waits or is under way; raises what Jobs.cancel raises."""
+        state = await run_in_threadpool(self._jobs.cancel, client_id, token, program)
+        return self.cancelled(client_id, state)
+
+    def cancelled(self, client_id: str, state: ProgramState) -> ProgramState:
+        """Stop what this server does of a run that has been cancelled."""
+        if state.status == CANCELLED and state.job is not None:
+            self._scheduler.end(state.job)
+        self._events.changed(client_id)
+        return state
+
+    def warm(self, client_id: str) -> None:
+        """Have the engine prepare for this application, in the background."""
+        task = asyncio.create_task(self._warm(client_id))
+        self._warming.add(task)
+        task.add_done_callback(self._warming.discard)
+
+    async def stop(self) -> None:
+        """End what is in the background."""
+        for task in self._warming:
+            task.cancel()
+        await asyncio.gather(*self._warming, return_exceptions=True)
+
+    async def _warm(self, client_id: str) -> None:
+        try:
+            evaluation = await run_in_threadpool(self._jobs.evaluation, client_id, DECIDE)
+            await self._executor.warm(evaluation)
+        except ApplicationError:
+            return  # erased meanwhile
+        except TrisealError as error:
+            logger.warning("cannot warm the engine: %s", error.message)
+
+
+def _fault_of(state: ProgramState, program: str) -> TrisealError:
+    """What a job failed with, as the error that it was."""
+    cls = error_classes().get(state.error_code or "", EvaluationFailed)
+    return cls(state.error or f"The run of {program} was replaced by another; ask for it again.")

@@ -1,0 +1,1 @@
+"""Metrics, the operator's overview, and the operator's command line."""

@@ -1,0 +1,150 @@
+"""What the one who runs the server may see: applications and jobs; and the end of all tokens.
+
+Ids, times, sizes and states; no token, no code, nothing of a record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from pydantic import BaseModel
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import selectinload
+
+from engines.interface import PublicModel
+from service.answers import ApplicationState, RunStatus, Stage, moment
+from service.applications.rules import describe, seen, stage_of
+from service.storage.storage import Storage, even_when_full
+from service.storage.tables import IDLE, ApplicationRecord, RunRecord, TokenRecord, UploadRecord
+
+PAGE = 200
+"""Rows of one answer; whoever asks again with `after` gets the next."""
+
+
+class ApplicationLine(BaseModel):
+    """One application in the operator's list."""
+
+    client_id: str
+    state: Stage
+    created_at: datetime
+    expires_at: datetime
+    joined: list[str]
+    bytes: int
+
+
+class ApplicationLines(BaseModel):
+    """A page of applications, oldest first; `after` is what to ask the next page with."""
+
+    items: list[ApplicationLine]
+    after: str | None
+
+
+class JobLine(BaseModel):
+    """One job in the operator's list."""
+
+    job: str
+    client_id: str
+    program: str
+    status: RunStatus
+    attempts: int
+    crashes: int
+    progress: float
+    queued_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    server: str | None
+    error_code: str | None
+
+
+class JobLines(BaseModel):
+    """The newest jobs first, PAGE at most."""
+
+    items: list[JobLine]
+
+
+class Operations:
+    """All of it; synchronous and thread-safe.
+
+    Methods that name an application raise InvalidRequest, UnknownApplication, ApplicationExpired.
+    """
+
+    def __init__(
+        self, storage: Storage, public: PublicModel, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._storage = storage
+        self._public = public
+        self._clock = clock
+
+    def applications(self, after: str | None = None) -> ApplicationLines:
+        """A page of applications, by their ids."""
+        with self._storage.read() as session:
+            size = (
+                select(func.coalesce(func.sum(UploadRecord.size), 0))
+                .where(UploadRecord.client_id == ApplicationRecord.client_id)
+                .scalar_subquery()
+            )
+            query = select(ApplicationRecord, size).options(
+                selectinload(ApplicationRecord.parties),
+                selectinload(ApplicationRecord.uploads),
+                selectinload(ApplicationRecord.runs),
+            )
+            if after is not None:
+                query = query.where(ApplicationRecord.client_id > after)
+            rows = session.execute(query.order_by(ApplicationRecord.client_id).limit(PAGE)).all()
+            items = [self._line(row[0], int(row[1])) for row in rows]
+        return ApplicationLines(
+            items=items, after=items[-1].client_id if len(items) == PAGE else None
+        )
+
+    def jobs(self, status: RunStatus | None = None) -> JobLines:
+        """The newest jobs, of one status or of any."""
+        with self._storage.read() as session:
+            wanted = RunRecord.status != IDLE if status is None else RunRecord.status == status
+            query = select(RunRecord).where(wanted, RunRecord.job.is_not(None))
+            rows = session.scalars(query.order_by(RunRecord.queued.desc()).limit(PAGE))
+            return JobLines(items=[_job(row) for row in rows])
+
+    def show(self, client_id: str) -> ApplicationState:
+        """What its parties see of an application."""
+        with self._storage.read() as session:
+            return describe(seen(session, client_id, self._clock()), self._public, {})
+
+    @even_when_full
+    def revoke(self, client_id: str) -> None:
+        """End all tokens of an application; what was sent and run stays until it expires."""
+        with self._storage.write() as session:
+            seen(session, client_id, self._clock(), lock=True)
+            session.execute(delete(TokenRecord).where(TokenRecord.client_id == client_id))
+
+    def _line(self, application: ApplicationRecord, size: int) -> ApplicationLine:
+        return ApplicationLine(
+            client_id=application.client_id,
+            state=stage_of(application, self._public),
+            created_at=moment(application.created),
+            expires_at=moment(application.expires),
+            joined=sorted(p.party for p in application.parties if p.joined is not None),
+            bytes=size,
+        )
+
+
+def _job(run: RunRecord) -> JobLine:
+    return JobLine(
+        job=run.job or "",
+        client_id=run.client_id,
+        program=run.program,
+        status=run.status,
+        attempts=run.attempts,
+        crashes=run.crashes,
+        progress=run.progress,
+        queued_at=_moment(run.queued),
+        started_at=_moment(run.started),
+        ended_at=_moment(run.ended),
+        server=run.owner,
+        error_code=run.error_code,
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else moment(seconds)

@@ -1,0 +1,27 @@
+"""Writes the next migration: `python -m service.storage.migrations "what changes"`."""
+
+from __future__ import annotations
+
+import argparse
+
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from service.storage.migrations import configuration
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="service.storage.migrations", description=__doc__)
+    parser.add_argument("message", help="what changes, in a few words")
+    message = parser.parse_args().message
+    with create_engine("sqlite://").begin() as connection:
+        config = configuration(connection)
+        command.upgrade(config, "head")
+        known = ScriptDirectory.from_config(config).get_current_head() or "0000"
+        number = f"{int(known) + 1:04d}"
+        command.revision(config, message, autogenerate=True, rev_id=number)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,374 @@
+"""The client's handling of answers: typed, bounded, and clear where nothing answers."""
+
+import json
+import re
+
+import httpx
+import pytest
+
+from parties import client as transport
+from parties.client import ServerClient
+from tests.parties.running import free_port
+from utils.errors import (
+    MalformedMessage,
+    OutOfStep,
+    QueueFull,
+    ServerBusy,
+    ServerUnreachable,
+    TooManyRequests,
+    TransportError,
+    error_classes,
+)
+
+CLIENT_ID = "0123456789abcdef" * 2
+
+
+def client_for(handler):
+    return ServerClient("http://server.test", 5, httpx.MockTransport(handler))
+
+
+def problem(code, status=409, detail="Do this first."):
+    body = {"type": f"urn:triseal:error:{code}", "title": "T", "status": status, "detail": detail}
+    return httpx.Response(
+        status, content=json.dumps(body), headers={"content-type": "application/problem+json"}
+    )
+
+
+@pytest.mark.parametrize("code", sorted(error_classes()))
+def test_a_reported_problem_is_raised_as_the_class_that_it_names(code):
+    client = client_for(lambda request: problem(code))
+    with pytest.raises(error_classes()[code]) as caught:
+        client.queue(CLIENT_ID, "token")
+    assert type(caught.value).code == code
+    assert caught.value.message == "Do this first."
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        problem("a-code-of-a-later-version"),
+        httpx.Response(500, json={"type": 7}),
+        httpx.Response(500, json={"type": "about:blank"}),
+    ],
+)
+def test_a_problem_of_no_known_kind_is_a_transport_error_with_a_message(response):
+    client = client_for(lambda request: response)
+    with pytest.raises(TransportError) as caught:
+        client.get_output(CLIENT_ID, "token")
+    assert type(caught.value) is TransportError
+    assert caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 1.0),
+        (None, 1.0),
+        ("-3", 1.0),
+        ("soon", 1.0),
+        ("9" * 400, 3600.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 1.0),
+        ("Fri, 31 Dec 2999 23:59:59 GMT", 3600.0),
+    ],
+)
+def test_a_busy_server_says_when_to_ask_again(said, seconds):
+    headers = {} if said is None else {"Retry-After": said}
+    for code, kind in (("queue-full", QueueFull), ("too-many-requests", TooManyRequests)):
+        answer = problem(code, 429)
+        answer.headers.update(headers)
+        with pytest.raises(kind) as caught:
+            client_for(lambda request, a=answer: a).queue(CLIENT_ID, "token")
+        assert caught.value.retry_seconds == seconds and caught.value.message == "Do this first."
+    plain = httpx.Response(429, text="slow down", headers=headers)  # from a proxy
+    with pytest.raises(ServerBusy) as caught:
+        client_for(lambda request: plain).open_application()
+    assert caught.value.retry_seconds == seconds
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_gateway_without_a_server_is_a_server_that_may_come_back(status):
+    answers = [httpx.Response(status, text="<html>bad gateway</html>")] * 2
+    client = client_for(lambda request: answers.pop() if answers else stated(0.5))
+    assert client.state(CLIENT_ID, "token").programs["decide"].progress == 0.5
+    with pytest.raises(ServerUnreachable, match=str(status)):
+        client_for(lambda request: httpx.Response(status, text="")).open_application()
+
+
+class Failing:
+    """A server whose connection breaks as often as said; `seen` is what reached it."""
+
+    def __init__(self, *errors, answer):
+        self.errors, self.answer, self.seen = list(errors), answer, []
+
+    def __call__(self, request):
+        self.seen.append((request.method, request.url.path, request.read()))
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.answer
+
+
+BROKEN = (httpx.ReadError("reset"), httpx.ConnectError("refused"))
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        (lambda c: c.run(CLIENT_ID, "t"), lambda: httpx.Response(200, content=b"0.25")),
+        (lambda c: c.get_output(CLIENT_ID, "t"), lambda: httpx.Response(200, content=b"result")),
+        (lambda c: c.state(CLIENT_ID, "t"), lambda: stated(0.5)),
+        (lambda c: c.post(CLIENT_ID, "t", "hello", None, b"x"), lambda: numbered()),
+        (lambda c: c.send_file(CLIENT_ID, "bank", "slot", b"bytes", "t"), lambda: receipt()),
+        (lambda c: c.cancel(CLIENT_ID, "t"), lambda: programmed()),
+        (lambda c: c.renew(CLIENT_ID, "t"), lambda: httpx.Response(200, json={"token": "new"})),
+    ],
+    ids=["run", "get_output", "state", "post", "send_file", "cancel", "renew"],
+)
+def test_what_may_be_asked_twice_is_asked_again_when_the_connection_breaks(call, answer):
+    server = Failing(*BROKEN, answer=answer())
+    assert call(client_for(server)) is not None
+    first, *others = server.seen
+    assert len(others) == 2 and {seen[:2] for seen in others} == {first[:2]}
+    strip = [re.sub(rb"--[0-9a-f]{32}", b"", body) for _, _, body in server.seen]
+    assert len(set(strip)) == 1  # each time the whole of it
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.open_application(),
+        lambda c: c.join(CLIENT_ID, "bank", "code"),
+        lambda c: c.queue(CLIENT_ID, "t"),
+        lambda c: c.erase(CLIENT_ID, "t"),
+    ],
+    ids=["open", "join", "queue", "erase"],
+)
+def test_what_is_not_to_be_repeated_is_asked_once(call):
+    server = Failing(*BROKEN, answer=numbered())
+    with pytest.raises(ServerUnreachable):
+        call(client_for(server))
+    assert len(server.seen) == 1
+
+
+def test_a_busy_server_is_asked_again_when_it_says_so():
+    answers = [httpx.Response(200, content=b"0.25"), problem("queue-full", 429)]
+    told = []
+    found = client_for(lambda request: answers.pop()).run(
+        CLIENT_ID, "token", told=lambda error, seconds: told.append((error, seconds))
+    )
+    assert found == 0.25
+    assert isinstance(told[0][0], QueueFull) and 0 < told[0][1] <= 1.2
+
+
+def test_joining_may_name_scopes_and_says_until_when():
+    seen = []
+
+    def handler(request):
+        seen.append((request.url.path, json.loads(request.content or b"null")))
+        return httpx.Response(
+            200,
+            json={"token": "t", "scopes": ["read"], "expires_at": "2030-01-02T03:04:05Z"},
+        )
+
+    client = client_for(handler)
+    joined = client.join(CLIENT_ID, "bank", "code", ["read"])
+    assert joined.scopes == ("read",) and joined.expires_at.year == 2030
+    assert "token='t'" not in repr(joined)
+    client.join(CLIENT_ID, "bank", "code")
+    client.renew(CLIENT_ID, "t")
+    assert seen == [
+        (
+            f"/applications/{CLIENT_ID}/join",
+            {"party": "bank", "code": "code", "scopes": ["read"]},
+        ),
+        (f"/applications/{CLIENT_ID}/join", {"party": "bank", "code": "code"}),
+        (f"/applications/{CLIENT_ID}/token", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [("queue", "POST"), ("program", "GET"), ("cancel", "DELETE")]
+)
+def test_a_run_has_a_place_of_its_own(name, method):
+    server = Failing(answer=programmed())
+    found = getattr(client_for(server), name)(CLIENT_ID, "token", "explain")
+    assert found.status == "queued" and found.under_way and not found.stopped
+    assert server.seen[0][:2] == (method, f"/applications/{CLIENT_ID}/runs/explain")
+
+
+def test_nobody_listening_says_where_and_how_to_start():
+    client = ServerClient(f"http://127.0.0.1:{free_port()}", 5)
+    with pytest.raises(ServerUnreachable) as caught:
+        client.model()
+    assert client.url in caught.value.message
+    assert "make demo" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ConnectTimeout("slow"),
+        httpx.ReadError("reset"),
+        httpx.RemoteProtocolError("gone"),
+        httpx.WriteTimeout("slow"),
+    ],
+)
+def test_a_broken_connection_is_server_unreachable(error):
+    def handler(request):
+        raise error
+
+    with pytest.raises(ServerUnreachable):
+        client_for(handler).open_application()
+
+
+def test_a_read_that_takes_too_long_says_that_the_server_may_be_busy():
+    def handler(request):
+        raise httpx.ReadTimeout("slow")
+
+    with pytest.raises(ServerUnreachable, match="in time"):
+        client_for(handler).model()
+
+
+def test_an_answer_is_cut_off_at_its_limit(monkeypatch):
+    monkeypatch.setattr(transport, "RESULT_BYTES", 1000)
+    sent = []
+
+    def flood():
+        for _ in range(1000):
+            sent.append(1)
+            yield b"x" * 100
+
+    with pytest.raises(MalformedMessage):
+        client_for(lambda request: httpx.Response(200, content=flood())).get_output(CLIENT_ID, "t")
+    assert len(sent) < 20
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"{}", b"[1]", b"hello", b'{"status": "odd"}'])
+def test_an_answer_of_something_else_says_so(body):
+    client = client_for(lambda request: httpx.Response(200, content=body))
+    with pytest.raises(ServerUnreachable, match="not a Triseal server"):
+        client.health()
+    with pytest.raises(ServerUnreachable, match="not a Triseal server"):
+        client.run(CLIENT_ID, "token")
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 200), ("starting", 503)])
+def test_health_is_read_also_while_starting(status, code):
+    client = client_for(lambda request: httpx.Response(code, json={"status": status}))
+    assert client.health().status == status
+
+
+def test_tokens_go_in_the_header_and_only_there():
+    seen = []
+
+    def handler(request):
+        seen.append(request)
+        return httpx.Response(200, content=b"0.25")
+
+    assert client_for(handler).run(CLIENT_ID, "secret-token", "explain") == 0.25
+    (request,) = seen
+    assert request.headers["authorization"] == "Bearer secret-token"
+    assert "secret-token" not in str(request.url) and b"secret-token" not in request.content
+    assert dict(httpx.QueryParams(request.content.decode())) == {
+        "client_id": CLIENT_ID,
+        "program": "explain",
+    }
+
+
+def test_an_upload_has_the_fields_of_the_contract():
+    def handler(request):
+        body = request.read()
+        for part in (b'name="client_id"', b'name="client_type"', b'name="file_name"', b'"files"'):
+            assert part in body
+        return problem("out-of-step")
+
+    with pytest.raises(OutOfStep):
+        client_for(handler).send_file(CLIENT_ID, "bank", "encrypted_inputs", b"\0\1", "token")
+
+
+def state(progress):
+    return {
+        "client_id": CLIENT_ID,
+        "state": "running",
+        "created_at": "",
+        "expires_at": "",
+        "joined": [],
+        "slots": [],
+        "programs": {"decide": {"status": "running", "progress": progress}},
+        "missing": {},
+        "a_later_field": 1,
+    }
+
+
+def stated(progress):
+    return httpx.Response(200, json=state(progress))
+
+
+def programmed():
+    return httpx.Response(202, json={"status": "queued", "attempts": 0, "job": "ab"})
+
+
+def numbered():
+    return httpx.Response(200, json={"number": 7})
+
+
+def receipt():
+    names = {"client_id": CLIENT_ID, "client_type": "bank", "file_name": "slot"}
+    return httpx.Response(200, json={**names, "bytes": 5, "sha256": "0" * 64})
+
+
+def test_events_are_read_until_silence():
+    def stream():
+        yield b": a comment\n\n"
+        yield f"event: state\ndata: {json.dumps(state(0.25))}\n\n".encode()
+        yield f"event: state\ndata: {json.dumps(state(0.5))}\n\n".encode()
+        raise httpx.ReadTimeout("silence")
+
+    client = client_for(lambda request: httpx.Response(200, content=stream()))
+    found = [s.programs["decide"].progress for s in client.events(CLIENT_ID, "token", 1)]
+    assert found == [0.25, 0.5]
+
+
+def test_a_proxy_of_the_environment_is_not_used(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    client = ServerClient("http://127.0.0.1:1", 2)
+    assert not [mount for mount in client._http._mounts.values() if mount is not None]
+
+
+def test_messages_between_parties_travel_as_base64():
+    seen = []
+
+    def handler(request):
+        seen.append(request)
+        if request.method == "POST" and request.url.path.endswith("/messages"):
+            return httpx.Response(200, json={"number": 7})
+        if request.method == "POST":
+            return httpx.Response(
+                201, json={"client_id": CLIENT_ID, "expires_at": "", "join_codes": {}}
+            )
+        message = {"number": 7, "sender": "bank", "receiver": None, "step": "hello", "body": "AP8="}
+        return httpx.Response(
+            200, json={"messages": [message], "state": state(0) | {"programs": {}}, "tag": "t"}
+        )
+
+    client = client_for(handler)
+    assert client.post(CLIENT_ID, "token", "hello", "bank", b"\0\xff") == 7
+    assert json.loads(seen[-1].content) == {"step": "hello", "receiver": "bank", "body": "AP8="}
+    relayed = client.messages(CLIENT_ID, "token", after=3, wait=20, seen="t")
+    assert relayed.messages[0].body == b"\0\xff" and relayed.tag == "t"
+    assert dict(seen[-1].url.params) == {"after": "3", "wait": "20", "seen": "t"}
+    assert seen[-1].extensions["timeout"]["read"] >= 30
+    client.open_application()
+    assert seen[-1].content == b""
+    client.open_application(["bank"])
+    assert json.loads(seen[-1].content) == {"readers": ["bank"]}
+
+
+@pytest.mark.parametrize("body", ["not base64!", "A", 7, None])
+def test_a_body_that_is_none_is_no_answer_of_a_triseal_server(body):
+    message = {"number": 1, "sender": "bank", "receiver": None, "step": "hello", "body": body}
+    answer = {"messages": [message], "state": state(0) | {"programs": {}}, "tag": "t"}
+    client = client_for(lambda request: httpx.Response(200, json=answer))
+    with pytest.raises(ServerUnreachable, match="not a Triseal server"):
+        client.messages(CLIENT_ID, "token")

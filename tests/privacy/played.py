@@ -1,0 +1,142 @@
+"""A whole application as it is deployed: the server, three agents, each a process of its own.
+
+The agents are `python -m parties` without a page. They make the keys and send their records; they
+are ended and started again, take the application up from their folders, agree, and open decision
+and explanation. Then they are kept alive, so that their memory can be searched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parties.client import ServerClient
+from parties.joint.codes import JointOpening, open_joint
+from tests.parties.running import ROOT, LiveServer, environment
+from tests.privacy.small import PARTIES
+
+KEPT_ALIVE = (
+    "import sys, time; from parties.command import main; code = main(sys.argv[1:]); "
+    "print('ended with', code, flush=True); time.sleep(900)"
+)
+RECORDS: dict[str, dict[str, Any]] = {
+    "applicant": {
+        "Own_car": True,
+        "Own_property": True,
+        "Mobile_phone": True,
+        "Num_children": 2,
+        "Household_size": 4,
+        "Total_income": 187654.2512345678,
+        "Age": 31.40625017881393,
+        "Income_type": "State servant",
+        "Education_type": "Academic degree",
+        "Family_status": "Widow",
+        "Occupation_type": "Realty agents",
+        "Housing_type": "Office apartment",
+    },
+    "bank": {"Account_age": 17},
+    "credit_agency": {"Employed": True, "Years_employed": 7.123456789012345},
+}
+
+
+@dataclass
+class Played:
+    """The processes, their folders and logs, and what their opener holds."""
+
+    folder: Path
+    server: LiveServer
+    opening: JointOpening
+    agents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def home(self, party: str) -> Path:
+        return self.folder / party
+
+    def files(self, party: str) -> Path:
+        """The party's folder of this application."""
+        return self.home(party) / self.opening.client_id / party
+
+    def log(self, party: str) -> Path:
+        return self.folder / f"{party}.log"
+
+    @property
+    def server_log(self) -> Path:
+        return self.server.folder / "server.log"
+
+    @property
+    def server_pid(self) -> int:
+        assert self.server._process is not None
+        return self.server._process.pid
+
+    def client(self) -> ServerClient:
+        return ServerClient(self.server.url, 30)
+
+    def start_agent(self, party: str, *words: str, program: tuple[str, ...]) -> None:
+        command = [sys.executable, *program, "--party", party, "--server", self.server.url]
+        command += ["--home", str(self.home(party)), "--no-page", *words]
+        with self.log(party).open("ab") as log:
+            self.agents[party] = subprocess.Popen(
+                command, cwd=ROOT, env=environment(), stdout=log, stderr=log
+            )
+
+    def join_and_send(self) -> None:
+        """Agents join, make the keys and send their records; and go on running."""
+        for party in PARTIES:
+            record = self.folder / f"{party}.json"
+            record.write_text(json.dumps(RECORDS[party]))
+            words = ("--join", self.opening.codes[party], "--record", str(record))
+            self.start_agent(party, *words, program=("-m", "parties"))
+        self.wait(lambda: all(b"sent" in self.log(party).read_bytes() for party in PARTIES))
+
+    def restart_and_open(self) -> None:
+        """The same agents anew, which open what they agreed to and stay alive."""
+        self.end_agents()
+        for party in PARTIES:
+            self.start_agent(party, "--agree", "decide,explain", program=("-c", KEPT_ALIVE))
+        self.wait(lambda: all(b"ended with 0" in self.log(party).read_bytes() for party in PARTIES))
+
+    def wait(self, done: Callable[[], bool], seconds: float = 300) -> None:
+        end = time.monotonic() + seconds
+        while not done():
+            gone = [p for p, agent in self.agents.items() if agent.poll() is not None]
+            logs = {party: self.log(party).read_text() for party in PARTIES}
+            assert not gone, f"{gone} ended: {logs}"
+            assert time.monotonic() < end, logs
+            time.sleep(0.1)
+
+    def end_agents(self) -> None:
+        for agent in self.agents.values():
+            if agent.poll() is None:
+                agent.send_signal(signal.SIGINT)
+                try:
+                    agent.wait(15)
+                except subprocess.TimeoutExpired:
+                    agent.kill()
+                    agent.wait(15)
+
+    def stop(self) -> None:
+        self.end_agents()
+        self.server.stop()
+
+
+def play(folder: Path, deployment: Path) -> Played:
+    """Start a levelled server and open an application there."""
+    own = folder / "service"
+    own.mkdir()
+    server = LiveServer(own, deployment)
+    server.settings["engine"] = "levelled"
+    server.start()
+    with ServerClient(server.url, 30) as client:
+        return Played(folder, server, open_joint(client))
+
+
+def held_by_the_server(played: Played) -> Path:
+    """The server's own data folder."""
+    return Path(os.fspath(played.server.settings["server_data"]))

@@ -1,0 +1,151 @@
+"""Three protocols and what the server would carry between them, in one process.
+
+`Table.post` is the list that the server keeps: whatever is put there is shown to every party in
+that order, as the relay does. A party misbehaves by its engine (`engines`), or by what a test puts
+into the list or keeps out of it (`carries`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from engines.envelope import unseal
+from engines.interface import ENCRYPTED_INPUTS, PUBLIC_KEY, JointPartyEngine
+from features.encoding import Bits
+from parties.joint.channel import Identity, Place
+from parties.joint.codes import GROUP_SECRET_BYTES
+from parties.joint.messages import JointMessage, encode
+from parties.joint.protocol import JointProtocol
+from tests.privacy.small import PARTIES, House
+
+APPLICATION = "0" * 32
+
+
+@dataclass(frozen=True)
+class Posted:
+    sender: str
+    step: str
+    receiver: str | None
+    body: bytes
+
+
+class Table:
+    """The parties of one application; `run` until nobody has anything to say."""
+
+    def __init__(
+        self,
+        house: House,
+        readers: tuple[str, ...] = PARTIES,
+        engines: Mapping[str, JointPartyEngine] | None = None,
+        application: str = APPLICATION,
+        group_secret: bytes | None = None,
+    ) -> None:
+        self.house = house
+        secret = group_secret or os.urandom(GROUP_SECRET_BYTES)
+        self.identities = {name: Identity.fresh(secret) for name in PARTIES}
+        self.protocols = {
+            name: JointProtocol.start(
+                (engines or {}).get(name, house.party),
+                house.server.public,
+                name,
+                application,
+                self.identities[name],
+                readers,
+            )
+            for name in PARTIES
+        }
+        self.post: list[Posted] = []
+        self.carries: Callable[[Posted], bool] = lambda posted: True
+        self._seen = dict.fromkeys(PARTIES, 0)
+
+    def __getitem__(self, party: str) -> JointProtocol:
+        return self.protocols[party]
+
+    def run(self) -> None:
+        """Carry messages until there are none; raises what a party refuses a message with."""
+        while self._collect() or self._show():
+            pass
+
+    def _collect(self) -> bool:
+        before = len(self.post)
+        for name, protocol in self.protocols.items():
+            known = [(p.step, p.receiver) for p in self.post if p.sender == name]
+            for message in protocol.pending():
+                posted = Posted(name, message.step, message.receiver, message.body)
+                if (posted.step, posted.receiver) not in known and self.carries(posted):
+                    self.post.append(posted)
+        return len(self.post) > before
+
+    def _show(self) -> bool:
+        """Show one message to one party."""
+        for name in PARTIES:
+            while self._seen[name] < len(self.post):
+                posted = self.post[self._seen[name]]
+                self._seen[name] += 1
+                if posted.receiver in (None, name) or posted.sender == name:
+                    self.tell(name, posted)
+                    return True
+        return False
+
+    def tell(self, party: str, posted: Posted) -> bool:
+        """Show `posted` to one party, whatever the list says."""
+        return self.protocols[party].receive(
+            posted.sender, posted.step, posted.receiver, posted.body
+        )
+
+    def messages_of(self, sender: str, step: str) -> list[Posted]:
+        return [p for p in self.post if (p.sender, p.step) == (sender, step)]
+
+    def forge(
+        self,
+        sender: str,
+        step: str,
+        message: JointMessage,
+        receiver: str | None = None,
+        name: str | None = None,
+    ) -> Posted:
+        """What `sender` can seal with its own keys; `name` is whose message it pretends to be."""
+        model = self.house.server.public.model_version
+        place = Place(APPLICATION, model, name or sender, receiver, step)
+        body = self.protocols[sender]._talk.channel.seal(place, encode(message))
+        return Posted(name or sender, step, receiver, body)
+
+    def keys(self) -> Table:
+        """Run to the joint key."""
+        self.run()
+        assert all(protocol.ready for protocol in self.protocols.values())
+        return self
+
+    def sent(self, bits: Bits) -> dict[tuple[str, str], bytes]:
+        """The public key and all parties' encrypted bits, as uploaded."""
+        first, layout = PARTIES[0], self.house.deployment.layout
+        key = self[first].public_key
+        uploads = {(first, PUBLIC_KEY): self.house.party.seal_public_key(first, key)}
+        for name in PARTIES:
+            own = bits[layout.party_bits(name)]
+            uploads[name, ENCRYPTED_INPUTS] = self.house.party.encrypt(name, own, key)
+        return uploads
+
+    def agree(self, program: str, uploads: Mapping[tuple[str, str], bytes]) -> None:
+        """All parties agree to `program` on these uploads."""
+        for protocol in self.protocols.values():
+            protocol.agree(program, digests(uploads))
+        self.run()
+
+    def open(self, program: str, result: bytes) -> None:
+        """All parties answer the same result with their parts."""
+        for protocol in self.protocols.values():
+            protocol.open(program, result)
+        self.run()
+
+
+def digests(uploads: Mapping[tuple[str, str], bytes]) -> dict[str, str]:
+    """What the parties agree to: SHA-256 of every party's encrypted inputs."""
+    return {name: hashlib.sha256(uploads[name, ENCRYPTED_INPUTS]).hexdigest() for name in PARTIES}
+
+
+def payload(message: bytes) -> bytes:
+    return bytes(unseal(message)[1])

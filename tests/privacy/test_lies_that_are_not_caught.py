@@ -1,0 +1,108 @@
+"""What a party that computes something else can do without being caught, as docs/PROTOCOL.md says.
+
+The parties are taken to be honest but curious. These tests hold down what one that is not can
+spoil; what is caught is in test_misbehaving_parties.py.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from engines.interface import KeyShare
+from engines.levelled.keys import CHECK_COEFFICIENTS, PublicKey
+from engines.levelled.parameters import DEFAULT, MODULUS_BITS
+from engines.levelled.party import LevelledParty
+from engines.levelled.randomness import Expander, derive
+from engines.levelled.ring import multiply_exact
+from engines.levelled.words import words_from_bytes, words_to_bytes
+from tests.privacy.small import PARTIES, random_bits, run
+from tests.privacy.table import Table
+from utils.errors import OpeningFailed
+
+LIAR = "bank"
+
+
+@pytest.fixture(scope="module")
+def application(house):
+    bits = random_bits(house.deployment.layout, np.random.default_rng(4), 1)[0]
+    return run(house, bits)
+
+
+def combined(house, opened, part):
+    partials = opened.partials | {LIAR: part}
+    return [int(score) for score in house.party.combine(opened.program, opened.message, partials)]
+
+
+def shifted(house, opened, shift):
+    """The liar's part of `opened` that moves the first score by `shift`, and the score it makes."""
+    bits = house.score_bits(opened.program)
+    lie = words_from_bytes(opened.partials[LIAR], len(opened.result.bodies))
+    lie[0] -= np.array([shift << (MODULUS_BITS - bits)]).astype(np.uint64)[0]
+    half = 1 << (bits - 1)
+    return words_to_bytes(lie), int(opened.truth[0] + shift + half) % (2 * half) - half
+
+
+@pytest.mark.parametrize("shift", [1, -7, 100, -2048])
+def test_a_part_that_is_off_in_a_score_alone_shifts_it_by_just_that(house, application, shift):
+    """A liar that knows nothing can turn any decision: half the range changes every sign.
+
+    No check of the opened numbers can tell, for it would have to know the score.
+    """
+    opened = application.opened["decide"]
+    lie, score = shifted(house, opened, shift)
+    assert combined(house, opened, lie) == [score] != opened.truth.tolist()
+
+
+def test_a_party_may_tell_each_reader_something_else(house, application):
+    """Readers that compare their scores would notice; the protocol does not make them."""
+    opened = application.opened["decide"]
+    told = [combined(house, opened, shifted(house, opened, shift)[0]) for shift in (0, 1, 2)]
+    assert told[0] == opened.truth.tolist()
+    assert len({score for (score,) in told}) == 3
+
+
+def test_the_check_of_the_key_finds_faults_and_not_liars(house):
+    """The known vector's randomness is public: u·B_p passes for u·A·S_p without any secret S_p.
+
+    Then nobody can open anything, and the first opening says so.
+    """
+
+    def key_share(self, common):
+        secret = LevelledParty.key_share(self, common).secret
+        self.share = os.urandom(DEFAULT.polynomial_bytes)
+        return KeyShare(secret=secret, share=self.share)
+
+    def check_share(self, public_key, secret):
+        digest = PublicKey.from_bytes(public_key, DEFAULT).digest
+        u = Expander(derive(digest, "known vector")).ternary(DEFAULT.n)
+        product = multiply_exact(words_from_bytes(self.share, DEFAULT.n), u)
+        return words_to_bytes(product[:CHECK_COEFFICIENTS])
+
+    kind = type("Lying", (LevelledParty,), {"key_share": key_share, "check_share": check_share})
+    liar = kind(house.server.public, house.server.client_files())
+    table = Table(house, engines={LIAR: liar}).keys()  # the check has passed
+    bits = random_bits(house.deployment.layout, np.random.default_rng(4), 1)[0]
+    uploads = table.sent(bits)
+    table.agree("decide", uploads)
+    result = house.server.evaluate("decide", uploads)
+    table.open("decide", result)
+    for name in PARTIES:
+        with pytest.raises(OpeningFailed):
+            table[name].scores("decide", result)
+
+
+def test_who_speaks_last_sees_the_score_first_and_can_fall_silent(house):
+    """No protocol without more assumptions gives an answer to all readers or to none."""
+    table = Table(house).keys()
+    bits = random_bits(house.deployment.layout, np.random.default_rng(4), 1)[0]
+    uploads = table.sent(bits)
+    table.agree("decide", uploads)
+    result = house.server.evaluate("decide", uploads)
+    table.carries = lambda posted: posted.sender != LIAR
+    table.open("decide", result)
+    truth = tuple(house.scores("decide", bits).tolist())
+    scores = {name: table[name].scores("decide", result) for name in PARTIES}
+    assert scores == {LIAR: truth} | {name: None for name in PARTIES if name != LIAR}

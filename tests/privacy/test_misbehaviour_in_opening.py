@@ -1,0 +1,215 @@
+"""Lies about what is to be opened: caught, before or when the parts are added up."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from engines.interface import ENCRYPTED_INPUTS
+from engines.levelled.party import LevelledParty
+from parties.joint.messages import KEY_CHECK, Agreement, KeyCheck, Partial, agree_step
+from parties.joint.protocol import JointProtocol
+from tests.privacy.misbehaving import (
+    DECIDE_AGREE,
+    DECIDE_PART,
+    HONEST,
+    LIAR,
+    lying,
+    refused,
+    without,
+)
+from tests.privacy.small import PARTIES
+from tests.privacy.table import Posted, Table, digests
+from utils.errors import (
+    AlreadyOpened,
+    ForeignMessage,
+    MalformedMessage,
+    MessageOutOfOrder,
+    NotAuthentic,
+    OpeningFailed,
+    OutOfStep,
+    PartiesDisagree,
+)
+
+
+def test_agreeing_to_other_inputs_is_noticed(table, bits):
+    uploads = table.keys().sent(bits)
+    others = digests(uploads) | {LIAR: os.urandom(32).hex()}
+    for name in HONEST:
+        table[name].agree("decide", digests(uploads))
+    table.run()
+    key = table[LIAR]._talk.state.said(KeyCheck, KEY_CHECK)[LIAR].public_key_digest
+    message = Agreement(program="decide", inputs=others, public_key_digest=key)
+    refused(table, table.forge(LIAR, DECIDE_AGREE, message), PartiesDisagree)
+    with pytest.raises(PartiesDisagree):
+        table[LIAR].agree("decide", others)
+
+
+def test_nobody_opens_before_all_have_agreed(house, table, bits):
+    uploads = table.keys().sent(bits)
+    result = house.server.evaluate("decide", uploads)
+    message = Partial(program="decide", result_sha256="0" * 64, share=bytes(8))
+    for name in HONEST:
+        with pytest.raises(OutOfStep):
+            table[name].open("decide", result)
+        refused(table, table.forge(LIAR, DECIDE_PART, message, name), MessageOutOfOrder, [name])
+
+
+def test_a_party_opens_one_result_of_a_program_and_no_other(house, table, bits):
+    """A server that asks again with a fresh re-randomisation gets no second part."""
+    uploads = table.keys().sent(bits)
+    table.agree("decide", uploads)
+    first, second = (house.server.evaluate("decide", uploads) for _ in range(2))
+    assert first != second
+    table.open("decide", first)
+    posted = len(table.post)
+    for name in PARTIES:
+        table[name].open("decide", first)  # again: nothing new is said
+        with pytest.raises(AlreadyOpened):
+            table[name].open("decide", second)
+        with pytest.raises(AlreadyOpened):
+            table[name].scores("decide", second)
+    table.run()
+    assert len(table.post) == posted
+
+
+def test_a_restart_does_not_make_a_party_open_twice(house, table, bits):
+    uploads = table.keys().sent(bits)
+    table.agree("decide", uploads)
+    first, second = (house.server.evaluate("decide", uploads) for _ in range(2))
+    table["applicant"].open("decide", first)
+    before = [m.body for m in table["applicant"].pending()]
+    resumed = JointProtocol.resume(
+        house.party,
+        house.server.public,
+        "applicant",
+        "0" * 32,
+        table.identities["applicant"],
+        table["applicant"].to_bytes(),
+        table["applicant"].secret,
+    )
+    resumed.open("decide", first)
+    assert [m.body for m in resumed.pending()] == before
+    with pytest.raises(AlreadyOpened):
+        resumed.open("decide", second)
+
+
+def test_a_server_that_shows_each_party_another_result_opens_none(house, table, bits):
+    uploads = table.keys().sent(bits)
+    table.agree("decide", uploads)
+    for name in PARTIES:
+        table[name].open("decide", house.server.evaluate("decide", uploads))
+    table._collect()
+    for posted in [p for p in table.post if p.step == DECIDE_PART]:
+        refused(table, posted, PartiesDisagree, [posted.receiver])
+
+
+def test_a_lie_about_the_ciphertext_to_be_opened_is_caught(house, table, bits):
+    """The liar's part names another result than the agreed run's."""
+    uploads = table.keys().sent(bits)
+    table.agree("decide", uploads)
+    result = house.server.evaluate("decide", uploads)
+    table.carries = without(DECIDE_PART)
+    table.open("decide", result)
+    share = table[LIAR]._talk.state.said(Partial, DECIDE_PART)[LIAR].share
+    message = Partial(program="decide", result_sha256=os.urandom(32).hex(), share=share)
+    for name in HONEST:
+        lie = table.forge(LIAR, DECIDE_PART, message, name)
+        refused(table, lie, PartiesDisagree, [name])
+        assert table[name].scores("decide", result) is None
+
+
+def test_a_part_of_another_program_is_refused(house, table, bits):
+    uploads = table.keys().sent(bits)
+    table.agree("decide", uploads)
+    result = house.server.evaluate("explain", uploads)
+    for name in PARTIES:
+        with pytest.raises(ForeignMessage):
+            table[name].open("decide", result)
+        assert table[name].opened("decide") is None
+
+
+def test_the_explanation_waits_for_the_decision(house, table, bits):
+    uploads = table.keys().sent(bits)
+    with pytest.raises(OutOfStep):
+        table[LIAR].agree("explain", digests(uploads))
+    key = table[LIAR]._talk.state.said(KeyCheck, KEY_CHECK)[LIAR].public_key_digest
+    message = Agreement(program="explain", inputs=digests(uploads), public_key_digest=key)
+    refused(table, table.forge(LIAR, agree_step("explain"), message), MessageOutOfOrder)
+
+
+def test_the_explanation_is_of_the_inputs_that_were_decided_on(house, table, bits):
+    uploads = table.keys().sent(bits)
+    table.agree("decide", uploads)
+    table.open("decide", house.server.evaluate("decide", uploads))
+    others = table.sent(1 - bits)
+    for name in PARTIES:
+        with pytest.raises(PartiesDisagree):
+            table[name].agree("explain", digests(others))
+
+
+@pytest.mark.parametrize("size", [1, 7, 9, 16384])
+def test_a_part_of_a_wrong_length_is_refused(house, bits, size):
+    def partial(self, *arguments):
+        return os.urandom(size)
+
+    table = Table(house, engines={LIAR: lying(house, partial=partial)})
+    uploads = table.keys().sent(bits)
+    table.agree("decide", uploads)
+    result = house.server.evaluate("decide", uploads)
+    table.open("decide", result)
+    for name in PARTIES:
+        with pytest.raises(MalformedMessage):
+            table[name].scores("decide", result)
+
+
+@pytest.mark.parametrize("kind", ["random", "zero", "of another result", "without the zero share"])
+def test_a_garbage_part_is_caught_by_every_reader(house, bits, kind):
+    """By the known zeros behind the scores, but for 2^-96 with scores of 12 bits."""
+
+    def partial(self, program, result, party, key, secret, pairwise):
+        true = LevelledParty.partial(self, program, result, party, key, secret, pairwise)
+        if kind == "of another result":
+            other = house.server.evaluate(program, uploads)
+            return LevelledParty.partial(self, program, other, party, key, secret, pairwise)
+        if kind == "without the zero share":
+            other = dict.fromkeys(pairwise, bytes(32))
+            return LevelledParty.partial(self, program, result, party, key, secret, other)
+        return os.urandom(len(true)) if kind == "random" else bytes(len(true))
+
+    table = Table(house, engines={LIAR: lying(house, partial=partial)})
+    uploads = table.keys().sent(bits)
+    table.agree("decide", uploads)
+    result = house.server.evaluate("decide", uploads)
+    table.open("decide", result)
+    for name in PARTIES:
+        with pytest.raises(OpeningFailed):
+            table[name].scores("decide", result)
+
+
+def test_inputs_under_a_key_of_fewer_parties_are_refused_by_the_server(house, table, bits):
+    """A key that two parties could open together would have another digest."""
+    uploads = table.keys().sent(bits)
+    other = Table(house).keys().sent(bits)
+    with pytest.raises(ForeignMessage):
+        house.server.evaluate(
+            "decide", uploads | {(LIAR, ENCRYPTED_INPUTS): other[LIAR, ENCRYPTED_INPUTS]}
+        )
+
+
+def test_a_part_goes_to_readers_alone(house, bits):
+    table = Table(house, readers=("credit_agency",))
+    uploads = table.keys().sent(bits)
+    table.agree("decide", uploads)
+    result = house.server.evaluate("decide", uploads)
+    table.open("decide", result)
+    parts = {(p.sender, p.receiver) for p in table.post if p.step == DECIDE_PART}
+    assert parts == {("applicant", "credit_agency"), ("bank", "credit_agency")}
+    truth = tuple(house.scores("decide", bits).tolist())
+    scores = {name: table[name].scores("decide", result) for name in PARTIES}
+    assert scores == {"applicant": None, "bank": None, "credit_agency": truth}
+    for posted in [p for p in table.post if p.step == DECIDE_PART]:
+        refused(
+            table, Posted(posted.sender, posted.step, "bank", posted.body), NotAuthentic, ["bank"]
+        )

@@ -1,0 +1,175 @@
+"""docs/PROTOCOL.md stays true: steps, sizes, parameters, figures and the tests that it names."""
+
+import re
+
+import pytest
+
+from engines.deployment import Deployment
+from engines.interface import DECIDE, EXPLAIN
+from engines.levelled.noise import REQUIRED_LOG2, TARGET_LOG2, NoiseModel, sigmas_for
+from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES
+from engines.levelled.security import primal_usvp
+from parties.joint.asking import TURN_SECONDS
+from parties.joint.messages import KEY_STEPS, agree_step, class_of, partial_step
+from settings import ROOT
+from tests.privacy.small import PARTIES, House
+from tests.privacy.table import Table
+from utils import errors
+
+DOCUMENT = (ROOT / "docs" / "PROTOCOL.md").read_text()
+
+
+def section(name):
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    assert DOCUMENT.count(begin) == DOCUMENT.count(end) == 1
+    return DOCUMENT[DOCUMENT.index(begin) + len(begin) : DOCUMENT.index(end)]
+
+
+def rows(name):
+    """The cells of a section's table, without its head."""
+    lines = [line for line in section(name).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+STEPS = {row[0].strip("`"): row for row in rows("steps")}
+
+
+@pytest.fixture(scope="module")
+def played(levelled_deployment, layout):
+    """(table, uploads, results) of an application to the demonstration's schema."""
+    house = House.of(Deployment.load(levelled_deployment))
+    table = Table(house).keys()
+    bits = layout.encode({c.name: c.default for c in layout.schema.columns()})
+    uploads, results = table.sent(bits), {}
+    for program in (DECIDE, EXPLAIN):
+        table.agree(program, uploads)
+        results[program] = house.server.evaluate(program, uploads)
+        table.open(program, results[program])
+        scores = tuple(house.scores(program, bits).tolist())
+        assert {table[name].scores(program, results[program]) for name in PARTIES} == {scores}
+    return table, uploads, results
+
+
+def test_the_steps_are_those_of_the_protocol_in_their_order():
+    opening = [
+        step(program) for program in (DECIDE, EXPLAIN) for step in (agree_step, partial_step)
+    ]
+    assert list(STEPS) == [*KEY_STEPS, *opening]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_content_of_a_step_is_that_of_its_class(step):
+    fields = [name for name in class_of(step).model_fields if name != "version"]
+    assert re.findall(r"`(\w+)`", STEPS[step][3]) == fields
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_has_the_stated_size_and_receivers(played, step):
+    table, _, _ = played
+    own = [posted for posted in table.post if posted.step == step]
+    assert {len(posted.body) for posted in own} == {int(STEPS[step][4])}
+    to_all = STEPS[step][2] == "all"
+    assert len(own) == len(PARTIES) * (1 if to_all else len(PARTIES) - 1)
+    assert {posted.receiver is None for posted in own} == {to_all}
+    assert ("group" in STEPS[step][5]) is to_all
+
+
+def test_uploads_and_results_have_the_stated_sizes(played, layout):
+    table, uploads, results = played
+    stated = {(row[0].strip("`"), row[1]): (int(row[4]), row[3]) for row in rows("slots")}
+    actual = {(name, party): len(message) for (party, name), message in uploads.items()}
+    actual |= {(program, "server"): len(result) for program, result in results.items()}
+    assert {key: size for key, (size, _) in stated.items()} == actual
+    for party in PARTIES:
+        bits = layout.party_bits(party)
+        assert f" {bits.stop - bits.start} bits" in stated["encrypted_inputs", party][1]
+    for program, result in results.items():
+        count = len(table.house.deployment.programs_of("levelled")[program].outputs)
+        assert f"{count} + {KNOWN_ZEROS} coefficients" in stated[program, "server"][1], result
+    assert f"{sum(len(p.body) for p in table.post)} bytes" in DOCUMENT
+    assert f"uploads have {sum(len(message) for message in uploads.values())}" in DOCUMENT
+    assert f"schema of {layout.n_bits} bits" in DOCUMENT
+
+
+def test_the_parameters_are_those_of_the_profiles():
+    stated = {row[0].strip("`"): row[1:] for row in rows("parameters")}
+    assert stated == {
+        name: [
+            str(p.n),
+            str(p.levels),
+            str(p.base_log),
+            f"2^{p.sigma_log}",
+            str(p.mask_bits),
+            str(p.body_bits),
+        ]
+        for name, p in PROFILES.items()
+    }
+    assert f"keeps {DEFAULT.mask_bits} bits and a body word {DEFAULT.body_bits}" in DOCUMENT
+
+
+def test_the_security_estimate_is_what_the_script_prints():
+    found = primal_usvp(DEFAULT)
+    assert f"block size {found.block_size}, **2^{found.operations_log2:.1f}**" in DOCUMENT
+    assert f"core-SVP 2^{found.core_svp_log2:.1f}" in DOCUMENT
+
+
+def test_the_noise_formulas_are_those_of_the_model():
+    """The document's formulas, written out once more for the default profile."""
+    p, model = DEFAULT, NoiseModel(DEFAULT, 3)
+    v_s, u2, zero = 3 * 2 / 3, 2 / 3, p.sigma**2
+    zero *= 1 + p.n * 3 * u2 + p.n * v_s
+    row = zero + 2.0 ** (-2 * p.body_bits) / 12 + p.n * v_s * 2.0 ** (-2 * p.mask_bits) / 12
+    product = p.n * p.base**2 / 12 * 2 * p.levels * row
+    product += p.base ** (-2 * p.levels) / 12 * (p.n * v_s + 1)
+    assert model.public_key_zero_variance() == pytest.approx(zero)
+    assert model.row_variance() == pytest.approx(row)
+    assert model.external_product_variance() == pytest.approx(product)
+    assert model.program_variance(7, 3.0) == pytest.approx(7 * product + 3 * row)
+    for target in (TARGET_LOG2, REQUIRED_LOG2):
+        assert f"{sigmas_for(target, 1):.1f}" in section_of("## Noise budget")
+        assert f"2^{target:.0f}" in section_of("## Noise budget")
+
+
+def section_of(heading):
+    return DOCUMENT[DOCUMENT.index(heading) :].split("\n## ")[0]
+
+
+def test_the_known_zeros_are_as_stated():
+    assert f"K + {KNOWN_ZEROS} coefficients" in DOCUMENT
+    assert f"probability 2^-{12 * KNOWN_ZEROS}" in DOCUMENT
+
+
+def test_the_room_for_flooding_is_as_stated(levelled_deployment):
+    facts = Deployment.load(levelled_deployment).engine_facts("levelled")
+    shipped = Deployment.load(ROOT / "deployment_files").manifest.engines.get("levelled", facts)
+    rooms = [*facts["room_bits"].values(), *shipped["room_bits"].values()]
+    assert "5 to 7 bits" in DOCUMENT and all(5 <= room <= 7 for room in rooms)
+
+
+def test_when_a_party_asks_for_the_run_is_as_stated():
+    assert f"asks {TURN_SECONDS:g} s later than the one before" in DOCUMENT
+
+
+def test_every_claim_names_tests_and_every_named_test_exists():
+    assert all("::" in row[-1] for name in ("claims", "caught") for row in rows(name))
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT)
+    assert len(named) > 30
+    for path, test in named:
+        source = (ROOT / path).read_text()
+        assert re.search(rf"^def {test}\(", source, re.MULTILINE), f"{path}::{test}"
+
+
+def test_every_named_error_exists():
+    assert [row[1] for row in rows("caught")]
+    for name in re.findall(r"`([A-Z]\w+)`", DOCUMENT):
+        assert issubclass(getattr(errors, name), errors.TrisealError)
+
+
+def test_every_link_to_a_file_leads_somewhere():
+    links = re.findall(r"\]\(([^)#:]+)\)", DOCUMENT)
+    assert links
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+
+
+def test_the_measured_noise_is_there():
+    assert "public-key zero" in section("measured noise")

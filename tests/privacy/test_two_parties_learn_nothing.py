@@ -1,0 +1,209 @@
+"""What fewer than all parties can decode does not depend on the truth.
+
+Each coalition (nobody, one party, any two) has its whole state: secrets, smudge keys, keys shared
+pairwise, its parts of the opening; and all that the server ever saw, with the evaluation's outcome
+before it was re-randomised. It decodes as one decodes, with what it lacks left out. The phases that
+it gets are compared with the uniform distribution and with the truth, over whole encrypted
+applications with fresh keys. The same decoding by all three parties is the control.
+
+A p-value below LEVEL fails a test. There are about 230 of them, so that one run in 40,000 fails by
+chance. With 1,200 phases a distribution function that is off by 0.09 anywhere is seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from engines.levelled.parameters import DEFAULT
+from engines.levelled.randomness import Expander, derive
+from engines.levelled.words import words_from_bytes
+from tests.privacy.small import PARTIES, combined, random_bits, run, torus
+
+APPLICATIONS = 300
+LEVEL = 1e-7
+HALF = 0.5
+COALITIONS = [c for size in range(3) for c in itertools.combinations(PARTIES, size)]
+PAIRS = [c for c in COALITIONS if len(c) == 2]
+
+
+def named(value):
+    return "+".join(value) or "server alone"
+
+
+@pytest.fixture(scope="module")
+def applications(house):
+    draw = np.random.default_rng(11)
+    rows = random_bits(house.deployment.layout, draw, APPLICATIONS)
+    return [run(house, bits) for bits in rows]
+
+
+def from_partials(house, application, coalition, program):
+    """b - Σ d_p: the known decoding, without the parts of those who are not in it."""
+    opened = application.opened[program]
+    phase = opened.result.bodies.copy()
+    for name in coalition:
+        phase -= words_from_bytes(opened.partials[name], len(phase))
+    return torus(phase[: len(opened.truth)]), torus_of_scores(house, opened)
+
+
+def from_secrets(house, application, coalition, program):
+    """b - a·Σ S_p: no smudge and no zero share in the way."""
+    opened = application.opened[program]
+    phase = opened.result.bodies.copy()
+    for name in coalition:
+        phase -= application.secret(name).opens(opened.result.mask, len(phase))
+    return torus(phase[: len(opened.truth)]), torus_of_scores(house, opened)
+
+
+def before_the_server_added_noise(house, application, coalition, program):
+    """The same with the evaluation's own outcome, which only the server has."""
+    opened = application.opened[program]
+    mask, body = opened.before
+    phase = body[: len(opened.truth)].copy()
+    for name in coalition:
+        phase -= application.secret(name).opens(mask, len(phase))
+    return torus(phase), torus_of_scores(house, opened)
+
+
+def torus_of_scores(house, opened):
+    return opened.truth / 2.0 ** house.score_bits(opened.program)
+
+
+DECODINGS = [from_partials, from_secrets, before_the_server_added_noise]
+
+
+def gathered(house, applications, coalition, program, decode):
+    """(phases, truths) in units of the torus, shape (values,) each."""
+    found = [decode(house, application, coalition, program) for application in applications]
+    phases, truths = (np.concatenate(part) for part in zip(*found, strict=True))
+    return phases, truths
+
+
+def signed(phases):
+    return (phases + HALF) % 1 - HALF
+
+
+def p_values(phases, truths):
+    """How probable such phases are if they are uniform and the truth has no part in them."""
+    error = (phases - truths) % 1
+    cells = np.histogram(phases, 16, (0, 1))[0]
+    agreeing = int(np.sum((signed(phases) >= 0) == (truths >= 0)))
+    return {
+        "phases are uniform (Kolmogorov)": stats.kstest(phases, "uniform").pvalue,
+        "phases are uniform (chi square)": stats.chisquare(cells).pvalue,
+        "errors are uniform (Kolmogorov)": stats.kstest(error, "uniform").pvalue,
+        "ranks are unrelated (Spearman)": stats.spearmanr(signed(phases), truths).pvalue,
+        "the sign is a coin (binomial)": stats.binomtest(agreeing, len(phases)).pvalue,
+    }
+
+
+def uniform(phases, truths):
+    return {name: p for name, p in p_values(phases, truths).items() if p < LEVEL} == {}
+
+
+@pytest.mark.parametrize("decode", DECODINGS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("program", ["decide", "explain"])
+@pytest.mark.parametrize("coalition", COALITIONS, ids=named)
+def test_without_one_party_the_decoding_is_independent_of_the_truth(
+    house, applications, coalition, program, decode
+):
+    phases, truths = gathered(house, applications, coalition, program, decode)
+    assert len(phases) >= APPLICATIONS
+    low = {name: p for name, p in p_values(phases, truths).items() if p < LEVEL}
+    assert low == {}
+
+
+@pytest.mark.parametrize("decode", DECODINGS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("program", ["decide", "explain"])
+def test_all_three_parties_always_decode_the_truth(house, applications, program, decode):
+    phases, truths = gathered(house, applications, PARTIES, program, decode)
+    steps = 2 ** house.score_bits(program)
+    assert (np.rint(signed(phases) * steps) == np.rint(truths * steps)).all()
+    assert len(set(truths)) > 20
+    assert not uniform(phases, truths)
+
+
+@pytest.mark.parametrize("program", ["decide", "explain"])
+def test_the_engine_itself_opens_the_truth_with_all_parts(house, applications, program):
+    for application in applications:
+        opened = application.opened[program]
+        assert combined(house, opened, opened.partials) == opened.truth.tolist()
+
+
+@pytest.mark.parametrize("width", [0.05, 0.1, 0.15])
+def test_the_tests_notice_a_decoding_that_knows_only_a_little(house, applications, width):
+    """Phases with Gaussian noise of up to 0.15 of the torus around the truth do not pass."""
+    phases, truths = gathered(house, applications, PARTIES, "explain", from_secrets)
+    draw = np.random.default_rng(5)
+    assert not uniform((phases + draw.normal(0, width, len(phases))) % 1, truths)
+
+
+@pytest.mark.parametrize("coalition", PAIRS, ids=named)
+def test_two_parties_cannot_decode_the_bits_of_the_third(house, applications, coalition):
+    """The most significant body row of each bit: its message is bit/B, of 1/2 of a step."""
+    (third,) = set(PARTIES) - set(coalition)
+    layout = house.deployment.layout
+    step = 1 / DEFAULT.base
+
+    def phases(application, names):
+        sent = application.inputs(third, layout)
+        row = DEFAULT.levels
+        found = []
+        for mask, body in zip(sent.masks[:, row], sent.bodies[:, row], strict=True):
+            opened = sum(application.secret(name).opens(mask, 1)[0] for name in names)
+            found.append(body[0] - opened)
+        return torus(np.array(found))
+
+    with np.errstate(over="ignore"):
+        some = np.concatenate([phases(application, coalition) for application in applications])
+        alls = np.concatenate([phases(application, PARTIES) for application in applications[:20]])
+    bits = np.concatenate([a.bits[layout.party_bits(third)] for a in applications])
+    assert (np.rint(signed(alls) / step) == bits[: len(alls)]).all()
+    found = stats.kstest(some, "uniform").pvalue, stats.spearmanr(some, bits).pvalue
+    ones, zeros = some[bits == 1] / step % 1, some[bits == 0] / step % 1
+    assert min(*found, stats.ks_2samp(ones, zeros).pvalue) > LEVEL
+
+
+@pytest.mark.parametrize("program", ["decide", "explain"])
+@pytest.mark.parametrize("reader", PARTIES)
+def test_a_part_says_nothing_to_a_reader_but_through_the_sum(house, applications, reader, program):
+    """Where one party reads, it gets the parts of two others that share a key it does not know.
+
+    Even with the secret S_p of such a part's sender, and its own keys, the part stays uniform. What
+    is left when that last key is known as well is the smudge, which is narrow: the control.
+    """
+    sender, other = (name for name in PARTIES if name != reader)
+    masked, bare = [], []
+    for application in applications:
+        opened = application.opened[program]
+        count = len(opened.result.bodies)
+        part = words_from_bytes(opened.partials[sender], count)
+        part -= application.secret(sender).opens(opened.result.mask, count)
+        part -= zero_share(application, opened, sender, reader)
+        masked.append(torus(part))
+        bare.append(torus(part - zero_share(application, opened, sender, other)))
+    phases = np.concatenate(masked)
+    assert stats.kstest(phases, "uniform").pvalue > LEVEL
+    assert stats.chisquare(np.histogram(phases, 16, (0, 1))[0]).pvalue > LEVEL
+    smudge = house.server._budgets[program].sigma_smudge
+    left = signed(np.concatenate(bare))
+    assert 0.8 * smudge < left.std() < 1.2 * smudge
+    assert np.abs(left).max() < 9 * smudge
+
+
+def zero_share(application, opened, party, other):
+    """The part of the zero that `party` shares with `other`, as it enters its part."""
+    key = application.pairwise[frozenset((party, other))]
+    seed = derive(key, "zero", hashlib.sha256(opened.message).digest())
+    words = Expander(seed).uniform_words(len(opened.result.bodies))
+    return words if other > party else -words
+
+
+def test_the_parts_of_one_party_differ_in_every_application(applications):
+    parts = [a.opened["explain"].partials["bank"] for a in applications]
+    assert len(set(parts)) == len(parts)

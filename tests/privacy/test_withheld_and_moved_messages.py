@@ -1,0 +1,152 @@
+"""Messages that are withheld, repeated, altered, moved or spoken in another's name."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from parties.joint.messages import KEY_CHECK, KEY_STEPS
+from tests.privacy.misbehaving import DECIDE_AGREE, DECIDE_PART, HONEST, LIAR, refused, without
+from tests.privacy.small import PARTIES
+from tests.privacy.table import Posted, Table, digests
+from utils.errors import MessageOutOfOrder, MessageRepeated, NotAuthentic, OutOfStep
+
+
+@pytest.mark.parametrize("step", KEY_STEPS)
+def test_a_party_that_withholds_a_step_of_the_keys_stops_all_and_is_named(table, step):
+    table.carries = without(step)
+    table.run()
+    for name in HONEST:
+        assert not table[name].ready
+        assert table[name].awaits() == (LIAR,)
+        with pytest.raises(OutOfStep):
+            table[name].agree("decide", dict.fromkeys(PARTIES, "0" * 64))
+
+
+def test_a_party_that_does_not_agree_stops_the_opening(house, table, bits):
+    uploads = table.keys().sent(bits)
+    result = house.server.evaluate("decide", uploads)
+    for name in HONEST:
+        table[name].agree("decide", digests(uploads))
+    table.run()
+    for name in HONEST:
+        assert table[name].awaits() == (LIAR,)
+        with pytest.raises(OutOfStep):
+            table[name].open("decide", result)
+
+
+def test_a_party_that_withholds_its_part_leaves_all_without_a_score(house, table, bits):
+    uploads = table.keys().sent(bits)
+    table.agree("decide", uploads)
+    result = house.server.evaluate("decide", uploads)
+    table.carries = without(DECIDE_PART)
+    table.open("decide", result)
+    for name in HONEST:
+        assert table[name].scores("decide", result) is None
+        assert table[name].awaits() == (LIAR,)
+
+
+def test_every_message_again_changes_nothing(house, table, bits):
+    uploads = table.keys().sent(bits)
+    table.agree("decide", uploads)
+    table.open("decide", house.server.evaluate("decide", uploads))
+    before = {name: table[name].to_bytes() for name in PARTIES}
+    for posted in table.post:
+        for name in PARTIES:
+            if posted.receiver in (None, name):
+                assert table.tell(name, posted) is False
+    assert {name: table[name].to_bytes() for name in PARTIES} == before
+
+
+def test_no_message_opens_in_another_place(house, table, bits):
+    """Each message shown as another party's, as another step's, or to another receiver."""
+    uploads = table.keys().sent(bits)
+    table.agree("decide", uploads)
+    table.open("decide", house.server.evaluate("decide", uploads))
+    caught = (NotAuthentic, MessageRepeated, MessageOutOfOrder)
+    for posted in table.post:
+        for sender in PARTIES[1:]:
+            for step in [*KEY_STEPS, DECIDE_AGREE, DECIDE_PART]:
+                if (sender, step) != (posted.sender, posted.step):
+                    receiver = "applicant" if step == DECIDE_PART else None
+                    moved = Posted(sender, step, receiver, posted.body)
+                    refused(table, moved, caught, ["applicant"])
+
+
+@pytest.mark.parametrize(("earlier", "step"), itertools.combinations(KEY_STEPS, 2))
+def test_a_message_does_not_open_as_a_later_step_in_its_turn(table, earlier, step):
+    table.carries = without(step)
+    table.run()
+    for sender in (LIAR, HONEST[1]):
+        (said,) = table.messages_of(sender, earlier)
+        refused(table, Posted(LIAR, step, None, said.body), NotAuthentic, ["applicant"])
+
+
+def test_a_message_of_an_earlier_application_is_refused_in_its_turn(house):
+    """The same parties, the same group secret, another application: sealed for the first alone."""
+    earlier = Table(house).keys()
+    secret = earlier.identities[LIAR].group_secret
+    for step in KEY_STEPS:
+        later = Table(house, application="1" * 32, group_secret=secret)
+        later.identities = earlier.identities
+        later.carries = without(step)
+        later.run()
+        (old,) = earlier.messages_of(LIAR, step)
+        refused(later, old, NotAuthentic)
+
+
+@pytest.mark.parametrize("step", KEY_STEPS)
+@pytest.mark.parametrize("position", [0, 20, 100, -1])
+def test_an_altered_message_is_refused(table, step, position):
+    table.carries = without(step)
+    table.run()
+    (message,) = (m for m in table[LIAR].pending() if m.step == step)
+    body = bytearray(message.body)
+    body[position] ^= 1
+    refused(table, Posted(LIAR, step, None, bytes(body)), NotAuthentic)
+
+
+def test_a_second_different_message_for_a_step_is_refused(table):
+    table.keys()
+    for step in KEY_STEPS[1:]:
+        said = next(p for p in table.post if (p.sender, p.step) == (LIAR, step))
+        message = table[LIAR]._talk.state.inbox[step][LIAR].payload
+        again = table.forge(LIAR, step, _Raw(message))
+        assert again.body != said.body  # the same words under a fresh nonce are another message
+        refused(table, again, MessageRepeated)
+
+
+class _Raw:
+    """A message that is encoded already."""
+
+    def __init__(self, payload):
+        self._payload = payload
+
+    def model_dump_json(self):
+        return self._payload.decode()
+
+
+def test_a_party_cannot_speak_as_another(table):
+    """It has the group key, but not the other's signing key."""
+    victim = "credit_agency"
+    table.carries = without(KEY_CHECK, victim)
+    table.run()
+    payload = table[victim]._talk.state.inbox[KEY_CHECK][victim].payload
+    forged = table.forge(LIAR, KEY_CHECK, _Raw(payload), name=victim)
+    refused(table, forged, NotAuthentic, ["applicant"])
+
+
+def test_a_server_without_the_group_secret_cannot_speak_at_all(house, table):
+    """A man in the middle would have to greet with keys of its own."""
+    stranger = Table(house)  # another group secret
+    stranger._collect()
+    table._collect()
+    refused(table, stranger.messages_of(LIAR, "hello")[0], NotAuthentic)
+
+
+def test_a_party_knows_what_it_has_not_said(table):
+    table.keys()
+    (said,) = table.messages_of("applicant", KEY_CHECK)
+    with pytest.raises(NotAuthentic):
+        table.tell("applicant", Posted("applicant", KEY_CHECK, None, said.body[:-1] + b"x"))

@@ -1,0 +1,177 @@
+"""Requests made from the API's own document, against a server in a process of its own.
+
+As strangers make them, and as a party of a real application does. No answer is a fault of the
+server, and each is what the document says: status, content type, headers, schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import (
+    content_type_conformance,
+    not_a_server_error,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from schemathesis.schemas import APIOperation
+
+from engines.interface import DECIDE, EXPLAIN, PROGRAMS
+from tests.service.api.test_openapi import OPERATIONS
+from tests.service.driver import Application, Server
+from trials.stand_in import message
+
+FEW = settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # what fails is small enough
+)
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+ENDLESS = "GET /applications/{client_id}/events"
+OF_PARTIES = [
+    call
+    for call, operation in OPERATIONS.items()
+    if (operation.get("security") or "{client_id}" in call) and call != ENDLESS
+]
+
+
+@dataclass
+class Insider:
+    """A party of an application that has run, and the server's operator."""
+
+    server: Server
+    application: Application
+
+    @property
+    def operator(self) -> str:
+        return (self.server.data / "operator_token").read_text().strip()
+
+    def enter(self, case: Case, call: str, program: str, party: str, slot: str) -> None:
+        """Have a request come from here: with true ids, names and tokens in place of others."""
+        client_id = self.application.client_id
+        if "client_id" in case.path_parameters:
+            case.path_parameters["client_id"] = client_id
+        if "program" in case.path_parameters:
+            case.path_parameters["program"] = program
+        if isinstance(case.body, dict):
+            truth = {"client_id": client_id, "program": program, "client_type": party}
+            truth |= {"party": party, "file_name": slot, "code": self.application.codes[party]}
+            truth |= {"readers": [party], "files": message(party, slot), "receiver": None}
+            case.body.update({k: v for k, v in truth.items() if k in case.body})
+        token = self.operator if "/operator/" in call else self.application.tokens[party]
+        case.headers["Authorization"] = f"Bearer {token}"
+
+
+@pytest.fixture(scope="module")
+def insider(server: Server) -> Callable[[], Insider]:
+    """An application that is made anew where the last one is gone."""
+    kept: list[Application] = []
+
+    def give() -> Insider:
+        if not kept or not _whole(kept[-1]):
+            application = server.filled()
+            assert application.run().status_code == 200
+            kept.append(application)
+        return Insider(server, kept[-1])
+
+    return give
+
+
+def _whole(application: Application) -> bool:
+    """Whether it is there, with all its tokens."""
+    path, http = f"/applications/{application.client_id}", application.server.http
+    seen = [http.get(path, headers=application.auth(party)) for party in application.parties]
+    return all(answer.is_success for answer in seen)
+
+
+@pytest.fixture(scope="module")
+def operation(server: Server) -> Callable[[str], APIOperation[Any, Any, Any, Any]]:
+    schema = schemathesis.openapi.from_url(f"{server.http.base_url}/openapi.json")
+
+    @lru_cache
+    def named(call: str) -> APIOperation[Any, Any, Any, Any]:
+        method, _, path = call.partition(" ")
+        return schema[path][method]
+
+    return named
+
+
+@pytest.fixture(scope="module")
+def session() -> requests.Session:
+    return requests.Session()
+
+
+def bounded(case: Case) -> Case:
+    """Wait for nothing: `wait` has the server hold its answer back."""
+    for name, value in list(case.query.items()):
+        if name == "wait" and isinstance(value, int | float) and 0 < value <= 25:
+            case.query[name] = 0.01
+    return case
+
+
+MODES = st.sampled_from([GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+
+
+@pytest.mark.parametrize("call", OPERATIONS)
+def test_strangers(
+    call: str,
+    operation: Callable[[str], APIOperation[Any, Any, Any, Any]],
+    session: requests.Session,
+) -> None:
+    statuses = set()
+
+    @FEW
+    @given(st.data())
+    def ask(data: st.DataObject) -> None:
+        mode = data.draw(MODES)
+        case = bounded(data.draw(operation(call).as_strategy(generation_mode=mode)))
+        answer = case.call_and_validate(session=session, checks=CHECKS, timeout=30)
+        statuses.add(answer.status_code)
+
+    ask()
+    if OPERATIONS[call].get("security"):
+        assert not [status for status in statuses if status < 400], "nobody has a token"
+
+
+@pytest.mark.parametrize("call", OF_PARTIES)
+def test_parties(
+    call: str,
+    operation: Callable[[str], APIOperation[Any, Any, Any, Any]],
+    session: requests.Session,
+    insider: Callable[[], Insider],
+) -> None:
+    statuses = set()
+
+    @FEW
+    @given(st.data())
+    def ask(data: st.DataObject) -> None:
+        inside = insider()
+        mode = data.draw(MODES)
+        case = bounded(data.draw(operation(call).as_strategy(generation_mode=mode)))
+        party = data.draw(st.sampled_from(inside.application.parties))
+        program = data.draw(st.sampled_from([*PROGRAMS, DECIDE, EXPLAIN]))
+        slot = data.draw(st.sampled_from(["encrypted_inputs", "evaluation_key"]))
+        inside.enter(case, call, program, party, slot)
+        answer = case.call_and_validate(session=session, checks=CHECKS, timeout=30)
+        statuses.add(answer.status_code)
+
+    ask()
+    if OPERATIONS[call].get("security"):
+        assert statuses - {401}, "the true token gets past the door"

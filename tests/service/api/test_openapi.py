@@ -1,0 +1,134 @@
+"""The API's document: complete, true to its own schemas, and with the pages that show it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+
+from service.api.examples import EXAMPLES
+from service.api.openapi import TAGS, problems
+from service.app import create_app
+from service.http.problems import MEDIA_TYPE, TYPE_PREFIX
+from settings import Settings
+from trials.stand_in import load
+from utils import errors
+from utils.errors import error_classes
+
+DOCUMENT: dict[str, Any] = create_app(Settings(), load).openapi()
+OPERATIONS = {
+    f"{method.upper()} {path}": operation
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+}
+Media = tuple[str, dict[str, Any]]
+
+
+def media_of(operation: dict[str, Any]) -> Iterator[Media]:
+    """Everything that a call takes or answers: its content type, with schema and examples."""
+    yield from operation.get("requestBody", {}).get("content", {}).items()
+    for response in operation["responses"].values():
+        yield from response.get("content", {}).items()
+
+
+def examples_of(media: dict[str, Any]) -> list[Any]:
+    found = [one["value"] for one in media.get("examples", {}).values()]
+    found += [media["example"]] if "example" in media else []
+    for schema in (media["schema"], *media["schema"].get("anyOf", [])):
+        name = schema.get("$ref", "").rpartition("/")[2]
+        found += DOCUMENT["components"]["schemas"].get(name, {}).get("examples", [])
+    return found
+
+
+def valid(value: Any, schema: dict[str, Any]) -> None:
+    whole = {**schema, "components": DOCUMENT["components"]}
+    jsonschema.Draft202012Validator(whole).validate(value)
+
+
+def test_the_document_is_one_of_openapi() -> None:
+    assert DOCUMENT["openapi"].startswith("3.1")
+    for schema in DOCUMENT["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    for reference in re.findall(r'"\$ref": "([^"]+)"', json.dumps(DOCUMENT)):
+        assert reference.rpartition("/")[2] in DOCUMENT["components"]["schemas"], reference
+
+
+@pytest.mark.parametrize("call", OPERATIONS)
+def test_every_call_is_described(call: str) -> None:
+    operation = OPERATIONS[call]
+    assert operation["summary"] and operation["description"]
+    assert set(operation["tags"]) <= set(TAGS)
+    assert "500" in operation["responses"]
+    assert any(status.startswith("2") for status in operation["responses"])
+
+
+@pytest.mark.parametrize("call", OPERATIONS)
+def test_every_body_has_examples_that_fit_it(call: str) -> None:
+    for kind, media in media_of(OPERATIONS[call]):
+        found = examples_of(media)
+        assert found, f"{kind} has no example"
+        for example in found:
+            valid(example, media["schema"])
+
+
+@pytest.mark.parametrize("call", OPERATIONS)
+def test_every_error_has_its_codes(call: str) -> None:
+    for status, response in OPERATIONS[call]["responses"].items():
+        if status.startswith("2"):
+            continue
+        media = response["content"][MEDIA_TYPE]
+        codes = {one["type"].removeprefix(TYPE_PREFIX) for one in examples_of(media)}
+        assert codes
+        assert codes <= {*error_classes(), "about:blank"}
+        assert all(one["status"] == int(status) for one in examples_of(media))
+        other = {**examples_of(media)[0], "type": "urn:triseal:error:no-such-error"}
+        with pytest.raises(jsonschema.ValidationError):
+            valid(other, media["schema"])
+        assert ("Retry-After" in response.get("headers", {})) == (status in ("429", "503", "507"))
+
+
+def test_every_call_with_a_token_says_so() -> None:
+    secured = {call for call, operation in OPERATIONS.items() if operation.get("security")}
+    refusing = {call for call, operation in OPERATIONS.items() if "401" in operation["responses"]}
+    assert refusing - secured == {"POST /applications/{client_id}/join"}, "it takes a code"
+    assert secured <= refusing
+    assert set(DOCUMENT["components"]["securitySchemes"]) == {"party", "operator"}
+
+
+def test_every_call_with_a_body_says_what_may_be_wrong_with_it() -> None:
+    bodies = {call for call, operation in OPERATIONS.items() if "requestBody" in operation}
+    assert len(bodies) == 6
+    for call in bodies:
+        assert {"408", "413", "415", "422"} <= set(OPERATIONS[call]["responses"]), call
+
+
+def test_names_of_calls_are_unique_and_short() -> None:
+    names = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z_]{3,30}", name) for name in names)
+
+
+def test_examples_are_of_schemas_that_are_used() -> None:
+    for name, value in EXAMPLES.items():
+        assert DOCUMENT["components"]["schemas"][name]["examples"] == [value]
+
+
+def test_errors_of_one_status_are_told_together() -> None:
+    found = problems(errors.OutOfStep, errors.AlreadySent, errors.OutOfStep, errors.QueueFull)
+    assert list(found) == sorted(found) and {409, 429} <= set(found)
+    assert {403, 421, 503} <= set(found)  # every call may answer these
+    assert list(found[409]["content"][MEDIA_TYPE]["examples"]) == ["out-of-step", "already-sent"]
+    assert found[409]["description"] == (
+        "`out-of-step`: a call before its turn; "
+        "`already-sent`: a slice that can no longer be replaced."
+    )
+
+
+def test_making_it_again_changes_nothing() -> None:
+    app = create_app(Settings(), load)
+    assert app.openapi() is app.openapi()
+    assert app.openapi() == DOCUMENT

@@ -1,0 +1,233 @@
+"""Uploads that a server must refuse, and that refusing changes nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY
+from tests.service.driver import Application, Server, code_of, refused
+from trials.stand_in import SMALL, message
+
+pytestmark = pytest.mark.usefixtures("unchanged")
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"", 422, "upload-empty"),
+        (b"x", 422, "malformed-message"),
+        (os.urandom(5000), 422, "malformed-message"),
+        (message("applicant", ENCRYPTED_INPUTS)[:-1], 422, "malformed-message"),
+        (message("applicant", ENCRYPTED_INPUTS)[:50], 422, "malformed-message"),
+        (message("applicant", ENCRYPTED_INPUTS) + b"x", 422, "malformed-message"),
+        (message("applicant", ENCRYPTED_INPUTS, model="another"), 422, "foreign-message"),
+        (message("bank", ENCRYPTED_INPUTS), 422, "foreign-message"),
+        (message("applicant", EVALUATION_KEY), 422, "foreign-message"),
+        (bytes(SMALL + 1), 413, "upload-too-large"),
+        (bytes(SMALL * 100), 413, "upload-too-large"),
+        (bytes(31_000_000), 413, "upload-too-large"),
+    ],
+    ids=[
+        "empty",
+        "one byte",
+        "random",
+        "last byte cut",
+        "truncated",
+        "one byte more",
+        "another model",
+        "another party",
+        "another slot",
+        "a byte too large",
+        "much too large",
+        "larger than any slot",
+    ],
+)
+def test_bad_content(application: Application, content: bytes, status: int, code: str) -> None:
+    refused(application.send(application.parties[0], content=content), status, code)
+
+
+def test_the_largest_content_is_taken(server: Server) -> None:
+    application = server.joined()
+    overhead = len(message(application.parties[0], ENCRYPTED_INPUTS, b""))
+    answer = application.send(application.parties[0], payload=bytes(SMALL - overhead))
+    assert answer.json()["bytes"] == SMALL
+    application.erase()
+
+
+def test_a_stream_without_a_length_is_bounded_too(application: Application) -> None:
+    name = "applicant"
+    head = '--limit\r\nContent-Disposition: form-data; name="{}"\r\n\r\n'
+
+    def parts() -> Any:
+        fields = {
+            "client_id": application.client_id,
+            "client_type": name,
+            "file_name": EVALUATION_KEY,
+        }
+        for field, value in fields.items():
+            yield head.format(field) + value + "\r\n"
+        yield head.format("files")
+        for _ in range(32):
+            yield "x" * 1_000_000
+
+    headers = {"Content-Type": "multipart/form-data; boundary=limit"}
+    answer = application.server.http.post(
+        "/send_file",
+        content=(part.encode() for part in parts()),
+        headers={**headers, **application.auth(name)},
+    )
+    refused(answer, 413, "upload-too-large")
+    for path in ("/run_fhe", "/applications"):
+        endless = (b"client_id=" + b"x" * 60_000 for _ in range(3))
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = application.server.http.post(path, content=endless, headers=kind)
+        if path == "/run_fhe":
+            refused(answer, 413, "upload-too-large")
+        else:  # the other takes no form, and reads none
+            refused(answer, 415, "unsupported-content")
+    big = application.server.http.post("/run_fhe", data={"client_id": "x" * 70_000})
+    refused(big, 413, "upload-too-large")
+
+
+def form(*parts: tuple[str, bytes], end: bytes = b"--b--\r\n") -> bytes:
+    head = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    return b"".join(head % (name.encode(), value) for name, value in parts) + end
+
+
+MALFORMED = {
+    "empty body": b"",
+    "no boundary": b"hello",
+    "another boundary": form(("files", b"x")).replace(b"--b", b"--c"),
+    "cut off": form(("client_id", b"x"), ("files", b"xy"), end=b""),
+    "no file": form(("client_id", b"x")),
+    "only a file": form(("files", b"x")),
+    "twice": form(("client_id", b"x"), ("client_id", b"y")),
+    "unknown field": form(("program", b"x")),
+    "no name": b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n",
+    "no header": b"--b\r\n\r\nx\r\n--b--\r\n",
+    "bad header": b"--b\r\n\x00\x01: x\r\n\r\nx\r\n--b--\r\n",
+    "endless header": b"--b\r\nX: " + b"x" * 20_000,
+    "long field": form(("client_id", b"x" * 300)),
+    "not text": form(("client_id", b"\xff\xfe")),
+}
+
+
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_forms(application: Application, body: bytes) -> None:
+    headers = {**application.auth(), "Content-Type": "multipart/form-data; boundary=b"}
+    answer = application.server.http.post("/send_file", content=body, headers=headers)
+    refused(answer, 422, "invalid-request")
+
+
+def test_a_sender_that_goes_away_leaves_nothing(application: Application) -> None:
+    base = application.server.http.base_url
+    head = (
+        "POST /send_file HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n"
+        f"Authorization: {application.auth()['Authorization']}\r\n\r\n"
+    ).encode()
+    fields = (
+        ("client_id", application.client_id.encode()),
+        ("client_type", application.parties[0].encode()),
+        ("file_name", ENCRYPTED_INPUTS.encode()),
+    )
+    before = application.server.blobs()
+    with socket.create_connection((base.host, base.port)) as connection:
+        connection.sendall(head + form(*fields, ("files", b"half of it"), end=b""))
+        appeared = _within(5, lambda: application.server.blobs() != before)
+    assert appeared, "the file is on its way"
+    assert _within(5, lambda: application.server.blobs() == before)
+
+
+def _within(seconds: float, true: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if true():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_check_that_fails_or_dies_is_the_messages_fault(application: Application) -> None:
+    first = application.parties[0]
+    refused(application.send(first, payload=b"check fault"), 422, "malformed-message")
+    refused(application.send(first, payload=b"check abort"), 422, "malformed-message")
+    # The server goes on, with a new worker.
+    other = application.server.filled()
+    assert other.run().status_code == 200
+    other.erase()
+
+
+TEXT = st.text(max_size=40) | st.sampled_from([ENCRYPTED_INPUTS, EVALUATION_KEY, "applicant"])
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    fields=st.dictionaries(
+        st.sampled_from(["client_id", "client_type", "file_name", "files", "x"])
+        | st.text(max_size=9),
+        TEXT,
+        max_size=5,
+    ),
+    file=st.binary(max_size=300),
+    valid=st.sets(st.sampled_from(["client_id", "client_type", "file_name"])),
+    cut=st.integers(0, 400),
+    token=st.booleans(),
+)
+def test_no_bytes_or_fields_are_the_servers_fault(
+    application: Application,
+    fields: dict[str, str],
+    file: bytes,
+    valid: set[str],
+    cut: int,
+    token: bool,
+) -> None:
+    right = {
+        "client_id": application.client_id,
+        "client_type": "applicant",
+        "file_name": ENCRYPTED_INPUTS,
+    }
+    fields = {**fields, **{name: right[name] for name in valid}}
+    parts = [(n, v.encode("utf-8", "surrogatepass")) for n, v in fields.items()]
+    parts = [(n.replace('"', "").replace("\r", "").replace("\n", ""), v) for n, v in parts]
+    body = form(*parts, ("files", file))
+    answer = application.server.http.post(
+        "/send_file",
+        content=body[: len(body) - cut] if cut < 20 else body,
+        headers={
+            "Content-Type": "multipart/form-data; boundary=b",
+            **(application.auth() if token else {}),
+        },
+    )
+    assert 400 <= answer.status_code < 500, answer.text
+    assert code_of(answer) in {
+        "invalid-request",
+        "unknown-application",
+        "unknown-party",
+        "unknown-name",
+        "not-authorised",
+        "forbidden-slot",
+        "upload-empty",
+        "malformed-message",
+    }
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(body=st.binary(max_size=400), lead=st.sampled_from([b"", b"--b\r\n", form(("files", b"x"))]))
+def test_no_body_is_the_servers_fault(application: Application, body: bytes, lead: bytes) -> None:
+    headers = {**application.auth(), "Content-Type": "multipart/form-data; boundary=b"}
+    answer = application.server.http.post("/send_file", content=lead + body, headers=headers)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert code_of(answer) == "invalid-request"

@@ -1,0 +1,58 @@
+"""An upload is written, hashed and measured against its own digest, however its bytes arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from engines.envelope import Header, seal
+from engines.interface import PROGRAMS, Slot
+from service.applications.slots import Place
+from service.applications.uploads import BATCH_BYTES, SentForm, receive_upload
+from service.http.body_limits import Pace
+from utils.errors import UploadTooLarge
+
+SEALED = seal(Header(engine="e", model="m", kind="k"), bytes(range(256)) * (BATCH_BYTES // 64))
+DAMAGED = SEALED[:-1] + bytes([SEALED[-1] ^ 1])
+SLOT = Slot(party="p", file_name="f", needed_for=PROGRAMS, maximum_bytes=len(SEALED))
+
+
+def received(path: Path, content: bytes, chunk: int) -> SentForm:
+    fields = {"client_id": "c", "client_type": "p", "file_name": "f"}
+    request = httpx.Request("POST", "http://server", data=fields, files={"files": content})
+    body = request.read()
+
+    async def stream() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), chunk):
+            yield body[start : start + chunk]
+
+    async def admit(_: object) -> Place:
+        return Place(SLOT, "store")
+
+    content_type = request.headers["content-type"]
+    return asyncio.run(receive_upload(stream(), content_type, path, admit, Pace(30.0, 30.0)))
+
+
+@pytest.mark.parametrize("chunk", [60_001, BATCH_BYTES, 5 * BATCH_BYTES])
+@pytest.mark.parametrize(
+    ("content", "intact"),
+    [(SEALED, True), (DAMAGED, False), (SEALED[:-1], False), (b"short", False)],
+    ids=["sealed", "damaged", "cut", "short"],
+)
+def test_what_arrives(tmp_path: Path, content: bytes, intact: bool, chunk: int) -> None:
+    form = received(tmp_path / "blob", content, chunk)
+    assert form.intact is intact
+    assert form.upload.size == len(content)
+    assert form.upload.sha256 == hashlib.sha256(content).hexdigest()
+    assert (tmp_path / "blob").read_bytes() == content
+
+
+def test_what_is_too_large_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UploadTooLarge):
+        received(tmp_path / "blob", SEALED + bytes(3 * BATCH_BYTES), BATCH_BYTES)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,116 @@
+"""Valid requests with wrong bytes in head and body, as no HTTP library would send them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from engines.interface import ENCRYPTED_INPUTS
+from tests.fuzz.decoders import FORM, form_of
+from tests.fuzz.mutations import spoilt
+from tests.service.driver import Application, Server
+from trials.stand_in import message
+
+FEW = settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+URLENCODED = "application/x-www-form-urlencoded"
+JSON = "application/json"
+
+
+def samples(application: Application) -> tuple[bytes, ...]:
+    """A request for every call that takes a body, and some that take none."""
+    party, client_id = application.parties[0], application.client_id
+    path = f"/applications/{client_id}"
+    fields = {"client_id": client_id, "client_type": party, "file_name": ENCRYPTED_INPUTS}
+    upload = form_of(
+        {name: value.encode() for name, value in fields.items()}, message(party, ENCRYPTED_INPUTS)
+    )
+    said = {"step": "hello", "receiver": None, "body": base64.b64encode(b"word").decode()}
+    form = f"client_id={client_id}&program=decide".encode()
+    calls: list[tuple[str, str, bytes]] = [
+        ("POST /send_file", FORM, upload),
+        ("POST /run_fhe", URLENCODED, form),
+        ("POST /get_output", URLENCODED, form),
+        ("POST /applications", JSON, json.dumps({"readers": [party]}).encode()),
+        (f"POST {path}/join", JSON, json.dumps({"party": party, "code": "c"}).encode()),
+        (f"POST {path}/messages", JSON, json.dumps(said).encode()),
+        (f"GET {path}/messages?after=0&wait=0", "", b""),
+        (f"GET {path}/runs/decide", "", b""),
+        ("GET /operator/jobs?status=done", "", b""),
+    ]
+    return tuple(request_of(application, *call) for call in calls)
+
+
+def request_of(application: Application, call: str, kind: str, body: bytes) -> bytes:
+    head = (
+        f"{call} HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: {application.auth()['Authorization']}\r\n"
+        f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def exchanged(server: Server, sent: bytes, end: bool = True) -> bytes:
+    """What comes back until the connection ends, which this side may `end` after its request."""
+    base, received = server.http.base_url, b""
+    with closing(socket.create_connection((base.host, base.port), timeout=30)) as connection:
+        try:
+            connection.sendall(sent)
+            if end:  # or a body that is now too short would be waited for
+                connection.shutdown(socket.SHUT_WR)
+            while piece := connection.recv(1 << 16):
+                received += piece
+        except ConnectionError:
+            pass  # cut off, as it may be
+    return received
+
+
+@pytest.fixture
+def faults(server: Server) -> Iterator[Any]:
+    """No request of the test was answered with a fault, also where the answer reached nobody."""
+    before = len(server.log())
+    yield
+    logged = server.log()[before:]
+    assert re.findall(r'.*"status": 5\d\d.*', logged) == []
+    assert "Traceback" not in logged
+
+
+@pytest.mark.usefixtures("faults")
+def test_no_bytes_are_the_servers_fault(server: Server) -> None:
+    application = server.filled()
+    valid = samples(application)
+    for request in valid:
+        answer = exchanged(server, request, end=False)
+        assert re.match(rb"HTTP/1.1 (200|201|401|409) ", answer), (request, answer)
+    statuses: set[bytes] = set()
+
+    @FEW
+    @given(st.data())
+    def send(data: st.DataObject) -> None:
+        whole = data.draw(st.sampled_from(valid))
+        head, _, body = whole.partition(b"\r\n\r\n")
+        if data.draw(st.booleans()):
+            head = data.draw(spoilt([head], most_edits=2))
+        else:
+            body = data.draw(spoilt([body]))
+            head = re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % len(body), head)
+        answer = exchanged(server, head + b"\r\n\r\n" + body)
+        statuses.update(re.findall(rb"^HTTP/1.1 (\d+)", answer))
+
+    send()
+    assert statuses & {b"400", b"404", b"422"}
+    assert not [status for status in statuses if status >= b"500"]
+    assert server.http.get("/health").status_code == 200

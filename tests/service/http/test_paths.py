@@ -1,0 +1,56 @@
+"""A prefix that the ASGI server knows of (`uvicorn --root-path`) changes nothing of the bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.http.body_limits import SMALL_BODY
+from service.http.paths import path_in_app
+from service.http.security_headers import DOCUMENTATION, NOTHING
+from settings import Settings
+from trials.stand_in import load
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "found"),
+    [
+        ("/docs", "", "/docs"),
+        ("/triseal/docs", "/triseal", "/docs"),
+        ("/triseal/docs", "/triseal/", "/docs"),
+        ("/docs", "/triseal", "/docs"),
+        ("/trisealed/docs", "/triseal", "/trisealed/docs"),
+        ("/triseal", "/triseal", "/triseal"),
+    ],
+)
+def test_the_prefix_is_taken_away_where_it_is_there(path: str, root: str, found: str) -> None:
+    assert path_in_app({"path": path, "root_path": root}) == found
+
+
+class ServerState:
+    """As they are while the engine loads."""
+
+    services = fault = None
+
+
+@pytest.fixture
+def app() -> Any:
+    made = create_app(Settings(), load)
+    made.state.server_state = ServerState()
+    return made
+
+
+def test_policies_and_limits_are_those_of_the_path_without_it(app: Any) -> None:
+    client = TestClient(app, root_path="/triseal")
+    page = client.get("/triseal/docs")
+    assert page.status_code == 200
+    assert page.headers["content-security-policy"] == DOCUMENTATION
+    document = client.get("/triseal/openapi.json")
+    assert document.headers["content-security-policy"] == NOTHING
+    assert "cache-control" not in document.headers
+    large = bytes(2 * SMALL_BODY)
+    assert client.post("/triseal/send_file", content=large).status_code == 503, "not 413"
+    assert client.post("/triseal/run_fhe", content=large).status_code == 413

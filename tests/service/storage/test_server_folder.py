@@ -1,0 +1,262 @@
+"""A server touches no folder that may be somebody else's, and starts whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from service.garbage_collector import recover, remove_orphans
+from service.storage.disk_reserve import FILE as RESERVE
+from service.storage.storage import Storage
+from tests.service.driver import Server
+from tests.service.small_disk import MakeDisk
+from tests.service.storages import open_storage
+from trials.postgres import connected
+from utils.errors import (
+    DataFolderInUse,
+    FolderNotOurs,
+    StorageUnavailable,
+    StoredDataDamaged,
+    TrisealError,
+)
+from utils.marked_folder import MARK
+
+
+def content(folder: Path) -> dict[str, tuple[int, bytes | None]]:
+    """The mode of everything in a folder, and what is in its files."""
+    return {
+        str(path.relative_to(folder)): (
+            stat.S_IMODE(path.lstat().st_mode),
+            path.read_bytes() if path.is_file() else None,
+        )
+        for path in (folder, *folder.rglob("*"))
+    }
+
+
+def refused(
+    folder: Path, kind: type[TrisealError], untouched: Path | None = None, **change: Any
+) -> str:
+    """The message with which a server refuses to start, having changed nothing."""
+    before = content(untouched or folder)
+    with pytest.raises(kind) as caught:
+        open_storage(folder, **change)
+    assert content(untouched or folder) == before
+    return caught.value.message
+
+
+def unmarked(folder: Path) -> None:
+    """Have a server's folder be as a version without marks left it."""
+    for path in (*folder.rglob(MARK), *folder.rglob(".triseal-store")):
+        path.unlink()
+    (folder / RESERVE).unlink()
+    database = folder / "applications.sqlite3"
+    if database.exists():
+        with sqlite3.connect(database) as connection:
+            connection.execute("DROP TABLE pairing")
+            connection.execute("UPDATE alembic_version SET version_num = '0002'")
+        connection.close()
+
+
+def somebodys(folder: Path) -> Path:
+    for name in ("uploads/photo.jpg", "incoming/letter", "blobs/" + "0" * 32 + "/own"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("mine")
+    folder.chmod(0o755)
+    return folder
+
+
+# ---- folders of others
+
+
+def test_a_folder_of_somebody_elses_is_left_as_it_is(tmp_path: Path) -> None:
+    folder = somebodys(tmp_path / "mine")
+    message = refused(folder, FolderNotOurs)
+    assert "TRISEAL_SERVER_DATA" in message and "nothing in it was changed" in message
+
+
+def test_a_server_process_leaves_it_as_it_is(tmp_path: Path) -> None:
+    folder = somebodys(tmp_path / "mine")
+    before = content(folder)
+    server = Server(folder)
+    assert server.process.wait(30) != 0
+    assert "TRISEAL_SERVER_DATA" in server.log()
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["lock", "incoming/" + "0" * 32, "notes.txt"],
+        ["lock", "incoming/letter"],
+        ["lock", "incoming/" + "0" * 32, "blobs/report.pdf"],
+        ["incoming/" + "0" * 32],
+        ["lock", "incoming/" + "0" * 32, "uploads/photo.jpg"],
+        ["lock", "applications.sqlite3", "incoming/" + "0" * 32],
+    ],
+    ids=["another file", "another upload", "another blob", "no lock", "uploads", "no database"],
+)
+def test_what_only_resembles_a_servers_folder_is_refused(tmp_path: Path, files: list[str]) -> None:
+    for name in files:
+        (tmp_path / "like" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "like" / name).write_text("" if name == "lock" else "mine")
+    refused(tmp_path / "like", FolderNotOurs)
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "like"
+    (folder / "uploads").mkdir(parents=True)
+    (folder / "lock").touch()
+    with sqlite3.connect(folder / "applications.sqlite3") as theirs:
+        theirs.execute("CREATE TABLE applications (id INTEGER PRIMARY KEY, cv TEXT)")
+    theirs.close()
+    refused(folder, FolderNotOurs)
+
+
+def test_a_blob_folder_of_somebody_elses_is_left_as_it_is(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir(mode=0o755)
+    (photos / "one.jpg").write_text("mine")
+    message = refused(tmp_path / "data", FolderNotOurs, photos, blob_url=photos.as_uri())
+    assert "TRISEAL_BLOB_URL" in message
+
+
+@pytest.mark.parametrize("part", ["incoming", "blobs"])
+def test_a_part_that_is_a_link_to_somebody_elses_folder(tmp_path: Path, part: str) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    (theirs / "letter").write_text("mine")
+    open_storage(tmp_path / "data").close()
+    shutil.rmtree(tmp_path / "data" / part)
+    (tmp_path / "data" / part).symlink_to(theirs)
+    refused(tmp_path / "data", FolderNotOurs, untouched=theirs)
+
+
+def test_what_others_put_into_a_servers_folder_later_stays(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "data")
+    for name in ("uploads/photo", "incoming/letter", "incoming/folder/letter"):
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / name).write_text("mine")
+    (tmp_path / "data" / "incoming" / ("0" * 32)).write_text("cut off while it arrived")
+    storage.close()
+    storage = open_storage(tmp_path / "data")
+    recover(storage)
+    storage.close()
+    assert (tmp_path / "data" / "uploads" / "photo").exists()
+    left = sorted(path.name for path in (tmp_path / "data" / "incoming").iterdir())
+    assert left == [MARK, "folder", "letter"]
+
+
+# ---- folders of earlier versions
+
+
+@pytest.mark.parametrize("database", ["sqlite", "in the log alone", "postgresql"])
+def test_the_folder_of_an_earlier_version_goes_on(
+    tmp_path: Path, database: str, request: pytest.FixtureRequest
+) -> None:
+    change: dict[str, Any] = {}
+    if database == "postgresql":
+        change = {"database_url": request.getfixturevalue("postgres")()}
+    folder = tmp_path / "data"
+    storage = open_storage(folder, **change)
+    storage.blobs.write("0" * 32, b"left over by a crash")
+    (folder / "incoming" / ("1" * 32 + "-checked")).write_bytes(b"arriving")
+    storage.close()
+    if database == "postgresql":
+        unmarked_in_postgresql(change["database_url"])
+    unmarked(folder)
+    if database == "in the log alone":
+        new_log(folder / "applications.sqlite3")
+    folder.chmod(0o755)
+    (folder / "operator_token").write_text("secret")
+    storage = open_storage(folder, **change)
+    remove_orphans(storage, older_than=-1.0)
+    assert list(storage.blobs.stores()) == []
+    assert not list((folder / "incoming").glob("*-checked"))
+    storage.close()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    open_storage(folder, **change).close()
+
+
+def unmarked_in_postgresql(url: str) -> None:
+    with connected(url) as connection:
+        connection.execute("DROP TABLE pairing")
+        connection.execute("UPDATE alembic_version SET version_num = '0002'")
+
+
+def new_log(path: Path) -> None:
+    """Have the tables of a database in its log alone, as a server that was killed early does."""
+    with sqlite3.connect(path) as old:
+        script = "\n".join(old.iterdump())
+    old.close()
+    path.unlink()
+    writer = (
+        "import os, sqlite3, sys\n"
+        "database = sqlite3.connect(sys.argv[1])\n"
+        "database.execute('PRAGMA journal_mode=WAL')\n"
+        "database.executescript(sys.stdin.read())\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run((sys.executable, "-c", writer, str(path)), input=script, text=True, check=True)
+    assert path.with_name(f"{path.name}-wal").stat().st_size > path.stat().st_size
+
+
+# ---- what cannot be used
+
+
+@pytest.mark.parametrize(
+    ("what", "kind"),
+    [
+        ("a file", FolderNotOurs),
+        ("below a file", StorageUnavailable),
+        ("not writable", StorageUnavailable),
+        ("full", StorageUnavailable),
+        ("the database is a folder", StorageUnavailable),
+        ("the database is damaged", StoredDataDamaged),
+        ("the database is of a later version", StorageUnavailable),
+        ("in use", DataFolderInUse),
+    ],
+)
+def test_a_folder_that_cannot_be_used(
+    tmp_path: Path, make_disk: MakeDisk, what: str, kind: type[TrisealError]
+) -> None:
+    folder = tmp_path / "data"
+    holder: Storage | None = None
+    if what in ("a file", "below a file"):
+        folder.write_text("mine")
+        folder = folder if what == "a file" else folder / "data"
+    elif what in ("not writable", "full"):
+        disk = make_disk()
+        folder = disk.folder / "data"
+        disk.read_only() if what == "not writable" else disk.fill()
+    else:
+        holder = open_storage(folder)
+        if what != "in use":
+            holder.close()
+        database = folder / "applications.sqlite3"
+        if what == "the database is a folder":
+            database.unlink()
+            database.mkdir()
+        if what == "the database is damaged":
+            database.write_bytes(b"this is not a database at all. " * 100)
+        if what == "the database is of a later version":
+            with sqlite3.connect(database) as later:
+                later.execute("UPDATE alembic_version SET version_num = '9999'")
+            later.close()
+    with pytest.raises(kind) as caught:
+        open_storage(folder)
+    assert "Errno" not in caught.value.message
+    assert "TRISEAL_SERVER_DATA" in caught.value.message
+    if what in ("a file", "below a file"):
+        assert (tmp_path / "data").read_text() == "mine"
+    if holder is not None and what == "in use":
+        with holder.read() as session:
+            assert session.execute(text("SELECT 1")).scalar() == 1
+        holder.close()

@@ -1,0 +1,1 @@
+"""The benchmark: engines in turn, whole applications over HTTP, scaling, and noise."""

@@ -1,0 +1,232 @@
+"""A whole application over HTTP: the real server and every party's agent, each its own process.
+
+All run on one machine and speak through the loopback. The parties' agents are those of
+`python -m parties`, without a page: instead of a person, the measurement gives each its record and
+lets each agree. Times are wall time as the measurement's own process sees it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.interface import DECIDE, EXPLAIN
+from features.encoding import Bits, Layout
+from model.program import Program
+from parties.agent import Agent, ApplicationAgent
+from parties.client import ServerClient
+from parties.connection import Connection
+from parties.joint.codes import open_joint
+from parties.messages import Traffic
+from parties.results import SERVER
+from parties.store import PartyStore
+from training.measure.http_overhead import record_of
+from training.measure.machine import descendants, peak_bytes
+from training.measure.remote import Remote
+from training.measure.running_server import running_server
+from utils.errors import EvaluationFailed, OutOfStep, UnknownApplication
+
+_ANSWER_SECONDS = 120.0
+_GLANCE_SECONDS = 0.5
+_NO_TRANSFER = ("ran ", "failed ", "run ")
+"""What the record of the traffic notes although no body of that size has travelled."""
+
+
+class PartyProcess:
+    """One party's agent, doing at once what its person would do."""
+
+    def __init__(self, url: str, party: str, home: Path) -> None:
+        """Connect; raises what that raises."""
+        client = ServerClient(url, _ANSWER_SECONDS)
+        self._agent = Agent(Connection(client, PartyStore(home)), party)
+        self._parties = self._agent.connection.public.schema_.party_names
+        self._seat: ApplicationAgent | None = None
+
+    def join(self, code: str) -> None:
+        """Join, and return when the joint key is made and checked."""
+        seat = self._seat = self._agent.join(code, pinned=True)
+        self._until(seat, lambda: seat.member.keys_ready)
+
+    def decide(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """Encrypt, send, agree when all have sent, and return when the decision is opened."""
+        seat = self._own()
+        sent = seat.send(record)
+        self._until(seat, lambda: len(seat.member.sent_by) == len(self._parties))
+        self._agreed(seat, DECIDE)
+        self._until(seat, lambda: seat.member.decision is not None)
+        decision = seat.member.decision
+        if decision is None or decision.score is None:
+            raise EvaluationFailed("The decision came without a score.")
+        state = seat.member.state
+        ran = None if state is None else state.programs[DECIDE].seconds
+        return {
+            "score": decision.score,
+            "encrypt": sent.encrypt_seconds,
+            "send": sent.send_seconds,
+            "run": ran or 0.0,
+        }
+
+    def explain(self) -> list[float]:
+        """Agree to the explanation; the scores of its bins when it is opened."""
+        seat = self._own()
+        self._agreed(seat, EXPLAIN)
+        self._until(seat, lambda: seat.member.explanation is not None)
+        opened = seat.member.explanation
+        return [] if opened is None else list(opened.explanation.scores)
+
+    def leave(self) -> None:
+        """Erase the application and this party's files of it."""
+        seat, self._seat = self._own(), None
+        with suppress(UnknownApplication):
+            seat.member.discard()
+
+    def _own(self) -> ApplicationAgent:
+        if self._seat is None:
+            raise OutOfStep("This party has not joined yet.")
+        return self._seat
+
+    def _agreed(self, seat: ApplicationAgent, program: str) -> None:
+        def agreed() -> bool:
+            try:
+                seat.agree(program)
+            except OutOfStep:
+                return False  # the public key is still on its way
+            return True
+
+        self._until(seat, agreed)
+
+    @staticmethod
+    def _until(seat: ApplicationAgent, holds: Callable[[], bool]) -> None:
+        serial = seat.serial
+        while not holds():
+            if seat.over:
+                raise UnknownApplication(seat.over)
+            if seat.failure is not None:
+                raise seat.failure
+            serial = seat.wait(serial, _GLANCE_SECONDS)
+            seat.look()
+
+
+def application_time(
+    folder: Path, programs: Mapping[str, Program], bits: Bits, rounds: int, engine: str = "levelled"
+) -> dict[str, Any]:
+    """Measure `rounds` applications, one row of `bits` (rows, n_bits) each, after one to warm up.
+
+    Scores are compared with those of `programs`. Raises EvaluationFailed where one differs, and
+    what starting the server and the agents raises.
+    """
+    with ExitStack() as stack:
+        server = stack.enter_context(running_server(folder, engine))
+        client = stack.enter_context(server.client())
+        layout = Layout(client.model().schema_)
+        agents = {
+            party: stack.enter_context(
+                Remote(f"agent of {party}", PartyProcess, server.url, party, server.data / party)
+            )
+            for party in layout.schema.party_names
+        }
+        for agent in agents.values():
+            agent.ready()
+        taken: list[dict[str, float]] = []
+        for round_ in range(rounds + 1):
+            row = bits[round_ % len(bits)]
+            seconds, traffic = _application(client, agents, layout, programs, row)
+            if round_ or not rounds:
+                taken.append(seconds)
+        workers = [peak_bytes(process) for process in descendants(server.process)]
+        return {
+            "rounds": len(taken),
+            "seconds": {step: float(np.median([t[step] for t in taken])) for step in taken[0]},
+            "bytes": traffic_by_step(traffic, layout.schema.party_names),
+            "peak_bytes": {
+                "server": peak_bytes(server.process),
+                # The others of its processes only watch over shared resources.
+                "server's worker": max(workers, default=0),
+                **{agent.name: agent.peak_bytes() for agent in agents.values()},
+            },
+        }
+
+
+def _application(
+    client: ServerClient,
+    agents: Mapping[str, Remote],
+    layout: Layout,
+    programs: Mapping[str, Program],
+    bits: Bits,
+) -> tuple[dict[str, float], Traffic]:
+    """One application from opening to explanation: seconds by step, and what travelled."""
+    records = record_of(layout, bits)
+    times = [time.perf_counter()]
+    opening = open_joint(client)
+    _all(agents, "join", {party: (opening.codes[party],) for party in agents})
+    times.append(time.perf_counter())
+    decided = _all(agents, "decide", {party: (records[party],) for party in agents})
+    times.append(time.perf_counter())
+    explained = _all(agents, "explain", dict.fromkeys(agents, ()))
+    times.append(time.perf_counter())
+    traffic = client.traffic(opening.client_id, opening.watch_token)
+    _all(agents, "leave", dict.fromkeys(agents, ()))
+    _compare(DECIDE, programs, bits, [[found["score"]] for found in decided.values()])
+    _compare(EXPLAIN, programs, bits, list(explained.values()))
+    keys, decision, explanation = np.diff(times)
+    seconds = {
+        "opening_to_keys": float(keys),
+        "records_to_decision": float(decision),
+        "opening_to_decision": float(keys + decision),
+        "agreement_to_explanation": float(explanation),
+        **{
+            f"{step}, slowest party": max(found[step] for found in decided.values())
+            for step in ("encrypt", "send")
+        },
+        "run of decide": max(found["run"] for found in decided.values()),
+    }
+    return seconds, traffic
+
+
+def _all(
+    agents: Mapping[str, Remote], method: str, arguments: Mapping[str, tuple[Any, ...]]
+) -> dict[str, Any]:
+    """Have all agents do something at the same time; their answers when the last has finished."""
+    for party, agent in agents.items():
+        agent.begin(method, *arguments[party])
+    return {party: agent.answer() for party, agent in agents.items()}
+
+
+def _compare(
+    name: str, programs: Mapping[str, Program], bits: Bits, opened: list[list[float]]
+) -> None:
+    expected = [float(score) for score in programs[name].scores(bits[None, :])[0]]
+    for scores in opened:
+        if scores != expected:
+            raise EvaluationFailed(f"{scores} was opened where {expected} was expected ({name}).")
+
+
+def traffic_by_step(traffic: Traffic, parties: list[str]) -> dict[str, Any]:
+    """Bytes that each party sent and received: by step in the order of their coming, and in all.
+
+    Bodies as they are handed to HTTP, without its own headers; those that the server relays travel
+    as base64, a third more.
+    """
+    steps: dict[str, dict[str, dict[str, int]]] = {}
+    for item in traffic.items:
+        if item.what.startswith(_NO_TRANSFER):
+            continue
+        step = steps.setdefault(item.what, {"sent": {}, "received": {}})
+        if item.sender != SERVER:
+            step["sent"][item.sender] = step["sent"].get(item.sender, 0) + item.bytes
+        takers = parties if item.receiver is None else [item.receiver]
+        for party in takers:
+            if party not in (item.sender, SERVER):
+                step["received"][party] = step["received"].get(party, 0) + item.bytes
+    return {
+        "steps": [{"step": name, **step} for name, step in steps.items()],
+        **{
+            way: {p: sum(step[way].get(p, 0) for step in steps.values()) for p in parties}
+            for way in ("sent", "received")
+        },
+    }

@@ -1,0 +1,132 @@
+"""Engines that decide and explain the same applicants in turn, each in a process of its own.
+
+A machine's speed drifts, so only what was measured in turn may be compared: medians are over the
+applicants that all engines had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from engines.deployment import Deployment
+from engines.interface import DECIDE, EXPLAIN
+from features.encoding import Bits
+from model.reference import counterfactual_rows
+from training.encrypted_runs import same_scores
+from training.held_out import HeldOut
+from training.measure.engine_process import EngineProcess
+from utils.errors import EvaluationFailed
+
+Timings = dict[str, list[dict[str, Any]]]
+"""What each run took, by program."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An engine's process, and how many applicants it decides and, of these, explains.
+
+    Each applicant is taken `repeats` times, and the median counts: what takes milliseconds is
+    disturbed by every other process.
+    """
+
+    process: EngineProcess
+    decisions: int
+    explanations: int
+    repeats: int = 1
+
+
+def in_turn(
+    contenders: Mapping[str, Contender],
+    rows: HeldOut,
+    order: list[int],
+    beside: Callable[[int, Bits], None] | None = None,
+) -> dict[str, Timings]:
+    """Run all on the rows of `order`, one applicant after another; timings by contender.
+
+    `beside` is called with the number of the applicant, from 0, and its bits. Raises
+    EvaluationFailed where a score differs from the reference, and what the engines raise.
+    """
+    timings: dict[str, Timings] = {name: {DECIDE: [], EXPLAIN: []} for name in contenders}
+    total = max(own.decisions for own in contenders.values())
+    for i in tqdm(range(total), desc="applicants", unit="applicant", leave=False):
+        bits = rows.bits[order[i % len(order)]]
+        for name, own in contenders.items():
+            programs = (DECIDE, EXPLAIN)[: (i < own.decisions) + (i < own.explanations)]
+            runs: Timings = {program: [] for program in programs}
+            for _ in range(own.repeats):
+                for program in programs:
+                    runs[program].append(_checked(own.process, program, bits))
+            for program, found in runs.items():
+                timings[name][program].append(_median_of(found))
+        if beside is not None:
+            beside(i, bits)
+    return timings
+
+
+def _checked(engine: EngineProcess, program: str, bits: Bits) -> dict[str, Any]:
+    timed, expected = engine.decide(bits) if program == DECIDE else engine.explain(bits)
+    if not same_scores(timed.scores, expected):
+        raise EvaluationFailed(
+            f"{engine.engine} opened {timed.scores} where {expected} was expected ({program})."
+        )
+    return {
+        "encrypt_seconds": timed.encrypt,
+        "evaluate_seconds": timed.evaluate,
+        "open_seconds": timed.open,
+        "scores": len(timed.scores),
+    }
+
+
+def _median_of(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    seconds = {k: float(np.median([run[k] for run in runs])) for k in runs[0] if k != "scores"}
+    return {**seconds, "scores": sum(run["scores"] for run in runs)}
+
+
+def explained_first(deployment: Deployment, rows: HeldOut, explained: int) -> list[int]:
+    """Row numbers: first `explained` denied ones for whom every bin remains, then all others.
+
+    Those are whom an explanation is for, and for them an engine that re-runs has to run once for
+    every bin.
+    """
+    scores = deployment.programs[DECIDE].scores(rows.bits)[:, 0]
+    layout = deployment.layout
+    own = layout.party_bits(layout.schema.explained_party)
+    first = [
+        i
+        for i, bits in enumerate(rows.bits)
+        if scores[i] < 0
+        and (counterfactual_rows(bits, layout)[:, own] != bits[own]).any(axis=1).all()
+    ][:explained]
+    return first + [i for i in range(len(scores)) if i not in first]
+
+
+def paired(timings: Mapping[str, Timings]) -> dict[str, int]:
+    """For each program, how many applicants were had in turn by all that had any."""
+    counts = {p: [len(t[p]) for t in timings.values() if t[p]] for p in (DECIDE, EXPLAIN)}
+    return {program: min(own, default=0) for program, own in counts.items()}
+
+
+def medians(timings: Timings, counts: Mapping[str, int]) -> dict[str, Any]:
+    """For each program medians over the first `counts` applicants, and counts over all runs."""
+    return {
+        program: {
+            **{
+                k: float(np.median([t[k] for t in runs[: counts[program]]]))
+                for k in runs[0]
+                if k != "scores"
+            },
+            "paired_runs": counts[program],
+            "runs": len(runs),
+            "equal_scores": sum(t["scores"] for t in runs),
+            "evaluate_min_seconds": min(t["evaluate_seconds"] for t in runs),
+            "evaluate_max_seconds": max(t["evaluate_seconds"] for t in runs),
+        }
+        if runs
+        else None
+        for program, runs in timings.items()
+    }

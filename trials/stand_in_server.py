@@ -1,0 +1,11 @@
+"""A server with the stand-in engine: `python -m trials.stand_in_server`; settings by TRISEAL_*."""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":  # the workers import this file too
+    from server import main
+    from trials.stand_in import load
+
+    sys.exit(main(load))

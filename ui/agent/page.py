@@ -1,0 +1,189 @@
+"""One party's own page: its form, its key, what it agrees to, and what it learns.
+
+Built from the schema like the single page, for this party's columns alone. The page reads the
+agent's seat (parties/agent.py) a few times a second and changes what is new.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from engines.interface import DECIDE, EXPLAIN
+from parties.agent import Agent
+from ui import joint_texts
+from ui.agent import panels as agent_panels
+from ui.agent.actions import AgentActions, PageApplication
+from ui.blocks import cancel_button, fill_by, html, section, step_button
+from ui.examples import load_examples
+from ui.forms import build_field, shown_record
+from ui.panels import heading
+from ui.single.actions import shown_at_once
+from ui.steps import show_steps
+from ui.timeline import own_timeline
+
+TICK_SECONDS = 0.4
+
+# Narrower than on other pages: on the stage there are several of these side by side.
+_html = partial(html, min_width=250)
+_button = partial(step_button, min_width=200)
+
+HEAD = """<script>
+// In a frame of the stage, the page says how high it is, and nothing else.
+if (parent !== window) {
+  let told = 0;
+  setInterval(() => {
+    const end = document.getElementById("agent-end");
+    if (!end) return;
+    end.closest(".gradio-container").classList.add("ts-framed");
+    const height = Math.ceil(end.getBoundingClientRect().bottom + scrollY) + 12;
+    if (Math.abs(height - told) > 1) {
+      told = height;
+      parent.postMessage({trisealHeight: height}, "*");
+    }
+  }, 250);
+}
+</script>"""
+
+
+def build_agent_page(agent: Agent) -> gr.Blocks:
+    """The page of the agent's party."""
+    with gr.Blocks(title=f"Triseal: {agent.party.label}", analytics_enabled=False) as page:
+        _AgentPage(agent).wire(page)
+    return page
+
+
+class _AgentPage:
+    """The components and their handlers; built inside gr.Blocks, top to bottom."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.actions = AgentActions(agent)
+        self.party, self.public = agent.party, agent.connection.public
+        self.examples = load_examples(self.public.schema_)
+        self.state = gr.State(PageApplication())
+        self.timer = gr.Timer(TICK_SECONDS)
+        _html(agent_panels.agent_introduction(self.public, self.party))
+        with gr.Row(elem_classes="ts-join") as self.join_row:
+            self.code = gr.Textbox(
+                label="Join code",
+                placeholder="paste the code that this party was given",
+                max_lines=1,
+                elem_id="join-code",
+                min_width=180,
+            )
+            self.join_button = _button("Join", "join", min_width=100)
+        steps = agent_panels.agent_steps(None, self.public)
+        self.strip = _html(show_steps(steps), "ts-sticky")
+        self.again_button = gr.Button("Ask the server again", visible=False, elem_id="again")
+        self.cancel_button = cancel_button("cancel")
+        with section():
+            _html(heading(1, "The joint key", "All parties make it together; nobody holds it."))
+            self.key = _html(agent_panels.key_panel(None, self.public), "ts-panel")
+        with section():
+            self._form()
+        with section():
+            _html(heading(3, "The decision", "It is opened when all parties have agreed to it."))
+            self.decide_button = _button("Agree to the decision", "agree-decide")
+            self.decision = _html(agent_panels.decision_panel(None, self.public), "ts-panel")
+        with section():
+            phrase = self.public.schema_.explanation.phrase
+            _html(heading(4, "The explanation", f"The score for every range of {phrase}."))
+            self.explain_button = _button("Agree to the explanation", "agree-explain")
+            self.explanation = _html(agent_panels.explanation_panel(None, self.public), "ts-panel")
+            self.plot = gr.Plot(
+                show_label=False, container=False, visible=False, elem_classes="ts-plot"
+            )
+        with _folded("Messages of this party"):
+            self.log = _html(own_timeline((), self.public, self.party.name))
+        with _folded("What this process holds"):
+            self.holdings = _html(agent_panels.holdings_panel(None), "ts-panel")
+            _html(joint_texts.agent_holds(self.public, self.party))
+        _html('<div id="agent-end"></div>')
+
+    def _form(self) -> None:
+        _html(heading(2, "Encrypt and send", "Only the ciphertext leaves this process."))
+        with gr.Row(elem_classes="ts-bar"):
+            self.example_buttons = [
+                gr.Button(example.label, size="sm", min_width=120) for example in self.examples
+            ]
+        with gr.Row(elem_classes="ts-fields"):
+            self.fields = [build_field(column) for column in self.party.columns]
+        self.send_button = _button("Encrypt and send", "send")
+        self.sent = _html(agent_panels.sent_panel(None, False), "ts-panel")
+
+    @property
+    def outputs(self) -> list[Component]:
+        """In the order of AgentActions.view."""
+        return [
+            self.state,
+            self.join_row,
+            self.strip,
+            self.again_button,
+            self.cancel_button,
+            self.key,
+            self.sent,
+            self.decide_button,
+            self.decision,
+            self.explain_button,
+            self.explanation,
+            self.plot,
+            self.log,
+            self.holdings,
+        ]
+
+    def wire(self, page: gr.Blocks) -> None:
+        """Connect buttons, fields, timer and arrival with their handlers."""
+        do, everything = self.actions, [self.state, *self.fields]
+        self._on(page.load, do.arrive, [self.state], "arrive", self.fields)
+        by_code = [self.state, self.code]
+        self._step("join", self.join_button.click, do.join, by_code, "join")
+        self._step("join", self.code.submit, do.join, by_code, "join_by_enter")
+        self._step("join", self.again_button.click, do.try_again, [self.state], "try_again")
+        self._step("join", self.cancel_button.click, do.cancel, [self.state], "cancel")
+        self._step("send", self.send_button.click, do.send, everything, "send")
+        for program, button in ((DECIDE, self.decide_button), (EXPLAIN, self.explain_button)):
+            self._step(program, button.click, do.agree(program), everything, f"agree_{program}")
+        self._on(self.timer.tick, do.tick, [self.state], "tick", mode="once")
+        gr.on(
+            [component.change for component in self.fields],
+            shown_at_once(do.note_changes),
+            everything,
+            self.outputs,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            concurrency_limit=8,
+            api_name="note_changes",
+        )
+        filled = [shown_record(self.party, example.of(self.party)) for example in self.examples]
+        fill_by(self.example_buttons, filled, self.fields)
+
+    def _step(
+        self, step: str, event: Any, handler: Any, inputs: list[Component], name: str
+    ) -> None:
+        self._on(event, self.actions.in_place(step, handler), inputs, name)
+
+    def _on(
+        self,
+        event: Any,
+        handler: Any,
+        inputs: list[Component],
+        name: str,
+        more: list[Component] | None = None,
+        mode: str | None = None,
+    ) -> None:
+        event(
+            shown_at_once(handler),
+            inputs,
+            [*self.outputs, *(more or [])],
+            show_progress="hidden",
+            trigger_mode=mode,
+            concurrency_limit=8,
+            api_name=name,
+        )
+
+
+def _folded(title: str) -> gr.Accordion:
+    return gr.Accordion(title, open=False, elem_classes="ts-folded")

@@ -1,0 +1,1 @@
+"""The page that plays all parties, for engines with one key holder."""

@@ -1,0 +1,295 @@
+"""What the page's buttons do: each handler changes the state and gives the panels anew.
+
+Every handler is a generator, so that several steps in a row show as they happen, and every
+TrisealError becomes Gradio's own warning or error with the message for the person.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import logging
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar
+
+import gradio as gr
+
+import backend
+from engines.interface import DECIDE, EXPLAIN, PublicModel
+from features.schema import Party
+from parties.run_follower import RunNews, Tell
+from ui import panels
+from ui.following import followed
+from ui.forms import record_of
+from ui.plots import explanation_figure
+from ui.state import PageState
+from ui.timeline import timeline
+from ui.units import join_words
+from utils.errors import DeploymentMixed, OutOfStep, RunCancelled, TrisealError
+
+View = list[Any]
+Handler = Callable[..., Iterator[Any]]
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+def shown_to_people(handler: Handler) -> Handler:
+    """Show what goes wrong: a step out of order as a warning, our errors with their message.
+
+    Anything else is logged and shown in general terms.
+    """
+
+    @functools.wraps(handler)
+    def guarded(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        try:
+            yield from handler(*args, **kwargs)
+        except OutOfStep as error:
+            # Nothing has failed: the panels stay as they are, and the person is told what to do.
+            gr.Warning(_as_html(error), title="Not yet", duration=15)
+            yield gr.skip()
+        except Exception as error:
+            raise _as_gradio(error) from error
+
+    return guarded
+
+
+def shown_at_once(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a handler that answers once: what Gradio sends again at a generator's end
+    may overwrite what another event has brought meanwhile.
+    """
+
+    @functools.wraps(handler)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except Exception as error:
+            raise _as_gradio(error) from error
+
+    return guarded
+
+
+def _as_gradio(error: Exception) -> gr.Error:
+    if isinstance(error, TrisealError):
+        return gr.Error(_as_html(error), duration=15, print_exception=False)
+    log.error("a step of the page failed", exc_info=error)
+    return gr.Error(
+        "Something failed that should not have; the page's log has the details.",
+        print_exception=False,
+    )
+
+
+def _as_html(error: TrisealError) -> str:
+    return html.escape(error.message, quote=False)
+
+
+def discard(state: PageState) -> None:
+    """Erase what a browser session leaves behind when it ends."""
+    if state.client_id:
+        backend.discard_application(state.client_id)
+
+
+class Actions:
+    """The handlers, for one public model. `values` are all fields, party by party.
+
+    Every view is: state, strip, keys, one panel a party, run, decision, explanation, plot, log,
+    and the buttons that cancel the run of the decision and that of the explanation.
+    """
+
+    def __init__(self, public: PublicModel) -> None:
+        self.public = public
+        self.parties = public.schema_.parties
+
+    def view(self, state: PageState, plot: Any = None) -> View:
+        """All panels as the state has them; the plot is left alone where None."""
+        return [
+            state,
+            panels.strip(state, self.public),
+            panels.keys_panel(state, self.public),
+            *(panels.party_panel(state, party) for party in self.parties),
+            panels.run_panel(state),
+            panels.decision_panel(state, self.public),
+            panels.explanation_panel(state),
+            self._plot(state) if plot is None else plot,
+            timeline(state.messages, self.public),
+            *self._cancels(state),
+        ]
+
+    def _cancels(self, state: PageState) -> View:
+        running = "" if state.news is None else state.news.program
+        return [gr.update(visible=running == program) for program in (DECIDE, EXPLAIN)]
+
+    def _plot(self, state: PageState) -> Any:
+        if state.explained is None:
+            return gr.Plot(value=None, visible=False)
+        figure = explanation_figure(state.explained.explanation, self.public.schema_)
+        return gr.Plot(value=figure, visible=True)
+
+    def note_changes(self, state: PageState, *values: Any) -> Iterator[View]:
+        """Mark the parties whose fields are no longer what they sent."""
+        before = set(state.changed)
+        self._compare(state, values)
+        yield self.view(state, gr.skip()) if state.changed != before else self._nothing(state)
+
+    def make_keys(self, state: PageState) -> Iterator[View]:
+        """Step 1."""
+        self._make_keys(state)
+        yield self.view(state)
+
+    def sender(self, party: Party) -> Handler:
+        """Step 2 for one party."""
+
+        def send(state: PageState, *values: Any) -> Iterator[View]:
+            self._send(state, party, values)
+            self._compare(state, values)
+            yield self.view(state)
+
+        return send
+
+    def send_all(self, state: PageState, *values: Any) -> Iterator[View]:
+        """Step 2 for every party that has something new to send, or for all."""
+        self._compare(state, values)
+        for party in self._pending(state) or self.parties:
+            self._send(state, party, values)
+            self._compare(state, values)
+            yield self.view(state)
+
+    def run(self, state: PageState, *values: Any) -> Iterator[View]:
+        """Step 3."""
+        self._compare(state, values)
+        self._refuse_changed(state)
+        ran = yield from self._followed(
+            state, DECIDE, lambda news: backend.run_fhe(state.client_id, news=news)
+        )
+        if ran is not None:
+            state.ran(ran)
+        yield self.view(state)
+
+    def cancel(self, state: PageState) -> None:
+        """End the run that is waited for; its own handler shows what became of it."""
+        if not state.asked:
+            return
+        # A server that is too busy or not there has nothing to end, but the waiting ends.
+        state.stopping = state.news is not None and state.news.status == "waiting"
+        backend.cancel_run(state.client_id, state.asked)
+        state.stopping = True
+
+    def open_decision(self, state: PageState) -> Iterator[View]:
+        """Step 4."""
+        state.opened(backend.get_output_and_decrypt(state.client_id))
+        yield self.view(state, gr.skip())
+
+    def explain(self, state: PageState, *values: Any) -> Iterator[View]:
+        """Step 5."""
+        self._compare(state, values)
+        self._refuse_changed(state)
+        explained = yield from self._followed(
+            state,
+            EXPLAIN,
+            lambda news: backend.explain_encrypt_run_decrypt(state.client_id, news=news),
+        )
+        if explained is not None:
+            state.explains(explained)
+        yield self.view(state)
+
+    def all_steps(self, state: PageState, *values: Any) -> Iterator[View]:
+        """Whatever is still to be done of the five steps, in their order, unless cancelled."""
+        if state.client_id is None:
+            self._make_keys(state)
+            yield self.view(state)
+        self._compare(state, values)
+        if self._pending(state):
+            yield from self.send_all(state, *values)
+        if state.run is None:
+            yield from self.run(state, *values)
+        if state.cancelled:
+            return
+        if state.decision is None:
+            yield from self.open_decision(state)
+        if state.explained is None:
+            yield from self.explain(state, *values)
+        yield self._nothing(state)
+
+    def start_over(self, state: PageState) -> Iterator[View]:
+        """Erase the application and show the beginning again."""
+        discard(state)
+        state.clear()
+        yield self.view(state)
+
+    def _nothing(self, state: PageState) -> View:
+        return [state, *(gr.skip() for _ in range(len(self.parties) + 9))]
+
+    def _followed(
+        self, state: PageState, program: str, call: Callable[[Tell], T]
+    ) -> Generator[View, None, T | None]:
+        """Make a call that runs a program, and show how it stands; None where it is cancelled."""
+
+        def following(tell: Tell) -> T:
+            def told(news: RunNews) -> None:
+                if state.stopping:
+                    raise RunCancelled("The run was cancelled before the server took it.")
+                tell(news)
+
+            return call(told)
+
+        def show(news: RunNews) -> View:
+            state.news = news
+            return self._under_way(state)
+
+        state.asks(program)
+        try:
+            return (yield from followed(following, show))
+        except RunCancelled:
+            state.cancelled = program
+            return None
+        finally:
+            state.heard()
+
+    def _under_way(self, state: PageState) -> View:
+        """The view where nothing but a run has news."""
+        view = self._nothing(state)
+        view[1] = panels.strip(state, self.public)
+        after = 3 + len(self.parties)
+        view[after], view[after + 2] = panels.run_panel(state), panels.explanation_panel(state)
+        view[-2:] = self._cancels(state)
+        return view
+
+    def _make_keys(self, state: PageState) -> None:
+        before = state.client_id
+        keys = backend.keygen_send()
+        if backend.connection().public.schema_ != self.public.schema_:
+            backend.discard_application(keys.client_id)
+            raise DeploymentMixed(
+                "The server now has another model than this page was built for: restart the page."
+            )
+        state.made(keys)
+        if before:
+            backend.discard_application(before)
+
+    def _send(self, state: PageState, party: Party, values: tuple[Any, ...]) -> None:
+        own = self._of(party, values)
+        sent = backend.pre_process_encrypt_send(state.client_id, party.name, record_of(party, own))
+        state.took(sent, own)
+
+    def _of(self, party: Party, values: tuple[Any, ...]) -> list[Any]:
+        start = 0
+        for other in self.parties:
+            if other.name == party.name:
+                break
+            start += len(other.columns)
+        return list(values[start : start + len(party.columns)])
+
+    def _compare(self, state: PageState, values: tuple[Any, ...]) -> None:
+        for party in self.parties:
+            state.compare(party.name, self._of(party, values))
+
+    def _pending(self, state: PageState) -> list[Party]:
+        return [p for p in self.parties if p.name not in state.sent or p.name in state.changed]
+
+    def _refuse_changed(self, state: PageState) -> None:
+        changed = [f"the {p.label}" for p in self.parties if p.name in state.changed]
+        if changed:
+            raise OutOfStep(
+                f"Values of {join_words(changed)} have changed since they were sent. Encrypt and "
+                "send them first (step 2); the rest need not be sent again."
+            )

@@ -1,0 +1,260 @@
+"""The page: its layout, and which button does what.
+
+One page that scrolls, not a wizard: who sends what to whom is seen at once, and a value can be
+changed and sent again without stepping back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+from gradio.components import Component
+
+from engines.interface import PublicModel
+from features.schema import Party
+from ui import panels, texts
+from ui.benchmark import comparison
+from ui.blocks import cancel_button, fill_by, html, section, step_button
+from ui.examples import Example, load_examples
+from ui.forms import build_field, default_record, shown_record
+from ui.single.actions import Actions, Handler, View, discard, shown_at_once, shown_to_people
+from ui.state import PageState
+from ui.timeline import timeline
+
+
+def build_page(public: PublicModel, deployment: Path) -> gr.Blocks:
+    """The whole page for a public model; `deployment` may hold a measured comparison."""
+    with gr.Blocks(title="Triseal", analytics_enabled=False, fill_width=True) as page:
+        _Page(public, deployment).wire()
+    return page
+
+
+class _Page:
+    """The components that handlers read and write; built inside gr.Blocks, top to bottom."""
+
+    def __init__(self, public: PublicModel, deployment: Path) -> None:
+        self.public = public
+        self.parties = public.schema_.parties
+        self.actions = Actions(public)
+        self.examples = load_examples(public.schema_)
+        self.fields: list[Component] = []
+        self.send_buttons: list[gr.Button] = []
+        self.party_panels: list[gr.HTML] = []
+        start = PageState()
+        self.state = gr.State(start, delete_callback=discard)
+        html(texts.introduction(public))
+        html(texts.who_holds_what(public))
+        self._toolbar()
+        self.strip = html(panels.strip(start, public), "ts-sticky")
+        self._steps(start)
+        self._closing(start, deployment)
+
+    def _toolbar(self) -> None:
+        html(
+            '<p class="ts-note">Take the steps one by one below, or all at once. The examples '
+            "fill the forms; every value can be changed.</p>"
+        )
+        with gr.Row(elem_classes="ts-bar"):
+            self.example_buttons = [
+                gr.Button(_example_label(example), size="sm", min_width=200)
+                for example in self.examples
+            ]
+            self.all_button = gr.Button(
+                "Do all steps", size="sm", min_width=140, variant="primary", elem_id="all-steps"
+            )
+            self.over_button = gr.Button(
+                "Start over", size="sm", min_width=120, elem_id="start-over"
+            )
+
+    def _steps(self, start: PageState) -> None:
+        public = self.public
+        with section():
+            html(
+                panels.heading(
+                    1,
+                    "Make the keys",
+                    "Keys belong to one application. The secret key stays with the parties; the "
+                    "server gets what it needs to compute and nothing to decrypt with.",
+                )
+            )
+            with gr.Row(elem_classes="ts-doing"):
+                self.keys_button = step_button("Make the keys", "make-keys")
+                self.keys = html(panels.keys_panel(start, public), "ts-panel")
+        with section():
+            html(
+                panels.heading(
+                    2,
+                    "Each party encrypts and sends",
+                    "A record becomes bits by the public schema, is encrypted by its owner and "
+                    "leaves only as ciphertext.",
+                )
+            )
+            with gr.Row(elem_classes="ts-parties"):
+                for party in self.parties:
+                    self._party(start, party)
+            self.send_all_button = step_button("All parties encrypt and send", "send-all")
+        with section():
+            html(
+                panels.heading(
+                    3,
+                    "Run on the server",
+                    "The server evaluates the model on the ciphertexts, in a process of its own.",
+                )
+            )
+            with gr.Row(elem_classes="ts-doing"):
+                self.run_button = step_button("Run the model", "run")
+                self.cancel_run_button = cancel_button("cancel-run")
+                self.run = html(panels.run_panel(start), "ts-panel")
+        with section():
+            html(
+                panels.heading(
+                    4,
+                    "Open the decision",
+                    "The encrypted result comes back; only the parties can open it.",
+                )
+            )
+            with gr.Row(elem_classes="ts-doing"):
+                self.open_button = step_button("Open the decision", "open-decision")
+                self.decision = html(panels.decision_panel(start, public), "ts-panel")
+        with section():
+            phrase = public.schema_.explanation.phrase
+            html(
+                panels.heading(
+                    5,
+                    "Explain it",
+                    f"The same ciphertexts, scored once for every range of {phrase}: how many "
+                    "would likely turn the decision, all else equal.",
+                )
+            )
+            with gr.Row(elem_classes="ts-doing"):
+                self.explain_button = step_button("Explain the decision", "explain")
+                self.cancel_explain_button = cancel_button("cancel-explain")
+                self.explanation = html(panels.explanation_panel(start), "ts-panel")
+            self.plot = gr.Plot(
+                show_label=False, container=False, visible=False, elem_classes="ts-plot"
+            )
+
+    def _party(self, start: PageState, party: Party) -> None:
+        columns = len(party.columns)
+        # A party with many columns gets the room for several fields side by side.
+        scale = 3 if columns > 8 else 2 if columns > 4 else 1
+        with gr.Column(scale=scale, min_width=225, elem_classes="ts-party"):
+            html(panels.party_heading(party))
+            with gr.Row(elem_classes="ts-fields"):
+                self.fields += [build_field(column) for column in party.columns]
+            self.send_buttons.append(
+                gr.Button("Encrypt and send", size="md", elem_id=f"send-{party.name}")
+            )
+            self.party_panels.append(html(panels.party_panel(start, party), "ts-panel"))
+
+    def _closing(self, start: PageState, deployment: Path) -> None:
+        with section():
+            html(panels.heading(None, "What has travelled"))
+            self.log = html(timeline(start.messages, self.public))
+        with section():
+            html(
+                '<div class="ts-step"><div><h2>What is protected, and what is not</h2></div></div>'
+            )
+            html(texts.protection(self.public))
+        with section():
+            html(panels.heading(None, "How does this compare?"))
+            html(comparison(deployment))
+
+    @property
+    def outputs(self) -> list[Component]:
+        """In the order of Actions.view."""
+        return [
+            self.state,
+            self.strip,
+            self.keys,
+            *self.party_panels,
+            self.run,
+            self.decision,
+            self.explanation,
+            self.plot,
+            self.log,
+            self.cancel_run_button,
+            self.cancel_explain_button,
+        ]
+
+    def wire(self) -> None:
+        """Connect the buttons and fields with the handlers."""
+        do, everything = self.actions, [self.state, *self.fields]
+        self._on(self.keys_button, "make_keys", do.make_keys, [self.state], self.keys, 2)
+        for party, button, panel in zip(
+            self.parties, self.send_buttons, self.party_panels, strict=True
+        ):
+            self._on(button, f"send_{party.name}", do.sender(party), everything, panel)
+        self._on(self.send_all_button, "send_all", do.send_all, everything, list(self.party_panels))
+        self._on(self.run_button, "run", do.run, everything, self.run, 2)
+        self._on(self.open_button, "open_decision", do.open_decision, [self.state], self.decision)
+        self._on(self.explain_button, "explain", do.explain, everything, self.explanation, 2)
+        self._on(self.all_button, "all_steps", do.all_steps, everything, self.run, 2)
+        gr.on(
+            [self.cancel_run_button.click, self.cancel_explain_button.click],
+            shown_at_once(do.cancel),
+            [self.state],
+            None,
+            show_progress="hidden",
+            concurrency_limit=4,
+            api_name="cancel",
+        )
+        gr.on(
+            [field.change for field in self.fields],
+            shown_to_people(do.note_changes),
+            everything,
+            self.outputs,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            concurrency_limit=8,
+            api_name="note_changes",
+        )
+        self._wire_forms()
+
+    def _on(
+        self,
+        button: gr.Button,
+        name: str,
+        handler: Handler,
+        inputs: list[Component],
+        busy: Component | list[Component],
+        limit: int = 4,
+    ) -> None:
+        button.click(
+            shown_to_people(handler),
+            inputs,
+            self.outputs,
+            show_progress="full",
+            show_progress_on=busy,
+            concurrency_limit=limit,
+            api_name=name,
+        )
+
+    def _wire_forms(self) -> None:
+        defaults = [
+            value for party in self.parties for value in shown_record(party, default_record(party))
+        ]
+
+        def start_over(state: PageState) -> Iterator[View]:
+            for view in self.actions.start_over(state):
+                yield [*view, *defaults]
+
+        self.over_button.click(
+            shown_to_people(start_over),
+            [self.state],
+            [*self.outputs, *self.fields],
+            show_progress="hidden",
+            concurrency_limit=4,
+            api_name="start_over",
+        )
+        filled = [
+            [value for party in self.parties for value in shown_record(party, example.of(party))]
+            for example in self.examples
+        ]
+        fill_by(self.example_buttons, filled, self.fields)
+
+
+def _example_label(example: Example) -> str:
+    return f"{example.label}: {example.expect}" if example.expect else example.label

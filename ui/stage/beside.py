@@ -1,0 +1,91 @@
+"""The stage's section that runs one example on both engines: the child process, and its answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from settings import ROOT
+from ui.units import escape, show_bytes, show_seconds
+from utils.environments import interpreter_of
+from utils.errors import EvaluationFailed
+
+TIMEOUT_SECONDS = 180.0
+STEPS = {
+    "keys": "Make the keys",
+    "encrypt": "Encrypt, all parties",
+    "decide": "Compute the decision",
+    "explain": "Compute the explanation",
+    "open": "Open both",
+}
+BEFORE = (
+    '<p class="ts-empty">Not run yet. It takes some seconds, most of them for Concrete\'s keys.</p>'
+)
+
+
+def run_beside(deployment: Path) -> dict[str, Any]:
+    """Run ui/stage/side_by_side.py in a process of its own; raises EvaluationFailed with its words.
+
+    Raises EngineUnavailable where Concrete is not installed.
+    """
+    command = [interpreter_of("concrete"), "-W", "ignore", "-m", "ui.stage.side_by_side", "--json"]
+    try:
+        ended = subprocess.run(  # noqa: S603 - our own module, no shell
+            [*command, "--deployment", str(deployment)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        found: dict[str, Any] = json.loads(ended.stdout) if ended.returncode == 0 else {}
+    except (subprocess.TimeoutExpired, ValueError) as error:
+        raise EvaluationFailed("The comparison did not come to an end; try again.") from error
+    if not found:
+        lines = ended.stderr.strip().splitlines() or ["no reason was given"]
+        raise EvaluationFailed(f"The comparison could not be made: {lines[-1]}")
+    return found
+
+
+def beside_panel(found: Mapping[str, Any]) -> str:
+    """Both engines' times, who holds the key in each, and whether the integers are the same."""
+    engines = found["engines"]
+    rows = [("Secret key", [engine["secret_key"] for engine in engines])]
+    rows += [
+        (words, [show_seconds(engine["seconds"][step]) for engine in engines])
+        for step, words in STEPS.items()
+    ]
+    rows.append(("Sent to the server", [show_bytes(engine["sent_bytes"]) for engine in engines]))
+    rows.append(("Opened score", [_joined(engine["scores"]["decide"]) for engine in engines]))
+    rows.append(
+        ("Score of each range", [_joined(engine["scores"]["explain"]) for engine in engines])
+    )
+    heads = "".join(f'<th scope="col">{escape(engine["label"])}</th>' for engine in engines)
+    body = "".join(
+        f'<tr><th scope="row">{escape(words)}</th>'
+        + "".join(
+            f'<td data-who="{escape(engine["label"])}">{escape(cell)}</td>'
+            for engine, cell in zip(engines, cells, strict=True)
+        )
+        + "</tr>"
+        for words, cells in rows
+    )
+    return (
+        f'<p class="{"ts-same" if found["equal"] else "ts-stale"}" role="status">{_verdict(found)}'
+        f'</p><table class="ts-table"><thead><tr><th scope="col">{escape(found["applicant"])}</th>'
+        f"{heads}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    bits = int(found["score_bits"])
+    if found["equal"]:
+        return f"The same integers from both, and from the program in the clear ({bits} bits)."
+    return "The integers differ: one of the engines is wrong here. Please report it."
+
+
+def _joined(scores: list[int]) -> str:
+    return ", ".join(str(score).replace("-", "−") for score in scores)

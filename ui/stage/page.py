@@ -1,0 +1,244 @@
+"""The stage: the parties' own pages side by side, and everything that travels between them.
+
+It opens an application and hands each party its join code by the address of its frame. From then
+on it holds the application's watch token and, where `agent_tokens` are set, what opens the parties'
+own pages. The forms, keys and answers in the frames belong to the parties' own processes, which
+browsers keep apart from this page.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from engines.interface import PublicModel
+from parties.client import ServerClient
+from parties.joint.codes import open_joint
+from parties.retrying import may_pass, waiting_words
+from settings import Settings
+from ui import joint_texts
+from ui.benchmark import comparison
+from ui.blocks import html, section
+from ui.panels import heading
+from ui.places import agent_addresses, page_place
+from ui.single.actions import shown_at_once
+from ui.stage import beside
+from ui.stage import panels as stage_panels
+from ui.steps import show_steps
+from ui.units import escape
+from utils.errors import ApplicationError, InvalidRequest, ServerBusy, TrisealError
+
+TICK_SECONDS = 0.6
+
+HEAD = """<script>
+// A frame is as high as the page in it, which says so itself; only its own frame may say it.
+addEventListener("message", (event) => {
+  const height = event.data && event.data.trisealHeight;
+  if (!Number.isFinite(height)) return;
+  for (const frame of document.querySelectorAll("iframe[data-agent]")) {
+    if (frame.contentWindow === event.source && new URL(frame.src).origin === event.origin) {
+      frame.style.height = Math.min(Math.max(Math.ceil(height), 300), 6000) + "px";
+    }
+  }
+});
+</script>"""
+
+View = list[Any]
+
+
+@dataclass
+class Watched:
+    """What one browser session of the stage holds: an application's id and its watch token.
+
+    `turn` changes with each set of frames; see stage_panels.frames.
+    """
+
+    client_id: str = ""
+    token: str = ""
+    strip: str = ""
+    shown: tuple[str, Any] = ("", "")
+    quiet_until: float = 0.0
+    turn: bool = False
+
+
+def build_stage(public: PublicModel, client: ServerClient, settings: Settings) -> gr.Blocks:
+    """The stage for a public model with joint keys, whose server is `client`'s."""
+    with gr.Blocks(title="Triseal", analytics_enabled=False, fill_width=True) as page:
+        _Stage(public, client, settings).wire(page)
+    return page
+
+
+class _Stage:
+    """The components and their handlers; built inside gr.Blocks, top to bottom."""
+
+    def __init__(self, public: PublicModel, client: ServerClient, settings: Settings) -> None:
+        self.public, self.client, self.settings = public, client, settings
+        self.hosts = page_place(settings).hosts
+        self.first = agent_addresses(settings, public.schema_.party_names)
+        self.state = gr.State(Watched())
+        self.timer = gr.Timer(TICK_SECONDS)
+        html(joint_texts.stage_introduction(public))
+        self._opening()
+        steps = stage_panels.stage_steps(None, (), public)
+        self.strip = html(show_steps(steps), "ts-sticky")
+        self.frames = html(self._frames(self.first))
+        with section():
+            html(heading(None, "What has travelled"))
+            self.log = html(stage_panels.stage_timeline(None, (), public))
+        with section():
+            html(joint_texts.stage_holds(public))
+        with section():
+            html(heading(None, "What is protected, and what is not"))
+            html(joint_texts.stage_protection(public))
+        with section():
+            html(
+                heading(
+                    None,
+                    "The same on Concrete",
+                    "One example applicant, nobody's record, through this engine and through "
+                    "Concrete, in a process of its own that plays all parties. There, one party "
+                    "makes the secret key and gives it to the others.",
+                )
+            )
+            self.beside_button = gr.Button(
+                "Run the same on Concrete", min_width=230, scale=0, elem_id="beside"
+            )
+            self.beside = html(beside.BEFORE, "ts-panel")
+        with section():
+            html(heading(None, "How does this compare?"))
+            html(comparison(settings.deployment))
+
+    def _opening(self) -> None:
+        parties = self.public.schema_.parties
+        with gr.Row(elem_classes="ts-bar ts-opening"):
+            self.button = gr.Button(
+                "New application", variant="primary", min_width=200, scale=0, elem_id="new"
+            )
+            self.readers = gr.CheckboxGroup(
+                [(party.label, party.name) for party in parties],
+                value=[party.name for party in parties],
+                label="Who learns the answer",
+                elem_id="readers",
+                min_width=290,
+            )
+        html(
+            '<p class="ts-note">A new application gets a join code for each party, and the pages '
+            "below open on it. The parties make their joint key at once; the rest is up to them: "
+            "send, agree to the decision, agree to the explanation.</p>"
+        )
+
+    def open(self, watched: Watched, readers: list[str], request: gr.Request) -> View:
+        """Open an application, and the parties' pages on it."""
+        if not readers:
+            raise InvalidRequest("Choose at least one party that learns the answer.")
+        opened = open_joint(self.client, readers)
+        watched.client_id, watched.token = opened.client_id, opened.watch_token
+        watched.shown = ("", "")
+        watched.turn = not watched.turn
+        frames = self._frames(self._addresses(request), opened.codes, watched.turn)
+        return [watched, frames, *self._look(watched)]
+
+    def arrive(self, watched: Watched, request: gr.Request) -> View:
+        """The page as it is first shown: an application to watch may be in its address."""
+        client_id, _, token = request.query_params.get("watch", "").partition(".")
+        if client_id and token:
+            watched.client_id, watched.token = client_id, token
+            return [watched, stage_panels.no_frames(), *self._look(watched)]
+        addresses = self._addresses(request)
+        if addresses == self.first:
+            return [watched, gr.skip(), gr.skip(), gr.skip()]
+        watched.turn = not watched.turn
+        return [watched, self._frames(addresses, turn=watched.turn), gr.skip(), gr.skip()]
+
+    def _addresses(self, request: gr.Request) -> Mapping[str, str]:
+        """Where the browser that asks reaches the parties' own pages."""
+        called = self.hosts.named(request.headers.get("host", ""))
+        return agent_addresses(self.settings, self.public.schema_.party_names, called)
+
+    def _frames(
+        self,
+        addresses: Mapping[str, str],
+        codes: Mapping[str, str] | None = None,
+        turn: bool = False,
+    ) -> str:
+        tokens = {
+            party: token.get_secret_value() for party, token in self.settings.agent_tokens.items()
+        }
+        return stage_panels.frames(self.public, addresses, codes or {}, tokens, turn)
+
+    def run_beside(self) -> str:
+        """One example on both engines; see ui/stage/side_by_side.py."""
+        return beside.beside_panel(beside.run_beside(self.settings.deployment))
+
+    def tick(self, watched: Watched) -> View:
+        """What has changed since the last look."""
+        return [watched, *self._look(watched)]
+
+    def _look(self, watched: Watched) -> View:
+        """Strip and timeline; left alone where nothing has changed."""
+        if not watched.client_id or time.monotonic() < watched.quiet_until:
+            return [gr.skip(), gr.skip()]
+        try:
+            state = self.client.state(watched.client_id, watched.token)
+            traffic = self.client.traffic(watched.client_id, watched.token).items
+        except TrisealError as error:
+            text = error.message
+            if may_pass(error):
+                pause = error.retry_seconds if isinstance(error, ServerBusy) else TICK_SECONDS
+                watched.quiet_until = time.monotonic() + pause
+                text = waiting_words(error, pause)
+            elif isinstance(error, ApplicationError):  # it is over
+                watched.client_id = ""
+            # What was seen last stays, with a word on why nothing is new.
+            note = f'<p class="ts-stale" role="status">{escape(text)}</p>'
+            return self._new(watched, watched.strip + note, gr.skip())
+        watched.strip = show_steps(stage_panels.stage_steps(state, traffic, self.public))
+        log = stage_panels.stage_timeline(state, traffic, self.public)
+        return self._new(watched, watched.strip, log)
+
+    def _new(self, watched: Watched, strip: str, log: Any) -> View:
+        if (strip, log) == watched.shown:
+            return [gr.skip(), gr.skip()]
+        watched.shown = (strip, log)
+        return [strip, log]
+
+    def wire(self, page: gr.Blocks) -> None:
+        """Connect the button, the timer and the arrival with their handlers."""
+        looked = [self.strip, self.log]
+        self.button.click(
+            shown_at_once(self.open),
+            [self.state, self.readers],
+            [self.state, self.frames, *looked],
+            show_progress="hidden",
+            concurrency_limit=4,
+            api_name="new_application",
+        )
+        self.beside_button.click(
+            shown_at_once(self.run_beside),
+            None,
+            self.beside,
+            show_progress="full",
+            concurrency_limit=1,
+            api_name="same_on_concrete",
+        )
+        page.load(
+            shown_at_once(self.arrive),
+            [self.state],
+            [self.state, self.frames, *looked],
+            show_progress="hidden",
+            concurrency_limit=4,
+            api_name="arrive",
+        )
+        self.timer.tick(
+            shown_at_once(self.tick),
+            [self.state],
+            [self.state, *looked],
+            show_progress="hidden",
+            trigger_mode="once",
+            concurrency_limit=8,
+            api_name="tick",
+        )

@@ -1,0 +1,116 @@
+"""The stage's parts as HTML: the frames of the parties' pages, the strip of steps, the timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from urllib.parse import urlencode
+
+from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PUBLIC_KEY, PublicModel
+from parties.messages import ApplicationState, TrafficItem
+from parties.results import ALL, SERVER
+from ui.access import PARAMETER
+from ui.steps import Step, run_step, step_words
+from ui.units import escape, show_bytes, show_seconds
+
+
+def stage_steps(
+    state: ApplicationState | None, traffic: Sequence[TrafficItem], public: PublicModel
+) -> list[Step]:
+    """How far an application is, from what the server tells whoever opened it."""
+    parties = len(public.schema_.parties)
+    slots = state.slots if state else ()
+    arrived = [slot.file_name for slot in slots if slot.received_bytes is not None]
+    partials = {
+        program: len({e.sender for e in traffic if e.what == f"partial:{program}"})
+        for program in (DECIDE, EXPLAIN)
+    }
+    # Who alone learns the answer keeps its part of the opening to itself.
+    parts = parties - 1 if state and len(state.readers) == 1 else parties
+    return [
+        Step("Open", int(state is not None)),
+        Step("Join", len(state.joined) if state else 0, parties),
+        Step("Key", arrived.count(PUBLIC_KEY)),
+        Step("Send", arrived.count(ENCRYPTED_INPUTS), parties),
+        run_step("Decide", state, DECIDE, partials[DECIDE] >= parts),
+        run_step("Explain", state, EXPLAIN, partials[EXPLAIN] >= parts),
+    ]
+
+
+def frames(
+    public: PublicModel,
+    urls: Mapping[str, str],
+    codes: Mapping[str, str],
+    tokens: Mapping[str, str],
+    turn: bool = False,
+) -> str:
+    """The parties' own pages side by side; with join codes, each opens on the application.
+
+    `tokens` are what opens each of them, where the stage knows it. Where `turn` differs from the
+    one before, the browser makes new frames. In the old ones a page would notice that it has lost
+    its connection, and might load itself again instead of the new address.
+    """
+    figures = []
+    for party in public.schema_.parties:
+        url = urls[party.name]
+        asked = {PARAMETER: tokens.get(party.name), "join": codes.get(party.name)}
+        query = urlencode({name: value for name, value in asked.items() if value})
+        target = f"{url}/?{query}" if query else f"{url}/"
+        figures.append(
+            f'<figure class="ts-frame"><figcaption><b>{escape(party.label)}</b> '
+            f"<span>its own process, {escape(url.split('://')[-1])}</span></figcaption>"
+            f'<iframe src="{escape(target)}" data-agent="{escape(party.name)}" '
+            f'title="{escape(party.label)}: its own page" referrerpolicy="no-referrer"></iframe>'
+            "</figure>"
+        )
+    # A party with many columns gets the room for several fields side by side.
+    widths = " ".join(
+        f"minmax(0, {1.5 if len(party.columns) > 8 else 1}fr)" for party in public.schema_.parties
+    )
+    tag = "section" if turn else "div"  # Gradio keeps an element of the same tag
+    shown = "".join(figures)
+    return f'<{tag} class="ts-frames" style="--ts-widths: {widths}">{shown}</{tag}>'
+
+
+def no_frames() -> str:
+    """In place of the frames where the parties run their pages elsewhere."""
+    return (
+        '<p class="ts-empty">This application was opened elsewhere; each party has it on a page or '
+        "a terminal of its own. Here is what travels.</p>"
+    )
+
+
+def stage_timeline(
+    state: ApplicationState | None, traffic: Sequence[TrafficItem], public: PublicModel
+) -> str:
+    """Everything that passed the server, oldest first, with the seconds since the opening."""
+    if state is None:
+        return '<p class="ts-empty">Nothing has travelled yet.</p>'
+    if not traffic:
+        return '<p class="ts-empty">No party has sent anything yet.</p>'
+    labels = {party.name: party.label for party in public.schema_.parties}
+    labels |= {SERVER: "Server", ALL: "all parties"}
+    start = datetime.fromisoformat(state.created_at)
+    rows = "".join(_row(entry, labels, start) for entry in traffic)
+    total = sum(entry.bytes for entry in traffic)
+    plural = "s" if len(traffic) != 1 else ""
+    return (
+        f'<p class="ts-note">{len(traffic)} message{plural}, {show_bytes(total)} in all. The '
+        "server can read no record, and nothing of what the parties say to each other.</p>"
+        f'<ol class="ts-log" tabindex="0" aria-label="Messages">{rows}</ol>'
+    )
+
+
+def _row(entry: TrafficItem, labels: Mapping[str, str], start: datetime) -> str:
+    receiver = entry.receiver or ALL
+    who = (
+        f"<b>{escape(labels.get(entry.sender, entry.sender))}</b> → "
+        f"<b>{escape(labels.get(receiver, receiver))}</b>"
+    )
+    size = show_bytes(entry.bytes) if entry.bytes else "request"
+    after = show_seconds(max(0.0, (datetime.fromisoformat(entry.at) - start).total_seconds()))
+    return (
+        f'<li><span class="who">{who}</span><span class="what">{escape(step_words(entry.what))}'
+        f'</span><span class="size">{size}</span>'
+        f'<span class="time">after {after}</span></li>'
+    )

@@ -1,0 +1,188 @@
+"""`python -m ui.stage.side_by_side --json`: one example on the levelled engine and on Concrete.
+
+Both run the shared programs of the deployment, so their integers can be compared one by one. The
+applicant is an example of ui/examples.json or the schema's defaults, nobody's record. Everything
+happens in this process, which plays all parties: it shows times and equality, not protection.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from engines.deployment import Deployment
+from engines.interface import (
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    EVALUATION_KEY,
+    EXPLAIN,
+    PUBLIC_KEY,
+    EngineFacts,
+    ServerEngine,
+)
+from engines.registry import load_joint_party_engine, load_party_engine
+from features.encoding import Bits
+from settings import Settings
+from ui.entry import run_entry
+from ui.examples import load_examples
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Messages = dict[tuple[str, str], bytes]
+PROGRAMS = (DECIDE, EXPLAIN)
+
+
+class Times:
+    """Seconds by the name of what took them."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def of(self, name: str, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do it, and add the time that it took."""
+        start = time.perf_counter()
+        found = action(*args, **kwargs)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        return found
+
+
+def compare(deployment: Deployment) -> dict[str, Any]:
+    """Run both engines; answers times, scores and facts as plain values.
+
+    Raises EngineUnavailable and DeploymentMissing where an engine cannot run here.
+    """
+    label, record = _applicant(deployment)
+    bits = {
+        party.name: deployment.layout.encode_party(
+            party.name, {column.name: record[column.name] for column in party.columns}
+        )
+        for party in deployment.schema.parties
+    }
+    whole = deployment.layout.encode(record)[None, :]
+    exact = {n: [int(s) for s in deployment.programs[n].scores(whole)[0]] for n in PROGRAMS}
+    runs = [_levelled(deployment, bits), _concrete(deployment, bits)]
+    return {
+        "applicant": label,
+        "score_bits": deployment.programs[DECIDE].score_bits,
+        "exact": exact,
+        "engines": runs,
+        "equal": all(run["scores"] == exact for run in runs),
+    }
+
+
+def _levelled(deployment: Deployment, bits: Mapping[str, Bits]) -> dict[str, Any]:
+    from engines.levelled.server import LevelledServer
+
+    times, names = Times(), tuple(bits)
+    server = LevelledServer(deployment, shared=True)
+    party = load_joint_party_engine(server.public, server.client_files())
+    pairs = {frozenset((a, b)): secrets.token_bytes(32) for a in names for b in names if a < b}
+
+    def keys() -> tuple[bytes, dict[str, bytes]]:
+        seeds = {name: party.seed_share() for name in names}
+        common = party.common(secrets.token_bytes(16), seeds)
+        shares = {name: party.key_share(common) for name in names}
+        public = party.collective_key(common, {n: share.share for n, share in shares.items()})
+        return public, {name: share.secret for name, share in shares.items()}
+
+    public_key, parts = times.of("keys", keys)
+    messages: Messages = {
+        (names[0], PUBLIC_KEY): party.seal_public_key(names[0], public_key),
+        **_encrypted(times, bits, lambda name: party.encrypt(name, bits[name], public_key)),
+    }
+
+    def opened(program: str, result: bytes) -> tuple[float, ...]:
+        partials = {
+            name: party.partial(
+                program,
+                result,
+                name,
+                public_key,
+                parts[name],
+                {other: pairs[frozenset((name, other))] for other in names if other != name},
+            )
+            for name in names
+        }
+        return party.combine(program, result, partials)
+
+    return _evaluated(server, messages, times, opened)
+
+
+def _concrete(deployment: Deployment, bits: Mapping[str, Bits]) -> dict[str, Any]:
+    from engines.concrete.server import ConcreteServer
+
+    times = Times()
+    server = ConcreteServer(deployment)
+    party = load_party_engine(server.public, server.client_files())
+    holder = next(s.party for s in server.public.slots if s.file_name == EVALUATION_KEY)
+    pair = times.of("keys", party.make_keys)
+    messages: Messages = {
+        (holder, EVALUATION_KEY): pair.evaluation,
+        **_encrypted(times, bits, lambda name: party.encrypt(name, bits[name], pair.secret)),
+    }
+    server.warm(messages)
+
+    def opened(program: str, result: bytes) -> tuple[float, ...]:
+        return party.open(program, result, pair.secret)
+
+    return _evaluated(server, messages, times, opened)
+
+
+def _encrypted(times: Times, bits: Mapping[str, Bits], encrypt: Callable[[str], bytes]) -> Messages:
+    return {(name, ENCRYPTED_INPUTS): times.of("encrypt", encrypt, name) for name in bits}
+
+
+def _evaluated(
+    server: ServerEngine,
+    messages: Messages,
+    times: Times,
+    opened: Callable[[str, bytes], tuple[float, ...]],
+) -> dict[str, Any]:
+    """Run each program twice and keep the second time: the first loads what later runs have."""
+    scores = {}
+    for program in PROGRAMS:
+        server.evaluate(program, messages)
+        result = times.of(program, server.evaluate, program, messages)
+        found = times.of("open", opened, program, result)
+        scores[program] = [int(score) for score in found]
+    facts: EngineFacts = server.facts
+    return {
+        "name": facts.name,
+        "label": facts.label,
+        "secret_key": facts.secret_key,
+        "sent_bytes": sum(len(message) for message in messages.values()),
+        "seconds": times.seconds,
+        "scores": scores,
+    }
+
+
+def _applicant(deployment: Deployment) -> tuple[str, dict[str, Any]]:
+    examples = load_examples(deployment.schema)
+    if examples:
+        return examples[-1].label, examples[-1].record
+    defaults = {column.name: column.default for column in deployment.schema.columns()}
+    return "the schema's default values", defaults
+
+
+def main(words: list[str]) -> int:
+    """Print the comparison; answers the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m ui.stage.side_by_side")
+    parser.add_argument("--json", action="store_true", help="in one line, for the page")
+    parser.add_argument("--deployment", type=Path, help="the settings' where left out")
+    asked = parser.parse_args(words)
+
+    def run(settings: Settings) -> None:
+        found = compare(Deployment.load(asked.deployment or settings.deployment))
+        print(json.dumps(found, indent=None if asked.json else 2))
+
+    return run_entry(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
