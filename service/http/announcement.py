@@ -24,4 +24,4 @@ class AnnouncedServer(uvicorn.Server):
             try:
                 print(self._line, flush=True)
             except OSError:  # standard output is a file on a full disk, say: nothing to stop for
-                sys.stdout = Path(os.devnull).open("w")
+                sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open to the end
