@@ -10,7 +10,10 @@ import requests
 
 server = sys.argv[1].rstrip("/")
 readers = {"readers": sys.argv[2].split(",")} if sys.argv[2:] else None
-answer = requests.post(f"{server}/applications", json=readers, timeout=30)
+try:
+    answer = requests.post(f"{server}/applications", json=readers, timeout=30)
+except requests.RequestException as error:
+    sys.exit(f"{server} cannot be reached: give a URL such as http://127.0.0.1:8000 ({error}).")
 if not answer.ok:
     sys.exit(answer.json()["detail"])
 opened = answer.json()

@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ui.guard import PageGuard
+from ui.link_previews import WithoutLinkPreviews
 from ui.places import Place
 from ui.streams import PageServer
 from ui.theme import STYLE, theme
@@ -42,7 +43,7 @@ def app_of(page: gr.Blocks, place: Place, head: str = "") -> FastAPI:
 def serve_page(page: gr.Blocks, place: Place, head: str = "") -> None:
     """Serve a page until it is ended by Ctrl-C or SIGTERM."""
     config = uvicorn.Config(
-        PageGuard(app_of(page, place, head), place),
+        PageGuard(WithoutLinkPreviews(app_of(page, place, head)), place),
         http="httptools",
         host=place.host,
         port=place.port,

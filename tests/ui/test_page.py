@@ -252,10 +252,12 @@ def test_the_pages_interface_has_the_steps_by_name(live_page):
     assert {"/make_keys", "/send_bank", "/run", "/open_decision", "/explain"} <= named
 
 
-def test_the_page_names_no_other_host_to_load_from(live_page):
+def test_the_page_names_no_foreign_host(live_page):
+    """Neither to load from, nor in a tag for link previews; examples in texts name only ours."""
     with opened(live_page.link) as client:
         document = client.get("").text
-    named = re.findall(r"<(?:link|script|img|iframe)\b[^>]*\b(?:src|href)=\"([^\"]*)\"", document)
-    assert named
-    assert [place for place in named if urlsplit(place).netloc] == []
+    config = re.search(r"window.gradio_config = .*?;</script>", document, re.DOTALL)
+    assert config and "og:" not in document and "twitter:" not in document
+    named = {urlsplit(url).hostname for url in re.findall(r"https?://[^\s\"'<>\\\\)]+", document)}
+    assert named <= {"127.0.0.1", "localhost", "www.w3.org"}
     assert "preconnect" not in document
