@@ -47,7 +47,8 @@ from training.import_check import ImportCheck
 from training.model_card import model_card
 from training.models import Labels
 from training.train import MODEL_FOLDER
-from utils.errors import DeploymentMissing, TrisealError
+from utils.environments import can_run
+from utils.errors import DeploymentMissing, EngineUnavailable, TrisealError
 from utils.one_line import in_one_line
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text
@@ -62,7 +63,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="of training.train")
     parser.add_argument("--out", type=Path, default=DEPLOYMENT_FOLDER, help="folder to replace")
     parser.add_argument(
-        "--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="engines to compile"
+        "--engines",
+        nargs="+",
+        choices=ENGINES,
+        default=[name for name in ENGINES if can_run(name)],
+        help="engines to compile; all that are installed in this environment where not given",
     )
     parser.add_argument("--score-bits", type=int, help="width of the score; chosen where not given")
     parser.add_argument(
@@ -88,12 +93,19 @@ def compile_deployment(
 ) -> None:
     """Compile the model in folder `model` for `engines` and replace folder `out`.
 
-    Raises DeploymentMissing where there is no trained model, UnsupportedBooster where it is not
+    Raises DeploymentMissing where there is no trained model, EngineUnavailable where an
+    engine is not installed, UnsupportedBooster where the booster is not
     what XGBoost predicts, FolderNotOurs where `out` holds anything but a deployment, and what
     compiling raises.
     """
     if not (model / "booster.json").is_file():
         raise DeploymentMissing(f"There is no trained model in {model}; run `make train` first.")
+    for engine in engines:
+        if not can_run(engine):
+            raise EngineUnavailable(
+                f"Engine {engine} is not installed in this environment; run `make compile "
+                f'ENGINES="{" ".join(engines)}"`, which takes the environment that has it.'
+            )
     out = out.resolve()  # the folder itself is replaced, not a link to it
     require_replaceable(out)
     layout = Layout(Schema.load(model / "schema.json"))

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     print_any_text()
     parser = argparse.ArgumentParser(prog="training.evaluate", description=__doc__)
     parser.add_argument(
-        "--engine", choices=[*ENGINES, "all", "both"], default="concrete", help="which to evaluate"
+        "--engine", choices=[*ENGINES, "all", "both"], default="levelled", help="which to evaluate"
     )
     parser.add_argument("--applicants", type=int, default=30, help="decisions to make")
     parser.add_argument(

@@ -20,12 +20,17 @@ def has_concrete() -> bool:
     return find_spec("concrete") is not None
 
 
+def can_run(engine: str) -> bool:
+    """Whether this process has the libraries of an engine."""
+    return not engine.startswith("concrete") or has_concrete()
+
+
 def interpreter_of(engine: str) -> str:
     """Returns the interpreter that can run an engine.
 
     Raises EngineUnavailable where Concrete is installed nowhere.
     """
-    if not engine.startswith("concrete") or has_concrete():
+    if can_run(engine):
         return sys.executable
     if CONCRETE_PYTHON.is_file():
         return str(CONCRETE_PYTHON)

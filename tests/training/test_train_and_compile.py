@@ -362,3 +362,13 @@ def test_training_refuses_a_folder_of_somebody_else(tmp_path, capsys):
     assert training.train.main(["--out", str(tmp_path), "--no-timing"]) == 1
     assert "schema.json" in capsys.readouterr().err
     assert (tmp_path / "schema.json").read_text() == "mine"
+
+
+def test_an_engine_that_is_not_installed_is_refused_with_the_command_that_has_it(
+    trained, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(training.compile, "can_run", lambda engine: engine != "concrete")
+    arguments = ["--model", trained, "--out", tmp_path / "out", "--engines", "levelled", "concrete"]
+    assert training.compile.main([*map(str, arguments)]) == 1
+    assert 'make compile ENGINES="levelled concrete"' in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
