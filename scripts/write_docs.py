@@ -32,6 +32,9 @@ Tokens are sent as `Authorization: Bearer TOKEN`. A party gets its token by join
 code; the operator's token is the setting `TRISEAL_OPERATOR_TOKEN`, or is in the file
 `operator_token` in the server's folder. Opening an application also returns a token for watching.
 
+A party may replace what it has sent until the run. An application ends, and is erased, after
+`TRISEAL_APPLICATION_HOURS`.
+
 An error is a problem document (RFC 9457, `application/problem+json`). Its `type` is stable:
 `urn:triseal:error:` followed by one of the [codes](#errors) below. Its `detail` says what to do.
 """
