@@ -63,7 +63,7 @@ def settings_page() -> str:
 
 def api_page(document: dict[str, Any] | None = None) -> str:
     """Return docs/API.md: an index of all calls, each call by tag, and the errors."""
-    document = document or create_app(Settings(), None).openapi()
+    document = document or create_app(Settings()).openapi()
     calls = [
         (f"{method.upper()} {path}", operation)
         for path, item in document["paths"].items()

@@ -82,6 +82,16 @@ def test_every_python_module_that_is_named_exists(name):
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
 
 
+def test_the_readmes_python_calls_what_there_is():
+    import backend
+
+    [block] = re.findall(r"```python\n(.+?)```", README, flags=re.DOTALL)
+    compile(block, "README.md", "exec")
+    called = set(re.findall(r"backend\.(\w+)", block))
+    assert {"keygen_send", "run_fhe", "get_output_and_decrypt"} <= called
+    assert [name for name in called if not hasattr(backend, name)] == []
+
+
 @documents
 def test_every_option_that_is_named_exists(name):
     sources = "".join(
@@ -149,7 +159,7 @@ def test_the_settings_page_is_what_make_docs_writes():
 def openapi():
     from service.app import create_app
 
-    return create_app(Settings(), None).openapi()
+    return create_app(Settings()).openapi()
 
 
 def test_the_api_page_is_what_make_docs_writes(openapi):
