@@ -13,7 +13,7 @@ CONCRETE_ENGINE := $(findstring concrete,$(TRISEAL_ENGINE))
 CONCRETE_COMPILE := $(findstring concrete,$(ENGINES))
 
 .PHONY: demo check test test-postgresql setup setup-concrete setup-test setup-cluster train compile
-.PHONY: evaluate bench load faults fuzz lint lock clean
+.PHONY: evaluate bench load faults fuzz lint docs lock clean
 
 demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
 	@exec $(if $(CONCRETE_ENGINE),$(RUN_CONCRETE),$(RUN)) -m ui.demo
@@ -58,7 +58,7 @@ evaluate: $(if $(CONCRETE_ENGINE),setup-concrete,setup-training)
 	$(if $(CONCRETE_ENGINE),$(RUN_CONCRETE),$(RUN)) -m training.evaluate --engine $(TRISEAL_ENGINE)
 
 bench: setup-training setup-concrete
-	$(RUN) -m training.measure.benchmark --json deployment_files/benchmark.json --readme README.md docs/PROTOCOL.md
+	$(RUN) -m training.measure.benchmark --json deployment_files/benchmark.json --readme README.md docs/BENCHMARKS.md docs/PROTOCOL.md
 
 load: setup-test
 	$(RUN) -m trials.load $(OPTIONS)
@@ -74,6 +74,9 @@ lint: setup-tests
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy .
+
+docs: setup
+	$(RUN) -m scripts.write_docs
 
 lock:
 	@scripts/lock

@@ -1,4 +1,4 @@
-"""The README stays true: its commands, settings, calls, files and figures."""
+"""The documents stay true: their commands, settings, calls, files, links and figures."""
 
 import json
 import re
@@ -6,45 +6,132 @@ from pathlib import Path
 
 import pytest
 
+from scripts.write_docs import CALLERS, api_page, settings_page
 from settings import ROOT, Settings
 from training.measure.benchmark_tables import markdown_sections
 
-README = (ROOT / "README.md").read_text()
+DOCUMENTS = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"))
+}
+README = DOCUMENTS["README.md"]
 MAKEFILE = (ROOT / "Makefile").read_text()
+FOREIGN_OPTIONS = {
+    "--address",
+    "--head",
+    "--num-cpus",
+    "--object-spilling-directory",
+    "--port",
+    "--timeout-graceful-shutdown",
+}
+"""Options of other programs: Ray and uvicorn."""
+
+documents = pytest.mark.parametrize("name", DOCUMENTS)
 
 
 def targets():
     return set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
 
 
-def test_every_make_target_that_is_named_exists():
+def code_of(text):
+    """Return the blocks and spans of code, one after the other."""
+    blocks = re.findall(r"```\w*\n(.+?)```", text, flags=re.DOTALL)
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```\w*\n.+?```", "", text, flags=re.DOTALL))
+    return "\n".join([*blocks, *spans])
+
+
+def anchors(text):
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_has_at_most_1500_words():
+    assert len(README.split()) <= 1500
+
+
+def test_the_readme_names_every_target_that_matters():
     named = set(re.findall(r"\bmake ([a-z-]+)", README))
     assert {"demo", "test", "setup", "train", "compile", "bench", "lint"} <= named
+    assert {"check", "docs", "evaluate", "setup-concrete"} <= named
     assert named <= targets()
 
 
-def test_every_python_module_that_is_named_exists():
+@documents
+def test_every_make_target_that_is_named_exists(name):
+    named = set(re.findall(r"\bmake ([a-z-]+)", code_of(DOCUMENTS[name])))
+    assert named <= targets()
+
+
+def test_the_readme_names_the_modules_for_training():
     named = set(re.findall(r"(?:python -m |`)(training\.[a-z_]+)", README))
-    assert {"training.train", "training.compile", "training.evaluate"} <= named
+    assert {"training.train", "training.compile"} <= named
+    training = DOCUMENTS["docs/TRAINING.md"]
+    assert {"training.train", "training.compile", "training.evaluate"} <= set(
+        re.findall(r"(?:python -m |`)(training\.[a-z_]+)", training)
+    )
+
+
+@documents
+def test_every_python_module_that_is_named_exists(name):
+    text = DOCUMENTS[name]
+    named = set(re.findall(r"python -m ([a-z_.]+)", text))
+    named |= set(re.findall(r"`((?:training|service|parties|scripts)\.[a-z_.]+)", text))
     for module in named:
-        assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
 
 
-def test_every_option_that_is_named_exists():
-    sources = "".join(path.read_text() for path in (ROOT / "training").glob("*.py"))
-    for option in set(re.findall(r"(--[a-z][a-z-]+)", README)):
-        assert f'"{option}"' in sources, option
+def test_the_readmes_python_calls_what_there_is():
+    import backend
+
+    [block] = re.findall(r"```python\n(.+?)```", README, flags=re.DOTALL)
+    compile(block, "README.md", "exec")
+    called = set(re.findall(r"backend\.(\w+)", block))
+    assert {"keygen_send", "run_fhe", "get_output_and_decrypt"} <= called
+    assert [name for name in called if not hasattr(backend, name)] == []
 
 
-def test_every_link_to_a_file_leads_somewhere():
+@documents
+def test_every_option_that_is_named_exists(name):
+    sources = "".join(
+        path.read_text()
+        for folder in ("training", "parties", "service", "trials", "ui")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    for option in set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", DOCUMENTS[name])):
+        assert option in FOREIGN_OPTIONS or f'"{option}"' in sources, option
+
+
+@documents
+def test_every_link_leads_somewhere(name):
+    for target in re.findall(r"\]\(([^)]+)\)", DOCUMENTS[name]):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        path = ((ROOT / name).parent / file).resolve() if file else ROOT / name
+        assert path.exists(), target
+        if anchor:
+            assert anchor in anchors(path.read_text()), target
+
+
+def test_the_readme_links_to_every_page():
     links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert DOCUMENTS.keys() - {"README.md"} <= set(links)
+
+
+@documents
+def test_every_setting_that_is_named_exists(name):
+    named = {found.lower() for found in re.findall(r"\bTRISEAL_([A-Z_]+)", DOCUMENTS[name])}
+    named -= {"test_database_url", "test_on_postgresql"}  # of the tests alone
+    assert named <= set(Settings.model_fields)
 
 
 def settings_rows():
     rows = re.findall(
-        r"^\| `TRISEAL_([A-Z_]+)` \| (?:`([^`]*)`)? ?\| (.+) \|$", README, re.MULTILINE
+        r"^\| `TRISEAL_([A-Z_]+)` \| (?:`([^`]*)`)? ?\| (.+) \|$",
+        DOCUMENTS["docs/SETTINGS.md"],
+        re.MULTILINE,
     )
     return {name.lower(): (default, meaning) for name, default, meaning in rows}
 
@@ -64,20 +151,47 @@ def test_the_settings_table_tells_default_and_meaning(name):
     assert meaning == field.description
 
 
-def test_every_call_of_the_api_is_listed_and_no_other():
+def test_the_settings_page_is_what_make_docs_writes():
+    assert DOCUMENTS["docs/SETTINGS.md"] == settings_page(), "call `make docs`"
+
+
+@pytest.fixture(scope="module")
+def openapi():
     from service.app import create_app
 
-    document = create_app(Settings(), None).openapi()
+    return create_app(Settings()).openapi()
+
+
+def test_the_api_page_is_what_make_docs_writes(openapi):
+    assert DOCUMENTS["docs/API.md"] == api_page(openapi), "call `make docs`"
+
+
+def test_every_call_of_the_api_is_listed_and_no_other(openapi):
     served = {
-        f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item
+        f"{method.upper()} {path}" for path, item in openapi["paths"].items() for method in item
     }
-    listed = set(re.findall(r"^\| `((?:GET|POST|DELETE) /[^`]*)` \|", README, re.MULTILINE))
-    assert listed == served
+    page = DOCUMENTS["docs/API.md"]
+    call = r"`((?:GET|POST|PUT|DELETE) /[^`]*)`"
+    assert set(re.findall(rf"^\| {call} \|", page, re.MULTILINE)) == served
+    assert set(re.findall(rf"^### {call}$", page, re.MULTILINE)) == served
+
+
+def test_every_call_with_a_caller_of_its_own_exists(openapi):
+    operations = [operation for item in openapi["paths"].values() for operation in item.values()]
+    assert CALLERS.keys() <= {operation["operationId"] for operation in operations}
+
+
+def test_every_error_of_the_api_is_explained(openapi):
+    page = DOCUMENTS["docs/API.md"]
+    used = set(re.findall(r"urn:triseal:error:([a-z-]+)", json.dumps(openapi["paths"])))
+    assert set(re.findall(r"^\| `([a-z-]+)` \| \d{3} \|", page, re.MULTILINE)) == used
 
 
 def test_the_measured_tables_are_what_the_benchmark_wrote():
     written = json.loads((ROOT / "deployment_files" / "benchmark.json").read_text())
-    texts = README + (ROOT / "docs" / "PROTOCOL.md").read_text()
+    names = ("README.md", "docs/BENCHMARKS.md", "docs/PROTOCOL.md")
+    assert f"--readme {' '.join(names)}\n" in MAKEFILE
+    texts = "".join(DOCUMENTS[name] for name in names)
     sections = markdown_sections(written)
     assert len(sections) == texts.count("<!-- measured") / 2
     for (begin, end), section in sections.items():

@@ -15,6 +15,7 @@ from training.measure.levelled_tables import (
     noise_lines,
     scaling_table,
 )
+from training.measure.summary_table import summary_table
 from training.measure.text_tables import Table, figure, labelled, markdown, plain
 
 OURS, PEER = "concrete", "concrete_ml"
@@ -142,7 +143,10 @@ def markdown_table(result: dict[str, Any]) -> str:
 def markdown_sections(result: dict[str, Any]) -> dict[tuple[str, str], str]:
     """Every section that was measured with its marks in the text, by its marks."""
     found = {(BEGIN, END): markdown_table(result)} if result["rows"] else {}
-    for name, tables in levelled_sections(result):
+    sections = levelled_sections(result)
+    if result.get("levelled_rows"):
+        sections.insert(0, ("summary", [summary_table(result)]))
+    for name, tables in sections:
         begin, end = marks(name)
         found[begin, end] = "\n".join(
             [begin, "\n\n".join(markdown(shown) for shown in tables), end]
