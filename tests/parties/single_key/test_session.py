@@ -309,7 +309,7 @@ def test_a_server_that_stored_something_else_is_noticed(session, connection, ora
         return receipt.model_copy(update={"sha256": "0" * 64})
 
     monkeypatch.setattr(connection.client, "send_file", damage)
-    with pytest.raises(Exception, match="received another"):
+    with pytest.raises(Exception, match="received different bytes"):
         session.send("bank", oracle.of("bank", oracle.default()))
     with pytest.raises(OutOfStep, match="Bank"):
         session.run()
