@@ -295,7 +295,7 @@ def _port(text: str) -> int:
     except ValueError:
         port = 0
     if not 1 <= port <= 65535:
-        raise argparse.ArgumentTypeError("the port must be a number from 1 to 65535")
+        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
     return port
 
 

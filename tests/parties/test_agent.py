@@ -110,7 +110,7 @@ def test_one_that_does_not_read_learns_nothing(agents, levelled_oracle):
     assert [agent.end() for agent in played] == [0, 0, 0]
     assert "denied" in played[0].printed
     for agent in played[1:]:
-        assert "decide is answered; this party is not among its readers" in agent.printed
+        assert "decide is finished; this party is not among its readers" in agent.printed
         assert "denied" not in agent.printed and "score" not in agent.printed
 
 

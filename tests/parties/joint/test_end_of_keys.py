@@ -68,7 +68,7 @@ def test_what_was_opened_is_shown_without_the_keys(group):
     members[B].close()
     with JointMember.join(members.connections[B], B, code) as again:
         assert again.decision == before[B][0]
-    with pytest.raises(TrisealError, match="another code"):
+    with pytest.raises(TrisealError, match="different code"):
         JointMember.join(members.connections[B], B, code[:-22] + "A" * 22)
 
 

@@ -117,7 +117,7 @@ def test_a_run_that_is_cancelled_says_so_and_runs_again(session, oracle, live_se
 def test_steps_out_of_order_say_what_is_missing_before_any_request(connection, oracle):
     session = ApplicationSession.open(connection)
     connection.client.close()  # from here on a request would fail in another way
-    with pytest.raises(OutOfStep, match="keys have to be made first"):
+    with pytest.raises(OutOfStep, match="make the keys first"):
         session.send("bank", oracle.of("bank", oracle.default()))
     with pytest.raises(OutOfStep, match=r"Applicant has to .*Bank has to .*Credit agency has to"):
         session.run()
