@@ -48,7 +48,7 @@ def run(*words, **settings):
 
 
 def one_line(ended):
-    """What an agent says that could not do its work."""
+    """Return the one line that a failed agent printed."""
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
     lines = ended.stderr.strip().splitlines()
     assert len(lines) == 1, ended.stderr
@@ -188,7 +188,7 @@ def test_a_folder_has_one_agent(tmp_path):
 
 
 def test_an_application_is_played_by_one_process_at_a_time(agents, levelled_server):
-    """Whoever plays it: the lock is where the party's files are, and ends with its holder."""
+    """The lock is with the party's files, whatever program plays it, and ends with its holder."""
     made = agents()
     agent = made.start("bank")
     agent.wait_for("joined.")
@@ -219,7 +219,7 @@ def test_a_session_waits_for_another_process_and_then_says_so(
     with JointMember.resume(connection, session.client_id, "bank"):
         with pytest.raises(DataFolderInUse, match="try again"):
             session.is_sent("bank", {"Account_age": 0})
-        session.state()  # which looks at the server alone
+        session.state()  # it uses the server only
     assert not session.is_sent("bank", {"Account_age": 0})
 
 

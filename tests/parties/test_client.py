@@ -1,4 +1,4 @@
-"""The client's handling of answers: typed, bounded, and clear where nothing answers."""
+"""The client's handling of responses: types, size limits, and errors if no server responds."""
 
 import json
 import re
@@ -96,7 +96,7 @@ def test_a_gateway_without_a_server_is_a_server_that_may_come_back(status):
 
 
 class Failing:
-    """A server whose connection breaks as often as said; `seen` is what reached it."""
+    """A server whose connection breaks with each of `errors`; `seen` are the requests received."""
 
     def __init__(self, *errors, answer):
         self.errors, self.answer, self.seen = list(errors), answer, []
@@ -130,7 +130,7 @@ def test_what_may_be_asked_twice_is_asked_again_when_the_connection_breaks(call,
     first, *others = server.seen
     assert len(others) == 2 and {seen[:2] for seen in others} == {first[:2]}
     strip = [re.sub(rb"--[0-9a-f]{32}", b"", body) for _, _, body in server.seen]
-    assert len(set(strip)) == 1  # each time the whole of it
+    assert len(set(strip)) == 1  # each attempt sends the complete body
 
 
 @pytest.mark.parametrize(

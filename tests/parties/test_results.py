@@ -1,4 +1,4 @@
-"""The look at a ciphertext that the page shows."""
+"""The preview of a ciphertext that the page shows."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Asking again: what is repeated, for how long, and what is told meanwhile."""
+"""Retries: the calls that are repeated, for how long, and the text shown meanwhile."""
 
 import httpx
 import pytest
@@ -29,7 +29,7 @@ def lost(cause):
 
 
 class Server:
-    """Answers with these errors one after another, and then well."""
+    """Raises these errors one after another, and then succeeds."""
 
     def __init__(self, *errors):
         self.errors, self.calls = list(errors), 0
@@ -125,5 +125,5 @@ def test_a_server_that_stops_gets_the_time_to_come_back(monkeypatch):
     assert ask_again(server) == "answer"
     assert moment[0] > patience.BRIEF_SECONDS
     moment[0] = 0.0
-    with pytest.raises(ServerUnreachable):  # it does not come back
+    with pytest.raises(ServerUnreachable):  # it does not come back in time
         ask_again(Server(ServerStopping("The server is shutting down."), *away * 8))

@@ -109,7 +109,7 @@ def test_applications_of_a_party_are_listed_newest_first(store):
         moment = time.time() - 100 * age
         os.utime(store.root / client_id, (moment, moment))
     store.write("2" * 32, "applicant", TOKEN, b"t")
-    store.write(TWO, "bank", TOKEN, b"renewed")  # which is no joining
+    store.write(TWO, "bank", TOKEN, b"renewed")  # a renewal does not count as joining
     assert store.applications("bank") == [ONE, TWO]
 
 
@@ -143,7 +143,7 @@ def test_a_folder_of_somebody_else_is_refused_unchanged(tmp_path, act, files):
 
 
 def test_without_the_mark_such_a_folder_would_be_deleted(tmp_path):
-    """The control: with the mark, the same folder is taken for an application that is over."""
+    """Control: with the mark, the same folder is treated as an expired application."""
     store = PartyStore(tmp_path)
     store.claim()
     (tmp_path / ONE / "cache").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The form of an upload as others read it: the server's reader, and a library's."""
+"""The upload form, as read by the server and by a library."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_it_says_its_length_and_can_be_sent_again() -> None:
 
 
 def test_each_form_has_a_boundary_of_its_own() -> None:
-    """One that somebody else knows could be put into a value."""
+    """A boundary known to others could be put into a value."""
     kinds = [UploadForm({}, "files", b"").headers["Content-Type"] for _ in range(2)]
     boundaries = {parse_options_header(kind)[1][b"boundary"] for kind in kinds}
     assert len(boundaries) == 2

@@ -1,4 +1,4 @@
-"""The levelled engine's halves, the protocols round a table, and a record to decide on."""
+"""Fixtures: both halves of the levelled engine, a group of protocols, and a record to decide on."""
 
 import numpy as np
 import pytest

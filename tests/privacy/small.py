@@ -1,7 +1,7 @@
-"""A small model under the deployed parameters, and applications to it without any network.
+"""A small model with the deployed parameters, and applications to it without a network.
 
-Ring, gadget and noise are the deployment's; only the model is small (12 bits of three parties), so
-that a whole encrypted application takes a few hundredths of a second.
+Ring, gadget and noise are those of the deployment; only the model is small (12 bits of three
+parties), so that a complete encrypted application takes a few hundredths of a second.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def small_deployment(folder: Path) -> Deployment:
 
 
 def random_bits(layout: Layout, draw: np.random.Generator, rows: int) -> Bits:
-    """Bits of random valid records, shape (rows, n_bits)."""
+    """Return the bits of random valid records, shape (rows, n_bits)."""
     states = [draw.integers(c.first_state, c.first_state + c.n_states, rows) for c in layout.codes]
     return layout.bits_of_states(np.stack(states, axis=1))
 
@@ -125,7 +125,7 @@ class House:
 
 @dataclass(frozen=True)
 class Opened:
-    """One result: what the server sent, what it had before, every party's part, and the truth."""
+    """One result: its message, the outcome before re-randomisation, all shares, and the truth."""
 
     program: str
     message: bytes
@@ -141,7 +141,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Application:
-    """All that anybody held in one application; the views of coalitions are taken from it."""
+    """All data of one application; the views of coalitions are selected from it."""
 
     bits: Bits
     shares: dict[str, KeyShare]
@@ -163,7 +163,7 @@ class Application:
 
 
 def run(house: House, bits: Bits) -> Application:
-    """A whole application on encrypted `bits`, shape (n_bits,), with fresh keys."""
+    """Run a complete application on encrypted `bits`, shape (n_bits,), with fresh keys."""
     engine, layout = house.party, house.deployment.layout
     common = engine.common(CONTEXT, {name: engine.seed_share() for name in PARTIES})
     shares = {name: engine.key_share(common) for name in PARTIES}
@@ -207,7 +207,7 @@ def _opened(house: House, application: Application, program: str) -> Opened:
 
 
 def torus(words: np.ndarray) -> np.ndarray:
-    """Words as numbers of [0, 1)."""
+    """Return words as numbers in [0, 1)."""
     return words.astype(np.float64) * EVERYTHING % 1.0
 
 

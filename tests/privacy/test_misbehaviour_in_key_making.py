@@ -1,4 +1,4 @@
-"""Lies while the joint key is made: each is caught, or leaves all without a key."""
+"""Misbehaviour during the key generation: it is detected, or leaves all parties without a key."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_what_is_opened_must_be_what_was_committed_to(table, step, commit):
 
 
 def test_the_last_to_open_its_share_cannot_choose_the_key(house, table):
-    """A share that cancels the others' would give a key that the liar knows alone."""
+    """A share that cancels the other parties' would give a key that only the liar knows."""
     table.carries = without(SHARE_OPEN)
     table.run()
     wanted = house.party.key_share(bytes(32))
@@ -82,7 +82,7 @@ def test_a_share_that_was_not_committed_to_is_refused(table):
 
 
 def test_a_commitment_of_another_cannot_be_taken_over(table):
-    """Copying a commitment and then its opening fails: the sender's name is inside."""
+    """Copying a commitment and its opening fails: the commitment includes the sender's name."""
     nonce, share = os.urandom(32), os.urandom(16384)
     made = {name: commitment("0" * 32, name, SHARE_COMMIT, nonce, share) for name in PARTIES}
     assert len(set(made.values())) == len(PARTIES)
@@ -90,7 +90,7 @@ def test_a_commitment_of_another_cannot_be_taken_over(table):
 
 @pytest.mark.parametrize("kind", ["of another share", "all zero"])
 def test_a_key_share_without_its_secret_fails_the_check(house, kind):
-    """The liar publishes one share and works on with a secret that does not belong to it."""
+    """The liar publishes a share and continues with a secret that does not belong to it."""
 
     def key_share(self, common):
         true = LevelledParty.key_share(self, common)

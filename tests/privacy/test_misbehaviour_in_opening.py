@@ -1,4 +1,4 @@
-"""Lies about what is to be opened: caught, before or when the parts are added up."""
+"""Misbehaviour in the opening: it is detected before or when the shares are added."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_nobody_opens_before_all_have_agreed(house, table, bits):
 
 
 def test_a_party_opens_one_result_of_a_program_and_no_other(house, table, bits):
-    """A server that asks again with a fresh re-randomisation gets no second part."""
+    """A server that asks again with a fresh re-randomisation gets no second decryption share."""
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
     first, second = (house.server.evaluate("decide", uploads) for _ in range(2))
@@ -65,7 +65,7 @@ def test_a_party_opens_one_result_of_a_program_and_no_other(house, table, bits):
     table.open("decide", first)
     posted = len(table.post)
     for name in PARTIES:
-        table[name].open("decide", first)  # again: nothing new is said
+        table[name].open("decide", first)  # repeated: no new message is sent
         with pytest.raises(AlreadyOpened):
             table[name].open("decide", second)
         with pytest.raises(AlreadyOpened):
@@ -106,7 +106,7 @@ def test_a_server_that_shows_each_party_another_result_opens_none(house, table, 
 
 
 def test_a_lie_about_the_ciphertext_to_be_opened_is_caught(house, table, bits):
-    """The liar's part names another result than the agreed run's."""
+    """The liar's message names a different result than that of the agreed run."""
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
     result = house.server.evaluate("decide", uploads)
@@ -166,7 +166,7 @@ def test_a_part_of_a_wrong_length_is_refused(house, bits, size):
 
 @pytest.mark.parametrize("kind", ["random", "zero", "of another result", "without the zero share"])
 def test_a_garbage_part_is_caught_by_every_reader(house, bits, kind):
-    """By the known zeros behind the scores, but for 2^-96 with scores of 12 bits."""
+    """The known zeros after the scores detect it, except with probability 2^-96 at 12 bits."""
 
     def partial(self, program, result, party, key, secret, pairwise):
         true = LevelledParty.partial(self, program, result, party, key, secret, pairwise)
@@ -189,7 +189,7 @@ def test_a_garbage_part_is_caught_by_every_reader(house, bits, kind):
 
 
 def test_inputs_under_a_key_of_fewer_parties_are_refused_by_the_server(house, table, bits):
-    """A key that two parties could open together would have another digest."""
+    """A key that two parties could open together would have a different digest."""
     uploads = table.keys().sent(bits)
     other = Table(house).keys().sent(bits)
     with pytest.raises(ForeignMessage):

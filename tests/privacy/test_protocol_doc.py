@@ -1,4 +1,4 @@
-"""docs/PROTOCOL.md stays true: steps, sizes, parameters, figures and the tests that it names."""
+"""Checks of docs/PROTOCOL.md: steps, sizes, parameters, figures and the tests that it names."""
 
 import re
 
@@ -26,7 +26,7 @@ def section(name):
 
 
 def rows(name):
-    """The cells of a section's table, without its head."""
+    """Return the cells of a section's table, without the header row."""
     lines = [line for line in section(name).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
@@ -114,7 +114,7 @@ def test_the_security_estimate_is_what_the_script_prints():
 
 
 def test_the_noise_formulas_are_those_of_the_model():
-    """The document's formulas, written out once more for the default profile."""
+    """The document's formulas, computed independently for the default profile."""
     p, model = DEFAULT, NoiseModel(DEFAULT, 3)
     v_s, u2, zero = 3 * 2 / 3, 2 / 3, p.sigma**2
     zero *= 1 + p.n * 3 * u2 + p.n * v_s

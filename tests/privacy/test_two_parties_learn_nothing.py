@@ -1,13 +1,13 @@
-"""What fewer than all parties can decode does not depend on the truth.
+"""The values that fewer than all parties can decode do not depend on the truth.
 
-Each coalition (nobody, one party, any two) has its whole state: secrets, smudge keys, keys shared
-pairwise, its parts of the opening; and all that the server ever saw, with the evaluation's outcome
-before it was re-randomised. It decodes as one decodes, with what it lacks left out. The phases that
-it gets are compared with the uniform distribution and with the truth, over whole encrypted
-applications with fresh keys. The same decoding by all three parties is the control.
+Each coalition (no party, one party, any two) has its complete state: secrets, smudge keys, pairwise
+keys, its own decryption shares; and everything that the server ever had, including the evaluation's
+outcome before it was re-randomised. It decodes in the usual way, without the terms that it lacks.
+The resulting phases are compared with the uniform distribution and with the truth, over complete
+encrypted applications with fresh keys. The same decoding by all three parties is the control.
 
 A p-value below LEVEL fails a test. There are about 230 of them, so that one run in 40,000 fails by
-chance. With 1,200 phases a distribution function that is off by 0.09 anywhere is seen.
+chance. With 1,200 phases, a distribution function that is off by 0.09 anywhere is detected.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def applications(house):
 
 
 def from_partials(house, application, coalition, program):
-    """b - Σ d_p: the known decoding, without the parts of those who are not in it."""
+    """Decode b - Σ d_p, without the decryption shares of parties outside the coalition."""
     opened = application.opened[program]
     phase = opened.result.bodies.copy()
     for name in coalition:
@@ -52,7 +52,7 @@ def from_partials(house, application, coalition, program):
 
 
 def from_secrets(house, application, coalition, program):
-    """b - a·Σ S_p: no smudge and no zero share in the way."""
+    """Decode b - a·Σ S_p, without smudging noise and zero shares."""
     opened = application.opened[program]
     phase = opened.result.bodies.copy()
     for name in coalition:
@@ -61,7 +61,7 @@ def from_secrets(house, application, coalition, program):
 
 
 def before_the_server_added_noise(house, application, coalition, program):
-    """The same with the evaluation's own outcome, which only the server has."""
+    """Decode the evaluation's original outcome, which only the server has, in the same way."""
     opened = application.opened[program]
     mask, body = opened.before
     phase = body[: len(opened.truth)].copy()
@@ -78,7 +78,7 @@ DECODINGS = [from_partials, from_secrets, before_the_server_added_noise]
 
 
 def gathered(house, applications, coalition, program, decode):
-    """(phases, truths) in units of the torus, shape (values,) each."""
+    """Return (phases, truths) in units of the torus, shape (values,) each."""
     found = [decode(house, application, coalition, program) for application in applications]
     phases, truths = (np.concatenate(part) for part in zip(*found, strict=True))
     return phases, truths
@@ -89,7 +89,7 @@ def signed(phases):
 
 
 def p_values(phases, truths):
-    """How probable such phases are if they are uniform and the truth has no part in them."""
+    """Return p-values of the hypotheses: the phases are uniform and independent of the truth."""
     error = (phases - truths) % 1
     cells = np.histogram(phases, 16, (0, 1))[0]
     agreeing = int(np.sum((signed(phases) >= 0) == (truths >= 0)))
@@ -137,7 +137,7 @@ def test_the_engine_itself_opens_the_truth_with_all_parts(house, applications, p
 
 @pytest.mark.parametrize("width", [0.05, 0.1, 0.15])
 def test_the_tests_notice_a_decoding_that_knows_only_a_little(house, applications, width):
-    """Phases with Gaussian noise of up to 0.15 of the torus around the truth do not pass."""
+    """Phases with Gaussian noise of up to 0.15 of the torus around the truth fail the tests."""
     phases, truths = gathered(house, applications, PARTIES, "explain", from_secrets)
     draw = np.random.default_rng(5)
     assert not uniform((phases + draw.normal(0, width, len(phases))) % 1, truths)
@@ -172,10 +172,10 @@ def test_two_parties_cannot_decode_the_bits_of_the_third(house, applications, co
 @pytest.mark.parametrize("program", ["decide", "explain"])
 @pytest.mark.parametrize("reader", PARTIES)
 def test_a_part_says_nothing_to_a_reader_but_through_the_sum(house, applications, reader, program):
-    """Where one party reads, it gets the parts of two others that share a key it does not know.
+    """A single reader gets the shares of two parties that have a pairwise key unknown to it.
 
-    Even with the secret S_p of such a part's sender, and its own keys, the part stays uniform. What
-    is left when that last key is known as well is the smudge, which is narrow: the control.
+    Even given the secret S_p of a share's sender, and the reader's own keys, the share is uniform.
+    Given that last key as well, only the smudging noise remains, which is narrow: the control.
     """
     sender, other = (name for name in PARTIES if name != reader)
     masked, bare = [], []
@@ -197,7 +197,7 @@ def test_a_part_says_nothing_to_a_reader_but_through_the_sum(house, applications
 
 
 def zero_share(application, opened, party, other):
-    """The part of the zero that `party` shares with `other`, as it enters its part."""
+    """Return the zero share of `party` with `other`, as added to its decryption share."""
     key = application.pairwise[frozenset((party, other))]
     seed = derive(key, "zero", hashlib.sha256(opened.message).digest())
     words = Expander(seed).uniform_words(len(opened.result.bodies))

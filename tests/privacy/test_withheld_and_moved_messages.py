@@ -1,4 +1,4 @@
-"""Messages that are withheld, repeated, altered, moved or spoken in another's name."""
+"""Messages that are withheld, repeated, altered, moved, or sent in another party's name."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_every_message_again_changes_nothing(house, table, bits):
 
 
 def test_no_message_opens_in_another_place(house, table, bits):
-    """Each message shown as another party's, as another step's, or to another receiver."""
+    """Each message is delivered as another party's, as another step's, or to another receiver."""
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
     table.open("decide", house.server.evaluate("decide", uploads))
@@ -84,7 +84,7 @@ def test_a_message_does_not_open_as_a_later_step_in_its_turn(table, earlier, ste
 
 
 def test_a_message_of_an_earlier_application_is_refused_in_its_turn(house):
-    """The same parties, the same group secret, another application: sealed for the first alone."""
+    """Same parties and group secret, another application: the message is bound to the first."""
     earlier = Table(house).keys()
     secret = earlier.identities[LIAR].group_secret
     for step in KEY_STEPS:
@@ -113,12 +113,12 @@ def test_a_second_different_message_for_a_step_is_refused(table):
         said = next(p for p in table.post if (p.sender, p.step) == (LIAR, step))
         message = table[LIAR]._talk.state.inbox[step][LIAR].payload
         again = table.forge(LIAR, step, _Raw(message))
-        assert again.body != said.body  # the same words under a fresh nonce are another message
+        assert again.body != said.body  # the same payload with a fresh nonce is another message
         refused(table, again, MessageRepeated)
 
 
 class _Raw:
-    """A message that is encoded already."""
+    """A message that is already encoded."""
 
     def __init__(self, payload):
         self._payload = payload
@@ -138,8 +138,8 @@ def test_a_party_cannot_speak_as_another(table):
 
 
 def test_a_server_without_the_group_secret_cannot_speak_at_all(house, table):
-    """A man in the middle would have to greet with keys of its own."""
-    stranger = Table(house)  # another group secret
+    """A man in the middle would have to send a hello with keys of its own."""
+    stranger = Table(house)  # has a different group secret
     stranger._collect()
     table._collect()
     refused(table, stranger.messages_of(LIAR, "hello")[0], NotAuthentic)

@@ -1,4 +1,4 @@
-"""A party's keys of an application go when nothing is left to open with them."""
+"""A party's keys of an application are erased when nothing is left to open with them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_one_that_waits_for_others_parts_keeps_what_it_opens_them_with(group):
     members.agree(EXPLAIN).pump(answer=False)
     members[A].advance()
     assert members[A].explanation is None
-    assert keys(members, A) == {"identity"}  # its own part is made; the others' are sealed
+    assert keys(members, A) == {"identity"}  # its share is made; the others' must be unsealed
     members.restart(A)
     assert keys(members, A) == {"identity"}
     members.pump()
@@ -85,7 +85,7 @@ def test_one_that_waits_for_others_parts_keeps_what_it_opens_them_with(group):
 
 
 class LastWords:
-    """A server that takes no message: whatever the party says stays with it."""
+    """A client of a server that accepts no message: the party's messages stay in its outbox."""
 
     def __init__(self, client):
         self._client = client
@@ -142,7 +142,7 @@ def test_a_failed_key_check_ends_it_for_everyone(group):
 
 
 class OddPart(JointStandIn):
-    """Gives a part that opens nothing; the stand-in would not notice, so it is told to."""
+    """Fails to open a result; the stand-in engine alone would not detect a wrong share."""
 
     def combine(self, program, result, partials):
         raise OpeningFailed("The parties' parts do not open this result.")
@@ -164,7 +164,7 @@ def test_a_failed_opening_ends_it_for_the_reader(group):
 
 
 class Lying:
-    """A server that shows one thing otherwise."""
+    """A client of a server that returns something false from some calls."""
 
     def __init__(self, client, **lies):
         self._client, self._lies = client, lies
@@ -174,7 +174,7 @@ class Lying:
 
 
 def test_what_a_server_makes_up_ends_nothing(group):
-    """Only what a party has signed can: or a server's first lie would cost the keys."""
+    """Only content signed by a party can: otherwise one lie of a server would erase the keys."""
     members = group()
     for member in members.members.values():
         member.advance()

@@ -1,4 +1,4 @@
-"""Members over HTTP: the whole way, restarts, and what a server or a party may try."""
+"""Joint members: complete applications, restarts, and misbehaviour of a server or a party."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_older_state_does_not_overtake_a_newer_one(group):
     ask = client.messages
 
     def slow(*arguments):
-        """An answer that was on its way while the person pressed the button."""
+        """Return a response that was in transit while the person pressed the button."""
         answer = ask(*arguments)
         client.messages = ask
         bank.send_record(members.record(B))
@@ -190,11 +190,11 @@ def test_restarts_after_every_step_change_nothing(group):
 
 
 class ProcessDied(BaseException):
-    """Nothing in the party's process may catch it."""
+    """Stands for the end of the process: no code of the party catches it."""
 
 
 class Breaking:
-    """A client that breaks off at the nth request, before or after the server has had it."""
+    """A client that fails at the nth request, before or after the server has handled it."""
 
     def __init__(self, client, nth: int, after: bool) -> None:
         self._client, self._left, self._after = client, nth, after
@@ -218,7 +218,7 @@ class Breaking:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_process_that_dies_at_any_request_goes_on_afterwards(group, after):
-    """One request of the first party after another is its last; it goes on with the same words."""
+    """For every request of the first party, it dies there and resumes with the same messages."""
     for nth in range(2 if after else 1, 100, 3):
         members = group(name=str(nth))
         real = members.connections[A].client
@@ -237,7 +237,7 @@ def test_a_process_that_dies_at_any_request_goes_on_afterwards(group, after):
         assert scores == members.truth(DECIDE) * 3
         if not broke:
             return
-    pytest.fail("there is no end of requests")
+    pytest.fail("the number of requests is not bounded")
 
 
 def _play(members) -> None:
@@ -346,7 +346,7 @@ def test_an_agreement_needs_all_records(group):
 
 
 class Lying:
-    """A server that shows one thing otherwise."""
+    """A client of a server that returns something false from some calls."""
 
     def __init__(self, client, **lies) -> None:
         self._client, self._lies = client, lies
@@ -356,7 +356,7 @@ class Lying:
 
 
 def lie(members, name, **lies):
-    """From now on the member's server lies; what it has kept stays."""
+    """Make the member's server lie from now on; the member's state stays."""
     real = members.connections[name].client
     members.connections[name].client = Lying(real, **lies)
     members.restart(name)
@@ -401,7 +401,7 @@ def test_a_server_that_shows_parties_different_records_is_seen(group):
     members[B].advance()
     with pytest.raises(PartiesDisagree, match=C):
         members[B].agree(DECIDE)
-    members.agree(DECIDE, [C])  # it has not heard of the other yet
+    members.agree(DECIDE, [C])  # it has not received the other agreement yet
     for name in (A, C):
         with pytest.raises(PartiesDisagree, match=C):
             members[name].advance()

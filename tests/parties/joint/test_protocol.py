@@ -1,4 +1,4 @@
-"""The joint protocol by itself: its order, its restarts, and everything that it refuses."""
+"""The joint protocol alone: its order, restarts, and refusals."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_another_application_has_another_key():
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from([(A, B, C), (B,), (A, C)]), st.integers(0, 2**32))
 def test_any_order_of_delivery_ends_alike(readers, seed):
-    """Late, early, twice, and through restarts: what is early is refused and may come again."""
+    """Messages late, early, repeated, and across restarts: an early one is refused and retried."""
     group, draw = Group(readers), random.Random(seed)
     programs = [DECIDE, EXPLAIN]
     for _ in range(400):
@@ -102,7 +102,7 @@ def test_any_order_of_delivery_ends_alike(readers, seed):
 
 
 def _act(group, name, programs) -> bool:
-    """What a person, or the server's answer, would have the party do next; whether it did."""
+    """Do the next thing that a person or a result would cause; return True if there was one."""
     protocol = group.protocols[name]
     for program in programs:
         if program == EXPLAIN and not protocol.opened(DECIDE):
@@ -134,7 +134,7 @@ def test_a_restart_at_any_step_says_the_very_same(step):
 
 
 def _drive_until(group: Group, step: str) -> None:
-    """Everything before `step` is done; `step` is on the wire and nobody has taken it."""
+    """Complete everything before `step`; its messages are on the wire, not delivered."""
     name, _, program = step.partition(":")
     if not program:
         group.until(step)
@@ -163,7 +163,7 @@ def _finish(group: Group) -> None:
 
 
 def refuse(group, name, posted, error):
-    """The message is refused with just this error, and nothing has changed."""
+    """Assert that the message is refused with exactly this error, without any change."""
     before = group.snapshot(name)
     with pytest.raises(error) as caught:
         group.protocols[name].receive(posted.sender, posted.step, posted.receiver, posted.body)
@@ -190,7 +190,7 @@ def test_altered_and_misplaced_messages_are_refused_at_every_step(step):
     _drive_until(foreign, step)
     theirs = next(p for p in foreign.wire if (p.sender, p.step) == (real.sender, step))
     refuse(group, A, Posted(real.sender, step, real.receiver, theirs.body), NotAuthentic)
-    _finish(group)  # nothing of it did any harm
+    _finish(group)  # the refused messages had no effect
     assert group.scores(EXPLAIN)[A] == group.truth(EXPLAIN)
 
 
@@ -216,7 +216,7 @@ def test_a_repeat_is_ignored_and_a_second_version_refused(step):
 
 @pytest.mark.parametrize("early", ALL_STEPS[1:])
 def test_nothing_is_heard_before_its_turn(early):
-    """What the whole group has said is of no use to a party that is at the beginning."""
+    """A party at the beginning accepts none of the group's later messages."""
     group = Group()
     _drive_until(group, early)
     behind = JointProtocol.start(
@@ -244,7 +244,7 @@ def test_a_party_opens_no_share_before_all_have_committed():
 
 @pytest.mark.parametrize("step", ["seed_open", "share_open"])
 def test_a_broken_commitment_is_caught(step):
-    """A party that opens something else than it committed to, sealed and signed as it should."""
+    """A party opens a different value than it committed to, correctly sealed and signed."""
     group = Group()
     group.until(step)
     real = next(p for p in group.wire if (p.sender, p.step) == (B, step))
@@ -287,7 +287,7 @@ def test_without_the_group_secret_nobody_is_heard():
 
 
 def test_a_stolen_first_word_is_refused():
-    """Another's keys under one's own name: the signature inside says whose they are."""
+    """Another party's keys under one's own name fail, because the signature does not match."""
     group = Group()
     group.until("hello")
     real = next(p for p in group.wire if p.sender == B)

@@ -200,7 +200,7 @@ def test_a_session_is_resumed_between_all_steps(connection):
 
 
 def run_when_all_have_sent(session):
-    """Each asks as soon as its own records are sent; those played elsewhere may come later."""
+    """Request a run until all parties, including those played elsewhere, have sent and agreed."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
@@ -240,7 +240,7 @@ def test_parties_played_elsewhere_are_waited_for(local_server, tmp_path):
         session.explain()
     with pytest.raises(ForbiddenSlot):
         session.send(B, record(others, B))
-    with pytest.raises(AlreadySent):  # nobody here could send the others' records again
+    with pytest.raises(AlreadySent):  # this process cannot send the other parties' records again
         session.send(A, record(session, A))
     session.discard()
 

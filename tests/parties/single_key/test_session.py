@@ -85,7 +85,7 @@ def test_a_run_is_waited_for_through_the_death_of_the_server(session, oracle, li
         with live_server.stuck():
             first = pool.submit(session.run, news=news.append)
             until(lambda: session.state().programs[DECIDE].status == "running")
-            second = pool.submit(client.run, session.client_id, token)  # joins it
+            second = pool.submit(client.run, session.client_id, token)  # joins the same run
             with pytest.raises(AlreadyRunning):
                 session.send("bank", oracle.of("bank", record))
             live_server.kill()
@@ -109,14 +109,14 @@ def test_a_run_that_is_cancelled_says_so_and_runs_again(session, oracle, live_se
         with pytest.raises(RunCancelled, match="cancelled by a party"):
             run.result(30)
     assert session.state().programs[DECIDE].status == "cancelled"
-    session.cancel()  # there is nothing any more, which is fine
+    session.cancel()  # nothing is left to cancel, which is not an error
     session.run()
     assert session.open_decision().score == oracle.score(oracle.default())
 
 
 def test_steps_out_of_order_say_what_is_missing_before_any_request(connection, oracle):
     session = ApplicationSession.open(connection)
-    connection.client.close()  # from here on a request would fail in another way
+    connection.client.close()  # from here on a request would raise another error
     with pytest.raises(OutOfStep, match="make the keys first"):
         session.send("bank", oracle.of("bank", oracle.default()))
     with pytest.raises(OutOfStep, match=r"Applicant has to .*Bank has to .*Credit agency has to"):
@@ -156,7 +156,7 @@ def test_a_changed_slice_after_the_decision_runs_in_a_fresh_application(session,
     again = [m.sender for m in sent.messages if m.what.endswith("sent again")]
     assert again == ["applicant", "bank"]
     with pytest.raises(OutOfStep):
-        session.open_decision()  # the old decision is not taken for the new one
+        session.open_decision()  # the old decision does not count for the new application
     session.run()
     assert session.open_decision().score == oracle.score(turned) >= 0
     with pytest.raises(UnknownApplication):
@@ -212,14 +212,14 @@ def test_three_processes_each_play_one_party(live_server, tmp_path, oracle):
     for one in (applicant, bank):
         one.send(one.plays[0], oracle.of(one.plays[0], record))
     with pytest.raises(OutOfStep, match="credit_agency"):
-        bank.run()  # what the others miss, only the server knows
+        bank.run()  # only the server knows the other parties' missing messages
     agency.send("credit_agency", oracle.of("credit_agency", record))
     bank.run()
     assert agency.open_decision().score == oracle.score(record)
     assert agency.explain().explanation == oracle.explanation(record)
     with pytest.raises(ForbiddenSlot):
         bank.explain()
-    with pytest.raises(AlreadySent):  # nobody here could send the others' slices again
+    with pytest.raises(AlreadySent):  # this process cannot send the other parties' slices again
         bank.send("bank", oracle.of("bank", oracle.default()))
     for party, folder in (("applicant", "a"), ("bank", "b"), ("credit_agency", "c")):
         kept = {p.name for p in (tmp_path / folder / applicant.client_id).iterdir()}
