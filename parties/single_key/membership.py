@@ -167,9 +167,7 @@ class Membership:
         """Return the secret key that a party holds; raises OutOfStep before there is one."""
         secret = self.read(party, SECRET_KEY)
         if secret is None:
-            raise OutOfStep(
-                f"{party} has no key to encrypt or decrypt with: make the keys first."
-            )
+            raise OutOfStep(f"{party} has no key to encrypt or decrypt with: make the keys first.")
         return secret
 
     def open_result(self, program: str, reader: str) -> tuple[tuple[float, ...], Message]:

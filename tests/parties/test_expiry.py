@@ -38,7 +38,7 @@ def told(joined, created, end):
     return Expiry(joined=joined).as_told(said(created), said(end))
 
 
-def test_the_servers_end_counts_within_the_partys_own_bound():
+def test_the_servers_end_counts_within_the_partys_own_limit():
     now = 1e9
     assert told(now, now, now + 2 * HOUR).seconds_left(now, 24) == 2 * HOUR
     assert told(now, now, now + 99 * HOUR).seconds_left(now, 24) == 24 * HOUR
@@ -70,7 +70,7 @@ def test_no_server_keeps_a_partys_files_beyond_its_bound(joined, created, end, h
     assert left <= hours * HOUR and left <= joined + hours * HOUR - now
 
 
-def test_a_server_that_says_no_time_leaves_the_partys_own():
+def test_without_a_server_time_the_partys_own_limit_counts():
     plain = Expiry(joined=1e9)
     for text in ("", "soon", "99999-01-01", "2026-13-01T00:00:00+00:00"):
         assert plain.as_told(text, text) == plain
@@ -81,7 +81,7 @@ def store(tmp_path):
     return PartyStore(tmp_path / "parties")
 
 
-def test_what_has_expired_is_erased_and_nothing_else(store):
+def test_only_expired_files_are_erased(store):
     now = time.time()
     for client_id, until_ in ((ONE, now - 1), (TWO, now + 60), (THREE, now - 1)):
         for party in ("bank", "applicant"):
@@ -112,7 +112,7 @@ def test_files_without_an_expiry_are_kept_for_the_partys_own_time(store):
     assert seconds_left(store, THREE, "bank", 2) == math.inf
 
 
-def test_a_bound_that_was_made_shorter_holds_for_what_is_there(store):
+def test_a_shorter_limit_applies_to_existing_files(store):
     store.write(ONE, "bank", TOKEN, b"t")
     now = time.time()
     write_expiry(store, ONE, "bank", Expiry(joined=now - 3 * HOUR, until=now + HOUR))
@@ -183,7 +183,7 @@ def test_an_agent_erases_at_its_own_bound_whatever_the_server_says(levelled_serv
         agent.close()
 
 
-def test_an_agent_erases_what_it_does_not_play(levelled_server, tmp_path):
+def test_an_agent_erases_expired_files_of_earlier_applications(levelled_server, tmp_path):
     """Files left by an earlier process are erased when a later one starts, or when they expire."""
     store, now = PartyStore(tmp_path / "bank"), time.time()
     for client_id, left in ((ONE, -1), (TWO, 3), (THREE, HOUR)):
@@ -197,7 +197,7 @@ def test_an_agent_erases_what_it_does_not_play(levelled_server, tmp_path):
         agent.close()
 
 
-def test_the_end_is_kept_when_an_application_is_taken_up_again(group):
+def test_a_resumed_application_keeps_its_expiry(group):
     members = group()
     bank = members["bank"]
     state = members.client.state(bank.client_id, members.opening.watch_token)

@@ -65,7 +65,7 @@ def test_a_child_has_connections_of_its_own(answering):
     client.close()
 
 
-def test_without_renewal_a_child_speaks_on_its_parents_connection(answering, monkeypatch):
+def test_without_renewal_a_child_uses_its_parents_connection(answering, monkeypatch):
     """The control for the test above."""
     monkeypatch.setattr(BoundedHttp, "renew_after_fork", lambda self: None)
     ask(answering).close()

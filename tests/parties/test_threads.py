@@ -69,7 +69,7 @@ def sent_application(truth, record):
     return client_id
 
 
-def test_two_threads_run_and_both_get_the_answer(served, truth):
+def test_two_threads_run_and_both_get_the_result(served, truth):
     record = truth.default()
     for _ in range(ROUNDS):
         client_id = sent_application(truth, record)
@@ -220,7 +220,7 @@ def test_without_the_lock_two_threads_make_two_keys(schema, tmp_path, monkeypatc
     assert [type(one).__name__ for one in outcomes] == ["KeysMade", "KeysMade"]
 
 
-def test_a_slot_holds_what_its_party_keeps(served, truth):
+def test_server_and_party_keep_the_same_record(served, truth):
     """Of two records sent at once, server and party keep the same one."""
     client_id = backend.keygen_send().client_id
     young, old = ({"Account_age": months} for months in (0, 600))

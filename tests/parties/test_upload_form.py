@@ -16,7 +16,7 @@ FIELD = st.text(st.characters(codec="utf-8"), max_size=40)
     values=st.lists(FIELD, min_size=len(FIELDS), max_size=len(FIELDS)),
     size=st.sampled_from([0, 1, 300, PIECE_BYTES - 1, PIECE_BYTES, 2 * PIECE_BYTES + 1]),
 )
-def test_the_server_reads_what_was_put_in(values: list[str], size: int) -> None:
+def test_the_server_reads_the_values_and_the_file(values: list[str], size: int) -> None:
     fields = dict(zip(FIELDS, values, strict=True))
     content = (b"\r\n--" + bytes(range(256))) * (size // 260 + 1)
     form = UploadForm(fields, FILE, content[:size])
@@ -27,7 +27,7 @@ def test_the_server_reads_what_was_put_in(values: list[str], size: int) -> None:
     assert reader.fields == fields
 
 
-def test_it_says_its_length_and_can_be_sent_again() -> None:
+def test_the_form_has_its_length_and_can_be_sent_again() -> None:
     form = UploadForm({"a": "ä"}, "files", bytes(PIECE_BYTES + 5))
     first, second = (b"".join(form) for _ in range(2))
     assert first == second

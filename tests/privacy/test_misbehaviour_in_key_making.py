@@ -65,7 +65,7 @@ def test_the_last_to_open_its_share_cannot_choose_the_key(house, table):
     refused(table, table.forge(LIAR, SHARE_OPEN, message), CommitmentBroken)
 
 
-def test_nobody_opens_a_share_before_all_have_committed(table):
+def test_no_party_opens_a_share_before_all_have_committed(table):
     table.carries = without(SHARE_COMMIT)
     table.run()
     assert not any(posted.step == SHARE_OPEN for posted in table.post)
@@ -81,7 +81,7 @@ def test_a_share_that_was_not_committed_to_is_refused(table):
     refused(table, table.forge(LIAR, SHARE_OPEN, message), MessageOutOfOrder)
 
 
-def test_a_commitment_of_another_cannot_be_taken_over(table):
+def test_a_commitment_of_another_party_cannot_be_copied(table):
     """Copying a commitment and its opening fails: the commitment includes the sender's name."""
     nonce, share = os.urandom(32), os.urandom(16384)
     made = {name: commitment("0" * 32, name, SHARE_COMMIT, nonce, share) for name in PARTIES}
@@ -133,7 +133,7 @@ def test_a_key_share_of_a_wrong_length_is_refused(house, size):
         Table(house, engines={LIAR: lying(house, key_share=key_share)}).run()
 
 
-def test_another_public_key_is_noticed(table):
+def test_a_different_public_key_is_noticed(table):
     table.carries = without(KEY_CHECK)
     table.run()
     share = table[LIAR]._talk.state.said(KeyCheck, KEY_CHECK)[LIAR].share
@@ -142,14 +142,14 @@ def test_another_public_key_is_noticed(table):
 
 
 @pytest.mark.parametrize("readers", [("bank",), ("applicant", "bank")])
-def test_parties_that_were_told_of_other_readers_do_not_go_on(house, readers):
+def test_parties_with_different_readers_do_not_continue(house, readers):
     told = Table(house, readers=readers)
     untold = Table(house, group_secret=told.identities[LIAR].group_secret)
     told._collect()
     refused(untold, told.messages_of(LIAR, "hello")[0], PartiesDisagree)
 
 
-def test_parties_that_mean_another_model_do_not_go_on(house, table):
+def test_parties_with_different_models_do_not_continue(house, table):
     table.carries = without("hello")
     table._collect()
     talk = table[LIAR]._talk

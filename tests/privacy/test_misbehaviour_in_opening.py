@@ -120,7 +120,7 @@ def test_a_lie_about_the_ciphertext_to_be_opened_is_caught(house, table, bits):
         assert table[name].scores("decide", result) is None
 
 
-def test_a_part_of_another_program_is_refused(house, table, bits):
+def test_a_share_of_another_program_is_refused(house, table, bits):
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
     result = house.server.evaluate("explain", uploads)
@@ -150,7 +150,7 @@ def test_the_explanation_is_of_the_inputs_that_were_decided_on(house, table, bit
 
 
 @pytest.mark.parametrize("size", [1, 7, 9, 16384])
-def test_a_part_of_a_wrong_length_is_refused(house, bits, size):
+def test_a_decryption_share_of_a_wrong_length_is_refused(house, bits, size):
     def partial(self, *arguments):
         return os.urandom(size)
 

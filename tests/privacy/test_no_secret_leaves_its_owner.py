@@ -206,7 +206,7 @@ def test_a_secret_is_found_in_its_own_process(memories, party):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_the_server_process_holds_what_it_was_sent(played, memories, finished, moment):
+def test_the_server_process_holds_the_application_id(played, memories, finished, moment):
     """Control for the search of the server: its memory does contain the application's id."""
     form = Form(SERVER, "id", played.opening.client_id.encode(), SHORT)
     found, _ = searched(Search([form]), family(played.server_pid))
@@ -288,14 +288,14 @@ def test_the_server_keeps_no_token_and_no_code(finished):
             assert [s for s in spoken_secrets(finished) if s in data] == []
 
 
-def test_what_a_party_holds_is_for_its_owner_alone(finished):
+def test_a_partys_files_are_readable_by_their_owner_only(finished):
     for party in PARTIES:
         for path in [finished.home(party), *finished.home(party).rglob("*")]:
             mode = stat.S_IMODE(path.stat().st_mode)
             assert mode == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_the_parties_opened_the_truth(finished, levelled_deployment, layout):
+def test_the_parties_opened_the_correct_results(finished, levelled_deployment, layout):
     """Otherwise the tests above would prove nothing."""
     record = {name: value for part in RECORDS.values() for name, value in part.items()}
     bits = layout.encode(record)[None]

@@ -204,6 +204,6 @@ def zero_share(application, opened, party, other):
     return words if other > party else -words
 
 
-def test_the_parts_of_one_party_differ_in_every_application(applications):
+def test_the_shares_of_one_party_differ_in_every_application(applications):
     parts = [a.opened["explain"].partials["bank"] for a in applications]
     assert len(set(parts)) == len(parts)

@@ -145,7 +145,7 @@ def test_a_server_without_the_group_secret_cannot_speak_at_all(house, table):
     refused(table, stranger.messages_of(LIAR, "hello")[0], NotAuthentic)
 
 
-def test_a_party_knows_what_it_has_not_said(table):
+def test_a_party_refuses_messages_in_its_own_name_that_it_did_not_send(table):
     table.keys()
     (said,) = table.messages_of("applicant", KEY_CHECK)
     with pytest.raises(NotAuthentic):

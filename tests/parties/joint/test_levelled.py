@@ -48,7 +48,7 @@ def oracle(levelled_deployment):
     return Oracle(levelled_deployment)
 
 
-def test_a_session_opens_what_the_program_says(server, tmp_path, oracle, truth):
+def test_a_session_opens_the_scores_of_the_program(server, tmp_path, oracle, truth):
     connection = server.connect(tmp_path / "parties")
     with pytest.raises(EngineUnavailable, match="jointly"):
         _ = connection.engine
@@ -98,7 +98,7 @@ def test_three_folders_three_secrets_one_decision(server, tmp_path, oracle, trut
     assert {t.receiver for t in traffic if t.what.startswith("partial:")} == {"bank"}
 
 
-def test_an_encryption_under_another_applications_key_is_no_agreement(server, tmp_path, oracle):
+def test_a_record_under_another_applications_key_is_not_agreed_to(server, tmp_path, oracle):
     """The server checks only the form of an upload; the owner's digest shows the difference."""
     one = JointSession.open(server.connect(tmp_path / "one"))
     two = JointSession.open(server.connect(tmp_path / "two"))

@@ -83,7 +83,7 @@ def test_an_older_state_does_not_overtake_a_newer_one(group):
     assert B in bank.sent_by
 
 
-def test_others_are_told_of_the_column_alone(group):
+def test_other_parties_get_an_explanation_of_the_column_only(group):
     members = group().pump().send()
     members.agree(DECIDE).pump()
     members.agree(EXPLAIN).pump()
@@ -104,7 +104,7 @@ def test_only_readers_learn_the_answer(group, readers):
         assert (member.explanation is not None) is (name in readers)
 
 
-def test_events_tell_who_said_what_and_the_folder_what_is_held(group):
+def test_events_list_the_messages_and_holdings_the_files(group):
     members = group().pump().send()
     members.agree(DECIDE).pump()
     bank = members[B]
@@ -137,7 +137,7 @@ def test_events_tell_who_said_what_and_the_folder_what_is_held(group):
     assert PUBLIC_KEY in [t.what for t in traffic] and "run decide" in [t.what for t in traffic]
 
 
-def test_no_secret_of_one_is_with_another_or_with_the_server(http_group, joint_server):
+def test_no_secret_is_held_by_another_party_or_the_server(http_group, joint_server):
     members = http_group().pump().send()
     members.agree(DECIDE).pump()
     held = {name: members.files(name) for name in members.names}
@@ -279,7 +279,7 @@ def test_a_code_joins_once_and_resumes_its_own_folder(group, local_server, tmp_p
     assert members.connections[B].store.applications(A) == []
 
 
-def test_another_group_secret_is_not_heard(group):
+def test_messages_under_another_group_secret_are_refused(group):
     members = group()
     files = members.connections[B].store
     files.write(members.opening.client_id, B, "identity", Identity.fresh(bytes(16)).to_bytes())
@@ -376,7 +376,7 @@ def _slot(state, party, file_name, sha256):
 @pytest.mark.parametrize(
     ("party", "slot"), [(B, ENCRYPTED_INPUTS), (A, PUBLIC_KEY)], ids=["record", "public key"]
 )
-def test_a_server_that_holds_something_else_finds_no_agreement(group, party, slot):
+def test_no_party_agrees_to_altered_uploads(group, party, slot):
     members = group().pump().send().pump()
     real = members.connections[B].client
     lie(
@@ -389,7 +389,7 @@ def test_a_server_that_holds_something_else_finds_no_agreement(group, party, slo
     assert members[B].agreed_by(DECIDE) == ()
 
 
-def test_a_server_that_shows_parties_different_records_is_seen(group):
+def test_a_server_that_shows_parties_different_records_is_detected(group):
     members = group().pump().send().pump()
     real = members.connections[A].client
     lie(
@@ -418,7 +418,7 @@ def test_a_run_on_swapped_records_is_not_opened(group):
     assert not [e for e in members[B].events if e.what == "partial:decide"]
 
 
-def test_one_result_is_opened_and_no_other(group):
+def test_only_one_result_is_opened(group):
     members = group().pump().send().pump()
     members.agree(DECIDE).pump()
     key = members[B]._desk.protocol.public_key
@@ -448,7 +448,7 @@ def test_different_results_for_different_parties_open_neither(group):
         assert members[name].decision is None
 
 
-def test_a_swapped_message_is_refused_and_the_real_one_taken_later(group):
+def test_a_swapped_message_is_refused_and_the_real_one_accepted_later(group):
     members = group()
     for member in members.members.values():
         member.advance()
@@ -473,7 +473,7 @@ def test_a_swapped_message_is_refused_and_the_real_one_taken_later(group):
     assert members.pump()[A].keys_ready
 
 
-def test_what_a_party_posts_out_of_turn_is_refused(group):
+def test_a_message_posted_out_of_turn_is_refused(group):
     members = group()
     token = members[B]._desk.token
     client_id = members.opening.client_id
@@ -533,7 +533,7 @@ def test_erasing_leaves_nothing_of_the_party(group):
         JointMember.resume(members.connections[B], client_id, B)
 
 
-def test_another_model_on_the_server_ends_it(group):
+def test_another_model_on_the_server_ends_the_application(group):
     members = group().pump()
     newer = members.server.public.model_copy(update={"model_version": "newer"})
     members.connections[B].public = newer
@@ -542,7 +542,7 @@ def test_another_model_on_the_server_ends_it(group):
         JointMember.resume(members.connections[B], members.opening.client_id, B)
 
 
-def test_tokens_of_one_party_fill_no_slot_of_another(group):
+def test_a_token_of_one_party_fills_no_slot_of_another(group):
     members = group().pump()
     with pytest.raises(ForbiddenSlot):
         members.client.send_file(

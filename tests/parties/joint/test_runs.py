@@ -40,7 +40,7 @@ def asked(members):
     return [item.sender for item in items if item.what == f"run {DECIDE}"]
 
 
-def test_where_the_first_stays_away_the_next_one_asks_and_there_is_one_run(agreed, monkeypatch):
+def test_if_the_first_party_is_absent_the_next_one_requests_the_run(agreed, monkeypatch):
     monkeypatch.setattr(asking, "TURN_SECONDS", 0.2)
     for name in agreed.names:
         agreed.restart(name)
@@ -57,7 +57,7 @@ def test_where_the_first_stays_away_the_next_one_asks_and_there_is_one_run(agree
     assert agreed[C].decision.score == agreed.truth(DECIDE)[0] and asked(agreed) == [B]
 
 
-def test_a_cancelled_run_is_asked_for_again_by_anyone_and_only_then(agreed):
+def test_any_party_may_request_a_cancelled_run_again(agreed):
     agreed.pump()
     assert status(agreed) == "queued" and asked(agreed) == [A]
     agreed[B].cancel(DECIDE)
@@ -89,7 +89,7 @@ class Full:
         return self._client.queue(*arguments)
 
 
-def test_an_agent_waits_for_a_busy_server_and_says_so(agreed):
+def test_an_agent_waits_for_a_busy_server_and_reports_it(agreed):
     full = agreed.connections[A].client = Full(agreed.connections[A].client, 0.1)
     seat = ApplicationAgent(agreed.restart(A), pinned=True)
     seat.look()
@@ -177,7 +177,7 @@ class Losing:
         raise error from httpx.ReadError("reset")
 
 
-def test_a_renewal_whose_answer_is_lost_is_made_again(due, monkeypatch):
+def test_a_renewal_whose_response_is_lost_is_repeated(due, monkeypatch):
     real = due.connections[B].client
     losing = due.connections[B].client = Losing(real)
     before = due.restart(B)._desk.token
@@ -191,7 +191,7 @@ def test_a_renewal_whose_answer_is_lost_is_made_again(due, monkeypatch):
     assert due[B].advance() is False
 
 
-def test_a_token_that_was_revoked_ends_the_seat(due):
+def test_a_revoked_token_ends_the_application_agent(due):
     due.server.seats.revoke(due.opening.client_id, due[B]._desk.token)
     seat = ApplicationAgent(due[B], pinned=True)
     seat.look()
@@ -201,7 +201,7 @@ def test_a_token_that_was_revoked_ends_the_seat(due):
         due[B].keep_token()
 
 
-def test_a_seat_that_nobody_looks_at_keeps_its_token(due, monkeypatch):
+def test_an_unattended_application_agent_renews_its_token(due, monkeypatch):
     monkeypatch.setattr("parties.agent.IDLE_SECONDS", 0.0)
     before = token_file(due)
     seat = ApplicationAgent(due.restart(B))

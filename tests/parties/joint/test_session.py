@@ -70,7 +70,7 @@ def test_the_whole_path(session):
     assert not any(one.fresh for one in sent)
 
 
-def test_the_keys_say_that_they_are_joint(connection):
+def test_the_keys_are_reported_as_joint(connection):
     session = JointSession.open(connection)
     keys = session.make_keys()
     assert keys.joint and keys.holder == "" and keys.shared_with == ()
@@ -105,7 +105,7 @@ def test_each_message_is_listed_once_in_the_step_that_sent_it(connection):
     assert session.explain().messages[0].what == "agree:explain"
 
 
-def test_steps_out_of_order_say_what_is_missing(connection):
+def test_steps_out_of_order_name_the_missing_steps(connection):
     session = JointSession.open(connection)
     for step in (
         lambda: session.send(B, record(session, B)),

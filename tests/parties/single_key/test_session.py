@@ -39,7 +39,7 @@ def send_all(session, oracle, record):
 @pytest.mark.parametrize(
     "outcome", [Outcome.ALREADY_APPROVED, Outcome.TURNED, Outcome.NOT_TURNED, Outcome.AT_MOST]
 )
-def test_the_whole_path_gives_what_the_program_says(session, oracle, outcome):
+def test_a_complete_application_gives_the_programs_results(session, oracle, outcome):
     record = oracle.find(outcome)
     sent = send_all(session, oracle, record)
     run = session.run()
@@ -56,7 +56,7 @@ def test_the_whole_path_gives_what_the_program_says(session, oracle, outcome):
     assert session.state().state == "explained"
 
 
-def test_what_a_step_reports_is_what_the_server_got(session, oracle):
+def test_a_step_reports_the_bytes_that_the_server_received(session, oracle):
     sent = send_all(session, oracle, oracle.default())
     slots = {slot.party: slot for slot in session.state().slots}
     for one in sent:
@@ -99,7 +99,7 @@ def test_a_run_is_waited_for_through_the_death_of_the_server(session, oracle, li
     assert traffic.count("run decide") == traffic.count("ran decide") == 1
 
 
-def test_a_run_that_is_cancelled_says_so_and_runs_again(session, oracle, live_server):
+def test_a_cancelled_run_is_reported_and_can_be_repeated(session, oracle, live_server):
     send_all(session, oracle, oracle.default())
     news = []
     with ThreadPoolExecutor(1) as pool, live_server.stuck():
@@ -127,7 +127,7 @@ def test_steps_out_of_order_say_what_is_missing_before_any_request(connection, o
         session.explain()
 
 
-def test_only_what_is_missing_is_named(session, oracle):
+def test_only_missing_steps_are_named(session, oracle):
     session.send("applicant", oracle.of("applicant", oracle.default()))
     session.send("credit_agency", oracle.of("credit_agency", oracle.default()))
     with pytest.raises(OutOfStep) as caught:
@@ -301,7 +301,7 @@ def test_a_failed_fresh_start_keeps_the_old_application(session, connection, ora
     assert session.open_decision().score == oracle.score(record)
 
 
-def test_a_server_that_stored_something_else_is_noticed(session, connection, oracle, monkeypatch):
+def test_a_wrong_receipt_is_noticed(session, connection, oracle, monkeypatch):
     send_file = connection.client.send_file
 
     def damage(client_id, party, name, message, token):
