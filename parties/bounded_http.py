@@ -149,8 +149,8 @@ class BoundedHttp:
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ServerUnreachable(
-                f"No server answers at {self.url} ({type(error).__name__}). Start it with "
-                "`make demo`, or set TRISEAL_SERVER_URL to its address."
+                f"The server at {self.url} cannot be reached ({type(error).__name__}). Start it "
+                "with `make demo`, or set TRISEAL_SERVER_URL to its address."
             ) from error
 
     def _body(self, response: httpx.Response, limit: int) -> bytes:

@@ -135,15 +135,15 @@ def run(arguments: Arguments, settings: Settings) -> None:
         if record is not None:
             connection.layout.encode_party(arguments.party, record)  # validates it before joining
         with hold_folder(home), closing(agent):
-            seat = _seat(agent, code, arguments.new)
+            application = _application(agent, code, arguments.new)
             if not arguments.page:
                 # `attend` prints errors itself; do not log them as well.
                 logging.getLogger("parties.agent").setLevel(logging.ERROR)
-                if seat is None:
+                if application is None:
                     raise UnknownApplication(
                         f"{home} has no application to resume: pass a join code with --join."
                     )
-                attend(agent, seat, record, arguments.agree)
+                attend(agent, application, record, arguments.agree)
                 return
             port = arguments.port or _usual_port(settings, agent)
             if arguments.port is None:
@@ -155,7 +155,10 @@ def run(arguments: Arguments, settings: Settings) -> None:
 
 
 def attend(
-    agent: Agent, seat: ApplicationAgent, record: Mapping[str, Any] | None, agree: Sequence[str]
+    agent: Agent,
+    application: ApplicationAgent,
+    record: Mapping[str, Any] | None,
+    agree: Sequence[str],
 ) -> None:
     """Play without a page: send `record`, agree to the programs of `agree`, print the results.
 
@@ -163,7 +166,7 @@ def attend(
     stopped before the start is requested once more. Raises any error that prevents progress, for
     example EvaluationFailed.
     """
-    member, label = seat.member, agent.party.label
+    member, label = application.member, agent.party.label
     _say(f"{label}: application {member.client_id[:8]}, joined.")
     told: set[str] = set()
 
@@ -172,67 +175,69 @@ def attend(
             told.add(key)
             _say(f"{label}: {text}")
 
-    serial, retry = 0, _stopped(seat, agree) is not None
+    serial, retry = 0, _stopped(application, agree) is not None
     while True:
-        if seat.over:
-            raise UnknownApplication(seat.over)
+        if application.over:
+            raise UnknownApplication(application.over)
         try:
             failure = member.failure
             if failure is not None:
                 raise failure
             if retry:
-                seat.try_again()
+                application.try_again()
                 retry = False
-            _do_what_is_due(agent, seat, record, agree, once)
-            if _opened(agent, seat, once) >= set(agree) and agree:
+            _do_what_is_due(agent, application, record, agree, once)
+            if _opened(agent, application, once) >= set(agree) and agree:
                 return
         except TrisealError as error:
             if not isinstance(error, TransportError) and not may_pass(error):
                 raise
             once(error.message, error.message)
-        serial = seat.wait(serial, GLANCE_SECONDS)
-        seat.look()
+        serial = application.wait(serial, GLANCE_SECONDS)
+        application.look()
 
 
 def _do_what_is_due(
     agent: Agent,
-    seat: ApplicationAgent,
+    application: ApplicationAgent,
     record: Mapping[str, Any] | None,
     agree: Sequence[str],
     once: Any,
 ) -> None:
     """Send the record, agree to the programs that are ready; raise the error of a failed run."""
-    member = seat.member
+    member = application.member
     if member.keys_ready:
         once("keys", f"the joint key is made; its fingerprint is {member.fingerprint}.")
-        if record is not None and seat.sent is None and not member.has_sent:
-            sent = seat.send(record)
+        if record is not None and application.sent is None and not member.has_sent:
+            sent = application.send(record)
             once("sent", f"{sent.bits} bits encrypted and sent as {sent.size} bytes.")
     for program in agree:
         if agent.party.name not in member.agreed_by(program):
             try:
-                seat.agree(program)
+                application.agree(program)
             except OutOfStep:
                 break  # the other parties are not ready yet
             once(f"agreed {program}", f"agreed to {program}.")
-    stopped = _stopped(seat, agree)
+    stopped = _stopped(application, agree)
     if stopped is not None and stopped[1].status == "failed":
         raise stopped_by(*stopped)
     if stopped is not None:  # cancelled by a person, who may request it again
         once(f"cancelled {stopped[0]}", f"{stopped[1].error} Any party can request it again.")
 
 
-def _stopped(seat: ApplicationAgent, agree: Sequence[str]) -> tuple[str, ProgramState] | None:
-    state = seat.member.state
+def _stopped(
+    application: ApplicationAgent, agree: Sequence[str]
+) -> tuple[str, ProgramState] | None:
+    state = application.member.state
     stopped = None if state is None else state.stopped
     return stopped if stopped is not None and stopped[0] in agree else None
 
 
-def _opened(agent: Agent, seat: ApplicationAgent, once: Any) -> set[str]:
+def _opened(agent: Agent, application: ApplicationAgent, once: Any) -> set[str]:
     """Return the programs that are finished for this party, and print each once."""
-    member = seat.member
+    member = application.member
     if not member.is_reader:
-        over = {program for program in PROGRAMS if seat.answered(program)}
+        over = {program for program in PROGRAMS if application.answered(program)}
         for program in over:
             once(program, f"{program} is finished; this party is not among its readers.")
         return over
@@ -249,7 +254,7 @@ def _opened(agent: Agent, seat: ApplicationAgent, once: Any) -> set[str]:
     return over
 
 
-def _seat(agent: Agent, code: str | None, new: bool) -> ApplicationAgent | None:
+def _application(agent: Agent, code: str | None, new: bool) -> ApplicationAgent | None:
     if code:
         return agent.join(code, pinned=True)
     return None if new else agent.resume()

@@ -26,7 +26,7 @@ from utils.errors import (
 BRIEF_SECONDS = 4.0
 """How long a call is retried while a person waits for it."""
 RESTART_SECONDS = 30.0
-"""The same after the server has said that it is shutting down, to allow for its restart."""
+"""The same after a response that the server is shutting down, to allow for its restart."""
 SHORTEST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 3.0
 SPREAD = 0.2

@@ -93,7 +93,7 @@ def test_a_party_that_was_killed_takes_up_its_application_and_so_does_the_server
         again = made.play(first, join=False)
         until(lambda: client.state(made.opening.client_id, token).state == "running")
         levelled_server.kill()
-        again.wait_for("No server answers")
+        again.wait_for("cannot be reached")
         levelled_server.start()
         assert [agent.end() for agent in made.started if agent is not one] == [0, 0, 0]
         traffic = [i.what for i in client.traffic(made.opening.client_id, token).items]

@@ -23,7 +23,7 @@ def short_pauses(monkeypatch):
 
 
 def lost(cause):
-    error = ServerUnreachable("No server answers at http://server:1 (X). Start it.")
+    error = ServerUnreachable("The server at http://server:1 cannot be reached (X). Start it.")
     error.__cause__ = cause
     return error
 
@@ -99,7 +99,7 @@ def test_the_text_has_the_reason_and_the_time(monkeypatch):
         "The server is busy. It holds 9. Trying again in 3 s."
     )
     assert waiting_words(PASSING[3], 0.1) == (
-        "No server answers at http://server:1 (X). Trying again in 1 s."
+        "The server at http://server:1 cannot be reached (X). Trying again in 1 s."
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from engines.levelled.party import LevelledParty
 from parties.joint.messages import agree_step, partial_step
-from tests.privacy.small import PARTIES, House
+from tests.privacy.small import PARTIES, EngineHalves
 from tests.privacy.table import Posted, Table
 
 LIAR = "bank"
@@ -43,7 +43,7 @@ def refused(table: Table, posted: Posted, error: Any, parties: Iterable[str] = H
         assert (table[name].to_bytes(), table[name].secret) == before
 
 
-def lying(house: House, **methods: Any) -> LevelledParty:
+def lying(halves: EngineHalves, **methods: Any) -> LevelledParty:
     """Return the engine's party half with some of its methods replaced."""
     kind = type("Lying", (LevelledParty,), methods)
-    return kind(house.server.public, house.server.client_files())
+    return kind(halves.server.public, halves.server.client_files())

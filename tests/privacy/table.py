@@ -19,7 +19,7 @@ from parties.joint.channel import Identity, Place
 from parties.joint.codes import GROUP_SECRET_BYTES
 from parties.joint.messages import JointMessage, encode
 from parties.joint.protocol import JointProtocol
-from tests.privacy.small import PARTIES, House
+from tests.privacy.small import PARTIES, EngineHalves
 
 APPLICATION = "0" * 32
 
@@ -37,19 +37,19 @@ class Table:
 
     def __init__(
         self,
-        house: House,
+        halves: EngineHalves,
         readers: tuple[str, ...] = PARTIES,
         engines: Mapping[str, JointPartyEngine] | None = None,
         application: str = APPLICATION,
         group_secret: bytes | None = None,
     ) -> None:
-        self.house = house
+        self.halves = halves
         secret = group_secret or os.urandom(GROUP_SECRET_BYTES)
         self.identities = {name: Identity.fresh(secret) for name in PARTIES}
         self.protocols = {
             name: JointProtocol.start(
-                (engines or {}).get(name, house.party),
-                house.server.public,
+                (engines or {}).get(name, halves.party),
+                halves.server.public,
                 name,
                 application,
                 self.identities[name],
@@ -108,7 +108,7 @@ class Table:
         name: str | None = None,
     ) -> Posted:
         """Seal a message with `sender`'s own keys; `name` is its claimed sender."""
-        model = self.house.server.public.model_version
+        model = self.halves.server.public.model_version
         place = Place(APPLICATION, model, name or sender, receiver, step)
         body = self.protocols[sender]._talk.channel.seal(place, encode(message))
         return Posted(name or sender, step, receiver, body)
@@ -121,12 +121,12 @@ class Table:
 
     def sent(self, bits: Bits) -> dict[tuple[str, str], bytes]:
         """Return the public key and all parties' encrypted bits, as uploaded."""
-        first, layout = PARTIES[0], self.house.deployment.layout
+        first, layout = PARTIES[0], self.halves.deployment.layout
         key = self[first].public_key
-        uploads = {(first, PUBLIC_KEY): self.house.party.seal_public_key(first, key)}
+        uploads = {(first, PUBLIC_KEY): self.halves.party.seal_public_key(first, key)}
         for name in PARTIES:
             own = bits[layout.party_bits(name)]
-            uploads[name, ENCRYPTED_INPUTS] = self.house.party.encrypt(name, own, key)
+            uploads[name, ENCRYPTED_INPUTS] = self.halves.party.encrypt(name, own, key)
         return uploads
 
     def agree(self, program: str, uploads: Mapping[tuple[str, str], bytes]) -> None:

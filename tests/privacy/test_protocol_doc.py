@@ -12,7 +12,7 @@ from engines.levelled.security import primal_usvp
 from parties.joint.asking import TURN_SECONDS
 from parties.joint.messages import KEY_STEPS, agree_step, class_of, partial_step
 from settings import ROOT
-from tests.privacy.small import PARTIES, House
+from tests.privacy.small import PARTIES, EngineHalves
 from tests.privacy.table import Table
 from utils import errors
 
@@ -37,15 +37,15 @@ STEPS = {row[0].strip("`"): row for row in rows("steps")}
 @pytest.fixture(scope="module")
 def played(levelled_deployment, layout):
     """(table, uploads, results) of an application to the demonstration's schema."""
-    house = House.of(Deployment.load(levelled_deployment))
-    table = Table(house).keys()
+    halves = EngineHalves.of(Deployment.load(levelled_deployment))
+    table = Table(halves).keys()
     bits = layout.encode({c.name: c.default for c in layout.schema.columns()})
     uploads, results = table.sent(bits), {}
     for program in (DECIDE, EXPLAIN):
         table.agree(program, uploads)
-        results[program] = house.server.evaluate(program, uploads)
+        results[program] = halves.server.evaluate(program, uploads)
         table.open(program, results[program])
-        scores = tuple(house.scores(program, bits).tolist())
+        scores = tuple(halves.scores(program, bits).tolist())
         assert {table[name].scores(program, results[program]) for name in PARTIES} == {scores}
     return table, uploads, results
 
@@ -84,7 +84,7 @@ def test_uploads_and_results_have_the_stated_sizes(played, layout):
         bits = layout.party_bits(party)
         assert f" {bits.stop - bits.start} bits" in stated["encrypted_inputs", party][1]
     for program, result in results.items():
-        count = len(table.house.deployment.programs_of("levelled")[program].outputs)
+        count = len(table.halves.deployment.programs_of("levelled")[program].outputs)
         assert f"{count} + {KNOWN_ZEROS} coefficients" in stated[program, "server"][1], result
     assert f"{sum(len(p.body) for p in table.post)} bytes" in DOCUMENT
     assert f"uploads have {sum(len(message) for message in uploads.values())}" in DOCUMENT

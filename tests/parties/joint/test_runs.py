@@ -173,7 +173,7 @@ class Losing:
 
     def renew(self, *arguments):
         self.lost.append(self._client.renew(*arguments))
-        error = ServerUnreachable("No server answers.")
+        error = ServerUnreachable("The server cannot be reached.")
         raise error from httpx.ReadError("reset")
 
 

@@ -272,7 +272,7 @@ def test_erase_leaves_nothing_on_either_side(session, connection, oracle):
 
 def test_without_a_server_erase_fails_and_discard_does_not(session, connection, monkeypatch):
     def refuse(*arguments):
-        raise ServerUnreachable("No server answers.")
+        raise ServerUnreachable("The server cannot be reached.")
 
     monkeypatch.setattr(connection.client, "erase", refuse)
     with pytest.raises(ServerUnreachable):
@@ -290,7 +290,7 @@ def test_a_failed_fresh_start_keeps_the_old_application(session, connection, ora
 
     def fail_for_others(client_id, *rest):
         if client_id != before:
-            raise ServerUnreachable("No server answers.")
+            raise ServerUnreachable("The server cannot be reached.")
         return send_file(client_id, *rest)
 
     monkeypatch.setattr(connection.client, "send_file", fail_for_others)
