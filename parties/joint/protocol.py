@@ -215,7 +215,7 @@ class JointProtocol:
             talk.state.keep(talk.party, step, encode(message), b"")
 
     def scores(self, program: str, result: bytes) -> tuple[float, ...] | None:
-        """Return the decrypted scores, or None if shares are missing or this party is no reader.
+        """Return the decrypted scores, or None before all shares are there or for a non-reader.
 
         Raises AlreadyOpened if the shares belong to a different result, ForeignMessage, and
         MalformedMessage.
