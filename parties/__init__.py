@@ -1,1 +1,1 @@
-"""The parties' side: what one party does on its own machine, and how it talks to the server."""
+"""The parties' side: the code that each party runs on its own machine, and the server's client."""

@@ -1,4 +1,4 @@
-"""`python -m parties`: one party's agent; see parties/command.py."""
+"""Entry point of `python -m parties`, one party's agent; see parties/command.py."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Requests to one server: answers bounded in size, waits in time, problems raised as errors.
+"""Requests to one server, with bounded response sizes and waits, and problems raised as errors.
 
-What a server reports (RFC 9457) becomes the class of utils/errors.py that it names; what reaches
-no server, or one that is not Triseal's, becomes ServerUnreachable.
+A problem that the server reports (RFC 9457) is raised as the class of utils/errors.py that it
+names. A request that reaches no server, or not a Triseal server, raises ServerUnreachable.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ from utils.forks import renew_in_children
 
 MIB = 1 << 20
 ANSWER_BYTES = 4 * MIB
-"""Largest JSON answer; a public model carries its schema, which may be 1 MiB."""
+"""Largest JSON response; a public model contains its schema, which may be 1 MiB."""
 CONNECT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
-"""When to ask a busy server again that does not say it."""
+"""Retry interval for a busy server that sends no Retry-After; also the shortest one."""
 LONGEST_RETRY_SECONDS = 3600.0
 
 _URN = "urn:triseal:error:"
 _GATEWAY = (502, 503, 504)
-"""What stands between party and server answers so while there is no server behind it."""
+"""Responses of a proxy between party and server while no server is behind it."""
 _Answer = TypeVar("_Answer", bound=BaseModel)
 
-# A machine that is gone says nothing: without these, a long answer would be awaited to the end.
+# A machine that disappears closes no connection: without these options, a party that waits for a
+# long response would notice it only at the timeout.
 _KEEP_ALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *(
@@ -56,10 +57,10 @@ _KEEP_ALIVE = [
 
 
 class BoundedHttp:
-    """The server at `url`; answers are awaited for at most `timeout` seconds.
+    """An HTTP client for the server at `url`; it waits at most `timeout` seconds for a response.
 
-    Safe to share between threads. A forked child gets connections of its own, except for those of
-    a `transport` that the caller has made. Raises AddressInvalid for what is no URL of a server.
+    Safe to share between threads. A forked child gets its own connections, unless the caller passed
+    a `transport`. Raises AddressInvalid if `url` is not the URL of a server.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class BoundedHttp:
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        # The old pool's locks may be held for good, and its sockets are the parent's as well: they
-        # are closed here without a word to the server, and the pool is not touched.
+        # The old pool's locks may stay held for ever, and its sockets are shared with the parent:
+        # they are closed here without a TLS or HTTP shutdown, and the pool is not touched.
         for inherited in list(self._sockets):
             if inherited.fileno() >= 0:
                 os.close(inherited.detach())
@@ -92,7 +93,7 @@ class BoundedHttp:
         )
 
     def _note_socket(self, event: str, facts: dict[str, Any]) -> None:
-        """Remember the sockets of new connections; httpcore reports every event of a request."""
+        """Keep track of the sockets of new connections; a trace callback of httpcore."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             made = facts["return_value"].get_extra_info("socket")
             if made is not None:
@@ -143,13 +144,13 @@ class BoundedHttp:
                 yield response
         except httpx.ReadTimeout as error:
             raise ServerUnreachable(
-                f"The server at {self.url} did not answer in time; it may be busy. Try again, or "
+                f"The server at {self.url} did not respond in time; it may be busy. Try again, or "
                 "look at its log."
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ServerUnreachable(
-                f"No server answers at {self.url} ({type(error).__name__}). Start it with "
-                "`make demo`, or set TRISEAL_SERVER_URL to where it is."
+                f"The server at {self.url} cannot be reached ({type(error).__name__}). Start it "
+                "with `make demo`, or set TRISEAL_SERVER_URL to its address."
             ) from error
 
     def _body(self, response: httpx.Response, limit: int) -> bytes:
@@ -159,8 +160,8 @@ class BoundedHttp:
             size += len(part)
             if size > limit:
                 raise MalformedMessage(
-                    f"The server at {self.url} answered more than {limit >> 20} MiB where less "
-                    "was due; check that TRISEAL_SERVER_URL is a Triseal server."
+                    f"The server at {self.url} sent a response of more than {limit >> 20} MiB, "
+                    "the limit here; check that TRISEAL_SERVER_URL is a Triseal server."
                 )
             parts.append(part)
         return b"".join(parts)
@@ -172,13 +173,15 @@ class BoundedHttp:
             problem = Problem()
         code = problem.type.removeprefix(_URN)
         named = error_classes().get(code) if problem.type.startswith(_URN) else None
-        detail = problem.detail or f"The server at {self.url} answered HTTP {response.status_code}."
+        detail = problem.detail or f"The server at {self.url} returned HTTP {response.status_code}."
         if response.status_code == 429 and named is None:
             named = ServerBusy
         if named is not None and issubclass(named, ServerBusy):
             return named(detail, _retry_seconds(response))
         if named is None and response.status_code in _GATEWAY:
-            error = ServerUnreachable(f"{detail} No server of ours is behind it; try again soon.")
+            error = ServerUnreachable(
+                f"{detail} The proxy there cannot reach a Triseal server; try again soon."
+            )
             error.__cause__ = httpx.HTTPStatusError(
                 detail, request=response.request, response=response
             )
@@ -193,7 +196,7 @@ class BoundedHttp:
 
     def _not_triseal(self) -> ServerUnreachable:
         return ServerUnreachable(
-            f"What answers at {self.url} is not a Triseal server of this version. Check "
+            f"The server at {self.url} is not a Triseal server of this version. Check "
             "TRISEAL_SERVER_URL, and that party and server run the same release."
         )
 
@@ -203,7 +206,7 @@ def _timeout(seconds: float) -> httpx.Timeout:
 
 
 def _retry_seconds(response: httpx.Response) -> float:
-    """Retry-After (RFC 9110, section 10.2.3), which is a number of seconds or a date."""
+    """Return Retry-After (RFC 9110, section 10.2.3), a number or a date, as seconds from now."""
     said = response.headers.get("retry-after", "").strip()
     seconds = RETRY_SECONDS
     if said.isascii() and said.isdecimal():

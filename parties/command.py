@@ -1,9 +1,9 @@
-"""Entry: `python -m parties --party NAME`, one party's agent, with a page of its own or without.
+"""Command line of one party's agent, `python -m parties --party NAME`, with or without a page.
 
     python -m parties --party bank --join CODE                        a page for the bank's clerk
     python -m parties --party bank --join CODE --no-page --record bank.json --agree decide,explain
 
-Started again without --join it takes up the application that its folder joined last.
+Without --join, the agent resumes the application that its folder joined last.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from utils.strict_json import parse_json
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 GLANCE_SECONDS = 1.0
-"""How often a terminal looks up although nothing has changed, so that Ctrl-C is noticed."""
+"""Longest wait for a change without a page; it bounds the time until Ctrl-C is noticed."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the command line says; `home`, `server` and `port` None stand for the settings'."""
+    """The parsed command line; None for `home`, `server` or `port` means the settings' value."""
 
     party: str
     server: str | None
@@ -63,13 +63,13 @@ class Arguments:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the agent until it is ended, or has done what it was asked; answers the exit code."""
+    """Run the agent until it is stopped or its work is done; return the exit code."""
     arguments = parse(words)
     return run_entry(lambda settings: run(arguments, settings))
 
 
 def parse(words: Sequence[str]) -> Arguments:
-    """Read the command line; ends the process with exit code 2 and a usage line where wrong."""
+    """Parse the command line; an invalid one prints the usage and exits with code 2."""
     parser = argparse.ArgumentParser(prog="python -m parties", description="One party's agent.")
     parser.add_argument(
         "--party", required=True, type=_party, metavar="NAME", help="which party this is"
@@ -80,7 +80,7 @@ def parse(words: Sequence[str]) -> Arguments:
     parser.add_argument(
         "--join", metavar="CODE", help="the party's join code; - reads it from stdin"
     )
-    parser.add_argument("--new", action="store_true", help="do not take up the last application")
+    parser.add_argument("--new", action="store_true", help="do not resume the last application")
     parser.add_argument("--home", type=Path, metavar="DIR", help="the party's own folder")
     parser.add_argument("--port", type=_port, metavar="PORT", help="port of the party's page")
     parser.add_argument("--no-page", action="store_true", help="work without a page")
@@ -92,11 +92,11 @@ def parse(words: Sequence[str]) -> Arguments:
         type=_programs,
         default=(),
         metavar="PROGRAMS",
-        help="without a page: agree ahead to decide or decide,explain; ends when they are opened",
+        help="without a page: agree to decide or decide,explain in advance, and exit when opened",
     )
     found = parser.parse_args(words)
     if not found.no_page and (found.record or found.agree):
-        parser.error("--record and --agree are for --no-page; on a page a person does it")
+        parser.error("--record and --agree need --no-page; with a page, use the page instead")
     return Arguments(
         party=found.party,
         server=found.server,
@@ -111,10 +111,10 @@ def parse(words: Sequence[str]) -> Arguments:
 
 
 def run(arguments: Arguments, settings: Settings) -> None:
-    """Connect, join or resume, and serve the page or do what was asked.
+    """Connect, join or resume, and then serve the page or call `attend`.
 
-    Raises PortInUse and DataFolderInUse before anything else, then what connecting and joining
-    raise.
+    Raises InvalidRequest for an unreadable record, PortInUse, DataFolderInUse, and the errors of
+    connecting and joining.
     """
     record = None if arguments.record is None else _read_record(arguments.record)
     if arguments.page and arguments.port is not None:
@@ -124,26 +124,26 @@ def run(arguments: Arguments, settings: Settings) -> None:
         client = ServerClient(arguments.server or settings.url, settings.request_timeout)
         if not arguments.page:
             held.enter_context(client)
-        else:  # whose handlers may use the client until the process ends
+        else:  # the page's handlers may use the client until the process ends
             held.enter_context(gradio_environment())
             from ui import serving
-            from ui.agent import page as agent_page  # seconds, while the server starts as well
+            from ui.agent import page as agent_page  # takes seconds; the server may start meanwhile
         wait_for_server(client, _say)
         home = arguments.home or settings.party_data / arguments.party
         connection = Connection(client, PartyStore(home), settings.application_hours)
         agent = Agent(connection, arguments.party)
         if record is not None:
-            connection.layout.encode_party(arguments.party, record)  # refused before any joining
+            connection.layout.encode_party(arguments.party, record)  # validates it before joining
         with hold_folder(home), closing(agent):
-            seat = _seat(agent, code, arguments.new)
+            application = _application(agent, code, arguments.new)
             if not arguments.page:
-                # What goes wrong is printed below; once is enough.
+                # `attend` prints errors itself; do not log them as well.
                 logging.getLogger("parties.agent").setLevel(logging.ERROR)
-                if seat is None:
+                if application is None:
                     raise UnknownApplication(
-                        f"{home} has no application to take up again: give a code with --join."
+                        f"{home} has no application to resume: pass a join code with --join."
                     )
-                attend(agent, seat, record, arguments.agree)
+                attend(agent, application, record, arguments.agree)
                 return
             port = arguments.port or _usual_port(settings, agent)
             if arguments.port is None:
@@ -155,14 +155,18 @@ def run(arguments: Arguments, settings: Settings) -> None:
 
 
 def attend(
-    agent: Agent, seat: ApplicationAgent, record: Mapping[str, Any] | None, agree: Sequence[str]
+    agent: Agent,
+    application: ApplicationAgent,
+    record: Mapping[str, Any] | None,
+    agree: Sequence[str],
 ) -> None:
-    """Play without a page: send `record`, agree to the programs of `agree`, print what is opened.
+    """Play without a page: send `record`, agree to the programs of `agree`, print the results.
 
-    Ends when the last of them is opened; with none, never. A run that had stopped before is asked
-    for once more. Raises what keeps it from going on, such as a run that fails.
+    Returns when the last of the programs is opened; never if `agree` is empty. A run that had
+    stopped before the start is requested once more. Raises any error that prevents progress, for
+    example EvaluationFailed.
     """
-    member, label = seat.member, agent.party.label
+    member, label = application.member, agent.party.label
     _say(f"{label}: application {member.client_id[:8]}, joined.")
     told: set[str] = set()
 
@@ -171,69 +175,71 @@ def attend(
             told.add(key)
             _say(f"{label}: {text}")
 
-    serial, retry = 0, _stopped(seat, agree) is not None
+    serial, retry = 0, _stopped(application, agree) is not None
     while True:
-        if seat.over:
-            raise UnknownApplication(seat.over)
+        if application.over:
+            raise UnknownApplication(application.over)
         try:
             failure = member.failure
             if failure is not None:
                 raise failure
             if retry:
-                seat.try_again()
+                application.try_again()
                 retry = False
-            _do_what_is_due(agent, seat, record, agree, once)
-            if _opened(agent, seat, once) >= set(agree) and agree:
+            _do_what_is_due(agent, application, record, agree, once)
+            if _opened(agent, application, once) >= set(agree) and agree:
                 return
         except TrisealError as error:
             if not isinstance(error, TransportError) and not may_pass(error):
                 raise
             once(error.message, error.message)
-        serial = seat.wait(serial, GLANCE_SECONDS)
-        seat.look()
+        serial = application.wait(serial, GLANCE_SECONDS)
+        application.look()
 
 
 def _do_what_is_due(
     agent: Agent,
-    seat: ApplicationAgent,
+    application: ApplicationAgent,
     record: Mapping[str, Any] | None,
     agree: Sequence[str],
     once: Any,
 ) -> None:
-    """Send the record, agree where the others are so far; raises what a run failed with."""
-    member = seat.member
+    """Send the record, agree to the programs that are ready; raise the error of a failed run."""
+    member = application.member
     if member.keys_ready:
         once("keys", f"the joint key is made; its fingerprint is {member.fingerprint}.")
-        if record is not None and seat.sent is None and not member.has_sent:
-            sent = seat.send(record)
+        if record is not None and application.sent is None and not member.has_sent:
+            sent = application.send(record)
             once("sent", f"{sent.bits} bits encrypted and sent as {sent.size} bytes.")
     for program in agree:
         if agent.party.name not in member.agreed_by(program):
             try:
-                seat.agree(program)
+                application.agree(program)
             except OutOfStep:
-                break  # the others are not so far yet
+                break  # the other parties are not ready yet
             once(f"agreed {program}", f"agreed to {program}.")
-    stopped = _stopped(seat, agree)
+    stopped = _stopped(application, agree)
     if stopped is not None and stopped[1].status == "failed":
         raise stopped_by(*stopped)
-    if stopped is not None:  # by a person, who may have it run again
-        once(f"cancelled {stopped[0]}", f"{stopped[1].error} Any party can ask for it again.")
+    if stopped is not None:  # cancelled by a person, who may request it again
+        once(f"cancelled {stopped[0]}", f"{stopped[1].error} Any party can request it again.")
 
 
-def _stopped(seat: ApplicationAgent, agree: Sequence[str]) -> tuple[str, ProgramState] | None:
-    state = seat.member.state
+def _stopped(
+    application: ApplicationAgent, agree: Sequence[str]
+) -> tuple[str, ProgramState] | None:
+    state = application.member.state
     stopped = None if state is None else state.stopped
     return stopped if stopped is not None and stopped[0] in agree else None
 
 
-def _opened(agent: Agent, seat: ApplicationAgent, once: Any) -> set[str]:
-    """The programs that are over for this party, each printed once."""
-    member = seat.member
+def _opened(agent: Agent, application: ApplicationAgent, once: Any) -> set[str]:
+    """Return the programs that are finished for this party, and print each once."""
+    member = application.member
     if not member.is_reader:
-        over = {program for program in PROGRAMS if seat.answered(program)}
+        over = {program for program in PROGRAMS if application.answered(program)}
         for program in over:
-            once(program, f"{program} is answered; this party is not among its readers.")
+            once(program, f"{program} is finished; this party is not among its readers.")
         return over
     over = set()
     if member.decision is not None:
@@ -248,7 +254,7 @@ def _opened(agent: Agent, seat: ApplicationAgent, once: Any) -> set[str]:
     return over
 
 
-def _seat(agent: Agent, code: str | None, new: bool) -> ApplicationAgent | None:
+def _application(agent: Agent, code: str | None, new: bool) -> ApplicationAgent | None:
     if code:
         return agent.join(code, pinned=True)
     return None if new else agent.resume()
@@ -260,7 +266,9 @@ def _read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"{path} cannot be read as a JSON record: {error}.") from error
     if not isinstance(found, dict):
-        raise InvalidRequest(f"{path} is no record: give a JSON object of columns and values.")
+        raise InvalidRequest(
+            f"{path} is not a record: it must be a JSON object of columns and values."
+        )
     return found
 
 
@@ -275,7 +283,7 @@ def _check_port(settings: Settings, port: int) -> None:
 
 def _party(text: str) -> str:
     if not _NAME.fullmatch(text):  # it becomes the name of a folder
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be the name of a party")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid party name")
     return text
 
 

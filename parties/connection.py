@@ -1,4 +1,4 @@
-"""What a party needs before any application: server, public model, engine and own files."""
+"""A party's connection: the server, its public model, the engine and the party's own files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from utils.forks import renew_in_children
 
 
 class Connection:
-    """A server, the public model that it runs, and the engine made of its client files.
+    """A server, its public model, and the engine loaded from the model's client files.
 
-    `engine_lock` is to be held around calls of the engine: native libraries keep the keys in use
-    as state of their own. `hours` is the party's own bound on how long it keeps an application's
-    files. A forked child may go on using it, with HTTP connections of its own. Raises
-    ServerUnreachable, EngineUnavailable, and ForeignMessage for client files that are not the
+    Hold `engine_lock` around calls of the engine, because native libraries keep the current keys as
+    global state. `hours` is the party's own limit on how long it keeps an application's files. A
+    forked child may go on using the connection, with HTTP connections of its own. Raises
+    ServerUnreachable, EngineUnavailable, and ForeignMessage if the client files are not the
     model's.
     """
 
@@ -35,7 +35,7 @@ class Connection:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Connection:
-        """The server and the folder that the settings name, rid of what has expired in it."""
+        """Connect to the server of the settings, and erase expired files from the folder."""
         store = PartyStore(settings.party_data)
         erase_expired(store, settings.application_hours)
         return cls(ServerClient.from_settings(settings), store, settings.application_hours)
@@ -44,23 +44,23 @@ class Connection:
         self.engine_lock = threading.Lock()  # another thread of the parent may have held it
 
     def refresh(self) -> None:
-        """Read the public model again; a changed one brings its own engine."""
+        """Fetch the public model again; load a new engine if the model has changed."""
         public = self.client.model()
         if public != self.public:
             self._load(public)
 
     @property
     def engine(self) -> PartyEngine:
-        """The engine, where one party makes the keys; raises EngineUnavailable."""
+        """The engine, if one party makes the keys; raises EngineUnavailable otherwise."""
         if self._engine is None:
             raise EngineUnavailable(
-                "The server's engine makes its keys jointly; use parties/joint for it."
+                "The server's engine makes its keys jointly; use JointSession for it."
             )
         return self._engine
 
     @property
     def joint_engine(self) -> JointPartyEngine:
-        """The engine, where the keys are made jointly; raises EngineUnavailable."""
+        """The engine, if the keys are made jointly; raises EngineUnavailable otherwise."""
         if self._joint_engine is None:
             raise EngineUnavailable(
                 "The server's engine has one key holder; use ApplicationSession for it, or start "
@@ -74,6 +74,6 @@ class Connection:
         engine = None if joint else load_party_engine(public, files)
         joint_engine = load_joint_party_engine(public, files) if joint else None
         layout = Layout(public.schema_)
-        # Together, once all of it is loaded: other threads use what there is meanwhile.
+        # Assigned together, after everything is loaded: other threads may use the old ones.
         self._engine, self._joint_engine = engine, joint_engine
         self.layout, self.public = layout, public

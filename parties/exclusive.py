@@ -1,8 +1,9 @@
-"""One thread at a time for an application's files on this machine.
+"""Locks that let one thread at a time use an application's files on this machine.
 
-A session's steps read the parties' files, talk to the server and write the files again. Two that
-overlapped would contradict each other, so they follow one another: threads by a lock in memory,
-processes by the locks of the parties' folders. Neither is held while a run is waited for.
+A session's steps read the parties' files, send requests to the server, and write the files again.
+Overlapping steps would overwrite each other's changes, so they run one at a time: a lock in memory
+excludes other threads, the locks of the parties' folders exclude other processes. Neither is held
+while a run is waited for.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from parties.store import PartyStore
 from utils.forks import renew_in_children
 
 WAIT_SECONDS = 25.0
-"""How long a step waits for another process; it is more than a step waits for other parties."""
+"""Longest wait for another process's step, longer than any step waits for other parties."""
 
 
 class _Locks:
-    """A lock for every application's folder that is in use in this process."""
+    """One lock for each application folder in use in this process."""
 
     def __init__(self) -> None:
         self.renew_after_fork()
@@ -34,7 +35,7 @@ class _Locks:
         )
 
     def of(self, folder: Path) -> threading.RLock:
-        """Return the folder's lock, the same while anybody has it."""
+        """Return the folder's lock, the same object as long as it is referenced."""
         with self._guard:
             return self._locks.setdefault(folder, threading.RLock())
 
@@ -44,20 +45,20 @@ _locks = _Locks()
 
 @contextmanager
 def one_thread(store: PartyStore, client_id: str) -> Iterator[None]:
-    """Keep other threads of this process away from an application; they wait."""
+    """Lock an application against other threads of this process; they wait."""
     with _locks.of(store.application_folder(client_id)):
         yield
 
 
 @contextmanager
 def one_step(store: PartyStore, client_id: str, parties: Iterable[str]) -> Iterator[None]:
-    """Keep other threads and other processes away from an application; not to be nested.
+    """Lock an application against other threads and processes; must not be nested.
 
-    Raises DataFolderInUse where another process does not finish in WAIT_SECONDS, and
-    UnknownApplication where the files have been erased.
+    Raises DataFolderInUse if another process does not finish within WAIT_SECONDS, and
+    UnknownApplication if the files have been erased.
     """
     with one_thread(store, client_id), ExitStack() as held:
-        for party in sorted(parties):  # in the same order everywhere, so that nobody waits for ever
+        for party in sorted(parties):  # the same order everywhere prevents deadlocks
             held.enter_context(store.hold(client_id, party, WAIT_SECONDS))
         store.parties(client_id)
         yield

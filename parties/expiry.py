@@ -1,8 +1,9 @@
-"""How long a party keeps the files of an application.
+"""Expiry of a party's files of an application.
 
-Until the server's end of it, and never longer than the party's own bound after joining, so that no
-server can make a party keep its keys. The server's moment is believed only where it lies after the
-joining: elsewhere the two clocks differ, and the length of the application's life counts instead.
+The files are kept until the time at which the server ends the application, but never longer after
+joining than the party's own limit, so that no server can make a party keep its keys. The server's
+end time is used only if it is later than the joining; otherwise the two clocks differ, and the
+application's lifetime is counted from the joining instead.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Expiry(BaseModel):
-    """When a party joined, and the application's end as the server says; in seconds since 1970."""
+    """The time of joining, and the application's end by the server; in seconds since 1970."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -34,7 +35,7 @@ class Expiry(BaseModel):
     until: float | None = None
 
     def as_told(self, created_at: str, expires_at: str) -> Expiry:
-        """Return this with the server's end of the application; unchanged where it says none."""
+        """Return a copy with the server's end time, or this object if `expires_at` is no time."""
         created, end = _moment(created_at), _moment(expires_at)
         if end is None:
             return self
@@ -43,9 +44,9 @@ class Expiry(BaseModel):
         return self if end == self.until else self.model_copy(update={"until": end})
 
     def seconds_left(self, now: float, hours: float) -> float:
-        """Return how long the files are still kept, at most `hours` after joining.
+        """Return for how many seconds the files are still kept, at most `hours` after joining.
 
-        And at most `hours` from now: a clock that was set back adds nothing beyond that.
+        The result is also at most `hours` from now, in case the clock was set back.
         """
         bound = hours * HOUR
         end = self.joined + bound
@@ -55,7 +56,7 @@ class Expiry(BaseModel):
 
 
 def read_expiry(store: PartyStore, client_id: str, party: str) -> Expiry | None:
-    """Return what is stored, or None where nothing readable is."""
+    """Return the stored expiry, or None if there is none or it is unreadable."""
     try:
         return Expiry.model_validate_json(store.read(client_id, party, EXPIRY) or b"")
     except ValidationError:
@@ -63,14 +64,14 @@ def read_expiry(store: PartyStore, client_id: str, party: str) -> Expiry | None:
 
 
 def write_expiry(store: PartyStore, client_id: str, party: str, expiry: Expiry) -> None:
-    """Store it among the party's files of the application."""
+    """Write the expiry to the party's files of the application."""
     store.write(client_id, party, EXPIRY, expiry.model_dump_json().encode())
 
 
 def seconds_left(store: PartyStore, client_id: str, party: str, hours: float) -> float:
-    """Return how long the party's files of the application are still to be kept; 0 or less: gone.
+    """Return for how many seconds the party's files are still kept; 0 or less if expired.
 
-    Files without a readable expiry are kept for `hours` after a party's folder was made there.
+    Files without a readable expiry are kept for `hours` after a party's folder was created there.
     """
     now, expiry = time.time(), read_expiry(store, client_id, party)
     if expiry is not None:
@@ -83,10 +84,10 @@ def seconds_left(store: PartyStore, client_id: str, party: str, hours: float) ->
 
 
 def erase_expired(store: PartyStore, hours: float, party: str | None = None) -> float:
-    """Erase what has expired, of `party` or of all parties, unless somebody plays it now.
+    """Erase expired files, of `party` or of all parties, unless a process plays the party now.
 
-    Returns the seconds until the next of them expires, or infinity. Raises FolderNotOurs where the
-    folder is not the parties'.
+    Returns the seconds until the next expiry, or infinity. Raises FolderNotOurs if the folder is
+    not one of the parties'.
     """
     store.claim()
     soonest = math.inf
@@ -101,7 +102,7 @@ def erase_expired(store: PartyStore, hours: float, party: str | None = None) -> 
             suppress(DataFolderInUse, UnknownApplication),
             store.hold(client_id, name),
         ):
-            log.info("application %s has expired: %s's files are erased", client_id[:8], name)
+            log.info("application %s has expired; erasing the files of %s", client_id[:8], name)
             store.erase_party(client_id, name)
     return soonest
 

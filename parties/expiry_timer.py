@@ -1,4 +1,4 @@
-"""A thread that erases what has expired at its moment, without any call."""
+"""A background thread that erases expired files on time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import threading
 from collections.abc import Callable
 
 LONGEST_WAIT_SECONDS = 60.0
-"""Between two looks at the clock, which may be set, or stand still with the machine."""
+"""Longest wait between two checks: the clock may be set, or the machine may be suspended."""
 SHORTEST_WAIT_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
 
 
 class ExpiryTimer:
-    """Calls `erase_due` now and whenever it is time, until `stop`.
+    """Calls `erase_due` now and at every expiry, until `stop`.
 
-    `erase_due` erases what has expired and returns the seconds until there is more.
+    `erase_due` erases expired files and returns the seconds until the next expiry.
     """
 
     def __init__(self, erase_due: Callable[[], float]) -> None:
@@ -27,11 +27,11 @@ class ExpiryTimer:
         self._thread.start()
 
     def wake(self) -> None:
-        """Look again at once: something else may be the next to expire."""
+        """Call `erase_due` at once, since the time of the next expiry may have changed."""
         self._wake.set()
 
     def stop(self) -> None:
-        """End the thread, after what it is doing."""
+        """End the thread once its current call has finished; does not wait for it."""
         self._stopped = True
         self._wake.set()
 
@@ -41,6 +41,6 @@ class ExpiryTimer:
             seconds = LONGEST_WAIT_SECONDS
             try:
                 seconds = self._erase_due()
-            except Exception:  # a full disk, say: it is tried again
+            except Exception:  # for example, a full disk; retried after the wait
                 log.exception("expired files could not be erased")
             self._wake.wait(min(max(seconds, SHORTEST_WAIT_SECONDS), LONGEST_WAIT_SECONDS))

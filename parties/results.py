@@ -1,4 +1,4 @@
-"""What each step of an application gives back: the facts that a page or a script can show."""
+"""Results of the steps of an application, for pages and scripts to show."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from utils.errors import MalformedMessage
 
 SERVER = "server"
 ALL = "all"
-"""The receiver of what is for every party."""
+"""The receiver of messages to every party."""
 PREVIEW_BYTES = 64
 _PLACES = 256
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message that travelled; `size` in bytes, `seconds` on its way.
+    """One message that was sent; `size` in bytes, `seconds` for the transfer.
 
-    `preview` is hexadecimal, of a few bytes of the payload; empty for plain requests. `relayed`
-    says that a message from party to party went through the server, sealed.
+    `preview` is a few bytes of the payload in hexadecimal, empty for plain requests. `relayed` is
+    True for a sealed message from party to party that went through the server.
     """
 
     sender: str
@@ -36,9 +36,9 @@ class Message:
 
 @dataclass(frozen=True)
 class KeysMade:
-    """New keys: `holder` made them, `shared_with` were given the secret key.
+    """New keys: `holder` made them and gave the secret key to the parties of `shared_with`.
 
-    `evaluation_bytes` is 0 for an engine that needs no evaluation key. Where the keys are `joint`,
+    `evaluation_bytes` is 0 for an engine that needs no evaluation key. If the keys are `joint`,
     there is no holder: every party of `parts_of` made a secret of `secret_bytes` that stays with
     it, `evaluation_bytes` is the public key's size, and all parties see the same `fingerprint`.
     """
@@ -57,11 +57,11 @@ class KeysMade:
 
 @dataclass(frozen=True)
 class SliceSent:
-    """One party's record, encrypted and sent; `bits` is how many it was encoded as.
+    """One party's record, encrypted and sent; `bits` is the number of bits it was encoded as.
 
-    `client_id` differs from before where a decided application had to be opened afresh; then
-    `messages` begin with what was sent again for the others, and where keys are joint, `keys` are
-    the new ones.
+    `client_id` is new if the application had been decided and a new one was opened. Then `messages`
+    begin with those sent again for the other parties, and `keys` are the new keys if keys are
+    joint.
     """
 
     client_id: str
@@ -79,7 +79,7 @@ class SliceSent:
 
 @dataclass(frozen=True)
 class ProgramRun:
-    """One evaluation: `seconds` on the server, `waited` as the party saw it."""
+    """One evaluation: `seconds` on the server, `waited` seconds for the party."""
 
     client_id: str
     program: str
@@ -90,10 +90,10 @@ class ProgramRun:
 
 @dataclass(frozen=True)
 class Decision:
-    """The opened decision: approved from a score of 0 up.
+    """The opened decision: approved if the score is 0 or more.
 
-    `score` and `log_odds` are None where the program opens the decision alone. `reach` is the
-    largest score, either way, that the program can give.
+    `score` and `log_odds` are None if the program returns only the decision. `reach` is the largest
+    absolute value of a score that the program can return.
     """
 
     client_id: str
@@ -121,19 +121,19 @@ class ExplanationOpened:
 
 
 def digest(message: bytes) -> str:
-    """SHA-256 in hexadecimal."""
+    """Return the SHA-256 digest in hexadecimal."""
     return hashlib.sha256(message).hexdigest()
 
 
 def preview(message: bytes) -> str:
-    """Hexadecimal of up to PREVIEW_BYTES bytes of a message's payload.
+    """Return up to PREVIEW_BYTES bytes of a message's payload, in hexadecimal.
 
-    Formats begin and part with headers of their own; of some evenly spaced places, the one with
-    the most different bytes is taken, which is where the ciphertext itself lies.
+    Formats have headers at the start and between parts. Of up to about _PLACES evenly spaced
+    windows, the one with the most distinct bytes is used: it is part of the ciphertext itself.
     """
     try:
         _, payload = unseal(message)
-    except MalformedMessage:  # a tool that seals otherwise; show what there is
+    except MalformedMessage:  # not in the engines' envelope: preview the whole message
         payload = memoryview(message)
     last = max(0, len(payload) - PREVIEW_BYTES)
     step = max(PREVIEW_BYTES // 4, last // _PLACES, 1)

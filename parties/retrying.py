@@ -1,7 +1,7 @@
-"""Asking again: for how long, how often, and what a person is told meanwhile.
+"""Retries of calls to the server, and the text shown to a person meanwhile.
 
-A server that is busy says when to ask again; one that cannot be reached is asked after a short
-while, then after longer ones. Only what may be asked twice is asked again.
+A busy server says when to retry; an unreachable one is retried with exponential backoff. Only calls
+that are safe to repeat are retried.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from utils.errors import (
 )
 
 BRIEF_SECONDS = 4.0
-"""How long a call for which somebody waits is asked again."""
+"""How long a call is retried while a person waits for it."""
 RESTART_SECONDS = 30.0
-"""The same once the server has said that it is shutting down: it needs as long to come back."""
+"""The same after a response that the server is shutting down, to allow for its restart."""
 SHORTEST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 3.0
 SPREAD = 0.2
-"""A pause is up to so much longer, so that those who were refused together come one by one."""
+"""Random extension of a pause, so that clients refused together do not retry together."""
 GLANCE_SECONDS = 1.0
-"""How often `told` is called while a pause lasts."""
+"""Interval between calls of `told` during a pause."""
 
 T = TypeVar("T")
 Told = Callable[[TrisealError, float], None]
-"""Is given why a call has to wait, and the seconds until it is asked again; what it raises ends
-the waiting."""
+"""A callback with the error that a call waits for and the seconds until the retry; an error that it
+raises ends the wait."""
 
 
 def untold(_error: TrisealError, _seconds: float) -> None:
-    """Where nobody is to be told."""
+    """Do nothing; the default callback."""
 
 
 def may_pass(error: TrisealError) -> bool:
-    """Whether the same call may succeed a little later, with nothing else changed."""
+    """Return True if the same call may succeed a little later without any other change."""
     if isinstance(error, ServerUnreachable):
-        lost = error.__cause__  # not there where what answers is something else
+        lost = error.__cause__  # of another class if something other than Triseal responded
         return isinstance(lost, httpx.TransportError | httpx.HTTPStatusError) and not isinstance(
             lost, httpx.UnsupportedProtocol
         )
@@ -60,12 +60,12 @@ def ask_again(
     told: Told = untold,
     since: float | None = None,
 ) -> T:
-    """What `call` answers, asked again while its error may pass.
+    """Return the result of `call`, retried while its error is temporary.
 
-    For at most `seconds`, counted from the first such error (from the call itself where it was
-    awaited in vain), or from the moment `since` of the monotonic clock. An error that is still
-    there then, or asks for more time than is left, is raised. A server that says it is shutting
-    down gets at least RESTART_SECONDS.
+    Retries last at most `seconds`, counted from the first such error (from the start of the call if
+    it timed out), or from the time `since` of the monotonic clock. An error that persists, or that
+    asks for a longer wait than the time left, is raised. A server that is shutting down gets at
+    least RESTART_SECONDS.
     """
     pause = SHORTEST_PAUSE_SECONDS
     while True:
@@ -88,7 +88,7 @@ def ask_again(
 
 
 def wait_for(seconds: float, error: TrisealError, told: Told) -> None:
-    """Let time pass because of an error; `told` is called at once, and every second."""
+    """Wait because of an error; call `told` at once and then every second."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         told(error, left)
@@ -96,7 +96,7 @@ def wait_for(seconds: float, error: TrisealError, told: Told) -> None:
 
 
 def waiting_words(error: TrisealError, seconds: float) -> str:
-    """What a person is told while a call waits: why, and when it is asked again."""
+    """Return the text for a person while a call waits: the reason and the time to the retry."""
     why = error.message.split(". ")[0].rstrip(".")
     if isinstance(error, ServerBusy) and "busy" not in why:
         why = f"The server is busy. {why}"

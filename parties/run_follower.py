@@ -1,4 +1,4 @@
-"""Asking for a run and following it to its end, whatever becomes of the server meanwhile."""
+"""Requests for a run, followed to its end across restarts of the server."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from parties.retrying import ask_again, waiting_words
 from utils.errors import EvaluationFailed, TransportError, TrisealError, error_classes
 
 SILENCE_SECONDS = 10.0
-"""Without an event for so long, a followed run is looked at for whether it has ended."""
+"""Longest wait for an event before the state of a followed run is requested."""
 PAUSE_SECONDS = 0.2
-"""Between two looks, where the events end at once because the server does."""
+"""Time between two requests if the events end at once because the server is shutting down."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class RunNews:
-    """How a run stands, for the one who asked for it.
+    """The progress of a run, for its caller.
 
-    `queued` and `running` are as the server has it, with the finished `share`, 0 to 1; `waiting`
-    where the server is busy or cannot be reached, and then `text` says why and for how long.
+    `queued` and `running` are the run's state on the server, and `share` is the finished share from
+    0 to 1. `waiting` means that the server is busy or cannot be reached; `text` then has the reason
+    and the time until the next attempt.
     """
 
     program: str
@@ -36,11 +37,12 @@ class RunNews:
 
 
 Tell = Callable[[RunNews], None]
-"""Is called from the thread that asked; what it raises ends the following, not the run."""
+"""A callback, called from the caller's thread; an error that it raises ends the wait, not the
+run."""
 
 
 class RunFollower:
-    """One asking for a run, with `seconds` in all; `news` and `progress` are told of it."""
+    """One request for a run, limited to `seconds` in all; calls `news` and `progress`."""
 
     def __init__(
         self,
@@ -54,15 +56,15 @@ class RunFollower:
         self._progress, self._news = progress, news
 
     def patiently(self, call: Callable[[], T]) -> T:
-        """What `call` answers, asked again while the server is busy or not there."""
+        """Return the result of `call`, repeated while the server is busy or unreachable."""
         return ask_again(call, self._seconds, self._told, self._since)
 
     def report(self, found: ProgramState) -> None:
-        """Tell how a run under way stands; raises TransportError when the time is over."""
+        """Report the state of a run under way; raises TransportError when the time is up."""
         if time.monotonic() > self._since + self._seconds:
             raise TransportError(
                 f"The run of {self.program} has not ended within {self._seconds:g} seconds "
-                "(TRISEAL_REQUEST_TIMEOUT). It goes on at the server: ask for it again to wait on."
+                "(TRISEAL_REQUEST_TIMEOUT). It goes on there: request it again to keep waiting."
             )
         if found.status == "running":
             self._tell(RunNews(self.program, "running", found.progress))
@@ -87,10 +89,11 @@ def run_watched(
     progress: Progress | None = None,
     news: Tell | None = None,
 ) -> float:
-    """Run `program` and answer the server's seconds; `progress` gets the finished share, 0 to 1.
+    """Run `program` and return its seconds on the server.
 
-    The run is the server's: it is asked for once, and again after a lost connection, which finds
-    the same one. Raises what the run failed with, RunCancelled, and what ServerClient.queue raises.
+    `progress` gets the finished share, 0 to 1. The request is repeated after a lost connection and
+    then finds the same run. Raises the error that the run failed with, RunCancelled, and the errors
+    of ServerClient.queue.
     """
     follower = RunFollower(program, client.timeout, progress, news)
     found = follower.patiently(lambda: client.queue(client_id, token, program))
@@ -101,22 +104,22 @@ def run_watched(
 
 
 def seconds_of(program: str, found: ProgramState) -> float:
-    """The seconds of a run that has ended; raises what kept it from its result."""
+    """Return the seconds of a run that has ended; raises its error if it has no result."""
     if found.status == "done":
         return found.seconds or 0.0
     raise stopped_by(program, found)
 
 
 def stopped_by(program: str, found: ProgramState) -> TrisealError:
-    """What a run failed with, or RunCancelled."""
+    """Return the error that a run failed with, or RunCancelled."""
     cls = error_classes().get(found.error_code or "", EvaluationFailed)
-    return cls(found.error or f"The run of {program} has no result; ask for it again.")
+    return cls(found.error or f"The run of {program} has no result; run it again.")
 
 
 def look_at_run(
     client: ServerClient, client_id: str, token: str, follower: RunFollower
 ) -> ProgramState:
-    """Follow a run; return it when it has ended, or when nothing has been heard for a while."""
+    """Follow a run; return its state when it has ended or when the events stop."""
     for state in client.events(client_id, token, SILENCE_SECONDS):
         found = state.programs.get(follower.program)
         if found is None or not found.under_way:

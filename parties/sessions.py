@@ -1,4 +1,4 @@
-"""Which kind of session a server's engine needs: with one key holder, or with joint keys."""
+"""The choice of session class for a server's engine: one key holder, or joint keys."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ Session = ApplicationSession | JointSession
 
 
 def session_class(public: PublicModel) -> type[ApplicationSession] | type[JointSession]:
-    """The class whose `open` and `resume` give a session for this model."""
+    """Return the class whose `open` and `resume` create a session for this model."""
     return JointSession if public.engine.joint_keys else ApplicationSession

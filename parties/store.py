@@ -1,13 +1,13 @@
-"""A party's own files: its token, its secret key, its record and what it sealed last.
+"""A party's own files: its token, its secret key, its record and its last sealed messages.
 
     <root>/<client_id>/<party>/<name>       folders 0700, files 0600, each written atomically
 
 One folder stands for one party's machine. The demonstration plays every party on one machine, so
-they lie side by side; parties on machines of their own have one folder each, and nothing here
-reads across folders except `hand_over`, which says so. The server never sees any of it.
+the folders are next to each other; a party on a machine of its own has one folder. Only `hand_over`
+copies from one party's folder to another's. The server never receives these files.
 
-A party's folder of one application has a lock, which whoever plays the party there holds: two
-processes that both answered for it would contradict each other.
+A party's folder of one application has a lock, held by the process that plays the party: two
+processes acting for the same party would contradict each other.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class PartyStore:
         self.root = root
 
     def claim(self) -> None:
-        """Create and mark the folder, or take one that is ours; raises FolderNotOurs.
+        """Create and mark the folder, or accept one of this project's; raises FolderNotOurs.
 
-        Applications whose time is over are deleted from it, so it must not be anybody else's.
+        Expired applications are deleted from it, so it must not contain anything else.
         """
         claim_folder(
             self.root,
@@ -53,23 +53,23 @@ class PartyStore:
         )
 
     def folder(self, client_id: str, party: str) -> Path:
-        """Where a party keeps what belongs to one application; the folder may not exist.
+        """Return the party's folder of one application; it may not exist.
 
-        Raises InvalidRequest and UnknownParty for what must not become a path.
+        Raises InvalidRequest or UnknownParty if `client_id` or `party` is not valid as a name.
         """
         if not _PARTY.fullmatch(party):
             raise UnknownParty(f"{party[:40]!r} cannot be the name of a party.")
         return self._application(client_id) / party
 
     def application_folder(self, client_id: str) -> Path:
-        """Where the parties' folders of one application lie; it may not exist.
+        """Return the absolute path of the application's folder; it may not exist.
 
-        Raises InvalidRequest for what must not become a path.
+        Raises InvalidRequest if `client_id` is not a valid id.
         """
         return self._application(client_id).absolute()
 
     def write(self, client_id: str, party: str, name: str, data: bytes) -> None:
-        """Store `data` as the party's file `name`, replacing what was there."""
+        """Write `data` as the party's file `name`, replacing any earlier contents."""
         path = self._file(client_id, party, name)
         self._make_folder(client_id, party)
         write_atomic(path, data)
@@ -77,34 +77,34 @@ class PartyStore:
     def hold(self, client_id: str, party: str, seconds: float = 0.0) -> HeldLock:
         """Lock the party's folder of the application while the returned file is open.
 
-        Waits at most `seconds`. Raises DataFolderInUse where another process, or another part of
-        this one, plays the party there; and UnknownApplication where there is no such folder.
+        Waits at most `seconds`. Raises DataFolderInUse if another process, or another part of this
+        one, plays the party there, and UnknownApplication if there is no such folder.
         """
         folder = self.folder(client_id, party)
         try:
             return hold_lock(
                 folder / LOCK,
                 f"Another process plays {party} in application {client_id[:8]} with the files in "
-                f"{self.root}. End it, or wait until it has done its step, then try again.",
+                f"{self.root}. Stop it, or wait until it has finished its step, then try again.",
                 seconds,
             )
         except FileNotFoundError as error:
             raise self._unknown(client_id) from error
 
     def make_and_hold(self, client_id: str, party: str) -> HeldLock:
-        """Make the party's folder of the application and lock it; raises DataFolderInUse."""
+        """Create the party's folder of the application and lock it; raises DataFolderInUse."""
         self._make_folder(client_id, party)
         return self.hold(client_id, party)
 
     def read(self, client_id: str, party: str, name: str) -> bytes | None:
-        """The party's file `name`, or None where there is none."""
+        """Return the contents of the party's file `name`, or None if there is no such file."""
         try:
             return self._file(client_id, party, name).read_bytes()
         except FileNotFoundError:
             return None
 
     def has(self, client_id: str, party: str, name: str) -> bool:
-        """Whether the party has a file `name`."""
+        """Return True if the party has a file `name`."""
         return self._file(client_id, party, name).is_file()
 
     def remove(self, client_id: str, party: str, name: str) -> None:
@@ -112,9 +112,9 @@ class PartyStore:
         self._file(client_id, party, name).unlink(missing_ok=True)
 
     def parties(self, client_id: str) -> list[str]:
-        """The parties that this process plays in an application: those that hold a token.
+        """Return the parties played here in an application: those with a token, sorted.
 
-        Raises UnknownApplication where there is none.
+        Raises UnknownApplication if there is none.
         """
         folder = self._application(client_id)
         found = sorted(path.parent.name for path in folder.glob(f"*/{TOKEN}"))
@@ -123,11 +123,11 @@ class PartyStore:
         return found
 
     def hand_over(self, client_id: str, name: str, giver: str, takers: Iterable[str]) -> None:
-        """Give copies of `giver`'s file to other parties of the same application.
+        """Copy `giver`'s file to the folders of other parties of the same application.
 
-        For engines whose one key holder has to share the secret key, so that the others can
-        encrypt and open. On one machine this is a copy; between machines it has to travel by a
-        channel of the parties' own, never by the server.
+        This is for engines with one key holder, which has to share the secret key so that the
+        other parties can encrypt and decrypt. Between machines the key has to be sent by a
+        separate channel, never by the server.
         """
         data = self._file(client_id, giver, name).read_bytes()
         for taker in takers:
@@ -135,25 +135,25 @@ class PartyStore:
                 self.write(client_id, taker, name, data)
 
     def carry_over(self, old: str, new: str, party: str, names: Iterable[str]) -> None:
-        """Take a party's files from one application to another, where it has them."""
+        """Copy those of a party's files that exist from one application to another."""
         for name in names:
             data = self.read(old, party, name)
             if data is not None:
                 self.write(new, party, name, data)
 
     def erase(self, client_id: str) -> None:
-        """Remove everything that this machine keeps of an application."""
+        """Remove all files of an application from this machine."""
         _remove(self._application(client_id))
 
     def erase_party(self, client_id: str, party: str) -> None:
-        """Remove what this machine keeps of an application for one party."""
+        """Remove one party's files of an application from this machine."""
         _remove(self.folder(client_id, party))
         with suppress(OSError):  # other parties' folders may be in it
             self._application(client_id).rmdir()
 
     def applications(self, party: str) -> list[str]:
-        """Ids of the applications that this machine has joined as `party`, newest first."""
-        # By the folder's time, which is when a party's folder came into it: tokens are renewed.
+        """Return the ids of the applications that this machine joined as `party`, newest first."""
+        # The folder's time is when a party's folder was created; tokens are rewritten later.
         found = [path for path in self._folders() if self.has(path.name, party, TOKEN)]
         found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         return [path.name for path in found]
@@ -179,14 +179,14 @@ class PartyStore:
     @staticmethod
     def _unknown(client_id: str) -> UnknownApplication:
         return UnknownApplication(
-            f"This machine has no files of application {client_id}. Start with the keys."
+            f"This machine has no files of application {client_id}. Start by making the keys."
         )
 
     def _application(self, client_id: str) -> Path:
         if not _CLIENT_ID.fullmatch(client_id):
             raise InvalidRequest(
-                f"{client_id[:40]!r} is not an application's id: give the 32 hexadecimal digits "
-                "that making the keys answered."
+                f"{client_id[:40]!r} is not an application id: enter the 32 hexadecimal digits "
+                "that you received when the keys were made."
             )
         return self.root / client_id
 
@@ -197,16 +197,16 @@ class PartyStore:
 
 
 def _remove(folder: Path) -> None:
-    for _ in range(3):  # whoever waits for the lock may have made its file anew
+    for _ in range(3):  # a process that waits for the lock may have created its file again
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             return
 
 
 def _made_earlier(root: Path) -> bool:
-    """Recognise a folder of a version that did not mark it.
+    """Recognise a folder of an earlier version, which did not mark it.
 
-    In it are applications and the lock of an agent, or the folders of several agents.
+    It contains applications and the lock of an agent, or the folders of several agents.
     """
     return all(_is_ours(path) or _is_agents(path) for path in root.iterdir())
 

@@ -1,6 +1,6 @@
-"""A form with one large file (RFC 7578), sent in pieces that cost little.
+"""A multipart form with one large file (RFC 7578), sent in large pieces without copying the file.
 
-httpx would copy a file once more and send it in pieces of 64 KiB, each through all of its layers.
+httpx would copy the file and send it in pieces of 64 KiB, each through all of its layers.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ PIECE_BYTES = 1 << 18
 
 
 class UploadForm:
-    """The body, which may be sent again and again; `headers` say what it is.
+    """The request body, an iterable that can be sent repeatedly, and its `headers`.
 
-    Raises nothing: names of fields are ours, and values may be anything but their boundary.
+    Field names are not escaped and must come from this project; values may be any text that does
+    not contain the boundary.
     """
 
     def __init__(self, fields: Mapping[str, str], file: str, content: bytes) -> None:
@@ -39,5 +40,5 @@ class UploadForm:
     def __iter__(self) -> Iterator[bytes]:
         yield self._start
         for at in range(0, len(self._content), PIECE_BYTES):
-            yield self._content[at : at + PIECE_BYTES]  # type: ignore[misc]  # joined, never looked at
+            yield self._content[at : at + PIECE_BYTES]  # type: ignore[misc]  # only ever joined
         yield self._end

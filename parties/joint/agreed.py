@@ -1,4 +1,4 @@
-"""A run that all parties agree to, as whoever plays some of them asks for it."""
+"""Requests for a run on behalf of one or more parties, after all parties have agreed to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from parties.messages import ProgramState
 from utils.errors import OutOfStep
 
 Pump = Callable[[Callable[[], bool], bool], None]
-"""Advances all members until a condition holds or nothing moves; False: answers no result."""
+"""Advances all members until the condition holds or nothing changes; with False as the second
+argument, no member sends its decryption share of a result."""
 
 
 def agree_and_ask(
@@ -19,11 +20,11 @@ def agree_and_ask(
     awaited: Callable[[], str],
     asked: bool,
 ) -> ProgramState:
-    """Agree as all of `members`, have the program run, and return how its run stands.
+    """Agree for all of `members`, request a run of the program, and return the run's state.
 
-    One that is under way or done is left alone; one that stopped is asked for again, unless the
-    caller has `asked` already. `awaited` names the parties still to come. Raises OutOfStep where
-    not all agree.
+    A run that is under way or done is left alone; one that stopped is requested again, unless the
+    caller has `asked` already. `awaited` names the parties that are still to agree. Raises
+    OutOfStep if not all parties agree.
     """
     member = next(iter(members.values()))
 
@@ -38,5 +39,5 @@ def agree_and_ask(
     pump(lambda: found().status != "idle", False)
     due = found().status == "idle" or (found().stopped and not asked)
     if due and member.run_if_due() is None:
-        raise OutOfStep(f"{program} needs all parties to agree; not yet: {awaited()}.")
+        raise OutOfStep(f"{program} needs all parties to agree; waiting for: {awaited()}.")
     return found()

@@ -1,11 +1,12 @@
-"""Sealing between the parties: the server carries what they say, and can neither read nor alter it.
+"""Sealing of messages between the parties; the server relays them but cannot read or alter them.
 
-The first word of each party (its public keys) is sealed under a key made of the group secret that
-their join codes carry. From the digest of all first words on, what is for all is sealed under a
-group key, and what is for one under a key of just the two. All are ChaCha20-Poly1305 (RFC 8439)
-with keys by HKDF-SHA-256 (RFC 5869) and X25519 (RFC 7748), and inside each is the sender's Ed25519
-signature (RFC 8032), so that one party cannot speak as another. Associated data bind a message to
-its application, model, sender, receiver and step; nonces are 96 random bits, fresh for each.
+The first message of each party, its hello with its public keys, is sealed under a key derived from
+the group secret in the join codes. All later keys also depend on the digest of all hellos: a
+message for all parties is sealed under a group key, a message for one party under a key that only
+sender and receiver know. The cipher is ChaCha20-Poly1305 (RFC 8439), with keys by HKDF-SHA-256
+(RFC 5869) and X25519 (RFC 7748). Each sealed message contains the sender's Ed25519 signature
+(RFC 8032), so that no party can impersonate another. The associated data bind a message to its
+application, model, sender, receiver and step; every message has a fresh random nonce of 96 bits.
 """
 
 from __future__ import annotations
@@ -35,15 +36,16 @@ OVERHEAD = len(FORMAT) + NONCE_BYTES + SIGNATURE_BYTES + 16
 
 
 def framed(*parts: bytes) -> bytes:
-    """Parts in one string that no other parts give: each has its length before it."""
+    """Join `parts` unambiguously, each prefixed with its length in 8 bytes, little-endian."""
     return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a message belongs; it opens there and nowhere else. `receiver` None: all parties.
+    """The context that a message is bound to; it cannot be opened in any other.
 
-    `model` is empty for the first word, which says itself what model its sender means.
+    A `receiver` of None stands for all parties. `model` is empty for the hello, which names the
+    sender's model in its payload.
     """
 
     application: str
@@ -53,7 +55,7 @@ class Place:
     step: str
 
     def associated(self) -> bytes:
-        """The associated data."""
+        """Return the associated data for the cipher and the signature."""
         to = b"all" if self.receiver is None else b"one:" + self.receiver.encode()
         names = (self.application, self.model, self.sender, self.step)
         return framed(FORMAT, *(name.encode() for name in names), to)
@@ -61,14 +63,14 @@ class Place:
 
 @dataclass(frozen=True)
 class PublicIdentity:
-    """What the others know a party by: raw Ed25519 and X25519 public keys."""
+    """A party's raw Ed25519 and X25519 public keys."""
 
     signing: bytes
     exchange: bytes
 
 
 class Identity:
-    """A party's own keys in one application, and the group secret; never leaves its folder."""
+    """A party's private keys in one application, and the group secret; never leaves its folder."""
 
     def __init__(self, group_secret: bytes, signing: bytes, exchange: bytes) -> None:
         self.group_secret = group_secret
@@ -77,19 +79,19 @@ class Identity:
 
     @classmethod
     def fresh(cls, group_secret: bytes) -> Self:
-        """New keys, with randomness from the operating system."""
+        """Create new keys, with randomness from the operating system."""
         return cls(group_secret, os.urandom(KEY_BYTES), os.urandom(KEY_BYTES))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """What `to_bytes` gave; raises MalformedMessage."""
+        """Restore an identity from `to_bytes`; raises MalformedMessage."""
         if len(data) != GROUP_SECRET_BYTES + 2 * KEY_BYTES:
             raise MalformedMessage("The party's identity file is damaged; join a new application.")
         rest = data[GROUP_SECRET_BYTES:]
         return cls(data[:GROUP_SECRET_BYTES], rest[:KEY_BYTES], rest[KEY_BYTES:])
 
     def to_bytes(self) -> bytes:
-        """For the party's own file."""
+        """Serialise the keys and the group secret for the party's own file."""
         keys = self._signing.private_bytes_raw() + self._exchange.private_bytes_raw()
         return self.group_secret + keys
 
@@ -101,41 +103,41 @@ class Identity:
         )
 
     def sign(self, data: bytes) -> bytes:
-        """A signature of SIGNATURE_BYTES."""
+        """Return a signature of SIGNATURE_BYTES bytes."""
         return self._signing.sign(data)
 
     def shared_with(self, other: PublicIdentity) -> bytes:
-        """32 bytes that only the two know; raises NotAuthentic for a key that gives none."""
+        """Return 32 bytes known to the two parties only; raises NotAuthentic for an invalid key."""
         try:
             return self._exchange.exchange(X25519PublicKey.from_public_bytes(other.exchange))
         except ValueError as error:
-            raise NotAuthentic("Another party's exchange key is not one.") from error
+            raise NotAuthentic("Another party's exchange key is not valid.") from error
 
 
 def transcript(application: str, first_words: Mapping[str, bytes]) -> bytes:
-    """The digest of all parties' sealed first words, SHA-256."""
+    """Return the SHA-256 digest of all parties' sealed hellos."""
     parts = [framed(name.encode(), first_words[name]) for name in sorted(first_words)]
     return hashlib.sha256(framed(FORMAT, application.encode(), *parts)).digest()
 
 
 class FirstWords:
-    """Seals and opens the first word of each party, under the group secret."""
+    """Seals and opens the hello of each party, under a key derived from the group secret."""
 
     def __init__(self, application: str, identity: Identity) -> None:
         self._key = _derive(identity.group_secret, application.encode(), b"first words")
         self._identity = identity
 
     def seal(self, place: Place, payload: bytes) -> bytes:
-        """The sealed form of `payload`, signed."""
+        """Sign and seal `payload`."""
         return _seal(self._key, self._identity, place, payload)
 
     def open(self, place: Place, body: bytes) -> tuple[bytes, bytes]:
-        """The payload, and its signature for `signed`; raises NotAuthentic."""
+        """Return the payload, and its signature for `signed`; raises NotAuthentic."""
         return _open(self._key, place, body)
 
 
 class Channel:
-    """Seals and opens everything after the first words."""
+    """Seals and opens every message after the hellos."""
 
     def __init__(
         self,
@@ -148,7 +150,7 @@ class Channel:
         self._group = _derive(identity.group_secret, digest, b"group")
         self._between: dict[str, bytes] = {}
         self.pairwise: dict[str, bytes] = {}
-        """For every other party a key of 32 bytes that only the two know, for the engine."""
+        """For the engine: by other party, a key of 32 bytes that only the two parties know."""
         for name, other in others.items():
             secret = identity.shared_with(other) + identity.group_secret
             pair = framed(*(n.encode() for n in sorted((party, name))))
@@ -156,11 +158,11 @@ class Channel:
             self.pairwise[name] = _derive(secret, digest, b"engine" + pair)
 
     def seal(self, place: Place, payload: bytes) -> bytes:
-        """Seal this party's `payload` for the place's receiver."""
+        """Sign `payload` and seal it for the receiver of `place`."""
         return _seal(self._key(place.receiver), self._identity, place, payload)
 
     def open(self, place: Place, body: bytes) -> bytes:
-        """The payload of another party's message; raises NotAuthentic."""
+        """Return the payload of another party's message; raises NotAuthentic."""
         key = self._group if place.receiver is None else self._between[place.sender]
         payload, signature = _open(key, place, body)
         signed(self._others[place.sender], place, payload, signature)
@@ -171,13 +173,14 @@ class Channel:
 
 
 def signed(sender: PublicIdentity, place: Place, payload: bytes, signature: bytes) -> None:
-    """Raises NotAuthentic where this is not the sender's signature of the payload there."""
+    """Verify the sender's signature of `payload` at `place`; raises NotAuthentic."""
     try:
         key = Ed25519PublicKey.from_public_bytes(sender.signing)
         key.verify(signature, framed(place.associated(), payload))
     except (InvalidSignature, ValueError) as error:
         raise NotAuthentic(
-            f"What came as {place.sender}'s {place.step} was not signed by {place.sender}."
+            f"The message received as {place.sender}'s {place.step} was not signed by "
+            f"{place.sender}."
         ) from error
 
 
@@ -192,15 +195,16 @@ def _seal(key: bytes, identity: Identity, place: Place, payload: bytes) -> bytes
 def _open(key: bytes, place: Place, body: bytes) -> tuple[bytes, bytes]:
     if len(body) < OVERHEAD or not body.startswith(FORMAT):
         raise NotAuthentic(
-            f"What came as {place.sender}'s {place.step} is not a sealed message of this version."
+            f"The message received as {place.sender}'s {place.step} is not a sealed message of "
+            "this version."
         )
     nonce, sealed = body[len(FORMAT) :][:NONCE_BYTES], body[len(FORMAT) + NONCE_BYTES :]
     try:
         plain = ChaCha20Poly1305(key).decrypt(nonce, sealed, place.associated())
     except InvalidTag as error:
         raise NotAuthentic(
-            f"What came as {place.sender}'s {place.step} was not sealed for this place: it was "
-            "altered, or its sender has another join code. Nothing was taken from it."
+            f"The message received as {place.sender}'s {place.step} cannot be opened: it was "
+            "altered or moved, or its sender used another join code. It was ignored."
         ) from error
     return plain[SIGNATURE_BYTES:], plain[:SIGNATURE_BYTES]
 
@@ -211,6 +215,6 @@ def _derive(secret: bytes, salt: bytes, purpose: bytes) -> bytes:
 
 
 def commitment(application: str, party: str, step: str, nonce: bytes, value: bytes) -> str:
-    """What a party commits to `value` by, before it opens it: SHA-256, in hexadecimal."""
+    """Return a party's commitment to `value`: SHA-256 in hexadecimal, opened with `nonce`."""
     names: Iterable[bytes] = (name.encode() for name in (application, party, step))
     return hashlib.sha256(framed(FORMAT, b"commitment", *names, nonce, value)).hexdigest()

@@ -1,4 +1,4 @@
-"""What a message has to agree with before a party takes it, beyond being authentic and in turn."""
+"""Consistency checks on the contents of messages that are authentic and in turn."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from utils.errors import CommitmentBroken, PartiesDisagree
 
 
 def check(talk: Conversation, sender: str, step: str, message: JointMessage) -> None:
-    """Compare a message with all that was said before; it is not among it yet.
+    """Check a message, not yet in the inbox, against all earlier messages.
 
-    Raises CommitmentBroken, PartiesDisagree.
+    Raises CommitmentBroken or PartiesDisagree.
     """
     match message:
         case Hello():
@@ -50,11 +50,11 @@ def check(talk: Conversation, sender: str, step: str, message: JointMessage) -> 
 
 
 def same_result(sender: str, program: str, theirs: str, ours: str) -> None:
-    """Raises PartiesDisagree where two parties were given different results to open."""
+    """Raise PartiesDisagree if two parties were given different results to open."""
     if theirs != ours:
         raise PartiesDisagree(
-            f"The server gave {sender} another result of {program} than this party. Their parts "
-            "open neither. Do not use this server's answer; open a new application."
+            f"The server gave {sender} a different result of {program} than this party; neither "
+            "can be opened. Do not use this server's results; open a new application."
         )
 
 
@@ -62,14 +62,14 @@ def _same_application(talk: Conversation, sender: str, hello: Hello) -> None:
     own = talk.state.hello_of(talk.party)
     if hello.model_version != own.model_version:
         raise PartiesDisagree(
-            f"{sender} means model {hello.model_version[:12]}, this party "
-            f"{own.model_version[:12]}: load the current model on every side and open a new "
+            f"{sender} uses model {hello.model_version[:12]}, this party "
+            f"{own.model_version[:12]}: load the current model at every party and open a new "
             "application."
         )
     if hello.readers != own.readers:
         raise PartiesDisagree(
-            f"{sender} was told that {', '.join(hello.readers)} learn the answer, this party that "
-            f"{', '.join(own.readers)} do: the server told them apart. Open a new application."
+            f"The server named {', '.join(hello.readers)} to {sender} as readers of the result, "
+            f"but {', '.join(own.readers)} to this party. Open a new application."
         )
 
 
@@ -79,33 +79,33 @@ def _as_promised(
     found = commitment(talk.application, sender, step, nonce, value)
     if not hmac.compare_digest(found, promised):
         raise CommitmentBroken(
-            f"{sender} opened another value than it committed to; its share is not taken. Open a "
-            "new application, and ask why."
+            f"{sender} opened a different value than it committed to; its share was refused. Open "
+            f"a new application, and ask {sender} for the cause."
         )
 
 
 def _same_key(talk: Conversation, sender: str, digest: str) -> None:
     if digest != hashlib.sha256(talk.state.public_key).hexdigest():
         raise PartiesDisagree(
-            f"{sender} has computed another public key than this party. Open a new application."
+            f"{sender} computed a different public key than this party. Open a new application."
         )
 
 
 def _same_program(sender: str, step: str, program: str) -> None:
     if step.partition(":")[2] != program:
-        raise PartiesDisagree(f"{sender} spoke of {program[:16]} where {step} was due.")
+        raise PartiesDisagree(f"{sender} named the program {program[:16]} in its {step}.")
 
 
 def _same_inputs(talk: Conversation, sender: str, step: str, message: Agreement) -> None:
     _same_program(sender, step, message.program)
     if set(message.inputs) != set(talk.names):
-        raise PartiesDisagree(f"{sender} agreed to the inputs of other parties than there are.")
+        raise PartiesDisagree(f"{sender} agreed to inputs of a different set of parties.")
     for program in talk.programs:
         for name, other in talk.agreements(program).items():
             differing = [p for p in talk.names if other.inputs[p] != message.inputs[p]]
             if differing:
                 raise PartiesDisagree(
                     f"{sender} and {name} have agreed to different records of "
-                    f"{', '.join(differing)}: one was replaced meanwhile, or the server told them "
-                    "apart. Open a new application."
+                    f"{', '.join(differing)}: a record was replaced in the meantime, or the server "
+                    "gave them different digests. Open a new application."
                 )

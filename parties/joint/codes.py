@@ -1,10 +1,11 @@
-"""Join codes of a joint application, and opening one.
+"""Join codes of joint applications, and the opening of an application.
 
     <client_id>.<server code>.<group secret>
 
-Id and server code come from the server; the server code works once. The group secret (128 bits)
-is made here, by whoever opens the application, and never reaches the server: with it the parties
-seal their first words to each other. So a code is a secret, to be given to its party alone.
+The id and the server code come from the server; the server code works once. The group secret
+(128 bits) is generated here, by the opener of the application, and never reaches the server: the
+parties seal their hellos to each other with it. A join code is therefore a secret, to be given to
+its party alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _CODE = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{1,200})\.([A-Za-z0-9_-]{22})
 
 @dataclass(frozen=True)
 class JoinCode:
-    """What one party needs to join; `str()` is the form in which it is handed over."""
+    """One party's join code; `str()` returns the text to give to the party."""
 
     client_id: str
     server_code: str = field(repr=False)
@@ -33,12 +34,12 @@ class JoinCode:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a code as a person pasted it; raises InvalidRequest."""
+        """Parse a code as pasted by a person; raises InvalidRequest."""
         found = _CODE.fullmatch(text.strip())
         if found is None:
             raise InvalidRequest(
-                "This is not a join code: paste the whole of what you were given, three parts "
-                "with dots between them."
+                "This is not a join code: paste the complete code that you were given, three "
+                "parts separated by dots."
             )
         client_id, server_code, secret = found.groups()
         return cls(client_id, server_code, base64.urlsafe_b64decode(secret + "=="))
@@ -50,7 +51,7 @@ class JoinCode:
 
 @dataclass(frozen=True)
 class JointOpening:
-    """A new application: `codes` by party, and what lets its opener watch and nothing else."""
+    """A new application: join `codes` by party, and a token that permits only to watch it."""
 
     client_id: str
     codes: dict[str, str] = field(repr=False)
@@ -59,10 +60,10 @@ class JointOpening:
 
 
 def open_joint(client: ServerClient, readers: Sequence[str] | None = None) -> JointOpening:
-    """Open an application and make a join code for every party; `readers` learn the answer.
+    """Open an application and make a join code for every party; `readers` learn the result.
 
-    None stands for all parties. Raises UnknownParty, InvalidRequest and TooManyApplications as the
-    server reports them, and ServerUnreachable.
+    `readers` of None stands for all parties. Raises UnknownParty, InvalidRequest and
+    TooManyApplications as the server reports them, and ServerUnreachable.
     """
     opened = client.open_application(readers)
     secret = secrets.token_bytes(GROUP_SECRET_BYTES)

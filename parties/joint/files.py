@@ -1,9 +1,9 @@
 """A member's own files of one application, in its folder of parties/store.py.
 
-`secret_key` is its part of the key, `identity` its signing and exchange keys with the group secret;
-neither is in any other file. `protocol.json` is what it said and heard, `member.json` the rest.
-What a message rests on is written before the message leaves. The two files of keys are erased when
-nothing is left to open with them, the others at the application's end.
+`secret_key` is its share of the key, `identity` its signing and exchange keys with the group
+secret; neither is in any other file. `protocol.json` has the messages sent and received,
+`member.json` the rest. The state behind a message is written before the message is sent. The two
+key files are erased when nothing is left to open with them, the others when the application ends.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _PHRASES = {
     SECRET_KEY: "its own part of the secret key",
     IDENTITY: "its own signing and exchange keys, and the parties' group secret",
     TOKEN: "its token for the server",
-    PROTOCOL: "what it said and heard, with the public key",
+    PROTOCOL: "the messages that it sent and received, with the public key",
     RECORD: "its own record",
-    MEMBER: "its log, and what it has opened",
-    EXPIRY: "when all of this is erased",
+    MEMBER: "its log, and the results that it has opened",
+    EXPIRY: "the time when all of this is erased",
 }
 
 
 class Fetched(BaseModel):
-    """A result as it came."""
+    """Facts about an encrypted result, as fetched: size in bytes, time to fetch it in seconds."""
 
     size: int
     seconds: float
@@ -48,17 +48,18 @@ class Fetched(BaseModel):
 
 
 class Ended(BaseModel):
-    """Why the application is over for the party: the `code` and message of an error."""
+    """The reason why the application has ended for the party: an error's `code` and message."""
 
     code: str
     message: str
 
 
 class MemberRecord(BaseModel):
-    """What a member remembers beside the protocol: `sent` is the digest of its sealed record.
+    """A member's state outside the protocol.
 
-    `token_from` and `token_until` are in seconds since 1970, `code` is the digest of the join
-    code's group secret, and `server` the address where it was used.
+    `sent` is the digest of its sealed record, `token_from` and `token_until` are in seconds since
+    1970, `code` is the digest of the join code's group secret, and `server` the address that the
+    party joined at.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -85,43 +86,43 @@ class MemberFiles:
         self._written: dict[str, bytes] = {}
 
     def joined(self) -> bool:
-        """Whether the party has its token."""
+        """Return True if the party has its token."""
         return self._store.has(self._client_id, self._party, TOKEN)
 
     def token(self) -> str:
-        """The party's bearer token; raises NotAuthorised where it has not joined."""
+        """Return the party's bearer token; raises NotAuthorised if it has not joined."""
         return self._needed(TOKEN).decode()
 
     def identity(self) -> Identity | None:
-        """The party's own keys, or None where they are erased; raises MalformedMessage."""
+        """Return the party's own keys, or None if they are erased; raises MalformedMessage."""
         data = self.read(IDENTITY)
         return None if data is None else Identity.from_bytes(data)
 
     def require_code(self, group_secret: bytes, remembered: MemberRecord | None = None) -> None:
-        """Compare with the code that the party joined with; raises NotAuthorised."""
+        """Raise NotAuthorised unless the party joined with a code that has this group secret."""
         known = (remembered or self.member()).code
-        identity = None if known else self.identity()  # joined with an earlier release
+        identity = None if known else self.identity()  # an earlier release did not store `code`
         if identity is not None:
             known = _digest(identity.group_secret)
         if not hmac.compare_digest(known, _digest(group_secret)):
             raise NotAuthorised(
-                f"This machine has joined this application as {self._party} with another code."
+                f"This machine joined the application as {self._party} with a different code."
             )
 
     def admit(self, identity: Identity, token: str, member: MemberRecord) -> None:
-        """Keep what joining gave; the token last, since with it the party has joined."""
+        """Write the files of a party that joins; the token last, as it marks the joining done."""
         member.code = _digest(identity.group_secret)
         self.write(IDENTITY, identity.to_bytes())
         self.keep_member(member)
         self.write(TOKEN, token.encode())
 
     def protocol(self) -> tuple[bytes, bytes] | None:
-        """The protocol's state and its secret, or None where nothing has been said yet."""
+        """Return the protocol's state and its secret, or None if the protocol has not started."""
         state = self.read(PROTOCOL)
         return None if state is None else (state, self.read(SECRET_KEY) or b"")
 
     def member(self) -> MemberRecord:
-        """What the member remembers; raises MalformedMessage."""
+        """Return the member's state, empty if there is no file; raises MalformedMessage."""
         try:
             return MemberRecord.model_validate_json(self.read(MEMBER) or b"{}")
         except ValidationError as error:
@@ -130,18 +131,18 @@ class MemberFiles:
             ) from error
 
     def save(self, protocol: JointProtocol, member: MemberRecord) -> None:
-        """Keep everything that has changed; the secret first, since the rest speaks of it."""
+        """Write every file that has changed; the secret first, since the others depend on it."""
         if protocol.secret:
             self.write(SECRET_KEY, protocol.secret)
         self.write(PROTOCOL, protocol.to_bytes())
         self.keep_member(member)
 
     def keep_member(self, member: MemberRecord) -> None:
-        """Keep what the member remembers."""
+        """Write the member's state."""
         self.write(MEMBER, member.model_dump_json().encode())
 
     def record(self) -> dict[str, Any] | None:
-        """The party's own record, as it was sent last, or None."""
+        """Return the party's own record as last sent, or None."""
         data = self.read(RECORD)
         if data is None:
             return None
@@ -149,11 +150,11 @@ class MemberFiles:
         return record
 
     def keep_record(self, record: Mapping[str, Any]) -> None:
-        """Keep the record; numpy scalars of a caller's data frame become Python's own."""
+        """Write the record; NumPy scalars from a caller's data frame become Python numbers."""
         self.write(RECORD, json.dumps(dict(record), default=lambda item: item.item()).encode())
 
     def read(self, name: str) -> bytes | None:
-        """A file, or None."""
+        """Return the contents of a file, or None."""
         data = self._store.read(self._client_id, self._party, name)
         if data is not None:
             self._written[name] = data
@@ -165,13 +166,13 @@ class MemberFiles:
         self._store.remove(self._client_id, self._party, name)
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, unless that is what it holds."""
+        """Write a file, unless it already has these contents."""
         if self._written.get(name) != data:
             self._store.write(self._client_id, self._party, name, data)
             self._written[name] = data
 
     def holdings(self) -> list[tuple[str, int]]:
-        """What lies there: a phrase for people, and bytes."""
+        """Return a description and the size in bytes of every file that is not empty."""
         sizes: dict[str, int] = {}
         for path in self._store.folder(self._client_id, self._party).glob("[!.]*"):
             with suppress(FileNotFoundError):  # erased meanwhile
@@ -185,7 +186,7 @@ class MemberFiles:
         ]
 
     def erase(self) -> None:
-        """Remove them all."""
+        """Remove all files."""
         self._written.clear()
         self._store.erase_party(self._client_id, self._party)
 

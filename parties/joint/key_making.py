@@ -1,8 +1,9 @@
-"""From the first words to a checked public key: what a party says when all have said a step.
+"""Key generation, from the hellos to a checked public key.
 
 Follows Mouchet, Troncoso-Pastoriza, Bossuat, Hubaux, "Multiparty homomorphic encryption from
-ring-learning-with-errors", PETS 2021, section IV, with a commitment before every share, since
-whoever speaks last could otherwise choose the key; and a known vector opened with the new key.
+ring-learning-with-errors", PETS 2021, section IV, with two additions: a commitment before every
+share, since the last party to send could otherwise choose the key; and a check that decrypts a
+known vector with the new key.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ NONCE_BYTES = 32
 
 
 class KeyMaking:
-    """The engine's part in it, step by step."""
+    """Sends this party's messages of the key generation, with shares made by the engine."""
 
     def __init__(self, engine: JointPartyEngine, talk: Conversation) -> None:
         self._engine, self._talk = engine, talk
 
     def go_on(self) -> None:
-        """Say everything whose turn has come.
+        """Send every message that is due.
 
-        Raises MalformedMessage for shares that are none, KeyCheckFailed.
+        Raises MalformedMessage for an invalid share, and KeyCheckFailed.
         """
         replies = {
             HELLO: self._commit_seed,

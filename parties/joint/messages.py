@@ -1,10 +1,10 @@
-"""What the parties say to each other, one class a step; JSON inside the sealed body.
+"""The messages that the parties send each other, one class per step; JSON in the sealed body.
 
     hello ─► seed_commit ─► seed_open ─► share_commit ─► share_open ─► key_check ─► (keys ready)
     agree:decide ─► partial:decide      then      agree:explain ─► partial:explain
 
-Every party says each of them once. All go to all parties but `partial`, which goes to one reader.
-A later format gets another `version`, and what this one cannot read is refused.
+Every party sends each step once. Every message goes to all parties, except `partial`, which goes to
+one reader. A later format gets another `version`; an unreadable message is refused.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Seed = Annotated[bytes, Field(min_length=1, max_length=64)]
 Nonce = Annotated[bytes, Field(min_length=32, max_length=32)]
 RawKey = Annotated[bytes, Field(min_length=32, max_length=32)]
 Share = Annotated[bytes, Field(min_length=1, max_length=48 * 1024)]
-"""Bytes of the engine's own; a sealed message must fit the relay's 64 KiB in base64."""
+"""Bytes in the engine's own format; sealed and in base64 they must fit the relay's 64 KiB."""
 Name = Annotated[str, Field(max_length=64)]
 
 
 class JointMessage(BaseModel):
-    """Base of the steps' messages."""
+    """Base class of all messages."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
@@ -35,7 +35,7 @@ class JointMessage(BaseModel):
 
 
 class Hello(JointMessage):
-    """Who the party is in this application, and what application it believes to be in."""
+    """The party's public keys, and the model and readers that it expects of this application."""
 
     model_version: Name
     readers: tuple[Name, ...] = Field(min_length=1, max_length=64)
@@ -44,40 +44,40 @@ class Hello(JointMessage):
 
 
 class SeedCommit(JointMessage):
-    """Commitment to a share of the common public randomness."""
+    """Commitment to a share of the common randomness, which is public."""
 
     digest: Digest
 
 
 class SeedOpen(JointMessage):
-    """The share that was committed to."""
+    """The share of the randomness that was committed to."""
 
     seed: Seed = Field(repr=False)
     nonce: Nonce = Field(repr=False)
 
 
 class ShareCommit(JointMessage):
-    """Commitment to a share of the public key: or the last could choose the key."""
+    """Commitment to a share of the public key; without it the last party could choose the key."""
 
     digest: Digest
 
 
 class ShareOpen(JointMessage):
-    """The share that was committed to."""
+    """The share of the public key that was committed to."""
 
     share: Share = Field(repr=False)
     nonce: Nonce = Field(repr=False)
 
 
 class KeyCheck(JointMessage):
-    """A part in opening the known vector, and the public key that the party has computed."""
+    """A decryption share of the known vector, and the digest of the party's computed public key."""
 
     share: Share = Field(repr=False)
     public_key_digest: Digest
 
 
 class Agreement(JointMessage):
-    """Consent to open what `program` gives on just these inputs: digests by party."""
+    """Consent to open the result of `program` on exactly these inputs: digests by party."""
 
     program: Name
     inputs: dict[Name, Digest] = Field(max_length=64)
@@ -85,7 +85,7 @@ class Agreement(JointMessage):
 
 
 class Partial(JointMessage):
-    """A party's part in opening one result."""
+    """A party's decryption share of one result."""
 
     program: Name
     result_sha256: Digest
@@ -112,31 +112,31 @@ M = TypeVar("M", bound=JointMessage)
 
 
 def agree_step(program: str) -> str:
-    """The step by which a party agrees to open what a program gives."""
+    """Return the step in which a party agrees to open the program's result."""
     return f"{AGREE}:{program}"
 
 
 def partial_step(program: str) -> str:
-    """The step by which a party gives its part in opening it."""
+    """Return the step in which a party sends its decryption share of the program's result."""
     return f"{PARTIAL}:{program}"
 
 
 def class_of(step: str) -> type[JointMessage]:
-    """The class of a step's message; raises KeyError for no step of ours."""
+    """Return the message class of a step; raises KeyError for an unknown step."""
     return _CLASSES[step.partition(":")[0]]
 
 
 def encode(message: JointMessage) -> bytes:
-    """The JSON of a message."""
+    """Return the message as JSON."""
     return message.model_dump_json().encode()
 
 
 def decode(kind: type[M], payload: bytes) -> M:
-    """The message that `encode` gave; raises MalformedMessage."""
+    """Return the message encoded by `encode`; raises MalformedMessage."""
     try:
         return kind.model_validate_json(payload)
     except ValidationError as error:
         raise MalformedMessage(
-            f"Another party's {kind.__name__} cannot be read: it runs another version, or has a "
-            "fault. Open a new application with the same release on every side."
+            f"Another party's {kind.__name__} cannot be read: that party runs another version, or "
+            "is faulty. Open a new application with the same release at every party."
         ) from error

@@ -1,4 +1,4 @@
-"""What several members noted since it was last asked, each message once."""
+"""The messages that several members have recorded since the last call, without duplicates."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from parties.results import Message
 
 
 class News:
-    """Begins where the members' events end now."""
+    """Reads the members' events, beginning after those already recorded."""
 
     def __init__(self, members: Mapping[str, JointMember]) -> None:
         self._seen = {name: len(member.events) for name, member in members.items()}
 
     def take(self, members: Mapping[str, JointMember]) -> tuple[Message, ...]:
-        """New messages; of one that sender and receivers noted, the sender's note.
+        """Return the new messages; the sender's entry if sender and receivers recorded one.
 
-        `members` are the same parties, perhaps taken up again since.
+        `members` are the same parties; their objects may have been recreated since.
         """
         found: dict[tuple[str, str, str, str], Message] = {}
         for name, member in members.items():

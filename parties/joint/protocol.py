@@ -1,9 +1,9 @@
 """The joint protocol of one party, as a state machine without any input or output.
 
-What it wants to say it puts into its outbox, sealed once and for all; what it hears it takes only
-in its turn, from the right sender, and once. A step is heard only when all parties have said the
-one before, so nobody can open a share before all have committed to theirs. Whatever is refused
-leaves the state as it was.
+Outgoing messages are sealed exactly once and placed in an outbox. An incoming message is accepted
+once only, in its turn and from the right sender. A step is accepted only after every party has
+sent the previous one, so no party can open a share before all have committed to theirs. A refused
+message leaves the state unchanged.
 """
 
 from __future__ import annotations
@@ -33,12 +33,15 @@ from utils.errors import AlreadyOpened, MessageRepeated, OutOfStep, TrisealError
 
 
 class JointProtocol:
-    """One party's side; `start` one, or `resume` it from `to_bytes` and its `secret`."""
+    """One party's side of the protocol.
+
+    Create it with `start`, or with `resume` from the results of `to_bytes` and `secret`.
+    """
 
     def __init__(self, engine: JointPartyEngine, talk: Conversation) -> None:
         self._engine, self._talk = engine, talk
         self.broken = False
-        """Whether what another party has signed was refused: no later message can mend that."""
+        """True once content signed by another party was refused; no later message can fix that."""
         self._keys = KeyMaking(engine, talk)
 
     @classmethod
@@ -51,7 +54,10 @@ class JointProtocol:
         identity: Identity,
         readers: tuple[str, ...],
     ) -> JointProtocol:
-        """A new one, whose first word waits in `pending`; raises UnknownParty."""
+        """Start the protocol, with the party's hello in `pending`.
+
+        Raises UnknownParty if the schema has no such party.
+        """
         public.schema_.party(party)
         talk = Conversation(public, party, application, identity, ProtocolState(), b"")
         talk.greet(readers)
@@ -68,48 +74,48 @@ class JointProtocol:
         state: bytes,
         secret: bytes,
     ) -> JointProtocol:
-        """Go on from what was kept, without `identity` and `secret` where they have been erased.
+        """Resume from a stored state; `identity` is None and `secret` empty if they were erased.
 
-        Raises MalformedMessage where the state is damaged.
+        Raises MalformedMessage if the state is damaged.
         """
         kept = ProtocolState.from_bytes(state)
         return cls(engine, Conversation(public, party, application, identity, kept, secret))
 
     def to_bytes(self) -> bytes:
-        """All but the identity and the secret, for the party's own file."""
+        """Serialise the state, without the identity and the secret, for the party's own file."""
         return self._talk.state.to_bytes()
 
     @property
     def secret(self) -> bytes:
-        """This party's part of the secret key; empty before it is made. Keep it apart."""
+        """This party's share of the secret key, empty before it is made; store it separately."""
         return self._talk.secret
 
     @property
     def readers(self) -> tuple[str, ...]:
-        """The parties that learn the answer."""
+        """The parties that learn the result."""
         return self._talk.readers
 
     @property
     def model_version(self) -> str:
-        """The model that this application was joined for."""
+        """The version of the model that this party joined the application with."""
         return self._talk.state.hello_of(self._talk.party).model_version
 
     @property
     def ready(self) -> bool:
-        """Whether the public key is made and checked."""
+        """True once the public key has been made and checked."""
         return self._talk.state.ready
 
     @property
     def public_key(self) -> bytes:
-        """The public key; raises OutOfStep before it is there."""
+        """The public key; raises OutOfStep before it has been made and checked."""
         if not self.ready:
             awaited = ", ".join(self.awaits()) or "the others"
-            raise OutOfStep(f"The joint keys are not there yet; still to do its part: {awaited}.")
+            raise OutOfStep(f"The joint keys are not ready yet; waiting for: {awaited}.")
         return self._talk.state.public_key
 
     @property
     def fingerprint(self) -> str | None:
-        """20 hexadecimal digits in groups of 4, of all first words and the public key."""
+        """20 hexadecimal digits, in groups of 4, from a hash of all hellos and the public key."""
         if not self.ready:
             return None
         key = hashlib.sha256(self.public_key).digest()
@@ -118,14 +124,14 @@ class JointProtocol:
         return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
 
     def pending(self) -> list[Outgoing]:
-        """What is still to be sent, oldest first; keep the state on disk before any of it goes."""
+        """Return the messages still to be sent, oldest first; save the state before sending any."""
         return [message for message in self._talk.state.outbox if not message.posted]
 
     def receive(self, sender: str, step: str, receiver: str | None, body: bytes) -> bool:
-        """Take a message as the server shows it; whether it was new.
+        """Process a message as the server delivers it; return True if it was new.
 
         Raises NotAuthentic, MessageRepeated, MessageOutOfOrder, CommitmentBroken,
-        PartiesDisagree, KeyCheckFailed, MalformedMessage; the state is then unchanged.
+        PartiesDisagree, KeyCheckFailed or MalformedMessage; the state is then unchanged.
         """
         talk = self._talk
         if sender == talk.party:
@@ -137,8 +143,8 @@ class JointProtocol:
             if kept.digest == hashlib.sha256(body).hexdigest():
                 return False
             raise MessageRepeated(
-                f"{sender} sent two different messages for {step}; the first counts. Open a new "
-                "application."
+                f"{sender} sent two different messages for {step}; the second was refused. Open a "
+                "new application."
             )
         require_turn(talk, sender, step)
         with talk.or_unchanged():
@@ -150,16 +156,17 @@ class JointProtocol:
         return True
 
     def agree(self, program: str, inputs: Mapping[str, str]) -> None:
-        """Agree to open what `program` gives on these inputs, SHA-256 by party; once.
+        """Agree, once, to open the result of `program` on `inputs`: SHA-256 by party.
 
-        Raises OutOfStep before the keys, or for a program whose predecessor is not opened; and
-        PartiesDisagree where others, or this party itself, agreed to something else.
+        Raises OutOfStep before the keys are ready, for an unknown program, or for an explanation
+        before the decision is opened; PartiesDisagree if another party, or this party itself, has
+        agreed to different inputs.
         """
         if program not in self._talk.programs:
             raise OutOfStep(f"There is no program {program[:16]!r} to agree to.")
         key = hashlib.sha256(self.public_key).hexdigest()
         if program != DECIDE and DECIDE not in self._talk.state.opened:
-            raise OutOfStep("An explanation comes after the decision: open the decision first.")
+            raise OutOfStep("The explanation comes after the decision: open the decision first.")
         message = Agreement(program=program, inputs=dict(inputs), public_key_digest=key)
         step = agree_step(program)
         check(self._talk, self._talk.party, step, message)
@@ -167,22 +174,22 @@ class JointProtocol:
             self._talk.say(step, message)
 
     def agreements(self, program: str) -> dict[str, Agreement]:
-        """What each party has agreed to so far; they are all the same."""
+        """Return the agreements received so far, by party; their contents are all the same."""
         return self._talk.agreements(program)
 
     def agreed(self, program: str) -> bool:
-        """Whether all parties have agreed."""
+        """Return True if all parties have agreed."""
         return self._talk.all_said(agree_step(program))
 
     def opened(self, program: str) -> str | None:
-        """SHA-256 of the one result that this party has answered with its part, or None."""
+        """Return the SHA-256 of the one result that this party sent its share for, or None."""
         return self._talk.state.opened.get(program)
 
     def open(self, program: str, result: bytes) -> None:
-        """Answer the result of the agreed run with this party's part; of one result only.
+        """Make this party's decryption share of the agreed run's result; for one result only.
 
-        Raises OutOfStep before all agree, AlreadyOpened for another result than was answered,
-        PartiesDisagree where another party has answered another one, ForeignMessage,
+        Raises OutOfStep before all agree, AlreadyOpened if a different result was opened before,
+        PartiesDisagree if another party opened a different result, ForeignMessage, and
         MalformedMessage.
         """
         talk, step = self._talk, partial_step(program)
@@ -208,9 +215,9 @@ class JointProtocol:
             talk.state.keep(talk.party, step, encode(message), b"")
 
     def scores(self, program: str, result: bytes) -> tuple[float, ...] | None:
-        """What the result says, once all parts are there and this party is a reader; or None.
+        """Return the decrypted scores, or None before all shares are there or for a non-reader.
 
-        Raises AlreadyOpened for another result than the parts belong to, ForeignMessage,
+        Raises AlreadyOpened if the shares belong to a different result, ForeignMessage, and
         MalformedMessage.
         """
         talk, step = self._talk, partial_step(program)
@@ -222,7 +229,7 @@ class JointProtocol:
             return self._engine.combine(program, result, parts)
 
     def awaits(self) -> tuple[str, ...]:
-        """The other parties whose message is needed next; empty where none is."""
+        """Return the other parties whose message is needed next; empty if none is."""
         talk = self._talk
         for step in KEY_STEPS:
             if not talk.all_said(step):
@@ -238,20 +245,20 @@ class JointProtocol:
 
     @property
     def last_part_given(self) -> bool:
-        """Whether this party has made its part of every program's opening: its secret is done."""
+        """True once this party has made all its decryption shares and needs no secret any more."""
         return all(program in self._talk.state.opened for program in self._talk.programs)
 
     def forget_secret(self) -> None:
-        """Drop this party's part of the secret key, with the key of its smudges."""
+        """Drop this party's share of the secret key, with the key of its smudging noise."""
         self._talk.secret = b""
 
     def forget_keys(self) -> None:
-        """Drop the secret and the keys of the channels: this party says and hears nothing more."""
+        """Drop the secret and the channel keys: this party can no longer send or receive."""
         self._talk.forget_keys()
 
     @contextmanager
     def _binding(self) -> Iterator[None]:
-        """Remember that what is refused inside is what another party has bound itself to."""
+        """Set `broken` if an error is raised inside: another party signed the refused content."""
         try:
             yield
         except TrisealError:
@@ -261,6 +268,6 @@ class JointProtocol:
     def _require_same(self, program: str, answered: str, sha256: str) -> None:
         if answered != sha256:
             raise AlreadyOpened(
-                f"{self._talk.party} has opened a result of {program}, and this is another one. It "
-                "opens no second: two openings could tell what was encrypted."
+                f"{self._talk.party} has already opened a different result of {program}. It opens "
+                "no second one: two openings could reveal the encrypted data."
             )

@@ -1,4 +1,4 @@
-"""From opened scores to what a person is told."""
+"""Decisions and explanations from opened scores."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from parties.results import Decision, ExplanationOpened
 
 
 def decision_of(public: PublicModel, client_id: str, remembered: MemberRecord) -> Decision | None:
-    """The decision that the opened score says, or None before it is opened."""
+    """Return the decision from the opened score, or None before it is opened."""
     scores = remembered.scores.get(DECIDE)
     if scores is None:
         return None
     facts, fetched, score = public.programs[DECIDE], remembered.results[DECIDE], scores[0]
-    alone = facts.score_bits <= 1  # the program gives the sign of the score, nothing more
+    alone = facts.score_bits <= 1  # the program returns only the sign of the score
     return Decision(
         client_id=client_id,
         approved=score >= 0,
@@ -40,10 +40,10 @@ def explanation_of(
     record: Mapping[str, Any] | None,
     run_seconds: float,
 ) -> ExplanationOpened | None:
-    """What the opened scores of all bins say, or None before they are opened.
+    """Return the explanation from the opened scores of all bins, or None before they are opened.
 
-    `record` is that of the explained column's owner, or None for the other parties, who do not
-    know the applicant's own bin and are told of the column alone.
+    `record` is that of the explained column's owner. It is None for the other parties: they do not
+    know the applicant's own bin, and their explanation is about the column alone.
     """
     scores, decided = remembered.scores.get(EXPLAIN), remembered.scores.get(DECIDE)
     if scores is None or decided is None:

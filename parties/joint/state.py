@@ -1,7 +1,7 @@
-"""What a party has said and heard in one application: all that its protocol resumes from.
+"""The stored state of the protocol: the messages that a party has sent and received.
 
-It holds no secret key. The shares and nonces of what is still to be opened are in it, and so it
-belongs into the party's own folder.
+It contains no secret key, but it does contain the shares and nonces of commitments not yet opened,
+and therefore belongs in the party's own folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class _Stored(BaseModel):
 
 
 class Outgoing(_Stored):
-    """A sealed message of this party; the very same bytes however often it has to be sent."""
+    """A sealed message of this party; every retry sends the same bytes."""
 
     step: str
     receiver: str | None
@@ -29,14 +29,14 @@ class Outgoing(_Stored):
 
 
 class Kept(_Stored):
-    """What a message said, and the SHA-256 of the sealed body that it came in."""
+    """The payload of a message, and the SHA-256 of its sealed body."""
 
     digest: str
     payload: bytes = Field(repr=False)
 
 
 class ProtocolState(_Stored):
-    """Serialisable as JSON; `inbox` is by step and sender, with this party's own among them."""
+    """The state, stored as JSON; `inbox` is by step and sender and includes this party's own."""
 
     version: Literal[1] = 1
     outbox: list[Outgoing] = []
@@ -47,37 +47,37 @@ class ProtocolState(_Stored):
     public_key: bytes = Field(default=b"", repr=False)
     ready: bool = False
     opened: dict[str, str] = {}
-    """By program, the SHA-256 of the one result that this party has answered with its part."""
+    """By program, the SHA-256 of the one result that this party has made its share for."""
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ProtocolState:
-        """What `to_bytes` gave; raises MalformedMessage."""
+        """Restore a state from `to_bytes`; raises MalformedMessage."""
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
             raise MalformedMessage(
-                "The party's own file of the protocol is damaged; join a new application."
+                "The party's protocol file is damaged; join a new application."
             ) from error
 
     def to_bytes(self) -> bytes:
-        """For the party's own file."""
+        """Serialise the state for the party's own file."""
         return self.model_dump_json().encode()
 
     def senders(self, step: str) -> set[str]:
-        """Who has said this step."""
+        """Return the parties that have sent this step."""
         return set(self.inbox.get(step, {}))
 
     def said(self, kind: type[M], step: str) -> dict[str, M]:
-        """What was said at this step, by sender."""
+        """Return the messages of this step, by sender."""
         return {
             sender: decode(kind, kept.payload) for sender, kept in self.inbox.get(step, {}).items()
         }
 
     def keep(self, sender: str, step: str, payload: bytes, body: bytes) -> None:
-        """Take a message in."""
+        """Add a message to the inbox."""
         digest = hashlib.sha256(body).hexdigest()
         self.inbox.setdefault(step, {})[sender] = Kept(digest=digest, payload=payload)
 
     def hello_of(self, party: str) -> Hello:
-        """A party's first word."""
+        """Return a party's hello."""
         return decode(Hello, self.inbox[HELLO][party].payload)

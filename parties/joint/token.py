@@ -1,8 +1,8 @@
-"""A member's token: kept in its folder, and renewed before its time is over.
+"""A member's bearer token, stored in its folder and renewed before it expires.
 
-That is when two thirds of the time from its making to its end have passed by this machine's clock,
-unless it lasts as long as the application anyway. The new token is on disk before it is used; the
-server takes the old one for a minute more, so a renewal whose answer was lost is made again.
+A token is renewed when two thirds of its lifetime have passed by this machine's clock, unless it
+lasts as long as the application. The new token is on disk before it is used; the server accepts the
+old one for another minute, so a renewal whose response was lost can be repeated.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from utils.errors import TrisealError
 
 SHARE = 2 / 3
 ODD_CLOCK_SECONDS = 60.0
-"""Between renewals where this machine's clock says that a new token is over already."""
+"""Time between renewals if a new token has already expired by this machine's clock."""
 PAUSE_SECONDS = 5.0
-"""After a renewal that did not succeed."""
+"""Time between a failed renewal and the next attempt."""
 
 log = logging.getLogger(__name__)
 
 
 class MemberToken:
-    """The token of a party in one application; `text` is what to send."""
+    """The token of a party in one application; `text` is the bearer token itself."""
 
     def __init__(
         self, client: ServerClient, client_id: str, files: MemberFiles, remembered: MemberRecord
@@ -40,10 +40,10 @@ class MemberToken:
         self._not_before = 0.0
 
     def keep(self, state: ApplicationState | None) -> float:
-        """Renew it if it is time; the seconds until it will be, or infinity.
+        """Renew the token if it is time; return the seconds until the next renewal, or infinity.
 
-        Where the server is busy or not there, the old one is kept for now. Raises NotAuthorised
-        where it was too late.
+        If the server is busy or unreachable, the old token stays for now. Raises NotAuthorised if
+        the token has already expired.
         """
         left = self._seconds(state)
         if left > 0:
@@ -53,10 +53,10 @@ class MemberToken:
         except TrisealError as error:
             if not may_pass(error):
                 raise
-            log.info("a token is not renewed yet: %s", error.message)
+            log.info("token renewal postponed: %s", error.message)
             self._not_before = time.monotonic() + PAUSE_SECONDS
         else:
-            # The token first: ended in between, this party renews it once more, and too soon.
+            # The token first: if the process ends in between, it is only renewed again too soon.
             self._files.write(TOKEN, joined.token.encode())
             note_times(self._remembered, joined)
             self._files.keep_member(self._remembered)
@@ -74,6 +74,6 @@ class MemberToken:
 
 
 def note_times(remembered: MemberRecord, joined: Joined) -> None:
-    """Remember from when and until when a token is good."""
+    """Record the start and the end of a token's lifetime."""
     remembered.token_from = time.time()
     remembered.token_until = None if joined.expires_at is None else joined.expires_at.timestamp()

@@ -1,4 +1,4 @@
-"""Which message may come from whom, for whom, and when."""
+"""Rules for the sender, receiver and order of messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from utils.errors import MessageOutOfOrder, NotAuthentic
 
 
 def require_place(talk: Conversation, sender: str, step: str, receiver: str | None) -> None:
-    """Raises NotAuthentic for a sender, a step or a receiver that the protocol does not have."""
+    """Raise NotAuthentic if the protocol has no such message: sender, step and receiver."""
     name, colon, program = step.partition(":")
     if name in KEY_STEPS:
         known, meant = not colon, receiver is None
@@ -24,7 +24,7 @@ def require_place(talk: Conversation, sender: str, step: str, receiver: str | No
 
 
 def require_turn(talk: Conversation, sender: str, step: str) -> None:
-    """Raises MessageOutOfOrder unless all parties have said what comes before this step."""
+    """Raise MessageOutOfOrder unless all parties have sent the messages that precede this step."""
     name, _, program = step.partition(":")
     if name in KEY_STEPS:
         before = KEY_STEPS[: KEY_STEPS.index(name)]
@@ -34,12 +34,12 @@ def require_turn(talk: Conversation, sender: str, step: str) -> None:
     elif program == DECIDE:
         due = talk.state.ready
     else:
-        # The sender's part of the decision comes first; those of others may be under way still.
+        # The sender's share of the decision comes first; other parties' may still be on their way.
         answered = not talk.reads or sender in talk.state.senders(partial_step(DECIDE))
         due = answered and talk.all_said(agree_step(DECIDE))
     if not due:
         raise MessageOutOfOrder(
-            f"{sender}'s {step} came before its turn: what has to come first is not there."
+            f"{sender}'s {step} came too early: messages that precede it are missing."
         )
 
 

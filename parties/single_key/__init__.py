@@ -1,1 +1,1 @@
-"""Sessions with an engine whose one key holder gives the key to the other parties."""
+"""Sessions for engines with one key holder, which gives the key to the other parties."""

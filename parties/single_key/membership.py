@@ -1,8 +1,8 @@
-"""The parties that this process plays in one application, and what they have sent so far.
+"""The parties that this process plays in one application, and the messages that they have sent.
 
-Everything is in the parties' own files (parties/store.py): a token means joined, a stored sealed
-message means sent, a stored decision means opened. So a membership can be picked up again by its
-client_id, and what is missing is known without asking the server.
+All state is in the parties' own files (parties/store.py): a token means joined, a stored sealed
+message means sent, a stored decision means opened. A membership can therefore be resumed by its
+client_id, and missing steps are found without asking the server.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 class Membership:
     """An application and the parties played in it, in the schema's order.
 
-    `unclaimed` are join codes of parties that this process does not play: for their own machines.
+    `unclaimed` are the join codes of the parties that this process does not play, to be given to
+    their own machines.
     """
 
     def __init__(
@@ -52,9 +53,9 @@ class Membership:
 
     @classmethod
     def open(cls, connection: Connection, plays: Iterable[str] | None = None) -> Membership:
-        """Open an application and join it as the parties of `plays`; all where None.
+        """Open an application and join it as the parties of `plays`, or as all parties if None.
 
-        Raises UnknownParty, ServerUnreachable and what the server reports.
+        Raises UnknownParty, ServerUnreachable, and the error that the server reports.
         """
         names = connection.public.schema_.party_names
         played = list(names if plays is None else plays)
@@ -70,7 +71,7 @@ class Membership:
 
     @classmethod
     def join(cls, connection: Connection, client_id: str, codes: Mapping[str, str]) -> Membership:
-        """Join an application that another process opened; `codes` by party."""
+        """Join an application that another process opened, with join `codes` by party."""
         cls._join(connection, client_id, codes)
         joined = cls(connection, client_id, connection.store.parties(client_id))
         state = connection.client.state(client_id, joined.token())
@@ -79,13 +80,13 @@ class Membership:
 
     @classmethod
     def resume(cls, connection: Connection, client_id: str) -> Membership:
-        """Pick up an application from the parties' files; raises UnknownApplication."""
+        """Resume an application from the parties' files; raises UnknownApplication."""
         return cls(connection, client_id, connection.store.parties(client_id))
 
     @staticmethod
     def _join(connection: Connection, client_id: str, codes: Mapping[str, str]) -> None:
         for party, code in codes.items():
-            connection.store.folder(client_id, party)  # refuses an id that is no path, first
+            connection.store.folder(client_id, party)  # refuses an invalid id before any request
             token = connection.client.join(client_id, party, code).token
             connection.store.write(client_id, party, TOKEN, token.encode())
 
@@ -106,7 +107,7 @@ class Membership:
         return list(self.plays) == self.connection.public.schema_.party_names
 
     def token(self, party: str | None = None) -> str:
-        """A party's bearer token, or that of the first party played; raises NotAuthorised."""
+        """Return the bearer token of `party`, by default the first one; raises NotAuthorised."""
         name = party or self.plays[0]
         data = self.connection.store.read(self.client_id, name, TOKEN)
         if data is None:
@@ -114,30 +115,30 @@ class Membership:
         return data.decode()
 
     def read(self, party: str, name: str) -> bytes | None:
-        """A party's file of this application, or None."""
+        """Return the contents of a party's file of this application, or None."""
         return self.connection.store.read(self.client_id, party, name)
 
     def write(self, party: str, name: str, data: bytes) -> None:
-        """Store a party's file of this application."""
+        """Write a party's file of this application."""
         self.connection.store.write(self.client_id, party, name, data)
 
     def sent(self, slot: Slot) -> bool:
-        """Whether the slot's party, played here, has sent it."""
+        """Return True if the slot's party, played here, has sent its message."""
         return self.connection.store.has(self.client_id, slot.party, slot.file_name)
 
     def ran(self, program: str) -> bool:
-        """Whether this process has had the server run the program."""
+        """Return True if these parties have had the server run the program."""
         return self._done_by(program) is not None
 
     def mark_ran(self, program: str, seconds: float) -> None:
-        """Remember that the server has run the program, in `seconds`."""
+        """Record that the server has run the program, in `seconds`."""
         self.write(self.plays[0], f"{program}.seconds", repr(seconds).encode())
 
     def _done_by(self, program: str) -> bytes | None:
         return self.read(self.plays[0], f"{program}.seconds")
 
     def missing(self, program: str) -> list[str]:
-        """What has to happen before the program can run, as far as this process plays a part."""
+        """Return the steps, of the parties played here, that the program still waits for."""
         schema = self.connection.public.schema_
         faults = []
         for slot in self.connection.public.slots:
@@ -151,10 +152,10 @@ class Membership:
         return list(dict.fromkeys(faults))
 
     def send_slot(self, party: str, file_name: str, message: bytes, what: str) -> Message:
-        """Send a sealed message to its slot and keep it as the party's last sealed message.
+        """Send a sealed message to its slot, and store it as the last one sent there.
 
-        Raises UnknownName, UploadTooLarge before any request, MalformedMessage where the server
-        did not get what was sent, and what the server reports.
+        Raises UnknownName or UploadTooLarge before any request, MalformedMessage if the server
+        received different bytes, and the error that the server reports.
         """
         sent = send_slot(
             self.connection, self.client_id, party, self.token(party), file_name, message, what
@@ -163,16 +164,14 @@ class Membership:
         return sent
 
     def secret_key(self, party: str) -> bytes:
-        """The key that a party encrypts and opens with; raises OutOfStep before there is one."""
+        """Return the secret key that a party holds; raises OutOfStep before there is one."""
         secret = self.read(party, SECRET_KEY)
         if secret is None:
-            raise OutOfStep(
-                f"{party} has no key to encrypt or open with: the keys have to be made first."
-            )
+            raise OutOfStep(f"{party} has no key to encrypt or decrypt with: make the keys first.")
         return secret
 
     def open_result(self, program: str, reader: str) -> tuple[tuple[float, ...], Message]:
-        """Fetch and decrypt, as `reader`, what a program gave: its scores, and what travelled."""
+        """Fetch and decrypt a program's result as `reader`; return its scores and the message."""
         secret = self.secret_key(reader)
         start = perf_counter()
         result = self.connection.client.get_output(self.client_id, self.token(reader), program)
@@ -184,7 +183,7 @@ class Membership:
         return scores, Message(SERVER, reader, what, len(result), seconds, sha256, shown)
 
     def start_afresh(self, changed: str) -> tuple[Membership, list[Message]]:
-        """A new application with the same keys and everything but `changed`'s slice sent again.
+        """Open a new application with the same keys, and send all but `changed`'s slice again.
 
         The new one is complete before the old one is erased; on an error the old one stays.
         """
@@ -215,7 +214,7 @@ class Membership:
     def erase(self) -> None:
         """Erase the application on the server and here.
 
-        An error of the server leaves the parties' files, so that it can be tried again.
+        If the server reports an error, the parties' files stay, so that the call can be repeated.
         """
         with suppress(UnknownApplication, ApplicationExpired):
             self.connection.client.erase(self.client_id, self.token())
@@ -226,6 +225,6 @@ class Membership:
         try:
             self.erase()
         except TrisealError as error:
-            # On the server it expires by itself; the keys here are what must not be left behind.
+            # The server's copy expires by itself, but the keys here must not be left behind.
             log.info("the server did not erase an application: %s", error.message)
             self.connection.store.erase(self.client_id)

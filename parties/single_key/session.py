@@ -1,8 +1,8 @@
-"""One application as the parties see it: keys, slices, run, decision, explanation.
+"""The parties' side of one application: keys, slices, run, decision, explanation.
 
-A session plays one party, some, or all of them; the demonstration plays all. What it knows of an
-application lies in the parties' own files, so a session can be resumed by its client_id, and a
-step out of its order is refused before any request is made. It knows the schema only as data.
+A session plays one, some or all of the parties; the demonstration plays all. Its state is in the
+parties' own files, so a session can be resumed by its client_id, and a step out of order is refused
+before any request is made. It reads the schema only as data.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ from utils.errors import (
 
 DECISION = "decision.json"
 _ONLY_AFRESH = (AlreadySent, ApplicationExpired, UnknownApplication)
-"""What a server answers to a slice that only a fresh application can take."""
+"""Errors of a server that mean that only a new application can accept the slice."""
 
 
 class ApplicationSession:
-    """The parties' side of one application; `open`, `join` or `resume` one.
+    """The parties' side of one application; create it with `open`, `join` or `resume`.
 
-    Steps of one application follow one another, in however many threads and processes they are
-    called; only a run is waited for, looked at and cancelled meanwhile. `client_id` changes when a
-    slice is replaced after the decision: see `send`. Every method raises ServerUnreachable, what
-    the server reports, UnknownApplication where the files here have been erased, and
-    DataFolderInUse where another process has them for long, beside what it names itself.
+    Steps of one application run one at a time, whatever threads and processes call them; other
+    steps, `state` and `cancel` may be called while a run is waited for. `client_id` changes when a
+    slice is replaced after the decision: see `send`. Besides the errors that it names, every method
+    raises ServerUnreachable, the errors that the server reports, UnknownApplication if the files
+    here have been erased, and DataFolderInUse if another process holds them for too long.
     """
 
     def __init__(self, membership: Membership) -> None:
@@ -71,17 +71,17 @@ class ApplicationSession:
 
     @classmethod
     def open(cls, connection: Connection, plays: Iterable[str] | None = None) -> Self:
-        """Open an application and join all the parties of `plays` (every one where None)."""
+        """Open an application and join it as the parties of `plays`, or as all parties if None."""
         return cls(Membership.open(connection, plays))
 
     @classmethod
     def join(cls, connection: Connection, client_id: str, codes: Mapping[str, str]) -> Self:
-        """Join an application opened elsewhere; `codes` by party."""
+        """Join an application opened elsewhere, with join `codes` by party."""
         return cls(Membership.join(connection, client_id, codes))
 
     @classmethod
     def resume(cls, connection: Connection, client_id: str) -> Self:
-        """Pick up an application from the parties' files; raises UnknownApplication."""
+        """Resume an application from the parties' files; raises UnknownApplication."""
         return cls(Membership.resume(connection, client_id))
 
     @property
@@ -101,18 +101,18 @@ class ApplicationSession:
         return self._public.schema_.party_names[0]
 
     def state(self) -> ApplicationState:
-        """Where the application stands on the server."""
+        """Return the application's state on the server."""
         return self._connection.client.state(self.client_id, self.membership.token())
 
     def make_keys(self) -> KeysMade:
         """Make the keys, send the evaluation key, give the secret key to the parties played here.
 
-        Raises ForbiddenSlot where another party is the key holder, AlreadySent where there are
-        keys: new ones need a new application, since every slice is encrypted under the old.
+        Raises ForbiddenSlot if another party is the key holder, and AlreadySent if the application
+        has keys: new keys need a new application, since every slice is encrypted under the old.
         """
         holder = self.key_holder
         if holder not in self.plays:
-            raise ForbiddenSlot(f"The keys are made by {holder}, which this process does not play.")
+            raise ForbiddenSlot(f"{holder} makes the keys, and this process does not play it.")
         with self._step():
             return self._make_keys(holder)
 
@@ -131,7 +131,7 @@ class ApplicationSession:
         sent = messages[0].size if messages else 0
         self.membership.write(holder, SECRET_KEY, keys.secret)
         self._connection.store.hand_over(self.client_id, SECRET_KEY, holder, self.plays)
-        # The stand-in's secret is empty: then nothing of worth has changed hands.
+        # The stand-in engine's secret is empty: then no secret has been shared.
         others = tuple(p for p in self.plays if p != holder and keys.secret)
         messages += [Message(holder, p, "secret key", len(keys.secret), 0.0) for p in others]
         return KeysMade(
@@ -139,11 +139,14 @@ class ApplicationSession:
         )
 
     def secret_key(self) -> bytes:
-        """The secret key, for handing to a party on another machine by a channel of its own."""
+        """Return the secret key, to be given to a party on another machine by a separate channel.
+
+        Raises OutOfStep before there is one.
+        """
         return self.membership.secret_key(self.plays[0])
 
     def adopt_secret_key(self, secret: bytes) -> None:
-        """Store a secret key that the key holder has handed over."""
+        """Store a secret key received from the key holder."""
         with self._step():
             for party in self.plays:
                 self.membership.write(party, SECRET_KEY, secret)
@@ -151,9 +154,9 @@ class ApplicationSession:
     def send(self, party: str, record: Mapping[str, Any]) -> SliceSent:
         """Encode, encrypt and send one party's record, a mapping of its columns to values.
 
-        Where the application has been decided (or has expired) and all parties are played here,
-        a fresh one is opened with the same keys and the others' messages sent again. Raises
-        UnknownParty, UnknownColumn, ValueOutOfDomain, OutOfStep before any request.
+        If the application has been decided (or has expired) and all parties are played here, a new
+        one is opened with the same keys, and the other parties' messages are sent again. Raises
+        UnknownParty, UnknownColumn, ValueOutOfDomain or OutOfStep before any request.
         """
         bits = self._encode(party, record)
         with self._step():
@@ -194,7 +197,7 @@ class ApplicationSession:
         )
 
     def is_sent(self, party: str, record: Mapping[str, Any]) -> bool:
-        """Whether the party has sent just this record, bin for bin and value for value."""
+        """Return True if the party has sent a record with the same encoding as this one."""
         stored = self.membership.read(party, RECORD)
         if stored is None:
             return False
@@ -203,10 +206,11 @@ class ApplicationSession:
     def run(
         self, program: str = DECIDE, progress: Progress | None = None, news: Tell | None = None
     ) -> ProgramRun:
-        """Have the server evaluate a program; raises OutOfStep that names what is missing.
+        """Have the server evaluate a program, and wait for the end of the run.
 
-        One that is under way is waited for, also where the server was away. `progress` and
-        `news` are called from this thread. Raises RunCancelled, and what the run failed with.
+        A run that is already under way is waited for, even if the server restarts meanwhile.
+        `progress` and `news` are called from this thread. Raises OutOfStep that names the missing
+        messages, RunCancelled, and the error that the run failed with.
         """
         with self._step():
             membership = self.membership
@@ -223,7 +227,7 @@ class ApplicationSession:
         return ProgramRun(self.client_id, program, seconds, waited, (asked,))
 
     def cancel(self, program: str = DECIDE) -> None:
-        """End a run that waits or is under way; it may be run again."""
+        """Cancel a queued or running program; it can be run again."""
         self._connection.client.cancel(self.client_id, self.membership.token(), program)
 
     def open_decision(self) -> Decision:
@@ -239,7 +243,7 @@ class ApplicationSession:
         seconds = perf_counter() - start
         facts = self._public.programs[DECIDE]
         score = scores[0]
-        alone = facts.score_bits <= 1  # the program gives the sign of the score, nothing more
+        alone = facts.score_bits <= 1  # the program returns only the sign of the score
         self.membership.write(self.plays[0], DECISION, _json({"approved": score >= 0}))
         return Decision(
             client_id=self.client_id,
@@ -259,13 +263,13 @@ class ApplicationSession:
     ) -> ExplanationOpened:
         """Run and open the explanation, on the ciphertexts already sent.
 
-        Raises OutOfStep before the decision is opened, ForbiddenSlot where the explained column
+        Raises OutOfStep before the decision is opened, and ForbiddenSlot if the explained column
         belongs to a party that is not played here.
         """
         owner = self._public.schema_.explained_party
         if owner not in self.plays:
             raise ForbiddenSlot(
-                f"The explanation is about a column of {owner}: only it can read it."
+                f"The explanation is about a column of {owner}: only {owner} can read it."
             )
         with self._step():
             decision = self.membership.read(self.plays[0], DECISION)
@@ -298,14 +302,14 @@ class ApplicationSession:
     def discard(self) -> None:
         """Erase the parties' files, and the application on the server if it can be reached.
 
-        Where they are erased already, nothing is done.
+        Does nothing if the files have already been erased.
         """
         with suppress(UnknownApplication), self._step():
             self.membership.discard()
 
     @contextmanager
     def _step(self, membership: Membership | None = None) -> Iterator[None]:
-        """Keep other threads and processes away from the files of the application meanwhile."""
+        """Lock the application's files against other threads and processes."""
         own = membership or self.membership
         with one_step(self._connection.store, own.client_id, own.plays):
             yield
@@ -321,7 +325,7 @@ class ApplicationSession:
         return "; ".join(self.membership.missing(program)) or "the server has to run it first"
 
     def _send_sealed(self, party: str, sealed: Mapping[str, bytes]) -> list[Message]:
-        # From here until all has arrived, the party counts as not having sent anything.
+        # Until every message has arrived, the party counts as having sent nothing.
         for name in (RECORD, *sealed):
             self._connection.store.remove(self.client_id, party, name)
         return [
@@ -331,5 +335,5 @@ class ApplicationSession:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    # numpy scalars of a caller's data frame become Python's own
+    # NumPy scalars from a caller's data frame become Python numbers.
     return json.dumps(dict(value), default=lambda item: item.item()).encode()

@@ -1,4 +1,4 @@
-"""Putting a sealed message into its slot on the server, and making sure that it arrived whole."""
+"""Uploads of sealed messages to their slots on the server, with a check of the receipt."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def send_slot(
     message: bytes,
     what: str,
 ) -> Message:
-    """Send a sealed message to the party's slot; `what` names it for people.
+    """Send a sealed message to the party's slot; `what` is its description for people.
 
-    Raises UnknownName, UploadTooLarge before any request, MalformedMessage where the server did
-    not get what was sent, and what the server reports.
+    Raises UnknownName or UploadTooLarge before any request, MalformedMessage if the server
+    received different bytes, and the error that the server reports.
     """
     slot = slot_of(connection.public.slots, party, file_name)
     if slot is None:
@@ -30,7 +30,7 @@ def send_slot(
     if len(message) > slot.maximum_bytes:
         raise UploadTooLarge(
             f"{file_name} of {party} has {len(message)} bytes; its slot takes at most "
-            f"{slot.maximum_bytes}. Load the current model and make it again."
+            f"{slot.maximum_bytes}. Load the current model and encrypt again."
         )
     start = perf_counter()
     receipt = connection.client.send_file(client_id, party, file_name, message, token)
@@ -38,6 +38,6 @@ def send_slot(
     sha256 = digest(message)
     if receipt.sha256 != sha256 or receipt.bytes != len(message):
         raise MalformedMessage(
-            f"The server received another {file_name} than {party} sent; send it again."
+            f"The server received different bytes for {file_name} than {party} sent; send it again."
         )
     return Message(party, SERVER, what, len(message), seconds, sha256, preview(message))

@@ -1,10 +1,11 @@
-"""The decoders under atheris (libFuzzer): `make fuzz`, for as long as one likes.
+"""Coverage-guided fuzzing of the decoders with atheris (libFuzzer): `make fuzz`.
 
     python -m tests.fuzz.coverage_guided [--seconds 20] [--decoder NAME]
 
-hypothesis tries what it was told might go wrong; libFuzzer keeps whatever reaches new code and
-changes that. Each decoder runs in a process of its own, since libFuzzer ends with its process. What
-makes a decoder do anything but read or refuse is printed, kept in build/fuzz and ends with 1.
+Hypothesis tries the mutations that it was given; libFuzzer keeps inputs that reach new code and
+mutates them further. Each decoder runs in its own process, since libFuzzer ends its process. An
+input that a decoder neither reads nor refuses is printed and kept in build/fuzz; the exit code is
+then 1.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MEMORY_MB = 2048
 
 
 def fuzz(name: str, seconds: int) -> None:
-    """Fuzz one decoder in this process, which ends with it."""
+    """Fuzz one decoder in this process; does not return."""
     import atheris
 
     with atheris.instrument_imports(include=PACKAGES, enable_loader_override=False):

@@ -1,7 +1,7 @@
-"""Everything that reads bytes of somebody else: valid samples, and the reading of any bytes.
+"""All decoders of untrusted bytes, each with valid samples.
 
-The short runs of `make test` and the long one of `make fuzz` take their decoders from here. A
-decoder may raise the errors of utils/errors.py and nothing else.
+The short runs of `make test` and the long one of `make fuzz` use these decoders. A decoder may
+raise the errors of utils/errors.py and no others.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ SHA256 = "0f" * 32
 
 @dataclass(frozen=True)
 class Decoder:
-    """`read` takes any bytes; `samples` are some that it takes without an error."""
+    """A decoder: `read` accepts any bytes; `samples` are inputs that it reads without an error."""
 
     samples: tuple[bytes, ...]
     read: Callable[[bytes], object]
 
 
 def _resealed(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
-    """Bytes in an envelope whose digest is right, as whoever may send a message can make them."""
+    """Return `read` for bytes in an envelope with a correct digest, as any sender can make one."""
     return lambda payload: read(bytes(unseal(seal(HEADER, payload))[1]))
 
 
@@ -79,7 +79,7 @@ def form_of(fields: Mapping[str, bytes], file: bytes) -> bytes:
 
 
 def _read_form(content: bytes) -> None:
-    """At once and in small pieces, which must give the same form where both give one."""
+    """Read the form at once and in small pieces; if both succeed, the forms must be equal."""
     found = []
     for step in (7, max(1, len(content))):
         reader, file = FormReader(FORM), b""
@@ -93,11 +93,11 @@ def _read_form(content: bytes) -> None:
         else:
             found.append((file, reader.fields))
     if any(one != found[0] for one in found):
-        raise AssertionError(f"the pieces decide what is read: {found}")
+        raise AssertionError(f"the result depends on the pieces: {found}")
 
 
 def _server_says(call: Callable[[ServerClient], object]) -> Callable[[bytes], object]:
-    """What a party makes of an answer with status 200, and with 400, of this content."""
+    """Return a decoder that passes its input to `call` as a response with status 200 and 400."""
 
     def read(content: bytes) -> None:
         for status in (400, 200):
@@ -149,7 +149,7 @@ def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
 
 @cache
 def decoders() -> dict[str, Decoder]:
-    """All of them by name; made once, for some samples take a moment."""
+    """Return all decoders by name; built once, since some samples take a moment."""
     sealed = (seal(HEADER, b"the payload"), seal(HEADER.model_copy(update={"party": None}), b""))
     randomness = Expander.fresh()
     key = PublicKey(bytes(SEED_BYTES), randomness.uniform_words(DEFAULT.n))
@@ -214,13 +214,13 @@ def decoders() -> dict[str, Decoder]:
 
 
 def _with_header(text: bytes) -> bytes:
-    """A message with any header and a right digest."""
+    """Return a message with any header and a correct digest."""
     body = b"TRISEAL1" + len(text).to_bytes(4, "little") + text
     return body + hashlib.sha256(body).digest()
 
 
 def _sealed_words() -> dict[str, Decoder]:
-    """First words and later ones, as the relay shows them."""
+    """Return decoders of sealed hellos and later messages, as delivered by the relay."""
     one, two = _identities()
     ours, theirs = _channels()
     hello = FirstWords(APPLICATION, one).seal(_place(None), b"a first word")
@@ -238,7 +238,7 @@ def _sealed_words() -> dict[str, Decoder]:
 
 
 def _answers() -> dict[str, Decoder]:
-    """What a party reads from a server, which may be anyone's."""
+    """Return decoders of a server's responses; the server is not trusted."""
     state: dict[str, Any] = {
         "client_id": APPLICATION,
         "state": "open",

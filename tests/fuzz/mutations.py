@@ -1,7 +1,8 @@
-"""Valid messages, spoilt: what a decoder meets when a sender is careless, broken or hostile.
+"""Mutations of valid messages, as a careless, faulty or hostile sender might send them.
 
-Most random bytes are refused by a decoder's first look. A valid message with a few wrong bytes gets
-further, and so do lengths that lie, parts that are missing, doubled or another message's.
+A decoder's first check refuses most random bytes. A valid message with a few wrong bytes gets
+further, and so does one with wrong lengths, or with parts missing, repeated or from another
+message.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ ODD_TEXTS = (
 
 @st.composite
 def spoilt(draw: st.DrawFn, samples: Sequence[bytes], most_edits: int = 4) -> bytes:
-    """One of `samples` with up to `most_edits` changes, or bytes of no sense at all."""
+    """Draw one of `samples` with up to `most_edits` changes, or random bytes."""
     if draw(st.integers(0, 15)) == 0:
         return draw(st.binary(max_size=200))
     message = bytearray(draw(st.sampled_from(samples)))
     for _ in range(draw(st.integers(0, most_edits))):
-        # Most of what can go wrong stands at the beginning of a message.
+        # Most of the structure is at the beginning of a message.
         near = draw(st.booleans())
         at = draw(st.integers(0, min(len(message), 80) if near else len(message)))
         match draw(st.integers(0, 7)):

@@ -1,4 +1,4 @@
-"""No decoder of foreign bytes does anything but read them or raise an error of ours."""
+"""Every decoder of untrusted bytes either reads them or raises an error of utils/errors.py."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from utils.errors import TrisealError
 
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 MEMORY = 24 << 20
-"""Bytes that reading may take beyond those read; the largest sample has half a megabyte."""
+"""Memory in bytes that a decoder may use besides its input; the largest sample has 0.5 MB."""
 
 
 @contextmanager
 def bounded(size: int) -> Iterator[None]:
-    """What is done inside takes no more memory than a message of `size` bytes deserves."""
+    """Assert that the body needs no more memory than is due for a message of `size` bytes."""
     tracemalloc.start()
     try:
         yield
@@ -55,5 +55,5 @@ def test_anything_else_is_read_or_refused_and_takes_no_memory(name: str) -> None
                 refused.append(type(error))
 
     spoil()
-    if name != "structure of Concrete":  # which answers yes or no
-        assert refused, "nothing that was tried is refused"
+    if name != "structure of Concrete":  # it returns True or False
+        assert refused, "no input was refused"

@@ -1,6 +1,6 @@
-"""A party that says anything at all, sealed with its own keys: the others take it or refuse it.
+"""A party that seals arbitrary bytes with its own keys: the other parties read or refuse them.
 
-Of the joint protocol's messages the bytes are spoilt inside the seal, so that they get past it.
+The joint protocol's messages are mutated before they are sealed, so that they pass the seal.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DECIDE_STEPS = (agree_step("decide"), partial_step("decide"))
 
 
 def at(step: str) -> Group:
-    """The parties of an application where LIAR's message of this step is on the wire, untaken."""
+    """Return parties of an application in which LIAR's message of `step` is not yet received."""
     group = Group()
     if step in KEY_STEPS:
         group.until(step)
@@ -54,7 +54,7 @@ def at(step: str) -> Group:
 
 
 def said(group: Group, step: str) -> tuple[Posted, bytes, Callable[[bytes], bytes]]:
-    """LIAR's message, what is inside its seal, and how LIAR seals anything else in its place."""
+    """Return LIAR's message, its payload, and a function that seals other bytes in its place."""
     posted = next(
         p for p in group.wire if (p.sender, p.step) == (LIAR, step) and p.receiver in (None, READER)
     )
@@ -84,12 +84,12 @@ def test_no_word_of_a_party_is_another_partys_fault(step: str) -> None:
             hearer.receive(LIAR, step, posted.receiver, seal(content))
         except TrisealError as error:
             assert error.message
-            assert (hearer.to_bytes(), hearer.secret) == before, "what is refused changes nothing"
+            assert (hearer.to_bytes(), hearer.secret) == before, "a refused message changes nothing"
             ends.add(error.code)
         else:
             ends.add("taken")
 
     hearer = JointProtocol.resume(*parts, state, secret)
-    assert hearer.receive(LIAR, step, posted.receiver, posted.body), "the true one is taken"
+    assert hearer.receive(LIAR, step, posted.receiver, posted.body), "the original is accepted"
     say()
     assert "malformed-message" in ends

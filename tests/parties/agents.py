@@ -1,4 +1,4 @@
-"""Agents as processes of their own, as `python -m parties` starts them."""
+"""Agents in processes of their own, as started by `python -m parties`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAIT_SECONDS = 60
 
 
 class AgentProcess:
-    """One party's agent without a page, with what it prints."""
+    """One party's agent without a page, and its output."""
 
     def __init__(self, folder: Path, party: str, server: str, *words: str, stdin: str = "") -> None:
         self.party, self.home, self.output = party, folder / party, folder / f"{party}.log"
@@ -41,7 +41,7 @@ class AgentProcess:
         return self.output.read_text()
 
     def wait_for(self, words: str) -> str:
-        """Until it has printed this; answers the rest of that line."""
+        """Wait until the agent has printed `words`; return the rest of that line."""
         deadline = time.monotonic() + WAIT_SECONDS
         while (found := re.search(re.escape(words) + "(.*)", self.printed)) is None:
             assert self.process.poll() is None and time.monotonic() < deadline, self.printed
@@ -49,11 +49,11 @@ class AgentProcess:
         return found[1]
 
     def end(self) -> int:
-        """Wait until it ends by itself."""
+        """Wait until the agent exits by itself; return its exit code."""
         return self.process.wait(WAIT_SECONDS)
 
     def interrupt(self) -> int:
-        """As Ctrl-C does."""
+        """Interrupt the agent, as Ctrl-C does; return its exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.end()
 
@@ -80,7 +80,7 @@ class Agents:
         return self.started[-1]
 
     def play(self, party: str, agree: str = "decide,explain", join: bool = True) -> AgentProcess:
-        """Start one that sends its record and agrees ahead."""
+        """Start an agent that sends its record and agrees in advance."""
         return self.start(party, "--record", str(self.files[party]), "--agree", agree, join=join)
 
     def stop(self) -> None:

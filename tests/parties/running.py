@@ -37,13 +37,13 @@ def free_port() -> int:
 
 
 def environment(**settings: Any) -> dict[str, str]:
-    """This process's environment with these settings and no others of Triseal."""
+    """Return this process's environment with these settings and no others of Triseal."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("TRISEAL_")}
     return kept | {f"TRISEAL_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 class LiveServer:
-    """`python server.py` with an engine; may be stopped and started again."""
+    """`python server.py` with an engine; it can be stopped and started again."""
 
     def __init__(self, folder: Path, deployment: Path, engine: str = "clear") -> None:
         self.folder, self.deployment, self.port = folder, deployment, free_port()
@@ -77,7 +77,7 @@ class LiveServer:
             self._process = None
 
     def kill(self) -> None:
-        """As a power cut does: the server, and all that it started."""
+        """Kill the server and all its descendants, as a power failure would."""
         workers = self.workers()
         self._process.kill()
         self._process.wait(30)
@@ -86,31 +86,31 @@ class LiveServer:
                 worker.kill()
 
     def workers(self) -> list[psutil.Process]:
-        """The processes below the server's."""
+        """Return the server's descendant processes."""
         return psutil.Process(self._process.pid).children(recursive=True)
 
     @contextmanager
     def stuck(self) -> Iterator[None]:
-        """The workers stand still meanwhile: a run that one of them has goes on afterwards."""
+        """Suspend the workers; a run that one of them has goes on afterwards."""
         self.wait()
         with standing_still(self.workers()):
             yield
 
     def wait(self) -> None:
-        """Until it can evaluate (again)."""
+        """Wait until the server can evaluate."""
         url, deadline = f"{self.url}/health/ready", time.monotonic() + 60
         while httpx.get(url, trust_env=False).status_code != 200:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
     def connect(self, folder: Path) -> Connection:
-        """A connection whose parties keep their files in `folder`."""
+        """Connect, with the parties' files in `folder`."""
         return Connection(ServerClient(self.url, 30), PartyStore(folder))
 
 
 @contextmanager
 def standing_still(processes: list[psutil.Process]) -> Iterator[None]:
-    """Stop processes for a while; some of them may be killed meanwhile."""
+    """Suspend processes; some of them may be killed meanwhile."""
     for process in processes:
         process.suspend()
     try:
@@ -122,7 +122,7 @@ def standing_still(processes: list[psutil.Process]) -> Iterator[None]:
 
 
 def until(happened: Callable[[], Any], seconds: float = 30) -> None:
-    """Wait until something has happened; fails where it does not."""
+    """Wait until `happened` returns a true value; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen"
@@ -154,7 +154,7 @@ def connection(live_server, tmp_path):
 
 
 class Oracle:
-    """What the deployment's programs say of a record, in the clear."""
+    """The results of the deployment's programs for a record, in the clear."""
 
     def __init__(self, deployment: Path, engine: str = "clear") -> None:
         self.deployment, self.engine = Deployment.load(deployment), engine
@@ -182,7 +182,7 @@ class Oracle:
         return {column.name: record[column.name] for column in self.schema.party(party).columns}
 
     def find(self, outcome: str, vary: Iterable[str] | None = None) -> dict[str, Any]:
-        """A record with that outcome; columns outside `vary` keep their defaults."""
+        """Return a record with that outcome; columns outside `vary` keep their defaults."""
         columns = [c for c in self.schema.columns() if vary is None or c.name in set(vary)]
         draw = random.Random(7)
         for _ in range(5000):

@@ -48,7 +48,7 @@ def run(*words, **settings):
 
 
 def one_line(ended):
-    """What an agent says that could not do its work."""
+    """Return the one line that a failed agent printed."""
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
     lines = ended.stderr.strip().splitlines()
     assert len(lines) == 1, ended.stderr
@@ -93,7 +93,7 @@ def test_a_party_that_was_killed_takes_up_its_application_and_so_does_the_server
         again = made.play(first, join=False)
         until(lambda: client.state(made.opening.client_id, token).state == "running")
         levelled_server.kill()
-        again.wait_for("No server answers")
+        again.wait_for("cannot be reached")
         levelled_server.start()
         assert [agent.end() for agent in made.started if agent is not one] == [0, 0, 0]
         traffic = [i.what for i in client.traffic(made.opening.client_id, token).items]
@@ -103,14 +103,14 @@ def test_a_party_that_was_killed_takes_up_its_application_and_so_does_the_server
     assert traffic.count("run decide") == traffic.count("ran decide") == 1
 
 
-def test_one_that_does_not_read_learns_nothing(agents, levelled_oracle):
+def test_a_party_that_is_not_a_reader_learns_nothing(agents, levelled_oracle):
     names = levelled_oracle.schema.party_names
     made = agents(readers=names[:1])
     played = [made.play(party) for party in names]
     assert [agent.end() for agent in played] == [0, 0, 0]
     assert "denied" in played[0].printed
     for agent in played[1:]:
-        assert "decide is answered; this party is not among its readers" in agent.printed
+        assert "decide is finished; this party is not among its readers" in agent.printed
         assert "denied" not in agent.printed and "score" not in agent.printed
 
 
@@ -139,7 +139,7 @@ def test_a_record_is_refused_before_the_code_is_used(agents, levelled_oracle):
     made.play(party).wait_for("joined.")
 
 
-def test_what_cannot_be_is_one_line(levelled_server, tmp_path):
+def test_an_error_is_printed_as_one_line(levelled_server, tmp_path):
     home = ("--server", levelled_server.url, "--home", str(tmp_path / "home"), "--no-page")
     code = f"{'ab' * 16}.{'x' * 43}.{'y' * 22}"
     bank = ("--party", "bank", *home)
@@ -151,7 +151,7 @@ def test_what_cannot_be_is_one_line(levelled_server, tmp_path):
     assert "cannot be read as a JSON record" in one_line(run(*bank, "--record", missing))
 
 
-def test_an_engine_with_one_key_is_told_apart(live_server, tmp_path):
+def test_an_engine_with_one_key_holder_is_refused(live_server, tmp_path):
     words = ("--party", "bank", "--server", live_server.url, "--home", str(tmp_path), "--no-page")
     assert "joint" in one_line(run(*words))
 
@@ -188,7 +188,7 @@ def test_a_folder_has_one_agent(tmp_path):
 
 
 def test_an_application_is_played_by_one_process_at_a_time(agents, levelled_server):
-    """Whoever plays it: the lock is where the party's files are, and ends with its holder."""
+    """The lock is with the party's files, whatever program plays it, and ends with its holder."""
     made = agents()
     agent = made.start("bank")
     agent.wait_for("joined.")
@@ -209,7 +209,7 @@ def test_an_application_is_played_by_one_process_at_a_time(agents, levelled_serv
     again.wait_for("joined.")
 
 
-def test_a_session_waits_for_another_process_and_then_says_so(
+def test_a_session_waits_for_another_process_and_then_fails(
     agents, levelled_server, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("parties.joint.session.WAIT_SECONDS", 0.1)
@@ -219,11 +219,11 @@ def test_a_session_waits_for_another_process_and_then_says_so(
     with JointMember.resume(connection, session.client_id, "bank"):
         with pytest.raises(DataFolderInUse, match="try again"):
             session.is_sent("bank", {"Account_age": 0})
-        session.state()  # which looks at the server alone
+        session.state()  # it uses the server only
     assert not session.is_sent("bank", {"Account_age": 0})
 
 
-def test_an_agent_lets_go_of_its_applications(agents, agent_of):
+def test_a_closed_agent_releases_its_applications(agents, agent_of):
     agent, made = agent_of("bank"), agents()
     seat = agent.join(made.opening.codes["bank"])
     assert agent.join(made.opening.codes["bank"]) is seat
@@ -261,7 +261,7 @@ def test_a_page_that_is_loaded_twice_at_once_joins_once(agents, agent_of):
     assert agent.seat(seats[0].member.client_id) is seats[0]
 
 
-def test_a_seat_is_for_its_own_code_alone(agents, agent_of):
+def test_an_application_agent_is_given_for_its_own_code_only(agents, agent_of):
     agent, code = agent_of("bank"), agents().opening.codes["bank"]
     client_id = agent.join(code).member.client_id
     with pytest.raises(NotAuthorised):
@@ -273,7 +273,7 @@ def test_a_seat_is_for_its_own_code_alone(agents, agent_of):
         agent_of("nobody")
 
 
-def test_an_application_that_is_erased_ends_its_seat(agents, agent_of):
+def test_an_erased_application_ends_its_agent(agents, agent_of):
     agent, made = agent_of("bank"), agents()
     seat = agent.join(made.opening.codes["bank"])
     serial = seat.serial

@@ -1,4 +1,4 @@
-"""The client's handling of answers: typed, bounded, and clear where nothing answers."""
+"""The client's handling of responses: types, size limits, and errors if no server responds."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def test_a_problem_of_no_known_kind_is_a_transport_error_with_a_message(response
         ("Fri, 31 Dec 2999 23:59:59 GMT", 3600.0),
     ],
 )
-def test_a_busy_server_says_when_to_ask_again(said, seconds):
+def test_a_busy_server_gives_the_time_of_the_retry(said, seconds):
     headers = {} if said is None else {"Retry-After": said}
     for code, kind in (("queue-full", QueueFull), ("too-many-requests", TooManyRequests)):
         answer = problem(code, 429)
@@ -96,7 +96,7 @@ def test_a_gateway_without_a_server_is_a_server_that_may_come_back(status):
 
 
 class Failing:
-    """A server whose connection breaks as often as said; `seen` is what reached it."""
+    """A server whose connection breaks with each of `errors`; `seen` are the requests received."""
 
     def __init__(self, *errors, answer):
         self.errors, self.answer, self.seen = list(errors), answer, []
@@ -124,13 +124,13 @@ BROKEN = (httpx.ReadError("reset"), httpx.ConnectError("refused"))
     ],
     ids=["run", "get_output", "state", "post", "send_file", "cancel", "renew"],
 )
-def test_what_may_be_asked_twice_is_asked_again_when_the_connection_breaks(call, answer):
+def test_repeatable_calls_are_retried_when_the_connection_breaks(call, answer):
     server = Failing(*BROKEN, answer=answer())
     assert call(client_for(server)) is not None
     first, *others = server.seen
     assert len(others) == 2 and {seen[:2] for seen in others} == {first[:2]}
     strip = [re.sub(rb"--[0-9a-f]{32}", b"", body) for _, _, body in server.seen]
-    assert len(set(strip)) == 1  # each time the whole of it
+    assert len(set(strip)) == 1  # each attempt sends the complete body
 
 
 @pytest.mark.parametrize(
@@ -143,14 +143,14 @@ def test_what_may_be_asked_twice_is_asked_again_when_the_connection_breaks(call,
     ],
     ids=["open", "join", "queue", "erase"],
 )
-def test_what_is_not_to_be_repeated_is_asked_once(call):
+def test_other_calls_are_made_once(call):
     server = Failing(*BROKEN, answer=numbered())
     with pytest.raises(ServerUnreachable):
         call(client_for(server))
     assert len(server.seen) == 1
 
 
-def test_a_busy_server_is_asked_again_when_it_says_so():
+def test_a_busy_server_is_retried_after_the_given_time():
     answers = [httpx.Response(200, content=b"0.25"), problem("queue-full", 429)]
     told = []
     found = client_for(lambda request: answers.pop()).run(
@@ -160,7 +160,7 @@ def test_a_busy_server_is_asked_again_when_it_says_so():
     assert isinstance(told[0][0], QueueFull) and 0 < told[0][1] <= 1.2
 
 
-def test_joining_may_name_scopes_and_says_until_when():
+def test_joining_may_name_scopes_and_returns_the_expiry():
     seen = []
 
     def handler(request):
@@ -189,14 +189,14 @@ def test_joining_may_name_scopes_and_says_until_when():
 @pytest.mark.parametrize(
     ("name", "method"), [("queue", "POST"), ("program", "GET"), ("cancel", "DELETE")]
 )
-def test_a_run_has_a_place_of_its_own(name, method):
+def test_a_run_has_a_url_of_its_own(name, method):
     server = Failing(answer=programmed())
     found = getattr(client_for(server), name)(CLIENT_ID, "token", "explain")
     assert found.status == "queued" and found.under_way and not found.stopped
     assert server.seen[0][:2] == (method, f"/applications/{CLIENT_ID}/runs/explain")
 
 
-def test_nobody_listening_says_where_and_how_to_start():
+def test_an_unreachable_server_is_reported_with_its_address():
     client = ServerClient(f"http://127.0.0.1:{free_port()}", 5)
     with pytest.raises(ServerUnreachable) as caught:
         client.model()
@@ -244,7 +244,7 @@ def test_an_answer_is_cut_off_at_its_limit(monkeypatch):
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"{}", b"[1]", b"hello", b'{"status": "odd"}'])
-def test_an_answer_of_something_else_says_so(body):
+def test_a_response_of_another_server_is_reported(body):
     client = client_for(lambda request: httpx.Response(200, content=body))
     with pytest.raises(ServerUnreachable, match="not a Triseal server"):
         client.health()
@@ -366,7 +366,7 @@ def test_messages_between_parties_travel_as_base64():
 
 
 @pytest.mark.parametrize("body", ["not base64!", "A", 7, None])
-def test_a_body_that_is_none_is_no_answer_of_a_triseal_server(body):
+def test_a_message_without_a_valid_body_is_refused(body):
     message = {"number": 1, "sender": "bank", "receiver": None, "step": "hello", "body": body}
     answer = {"messages": [message], "state": state(0) | {"programs": {}}, "tag": "t"}
     client = client_for(lambda request: httpx.Response(200, json=answer))

@@ -1,4 +1,4 @@
-"""When a party erases an application's files by itself."""
+"""The expiry of a party's files of an application."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def told(joined, created, end):
     return Expiry(joined=joined).as_told(said(created), said(end))
 
 
-def test_the_servers_end_counts_within_the_partys_own_bound():
+def test_the_servers_end_counts_within_the_partys_own_limit():
     now = 1e9
     assert told(now, now, now + 2 * HOUR).seconds_left(now, 24) == 2 * HOUR
     assert told(now, now, now + 99 * HOUR).seconds_left(now, 24) == 24 * HOUR
@@ -46,7 +46,7 @@ def test_the_servers_end_counts_within_the_partys_own_bound():
 
 
 def test_a_clock_that_is_ahead_does_not_end_an_application_at_once():
-    """By this clock the server's end is past already: the length of its life counts."""
+    """By this clock the server's end time is in the past: the application's lifetime counts."""
     here, there = 2e9, 1e9
     found = told(here, there, there + 2 * HOUR)
     assert found.seconds_left(here, 24) == 2 * HOUR
@@ -70,7 +70,7 @@ def test_no_server_keeps_a_partys_files_beyond_its_bound(joined, created, end, h
     assert left <= hours * HOUR and left <= joined + hours * HOUR - now
 
 
-def test_a_server_that_says_no_time_leaves_the_partys_own():
+def test_without_a_server_time_the_partys_own_limit_counts():
     plain = Expiry(joined=1e9)
     for text in ("", "soon", "99999-01-01", "2026-13-01T00:00:00+00:00"):
         assert plain.as_told(text, text) == plain
@@ -81,7 +81,7 @@ def store(tmp_path):
     return PartyStore(tmp_path / "parties")
 
 
-def test_what_has_expired_is_erased_and_nothing_else(store):
+def test_only_expired_files_are_erased(store):
     now = time.time()
     for client_id, until_ in ((ONE, now - 1), (TWO, now + 60), (THREE, now - 1)):
         for party in ("bank", "applicant"):
@@ -89,7 +89,7 @@ def test_what_has_expired_is_erased_and_nothing_else(store):
             write_expiry(store, client_id, party, Expiry(joined=now - 9, until=until_))
     (store.root / "notes").mkdir()
     (store.root / "notes" / "old").write_text("mine")
-    with store.hold(THREE, "bank"):  # somebody plays it
+    with store.hold(THREE, "bank"):  # a process plays the party
         left = erase_expired(store, 24)
     assert 50 < left <= 60
     assert sorted(path.name for path in store.root.iterdir()) == sorted([MARK, TWO, THREE, "notes"])
@@ -112,7 +112,7 @@ def test_files_without_an_expiry_are_kept_for_the_partys_own_time(store):
     assert seconds_left(store, THREE, "bank", 2) == math.inf
 
 
-def test_a_bound_that_was_made_shorter_holds_for_what_is_there(store):
+def test_a_shorter_limit_applies_to_existing_files(store):
     store.write(ONE, "bank", TOKEN, b"t")
     now = time.time()
     write_expiry(store, ONE, "bank", Expiry(joined=now - 3 * HOUR, until=now + HOUR))
@@ -138,7 +138,7 @@ def test_a_timer_goes_on_after_an_error(monkeypatch):
 
 @pytest.fixture
 def brief_server(tmp_path, levelled_deployment):
-    """One whose applications live for some seconds."""
+    """A server whose applications last for a few seconds."""
     (tmp_path / "brief").mkdir()
     server = LiveServer(tmp_path / "brief", levelled_deployment, "levelled")
     server.settings["application_hours"] = 20 / HOUR
@@ -175,7 +175,7 @@ def test_an_agent_erases_at_its_own_bound_whatever_the_server_says(levelled_serv
         opening = open_joint(client)
         seat = agent.join(opening.codes["bank"])
         found = read_expiry(store, opening.client_id, "bank")
-        assert found.until - found.joined > HOUR  # so the server says
+        assert found.until - found.joined > HOUR  # the server's end time
         until(lambda: seat.over)
         assert "this machine has erased its files" in seat.over
         assert not store.application_folder(opening.client_id).exists()
@@ -183,8 +183,8 @@ def test_an_agent_erases_at_its_own_bound_whatever_the_server_says(levelled_serv
         agent.close()
 
 
-def test_an_agent_erases_what_it_does_not_play(levelled_server, tmp_path):
-    """What an earlier process left behind goes when a later one starts, and at its moment."""
+def test_an_agent_erases_expired_files_of_earlier_applications(levelled_server, tmp_path):
+    """Files left by an earlier process are erased when a later one starts, or when they expire."""
     store, now = PartyStore(tmp_path / "bank"), time.time()
     for client_id, left in ((ONE, -1), (TWO, 3), (THREE, HOUR)):
         store.write(client_id, "bank", "secret_key", b"k")
@@ -197,7 +197,7 @@ def test_an_agent_erases_what_it_does_not_play(levelled_server, tmp_path):
         agent.close()
 
 
-def test_the_end_is_kept_when_an_application_is_taken_up_again(group):
+def test_a_resumed_application_keeps_its_expiry(group):
     members = group()
     bank = members["bank"]
     state = members.client.state(bank.client_id, members.opening.watch_token)

@@ -1,4 +1,4 @@
-"""The parties' code in forked children: connections, locks and steps of their own."""
+"""The parties' code in forked children: connections, locks and steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BODY = b'{"status": "ok"}'
 
 
 class Answering(socketserver.StreamRequestHandler):
-    """Answers every request on a connection, and notes which connection it came on."""
+    """Responds to every request on a connection, and records the connection that it came on."""
 
     def handle(self):
         while self.rfile.readline():
@@ -49,7 +49,7 @@ def answering():
 
 
 def ask(answering):
-    """A client that has asked once, and then once in a child."""
+    """Send one request, and then another one in a child."""
     client = ServerClient(f"http://127.0.0.1:{answering.server_address[1]}", 10)
     client.health()
     in_child(lambda: client.health().status)
@@ -60,12 +60,12 @@ def test_a_child_has_connections_of_its_own(answering):
     client = ask(answering)
     assert len(set(answering.seen)) == 2
     client.health()
-    assert len(set(answering.seen)) == 2  # the parent's is open still, and used on
+    assert len(set(answering.seen)) == 2  # the parent's stays open and in use
     assert answering.seen[0] == answering.seen[2] not in answering.ended
     client.close()
 
 
-def test_without_renewal_a_child_speaks_on_its_parents_connection(answering, monkeypatch):
+def test_without_renewal_a_child_uses_its_parents_connection(answering, monkeypatch):
     """The control for the test above."""
     monkeypatch.setattr(BoundedHttp, "renew_after_fork", lambda self: None)
     ask(answering).close()
@@ -114,7 +114,7 @@ def test_a_child_does_not_play_its_parents_member(group):
         for step in (bank.advance, lambda: bank.agree(DECIDE), bank.keep_token, bank.erase):
             with pytest.raises(DataFolderInUse, match="no longer plays bank"):
                 step()
-        return bank.fingerprint  # what was read may be looked at
+        return bank.fingerprint  # state that was already read stays accessible
 
     members.pump()
     assert in_child(play) == bank.fingerprint is not None

@@ -1,4 +1,4 @@
-"""Engines with keys and further slots: what is sent, what is shared, and what never leaves."""
+"""Engines with keys and further slots: data that are sent, shared, and never sent."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FACTS = EngineFacts(
 
 
 class StubEngine(PartyEngine):
-    """Hides bits with the secret, well enough to see that the secret was used."""
+    """Obscures bits with the secret, just enough to show that the secret was used."""
 
     facts = FACTS
 
@@ -67,7 +67,7 @@ class StubEngine(PartyEngine):
 
 
 class StubClient:
-    """The server's storage in a dict; every byte that it is sent is kept in `received`."""
+    """A server with its storage in a dict; `received` has every byte sent to it."""
 
     url, timeout = "http://stub", 30.0
 

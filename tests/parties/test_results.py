@@ -1,4 +1,4 @@
-"""The look at a ciphertext that the page shows."""
+"""The preview of a ciphertext that the page shows."""
 
 import os
 
@@ -8,7 +8,7 @@ from parties.results import PREVIEW_BYTES, digest, preview
 HEADER = Header(engine="stub", model="m", kind="any")
 
 
-def test_a_preview_shows_bytes_of_the_payload_where_they_differ_most():
+def test_a_preview_shows_the_window_with_the_most_distinct_bytes():
     noise = os.urandom(200)
     message = seal(HEADER, bytes(3000) + noise + bytes(3000))
     shown = bytes.fromhex(preview(message))
@@ -22,7 +22,7 @@ def test_short_and_foreign_messages_are_shown_as_they_are():
     assert preview(b"not sealed") == b"not sealed".hex()
 
 
-def test_a_large_message_is_looked_at_in_few_places():
+def test_a_large_message_is_sampled_in_few_windows():
     message = seal(HEADER, os.urandom(5_000_000))
     assert bytes.fromhex(preview(message)) in message
     assert len(digest(message)) == 64

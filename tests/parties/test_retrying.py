@@ -1,4 +1,4 @@
-"""Asking again: what is repeated, for how long, and what is told meanwhile."""
+"""Retries: the calls that are repeated, for how long, and the text shown meanwhile."""
 
 import httpx
 import pytest
@@ -23,13 +23,13 @@ def short_pauses(monkeypatch):
 
 
 def lost(cause):
-    error = ServerUnreachable("No server answers at http://server:1 (X). Start it.")
+    error = ServerUnreachable("The server at http://server:1 cannot be reached (X). Start it.")
     error.__cause__ = cause
     return error
 
 
 class Server:
-    """Answers with these errors one after another, and then well."""
+    """Raises these errors one after another, and then succeeds."""
 
     def __init__(self, *errors):
         self.errors, self.calls = list(errors), 0
@@ -53,7 +53,7 @@ PASSING = [
 ]
 
 
-def test_what_may_pass_is_asked_again():
+def test_temporary_errors_are_retried():
     server = Server(*PASSING)
     assert ask_again(server, 30) == "answer"
     assert server.calls == len(PASSING) + 1
@@ -63,7 +63,7 @@ def test_what_may_pass_is_asked_again():
     "error",
     [OutOfStep("first"), RunCancelled("ended"), lost(None), lost(httpx.UnsupportedProtocol("ftp"))],
 )
-def test_what_stays_is_raised_at_once(error):
+def test_permanent_errors_are_raised_at_once(error):
     server = Server(error)
     assert not may_pass(error)
     with pytest.raises(type(error)):
@@ -71,14 +71,14 @@ def test_what_stays_is_raised_at_once(error):
     assert server.calls == 1
 
 
-def test_a_server_that_asks_for_more_time_than_there_is_is_not_waited_for():
+def test_a_wait_longer_than_the_time_left_is_not_made():
     server = Server(TooManyApplications("full", 31))
     with pytest.raises(TooManyApplications):
         ask_again(server, 30)
     assert server.calls == 1
 
 
-def test_asking_ends_with_the_last_error():
+def test_retries_end_with_the_last_error():
     errors = [QueueFull(str(i), 0.05) for i in range(100)]
     server = Server(*errors)
     with pytest.raises(QueueFull) as caught:
@@ -86,7 +86,7 @@ def test_asking_ends_with_the_last_error():
     assert 1 < server.calls < 100 and caught.value is errors[server.calls - 1]
 
 
-def test_what_is_told_says_why_and_when(monkeypatch):
+def test_the_text_has_the_reason_and_the_time(monkeypatch):
     monkeypatch.setattr(patience, "GLANCE_SECONDS", 0.05)
     told = []
     full = QueueFull("The server is busy: 64 runs wait. Run it again in a moment.", 0.2)
@@ -99,11 +99,11 @@ def test_what_is_told_says_why_and_when(monkeypatch):
         "The server is busy. It holds 9. Trying again in 3 s."
     )
     assert waiting_words(PASSING[3], 0.1) == (
-        "No server answers at http://server:1 (X). Trying again in 1 s."
+        "The server at http://server:1 cannot be reached (X). Trying again in 1 s."
     )
 
 
-def test_who_is_told_may_end_the_waiting():
+def test_the_callback_may_end_the_wait():
     def told(error, seconds):
         raise RunCancelled("enough")
 
@@ -113,7 +113,7 @@ def test_who_is_told_may_end_the_waiting():
     assert server.calls == 1
 
 
-def test_a_server_that_stops_gets_the_time_to_come_back(monkeypatch):
+def test_a_server_that_is_stopping_gets_time_to_restart(monkeypatch):
     moment = [0.0]
     monkeypatch.setattr(patience.time, "monotonic", lambda: moment[0])
     monkeypatch.setattr(patience, "wait_for", lambda seconds, *_: moment.append(moment.pop() + 2))
@@ -125,5 +125,5 @@ def test_a_server_that_stops_gets_the_time_to_come_back(monkeypatch):
     assert ask_again(server) == "answer"
     assert moment[0] > patience.BRIEF_SECONDS
     moment[0] = 0.0
-    with pytest.raises(ServerUnreachable):  # it does not come back
+    with pytest.raises(ServerUnreachable):  # it does not come back in time
         ask_again(Server(ServerStopping("The server is shutting down."), *away * 8))

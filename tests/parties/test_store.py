@@ -52,13 +52,13 @@ def test_no_text_leads_out_of_the_folder(tmp_path_factory, text):
 
 
 @pytest.mark.parametrize("client_id", ["", "..", "../x", "a" * 31, "A" * 32, "0" * 32 + "\n"])
-def test_a_client_id_that_is_none_is_refused(store, client_id):
+def test_an_invalid_client_id_is_refused(store, client_id):
     with pytest.raises(InvalidRequest):
         store.folder(client_id, "bank")
 
 
 @pytest.mark.parametrize("party", ["", "..", "Bank", "a/b", "1bank", "bank\n", "a" * 33])
-def test_a_party_that_is_none_is_refused(store, party):
+def test_an_invalid_party_name_is_refused(store, party):
     with pytest.raises(UnknownParty):
         store.folder(ONE, party)
 
@@ -78,7 +78,7 @@ def test_hand_over_gives_copies_to_the_others(store):
     assert store.read(ONE, "bank", SECRET_KEY) == b"key"
 
 
-def test_carry_over_takes_what_is_there(store):
+def test_carry_over_copies_existing_files(store):
     store.write(ONE, "bank", SECRET_KEY, b"key")
     store.carry_over(ONE, TWO, "bank", [SECRET_KEY, RECORD])
     assert store.read(TWO, "bank", SECRET_KEY) == b"key"
@@ -109,7 +109,7 @@ def test_applications_of_a_party_are_listed_newest_first(store):
         moment = time.time() - 100 * age
         os.utime(store.root / client_id, (moment, moment))
     store.write("2" * 32, "applicant", TOKEN, b"t")
-    store.write(TWO, "bank", TOKEN, b"renewed")  # which is no joining
+    store.write(TWO, "bank", TOKEN, b"renewed")  # a renewal does not count as joining
     assert store.applications("bank") == [ONE, TWO]
 
 
@@ -143,7 +143,7 @@ def test_a_folder_of_somebody_else_is_refused_unchanged(tmp_path, act, files):
 
 
 def test_without_the_mark_such_a_folder_would_be_deleted(tmp_path):
-    """The control: with the mark, the same folder is taken for an application that is over."""
+    """Control: with the mark, the same folder is treated as an expired application."""
     store = PartyStore(tmp_path)
     store.claim()
     (tmp_path / ONE / "cache").mkdir(parents=True)
@@ -152,7 +152,7 @@ def test_without_the_mark_such_a_folder_would_be_deleted(tmp_path):
     assert not (tmp_path / ONE).exists()
 
 
-def test_folders_of_earlier_versions_are_taken_over(tmp_path):
+def test_folders_of_earlier_versions_are_accepted(tmp_path):
     agent = PartyStore(tmp_path / "bank")
     for store in (agent, PartyStore(tmp_path)):
         use(store)

@@ -1,4 +1,4 @@
-"""Steps of one application from several threads at once: as if they had followed one another."""
+"""Concurrent steps of one application: the outcome is as if they had run one after another."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def served(request, monkeypatch, tmp_path):
 
 @pytest.fixture
 def truth(served, request):
-    """The oracle of the engine that is served."""
+    """The oracle for the server's engine."""
     joint = served.settings["engine"] == "levelled"
     return request.getfixturevalue("levelled_oracle" if joint else "oracle")
 
 
 def at_once(*calls):
-    """What the calls give or raise, begun together in a thread each."""
+    """Start each call in its own thread; return their results and errors."""
     start = threading.Barrier(len(calls))
 
     def one(call):
@@ -69,7 +69,7 @@ def sent_application(truth, record):
     return client_id
 
 
-def test_two_threads_run_and_both_get_the_answer(served, truth):
+def test_two_threads_run_and_both_get_the_result(served, truth):
     record = truth.default()
     for _ in range(ROUNDS):
         client_id = sent_application(truth, record)
@@ -99,7 +99,7 @@ def test_every_step_may_be_taken_twice_at_once(served, truth):
 
 
 def test_steps_in_any_order_are_done_or_refused_as_out_of_step(served, truth):
-    """No order of the steps makes a server look like a liar, and the answer is right in the end."""
+    """No order of the steps looks like misbehaviour of the server; the final result is right."""
     record = truth.default()
     client_id = backend.keygen_send().client_id
 
@@ -163,7 +163,7 @@ def test_a_step_writes_nothing_of_what_was_erased_meanwhile(served, truth):
 
 
 class CountedKeys(test_keys.StubEngine):
-    """Other keys each time, made by as many threads at once as can be."""
+    """Makes different keys each time, in as many threads at once as possible."""
 
     def __init__(self):
         self.made, self.meeting = 0, threading.Barrier(2)
@@ -178,7 +178,7 @@ class CountedKeys(test_keys.StubEngine):
 
 
 def keys_made_twice(schema, folder):
-    """Outcomes of two threads that make the keys, the secret kept, and the key that was sent."""
+    """Make keys in two threads; return the outcomes, the stored secret, and the key sent."""
     client = test_keys.StubClient(schema.party_names, {})
     connection = test_keys.SimpleNamespace(
         client=client,
@@ -209,7 +209,7 @@ def test_keys_are_made_once_by_two_threads(schema, tmp_path):
 
 
 def test_without_the_lock_two_threads_make_two_keys(schema, tmp_path, monkeypatch):
-    """The control for the test above: what is sent last need not be what is kept last."""
+    """Control for the test above: the last key sent need not match the last secret stored."""
 
     @contextmanager
     def nothing(*_):
@@ -220,8 +220,8 @@ def test_without_the_lock_two_threads_make_two_keys(schema, tmp_path, monkeypatc
     assert [type(one).__name__ for one in outcomes] == ["KeysMade", "KeysMade"]
 
 
-def test_a_slot_holds_what_its_party_keeps(served, truth):
-    """Of two records sent at once one counts, on both sides."""
+def test_server_and_party_keep_the_same_record(served, truth):
+    """Of two records sent at once, server and party keep the same one."""
     client_id = backend.keygen_send().client_id
     young, old = ({"Account_age": months} for months in (0, 600))
     sends = [

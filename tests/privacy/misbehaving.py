@@ -1,7 +1,7 @@
-"""A party that does not keep to the protocol, and what the honest ones do then.
+"""Helpers for a party that violates the protocol, and for checks of the honest parties' reaction.
 
-Its messages are sealed with its own keys, so that nothing is refused merely because it is not
-authentic, except where that is the point.
+Its messages are sealed with its own keys, so that none is refused merely for not being authentic,
+except in the tests of exactly that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 
 from engines.levelled.party import LevelledParty
 from parties.joint.messages import agree_step, partial_step
-from tests.privacy.small import PARTIES, House
+from tests.privacy.small import PARTIES, EngineHalves
 from tests.privacy.table import Posted, Table
 
 LIAR = "bank"
@@ -22,7 +22,7 @@ DECIDE_AGREE, DECIDE_PART = agree_step("decide"), partial_step("decide")
 
 
 def without(step: str, sender: str = LIAR) -> Callable[[Posted], bool]:
-    """Carry everything but what that party says from that step on."""
+    """Return a filter that drops all messages of `sender` from `step` on."""
     silent = []
 
     def carries(posted: Posted) -> bool:
@@ -34,7 +34,7 @@ def without(step: str, sender: str = LIAR) -> Callable[[Posted], bool]:
 
 
 def refused(table: Table, posted: Posted, error: Any, parties: Iterable[str] = HONEST) -> None:
-    """Each of these parties refuses the message, and is as it was before."""
+    """Assert that each of `parties` refuses the message with `error` and keeps its state."""
     for name in parties:
         before = table[name].to_bytes(), table[name].secret
         with pytest.raises(error) as caught:
@@ -43,7 +43,7 @@ def refused(table: Table, posted: Posted, error: Any, parties: Iterable[str] = H
         assert (table[name].to_bytes(), table[name].secret) == before
 
 
-def lying(house: House, **methods: Any) -> LevelledParty:
-    """The engine's party half with some of its methods replaced."""
+def lying(halves: EngineHalves, **methods: Any) -> LevelledParty:
+    """Return the engine's party half with some of its methods replaced."""
     kind = type("Lying", (LevelledParty,), methods)
-    return kind(house.server.public, house.server.client_files())
+    return kind(halves.server.public, halves.server.client_files())

@@ -1,8 +1,8 @@
-"""A whole application as it is deployed: the server, three agents, each a process of its own.
+"""A complete application as deployed: the server and three agents, each in its own process.
 
 The agents are `python -m parties` without a page. They make the keys and send their records; they
-are ended and started again, take the application up from their folders, agree, and open decision
-and explanation. Then they are kept alive, so that their memory can be searched.
+are stopped and restarted, resume the application from their folders, agree, and open decision and
+explanation. Then they are kept alive, so that their memory can be searched.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ RECORDS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Played:
-    """The processes, their folders and logs, and what their opener holds."""
+    """The processes, their folders and logs, and the join codes and watch token of the opening."""
 
     folder: Path
     server: LiveServer
@@ -60,7 +60,7 @@ class Played:
         return self.folder / party
 
     def files(self, party: str) -> Path:
-        """The party's folder of this application."""
+        """Return the party's folder of this application."""
         return self.home(party) / self.opening.client_id / party
 
     def log(self, party: str) -> Path:
@@ -87,7 +87,7 @@ class Played:
             )
 
     def join_and_send(self) -> None:
-        """Agents join, make the keys and send their records; and go on running."""
+        """Start agents that join, make the keys, send their records, and keep running."""
         for party in PARTIES:
             record = self.folder / f"{party}.json"
             record.write_text(json.dumps(RECORDS[party]))
@@ -96,7 +96,7 @@ class Played:
         self.wait(lambda: all(b"sent" in self.log(party).read_bytes() for party in PARTIES))
 
     def restart_and_open(self) -> None:
-        """The same agents anew, which open what they agreed to and stay alive."""
+        """Restart the agents, which agree, open the results, and stay alive."""
         self.end_agents()
         for party in PARTIES:
             self.start_agent(party, "--agree", "decide,explain", program=("-c", KEPT_ALIVE))
@@ -127,7 +127,7 @@ class Played:
 
 
 def play(folder: Path, deployment: Path) -> Played:
-    """Start a levelled server and open an application there."""
+    """Start a levelled server and open an application on it."""
     own = folder / "service"
     own.mkdir()
     server = LiveServer(own, deployment)
@@ -138,5 +138,5 @@ def play(folder: Path, deployment: Path) -> Played:
 
 
 def held_by_the_server(played: Played) -> Path:
-    """The server's own data folder."""
+    """Return the server's data folder."""
     return Path(os.fspath(played.server.settings["server_data"]))

@@ -1,9 +1,9 @@
-"""Looking for secrets in files and in the memory of running processes.
+"""A search for secrets in files and in the memory of running processes.
 
-A secret is searched for in every form in which it occurs: packed as in its file, as polynomial of
-each number type, folded as before a transform, transformed, in hexadecimal and in base64. What is
-searched is cut into aligned blocks whose hashes are compared with those of all windows of all
-forms, so that one pass finds any copy, also a part of one, at any address.
+A secret is searched for in every form in which it occurs: packed as in its file, as a polynomial of
+each number type, folded as before a transform, transformed, in hexadecimal and in base64. The data
+are cut into aligned blocks, and the hashes of the blocks are compared with those of all windows of
+all forms, so that one pass finds any complete or partial copy at any address.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engines.levelled.keys import SecretShare
 from engines.levelled.ring import forward
 
 SHORT, MIDDLE, LONG = 8, 128, 1024
-"""Bytes of a block: for keys, for what is full of entropy, for small numbers in wide words."""
+"""Block sizes in bytes: for keys, for data of high entropy, for small numbers in wide words."""
 _TABLE_BITS = 22
 _CHUNK = 32 << 20
 _rng = np.random.default_rng(17)
@@ -31,9 +31,9 @@ _WEIGHTS = {w: _rng.integers(0, 2**63, w // 8, np.uint64) * 2 + 1 for w in (SHOR
 
 @dataclass(frozen=True)
 class Form:
-    """One way in which a secret may lie in memory; a copy of 2·`window` bytes of it is found.
+    """One representation of a secret in memory; a copy of 2·`window` bytes of it is found.
 
-    Of a `SHORT` one the whole is compared.
+    A `SHORT` form is compared as a whole.
     """
 
     of: str
@@ -46,7 +46,7 @@ class Form:
 
 
 def forms_of_secret(of: str, secret: SecretShare) -> list[Form]:
-    """All forms of a party's part of the key."""
+    """Return all forms of a party's share of the secret key."""
     s, packed = secret.polynomial, secret.to_bytes()
     half = len(s) // 2
     folded = np.ascontiguousarray(s[:half] + 1j * s[half:])
@@ -69,7 +69,7 @@ def forms_of_secret(of: str, secret: SecretShare) -> list[Form]:
 
 
 def forms_of_key(of: str, name: str, key: bytes) -> list[Form]:
-    """A short key as it is and as text."""
+    """Return the forms of a short key: raw and as text."""
     return [
         Form(of, name, key, SHORT),
         Form(of, f"{name} in hexadecimal", key.hex().encode(), SHORT),
@@ -79,12 +79,12 @@ def forms_of_key(of: str, name: str, key: bytes) -> list[Form]:
 
 
 def text_of(encode: Callable[[bytes], bytes], data: bytes) -> bytes:
-    """What base64 makes of these bytes wherever they stand in a longer text."""
-    return encode(data).rstrip(b"=")[:-1]  # the last sign depends on what follows
+    """Return the part of the base64 text that does not depend on the bytes that follow."""
+    return encode(data).rstrip(b"=")[:-1]  # the last character depends on the bytes that follow
 
 
 class Search:
-    """Finds any of these forms."""
+    """A search for any of the given forms."""
 
     def __init__(self, forms: Iterable[Form]) -> None:
         self.forms = list(forms)
@@ -103,7 +103,7 @@ class Search:
             self._tables[window], self._known[window] = table, known
 
     def in_bytes(self, data: bytes) -> set[str]:
-        """Names of the forms that occur in `data`."""
+        """Return the names of the forms that occur in `data`."""
         found = set()
         for window, known in self._known.items():
             count = len(data) // window
@@ -122,7 +122,7 @@ class Search:
         return found
 
     def in_folder(self, folder: Path) -> set[str]:
-        """In all files below a folder, their names included."""
+        """Return the forms found in all files below a folder, including the file names."""
         found = set()
         for path in sorted(folder.rglob("*")):
             found |= self.in_bytes(os.fsencode(path.name).ljust(256, b"\0"))
@@ -131,9 +131,9 @@ class Search:
         return found
 
     def in_process(self, pid: int) -> tuple[set[str], int]:
-        """In all readable memory of a process; and how many bytes that was.
+        """Return the forms found in the readable memory of a process, and its size in bytes.
 
-        Raises PermissionError where the system does not let its memory be read.
+        Raises PermissionError if the system does not permit reading the memory.
         """
         found, total = set(), 0
         for chunk in memory_of(pid):
@@ -143,7 +143,7 @@ class Search:
 
 
 def _hashes(data: bytes, window: int, count: int) -> NDArray[np.uint64]:
-    """The hash of the window at every offset below `count`, shape (count,)."""
+    """Return the hash of the window at every offset below `count`, shape (count,)."""
     octets = np.lib.stride_tricks.sliding_window_view(np.frombuffer(data, np.uint8), window)[:count]
     words = np.ascontiguousarray(octets).view("<u8")
     return (words * _WEIGHTS[window]).sum(axis=1, dtype=np.uint64)
@@ -155,7 +155,7 @@ def _slots(hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
 
 
 def memory_of(pid: int) -> Iterator[bytes]:
-    """Every readable mapping, in parts that overlap; pages that the system keeps are left out."""
+    """Yield every readable mapping in overlapping parts, without the kernel's own pages."""
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in maps:
@@ -168,7 +168,7 @@ def memory_of(pid: int) -> Iterator[bytes]:
                     memory.seek(start)
                     chunk = memory.read(min(_CHUNK + 2 * LONG, end - start))
                 except OSError:
-                    break  # a mapping without memory behind it, such as a file cut short
+                    break  # a mapping without memory behind it, for example of a truncated file
                 if not chunk:
                     break
                 yield chunk
@@ -176,7 +176,7 @@ def memory_of(pid: int) -> Iterator[bytes]:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all its descendants."""
+    """Return the ids of a process and all its descendants."""
     found = [pid]
     for parent in found:
         for children in Path(f"/proc/{parent}/task").glob("*/children"):

@@ -1,7 +1,7 @@
-"""A small model under the deployed parameters, and applications to it without any network.
+"""A small model with the deployed parameters, and applications to it without a network.
 
-Ring, gadget and noise are the deployment's; only the model is small (12 bits of three parties), so
-that a whole encrypted application takes a few hundredths of a second.
+Ring, gadget and noise are those of the deployment; only the model is small (12 bits of three
+parties), so that a complete encrypted application takes a few hundredths of a second.
 """
 
 from __future__ import annotations
@@ -98,13 +98,13 @@ def small_deployment(folder: Path) -> Deployment:
 
 
 def random_bits(layout: Layout, draw: np.random.Generator, rows: int) -> Bits:
-    """Bits of random valid records, shape (rows, n_bits)."""
+    """Return the bits of random valid records, shape (rows, n_bits)."""
     states = [draw.integers(c.first_state, c.first_state + c.n_states, rows) for c in layout.codes]
     return layout.bits_of_states(np.stack(states, axis=1))
 
 
 @dataclass(frozen=True)
-class House:
+class EngineHalves:
     """Both halves of the engine, for the model of one deployment."""
 
     deployment: Deployment
@@ -112,7 +112,7 @@ class House:
     party: LevelledParty
 
     @classmethod
-    def of(cls, deployment: Deployment) -> House:
+    def of(cls, deployment: Deployment) -> EngineHalves:
         server = LevelledServer(deployment)
         return cls(deployment, server, LevelledParty(server.public, server.client_files()))
 
@@ -125,7 +125,7 @@ class House:
 
 @dataclass(frozen=True)
 class Opened:
-    """One result: what the server sent, what it had before, every party's part, and the truth."""
+    """One result: its message, the outcome before re-randomisation, all shares, and the truth."""
 
     program: str
     message: bytes
@@ -141,7 +141,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Application:
-    """All that anybody held in one application; the views of coalitions are taken from it."""
+    """All data of one application; the views of coalitions are selected from it."""
 
     bits: Bits
     shares: dict[str, KeyShare]
@@ -162,9 +162,9 @@ class Application:
         return split_inputs(payload, own.stop - own.start, DEFAULT)[1]
 
 
-def run(house: House, bits: Bits) -> Application:
-    """A whole application on encrypted `bits`, shape (n_bits,), with fresh keys."""
-    engine, layout = house.party, house.deployment.layout
+def run(halves: EngineHalves, bits: Bits) -> Application:
+    """Run a complete application on encrypted `bits`, shape (n_bits,), with fresh keys."""
+    engine, layout = halves.party, halves.deployment.layout
     common = engine.common(CONTEXT, {name: engine.seed_share() for name in PARTIES})
     shares = {name: engine.key_share(common) for name in PARTIES}
     key = engine.collective_key(common, {name: share.share for name, share in shares.items()})
@@ -177,11 +177,11 @@ def run(house: House, bits: Bits) -> Application:
         messages[name, ENCRYPTED_INPUTS] = engine.encrypt(name, own, key)
     application = Application(bits, shares, key, pairwise, messages, {})
     for program in ("decide", "explain"):
-        application.opened[program] = _opened(house, application, program)
+        application.opened[program] = _opened(halves, application, program)
     return application
 
 
-def _opened(house: House, application: Application, program: str) -> Opened:
+def _opened(halves: EngineHalves, application: Application, program: str) -> Opened:
     seen: list[tuple[np.ndarray, np.ndarray]] = []
     rerandomise = server_module.rerandomise
 
@@ -190,9 +190,9 @@ def _opened(house: House, application: Application, program: str) -> Opened:
         return rerandomise(mask, body, *rest)
 
     with patch.object(server_module, "rerandomise", watched):
-        message = house.server.evaluate(program, application.messages)
+        message = halves.server.evaluate(program, application.messages)
     partials = {
-        name: house.party.partial(
+        name: halves.party.partial(
             program,
             message,
             name,
@@ -202,14 +202,14 @@ def _opened(house: House, application: Application, program: str) -> Opened:
         )
         for name in PARTIES
     }
-    truth = house.scores(program, application.bits)
+    truth = halves.scores(program, application.bits)
     return Opened(program, message, seen[0], partials, truth)
 
 
 def torus(words: np.ndarray) -> np.ndarray:
-    """Words as numbers of [0, 1)."""
+    """Return words as numbers in [0, 1)."""
     return words.astype(np.float64) * EVERYTHING % 1.0
 
 
-def combined(house: House, opened: Opened, partials: Mapping[str, bytes]) -> list[int]:
-    return [int(s) for s in house.party.combine(opened.program, opened.message, partials)]
+def combined(halves: EngineHalves, opened: Opened, partials: Mapping[str, bytes]) -> list[int]:
+    return [int(s) for s in halves.party.combine(opened.program, opened.message, partials)]

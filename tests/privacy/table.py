@@ -1,8 +1,8 @@
-"""Three protocols and what the server would carry between them, in one process.
+"""Three protocols in one process, and the messages that the server would relay between them.
 
-`Table.post` is the list that the server keeps: whatever is put there is shown to every party in
-that order, as the relay does. A party misbehaves by its engine (`engines`), or by what a test puts
-into the list or keeps out of it (`carries`).
+`Table.post` is the server's list of messages: every message in it is delivered to every party in
+that order, as by the relay. A party misbehaves through its engine (`engines`), or because a test
+adds messages to the list or drops them (`carries`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from parties.joint.channel import Identity, Place
 from parties.joint.codes import GROUP_SECRET_BYTES
 from parties.joint.messages import JointMessage, encode
 from parties.joint.protocol import JointProtocol
-from tests.privacy.small import PARTIES, House
+from tests.privacy.small import PARTIES, EngineHalves
 
 APPLICATION = "0" * 32
 
@@ -33,23 +33,23 @@ class Posted:
 
 
 class Table:
-    """The parties of one application; `run` until nobody has anything to say."""
+    """The parties of one application; `run` delivers messages until none is left."""
 
     def __init__(
         self,
-        house: House,
+        halves: EngineHalves,
         readers: tuple[str, ...] = PARTIES,
         engines: Mapping[str, JointPartyEngine] | None = None,
         application: str = APPLICATION,
         group_secret: bytes | None = None,
     ) -> None:
-        self.house = house
+        self.halves = halves
         secret = group_secret or os.urandom(GROUP_SECRET_BYTES)
         self.identities = {name: Identity.fresh(secret) for name in PARTIES}
         self.protocols = {
             name: JointProtocol.start(
-                (engines or {}).get(name, house.party),
-                house.server.public,
+                (engines or {}).get(name, halves.party),
+                halves.server.public,
                 name,
                 application,
                 self.identities[name],
@@ -65,7 +65,7 @@ class Table:
         return self.protocols[party]
 
     def run(self) -> None:
-        """Carry messages until there are none; raises what a party refuses a message with."""
+        """Deliver messages until none is left; raises the error of a party that refuses one."""
         while self._collect() or self._show():
             pass
 
@@ -80,7 +80,7 @@ class Table:
         return len(self.post) > before
 
     def _show(self) -> bool:
-        """Show one message to one party."""
+        """Deliver one message to one party; return True if there was one."""
         for name in PARTIES:
             while self._seen[name] < len(self.post):
                 posted = self.post[self._seen[name]]
@@ -91,7 +91,7 @@ class Table:
         return False
 
     def tell(self, party: str, posted: Posted) -> bool:
-        """Show `posted` to one party, whatever the list says."""
+        """Deliver `posted` to one party, whether or not it is in the list."""
         return self.protocols[party].receive(
             posted.sender, posted.step, posted.receiver, posted.body
         )
@@ -107,43 +107,43 @@ class Table:
         receiver: str | None = None,
         name: str | None = None,
     ) -> Posted:
-        """What `sender` can seal with its own keys; `name` is whose message it pretends to be."""
-        model = self.house.server.public.model_version
+        """Seal a message with `sender`'s own keys; `name` is its claimed sender."""
+        model = self.halves.server.public.model_version
         place = Place(APPLICATION, model, name or sender, receiver, step)
         body = self.protocols[sender]._talk.channel.seal(place, encode(message))
         return Posted(name or sender, step, receiver, body)
 
     def keys(self) -> Table:
-        """Run to the joint key."""
+        """Run the key generation."""
         self.run()
         assert all(protocol.ready for protocol in self.protocols.values())
         return self
 
     def sent(self, bits: Bits) -> dict[tuple[str, str], bytes]:
-        """The public key and all parties' encrypted bits, as uploaded."""
-        first, layout = PARTIES[0], self.house.deployment.layout
+        """Return the public key and all parties' encrypted bits, as uploaded."""
+        first, layout = PARTIES[0], self.halves.deployment.layout
         key = self[first].public_key
-        uploads = {(first, PUBLIC_KEY): self.house.party.seal_public_key(first, key)}
+        uploads = {(first, PUBLIC_KEY): self.halves.party.seal_public_key(first, key)}
         for name in PARTIES:
             own = bits[layout.party_bits(name)]
-            uploads[name, ENCRYPTED_INPUTS] = self.house.party.encrypt(name, own, key)
+            uploads[name, ENCRYPTED_INPUTS] = self.halves.party.encrypt(name, own, key)
         return uploads
 
     def agree(self, program: str, uploads: Mapping[tuple[str, str], bytes]) -> None:
-        """All parties agree to `program` on these uploads."""
+        """Have all parties agree to `program` on these uploads."""
         for protocol in self.protocols.values():
             protocol.agree(program, digests(uploads))
         self.run()
 
     def open(self, program: str, result: bytes) -> None:
-        """All parties answer the same result with their parts."""
+        """Have all parties send their decryption shares of the same result."""
         for protocol in self.protocols.values():
             protocol.open(program, result)
         self.run()
 
 
 def digests(uploads: Mapping[tuple[str, str], bytes]) -> dict[str, str]:
-    """What the parties agree to: SHA-256 of every party's encrypted inputs."""
+    """Return the digests that the parties agree to: SHA-256 of every party's encrypted inputs."""
     return {name: hashlib.sha256(uploads[name, ENCRYPTED_INPUTS]).hexdigest() for name in PARTIES}
 
 

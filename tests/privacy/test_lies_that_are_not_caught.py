@@ -1,7 +1,8 @@
-"""What a party that computes something else can do without being caught, as docs/PROTOCOL.md says.
+"""Deviations from the protocol that are not detected, as stated in docs/PROTOCOL.md.
 
-The parties are taken to be honest but curious. These tests hold down what one that is not can
-spoil; what is caught is in test_misbehaving_parties.py.
+The parties are assumed to be honest but curious. These tests determine the damage that a malicious
+party can do; the deviations that are detected are tested in test_misbehaviour_in_key_making.py and
+test_misbehaviour_in_opening.py.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ LIAR = "bank"
 
 
 @pytest.fixture(scope="module")
-def application(house):
-    bits = random_bits(house.deployment.layout, np.random.default_rng(4), 1)[0]
-    return run(house, bits)
+def application(halves):
+    bits = random_bits(halves.deployment.layout, np.random.default_rng(4), 1)[0]
+    return run(halves, bits)
 
 
-def combined(house, opened, part):
+def combined(halves, opened, part):
     partials = opened.partials | {LIAR: part}
-    return [int(score) for score in house.party.combine(opened.program, opened.message, partials)]
+    return [int(score) for score in halves.party.combine(opened.program, opened.message, partials)]
 
 
-def shifted(house, opened, shift):
-    """The liar's part of `opened` that moves the first score by `shift`, and the score it makes."""
-    bits = house.score_bits(opened.program)
+def shifted(halves, opened, shift):
+    """Return the liar's share that shifts the first score by `shift`, and the resulting score."""
+    bits = halves.score_bits(opened.program)
     lie = words_from_bytes(opened.partials[LIAR], len(opened.result.bodies))
     lie[0] -= np.array([shift << (MODULUS_BITS - bits)]).astype(np.uint64)[0]
     half = 1 << (bits - 1)
@@ -46,28 +47,28 @@ def shifted(house, opened, shift):
 
 
 @pytest.mark.parametrize("shift", [1, -7, 100, -2048])
-def test_a_part_that_is_off_in_a_score_alone_shifts_it_by_just_that(house, application, shift):
-    """A liar that knows nothing can turn any decision: half the range changes every sign.
+def test_a_part_that_is_off_in_a_score_alone_shifts_it_by_just_that(halves, application, shift):
+    """A liar without any knowledge can reverse any decision: half the range changes every sign.
 
-    No check of the opened numbers can tell, for it would have to know the score.
+    No check of the opened numbers can detect this, since it would have to know the score.
     """
     opened = application.opened["decide"]
-    lie, score = shifted(house, opened, shift)
-    assert combined(house, opened, lie) == [score] != opened.truth.tolist()
+    lie, score = shifted(halves, opened, shift)
+    assert combined(halves, opened, lie) == [score] != opened.truth.tolist()
 
 
-def test_a_party_may_tell_each_reader_something_else(house, application):
-    """Readers that compare their scores would notice; the protocol does not make them."""
+def test_a_party_may_tell_each_reader_something_else(halves, application):
+    """Readers that compare their scores would notice; the protocol does not compare them."""
     opened = application.opened["decide"]
-    told = [combined(house, opened, shifted(house, opened, shift)[0]) for shift in (0, 1, 2)]
+    told = [combined(halves, opened, shifted(halves, opened, shift)[0]) for shift in (0, 1, 2)]
     assert told[0] == opened.truth.tolist()
     assert len({score for (score,) in told}) == 3
 
 
-def test_the_check_of_the_key_finds_faults_and_not_liars(house):
+def test_the_check_of_the_key_finds_faults_and_not_liars(halves):
     """The known vector's randomness is public: u·B_p passes for u·A·S_p without any secret S_p.
 
-    Then nobody can open anything, and the first opening says so.
+    Then no party can open a result, and the first opening reports it.
     """
 
     def key_share(self, common):
@@ -82,27 +83,27 @@ def test_the_check_of_the_key_finds_faults_and_not_liars(house):
         return words_to_bytes(product[:CHECK_COEFFICIENTS])
 
     kind = type("Lying", (LevelledParty,), {"key_share": key_share, "check_share": check_share})
-    liar = kind(house.server.public, house.server.client_files())
-    table = Table(house, engines={LIAR: liar}).keys()  # the check has passed
-    bits = random_bits(house.deployment.layout, np.random.default_rng(4), 1)[0]
+    liar = kind(halves.server.public, halves.server.client_files())
+    table = Table(halves, engines={LIAR: liar}).keys()  # the check has passed
+    bits = random_bits(halves.deployment.layout, np.random.default_rng(4), 1)[0]
     uploads = table.sent(bits)
     table.agree("decide", uploads)
-    result = house.server.evaluate("decide", uploads)
+    result = halves.server.evaluate("decide", uploads)
     table.open("decide", result)
     for name in PARTIES:
         with pytest.raises(OpeningFailed):
             table[name].scores("decide", result)
 
 
-def test_who_speaks_last_sees_the_score_first_and_can_fall_silent(house):
-    """No protocol without more assumptions gives an answer to all readers or to none."""
-    table = Table(house).keys()
-    bits = random_bits(house.deployment.layout, np.random.default_rng(4), 1)[0]
+def test_who_speaks_last_sees_the_score_first_and_can_fall_silent(halves):
+    """Without further assumptions, no protocol guarantees the result to all readers or to none."""
+    table = Table(halves).keys()
+    bits = random_bits(halves.deployment.layout, np.random.default_rng(4), 1)[0]
     uploads = table.sent(bits)
     table.agree("decide", uploads)
-    result = house.server.evaluate("decide", uploads)
+    result = halves.server.evaluate("decide", uploads)
     table.carries = lambda posted: posted.sender != LIAR
     table.open("decide", result)
-    truth = tuple(house.scores("decide", bits).tolist())
+    truth = tuple(halves.scores("decide", bits).tolist())
     scores = {name: table[name].scores("decide", result) for name in PARTIES}
     assert scores == {LIAR: truth} | {name: None for name in PARTIES if name != LIAR}

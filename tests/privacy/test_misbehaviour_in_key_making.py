@@ -1,4 +1,4 @@
-"""Lies while the joint key is made: each is caught, or leaves all without a key."""
+"""Misbehaviour during the key generation: it is detected, or leaves all parties without a key."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_what_is_opened_must_be_what_was_committed_to(table, step, commit):
     refused(table, table.forge(LIAR, step, message), CommitmentBroken)
 
 
-def test_the_last_to_open_its_share_cannot_choose_the_key(house, table):
-    """A share that cancels the others' would give a key that the liar knows alone."""
+def test_the_last_to_open_its_share_cannot_choose_the_key(halves, table):
+    """A share that cancels the other parties' would give a key that only the liar knows."""
     table.carries = without(SHARE_OPEN)
     table.run()
-    wanted = house.party.key_share(bytes(32))
+    wanted = halves.party.key_share(bytes(32))
     share = words_from_bytes(wanted.share, 2048)
     for name in HONEST:
         share -= words_from_bytes(table[name]._talk.state.share, 2048)
@@ -65,7 +65,7 @@ def test_the_last_to_open_its_share_cannot_choose_the_key(house, table):
     refused(table, table.forge(LIAR, SHARE_OPEN, message), CommitmentBroken)
 
 
-def test_nobody_opens_a_share_before_all_have_committed(table):
+def test_no_party_opens_a_share_before_all_have_committed(table):
     table.carries = without(SHARE_COMMIT)
     table.run()
     assert not any(posted.step == SHARE_OPEN for posted in table.post)
@@ -81,16 +81,16 @@ def test_a_share_that_was_not_committed_to_is_refused(table):
     refused(table, table.forge(LIAR, SHARE_OPEN, message), MessageOutOfOrder)
 
 
-def test_a_commitment_of_another_cannot_be_taken_over(table):
-    """Copying a commitment and then its opening fails: the sender's name is inside."""
+def test_a_commitment_of_another_party_cannot_be_copied(table):
+    """Copying a commitment and its opening fails: the commitment includes the sender's name."""
     nonce, share = os.urandom(32), os.urandom(16384)
     made = {name: commitment("0" * 32, name, SHARE_COMMIT, nonce, share) for name in PARTIES}
     assert len(set(made.values())) == len(PARTIES)
 
 
 @pytest.mark.parametrize("kind", ["of another share", "all zero"])
-def test_a_key_share_without_its_secret_fails_the_check(house, kind):
-    """The liar publishes one share and works on with a secret that does not belong to it."""
+def test_a_key_share_without_its_secret_fails_the_check(halves, kind):
+    """The liar publishes a share and continues with a secret that does not belong to it."""
 
     def key_share(self, common):
         true = LevelledParty.key_share(self, common)
@@ -99,7 +99,7 @@ def test_a_key_share_without_its_secret_fails_the_check(house, kind):
             other = other[:33] + b"\x55" * (len(other) - 33)
         return KeyShare(secret=other, share=true.share)
 
-    table = Table(house, engines={LIAR: lying(house, key_share=key_share)})
+    table = Table(halves, engines={LIAR: lying(halves, key_share=key_share)})
     with pytest.raises(KeyCheckFailed):
         table.run()
     assert not any(protocol.ready for protocol in table.protocols.values())
@@ -107,33 +107,33 @@ def test_a_key_share_without_its_secret_fails_the_check(house, kind):
         _ = table["applicant"].public_key
 
 
-def test_a_garbage_key_share_fails_the_check(house):
+def test_a_garbage_key_share_fails_the_check(halves):
     def key_share(self, common):
         true = LevelledParty.key_share(self, common)
         return KeyShare(secret=true.secret, share=os.urandom(len(true.share)))
 
     with pytest.raises(KeyCheckFailed):
-        Table(house, engines={LIAR: lying(house, key_share=key_share)}).run()
+        Table(halves, engines={LIAR: lying(halves, key_share=key_share)}).run()
 
 
-def test_a_garbage_check_share_fails_the_check(house):
+def test_a_garbage_check_share_fails_the_check(halves):
     def check_share(self, key, secret):
         return os.urandom(len(LevelledParty.check_share(self, key, secret)))
 
     with pytest.raises(KeyCheckFailed):
-        Table(house, engines={LIAR: lying(house, check_share=check_share)}).run()
+        Table(halves, engines={LIAR: lying(halves, check_share=check_share)}).run()
 
 
 @pytest.mark.parametrize("size", [1, 16383, 16385])
-def test_a_key_share_of_a_wrong_length_is_refused(house, size):
+def test_a_key_share_of_a_wrong_length_is_refused(halves, size):
     def key_share(self, common):
         return KeyShare(secret=LevelledParty.key_share(self, common).secret, share=os.urandom(size))
 
     with pytest.raises(MalformedMessage):
-        Table(house, engines={LIAR: lying(house, key_share=key_share)}).run()
+        Table(halves, engines={LIAR: lying(halves, key_share=key_share)}).run()
 
 
-def test_another_public_key_is_noticed(table):
+def test_a_different_public_key_is_noticed(table):
     table.carries = without(KEY_CHECK)
     table.run()
     share = table[LIAR]._talk.state.said(KeyCheck, KEY_CHECK)[LIAR].share
@@ -142,19 +142,19 @@ def test_another_public_key_is_noticed(table):
 
 
 @pytest.mark.parametrize("readers", [("bank",), ("applicant", "bank")])
-def test_parties_that_were_told_of_other_readers_do_not_go_on(house, readers):
-    told = Table(house, readers=readers)
-    untold = Table(house, group_secret=told.identities[LIAR].group_secret)
+def test_parties_with_different_readers_do_not_continue(halves, readers):
+    told = Table(halves, readers=readers)
+    untold = Table(halves, group_secret=told.identities[LIAR].group_secret)
     told._collect()
     refused(untold, told.messages_of(LIAR, "hello")[0], PartiesDisagree)
 
 
-def test_parties_that_mean_another_model_do_not_go_on(house, table):
+def test_parties_with_different_models_do_not_continue(halves, table):
     table.carries = without("hello")
     table._collect()
     talk = table[LIAR]._talk
     payload = talk.state.inbox["hello"][LIAR].payload.decode()
-    other = payload.replace(house.server.public.model_version, "0" * 32)
+    other = payload.replace(halves.server.public.model_version, "0" * 32)
     place = talk._place(LIAR, "hello", None)
     body = talk._first_words.seal(place, other.encode())
     refused(table, Posted(LIAR, "hello", None, body), PartiesDisagree)

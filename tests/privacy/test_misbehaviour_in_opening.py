@@ -1,4 +1,4 @@
-"""Lies about what is to be opened: caught, before or when the parts are added up."""
+"""Misbehaviour in the opening: it is detected before or when the shares are added."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_agreeing_to_other_inputs_is_noticed(table, bits):
         table[LIAR].agree("decide", others)
 
 
-def test_nobody_opens_before_all_have_agreed(house, table, bits):
+def test_nobody_opens_before_all_have_agreed(halves, table, bits):
     uploads = table.keys().sent(bits)
-    result = house.server.evaluate("decide", uploads)
+    result = halves.server.evaluate("decide", uploads)
     message = Partial(program="decide", result_sha256="0" * 64, share=bytes(8))
     for name in HONEST:
         with pytest.raises(OutOfStep):
@@ -56,16 +56,16 @@ def test_nobody_opens_before_all_have_agreed(house, table, bits):
         refused(table, table.forge(LIAR, DECIDE_PART, message, name), MessageOutOfOrder, [name])
 
 
-def test_a_party_opens_one_result_of_a_program_and_no_other(house, table, bits):
-    """A server that asks again with a fresh re-randomisation gets no second part."""
+def test_a_party_opens_one_result_of_a_program_and_no_other(halves, table, bits):
+    """A server that asks again with a fresh re-randomisation gets no second decryption share."""
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
-    first, second = (house.server.evaluate("decide", uploads) for _ in range(2))
+    first, second = (halves.server.evaluate("decide", uploads) for _ in range(2))
     assert first != second
     table.open("decide", first)
     posted = len(table.post)
     for name in PARTIES:
-        table[name].open("decide", first)  # again: nothing new is said
+        table[name].open("decide", first)  # repeated: no new message is sent
         with pytest.raises(AlreadyOpened):
             table[name].open("decide", second)
         with pytest.raises(AlreadyOpened):
@@ -74,15 +74,15 @@ def test_a_party_opens_one_result_of_a_program_and_no_other(house, table, bits):
     assert len(table.post) == posted
 
 
-def test_a_restart_does_not_make_a_party_open_twice(house, table, bits):
+def test_a_restart_does_not_make_a_party_open_twice(halves, table, bits):
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
-    first, second = (house.server.evaluate("decide", uploads) for _ in range(2))
+    first, second = (halves.server.evaluate("decide", uploads) for _ in range(2))
     table["applicant"].open("decide", first)
     before = [m.body for m in table["applicant"].pending()]
     resumed = JointProtocol.resume(
-        house.party,
-        house.server.public,
+        halves.party,
+        halves.server.public,
         "applicant",
         "0" * 32,
         table.identities["applicant"],
@@ -95,21 +95,21 @@ def test_a_restart_does_not_make_a_party_open_twice(house, table, bits):
         resumed.open("decide", second)
 
 
-def test_a_server_that_shows_each_party_another_result_opens_none(house, table, bits):
+def test_a_server_that_shows_each_party_another_result_opens_none(halves, table, bits):
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
     for name in PARTIES:
-        table[name].open("decide", house.server.evaluate("decide", uploads))
+        table[name].open("decide", halves.server.evaluate("decide", uploads))
     table._collect()
     for posted in [p for p in table.post if p.step == DECIDE_PART]:
         refused(table, posted, PartiesDisagree, [posted.receiver])
 
 
-def test_a_lie_about_the_ciphertext_to_be_opened_is_caught(house, table, bits):
-    """The liar's part names another result than the agreed run's."""
+def test_a_lie_about_the_ciphertext_to_be_opened_is_caught(halves, table, bits):
+    """The liar's message names a different result than that of the agreed run."""
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
-    result = house.server.evaluate("decide", uploads)
+    result = halves.server.evaluate("decide", uploads)
     table.carries = without(DECIDE_PART)
     table.open("decide", result)
     share = table[LIAR]._talk.state.said(Partial, DECIDE_PART)[LIAR].share
@@ -120,17 +120,17 @@ def test_a_lie_about_the_ciphertext_to_be_opened_is_caught(house, table, bits):
         assert table[name].scores("decide", result) is None
 
 
-def test_a_part_of_another_program_is_refused(house, table, bits):
+def test_a_share_of_another_program_is_refused(halves, table, bits):
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
-    result = house.server.evaluate("explain", uploads)
+    result = halves.server.evaluate("explain", uploads)
     for name in PARTIES:
         with pytest.raises(ForeignMessage):
             table[name].open("decide", result)
         assert table[name].opened("decide") is None
 
 
-def test_the_explanation_waits_for_the_decision(house, table, bits):
+def test_the_explanation_waits_for_the_decision(halves, table, bits):
     uploads = table.keys().sent(bits)
     with pytest.raises(OutOfStep):
         table[LIAR].agree("explain", digests(uploads))
@@ -139,10 +139,10 @@ def test_the_explanation_waits_for_the_decision(house, table, bits):
     refused(table, table.forge(LIAR, agree_step("explain"), message), MessageOutOfOrder)
 
 
-def test_the_explanation_is_of_the_inputs_that_were_decided_on(house, table, bits):
+def test_the_explanation_is_of_the_inputs_that_were_decided_on(halves, table, bits):
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
-    table.open("decide", house.server.evaluate("decide", uploads))
+    table.open("decide", halves.server.evaluate("decide", uploads))
     others = table.sent(1 - bits)
     for name in PARTIES:
         with pytest.raises(PartiesDisagree):
@@ -150,14 +150,14 @@ def test_the_explanation_is_of_the_inputs_that_were_decided_on(house, table, bit
 
 
 @pytest.mark.parametrize("size", [1, 7, 9, 16384])
-def test_a_part_of_a_wrong_length_is_refused(house, bits, size):
+def test_a_decryption_share_of_a_wrong_length_is_refused(halves, bits, size):
     def partial(self, *arguments):
         return os.urandom(size)
 
-    table = Table(house, engines={LIAR: lying(house, partial=partial)})
+    table = Table(halves, engines={LIAR: lying(halves, partial=partial)})
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
-    result = house.server.evaluate("decide", uploads)
+    result = halves.server.evaluate("decide", uploads)
     table.open("decide", result)
     for name in PARTIES:
         with pytest.raises(MalformedMessage):
@@ -165,48 +165,48 @@ def test_a_part_of_a_wrong_length_is_refused(house, bits, size):
 
 
 @pytest.mark.parametrize("kind", ["random", "zero", "of another result", "without the zero share"])
-def test_a_garbage_part_is_caught_by_every_reader(house, bits, kind):
-    """By the known zeros behind the scores, but for 2^-96 with scores of 12 bits."""
+def test_a_garbage_part_is_caught_by_every_reader(halves, bits, kind):
+    """The known zeros after the scores detect it, except with probability 2^-96 at 12 bits."""
 
     def partial(self, program, result, party, key, secret, pairwise):
         true = LevelledParty.partial(self, program, result, party, key, secret, pairwise)
         if kind == "of another result":
-            other = house.server.evaluate(program, uploads)
+            other = halves.server.evaluate(program, uploads)
             return LevelledParty.partial(self, program, other, party, key, secret, pairwise)
         if kind == "without the zero share":
             other = dict.fromkeys(pairwise, bytes(32))
             return LevelledParty.partial(self, program, result, party, key, secret, other)
         return os.urandom(len(true)) if kind == "random" else bytes(len(true))
 
-    table = Table(house, engines={LIAR: lying(house, partial=partial)})
+    table = Table(halves, engines={LIAR: lying(halves, partial=partial)})
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
-    result = house.server.evaluate("decide", uploads)
+    result = halves.server.evaluate("decide", uploads)
     table.open("decide", result)
     for name in PARTIES:
         with pytest.raises(OpeningFailed):
             table[name].scores("decide", result)
 
 
-def test_inputs_under_a_key_of_fewer_parties_are_refused_by_the_server(house, table, bits):
-    """A key that two parties could open together would have another digest."""
+def test_inputs_under_a_key_of_fewer_parties_are_refused_by_the_server(halves, table, bits):
+    """A key that two parties could open together would have a different digest."""
     uploads = table.keys().sent(bits)
-    other = Table(house).keys().sent(bits)
+    other = Table(halves).keys().sent(bits)
     with pytest.raises(ForeignMessage):
-        house.server.evaluate(
+        halves.server.evaluate(
             "decide", uploads | {(LIAR, ENCRYPTED_INPUTS): other[LIAR, ENCRYPTED_INPUTS]}
         )
 
 
-def test_a_part_goes_to_readers_alone(house, bits):
-    table = Table(house, readers=("credit_agency",))
+def test_a_part_goes_to_readers_alone(halves, bits):
+    table = Table(halves, readers=("credit_agency",))
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
-    result = house.server.evaluate("decide", uploads)
+    result = halves.server.evaluate("decide", uploads)
     table.open("decide", result)
     parts = {(p.sender, p.receiver) for p in table.post if p.step == DECIDE_PART}
     assert parts == {("applicant", "credit_agency"), ("bank", "credit_agency")}
-    truth = tuple(house.scores("decide", bits).tolist())
+    truth = tuple(halves.scores("decide", bits).tolist())
     scores = {name: table[name].scores("decide", result) for name in PARTIES}
     assert scores == {"applicant": None, "bank": None, "credit_agency": truth}
     for posted in [p for p in table.post if p.step == DECIDE_PART]:

@@ -1,10 +1,10 @@
-"""No file, log, message or memory of the server or of another party holds a party's secret.
+"""No file, log, message or memory of the server or of another party contains a party's secret.
 
-A whole application is played by real processes. Then every party's secrets, taken from its own
-folder, are searched for everywhere else, in every form that occurs (tests/joint/search.py): the
-part of the key, the smudge key, the signing and exchange keys, the group secret (which the server
-must not have), the keys that two parties share, the record. Controls: all forms are found in a
-process that holds them, and the secrets where they belong.
+Real processes run a complete application. Then every party's secrets, read from its own folder, are
+searched for everywhere else, in every form that occurs (tests/privacy/search.py): the share of the
+key, the smudge key, the signing and exchange keys, the group secret (which the server must not
+have), the pairwise keys, the record. Controls: all forms are found in a process that contains them,
+and the secrets are found in their own places.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MOMENTS = ("after the records were sent", "after everything was opened")
 
 @dataclass(frozen=True)
 class Secrets:
-    """Forms by owner; `pairs` by the two that share the key."""
+    """Forms by owner; `pairs` by the two parties that share the key."""
 
     of: dict[str, list[Form]]
     pairs: dict[tuple[str, str], list[Form]]
@@ -52,7 +52,7 @@ class Secrets:
         return list(itertools.chain.from_iterable(every))
 
     def foreign_to(self, who: str) -> set[str]:
-        """What must not be found where `who` is; the server must have none of it."""
+        """Return the forms that must not be found at `who`; for the server, all of them."""
         own = [*self.of.get(who, [])]
         own += [f for pair, forms in self.pairs.items() if who in pair for f in forms]
         own += self.group if who in PARTIES else []
@@ -94,7 +94,7 @@ def own_secrets(played, layout, party):
         if isinstance(value, float):
             forms.append(Form(party, f"{column} as text", repr(value).encode(), SHORT))
             forms.append(Form(party, f"{column} as a double", struct.pack("<d", value), SHORT))
-    if party == "applicant":  # the others' bits are too few to be looked for
+    if party == "applicant":  # the other parties' bits are too few to search for
         bits = layout.encode_party(party, RECORDS[party])
         forms.append(Form(party, "bits", bits.astype("u1").tobytes(), SHORT))
     assert len(token) > 20
@@ -102,7 +102,7 @@ def own_secrets(played, layout, party):
 
 
 def shared_keys(played):
-    """The keys of every two parties, computed by each of the two from its own folder."""
+    """Return the pairwise keys, computed by each of the two parties from its own folder."""
     found = {}
     with played.client() as client:
         public = client.model()
@@ -119,7 +119,7 @@ def shared_keys(played):
         )
         for other, key in protocol._talk.channel.pairwise.items():
             pair = tuple(sorted((party, other)))
-            assert found.setdefault(pair, key) == key  # both get the same
+            assert found.setdefault(pair, key) == key  # both derive the same
     assert len(set(found.values())) == 3
     return {pair: forms_of_key("+".join(pair), "pairwise key", k) for pair, k in found.items()}
 
@@ -130,7 +130,7 @@ def search(secrets):
 
 
 def searched(search, pids):
-    """Forms found in these processes, and bytes searched; skips where memory may not be read."""
+    """Return the forms found and the bytes searched; skips if memory must not be read."""
     found, total = set(), 0
     try:
         for pid in pids:
@@ -143,13 +143,13 @@ def searched(search, pids):
 
 @pytest.fixture(scope="module")
 def files_before(played, search):
-    """By party, the forms found in its folder while there is still something to open."""
+    """By party, the forms found in its folder while something is still to be opened."""
     return {party: search.in_folder(played.home(party)) for party in PARTIES}
 
 
 @pytest.fixture(scope="module")
 def memories(played, search, files_before):
-    """By moment and process, the forms found in its memory and the bytes that were searched."""
+    """By moment and process, the forms found in its memory and the number of bytes searched."""
 
     def now():
         server = searched(search, family(played.server_pid))
@@ -163,12 +163,12 @@ def memories(played, search, files_before):
 
 @pytest.fixture(scope="module")
 def finished(played, memories):
-    """The application when all is over."""
+    """The application after all results were opened."""
     return played
 
 
 def test_every_form_is_found_in_a_process_that_holds_it(secrets, search):
-    """The control: the forms are handed to a process, at odd addresses, and found there."""
+    """Control: the forms are passed to a process, at odd addresses, and found there."""
     code = "import sys, time; data = sys.stdin.buffer.read(); print(1, flush=True); time.sleep(99)"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -176,7 +176,7 @@ def test_every_form_is_found_in_a_process_that_holds_it(secrets, search):
     try:
         doubles = [form for form in secrets.all if form.name.endswith("as a double")]
         others = [form for form in secrets.all if form not in doubles]
-        held = b"".join(form.data for form in doubles)  # a double never lies at an odd address
+        held = b"".join(form.data for form in doubles)  # a double is never at an odd address
         held += b"".join(bytes(i % 8 + 1) + form.data for i, form in enumerate(others))
         process.stdin.write(held)
         process.stdin.close()
@@ -199,15 +199,15 @@ def test_no_memory_holds_a_secret_of_another(memories, secrets, who, moment):
 
 @pytest.mark.parametrize("party", PARTIES)
 def test_a_secret_is_found_in_its_own_process(memories, party):
-    """The control for the search of memories: where the secret belongs, it is."""
+    """Control for the search of memories: the secret is found in its owner's process."""
     found, _ = memories[MOMENTS[0]][party]
     assert {f"packed secret of {party}", f"smudge key of {party}"} <= found
     assert f"group secret of {GROUP}" in found
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_the_server_process_holds_what_it_was_sent(played, memories, finished, moment):
-    """The control for the search of the server: its memory does hold the application's id."""
+def test_the_server_process_holds_the_application_id(played, memories, finished, moment):
+    """Control for the search of the server: its memory does contain the application's id."""
     form = Form(SERVER, "id", played.opening.client_id.encode(), SHORT)
     found, _ = searched(Search([form]), family(played.server_pid))
     assert found == {str(form)}
@@ -220,7 +220,7 @@ def test_no_file_of_the_server_holds_a_secret(finished, search):
 
 
 def test_the_server_folder_holds_the_result_and_the_relayed_messages_sealed(finished):
-    """The control for the search of the server's files: what a party fetched is found there."""
+    """Control for the search of the server's files: a fetched result is found there."""
     state = ProtocolState.from_bytes((finished.files("bank") / "protocol.json").read_bytes())
     bodies = [message.body for message in state.outbox if message.step == SHARE_OPEN]
     said = Form("bank", "sealed share", bodies[0], MIDDLE)
@@ -274,29 +274,29 @@ def test_no_log_holds_a_secret_a_token_or_a_code(finished, search, who):
 
 
 def spoken_secrets(played):
-    """Tokens and codes, as they travel."""
+    """Return the tokens and codes, as sent in requests."""
     tokens = [(played.files(party) / "token").read_bytes() for party in PARTIES]
     parts = [part for code in played.opening.codes.values() for part in code.split(".")[1:]]
     return [*tokens, played.opening.watch_token.encode(), *(part.encode() for part in parts)]
 
 
 def test_the_server_keeps_no_token_and_no_code(finished):
-    """It keeps their digests, so that whoever reads its disk cannot speak as a party."""
+    """It stores their digests, so that a reader of its disk cannot impersonate a party."""
     for path in held_by_the_server(finished).rglob("*"):
         if path.is_file():
             data = path.read_bytes()
             assert [s for s in spoken_secrets(finished) if s in data] == []
 
 
-def test_what_a_party_holds_is_for_its_owner_alone(finished):
+def test_a_partys_files_are_readable_by_their_owner_only(finished):
     for party in PARTIES:
         for path in [finished.home(party), *finished.home(party).rglob("*")]:
             mode = stat.S_IMODE(path.stat().st_mode)
             assert mode == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_the_parties_opened_the_truth(finished, levelled_deployment, layout):
-    """Else all of the above would say nothing."""
+def test_the_parties_opened_the_correct_results(finished, levelled_deployment, layout):
+    """Otherwise the tests above would prove nothing."""
     record = {name: value for part in RECORDS.values() for name, value in part.items()}
     bits = layout.encode(record)[None]
     programs = Deployment.load(levelled_deployment).programs_of("levelled")
@@ -307,7 +307,7 @@ def test_the_parties_opened_the_truth(finished, levelled_deployment, layout):
 
 
 def test_every_record_is_encrypted_and_sent_once(finished):
-    """Each sending takes fresh randomness and megabytes: an agent must not repeat it."""
+    """Every upload uses fresh randomness and megabytes: an agent must not repeat it."""
     with finished.client() as client:
         token = (finished.files("bank") / "token").read_text()
         items = client.traffic(finished.opening.client_id, token).items

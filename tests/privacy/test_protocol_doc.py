@@ -1,4 +1,4 @@
-"""docs/PROTOCOL.md stays true: steps, sizes, parameters, figures and the tests that it names."""
+"""Checks of docs/PROTOCOL.md: steps, sizes, parameters, figures and the tests that it names."""
 
 import re
 
@@ -12,7 +12,7 @@ from engines.levelled.security import primal_usvp
 from parties.joint.asking import TURN_SECONDS
 from parties.joint.messages import KEY_STEPS, agree_step, class_of, partial_step
 from settings import ROOT
-from tests.privacy.small import PARTIES, House
+from tests.privacy.small import PARTIES, EngineHalves
 from tests.privacy.table import Table
 from utils import errors
 
@@ -26,7 +26,7 @@ def section(name):
 
 
 def rows(name):
-    """The cells of a section's table, without its head."""
+    """Return the cells of a section's table, without the header row."""
     lines = [line for line in section(name).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
@@ -37,15 +37,15 @@ STEPS = {row[0].strip("`"): row for row in rows("steps")}
 @pytest.fixture(scope="module")
 def played(levelled_deployment, layout):
     """(table, uploads, results) of an application to the demonstration's schema."""
-    house = House.of(Deployment.load(levelled_deployment))
-    table = Table(house).keys()
+    halves = EngineHalves.of(Deployment.load(levelled_deployment))
+    table = Table(halves).keys()
     bits = layout.encode({c.name: c.default for c in layout.schema.columns()})
     uploads, results = table.sent(bits), {}
     for program in (DECIDE, EXPLAIN):
         table.agree(program, uploads)
-        results[program] = house.server.evaluate(program, uploads)
+        results[program] = halves.server.evaluate(program, uploads)
         table.open(program, results[program])
-        scores = tuple(house.scores(program, bits).tolist())
+        scores = tuple(halves.scores(program, bits).tolist())
         assert {table[name].scores(program, results[program]) for name in PARTIES} == {scores}
     return table, uploads, results
 
@@ -84,7 +84,7 @@ def test_uploads_and_results_have_the_stated_sizes(played, layout):
         bits = layout.party_bits(party)
         assert f" {bits.stop - bits.start} bits" in stated["encrypted_inputs", party][1]
     for program, result in results.items():
-        count = len(table.house.deployment.programs_of("levelled")[program].outputs)
+        count = len(table.halves.deployment.programs_of("levelled")[program].outputs)
         assert f"{count} + {KNOWN_ZEROS} coefficients" in stated[program, "server"][1], result
     assert f"{sum(len(p.body) for p in table.post)} bytes" in DOCUMENT
     assert f"uploads have {sum(len(message) for message in uploads.values())}" in DOCUMENT
@@ -114,7 +114,7 @@ def test_the_security_estimate_is_what_the_script_prints():
 
 
 def test_the_noise_formulas_are_those_of_the_model():
-    """The document's formulas, written out once more for the default profile."""
+    """The document's formulas, computed independently for the default profile."""
     p, model = DEFAULT, NoiseModel(DEFAULT, 3)
     v_s, u2, zero = 3 * 2 / 3, 2 / 3, p.sigma**2
     zero *= 1 + p.n * 3 * u2 + p.n * v_s
@@ -139,14 +139,14 @@ def test_the_known_zeros_are_as_stated():
     assert f"probability 2^-{12 * KNOWN_ZEROS}" in DOCUMENT
 
 
-def test_the_room_for_flooding_is_as_stated(levelled_deployment):
+def test_the_noise_margin_for_flooding_is_as_stated(levelled_deployment):
     facts = Deployment.load(levelled_deployment).engine_facts("levelled")
     shipped = Deployment.load(ROOT / "deployment_files").manifest.engines.get("levelled", facts)
     rooms = [*facts["room_bits"].values(), *shipped["room_bits"].values()]
     assert "5 to 7 bits" in DOCUMENT and all(5 <= room <= 7 for room in rooms)
 
 
-def test_when_a_party_asks_for_the_run_is_as_stated():
+def test_the_delay_of_a_party_before_it_requests_the_run_is_as_stated():
     assert f"asks {TURN_SECONDS:g} s later than the one before" in DOCUMENT
 
 

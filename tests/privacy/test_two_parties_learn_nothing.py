@@ -1,13 +1,13 @@
-"""What fewer than all parties can decode does not depend on the truth.
+"""The values that fewer than all parties can decode do not depend on the truth.
 
-Each coalition (nobody, one party, any two) has its whole state: secrets, smudge keys, keys shared
-pairwise, its parts of the opening; and all that the server ever saw, with the evaluation's outcome
-before it was re-randomised. It decodes as one decodes, with what it lacks left out. The phases that
-it gets are compared with the uniform distribution and with the truth, over whole encrypted
-applications with fresh keys. The same decoding by all three parties is the control.
+Each coalition (no party, one party, any two) has its complete state: secrets, smudge keys, pairwise
+keys, its own decryption shares; and everything that the server ever had, including the evaluation's
+outcome before it was re-randomised. It decodes in the usual way, without the terms that it lacks.
+The resulting phases are compared with the uniform distribution and with the truth, over complete
+encrypted applications with fresh keys. The same decoding by all three parties is the control.
 
 A p-value below LEVEL fails a test. There are about 230 of them, so that one run in 40,000 fails by
-chance. With 1,200 phases a distribution function that is off by 0.09 anywhere is seen.
+chance. With 1,200 phases, a distribution function that is off by 0.09 anywhere is detected.
 """
 
 from __future__ import annotations
@@ -36,50 +36,50 @@ def named(value):
 
 
 @pytest.fixture(scope="module")
-def applications(house):
+def applications(halves):
     draw = np.random.default_rng(11)
-    rows = random_bits(house.deployment.layout, draw, APPLICATIONS)
-    return [run(house, bits) for bits in rows]
+    rows = random_bits(halves.deployment.layout, draw, APPLICATIONS)
+    return [run(halves, bits) for bits in rows]
 
 
-def from_partials(house, application, coalition, program):
-    """b - Σ d_p: the known decoding, without the parts of those who are not in it."""
+def from_partials(halves, application, coalition, program):
+    """Decode b - Σ d_p, without the decryption shares of parties outside the coalition."""
     opened = application.opened[program]
     phase = opened.result.bodies.copy()
     for name in coalition:
         phase -= words_from_bytes(opened.partials[name], len(phase))
-    return torus(phase[: len(opened.truth)]), torus_of_scores(house, opened)
+    return torus(phase[: len(opened.truth)]), torus_of_scores(halves, opened)
 
 
-def from_secrets(house, application, coalition, program):
-    """b - a·Σ S_p: no smudge and no zero share in the way."""
+def from_secrets(halves, application, coalition, program):
+    """Decode b - a·Σ S_p, without smudging noise and zero shares."""
     opened = application.opened[program]
     phase = opened.result.bodies.copy()
     for name in coalition:
         phase -= application.secret(name).opens(opened.result.mask, len(phase))
-    return torus(phase[: len(opened.truth)]), torus_of_scores(house, opened)
+    return torus(phase[: len(opened.truth)]), torus_of_scores(halves, opened)
 
 
-def before_the_server_added_noise(house, application, coalition, program):
-    """The same with the evaluation's own outcome, which only the server has."""
+def before_the_server_added_noise(halves, application, coalition, program):
+    """Decode the evaluation's original outcome, which only the server has, in the same way."""
     opened = application.opened[program]
     mask, body = opened.before
     phase = body[: len(opened.truth)].copy()
     for name in coalition:
         phase -= application.secret(name).opens(mask, len(phase))
-    return torus(phase), torus_of_scores(house, opened)
+    return torus(phase), torus_of_scores(halves, opened)
 
 
-def torus_of_scores(house, opened):
-    return opened.truth / 2.0 ** house.score_bits(opened.program)
+def torus_of_scores(halves, opened):
+    return opened.truth / 2.0 ** halves.score_bits(opened.program)
 
 
 DECODINGS = [from_partials, from_secrets, before_the_server_added_noise]
 
 
-def gathered(house, applications, coalition, program, decode):
-    """(phases, truths) in units of the torus, shape (values,) each."""
-    found = [decode(house, application, coalition, program) for application in applications]
+def gathered(halves, applications, coalition, program, decode):
+    """Return (phases, truths) in units of the torus, shape (values,) each."""
+    found = [decode(halves, application, coalition, program) for application in applications]
     phases, truths = (np.concatenate(part) for part in zip(*found, strict=True))
     return phases, truths
 
@@ -89,7 +89,7 @@ def signed(phases):
 
 
 def p_values(phases, truths):
-    """How probable such phases are if they are uniform and the truth has no part in them."""
+    """Return p-values of the hypotheses: the phases are uniform and independent of the truth."""
     error = (phases - truths) % 1
     cells = np.histogram(phases, 16, (0, 1))[0]
     agreeing = int(np.sum((signed(phases) >= 0) == (truths >= 0)))
@@ -110,9 +110,9 @@ def uniform(phases, truths):
 @pytest.mark.parametrize("program", ["decide", "explain"])
 @pytest.mark.parametrize("coalition", COALITIONS, ids=named)
 def test_without_one_party_the_decoding_is_independent_of_the_truth(
-    house, applications, coalition, program, decode
+    halves, applications, coalition, program, decode
 ):
-    phases, truths = gathered(house, applications, coalition, program, decode)
+    phases, truths = gathered(halves, applications, coalition, program, decode)
     assert len(phases) >= APPLICATIONS
     low = {name: p for name, p in p_values(phases, truths).items() if p < LEVEL}
     assert low == {}
@@ -120,34 +120,34 @@ def test_without_one_party_the_decoding_is_independent_of_the_truth(
 
 @pytest.mark.parametrize("decode", DECODINGS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("program", ["decide", "explain"])
-def test_all_three_parties_always_decode_the_truth(house, applications, program, decode):
-    phases, truths = gathered(house, applications, PARTIES, program, decode)
-    steps = 2 ** house.score_bits(program)
+def test_all_three_parties_always_decode_the_truth(halves, applications, program, decode):
+    phases, truths = gathered(halves, applications, PARTIES, program, decode)
+    steps = 2 ** halves.score_bits(program)
     assert (np.rint(signed(phases) * steps) == np.rint(truths * steps)).all()
     assert len(set(truths)) > 20
     assert not uniform(phases, truths)
 
 
 @pytest.mark.parametrize("program", ["decide", "explain"])
-def test_the_engine_itself_opens_the_truth_with_all_parts(house, applications, program):
+def test_the_engine_itself_opens_the_truth_with_all_parts(halves, applications, program):
     for application in applications:
         opened = application.opened[program]
-        assert combined(house, opened, opened.partials) == opened.truth.tolist()
+        assert combined(halves, opened, opened.partials) == opened.truth.tolist()
 
 
 @pytest.mark.parametrize("width", [0.05, 0.1, 0.15])
-def test_the_tests_notice_a_decoding_that_knows_only_a_little(house, applications, width):
-    """Phases with Gaussian noise of up to 0.15 of the torus around the truth do not pass."""
-    phases, truths = gathered(house, applications, PARTIES, "explain", from_secrets)
+def test_the_tests_notice_a_decoding_that_knows_only_a_little(halves, applications, width):
+    """Phases with Gaussian noise of up to 0.15 of the torus around the truth fail the tests."""
+    phases, truths = gathered(halves, applications, PARTIES, "explain", from_secrets)
     draw = np.random.default_rng(5)
     assert not uniform((phases + draw.normal(0, width, len(phases))) % 1, truths)
 
 
 @pytest.mark.parametrize("coalition", PAIRS, ids=named)
-def test_two_parties_cannot_decode_the_bits_of_the_third(house, applications, coalition):
+def test_two_parties_cannot_decode_the_bits_of_the_third(halves, applications, coalition):
     """The most significant body row of each bit: its message is bit/B, of 1/2 of a step."""
     (third,) = set(PARTIES) - set(coalition)
-    layout = house.deployment.layout
+    layout = halves.deployment.layout
     step = 1 / DEFAULT.base
 
     def phases(application, names):
@@ -171,11 +171,11 @@ def test_two_parties_cannot_decode_the_bits_of_the_third(house, applications, co
 
 @pytest.mark.parametrize("program", ["decide", "explain"])
 @pytest.mark.parametrize("reader", PARTIES)
-def test_a_part_says_nothing_to_a_reader_but_through_the_sum(house, applications, reader, program):
-    """Where one party reads, it gets the parts of two others that share a key it does not know.
+def test_a_part_says_nothing_to_a_reader_but_through_the_sum(halves, applications, reader, program):
+    """A single reader gets the shares of two parties that have a pairwise key unknown to it.
 
-    Even with the secret S_p of such a part's sender, and its own keys, the part stays uniform. What
-    is left when that last key is known as well is the smudge, which is narrow: the control.
+    Even given the secret S_p of a share's sender, and the reader's own keys, the share is uniform.
+    Given that last key as well, only the smudging noise remains, which is narrow: the control.
     """
     sender, other = (name for name in PARTIES if name != reader)
     masked, bare = [], []
@@ -190,20 +190,20 @@ def test_a_part_says_nothing_to_a_reader_but_through_the_sum(house, applications
     phases = np.concatenate(masked)
     assert stats.kstest(phases, "uniform").pvalue > LEVEL
     assert stats.chisquare(np.histogram(phases, 16, (0, 1))[0]).pvalue > LEVEL
-    smudge = house.server._budgets[program].sigma_smudge
+    smudge = halves.server._budgets[program].sigma_smudge
     left = signed(np.concatenate(bare))
     assert 0.8 * smudge < left.std() < 1.2 * smudge
     assert np.abs(left).max() < 9 * smudge
 
 
 def zero_share(application, opened, party, other):
-    """The part of the zero that `party` shares with `other`, as it enters its part."""
+    """Return the zero share of `party` with `other`, as added to its decryption share."""
     key = application.pairwise[frozenset((party, other))]
     seed = derive(key, "zero", hashlib.sha256(opened.message).digest())
     words = Expander(seed).uniform_words(len(opened.result.bodies))
     return words if other > party else -words
 
 
-def test_the_parts_of_one_party_differ_in_every_application(applications):
+def test_the_shares_of_one_party_differ_in_every_application(applications):
     parts = [a.opened["explain"].partials["bank"] for a in applications]
     assert len(set(parts)) == len(parts)

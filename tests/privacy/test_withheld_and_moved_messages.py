@@ -1,4 +1,4 @@
-"""Messages that are withheld, repeated, altered, moved or spoken in another's name."""
+"""Messages that are withheld, repeated, altered, moved, or sent in another party's name."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def test_a_party_that_withholds_a_step_of_the_keys_stops_all_and_is_named(table,
             table[name].agree("decide", dict.fromkeys(PARTIES, "0" * 64))
 
 
-def test_a_party_that_does_not_agree_stops_the_opening(house, table, bits):
+def test_a_party_that_does_not_agree_stops_the_opening(halves, table, bits):
     uploads = table.keys().sent(bits)
-    result = house.server.evaluate("decide", uploads)
+    result = halves.server.evaluate("decide", uploads)
     for name in HONEST:
         table[name].agree("decide", digests(uploads))
     table.run()
@@ -36,10 +36,10 @@ def test_a_party_that_does_not_agree_stops_the_opening(house, table, bits):
             table[name].open("decide", result)
 
 
-def test_a_party_that_withholds_its_part_leaves_all_without_a_score(house, table, bits):
+def test_a_party_that_withholds_its_part_leaves_all_without_a_score(halves, table, bits):
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
-    result = house.server.evaluate("decide", uploads)
+    result = halves.server.evaluate("decide", uploads)
     table.carries = without(DECIDE_PART)
     table.open("decide", result)
     for name in HONEST:
@@ -47,10 +47,10 @@ def test_a_party_that_withholds_its_part_leaves_all_without_a_score(house, table
         assert table[name].awaits() == (LIAR,)
 
 
-def test_every_message_again_changes_nothing(house, table, bits):
+def test_every_message_again_changes_nothing(halves, table, bits):
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
-    table.open("decide", house.server.evaluate("decide", uploads))
+    table.open("decide", halves.server.evaluate("decide", uploads))
     before = {name: table[name].to_bytes() for name in PARTIES}
     for posted in table.post:
         for name in PARTIES:
@@ -59,11 +59,11 @@ def test_every_message_again_changes_nothing(house, table, bits):
     assert {name: table[name].to_bytes() for name in PARTIES} == before
 
 
-def test_no_message_opens_in_another_place(house, table, bits):
-    """Each message shown as another party's, as another step's, or to another receiver."""
+def test_no_message_opens_in_another_place(halves, table, bits):
+    """Each message is delivered as another party's, as another step's, or to another receiver."""
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
-    table.open("decide", house.server.evaluate("decide", uploads))
+    table.open("decide", halves.server.evaluate("decide", uploads))
     caught = (NotAuthentic, MessageRepeated, MessageOutOfOrder)
     for posted in table.post:
         for sender in PARTIES[1:]:
@@ -83,12 +83,12 @@ def test_a_message_does_not_open_as_a_later_step_in_its_turn(table, earlier, ste
         refused(table, Posted(LIAR, step, None, said.body), NotAuthentic, ["applicant"])
 
 
-def test_a_message_of_an_earlier_application_is_refused_in_its_turn(house):
-    """The same parties, the same group secret, another application: sealed for the first alone."""
-    earlier = Table(house).keys()
+def test_a_message_of_an_earlier_application_is_refused_in_its_turn(halves):
+    """Same parties and group secret, another application: the message is bound to the first."""
+    earlier = Table(halves).keys()
     secret = earlier.identities[LIAR].group_secret
     for step in KEY_STEPS:
-        later = Table(house, application="1" * 32, group_secret=secret)
+        later = Table(halves, application="1" * 32, group_secret=secret)
         later.identities = earlier.identities
         later.carries = without(step)
         later.run()
@@ -113,12 +113,12 @@ def test_a_second_different_message_for_a_step_is_refused(table):
         said = next(p for p in table.post if (p.sender, p.step) == (LIAR, step))
         message = table[LIAR]._talk.state.inbox[step][LIAR].payload
         again = table.forge(LIAR, step, _Raw(message))
-        assert again.body != said.body  # the same words under a fresh nonce are another message
+        assert again.body != said.body  # the same payload with a fresh nonce is another message
         refused(table, again, MessageRepeated)
 
 
 class _Raw:
-    """A message that is encoded already."""
+    """A message that is already encoded."""
 
     def __init__(self, payload):
         self._payload = payload
@@ -137,15 +137,15 @@ def test_a_party_cannot_speak_as_another(table):
     refused(table, forged, NotAuthentic, ["applicant"])
 
 
-def test_a_server_without_the_group_secret_cannot_speak_at_all(house, table):
-    """A man in the middle would have to greet with keys of its own."""
-    stranger = Table(house)  # another group secret
+def test_a_server_without_the_group_secret_cannot_speak_at_all(halves, table):
+    """A man in the middle would have to send a hello with keys of its own."""
+    stranger = Table(halves)  # has a different group secret
     stranger._collect()
     table._collect()
     refused(table, stranger.messages_of(LIAR, "hello")[0], NotAuthentic)
 
 
-def test_a_party_knows_what_it_has_not_said(table):
+def test_a_party_refuses_messages_in_its_own_name_that_it_did_not_send(table):
     table.keys()
     (said,) = table.messages_of("applicant", KEY_CHECK)
     with pytest.raises(NotAuthentic):

@@ -1,4 +1,4 @@
-"""Three protocols and the list of all that they said, in place of a server."""
+"""Three protocols and the list of all their messages, in place of a server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Posted:
 
 
 class Group:
-    """`wire` is what a relay would hold, in its order; `taken` what each party has taken of it."""
+    """Protocols, and `wire`: the messages in the relay's order; `taken` by party are delivered."""
 
     def __init__(self, readers=None, application=APPLICATION, public=None) -> None:
         self.public = public or public_model()
@@ -52,14 +52,14 @@ class Group:
         return JointProtocol.start(self.engine, party=name, **options)
 
     def restart(self, name) -> None:
-        """As if the party's process had ended and begun again."""
+        """Resume the protocol from its state, as after a restart of the party's process."""
         old = self.protocols[name]
         identity = Identity.from_bytes(self.identities[name].to_bytes())
         parts = (self.engine, self.public, name, self.application, identity)
         self.protocols[name] = JointProtocol.resume(*parts, old.to_bytes(), old.secret)
 
     def post(self, name) -> int:
-        """Put what a party has pending on the wire; how much it was."""
+        """Put a party's pending messages on the wire; return their number."""
         pending = self.protocols[name].pending()
         for message in pending:
             self.wire.append(Posted(name, message.step, message.receiver, message.body))
@@ -72,12 +72,12 @@ class Group:
         self.taken[name].add(index)
 
     def due(self, name) -> list[int]:
-        """What a party could be given, in the wire's order."""
+        """Return the indices of the messages that a party could receive, in the wire's order."""
         seen = (i for i, posted in enumerate(self.wire) if posted.seen_by(name))
         return [i for i in seen if i not in self.taken[name]]
 
     def pump(self) -> None:
-        """Deliver everything in order, until nobody has anything to say."""
+        """Deliver all messages in order until none is left."""
         names = self.names
         while sum([self.post(n) for n in names]) + sum(len(self.due(n)) for n in names):
             for name in self.names:
@@ -85,7 +85,7 @@ class Group:
                     self.deliver(name, index)
 
     def until(self, step) -> None:
-        """Go on in order until somebody is about to say `step`; it is on the wire, untaken."""
+        """Deliver in order until a message of `step` is on the wire, not yet delivered."""
         while True:
             for name in self.names:
                 self.post(name)
@@ -106,12 +106,12 @@ class Group:
         return self
 
     def result(self, program=DECIDE) -> bytes:
-        """A new result at each call, as a server that evaluates again would give."""
+        """Return a new result at each call, as from a server that evaluates again."""
         key = next(iter(self.protocols.values())).public_key
         return result_of(program, self.public, key, INPUTS)
 
     def run(self, program=DECIDE) -> bytes:
-        """Agree, evaluate and answer, all in order."""
+        """Agree, evaluate and open, all in order."""
         self.agree(program)
         self.pump()
         result = self.results[program] = self.result(program)

@@ -1,4 +1,4 @@
-"""The server's own rules and storage without HTTP: fast, for many joint applications."""
+"""The server's rules and storage without HTTP: fast, for many joint applications."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.service.storages import settings_of
 
 
 class LocalServer:
-    """A storage in `folder` with the joint stand-in; `client` speaks as ServerClient does."""
+    """A storage in `folder` with the stand-in joint engine; `client` works like ServerClient."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class LocalServer:
         self.storage.close()
 
     def work(self) -> None:
-        """Do the runs that wait."""
+        """Compute the queued runs."""
         while (claim := self.claims.claim()) is not None:
             evaluation = claim.evaluation
             messages = {
@@ -62,9 +62,9 @@ class LocalServer:
 
 
 class LocalClient:
-    """One method a call, with the same answers and errors as over HTTP.
+    """The methods of ServerClient, with the same results and errors as over HTTP.
 
-    A run that is asked for is done at once, unless `holds` is set: then by `LocalServer.work`.
+    A requested run is computed at once, unless `holds` is set: then `LocalServer.work` computes it.
     """
 
     timeout, url = 30.0, "local"

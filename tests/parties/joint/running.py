@@ -1,4 +1,4 @@
-"""Servers with the joint stand-in, one over HTTP and one without, and members of applications."""
+"""Servers with the stand-in joint engine, with and without HTTP, and members of applications."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["connect", "group", "http_group", "joint_server", "local_server"]
 
 
 def connect(server: Any, folder: Path, client: Any = None) -> Any:
-    """A connection whose party keeps its files in `folder`; the registry has no stand-in."""
+    """Connect with files in `folder`; the stand-in engine is passed, as no registry has it."""
     return SimpleNamespace(
         client=client or server.client(),
         store=PartyStore(folder),
@@ -107,7 +107,7 @@ class Members:
         return self.members[name]
 
     def restart(self, name: str) -> JointMember:
-        """As if the party's process had ended and begun again."""
+        """Resume the member from its files, as after a restart of the party's process."""
         old, folder = self.connections[name], self.folder / name
         self.members[name].close()
         self.connections[name] = connect(self.server, folder, old.client)
@@ -116,25 +116,25 @@ class Members:
         return self.members[name]
 
     def files(self, name: str) -> dict[str, bytes]:
-        """What a party's folder holds now."""
+        """Return the current files of a party's folder."""
         paths = (self.folder / name).rglob("*")
         return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
     def pump(self, answer: bool = True, names=None):
-        """Advance all until nothing moves, and no run is under way that goes on by itself."""
+        """Advance all members until nothing changes and no run is being computed."""
         played = [self.members[name] for name in names or self.names]
         while sum([member.advance(answer=answer) for member in played]) or self._computing():
             pass
         return self
 
     def _computing(self) -> bool:
-        if hasattr(self.client, "holds"):  # it computes at once, or when it is told to
+        if hasattr(self.client, "holds"):  # LocalClient computes at once, or on request
             return False
         states = [member.state for member in self.members.values()]
         return any(state is not None and state.under_way is not None for state in states)
 
     def pump_restarting(self):
-        """The same, each party in a new process for every advance."""
+        """Do the same as `pump`, but restart each party before every advance."""
         for _ in range(12):
             for name in self.names:
                 self.restart(name).advance()
@@ -166,13 +166,13 @@ class Members:
 
 @pytest.fixture
 def group(local_server, tmp_path):
-    """Makes members of a new application, without HTTP."""
+    """Return a function that makes members of a new application, without HTTP."""
     yield from _groups(local_server, tmp_path)
 
 
 @pytest.fixture
 def http_group(joint_server, tmp_path):
-    """The same over HTTP."""
+    """Return a function that makes members of a new application, over HTTP."""
     yield from _groups(joint_server, tmp_path)
 
 

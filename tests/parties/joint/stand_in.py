@@ -91,7 +91,7 @@ def hashed(*parts: bytes) -> int:
 
 
 def scores_of(program: str, public: PublicModel, inputs: Mapping[str, bytes]) -> list[int]:
-    """Integers that depend on every bit, so that a swapped input is seen."""
+    """Return integers that depend on every bit, so that a swapped input is noticed."""
     ones = sum(sum(bits) for bits in inputs.values())
     return [ones - THRESHOLD + k for k in range(len(public.programs[program].outputs))]
 
@@ -171,7 +171,7 @@ class JointStandIn(JointPartyEngine):
 def result_of(
     program: str, public: PublicModel, public_key: bytes, inputs: Mapping[str, bytes]
 ) -> bytes:
-    """A sealed result, freshly randomised; `inputs` are bits by party."""
+    """Return a sealed result, freshly randomised; `inputs` are bits by party."""
     g, key = number(public_key[:8]), number(public_key[8:])
     r = secrets.randbelow(PRIME)
     values = [r * g, *(r * key + score for score in scores_of(program, public, inputs))]

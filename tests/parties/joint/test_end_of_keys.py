@@ -1,4 +1,4 @@
-"""A party's keys of an application go when nothing is left to open with them."""
+"""A party's keys of an application are erased when nothing is left to open with them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_keys_go_after_the_last_opening_and_not_before(group, readers):
             assert secret not in left
 
 
-def test_what_was_opened_is_shown_without_the_keys(group):
+def test_opened_results_are_shown_without_the_keys(group):
     members = decided(group())
     members.agree(EXPLAIN).pump()
 
@@ -68,16 +68,16 @@ def test_what_was_opened_is_shown_without_the_keys(group):
     members[B].close()
     with JointMember.join(members.connections[B], B, code) as again:
         assert again.decision == before[B][0]
-    with pytest.raises(TrisealError, match="another code"):
+    with pytest.raises(TrisealError, match="different code"):
         JointMember.join(members.connections[B], B, code[:-22] + "A" * 22)
 
 
-def test_one_that_waits_for_others_parts_keeps_what_it_opens_them_with(group):
+def test_a_party_keeps_its_identity_until_all_shares_have_arrived(group):
     members = decided(group())
     members.agree(EXPLAIN).pump(answer=False)
     members[A].advance()
     assert members[A].explanation is None
-    assert keys(members, A) == {"identity"}  # its own part is made; the others' are sealed
+    assert keys(members, A) == {"identity"}  # its share is made; the others' must be unsealed
     members.restart(A)
     assert keys(members, A) == {"identity"}
     members.pump()
@@ -85,7 +85,7 @@ def test_one_that_waits_for_others_parts_keeps_what_it_opens_them_with(group):
 
 
 class LastWords:
-    """A server that takes no message: whatever the party says stays with it."""
+    """A client of a server that accepts no message: the party's messages stay in its outbox."""
 
     def __init__(self, client):
         self._client = client
@@ -97,7 +97,7 @@ class LastWords:
         raise TrisealError("no")
 
 
-def test_one_whose_part_was_not_taken_yet_sends_it_though_the_secret_is_gone(group):
+def test_an_unsent_share_is_sent_after_the_secret_is_erased(group):
     members = decided(group([C]))
     members.agree(EXPLAIN).pump(answer=False)
     real = members.connections[B].client
@@ -142,13 +142,13 @@ def test_a_failed_key_check_ends_it_for_everyone(group):
 
 
 class OddPart(JointStandIn):
-    """Gives a part that opens nothing; the stand-in would not notice, so it is told to."""
+    """Fails to open a result; the stand-in engine alone would not detect a wrong share."""
 
     def combine(self, program, result, partials):
         raise OpeningFailed("The parties' parts do not open this result.")
 
 
-def test_a_failed_opening_ends_it_for_the_reader(group):
+def test_a_failed_opening_ends_the_application_for_the_reader(group):
     members = group().pump().send()
     members.connections[A].joint_engine = OddPart(members.server.public)
     members[A].close()
@@ -164,7 +164,7 @@ def test_a_failed_opening_ends_it_for_the_reader(group):
 
 
 class Lying:
-    """A server that shows one thing otherwise."""
+    """A client of a server that returns something false from some calls."""
 
     def __init__(self, client, **lies):
         self._client, self._lies = client, lies
@@ -173,8 +173,8 @@ class Lying:
         return self._lies.get(name) or getattr(self._client, name)
 
 
-def test_what_a_server_makes_up_ends_nothing(group):
-    """Only what a party has signed can: or a server's first lie would cost the keys."""
+def test_forged_messages_of_a_server_do_not_end_the_application(group):
+    """Only content signed by a party can: otherwise one lie of a server would erase the keys."""
     members = group()
     for member in members.members.values():
         member.advance()
@@ -223,7 +223,7 @@ def test_an_application_that_its_server_no_longer_has_is_ended(group, error):
     assert isinstance(members.restart(B).ended, type(error))
 
 
-def test_another_servers_word_ends_nothing(group):
+def test_another_server_cannot_end_the_application(group):
     members = decided(group())
     elsewhere = Lying(
         members.connections[B].client,
@@ -237,7 +237,7 @@ def test_another_servers_word_ends_nothing(group):
     assert keys(members, B) == KEYS and members[B].ended is None
 
 
-def test_a_seat_says_what_ended_it(group):
+def test_an_application_agent_reports_the_reason_of_its_end(group):
     members = group()
     members.connections[B].joint_engine = OddShare(members.server.public)
     members[B].close()
@@ -254,7 +254,7 @@ def test_a_seat_says_what_ended_it(group):
     until(lambda: all(member._folder.closed for member in members.members.values()))
 
 
-def test_a_protocol_goes_on_showing_itself_without_keys(group):
+def test_a_protocol_without_keys_can_still_be_read(group):
     members = decided(group())
     talk = members[B]._desk.protocol
     state = talk.to_bytes()

@@ -1,4 +1,4 @@
-"""The whole way with the real joint engine, over HTTP: sessions, single members, and backend.py."""
+"""Complete applications with the real joint engine over HTTP: sessions, members, backend.py."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def server(tmp_path_factory, levelled_deployment):
 
 @pytest.fixture(scope="module")
 def truth(levelled_deployment):
-    """Scores of the levelled engine's own programs, in the clear."""
+    """Return a function for the scores of the levelled engine's own programs, in the clear."""
     deployment = Deployment.load(levelled_deployment)
     programs = deployment.programs_of("levelled")
 
@@ -48,7 +48,7 @@ def oracle(levelled_deployment):
     return Oracle(levelled_deployment)
 
 
-def test_a_session_opens_what_the_program_says(server, tmp_path, oracle, truth):
+def test_a_session_opens_the_scores_of_the_program(server, tmp_path, oracle, truth):
     connection = server.connect(tmp_path / "parties")
     with pytest.raises(EngineUnavailable, match="jointly"):
         _ = connection.engine
@@ -98,8 +98,8 @@ def test_three_folders_three_secrets_one_decision(server, tmp_path, oracle, trut
     assert {t.receiver for t in traffic if t.what.startswith("partial:")} == {"bank"}
 
 
-def test_an_encryption_under_another_applications_key_is_no_agreement(server, tmp_path, oracle):
-    """The server takes what belongs to its slot by form alone; the owner's digest tells."""
+def test_a_record_under_another_applications_key_is_not_agreed_to(server, tmp_path, oracle):
+    """The server checks only the form of an upload; the owner's digest shows the difference."""
     one = JointSession.open(server.connect(tmp_path / "one"))
     two = JointSession.open(server.connect(tmp_path / "two"))
     for session in (one, two):
@@ -117,7 +117,7 @@ def test_an_encryption_under_another_applications_key_is_no_agreement(server, tm
 
 
 def _pump(members, done) -> None:
-    """Have all of them go on until it is done; the server evaluates meanwhile."""
+    """Advance all members until `done` returns True; the server evaluates meanwhile."""
     deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline, [m.state.model_dump() for m in members.values()]

@@ -1,4 +1,4 @@
-"""Members over HTTP: the whole way, restarts, and what a server or a party may try."""
+"""Joint members: complete applications, restarts, and misbehaviour of a server or a party."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_older_state_does_not_overtake_a_newer_one(group):
     ask = client.messages
 
     def slow(*arguments):
-        """An answer that was on its way while the person pressed the button."""
+        """Return a response that was in transit while the person pressed the button."""
         answer = ask(*arguments)
         client.messages = ask
         bank.send_record(members.record(B))
@@ -83,7 +83,7 @@ def test_an_older_state_does_not_overtake_a_newer_one(group):
     assert B in bank.sent_by
 
 
-def test_others_are_told_of_the_column_alone(group):
+def test_other_parties_get_an_explanation_of_the_column_only(group):
     members = group().pump().send()
     members.agree(DECIDE).pump()
     members.agree(EXPLAIN).pump()
@@ -104,7 +104,7 @@ def test_only_readers_learn_the_answer(group, readers):
         assert (member.explanation is not None) is (name in readers)
 
 
-def test_events_tell_who_said_what_and_the_folder_what_is_held(group):
+def test_events_list_the_messages_and_holdings_the_files(group):
     members = group().pump().send()
     members.agree(DECIDE).pump()
     bank = members[B]
@@ -137,7 +137,7 @@ def test_events_tell_who_said_what_and_the_folder_what_is_held(group):
     assert PUBLIC_KEY in [t.what for t in traffic] and "run decide" in [t.what for t in traffic]
 
 
-def test_no_secret_of_one_is_with_another_or_with_the_server(http_group, joint_server):
+def test_no_secret_is_held_by_another_party_or_the_server(http_group, joint_server):
     members = http_group().pump().send()
     members.agree(DECIDE).pump()
     held = {name: members.files(name) for name in members.names}
@@ -190,11 +190,11 @@ def test_restarts_after_every_step_change_nothing(group):
 
 
 class ProcessDied(BaseException):
-    """Nothing in the party's process may catch it."""
+    """Stands for the end of the process: no code of the party catches it."""
 
 
 class Breaking:
-    """A client that breaks off at the nth request, before or after the server has had it."""
+    """A client that fails at the nth request, before or after the server has handled it."""
 
     def __init__(self, client, nth: int, after: bool) -> None:
         self._client, self._left, self._after = client, nth, after
@@ -218,7 +218,7 @@ class Breaking:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_process_that_dies_at_any_request_goes_on_afterwards(group, after):
-    """One request of the first party after another is its last; it goes on with the same words."""
+    """For every request of the first party, it dies there and resumes with the same messages."""
     for nth in range(2 if after else 1, 100, 3):
         members = group(name=str(nth))
         real = members.connections[A].client
@@ -237,7 +237,7 @@ def test_a_process_that_dies_at_any_request_goes_on_afterwards(group, after):
         assert scores == members.truth(DECIDE) * 3
         if not broke:
             return
-    pytest.fail("there is no end of requests")
+    pytest.fail("the number of requests is not bounded")
 
 
 def _play(members) -> None:
@@ -264,7 +264,7 @@ def test_a_code_joins_once_and_resumes_its_own_folder(group, local_server, tmp_p
         JointMember.join(connect(local_server, tmp_path / "elsewhere"), B, code)
     assert not (tmp_path / "elsewhere" / members.opening.client_id).exists()
     other = JoinCode(members.opening.client_id, "x", bytes(16))
-    with pytest.raises(NotAuthorised, match="another code"):
+    with pytest.raises(NotAuthorised, match="different code"):
         JointMember.join(members.connections[B], B, str(other))
     with pytest.raises(NotAuthorised):
         JointMember.join(members.connections[B], A, code)
@@ -279,7 +279,7 @@ def test_a_code_joins_once_and_resumes_its_own_folder(group, local_server, tmp_p
     assert members.connections[B].store.applications(A) == []
 
 
-def test_another_group_secret_is_not_heard(group):
+def test_messages_under_another_group_secret_are_refused(group):
     members = group()
     files = members.connections[B].store
     files.write(members.opening.client_id, B, "identity", Identity.fresh(bytes(16)).to_bytes())
@@ -346,7 +346,7 @@ def test_an_agreement_needs_all_records(group):
 
 
 class Lying:
-    """A server that shows one thing otherwise."""
+    """A client of a server that returns something false from some calls."""
 
     def __init__(self, client, **lies) -> None:
         self._client, self._lies = client, lies
@@ -356,7 +356,7 @@ class Lying:
 
 
 def lie(members, name, **lies):
-    """From now on the member's server lies; what it has kept stays."""
+    """Make the member's server lie from now on; the member's state stays."""
     real = members.connections[name].client
     members.connections[name].client = Lying(real, **lies)
     members.restart(name)
@@ -376,7 +376,7 @@ def _slot(state, party, file_name, sha256):
 @pytest.mark.parametrize(
     ("party", "slot"), [(B, ENCRYPTED_INPUTS), (A, PUBLIC_KEY)], ids=["record", "public key"]
 )
-def test_a_server_that_holds_something_else_finds_no_agreement(group, party, slot):
+def test_no_party_agrees_to_altered_uploads(group, party, slot):
     members = group().pump().send().pump()
     real = members.connections[B].client
     lie(
@@ -389,7 +389,7 @@ def test_a_server_that_holds_something_else_finds_no_agreement(group, party, slo
     assert members[B].agreed_by(DECIDE) == ()
 
 
-def test_a_server_that_shows_parties_different_records_is_seen(group):
+def test_a_server_that_shows_parties_different_records_is_detected(group):
     members = group().pump().send().pump()
     real = members.connections[A].client
     lie(
@@ -401,7 +401,7 @@ def test_a_server_that_shows_parties_different_records_is_seen(group):
     members[B].advance()
     with pytest.raises(PartiesDisagree, match=C):
         members[B].agree(DECIDE)
-    members.agree(DECIDE, [C])  # it has not heard of the other yet
+    members.agree(DECIDE, [C])  # it has not received the other agreement yet
     for name in (A, C):
         with pytest.raises(PartiesDisagree, match=C):
             members[name].advance()
@@ -418,7 +418,7 @@ def test_a_run_on_swapped_records_is_not_opened(group):
     assert not [e for e in members[B].events if e.what == "partial:decide"]
 
 
-def test_one_result_is_opened_and_no_other(group):
+def test_only_one_result_is_opened(group):
     members = group().pump().send().pump()
     members.agree(DECIDE).pump()
     key = members[B]._desk.protocol.public_key
@@ -448,7 +448,7 @@ def test_different_results_for_different_parties_open_neither(group):
         assert members[name].decision is None
 
 
-def test_a_swapped_message_is_refused_and_the_real_one_taken_later(group):
+def test_a_swapped_message_is_refused_and_the_real_one_accepted_later(group):
     members = group()
     for member in members.members.values():
         member.advance()
@@ -473,13 +473,13 @@ def test_a_swapped_message_is_refused_and_the_real_one_taken_later(group):
     assert members.pump()[A].keys_ready
 
 
-def test_what_a_party_posts_out_of_turn_is_refused(group):
+def test_a_message_posted_out_of_turn_is_refused(group):
     members = group()
     token = members[B]._desk.token
     client_id = members.opening.client_id
     members.client.post(client_id, token, "share_open", None, b"garbage")
     for name in (A, C):
-        with pytest.raises(Exception, match="before its turn"):
+        with pytest.raises(Exception, match="too early"):
             members[name].advance()
         assert not members[name].keys_ready
 
@@ -533,7 +533,7 @@ def test_erasing_leaves_nothing_of_the_party(group):
         JointMember.resume(members.connections[B], client_id, B)
 
 
-def test_another_model_on_the_server_ends_it(group):
+def test_another_model_on_the_server_ends_the_application(group):
     members = group().pump()
     newer = members.server.public.model_copy(update={"model_version": "newer"})
     members.connections[B].public = newer
@@ -542,7 +542,7 @@ def test_another_model_on_the_server_ends_it(group):
         JointMember.resume(members.connections[B], members.opening.client_id, B)
 
 
-def test_tokens_of_one_party_fill_no_slot_of_another(group):
+def test_a_token_of_one_party_fills_no_slot_of_another(group):
     members = group().pump()
     with pytest.raises(ForbiddenSlot):
         members.client.send_file(

@@ -1,4 +1,4 @@
-"""The joint protocol by itself: its order, its restarts, and everything that it refuses."""
+"""The joint protocol alone: its order, restarts, and refusals."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_all_make_the_same_key_and_read_the_same_scores():
 
 
 @pytest.mark.parametrize("readers", [(A,), (B, C), (C,)])
-def test_only_the_readers_read(readers):
+def test_only_the_readers_learn_the_scores(readers):
     group = Group(readers).ready()
     for program in (DECIDE, EXPLAIN):
         group.run(program)
@@ -66,8 +66,8 @@ def test_another_application_has_another_key():
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from([(A, B, C), (B,), (A, C)]), st.integers(0, 2**32))
-def test_any_order_of_delivery_ends_alike(readers, seed):
-    """Late, early, twice, and through restarts: what is early is refused and may come again."""
+def test_any_order_of_delivery_has_the_same_outcome(readers, seed):
+    """Messages late, early, repeated, and across restarts: an early one is refused and retried."""
     group, draw = Group(readers), random.Random(seed)
     programs = [DECIDE, EXPLAIN]
     for _ in range(400):
@@ -102,7 +102,7 @@ def test_any_order_of_delivery_ends_alike(readers, seed):
 
 
 def _act(group, name, programs) -> bool:
-    """What a person, or the server's answer, would have the party do next; whether it did."""
+    """Do the next thing that a person or a result would cause; return True if there was one."""
     protocol = group.protocols[name]
     for program in programs:
         if program == EXPLAIN and not protocol.opened(DECIDE):
@@ -134,7 +134,7 @@ def test_a_restart_at_any_step_says_the_very_same(step):
 
 
 def _drive_until(group: Group, step: str) -> None:
-    """Everything before `step` is done; `step` is on the wire and nobody has taken it."""
+    """Complete everything before `step`; its messages are on the wire, not delivered."""
     name, _, program = step.partition(":")
     if not program:
         group.until(step)
@@ -163,7 +163,7 @@ def _finish(group: Group) -> None:
 
 
 def refuse(group, name, posted, error):
-    """The message is refused with just this error, and nothing has changed."""
+    """Assert that the message is refused with exactly this error, without any change."""
     before = group.snapshot(name)
     with pytest.raises(error) as caught:
         group.protocols[name].receive(posted.sender, posted.step, posted.receiver, posted.body)
@@ -190,7 +190,7 @@ def test_altered_and_misplaced_messages_are_refused_at_every_step(step):
     _drive_until(foreign, step)
     theirs = next(p for p in foreign.wire if (p.sender, p.step) == (real.sender, step))
     refuse(group, A, Posted(real.sender, step, real.receiver, theirs.body), NotAuthentic)
-    _finish(group)  # nothing of it did any harm
+    _finish(group)  # the refused messages had no effect
     assert group.scores(EXPLAIN)[A] == group.truth(EXPLAIN)
 
 
@@ -215,8 +215,8 @@ def test_a_repeat_is_ignored_and_a_second_version_refused(step):
 
 
 @pytest.mark.parametrize("early", ALL_STEPS[1:])
-def test_nothing_is_heard_before_its_turn(early):
-    """What the whole group has said is of no use to a party that is at the beginning."""
+def test_no_message_is_accepted_before_its_turn(early):
+    """A party at the beginning accepts none of the group's later messages."""
     group = Group()
     _drive_until(group, early)
     behind = JointProtocol.start(
@@ -244,7 +244,7 @@ def test_a_party_opens_no_share_before_all_have_committed():
 
 @pytest.mark.parametrize("step", ["seed_open", "share_open"])
 def test_a_broken_commitment_is_caught(step):
-    """A party that opens something else than it committed to, sealed and signed as it should."""
+    """A party opens a different value than it committed to, correctly sealed and signed."""
     group = Group()
     group.until(step)
     real = next(p for p in group.wire if (p.sender, p.step) == (B, step))
@@ -279,15 +279,15 @@ def test_a_party_cannot_speak_as_another_with_the_group_key():
     refuse(group, A, Posted(B, "seed_commit", None, body), NotAuthentic)
 
 
-def test_without_the_group_secret_nobody_is_heard():
+def test_messages_without_the_group_secret_are_refused():
     group = Group()
     stranger = Identity.fresh(bytes(16))
     (hello,) = group.start(B, identity=stranger).pending()
     refuse(group, A, Posted(B, "hello", None, hello.body), NotAuthentic)
 
 
-def test_a_stolen_first_word_is_refused():
-    """Another's keys under one's own name: the signature inside says whose they are."""
+def test_a_stolen_hello_is_refused():
+    """Another party's keys under one's own name fail, because the signature does not match."""
     group = Group()
     group.until("hello")
     real = next(p for p in group.wire if p.sender == B)
@@ -302,7 +302,7 @@ def test_a_stolen_first_word_is_refused():
     [{"public": public_model(model="another-model")}, {"readers": (A,)}],
     ids=["model", "readers"],
 )
-def test_who_means_another_application_is_named_at_the_first_word(change):
+def test_a_party_of_another_application_is_named_at_its_hello(change):
     group = Group()
     (hello,) = group.start(B, **change).pending()
     refuse(group, A, Posted(B, "hello", None, hello.body), PartiesDisagree)
@@ -324,7 +324,7 @@ class ShortShare(JointStandIn):
 @pytest.mark.parametrize(
     ("engine", "error"), [(OddShare, KeyCheckFailed), (ShortShare, MalformedMessage)]
 )
-def test_a_share_that_is_none_gives_no_key(engine, error):
+def test_an_invalid_share_gives_no_key(engine, error):
     group = Group()
     liar = engine(group.public)
     group.protocols[B] = JointProtocol.start(
@@ -335,7 +335,7 @@ def test_a_share_that_is_none_gives_no_key(engine, error):
     assert not any(protocol.ready for protocol in group.protocols.values())
 
 
-def test_withholding_only_keeps_the_others_waiting():
+def test_withholding_only_makes_the_others_wait():
     group = Group()
     for step in KEY_STEPS[:4]:
         group.until(step)
@@ -374,7 +374,7 @@ def test_nothing_is_agreed_or_opened_before_its_turn():
     [DIGESTS | {B: "f" * 64}, {A: "0" * 64}, DIGESTS | {"landlord": "f" * 64}],
     ids=["another record", "missing", "too many"],
 )
-def test_parties_that_mean_different_inputs_are_told(inputs):
+def test_agreements_to_different_inputs_are_refused(inputs):
     group = Group().ready()
     group.agree(names=[B])
     group.pump()
@@ -388,7 +388,7 @@ def test_parties_that_mean_different_inputs_are_told(inputs):
     assert group.protocols[A].agreed(DECIDE)
 
 
-def test_of_two_agreements_at_once_the_difference_is_seen_by_both():
+def test_both_parties_see_the_difference_of_simultaneous_agreements():
     group = Group().ready()
     group.protocols[A].agree(DECIDE, DIGESTS)
     group.protocols[B].agree(DECIDE, DIGESTS | {C: "e" * 64})
@@ -407,7 +407,7 @@ def test_an_explanation_is_of_the_inputs_that_were_decided():
         group.protocols[A].agree(DECIDE, DIGESTS | {B: "f" * 64})
 
 
-def test_of_each_program_one_result_is_opened():
+def test_one_result_of_each_program_is_opened():
     group = Group().ready()
     result = group.run()
     for name in group.names:
@@ -423,7 +423,7 @@ def test_of_each_program_one_result_is_opened():
         assert group.snapshot(name) == before
 
 
-def test_what_is_no_result_is_not_answered():
+def test_an_invalid_result_is_not_opened():
     group = Group().ready()
     group.agree()
     group.pump()
@@ -455,7 +455,7 @@ def test_different_results_for_different_parties_open_neither(answered_first):
         assert group.snapshot(A) == before
 
 
-def test_a_part_for_one_reader_is_closed_to_the_others():
+def test_a_share_for_one_reader_is_sealed_against_the_others():
     group = Group().ready()
     group.run()
     part = next(p for p in group.wire if p.step == "partial:decide" and p.receiver == B)
@@ -466,7 +466,7 @@ def test_a_part_for_one_reader_is_closed_to_the_others():
             eavesdropper.channel.open(place, part.body)
 
 
-def test_pairwise_keys_are_of_two_and_differ():
+def test_each_pair_of_parties_has_its_own_key():
     group = Group().ready()
     keys = {n: group.protocols[n]._talk.channel.pairwise for n in group.names}
     assert keys[A][B] == keys[B][A] and keys[A][C] == keys[C][A] and keys[B][C] == keys[C][B]
@@ -509,7 +509,7 @@ def test_damaged_files_are_named():
 
 @settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(ALL_STEPS), st.sampled_from([None, A, B]))
-def test_noise_is_never_taken(body, step, receiver):
+def test_random_bytes_are_always_refused(body, step, receiver):
     group = READY
     for sender in (A, B, "landlord", ""):
         before = group.snapshot(A)
@@ -521,6 +521,6 @@ def test_noise_is_never_taken(body, step, receiver):
 READY = Group().ready()
 
 
-def test_share_open_carries_what_the_largest_profile_needs():
+def test_share_open_has_room_for_the_largest_profile():
     message = ShareOpen(share=bytes(32 * 1024), nonce=bytes(32))
     assert len(encode(message)) < 64 * 1024 - 200

@@ -1,4 +1,4 @@
-"""Runs of a joint application: who asks, who cancels, what a busy server and a lost token mean."""
+"""Runs of a joint application: requests, cancellation, busy servers, and token renewal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ A, B, C = "applicant", "bank", "credit_agency"
 
 @pytest.fixture
 def agreed(group):
-    """Members of an application whose decision all have agreed to, and nobody has asked for."""
+    """Return members who have all agreed to the decision, before any has requested the run."""
     members = group().pump().send().pump()
     for name in members.names:
         members.connections[name].client.holds = True
@@ -34,13 +34,13 @@ def status(members, name=A):
 
 
 def asked(members):
-    """Who had a run begun, in their order."""
+    """Return the parties that started a run, in order."""
     token = members.opening.watch_token
     items = members.client.traffic(members.opening.client_id, token).items
     return [item.sender for item in items if item.what == f"run {DECIDE}"]
 
 
-def test_where_the_first_stays_away_the_next_one_asks_and_there_is_one_run(agreed, monkeypatch):
+def test_if_the_first_party_is_absent_the_next_one_requests_the_run(agreed, monkeypatch):
     monkeypatch.setattr(asking, "TURN_SECONDS", 0.2)
     for name in agreed.names:
         agreed.restart(name)
@@ -48,7 +48,7 @@ def test_where_the_first_stays_away_the_next_one_asks_and_there_is_one_run(agree
     assert status(agreed, B) == "idle" and agreed[B].awaits == ()
     begun = time.monotonic()
     until(lambda: agreed[B].advance(20) and status(agreed, B) == "queued")
-    assert time.monotonic() - begun < 20  # its own turn ends the wait for news of the server
+    assert time.monotonic() - begun < 20  # its own turn ends the wait for the server's events
     agreed.pump()
     assert asked(agreed) == [B] and status(agreed) == "queued"
     assert all(agreed[name].run_if_due() is None for name in agreed.names)
@@ -57,7 +57,7 @@ def test_where_the_first_stays_away_the_next_one_asks_and_there_is_one_run(agree
     assert agreed[C].decision.score == agreed.truth(DECIDE)[0] and asked(agreed) == [B]
 
 
-def test_a_cancelled_run_is_asked_for_again_by_anyone_and_only_then(agreed):
+def test_any_party_may_request_a_cancelled_run_again(agreed):
     agreed.pump()
     assert status(agreed) == "queued" and asked(agreed) == [A]
     agreed[B].cancel(DECIDE)
@@ -74,7 +74,7 @@ def test_a_cancelled_run_is_asked_for_again_by_anyone_and_only_then(agreed):
 
 
 class Full:
-    """A client whose server takes no run as long as `full` is set."""
+    """A client of a server that accepts no run as long as `full` is set."""
 
     def __init__(self, client, seconds):
         self._client, self._seconds, self.full, self.asked = client, seconds, True, 0
@@ -89,7 +89,7 @@ class Full:
         return self._client.queue(*arguments)
 
 
-def test_an_agent_waits_for_a_busy_server_and_says_so(agreed):
+def test_an_agent_waits_for_a_busy_server_and_reports_it(agreed):
     full = agreed.connections[A].client = Full(agreed.connections[A].client, 0.1)
     seat = ApplicationAgent(agreed.restart(A), pinned=True)
     seat.look()
@@ -135,7 +135,7 @@ def test_a_session_follows_its_run_and_cancels_it(local_server, tmp_path):
 
 @pytest.fixture
 def due(group):
-    """A member whose token has to be renewed, with two others."""
+    """Return members, one of which has to renew its token."""
     members = group()
     remembered = members[B]._desk.remembered
     remembered.token_from, remembered.token_until = time.time() - 70, time.time() + 30
@@ -156,14 +156,14 @@ def test_a_token_is_renewed_in_time_and_kept_before_it_is_used(due):
     assert after != before and token_file(due) == after
     assert due.restart(B)._desk.token == after
     due[B].advance()
-    assert due[B].keep_token() == math.inf  # it lasts as long as the application now
+    assert due[B].keep_token() == math.inf  # now it lasts as long as the application
     due[B]._desk.remembered.token_from = 0.0
     due[B].advance()
     assert due[B]._desk.token == after
 
 
 class Losing:
-    """A client that loses the answers to renewals after the server has had them."""
+    """A client that loses the responses to renewals after the server has handled them."""
 
     def __init__(self, client):
         self._client, self.lost = client, []
@@ -173,17 +173,17 @@ class Losing:
 
     def renew(self, *arguments):
         self.lost.append(self._client.renew(*arguments))
-        error = ServerUnreachable("No server answers.")
+        error = ServerUnreachable("The server cannot be reached.")
         raise error from httpx.ReadError("reset")
 
 
-def test_a_renewal_whose_answer_is_lost_is_made_again(due, monkeypatch):
+def test_a_renewal_whose_response_is_lost_is_repeated(due, monkeypatch):
     real = due.connections[B].client
     losing = due.connections[B].client = Losing(real)
     before = due.restart(B)._desk.token
     due[B].advance()
     assert len(losing.lost) == 1 and due[B]._desk.token == before == token_file(due)
-    due[B].advance()  # not at once again
+    due[B].advance()  # does not retry at once
     assert len(losing.lost) == 1
     due.connections[B].client = real
     due.restart(B).advance()
@@ -191,7 +191,7 @@ def test_a_renewal_whose_answer_is_lost_is_made_again(due, monkeypatch):
     assert due[B].advance() is False
 
 
-def test_a_token_that_was_revoked_ends_the_seat(due):
+def test_a_revoked_token_ends_the_application_agent(due):
     due.server.seats.revoke(due.opening.client_id, due[B]._desk.token)
     seat = ApplicationAgent(due[B], pinned=True)
     seat.look()
@@ -201,7 +201,7 @@ def test_a_token_that_was_revoked_ends_the_seat(due):
         due[B].keep_token()
 
 
-def test_a_seat_that_nobody_looks_at_keeps_its_token(due, monkeypatch):
+def test_an_unattended_application_agent_renews_its_token(due, monkeypatch):
     monkeypatch.setattr("parties.agent.IDLE_SECONDS", 0.0)
     before = token_file(due)
     seat = ApplicationAgent(due.restart(B))

@@ -70,7 +70,7 @@ def test_the_whole_path(session):
     assert not any(one.fresh for one in sent)
 
 
-def test_the_keys_say_that_they_are_joint(connection):
+def test_the_keys_are_reported_as_joint(connection):
     session = JointSession.open(connection)
     keys = session.make_keys()
     assert keys.joint and keys.holder == "" and keys.shared_with == ()
@@ -105,7 +105,7 @@ def test_each_message_is_listed_once_in_the_step_that_sent_it(connection):
     assert session.explain().messages[0].what == "agree:explain"
 
 
-def test_steps_out_of_order_say_what_is_missing(connection):
+def test_steps_out_of_order_name_the_missing_steps(connection):
     session = JointSession.open(connection)
     for step in (
         lambda: session.send(B, record(session, B)),
@@ -200,7 +200,7 @@ def test_a_session_is_resumed_between_all_steps(connection):
 
 
 def run_when_all_have_sent(session):
-    """Each asks as soon as its own records are sent; those played elsewhere may come later."""
+    """Request a run until all parties, including those played elsewhere, have sent and agreed."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
@@ -240,7 +240,7 @@ def test_parties_played_elsewhere_are_waited_for(local_server, tmp_path):
         session.explain()
     with pytest.raises(ForbiddenSlot):
         session.send(B, record(others, B))
-    with pytest.raises(AlreadySent):  # nobody here could send the others' records again
+    with pytest.raises(AlreadySent):  # this process cannot send the other parties' records again
         session.send(A, record(session, A))
     session.discard()
 

@@ -39,7 +39,7 @@ def send_all(session, oracle, record):
 @pytest.mark.parametrize(
     "outcome", [Outcome.ALREADY_APPROVED, Outcome.TURNED, Outcome.NOT_TURNED, Outcome.AT_MOST]
 )
-def test_the_whole_path_gives_what_the_program_says(session, oracle, outcome):
+def test_a_complete_application_gives_the_programs_results(session, oracle, outcome):
     record = oracle.find(outcome)
     sent = send_all(session, oracle, record)
     run = session.run()
@@ -56,7 +56,7 @@ def test_the_whole_path_gives_what_the_program_says(session, oracle, outcome):
     assert session.state().state == "explained"
 
 
-def test_what_a_step_reports_is_what_the_server_got(session, oracle):
+def test_a_step_reports_the_bytes_that_the_server_received(session, oracle):
     sent = send_all(session, oracle, oracle.default())
     slots = {slot.party: slot for slot in session.state().slots}
     for one in sent:
@@ -85,7 +85,7 @@ def test_a_run_is_waited_for_through_the_death_of_the_server(session, oracle, li
         with live_server.stuck():
             first = pool.submit(session.run, news=news.append)
             until(lambda: session.state().programs[DECIDE].status == "running")
-            second = pool.submit(client.run, session.client_id, token)  # joins it
+            second = pool.submit(client.run, session.client_id, token)  # joins the same run
             with pytest.raises(AlreadyRunning):
                 session.send("bank", oracle.of("bank", record))
             live_server.kill()
@@ -99,7 +99,7 @@ def test_a_run_is_waited_for_through_the_death_of_the_server(session, oracle, li
     assert traffic.count("run decide") == traffic.count("ran decide") == 1
 
 
-def test_a_run_that_is_cancelled_says_so_and_runs_again(session, oracle, live_server):
+def test_a_cancelled_run_is_reported_and_can_be_repeated(session, oracle, live_server):
     send_all(session, oracle, oracle.default())
     news = []
     with ThreadPoolExecutor(1) as pool, live_server.stuck():
@@ -109,15 +109,15 @@ def test_a_run_that_is_cancelled_says_so_and_runs_again(session, oracle, live_se
         with pytest.raises(RunCancelled, match="cancelled by a party"):
             run.result(30)
     assert session.state().programs[DECIDE].status == "cancelled"
-    session.cancel()  # there is nothing any more, which is fine
+    session.cancel()  # nothing is left to cancel, which is not an error
     session.run()
     assert session.open_decision().score == oracle.score(oracle.default())
 
 
 def test_steps_out_of_order_say_what_is_missing_before_any_request(connection, oracle):
     session = ApplicationSession.open(connection)
-    connection.client.close()  # from here on a request would fail in another way
-    with pytest.raises(OutOfStep, match="keys have to be made first"):
+    connection.client.close()  # from here on a request would raise another error
+    with pytest.raises(OutOfStep, match="make the keys first"):
         session.send("bank", oracle.of("bank", oracle.default()))
     with pytest.raises(OutOfStep, match=r"Applicant has to .*Bank has to .*Credit agency has to"):
         session.run()
@@ -127,7 +127,7 @@ def test_steps_out_of_order_say_what_is_missing_before_any_request(connection, o
         session.explain()
 
 
-def test_only_what_is_missing_is_named(session, oracle):
+def test_only_missing_steps_are_named(session, oracle):
     session.send("applicant", oracle.of("applicant", oracle.default()))
     session.send("credit_agency", oracle.of("credit_agency", oracle.default()))
     with pytest.raises(OutOfStep) as caught:
@@ -156,7 +156,7 @@ def test_a_changed_slice_after_the_decision_runs_in_a_fresh_application(session,
     again = [m.sender for m in sent.messages if m.what.endswith("sent again")]
     assert again == ["applicant", "bank"]
     with pytest.raises(OutOfStep):
-        session.open_decision()  # the old decision is not taken for the new one
+        session.open_decision()  # the old decision does not count for the new application
     session.run()
     assert session.open_decision().score == oracle.score(turned) >= 0
     with pytest.raises(UnknownApplication):
@@ -212,14 +212,14 @@ def test_three_processes_each_play_one_party(live_server, tmp_path, oracle):
     for one in (applicant, bank):
         one.send(one.plays[0], oracle.of(one.plays[0], record))
     with pytest.raises(OutOfStep, match="credit_agency"):
-        bank.run()  # what the others miss, only the server knows
+        bank.run()  # only the server knows the other parties' missing messages
     agency.send("credit_agency", oracle.of("credit_agency", record))
     bank.run()
     assert agency.open_decision().score == oracle.score(record)
     assert agency.explain().explanation == oracle.explanation(record)
     with pytest.raises(ForbiddenSlot):
         bank.explain()
-    with pytest.raises(AlreadySent):  # nobody here could send the others' slices again
+    with pytest.raises(AlreadySent):  # this process cannot send the other parties' slices again
         bank.send("bank", oracle.of("bank", oracle.default()))
     for party, folder in (("applicant", "a"), ("bank", "b"), ("credit_agency", "c")):
         kept = {p.name for p in (tmp_path / folder / applicant.client_id).iterdir()}
@@ -272,7 +272,7 @@ def test_erase_leaves_nothing_on_either_side(session, connection, oracle):
 
 def test_without_a_server_erase_fails_and_discard_does_not(session, connection, monkeypatch):
     def refuse(*arguments):
-        raise ServerUnreachable("No server answers.")
+        raise ServerUnreachable("The server cannot be reached.")
 
     monkeypatch.setattr(connection.client, "erase", refuse)
     with pytest.raises(ServerUnreachable):
@@ -290,7 +290,7 @@ def test_a_failed_fresh_start_keeps_the_old_application(session, connection, ora
 
     def fail_for_others(client_id, *rest):
         if client_id != before:
-            raise ServerUnreachable("No server answers.")
+            raise ServerUnreachable("The server cannot be reached.")
         return send_file(client_id, *rest)
 
     monkeypatch.setattr(connection.client, "send_file", fail_for_others)
@@ -301,7 +301,7 @@ def test_a_failed_fresh_start_keeps_the_old_application(session, connection, ora
     assert session.open_decision().score == oracle.score(record)
 
 
-def test_a_server_that_stored_something_else_is_noticed(session, connection, oracle, monkeypatch):
+def test_a_wrong_receipt_is_noticed(session, connection, oracle, monkeypatch):
     send_file = connection.client.send_file
 
     def damage(client_id, party, name, message, token):
@@ -309,7 +309,7 @@ def test_a_server_that_stored_something_else_is_noticed(session, connection, ora
         return receipt.model_copy(update={"sha256": "0" * 64})
 
     monkeypatch.setattr(connection.client, "send_file", damage)
-    with pytest.raises(Exception, match="received another"):
+    with pytest.raises(Exception, match="received different bytes"):
         session.send("bank", oracle.of("bank", oracle.default()))
     with pytest.raises(OutOfStep, match="Bank"):
         session.run()
