@@ -19,6 +19,7 @@ from settings import get_settings
 from tests.parties import test_keys
 from tests.parties.running import until
 from utils.errors import AlreadySent, OutOfStep, RunCancelled, UnknownApplication
+from utils.marked_folder import MARK
 
 ROUNDS = 4
 
@@ -139,7 +140,8 @@ def test_two_changes_after_the_decision_make_one_fresh_application(served, truth
     fresh = [one for one in given if not isinstance(one, Exception)]
     (late,) = [one for one in given if isinstance(one, Exception)]
     assert isinstance(late, UnknownApplication)
-    assert [path.name for path in backend.connection().store.root.iterdir()] == [fresh[0].client_id]
+    kept = {path.name for path in backend.connection().store.root.iterdir()}
+    assert kept == {MARK, fresh[0].client_id}
     backend.run_fhe(fresh[0].client_id)
     assert backend.get_output_and_decrypt(fresh[0].client_id).score == truth.score(record)
 

@@ -9,7 +9,7 @@ import pytest
 from engines.interface import KeyShare
 from engines.levelled.party import LevelledParty
 from engines.levelled.words import words_from_bytes, words_to_bytes
-from parties.joint.channel import commitment
+from parties.joint.channel import FirstWords, commitment
 from parties.joint.messages import (
     KEY_CHECK,
     SEED_COMMIT,
@@ -156,5 +156,5 @@ def test_parties_with_different_models_do_not_continue(halves, table):
     payload = talk.state.inbox["hello"][LIAR].payload.decode()
     other = payload.replace(halves.server.public.model_version, "0" * 32)
     place = talk._place(LIAR, "hello", None)
-    body = talk._first_words.seal(place, other.encode())
+    body = FirstWords(talk.application, talk.identity).seal(place, other.encode())
     refused(table, Posted(LIAR, "hello", None, body), PartiesDisagree)

@@ -192,7 +192,7 @@ def test_a_renewal_whose_response_is_lost_is_repeated(due, monkeypatch):
 
 
 def test_a_revoked_token_ends_the_application_agent(due):
-    due.server.seats.revoke(due.opening.client_id, due[B]._desk.token)
+    due.server.party_tokens.revoke(due.opening.client_id, due[B]._desk.token)
     seat = ApplicationAgent(due[B], pinned=True)
     seat.look()
     until(lambda: seat.over)

@@ -22,6 +22,7 @@ from service.http.rate_limits import TOKEN_UPLOADS, TOKEN_WAITS
 from tests.service.driver import Application, Server, bearer, refused
 from tests.service.http.test_upload_form import KIND, body_of
 from utils.errors import UploadTooSlow
+from utils.marked_folder import MARK
 
 SLOT = Slot(party="p", file_name="f", needed_for=PROGRAMS, maximum_bytes=10_000)
 FOREVER = 3600.0
@@ -240,7 +241,7 @@ def test_stalled_uploads_hold_up_nobody(patient: Server) -> None:
 
 
 def arriving(server: Server) -> list[Path]:
-    return list((server.data / "incoming").iterdir())
+    return [path for path in (server.data / "incoming").iterdir() if path.name != MARK]
 
 
 def until(true: Callable[[], bool]) -> None:

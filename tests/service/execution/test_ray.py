@@ -348,7 +348,7 @@ def test_a_call_after_the_end_starts_no_cluster() -> None:
 def test_without_ray_the_executor_says_what_to_install(
     runner: asyncio.Runner, orders: Orders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [n for n in sys.modules if n.startswith("service.execution.ray_")]:
+    for name in [n for n in sys.modules if n.startswith("service.execution.ray.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EngineUnavailable, match="make setup-cluster"):

@@ -44,7 +44,7 @@ def app() -> Any:
 
 
 def test_policies_and_limits_are_those_of_the_path_without_it(app: Any) -> None:
-    client = TestClient(app, root_path="/triseal")
+    client = TestClient(app, base_url="http://localhost", root_path="/triseal")
     page = client.get("/triseal/docs")
     assert page.status_code == 200
     assert page.headers["content-security-policy"] == DOCUMENTATION

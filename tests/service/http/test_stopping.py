@@ -75,13 +75,16 @@ def test_calls_under_way_are_told_to_come_again(start: Callable[..., Server]) ->
     assert not arriving(server), "nothing of the uploads is left"
 
 
-def followed(url: str, application: Application) -> tuple[int, TrisealError]:
+def followed(
+    url: str, application: Application, begun: threading.Event
+) -> tuple[int, TrisealError]:
     """Follow an application's events until the stream is lost; returns their number, and how."""
     seen = 0
     token = application.tokens[application.parties[0]]
     with ServerClient(url, 60) as client, pytest.raises(TrisealError) as lost:
         for _ in client.events(application.client_id, token, 60):
             seen += 1
+            begun.set()
     return seen, lost.value
 
 
@@ -106,10 +109,12 @@ def test_waiting_calls_and_streams_end_at_once_and_runs_go_on(
         headers = application.auth()
         data = {"client_id": application.client_id, "program": "decide"}
         ask("run", lambda http: http.post("/run_fhe", data=data, headers=headers))
-        ask("stream", lambda http: followed(str(http.base_url), application))
+        begun = threading.Event()
+        ask("stream", lambda http: followed(str(http.base_url), application, begun))
         query = {"after": 0, "wait": 25}
         ask("wait", lambda http: http.get(f"{path}/messages", params=query, headers=headers))
         until(lambda: application.state()["programs"]["decide"]["status"] == "running")
+        assert begun.wait(30)
         server.process.send_signal(signal.SIGTERM)
     stopping(seen["run"])
     assert seen["wait"].status_code == 200 and seen["wait"].json()["messages"] == []
