@@ -190,5 +190,5 @@ def test_unknown_engines_and_foreign_client_files_are_refused(folder):
         load_server_engine("quantum", folder)
     server = load_server_engine("clear", folder)
     assert load_party_engine(server.public, server.client_files()).facts.name == "clear"
-    with pytest.raises(ForeignMessage, match="not those of this model"):
+    with pytest.raises(ForeignMessage, match="do not belong to this model"):
         load_party_engine(server.public, server.client_files() + b"x")

@@ -47,7 +47,7 @@ def test_hosts_that_are_taken(given: str, host: str) -> None:
     ],
 )
 def test_hosts_that_are_refused(given: str) -> None:
-    with pytest.raises(AddressInvalid, match="A host is a name or an IP address"):
+    with pytest.raises(AddressInvalid, match="A host must be a name or an IP address"):
         host_of(given)
 
 
@@ -67,10 +67,10 @@ def test_urls_that_are_taken(given: str, url: str) -> None:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ("", "begins with http://"),
-        ("127.0.0.1:8000", "begins with http://"),
-        ("localhost", "begins with http://"),
-        ("ftp://localhost", "begins with http://"),
+        ("", "begin with http://"),
+        ("127.0.0.1:8000", "begin with http://"),
+        ("localhost", "begin with http://"),
+        ("ftp://localhost", "begin with http://"),
         ("http://", "no host"),
         ("http:///docs", "no host"),
         ("http://:8000", "no host"),

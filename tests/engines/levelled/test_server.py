@@ -222,7 +222,7 @@ def test_the_registry_knows_both_halves(levelled_deployment, clear_deployment):
     assert load_joint_party_engine(server.public, files).facts == server.facts
     with pytest.raises(EngineUnavailable, match=r"all parties together.*python -m parties"):
         load_party_engine(server.public, files)
-    with pytest.raises(ForeignMessage, match="not those of this model"):
+    with pytest.raises(ForeignMessage, match="do not belong to this model"):
         load_joint_party_engine(server.public, files + b"x")
     clear = load_server_engine("clear", clear_deployment)
     with pytest.raises(EngineUnavailable, match="clear has no joint keys; set TRISEAL_ENGINE"):
