@@ -85,7 +85,7 @@ def test_files_of_two_compilations_are_refused(
     write_small_deployment(other, schema, changed, small_programs, {"clear": {}})
     assert Deployment.load(other).manifest.model_version
     shutil.copy(other / "booster.json", folder / "booster.json")
-    assert "booster.json is not the file" in refused(folder, DeploymentMixed)
+    assert "booster.json was not compiled together" in refused(folder, DeploymentMixed)
 
 
 def test_programs_of_another_schema_are_refused(folder, schema):
@@ -153,7 +153,7 @@ def test_a_compiled_file_that_was_replaced_is_refused(folder):
     (folder / "clear" / "server.zip").write_bytes(b"compiled here")
     write_manifest(folder, {"clear": {}})
     (folder / "clear" / "server.zip").write_bytes(b"compiled there")
-    assert "clear/server.zip is not the file" in refused(folder, DeploymentMixed)
+    assert "clear/server.zip was not compiled together" in refused(folder, DeploymentMixed)
     (folder / "clear" / "server.zip").unlink()
     refused(folder, DeploymentMissing)
 

@@ -266,7 +266,7 @@ def test_its_programs_belong_to_the_deployment(levelled_deployment, tmp_path, na
     path = folder / "levelled" / "programs" / f"{name}.json"
     content = path.read_bytes()
     path.write_bytes(content.replace(b"1", b"2", 1))
-    with pytest.raises(DeploymentMixed, match=f"levelled/programs/{name}.json is not the file"):
+    with pytest.raises(DeploymentMixed, match=f"levelled/programs/{name}.json was not compiled together"):
         Deployment.load(folder)
     path.unlink()
     with pytest.raises(DeploymentMissing, match=f"levelled/programs/{name}.json is missing"):
