@@ -70,7 +70,7 @@ def test_random_inputs_of_the_right_sizes_are_refused(runs, sent, bank):
     header, parts = bank
     for _ in range(20):
         message = seal(header, join_parts([os.urandom(len(part)) for part in parts]))
-        assert "none of this model's" in refused(runs, runs.slot("bank"), message)
+        assert "do not fit this model" in refused(runs, runs.slot("bank"), message)
         with pytest.raises(MalformedMessage):
             runs.server.evaluate(DECIDE, sent | {("bank", ENCRYPTED_INPUTS): message})
 

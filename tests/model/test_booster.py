@@ -170,7 +170,7 @@ def a_tree(document):
 )
 def test_a_tree_that_does_not_hold_together_is_refused(layout, document, field, value):
     a_tree(document)[field][0] = value
-    with pytest.raises(UnsupportedBooster, match="does not hold together"):
+    with pytest.raises(UnsupportedBooster, match="is invalid"):
         parse_ensemble(document, layout)
 
 

@@ -125,7 +125,7 @@ def test_another_kind_of_model_is_refused_by_its_name(path):
         ),
         (
             lambda learner, model: model["trees"][0]["tree_param"].update(size_leaf_vector="2"),
-            "multi_output_tree, 2 values a leaf",
+            "multi_output_tree, 2 values per leaf",
         ),
         (
             lambda learner, model: learner["learner_model_param"].update(base_score="[0.5,6E-1]"),

@@ -64,7 +64,7 @@ def test_in_the_last_bin_nothing_more_can_be_advised(schema, years):
     said = explain_scores(schema, with_years(years), False, [1, 1, 1, 1, 1, -1])
     assert said.outcome is Outcome.AT_MOST
     assert said.turning_bin is None
-    assert "already counts the most years of employment" in said.text
+    assert "already has the most years of employment" in said.text
     assert "(18+)" in said.text
 
 

@@ -179,7 +179,7 @@ def test_a_missing_and_a_huge_file_are_refused(tmp_path, layout):
         Program.load(path, layout)
     path.touch()
     os.truncate(path, module.MAXIMUM_BYTES + 1)
-    with pytest.raises(ProgramInvalid, match="larger than a program may be"):
+    with pytest.raises(ProgramInvalid, match="larger than 64 MiB"):
         Program.load(path, layout)
 
 

@@ -150,7 +150,7 @@ def test_the_row_of_linear_terms_is_the_coarsest_that_is_fine_enough(score_bits,
 
 def test_a_score_finer_than_all_digits_is_refused():
     coarse = DEFAULT.model_copy(update={"levels": 1, "base_log": 8})
-    with pytest.raises(NoiseBudgetExceeded, match="Scores of 12 bits are finer"):
+    with pytest.raises(NoiseBudgetExceeded, match="Scores of 12 bits are too fine"):
         linear_row(12, coarse)
 
 

@@ -97,7 +97,7 @@ def test_a_wrong_part_is_found_out(joint, kind):
         "of another result": parts_of(joint, result_of(joint), pairwise)["bank"],
         "of another key": parts_of(JointKeys.make(DEFAULT), result, pairwise)["bank"],
     }[kind]
-    with pytest.raises(OpeningFailed, match="believed"):
+    with pytest.raises(OpeningFailed, match="cannot be trusted"):
         combine(result, parts, BITS)
 
 
