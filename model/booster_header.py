@@ -163,17 +163,17 @@ def _used(attributes: dict[str, Any], model: dict[str, Any], trees: int) -> tupl
         starts = [int(start) for start in model.get("iteration_indptr") or ()]
         starts = starts or list(range(0, trees + 1, parallel))
         used = starts[rounds] if 1 <= rounds < len(starts) else 0
-        told = f"best_iteration {rounds - 1}"
+        stated = f"best_iteration {rounds - 1}"
     elif int(attributes.get("best_ntree_limit", "0")):
         used = int(attributes["best_ntree_limit"])
         rounds = used // parallel
-        told = f"best_ntree_limit {used}"
+        stated = f"best_ntree_limit {used}"
         used = used if used == rounds * parallel else 0
     else:
         return None, trees
     if not 1 <= used <= trees:
         raise UnsupportedBooster(
-            f"The booster's {told} does not match its {trees} trees, {parallel} per round; "
+            f"The booster's {stated} does not match its {trees} trees, {parallel} per round; "
             f"{_SAVE} again, or cut it by booster[:rounds]."
         )
     return rounds, used

@@ -131,8 +131,8 @@ class _Search:
         """Assign each monomial to the first grid that covers it; drop grids without monomials."""
         lists: list[list[Monomial]] = [[] for _ in grids]
         for monomial, mask in zip(self.monomials, self.masks, strict=True):
-            home = next(i for i, grid in enumerate(grids) if mask & ~grid == 0)
-            lists[home].append(monomial)
+            first = next(i for i, grid in enumerate(grids) if mask & ~grid == 0)
+            lists[first].append(monomial)
         result = []
         for own in lists:
             if own:

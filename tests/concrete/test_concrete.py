@@ -1,4 +1,4 @@
-"""Concrete with real encryption: every opened result is the integer reference, bit for bit."""
+"""Concrete with real encryption: every opened result equals the integer reference, bit for bit."""
 
 import subprocess
 import sys
@@ -58,7 +58,7 @@ TWO_PARTIES = {
 
 @pytest.fixture(scope="module")
 def rows(layout, small_programs, credit_data):
-    """The two extreme rows, held-out rows of both decisions, and random ones."""
+    """Return the two extreme rows, held-out rows with both decisions, and random ones."""
     program = small_programs[DECIDE]
     held_out = credit_data[1][0]
     scores = program.scores(held_out)[:, 0]
@@ -176,7 +176,7 @@ def test_compiling_the_same_programs_again_records_the_same_facts(runs, tmp_path
 
 
 def two_party_ensemble(layout):
-    """Interactions of both parties' columns, missing values among them."""
+    """Return an ensemble with interactions of both parties' columns, including missing values."""
     regular, visits, kind = (layout.code(name).first_bit for name in ("Regular", "Visits", "Kind"))
     missing = layout.code("Visits").first_bit + 2
 

@@ -1,4 +1,4 @@
-"""The stand-in engine: the whole interface with the exact reference, and no protection."""
+"""The clear engine: the whole interface, exact scores, and no protection."""
 
 import json
 

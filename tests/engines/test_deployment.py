@@ -1,4 +1,4 @@
-"""The deployment folder: whole and of one piece, or refused with what to do."""
+"""The deployment folder: complete and consistent, or refused with advice."""
 
 import json
 import shutil
@@ -89,7 +89,7 @@ def test_files_of_two_compilations_are_refused(
 
 
 def test_programs_of_another_schema_are_refused(folder, schema):
-    """Even where the manifest was written again over the mixed files."""
+    """Refused even if the manifest was written again for the mixed files."""
     other = Schema.parse(schema.model_dump(mode="json") | {"title": "Another"})
     (folder / "schema.json").write_text(other.model_dump_json())
     write_manifest(folder, {"clear": {}})

@@ -1,4 +1,4 @@
-"""Payloads of several parts, and the small archives of client files."""
+"""Payloads of several parts, and archives of client files."""
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""Integer scores stay in their width for every input, and close to the log-odds they stand for."""
+"""Integer scores: within their width for every input, and close to the scaled log-odds."""
 
 import json
 

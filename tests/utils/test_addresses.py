@@ -1,4 +1,4 @@
-"""Hosts and URLs as people write them: read, brought into one form, or refused with a reason."""
+"""Hosts and URLs from configuration: normalised, or refused with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are wholly there or not at all, for their owner only."""
+"""Atomic writes of private files."""
 
 import os
 import stat

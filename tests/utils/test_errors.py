@@ -1,4 +1,4 @@
-"""The error tree: what its documentation says is what exists, and codes are stable names."""
+"""The error hierarchy: it matches its documentation, and codes are stable names."""
 
 import re
 
@@ -11,7 +11,7 @@ LINE = re.compile(r"^(?P<indent>[│ ]*)(?:├── |└── )?(?P<name>[A-Z]
 
 
 def documented_parents():
-    """Class name -> parent name, read from the tree in the module's docstring."""
+    """Return parent names by class name, read from the tree in the module's docstring."""
     tree = errors.__doc__.split("\n\n")[1].splitlines()
     parents, ancestors = {}, []
     for line in tree:

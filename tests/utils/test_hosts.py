@@ -1,4 +1,4 @@
-"""Which names and origins are a service's own."""
+"""The host names and origins that a service accepts."""
 
 import pytest
 

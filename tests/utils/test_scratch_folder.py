@@ -1,4 +1,4 @@
-"""Temporary folders go at their end, or at the next start; never while they are used."""
+"""Temporary folders are removed on exit or at the next start, never while they are in use."""
 
 import signal
 import stat
@@ -26,7 +26,7 @@ with scratch_folder(".work-", Path(sys.argv[1])) as folder:
 
 @pytest.fixture
 def at_work(tmp_path):
-    """Start a process that uses a folder in tmp_path; return it and the folder."""
+    """Start a process that uses a folder in tmp_path; return the process and the folder."""
     process = subprocess.Popen(
         [sys.executable, "-c", WORK, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""JSON that people wrote: one meaning, or refused."""
+"""Strict parsing of JSON: ambiguous documents are refused."""
 
 import pytest
 

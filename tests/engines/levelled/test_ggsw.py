@@ -1,4 +1,4 @@
-"""GGSW ciphertexts: words cut to whole bytes, exact sizes, and back."""
+"""GGSW ciphertexts: rounding of words, exact sizes, and the encoding's round trip."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Facts, headers, client files and the inputs' payload."""
+"""Facts, headers, client files and the payload of encrypted inputs."""
 
 import numpy as np
 import pytest

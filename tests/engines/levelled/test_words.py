@@ -1,4 +1,4 @@
-"""Words as bytes, summed and rounded."""
+"""Words: conversion to bytes, sums and rounding."""
 
 import numpy as np
 import pytest
