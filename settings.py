@@ -126,13 +126,13 @@ class Settings(BaseSettings):
         description="Hours for which a token is valid before it must be renewed.",
     )
     maximum_applications: int = Field(
-        default=1000, ge=1, description="Most applications kept at a time; more are refused."
+        default=1000, ge=1, description="Maximum number of stored applications; more are refused."
     )
     maximum_queued: int = Field(
-        default=64, ge=1, description="Most runs queued at a time; more are refused."
+        default=64, ge=1, description="Maximum number of queued runs; more are refused."
     )
     maximum_uploads: int = Field(
-        default=32, ge=1, description="Most concurrent uploads; more are refused."
+        default=32, ge=1, description="Maximum number of concurrent uploads; more are refused."
     )
     token_calls: int = Field(default=1200, ge=1, description="Calls allowed per token and minute.")
     application_runs: int = Field(default=32, ge=1, description="Runs allowed per application.")
@@ -140,7 +140,7 @@ class Settings(BaseSettings):
         default=512.0, gt=0, description="Megabytes that one application may send in total."
     )
     storage_megabytes: float = Field(
-        default=65536.0, gt=0, description="Most megabytes of ciphertexts stored at a time."
+        default=65536.0, gt=0, description="Maximum megabytes of stored ciphertexts."
     )
     disk_reserve_megabytes: float = Field(
         default=32.0,

@@ -37,7 +37,7 @@ class HeldLock(FileIO):
 def hold_lock(path: Path, in_use: str, seconds: float = 0.0, *, shared: bool = False) -> HeldLock:
     """Create the file and lock it for as long as the returned file is open.
 
-    A `shared` lock excludes exclusive ones only. Wait at most `seconds` for another holder. Raises
+    A `shared` lock only excludes exclusive ones. Waits at most `seconds` for another holder. Raises
     DataFolderInUse(`in_use`), FileNotFoundError if the folder does not exist, and OSError if the
     file system does not support locks.
     """

@@ -30,7 +30,7 @@ def renew_in_children(owner: Renewable) -> None:
 
 
 def generation() -> int:
-    """Return the number of forks between the first process and this one."""
+    """Return the number of forks since the first process; unlike a process id, never reused."""
     return _generation
 
 

@@ -92,7 +92,7 @@ def test_messages_fit_their_slots_and_pass_their_checks(runs, rows):
         runs.server.check(slot, message)
 
 
-def test_what_was_chosen_is_recorded(runs):
+def test_the_chosen_parameters_are_recorded(runs):
     parameters = runs.facts["parameters"]
     assert parameters["p_error"] == 2.0**-64
     assert [key["level"] for key in parameters["bootstrap"]] == [1]

@@ -68,7 +68,7 @@ def test_a_whole_record_gets_the_score_of_the_reference(server, shipped, tmp_pat
     assert "s on the server" in done.stdout
 
 
-def test_what_is_not_given_takes_the_form_s_default(server, shipped, tmp_path):
+def test_missing_values_take_the_form_s_default(server, shipped, tmp_path):
     own = {"Total_income": 90000, "Occupation_type": None, "Employed": False, "Years_employed": 0}
     score = shipped.score(shipped.default() | own)
     assert score < 0

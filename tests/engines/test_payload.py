@@ -63,7 +63,7 @@ def test_a_cut_or_extended_payload_is_refused(parts, data):
 
 @QUICK
 @given(st.binary(max_size=60), st.integers(0, 4))
-def test_random_bytes_are_read_as_what_joins_to_them_or_refused(content, count):
+def test_random_bytes_are_refused_or_split_into_parts_that_join_to_them(content, count):
     try:
         parts = read_parts(memoryview(content), count)
     except MalformedMessage as error:

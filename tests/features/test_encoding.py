@@ -199,7 +199,7 @@ def test_the_parties_bits_put_together_are_the_records_bits(data):
 
 @QUICK
 @given(st.data())
-def test_states_and_bits_say_the_same(data):
+def test_states_and_bits_are_equivalent(data):
     layout = Layout(data.draw(schemas()))
     record = data.draw(records(layout.schema))
     bits = layout.encode(record)

@@ -181,7 +181,7 @@ def test_a_tree_that_leads_back_to_its_root_is_refused_and_not_walked_for_ever(l
         parse_ensemble(document, layout)
 
 
-def test_a_bit_asked_for_twice_leads_to_the_leaves_that_agree(layout, document):
+def test_a_bit_tested_twice_reaches_consistent_leaves_only(layout, document):
     """XGBoost does not grow such trees, but its format allows them."""
     a_tree(document).update(
         left_children=[1, 3, -1, -1, -1],

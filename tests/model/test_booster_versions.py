@@ -86,7 +86,7 @@ def test_a_split_that_no_bit_decides_is_refused_with_its_column(version, kind):
 
 
 @version
-def test_dense_rows_would_have_told_the_sparse_booster_nothing(version):
+def test_a_sparse_booster_would_decide_all_dense_rows_alike(version):
     """Without the refusal, every row would get the same decision."""
     data = (FOLDER / version / "sparse.json").read_bytes()
     dense = LibraryModel(data, layout_for("dense").schema).log_odds(ROWS)

@@ -136,7 +136,7 @@ def test_a_record_out_of_its_domain_is_a_typed_error(schema, record):
 
 @QUICK
 @given(st.data())
-def test_what_is_said_follows_from_the_scores_whatever_the_schema(data):
+def test_the_outcome_follows_from_the_scores_for_any_schema(data):
     schema = data.draw(schemas())
     record = data.draw(records(schema))
     column = schema.explained_column

@@ -56,7 +56,7 @@ def test_no_input_of_a_tiny_schema_leaves_the_width_or_the_bound(data, score_bit
 
 @QUICK
 @given(st.data())
-def test_the_rounding_bound_is_not_much_wider_than_what_happens(data):
+def test_the_rounding_bound_is_not_much_wider_than_the_actual_error(data):
     layout = Layout(data.draw(tiny_schemas()))
     ensemble = data.draw(ensembles(layout))
     quantised = quantise(ensemble, layout, 8)

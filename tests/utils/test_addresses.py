@@ -35,7 +35,7 @@ def test_an_ipv6_address_has_brackets_in_a_url(host: str, url: str) -> None:
         ("triseal_server-1.example.", "triseal_server-1.example."),
     ],
 )
-def test_hosts_that_are_taken(given: str, host: str) -> None:
+def test_valid_hosts_are_accepted(given: str, host: str) -> None:
     assert host_of(given) == host
 
 
@@ -60,7 +60,7 @@ def test_hosts_that_are_refused(given: str) -> None:
         ("HTTP://localhost", "http://localhost"),
     ],
 )
-def test_urls_that_are_taken(given: str, url: str) -> None:
+def test_valid_urls_are_accepted(given: str, url: str) -> None:
     assert base_url_of(given) == url
 
 
@@ -103,7 +103,7 @@ def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
     assert "hunter2" not in refused.value.message and "clerk" not in refused.value.message
 
 
-def test_what_listens_everywhere_is_reached_at_the_loopback_address() -> None:
+def test_a_service_on_all_addresses_is_reached_at_the_loopback_address() -> None:
     assert reachable("0.0.0.0") == "127.0.0.1"  # noqa: S104
     assert reachable("::") == "::1"
     assert reachable("192.0.2.1") == "192.0.2.1"

@@ -66,6 +66,6 @@ def test_a_code_does_not_spread_to_subclasses_or_parents():
     assert TrisealError.code == "triseal-error"
 
 
-def test_the_message_is_what_was_said_or_else_the_code():
+def test_the_message_defaults_to_the_code():
     assert errors.OutOfStep("send first").message == "send first"
     assert errors.OutOfStep().message == "out-of-step"

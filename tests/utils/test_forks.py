@@ -26,7 +26,7 @@ def test_a_fresh_stream_goes_on_differently_in_every_process():
     assert len({stream.octets(64).tobytes(), *children, grandchild}) == 4
 
 
-def test_a_seeded_stream_goes_on_alike():
+def test_a_seeded_stream_continues_identically_after_a_fork():
     """As a control: without reseeding, a fork copies a stream's state."""
     stream = Expander(bytes(32))
     stream.octets(100)
@@ -34,7 +34,7 @@ def test_a_seeded_stream_goes_on_alike():
     assert copied == stream.octets(64).tobytes()
 
 
-def test_what_a_fresh_stream_draws_in_a_child_is_its_own_from_the_first_byte():
+def test_a_fresh_stream_in_a_child_differs_from_the_first_byte():
     stream = Expander.fresh()
     before = stream.octets(1 << 12)
 

@@ -49,7 +49,7 @@ def test_an_error_is_its_callers_and_the_next_call_is_made() -> None:
     assert asyncio.run(main())
 
 
-def test_what_is_taken_back_is_not_called_unless_it_has_begun() -> None:
+def test_cancelled_calls_are_not_made_unless_they_have_begun() -> None:
     made: list[str] = []
     begun, go_on = threading.Event(), threading.Event()
 

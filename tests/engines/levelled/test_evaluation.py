@@ -131,7 +131,7 @@ def test_an_evaluation_can_be_repeated_and_compared(small_joint, small_programs,
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_noise_stays_below_what_the_budget_counts_with(joint, small_programs_of, rows, name):
+def test_the_noise_stays_below_the_bound_of_its_budget(joint, small_programs_of, rows, name):
     played = Played(small_programs_of(12)[name], joint)
     terms = noise_terms(played.tree, DEFAULT)
     bound = NoiseModel(DEFAULT, 3).program_variance(terms.products, terms.linear) ** 0.5

@@ -107,7 +107,7 @@ def test_shares_for_different_public_keys_do_not_fit(joint):
         check_key(joint.key, shares)
 
 
-def test_a_check_share_hides_what_the_share_of_the_key_was_made_with(joint):
+def test_a_check_share_hides_the_noise_of_the_key_share(joint):
     """Without its smudge it would reveal 16 values of u·E_p; the smudge is 2^30 times wider."""
     noise = DEFAULT.sigma * (DEFAULT.n * 2 / 3) ** 0.5
     assert keys.check_sigma(len(PARTIES)) > 2.0**30 * noise

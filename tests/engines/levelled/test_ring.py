@@ -83,7 +83,7 @@ def test_prepared_polynomials_give_the_products_of_whole_batches():
 
 
 @pytest.mark.parametrize("shape", [(2,), (16,), (2048,), (3, 2, 64)])
-def test_transforms_come_back(shape):
+def test_the_inverse_undoes_the_transform(shape):
     numbers = Expander.fresh().uniform_words(shape).view(np.int64) >> 24
     values = forward(numbers)
     assert values.shape == (*shape[:-1], shape[-1] // 2)

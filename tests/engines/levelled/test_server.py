@@ -165,7 +165,7 @@ def test_payloads_of_another_length_are_refused(server, sent, key, change):
 
 @pytest.mark.parametrize("key", [KEY, BANK], ids=lambda key: key[1])
 @pytest.mark.parametrize("place", [0, 10, 60, 400, 5000, -40, -1])
-def test_one_changed_byte_is_found_before_anything_leaves(server, sent, key, place):
+def test_one_changed_byte_is_found_before_a_result_is_returned(server, sent, key, place):
     damaged = bytearray(sent[key])
     damaged[place] ^= 1
     with pytest.raises(MalformedMessage):
@@ -202,7 +202,7 @@ def test_random_bytes_are_refused(server, content):
             server.check(slot, content)
 
 
-def test_it_says_that_nobody_holds_the_key(server):
+def test_the_server_states_that_nobody_holds_the_key(server):
     assert server.facts.joint_keys and server.facts.encrypted
     assert "Nobody ever holds it" in server.facts.secret_key
     assert PublicModel.model_validate_json(server.public.model_dump_json()) == server.public
@@ -236,7 +236,7 @@ def test_the_registry_knows_both_halves(levelled_deployment, clear_deployment):
         load_server_engine(NAME, clear_deployment)
 
 
-def test_what_was_chosen_is_recorded(deployment):
+def test_the_chosen_parameters_are_recorded(deployment):
     recorded = deployment.engine_facts(NAME)
     own = deployment.programs_of(NAME)
     assert recorded["profile"] == DEFAULT.profile
