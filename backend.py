@@ -1,8 +1,9 @@
-"""What the parties do over HTTP, by the names of the well-known demo; thin over their sessions.
+"""The parties' operations over HTTP, under the function names of Zama's credit scoring demo.
 
-Inputs are one party's values in the schema's order of its columns, or one mapping of column names
-to values. Every function raises a class of utils/errors.py whose message says what to do. Those
-that take a `client_id` answer one too: it changes when a decided application is opened afresh.
+Each function is a thin wrapper around a party session. `inputs` are one party's values in the
+order of its columns in the schema, or a single mapping of column names to values. All errors are
+classes of utils/errors.py. Functions that take a `client_id` also return one: it changes when a
+decided application is opened again.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from utils.errors import OutOfStep, UnknownApplication, ValueOutOfDomain
 
 @lru_cache(maxsize=1)
 def connection() -> Connection:
-    """The server of the settings, its public model and its engine, read once."""
+    """Return the connection to the configured server, with its public model and engine; cached."""
     return Connection.from_settings(get_settings())
 
 
 def keygen_send() -> KeysMade:
-    """Open an application, join it as every party, make the keys and send the server its key."""
+    """Open an application, join it as every party, generate the keys and upload the server's."""
     connection().refresh()
     session = session_class(connection().public).open(connection())
     try:
@@ -42,7 +43,7 @@ def keygen_send() -> KeysMade:
 def pre_process_encrypt_send(
     client_id: str | None, party: str, record: Mapping[str, Any]
 ) -> SliceSent:
-    """Encode, encrypt and send the record of any party of any schema."""
+    """Encode, encrypt and send the record of `party`, for any schema."""
     return _session(client_id).send(party, record)
 
 
@@ -67,21 +68,21 @@ def run_fhe(
     progress: Progress | None = None,
     news: Tell | None = None,
 ) -> ProgramRun:
-    """Have the server evaluate a program; `progress` gets the finished share, 0 to 1.
+    """Have the server evaluate a program, and wait for the run to finish.
 
-    `news` is told how the run stands (parties/run_follower.py). Called again, also from elsewhere,
-    it waits for the run that is under way.
+    `progress` is called with the finished fraction, 0 to 1, and `news` with the state of the run
+    (parties/run_follower.py). If the program is already running, wait for that run.
     """
     return _session(client_id).run(program, progress, news)
 
 
 def cancel_run(client_id: str | None, program: str = DECIDE) -> None:
-    """End a run that waits or is under way, wherever it was asked for; it may be run again."""
+    """Cancel a queued or active run, whichever process started it; it may be run again."""
     _session(client_id).cancel(program)
 
 
 def get_output_and_decrypt(client_id: str | None) -> Decision:
-    """Fetch the encrypted decision and open it."""
+    """Fetch the encrypted decision and decrypt it."""
     return _session(client_id).open_decision()
 
 
@@ -91,10 +92,10 @@ def explain_encrypt_run_decrypt(
     progress: Progress | None = None,
     news: Tell | None = None,
 ) -> ExplanationOpened:
-    """Run the explanation on the ciphertexts already sent, and open it.
+    """Run the explanation on the ciphertexts already sent, and decrypt it.
 
-    `inputs` are of the party that owns the explained column. They may be left out; where they are
-    given they must be what that party sent, since that is what the server computes on.
+    `inputs` are optional: the values of the party that owns the explained column. Raises OutOfStep
+    if they differ from the values that the party sent, on which the server computes.
     """
     session = _session(client_id)
     if inputs:
@@ -108,18 +109,18 @@ def explain_encrypt_run_decrypt(
 
 
 def erase_application(client_id: str | None) -> None:
-    """Erase the application on the server and the parties' files of it."""
+    """Erase the application on the server, and the parties' files for it."""
     _session(client_id).erase()
 
 
 def discard_application(client_id: str) -> None:
-    """Erase the parties' files of an application, and the server's where it can be reached."""
+    """Erase the parties' files for an application, and the server's if it can be reached."""
     with suppress(UnknownApplication):  # erased already
         _session(client_id).discard()
 
 
 def to_record(party: Party, inputs: tuple[Any, ...]) -> dict[str, Any]:
-    """A party's values as a record; raises ValueOutOfDomain where their number is wrong."""
+    """Return a party's values as a record; raises ValueOutOfDomain if their number is wrong."""
     if len(inputs) == 1 and isinstance(inputs[0], Mapping):
         return dict(inputs[0])
     names = [column.name for column in party.columns]

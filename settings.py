@@ -1,4 +1,4 @@
-"""Every setting, read from the environment (prefix `TRISEAL_`) or a `.env` file; no other place."""
+"""All settings, read from the environment (prefix `TRISEAL_`) or a `.env` file only."""
 
 from __future__ import annotations
 
@@ -18,149 +18,155 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent
 
 PARTY = "{party}"
-"""In `agent_url`, the place of the party's name."""
+"""Placeholder for the party's name in `agent_url`."""
 
 EngineName = Literal["clear", "concrete", "concrete_ml", "levelled"]
 
 
 class Settings(BaseSettings):
-    """Documented in the README's table, which a test compares with this class."""
+    """Triseal's settings; a test keeps the README's table identical to the descriptions here."""
 
     model_config = SettingsConfigDict(env_prefix="TRISEAL_", env_file=".env", extra="ignore")
 
     engine: EngineName = Field(
         default="levelled",
-        description="Evaluator: `levelled` (joint keys), `concrete`, `concrete_ml` or `clear`.",
+        description="Engine: `levelled` (joint keys), `concrete`, `concrete_ml` or `clear`.",
     )
     deployment: Path = Field(
-        default=ROOT / "deployment_files", description="Folder that `make compile` wrote."
+        default=ROOT / "deployment_files", description="Folder written by `make compile`."
     )
-    server_host: str = Field(default="127.0.0.1", description="Where the server listens.")
-    server_port: int = Field(default=8000, ge=1, le=65535, description="Port of the server.")
+    server_host: str = Field(default="127.0.0.1", description="Address the server listens on.")
+    server_port: int = Field(
+        default=8000, ge=1, le=65535, description="Port the server listens on."
+    )
     server_url: str | None = Field(
         default=None,
-        description="Where parties find the server; from host and port where not given.",
+        description="URL at which parties reach the server; if unset, made of its host and port.",
     )
-    page_host: str = Field(default="127.0.0.1", description="Where the page listens.")
-    page_port: int = Field(default=7860, ge=1, le=65535, description="Port of the page.")
+    page_host: str = Field(default="127.0.0.1", description="Address the page listens on.")
+    page_port: int = Field(default=7860, ge=1, le=65535, description="Port the page listens on.")
     agent_port: int = Field(
         default=7861,
         ge=1,
         le=65528,
-        description="Port of the first party's own page; the other parties' follow.",
+        description="Port of the first party's own page; the other parties use the next ones.",
     )
     page_url: str | None = Field(
         default=None,
-        description="Where browsers find the page behind a proxy; may have a path.",
+        description="URL of the page behind a proxy, as browsers see it; may have a path.",
     )
     agent_url: str | None = Field(
         default=None,
-        description="The same for the parties' own pages; `{party}` stands for a party's name.",
+        description="The same for the parties' own pages, with `{party}` for the party's name.",
     )
     page_token: SecretStr | None = Field(
         default=None,
         min_length=22,
-        description="Opens a page, at least 22 characters; drawn at each start if unset.",
+        description="Access token of a page, at least 22 characters; if unset, new at each start.",
     )
     agent_tokens: dict[str, SecretStr] = Field(
         default={},
         repr=False,
-        description="JSON for the stage: what opens each party's own page; `make demo` draws it.",
+        description="JSON: access tokens of the parties' pages, by party; set by `make demo`.",
     )
     allowed_hosts: str = Field(
         default="",
-        description="Names besides this machine's by which server and pages may be called.",
+        description="Additional host names accepted by the server and the pages.",
     )
     server_data: Path = Field(
         default=ROOT / ".data" / "server",
-        description="The server's own folder: SQLite's database, ciphertexts, arriving uploads.",
+        description="Data folder of the server: SQLite database, ciphertexts, partial uploads.",
     )
     database_url: SecretStr | None = Field(
         default=None,
-        description="PostgreSQL, `postgresql+psycopg://…`; SQLite in the server's folder if unset.",
+        description="PostgreSQL, `postgresql+psycopg://…`; if unset, SQLite in the data folder.",
     )
     blob_url: str | None = Field(
         default=None,
-        description="Where ciphertexts lie, such as `s3://bucket/prefix`; in the folder if unset.",
+        description="Ciphertext store, e.g. `s3://bucket/prefix`; if unset, the data folder.",
     )
     blob_options: dict[str, Any] = Field(
-        default={}, repr=False, description="JSON for fsspec's file system, such as an endpoint."
+        default={},
+        repr=False,
+        description="JSON options for fsspec's file system, e.g. an endpoint.",
     )
     executor: Literal["local", "ray"] = Field(
-        default="local", description="Who evaluates: `local` worker processes, or `ray`."
+        default="local", description="Where evaluations run: `local` worker processes, or `ray`."
     )
     ray_address: str | None = Field(
-        default=None, description="Ray's cluster, `host:port` of its head; needed with `ray`."
+        default=None, description="`host:port` of the Ray cluster's head; required with `ray`."
     )
     workers: int = Field(
-        default=1, ge=1, le=256, description="Evaluations at once: local processes, or Ray actors."
+        default=1,
+        ge=1,
+        le=256,
+        description="Concurrent evaluations: local processes, or Ray actors.",
     )
     worker_memory: int = Field(
-        default=8192, ge=64, description="MiB that a worker may take beyond its loaded engine."
+        default=8192, ge=64, description="MiB that a worker may allocate beyond its loaded engine."
     )
     operator_token: SecretStr | None = Field(
         default=None,
-        description="Opens the operator's calls; if unset, drawn into the file `operator_token`.",
+        description="Token for operator calls; if unset, generated in the file `operator_token`.",
     )
     party_data: Path = Field(
         default=ROOT / ".data" / "parties",
-        description="The parties' own files on this machine: keys and tokens, mode 0700.",
+        description="Folder of the parties' own files, keys and tokens, mode 0700.",
     )
     application_hours: float = Field(
         default=24.0,
         gt=0,
         le=24 * 365,
-        description="Hours until the server, and each party for itself, erases an application.",
+        description="Hours until the server and each party erase an application.",
     )
     token_hours: float = Field(
-        default=24.0, gt=0, le=24 * 365, description="Hours until a token must be renewed."
+        default=24.0,
+        gt=0,
+        le=24 * 365,
+        description="Hours for which a token is valid before it must be renewed.",
     )
     maximum_applications: int = Field(
-        default=1000, ge=1, description="Applications kept at once; more are refused."
+        default=1000, ge=1, description="Maximum number of stored applications; more are refused."
     )
     maximum_queued: int = Field(
-        default=64, ge=1, description="Runs that wait at once; more are refused."
+        default=64, ge=1, description="Maximum number of queued runs; more are refused."
     )
     maximum_uploads: int = Field(
-        default=32, ge=1, description="Uploads that arrive at once; more are refused."
+        default=32, ge=1, description="Maximum number of concurrent uploads; more are refused."
     )
-    token_calls: int = Field(
-        default=1200, ge=1, description="Calls allowed to one token in a minute."
-    )
-    application_runs: int = Field(
-        default=32, ge=1, description="Times that one application may ask for a run."
-    )
+    token_calls: int = Field(default=1200, ge=1, description="Calls allowed per token and minute.")
+    application_runs: int = Field(default=32, ge=1, description="Runs allowed per application.")
     application_megabytes: float = Field(
-        default=512.0, gt=0, description="Megabytes that one application may send in its time."
+        default=512.0, gt=0, description="Megabytes that one application may send in total."
     )
     storage_megabytes: float = Field(
-        default=65536.0, gt=0, description="Megabytes of ciphertexts kept at once."
+        default=65536.0, gt=0, description="Maximum megabytes of stored ciphertexts."
     )
     disk_reserve_megabytes: float = Field(
         default=32.0,
         ge=1,
         le=65536,
-        description="Megabytes of the disk kept for erasing; with less free, no file is taken.",
+        description="Megabytes of disk kept free for erasing; with less, uploads are refused.",
     )
     evaluation_timeout: float = Field(
-        default=600.0, gt=0, description="Seconds after which an evaluation is given up."
+        default=600.0, gt=0, description="Seconds after which an evaluation is aborted."
     )
     queue_timeout: float = Field(
-        default=1800.0, gt=0, description="Seconds after which a run that still waits is given up."
+        default=1800.0, gt=0, description="Seconds after which a queued run is abandoned."
     )
     lease_seconds: float = Field(
         default=15.0,
         ge=0.5,
-        description="Seconds of silence after which another server takes over a server's runs.",
+        description="Seconds without a heartbeat after which another server takes over the runs.",
     )
     upload_timeout: float = Field(
-        default=300.0, gt=0, description="Seconds that one upload may take."
+        default=300.0, gt=0, description="Seconds within which an upload must finish."
     )
     stall_timeout: float = Field(
-        default=20.0, gt=0, description="Seconds that an upload may be silent."
+        default=20.0, gt=0, description="Seconds that an upload may go without new data."
     )
     request_timeout: float = Field(
-        default=660.0, gt=0, description="Seconds a party waits for an answer of the server."
+        default=660.0, gt=0, description="Seconds that a party waits for the server's response."
     )
 
     @field_validator("server_host", "page_host")
@@ -188,7 +194,7 @@ class Settings(BaseSettings):
 
     @property
     def url(self) -> str:
-        """Where parties find the server, without a slash at the end."""
+        """The URL at which parties reach the server, without a trailing slash."""
         return self.server_url or url_of(reachable(self.server_host), self.server_port)
 
 

@@ -1,6 +1,7 @@
-"""The stand-in without encryption: the same interface, the exact reference, no protection.
+"""The clear engine: the same interface without any encryption, and therefore without protection.
 
-For fast tests of everything but the cryptography, and to see what the encrypted engines must equal.
+It computes the exact reference that the encrypted engines must match, and makes tests of everything
+but the cryptography fast.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _header(public: PublicModel, kind: str, party: str | None, program: str | No
 
 
 class ClearParty(PartyEngine):
-    """A party's half; every `secret` is ignored."""
+    """The party's half; `secret` is ignored everywhere."""
 
     facts = FACTS
 
@@ -68,7 +69,7 @@ class ClearParty(PartyEngine):
         except ValidationError as error:
             raise MalformedMessage("The result cannot be read; fetch it again.") from error
         if len(scores) != len(self._public.programs[program].outputs):
-            raise MalformedMessage("The result has a wrong number of scores; fetch it again.")
+            raise MalformedMessage("The result has the wrong number of scores; fetch it again.")
         return scores
 
 

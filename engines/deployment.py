@@ -1,15 +1,15 @@
-"""The folder that training.compile writes and every engine is built from.
+"""The deployment folder: written by training.compile, and read to build every engine.
 
     manifest.json         format, model version, library versions, digest of every file
     schema.json           the public schema
-    booster.json          the trained model, XGBoost's own JSON (the server's secret)
-    programs/*.json       decide and explain
-    concrete/, …          what an engine compiled: its own folder
-    levelled/programs/…   of an engine that has other programs than the rest
-    model_card.md, …      for people; not needed to run
+    booster.json          the trained model, in XGBoost's own JSON format (the server's secret)
+    programs/*.json       the programs decide and explain
+    concrete/, …          compiled files of one engine, each in its own folder
+    levelled/programs/…   programs of an engine that does not use the common ones
+    model_card.md, …      documentation; not needed to run
 
-Reading it checks that all files belong together, so that a mixed or partial folder is refused
-before anything runs on it.
+`Deployment.load` checks that all files belong together, so that a mixed or incomplete folder is
+rejected before it is used.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LIBRARIES = ("concrete-python", "concrete-ml", "xgboost", "numpy")
 
 
 class Manifest(BaseModel):
-    """`files` maps a path inside the folder to its SHA-256; `engines` holds their own facts."""
+    """The manifest: `files` maps paths to SHA-256 digests, `engines` names to recorded facts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,7 +55,7 @@ class Manifest(BaseModel):
 class Deployment:
     """A checked deployment folder.
 
-    `programs` are shared by all engines but those that have `own_programs`, by engine.
+    All engines share `programs`, except those with programs of their own in `own_programs`.
     """
 
     folder: Path
@@ -93,7 +93,7 @@ class Deployment:
                 raise DeploymentMissing(f"{path} is missing; run `make compile` again.")
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 raise DeploymentMixed(
-                    f"{path} is not the file that was compiled with the others; run `make compile` "
+                    f"{path} was not compiled together with the other files; run `make compile` "
                     "again."
                 )
         try:
@@ -105,7 +105,9 @@ class Deployment:
                 if f"{engine}/{program_file(PROGRAMS[0])}" in manifest.files
             }
         except TrisealError as error:
-            raise DeploymentMixed(f"{folder} does not hold together: {error.message}") from error
+            raise DeploymentMixed(
+                f"The deployment in {folder} is invalid: {error.message}"
+            ) from error
         if layout.schema.fingerprint() != manifest.schema_fingerprint:
             raise DeploymentMixed(
                 f"The schema in {folder} is not the one that was compiled; run `make compile` "
@@ -114,7 +116,7 @@ class Deployment:
         return cls(folder, manifest, layout, programs, own_programs)
 
     def engine_facts(self, engine: str) -> dict[str, Any]:
-        """What an engine recorded when it was compiled; raises DeploymentMissing."""
+        """Return the facts that an engine recorded at compilation; raises DeploymentMissing."""
         if engine not in self.manifest.engines:
             have = ", ".join(sorted(self.manifest.engines)) or "none"
             raise DeploymentMissing(
@@ -124,15 +126,15 @@ class Deployment:
         return self.manifest.engines[engine]
 
     def programs_of(self, engine: str) -> dict[str, Program]:
-        """The programs that an engine runs: its own where it has some, else those of all."""
+        """Return the programs that an engine runs: its own if it has any, else the common ones."""
         return self.own_programs.get(engine, self.programs)
 
     def program_facts(self, engine: str) -> dict[str, ProgramFacts]:
-        """What is public of each program of an engine."""
+        """Return the public facts of each program of an engine."""
         return public_facts(self.programs_of(engine))
 
     def check_library(self, library: str) -> None:
-        """Compiled files run only with the version that wrote them; raises DeploymentMixed."""
+        """Raise DeploymentMixed unless the installed version compiled this deployment."""
         compiled, here = self.manifest.versions.get(library), _version(library)
         if compiled != here:
             raise DeploymentMixed(
@@ -142,7 +144,7 @@ class Deployment:
 
 
 def public_facts(programs: Mapping[str, Program]) -> dict[str, ProgramFacts]:
-    """What is public of each of these programs."""
+    """Return the public facts of each program."""
     return {
         name: ProgramFacts(
             outputs=program.outputs, score_bits=program.score_bits, scale=program.scale
@@ -152,7 +154,7 @@ def public_facts(programs: Mapping[str, Program]) -> dict[str, ProgramFacts]:
 
 
 def program_file(name: str) -> str:
-    """Where a program lies, in the deployment's folder or in that of an engine."""
+    """Return a program's path, relative to the deployment's folder or an engine's."""
     return f"programs/{name}.json"
 
 
@@ -174,7 +176,7 @@ def _version(library: str) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions that a compilation depends on, and the machine's kind."""
+    """Return the library versions on which a compilation depends, and the kind of machine."""
     return {
         **{library: _version(library) for library in _LIBRARIES},
         "python": ".".join(platform.python_version_tuple()[:2]),
@@ -183,10 +185,10 @@ def library_versions() -> dict[str, str]:
 
 
 def write_manifest(folder: Path, engines: dict[str, dict[str, Any]]) -> Manifest:
-    """Digest every file that the engines need and write the manifest, last of all files.
+    """Compute the digest of every file that the engines need, and write the manifest last.
 
-    The model version names schema, booster, programs and what the engines recorded, not the
-    compiled binaries, so compiling the same model again gives the same version.
+    The model version depends on the schema, the booster, the programs and the engines' facts, but
+    not on the compiled binaries, so compiling the same model again gives the same version.
     """
     names = ["schema.json", "booster.json", *(program_file(name) for name in PROGRAMS)]
     own_programs = [f"{e}/{program_file(name)}" for e in sorted(engines) for name in PROGRAMS]
@@ -212,6 +214,6 @@ def write_manifest(folder: Path, engines: dict[str, dict[str, Any]]) -> Manifest
 
 
 def write_public(path: Path, data: bytes) -> None:
-    """Write one file of a deployment, readable by all, making its folder."""
+    """Write one file of a deployment, readable by all users; its folder is created if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, data, mode=_PUBLIC_FILE)

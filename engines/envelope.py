@@ -1,13 +1,13 @@
-"""The sealed message: how every key, ciphertext and result travels and is stored.
+"""The sealed message: the format in which every key, ciphertext and result is sent and stored.
 
     8 bytes  magic `TRISEAL1`
     4 bytes  length of the header, little endian, at most 1024
     n bytes  header, JSON: format, engine, profile, model, kind, party, program
     m bytes  payload, in the engine's own format
-    32 bytes SHA-256 of all that comes before
+    32 bytes SHA-256 of all preceding bytes
 
-The digest finds damage, not forgery: who may send what is the server's matter. Header and digest
-are checked before a payload reaches native code, as tfhe-rs does with its conformance checks.
+The digest detects damage, not forgery: the server authorises senders. Header and digest are checked
+before a payload reaches native code, like the conformance checks of tfhe-rs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ MAXIMUM_HEADER = 1024
 _LENGTH = struct.Struct("<I")
 DIGEST_BYTES = 32
 OVERHEAD = len(MAGIC) + _LENGTH.size + MAXIMUM_HEADER + DIGEST_BYTES
-"""Bytes that an envelope adds at most to its payload."""
+"""The most bytes that an envelope adds to its payload."""
 
 
 class Header(BaseModel):
-    """What a message is and whom it is for."""
+    """The kind of a message, and the engine, model, party and program it belongs to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +43,7 @@ class Header(BaseModel):
 
 
 def seal(header: Header, payload: bytes) -> bytes:
-    """Header and payload as one message."""
+    """Return header and payload as one message."""
     text = header.model_dump_json().encode()
     body = b"".join((MAGIC, _LENGTH.pack(len(text)), text, payload))
     return body + hashlib.sha256(body).digest()
@@ -52,7 +52,7 @@ def seal(header: Header, payload: bytes) -> bytes:
 def unseal(message: bytes | memoryview, intact: bool = False) -> tuple[Header, memoryview]:
     """Split a message into header and payload; raises MalformedMessage.
 
-    `intact` says that the digest has been compared already, while the message arrived.
+    `intact` means that the digest was already verified while the message was received.
     """
     start = len(MAGIC) + _LENGTH.size
     if len(message) < start + 2 + DIGEST_BYTES:
@@ -61,15 +61,15 @@ def unseal(message: bytes | memoryview, intact: bool = False) -> tuple[Header, m
         )
     if message[: len(MAGIC)] != MAGIC:
         raise MalformedMessage(
-            "This is not a Triseal message; send what the party's engine sealed, unchanged."
+            "This is not a Triseal message; send the message from the party's engine unchanged."
         )
     (length,) = _LENGTH.unpack_from(message, len(MAGIC))
     if not 2 <= length <= min(MAXIMUM_HEADER, len(message) - start - DIGEST_BYTES):
-        raise MalformedMessage("The message's header has an impossible length; send it again.")
+        raise MalformedMessage("The message's header has an invalid length; send it again.")
     view = memoryview(message)
     body, end = view[:-DIGEST_BYTES], view[-DIGEST_BYTES:]
     if not intact and not hmac.compare_digest(hashlib.sha256(body).digest(), end):
-        raise MalformedMessage("The message was damaged or cut on its way; send it again.")
+        raise MalformedMessage("The message was damaged or truncated in transit; send it again.")
     try:
         header = Header.model_validate_json(bytes(view[start : start + length]))
     except ValidationError as error:
@@ -78,7 +78,7 @@ def unseal(message: bytes | memoryview, intact: bool = False) -> tuple[Header, m
 
 
 def unseal_as(expected: Header, message: bytes | memoryview, intact: bool = False) -> memoryview:
-    """The payload of a message whose header must equal `expected`; `intact` as in `unseal`.
+    """Return the payload of a message whose header must equal `expected`; `intact` as in `unseal`.
 
     Raises MalformedMessage, or ForeignMessage naming the first field that differs.
     """
@@ -94,7 +94,7 @@ def unseal_as(expected: Header, message: bytes | memoryview, intact: bool = Fals
 
 
 def digest_of(message: bytes | memoryview) -> bytes:
-    """The digest at a message's end, by which an intact message can be known again."""
+    """Return the digest at the end of a message, which identifies an intact message."""
     return bytes(message[-DIGEST_BYTES:])
 
 

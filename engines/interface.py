@@ -1,12 +1,12 @@
-"""What every engine offers: to a party, to the server, and as facts to show.
+"""The interface of an engine: its two halves, and the facts it publishes about itself.
 
-An engine comes in two halves that never share a process. `PartyEngine` makes keys, encrypts one
-party's bits and opens results; it is built from the public model alone. `ServerEngine` checks and
-evaluates; it is built from the deployment and never sees a secret key. Everything that passes
-between them is a sealed message (engines/envelope.py) for one named slot of an application.
+An engine has two halves that never share a process. `PartyEngine` generates keys, encrypts one
+party's bits and decrypts results; it is built from the public model alone. `ServerEngine` checks
+and evaluates messages; it is built from the deployment and never sees a secret key. The halves
+exchange sealed messages (engines/envelope.py), each for one named slot of an application.
 
-The program names are the same in every engine: `decide` opens one score, `explain` one score for
-every bin of the explained column. A score of 0 or more means approved.
+All engines have the same two programs: `decide` returns one score, `explain` one score for each bin
+of the explained column. A score of 0 or more means approved.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ENCRYPTED_INPUTS = "encrypted_inputs"
 EXPLANATION_INPUTS = "explanation_inputs"
 
 Progress = Callable[[float], None]
-"""Called with the finished share, 0 to 1."""
+"""Called with the finished fraction, 0 to 1."""
 
 
 class _Facts(BaseModel):
@@ -38,23 +38,23 @@ class _Facts(BaseModel):
 
 
 class EngineFacts(_Facts):
-    """What a person must know of an engine before trusting it; shown wherever it runs."""
+    """Properties of an engine that users need to know before they trust it."""
 
     name: str
-    label: str = Field(description="A short name for people.")
-    encrypted: bool = Field(description="False for the stand-in, which protects nothing.")
-    joint_keys: bool = Field(description="True where nobody ever holds the secret key alone.")
-    secret_key: str = Field(description="Who holds the secret key, in one sentence.")
-    opened: str = Field(description="What opening a decision reveals, in one sentence.")
+    label: str = Field(description="Display name.")
+    encrypted: bool = Field(description="False for the clear engine, which protects nothing.")
+    joint_keys: bool = Field(description="True if no single party ever holds the secret key.")
+    secret_key: str = Field(description="One sentence on who holds the secret key.")
+    opened: str = Field(description="One sentence on what opening a decision reveals.")
     explains_by: Literal["program", "rerun"] = Field(
-        description="One encrypted program for all bins, or one more run for every bin."
+        description="`program`: one encrypted program for all bins; `rerun`: one more run per bin."
     )
 
 
 class Slot(_Facts):
-    """One message that an application needs: who sends it, under which name, how large it may be.
+    """One message that an application needs: its sender, its file name and its maximum size.
 
-    `needed_for` lists the programs that cannot run without it.
+    `needed_for` lists the programs that require the message.
     """
 
     party: str
@@ -64,17 +64,17 @@ class Slot(_Facts):
 
 
 class ProgramFacts(_Facts):
-    """What is public of a program: the meaning and the range of what it opens."""
+    """The public facts of a program: the meaning and the range of its scores."""
 
-    outputs: tuple[str, ...] = Field(description="A label for each opened score.")
+    outputs: tuple[str, ...] = Field(description="One label per score.")
     score_bits: int
-    scale: float = Field(description="Score units for one unit of log-odds.")
+    scale: float = Field(description="Score units per unit of log-odds.")
 
 
 class PublicModel(_Facts):
-    """All that a party needs to know of a deployment; GET /model answers it.
+    """Everything a party needs to know about a deployment, as returned by GET /model.
 
-    `client_sha256` is the digest of the engine's client files, which GET /model/client answers.
+    `client_sha256` is the digest of the engine's client files, returned by GET /model/client.
     """
 
     format: Literal[1] = 1
@@ -92,9 +92,10 @@ class PublicModel(_Facts):
 
 
 class KeyPair(_Facts):
-    """What key generation gives: `secret` never leaves the key holder, `evaluation` is sent.
+    """The result of key generation.
 
-    `secret` is the engine's own serialisation; `evaluation` is a sealed message.
+    `secret`, in the engine's own serialisation, never leaves the key holder. `evaluation` is a
+    sealed message for the server.
     """
 
     secret: bytes = Field(repr=False)
@@ -108,33 +109,33 @@ class PartyEngine(ABC):
 
     @abstractmethod
     def make_keys(self) -> KeyPair:
-        """New keys, with randomness from the operating system."""
+        """Generate new keys, with randomness from the operating system."""
 
     @abstractmethod
     def encrypt(self, party: str, bits: Bits, secret: bytes) -> bytes:
-        """Seal the encryption of one party's bits, shape (bits of the party,).
+        """Encrypt one party's bits, shape (bits of the party,), and return the sealed message.
 
-        Raises MalformedMessage where `secret` is not a key of this engine.
+        Raises MalformedMessage if `secret` is not a key of this engine.
         """
 
     def encrypt_explanation(self, bits: Bits, secret: bytes) -> bytes | None:
-        """The extra message that `explain` needs from the owner of the explained column.
+        """Return the additional message that `explain` needs from the explained column's owner.
 
-        None where the engine explains on the inputs already sent.
+        Return None if the engine explains on the inputs already sent.
         """
         return None
 
     @abstractmethod
     def open(self, program: str, result: bytes, secret: bytes) -> tuple[float, ...]:
-        """Decrypt a sealed result into its scores, in the order of the program's outputs.
+        """Decrypt a sealed result and return its scores, in the order of the program's outputs.
 
-        Engines with a fixed-point program answer exact integers. Raises MalformedMessage,
+        Engines with a fixed-point program return exact integers. Raises MalformedMessage,
         ForeignMessage.
         """
 
 
 class KeyShare(_Facts):
-    """A party's part in a collective key: `secret` never leaves its process, `share` is sent."""
+    """A party's share of a collective key: `secret` stays in its process, `share` is sent."""
 
     secret: bytes = Field(repr=False)
     share: bytes
@@ -143,44 +144,44 @@ class KeyShare(_Facts):
 class JointPartyEngine(ABC):
     """The half of an engine with a collective key that runs in one party's own process.
 
-    The parties' joint protocol (parties/joint) calls it step by step. Mappings go from party name
-    to bytes and hold exactly the schema's parties. Whatever comes from another party is checked
-    before it is used; every method that takes such bytes raises MalformedMessage.
+    The parties' joint protocol (parties/joint) calls it step by step. Mappings have party names as
+    keys and contain exactly the schema's parties. Bytes from another party are checked before they
+    are used; every method that takes such bytes raises MalformedMessage.
     """
 
     facts: EngineFacts
 
     @abstractmethod
     def seed_share(self) -> bytes:
-        """A party's fresh share of the common public randomness."""
+        """Return a party's fresh share of the common public randomness."""
 
     @abstractmethod
     def common(self, context: bytes, seeds: Mapping[str, bytes]) -> bytes:
-        """The common public randomness of one application, which `context` names."""
+        """Return the common public randomness of the application identified by `context`."""
 
     @abstractmethod
     def key_share(self, common: bytes) -> KeyShare:
-        """A fresh secret of one party, and its share of the public key."""
+        """Return a party's fresh secret and its share of the public key."""
 
     @abstractmethod
     def collective_key(self, common: bytes, shares: Mapping[str, bytes]) -> bytes:
-        """The public key whose secret is the sum of the parties' secrets."""
+        """Return the public key whose secret key is the sum of the parties' secrets."""
 
     @abstractmethod
     def check_share(self, public_key: bytes, secret: bytes) -> bytes:
-        """A party's part in opening the known vector that belongs to a public key."""
+        """Return a party's decryption share of the known vector that belongs to a public key."""
 
     @abstractmethod
     def check_key(self, public_key: bytes, shares: Mapping[str, bytes]) -> None:
-        """Open the known vector; raises KeyCheckFailed where it is not what it has to be."""
+        """Decrypt the known vector; raises KeyCheckFailed if its value is wrong."""
 
     @abstractmethod
     def seal_public_key(self, party: str, public_key: bytes) -> bytes:
-        """The message by which `party` gives the server the public key."""
+        """Return the sealed message with which `party` sends the server the public key."""
 
     @abstractmethod
     def encrypt(self, party: str, bits: Bits, public_key: bytes) -> bytes:
-        """Seal a fresh encryption of one party's bits, shape (bits of the party,)."""
+        """Encrypt one party's bits, shape (bits of the party,), and return the sealed message."""
 
     @abstractmethod
     def partial(
@@ -192,19 +193,19 @@ class JointPartyEngine(ABC):
         secret: bytes,
         pairwise: Mapping[str, bytes],
     ) -> bytes:
-        """A party's part in opening a sealed result; the same for the same result.
+        """Return a party's decryption share of a sealed result; deterministic for one result.
 
-        `pairwise` holds, for every other party, a key of 32 bytes that only the two know; with it
-        the parts hide everything but their sum. Raises ForeignMessage.
+        `pairwise` maps every other party to a 32-byte key that only the two share; with these
+        keys the shares reveal nothing but their sum. Raises ForeignMessage.
         """
 
     @abstractmethod
     def combine(
         self, program: str, result: bytes, partials: Mapping[str, bytes]
     ) -> tuple[float, ...]:
-        """The scores of a sealed result, exact integers, in the order of the program's outputs.
+        """Return the scores of a sealed result, exact integers, in the order of the outputs.
 
-        Raises ForeignMessage, OpeningFailed where a part is found not to fit.
+        Raises ForeignMessage, and OpeningFailed if a share is found to be wrong.
         """
 
 
@@ -216,14 +217,14 @@ class ServerEngine(ABC):
 
     @abstractmethod
     def client_files(self) -> bytes:
-        """The zip archive of which a PartyEngine is made."""
+        """Return the zip archive from which a party's engine is built."""
 
     @abstractmethod
     def check(self, slot: Slot, message: bytes | memoryview, intact: bool = False) -> None:
-        """Conformance of one uploaded message, as far as the engine can tell before it is used.
+        """Check one uploaded message, as far as is possible before it is used.
 
-        `intact` says that the message's digest has been compared already. To be called in a
-        worker, since it may reach native code. Raises MalformedMessage, ForeignMessage.
+        `intact` means that the message's digest has already been verified. Call this in a worker,
+        since it may run native code. Raises MalformedMessage, ForeignMessage.
         """
 
     @abstractmethod
@@ -233,25 +234,24 @@ class ServerEngine(ABC):
         messages: Mapping[tuple[str, str], bytes],
         progress: Progress | None = None,
     ) -> bytes:
-        """Run a program on the messages of an application, keyed by (party, file name).
+        """Run a program on an application's messages, by (party, file name).
 
-        Answers the sealed result. Raises MalformedMessage, ForeignMessage, EvaluationFailed.
+        Returns the sealed result. Raises MalformedMessage, ForeignMessage, EvaluationFailed.
         """
 
     def warm(self, messages: Mapping[tuple[str, str], bytes]) -> None:
-        """Do ahead of the first run what can be done once the evaluation key is there."""
+        """Do the work that is possible before the first run, once the evaluation key is there."""
         return
 
     def forget(self, digests: Collection[bytes]) -> None:
-        """Drop whatever is kept of earlier messages, which their last bytes name.
+        """Drop all cached data of the messages with these digests (`engines.envelope.digest_of`).
 
-        Those are what `engines.envelope.digest_of` answers. Digests of messages of which nothing is
-        kept are fine. May be called while another thread is in `evaluate`, which goes on with what
-        it holds.
+        Unknown digests are ignored. May be called while another thread is in `evaluate`, which
+        keeps the data that it is using.
         """
         return
 
 
 def slot_of(slots: tuple[Slot, ...], party: str, file_name: str) -> Slot | None:
-    """The slot of that party under that name, or None."""
+    """Return the slot of `party` named `file_name`, or None."""
     return next((s for s in slots if (s.party, s.file_name) == (party, file_name)), None)

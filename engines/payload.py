@@ -1,4 +1,4 @@
-"""Payloads of several parts: each part behind its length, 4 bytes, little endian."""
+"""Payloads of several parts, each prefixed with its length: 4 bytes, little endian."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ PART_OVERHEAD = _LENGTH.size
 
 
 def join_parts(parts: Sequence[bytes]) -> bytes:
-    """Byte strings one after another, each behind its length."""
+    """Concatenate byte strings, each prefixed with its length."""
     return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
 
 
 def split_parts(payload: memoryview, sizes: Sequence[int]) -> list[bytes]:
-    """The parts of a payload, whose sizes are known; raises MalformedMessage."""
+    """Split a payload into parts of known sizes; raises MalformedMessage."""
     expected = sum(sizes) + _LENGTH.size * len(sizes)
     if len(payload) != expected:
         raise MalformedMessage(
-            f"A payload of {len(payload)} bytes cannot be right ({expected} expected); encrypt and "
-            "send it again."
+            f"The payload has {len(payload)} bytes instead of {expected}; encrypt and send it "
+            "again."
         )
     parts, offset = [], 0
     for size in sizes:
         (length,) = _LENGTH.unpack_from(payload, offset)
         if length != size:
-            raise MalformedMessage("The payload's parts have wrong sizes; encrypt it again.")
+            raise MalformedMessage("The parts of the payload have wrong sizes; encrypt it again.")
         offset += _LENGTH.size
         parts.append(bytes(payload[offset : offset + size]))
         offset += size
@@ -36,7 +36,7 @@ def split_parts(payload: memoryview, sizes: Sequence[int]) -> list[bytes]:
 
 
 def read_parts(payload: memoryview, count: int) -> list[bytes]:
-    """The `count` parts of a payload whose sizes are not known ahead; raises MalformedMessage."""
+    """Split a payload into `count` parts of unknown sizes; raises MalformedMessage."""
     parts, offset = [], 0
     for _ in range(count):
         if offset + _LENGTH.size > len(payload):
@@ -48,5 +48,5 @@ def read_parts(payload: memoryview, count: int) -> list[bytes]:
         parts.append(bytes(payload[offset : offset + length]))
         offset += length
     if offset != len(payload):
-        raise MalformedMessage("The payload is longer than it says; fetch it again.")
+        raise MalformedMessage("The payload is longer than its parts; fetch it again.")
     return parts

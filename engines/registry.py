@@ -1,4 +1,4 @@
-"""Engines by name. An engine's library is imported only when that engine is asked for."""
+"""Engines by name. An engine's library is imported only when that engine is requested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENGINES = ("clear", "concrete", "concrete_ml", "levelled")
 
 
 def load_server_engine(name: str, folder: Path) -> ServerEngine:
-    """The server's half of an engine, from a deployment folder.
+    """Return the server's half of an engine, built from a deployment folder.
 
     Raises EngineUnavailable, DeploymentMissing, DeploymentMixed.
     """
@@ -43,16 +43,17 @@ def load_server_engine(name: str, folder: Path) -> ServerEngine:
 
 
 def load_party_engine(public: PublicModel, client_files: bytes) -> PartyEngine:
-    """A party's half of an engine with one key, from what GET /model and /model/client answered.
+    """Return a party's half of an engine with a single key.
 
-    Raises EngineUnavailable, also for an engine with joint keys, and ForeignMessage where the
-    files are not those of the model.
+    `public` is the response of GET /model and `client_files` that of GET /model/client. Raises
+    EngineUnavailable, also for an engine with joint keys, and ForeignMessage if the files do not
+    belong to the model.
     """
     name = _checked_name(public, client_files)
     if public.engine.joint_keys:
         raise EngineUnavailable(
-            f"Engine {name[:40]} has a key of all parties together, which nobody can make alone; "
-            "start each party with `python -m parties`."
+            f"Engine {name[:40]} has a joint key, which the parties generate together; start each "
+            "party with `python -m parties`."
         )
     try:
         if name == "clear":
@@ -73,10 +74,10 @@ def load_party_engine(public: PublicModel, client_files: bytes) -> PartyEngine:
 
 
 def load_joint_party_engine(public: PublicModel, client_files: bytes) -> JointPartyEngine:
-    """A party's half of an engine with joint keys, from the same answers.
+    """Return a party's half of an engine with joint keys, from the same two responses.
 
-    Raises EngineUnavailable, also for an engine with one key, MalformedMessage, and ForeignMessage
-    where the files are not those of the model.
+    Raises EngineUnavailable, also for an engine with a single key, MalformedMessage, and
+    ForeignMessage if the files do not belong to the model.
     """
     name = _checked_name(public, client_files)
     try:
@@ -88,16 +89,17 @@ def load_joint_party_engine(public: PublicModel, client_files: bytes) -> JointPa
         raise _unavailable(name, error) from error
     if name in ENGINES:
         raise EngineUnavailable(
-            f"Engine {name} has no joint keys; set TRISEAL_ENGINE=levelled on the server for them."
+            f"Engine {name} has no joint keys; set TRISEAL_ENGINE=levelled on the server to use "
+            "them."
         )
     raise _unknown(name)
 
 
 def _checked_name(public: PublicModel, client_files: bytes) -> str:
-    """The engine's name; raises ForeignMessage where the files are not those of the model."""
+    """Return the engine's name; raises ForeignMessage if the files do not belong to the model."""
     if hashlib.sha256(client_files).hexdigest() != public.client_sha256:
         raise ForeignMessage(
-            "The client files are not those of this model; load both from the server again."
+            "The client files do not belong to this model; load both from the server again."
         )
     return public.engine.name
 

@@ -1,6 +1,6 @@
-"""Small archives in memory: an engine's client files, read with every size bounded.
+"""Small zip archives in memory, for an engine's client files.
 
-Written with fixed dates, so that equal content gives equal bytes.
+Dates are fixed, so that equal content gives equal bytes; all sizes are bounded when reading.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """An archive of `files` by name."""
+    """Return an archive of `files`, a mapping of names to content."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
@@ -28,19 +28,19 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(archive: bytes) -> dict[str, bytes]:
-    """The files of an archive; raises MalformedMessage where it is none or too large."""
+    """Return the files of an archive; raises MalformedMessage if it is invalid or too large."""
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as opened:
             entries = opened.infolist()
             if len(entries) > MAXIMUM_FILES or sum(e.file_size for e in entries) > MAXIMUM_UNPACKED:
-                raise MalformedMessage("The client files are larger than they may be.")
+                raise MalformedMessage("The client files are too large.")
             return {entry.filename: opened.read(entry) for entry in entries}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise MalformedMessage("The client files are damaged; load them again.") from error
 
 
 def sha256(data: bytes) -> str:
-    """The digest in hexadecimal."""
+    """Return the SHA-256 digest in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 

@@ -1,14 +1,14 @@
-"""A record becomes bits: thermometer codes, one-hot codes and flags, laid out by the schema.
+"""Encoding of records as bits: thermometer codes, one-hot codes and flags, in the schema's order.
 
-Every column takes one of a few *states*; each of its bits is 1 in some of them.
+A column is always in one of a few *states*; each of its bits is 1 in some of them.
 
 - boolean: states (false, true), bit `is true`;
 - ordinal with cuts c_1 < … < c_k: states are the k + 1 bins, bits `x >= c_i` (thermometer code);
 - categorical: a state and a bit for each value (one-hot);
-- optional: one state more, and the bit `is missing`; every other bit of the column is then 0.
+- optional: an additional state and the bit `is missing`; all other bits of the column are then 0.
 
-Of two bits of one column, the sets of states in which they are 1 are nested or disjoint. That is
-what lets model/ simplify the product of two of them to a single bit or to 0.
+For any two bits of one column, the sets of states in which they are 1 are nested or disjoint. That
+allows model/ to simplify the product of two bits to a single bit or to 0.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ColumnCode:
-    """Where one column's bits and states lie, and which bits are 1 in which state.
+    """The positions of one column's bits and states, and the bits of each state.
 
     `table` has shape (states, bits). `first_bit` and `first_state` count over the whole schema.
     """
@@ -64,7 +64,7 @@ class ColumnCode:
         return len(self.state_labels)
 
     def state(self, value: Any) -> int:
-        """The state of `value`, counted within the column; raises ValueOutOfDomain."""
+        """Return the state of `value`, counted within the column; raises ValueOutOfDomain."""
         column = self.column
         if _is_missing(value):
             if not column.optional:
@@ -81,7 +81,7 @@ class ColumnCode:
         return int(np.searchsorted(column.cuts, _number(column, value), side="right"))
 
     def value(self, state: int) -> Any:
-        """A value of that state: the inverse of `state`, for an ordinal column the bin's floor."""
+        """Return a value in this state; for an ordinal column, the smallest in the bin."""
         column = self.column
         if column.optional and state == self.n_states - 1:
             return None
@@ -94,7 +94,7 @@ class ColumnCode:
 
 
 def _is_missing(value: Any) -> bool:
-    pandas = sys.modules.get("pandas")  # whoever has a value of its has loaded it
+    pandas = sys.modules.get("pandas")  # loaded if there is a value of its types
     return (
         value is None
         or (pandas is not None and value is pandas.NA)
@@ -128,7 +128,7 @@ def _number(column: OrdinalColumn, value: Any) -> float:
     number = isinstance(value, int | float | np.integer | np.floating) and not (
         isinstance(value, bool)
     )
-    # Compared as it is, since a huge integer has no float; false for NaN.
+    # Not converted to a float, since a huge integer has none; False for NaN.
     fits = number and column.minimum <= value <= column.maximum
     if not fits or (column.integer and value != math.floor(value)):
         raise ValueOutOfDomain(
@@ -158,7 +158,7 @@ def _column_code(column: Column, party: str, first_bit: int, first_state: int) -
 
 
 class Layout:
-    """The order of all bits and states of a schema: party by party, column by column."""
+    """The positions of all bits and states of a schema: party by party, column by column."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
@@ -176,12 +176,12 @@ class Layout:
 
     @cached_property
     def code_of_bit(self) -> tuple[ColumnCode, ...]:
-        """For every bit, the code of its column."""
+        """The code of each bit's column."""
         return tuple(code for code in self.codes for _ in range(code.n_bits))
 
     @cached_property
     def states_of_bit(self) -> tuple[frozenset[int], ...]:
-        """For every bit, the states (counted over the schema) in which it is 1."""
+        """For each bit, the states, counted over the schema, in which it is 1."""
         return tuple(
             frozenset((code.first_state + np.flatnonzero(code.table[:, bit])).tolist())
             for code in self.codes
@@ -189,38 +189,38 @@ class Layout:
         )
 
     def code(self, column: str) -> ColumnCode:
-        """The code of one column; raises UnknownColumn."""
+        """Return the code of a column; raises UnknownColumn."""
         for code in self.codes:
             if code.column.name == column:
                 return code
         raise UnknownColumn(f"The schema has no column {column[:80]!r}.")
 
     def bit_name(self, bit: int) -> str:
-        """Such as `Years_employed >= 5`."""
+        """Return the name of a bit: for example, `Years_employed >= 5`."""
         code = self.code_of_bit[bit]
         return f"{code.column.name} {code.bit_labels[bit - code.first_bit]}"
 
     def party_codes(self, party: str) -> tuple[ColumnCode, ...]:
-        """The codes of one party's columns; raises UnknownParty."""
+        """Return the codes of one party's columns; raises UnknownParty."""
         if party not in self.schema.party_names:
             raise UnknownParty(f"There is no party {party[:40]!r} in this schema.")
         return tuple(code for code in self.codes if code.party == party)
 
     def party_bits(self, party: str) -> slice:
-        """Where one party's bits lie among all bits; raises UnknownParty."""
+        """Return the slice of one party's bits among all bits; raises UnknownParty."""
         codes = self.party_codes(party)
         return slice(codes[0].first_bit, codes[-1].first_bit + codes[-1].n_bits)
 
     def party_states(self, party: str) -> slice:
-        """Where one party's states lie among all states; raises UnknownParty."""
+        """Return the slice of one party's states among all states; raises UnknownParty."""
         codes = self.party_codes(party)
         return slice(codes[0].first_state, codes[-1].first_state + codes[-1].n_states)
 
     def encode_party(self, party: str, record: Record) -> Bits:
-        """The bits of one party's own record, shape (bits of the party,).
+        """Encode one party's record as bits, shape (bits of the party,).
 
         Raises ValueOutOfDomain for a value that the schema does not allow, UnknownColumn for a
-        column that the party does not own, UnknownParty.
+        column that the party does not own, and UnknownParty.
         """
         codes = self.party_codes(party)
         foreign = sorted(set(record) - {code.column.name for code in codes})
@@ -234,7 +234,7 @@ class Layout:
         )
 
     def encode(self, record: Record) -> Bits:
-        """All bits of a whole record, shape (n_bits,), for training and for the reference."""
+        """Encode a whole record as bits, shape (n_bits,), for training and for the reference."""
         return np.concatenate(
             [
                 self.encode_party(
@@ -246,24 +246,24 @@ class Layout:
         )
 
     def encode_frame(self, frame: pd.DataFrame) -> Bits:
-        """All bits of all rows, shape (rows, n_bits); raises ValueOutOfDomain, UnknownColumn."""
-        import pandas as pd  # here, so that servers and parties start without it
+        """Encode all rows as bits, shape (rows, n_bits); raises ValueOutOfDomain, UnknownColumn."""
+        import pandas as pd  # not at the top, so that servers and parties do not need it
 
         absent = [c.column.name for c in self.codes if c.column.name not in frame.columns]
         if absent:
             raise UnknownColumn(f"The data has no column {', '.join(absent)}.")
         blocks = []
         for code in self.codes:
-            # A column has few distinct values: each is checked and encoded once.
+            # A column has few distinct values, so each is checked and encoded once.
             positions, values = pd.factorize(frame[code.column.name], use_na_sentinel=False)
             states = np.array([code.state(_plain(value)) for value in values], np.int64)
             blocks.append(code.table[states[positions]])
         return np.concatenate(blocks, axis=1)
 
     def states(self, bits: Bits) -> NDArray[np.int64]:
-        """The state of every column, counted over the schema; shape (..., columns).
+        """Return the state of every column, counted over the schema, shape (..., columns).
 
-        `bits` (..., n_bits) must come from this layout.
+        `bits` (..., n_bits) must be encoded by this layout.
         """
         columns = []
         for code in self.codes:
@@ -273,7 +273,7 @@ class Layout:
         return np.stack(columns, axis=-1)
 
     def bits_of_states(self, states: NDArray[np.int64]) -> Bits:
-        """The inverse of `states`: shape (..., columns) to (..., n_bits)."""
+        """Return the bits of states, shape (..., columns) to (..., n_bits); inverts `states`."""
         return np.concatenate(
             [code.table[states[..., i] - code.first_state] for i, code in enumerate(self.codes)],
             axis=-1,
@@ -281,5 +281,5 @@ class Layout:
 
 
 def _plain(value: Any) -> Any:
-    """A numpy scalar as Python's own."""
+    """Convert a NumPy scalar to a Python object."""
     return value.item() if isinstance(value, np.generic) else value

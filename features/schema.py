@@ -1,7 +1,7 @@
-"""The schema: parties, columns, domains and what the explanation varies, read from a JSON file.
+"""The schema: parties, columns, their domains and the explained column, read from a JSON file.
 
-The schema is public and is data: the page's forms, the encoding, the training, the programs and
-the tests all follow from it. `Schema.load` reads a file; `Schema.fingerprint` names its content.
+The schema is public data from which the pages' forms, the encoding, the training and the programs
+are derived. `Schema.load` reads a file; `Schema.fingerprint` identifies its content.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from utils.errors import SchemaInvalid, UnknownColumn, UnknownParty
 from utils.strict_json import parse_json
 
 MAXIMUM_BINS = 16
-"""Bins of an ordinal column: with more, the public cut points would say more than they need to."""
+"""Maximum number of bins of an ordinal column, so that the public cut points reveal little."""
 MAXIMUM_SCHEMA_BYTES = 1 << 20
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
@@ -27,7 +27,7 @@ PartyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 def number_text(value: float) -> str:
-    """A number as people write it: `10000000`, not `1e+07`."""
+    """Format a number for people: `10000000`, not `1e+07`."""
     return f"{value:.12g}"
 
 
@@ -37,13 +37,15 @@ class _Model(BaseModel):
 
 class _Column(_Model):
     name: Name = Field(description="Name in records, CSV headers and messages.")
-    label: str = Field(description="What the form shows.", max_length=80)
+    label: str = Field(description="Label in the form.", max_length=80)
     help: str = Field(default="", description="One sentence below the field.", max_length=300)
-    optional: bool = Field(default=False, description="May be missing; then has its own bit.")
+    optional: bool = Field(
+        default=False, description="True if the value may be missing; adds a bit."
+    )
 
 
 class BooleanColumn(_Column):
-    """Yes or no, one bit."""
+    """A column with two values, encoded as one bit."""
 
     kind: Literal["boolean"]
     default: bool | None = Field(default=False, description="The form's first value.")
@@ -56,15 +58,15 @@ class BooleanColumn(_Column):
 
 
 class OrdinalColumn(_Column):
-    """A number, cut at public points and sent as a thermometer code (x >= cut)."""
+    """A number, divided into bins by public cuts and encoded as a thermometer code (x >= cut)."""
 
     kind: Literal["ordinal"]
-    unit: str = Field(default="", description="Shown behind the number.", max_length=40)
+    unit: str = Field(default="", description="Shown after the number.", max_length=40)
     minimum: float = Field(description="Smallest allowed value.")
     maximum: float = Field(description="Largest allowed value.")
     integer: bool = Field(default=False, description="Whole numbers only.")
     cuts: list[float] = Field(
-        description="Public cut points, rising.", min_length=1, max_length=MAXIMUM_BINS - 1
+        description="Public cut points, in rising order.", min_length=1, max_length=MAXIMUM_BINS - 1
     )
     default: float | None = Field(default=None, description="The form's first value.")
     form: Literal["number", "bins"] = Field(
@@ -87,19 +89,19 @@ class OrdinalColumn(_Column):
         return self
 
     def bin_labels(self) -> list[str]:
-        """One label a bin, lowest first, such as `0-2`, `2-5`, `5+`."""
+        """Return one label per bin, lowest first: for example, `0-2`, `2-5`, `5+`."""
         edges = [self.minimum, *self.cuts]
         texts = [number_text(edge) for edge in edges]
         inner = [f"{a}-{b}" for a, b in pairwise(texts)]
         return [*inner, f"{texts[-1]}+"]
 
     def bin_floor(self, index: int) -> float:
-        """The smallest value of bin `index`."""
+        """Return the smallest value of bin `index`."""
         return [self.minimum, *self.cuts][index]
 
 
 class CategoricalColumn(_Column):
-    """One of a public list of values, sent one-hot."""
+    """One of a public list of values, encoded one-hot."""
 
     kind: Literal["categorical"]
     values: list[Annotated[str, Field(pattern=r"\S", max_length=80)]] = Field(
@@ -122,41 +124,43 @@ Column = Annotated[BooleanColumn | OrdinalColumn | CategoricalColumn, Field(disc
 
 
 class Party(_Model):
-    """One party and the columns that only it knows."""
+    """A party and the columns whose values only it knows."""
 
-    name: PartyName = Field(description="The client type on the wire.")
-    label: str = Field(description="What the page shows.", max_length=80)
+    name: PartyName = Field(description="Name in messages and API calls.")
+    label: str = Field(description="Label on the pages.", max_length=80)
     description: str = Field(default="", description="One sentence.", max_length=300)
     columns: list[Column] = Field(min_length=1, max_length=64)
 
 
 class Decision(_Model):
-    """What is decided, and how the training data says it."""
+    """The decision, and its encoding in the training data."""
 
     target: Name = Field(description="The label column of the training data.")
     approved_value: Literal[0, 1] = Field(
-        default=0, description="The label that means approval; 0 where the column says `bad`."
+        default=0,
+        description="The label that means approval: for example, 0 if 1 means a bad loan.",
     )
     approved: str = Field(default="approved", max_length=40)
     denied: str = Field(default="denied", max_length=40)
 
 
 class Explanation(_Model):
-    """Which ordinal column the explanation varies, and what it takes for granted meanwhile."""
+    """The ordinal column that the explanation varies, and its assumptions."""
 
-    column: Name = Field(description="An ordinal column; more of it is what would be advised.")
+    column: Name = Field(description="An ordinal column; the explanation advises more of it.")
     assume: dict[str, bool] = Field(
         default_factory=dict,
-        description="Boolean columns of the same party set to this while the column varies.",
+        description="Values of boolean columns of the same party while the column varies.",
     )
     phrase: str = Field(description="As in: at least 5 `years of employment`.", max_length=80)
     monotone: bool = Field(
-        default=True, description="Train so that more of the column never lowers the score."
+        default=True,
+        description="Train so that a higher value of the column never lowers the score.",
     )
 
 
 class Schema(_Model):
-    """The whole public contract; see the module."""
+    """A public schema; see the module's docstring."""
 
     name: Name
     title: str = Field(max_length=120)
@@ -166,13 +170,13 @@ class Schema(_Model):
     explanation: Explanation
     audit: list[Name] = Field(
         default_factory=list,
-        description="Columns by whose values the model card reports outcomes.",
+        description="Columns by which the model card breaks down outcomes.",
         max_length=8,
     )
     zero_is_missing: bool = Field(
         default=False,
-        description="The booster was trained on a sparse matrix of the bits that stores no zeros, "
-        "so that XGBoost takes every 0 for missing. For imported boosters only.",
+        description="True if the booster was trained on a sparse matrix of the bits without stored "
+        "zeros, so that XGBoost treats every 0 as missing. For imported boosters only.",
     )
 
     @model_validator(mode="after")
@@ -201,7 +205,7 @@ class Schema(_Model):
         return self
 
     def columns(self) -> Iterator[Column]:
-        """Every column, party by party."""
+        """Iterate over all columns, party by party."""
         for party in self.parties:
             yield from party.columns
 
@@ -210,7 +214,7 @@ class Schema(_Model):
         return [party.name for party in self.parties]
 
     def party(self, name: str) -> Party:
-        """The party called `name`; raises UnknownParty."""
+        """Return the party named `name`; raises UnknownParty."""
         for party in self.parties:
             if party.name == name:
                 return party
@@ -219,7 +223,7 @@ class Schema(_Model):
         )
 
     def column(self, name: str) -> Column:
-        """The column called `name`; raises UnknownColumn."""
+        """Return the column named `name`; raises UnknownColumn."""
         for column in self.columns():
             if column.name == name:
                 return column
@@ -228,7 +232,7 @@ class Schema(_Model):
     @property
     def explained_column(self) -> OrdinalColumn:
         column = self.column(self.explanation.column)
-        if not isinstance(column, OrdinalColumn):  # the validator has seen to it
+        if not isinstance(column, OrdinalColumn):  # excluded by the validator
             raise SchemaInvalid("explanation.column must name an ordinal column of the schema")
         return column
 
@@ -239,17 +243,17 @@ class Schema(_Model):
         return next(p.name for p in self.parties if any(c.name == name for c in p.columns))
 
     def fingerprint(self) -> str:
-        """SHA-256 of the canonical JSON, in hexadecimal: two equal schemas have equal names."""
+        """Return the SHA-256 of the canonical JSON, in hexadecimal; equal for equal schemas."""
         document = self.model_dump(mode="json")
         if not self.zero_is_missing:
-            # Schemas from before this field keep their fingerprints, and so their deployments.
+            # Keeps the fingerprints, and so the deployments, of schemas older than this field.
             del document["zero_is_missing"]
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod
     def parse(cls, document: Any, source: str = "the schema") -> Schema:
-        """Validate a decoded JSON document; raises SchemaInvalid that names every fault."""
+        """Validate a decoded JSON document; raises SchemaInvalid, naming up to five faults."""
         try:
             return cls.model_validate(document)
         except ValidationError as error:
@@ -264,7 +268,7 @@ class Schema(_Model):
         """Read a schema file; raises SchemaInvalid."""
         try:
             if path.stat().st_size > MAXIMUM_SCHEMA_BYTES:
-                raise SchemaInvalid(f"{path} is larger than a schema may be (1 MiB).")
+                raise SchemaInvalid(f"{path} is larger than the limit for a schema (1 MiB).")
             document = parse_json(path.read_bytes())
         except (OSError, ValueError) as error:
             raise SchemaInvalid(f"{path} cannot be read as a JSON schema: {error}") from error

@@ -1,9 +1,9 @@
-"""Reading an XGBoost booster from its own JSON model format, without XGBoost and without pickle.
+"""Parsing of XGBoost boosters in JSON format, without XGBoost and without pickle.
 
-Every feature is one bit of a layout, so every split asks for one bit. A tree becomes the list of
-its leaves, each with the bits on its path and the value that each must have. A split sends
-`value < limit` to the left in single precision, and a missing value as its default says: with
-`zero_is_missing` in the schema that is every bit of 0.
+Every feature is one bit of a layout, so every split tests one bit. A tree becomes the list of its
+leaves, each with the bits on its path and their required values. At a split, values below the
+limit, in single precision, go to the left, and missing values in the default direction; with
+`zero_is_missing` in the schema, every 0 is missing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class Leaf:
-    """`value` is added where every (bit, wanted) of `path` holds; `cover` is its share of data."""
+    """A leaf, reached if every (bit, wanted) of `path` holds; `cover` is its sum_hessian."""
 
     path: tuple[tuple[int, bool], ...]
     value: float
@@ -36,20 +36,20 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Tree:
-    """The leaves of one tree; exactly one of them holds for any input."""
+    """The leaves of one tree, exactly one of which is reached for any input."""
 
     leaves: tuple[Leaf, ...]
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """A binary classifier: log-odds = base_margin + the sum of one leaf a tree."""
+    """A binary classifier: log-odds = base_margin + the sum of one leaf per tree."""
 
     trees: tuple[Tree, ...]
     base_margin: float
 
     def leaf_values(self, bits: Bits) -> NDArray[np.float64]:
-        """Returns the value of the leaf of each tree: shape (rows, n_bits) to (rows, trees)."""
+        """Return the leaf value of each tree: shape (rows, n_bits) to (rows, trees)."""
         values = np.zeros((len(bits), len(self.trees)))
         for i, tree in enumerate(self.trees):
             for leaf in tree.leaves:
@@ -78,10 +78,10 @@ def parse_booster(data: bytes, layout: Layout) -> Ensemble:
 
 
 def parse_ensemble(document: dict[str, Any], layout: Layout) -> Ensemble:
-    """The ensemble of a decoded model file over the bits of `layout`.
+    """Return the ensemble in a decoded model file over the bits of `layout`.
 
-    Raises UnsupportedBooster for anything but a binary logistic tree booster whose features are
-    the layout's bits, and ModelTooLarge beyond depth 4 or 300 trees.
+    Raises UnsupportedBooster unless it is a binary logistic tree booster whose features are the
+    layout's bits, and ModelTooLarge beyond depth 4 or 300 trees.
     """
     header = read_header(document)
     if header.features != layout.n_bits:
@@ -97,13 +97,13 @@ def parse_ensemble(document: dict[str, Any], layout: Layout) -> Ensemble:
         trees = tuple(_tree(raw, layout) for raw in raw_trees)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UnsupportedBooster(
-            f"A tree of the model file does not hold together ({error!r}); save the booster again."
+            f"A tree in the model file is invalid ({error!r}); save the booster again."
         ) from error
     return Ensemble(trees, math.log(header.base_score / (1 - header.base_score)))
 
 
 def _check_names(names: tuple[str, ...], layout: Layout) -> None:
-    """Refuse features that bear the names of the layout's bits, but in another order."""
+    """Raise UnsupportedBooster if features have the names of the layout's bits in another order."""
     places = {layout.bit_name(bit): bit for bit in range(layout.n_bits)}
     for place, name in enumerate(names):
         if places.get(name, place) != place:
@@ -136,10 +136,10 @@ def _tree(raw: dict[str, Any], layout: Layout) -> Tree:
             )
         bit = int(bits[node])
         if not (0 <= bit < layout.n_bits and left[node] > 0 and right[node] > 0):
-            raise ValueError(f"node {node} splits on no bit, or has no child")
+            raise ValueError(f"node {node} has an invalid bit or child")
         goes_left = _directions(raw, node, bit, layout)
         for wanted in (False, True):
-            if path.get(bit, wanted) == wanted:  # the path may have asked for this bit already
+            if path.get(bit, wanted) == wanted:  # the path may have tested this bit already
                 child = left[node] if goes_left[wanted] else right[node]
                 walk(child, {**path, bit: wanted}, depth + 1)
 
@@ -148,19 +148,19 @@ def _tree(raw: dict[str, Any], layout: Layout) -> Tree:
 
 
 def _directions(raw: dict[str, Any], node: int, bit: int, layout: Layout) -> tuple[bool, bool]:
-    """Tell whether a bit of 0, and whether a bit of 1, goes to the left at this split."""
-    with np.errstate(over="ignore"):  # beyond single precision is infinite, as to XGBoost
+    """Return for bit values 0 and 1 whether they go to the left at this split."""
+    with np.errstate(over="ignore"):  # overflows to infinity, as in XGBoost
         limit = float(np.float32(raw["split_conditions"][node]))
     if math.isnan(limit):
-        raise ValueError(f"node {node} splits at a limit that is no number")
+        raise ValueError(f"the limit of node {node} is not a number")
     if layout.schema.zero_is_missing:
         return bool(raw["default_left"][node]), limit > 1
     if not 0 < limit <= 1:
         raise UnsupportedBooster(
             f"The booster splits column {layout.code_of_bit[bit].column.name} on bit {bit} "
-            f"({layout.bit_name(bit)}) at {limit:.7g}, where 0 and 1 go the same way. It was "
-            "trained on something else than these bits, or on a sparse matrix without its zeros, "
-            "which XGBoost takes for missing: train it on a dense matrix, or say "
+            f"({layout.bit_name(bit)}) at {limit:.7g}, so that 0 and 1 go the same way. It was not "
+            "trained on these bits, or on a sparse matrix without stored zeros, which XGBoost "
+            "treats as missing: train it on a dense matrix, or set "
             '"zero_is_missing": true in the schema.'
         )
     return True, False

@@ -1,7 +1,7 @@
-"""Deciding from a model file's parameters whether it can be compiled, and which trees count.
+"""Parsing of a model file's parameters: whether it can be compiled, and which trees count.
 
-XGBoost predicts with the trees of iterations 0 to `best_iteration` where early stopping recorded
-one, as `XGBClassifier.predict` does, although the file holds every tree that was grown.
+If early stopping recorded a `best_iteration`, only the trees of iterations 0 to `best_iteration`
+count, as in `XGBClassifier.predict`, although the file contains all trees.
 Format: https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html
 """
 
@@ -23,9 +23,9 @@ _SAVE = "save the booster with save_model('….json')"
 class Header:
     """The parameters of a binary logistic tree booster.
 
-    `version` is that of the XGBoost which wrote the file, empty where the file does not say it.
-    `used` of its `trees` count; `iterations` is the number of boosting rounds that these are, None
-    where all rounds count. `base_score` is a probability in single precision, as XGBoost keeps it.
+    `version` is that of the XGBoost that wrote the file, empty if the file does not contain it. The
+    first `used` of the `trees` count; `iterations` is their number of boosting rounds, or None if
+    all rounds count. `base_score` is a probability in single precision, as in XGBoost.
     """
 
     version: tuple[int, ...]
@@ -38,12 +38,12 @@ class Header:
 
     @property
     def version_text(self) -> str:
-        """Returns such as `3.2.0`."""
+        """The version as text: for example, `3.2.0`."""
         return ".".join(map(str, self.version)) or "of an unknown version"
 
 
 def decode_booster(data: bytes) -> dict[str, Any]:
-    """Decode a model file; raises UnsupportedBooster for another format, ModelTooLarge."""
+    """Decode a model file; raises UnsupportedBooster if it is not JSON, and ModelTooLarge."""
     if len(data) > MAXIMUM_BYTES:
         raise ModelTooLarge(f"The model file is larger than {MAXIMUM_BYTES >> 20} MiB.")
     try:
@@ -60,7 +60,7 @@ def decode_booster(data: bytes) -> dict[str, Any]:
 def read_header(document: dict[str, Any]) -> Header:
     """Read the parameters of a decoded model file.
 
-    Raises UnsupportedBooster for anything but one binary logistic output of a tree booster.
+    Raises UnsupportedBooster unless it is a tree booster with one binary logistic output.
     """
     try:
         return _read(document)
@@ -109,7 +109,7 @@ def _check_kind(
 
 
 def _check_outputs(parameters: dict[str, Any], model: dict[str, Any]) -> None:
-    """Refuse several outputs, in any of the ways in which the versions of XGBoost store them."""
+    """Raise UnsupportedBooster for several outputs, however the XGBoost version stores them."""
     targets = int(parameters.get("num_target", "1"))
     scores = len(_base_scores(parameters["base_score"]))
     leaf = max(
@@ -119,7 +119,7 @@ def _check_outputs(parameters: dict[str, Any], model: dict[str, Any]) -> None:
     if targets > 1:
         found = f"num_target {targets}"
     elif leaf > 1:
-        found = f"multi_output_tree, {leaf} values a leaf"
+        found = f"multi_output_tree, {leaf} values per leaf"
     elif scores > 1:
         found = f"a base_score for each of {scores} outputs"
     elif any(int(group) for group in model.get("tree_info", ())):
@@ -133,7 +133,7 @@ def _check_outputs(parameters: dict[str, Any], model: dict[str, Any]) -> None:
 
 
 def _base_scores(value: Any) -> list[float]:
-    """A number, its text, or a list of one number an output, itself a list or text."""
+    """Parse a number, or one number per output, each form as JSON or as text."""
     if isinstance(value, str) and value.strip().startswith("["):
         value = value.strip().removeprefix("[").removesuffix("]").split(",")
     if not isinstance(value, list):
@@ -155,25 +155,25 @@ def _base_score(value: Any) -> float:
 
 
 def _used(attributes: dict[str, Any], model: dict[str, Any], trees: int) -> tuple[int | None, int]:
-    """Count the boosting rounds and the trees with which XGBoost predicts."""
-    # Files from before 1.4 leave it out; a random forest was then told by best_ntree_limit alone.
+    """Return the numbers of boosting rounds and of trees with which XGBoost predicts."""
+    # Absent before XGBoost 1.4, when only best_ntree_limit was recorded for a random forest.
     parallel = max(1, int(model.get("gbtree_model_param", {}).get("num_parallel_tree", "1")))
     if "best_iteration" in attributes:
         rounds = int(attributes["best_iteration"]) + 1
         starts = [int(start) for start in model.get("iteration_indptr") or ()]
         starts = starts or list(range(0, trees + 1, parallel))
         used = starts[rounds] if 1 <= rounds < len(starts) else 0
-        told = f"best_iteration {rounds - 1}"
+        stated = f"best_iteration {rounds - 1}"
     elif int(attributes.get("best_ntree_limit", "0")):
         used = int(attributes["best_ntree_limit"])
         rounds = used // parallel
-        told = f"best_ntree_limit {used}"
+        stated = f"best_ntree_limit {used}"
         used = used if used == rounds * parallel else 0
     else:
         return None, trees
     if not 1 <= used <= trees:
         raise UnsupportedBooster(
-            f"The booster's {told} does not fit its {trees} trees, {parallel} a round; "
+            f"The booster's {stated} does not match its {trees} trees, {parallel} per round; "
             f"{_SAVE} again, or cut it by booster[:rounds]."
         )
     return rounds, used

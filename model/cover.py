@@ -1,9 +1,10 @@
 """Covering monomials with few grids: the combinatorial half of planning.
 
-A grid names some bits of a few columns; it has the product of (bits + 1) cells, at most 16, and
-covers every monomial whose bits it contains. Covering with the fewest grids is a set cover, so two
-greedy searches run, one that grows a grid around a seed and one that merges grids in pairs, each
-with a few shuffled starts from a fixed seed, and the smaller cover is kept.
+A grid consists of some bits of a few columns. Its number of cells is the product of (bits + 1) over
+its columns, at most 16, and it covers every monomial whose bits it contains. Minimising the number
+of grids is a set cover problem, so two greedy searches are run: one grows a grid around a seed, the
+other merges pairs of grids. Both are repeated in a few orders shuffled from fixed seeds; the
+smallest cover wins.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from model.polynomial import Monomial
 CELLS = 16
 """Cells of one table: 4 bits."""
 Grid = tuple[tuple[int, ...], ...]
-"""For every column of the grid, its bits."""
+"""The bits of each column of the grid."""
 
 _SHUFFLES = 8
 _FEW = 120
@@ -26,7 +27,7 @@ _SEEDS = 6
 
 
 def cover(monomials: Sequence[Monomial], layout: Layout) -> list[tuple[Grid, list[Monomial]]]:
-    """Grids that together cover all monomials, each monomial listed under one of them."""
+    """Return grids that together cover all monomials, each with the monomials assigned to it."""
     return _cover(tuple(sorted(monomials)), layout)
 
 
@@ -36,7 +37,7 @@ def _cover(monomials: tuple[Monomial, ...], layout: Layout) -> list[tuple[Grid, 
         return []
     search = _Search(list(monomials), layout)
     best = search.grown(None)
-    # A large cover takes long and gains little from another start.
+    # A search over many monomials takes long and gains little from another order.
     few = len(monomials) <= _FEW
     for attempt in range(_SHUFFLES if few else 1):
         order = random.Random(attempt)  # noqa: S311  a search order, nothing secret
@@ -48,7 +49,7 @@ def _cover(monomials: tuple[Monomial, ...], layout: Layout) -> list[tuple[Grid, 
 
 
 class _Search:
-    """Bit sets as Python integers: the bits of all columns in one mask."""
+    """Searches for covers, with sets of bits as Python integers."""
 
     def __init__(self, monomials: list[Monomial], layout: Layout) -> None:
         self.monomials = monomials
@@ -69,7 +70,7 @@ class _Search:
         return product
 
     def grown(self, order: random.Random | None) -> list[int]:
-        """Grow each grid from a seed by what covers most for the room that it takes."""
+        """Grow each grid from a seed by the monomials that cover most per added cell."""
         left = set(range(len(self.masks)))
         grids = []
         while left:
@@ -100,7 +101,7 @@ class _Search:
             mask = max(options, key=lambda wider: (options[wider], -wider))
 
     def merged(self, order: random.Random) -> list[int]:
-        """Start with a grid a monomial and merge those that share most, while they fit."""
+        """Start with one grid per monomial and merge those that share most, while they fit."""
         grids = set(self.masks)
         grids = {g for g in grids if not any(g != o and g & ~o == 0 for o in grids)}
         pairs: dict[tuple[int, int], float] = {}
@@ -127,11 +128,11 @@ class _Search:
         return sorted(grids)
 
     def assigned(self, grids: list[int]) -> list[tuple[Grid, list[Monomial]]]:
-        """Give every monomial to the first grid that covers it; drop grids left without any."""
+        """Assign each monomial to the first grid that covers it; drop grids without monomials."""
         lists: list[list[Monomial]] = [[] for _ in grids]
         for monomial, mask in zip(self.monomials, self.masks, strict=True):
-            home = next(i for i, grid in enumerate(grids) if mask & ~grid == 0)
-            lists[home].append(monomial)
+            first = next(i for i, grid in enumerate(grids) if mask & ~grid == 0)
+            lists[first].append(monomial)
         result = []
         for own in lists:
             if own:

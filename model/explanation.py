@@ -1,6 +1,6 @@
-"""From the scores of all bins to one of four things that may be said to a denied applicant.
+"""The explanation: one of four outcomes, derived from the scores of the explained column's bins.
 
-Only more of the explained column is ever advised, and only as a likelihood under this model.
+It only ever advises more of the explained column, and only as a likelihood under this model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CAVEAT = "This is a likelihood under this model, not a promise."
 
 
 class Outcome(StrEnum):
-    """The four things."""
+    """The four possible outcomes of an explanation."""
 
     ALREADY_APPROVED = "already approved"
     TURNED = "more would turn the decision"
@@ -27,9 +27,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Explanation:
-    """`scores` belong to the bins labelled `bins`; bin indices count all bins of the column.
+    """An explanation; `scores` belong to the bins labelled `bins`.
 
-    `current_bin` is -1 where what the explanation assumes (such as employment) does not hold.
+    Bin indices count all bins of the column. `current_bin` is -1 if an assumption of the
+    explanation (for example, being employed) does not hold.
     """
 
     outcome: Outcome
@@ -41,7 +42,7 @@ class Explanation:
 
 
 def current_bin(schema: Schema, record: Mapping[str, Any]) -> int:
-    """The applicant's own bin of the explained column, or -1; raises ValueOutOfDomain."""
+    """Return the applicant's bin of the explained column, or -1; raises ValueOutOfDomain."""
     if _unmet(schema, record):
         return -1
     column = schema.explained_column
@@ -52,10 +53,10 @@ def current_bin(schema: Schema, record: Mapping[str, Any]) -> int:
 def explain_scores(
     schema: Schema, record: Mapping[str, Any], approved: bool, scores: Sequence[float]
 ) -> Explanation:
-    """Say what the scores mean for the applicant.
+    """Explain to the applicant what the scores mean.
 
-    `record` holds at least the explained column and what is assumed with it; `scores` belong to
-    the highest len(scores) bins. Raises ValueOutOfDomain.
+    `record` contains at least the explained column and the assumed ones; `scores` belong to the
+    highest len(scores) bins. Raises ValueOutOfDomain.
     """
     labels = schema.explained_column.bin_labels()
     first = len(labels) - len(scores)
@@ -69,7 +70,7 @@ def explain_scores(
     elif current == len(labels) - 1:
         outcome = Outcome.AT_MOST
         text = (
-            f"The application already counts the most {phrase} that the model distinguishes "
+            f"The application already has the most {phrase} that the model distinguishes "
             f"({labels[-1]}); other factors decided."
         )
     elif turning is not None:
@@ -89,7 +90,7 @@ def explain_scores(
 
 
 def _unmet(schema: Schema, record: Mapping[str, Any]) -> dict[str, bool]:
-    """The assumptions that do not hold for the applicant; raises ValueOutOfDomain."""
+    """Return the assumptions that do not hold for the applicant; raises ValueOutOfDomain."""
     layout = Layout(schema)
     return {
         name: assumed
@@ -99,7 +100,7 @@ def _unmet(schema: Schema, record: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _assumption(schema: Schema, record: Mapping[str, Any]) -> str:
-    """Name what would have to hold as well, where it does not hold yet."""
+    """Return text in brackets that names the assumptions that do not hold, or nothing."""
     words = [
         f"{'' if assumed else 'not '}being {schema.column(name).label.lower()}"
         for name, assumed in _unmet(schema, record).items()

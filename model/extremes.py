@@ -1,10 +1,11 @@
-"""The smallest and largest score over all possible inputs, proven.
+"""Proven bounds of the score over all possible inputs.
 
-A score that leaves its width wraps and changes its sign, so the width must hold for every input
-that a schema allows, not only for those in the data. The extremes of a plan are a mixed-integer
-linear program, as for tree ensembles (Kantchelian, Tygar, Joseph, ICML 2016): one binary a column
-state, one share a table cell, and a table's shares must agree with the states on every column.
-HiGHS, through SciPy, solves it or, when time is up, still gives a bound that no input passes.
+A score that overflows its width wraps and changes its sign, so the width must suffice for every
+input that the schema allows, not only for those in the data. Finding the extremes of a plan is a
+mixed-integer linear program, as for tree ensembles (Kantchelian, Tygar, Joseph, ICML 2016): one
+binary variable per column state, one fraction per table cell, and a table's fractions must agree
+with the states of every column. HiGHS, through SciPy, solves it; at the time limit it still gives a
+valid bound.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from model.plan import Lookup, Plan
 
 @dataclass(frozen=True)
 class Extremes:
-    """No input scores below `low` or above `high`; `rows` come as close as the solver got.
+    """Bounds of the score: no input scores below `low` or above `high`.
 
-    `rows` has shape (2, columns), states counted over the schema. `tight` says that the rows
-    reach both bounds exactly.
+    `rows` (2, columns) are the best inputs found, as states counted over the schema. `tight` is
+    True if their scores equal both bounds.
     """
 
     low: int
@@ -35,7 +36,7 @@ class Extremes:
 
 
 def extremes(plan: Plan, layout: Layout, seconds: float = 15.0) -> Extremes:
-    """Bound the one score of a plan with one output from both sides, `seconds` a side."""
+    """Bound the score of a plan with one output, taking at most `seconds` for each bound."""
     low, low_row = _maximum(plan, layout, -1, seconds)
     high, high_row = _maximum(plan, layout, 1, seconds)
     rows = np.stack([low_row, high_row])
@@ -44,7 +45,7 @@ def extremes(plan: Plan, layout: Layout, seconds: float = 15.0) -> Extremes:
 
 
 class _Constraints:
-    """Sparse rows low <= sum of entries <= high, collected one by one."""
+    """Collects sparse linear equations, one by one."""
 
     def __init__(self) -> None:
         self.entries: list[tuple[float, int, int]] = []
@@ -63,10 +64,10 @@ class _Constraints:
 def _maximum(
     plan: Plan, layout: Layout, sign: int, seconds: float
 ) -> tuple[int, NDArray[np.int64]]:
-    """An upper bound of sign * score, and the best states found, shape (columns,)."""
+    """Return an upper bound of sign * score, and the best states found, shape (columns,)."""
     linear = sign * plan.linear[0]
     objective = [linear]
-    # Without the solver: the best state of every column and the best cell of every table.
+    # A bound without the solver: the best state of every column and best cell of every table.
     bound = sum(int(linear[c.first_state : c.first_state + c.n_states].max()) for c in layout.codes)
     constraints = _Constraints()
     for code in layout.codes:
@@ -92,7 +93,7 @@ def _maximum(
             own_share = solution.x[code.first_state : code.first_state + code.n_states]
             best[i] = code.first_state + int(np.argmax(own_share))
     if solution.mip_dual_bound is not None and np.isfinite(solution.mip_dual_bound):
-        # The solver works in floating point: 1e-6 of the bound is far above its tolerance.
+        # The solver uses floating point; 1e-6 of the bound is far above its tolerance.
         proven = -solution.mip_dual_bound
         bound = min(bound, int(np.floor(proven + 1e-6 * max(1.0, abs(proven)))))
     return bound, best
@@ -101,7 +102,7 @@ def _maximum(
 def _tie_cells_to_states(
     constraints: _Constraints, lookup: Lookup, first: int, layout: Layout
 ) -> None:
-    """On every column of the table, the shares of the cells add up to those of the states."""
+    """For every column of the table, equate the sums of its cells' and its states' fractions."""
     cells = np.arange(len(lookup.values))
     stride = 1
     for column, weights in _weights_by_column(lookup, layout).items():
@@ -124,7 +125,7 @@ def _tie_cells_to_states(
 
 
 def _weights_by_column(lookup: Lookup, layout: Layout) -> dict[int, list[tuple[int, int]]]:
-    """The (bit, weight) of each column, in the order of the table's axes."""
+    """Return the (bit, weight) pairs of each column, in the order of the table's axes."""
     columns: dict[int, list[tuple[int, int]]] = {}
     for bit, weight in zip(lookup.bits, lookup.weights, strict=True):
         column = layout.codes.index(layout.code_of_bit[bit])

@@ -1,7 +1,7 @@
-"""How a polynomial is evaluated when bits are pulled out one by one: its nested Horner form.
+"""The nested Horner form of a polynomial, which factors out one bit at a time.
 
-The bit that occurs in most monomials of degree 2 and more is pulled out of them, what is left
-inside and outside is treated alike, and every bit pulled out is one product of ciphertexts (an
+The bit that occurs in most monomials of degree 2 and more is factored out; the remaining terms
+inside and outside are treated likewise. Each factored bit costs one product of ciphertexts (an
 external product of the levelled engine). Terms of degree 1 cost none.
 """
 
@@ -20,7 +20,7 @@ from model.polynomial import ONE, Coefficients, Monomial, Polynomial
 class Nested:
     """constant + the sum of coefficient * bit + the sum of bit * inner.
 
-    `constant` is None where there is none. Coefficients have one entry an output.
+    `constant` may be None. Coefficients have one entry per output.
     """
 
     constant: Coefficients | None
@@ -29,7 +29,7 @@ class Nested:
 
 
 def nest(polynomial: Polynomial) -> Nested:
-    """The nested form of a polynomial; equal polynomials give equal forms, in equal order."""
+    """Return the nested form of a polynomial; deterministic, including the order of terms."""
     left = {m: polynomial[m] for m in sorted(polynomial) if len(m) > 1}
     products = []
     while left:
@@ -43,7 +43,7 @@ def nest(polynomial: Polynomial) -> Nested:
 
 
 def external_products(monomials: Iterable[Monomial]) -> int:
-    """Products needed for the sum of these monomials, whatever their coefficients."""
+    """Return the number of products for a sum of these monomials with any coefficients."""
     return _products(nest(dict.fromkeys(monomials, _ANY)))
 
 

@@ -1,9 +1,9 @@
-"""How a polynomial is evaluated with 4-bit table lookups: a linear part and few tables.
+"""The plan of a polynomial for 4-bit table lookups: a linear part and few tables.
 
-A lookup takes a grid over a few columns, each cut at a few of its bits, and gives one value a
-cell. A grid of at most 16 cells is one 4-bit programmable bootstrap, and 2, 3 and 4 bits cost the
-same, so the monomials of degree 2 and more are covered with as few grids as a greedy search finds;
-everything of degree 1 is linear and costs no bootstrap. A plan equals its polynomial exactly.
+A lookup has a grid over a few columns, each divided at a few of its bits, and one value per cell. A
+grid of at most 16 cells is one 4-bit programmable bootstrap; 2, 3 and 4 bits cost the same. The
+monomials of degree 2 and more are therefore covered with as few grids as a greedy search finds; the
+terms of degree 1 are linear and cost no bootstrap. A plan equals its polynomial exactly.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Plan:
-    """score[v] = linear[v, states].sum() + the lookups that name output v.
+    """score[v] = linear[v, states].sum() + the values of the lookups with output v.
 
-    `linear` has shape (outputs, n_states): what each state of each column adds. The constant is
-    spread over the first column's states, of which exactly one holds.
+    `linear` (outputs, n_states) has a weight for each state of each column. The constant is added
+    to all states of the first column, since exactly one of them holds.
     """
 
     linear: NDArray[np.int64]
     lookups: tuple[Lookup, ...]
 
     def evaluate(self, bits: Bits, layout: Layout) -> NDArray[np.int64]:
-        """The exact value for every row: shape (rows, n_bits) to (rows, outputs)."""
+        """Return the exact scores of every row: shape (rows, n_bits) to (rows, outputs)."""
         scores: NDArray[np.int64] = self.linear.T[layout.states(bits)].sum(axis=1)
         for lookup in self.lookups:
             cells = bits[:, list(lookup.bits)].astype(np.int64) @ np.array(lookup.weights)
@@ -62,10 +62,10 @@ class Plan:
 
 
 def axis(bits: Sequence[int], layout: Layout) -> Axis:
-    """The axis of some bits of one column.
+    """Return the axis for some bits of one column.
 
-    Thermometer bits count up; a category or `missing` jumps to a cell of its own, since no other
-    bit of the column is then 1.
+    Thermometer bits have weight 1; a category or `missing` has the weight of a cell of its own,
+    since no other bit of the column is then 1.
     """
     ordered = sorted(bits, key=lambda bit: (-len(layout.states_of_bit[bit]), bit))
     weights: list[int] = []
@@ -80,8 +80,8 @@ def axis(bits: Sequence[int], layout: Layout) -> Axis:
 def make_plan(polynomial: Polynomial, outputs: int, layout: Layout) -> Plan:
     """Plan a polynomial with `outputs` outputs.
 
-    Monomials with the same coefficient in all outputs share tables of one lookup; a table whose
-    monomials differ between outputs costs one lookup for every distinct row of values.
+    Monomials with the same coefficient in all outputs share the lookups of their tables; a table
+    whose coefficients differ between outputs costs one lookup per distinct row of values.
     """
     linear = np.zeros((outputs, layout.n_states), np.int64)
     first = layout.codes[0]
@@ -103,7 +103,7 @@ def make_plan(polynomial: Polynomial, outputs: int, layout: Layout) -> Plan:
         left = dict(shared)
         for grid, monomials in cover(list(varying), layout):
             terms = {monomial: varying[monomial] for monomial in monomials}
-            if ride_along:  # a table with a row for every output takes shared terms for nothing
+            if ride_along:  # shared terms cost nothing in a table with a row for every output
                 bits = {bit for own in grid for bit in own}
                 terms |= {m: left.pop(m) for m in list(left) if bits.issuperset(m)}
             rows, additive = _rows(grid, terms, outputs, layout)
@@ -122,7 +122,7 @@ def make_plan(polynomial: Polynomial, outputs: int, layout: Layout) -> Plan:
 def _rows(
     grid: Grid, terms: Polynomial, outputs: int, layout: Layout
 ) -> tuple[list[Lookup], NDArray[np.int64]]:
-    """The lookups of one grid, and the additive part that moves to the linear side."""
+    """Return the lookups of one grid, and its additive part, which becomes linear."""
     axes = [axis(bits, layout) for bits in grid]
     strides = np.cumprod([1, *(a.cells for a in axes)])
     shape = tuple(a.cells for a in reversed(axes))
@@ -164,17 +164,17 @@ def _rows(
 def _bit_holds(
     a: Axis, position: int, coordinate: NDArray[np.int64], layout: Layout
 ) -> NDArray[np.int64]:
-    """Whether bit `position` of an axis is 1 at each coordinate."""
+    """Return 1 for each coordinate at which bit `position` of an axis is 1, else 0."""
     own = layout.states_of_bit[a.bits[position]]
     result = np.zeros(len(coordinate), np.int64)
     for cell in range(1, a.cells):
-        # Cell `cell` is where bit number cell-1 holds and no narrower one does.
+        # In cell `cell`, bit number cell-1 holds and no narrower one does.
         result[(coordinate == cell)] = layout.states_of_bit[a.bits[cell - 1]] <= own
     return result
 
 
 def _additive_part(table: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Integers by axis whose sum comes close to the table: the rest then stays small."""
+    """Return integers for each axis whose sum approximates the table, to keep the rest small."""
     mean = table.mean()
     parts = []
     for position in range(table.ndim):
@@ -185,7 +185,7 @@ def _additive_part(table: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def _add_axis(linear: NDArray[np.int64], a: Axis, part: NDArray[np.int64], layout: Layout) -> None:
-    """Add a function of one axis' coordinate to the states of its column."""
+    """Add a function of one axis's coordinate to the weights of its column's states."""
     code = layout.code_of_bit[a.bits[0]]
     for state in range(code.n_states):
         bits = code.table[state]

@@ -1,9 +1,9 @@
-"""An ensemble as an integer polynomial in bits.
+"""Integer polynomials in bits.
 
-A monomial is the sorted tuple of the bits that must be 1, at most one bit a column: of two bits of
-one column the product is the bit with fewer states, or 0 where no state has both (two categories,
-or a threshold and `missing`). The same monomial of several trees is summed once.
-Coefficients are vectors, one entry an output of the program.
+A monomial is the sorted tuple of the bits that must be 1, with at most one bit per column: the
+product of two bits of one column is the bit with fewer states, or 0 if no state has both (two
+categories, or a threshold and `missing`). Equal monomials of several trees are merged. Coefficients
+are vectors with one entry per output of the program.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ONE: Monomial = ()
 
 
 def times_bit(monomial: Monomial, bit: int, layout: Layout) -> Monomial | None:
-    """The product of a monomial and one bit; None where it is 0 for every input."""
+    """Return the product of a monomial and a bit, or None if it is 0 for every input."""
     column = layout.code_of_bit[bit]
     for own in monomial:
         if layout.code_of_bit[own] is column:
@@ -37,7 +37,7 @@ def times_bit(monomial: Monomial, bit: int, layout: Layout) -> Monomial | None:
 
 
 def indicator(path: Iterable[tuple[int, bool]], layout: Layout) -> dict[Monomial, int]:
-    """The polynomial that is 1 where every (bit, wanted) holds and 0 elsewhere."""
+    """Return the polynomial that is 1 if every (bit, wanted) holds, and 0 otherwise."""
     terms: dict[Monomial, int] = {ONE: 1}
     for bit, wanted in path:
         grown: dict[Monomial, int] = {}
@@ -52,9 +52,9 @@ def indicator(path: Iterable[tuple[int, bool]], layout: Layout) -> dict[Monomial
 
 
 def substitute(polynomial: Polynomial, variants: Iterable[Mapping[int, bool]]) -> Polynomial:
-    """Replace bits by constants, once for each variant: one output becomes one a variant.
+    """Replace bits by constants, once for each variant; the result has one output per variant.
 
-    `polynomial` has one output; every variant fixes the same bits.
+    `polynomial` has one output; all variants fix the same bits.
     """
     settings = list(variants)
     result: Polynomial = {}
@@ -67,7 +67,7 @@ def substitute(polynomial: Polynomial, variants: Iterable[Mapping[int, bool]]) -
 
 
 def evaluate(polynomial: Polynomial, bits: Bits, outputs: int) -> NDArray[np.int64]:
-    """The exact value for every row: shape (rows, n_bits) to (rows, outputs)."""
+    """Return the exact values for every row: shape (rows, n_bits) to (rows, outputs)."""
     scores = np.zeros((len(bits), outputs), np.int64)
     for monomial, coefficients in polynomial.items():
         holds = bits[:, list(monomial)].all(axis=1, keepdims=True).astype(np.int64)
@@ -76,7 +76,7 @@ def evaluate(polynomial: Polynomial, bits: Bits, outputs: int) -> NDArray[np.int
 
 
 def sample_states(layout: Layout, rows: int, seed: int) -> NDArray[np.int64]:
-    """Random states of every column, shape (rows, columns); for tests and input sets only."""
+    """Draw random states of every column, shape (rows, columns); not for secrets."""
     generator = np.random.default_rng(seed)
     return np.stack(
         [

@@ -1,8 +1,9 @@
-"""The program: what every engine runs, as one JSON file.
+"""The integer program that engines run, stored as one JSON file.
 
-A program holds the polynomial, its plan for table engines, the meaning of its outputs, its score
-width, and rows that reach the extremes. `decide` has one output; `explain` is `decide` with the
-explained column's bits replaced by public constants, one output a bin, so both agree exactly.
+A program contains the polynomial, its plan for engines with table lookups, the meaning of its
+outputs, its score width, and rows with extreme scores. `decide` has one output. `explain` is
+`decide` with the explained column's bits replaced by public constants, with one output per bin, so
+that both agree exactly.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ _UNREADABLE = (OSError, ValueError, LookupError, TypeError, OverflowError, Recur
 
 @dataclass(frozen=True)
 class Program:
-    """`outputs` labels each score; a score of 0 or more means approved.
+    """A program; `outputs` labels its scores, and a score of 0 or more means approved.
 
-    Every score lies in the signed range of `score_bits`; for every input
-    |score + 1/2 - scale * log-odds| <= rounding_bound. `extreme_rows` has shape (rows, columns):
-    states whose scores come closest to the bounds `low` and `high`.
+    All scores are in the signed range of `score_bits` bits; for every input
+    |score + 1/2 - scale * log-odds| <= rounding_bound. `extreme_rows` (rows, columns) are states
+    whose scores come closest to the bounds `low` and `high`.
     """
 
     name: str
@@ -52,11 +53,11 @@ class Program:
     extreme_rows: NDArray[np.int64]
 
     def scores(self, bits: Bits) -> NDArray[np.int64]:
-        """The exact scores: shape (rows, n_bits) to (rows, outputs)."""
+        """Return the exact scores: shape (rows, n_bits) to (rows, outputs)."""
         return evaluate(self.polynomial, bits, len(self.outputs))
 
     def to_json(self) -> str:
-        """Canonical JSON: equal programs give equal text."""
+        """Return canonical JSON: equal programs give equal text."""
         document = {
             "format": FORMAT,
             "name": self.name,
@@ -78,15 +79,15 @@ class Program:
         return json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n"
 
     def digest(self) -> str:
-        """SHA-256 of the file's text, in hexadecimal."""
+        """Return the SHA-256 of the file's text, in hexadecimal."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     @classmethod
     def load(cls, path: Path, layout: Layout) -> Program:
-        """Read a program file and check that it holds together; raises ProgramInvalid."""
+        """Read a program file and check its consistency; raises ProgramInvalid."""
         try:
             if path.stat().st_size > MAXIMUM_BYTES:
-                raise ProgramInvalid(f"{path} is larger than a program may be.")
+                raise ProgramInvalid(f"{path} is larger than {MAXIMUM_BYTES >> 20} MiB.")
             program = cls._parse(json.loads(path.read_text(encoding="utf-8")))
         except _UNREADABLE as error:
             raise ProgramInvalid(
@@ -123,9 +124,10 @@ class Program:
         )
 
     def check(self, layout: Layout) -> None:
-        """Shapes, ranges, and that plan and polynomial agree; raises ProgramInvalid.
+        """Check shapes and ranges, and that plan and polynomial agree; raises ProgramInvalid.
 
-        Scores are compared on rows that show any single change; a digest vouches for the rest.
+        Scores are compared on rows that reveal any single change; the manifest's digest covers
+        the rest.
         """
         n, outputs = layout.n_bits, len(self.outputs)
         faults = []
@@ -137,7 +139,7 @@ class Program:
         elif not -half <= self.low <= self.high < half:
             faults.append("the scores do not fit into score_bits")
         if not (0 < self.scale < math.inf and 0 <= self.rounding_bound < math.inf):
-            faults.append("the scale or the rounding bound is no such number")
+            faults.append("the scale or the rounding bound is out of range")
         if any(
             c.shape != (outputs,) or not all(0 <= b < n for b in m)
             for m, c in self.polynomial.items()
@@ -180,7 +182,7 @@ class Program:
         return faults
 
     def _rows(self, layout: Layout) -> NDArray[np.int64]:
-        """States in which every column state, every monomial and every table cell once counts."""
+        """Return states that cover every column state, every monomial and every table cell."""
         columns = {code.first_bit: i for i, code in enumerate(layout.codes)}
         wanted: list[dict[int, int]] = []  # column -> state
         for i, code in enumerate(layout.codes):
@@ -203,7 +205,7 @@ class Program:
 
 
 def _reach(lookup: Lookup, layout: Layout) -> dict[int, NDArray[np.int64]]:
-    """What each state of a column adds to the cell, by the column's first bit."""
+    """Return what each state of a column adds to the cell index, by the column's first bit."""
     reach: dict[int, NDArray[np.int64]] = {}
     for bit, weight in zip(lookup.bits, lookup.weights, strict=True):
         code = layout.code_of_bit[bit]
@@ -213,7 +215,7 @@ def _reach(lookup: Lookup, layout: Layout) -> dict[int, NDArray[np.int64]]:
 
 
 def explained_variants(layout: Layout) -> list[dict[int, bool]]:
-    """For each bin of the explained column, the bits it fixes, with what is assumed beside it."""
+    """Return, for each bin of the explained column, the bits fixed by the bin and assumptions."""
     explanation = layout.schema.explanation
     fixed: dict[int, bool] = {}
     for name, value in explanation.assume.items():
@@ -229,7 +231,7 @@ def explained_variants(layout: Layout) -> list[dict[int, bool]]:
 
 
 def decide_program(quantised: Quantised, layout: Layout) -> Program:
-    """The program with one output, the score of the record."""
+    """Return the program whose one output is the score of the record."""
     return Program(
         name="decide",
         schema_fingerprint=layout.schema.fingerprint(),
@@ -246,7 +248,7 @@ def decide_program(quantised: Quantised, layout: Layout) -> Program:
 
 
 def explain_program(decide: Program, layout: Layout) -> Program:
-    """The counterfactual program: the score for each bin of the explained column."""
+    """Return the counterfactual program: the score for each bin of the explained column."""
     variants = explained_variants(layout)
     polynomial = substitute(decide.polynomial, variants)
     labels = layout.schema.explained_column.bin_labels()

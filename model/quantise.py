@@ -1,10 +1,10 @@
-"""Real log-odds become integer scores of a given width, for every input that a schema allows.
+"""Quantisation of real log-odds to integer scores of a given width, valid for all inputs.
 
-Rounding each coefficient on its own would let errors add up to several score units. Instead the
-coefficients are rounded one after another and the error of each is spread over those still to
-come, so that the score, not the coefficient, stays close: Babai's nearest-plane algorithm
-(Combinatorica 6, 1986) in the metric of a calibration sample. The scale is the largest at which the
-proven extremes of the integer score fit.
+If each coefficient were rounded on its own, the errors could add up to several score units.
+Instead the coefficients are rounded one after another, and the error of each is distributed over
+the remaining ones, so that the score stays close rather than each coefficient: Babai's
+nearest-plane algorithm (Combinatorica 6, 1986) in the metric of a calibration sample. The scale is
+as large as the proven extremes of the integer score allow.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _FINE = 2.0**20
 
 @dataclass(frozen=True)
 class Quantised:
-    """A polynomial with one output: the integer score.
+    """A polynomial with one output, the integer score.
 
-    For every input |score + 1/2 - scale * log-odds| <= rounding_bound, so that the sign bit of
-    the score is the sign of the log-odds up to that bound.
+    For every input |score + 1/2 - scale * log-odds| <= rounding_bound, so the sign of the score
+    equals that of the log-odds, up to this bound.
     """
 
     polynomial: Polynomial
@@ -45,7 +45,7 @@ class Quantised:
 
 
 def real_polynomial(ensemble: Ensemble, layout: Layout) -> dict[Monomial, float]:
-    """The log-odds as a polynomial with real coefficients."""
+    """Return the log-odds as a polynomial with real coefficients."""
     terms: dict[Monomial, float] = {ONE: ensemble.base_margin}
     for tree in ensemble.trees:
         for leaf in tree.leaves:
@@ -63,8 +63,8 @@ def quantise(
 ) -> Quantised:
     """Round an ensemble to scores of `score_bits` bits (signed, 2 to 24).
 
-    `calibration` (rows, n_bits) says which inputs are common; without it all are equally so.
-    `seconds` bounds each search for an extreme. Raises ModelTooLarge where no scale fits.
+    `calibration` (rows, n_bits) is a sample of common inputs; without it, all states are equally
+    likely. `seconds` limits each search for an extreme. Raises ModelTooLarge if no scale fits.
     """
     if not 2 <= score_bits <= MAXIMUM_SCORE_BITS:
         raise ModelTooLarge(f"A score has 2 to {MAXIMUM_SCORE_BITS} bits, not {score_bits}.")
@@ -92,7 +92,7 @@ def quantise(
                 _plan_of_reals(monomials, rounded - target, layout), layout, seconds
             )
             bound = max(-residual.low, residual.high) / _FINE
-            # Half a unit of the fine grid for every coefficient.
+            # Each coefficient adds a rounding error of half a unit of the fine grid.
             bound += len(monomials) / 2 / _FINE
             return Quantised(polynomial, plan, scale, score_bits, bound, found)
         scale *= min(0.995, (high - 0.5) / max(found.high, 1), (low + 0.5) / min(found.low, -1))
@@ -103,7 +103,7 @@ def quantise(
 
 
 def nearest_plane(target: NDArray[np.float64], metric: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Integers close to `target` (n,) in the norm of the upper triangular `metric` (n, n)."""
+    """Return integers close to `target` (n,) in the norm of an upper triangular metric (n, n)."""
     rounded = np.zeros(len(target))
     error = np.zeros(len(target))
     for i in range(len(target) - 1, -1, -1):
@@ -116,9 +116,10 @@ def nearest_plane(target: NDArray[np.float64], metric: NDArray[np.float64]) -> N
 def _metric(
     monomials: list[Monomial], layout: Layout, calibration: Bits | None
 ) -> NDArray[np.float64]:
-    """The Cholesky factor of the monomials' second moments: |metric @ error| is the score's error.
+    """Return the Cholesky factor of the monomials' second moments.
 
-    Some rows are drawn from all possible inputs, so that rare inputs are not forgotten.
+    |metric @ error| is the RMS error of the score. Some rows are drawn from all possible inputs, so
+    that rare inputs count as well.
     """
     rows = layout.bits_of_states(sample_states(layout, _RANDOM_ROWS, seed=3))
     if calibration is not None:
@@ -131,7 +132,7 @@ def _metric(
 def _plan_of_reals(
     monomials: list[Monomial], coefficients: NDArray[np.float64], layout: Layout
 ) -> Plan:
-    """A plan of real coefficients in units of 1 / 2^20, for bounding them."""
+    """Plan real coefficients in units of 2^-20, in order to bound their sum."""
     fine = np.rint(coefficients * _FINE).astype(np.int64)
     polynomial = {m: np.array([c], np.int64) for m, c in zip(monomials, fine, strict=True)}
     return make_plan(polynomial, 1, layout)

@@ -1,7 +1,7 @@
-"""The exact integer reference: what every encrypted result must equal, bit for bit.
+"""The exact integer reference, which every encrypted result must equal bit for bit.
 
-Written down twice on purpose: `program.scores` sums monomials, this module walks the plan that the
-table engines run. Tests and training.evaluate hold the two, and every engine, against each other.
+`Program.scores` sums the polynomial's monomials, independently of the plan that the engines with
+table lookups run. Tests and training.evaluate compare both with each other and with every engine.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from model.program import Program, explained_variants
 
 
 def reference_scores(program: Program, bits: Bits) -> tuple[int, ...]:
-    """The scores of one row of bits, shape (n_bits,), in the order of the program's outputs."""
+    """Return the scores of one row of bits, shape (n_bits,), in the order of the outputs."""
     return tuple(int(score) for score in program.scores(bits[None, :])[0])
 
 
 def counterfactual_rows(bits: Bits, layout: Layout) -> Bits:
-    """One row of bits for each bin of the explained column; shape (bins, n_bits)."""
+    """Return a row of bits for each bin of the explained column, shape (bins, n_bits)."""
     variants = explained_variants(layout)
     rows = np.repeat(bits[None, :], len(variants), axis=0)
     for row, variant in zip(rows, variants, strict=True):
@@ -33,5 +33,5 @@ def counterfactual_rows(bits: Bits, layout: Layout) -> Bits:
 def reference_record(
     program: Program, record: Mapping[str, Any], layout: Layout
 ) -> tuple[int, ...]:
-    """The scores of a whole record; raises ValueOutOfDomain."""
+    """Return the scores of a whole record; raises ValueOutOfDomain."""
     return reference_scores(program, layout.encode(record))

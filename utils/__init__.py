@@ -1,1 +1,1 @@
-"""The few small things that every room needs; nothing that belongs to one domain."""
+"""Small helpers for all packages, independent of any domain."""

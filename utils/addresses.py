@@ -1,4 +1,4 @@
-"""Addresses of services: URLs made of a host and a port, and what a person typed as one."""
+"""Addresses of services: URLs made of a host and a port, and parsing of configured addresses."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _LARGEST_PORT = 65535
 
 
 def url_of(host: str, port: int) -> str:
-    """Return the URL of a service at host and port, an IPv6 address in brackets."""
+    """Return the URL of a service at host and port, with an IPv6 address in brackets."""
     return f"http://{in_brackets(host)}:{port}"
 
 
 def in_brackets(host: str) -> str:
-    """Return the host as URLs have it: an IPv6 address in brackets, anything else unchanged."""
+    """Return the host as written in a URL: an IPv6 address in brackets, all else unchanged."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def reachable(host: str) -> str:
-    """Return where this machine reaches a service that listens at `host`.
+    """Return the address at which this machine reaches a service that listens on `host`.
 
-    A service that listens at every address is reached at the loopback address.
+    A service that listens on all addresses is reached at the loopback address.
     """
     return _LOOPBACK_OF.get(host, host)
 
 
 def host_of(text: str) -> str:
-    """Return the host that a person named: a name or an IP address, without brackets and spaces.
+    """Parse a host, a name or an IP address, and return it without brackets and spaces.
 
     Raises AddressInvalid.
     """
@@ -47,47 +47,46 @@ def host_of(text: str) -> str:
     except ValueError:
         if given != host or not _NAME.fullmatch(host) or _DIGITS_AND_DOTS.fullmatch(host):
             raise AddressInvalid(
-                "A host is a name or an IP address, such as localhost, 127.0.0.1 or ::1, without "
-                "scheme, port or path."
+                "A host must be a name or an IP address, for example localhost, 127.0.0.1 or ::1, "
+                "without scheme, port or path."
             ) from None
     return host
 
 
 def base_url_of(text: str) -> str:
-    """Return the base URL that a person gave, without the slash at its end; a path may follow.
+    """Parse a base URL, which may have a path, and return it without a trailing slash.
 
-    Raises AddressInvalid, with a message that repeats nothing of the text: there may be a password
-    in it.
+    Raises AddressInvalid, with a message that does not quote the URL: it may contain a password.
     """
     given = text.strip()
     if "://" not in given:
         raise AddressInvalid(
-            "The URL begins with http:// or https://, such as http://127.0.0.1:8000."
+            "The URL must begin with http:// or https://, for example http://127.0.0.1:8000."
         )
     try:
         parts = urlsplit(given)
-    except ValueError as error:  # such as half a pair of brackets
+    except ValueError as error:  # for example, an unmatched bracket
         raise AddressInvalid(
-            "The URL has no valid host: give one such as http://[::1]:8000."
+            "The URL has no valid host; a valid URL is, for example, http://[::1]:8000."
         ) from error
     if parts.scheme not in ("http", "https"):
-        raise AddressInvalid("The URL begins with http:// or https://.")
+        raise AddressInvalid("The URL must begin with http:// or https://.")
     if "@" in parts.netloc:
         raise AddressInvalid(
-            "The URL must not have a user and password: none is used. Give the host alone."
+            "The URL must not contain a user name or password, since neither is used."
         )
     if "?" in given or "#" in given or re.search(r"[\s\\\x00-\x1f\x7f]", given):
         raise AddressInvalid(
-            "The URL is scheme, host, port and possibly a path: nothing after ? or #, "
-            "and no spaces."
+            "The URL may contain scheme, host, port and path only: no ? or #, no backslash and "
+            "no spaces."
         )
     found = _AUTHORITY.fullmatch(parts.netloc)
     if found is None:
         raise AddressInvalid(
-            "The URL has no valid host: an IPv6 address is in brackets, such as http://[::1]:8000."
+            "The URL has no valid host; write an IPv6 address in brackets: http://[::1]:8000."
         )
     if not found["host"]:
-        raise AddressInvalid("The URL has no host: give one such as 127.0.0.1.")
+        raise AddressInvalid("The URL has no host; add one, for example 127.0.0.1.")
     netloc = in_brackets(host_of(found["host"]))
     if found["port"] is not None:
         netloc += f":{_port_of(found['port'])}"
@@ -98,15 +97,15 @@ def _port_of(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 5) or not (
         1 <= int(text) <= _LARGEST_PORT
     ):
-        raise AddressInvalid(f"The port of the URL is a number from 1 to {_LARGEST_PORT}.")
+        raise AddressInvalid(f"The port of the URL must be a number from 1 to {_LARGEST_PORT}.")
     return int(text)
 
 
 def unused_socket(host: str, port: int) -> socket.socket:
-    """Return a socket bound to host and port; it does not listen yet.
+    """Return a socket bound to host and port, not listening yet.
 
-    A port whose connections have ended counts as free (SO_REUSEADDR). A name that has addresses of
-    both kinds stands for its IPv4 address. Raises OSError.
+    A port with only closed connections counts as free (SO_REUSEADDR). If a name resolves to IPv4
+    and IPv6 addresses, an IPv4 address is used. Raises OSError.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)

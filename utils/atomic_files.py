@@ -1,4 +1,4 @@
-"""Files that are either wholly there or not at all, readable by their owner only."""
+"""Atomic writes of files, readable by their owner only unless stated otherwise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def private_folder(path: Path) -> Path:
 def write_atomic(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
     """Write `data` to `path` so that a crash leaves the old file or the new one, never a part.
 
-    The bytes go to a temporary file in the same folder, are synced, and renamed over `path`.
+    The bytes are written to a temporary file in the same folder, synced, and renamed to `path`.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -1,6 +1,6 @@
-"""The Python interpreter of each environment: this one, or Concrete's beside it.
+"""The Python interpreter for each engine: this one, or that of Concrete's own environment.
 
-Concrete pins older libraries than the rest of the project, so it has `.venv-concrete` to itself.
+Concrete pins older libraries than the rest of the project, so it is installed in `.venv-concrete`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CONCRETE_PYTHON = ROOT / ".venv-concrete" / "bin" / "python"
 
 
 def has_concrete() -> bool:
-    """Whether this process can import Concrete."""
+    """Return True if this process can import Concrete."""
     return find_spec("concrete") is not None
 
 
@@ -26,9 +26,9 @@ def can_run(engine: str) -> bool:
 
 
 def interpreter_of(engine: str) -> str:
-    """Returns the interpreter that can run an engine.
+    """Return the path of the interpreter that can run an engine.
 
-    Raises EngineUnavailable where Concrete is installed nowhere.
+    Raises EngineUnavailable if the engine needs Concrete and it is not installed.
     """
     if can_run(engine):
         return sys.executable

@@ -1,76 +1,76 @@
-"""Every error that Triseal raises on purpose, in one small tree.
+"""All errors that Triseal raises deliberately, in one class hierarchy.
 
 TrisealError
-├── FeatureError                 the public contract of the data
-│   ├── SchemaInvalid            the schema file itself cannot be used
-│   ├── UnknownParty             a party that the schema does not name
-│   ├── UnknownColumn            a column that the party does not own
-│   └── ValueOutOfDomain         a value that the schema does not allow
-├── ModelError                   from booster to integer program
+├── FeatureError                 errors in the schema or in the data it describes
+│   ├── SchemaInvalid            the schema file cannot be read or is not valid
+│   ├── UnknownParty             the schema has no party of this name
+│   ├── UnknownColumn            the schema has no such column, or the party does not own it
+│   └── ValueOutOfDomain         the schema does not allow this value
+├── ModelError                   errors while compiling a booster to an integer program
 │   ├── UnsupportedBooster       not a binary XGBoost tree booster over the schema's bits
 │   ├── ModelTooLarge            deeper or larger than the documented limits
-│   ├── ProgramInvalid           a program file that does not hold together
-│   ├── NoiseBudgetExceeded      a program that could be decrypted wrongly too often
-│   └── TrainingDataInvalid      data that cannot be trained on
-├── DeploymentError              what training.compile wrote
-│   ├── DeploymentMissing        a file is not there
-│   └── DeploymentMixed          files of different compilations or versions
-├── EngineError                  the encrypted evaluators
+│   ├── ProgramInvalid           the program file is inconsistent, or cannot be compiled
+│   ├── NoiseBudgetExceeded      the program's decryption failure probability is too high
+│   └── TrainingDataInvalid      the training data cannot be used
+├── DeploymentError              errors in the folder written by training.compile
+│   ├── DeploymentMissing        a file is missing
+│   └── DeploymentMixed          the files come from different compilations or versions
+├── EngineError                  errors of the evaluation engines
 │   ├── EngineUnavailable        the engine is unknown, or its library cannot be loaded
-│   ├── KeyMissing               the party has not made its keys yet
-│   ├── MalformedMessage         empty, truncated, oversized or random bytes
+│   ├── KeyMissing               the party has not generated its keys yet
+│   ├── MalformedMessage         the message is empty, truncated, too large or not decodable
 │   ├── ForeignMessage           well formed, but for another model, engine, party or purpose
-│   ├── KeyCheckFailed           the collective key does not fit the parties' shares
-│   ├── OpeningFailed            a party's part does not fit the result that is opened
-│   └── EvaluationFailed         the worker could not finish the evaluation
-├── ProtocolError                the parties' joint protocol
-│   ├── NotAuthentic             a message that its sender did not seal for this place
+│   ├── KeyCheckFailed           the collective key does not match the parties' shares
+│   ├── OpeningFailed            a party's decryption share does not match the result
+│   └── EvaluationFailed         the worker could not complete the evaluation
+├── ProtocolError                errors in the parties' joint protocol
+│   ├── NotAuthentic             the message was not sealed by its sender for this step
 │   ├── MessageRepeated          a second, different message for the same step
-│   ├── MessageOutOfOrder        a message before its turn
-│   ├── CommitmentBroken         what was opened is not what was committed to
-│   ├── PartiesDisagree          the parties do not mean the same model, run or readers
-│   └── AlreadyOpened            another ciphertext of a program that was opened once
-├── ApplicationError             one credit application on the server
-│   ├── ServerBusy               as much is under way as may be; try again a little later
-│   │   ├── TooManyApplications  the server keeps as many as it may
-│   │   ├── TooManyRequests      one token asks too often, or for too much at once
-│   │   ├── QueueFull            as many runs wait as may
-│   │   └── StorageFull          the server's disk quota is used up
-│   ├── QuotaExceeded            this application has had all that one may have
-│   ├── UnknownApplication       no such application, or it has been erased
-│   ├── ApplicationExpired       its time is over
-│   ├── NotAuthorised            no token, or a wrong one
-│   ├── ForbiddenSlot            a good token, but another party's slot
-│   ├── ForbiddenScope           a good token that was not given this right
-│   ├── UnknownName              a program or file name that does not exist
-│   ├── OutOfStep                a call before its turn
-│   ├── AlreadySent              a slice that can no longer be replaced
-│   ├── AlreadyRunning           two runs at once
-│   ├── RunCancelled             the run was ended on request
-│   ├── InvalidRequest           a malformed field, such as path characters in an id
-│   ├── UnknownHost              a request for a name that is not the server's
-│   ├── ForeignOrigin            a call from a page of another origin
-│   ├── UnsupportedContent       a body of another content type than the call takes
-│   ├── UploadEmpty              nothing was sent
-│   ├── UploadTooLarge           more bytes than the slot can hold
-│   └── UploadTooSlow            the bytes came too slowly, or stopped
-├── StorageError                 where the server keeps things
-│   ├── StorageUnavailable       the database or the store of ciphertexts does not answer
-│   │   └── DiskFull             the server's disk has no room left
-│   └── StoredDataDamaged        what was stored is not what was sent
-├── DataFolderInUse              another process already works on the same data
-├── FolderNotOurs                a folder to be emptied that holds what Triseal may not have made
-├── SettingsInvalid              a setting that cannot be used
-├── LimitTooLow                  the system allows this process less than it needs
-└── TransportError               between a party and the server
-    ├── AddressInvalid           what was given is no address
-    ├── ServerUnreachable        nothing answers at the address
-    ├── ServerStopping           the server is shutting down; ask again when it is back
-    └── PortInUse                another program listens there already
+│   ├── MessageOutOfOrder        a message for a step that has not been reached
+│   ├── CommitmentBroken         the opened value does not match its commitment
+│   ├── PartiesDisagree          the parties differ on the model, the run or its readers
+│   └── AlreadyOpened            a different ciphertext for a program that was already opened
+├── ApplicationError             errors of one credit application on the server
+│   ├── ServerBusy               a limit is reached for now; retry later
+│   │   ├── TooManyApplications  the server's limit of open applications is reached
+│   │   ├── TooManyRequests      the token's limit of requests is reached
+│   │   ├── QueueFull            the limit of queued runs is reached
+│   │   └── StorageFull          the server's storage quota is used up
+│   ├── QuotaExceeded            the application's own quota is used up
+│   ├── UnknownApplication       the application does not exist or has been erased
+│   ├── ApplicationExpired       the application's lifetime is over
+│   ├── NotAuthorised            the token is missing or wrong
+│   ├── ForbiddenSlot            the token is valid, but the slot belongs to another party
+│   ├── ForbiddenScope           the token is valid, but does not grant this right
+│   ├── UnknownName              the program or file name does not exist
+│   ├── OutOfStep                an earlier step has not been done yet
+│   ├── AlreadySent              the message can no longer be replaced
+│   ├── AlreadyRunning           the application already has an active run
+│   ├── RunCancelled             the run was cancelled on request
+│   ├── InvalidRequest           a field is malformed: for example, an id with path characters
+│   ├── UnknownHost              the request's Host is not one of the server's names
+│   ├── ForeignOrigin            the request comes from a page of another origin
+│   ├── UnsupportedContent       the request body has an unsupported content type
+│   ├── UploadEmpty              the upload has no content
+│   ├── UploadTooLarge           the upload is larger than the slot allows
+│   └── UploadTooSlow            the upload was too slow or stalled
+├── StorageError                 errors of the server's storage
+│   ├── StorageUnavailable       the database or the ciphertext store does not respond
+│   │   └── DiskFull             the server's disk is full
+│   └── StoredDataDamaged        the stored bytes differ from those received
+├── DataFolderInUse              another process is using the same data
+├── FolderNotOurs                the folder holds files that Triseal may not have created
+├── SettingsInvalid              a setting is not valid
+├── LimitTooLow                  a system limit is too low for this process
+└── TransportError               errors between a party and the server
+    ├── AddressInvalid           the text is not a valid address
+    ├── ServerUnreachable        no server responds at the address
+    ├── ServerStopping           the server is shutting down; retry when it is back
+    └── PortInUse                another program is already listening on the port
 
-Messages are written for the person who meets them: what is wrong, and what to do. They never
-carry a secret: no key, no token, and no value of a record except the one its own owner typed.
-`code` is stable and becomes the problem `type` over HTTP (RFC 9457).
+A message says what is wrong and how to fix it. It never contains a secret: no key, no token, and
+no record value except one that the reader entered. `code` is stable and becomes the problem `type`
+over HTTP (RFC 9457).
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ from typing import ClassVar
 
 
 class TrisealError(Exception):
-    """Base of every error raised on purpose.
+    """Base class of all errors that Triseal raises deliberately.
 
-    `code` is the stable, hyphenated name that clients may rely on.
+    `code` is a stable, hyphenated name on which clients may rely.
     """
 
     code: ClassVar[str] = "triseal-error"
@@ -186,7 +186,7 @@ class ApplicationError(TrisealError): ...
 
 
 class ServerBusy(ApplicationError):
-    """`retry_seconds` is when to ask again; over HTTP it is the header Retry-After."""
+    """A limit is reached for now; retry after `retry_seconds` (over HTTP, Retry-After)."""
 
     def __init__(self, message: str, retry_seconds: float = 1.0) -> None:
         super().__init__(message)
@@ -299,7 +299,7 @@ class PortInUse(TransportError): ...
 
 
 def error_classes() -> dict[str, type[TrisealError]]:
-    """Every class of the tree by its `code`, so that a client can raise what a server reported."""
+    """Return all error classes by `code`, so that a client can raise what a server reported."""
     found: dict[str, type[TrisealError]] = {}
     pending: list[type[TrisealError]] = [TrisealError]
     while pending:

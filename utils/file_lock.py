@@ -1,4 +1,4 @@
-"""Locks on files: one holder at a time, and gone with the process, however it ends."""
+"""File locks: one holder at a time, released when the holding process ends."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from utils.forks import renew_in_children
 PAUSE_SECONDS = 0.02
 
 _FAR = 1 << 62
-"""A place behind the end of any file, which SQLite's own locks leave alone."""
+"""A byte beyond the end of any file, which SQLite's own locks do not use."""
 
 
 class HeldLock(FileIO):
-    """An open file whose lock this process holds until it is closed.
+    """An open file, locked by this process until it is closed.
 
-    A forked child gets a closed one: the lock stays the parent's alone, and ends with the parent.
+    In a forked child it is closed, so that the parent alone holds the lock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,15 +31,15 @@ class HeldLock(FileIO):
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
-        self.close()  # unlocking instead would unlock it for the parent as well
+        self.close()  # unlocking would release the parent's lock as well
 
 
 def hold_lock(path: Path, in_use: str, seconds: float = 0.0, *, shared: bool = False) -> HeldLock:
-    """Create the file and lock it while the returned file is open.
+    """Create the file and lock it for as long as the returned file is open.
 
-    A `shared` lock excludes those that are not. Waits at most `seconds` for another holder. Raises
-    DataFolderInUse(`in_use`), FileNotFoundError where the folder does not exist, and OSError where
-    the file system has no locks.
+    A `shared` lock only excludes exclusive ones. Waits at most `seconds` for another holder. Raises
+    DataFolderInUse(`in_use`), FileNotFoundError if the folder does not exist, and OSError if the
+    file system does not support locks.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     deadline = time.monotonic() + seconds
@@ -58,7 +58,7 @@ def hold_lock(path: Path, in_use: str, seconds: float = 0.0, *, shared: bool = F
             raise
         if _is_at(lock, path):
             return lock
-        lock.close()  # the last holder removed the file meanwhile; its lock excludes nobody
+        lock.close()  # the last holder has removed the file, so this lock excludes nobody
 
 
 def _create(path: str, flags: int) -> int:
@@ -73,16 +73,16 @@ def _is_at(lock: HeldLock, path: Path) -> bool:
 
 
 def hold_database_lock(path: Path, in_use: str) -> BinaryIO:
-    """Lock a SQLite file, by whatever name it is reached, beside SQLite's own locks.
+    """Lock a SQLite file, whatever path it is opened by, independently of SQLite's own locks.
 
-    The file is made where it is missing. Raises DataFolderInUse(`in_use`) and OSError. Close the
-    returned file only when all of this process's connections are closed: SQLite's locks go with
-    the first descriptor of the file that is closed.
+    The file is created if it is missing. Raises DataFolderInUse(`in_use`) and OSError. Close the
+    returned file only after all connections of this process: closing any descriptor of the file
+    releases SQLite's locks.
     """
     path.touch(PRIVATE_FILE)
     lock = path.open("rb+")
-    # A lock of the open file, not of the process: the latter is the kind that SQLite uses. Where
-    # the system has none, the lock of the folder has to do.
+    # A lock of the open file description, since SQLite uses the locks of the process. If the
+    # system has none, the folder's lock has to suffice.
     command = getattr(fcntl, "F_OFD_SETLK", None)
     if command is None:
         return lock

@@ -1,9 +1,9 @@
-"""Support for state that must not be shared with a forked child.
+"""Renewal of state that must not be shared with a forked child.
 
-A child inherits its parent's memory and open files, but none of its other threads. A socket would
-carry both processes' requests, a lock that another thread held stays locked for good, a lock on a
-file belongs to both, and a random stream goes on identically in both. The objects concerned
-register here, and each is told in the child before anything else runs there.
+A child inherits its parent's memory and open files, but none of its other threads. Both processes
+would then send requests over the same sockets, hold the same file locks and draw the same random
+numbers, and a lock held by another thread would never be released. Objects with such state register
+here; each is renewed in the child before any other code runs there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Renewable(Protocol):
     """An object with state that a forked child must replace."""
 
     def renew_after_fork(self) -> None:
-        """Replace what must not be shared, without using it: its locks may be held for good."""
+        """Replace the state without using it, since its locks may never be released."""
 
 
 _renewables: weakref.WeakSet[Renewable] = weakref.WeakSet()
@@ -25,12 +25,12 @@ _generation = 0
 
 
 def renew_in_children(owner: Renewable) -> None:
-    """Have `owner` renewed in every process that is forked from this one; kept weakly."""
+    """Renew `owner` in every process forked from this one; only a weak reference is kept."""
     _renewables.add(owner)
 
 
 def generation() -> int:
-    """Return how many forks lie between this process and the first; unlike an id, never reused."""
+    """Return the number of forks since the first process; unlike a process id, never reused."""
     return _generation
 
 

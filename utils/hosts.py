@@ -1,7 +1,7 @@
-"""The names by which a service may be called, and the origins of pages that may call it.
+"""Validation of the headers Host and Origin.
 
-A browser sends the name in an address as the header Host. A page on a foreign name that resolves
-to this machine (DNS rebinding) passes for the service's own page until that name is compared.
+A page whose host name resolves to this machine (DNS rebinding) is same-origin with the service as
+far as the browser can tell. The name that it sends in the header Host gives it away.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Authority:
-    """A host's name in lower case, without brackets, and the port where one is given."""
+    """A host name in lower case, without brackets, and an optional port."""
 
     name: str
     port: int | None = None
@@ -32,30 +32,30 @@ class Authority:
         """Read `name`, `name:port`, `[IPv6]` or `[IPv6]:port`; raises InvalidRequest."""
         found = re.fullmatch(r"(\[[0-9A-Fa-f:.]{2,45}\]|[^\[\]:/@\s]+)(?::([0-9]{1,5}))?", text)
         if found is None:
-            raise InvalidRequest("This is not a host: give a name, or a name and a port.")
+            raise InvalidRequest("This is not a valid host: give a name, or a name and a port.")
         name = found[1].strip("[]").lower()
         try:
             name = str(ip_address(name))
         except ValueError:
             if found[1].startswith("[") or not _NAME.fullmatch(name):
-                raise InvalidRequest("This is not the name of a host.") from None
+                raise InvalidRequest("This is not a valid host name.") from None
         port = None if found[2] is None else int(found[2])
         if port is not None and not 1 <= port <= 65535:
-            raise InvalidRequest("A port is a number from 1 to 65535.")
+            raise InvalidRequest("A port must be a number from 1 to 65535.")
         return cls(name, port)
 
     @classmethod
     def of_url(cls, url: str) -> Self:
-        """The authority of a web address, without the scheme's usual port; raises InvalidRequest.
+        """Return the authority of a URL or origin (RFC 6454), without the scheme's default port.
 
-        An origin (RFC 6454) is such an address without a path; `null` is none.
+        Raises InvalidRequest, also for the origin `null`.
         """
         try:
             parts = urlsplit(url)
         except ValueError as error:
-            raise InvalidRequest("This is not a web address.") from error
+            raise InvalidRequest("This is not a valid URL.") from error
         if parts.scheme not in _DEFAULT_PORTS or not parts.netloc:
-            raise InvalidRequest("A web address begins with http:// or https:// and a host.")
+            raise InvalidRequest("A URL must begin with http:// or https:// and a host.")
         found = cls.parse(parts.netloc)
         return cls(found.name, None if found.port == _DEFAULT_PORTS[parts.scheme] else found.port)
 
@@ -65,10 +65,10 @@ class Authority:
 
 
 class AllowedHosts:
-    """The names by which one service may be called: its own, this machine's, and those listed.
+    """The host names that a service accepts: its own, this machine's, and those listed.
 
-    `host` is where it listens, `url` its address behind a proxy, and `listed` the setting. Raises
-    InvalidRequest where one of them cannot be read.
+    `host` is the address it listens on, `url` its URL behind a proxy, and `listed` the setting.
+    Raises InvalidRequest if one of them is invalid.
     """
 
     def __init__(self, host: str, url: str | None = None, listed: str = "") -> None:
@@ -81,9 +81,9 @@ class AllowedHosts:
         self._names = frozenset(names)
 
     def named(self, host: str) -> Authority | None:
-        """The authority of a header Host where its name is allowed; None otherwise.
+        """Return the authority in a header Host, or None if its name is not allowed.
 
-        The port is not compared: it says nothing of who asks, and differs behind a proxy.
+        The port is ignored: it does not identify the caller, and it differs behind a proxy.
         """
         try:
             found = Authority.parse(host)
@@ -92,9 +92,9 @@ class AllowedHosts:
         return found if found.name in self._names else None
 
     def allows_origin(self, origin: str, called: Authority) -> bool:
-        """Whether a page of this origin may call: one of the called host, or of the proxy's.
+        """Return True if pages of this origin may call: the called host's, or the proxy's.
 
-        The port counts here: another port of the same host is another program's page.
+        The port is compared, since another port of the same host belongs to another program.
         """
         try:
             found = Authority.of_url(origin)
@@ -104,15 +104,15 @@ class AllowedHosts:
 
 
 def parse_names(listed: str) -> tuple[str, ...]:
-    """Read host names that commas separate; raises InvalidRequest where one has a port."""
+    """Parse comma-separated host names; raises InvalidRequest if one is invalid or has a port."""
     found = [Authority.parse(entry.strip()) for entry in listed.split(",") if entry.strip()]
     if any(entry.port is not None for entry in found):
-        raise InvalidRequest("Give the names of hosts without ports: a name holds for every port.")
+        raise InvalidRequest("Give host names without ports: a name applies to every port.")
     return tuple(entry.name for entry in found)
 
 
 def _same(called: Authority) -> tuple[Authority, ...]:
-    """The authority, and without its port where that is a usual one, as origins have it."""
+    """Return the authority, and also without its port if that is a default one, as in origins."""
     if called.port in _DEFAULT_PORTS.values():
         return called, Authority(called.name)
     return (called,)

@@ -1,7 +1,7 @@
-"""A mark in every folder whose content Triseal replaces or deletes.
+"""A marker file in every folder whose content Triseal replaces or deletes.
 
-A setting or an option may name any folder by mistake. Nothing in a folder is changed, its mode
-included, unless it was empty when it was claimed or carries the mark of the same purpose.
+A setting or option may name the wrong folder by mistake. A folder and its mode are changed only if
+it was empty when it was claimed, or has a marker for the same purpose.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def claim_folder(
     made_earlier: Callable[[Path], bool] | None = None,
     mode: int = PRIVATE_FOLDER,
 ) -> Path:
-    """Create and mark the folder, or take one that is empty or marked; return its path.
+    """Create and mark the folder, or accept one that is empty or marked; return its path.
 
-    `purpose` is one line, such as `server data`; `setting` is the option or variable that named
-    the folder, for the error message. `made_earlier` recognises a folder made by a version that
-    did not mark folders; it must accept only what no other program makes. Raises FolderNotOurs
-    before anything is changed, and OSError.
+    `purpose` is one line: for example, `server data`. `setting` is the option or variable that
+    named the folder, for the error message. `made_earlier` recognises folders of versions that did
+    not mark them; it must not accept a folder made by another program. Raises FolderNotOurs, before
+    anything is changed, and OSError.
     """
     require_ours(path, purpose, setting=setting, made_earlier=made_earlier)
     path.mkdir(parents=True, exist_ok=True, mode=mode)
@@ -48,7 +48,7 @@ def require_ours(
     setting: str = "",
     made_earlier: Callable[[Path], bool] | None = None,
 ) -> None:
-    """Check, changing nothing, that `claim_folder` would take this folder; raises FolderNotOurs."""
+    """Raise FolderNotOurs if `claim_folder` would reject this folder; nothing is changed."""
     advice = f"Set {setting} to" if setting else "Give"
     advice += " an empty folder, or one that does not exist yet."
     if path.exists() and not path.is_dir():
@@ -64,33 +64,33 @@ def require_ours(
     if is_marked(path, purpose):  # another process has claimed it since
         return
     raise FolderNotOurs(
-        f"{path} holds files that Triseal may not have made, such as {foreign[0][:60]}; nothing "
-        f"in it was changed. {advice}"
+        f"{path} contains files that Triseal may not have created, for example "
+        f"{foreign[0][:60]}; nothing in it was changed. {advice}"
     )
 
 
 def is_marked(path: Path, purpose: str) -> bool:
-    """Return whether the folder carries the mark of this purpose."""
+    """Return True if the folder has the marker for this purpose."""
     return _purpose_of(path) == purpose
 
 
 def mark_folder(path: Path, purpose: str, mode: int = PRIVATE_FILE) -> None:
-    """Mark a folder that the caller has just made, whatever is in it; `mode` is the mark's."""
+    """Mark a folder that the caller has just made, whatever it contains, by a file of `mode`."""
     write_atomic(path / MARK, f"{purpose}\n{_EXPLANATION}\n".encode(), mode=mode)
 
 
 def _purpose_of(path: Path) -> str | None:
-    """Return the purpose in the folder's mark, or None where there is no valid mark."""
+    """Return the purpose in the folder's marker, or None if there is no valid one."""
     mark = path / MARK
     if mark.is_symlink() or not mark.is_file():
         return None
-    with mark.open("rb") as file:  # bounded: the file may be anybody's
+    with mark.open("rb") as file:  # bounded, since any program may have written the file
         lines = file.read(1000).decode("utf-8", "replace").splitlines()
     return lines[0] if lines[1:] == [_EXPLANATION] else None
 
 
 def _content(path: Path) -> list[str]:
-    """Return the names in the folder, except the mark itself, in order."""
+    """Return the sorted names in the folder, without the marker itself."""
     if not path.exists():
         return []
     names = sorted(entry.name for entry in path.iterdir())

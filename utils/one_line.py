@@ -1,4 +1,4 @@
-"""How a command ends on an error that a person can mend: with one line, and no traceback."""
+"""One-line messages for errors that end a command and that its user can fix."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from utils.errors import TrisealError
 
 
 def in_one_line(error: TrisealError | OSError) -> str:
-    """Return what to print for an error that ends a command.
+    """Return the line to print for an error that ends a command.
 
-    An OSError about a path is named with the path and the reason. Any other is raised again: it is
-    a fault of ours.
+    The line for an OSError names its path and the reason. An OSError without a path is raised
+    again, since it is a bug.
     """
     if isinstance(error, TrisealError):
         return " ".join(error.message.split())
@@ -17,5 +17,5 @@ def in_one_line(error: TrisealError | OSError) -> str:
         raise error
     return (
         f"{error.filename} cannot be used ({error.strerror or type(error).__name__}): give this "
-        "user the right to it, or name another place."
+        "user access to it, or choose another path."
     )

@@ -1,4 +1,4 @@
-"""Randomness for secrets: always from the operating system."""
+"""Randomness for secrets, always from the operating system."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ SEED_BITS = 128
 
 
 def random_seed() -> int:
-    """A seed of 128 bits for a library's CSPRNG; never 0, which libraries read as none given."""
+    """Return a 128-bit seed for a library's CSPRNG; never 0, which libraries treat as no seed."""
     return secrets.randbits(SEED_BITS) or 1

@@ -1,7 +1,7 @@
-"""Temporary folders that are removed even where their process was killed: by the next one.
+"""Temporary folders that the next process removes if their own process was killed.
 
-Each is locked by its process and marked as ours. A folder whose lock is free belongs to a process
-that has ended, and a folder without the mark is never touched.
+Each folder is locked by its process and marked as Triseal's. A marked folder whose lock is free
+belongs to a process that has ended; a folder without the marker is never touched.
 """
 
 from __future__ import annotations
@@ -28,28 +28,29 @@ def _nothing(_: Path) -> None: ...
 def scratch_folder(
     prefix: str, parent: Path | None = None, rescue: Callable[[Path], None] = _nothing
 ) -> Iterator[Path]:
-    """Make a private folder `<prefix>…` in `parent`, and remove it at the end.
+    """Create a private folder `<prefix>…` in `parent`, and remove it on exit.
 
-    Folders of the same prefix that killed processes left in `parent` are removed first, each after
-    a call of `rescue` with its path. Without `parent` it is the system's temporary folder.
+    First remove the folders with the same prefix that killed processes left in `parent`, each
+    after calling `rescue` with its path. `parent` defaults to the system's temporary folder.
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     for path in parent.iterdir():
         if path.name.startswith(prefix):
-            # OSError: another process is removing it, or it is another user's.
+            # OSError: another process is removing the folder, or it belongs to another user.
             with suppress(OSError, DataFolderInUse):
                 _remove_left_behind(path, rescue)
     path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     with hold_lock(path / LOCK, f"{path} is in use."):
         try:
-            mark_folder(path, PURPOSE)  # once locked: a marked folder without a lock is left over
+            # Only once locked, since a marked folder without a lock counts as left behind.
+            mark_folder(path, PURPOSE)
             yield path
         finally:
             _remove(path)
 
 
 def _remove_left_behind(path: Path, rescue: Callable[[Path], None]) -> None:
-    """Remove a folder whose process has ended; raises DataFolderInUse where it has not."""
+    """Remove a folder whose process has ended; raises DataFolderInUse if it has not."""
     if path.is_symlink() or path.stat().st_uid != os.getuid() or not is_marked(path, PURPOSE):
         return
     with hold_lock(path / LOCK, f"{path} is in use."):
@@ -58,7 +59,7 @@ def _remove_left_behind(path: Path, rescue: Callable[[Path], None]) -> None:
 
 
 def _remove(path: Path) -> None:
-    # The mark last, so that a removal that is cut off can be taken up again.
+    # The marker last, so that an interrupted removal can be resumed.
     for child in path.iterdir():
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Calls that follow each other in a thread, without a way through the event loop in between.
+"""A queue of calls that run one after another in a thread, without the event loop in between.
 
-Whoever hands over one call after another and awaits each gives the thread nothing to do until the
-event loop comes round again; a strand has the next one ready.
+A caller that awaits each call before submitting the next leaves the thread idle until the event
+loop runs again; with a strand the next call is already queued.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from threading import Lock
 
 
 class Strand:
-    """Calls functions in their order, one at a time, in a thread of the event loop's own pool.
+    """Calls functions in order, one at a time, in a thread of the event loop's default executor.
 
-    The thread is held only while there is something to call. To be used from one event loop.
+    The thread is occupied only while calls are queued. Use a strand from one event loop only.
     """
 
     def __init__(self) -> None:
@@ -25,9 +25,9 @@ class Strand:
         self._lock = Lock()
 
     def call(self, function: Callable[[], None]) -> asyncio.Future[None]:
-        """Call it after all earlier ones; the future has what it raises.
+        """Call `function` after all earlier ones; the returned future has its exception, if any.
 
-        Cancelling the future takes the call back, unless it has begun.
+        Cancelling the future cancels the call, unless it has begun.
         """
         done: Future[None] = Future()
         with self._lock:
@@ -48,7 +48,7 @@ class Strand:
                 continue
             try:
                 function()
-            except BaseException as error:  # whatever it is, whoever awaits it is to know
+            except BaseException as error:  # raised again where the future is awaited
                 done.set_exception(error)
             else:
                 done.set_result(None)

@@ -1,4 +1,4 @@
-"""JSON that people wrote, read so that nothing in it is dropped without a word."""
+"""Strict parsing of hand-written JSON, which never drops anything silently."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def parse_json(data: bytes) -> Any:
-    """Decode one JSON document in UTF-8, with or without a byte order mark.
+    """Decode a JSON document in UTF-8, with or without a byte order mark.
 
-    Raises ValueError for anything else, for a name that occurs twice in one object, of which
-    `json.loads` would keep the last, and for NaN and Infinity, which are not JSON.
+    Raises ValueError for invalid JSON, including NaN and Infinity, and for a name that occurs twice
+    in one object, of which `json.loads` would keep the last value.
     """
     try:
         return json.loads(

@@ -1,4 +1,4 @@
-"""What is printed reaches the terminal, whatever its encoding can express."""
+"""Printing to terminals of any encoding."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 
 
 def print_any_text() -> None:
-    """Have stdout and stderr escape what they cannot encode, instead of ending the process.
+    """Make stdout and stderr escape characters that they cannot encode, instead of raising.
 
-    Labels of a schema and file names may hold any character; a terminal of the POSIX locale, or
-    one of an older encoding, has few. To be called by every entry point before it prints.
+    Schema labels and file names may contain any character, but a terminal in the POSIX locale
+    accepts few. Every entry point calls this before it prints.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # tests and tools put others in their place
+        if isinstance(stream, io.TextIOWrapper):  # tests and tools replace these streams
             stream.reconfigure(errors="backslashreplace")

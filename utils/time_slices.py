@@ -1,9 +1,9 @@
-"""How long Linux lets a thread compute before the next one has its turn.
+"""The length of a thread's time slices under Linux.
 
-Since Linux 6.12 a thread may ask for slices of its own length (sched_setattr(2), `sched_runtime`).
-One that wakes up waits for the end of the slice under way, unless its own slices are shorter; so
-whoever computes for long, and is given a small share of the processor, asks for long ones and holds
-up nobody who wakes up. Who waits already has to wait longer, so they are not as long as can be.
+Since Linux 6.12 a thread may request a slice length (sched_setattr(2), `sched_runtime`). A thread
+that wakes up preempts the running one if its own slices are shorter. Threads that compute for long
+with a small share of the processor therefore request long slices, so that they do not delay threads
+that wake up. Threads that are already waiting wait longer, so the slices are not of maximum length.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import platform
 import sys
 
 LONG_SECONDS = 0.02
-"""By default a slice has about three milliseconds; Linux would give a tenth of a second."""
+"""The default slice is about 3 ms; Linux would allow 100 ms."""
 _SYSTEM_CALLS = {"x86_64": 314, "aarch64": 274}
-"""sched_setattr's number; older C libraries have no function for it."""
+"""The number of sched_setattr, for which older C libraries have no function."""
 
 
 class _SchedulingAttributes(ctypes.Structure):
@@ -33,11 +33,11 @@ class _SchedulingAttributes(ctypes.Structure):
 
 
 def take_long_slices(thread: int = 0) -> bool:
-    """Have a thread, by its id, run in slices of LONG_SECONDS; 0: this one.
+    """Set the time slices of a thread, by its id, to LONG_SECONDS; 0 is the current thread.
 
-    Answers whether the system took it: Linux before 6.12 does and changes nothing, and for policies
-    other than the ordinary ones nothing is asked. What the thread starts from now on does the same.
-    Raises OSError where it has ended.
+    Return True if the system accepted the request. Linux before 6.12 accepts it without effect; for
+    scheduling policies other than SCHED_OTHER and SCHED_BATCH no request is made. Threads and
+    processes started by the thread inherit the setting. Raises OSError if the thread has ended.
     """
     number = _SYSTEM_CALLS.get(platform.machine())
     if sys.platform != "linux" or number is None:

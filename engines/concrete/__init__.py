@@ -1,1 +1,1 @@
-"""Concrete's TFHE with table lookups: one key holder, a few programmable bootstraps a decision."""
+"""The Concrete engine: TFHE with one key holder and a few table lookups per decision."""

@@ -1,4 +1,4 @@
-"""Compiling two programs into the engine's folder of a deployment (offline)."""
+"""Offline build: compiles the programs into the engine's folder of a deployment."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from model.program import Program
 def build(
     programs: dict[str, Program], layout: Layout, folder: Path, sign_only: bool = False
 ) -> dict[str, Any]:
-    """Write `folder`/concrete and answer what the manifest records of the engine.
+    """Write `folder`/concrete and return the engine's facts for the manifest.
 
-    Makes throw-away keys, to see what messages look like and for the warm-up inputs.
+    Generates throw-away keys, for the structure of messages and for the warm-up inputs.
     """
     module = compile_programs(list(programs.values()), layout, sign_only)
     own = folder / NAME
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
-    # Within the folder that is made: it goes with that where this process is killed.
+    # Inside the deployment folder, so that it is removed with it if this process is killed.
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         module.server.save(Path(temporary) / "server.zip")
         write_public(own / "server.zip", (Path(temporary) / "server.zip").read_bytes())
@@ -50,7 +50,7 @@ def build(
 
 
 def write_structure(specs: bytes, layout: Layout, own: Path) -> Structures:
-    """Write what keys and inputs look like, and inputs for the warm-up, made with two keys."""
+    """Write the structure of keys and inputs, found with two sets of keys, and warm-up inputs."""
     keys, inputs = [], []
     for row in layout.bits_of_states(sample_states(layout, 2, seed=0)):
         client = fhe.Client(fhe.ClientSpecs.deserialize(specs))

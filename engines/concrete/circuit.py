@@ -1,9 +1,9 @@
-"""A program as a Concrete circuit.
+"""Compilation of a program to a Concrete circuit.
 
-Every party has two encrypted inputs, because a bit that fed both would be forced to the width of
-the score: its bits, which index tables, and its column states (one-hot), which carry the linear
-part. Each lookup of the plan is one 4-bit programmable bootstrap. All terms of a score meet in a
-single sum, so that no partial sum can be wider than the score itself.
+Every party has two encrypted inputs: its bits, which index tables, and its column states (one-hot),
+which the linear part uses. They are separate because bits used for both would have the width of the
+score. Each lookup of the plan is one 4-bit programmable bootstrap. All terms of a score are added
+in a single sum, so that no partial sum is wider than the score itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from model.program import Program
 from utils.errors import ProgramInvalid
 
 P_ERROR = 2.0**-64
-"""Probability that one lookup goes wrong; Concrete's default of 1e-5 would be seen in practice."""
+"""Error probability of one lookup; Concrete's default of 1e-5 would be noticeable in practice."""
 
 _CELLS = 16
 _SAMPLE_ROWS = 300
@@ -35,12 +35,12 @@ _WIDER = 3
 
 
 def input_names(layout: Layout) -> list[str]:
-    """The circuit's parameters in order: for every party its bits, then its states."""
+    """Return the circuit's parameters in order: for each party its bits, then its states."""
     return [f"{party}_{part}" for party in layout.schema.party_names for part in ("bits", "states")]
 
 
 def party_inputs(layout: Layout, party: str, bits: Bits) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A party's two inputs: its bits (bits,) and its states one-hot (states,), as integers."""
+    """Return a party's two inputs as integers: its bits (bits,) and one-hot states (states,)."""
     states = []
     for code in layout.party_codes(party):
         first = code.first_bit - layout.party_bits(party).start
@@ -50,7 +50,7 @@ def party_inputs(layout: Layout, party: str, bits: Bits) -> tuple[NDArray[Any], 
 
 
 def circuit_inputs(layout: Layout, bits: Bits) -> tuple[NDArray[Any], ...]:
-    """All inputs of the circuit for one row of bits, shape (n_bits,)."""
+    """Return all inputs of the circuit for one row of bits, shape (n_bits,)."""
     return tuple(
         part
         for party in layout.schema.party_names
@@ -61,15 +61,15 @@ def circuit_inputs(layout: Layout, bits: Bits) -> tuple[NDArray[Any], ...]:
 def circuit_function(
     program: Program, layout: Layout, sign_only: bool, width: int, index_width: int
 ) -> Callable[..., Any]:
-    """The function to compile: all parties' inputs to the scores, shape (outputs,).
+    """Return the function to compile: from all parties' inputs to the scores, shape (outputs,).
 
-    `width` are the bits to give the score, at least the program's own, and `index_width` those
-    of a table's index. With `sign_only` every output is 0 (approved) or -1 (denied) and the score
+    `width` is the width of the score in bits, at least the program's own, and `index_width` that
+    of a table's index. With `sign_only` every output is 0 (approved) or -1 (denied), and the score
     stays hidden.
     """
     plan, outputs = program.plan, len(program.outputs)
     names = input_names(layout)
-    # Constants move from a column's largest share into the middle, which keeps the weights small.
+    # Centred weights are smaller; the difference is added as a constant.
     linear, constants = _centred(plan.linear, layout)
     members = [
         [i for i, t in enumerate(plan.lookups) if output in t.outputs] for output in range(outputs)
@@ -89,22 +89,22 @@ def circuit_function(
     )
     half = width - 1
 
-    def evaluate(**named: Any) -> Any:  # Concrete calls with the names of the signature
+    def evaluate(**named: Any) -> Any:  # Concrete passes arguments by their names
         inputs = [named[name] for name in names]
         states = np.concatenate(tuple(inputs[1::2]))
         looked_up: Any = None
         if table is not None:
             bits = np.concatenate(tuple(inputs[0::2]))
-            # Column by column: three times cheaper in Concrete than a matrix product.
+            # Column by column, which Concrete runs three times as fast as a matrix product.
             cells: Any = bits[indices[:, 0]] * weights[:, 0]
             for position in range(1, most_bits):
                 cells = cells + bits[indices[:, position]] * weights[:, position]
             looked_up = table[fhe.hint(cells, bit_width=index_width)]
         scores = []
         for output in range(outputs):
-            # Two sums, since Concrete gives all elements of one tensor the noise of the worst.
+            # Two sums, since Concrete assumes the worst noise for all elements of a tensor.
             used = np.flatnonzero(linear[output])
-            if not len(used):  # an input that nothing uses would have another encoding
+            if not len(used):  # an unused input would have another encoding
                 used = np.array([0])
             score = np.sum(states[used] * linear[output][used])
             if members[output]:
@@ -112,7 +112,7 @@ def circuit_function(
             scores.append(fhe.hint(score + int(constants[output]), bit_width=half + 1))
         if sign_only:
             scores = [_sign(score, half) for score in scores]
-        # A tuple, not an array, whose elements would all get the noise of the worst.
+        # A tuple, since Concrete would assume the worst noise for all elements of an array.
         return tuple(scores) if outputs > 1 else scores[0]
 
     evaluate.__name__ = program.name
@@ -123,10 +123,10 @@ def circuit_function(
 
 
 def _sign(score: Any, half: int) -> Any:
-    """0 where score >= 0, else -1: the top bit of the score.
+    """Return 0 if score >= 0, else -1: the top bit of the score.
 
-    The `half` bits below it are taken off one by one, exactly, each by a small bootstrap. One
-    rounding bootstrap would be cheaper, but it is wrong near 0 and near the ends of the width.
+    The `half` bits below it are removed one by one, exactly, each by a small bootstrap. A single
+    rounding bootstrap would be cheaper, but is wrong near 0 and near the ends of the range.
     """
     shifted = fhe.hint(score + 2**half, bit_width=half + 1)
     return fhe.bits(shifted)[half] - 1
@@ -135,7 +135,7 @@ def _sign(score: Any, half: int) -> Any:
 def _centred(
     linear: NDArray[np.int64], layout: Layout
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Weights of the states around 0 in every column, and what that takes out, by output."""
+    """Return weights centred around 0 in every column, and the subtracted constant per output."""
     centred = linear.copy()
     constants = np.zeros(len(linear), np.int64)
     for code in layout.codes:
@@ -148,10 +148,10 @@ def _centred(
 
 
 def input_rows(program: Program, layout: Layout) -> Bits:
-    """Rows that fix the width of every node: extremes, every state of every column, a sample.
+    """Return rows that determine the width of every node: extremes, every column state, a sample.
 
-    The score's own width is given by a hint. A row whose linear part alone would not fit into it
-    is left out: that part wraps, which is harmless, since the whole score fits by proof.
+    The score's own width is given by a hint. Rows whose linear part alone does not fit into it are
+    omitted: that part wraps, which is harmless, since the whole score is proven to fit.
     """
     sample = sample_states(layout, _SAMPLE_ROWS, seed=0)
     for i, code in enumerate(layout.codes):
@@ -172,9 +172,9 @@ def input_rows(program: Program, layout: Layout) -> Bits:
 def compile_programs(programs: Sequence[Program], layout: Layout, sign_only: bool = False) -> Any:
     """Compile programs into one Concrete module, whose functions share one keyset.
 
-    Answers an `FheModule` with a function for every program, by its name. All of them take the
-    same ciphertexts: where one needs wider inputs, the others get them as well. Raises
-    ProgramInvalid where that does not come to an end.
+    Returns an `FheModule` with a function for each program, by its name. All functions take the
+    same ciphertexts: if one needs wider inputs, all are widened. Raises ProgramInvalid if no common
+    width is found.
     """
     programs = [_with_bootstrap(p, layout) for p in programs]
     names = input_names(layout)
@@ -209,10 +209,10 @@ def compile_programs(programs: Sequence[Program], layout: Layout, sign_only: boo
 
 
 def _with_bootstrap(program: Program, layout: Layout) -> Program:
-    """The same program with at least one lookup, which gives back the bit that it takes.
+    """Return the program with at least one lookup, adding an identity lookup if it has none.
 
-    Without any bootstrap Concrete 2.10 leaves the weights out of its choice of parameters, and
-    about half of all sums with large weights then come out wrong by a unit or more.
+    Without any bootstrap Concrete 2.10 ignores the weights when it chooses parameters, and about
+    half of all sums with large weights are then wrong by a unit or more.
     """
     if program.plan.lookups:
         return program
@@ -224,7 +224,7 @@ def _with_bootstrap(program: Program, layout: Layout) -> Program:
 
 
 def chosen_parameters(module: Any) -> dict[str, Any]:
-    """What Concrete chose: sizes of polynomials and keys, decomposition levels and bases."""
+    """Return Concrete's parameters: polynomial and key sizes, decomposition levels and bases."""
     keyset = module.client.specs.program_info.get_keyset_info()
     return {
         "bootstrap": [
@@ -248,5 +248,5 @@ def chosen_parameters(module: Any) -> dict[str, Any]:
 
 
 def bootstrap_level(module: Any) -> int:
-    """The deepest decomposition of a bootstrap key; 0 where there is no bootstrap."""
+    """Return the largest number of decomposition levels of a bootstrap key; 0 if there is none."""
     return max((key["level"] for key in chosen_parameters(module)["bootstrap"]), default=0)

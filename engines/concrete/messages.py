@@ -1,4 +1,4 @@
-"""What the two halves of the engine share: its facts and headers."""
+"""Definitions shared by both halves of the engine: its facts and headers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ LABEL = "Concrete (TFHE, one key)"
 
 
 def facts(key_holder: str, sign_only: bool) -> EngineFacts:
-    """The engine's facts for a schema whose first party is `key_holder` (its label)."""
+    """Return the engine's facts for a schema whose first party has the label `key_holder`."""
     return EngineFacts(
         name=NAME,
         label=LABEL,
         encrypted=True,
         joint_keys=False,
         secret_key=(
-            f"{key_holder} makes the one secret key and gives it to the other parties, because "
-            "Concrete encrypts with the secret key: any party could read another's ciphertext, "
-            "were it to get it. The server never has the key."
+            f"{key_holder} makes the one secret key and shares it with the other parties, because "
+            "Concrete encrypts with the secret key: any party that obtained another's ciphertext "
+            "could read it. The server never has the key."
         ),
         opened=(
             "Only approved or denied, for the decision and for every bin; no score."
@@ -34,7 +34,7 @@ def facts(key_holder: str, sign_only: bool) -> EngineFacts:
 
 
 def header(model: str, kind: str, party: str | None = None, program: str | None = None) -> Header:
-    """The header of this engine's messages."""
+    """Return a header for this engine's messages."""
     return Header(
         engine=NAME, profile=PROFILE, model=model, kind=kind, party=party, program=program
     )

@@ -1,4 +1,4 @@
-"""A party's half: key generation, encryption of its own inputs, decryption of results."""
+"""The party's half: key generation, encryption of the party's inputs, decryption of results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ConcreteParty(PartyEngine):
     """Built from the public model and Concrete's client specification alone."""
 
     def __init__(self, public: PublicModel, client_files: bytes) -> None:
-        """Raises MalformedMessage where the client files cannot be read."""
+        """Raises MalformedMessage if the client files cannot be read."""
         self.facts = public.engine
         self._public = public
         self._layout = Layout(public.schema_)

@@ -74,7 +74,7 @@ class ConcreteServer(ServerEngine):
             model_version=deployment.manifest.model_version,
             schema_=deployment.schema,
             programs={
-                # Where only the sign is opened, a score has one bit.
+                # If only the sign is opened, a score has one bit.
                 name: own.model_copy(update={"score_bits": 1}) if sign_only else own
                 for name, own in deployment.program_facts(NAME).items()
             },
@@ -97,7 +97,7 @@ class ConcreteServer(ServerEngine):
         parts = split_parts(unseal_as(expected, message), self._input_bytes[party])
         if not all(s.holds(p) for s, p in zip(self._structures[party], parts, strict=True)):
             raise MalformedMessage(
-                f"The encrypted inputs of {party} are none of this model's; encrypt them again."
+                f"The encrypted inputs of {party} do not fit this model; encrypt them again."
             )
         try:
             return [fhe.Value.deserialize(part) for part in parts]
@@ -135,9 +135,9 @@ class ConcreteServer(ServerEngine):
         )
 
     def warm(self, messages: Mapping[tuple[str, str], bytes]) -> None:
-        """Expand the compressed keys, about a second, by a run whose result nobody reads.
+        """Expand the compressed keys, which takes about a second, by a run with a discarded result.
 
-        The inputs were encrypted under a key that was thrown away when the module was compiled.
+        The inputs were encrypted at compilation under a key that was thrown away.
         """
         keys = self._keys.accepted(messages[self._parties[0], EVALUATION_KEY])
         inputs = [

@@ -1,4 +1,4 @@
-"""Putting right what Concrete's runtime changes in the process that runs it."""
+"""Restoration of signal handlers that Concrete's runtime changes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _libc.signal.restype = ctypes.c_void_p
 
 
 def restore_broken_pipes() -> None:
-    """Ignore SIGPIPE again, as Python does, so that a closed pipe is an exception.
+    """Ignore SIGPIPE again, as Python does, so that writing to a closed pipe raises an exception.
 
-    The first evaluation in a process installs LLVM's handler, under which writing to a closed pipe
-    ends the process. By the C library, since Python sets handlers in main threads only, and a
+    The first evaluation in a process installs LLVM's handler, with which writing to a closed pipe
+    ends the process. Uses the C library, since Python sets handlers only in the main thread, and a
     worker on a cluster evaluates in another one.
     """
     _libc.signal(signal.SIGPIPE, int(signal.SIG_IGN))

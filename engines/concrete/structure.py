@@ -1,9 +1,10 @@
 """The fixed part of Concrete's keys and ciphertexts, checked before native code reads them.
 
-Concrete's messages are Cap'n Proto: words of 8 bytes, of which some say how many elements of which
-kind follow, and the others are those elements, where anything is valid. The first are the same in
-all messages of one kind. One wrong byte there made Concrete loop for minutes, fill its log or
-allocate without bound, so they have to equal those of messages made at compilation.
+Concrete's messages are in Cap'n Proto format: words of 8 bytes, some of which give the number and
+kind of the elements that follow; the others are those elements, for which any value is valid. The
+former are the same in all messages of one kind. A single wrong byte in them made Concrete loop for
+minutes, fill its log or allocate without limit, so they must equal those of messages made at
+compilation.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _WORD = 8
 
 
 class Structure(BaseModel):
-    """The length in bytes of one kind of message, and its fixed parts: offset and hexadecimal."""
+    """The size in bytes of one kind of message, and its fixed parts: (offset, hexadecimal)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +27,7 @@ class Structure(BaseModel):
 
     @classmethod
     def of(cls, *samples: bytes) -> Structure:
-        """What two or more messages of independent content have in common."""
+        """Return the common structure of two or more messages with independent content."""
         words = [_words(sample) for sample in samples]
         same = np.all([own == words[0] for own in words[1:]], axis=0)
         edges = np.flatnonzero(np.diff(np.r_[False, same, False].astype(np.int8))) * _WORD
@@ -37,7 +38,7 @@ class Structure(BaseModel):
         return cls(size=len(samples[0]), fixed=fixed)
 
     def holds(self, message: bytes | memoryview) -> bool:
-        """Whether a message has this length and these fixed parts."""
+        """Return True if a message has this size and these fixed parts."""
         return len(message) == self.size and all(
             message[offset : offset + len(text) // 2] == bytes.fromhex(text)
             for offset, text in self.fixed
@@ -45,7 +46,7 @@ class Structure(BaseModel):
 
 
 class Structures(BaseModel):
-    """Of the evaluation key, and of every party's two encrypted inputs."""
+    """The structures of the evaluation key and of every party's two encrypted inputs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

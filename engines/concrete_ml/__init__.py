@@ -1,1 +1,1 @@
-"""Concrete ML's own quantised XGBoost, the known way: every tree walked under encryption."""
+"""The Concrete ML engine: its own quantised XGBoost, which evaluates every tree encrypted."""

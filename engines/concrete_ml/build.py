@@ -1,4 +1,4 @@
-"""Training Concrete ML's XGBClassifier and compiling it into the engine's folder (offline)."""
+"""Offline build: trains Concrete ML's XGBClassifier and compiles it into the engine's folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from features.encoding import Bits, Layout
 from model.polynomial import sample_states
 
 P_ERROR = 2.0**-40
-"""Probability that one lookup goes wrong: Concrete ML's own default."""
+"""Error probability of one lookup, Concrete ML's default."""
 
 _SAMPLE_ROWS = 100
 
@@ -40,10 +40,10 @@ _SAMPLE_ROWS = 100
 def train(
     layout: Layout, bits: Bits, y: NDArray[Any], trees: int, depth: int, n_bits: int
 ) -> XGBClassifier:
-    """Fit with Concrete ML's and XGBoost's defaults, on the features of all parties.
+    """Fit a model with Concrete ML's and XGBoost's defaults, on the features of all parties.
 
-    As in training.models, more of the explained column never lowers the score where the schema
-    asks for that.
+    As in training.models, a higher value of the explained column never lowers the score if the
+    schema requires that.
     """
     parties = layout.schema.party_names
     names = [name for party in parties for name in feature_names(layout, party)]
@@ -54,7 +54,7 @@ def train(
         n_bits=n_bits,
         n_estimators=trees,
         max_depth=depth,
-        n_jobs=1,  # repeatable, and small data is not learnt faster by two
+        n_jobs=1,  # repeatable, and two threads are no faster on small data
         random_state=0,
         monotone_constraints=f"({constraints})" if layout.schema.explanation.monotone else None,
     )
@@ -62,7 +62,7 @@ def train(
 
 
 def quantisers_of(model: XGBClassifier, layout: Layout) -> Quantisers:
-    """The model's input and output quantisers, the inputs' cut by party."""
+    """Return the model's input and output quantisers, those of the inputs by party."""
     found = iter(model.input_quantizers)
     (output,) = model.output_quantizers
     inputs = {
@@ -87,7 +87,7 @@ def quantisers_of(model: XGBClassifier, layout: Layout) -> Quantisers:
 
 
 def trees_of(model: XGBClassifier) -> Trees:
-    """The model's integer tensors, from the graph that Concrete ML runs."""
+    """Return the model's integer tensors, from the graph that Concrete ML runs."""
     tensors = {
         initialiser.name.rsplit(".", 1)[-1]: numpy_helper.to_array(initialiser)
         for initialiser in model.onnx_model_.graph.initializer
@@ -104,10 +104,10 @@ def trees_of(model: XGBClassifier) -> Trees:
 
 
 def circuit_function(model: XGBClassifier, layout: Layout) -> Callable[..., Any]:
-    """The function to compile: every party's features to every tree's output."""
+    """Return the function to compile: from every party's features to every tree's output."""
     names = layout.schema.party_names
 
-    def evaluate(**named: Any) -> Any:  # Concrete calls with the names of the signature
+    def evaluate(**named: Any) -> Any:  # Concrete passes arguments by their names
         inputs = tuple(named[name] for name in names)
         return model._inference(np.concatenate(inputs, axis=1))
 
@@ -119,7 +119,7 @@ def circuit_function(model: XGBClassifier, layout: Layout) -> Callable[..., Any]
 
 
 def input_rows(trees: Trees, quantisers: Quantisers, layout: Layout, bits: Bits) -> Bits:
-    """Rows that fix the width of every node: every leaf of every tree, every state, a sample."""
+    """Return rows that determine the width of every node: every leaf, every state, a sample."""
     features = np.concatenate(quantisers.quantise_all(layout, bits), axis=1)
     leaf_rows = bits[np.unique(trees.reached(features).argmax(axis=0))]
     most = max(code.n_states for code in layout.codes)
@@ -133,7 +133,7 @@ def input_rows(trees: Trees, quantisers: Quantisers, layout: Layout, bits: Bits)
 def compile_model(
     model: XGBClassifier, quantisers: Quantisers, layout: Layout, rows: Bits
 ) -> fhe.Circuit:
-    """Compile with what Concrete ML's own `compile` sets, but an encrypted input for each party."""
+    """Compile with the options of Concrete ML's `compile`, but one encrypted input per party."""
     compiler = fhe.Compiler(
         circuit_function(model, layout), dict.fromkeys(layout.schema.party_names, "encrypted")
     )
@@ -158,11 +158,11 @@ def build(
     depth: int = 3,
     n_bits: int = 5,
 ) -> dict[str, Any]:
-    """Write `folder`/concrete_ml and answer what the manifest records of the engine.
+    """Write `folder`/concrete_ml and return the engine's facts for the manifest.
 
     `bits` has shape (rows, layout.n_bits), `y` (rows,) with 1 = approved; `n_bits` is Concrete
-    ML's, for inputs and leaves. Makes one throw-away key, to measure the sizes of messages. Raises
-    RuntimeError where `reference_scores` would not say what the compiled model computes.
+    ML's, for inputs and leaves. Generates a throw-away key, to measure the sizes of messages.
+    Raises RuntimeError if `reference_scores` differs from the compiled model.
     """
     model = train(layout, bits, y, trees, depth, n_bits)
     quantisers, tensors = quantisers_of(model, layout), trees_of(model)
@@ -173,9 +173,9 @@ def build(
     own = folder / NAME
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
-    # Within the folder that is made: it goes with that where this process is killed.
+    # Inside the deployment folder, so that it is removed with it if this process is killed.
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        # Compiled, not as MLIR, which the server would have to compile whenever it starts.
+        # Compiled, not as MLIR, which the server would have to compile at each start.
         circuit.server.save(Path(temporary) / "server.zip")
         write_public(own / "server.zip", (Path(temporary) / "server.zip").read_bytes())
     specs = circuit.client.specs.serialize()
@@ -216,7 +216,7 @@ def build(
 def _check(
     model: XGBClassifier, quantisers: Quantisers, trees: Trees, layout: Layout, rows: Bits
 ) -> None:
-    """That our copies of quantisers and trees are the model's, row for row."""
+    """Raise RuntimeError unless our quantisers and trees equal the model's on all rows."""
     parties = layout.schema.party_names
     features = [party_features(layout, p, rows[:, layout.party_bits(p)]) for p in parties]
     theirs = model.quantize_input(np.concatenate(features, axis=1).astype(np.float64))
@@ -224,6 +224,6 @@ def _check(
     outputs = model._inference(theirs).reshape(len(rows), -1)
     if not np.array_equal(ours, theirs) or not np.array_equal(trees.outputs(ours), outputs):
         raise RuntimeError(
-            "Concrete ML's model is not what this version reads from it; use the pinned "
-            "concrete-ml (`make setup`)."
+            "Concrete ML's model differs from the quantisers and trees read from it; use the "
+            "pinned concrete-ml (`make setup`)."
         )

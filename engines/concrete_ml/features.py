@@ -1,8 +1,8 @@
-"""From a party's bits to what Concrete ML's model takes: plain features, then small integers.
+"""Conversion of a party's bits to the inputs of Concrete ML's model: features, then integers.
 
-Concrete ML compares numbers under encryption, so an ordinal column is one number, its bin; a
-boolean and every category is 0 or 1, and so is `is missing`. The quantisers are the model's own,
-kept as plain JSON.
+Concrete ML compares numbers under encryption, so an ordinal column is one number, its bin. A
+boolean, each category and `is missing` are 0 or 1. The quantisers are the model's own, stored as
+JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from model.program import explained_variants
 
 
 def feature_names(layout: Layout, party: str) -> list[str]:
-    """The features of one party, such as `Age` or `Housing_type is With parents`."""
+    """Return one party's feature names: for example, `Age bin`, `Housing_type is With parents`."""
     names = []
     for code in layout.party_codes(party):
         labels = list(code.bit_labels)
@@ -30,9 +30,9 @@ def feature_names(layout: Layout, party: str) -> list[str]:
 
 
 def party_features(layout: Layout, party: str, bits: Bits) -> NDArray[np.int64]:
-    """The features of one party, shape (..., features), of its own bits (..., bits).
+    """Return one party's features, shape (..., features), from its own bits (..., bits).
 
-    A missing ordinal value has bin 0, beside its own feature for being missing.
+    A missing ordinal value has bin 0, and a separate feature for being missing.
     """
     start = layout.party_bits(party).start
     columns = []
@@ -47,9 +47,10 @@ def party_features(layout: Layout, party: str, bits: Bits) -> NDArray[np.int64]:
 
 
 def remaining_variants(layout: Layout, bits: Bits) -> list[Bits]:
-    """The explained party's bits (bits,) with each bin above its own, and what is assumed, set.
+    """Return the explained party's bits (bits,) for each higher bin, with assumptions set.
 
-    All bins where the value is missing or what is assumed does not hold; none in the highest bin.
+    All bins are returned if the value is missing or an assumption does not hold, and none if the
+    value is in the highest bin.
     """
     start = layout.party_bits(layout.schema.explained_party).start
     variants = []
@@ -67,7 +68,7 @@ class _Document(BaseModel):
 
 
 class InputQuantiser(_Document):
-    """x becomes rint(x / scale + zero_point), kept within `lowest` and `highest`."""
+    """Maps x to rint(x / scale + zero_point), clipped to `lowest` and `highest`."""
 
     feature: str = Field(max_length=200)
     scale: float = Field(gt=0)
@@ -77,9 +78,9 @@ class InputQuantiser(_Document):
 
 
 class Quantisers(_Document):
-    """What a party needs beside Concrete's own specification.
+    """The quantisers, which a party needs in addition to Concrete's client specification.
 
-    `inputs` follow the order of a party's features. A score is the sum over all trees of
+    `inputs` are in the order of a party's features. A score is the sum over all trees of
     output_scale * (output - output_zero_point): the log-odds of approval.
     """
 
@@ -90,7 +91,7 @@ class Quantisers(_Document):
     trees: int = Field(gt=0)
 
     def fit(self, layout: Layout) -> bool:
-        """Whether these quantisers belong to this schema."""
+        """Return True if these quantisers belong to this schema."""
         parties = layout.schema.party_names
         return list(self.inputs) == parties and all(
             [q.feature for q in self.inputs[party]] == feature_names(layout, party)
@@ -98,7 +99,7 @@ class Quantisers(_Document):
         )
 
     def quantise(self, layout: Layout, party: str, bits: Bits) -> NDArray[np.int64]:
-        """A party's input to the circuit: (..., features) of its own bits (..., bits)."""
+        """Return a party's input to the circuit, (..., features), from its own bits (..., bits)."""
         own = self.inputs[party]
         scale = np.array([q.scale for q in own])
         zero_point = np.array([q.zero_point for q in own])
@@ -107,16 +108,16 @@ class Quantisers(_Document):
         return values.clip(*limits).astype(np.int64)
 
     def quantise_all(self, layout: Layout, bits: Bits) -> tuple[NDArray[np.int64], ...]:
-        """Every party's input to the circuit, of whole rows of bits (..., n_bits)."""
+        """Return every party's input to the circuit, from whole rows of bits (..., n_bits)."""
         return tuple(
             self.quantise(layout, party, bits[..., layout.party_bits(party)])
             for party in layout.schema.party_names
         )
 
     def scores(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
-        """The log-odds of approval (...,) from every tree's output (..., trees).
+        """Return the log-odds of approval (...,) from every tree's output (..., trees).
 
-        Added up as integers, which rounds once; Concrete ML adds up the rounded products.
+        The outputs are summed as integers, which rounds once; Concrete ML sums rounded products.
         """
         total = outputs.astype(np.int64).sum(axis=-1) - self.trees * self.output_zero_point
         return np.asarray(self.output_scale * total, np.float64)

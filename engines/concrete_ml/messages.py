@@ -1,4 +1,4 @@
-"""What the two halves of the engine share: its facts, headers and payloads of several runs."""
+"""Definitions shared by both halves of the engine: facts, headers, and payloads of several runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABEL = "Concrete ML (one key)"
 
 
 def facts(key_holder: str) -> EngineFacts:
-    """The engine's facts for a schema whose first party is `key_holder` (its label)."""
+    """Return the engine's facts for a schema whose first party has the label `key_holder`."""
     return EngineFacts(
         name=NAME,
         label=LABEL,
@@ -28,30 +28,30 @@ def facts(key_holder: str) -> EngineFacts:
         secret_key=concrete_facts(key_holder, sign_only=False).secret_key,
         opened=(
             "Every tree's output, which the parties add up themselves: more than the score. An "
-            "explanation opens the same for every bin above the applicant's own, and the server "
-            "can tell from their number which bin that is."
+            "explanation opens the same for every bin above the applicant's own, and their number "
+            "reveals that bin to the server."
         ),
         explains_by="rerun",
     )
 
 
 def header(model: str, kind: str, party: str | None = None, program: str | None = None) -> Header:
-    """The header of this engine's messages."""
+    """Return a header for this engine's messages."""
     return Header(
         engine=NAME, profile=PROFILE, model=model, kind=kind, party=party, program=program
     )
 
 
 def join_runs(parts: Sequence[bytes]) -> bytes:
-    """One part for every run of an explanation, behind their number, one byte."""
+    """Join one part per run of an explanation, prefixed with their number, one byte."""
     return bytes([len(parts)]) + join_parts(parts)
 
 
 def split_runs(payload: memoryview, most: int) -> tuple[int, memoryview]:
-    """How many runs there are, and the bytes of their parts; raises MalformedMessage."""
+    """Return the number of runs and the bytes of their parts; raises MalformedMessage."""
     if not len(payload) or payload[0] > most:
         raise MalformedMessage(
-            f"An explanation has from 0 to {most} runs, and this payload says otherwise; make it "
+            f"An explanation must have from 0 to {most} runs, but this payload does not; make it "
             "again."
         )
     return payload[0], payload[1:]

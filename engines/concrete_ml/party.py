@@ -1,4 +1,4 @@
-"""A party's half: key generation, encryption of its own inputs, decryption of results."""
+"""The party's half: key generation, encryption of the party's inputs, decryption of results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ConcreteMlParty(PartyEngine):
     """Built from the public model, Concrete's client specification and the quantisers alone."""
 
     def __init__(self, public: PublicModel, client_files: bytes) -> None:
-        """Raises MalformedMessage where the client files cannot be read."""
+        """Raises MalformedMessage if the client files cannot be read."""
         self.facts = public.engine
         self._public = public
         self._layout = Layout(public.schema_)
@@ -48,7 +48,7 @@ class ConcreteMlParty(PartyEngine):
         except Exception as error:  # Concrete raises its own errors of many kinds
             raise MalformedMessage("The client files cannot be read; load them again.") from error
         if not self._quantisers.fit(self._layout):
-            raise MalformedMessage("The client files are of another schema; load them again.")
+            raise MalformedMessage("The client files belong to another schema; load them again.")
         self._keys = PartyKeys(
             specs,
             header(public.model_version, EVALUATION_KEY, public.schema_.party_names[0]),
@@ -70,10 +70,10 @@ class ConcreteMlParty(PartyEngine):
         )
 
     def encrypt_explanation(self, bits: Bits, secret: bytes) -> bytes | None:
-        """The explained party's inputs once for every bin above its own; none in the highest.
+        """Encrypt the explained party's inputs once for every bin above its own, if any.
 
-        How many there are tells the server how many bins remain, and with that the applicant's
-        own bin, or that it has none (what is assumed does not hold, or the value is missing).
+        Their number reveals to the server the applicant's own bin, or that there is none because an
+        assumption does not hold or the value is missing.
         """
         party = self._public.schema_.explained_party
         parts = [
@@ -83,7 +83,7 @@ class ConcreteMlParty(PartyEngine):
         return seal(header(self._public.model_version, EXPLANATION_INPUTS, party), join_runs(parts))
 
     def open(self, program: str, result: bytes, secret: bytes) -> tuple[float, ...]:
-        """The scores as log-odds; those of `explain` belong to the highest bins, as many as given.
+        """Return the scores as log-odds; the n scores of `explain` belong to the n highest bins.
 
         Raises MalformedMessage, ForeignMessage.
         """
@@ -98,5 +98,5 @@ class ConcreteMlParty(PartyEngine):
         except (RuntimeError, ValueError) as error:
             raise MalformedMessage("The result cannot be read; fetch it again.") from error
         if any(len(outputs) != self._quantisers.trees for outputs in opened):
-            raise MalformedMessage("The result has another number of trees; fetch it again.")
+            raise MalformedMessage("The result has the wrong number of trees; fetch it again.")
         return tuple(float(self._quantisers.scores(outputs)) for outputs in opened)

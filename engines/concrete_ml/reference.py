@@ -1,7 +1,7 @@
-"""What the encrypted model must open, computed in the clear with numpy alone.
+"""The exact reference of the encrypted model, computed in the clear with NumPy alone.
 
-Hummingbird's form of the trees, as Concrete ML runs it: which comparisons hold, which leaf that
-is, and what the leaf says; all in integers.
+It uses Hummingbird's representation of the trees, as Concrete ML does: comparisons, the leaf that
+they reach, and the leaf's value, all in integers.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Trees:
     """The integer tensors of the quantised model; the server's secret.
 
     `chosen` (trees, nodes) is the feature that a node compares with `threshold` (trees, nodes).
-    A leaf is reached where `paths` (trees, leaves, nodes) times the nodes' outcomes gives `sums`
-    (trees, leaves); then the tree's output is that of `leaves` (trees, leaves).
+    A leaf is reached if `paths` (trees, leaves, nodes) times the nodes' outcomes equals `sums`
+    (trees, leaves); the tree's output is then the leaf's entry in `leaves` (trees, leaves).
     """
 
     chosen: NDArray[np.int64]
@@ -37,20 +37,21 @@ class Trees:
     leaves: NDArray[np.int64]
 
     def reached(self, features: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which leaf of each tree: (rows, features) to (rows, trees, leaves).
+        """Return the leaves that are reached: (rows, features) to (rows, trees, leaves).
 
-        A tree with fewer leaves than others has idle ones, which count as reached and say 0.
+        A tree with fewer leaves than others is padded with leaves of value 0 that are always
+        reached.
         """
         holds = features[:, self.chosen] < self.threshold
         counted = np.matmul(self.paths, holds.astype(np.int64)[..., None])[..., 0]
         return np.asarray(counted == self.sums)
 
     def outputs(self, features: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Every tree's output: quantised (rows, features) to (rows, trees)."""
+        """Return every tree's output: quantised (rows, features) to (rows, trees)."""
         return np.asarray((self.reached(features) * self.leaves).sum(axis=-1), np.int64)
 
     def to_bytes(self) -> bytes:
-        """As an .npz file."""
+        """Return the tensors as an .npz file."""
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         np.savez_compressed(buffer, **arrays)
@@ -63,7 +64,7 @@ class Trees:
 
 
 def reference_scores(folder: Path, layout: Layout, bits: Bits) -> NDArray[np.float64]:
-    """The log-odds of approval (rows,) that opening an encrypted decision gives, to the last bit.
+    """Return exactly the log-odds of approval (rows,) that an encrypted decision opens to.
 
     `folder` is the deployment's, `bits` has shape (rows, n_bits).
     """

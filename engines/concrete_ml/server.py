@@ -120,7 +120,7 @@ class ConcreteMlServer(ServerEngine):
         return self._values(party, unseal_as(expected, message), 1)[0]
 
     def _variants(self, message: bytes | memoryview) -> list[Any]:
-        """The explained party's inputs, one for each bin that is still to be tried."""
+        """Return the explained party's inputs, one for each bin to evaluate."""
         expected = header(self.public.model_version, EXPLANATION_INPUTS, self._explained)
         count, payload = split_runs(unseal_as(expected, message), len(self._bins))
         return self._values(self._explained, payload, count)
@@ -140,7 +140,7 @@ class ConcreteMlServer(ServerEngine):
         messages: Mapping[tuple[str, str], bytes],
         progress: Progress | None = None,
     ) -> bytes:
-        """One run for `decide`; for `explain` one more for every variant that was sent."""
+        """Run the model once for `decide`, and once per variant sent for `explain`."""
         keys = self._keys.accepted(messages[self._parties[0], EVALUATION_KEY])
         inputs = {
             party: self._inputs(party, messages[party, ENCRYPTED_INPUTS])
@@ -172,8 +172,8 @@ class ConcreteMlServer(ServerEngine):
     def warm(self, messages: Mapping[tuple[str, str], bytes]) -> None:
         """Read the evaluation key.
 
-        A run ahead of the first, which is what expands the compressed keys, would take a whole
-        decision, many seconds, to save about two.
+        The compressed keys are expanded by the first run. Running the model in advance would take
+        as long as a decision, many seconds, to save about two.
         """
         self._keys.accepted(messages[self._parties[0], EVALUATION_KEY])
 

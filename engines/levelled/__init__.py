@@ -1,1 +1,1 @@
-"""The levelled engine: TFHE without bootstrapping, under a key that nobody holds alone."""
+"""The levelled engine: TFHE without bootstrapping, under a joint key of all parties."""

@@ -1,7 +1,7 @@
-"""Choosing the engine's own programs and proving their noise budget (offline).
+"""Offline build: selects the engine's programs and verifies their noise budgets.
 
-Wider scores lose less of the model and leave less room for noise, so the widest programs that the
-guard lets through are taken.
+Wider scores represent the model more precisely but leave less margin for noise, so the widest
+programs whose noise budget suffices are used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from model.program import Program
 from utils.errors import NoiseBudgetExceeded
 
 SCORE_WIDTHS = (12, 11, 10)
-"""Bits of a score, to be tried in this order: one bit less rounds twice as coarsely."""
+"""Widths of a score in bits, tried in this order; one bit less rounds twice as coarsely."""
 
 ProgramsOfWidth = Callable[[int], dict[str, Program]]
 
@@ -34,10 +34,10 @@ def build(
     folder: Path,
     parameters: Parameters = DEFAULT,
 ) -> dict[str, Any]:
-    """Write `folder`/levelled and answer what the manifest records of the engine.
+    """Write `folder`/levelled and return the engine's facts for the manifest.
 
-    `programs_of_width` makes the programs of one model for a width of the score. Raises
-    NoiseBudgetExceeded where even the narrowest could be decrypted wrongly too often.
+    `programs_of_width` builds a model's programs for a given score width. Raises
+    NoiseBudgetExceeded if even the narrowest programs fail to decrypt too often.
     """
     programs, budgets = _widest(programs_of_width, layout, parameters)
     own = folder / NAME
@@ -49,7 +49,7 @@ def build(
         "profile": parameters.profile,
         "score_bits": programs[DECIDE].score_bits,
         "external_products": {name: tree.products for name, tree in trees.items()},
-        # Rounded: the last digits of a logarithm are the machine's, and these name the model.
+        # Rounded, since the last digits depend on the machine and these facts identify the model.
         "margin_sigmas": {n: round(b.half_step / b.sigma_program, 1) for n, b in budgets.items()},
         "failure_log2": {n: round(b.failure_log2, 1) for n, b in budgets.items()},
         "room_bits": {n: round(b.room, 2) for n, b in budgets.items()},
@@ -69,4 +69,4 @@ def _widest(
             return programs, noise_budgets(trees, len(layout.schema.parties), parameters)
         except NoiseBudgetExceeded as error:
             refused = error
-    raise refused or NoiseBudgetExceeded("There is no width to try.")
+    raise refused or NoiseBudgetExceeded("There is no score width to try.")

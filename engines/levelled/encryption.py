@@ -1,8 +1,8 @@
-"""Encryption under the collective public key: fresh zeros, and bits as GGSW ciphertexts.
+"""Encryption under the collective public key: of zero, and of bits as GGSW ciphertexts.
 
-An encryption of zero is (A·u + e1, B·u + e2) with ternary u; its phase is u·E + e2 - e1·S. A
-row of a GGSW is a fresh zero, with the message times a gadget element added to one constant
-coefficient.
+An encryption of zero is (A·u + e1, B·u + e2) with ternary u; its phase is u·E + e2 - e1·S. A row of
+a GGSW ciphertext is a fresh encryption of zero, with the message times a gadget element added to
+one constant coefficient.
 
 Sources: Lyubashevsky, Peikert, Regev, "On Ideal Lattices and Learning with Errors over Rings",
 EUROCRYPT 2010, for the zeros; Chillotti, Gama, Georgieva, Izabachène (J. Cryptology 2020) for GGSW.
@@ -20,13 +20,13 @@ from engines.levelled.ring import forward
 from engines.levelled.words import Words
 from features.encoding import Bits
 
-_CHUNK = 16  # rows whose arrays stay in the cache
+_CHUNK = 16  # rows at a time, so that their arrays fit into the cache
 
 
 def zeros(
     key: PublicKey, rows: int, parameters: Parameters, randomness: Expander
 ) -> tuple[Words, Words]:
-    """Fresh encryptions of zero: masks and bodies, each of shape (rows, N)."""
+    """Return fresh encryptions of zero: masks and bodies, each of shape (rows, N)."""
     prepared_mask, prepared_body = key.prepared
     masks = np.empty((rows, parameters.n), np.uint64)
     bodies = np.empty_like(masks)
@@ -41,7 +41,7 @@ def zeros(
 
 
 def encrypt_bits(bits: Bits, key: PublicKey, parameters: Parameters, randomness: Expander) -> Ggsw:
-    """Fresh ciphertexts of bits, shape (bits,), with all 64 bits of their words."""
+    """Encrypt bits, shape (bits,), with fresh randomness; the words have all 64 bits."""
     levels = parameters.levels
     shape = (len(bits), parameters.rows, parameters.n)
     masks, bodies = zeros(key, len(bits) * parameters.rows, parameters, randomness)

@@ -1,16 +1,16 @@
-"""Evaluating a selection tree on GGSW ciphertexts: one external product for every bit pulled out.
+"""Evaluation of a selection tree on GGSW ciphertexts, with one external product per factored bit.
 
-Every node becomes an RLWE ciphertext whose phase is the node's value times q / 2^score_bits:
+Each node becomes an RLWE ciphertext whose phase is the node's value times q / 2^score_bits:
 
     node = constant + sum of c·mul·(body row of a bit) + sum of bit ⊠ child
 
-A linear term needs no product, for a body row already encrypts the bit, times q / B^(j+1); of
-these the row with the smallest factor mul = 2^(β(j+1) - score_bits) is taken that is none below 1.
-Nodes are computed height by height: the children's digits are transformed together, multiplied
-and added up where products are cheap, and every node is transformed back once.
+A linear term needs no product, since a body row already encrypts the bit times q / B^(j+1); the row
+with the smallest factor mul = 2^(β(j+1) - score_bits) that is at least 1 is used. Nodes are
+computed height by height: the children's digits are transformed together, multiplied and summed in
+the transformed domain, and each node is transformed back once.
 
-What comes out is a function of the ciphertexts alone, so a party that has all of them can evaluate
-again and compare. Rounding in double precision is the same wherever numpy computes alike.
+The result is a deterministic function of the ciphertexts, so a party that has all of them can
+repeat the evaluation and compare, if its NumPy rounds double precision in the same way.
 
 Source: Chillotti, Gama, Georgieva, Izabachène, J. Cryptology 33 (2020), sections 3 and 5 (external
 product, levelled evaluation without bootstrapping).
@@ -31,15 +31,15 @@ from engines.levelled.selection import Level, Positions, SelectionTree
 from engines.levelled.words import Words
 
 _CHUNK = 16
-"""Polynomials are transformed so many nodes at a time that all stays in a core's cache."""
+"""Nodes transformed at a time, so that their polynomials fit into a core's cache."""
 
 
 @dataclass(frozen=True)
 class Operands:
-    """One applicant's ciphertexts as a tree needs them.
+    """One applicant's ciphertexts, prepared for a tree.
 
-    `selectors` (selecting bits, 2l, 2, N/2) are the transforms of the bits that multiply,
-    `addends` (terms, 2, N) the body rows of the linear parts, mask and body.
+    `selectors` (selecting bits, 2l, 2, N/2) are the transforms of the bits that multiply; `addends`
+    (terms, 2, N) are the masks and bodies of the body rows in the linear parts.
     """
 
     selectors: Spectrum
@@ -47,7 +47,7 @@ class Operands:
 
 
 class Evaluator:
-    """One program, ready for any number of applicants."""
+    """Evaluates one program for any number of applicants."""
 
     def __init__(self, tree: SelectionTree, parameters: Parameters) -> None:
         self._tree = tree
@@ -59,7 +59,7 @@ class Evaluator:
         self._constants = tree.constants.view(np.uint64) * step
 
     def prepare(self, ciphertexts: Ggsw) -> Operands:
-        """What the tree needs of one applicant's ciphertexts, those of `tree.bits` in order."""
+        """Prepare one applicant's ciphertexts of the bits `tree.bits`, in this order."""
         masks, bodies = ciphertexts.masks, ciphertexts.bodies
         shape = (len(self._tree.selecting), self._parameters.rows, 2, self._parameters.n // 2)
         selectors = np.empty(shape, np.complex128)
@@ -72,10 +72,10 @@ class Evaluator:
     def evaluate(
         self, applicants: Sequence[Operands], progress: Callable[[float], None] | None = None
     ) -> Words:
-        """The results' masks and bodies, shape (applicants, 2, N).
+        """Return the results' masks and bodies, shape (applicants, 2, N).
 
-        Output k has the phase score·q / 2^score_bits on coefficient k. `progress` is told the
-        finished share.
+        Output k has the phase score·q / 2^score_bits on coefficient k. `progress` is called with
+        the finished fraction.
         """
         results = np.empty((len(applicants), 2, self._parameters.n), np.uint64)
         for i, operands in enumerate(applicants):
@@ -94,7 +94,7 @@ class Evaluator:
         return result
 
     def _add_products(self, nodes: Words, level: Level, selectors: Spectrum) -> None:
-        """Complete the nodes of one height; their children are complete."""
+        """Add the products to the nodes of one height; their children must be complete."""
         rows, half = self._parameters.rows, self._parameters.n // 2
         sums = np.zeros((level.stop - level.first, 2, half), np.complex128)
         products = np.empty((rows, 2, half), np.complex128)
@@ -106,7 +106,7 @@ class Evaluator:
             )
             values = forward(digits.reshape(-1, rows, 1, 2 * half))
             for parent, bit, value in zip(parents[own], level.bit[own], values, strict=True):
-                # Mask digits meet mask rows and body digits body rows, in this order.
+                # Digits and rows have the same order: those of the mask, then those of the body.
                 np.multiply(selectors[bit], value, out=products)
                 sums[parent] += np.add.reduce(products)
         for first in range(0, len(sums), _CHUNK):
@@ -115,10 +115,10 @@ class Evaluator:
 
 
 def stepped(rows: Words, steps: Positions, outputs: int) -> Words:
-    """For each (bit, t) of `steps` rows[bit] times X^t + ... + X^(outputs - 1), modulo X^N + 1.
+    """Return rows[bit]·(X^t + ... + X^(outputs - 1)) modulo X^N + 1 for each (bit, t) of `steps`.
 
-    `rows` has shape (bits, 2, N), the answer (steps, 2, N). The products are differences of one
-    running sum.
+    `rows` has shape (bits, 2, N), the return value (steps, 2, N). The products are computed as
+    differences of one cumulative sum.
     """
     if outputs == 1:
         alone: Words = rows[steps[:, 0]]
@@ -126,7 +126,7 @@ def stepped(rows: Words, steps: Positions, outputs: int) -> Words:
     n = rows.shape[-1]
     used, position = np.unique(steps[:, 0], return_inverse=True)
     sums = np.zeros((len(used), 2, n + outputs + 1), np.uint64)
-    # What X^t moves beyond X^(N-1) comes back at the front with the other sign.
+    # Coefficients that X^t moves beyond X^(N-1) wrap around with the opposite sign.
     sums[..., 1 : outputs + 1] = -rows[used][..., n - outputs :]
     sums[..., outputs + 1 :] = rows[used]
     np.cumsum(sums, axis=-1, out=sums)

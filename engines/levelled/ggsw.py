@@ -1,4 +1,4 @@
-"""GGSW ciphertexts of bits, as arrays and as bytes.
+"""GGSW ciphertexts of bits, and their encoding as bytes.
 
 A ciphertext of the bit m has 2l rows (mask, body) with phase = body - mask·S. Rows 0 … l-1 carry
 the message on the mask (phase -m·g_j·S), rows l … 2l-1 on the body (phase m·g_j); within both, the
@@ -6,8 +6,8 @@ most significant gadget element comes first. The external product with it multip
 
     Σ_j digit_j(c.mask) · row_j  +  Σ_j digit_j(c.body) · row_(l+j)
 
-On the wire a word keeps its most significant bytes only. A ciphertext under a public key cannot be
-replaced by a seed, but it carries far more bits than its noise deserves.
+Encoded words have only their most significant bytes, since the others are far below the noise. A
+mask cannot be replaced by a seed, as under a secret key.
 
 Sources: Gentry, Sahai, Waters (CRYPTO 2013); Chillotti, Gama, Georgieva, Izabachène, "TFHE: Fast
 Fully Homomorphic Encryption over the Torus", J. Cryptology 33 (2020), section 3.
@@ -39,11 +39,11 @@ class Ggsw:
         return len(self.masks)
 
     def cut(self, parameters: Parameters) -> Ggsw:
-        """Words rounded to the bits that are sent; cutting again changes nothing."""
+        """Return the ciphertexts with words rounded to the bits that are sent; idempotent."""
         return Ggsw(_cut(self.masks, parameters.mask_bits), _cut(self.bodies, parameters.body_bits))
 
     def transform(self) -> Spectrum:
-        """Values at the roots, shape (bits, 2l, 2, N/2): of the mask, then of the body."""
+        """Return the transforms of mask and body, in this order, shape (bits, 2l, 2, N/2)."""
         bits, rows, n = self.masks.shape
         values = np.empty((bits, rows, 2, n // 2), np.complex128)
         values[:, :, 0] = forward(self.masks)
@@ -51,7 +51,7 @@ class Ggsw:
         return values
 
     def to_bytes(self, parameters: Parameters) -> bytes:
-        """The cut words, little endian: all masks, then all bodies, in the order of the arrays."""
+        """Return the rounded words, little endian: all masks, then all bodies, in array order."""
         short = self.cut(parameters)
         return _pack(short.masks, parameters.mask_bits) + _pack(short.bodies, parameters.body_bits)
 
@@ -63,14 +63,14 @@ class Ggsw:
         parameters: Parameters,
         wanted: NDArray[np.intp] | None = None,
     ) -> Ggsw:
-        """The ciphertexts of `bits` bits, or of those at the positions `wanted` alone.
+        """Decode the ciphertexts of `bits` bits, or only those at the positions `wanted`.
 
-        Raises MalformedMessage where the length is another.
+        Raises MalformedMessage if the length is wrong.
         """
         if len(data) != parameters.ggsw_bytes(bits):
             raise MalformedMessage(
-                f"{len(data)} bytes cannot be the ciphertexts of {bits} bits "
-                f"({parameters.ggsw_bytes(bits)} expected); encrypt and send them again."
+                f"The ciphertexts of {bits} bits have {len(data)} bytes instead of "
+                f"{parameters.ggsw_bytes(bits)}; encrypt and send them again."
             )
         split = bits * parameters.rows * parameters.n * parameters.mask_bits // 8
         octets = np.frombuffer(data, np.uint8)
@@ -85,7 +85,7 @@ class Ggsw:
 
     @classmethod
     def joined(cls, parts: list[Ggsw]) -> Ggsw:
-        """The ciphertexts of several parties, one after another."""
+        """Concatenate the ciphertexts of several parties."""
         return cls(
             np.concatenate([part.masks for part in parts]),
             np.concatenate([part.bodies for part in parts]),
@@ -93,7 +93,7 @@ class Ggsw:
 
 
 def _cut(words: Words, bits: int) -> Words:
-    """The nearest words whose last 64 - bits bits are 0; the largest wrap around to 0."""
+    """Round words so that their last 64 - bits bits are 0; the largest wrap around to 0."""
     if bits == MODULUS_BITS:
         return words
     dropped = MODULUS_BITS - bits
@@ -115,8 +115,8 @@ def _unpack(data: NDArray[np.uint8], shape: tuple[int, ...], bits: int) -> Words
     words = np.empty(math.prod(shape), np.uint64)
     if not len(words):
         return words.reshape(shape)
-    # Whole words are read at every `size` bytes, five times as fast as byte by byte; what they
-    # have of the next one is shifted out. The last one has no next.
+    # Read whole words at every `size` bytes, five times as fast as byte by byte, and shift out the
+    # bytes of the next word. The last word has no successor and is read on its own.
     overlapping: Words = np.ndarray((len(words) - 1,), "<u8", data, strides=(size,))
     np.left_shift(overlapping, np.uint64(MODULUS_BITS - bits), out=words[:-1])
     words[-1] = int.from_bytes(data[-size:].tobytes(), "little") << (MODULUS_BITS - bits)
@@ -124,5 +124,5 @@ def _unpack(data: NDArray[np.uint8], shape: tuple[int, ...], bits: int) -> Words
 
 
 def _octets(words: Words) -> NDArray[np.uint8]:
-    """The bytes of little-endian words as a view, shape (words, 8)."""
+    """Return a view of the bytes of little-endian words, shape (words, 8)."""
     return words.reshape(-1).view(np.uint8).reshape(-1, WORD_BYTES)

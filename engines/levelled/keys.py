@@ -1,14 +1,14 @@
-"""The collective key: shares of the public key, their sum, and the check on a known vector.
+"""The collective key: shares of the public key, their sum, and its check on a known vector.
 
 Party p draws a ternary S_p and publishes B_p = A·S_p + E_p for a common random A; the public key
-(A, ΣB_p) then belongs to the secret ΣS_p, which nobody ever holds. That a last party could choose
-its share after seeing the others' is for the protocol to prevent, by commitments.
+(A, ΣB_p) then belongs to the secret ΣS_p, which no party ever holds. Commitments in the protocol
+prevent the last party from choosing its share after seeing the others'.
 
-The known vector is an encryption, with public randomness, of digits that the public key's digest
-gives. It finds faults: a share that was changed, a lost secret, a key of other shares give random
-digits, which pass with probability 2^-64. It proves nothing against a liar, for with public
-randomness u·B_p fits in place of A·u·S_p; the known zeros of an opening catch that. The smudge
-that a check share carries is 2^30 times wider than what the noise could tell of E_p.
+The known vector is an encryption, with public randomness, of digits derived from the public key's
+digest. It detects faults: an altered share, a lost secret or a key made of other shares gives
+random digits, which pass with probability 2^-64. It does not detect a dishonest party, since with
+public randomness u·B_p can replace A·u·S_p; the known zeros of an opening do. The smudging noise of
+a check share is 2^30 times wider than what its noise could reveal about E_p.
 
 Source: Mouchet, Troncoso-Pastoriza, Bossuat, Hubaux, "Multiparty Homomorphic Encryption from
 Ring-Learning-with-Errors", PETS 2021, protocols EncKeyGen and DecShare.
@@ -44,7 +44,7 @@ from utils.errors import KeyCheckFailed, MalformedMessage
 CHECK_COEFFICIENTS = 16
 CHECK_BITS = 4
 CHECK_SIGMA_LOG = -14
-"""log2 of all check smudges together, in units of the torus; half a step is 2^-5."""
+"""log2 of σ of the sum of all check smudges, in units of the torus; half a step is 2^-5."""
 
 _SECRET_FORMAT = 1
 _TERNARY_PER_BYTE = 4
@@ -62,17 +62,17 @@ class PublicKey:
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, parameters: Parameters) -> PublicKey:
-        """Raises MalformedMessage where the length is wrong."""
+        """Decode a public key; raises MalformedMessage if its length is wrong."""
         if len(data) != parameters.public_key_bytes:
             raise MalformedMessage(
-                f"{len(data)} bytes cannot be a public key ({parameters.public_key_bytes} "
-                "expected); make the keys again."
+                f"The public key has {len(data)} bytes instead of {parameters.public_key_bytes}; "
+                "make the keys again."
             )
         return cls(bytes(data[:SEED_BYTES]), words_from_bytes(data[SEED_BYTES:], parameters.n))
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of the key's bytes, by which inputs name it."""
+        """SHA-256 of the key's bytes, which encrypted inputs contain to identify their key."""
         return hashlib.sha256(self.to_bytes()).digest()
 
     @cached_property
@@ -88,20 +88,20 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class SecretShare:
-    """What a party keeps: its ternary polynomial, shape (N,), and the key of its smudges."""
+    """A party's secret: its ternary polynomial, shape (N,), and its key for smudging noise."""
 
     polynomial: Integers = field(repr=False)
     smudge_key: bytes = field(repr=False)
 
     def to_bytes(self) -> bytes:
-        """A format byte, the smudge key, and four coefficients a byte."""
+        """Return a format byte, the smudge key, and the coefficients, four per byte."""
         trits = (self.polynomial + 1).astype(np.uint8).reshape(-1, _TERNARY_PER_BYTE)
         packed = trits[:, 0] | trits[:, 1] << 2 | trits[:, 2] << 4 | trits[:, 3] << 6
         return bytes([_SECRET_FORMAT]) + self.smudge_key + packed.tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes, parameters: Parameters) -> SecretShare:
-        """Raises MalformedMessage where this is no secret of these parameters."""
+        """Decode a secret; raises MalformedMessage if it does not fit the parameters."""
         start = 1 + SEED_BYTES
         whole = len(data) == start + parameters.n // _TERNARY_PER_BYTE
         if not whole or data[0] != _SECRET_FORMAT:
@@ -113,7 +113,7 @@ class SecretShare:
         return cls(trits.astype(np.int64) - 1, data[1:start])
 
     def opens(self, mask: Words, count: int) -> Words:
-        """The first coefficients of mask·S_p, shape (count,): a party's part in a phase."""
+        """Return the first coefficients of mask·S_p, shape (count,): a party's part of a phase."""
         return multiply_exact(mask, self.polynomial)[:count]
 
 
@@ -122,14 +122,14 @@ def _unreadable_secret() -> MalformedMessage:
 
 
 def common_mask(common: bytes, n: int) -> Words:
-    """A, shape (n,), from the common seed."""
+    """Return A, shape (n,), expanded from the common seed."""
     return Expander(common).uniform_words(n)
 
 
 def key_share(
     common: bytes, parameters: Parameters, randomness: Expander
 ) -> tuple[SecretShare, bytes]:
-    """A fresh secret S_p, and B_p = A·S_p + E_p as bytes."""
+    """Return a fresh secret S_p, and B_p = A·S_p + E_p as bytes."""
     secret = SecretShare(randomness.ternary(parameters.n), randomness.octets(SEED_BYTES).tobytes())
     noise = randomness.gaussian(parameters.n, parameters.sigma)
     product = multiply_exact(common_mask(common, parameters.n), secret.polynomial)
@@ -137,13 +137,13 @@ def key_share(
 
 
 def collective_key(common: bytes, shares: Mapping[str, bytes], parameters: Parameters) -> PublicKey:
-    """The key of all shares together; raises MalformedMessage for a share of a wrong length."""
+    """Return the sum of all shares; raises MalformedMessage if a share has the wrong length."""
     return PublicKey(common, sum_of_words(shares, parameters.n))
 
 
 @dataclass(frozen=True)
 class _KnownVector:
-    """The encryption (mask (N,), body (16,)) of `digits`, shape (16,)."""
+    """An encryption, mask (N,) and body (16,), of the public `digits`, shape (16,)."""
 
     mask: Words
     body: Words
@@ -151,7 +151,7 @@ class _KnownVector:
 
 
 def _known_vector(key: PublicKey) -> _KnownVector:
-    """All from the key's digest, and from integers alone, so that all parties have the same."""
+    """Derive the known vector from the key's digest, exactly, so that all parties get the same."""
     n = len(key.body)
     randomness = Expander(derive(key.digest, "known vector"))
     product = forward(randomness.ternary(n))
@@ -162,23 +162,23 @@ def _known_vector(key: PublicKey) -> _KnownVector:
 
 
 def check_sigma(parties: int) -> float:
-    """A party's smudge on the known vector, in units of the torus."""
+    """Return σ of one party's smudge on the known vector, in units of the torus."""
     return 2.0**CHECK_SIGMA_LOG / math.sqrt(parties)
 
 
 def check_share(key: PublicKey, secret: SecretShare, parties: int) -> bytes:
-    """A party's part in opening the known vector; the same whenever it is asked for."""
+    """Return a party's decryption share of the known vector; deterministic."""
     smudges = Expander(derive(secret.smudge_key, "check", key.digest))
     smudge = smudges.gaussian(CHECK_COEFFICIENTS, check_sigma(parties))
     return words_to_bytes(secret.opens(_known_vector(key).mask, CHECK_COEFFICIENTS) + smudge)
 
 
 def check_key(key: PublicKey, shares: Mapping[str, bytes]) -> None:
-    """Raises KeyCheckFailed where the shares do not open the vector, MalformedMessage."""
+    """Raise KeyCheckFailed if the shares do not open the known vector; raises MalformedMessage."""
     vector = _known_vector(key)
     opened = round_to_bits(vector.body - sum_of_words(shares, CHECK_COEFFICIENTS), CHECK_BITS)
     if not np.array_equal(opened.view(np.uint64) % (1 << CHECK_BITS), vector.digits):
         raise KeyCheckFailed(
-            "The parties' shares do not fit the public key: a share was changed on its way, or a "
+            "The parties' shares do not match the public key: a share was altered in transit, or a "
             "party lost its secret. Open a new application and make new keys."
         )

@@ -1,4 +1,4 @@
-"""What the two halves of the engine share: facts, headers, budgets, and the inputs' payload."""
+"""Definitions shared by both halves of the engine: facts, headers, budgets, and input payloads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLIENT_FACTS_FILE = "levelled.json"
 
 
 def facts(parties: int) -> EngineFacts:
-    """The engine's facts for a schema of that many parties."""
+    """Return the engine's facts for a schema with this number of parties."""
     return EngineFacts(
         name=NAME,
         label=LABEL,
@@ -31,13 +31,13 @@ def facts(parties: int) -> EngineFacts:
         joint_keys=True,
         secret_key=(
             f"Nobody ever holds it: it is the sum of {parties} secrets, one made by each party, "
-            "which never leave their owners and are never brought together. Without any one of "
-            "them nothing can be decrypted."
+            "which never leave their owners and are never combined. Nothing can be decrypted "
+            "unless all parties take part."
         ),
         opened=(
             "The score, and with an explanation the score of every bin, once all parties have "
-            "given their part. The noise that comes with a score is covered by wider noise, so "
-            "that it says little of the model."
+            "contributed their share. Wider noise hides the noise of the evaluation, so that it "
+            "reveals little about the model."
         ),
         explains_by="program",
     )
@@ -50,7 +50,7 @@ def header(
     program: str | None = None,
     profile: str = DEFAULT.profile,
 ) -> Header:
-    """The header of this engine's messages."""
+    """Return a header for this engine's messages."""
     return Header(
         engine=NAME, profile=profile, model=model, kind=kind, party=party, program=program
     )
@@ -61,7 +61,7 @@ class _Part(BaseModel):
 
 
 class ProgramBudget(_Part):
-    """What opening a program's results takes; standard deviations in units of the torus."""
+    """Parameters for opening a program's results; standard deviations in units of the torus."""
 
     score_bits: int = Field(ge=2, le=32)
     sigma_flood: float = Field(gt=0, le=MAXIMUM_SIGMA, description="Added once, by the server.")
@@ -69,19 +69,19 @@ class ProgramBudget(_Part):
 
 
 class ClientFacts(_Part):
-    """The engine's client files: all that a party must know beyond the public model."""
+    """The engine's client files: what a party needs in addition to the public model."""
 
     format: Literal[1] = 1
     profile: str = Field(max_length=40)
     budgets: dict[str, ProgramBudget]
 
     def to_archive(self) -> bytes:
-        """The zip archive that GET /model/client answers."""
+        """Return the zip archive that GET /model/client returns."""
         return pack({CLIENT_FACTS_FILE: self.model_dump_json().encode()})
 
     @classmethod
     def from_archive(cls, archive: bytes) -> ClientFacts:
-        """Raises MalformedMessage."""
+        """Decode an archive; raises MalformedMessage."""
         try:
             return cls.model_validate_json(unpack(archive)[CLIENT_FACTS_FILE])
         except (KeyError, ValidationError) as error:
@@ -89,7 +89,7 @@ class ClientFacts(_Part):
 
 
 def join_inputs(key_digest: bytes, ciphertexts: Ggsw, parameters: Parameters) -> bytes:
-    """The payload of encrypted inputs: the public key's digest, then the ciphertexts."""
+    """Return the payload of encrypted inputs: the public key's digest, then the ciphertexts."""
     return key_digest + ciphertexts.to_bytes(parameters)
 
 
@@ -99,9 +99,9 @@ def split_inputs(
     parameters: Parameters,
     wanted: NDArray[np.intp] | None = None,
 ) -> tuple[bytes, Ggsw]:
-    """The key's digest and the ciphertexts of `bits` bits, or of those `wanted` alone.
+    """Return the key's digest, and the ciphertexts of `bits` bits or of those `wanted` only.
 
-    Raises MalformedMessage where the length is not exactly `parameters.inputs_bytes(bits)`.
+    Raises MalformedMessage unless the length is `parameters.inputs_bytes(bits)`.
     """
     ciphertexts = Ggsw.from_bytes(payload[DIGEST_BYTES:], bits, parameters, wanted)
     return bytes(payload[:DIGEST_BYTES]), ciphertexts

@@ -1,14 +1,14 @@
-"""The noise model: how far a result's phase lies from its message, and what room that leaves.
+"""The noise model: the error of a result's phase, and the margin that it leaves.
 
-All variances are in units of the torus squared (divide words by q = 2^64). P parties make the
-secret S, whose coefficients have the variance V_S = P·2/3; every one adds noise of σ to the public
-key. Errors of different rows and digits are taken as independent, and the rounding of doubles in
-the transforms, 3 % of a product's variance, is left to the reserve; tests compare each formula with
-measurements.
+All variances are in units of the torus squared (divide words by q = 2^64). The secret S is the sum
+of P parties' secrets, so its coefficients have the variance V_S = P·2/3; every party adds noise of
+σ to the public key. Errors of different rows and digits are assumed to be independent. The rounding
+of doubles in the transforms, 3 % of a product's variance, is covered by the reserve. Tests compare
+each formula with measurements.
 
 A result's phase is message + program noise + re-randomisation + flooding + smudges. The program's
-noise is a sum of products and has a kurtosis up to 10, so that its standard deviation is counted
-twice: one bit of reserve. The others are Gaussian by construction.
+noise is a sum of products with a kurtosis of up to 10, so its standard deviation is doubled: one
+bit of reserve. The other terms are Gaussian by construction.
 
 Sources: Chillotti, Gama, Georgieva, Izabachène, "TFHE: Fast Fully Homomorphic Encryption over the
 Torus", J. Cryptology 33 (2020), theorem 3.14 and corollary 3.15, for products; Mouchet et al., PETS
@@ -29,37 +29,37 @@ from engines.levelled.randomness import MAXIMUM_SIGMA
 from utils.errors import NoiseBudgetExceeded
 
 TARGET_LOG2 = -128.0
-"""log2 of the failure probability that a budget aims at."""
+"""log2 of the failure probability that budgets aim for."""
 REQUIRED_LOG2 = -64.0
-"""log2 of the failure probability that a budget must reach at least."""
+"""log2 of the largest failure probability that is accepted."""
 MINIMUM_ROOM = 1.0
-"""Bits by which the flooding has to be wider than the program's noise, at least."""
+"""Minimum number of bits by which the flooding is wider than the program's noise."""
 
 _RESERVE = 2.0  # on the standard deviation of the program's noise: one bit
-_STEPS_PER_BIT = 4  # budgets are rounded, so that they say little of the program
+_STEPS_PER_BIT = 4  # budgets are rounded, so that they reveal little about the program
 
 
 def failure_log2(half_step: float, sigma: float, outputs: int) -> float:
-    """log2 of the probability that one of `outputs` Gaussian errors exceeds half a step.
+    """Return log2 of the probability that one of `outputs` Gaussian errors exceeds half a step.
 
-    That is outputs·erfc(half_step / (σ√2)), also where it is too small for a double.
+    Computes log2(outputs·erfc(half_step / (σ√2))), even if the probability underflows a double.
     """
     return math.log2(2 * outputs) + float(log_ndtr(-half_step / sigma)) / math.log(2)
 
 
 def sigmas_for(failure: float, outputs: int) -> float:
-    """Standard deviations that half a step needs for 2^failure; the inverse of `failure_log2`.
+    """Return the standard deviations in half a step for a failure probability of 2^failure.
 
-    13.1 for 2^-128 and one output, 9.2 for 2^-64.
+    The inverse of `failure_log2`: for one output, 13.1 for 2^-128 and 9.2 for 2^-64.
     """
     return -float(ndtri_exp((failure - math.log2(2 * outputs)) * math.log(2)))
 
 
 class NoiseBudget(BaseModel):
-    """How a program's half step is spent, and how probable a wrong score is then.
+    """The division of half a score step among noise terms, and the failure probability.
 
-    Standard deviations are in units of the torus; `room` is log2(sigma_flood / sigma_program),
-    the bits by which the flooding hides what the noise says of the model.
+    Standard deviations are in units of the torus. `room` is log2(sigma_flood / sigma_program): the
+    bits by which the flooding is wider than the noise that depends on the model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,7 +74,7 @@ class NoiseBudget(BaseModel):
 
     @property
     def client(self) -> ProgramBudget:
-        """What the parties get to know of it."""
+        """The part of the budget that the parties receive."""
         return ProgramBudget(
             score_bits=self.score_bits,
             sigma_flood=self.sigma_flood,
@@ -84,51 +84,54 @@ class NoiseBudget(BaseModel):
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """The formulas for one choice of parameters and a number of parties."""
+    """The variance formulas for given parameters and a number of parties."""
 
     parameters: Parameters
     parties: int
 
     @property
     def secret_variance(self) -> float:
-        """V_S, of a coefficient of the collective secret."""
+        """V_S, the variance of a coefficient of the collective secret."""
         return self.parties * TERNARY_VARIANCE
 
     def public_key_zero_variance(self) -> float:
-        """σ_pk² = σ²·(1 + N·P·E[u²] + N·V_S), of the phase e2 + u·ΣE_p - e1·S."""
+        """Return σ_pk² = σ²·(1 + N·P·E[u²] + N·V_S), the variance of e2 + u·ΣE_p - e1·S."""
         p = self.parameters
         products = p.n * self.parties * TERNARY_VARIANCE + p.n * self.secret_variance
         return p.sigma**2 * (1 + products)
 
     def cut_variance(self) -> float:
-        """Of cutting the words of a row for the wire: 2^(-2t)/12, for masks times N·V_S."""
+        """Return the variance from rounding a row's words to t bits: 2^(-2t)/12, masks ·N·V_S."""
         p = self.parameters
         body = 4.0**-p.body_bits / 12 if p.body_bits < 64 else 0.0
         mask = 4.0**-p.mask_bits / 12 if p.mask_bits < 64 else 0.0
         return body + mask * p.n * self.secret_variance
 
     def row_variance(self) -> float:
-        """Of the phase of one row of a GGSW ciphertext, as the server receives it."""
+        """Return the variance of the phase of a GGSW row, as the server receives it."""
         return self.public_key_zero_variance() + self.cut_variance()
 
     def external_product_variance(self) -> float:
-        """V_ep = N·B²/12·l·(σ_mask² + σ_body²) + B^(-2l)/12·(N·V_S + 1): what a product adds."""
+        """Return the variance that an external product adds.
+
+        V_ep = N·B²/12·l·(σ_mask² + σ_body²) + B^(-2l)/12·(N·V_S + 1).
+        """
         p = self.parameters
         digits = p.n * p.base**2 / 12 * p.levels * 2 * self.row_variance()
         dropped = float(p.base) ** (-2 * p.levels) / 12 * (p.n * self.secret_variance + 1)
         return digits + dropped
 
     def program_variance(self, n_ext: int, linear_square_sum: float) -> float:
-        """Of a program's result: at most n_ext·V_ep + Σ(c·mul)²·σ_body².
+        """Return a bound on the variance of a program's result: n_ext·V_ep + Σ(c·mul)²·σ_body².
 
-        `linear_square_sum` is Σ(c·mul)² over the linear terms. Where the coefficients are
-        polynomials, as in an explanation, it is Σ over their coefficients too: each of them moves
-        another coefficient of the row's noise into the one that is opened.
+        `linear_square_sum` is Σ(c·mul)² over the linear terms. If their coefficients are
+        polynomials, as in an explanation, the sum includes all coefficients of these: each adds
+        another coefficient of the row's noise to the one that is opened.
         """
         return n_ext * self.external_product_variance() + linear_square_sum * self.row_variance()
 
     def program_failure_log2(self, score_bits: int, variance: float, outputs: int) -> float:
-        """log2 of the failure probability with this program noise and nothing added to it."""
+        """Return log2 of the failure probability with this program noise and no added noise."""
         sigma = math.sqrt(_RESERVE**2 * variance + self.public_key_zero_variance())
         return failure_log2(2.0 ** -(score_bits + 1), sigma, outputs)
 
@@ -140,11 +143,11 @@ class NoiseModel:
         linear_square_sum: float,
         outputs: int,
     ) -> NoiseBudget:
-        """Share the half step of a program's scores out between its noise and what covers it.
+        """Divide the half step of a program's scores between its noise and the covering noise.
 
-        Flooding and smudges get the same variance. The aim is a failure probability of 2^-128 for
-        all `outputs` together; where that leaves no room, 2^-64. Raises NoiseBudgetExceeded where
-        that leaves none either.
+        Flooding and smudges get the same variance. The target is a failure probability of 2^-128
+        for all `outputs` together or, if that leaves too little room, of 2^-64. Raises
+        NoiseBudgetExceeded if both leave too little.
         """
         variance = self.program_variance(n_ext, linear_square_sum)
         own = _RESERVE**2 * variance + self.public_key_zero_variance()

@@ -1,14 +1,15 @@
-"""Opening a result: the server re-randomises, each party gives a part, anybody adds them up.
+"""Opening a result: re-randomisation by the server, and decryption shares of all parties.
 
-A fresh encryption of zero hides the mask, which parties could otherwise follow back to their own
-encryption randomness; flooding hides most of what the noise of the body says of the model. A
-party's part is (mask·S_p)[0..K) + smudge_p + zero_p. The smudge is a function of the party's key
-and of the result, so that asking twice averages nothing out; the zero parts are shared pairwise and
-cancel in the sum, so that only the sum of all parts says anything.
+A fresh encryption of zero hides the mask, which parties could otherwise trace back to their own
+encryption randomness. Flooding hides most of the information about the model in the noise of the
+body. A party's share is (mask·S_p)[0..K) + smudge_p + zero_p. The smudge is a
+deterministic function of the party's key and the result, so that repeated requests do not average
+it out. The zero shares are derived from pairwise keys and cancel in the sum, so that the shares
+reveal nothing but their sum.
 
-Behind the scores, KNOWN_ZEROS more coefficients are opened, to which no program adds anything. Any
-other part than the right one, such as garbage, opens them to something else but with probability
-2^-(8·score bits). A party that adds a number of its choice to a score alone is not found out so.
+After the scores, KNOWN_ZEROS further coefficients are opened, which every program leaves at 0. With
+an arbitrary wrong share they are all 0 with probability 2^-(8·score bits) only. They do not detect
+a party that adds a number of its choice to a score alone.
 
 Source: Mouchet, Troncoso-Pastoriza, Bossuat, Hubaux, PETS 2021, protocol DecShare; Cramer, Damgård,
 Ishai, TCC 2005, for pseudorandom sharing of zero.
@@ -37,9 +38,9 @@ from utils.errors import MalformedMessage, OpeningFailed
 
 @dataclass(frozen=True)
 class Result:
-    """A result as it is sent: `mask` (N,) and the `bodies` to open, (outputs + KNOWN_ZEROS,).
+    """A result as sent to the parties: `mask` (N,) and `bodies` (outputs + KNOWN_ZEROS,).
 
-    `commitment` is that of the evaluation before it was re-randomised.
+    `commitment` is that of the evaluation before re-randomisation.
     """
 
     commitment: bytes
@@ -53,11 +54,11 @@ class Result:
     def from_bytes(
         cls, payload: bytes | memoryview, parameters: Parameters, outputs: int
     ) -> Result:
-        """Raises MalformedMessage where the length is wrong."""
+        """Decode a result; raises MalformedMessage if its length is wrong."""
         if len(payload) != parameters.result_bytes(outputs):
             raise MalformedMessage(
-                f"A result of {len(payload)} bytes cannot be right "
-                f"({parameters.result_bytes(outputs)} expected); fetch it again."
+                f"The result has {len(payload)} bytes instead of "
+                f"{parameters.result_bytes(outputs)}; fetch it again."
             )
         bodies = DIGEST_BYTES + parameters.polynomial_bytes
         return cls(
@@ -68,7 +69,7 @@ class Result:
 
 
 def commitment(mask: Words, body: Words) -> bytes:
-    """SHA-256 of an evaluation's deterministic outcome, mask and body (N,) each."""
+    """Return the SHA-256 of an evaluation's deterministic outcome, mask and body (N,) each."""
     return hashlib.sha256(words_to_bytes(mask) + words_to_bytes(body)).digest()
 
 
@@ -81,7 +82,7 @@ def rerandomise(
     parameters: Parameters,
     randomness: Expander,
 ) -> Result:
-    """The outcome (mask, body), shape (N,) each, made ready to send: its first `outputs` scores."""
+    """Re-randomise an outcome, mask and body (N,) each; the result opens `outputs` scores."""
     zero_masks, zero_bodies = zeros(key, 1, parameters, randomness)
     count = outputs + KNOWN_ZEROS
     flood = randomness.gaussian(count, sigma_flood)
@@ -101,20 +102,23 @@ def partial(
     sigma_smudge: float,
     pairwise: Mapping[str, bytes],
 ) -> bytes:
-    """A party's part in opening the result whose message has that digest; always the same."""
+    """Return a party's decryption share of the result in the message with this digest.
+
+    Deterministic. Raises MalformedMessage if a pairwise key has the wrong length.
+    """
     outputs = len(result.bodies)
     smudges = Expander(derive(secret.smudge_key, "smudge", key.digest, digest))
     part = secret.opens(result.mask, outputs) + smudges.gaussian(outputs, sigma_smudge)
     for other in sorted(pairwise):
         if len(pairwise[other]) != SEED_BYTES:
-            raise MalformedMessage(f"The key shared with {other[:40]} does not have 32 bytes.")
+            raise MalformedMessage(f"The key shared with {other[:40]} is not 32 bytes long.")
         zero = Expander(derive(pairwise[other], "zero", digest)).uniform_words(outputs)
         part = part + zero if other > party else part - zero
     return words_to_bytes(part)
 
 
 def opened(result: Result, partials: Mapping[str, bytes], score_bits: int) -> Integers:
-    """What parts add up to, shape (outputs + KNOWN_ZEROS,), whatever it is worth.
+    """Return the values that the shares open, shape (outputs + KNOWN_ZEROS,), unchecked.
 
     Raises MalformedMessage.
     """
@@ -122,14 +126,14 @@ def opened(result: Result, partials: Mapping[str, bytes], score_bits: int) -> In
 
 
 def combine(result: Result, partials: Mapping[str, bytes], score_bits: int) -> Integers:
-    """The scores, shape (outputs,), from all parties' parts.
+    """Return the scores, shape (outputs,), from all parties' decryption shares.
 
-    Raises OpeningFailed where the known zeros are none, MalformedMessage.
+    Raises OpeningFailed if the known zeros are not 0, and MalformedMessage.
     """
     values = opened(result, partials, score_bits)
     if values[-KNOWN_ZEROS:].any():
         raise OpeningFailed(
-            "The parties' parts do not open this result: a part is wrong, or belongs to another "
-            "key or result. Nothing of it can be believed; open a new application."
+            "The parties' shares do not open this result: a share is wrong, or belongs to another "
+            "key or result. The values cannot be trusted; open a new application."
         )
     return values[:-KNOWN_ZEROS]

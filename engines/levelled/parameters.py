@@ -1,12 +1,12 @@
-"""The numbers of the scheme, by profile: ring, gadget, noise, widths of words on the wire.
+"""The parameters of the scheme, by profile: ring, gadget, noise and widths of encoded words.
 
-Everything is over the torus with modulus q = 2^64, in 64-bit words that wrap around, and the ring
-Z_q[X] / (X^N + 1) with one mask polynomial (GLWE dimension k = 1). A profile's name travels in
-every message, so that a later one with another ring cannot be taken for this one.
+The torus has the modulus q = 2^64, in 64-bit words that wrap around; the ring is Z_q[X] / (X^N + 1)
+with one mask polynomial (GLWE dimension k = 1). Every message contains its profile's name, so that
+messages of different profiles cannot be confused.
 
 Sources: Chillotti, Gama, Georgieva, Izabachène, "TFHE: Fast Fully Homomorphic Encryption over the
 Torus", J. Cryptology 33 (2020), for gadget and GGSW; engines/levelled/security.py for the security
-of ring and noise; engines/levelled/noise.py for what the gadget costs.
+of ring and noise; engines/levelled/noise.py for the noise of the gadget.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ WORD_BYTES = MODULUS_BITS // 8
 SEED_BYTES = 32
 DIGEST_BYTES = 32
 KNOWN_ZEROS = 8
-"""Coefficients of a result, behind its scores, that are opened too and have to be 0."""
+"""Coefficients of a result, after its scores, that are opened as well and must be 0."""
 TERNARY_VARIANCE = 2 / 3
-"""Variance of a coefficient drawn uniformly from -1, 0 and 1: of a party's secret and of u."""
+"""Variance of a coefficient drawn uniformly from -1, 0 and 1, as in a party's secret and u."""
 
 
 class Parameters(BaseModel):
-    """One choice of ring, gadget, noise and word widths."""
+    """The ring, gadget, noise and word widths of one profile."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,20 +42,20 @@ class Parameters(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Parameters:
         if self.n & (self.n - 1):
-            raise ValueError("n has to be a power of two")
+            raise ValueError("n must be a power of two")
         if self.levels * self.base_log >= MODULUS_BITS:
-            raise ValueError("levels times base_log has to stay below 64")
+            raise ValueError("levels times base_log must be below 64")
         return self
 
     @classmethod
     def by_profile(cls, name: str) -> Parameters:
-        """The parameters of that name; raises ForeignMessage where there are none."""
+        """Return the parameters of a profile; raises ForeignMessage if it is unknown."""
         try:
             return PROFILES[name]
         except KeyError:
             raise ForeignMessage(
                 f"There is no profile {name[:40]!r}; this version knows {', '.join(PROFILES)}. "
-                "Use the same version of Triseal everywhere."
+                "Use the same version of Triseal on the server and with all parties."
             ) from None
 
     @property
@@ -74,29 +74,29 @@ class Parameters(BaseModel):
         return 2 * self.levels
 
     def gadget(self, level: int) -> np.uint64:
-        """g_j = q / B^(j+1) as a word; j = 0 is the most significant."""
+        """Return g_j = q / B^(j+1) as a word; j = 0 is the most significant."""
         return np.uint64(1 << (MODULUS_BITS - self.base_log * (level + 1)))
 
     @property
     def polynomial_bytes(self) -> int:
-        """A polynomial with all its bits, such as a party's share of the public key."""
+        """Size of a polynomial with all its bits: for example, a share of the public key."""
         return self.n * WORD_BYTES
 
     @property
     def public_key_bytes(self) -> int:
-        """The seed of the common mask, and the body."""
+        """Size of a public key: the seed of the common mask, and the body."""
         return SEED_BYTES + self.polynomial_bytes
 
     def ggsw_bytes(self, bits: int) -> int:
-        """GGSW ciphertexts of that many bits."""
+        """Return the size of the GGSW ciphertexts of `bits` bits."""
         return bits * self.rows * self.n * (self.mask_bits + self.body_bits) // 8
 
     def inputs_bytes(self, bits: int) -> int:
-        """The payload of one party's encrypted inputs: the key's digest and the ciphertexts."""
+        """Return the size of one party's encrypted inputs: the key's digest and the ciphertexts."""
         return DIGEST_BYTES + self.ggsw_bytes(bits)
 
     def result_bytes(self, outputs: int) -> int:
-        """The payload of a result: the commitment, the mask, scores and known zeros to open."""
+        """Return the size of a result: commitment, mask, and bodies of scores and known zeros."""
         return DIGEST_BYTES + self.polynomial_bytes + (outputs + KNOWN_ZEROS) * WORD_BYTES
 
 

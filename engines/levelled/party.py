@@ -1,4 +1,4 @@
-"""A party's half: its share of the key, encryption of its own inputs, its part in every opening."""
+"""The party's half: key shares, encryption of the party's own inputs, and decryption shares."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _COMMON = b"triseal levelled common randomness 1"
 
 
 class LevelledParty(JointPartyEngine):
-    """Built from the public model and the engine's client files alone; keeps no secret."""
+    """Built from the public model and the engine's client files alone; stores no secret."""
 
     def __init__(self, public: PublicModel, client_files: bytes) -> None:
-        """Raises MalformedMessage or ForeignMessage where the client files do not fit."""
+        """Raises MalformedMessage or ForeignMessage if the client files do not fit the model."""
         self.facts = public.engine
         self._public = public
         self._layout = Layout(public.schema_)
@@ -47,7 +47,7 @@ class LevelledParty(JointPartyEngine):
         self._budgets = client.budgets
         stated = {name: program.score_bits for name, program in public.programs.items()}
         if {name: b.score_bits for name, b in client.budgets.items()} != stated:
-            raise ForeignMessage("The client files are of other programs; load them again.")
+            raise ForeignMessage("The client files belong to other programs; load them again.")
         if any(len(p.outputs) + KNOWN_ZEROS > self._parameters.n for p in public.programs.values()):
             raise MalformedMessage("A program has more outputs than a ciphertext can hold.")
 
@@ -60,7 +60,9 @@ class LevelledParty(JointPartyEngine):
         for part in [context, *(x for n in sorted(seeds) for x in (n.encode(), seeds[n]))]:
             digest.update(len(part).to_bytes(8, "little") + part)
         if any(len(seed) != SEED_BYTES for seed in seeds.values()):
-            raise MalformedMessage(f"A share of the common randomness has not {SEED_BYTES} bytes.")
+            raise MalformedMessage(
+                f"A share of the common randomness is not {SEED_BYTES} bytes long."
+            )
         return digest.digest()
 
     def key_share(self, common: bytes) -> KeyShare:
@@ -148,12 +150,12 @@ class LevelledParty(JointPartyEngine):
     @staticmethod
     def _check_common(common: bytes) -> None:
         if len(common) != SEED_BYTES:
-            raise MalformedMessage(f"The common randomness has not {SEED_BYTES} bytes.")
+            raise MalformedMessage(f"The common randomness is not {SEED_BYTES} bytes long.")
 
     @staticmethod
     def _check_parties(given: Iterable[str], expected: Iterable[str]) -> None:
         if set(given) != set(expected):
             raise MalformedMessage(
-                f"Parts of {', '.join(sorted(expected))} are needed, and of nobody else; there are "
-                f"those of {', '.join(sorted(str(name)[:40] for name in given)) or 'nobody'}."
+                f"Exactly the shares of {', '.join(sorted(expected))} are needed, but the shares "
+                f"given are of {', '.join(sorted(str(name)[:40] for name in given)) or 'nobody'}."
             )

@@ -1,9 +1,9 @@
-"""Randomness: a keystream expanded from 32 bytes, and what the scheme draws from it.
+"""Randomness: a keystream expanded from a 32-byte seed, and samples drawn from it.
 
-Secrets come from `fresh`, whose seed is the operating system's. What has to be repeatable (the
-common public polynomial, known vectors, a smudge that belongs to one ciphertext) comes from a seed
-that `derive` binds to its purpose. Uniform and ternary numbers are the same on every machine;
-Gaussian ones may differ in the last bit where the mathematical library does.
+Secrets are drawn from `Expander.fresh`, which the operating system seeds. Repeatable values (the
+common public polynomial, known vectors, the smudge for a ciphertext) are drawn from a seed that
+`derive` binds to its purpose. Uniform and ternary samples are the same on every machine; Gaussian
+samples may differ in the last bit between mathematical libraries.
 
 Sources: AES-256 in counter mode, NIST SP 800-38A; HKDF, RFC 5869; Box, Muller, Ann. Math. Stat. 29
 (1958).
@@ -25,7 +25,7 @@ from engines.levelled.words import Integers, Words
 from utils.forks import generation
 
 MAXIMUM_SIGMA = 2.0**-14.25
-"""The widest Gaussian all of whose values are integers below 2^53 when they are words."""
+"""The widest Gaussian whose values, in words, are all integers below 2^53."""
 
 _TRITS = 5  # 3^5 = 243 of a byte's 256 values
 _ACCEPTED = 3**_TRITS
@@ -34,30 +34,30 @@ _ZEROS = bytes(1 << 20)
 
 
 def derive(seed: bytes, *labels: str | bytes) -> bytes:
-    """32 bytes that `seed` gives for this purpose, by HKDF-SHA-256."""
+    """Derive 32 bytes from `seed` for the purpose named by the labels, by HKDF-SHA-256."""
     encoded = [label.encode() if isinstance(label, str) else label for label in labels]
     info = b"".join(len(label).to_bytes(4, "little") + label for label in encoded)
     return HKDF(SHA256(), SEED_BYTES, salt=b"triseal levelled", info=info).derive(seed)
 
 
 class Expander:
-    """A deterministic stream from a seed of 32 bytes; every draw moves on."""
+    """A deterministic stream expanded from a 32-byte seed; each draw advances it."""
 
     def __init__(self, seed: bytes) -> None:
-        """Raises ValueError where the seed is not 32 bytes."""
+        """Raises ValueError if the seed is not 32 bytes long."""
         self._start(seed)
 
     @classmethod
     def fresh(cls) -> Expander:
-        """A stream that nobody else can know or repeat, in this process and in forked ones."""
+        """Return a stream seeded by the operating system, and again in every forked process."""
         return _FreshExpander()
 
     def _start(self, seed: bytes) -> None:
-        # The counter may start at 0, since no seed is used for anything else.
+        # The counter may start at 0, since every seed is used for one stream only.
         self._stream = Cipher(algorithms.AES256(seed), modes.CTR(bytes(16))).encryptor()
 
     def octets(self, count: int) -> NDArray[np.uint8]:
-        """Uniform bytes, shape (count,)."""
+        """Draw uniform bytes, shape (count,)."""
         out = np.empty(count, np.uint8)
         view = out.data
         for start in range(0, count, len(_ZEROS)):
@@ -66,12 +66,12 @@ class Expander:
         return out
 
     def uniform_words(self, shape: int | tuple[int, ...]) -> Words:
-        """Uniform 64-bit words."""
+        """Draw uniform 64-bit words."""
         octets = self.octets(8 * math.prod(_tuple(shape)))
         return octets.view("<u8").astype(np.uint64, copy=False).reshape(shape)
 
     def ternary(self, shape: int | tuple[int, ...]) -> Integers:
-        """Uniform in {-1, 0, 1}: bytes below 243 give five each, others are drawn again."""
+        """Draw uniformly from {-1, 0, 1}, five per byte below 243; other bytes are rejected."""
         count = math.prod(_tuple(shape))
         wanted = -(-count // _TRITS)
         kept = np.empty(0, np.uint8)
@@ -82,10 +82,10 @@ class Expander:
         return trits
 
     def gaussian(self, shape: int | tuple[int, ...], sigma: float) -> Words:
-        """Rounded Gaussian words of standard deviation `sigma`, in units of the torus.
+        """Draw rounded Gaussian words of standard deviation `sigma`, in units of the torus.
 
-        The tail ends at 8.6 sigma, which a sample passes with probability 2^-56. Raises ValueError
-        beyond MAXIMUM_SIGMA.
+        The tail is cut off at 8.6 sigma, which a Gaussian exceeds with probability 2^-56. Raises
+        ValueError if `sigma` exceeds MAXIMUM_SIGMA.
         """
         if sigma > MAXIMUM_SIGMA:
             raise ValueError(f"a Gaussian of {sigma} has more bits than a double")
@@ -102,14 +102,14 @@ class Expander:
 
 
 class _FreshExpander(Expander):
-    """A stream seeded by the operating system, and again in a process forked since."""
+    """A stream seeded by the operating system, and seeded again after a fork."""
 
     def __init__(self) -> None:
         super().__init__(os.urandom(SEED_BYTES))
         self._generation = generation()
 
     def octets(self, count: int) -> NDArray[np.uint8]:
-        if self._generation != generation():  # the parent goes on with the stream's next bytes
+        if self._generation != generation():  # the parent continues with the same stream
             self._start(os.urandom(SEED_BYTES))
             self._generation = generation()
         return super().octets(count)

@@ -1,8 +1,8 @@
 """Polynomials modulo X^N + 1 with 64-bit coefficients: transforms, exact products, digits.
 
-A product is taken at the N/2 roots ζ of X^N = -1 with ζ^(N/2) = i, which is a complex FFT of half
-the length after folding and twisting: the other roots are conjugate to these. Double precision
-carries 53 bits of a product. Where that is too little, `PreparedPoly` splits words into two halves
+Polynomials are multiplied by their values at the N/2 roots ζ of X^N = -1 with ζ^(N/2) = i; the
+other roots are the conjugates of these. After folding and twisting, this is a complex FFT of half
+the length. Double precision has 53 bits of a product; `PreparedPoly` splits words into two halves
 and is exact.
 
 Sources: Bernstein, "Multidigit multiplication for mathematicians" (2001), for the twist; Klemsa,
@@ -29,15 +29,15 @@ _LIMB = np.uint64(32)
 
 @cache
 def _twist(n: int) -> Spectrum:
-    """exp(iπk/N) for k < N/2."""
+    """Return exp(iπk/N) for k < N/2."""
     twist: Spectrum = np.exp(1j * np.pi * np.arange(n // 2) / n)
     return twist
 
 
 def forward(polynomials: NDArray[Any]) -> Spectrum:
-    """Values at the roots, shape (..., N/2), of real polynomials, shape (..., N).
+    """Return the values at the roots, shape (..., N/2), of real polynomials, shape (..., N).
 
-    Words are taken as centred: between -q/2 and q/2, rounded to 53 bits.
+    Words are interpreted as centred, between -q/2 and q/2, and rounded to 53 bits.
     """
     if polynomials.dtype == np.uint64:
         polynomials = polynomials.view(np.int64)
@@ -50,11 +50,11 @@ def forward(polynomials: NDArray[Any]) -> Spectrum:
 
 
 def inverse(values: Spectrum) -> Words:
-    """The polynomials with these values, rounded to integers and modulo 2^64, shape (..., N)."""
+    """Return the polynomials with these values, rounded to integers modulo 2^64, shape (..., N)."""
     numbers = _interpolated(values)
-    # A double beyond 2^64 loses no bit when the multiples of 2^64 go.
+    # Subtracting multiples of 2^64 from a double beyond 2^64 is exact.
     numbers -= np.rint(numbers * (1 / _MODULUS)) * _MODULUS
-    # 2^63 is the one value left that an int64 has not; modulo 2^64 it is -2^63.
+    # 2^63 is the only remaining value that does not fit into an int64; modulo 2^64 it is -2^63.
     np.negative(numbers, out=numbers, where=numbers == _HALF)
     return _rounded(numbers)
 
@@ -70,7 +70,7 @@ def _interpolated(values: Spectrum) -> NDArray[np.float64]:
 
 
 def _rounded(numbers: NDArray[np.float64]) -> Words:
-    """The nearest integers, of numbers within ±2^63, modulo 2^64."""
+    """Round numbers within ±2^63 to the nearest integers modulo 2^64, in place."""
     np.rint(numbers, out=numbers)
     return numbers.astype(np.int64).view(np.uint64)
 
@@ -78,19 +78,19 @@ def _rounded(numbers: NDArray[np.float64]) -> Words:
 class PreparedPoly:
     """A polynomial of words, transformed once, for exact products with small polynomials.
 
-    The words' centred 32-bit halves are multiplied apart. A coefficient of such a product is below
-    N·2^31·‖small‖∞, and its error in double precision below a tenth as long as that is under 2^48:
-    for N = 2048, small coefficients up to 64.
+    The centred 32-bit halves of the words are multiplied separately. The coefficients of such a
+    product are below N·2^31·‖small‖∞. If that is below 2^48, for N = 2048 with small coefficients
+    up to 64, their error in double precision is below 0.1.
     """
 
     def __init__(self, words: Words) -> None:
-        """`words` has shape (..., N), which has to fit that of the small polynomials."""
+        """`words` has shape (..., N), which must be compatible with the small polynomials'."""
         high, low = _halves(words)
         self._high = forward(high)
         self._low = forward(low)
 
     def times(self, small: Spectrum) -> Words:
-        """The products modulo 2^64, shape (..., N), with `forward(small)`, shape (..., N/2)."""
+        """Return the products modulo 2^64, shape (..., N), with transforms `small` (..., N/2)."""
         products = _rounded(_interpolated(self._high * small))
         products <<= _LIMB
         products += _rounded(_interpolated(self._low * small))
@@ -98,28 +98,28 @@ class PreparedPoly:
 
 
 def _halves(words: Words) -> tuple[Integers, Integers]:
-    """(high, low), both centred, with words = high·2^32 + low modulo 2^64."""
+    """Return (high, low), both centred, with words = high·2^32 + low modulo 2^64."""
     low = words.astype(np.uint32).view(np.int32).astype(np.int64)
     high = (words.view(np.int64) - low) >> 32
     return high, low
 
 
 def multiply_exact(words: Words, small: Integers) -> Words:
-    """The products modulo 2^64 and X^N + 1 of words and small polynomials, shape (..., N) each.
+    """Return the products of words and small polynomials, shape (..., N), modulo 2^64 and X^N + 1.
 
-    Exact as long as the small coefficients stay within the bound that `PreparedPoly` states.
+    Exact if the small coefficients are within the bound that `PreparedPoly` states.
     """
     return PreparedPoly(words).times(forward(small))
 
 
 def decompose(words: Words, base_log: int, levels: int) -> Integers:
-    """Signed digits, shape (..., levels, N), of words (..., N); the most significant digit first.
+    """Return signed digits, shape (..., levels, N), of words (..., N), most significant first.
 
     Σ_j digit_j·2^(64 - base_log·(j+1)) is the multiple of 2^(64 - base_log·levels) nearest to the
     word, modulo 2^64; digits are between -B/2 and B/2 - 1.
     """
     dropped = 64 - base_log * levels
-    # Half a base added at every level makes the digits unsigned; half a step more rounds.
+    # Adding half a base at every level makes the digits unsigned; adding half a step rounds.
     centre = 1 << (base_log - 1)
     offset = (1 << dropped) >> 1
     offset += sum(centre << (64 - base_log * (level + 1)) for level in range(levels))

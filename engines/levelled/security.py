@@ -1,19 +1,19 @@
-"""An estimate of the security of a profile: the primal attack on the key, by lattice reduction.
+"""An estimate of a profile's security against the primal attack on the key by lattice reduction.
 
-`python -m engines.levelled.security` prints it. It is an estimate by a formula, not a proof and not
-a run of the lattice estimator: of the known attacks it looks at one, the primal uSVP attack, which
-is the cheapest for secrets that are ternary and not sparse; it counts no memory; and better attacks
-may be found.
+`python -m engines.levelled.security` prints it. The estimate is computed by a formula; it is
+neither a proof nor a run of the lattice estimator. It covers one known attack, the primal uSVP
+attack, which is the cheapest for secrets that are ternary and not sparse. It ignores memory, and
+better attacks may be found.
 
-Two parties that work together still face LWE in the third's secret: N samples B_p = A·S_p + E_p, or
-2N samples for the u of an encryption, with a ternary secret and noise of the full σ. BKZ with block
-size β on a lattice of dimension d = m + n + 1, where the secret's columns are scaled by σ/σ_s so
-that all parts of the short vector are alike, finds it once
+Two colluding parties still face LWE in the third party's secret: N samples B_p = A·S_p + E_p, or 2N
+samples for the u of an encryption, with a ternary secret and noise of the full σ. BKZ with block
+size β on a lattice of dimension d = m + n + 1, with the secret's columns scaled by σ/σ_s to balance
+the short vector, finds it if
 
     σ·√β  ≤  δ^(2β - d) · (q^m · (σ/σ_s)^n)^(1/d),   δ = ((πβ)^(1/β)·β / 2πe)^(1/(2(β-1))).
 
-The price is 8d calls of a sieve of 2^(0.292β + 16.4) operations: log2 = 0.292β + 16.4 + log2(8d).
-Without the last two terms it is the core-SVP figure.
+The cost is 8d calls of a sieve with 2^(0.292β + 16.4) operations: log2 = 0.292β + 16.4 + log2(8d).
+The first term alone is the core-SVP figure.
 
 Sources: Albrecht, Player, Scott, "On the concrete hardness of Learning with Errors", J. Math.
 Cryptology 9 (2015), the lwe-estimator's paper, for cost and δ; Alkim, Ducas, Pöppelmann, Schwabe,
@@ -33,13 +33,13 @@ from numpy.typing import NDArray
 from engines.levelled.parameters import MODULUS_BITS, PROFILES, TERNARY_VARIANCE, Parameters
 from utils.terminal import print_any_text
 
-_SMALLEST_BLOCK = 60  # below, the formula of δ does not hold
+_SMALLEST_BLOCK = 60  # the formula for δ does not hold below
 _SAMPLE_POLYNOMIALS = 2
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The cheapest primal attack found: block size, samples used, and log2 of its operations."""
+    """The cheapest primal attack: its block size, number of samples and log2 of its operations."""
 
     block_size: int
     samples: int
@@ -48,9 +48,9 @@ class Estimate:
 
 
 def primal_usvp(parameters: Parameters) -> Estimate:
-    """The smallest block size with which the attack works for some number of samples.
+    """Find the smallest block size for which the attack succeeds with some number of samples.
 
-    Raises ValueError where that would be below the formula's range, which is no security at all.
+    Raises ValueError if it is below the formula's range, so that there is no security at all.
     """
     n, sigma_log = parameters.n, MODULUS_BITS + parameters.sigma_log
     scale_log = sigma_log - math.log2(TERNARY_VARIANCE) / 2
@@ -64,7 +64,7 @@ def primal_usvp(parameters: Parameters) -> Estimate:
 
     low, high = _SMALLEST_BLOCK - 1, 2 * n
     if works(_SMALLEST_BLOCK).any():
-        raise ValueError("these parameters have no security that the formula could measure")
+        raise ValueError("the security of these parameters is too low for the formula")
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if works(middle).any() else (middle, high)
@@ -79,13 +79,13 @@ def primal_usvp(parameters: Parameters) -> Estimate:
 
 
 def _delta_log2(block: int) -> float:
-    """log2 of the root Hermite factor δ of BKZ with that block size."""
+    """Return log2 of the root Hermite factor δ of BKZ with this block size."""
     inside = math.log2(math.pi * block) / block + math.log2(block / (2 * math.pi * math.e))
     return inside / (2 * (block - 1))
 
 
 def report(parameters: Parameters) -> str:
-    """The estimate of one profile in a few lines."""
+    """Return the estimate for one profile as text of a few lines."""
     found = primal_usvp(parameters)
     return (
         f"{parameters.profile}: N = {parameters.n}, q = 2^{MODULUS_BITS}, ternary secret, "

@@ -1,12 +1,12 @@
-"""The selection tree of a program: what an encrypted evaluation does, in which order.
+"""The selection tree of a program: the operations of an encrypted evaluation and their order.
 
-The nested Horner form of the polynomial (model/horner.py) as flat arrays: its nodes by height, so
-that all nodes of one height are computed together, and their linear parts as one sparse matrix.
-A node is constant + linear + the sum of bit * child, and a product joins it to each child.
+The nested Horner form of the polynomial (model/horner.py) as flat arrays: the nodes by height, so
+that all nodes of one height are computed together, and their linear parts as one sparse matrix. A
+node is constant + linear + the sum of bit * child, with one product per child.
 
 Several outputs share one ciphertext, output k on coefficient k: a vector of coefficients c becomes
-the polynomial sum of c_k X^k. Along the bins of the explained column a vector mostly has one step,
-so vectors are taken apart into steps, d_t = c_t - c_(t-1), which leaves few terms:
+the polynomial sum of c_k X^k. Along the bins of the explained column most vectors have one step, so
+that few terms remain when vectors are written in terms of their steps d_t = c_t - c_(t-1):
 sum of c_k X^k = sum of d_t (X^t + ... + X^(K-1)).
 """
 
@@ -28,10 +28,10 @@ Positions = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Level:
-    """The nodes of one height, numbers `first` to `stop`, and the products that they sum.
+    """The nodes of one height, with indices `first` to `stop`, and their products.
 
-    Product i multiplies node `child[i]`, of a lower height, by bit number `bit[i]` of those that
-    select. Those of node `first + j` are `start[j]` to `start[j + 1]`.
+    Product i multiplies node `child[i]`, of a lower height, by selecting bit number `bit[i]`. The
+    products of node `first + j` are `start[j]` to `start[j + 1]`.
     """
 
     first: int
@@ -45,12 +45,12 @@ class Level:
 class SelectionTree:
     """A program in the form in which it is evaluated; the last node is the result.
 
-    `bits` are those that the program reads, in the layout's order; all other bits below are
-    positions among them. `selecting` are the bits that multiply. `steps` (terms, 2) are the
-    (bit, t) of which `linear` (nodes, terms) makes the nodes' linear parts: body rows of
-    the bit times X^t + ... + X^(outputs - 1). `constants` (nodes, outputs) complete the nodes.
-    `squares` bounds the sum of the squared coefficients with which the body rows' noise enters
-    one opened coefficient, for the worst input.
+    `bits` are the bits that the program reads, in the layout's order; all other attributes refer to
+    bits by their positions in it. `selecting` are the bits that multiply. `steps` (terms, 2) are
+    pairs (bit, t), each standing for the bit's body row times X^t + ... + X^(outputs - 1), which
+    `linear` (nodes, terms) combines to the nodes' linear parts. `constants` (nodes, outputs) are
+    the nodes' constants. `squares` bounds, for the worst input, the sum of the squared coefficients
+    with which the body rows' noise enters one opened coefficient.
     """
 
     outputs: int
@@ -69,12 +69,12 @@ class SelectionTree:
 
     @property
     def products(self) -> int:
-        """External products of one evaluation."""
+        """The number of external products of one evaluation."""
         return sum(len(level.child) for level in self.levels)
 
     @classmethod
     def of(cls, program: Program) -> SelectionTree:
-        """The tree of a program."""
+        """Build the tree of a program."""
         outputs = len(program.outputs)
         nodes = _by_height(nest(program.polynomial))
         number = {id(node): i for i, (node, _) in enumerate(nodes)}
@@ -115,14 +115,14 @@ class SelectionTree:
 
 
 def _by_height(root: Nested) -> list[tuple[Nested, int]]:
-    """Every node with its height, the lowest first; of one height in the order of the form."""
+    """Return all nodes with their heights, lowest first; within a height, in the form's order."""
 
     def walk(node: Nested) -> Iterator[tuple[Nested, int]]:
         below = 0
         for _, inner in node.products:
             for found in walk(inner):
                 yield found
-            below = max(below, found[1] + 1)  # the last that a walk gives is its own root
+            below = max(below, found[1] + 1)  # the last node of a walk is its root
         yield node, below
 
     return sorted(walk(root), key=lambda found: found[1])
@@ -131,7 +131,7 @@ def _by_height(root: Nested) -> list[tuple[Nested, int]]:
 def _linear(
     parts: list[tuple[tuple[int, Coefficients], ...]],
 ) -> tuple[Positions, csr_array]:
-    """The steps that occur, shape (terms, 2), and the nodes' coefficients, (nodes, terms)."""
+    """Return the steps that occur, shape (terms, 2), and the nodes' coefficients (nodes, terms)."""
     entries = [
         (node, (bit, int(t)), int(steps[t]))
         for node, part in enumerate(parts)
@@ -141,7 +141,7 @@ def _linear(
     ]
     terms = sorted({term for _, term, _ in entries})
     number = {term: i for i, term in enumerate(terms)}
-    # Words wrap at 2^64, and so do the coefficients: a negative one is a large unsigned word.
+    # Coefficients wrap at 2^64 like words: a negative one becomes a large unsigned word.
     values = np.array([value for _, _, value in entries], np.int64).view(np.uint64)
     rows = [node for node, _, _ in entries]
     columns = [number[term] for _, term, _ in entries]
@@ -151,11 +151,12 @@ def _linear(
 
 
 def _worst_squares(parts: list[tuple[tuple[int, Coefficients], ...]], outputs: int) -> int:
-    """A bound of the noise that the linear parts carry, in units of one body row's variance.
+    """Return a bound on the noise of the linear parts, in units of one body row's variance.
 
-    A bit's row has one noise wherever it is used, so its coefficients add up before they are
-    squared. Of its nodes those count whose products select them, at worst all of one sign. Every
-    opened coefficient has the noise of all outputs' terms, each from another place of the row.
+    A bit's row has the same noise wherever it is used, so its coefficients are summed before they
+    are squared. Only the nodes that are selected count, in the worst case all those of one sign.
+    Each opened coefficient has the noise of all outputs' terms, each from another coefficient of
+    the row.
     """
     positive: dict[int, list[int]] = {}
     negative: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""The server's half: conformance checks, evaluation, and making the result ready to be opened."""
+"""The server's half: conformance checks, evaluation, and re-randomisation of the result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage
 
 
 class LevelledServer(ServerEngine):
-    """Built from a deployment; holds no key, for an evaluation needs none."""
+    """Built from a deployment; holds no key, since evaluation does not need one."""
 
     def __init__(self, deployment: Deployment, shared: bool = False) -> None:
         """`shared` runs the programs of the other engines instead of this engine's own.
@@ -88,7 +88,7 @@ class LevelledServer(ServerEngine):
         return self._client_files
 
     def check(self, slot: Slot, message: bytes | memoryview, intact: bool = False) -> None:
-        """Header and exact length. Every word is possible, so there is no more to be seen."""
+        """Check the header and the exact length; any word is valid, so no more can be checked."""
         payload = self._payload(slot.file_name, slot.party, message, intact)
         expected = (
             self._parameters.public_key_bytes
@@ -97,8 +97,8 @@ class LevelledServer(ServerEngine):
         )
         if len(payload) != expected:
             raise MalformedMessage(
-                f"A payload of {len(payload)} bytes cannot be right ({expected} expected); make "
-                "the message again."
+                f"The payload has {len(payload)} bytes instead of {expected}; make the message "
+                "again."
             )
 
     def _payload(
@@ -116,7 +116,10 @@ class LevelledServer(ServerEngine):
     def _ciphertexts(
         self, key: PublicKey, messages: Mapping[tuple[str, str], bytes], wanted: Positions
     ) -> Ggsw:
-        """Of all parties' bits those `wanted`, in order; they must be encrypted under `key`."""
+        """Return the ciphertexts of the bits `wanted`, in order.
+
+        Raises ForeignMessage if a party's inputs are not encrypted under `key`.
+        """
         parts = []
         for party in self._parties:
             own = self._layout.party_bits(party)
@@ -131,8 +134,8 @@ class LevelledServer(ServerEngine):
             )
             if digest != key.digest:
                 raise ForeignMessage(
-                    f"The inputs of {party} are encrypted under another public key than the one "
-                    "that was sent; encrypt and send them again."
+                    f"The inputs of {party} are not encrypted under this application's public key; "
+                    "encrypt and send them again."
                 )
             parts.append(ciphertexts)
         return Ggsw.joined(parts)
@@ -146,8 +149,8 @@ class LevelledServer(ServerEngine):
         first = self._parties[0]
         evaluator = self._evaluators[program]
         with ThreadPoolExecutor(1) as background:
-            # Hashing megabytes takes longer than evaluating them: both go on at once, and nothing
-            # leaves before the messages are known to be whole.
+            # Hashing the messages takes longer than the evaluation, so both run concurrently; no
+            # result is returned unless the messages are intact.
             checked = background.submit(self._check_all, messages)
             try:
                 payload = self._payload(PUBLIC_KEY, first, messages[first, PUBLIC_KEY], True)
@@ -158,7 +161,7 @@ class LevelledServer(ServerEngine):
                 mask, body = evaluator.evaluate([operands], progress)[0]
             except MemoryError as error:
                 raise EvaluationFailed(
-                    "There is not enough memory to evaluate these inputs; run it again."
+                    "There is not enough memory to evaluate these inputs; run the program again."
                 ) from error
             finally:
                 checked.result()

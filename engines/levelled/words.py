@@ -1,4 +1,4 @@
-"""Torus words apart from their ring: as bytes, summed over parties, rounded to a message."""
+"""Torus words: conversion to bytes, sums over parties, and rounding to messages."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ Integers = NDArray[np.int64]
 
 
 def words_to_bytes(words: Words) -> bytes:
-    """Little endian, all 64 bits."""
+    """Encode words, little endian, with all 64 bits."""
     return words.astype("<u8", copy=False).tobytes()
 
 
 def words_from_bytes(data: bytes | memoryview, count: int) -> Words:
-    """Words, shape (count,); raises MalformedMessage where the length is another."""
+    """Decode words, shape (count,); raises MalformedMessage if the length is wrong."""
     if len(data) != count * WORD_BYTES:
         raise MalformedMessage(
-            f"A part of {len(data)} bytes cannot be right ({count * WORD_BYTES} expected); it has "
-            "to be sent again."
+            f"A share has {len(data)} bytes instead of {count * WORD_BYTES}; it must be sent again."
         )
     return np.frombuffer(data, "<u8").astype(np.uint64)
 
 
 def sum_of_words(parts: Mapping[str, bytes], count: int) -> Words:
-    """The sum modulo q of the parties' words, shape (count,); raises MalformedMessage."""
+    """Return the sum modulo q of the parties' words, shape (count,); raises MalformedMessage."""
     total = np.zeros(count, np.uint64)
     for part in parts.values():
         total += words_from_bytes(part, count)
@@ -38,6 +37,6 @@ def sum_of_words(parts: Mapping[str, bytes], count: int) -> Words:
 
 
 def round_to_bits(phases: Words, bits: int) -> Integers:
-    """The nearest multiples of q/2^bits, as signed integers of that many bits."""
+    """Round to the nearest multiples of q/2^bits, returned as signed integers of `bits` bits."""
     dropped = MODULUS_BITS - bits
     return (phases + np.uint64(1 << (dropped - 1))).view(np.int64) >> np.int64(dropped)

@@ -1,4 +1,4 @@
-"""Deployments compiled for Concrete once for all tests: compiling takes seconds."""
+"""Deployments compiled for Concrete once for all tests, since compilation takes seconds."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def runs(tmp_path_factory, layout, small_programs):
 
 @pytest.fixture(scope="session")
 def sign_only_deployment(tmp_path_factory, layout, small_booster, small_programs):
-    """One for Concrete, whose programs open approved or denied and nothing else."""
+    """Return a deployment for Concrete whose programs open approved or denied and nothing else."""
     folder = tmp_path_factory.mktemp("sign_only")
     facts = build(small_programs, layout, folder, sign_only=True)
     write_small_deployment(

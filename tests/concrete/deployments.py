@@ -34,7 +34,7 @@ class Runs:
 
     @classmethod
     def built(cls, folder: Path, layout: Layout, programs: dict[str, Program]) -> Runs:
-        """The same on a deployment of these programs, made in `folder`."""
+        """Return an instance for a deployment of these programs, written to `folder`."""
         facts = build(programs, layout, folder)
         write_small_deployment(folder, layout.schema, b"{}", programs, {"concrete": facts})
         return cls(folder, layout)
@@ -45,7 +45,7 @@ class Runs:
         return found
 
     def messages(self, row: np.ndarray) -> dict[tuple[str, str], bytes]:
-        """What the parties send for one row of bits, each encrypted on its own."""
+        """Return the parties' messages for one row of bits, each encrypted separately."""
         sent = {(self.holder, EVALUATION_KEY): self.keys.evaluation}
         for party in self.layout.schema.party_names:
             bits = row[self.layout.party_bits(party)]

@@ -1,4 +1,4 @@
-"""Whole applications over HTTP with Concrete: bad messages, a restart, and the sign alone."""
+"""Whole applications over HTTP with Concrete: bad messages, a restart, and sign-only results."""
 
 import os
 from pathlib import Path
@@ -50,7 +50,7 @@ def denied(shipped):
 
 
 def filled(connection, oracle, record):
-    """An application with keys and all slices sent."""
+    """Return an application with keys and all inputs sent."""
     session = ApplicationSession.open(connection)
     session.make_keys()
     for party in oracle.schema.party_names:
@@ -60,13 +60,13 @@ def filled(connection, oracle, record):
 
 @pytest.fixture(scope="module")
 def ready(connection, shipped, denied):
-    """Ready to run, and to stay so whatever bad messages are sent to it."""
+    """Return an application that is ready to run, to which tests send bad messages."""
     return filled(connection, shipped, denied)
 
 
 @pytest.fixture(scope="module")
 def good(ready):
-    """The messages that the application's slots hold."""
+    """Return the messages in the application's slots."""
     return {slot: ready.membership.read(*slot) for slot in (BANK, KEYS)}
 
 
@@ -84,7 +84,7 @@ def garbage(message):
 
 
 def garbage_parts(message):
-    """Parts of the right lengths, each of random bytes: only native code can see through it."""
+    """Replace each part by random bytes of the same length, which only native code can detect."""
     payload, result = bytes(unseal(message)[1]), b""
     while payload:
         length = int.from_bytes(payload[:4], "little")
@@ -99,7 +99,7 @@ def half(message):
 
 
 def scarred(message):
-    """The first kilobyte of the payload overwritten, the rest as it was."""
+    """Overwrite the first kilobyte of the payload."""
     payload = bytes(unseal(message)[1])
     return resealed(message, os.urandom(1024) + payload[1024:])
 
@@ -163,7 +163,7 @@ def test_a_message_above_its_slots_size_is_refused(connection, ready, shipped):
 
 
 def test_after_all_that_the_application_runs_right(ready, shipped, denied):
-    """The last on this application: what was refused has changed nothing."""
+    """The last test on this application: refused messages have changed nothing."""
     ready.run()
     decision = ready.open_decision()
     assert (decision.score, decision.approved) == (shipped.score(denied), False)
@@ -174,7 +174,7 @@ def test_after_all_that_the_application_runs_right(ready, shipped, denied):
 
 
 def test_slices_under_another_key_open_to_nothing_meaningful_but_run(connection, shipped, denied):
-    """Inputs of another key are well formed: the server cannot tell, the score is noise."""
+    """Inputs under another key are well formed, so the server cannot tell; the score is noise."""
     first, other = (filled(connection, shipped, denied) for _ in range(2))
     message = other.membership.read(*BANK)
     first.membership.send_slot(*BANK, message, "under another key")

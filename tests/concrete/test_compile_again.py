@@ -5,7 +5,7 @@ from training.compile import compile_deployment
 
 
 def test_compiling_for_concrete_again_gives_the_same_version_and_programs(trained, tmp_path):
-    """Its binaries and warm-up inputs may differ; what names the model may not."""
+    """Binaries and warm-up inputs may differ, but nothing that identifies the model."""
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
         compile_deployment(trained, folder, ["concrete"], score_bits=7)

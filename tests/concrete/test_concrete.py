@@ -1,4 +1,4 @@
-"""Concrete with real encryption: every opened result is the integer reference, bit for bit."""
+"""Concrete with real encryption: every opened result equals the integer reference, bit for bit."""
 
 import subprocess
 import sys
@@ -58,7 +58,7 @@ TWO_PARTIES = {
 
 @pytest.fixture(scope="module")
 def rows(layout, small_programs, credit_data):
-    """The two extreme rows, held-out rows of both decisions, and random ones."""
+    """Return the two extreme rows, held-out rows with both decisions, and random ones."""
     program = small_programs[DECIDE]
     held_out = credit_data[1][0]
     scores = program.scores(held_out)[:, 0]
@@ -92,7 +92,7 @@ def test_messages_fit_their_slots_and_pass_their_checks(runs, rows):
         runs.server.check(slot, message)
 
 
-def test_what_was_chosen_is_recorded(runs):
+def test_the_chosen_parameters_are_recorded(runs):
     parameters = runs.facts["parameters"]
     assert parameters["p_error"] == 2.0**-64
     assert [key["level"] for key in parameters["bootstrap"]] == [1]
@@ -176,7 +176,7 @@ def test_compiling_the_same_programs_again_records_the_same_facts(runs, tmp_path
 
 
 def two_party_ensemble(layout):
-    """Interactions of both parties' columns, missing values among them."""
+    """Return an ensemble with interactions of both parties' columns, including missing values."""
     regular, visits, kind = (layout.code(name).first_bit for name in ("Regular", "Visits", "Kind"))
     missing = layout.code("Visits").first_bit + 2
 

@@ -1,4 +1,4 @@
-"""What a server asks of Concrete besides evaluation: forgetting keys, and evaluating in threads."""
+"""Concrete in worker processes: forgetting keys, and evaluating in threads."""
 
 from __future__ import annotations
 

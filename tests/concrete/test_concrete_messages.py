@@ -1,4 +1,4 @@
-"""What comes from outside: refused by type before native code sees it, and never a crash."""
+"""Invalid messages: refused with a typed error before native code reads them, without a crash."""
 
 import os
 
@@ -36,7 +36,7 @@ def sent(runs, layout):
 
 @pytest.fixture(scope="module")
 def bank(runs, sent):
-    """Header and both parts of the bank's message."""
+    """Return the header and both parts of the bank's message."""
     header, payload = unseal(sent["bank", ENCRYPTED_INPUTS])
     return header, read_parts(payload, 2)
 
@@ -70,7 +70,7 @@ def test_random_inputs_of_the_right_sizes_are_refused(runs, sent, bank):
     header, parts = bank
     for _ in range(20):
         message = seal(header, join_parts([os.urandom(len(part)) for part in parts]))
-        assert "none of this model's" in refused(runs, runs.slot("bank"), message)
+        assert "do not fit this model" in refused(runs, runs.slot("bank"), message)
         with pytest.raises(MalformedMessage):
             runs.server.evaluate(DECIDE, sent | {("bank", ENCRYPTED_INPUTS): message})
 
@@ -94,7 +94,7 @@ def test_every_byte_of_the_fixed_part_of_inputs_counts(runs, bank):
 @FEW
 @given(st.data())
 def test_inputs_with_other_numbers_are_evaluated_without_harm(runs, sent, bank, data):
-    """All that may differ between accepted messages is numbers, of which any are valid."""
+    """Accepted messages differ only in numbers, of which any values are valid."""
     header, parts = bank
     which = data.draw(st.integers(0, 1))
     structure = runs.server._structures["bank"][which]

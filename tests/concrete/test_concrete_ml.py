@@ -1,4 +1,4 @@
-"""Concrete ML's own model, trained, compiled and run for real, very small."""
+"""A very small Concrete ML model, trained, compiled and run with real encryption."""
 
 import json
 
@@ -35,7 +35,7 @@ SMALL = {"trees": 3, "depth": 2, "n_bits": 3}
 
 
 def regrouped(schema, parties):
-    """The same columns, dealt out to as many parties as asked for, as {name: column names}."""
+    """Return the schema with its columns regrouped by party, from {name: column names}."""
     document = schema.model_dump(mode="json")
     columns = {c["name"]: c for party in document["parties"] for c in party["columns"]}
     document["parties"] = [
@@ -104,7 +104,7 @@ class Played:
         return reference_scores(self.folder, self.layout, rows)
 
     def counterfactuals(self, bits):
-        """The whole rows that an explanation is about."""
+        """Return the whole rows that an explanation evaluates."""
         own = self.layout.party_bits(self.public.schema_.explained_party)
         variants = remaining_variants(self.layout, bits[own])
         rows = [[*bits[: own.start], *v, *bits[own.stop :]] for v in variants]
@@ -244,7 +244,7 @@ def test_two_parties(tmp_path, two_parties, credit_data):
     assert played.explain(row) == tuple(played.reference(played.counterfactuals(row)))
 
 
-# What is public, and what is not
+# Public and private data
 
 
 def test_facts_say_what_is_opened_and_who_holds_the_key(played):
@@ -270,7 +270,7 @@ def test_building_again_gives_the_same_model(played, tmp_path, layout, credit_da
     assert again == Deployment.load(played.folder).engine_facts("concrete_ml")
 
 
-# What comes from outside
+# Invalid messages
 
 
 def test_foreign_messages_are_refused(played, credit_data):
@@ -334,7 +334,7 @@ def test_malformed_results_and_keys_are_refused(played):
     with pytest.raises(MalformedMessage, match="make the keys again"):
         played.party.open(
             EXPLAIN, seal(expected, b"\x00"), b"no key"
-        )  # asks for the key even where there is nothing to decrypt
+        )  # needs the key even if there is nothing to decrypt
 
 
 def test_client_files_of_another_schema_are_refused(played):

@@ -1,4 +1,4 @@
-"""The shipped deployment on Concrete: small, fast, and right under encryption."""
+"""The shipped deployment on Concrete: small, fast, and correct under encryption."""
 
 from pathlib import Path
 
@@ -99,13 +99,13 @@ def test_two_encryptions_of_the_same_bits_differ(runs, rows):
 
 
 def differing(one, other):
-    """The share of bytes that differ; unrelated random bytes would give 0.996."""
+    """Return the fraction of bytes that differ; independent random bytes would give 0.996."""
     pair = (np.frombuffer(data, np.uint8) for data in (one, other))
     return float(np.not_equal(*pair).mean())
 
 
 def test_ciphertexts_say_nothing_by_their_length(runs, deployment):
-    """The first and the last value of every column have messages of one length."""
+    """The first and the last value of every column give messages of equal length."""
     layout = deployment.layout
     for party in layout.schema.party_names:
         first = layout.bits_of_states(np.array([c.first_state for c in layout.codes]))
@@ -120,7 +120,7 @@ def test_ciphertexts_say_nothing_by_their_length(runs, deployment):
 
 
 def test_another_key_does_not_open_the_scores(runs, rows, other_keys):
-    """Six scores of three applicants: by chance all 18 would come out right once in 2**100."""
+    """Six scores of three applicants: all 18 are correct by chance with probability 2**-100."""
     layout = runs.deployment.layout
     wrong = 0
     for bits in rows:

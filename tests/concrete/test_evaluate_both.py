@@ -1,4 +1,4 @@
-"""Both engines on one deployment: the same applicants get the same integers from each."""
+"""Both engines on one deployment give the same applicants the same integers."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ def evaluate(deployment, *more):
 
 @pytest.fixture(scope="module")
 def both_deployment(tmp_path_factory, layout, small_booster, small_programs, small_programs_of):
-    """A deployment for the levelled engine and for Concrete."""
+    """Return a deployment for the levelled engine and for Concrete."""
     folder = tmp_path_factory.mktemp("both")
     engines = {
         "levelled": build_levelled(small_programs_of, layout, folder),

@@ -1,4 +1,4 @@
-"""Keys that a process keeps, used in a child that it forks."""
+"""Cached keys of a process, used in a forked child."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def sealed(keys):
 
 
 def test_a_child_encrypts_with_other_randomness_than_its_parent(keys):
-    """Under the same randomness, the difference of two ciphertexts would be that of the values."""
-    sealed(keys)  # the kept client has been used, as it has in a server that preloads
+    """With the same randomness, two ciphertexts would differ by the difference of the values."""
+    sealed(keys)  # the cached client has been used, as in a server that preloads
     texts = [in_child(lambda: sealed(keys)) for _ in range(2)] + [sealed(keys)]
     for i, one in enumerate(texts):
         for other in texts[:i]:
             size = min(len(one), len(other))
             a, b = (np.frombuffer(text[:size], np.uint8) for text in (one, other))
-            assert size > 1000 and (a != b).mean() > 0.9  # all of it, not an id somewhere
+            assert size > 1000 and (a != b).mean() > 0.9  # nearly all bytes, not just an id

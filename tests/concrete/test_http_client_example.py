@@ -29,7 +29,7 @@ def shipped():
 
 
 def run(folder, url, *own):
-    """Away from the repository, so that nothing of it could be imported."""
+    """Run the example outside the repository, so that it cannot import any of its modules."""
     script = folder / "client.py"
     script.write_bytes(EXAMPLE.read_bytes())
     return subprocess.run(
@@ -68,7 +68,7 @@ def test_a_whole_record_gets_the_score_of_the_reference(server, shipped, tmp_pat
     assert "s on the server" in done.stdout
 
 
-def test_what_is_not_given_takes_the_form_s_default(server, shipped, tmp_path):
+def test_missing_values_take_the_form_s_default(server, shipped, tmp_path):
     own = {"Total_income": 90000, "Occupation_type": None, "Employed": False, "Years_employed": 0}
     score = shipped.score(shipped.default() | own)
     assert score < 0
@@ -78,7 +78,7 @@ def test_what_is_not_given_takes_the_form_s_default(server, shipped, tmp_path):
 
 
 def test_the_server_s_refusal_is_printed(server, tmp_path):
-    """The stand-in's place in the address is wrong: the problem's own words come out."""
+    """The address is wrong, and the problem's own detail is printed."""
     done = run(tmp_path, server.url + "/nowhere")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr and done.stderr.strip()

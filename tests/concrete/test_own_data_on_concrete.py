@@ -1,4 +1,4 @@
-"""Data of one's own, with two parties, trained, compiled and decided on Concrete."""
+"""The user's own data, with two parties, trained, compiled and decided on Concrete."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The stand-in engine: the whole interface with the exact reference, and no protection."""
+"""The clear engine: the whole interface, exact scores, and no protection."""
 
 import json
 
@@ -124,7 +124,7 @@ def test_progress_ends_at_one(server, party, layout, row):
     assert told[-1] == 1.0
 
 
-def test_it_says_that_it_protects_nothing(server, party):
+def test_the_facts_state_that_nothing_is_protected(server, party):
     assert not server.facts.encrypted
     assert not server.facts.joint_keys
     assert "encrypts nothing" in server.facts.secret_key

@@ -1,4 +1,4 @@
-"""The deployment folder: whole and of one piece, or refused with what to do."""
+"""The deployment folder: complete and consistent, or refused with advice."""
 
 import json
 import shutil
@@ -85,11 +85,11 @@ def test_files_of_two_compilations_are_refused(
     write_small_deployment(other, schema, changed, small_programs, {"clear": {}})
     assert Deployment.load(other).manifest.model_version
     shutil.copy(other / "booster.json", folder / "booster.json")
-    assert "booster.json is not the file" in refused(folder, DeploymentMixed)
+    assert "booster.json was not compiled together" in refused(folder, DeploymentMixed)
 
 
 def test_programs_of_another_schema_are_refused(folder, schema):
-    """Even where the manifest was written again over the mixed files."""
+    """Refused even if the manifest was written again for the mixed files."""
     other = Schema.parse(schema.model_dump(mode="json") | {"title": "Another"})
     (folder / "schema.json").write_text(other.model_dump_json())
     write_manifest(folder, {"clear": {}})
@@ -153,7 +153,7 @@ def test_a_compiled_file_that_was_replaced_is_refused(folder):
     (folder / "clear" / "server.zip").write_bytes(b"compiled here")
     write_manifest(folder, {"clear": {}})
     (folder / "clear" / "server.zip").write_bytes(b"compiled there")
-    assert "clear/server.zip is not the file" in refused(folder, DeploymentMixed)
+    assert "clear/server.zip was not compiled together" in refused(folder, DeploymentMixed)
     (folder / "clear" / "server.zip").unlink()
     refused(folder, DeploymentMissing)
 
@@ -190,5 +190,5 @@ def test_unknown_engines_and_foreign_client_files_are_refused(folder):
         load_server_engine("quantum", folder)
     server = load_server_engine("clear", folder)
     assert load_party_engine(server.public, server.client_files()).facts.name == "clear"
-    with pytest.raises(ForeignMessage, match="not those of this model"):
+    with pytest.raises(ForeignMessage, match="do not belong to this model"):
         load_party_engine(server.public, server.client_files() + b"x")

@@ -1,4 +1,4 @@
-"""Sealed messages: what was sealed comes back, and nothing else is taken for one."""
+"""Sealed messages: they survive a round trip, and all other bytes are refused."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ HEADERS = st.builds(
 
 
 def resealed(header: bytes, payload: bytes = b"", length: int | None = None) -> bytes:
-    """A message with a right digest around any header."""
+    """Return a message with any header and a correct digest."""
     claimed = struct.pack("<I", len(header) if length is None else length)
     body = MAGIC + claimed + header + payload
     return body + hashlib.sha256(body).digest()
@@ -106,7 +106,7 @@ def test_any_header_length_with_a_right_digest_is_refused_or_read(content, lengt
         b"{}",
         b"[]",
         b"not json",
-        b"[" * MAXIMUM_HEADER,  # deeper than the parser goes
+        b"[" * MAXIMUM_HEADER,  # deeper than the parser allows
         b"\xff\xfe" * 10,
         json.dumps({**HEADER.model_dump(), "more": 1}).encode(),
         json.dumps({k: v for k, v in HEADER.model_dump().items() if k != "kind"}).encode(),
@@ -123,7 +123,7 @@ def test_a_header_of_another_form_is_refused_even_with_a_right_digest(header):
 def test_a_header_longer_than_the_limit_is_refused_unread():
     header = HEADER.model_dump_json().encode()
     assert unseal(resealed(header.ljust(MAXIMUM_HEADER)))[0] == HEADER
-    with pytest.raises(MalformedMessage, match="impossible length"):
+    with pytest.raises(MalformedMessage, match="invalid length"):
         unseal(resealed(header.ljust(MAXIMUM_HEADER + 1)))
 
 

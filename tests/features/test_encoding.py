@@ -1,4 +1,4 @@
-"""Records become bits: every code of every kind, and nothing else than what the schema allows."""
+"""Encoding of records: the codes of every kind of column, and refusal of invalid values."""
 
 import math
 
@@ -18,7 +18,7 @@ NAN = float("nan")
 
 @pytest.fixture(scope="module")
 def kinds():
-    """One column of each kind, required and optional."""
+    """Return a layout with a required and an optional column of each kind."""
     columns = {
         "Flag": {"kind": "boolean"},
         "Size": {
@@ -180,7 +180,7 @@ def test_a_frame_is_encoded_as_its_rows_are_one_by_one(data):
     rows = data.draw(st.lists(records(layout.schema), min_size=1, max_size=5))
     frame = pd.DataFrame(rows, dtype=object)
     assert (layout.encode_frame(frame) == np.stack([layout.encode(row) for row in rows])).all()
-    typed = frame.infer_objects()  # columns of numbers as numpy holds them
+    typed = frame.infer_objects()  # columns of numbers with NumPy's types
     assert (layout.encode_frame(typed) == layout.encode_frame(frame)).all()
 
 
@@ -199,7 +199,7 @@ def test_the_parties_bits_put_together_are_the_records_bits(data):
 
 @QUICK
 @given(st.data())
-def test_states_and_bits_say_the_same(data):
+def test_states_and_bits_are_equivalent(data):
     layout = Layout(data.draw(schemas()))
     record = data.draw(records(layout.schema))
     bits = layout.encode(record)
@@ -221,7 +221,7 @@ def test_every_bit_and_state_belongs_to_one_column_of_one_party(layout):
     for code in layout.codes:
         assert (code.first_bit, code.first_state) == (position["bits"], position["states"])
         assert code.table.shape == (code.n_states, code.n_bits)
-        assert len({tuple(row) for row in code.table}) == code.n_states  # each state is its own
+        assert len({tuple(row) for row in code.table}) == code.n_states  # states are distinct
         position = {
             "bits": position["bits"] + code.n_bits,
             "states": position["states"] + code.n_states,

@@ -1,4 +1,4 @@
-"""The schema file: both shipped ones load, and every fault is refused by its name."""
+"""Schema files: both shipped ones load, and the error for an invalid one names the fault."""
 
 import copy
 import json
@@ -58,7 +58,7 @@ BASE = {
 
 
 def changed(path, value):
-    """BASE with one place, such as `parties.0.name`, set to `value`; None removes it."""
+    """Return BASE with `value` at a path (for example, `parties.0.name`); None removes it."""
     document = copy.deepcopy(BASE)
     place = document
     *parents, last = [int(p) if p.isdigit() else p for p in path.split(".")]
@@ -212,7 +212,7 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path.touch()
     os.truncate(path, MAXIMUM_SCHEMA_BYTES + 1)
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it was read"))
-    with pytest.raises(SchemaInvalid, match="larger than a schema may be"):
+    with pytest.raises(SchemaInvalid, match="larger than the limit for a schema"):
         Schema.load(path)
 
 
@@ -256,7 +256,7 @@ def test_any_change_of_content_changes_the_fingerprint(schema, data):
 
 
 def test_schemas_from_before_zero_is_missing_keep_their_fingerprints():
-    """A deployment names its schema by the fingerprint, so a new field must not change it."""
+    """Deployments refer to their schema by its fingerprint, so a new field must not change it."""
     shipped = Schema.load(FOLDER / "credit_card.json")
     manifest = json.loads((FOLDER.parent / "deployment_files" / "manifest.json").read_text())
     assert shipped.fingerprint() == manifest["schema_fingerprint"]

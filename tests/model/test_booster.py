@@ -1,4 +1,4 @@
-"""Reading XGBoost's own JSON: the margins are XGBoost's, and what cannot be compiled is refused."""
+"""Parsing of XGBoost's JSON: equal margins, and refusal of models that cannot be compiled."""
 
 import copy
 import json
@@ -131,7 +131,7 @@ def test_a_tree_deeper_than_four_is_refused(layout, credit_data):
 
 def test_more_than_300_trees_are_refused(layout, document):
     trees = document["learner"]["gradient_booster"]["model"]["trees"]
-    document["learner"]["attributes"] = {}  # XGBoost would use the first 12 trees alone
+    document["learner"]["attributes"] = {}  # otherwise XGBoost would use the first 12 trees only
     document["learner"]["gradient_booster"]["model"]["trees"] = trees[:1] * 300
     assert len(parse_ensemble(document, layout).trees) == 300
     document["learner"]["gradient_booster"]["model"]["trees"] = trees[:1] * 301
@@ -170,7 +170,7 @@ def a_tree(document):
 )
 def test_a_tree_that_does_not_hold_together_is_refused(layout, document, field, value):
     a_tree(document)[field][0] = value
-    with pytest.raises(UnsupportedBooster, match="does not hold together"):
+    with pytest.raises(UnsupportedBooster, match="is invalid"):
         parse_ensemble(document, layout)
 
 
@@ -181,8 +181,8 @@ def test_a_tree_that_leads_back_to_its_root_is_refused_and_not_walked_for_ever(l
         parse_ensemble(document, layout)
 
 
-def test_a_bit_asked_for_twice_leads_to_the_leaves_that_agree(layout, document):
-    """XGBoost would not grow such a tree, but its format allows it."""
+def test_a_bit_tested_twice_reaches_consistent_leaves_only(layout, document):
+    """XGBoost does not grow such trees, but its format allows them."""
     a_tree(document).update(
         left_children=[1, 3, -1, -1, -1],
         right_children=[2, 4, -1, -1, -1],

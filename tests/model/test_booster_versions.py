@@ -1,7 +1,7 @@
 """Model files of XGBoost 1.6, 2.1 and 3.2 give the log-odds that those versions predict.
 
-`boosters/make_boosters.py` made the files, and recorded what `XGBClassifier.predict` of the same
-version gives for every row of the seven bits.
+`boosters/make_boosters.py` wrote the files and recorded the log-odds that the same version's
+`XGBClassifier` predicts for every row of the seven bits.
 """
 
 import copy
@@ -56,7 +56,7 @@ def test_the_log_odds_are_those_of_the_version_that_wrote_the_file(version, kind
 @version
 @pytest.mark.parametrize("kind", DENSE + SPARSE)
 def test_the_installed_library_reads_every_version_as_that_version_does(version, kind):
-    """XGBoost 1.6 would take 0.5 for the base_score of 3.2, and Booster.predict all trees."""
+    """XGBoost 1.6 reads a base_score of 3.2 as 0.5, and Booster.predict uses all trees."""
     data = (FOLDER / version / f"{kind}.json").read_bytes()
     library = LibraryModel(data, layout_for(kind).schema)
     np.testing.assert_allclose(library.log_odds(ROWS), recorded(version, kind), rtol=0, atol=2e-6)
@@ -86,8 +86,8 @@ def test_a_split_that_no_bit_decides_is_refused_with_its_column(version, kind):
 
 
 @version
-def test_dense_rows_would_have_told_the_sparse_booster_nothing(version):
-    """The fault that the refusal prevents: every row gets the same decision."""
+def test_a_sparse_booster_would_decide_all_dense_rows_alike(version):
+    """Without the refusal, every row would get the same decision."""
     data = (FOLDER / version / "sparse.json").read_bytes()
     dense = LibraryModel(data, layout_for("dense").schema).log_odds(ROWS)
     assert len(set(dense.tolist())) == 1
@@ -125,7 +125,7 @@ def test_another_kind_of_model_is_refused_by_its_name(path):
         ),
         (
             lambda learner, model: model["trees"][0]["tree_param"].update(size_leaf_vector="2"),
-            "multi_output_tree, 2 values a leaf",
+            "multi_output_tree, 2 values per leaf",
         ),
         (
             lambda learner, model: learner["learner_model_param"].update(base_score="[0.5,6E-1]"),

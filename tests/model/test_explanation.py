@@ -1,4 +1,4 @@
-"""What is said to a denied applicant: one of four things, and only about more than they have."""
+"""The explanation: one of four outcomes, and advice only for bins above the applicant's own."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from utils.errors import ValueOutOfDomain
 
 @pytest.fixture(scope="module")
 def optional(schema):
-    """The shipped schema with both of the agency's columns optional."""
+    """Return the shipped schema with both of the agency's columns optional."""
     document = schema.model_dump(mode="json")
     for column in document["parties"][2]["columns"]:
         column["optional"] = True
@@ -42,7 +42,7 @@ def test_the_fewest_years_that_turn_the_decision_are_named(schema):
 
 
 def test_only_bins_above_the_own_one_are_advised(schema):
-    """Fewer years would have been approved here: that is no advice."""
+    """Fewer years would have been approved here, which is not given as advice."""
     said = explain_scores(schema, with_years(9), False, [5, 5, 5, -1, -2, -3])
     assert said.outcome is Outcome.NOT_TURNED
     assert said.turning_bin is None
@@ -64,7 +64,7 @@ def test_in_the_last_bin_nothing_more_can_be_advised(schema, years):
     said = explain_scores(schema, with_years(years), False, [1, 1, 1, 1, 1, -1])
     assert said.outcome is Outcome.AT_MOST
     assert said.turning_bin is None
-    assert "already counts the most years of employment" in said.text
+    assert "already has the most years of employment" in said.text
     assert "(18+)" in said.text
 
 
@@ -106,7 +106,7 @@ def test_what_is_assumed_not_to_hold_is_named_as_such(schema):
 
 
 def test_engines_that_rerun_give_the_highest_bins_only(schema):
-    """With three scores these are the bins 8-11, 11-18 and 18+."""
+    """Three scores belong to the bins 8-11, 11-18 and 18+."""
     said = explain_scores(schema, with_years(6), False, [-2, -1, 4])
     assert said.bins == ("8-11", "11-18", "18+")
     assert (said.current_bin, said.turning_bin) == (2, 5)
@@ -136,7 +136,7 @@ def test_a_record_out_of_its_domain_is_a_typed_error(schema, record):
 
 @QUICK
 @given(st.data())
-def test_what_is_said_follows_from_the_scores_whatever_the_schema(data):
+def test_the_outcome_follows_from_the_scores_for_any_schema(data):
     schema = data.draw(schemas())
     record = data.draw(records(schema))
     column = schema.explained_column
@@ -152,7 +152,7 @@ def test_what_is_said_follows_from_the_scores_whatever_the_schema(data):
     if own >= 0:
         assert column.bin_floor(own) <= value
         assert own == bins - 1 or value < column.bin_floor(own + 1)
-    fewer = scores[own + 1 :]  # what an engine that reruns opens: the bins above
+    fewer = scores[own + 1 :]  # an engine that reruns opens the bins above only
     again = explain_scores(schema, record, False, fewer)
     assert (again.outcome, again.turning_bin) == (said.outcome, said.turning_bin)
     assert again.text == said.text

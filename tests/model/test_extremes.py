@@ -1,4 +1,4 @@
-"""The proven bounds of a score hold for every input, and are reached where that can be seen."""
+"""The proven bounds of a score: valid for every input, and reached if that can be checked."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_the_bounds_of_a_trained_program_hold_and_are_reached(layout, small_prog
 
 
 def test_climbing_from_many_starts_does_not_pass_the_bounds(layout, small_programs):
-    """The best state of one column after another: what a search without a proof would find."""
+    """A local search improves one column after another."""
     program = small_programs["decide"]
     best = {1: -(10**9), -1: -(10**9)}
     for sign in best:

@@ -1,4 +1,4 @@
-"""The count of products against a nested evaluation that makes them."""
+"""The number of products, compared with a nested evaluation that performs them."""
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ MONOMIALS = st.sets(
 
 
 def nested(terms, row):
-    """Value of {monomial: coefficient} at a row of bits, and the products that it took.
+    """Return the value of {monomial: coefficient} at a row of bits, and the number of products.
 
-    Pulls the commonest bit of the monomials of degree 2 and more out of them, again and again.
+    Repeatedly factors out the most frequent bit of the monomials of degree 2 and more.
     """
     value, products = 0, 0
     high = {m: c for m, c in terms.items() if len(m) > 1}
@@ -73,7 +73,7 @@ def test_degree_one_costs_nothing_and_order_and_repetition_do_not_matter(monomia
         ([(1, 2, 3, 4)], 3),
         ([(1, 2), (1, 3), (1, 4)], 1),  # 1 * (2 + 3 + 4)
         ([(1, 2), (3, 4)], 2),
-        ([(1, 2), (1, 2, 3)], 2),  # 1 * (2 + 2 * 3): two of the four bits are pulled out
+        ([(1, 2), (1, 2, 3)], 2),  # 1 * (2 + 2 * 3): two bits are factored out
         ([(1, 2), (2, 3), (1, 3)], 2),  # 1 * (2 + 3) + 2 * 3
     ],
 )

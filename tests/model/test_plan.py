@@ -1,4 +1,4 @@
-"""A plan equals its polynomial exactly, with tables of at most 16 cells, and never too many."""
+"""Plans: equal to their polynomials, with tables of at most 16 cells, and few of them."""
 
 import itertools
 
@@ -29,7 +29,7 @@ def cells_of(lookup, bits):
 
 
 def assert_sound(plan, layout, outputs, bits):
-    """What every table engine relies on."""
+    """Assert the properties on which engines with table lookups rely."""
     assert plan.linear.shape == (outputs, layout.n_states)
     for lookup in plan.lookups:
         assert len(lookup.values) <= 16
@@ -206,9 +206,9 @@ def test_terms_shared_by_all_outputs_ride_along_where_that_saves_a_table(layout)
     a, b, c = (layout.code(name).first_bit for name in ("Age", "Account_age", "Total_income"))
     varying = {(a, b): np.array([3, 1]), (a + 1, b + 1): np.array([3, 1])}
     riding = varying | {(a, b + 1): np.array([5, 5])}
-    assert len(make_plan(varying, 2, layout).lookups) == 2  # one row of values an output
+    assert len(make_plan(varying, 2, layout).lookups) == 2  # one row of values per output
     assert len(make_plan(riding, 2, layout).lookups) == 2
-    # Here riding along would make two rows of one, and the shared table is needed anyway.
+    # Here riding along would turn one row into two, and the shared table is needed anyway.
     step = {m: np.array([0, 7]) for m in varying}
     shared = {(a, b + 1): np.array([5, 5]), tuple(sorted((a, c))): np.array([2, 2])}
     assert len(make_plan(step | shared, 2, layout).lookups) == 2

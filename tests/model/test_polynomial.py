@@ -1,4 +1,4 @@
-"""Polynomials in bits against the plainest evaluation, for every input of small schemas."""
+"""Polynomials in bits, compared with a naive evaluation for every input of small schemas."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_a_product_is_one_where_both_are_for_every_input(data):
     if product is not None:
         assert list(product) == sorted(product)
         columns = [layout.code_of_bit[b].first_bit for b in product]
-        assert len(set(columns)) == len(columns)  # at most one bit a column
+        assert len(set(columns)) == len(columns)  # at most one bit per column
 
 
 @QUICK
@@ -82,7 +82,7 @@ def test_products_within_one_column_of_the_shipped_schema(layout):
 def test_an_indicator_is_one_exactly_where_its_path_holds(data):
     layout = Layout(data.draw(tiny_schemas()))
     step = st.tuples(st.integers(0, layout.n_bits - 1), st.booleans())
-    path = data.draw(st.lists(step, max_size=4))  # may ask for a bit twice, or for both its values
+    path = data.draw(st.lists(step, max_size=4))  # may repeat a bit, also with the other value
     bits = all_bits(layout)
     terms = {m: np.array([v], np.int64) for m, v in indicator(path, layout).items()}
     wanted = np.all([bits[:, b] == w for b, w in path] or [[True] * len(bits)], axis=0)

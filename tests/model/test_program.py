@@ -1,4 +1,4 @@
-"""Program files: exact round trip, every damage refused, and `explain` agrees with `decide`."""
+"""Program files: exact round trip, refusal of damage, and agreement of `explain` and `decide`."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ def program(request, small_programs):
 
 @pytest.fixture
 def reload(tmp_path, layout):
-    """Writes a decoded document and loads it as a program."""
+    """Return a function that writes a decoded document and loads it as a program."""
 
     def load(document):
         path = tmp_path / "program.json"
@@ -179,7 +179,7 @@ def test_a_missing_and_a_huge_file_are_refused(tmp_path, layout):
         Program.load(path, layout)
     path.touch()
     os.truncate(path, module.MAXIMUM_BYTES + 1)
-    with pytest.raises(ProgramInvalid, match="larger than a program may be"):
+    with pytest.raises(ProgramInvalid, match="larger than 64 MiB"):
         Program.load(path, layout)
 
 
@@ -190,7 +190,7 @@ def test_a_program_of_another_schema_is_refused(reload, small_programs, schema):
 
 
 def assert_explains(decide, explain, layout, bits):
-    """Every output of `explain` is `decide` on the row with that bin."""
+    """Assert that every output of `explain` is `decide` on the row with that bin."""
     assert explain.outputs == tuple(layout.schema.explained_column.bin_labels())
     assert (explain.score_bits, explain.scale) == (decide.score_bits, decide.scale)
     explained = explain.scores(bits)

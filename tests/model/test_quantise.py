@@ -1,4 +1,4 @@
-"""Integer scores stay in their width for every input, and close to the log-odds they stand for."""
+"""Integer scores: within their width for every input, and close to the scaled log-odds."""
 
 import json
 
@@ -56,7 +56,7 @@ def test_no_input_of_a_tiny_schema_leaves_the_width_or_the_bound(data, score_bit
 
 @QUICK
 @given(st.data())
-def test_the_rounding_bound_is_not_much_wider_than_what_happens(data):
+def test_the_rounding_bound_is_not_much_wider_than_the_actual_error(data):
     layout = Layout(data.draw(tiny_schemas()))
     ensemble = data.draw(ensembles(layout))
     quantised = quantise(ensemble, layout, 8)

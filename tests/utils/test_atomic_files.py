@@ -1,4 +1,4 @@
-"""Files that are wholly there or not at all, for their owner only."""
+"""Atomic writes of private files."""
 
 import os
 import stat
@@ -21,7 +21,7 @@ def open_umask():
     os.umask(before)
 
 
-def test_what_is_written_is_read_back_and_nothing_else_is_left(tmp_path):
+def test_a_written_file_is_read_back_and_nothing_else_is_left(tmp_path):
     data = os.urandom(1 << 16)
     write_atomic(tmp_path / "key", data)
     assert (tmp_path / "key").read_bytes() == data

@@ -1,4 +1,4 @@
-"""A full disk is told from other faults, and no message repeats what a path or a server says."""
+"""A full disk is distinguished from other errors, and messages contain no paths or foreign text."""
 
 import errno
 import os

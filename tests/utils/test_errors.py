@@ -1,4 +1,4 @@
-"""The error tree: what its documentation says is what exists, and codes are stable names."""
+"""The error hierarchy: it matches its documentation, and codes are stable names."""
 
 import re
 
@@ -11,7 +11,7 @@ LINE = re.compile(r"^(?P<indent>[│ ]*)(?:├── |└── )?(?P<name>[A-Z]
 
 
 def documented_parents():
-    """Class name -> parent name, read from the tree in the module's docstring."""
+    """Return parent names by class name, read from the tree in the module's docstring."""
     tree = errors.__doc__.split("\n\n")[1].splitlines()
     parents, ancestors = {}, []
     for line in tree:
@@ -66,6 +66,6 @@ def test_a_code_does_not_spread_to_subclasses_or_parents():
     assert TrisealError.code == "triseal-error"
 
 
-def test_the_message_is_what_was_said_or_else_the_code():
+def test_the_message_defaults_to_the_code():
     assert errors.OutOfStep("send first").message == "send first"
     assert errors.OutOfStep().message == "out-of-step"

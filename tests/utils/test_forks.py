@@ -1,4 +1,4 @@
-"""What a forked child must not share with its parent."""
+"""Renewal of state that a forked child must not share with its parent."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def test_a_fresh_stream_goes_on_differently_in_every_process():
     assert len({stream.octets(64).tobytes(), *children, grandchild}) == 4
 
 
-def test_a_seeded_stream_goes_on_alike():
-    """The control: a stream's state is copied by a fork, which only the reseeding changes."""
+def test_a_seeded_stream_continues_identically_after_a_fork():
+    """As a control: without reseeding, a fork copies a stream's state."""
     stream = Expander(bytes(32))
     stream.octets(100)
     copied = in_child(lambda: stream.octets(64).tobytes())
     assert copied == stream.octets(64).tobytes()
 
 
-def test_what_a_fresh_stream_draws_in_a_child_is_its_own_from_the_first_byte():
+def test_a_fresh_stream_in_a_child_differs_from_the_first_byte():
     stream = Expander.fresh()
     before = stream.octets(1 << 12)
 
@@ -74,7 +74,7 @@ def test_a_lock_stays_with_the_parent(tmp_path):
     with hold_lock(path, "in use") as lock:
         assert in_child(try_to_hold)
         assert not lock.closed
-        with pytest.raises(DataFolderInUse):  # the child's end has not let go of it
+        with pytest.raises(DataFolderInUse):  # the child's exit has not released it
             hold_lock(path, "in use")
     hold_lock(path, "in use").close()
 
@@ -105,7 +105,7 @@ def test_a_lock_ends_with_its_holder_though_a_child_of_it_lives(tmp_path):
             hold_lock(path, "in use")
         holder.kill()
         holder.wait()
-        os.kill(child, 0)  # it lives
+        os.kill(child, 0)  # the child is alive
         hold_lock(path, "in use").close()
     finally:
         os.kill(child, signal.SIGKILL)
@@ -116,7 +116,7 @@ def test_a_lock_whose_file_was_removed_excludes_still(tmp_path):
     path = tmp_path / "lock"
     first = hold_lock(path, "in use")
     path.unlink()
-    second = hold_lock(path, "in use")  # of the file that is there now
+    second = hold_lock(path, "in use")  # locks the new file
     with pytest.raises(DataFolderInUse):
         hold_lock(path, "in use")
     first.close()

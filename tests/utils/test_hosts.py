@@ -1,4 +1,4 @@
-"""Which names and origins are a service's own."""
+"""The host names and origins that a service accepts."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_a_host_is_read(text, name, port):
         "x" * 300,
     ],
 )
-def test_what_is_no_host_is_refused(text):
+def test_invalid_hosts_are_refused(text):
     with pytest.raises(InvalidRequest):
         Authority.parse(text)
     assert AllowedHosts("127.0.0.1").named(text) is None

@@ -1,4 +1,4 @@
-"""Folders that Triseal empties carry its mark; all others are refused unchanged."""
+"""Only folders with Triseal's marker are emptied; all others are refused unchanged."""
 
 import stat
 

@@ -1,4 +1,4 @@
-"""Temporary folders go at their end, or at the next start; never while they are used."""
+"""Temporary folders are removed on exit or at the next start, never while they are in use."""
 
 import signal
 import stat
@@ -26,7 +26,7 @@ with scratch_folder(".work-", Path(sys.argv[1])) as folder:
 
 @pytest.fixture
 def at_work(tmp_path):
-    """Start a process that uses a folder in tmp_path; return it and the folder."""
+    """Start a process that uses a folder in tmp_path; return the process and the folder."""
     process = subprocess.Popen(
         [sys.executable, "-c", WORK, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -40,7 +40,7 @@ def names(folder):
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
-def test_a_folder_is_private_and_goes_at_its_end(tmp_path, error):
+def test_a_folder_is_private_and_removed_on_exit(tmp_path, error):
     try:
         with scratch_folder(".work-", tmp_path) as folder:
             (folder / "inside").mkdir()
@@ -61,7 +61,7 @@ def test_without_a_parent_it_is_in_the_systems_temporary_folder(tmp_path, monkey
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path, at_work, number):
+def test_the_folder_of_a_killed_process_is_removed_at_the_next_start(tmp_path, at_work, number):
     process, folder = at_work
     process.send_signal(number)
     process.wait()
@@ -78,7 +78,7 @@ def test_the_folder_of_a_running_process_stays(tmp_path, at_work):
     assert (folder / "inside" / "file").read_text() == "x"
 
 
-def test_a_removal_that_was_cut_off_is_taken_up_again(tmp_path, at_work):
+def test_an_interrupted_removal_is_resumed(tmp_path, at_work):
     process, folder = at_work
     process.kill()
     process.wait()
@@ -102,7 +102,7 @@ def test_folders_without_the_mark_or_of_another_prefix_stay(tmp_path):
     assert names(tmp_path / "other") == [MARK]
 
 
-def test_what_is_worth_keeping_is_rescued_first(tmp_path, at_work):
+def test_rescue_is_called_before_the_removal(tmp_path, at_work):
     process, _ = at_work
     process.kill()
     process.wait()

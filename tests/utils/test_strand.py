@@ -1,4 +1,4 @@
-"""Calls of a strand: in order, one at a time, however they end and whoever takes them back."""
+"""Calls of a strand: in order, one at a time, with errors and cancellation."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_error_is_its_callers_and_the_next_call_is_made() -> None:
     assert asyncio.run(main())
 
 
-def test_what_is_taken_back_is_not_called_unless_it_has_begun() -> None:
+def test_cancelled_calls_are_not_made_unless_they_have_begun() -> None:
     made: list[str] = []
     begun, go_on = threading.Event(), threading.Event()
 
@@ -65,7 +65,7 @@ def test_what_is_taken_back_is_not_called_unless_it_has_begun() -> None:
         await asyncio.to_thread(begun.wait, WAIT)
         held.cancel()
         taken_back.cancel()
-        await asyncio.sleep(0)  # the event loop passes it on
+        await asyncio.sleep(0)  # lets the event loop pass the cancellation on
         go_on.set()
         await last
 

@@ -1,4 +1,4 @@
-"""JSON that people wrote: one meaning, or refused."""
+"""Strict parsing of JSON: ambiguous documents are refused."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_json_with_and_without_a_byte_order_mark(data):
         (b"", "Expecting value"),
     ],
 )
-def test_what_is_not_one_clear_document_is_refused(data, complaint):
+def test_ambiguous_and_invalid_documents_are_refused(data, complaint):
     with pytest.raises(ValueError, match=complaint):
         parse_json(data)
 

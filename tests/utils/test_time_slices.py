@@ -1,4 +1,4 @@
-"""Long time slices are taken by the system, and by what the thread starts."""
+"""Long time slices: accepted by the system, and inherited by threads and processes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_thread_that_is_gone() -> None:
     thread.start()
     thread.join()
     assert thread.native_id is not None
-    for _ in range(1000):  # Python says that it has ended a moment before the system does
+    for _ in range(1000):  # the thread ends in Python a moment before it does in the system
         if not Path(f"/proc/self/task/{thread.native_id}").exists():
             break
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""One collective key for all tests that do not need a fresh one."""
+"""A collective key shared by all tests that do not need a fresh one."""
 
 import pytest
 

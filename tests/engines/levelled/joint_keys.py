@@ -1,4 +1,4 @@
-"""Collective keys whose shares a test holds all of, and what only all of them together can do."""
+"""Collective keys with all parties' secrets, so that tests can compute phases and noise."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,21 +36,21 @@ class JointKeys:
 
     @cached_property
     def secret(self):
-        """What nobody has: the sum of all secrets, shape (N,)."""
+        """The sum of all secrets, shape (N,), which no party has."""
         return sum(secret.polynomial for secret in self.secrets.values())
 
     def phases(self, masks, bodies):
-        """body - mask·S, shape (..., N)."""
+        """Return body - mask·S, shape (..., N)."""
         return bodies - multiply_exact(masks, self.secret)
 
     def errors(self, masks, bodies, messages=0):
-        """Phases without their messages, as floats in units of the torus."""
+        """Return phases minus their messages, as floats in units of the torus."""
         phases = self.phases(masks, bodies) - np.asarray(messages, np.uint64)
         return phases.view(np.int64) * 2.0**-64
 
 
 def pairwise_keys(parties=PARTIES):
-    """For every party, a key with every other; each pair shares one."""
+    """Return each party's keys by the other party; each pair shares one."""
     fresh = Expander.fresh()
     pairs = {frozenset((a, b)): b"" for a in parties for b in parties if a != b}
     pairs = {pair: fresh.octets(32).tobytes() for pair in pairs}

@@ -1,4 +1,4 @@
-"""Encryption under the collective key: opened by all shares together, never twice the same."""
+"""Encryption under the collective key: randomised, and decrypted by all shares together."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def test_two_shares_of_three_open_nothing(joint):
     for missing in joint.secrets.values():
         phases = bodies - multiply_exact(masks, joint.secret - missing.polynomial)
         errors = phases.view(np.int64) * 2.0**-64
-        # Uniform on the torus, whose standard deviation is 1/√12.
+        # The standard deviation of the uniform distribution on the torus is 1/√12.
         assert abs(errors.std() - 12**-0.5) < 0.02
 
 

@@ -1,4 +1,4 @@
-"""Encrypted evaluation: every decrypted score is the integer reference, bit for bit."""
+"""Encrypted evaluation: every decrypted score equals the integer reference, bit for bit."""
 
 import numpy as np
 import pytest
@@ -22,11 +22,11 @@ from tests.strategies import SLOW, decide_programs, layouts
 from utils.errors import NoiseBudgetExceeded
 
 SMALL = DEFAULT.model_copy(update={"profile": "small", "n": 256})
-"""A ring of a size that protects nothing, and is fast."""
+"""Fast parameters with an insecurely small ring."""
 
 
 class Played:
-    """A program, and all that a server and the parties together do with it."""
+    """A program, with the operations of the server and all parties on it."""
 
     def __init__(self, program, joint):
         self.program, self.joint = program, joint
@@ -34,7 +34,7 @@ class Played:
         self.evaluator = Evaluator(self.tree, joint.parameters)
 
     def operands(self, row):
-        """Of a fresh encryption of one row of bits."""
+        """Return the operands of a fresh encryption of one row of bits."""
         parameters = self.joint.parameters
         own = row[self.tree.bits]
         sent = encrypt_bits(own, self.joint.key, parameters, Expander.fresh())
@@ -52,7 +52,7 @@ class Played:
         return self.scores(self.evaluator.evaluate([self.operands(row)])[0])
 
     def error(self, row):
-        """Root mean square of what a result's phase is off, all its coefficients, of the torus."""
+        """Return the RMS error of a result's phase over all coefficients, in units of the torus."""
         phases = self.phases(self.evaluator.evaluate([self.operands(row)])[0])
         expected = np.array(reference_scores(self.program, row), np.int64).view(np.uint64)
         phases[: self.tree.outputs] -= expected * np.uint64(1 << (64 - self.tree.score_bits))
@@ -71,7 +71,7 @@ def programs(request, small_programs_of):
 
 @pytest.fixture(scope="module")
 def rows(layout, programs, credit_data):
-    """The extreme rows, held-out rows on both sides of the boundary, and random ones."""
+    """Return the extreme rows, held-out rows with both decisions, and random ones."""
     held_out = credit_data[1][0]
     scores = programs[DECIDE].scores(held_out)[:, 0]
     near = held_out[[np.abs(scores - wanted).argmin() for wanted in (-1, 0)]]
@@ -121,7 +121,7 @@ def test_several_applicants_together_get_what_each_gets_alone(
 
 
 def test_an_evaluation_can_be_repeated_and_compared(small_joint, small_programs, rows):
-    """By another evaluator, from the same ciphertexts: equal in every bit of mask and body."""
+    """Another evaluator computes the same mask and body from the same ciphertexts, bit for bit."""
     program = small_programs[EXPLAIN]
     one, other = Played(program, small_joint), Played(program, small_joint)
     own = rows[0][one.tree.bits]
@@ -131,13 +131,13 @@ def test_an_evaluation_can_be_repeated_and_compared(small_joint, small_programs,
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_noise_stays_below_what_the_budget_counts_with(joint, small_programs_of, rows, name):
+def test_the_noise_stays_below_the_bound_of_its_budget(joint, small_programs_of, rows, name):
     played = Played(small_programs_of(12)[name], joint)
     terms = noise_terms(played.tree, DEFAULT)
     bound = NoiseModel(DEFAULT, 3).program_variance(terms.products, terms.linear) ** 0.5
     errors = [played.error(row) for row in rows[:6]]
-    assert max(errors) < 1.15 * bound  # of what is the noise of one key, and of 2048 coefficients
-    # Nor is it far off: a budget that wastes bits has no room for what covers the noise.
+    assert max(errors) < 1.15 * bound  # measured with one key and 2048 coefficients
+    # A loose bound would leave too little of the budget for the covering noise.
     assert max(errors) > bound / 4
 
 
@@ -150,7 +150,7 @@ def test_the_row_of_linear_terms_is_the_coarsest_that_is_fine_enough(score_bits,
 
 def test_a_score_finer_than_all_digits_is_refused():
     coarse = DEFAULT.model_copy(update={"levels": 1, "base_log": 8})
-    with pytest.raises(NoiseBudgetExceeded, match="Scores of 12 bits are finer"):
+    with pytest.raises(NoiseBudgetExceeded, match="Scores of 12 bits are too fine"):
         linear_row(12, coarse)
 
 
@@ -166,7 +166,7 @@ def test_a_program_with_too_much_noise_is_refused_with_the_figure(small_programs
 
 @pytest.mark.parametrize("outputs", [1, 2, 6])
 def test_steps_are_products_with_sums_of_powers(outputs):
-    """Against every power on its own, with the sign that X^N = -1 gives."""
+    """Compare with a sum of shifted rows, with the sign from X^N = -1."""
     rows = Expander.fresh().uniform_words((3, 2, 16))
     steps = np.array([(bit, t) for bit in (0, 2) for t in range(outputs)])
     found = stepped(rows, steps, outputs)

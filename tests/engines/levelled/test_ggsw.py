@@ -1,4 +1,4 @@
-"""GGSW ciphertexts: words cut to whole bytes, exact sizes, and back."""
+"""GGSW ciphertexts: rounding of words, exact sizes, and the encoding's round trip."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def random_ggsw(bits, parameters=SMALL):
     return Ggsw(Expander.fresh().uniform_words(shape), Expander.fresh().uniform_words(shape))
 
 
-def test_bytes_come_back_as_the_cut_ciphertexts():
+def test_bytes_decode_to_the_rounded_ciphertexts():
     ciphertexts = random_ggsw(5)
     data = ciphertexts.to_bytes(SMALL)
     assert len(data) == SMALL.ggsw_bytes(5) == 5 * 4 * 16 * 13

@@ -1,4 +1,4 @@
-"""Shares, their sum, and the check on a known vector that finds a wrong one."""
+"""Key shares, their sum, and the check on a known vector that detects a wrong share."""
 
 import numpy as np
 import pytest
@@ -107,8 +107,8 @@ def test_shares_for_different_public_keys_do_not_fit(joint):
         check_key(joint.key, shares)
 
 
-def test_a_check_share_hides_what_the_share_of_the_key_was_made_with(joint):
-    """Without its smudge it would give 16 values of u·E_p; the smudge is 2^30 times wider."""
+def test_a_check_share_hides_the_noise_of_the_key_share(joint):
+    """Without its smudge it would reveal 16 values of u·E_p; the smudge is 2^30 times wider."""
     noise = DEFAULT.sigma * (DEFAULT.n * 2 / 3) ** 0.5
     assert keys.check_sigma(len(PARTIES)) > 2.0**30 * noise
     assert keys.check_sigma(1) * 100 < 2.0**-5

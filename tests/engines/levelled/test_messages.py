@@ -1,4 +1,4 @@
-"""Facts, headers, client files and the inputs' payload."""
+"""Facts, headers, client files and the payload of encrypted inputs."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_the_facts_say_that_nobody_holds_the_key():
     assert "sum of 3 secrets" in shown.secret_key
 
 
-def test_client_files_come_back():
+def test_client_files_survive_a_round_trip():
     archive = CLIENT.to_archive()
     assert ClientFacts.from_archive(archive) == CLIENT
     assert archive == CLIENT.to_archive()

@@ -1,4 +1,4 @@
-"""The noise model against measurements, and the budget that it gives or refuses."""
+"""The noise model, compared with measurements, and its budgets."""
 
 import math
 
@@ -28,7 +28,7 @@ def within_half_a_bit(errors, variance):
 
 
 def external_product(transformed, masks, bodies):
-    """Ciphertexts (mask, body), shape (rows, N) each, times one transformed GGSW."""
+    """Multiply ciphertexts (mask, body), shape (rows, N) each, by one transformed GGSW."""
     digits = decompose(np.stack([masks, bodies], axis=1), DEFAULT.base_log, DEFAULT.levels)
     values = forward(digits).reshape(len(masks), DEFAULT.rows, 1, -1)
     product = inverse((values * transformed).sum(axis=1))
@@ -65,7 +65,7 @@ def test_external_products(joint, bit):
 
 
 def test_rounding_in_the_transforms_is_left_to_the_reserve(joint):
-    """The same product by transforms alone and exactly, row by row: a few hundredths of V_ep."""
+    """Rounding adds a few hundredths of V_ep, measured against exact products, row by row."""
     ciphertexts = encrypt_bits(np.ones(1, np.uint8), joint.key, DEFAULT, Expander.fresh())
     cut = ciphertexts.cut(DEFAULT)
     words = Expander.fresh().uniform_words((2, DEFAULT.n))
@@ -112,7 +112,7 @@ def test_failure_probabilities_are_those_of_erfc():
 
 
 def test_the_figures_of_the_default_profile():
-    """Those of the parameter table: 1,247 σ on 40 trees of depth 3 at 10 bits, 6 bits of room."""
+    """The parameter table states 1,247 σ for 40 trees of depth 3 at 10 bits, and 6 bits of room."""
     uncut = NoiseModel(DEFAULT.model_copy(update={"mask_bits": 64, "body_bits": 64}), 3)
     sigma = math.sqrt(uncut.program_variance(115, 0))
     assert 2.0**-11 / sigma == pytest.approx(1247, rel=0.1)
@@ -135,7 +135,7 @@ def test_a_budget_meets_its_target_and_splits_the_room_evenly(bits, products, ou
 
 
 def test_budgets_of_similar_programs_are_the_same():
-    """The parties read them, and should not learn from them how large the model is."""
+    """The parties see the budgets and should not learn the size of the model from them."""
     budgets = {MODEL.budget("decide", 10, n, 0, 1).client for n in range(20, 200, 20)}
     assert len(budgets) == 1
 

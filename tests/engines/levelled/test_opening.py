@@ -1,4 +1,4 @@
-"""Opening: right with all parts, meaningless without one, the same when asked again."""
+"""Opening: correct with all shares, meaningless without one, and deterministic shares."""
 
 import math
 
@@ -19,7 +19,7 @@ SCORES = np.array([5, -17, 2047, -2048, 0, -1])
 
 
 def result_of(joint, scores=SCORES, flood=FLOOD):
-    """A trivial ciphertext of the scores, made ready to send."""
+    """Return a re-randomised trivial ciphertext of the scores."""
     body = np.zeros(joint.parameters.n, np.uint64)
     body[: len(scores)] = scores.astype(np.int64).view(np.uint64) << np.uint64(64 - BITS)
     mask = np.zeros_like(body)
@@ -97,7 +97,7 @@ def test_a_wrong_part_is_found_out(joint, kind):
         "of another result": parts_of(joint, result_of(joint), pairwise)["bank"],
         "of another key": parts_of(JointKeys.make(DEFAULT), result, pairwise)["bank"],
     }[kind]
-    with pytest.raises(OpeningFailed, match="believed"):
+    with pytest.raises(OpeningFailed, match="cannot be trusted"):
         combine(result, parts, BITS)
 
 
@@ -142,10 +142,11 @@ def test_malformed_parts_and_keys_are_refused(joint):
 
 
 def test_two_parties_with_all_that_the_server_saw_do_no_better_than_chance():
-    """The known decoding over many keys: right with three secrets, a coin's toss with two.
+    """Decoding over many keys is always right with three secrets, and random with two.
 
-    The two know their own secrets, all shares of the key, the result, the third party's part, and
-    the noise that covers it is left out: only the third's secret and its zero shares are missing.
+    The two parties know their own secrets, all key shares, the result and the third party's
+    decryption share, without the noise that covers it. They lack only the third party's secret and
+    its zero shares.
     """
     parameters = DEFAULT.model_copy(update={"n": 256})
     truths, guesses, controls = [], [], []

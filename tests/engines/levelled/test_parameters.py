@@ -1,4 +1,4 @@
-"""The profiles and the sizes that follow from them."""
+"""The profiles and the sizes derived from them."""
 
 import pytest
 from pydantic import ValidationError

@@ -1,4 +1,4 @@
-"""A party's half from key shares to scores, through the interface that the protocol calls."""
+"""The party's half from key shares to scores, through the interface that the protocol uses."""
 
 import hashlib
 
@@ -47,7 +47,7 @@ def engine(public):
 
 @pytest.fixture(scope="session")
 def keys(engine):
-    """(secrets by party, the public key) of one application."""
+    """Return (secrets by party, public key) of one application."""
     common = engine.common(b"application", {party: engine.seed_share() for party in PARTIES})
     shares = {party: engine.key_share(common) for party in PARTIES}
     key = engine.collective_key(common, {party: made.share for party, made in shares.items()})
@@ -55,7 +55,7 @@ def keys(engine):
 
 
 def result_message(key, program, scores):
-    """What a server would send for these scores."""
+    """Return the message that a server would send for these scores."""
     body = np.zeros(DEFAULT.n, np.uint64)
     body[: len(scores)] = np.array(scores, np.int64).view(np.uint64) << np.uint64(64 - BITS)
     result = rerandomise(

@@ -1,4 +1,4 @@
-"""Streams: repeatable from a seed, uniform where they should be, Gaussian where they should be."""
+"""Streams: repeatable from a seed, with the expected uniform and Gaussian distributions."""
 
 import math
 
@@ -46,7 +46,7 @@ def test_ternary_numbers_are_uniform():
     counts = np.array([(draws == value).sum() for value in (-1, 0, 1)])
     assert counts.sum() == draws.size
     assert np.abs(counts - 100_000).max() < 6 * math.sqrt(300_000 * 2 / 9)
-    # Five come from one byte: they must not know of each other.
+    # Five values come from one byte and must be independent.
     neighbours = draws.reshape(-1)
     assert abs((neighbours[:-1] * neighbours[1:]).mean()) < 6 * (2 / 3) / math.sqrt(300_000)
 

@@ -1,4 +1,4 @@
-"""Transforms, exact products and digits, against Python's own integers."""
+"""Transforms, exact products and digits, compared with Python's integers."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ WORD = st.one_of(st.integers(0, Q - 1), st.sampled_from([0, 1, Q - 1, Q // 2, Q 
 
 
 def schoolbook(words, small):
-    """The product modulo X^N + 1 and 2^64 by Python's integers."""
+    """Return the product modulo X^N + 1 and 2^64, computed with Python's integers."""
     n = len(words)
     result = [0] * n
     for i, a in enumerate(words):
@@ -25,7 +25,7 @@ def schoolbook(words, small):
 
 
 def big_product(words, small):
-    """The same for long polynomials, as one product of two huge integers."""
+    """Return the same for long polynomials, as one product of two huge integers."""
     n, width = len(words), 96
     packed = [
         sum(int(v) << (width * i) for i, v in enumerate(p))
@@ -83,7 +83,7 @@ def test_prepared_polynomials_give_the_products_of_whole_batches():
 
 
 @pytest.mark.parametrize("shape", [(2,), (16,), (2048,), (3, 2, 64)])
-def test_transforms_come_back(shape):
+def test_the_inverse_undoes_the_transform(shape):
     numbers = Expander.fresh().uniform_words(shape).view(np.int64) >> 24
     values = forward(numbers)
     assert values.shape == (*shape[:-1], shape[-1] // 2)

@@ -1,4 +1,4 @@
-"""The selection tree, walked over plain integers: right, as small as counted, and its bound."""
+"""The selection tree, evaluated on plain integers: its scores, size and noise bound."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.strategies import QUICK, layouts, polynomials
 
 
 def program_with(layout, polynomial, outputs):
-    """A program of which the tree needs no more than polynomial, outputs and width."""
+    """Return a program with only the attributes that the tree uses."""
     labels = tuple(f"output {k}" for k in range(outputs))
     return Program(
         DECIDE, "", labels, 12, 1.0, 0.0, 0, 0, polynomial, None, np.zeros((0, 0), np.int64)
@@ -22,7 +22,7 @@ def program_with(layout, polynomial, outputs):
 
 
 def steps_of(tree, bits):
-    """Each term's polynomial at a row of bits: bit * (X^t + ... + X^(outputs - 1))."""
+    """Return each term's polynomial at a row of bits: bit * (X^t + ... + X^(outputs - 1))."""
     values = np.zeros((len(tree.steps), tree.outputs), np.int64)
     for i, (bit, t) in enumerate(tree.steps):
         values[i, t:] = bits[tree.bits[bit]]
@@ -30,7 +30,7 @@ def steps_of(tree, bits):
 
 
 def walked(tree, bits):
-    """The outputs at one row of bits, and the value of every node before it is selected."""
+    """Return the outputs at one row of bits, and the value of every node before its selection."""
     linear = tree.linear.toarray().view(np.int64)
     nodes = linear @ steps_of(tree, bits) + tree.constants
     for level in tree.levels:
@@ -87,7 +87,7 @@ def test_the_squares_bound_what_any_selection_lets_through(data):
     tree = SelectionTree.of(program_with(layout, polynomial, outputs))
 
     def passed(node, row):
-        """By bit, the sum of the coefficients of all nodes that are selected."""
+        """Return, by bit, the sum of the coefficients of all selected nodes."""
         sums = np.zeros((layout.n_bits, outputs), np.int64)
         for bit, coefficients in node.linear:
             sums[bit] += coefficients

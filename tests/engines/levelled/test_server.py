@@ -1,4 +1,4 @@
-"""The server's half on a deployment: whole applications, and what it refuses."""
+"""The server's half on a deployment: whole applications, and refused messages."""
 
 import hashlib
 import json
@@ -76,7 +76,7 @@ def row(deployment):
 
 
 def encrypted(party, keys, layout, row):
-    """What all parties send for one row of bits."""
+    """Return the messages that all parties send for one row of bits."""
     sent = {KEY: keys.evaluation}
     for name in layout.schema.party_names:
         sent[name, ENCRYPTED_INPUTS] = party.encrypt(
@@ -133,7 +133,7 @@ def test_sizes_are_as_the_manifest_says(deployment, sent):
 
 def test_a_result_commits_to_the_evaluation_and_is_made_new_every_time(server, sent):
     one, other = (bytes(unseal(server.evaluate(EXPLAIN, sent))[1]) for _ in range(2))
-    assert one[:32] == other[:32]  # of what the ciphertexts alone decide
+    assert one[:32] == other[:32]  # the commitment depends on the ciphertexts alone
     assert one[32:] != other[32:]
     assert unseal(server.evaluate(DECIDE, sent))[1][:32] != one[:32]
 
@@ -157,15 +157,15 @@ def resealed(message, change):
 )
 def test_payloads_of_another_length_are_refused(server, sent, key, change):
     message = resealed(sent[key], change)
-    with pytest.raises(MalformedMessage, match="expected"):
+    with pytest.raises(MalformedMessage, match="instead of"):
         server.check(slot_of(server.public.slots, *key), message)
-    with pytest.raises(MalformedMessage, match="expected"):
+    with pytest.raises(MalformedMessage, match="instead of"):
         server.evaluate(DECIDE, sent | {key: message})
 
 
 @pytest.mark.parametrize("key", [KEY, BANK], ids=lambda key: key[1])
 @pytest.mark.parametrize("place", [0, 10, 60, 400, 5000, -40, -1])
-def test_one_changed_byte_is_found_before_anything_leaves(server, sent, key, place):
+def test_one_changed_byte_is_found_before_a_result_is_returned(server, sent, key, place):
     damaged = bytearray(sent[key])
     damaged[place] ^= 1
     with pytest.raises(MalformedMessage):
@@ -187,10 +187,10 @@ def test_a_message_for_another_purpose_is_refused(server, sent, field):
 
 def test_inputs_under_another_key_are_refused(server, party, sent, layout, row):
     other = encrypted(party, party.make_keys(), layout, row)
-    server.check(slot_of(server.public.slots, *BANK), other[BANK])  # it cannot know yet
-    with pytest.raises(ForeignMessage, match="inputs of bank are encrypted under another"):
+    server.check(slot_of(server.public.slots, *BANK), other[BANK])  # not detectable yet
+    with pytest.raises(ForeignMessage, match="inputs of bank are not encrypted under"):
         server.evaluate(DECIDE, sent | {BANK: other[BANK]})
-    with pytest.raises(ForeignMessage, match="inputs of applicant are encrypted under another"):
+    with pytest.raises(ForeignMessage, match="inputs of applicant are not encrypted under"):
         server.evaluate(DECIDE, sent | {KEY: other[KEY]})
 
 
@@ -202,7 +202,7 @@ def test_random_bytes_are_refused(server, content):
             server.check(slot, content)
 
 
-def test_it_says_that_nobody_holds_the_key(server):
+def test_the_server_states_that_nobody_holds_the_key(server):
     assert server.facts.joint_keys and server.facts.encrypted
     assert "Nobody ever holds it" in server.facts.secret_key
     assert PublicModel.model_validate_json(server.public.model_dump_json()) == server.public
@@ -220,9 +220,9 @@ def test_the_registry_knows_both_halves(levelled_deployment, clear_deployment):
     server = load_server_engine(NAME, levelled_deployment)
     files = server.client_files()
     assert load_joint_party_engine(server.public, files).facts == server.facts
-    with pytest.raises(EngineUnavailable, match=r"all parties together.*python -m parties"):
+    with pytest.raises(EngineUnavailable, match=r"joint key.*python -m parties"):
         load_party_engine(server.public, files)
-    with pytest.raises(ForeignMessage, match="not those of this model"):
+    with pytest.raises(ForeignMessage, match="do not belong to this model"):
         load_joint_party_engine(server.public, files + b"x")
     clear = load_server_engine("clear", clear_deployment)
     with pytest.raises(EngineUnavailable, match="clear has no joint keys; set TRISEAL_ENGINE"):
@@ -236,7 +236,7 @@ def test_the_registry_knows_both_halves(levelled_deployment, clear_deployment):
         load_server_engine(NAME, clear_deployment)
 
 
-def test_what_was_chosen_is_recorded(deployment):
+def test_the_chosen_parameters_are_recorded(deployment):
     recorded = deployment.engine_facts(NAME)
     own = deployment.programs_of(NAME)
     assert recorded["profile"] == DEFAULT.profile
@@ -266,7 +266,7 @@ def test_its_programs_belong_to_the_deployment(levelled_deployment, tmp_path, na
     path = folder / "levelled" / "programs" / f"{name}.json"
     content = path.read_bytes()
     path.write_bytes(content.replace(b"1", b"2", 1))
-    with pytest.raises(DeploymentMixed, match=f"levelled/programs/{name}.json is not the file"):
+    with pytest.raises(DeploymentMixed, match=f"programs/{name}.json was not compiled together"):
         Deployment.load(folder)
     path.unlink()
     with pytest.raises(DeploymentMissing, match=f"levelled/programs/{name}.json is missing"):
@@ -274,7 +274,7 @@ def test_its_programs_belong_to_the_deployment(levelled_deployment, tmp_path, na
 
 
 def test_its_programs_name_the_model(deployment, levelled_deployment, tmp_path):
-    """Even where all that the manifest records of the engine stays the same."""
+    """The version changes even if the engine's facts in the manifest stay the same."""
     folder = shutil.copytree(levelled_deployment, tmp_path / "copy")
     before = write_manifest(folder, deployment.manifest.engines)
     assert before == deployment.manifest
@@ -290,7 +290,7 @@ def test_compiling_again_records_the_same(deployment, small_programs_of, layout,
 
 
 def test_a_score_is_narrowed_until_the_guard_lets_it_through(small_programs_of, layout, tmp_path):
-    """Every half of the noise's deviation is worth one bit of the score."""
+    """Half the noise's standard deviation allows one more bit of the score."""
     widths = {}
     for sigma_log in range(-51, -40):
         parameters = DEFAULT.model_copy(update={"sigma_log": sigma_log})

@@ -1,4 +1,4 @@
-"""Words as bytes, summed and rounded."""
+"""Words: conversion to bytes, sums and rounding."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_words_come_back_and_are_little_endian(values):
 
 def test_words_of_another_length_are_refused():
     for size in (0, 7, 15, 17, 24):
-        with pytest.raises(MalformedMessage, match="16 expected"):
+        with pytest.raises(MalformedMessage, match="instead of 16"):
             words_from_bytes(bytes(size), 2)
 
 

@@ -1,9 +1,9 @@
-"""Make the boosters of this folder: `python make_boosters.py`, once for each version of XGBoost.
+"""Make the boosters in this folder: `python make_boosters.py`, once for each version of XGBoost.
 
-Runs by itself in an environment with XGBoost, scikit-learn and pandas. Writes a folder named after
-the version, with a model file for each kind and `margins.json`: the log-odds that
-`XGBClassifier.predict` of that version gives for all 128 rows of seven bits, for those kinds that
-can be compiled. The seven bits are those of the schema in `schema.json`.
+The script needs an environment with XGBoost, scikit-learn and pandas, but no other file. It writes
+a folder named after the version, with a model file for each kind and `margins.json`: the log-odds
+that `XGBClassifier.predict` of that version gives for all 128 rows of seven bits, for the kinds
+that can be compiled. The seven bits are those of the schema in `schema.json`.
 """
 
 import itertools
@@ -21,7 +21,7 @@ ALL_ROWS = np.array(list(itertools.product([0, 1], repeat=7)), np.float32)
 
 
 def examples(seed):
-    """Rows of bits and noisy labels of both classes."""
+    """Return rows of bits and noisy labels of both classes."""
     generator = np.random.default_rng(seed)
     bits = generator.integers(0, 2, (400, 7)).astype(np.float32)
     wish = bits @ [1.5, -1, 0.5, 0, 2, -0.5, 1] - 1.2 + bits[:, 0] * bits[:, 3]
@@ -38,7 +38,7 @@ def classifier(trees=6, **more):
 
 
 def early_stopped(**more):
-    """Rounds go on beyond the best one: a high rate overfits at once."""
+    """Return a classifier that grows rounds beyond the best one, by a high learning rate."""
     settings = {"learning_rate": 1.0, "early_stopping_rounds": 4, "eval_metric": "logloss"}
     return classifier(40, **settings | more).fit(BITS, LABELS, eval_set=CHECK, verbose=False)
 
