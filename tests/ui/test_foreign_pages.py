@@ -243,7 +243,7 @@ def test_nothing_of_the_demonstration_answers_a_stranger(context, demo, schema):
     assert fetch(stranger, "/applications", "POST", "{}")[0] == 421
     assert submit(context, f"http://127.0.0.1:{demo.server_port}/applications") == 403
     for name in one.names:  # nobody has agreed meanwhile
-        assert "Nobody has agreed yet" in one.text(name, ".ts-section:has(#agree-decide)")
+        assert "No party has agreed yet" in one.text(name, ".ts-section:has(#agree-decide)")
     assert one.page.inner_text(".ts-log") == before
     one.decide()
 

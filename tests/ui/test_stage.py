@@ -150,7 +150,7 @@ def test_the_whole_path(stage, demo, schema, levelled_oracle):
         assert ("now" in marks) is (name == owner)
     assert_all_fit(one, beside=True)
     log = one.page.inner_text(".ts-log")
-    assert "its part in checking the key" in log and "its encrypted record" in log
+    assert "confirms the key" in log and "its encrypted record" in log
     assert "has computed the explanation" in log
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
@@ -162,7 +162,7 @@ def test_steps_out_of_their_order_say_what_is_missing_and_all_fits_a_narrow_wind
     one = stage(390, scheme="dark")
     assert_fits(one.page)
     first = one.names[0]
-    assert "give a join code first" in one.told(first, "#send")
+    assert "Enter a join code first" in one.told(first, "#send")
     one.open()
     assert "still to be sent" in one.told(first, "#agree-decide")
     one.press("#send", ".ts-hex code", parties=one.names[1:])
@@ -177,10 +177,10 @@ def test_a_changed_value_is_not_agreed_to_unsent_and_a_run_may_be_cancelled(stag
     one = stage().open().send()
     bank = one.frame("bank")
     bank.locator("#field-Account_age input").fill("77")
-    bank.locator("text=Changed since it was sent").wait_for()
-    assert "encrypt and send them" in one.told("bank", "#agree-decide")
+    bank.locator("text=Values changed since they were sent").wait_for()
+    assert "Encrypt and send them" in one.told("bank", "#agree-decide")
     one.press("#send", ".ts-hex code", parties=["bank"])
-    bank.locator("text=Changed since it was sent").wait_for(state="detached")
+    bank.locator("text=Values changed since they were sent").wait_for(state="detached")
     with demo.stuck():
         one.press("#agree-decide", ".ts-strip >> text=Running")
         one.page.wait_for_selector(".ts-strip >> text=Running")
@@ -195,7 +195,7 @@ def test_a_changed_value_is_not_agreed_to_unsent_and_a_run_may_be_cancelled(stag
         one.frame(name).locator(".ts-word").wait_for()
     log = one.page.inner_text(".ts-log")
     assert log.count("asks for the decision") == 2
-    assert "was told to stop computing the decision" in log
+    assert "cancelled computing the decision" in log
     assert "agreed to the decision" in one.told("bank", "#send")
 
 
@@ -207,7 +207,7 @@ def test_only_readers_learn_the_answer(stage):
     assert one.text("applicant", ".ts-word") in ("Approved", "Denied")
     for name in ("bank", "credit_agency"):
         assert one.frame(name).locator(".ts-word").count() == 0
-        assert "has answered with its part" in one.frame(name).locator("main").inner_text()
+        assert "has sent its decryption share" in one.frame(name).locator("main").inner_text()
 
 
 def test_an_application_opened_elsewhere_can_be_watched(stage, demo, schema):
