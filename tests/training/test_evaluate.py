@@ -135,7 +135,7 @@ def test_held_out_rows_are_the_test_part_of_the_training_data(drawn_deployment):
 
 
 def test_other_data_is_refused_for_a_model_of_synthetic_data(drawn_deployment, tmp_path):
-    with pytest.raises(TrainingDataInvalid, match="leave --data away"):
+    with pytest.raises(TrainingDataInvalid, match="Omit --data"):
         held_out(drawn_deployment, [tmp_path / "my.csv"])
 
 

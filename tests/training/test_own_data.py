@@ -198,8 +198,8 @@ def whole_application(connection, oracle, record):
 def test_the_commands_say_what_they_made(two_parties):
     folder, trained, compiled = two_parties
     version = Deployment.load(folder).manifest.model_version
-    assert trained.count("depth") >= 5 and "chosen:" in trained
-    assert f"compiled clear, levelled as model {version}" in compiled
+    assert trained.count("depth") >= 5 and "Chosen:" in trained
+    assert f"Compiled clear, levelled as model {version}" in compiled
 
 
 def test_the_model_has_learnt_the_rule(two_parties):
@@ -254,7 +254,7 @@ def test_the_words_are_the_schemas_own(four_parties, clear_connection):
     [
         ({"JOB": "Astronaut"}, "JOB cannot be 'Astronaut'"),
         ({"CLAGE": ""}, "CLAGE is missing"),
-        ({"DELINQ": "often"}, "DELINQ must hold numbers"),
+        ({"DELINQ": "often"}, "DELINQ must contain numbers"),
     ],
 )
 def test_a_cell_outside_the_schema_stops_training_with_its_column(tmp_path, capsys, change, named):

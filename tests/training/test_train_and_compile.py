@@ -141,7 +141,7 @@ def test_a_compilation_holds_together_and_has_its_card(compiled):
     deployment = Deployment.load(compiled)
     assert deployment.programs["decide"].score_bits == 7
     card = (compiled / "model_card.md").read_text()
-    assert deployment.manifest.model_version in card and "must not decide" in card
+    assert deployment.manifest.model_version in card and "must not be used" in card
     assert METRICS.items() <= json.loads((compiled / "metrics.json").read_text()).items()
     assert "| AUC | 0.8000 | 0.7900 |" in card
 
