@@ -113,7 +113,7 @@ def test_a_score_that_is_off_by_one_is_wrong(levelled_deployment):
     (score,) = (float(s) for s in program.scores(application.bits[None, :])[0])
     work.require(application, DECIDE, (score,))
     for wrong in ((score + 1,), (), (score, score)):
-        with pytest.raises(WrongAnswer, match="was expected"):
+        with pytest.raises(WrongAnswer, match="but expected"):
             work.require(application, DECIDE, wrong)
 
 
