@@ -1,4 +1,4 @@
-"""The loaders, on tiny files: every rule and every complaint."""
+"""The loaders on tiny files: every rule and every error."""
 
 from __future__ import annotations
 

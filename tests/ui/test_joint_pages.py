@@ -1,4 +1,4 @@
-"""The stage and a party's page for any schema; what they say is true and safe."""
+"""The stage and a party's page for any schema: their texts are true and escaped."""
 
 from types import SimpleNamespace
 
@@ -108,7 +108,7 @@ def test_the_stage_has_a_frame_for_every_party(public):
 
 
 def test_each_opening_has_frames_of_its_own(public):
-    """Elements of the same tag are kept by Gradio: a page that ends could load itself again."""
+    """Gradio reuses elements with the same tag, so that an old page could reload itself."""
     addresses = agent_addresses(Settings(), public.schema_.party_names)
     one, two = (stage_panels.frames(public, addresses, {}, {}, turn) for turn in (False, True))
     assert one.startswith("<div ") and one.endswith("</div>")
@@ -181,7 +181,9 @@ def test_the_stages_strip_follows_state_and_traffic(public):
     steps = stage_panels.stage_steps(state, parts[1:], public)
     assert not steps[4].done
     alone = state_of(public, joined=names, filled=filled, readers=names[:1])
-    assert stage_panels.stage_steps(alone, parts[1:], public)[4].done  # keeps its part to itself
+    assert stage_panels.stage_steps(alone, parts[1:], public)[
+        4
+    ].done  # the only reader does not send its share
 
 
 def test_the_stages_timeline_names_who_and_when(public):
@@ -211,7 +213,7 @@ def test_steps_are_named_for_people():
 
 
 class Busy:
-    """A server that answers with one error, and counts the questions."""
+    """A server that always fails with one error, and counts the calls."""
 
     def __init__(self, error):
         self.error, self.asked = error, 0
@@ -235,7 +237,7 @@ def test_the_stage_leaves_a_busy_server_alone_and_goes_on_afterwards(public):
 
 
 class ApplicationAgent:
-    """A seat as its page reads it."""
+    """An application as its page reads it."""
 
     def __init__(self, public, party="first", answered=(), **member):
         facts = {

@@ -27,7 +27,7 @@ def demo(tmp_path_factory, levelled_deployment):
 
 
 class Stage:
-    """The stage in a browser session of its own."""
+    """The stage in a new browser session."""
 
     def __init__(self, context, demo, schema, host=None):
         self.schema, self.names = schema, schema.party_names
@@ -78,7 +78,7 @@ class Stage:
         return self
 
     def press(self, button, done, parties=None):
-        """Press a button in every frame, and wait for what follows in every frame."""
+        """Press a button in every frame, and wait for a selector in every frame."""
         for name in parties or self.names:
             self.frame(name).locator(button).click()
         for name in parties or self.names:
@@ -95,7 +95,7 @@ class Stage:
         return self.frame(party).locator(selector).first.inner_text().strip()
 
     def told(self, party, button):
-        """What a party's page says of a press that it cannot follow, below the button."""
+        """Return the message below a button of a party's page whose step cannot be taken."""
         frame = self.frame(party)
         section = frame.locator(f".ts-section:has({button})")
         section.locator(button).click()
@@ -107,7 +107,7 @@ class Stage:
 
 @contextmanager
 def stages(browser, demo, schema):
-    """Opens stages, each in a browser session of its own, which end together."""
+    """Open stages, each in a new browser session; they are closed together."""
     with ExitStack() as held:
 
         def begin(width=1280, height=900, scheme="light"):
@@ -236,7 +236,7 @@ def assert_all_fit(one, beside):
         tops.append(round(box["y"]))
         frame = next(f for f in one.page.frames if f.url.startswith(one.url(name)[:22]))
         assert_fits(frame)
-        # As high as its page: nothing is cut off, and nothing scrolls within.
+        # Each frame is as high as its page: nothing is cut off and nothing scrolls inside.
         end = frame.evaluate("document.getElementById('agent-end').getBoundingClientRect().bottom")
         assert end <= box["height"] <= end + 60
     assert (max(tops) - min(tops) < 60) is beside

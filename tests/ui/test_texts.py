@@ -1,4 +1,4 @@
-"""What the page says: true to the engine's facts, and safe whatever a schema contains."""
+"""The page's texts: they match the engine's facts, and are escaped for any schema."""
 
 import json
 import threading
@@ -174,7 +174,7 @@ def test_a_call_that_is_followed_gives_its_news_and_then_its_answer():
     each = steps()
     assert next(each) == "queued"
     go_on.set()
-    assert list(each) in (["running"], [])  # what is over already need not be shown
+    assert list(each) in (["running"], [])  # an outdated report need not be shown
     assert answers == [7]
 
     def fail(tell):
