@@ -89,7 +89,7 @@ def test_waiting_is_bounded_and_says_what_for():
         pytest.raises(ServerUnreachable),
     ):
         wait_for_server(client, said.append, seconds=0.6)
-    assert said == [f"Waiting for the server: no answer from {client.url} yet (0 s)."]
+    assert said == [f"Waiting for the server: no response from {client.url} yet (0 s)."]
 
 
 def test_waiting_sees_a_server_through_its_start():

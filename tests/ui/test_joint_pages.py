@@ -181,9 +181,8 @@ def test_the_stages_strip_follows_state_and_traffic(public):
     steps = stage_panels.stage_steps(state, parts[1:], public)
     assert not steps[4].done
     alone = state_of(public, joined=names, filled=filled, readers=names[:1])
-    assert stage_panels.stage_steps(alone, parts[1:], public)[
-        4
-    ].done  # the only reader does not send its share
+    # The only reader does not send its share.
+    assert stage_panels.stage_steps(alone, parts[1:], public)[4].done
 
 
 def test_the_stages_timeline_names_who_and_when(public):
