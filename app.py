@@ -1,7 +1,8 @@
-"""Entry: the browser demonstration. `python app.py` while a server runs; `make demo` for all.
+"""Entry point of the browser demonstration.
 
-With joint keys it is the stage beside the parties' own pages (`python -m parties`), with any other
-engine the one page that plays all parties.
+Run `python app.py` while a server is running; `make demo` starts everything. With joint keys this
+is the stage, which shows the parties' own pages (`python -m parties`) side by side; with any other
+engine it is a single page that plays all parties.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from ui.waiting import check_port, wait_for_server
 
 
 def serve(settings: Settings) -> None:
-    """Wait for the server, build the page that its engine needs, and serve it until ended."""
+    """Wait for the server, build the page for its engine, and serve it until interrupted."""
     check_port(settings.page_host, settings.page_port, "The page", "TRISEAL_PAGE_PORT")
     with gradio_environment():
         _serve(settings)
 
 
 def _serve(settings: Settings) -> None:
-    # These take seconds: a port in use is to show at once.
+    # Imported late because they take seconds: a port in use is reported at once.
     import backend
     from ui.serving import serve_page
     from ui.single import page as single
     from ui.stage import page as stage
 
-    client = ServerClient.from_settings(settings)  # open to the end: handlers may still use it
+    client = ServerClient.from_settings(settings)  # never closed: handlers may still use it
     wait_for_server(client, _say)
     public = client.model()
     if public.engine.joint_keys:
-        # Every party has a process and a page of its own; this one only shows them together.
+        # Every party has its own process and page; the stage only shows them together.
         page, head = stage.build_stage(public, client, settings), stage.HEAD
         place = page_place(settings, public.schema_.party_names)
     else:

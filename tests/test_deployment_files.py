@@ -16,8 +16,8 @@ from ui.examples import load_examples
 FOLDER = Path(__file__).resolve().parents[1] / "deployment_files"
 EXPECTED = {
     "approved": Outcome.ALREADY_APPROVED,
-    "denied, years would turn it": Outcome.TURNED,
-    "denied, years would not turn it": Outcome.NOT_TURNED,
+    "denied, more years at work would change it": Outcome.TURNED,
+    "denied, more years at work would not change it": Outcome.NOT_TURNED,
 }
 EXAMPLES = load_examples(Schema.load(FOLDER / "schema.json"))
 

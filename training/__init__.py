@@ -1,1 +1,1 @@
-"""Offline: data, training, compilation, evaluation, benchmark. Nothing else imports it."""
+"""Offline tools: data, training, compilation, evaluation and benchmark."""

@@ -1,8 +1,8 @@
-"""`python -m training.compile`: from a trained model to `deployment_files/`.
+"""`python -m training.compile`: compile a trained model into `deployment_files/`.
 
-The offline recompilation. Programs follow from the booster alone and come out the same every time;
-compiled binaries and the versions that made them are recorded in the manifest. The new folder
-replaces the old one only when it is complete and has been read back.
+The programs depend only on the booster and are reproducible. The manifest records the compiled
+binaries and the versions of the tools that made them. The new folder replaces the old one only
+after it is complete and has been loaded successfully.
 """
 
 from __future__ import annotations
@@ -57,11 +57,15 @@ DEPLOYMENT_FOLDER = ROOT / "deployment_files"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; answers the exit code."""
+    """Run the command; returns the exit code."""
     print_any_text()
     parser = argparse.ArgumentParser(prog="training.compile", description=__doc__)
-    parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="of training.train")
-    parser.add_argument("--out", type=Path, default=DEPLOYMENT_FOLDER, help="folder to replace")
+    parser.add_argument(
+        "--model", type=Path, default=MODEL_FOLDER, help="folder written by training.train"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=DEPLOYMENT_FOLDER, help="deployment folder to replace"
+    )
     parser.add_argument(
         "--engines",
         nargs="+",
@@ -69,9 +73,11 @@ def main(arguments: list[str] | None = None) -> int:
         default=[name for name in ENGINES if can_run(name)],
         help="engines to compile; all that are installed in this environment where not given",
     )
-    parser.add_argument("--score-bits", type=int, help="width of the score; chosen where not given")
     parser.add_argument(
-        "--sign-only", action="store_true", help="open only approved or denied, never the score"
+        "--score-bits", type=int, help="width of the score in bits; chosen by default"
+    )
+    parser.add_argument(
+        "--sign-only", action="store_true", help="open only the decision, never the score"
     )
     options = parser.parse_args(arguments)
     try:
@@ -93,10 +99,9 @@ def compile_deployment(
 ) -> None:
     """Compile the model in folder `model` for `engines` and replace folder `out`.
 
-    Raises DeploymentMissing where there is no trained model, EngineUnavailable where an
-    engine is not installed, UnsupportedBooster where the booster is not
-    what XGBoost predicts, FolderNotOurs where `out` holds anything but a deployment, and what
-    compiling raises.
+    Raises DeploymentMissing if there is no trained model, EngineUnavailable if an engine is not
+    installed, UnsupportedBooster if the booster is read differently by XGBoost, FolderNotOurs if
+    `out` holds anything but a deployment, and the errors of the engines' compilers.
     """
     if not (model / "booster.json").is_file():
         raise DeploymentMissing(f"There is no trained model in {model}; run `make train` first.")
@@ -104,9 +109,9 @@ def compile_deployment(
         if not can_run(engine):
             raise EngineUnavailable(
                 f"Engine {engine} is not installed in this environment; run `make compile "
-                f'ENGINES="{" ".join(engines)}"`, which takes the environment that has it.'
+                f'ENGINES="{" ".join(engines)}"`, which uses the environment that has it.'
             )
-    out = out.resolve()  # the folder itself is replaced, not a link to it
+    out = out.resolve()  # replace the folder itself, not a link to it
     require_replaceable(out)
     layout = Layout(Schema.load(model / "schema.json"))
     booster = (model / "booster.json").read_bytes()
@@ -161,14 +166,14 @@ def compile_deployment(
         replace_deployment(folder, out, scratch)
     print(check.summary())
     if metrics is None:
-        print(f"The booster was not trained into {model}: the model card gives no measurements.")
-    print(f"compiled {', '.join(engines)} as model {manifest.model_version} into {out}")
+        print(f"The booster in {model} was imported; the model card has no measurements of it.")
+    print(f"Compiled {', '.join(engines)} as model {manifest.model_version} into {out}")
 
 
 def training_rows(model: Path, layout: Layout) -> tuple[Bits, Labels]:
-    """The rows that training kept: bits (rows, n_bits) and labels (rows,).
+    """Return the rows saved by training: bits (rows, n_bits) and labels (rows,).
 
-    The rounding is calibrated on them, and Concrete ML trains a model of its own.
+    The rounding is calibrated on them, and Concrete ML trains its own model on them.
     Raises DeploymentMissing.
     """
     try:
@@ -181,7 +186,7 @@ def training_rows(model: Path, layout: Layout) -> tuple[Bits, Labels]:
 
 
 def own_metrics(model: Path, booster: bytes) -> dict[str, Any] | None:
-    """Returns what training measured of this booster; None for one that was put there later."""
+    """Return the metrics that training saved for this booster; None for an imported one."""
     try:
         metrics = json.loads((model / "metrics.json").read_bytes())
         own = metrics["booster_sha256"] == hashlib.sha256(booster).hexdigest()
@@ -191,7 +196,7 @@ def own_metrics(model: Path, booster: bytes) -> dict[str, Any] | None:
 
 
 def _keep_benchmark(old: Path, new: Path, model_version: str) -> None:
-    """Measurements of the same model stay valid when it is compiled again."""
+    """Copy the benchmark if it is of the same model: recompiling does not invalidate it."""
     try:
         text = (old / BENCHMARK).read_bytes()
     except OSError:

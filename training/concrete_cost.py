@@ -1,4 +1,4 @@
-"""The cost of a model on Concrete: the score width that it affords, and timed encrypted runs.
+"""The cost of a model on Concrete: the widest affordable score, and timed encrypted runs.
 
 Needs the Concrete environment (`make setup-concrete`).
 """
@@ -17,17 +17,17 @@ from model.program import Program
 from training.frontier import NARROWEST, programs_for
 
 WIDTHS = (8, NARROWEST)
-"""Score widths to try, the widest first that keeps a one-level bootstrap."""
+"""Score widths to try; the first one with a one-level bootstrap is taken."""
 _TIMED_RUNS = 5
 
 
 def widest_programs(
     booster: bytes, layout: Layout, calibration: Bits, seconds: float = 15.0
 ) -> tuple[dict[str, Program], Any]:
-    """The programs with the widest score whose bootstrap needs one level only, and the module.
+    """Return the programs with the widest score that needs a one-level bootstrap, and the module.
 
-    A second level would cost more than half as much again in time, and twice the key. Where no
-    width keeps to one level, the narrowest is taken.
+    A second level would increase the time by more than half and double the key. If no width needs
+    only one level, the narrowest is used.
     """
     programs, module = {}, None
     for width in WIDTHS:
@@ -39,7 +39,7 @@ def widest_programs(
 
 
 def timed(module: Any, layout: Layout, bits: Bits) -> tuple[float, float]:
-    """Median seconds of a decision and of an explanation of one encrypted row."""
+    """Return the median seconds of a decision and of an explanation of one encrypted row."""
     module.keygen()
     client, server = module.client, module.server
     values = client.encrypt(*circuit_inputs(layout, bits), function_name="decide")

@@ -1,13 +1,13 @@
-"""Reading CSV files strictly: a row that does not fit its header is refused, never reinterpreted.
+"""Strict CSV reading: a row that does not match its header is an error, never reinterpreted.
 
 - The text is UTF-8, with or without a byte order mark, or UTF-16 with one. Lines end with LF, CRLF
   or CR.
-- Fields are separated by commas. One that holds a comma, a quote or a line break is in double
-  quotes, with every quote in it doubled (RFC 4180).
-- The first row names the columns. A name that is asked for occurs once; other columns may have any
-  name, or none, and are ignored.
-- Every row has as many fields as the header. Lines with nothing in them are skipped.
-- An empty field is a missing value; nothing else is.
+- Fields are separated by commas. A field that contains a comma, a quote or a line break is in
+  double quotes, with every quote in it doubled (RFC 4180).
+- The first row names the columns. Each requested name occurs exactly once; other columns may have
+  any name, or none, and are ignored.
+- Every row has as many fields as the header. Empty lines are skipped.
+- Only an empty field is a missing value.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import pandas as pd
 from utils.errors import TrainingDataInvalid
 
 LINE = "line"
-"""Name of the index of what is read: the line of the file where each row begins."""
-_ROWS_AT_ONCE = 65_536  # as text they take several times the space of the numbers they become
+"""Name of the index of the frame: the line of the file where each row begins."""
+_ROWS_AT_ONCE = 65_536  # text needs several times the memory of the parsed numbers
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how surrogateescape decodes such bytes
 
@@ -44,10 +44,10 @@ def read_header(path: Path) -> list[str]:
 def require_columns(
     present: Sequence[str], names: Sequence[str], source: str, advice: str = "Check the header."
 ) -> None:
-    """Raise TrainingDataInvalid where `source`, which has the columns `present`, lacks a name."""
+    """Raise TrainingDataInvalid if any of `names` is not among the columns `present`."""
     absent = [name for name in names if name not in present]
     if absent:
-        # A name with a blank before or behind it is quoted, so that the blank is seen.
+        # Names with surrounding spaces are quoted, so that the spaces are visible.
         shown = [name if name == name.strip() else repr(name) for name in present]
         raise TrainingDataInvalid(
             f"{source} has no column {listed(absent, 20)}; it has {listed(shown, 40)}. {advice}"
@@ -55,15 +55,16 @@ def require_columns(
 
 
 def listed(names: Sequence[str], most: int) -> str:
-    """Return the first names, each cut short, for an error message."""
+    """Return the first `most` names, each truncated, for an error message."""
     return ", ".join(name[:60] for name in names[:most]) + (" …" if len(names) > most else "")
 
 
 def read_columns(path: Path, columns: Sequence[str], text: Collection[str] = ()) -> pd.DataFrame:
     """Return `columns` of all rows, indexed by the line where each row begins.
 
-    A column becomes numbers where every field of it is one, unless it is in `text`; a missing
-    value becomes NaN, in a column of text None. Raises TrainingDataInvalid with the line number.
+    A column becomes numeric if all its fields are numbers, unless it is listed in `text`. A missing
+    value is NaN in a numeric column and None in others. Raises TrainingDataInvalid with the line
+    number.
     """
     rows = _rows(path)
     line, names = _header(path, rows)
@@ -71,7 +72,7 @@ def read_columns(path: Path, columns: Sequence[str], text: Collection[str] = ())
     for name in columns:
         if names.count(name) > 1:
             raise _refusal(
-                path, line, f"names the column {name} {names.count(name)} times; keep one of them"
+                path, line, f"has {names.count(name)} columns called {name}; keep one of them"
             )
     positions = [names.index(name) for name in columns]
     parts: list[pd.DataFrame] = []
@@ -100,7 +101,7 @@ def _typed(fields: list[str], text: bool) -> pd.Series:
         numbers = pd.to_numeric(given)
     except (ValueError, TypeError):
         return given
-    # A field such as `nan` is a word that somebody wrote, not a missing value.
+    # A field such as `nan` is text, not a missing value.
     return given if (numbers.isna() & given.notna()).any() else numbers
 
 
@@ -114,8 +115,8 @@ def _header(path: Path, rows: Iterator[Row]) -> Row:
                 raise _refusal(
                     path,
                     line,
-                    f"separates its fields by {plural}; save the file with commas between the "
-                    "fields, and a point in decimal numbers",
+                    f"separates its fields by {plural}; save the file with commas between fields "
+                    "and with decimal points",
                 )
     return line, names
 
@@ -124,11 +125,11 @@ def _of_one_length(path: Path, rows: Iterable[Row], length: int) -> Iterator[Row
     for line, fields in rows:
         if len(fields) > length:
             advice = (
-                "write a number such as 157,000 without its comma, and any other field that has "
-                "a comma in double quotes"
+                "write numbers without thousands separators (157000, not 157,000), and put any "
+                "other field that contains a comma in double quotes"
             )
         else:
-            advice = "write a missing value as an empty field, with its comma"
+            advice = "write a missing value as an empty field, and keep its comma"
         if len(fields) != length:
             raise _refusal(
                 path, line, f"has {len(fields)} fields, but the header has {length}; {advice}"
@@ -137,10 +138,10 @@ def _of_one_length(path: Path, rows: Iterable[Row], length: int) -> Iterator[Row
 
 
 def _rows(path: Path) -> Generator[Row, None, None]:
-    """Yield the fields of every row, the header's first, with the line where the row begins."""
+    """Yield the fields of every row, starting with the header, and the line where it begins."""
     try:
         with path.open("rb") as file:
-            # Of UTF-32, what this takes for UTF-16 has NUL characters, which are refused.
+            # UTF-32 is taken for UTF-16 here, and then refused for its NUL characters.
             start = file.peek(2)[:2]
             utf16 = start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
             encoding, errors = ("utf-16", "strict") if utf16 else ("utf-8-sig", "surrogateescape")
@@ -148,7 +149,7 @@ def _rows(path: Path) -> Generator[Row, None, None]:
             yield from _parsed(path, _checked(path, text))
     except UnicodeError as error:
         raise TrainingDataInvalid(
-            f"{path} cannot be read: it begins as UTF-16, but is not; save it in UTF-8."
+            f"{path} cannot be read: it starts like UTF-16 but is not valid; save it in UTF-8."
         ) from error
     except OSError as error:
         raise TrainingDataInvalid(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -164,8 +165,8 @@ def _parsed(path: Path, lines: Iterable[str]) -> Iterator[Row]:
             raise _refusal(
                 path,
                 line,
-                f"begins a row whose double quotes do not match ({error}); close every quoted "
-                "field, and double a quote within one",
+                f"begins a row with unbalanced double quotes ({error}); close every quoted field, "
+                "and double the quotes inside one",
             ) from error
         if fields is None:
             return
@@ -177,13 +178,13 @@ def _parsed(path: Path, lines: Iterable[str]) -> Iterator[Row]:
 def _checked(path: Path, lines: Iterable[str]) -> Iterator[str]:
     for number, line in enumerate(lines, start=1):
         if "\0" in line:
-            raise _refusal(path, number, "has a NUL character; save the file as text in UTF-8")
+            raise _refusal(path, number, "contains a NUL character; save the file as text in UTF-8")
         if not line.isascii() and _NOT_UTF8.search(line):
             raise _refusal(
                 path,
                 number,
-                "is not in UTF-8; save the file as CSV in UTF-8, and unpack it first where it is "
-                "packed or a spreadsheet",
+                "is not in UTF-8; save the file as CSV in UTF-8 (export a spreadsheet, unpack an "
+                "archive first)",
             )
         yield line
 

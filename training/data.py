@@ -1,7 +1,7 @@
-"""Loading what is trained on: synthetic data, the public credit data set's two files, or any CSV.
+"""Loading of training data: synthetic, the two files of the public credit data set, or any CSV.
 
-All three end as one frame with the schema's columns and an array `y` (1 approved, 0 denied).
-Whether the values lie in the schema's domains is checked by features.encoding, later.
+Every source gives a frame with the schema's columns and an array `y` (1 approved, 0 denied).
+features.encoding later checks that the values are in the schema's domains.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Outcomes = NDArray[np.int8]
 TRUE_WORDS = frozenset({"1", "1.0", "true", "t", "yes", "y"})
 FALSE_WORDS = frozenset({"0", "0.0", "false", "f", "no", "n"})
 SMALLEST_CLASS = 10
-"""Fewest rows of each outcome that can still be split into three parts with both outcomes."""
+"""Minimum rows of each outcome, so that all three splits contain both outcomes."""
 
 CREDIT_COLUMNS = {"ID", "MONTHS_BALANCE", "STATUS"}
 APPLICATION_TEXTS = {
@@ -60,7 +60,7 @@ LATE_STATUSES = ("2", "3", "4", "5")  # 60 days late or more
 
 
 class Part(NamedTuple):
-    """Some rows: their columns, and whether they were approved (1) or denied (0)."""
+    """Rows of a split: their columns, and their outcomes (1 approved, 0 denied)."""
 
     frame: pd.DataFrame
     y: Outcomes
@@ -68,7 +68,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Splits:
-    """60 % to fit on, 20 % to choose the shape of the model with, 20 % to report on."""
+    """60 % for training, 20 % for choosing the shape of the model, 20 % for testing."""
 
     train: Part
     validation: Part
@@ -76,7 +76,7 @@ class Splits:
 
 
 def as_boolean(series: pd.Series) -> pd.Series:
-    """Yes or no in its usual spellings, as bool; what is missing stays None.
+    """Convert the usual spellings of yes and no to bool; missing values become None.
 
     Accepted in any case: true/false, t/f, yes/no, y/n, 1/0. Raises TrainingDataInvalid.
     """
@@ -85,7 +85,7 @@ def as_boolean(series: pd.Series) -> pd.Series:
     unknown = ~missing & ~words.isin(TRUE_WORDS | FALSE_WORDS)
     if unknown.any():
         raise TrainingDataInvalid(
-            f"{series.name} must say yes or no (also true/false, 1/0), but holds "
+            f"{series.name} must contain yes or no (or true/false, 1/0), but contains "
             f"{listed(sorted(set(words[unknown])), 5)}{_first_line(series, unknown)}."
         )
     values = words.isin(TRUE_WORDS)
@@ -97,35 +97,37 @@ def load_csv(
 ) -> pd.DataFrame:
     """Return `columns` and `target` (as 0 or 1) of a comma-separated file with a header.
 
-    An empty cell is a missing value; nothing else is, so that a category may be called `None`.
-    Columns of numbers become numbers, except those in `text`, which stay as they are spelt.
-    Rows are indexed by their line in the file. Raises TrainingDataInvalid.
+    Only an empty cell is a missing value, so that a category may be called `None`. Numeric columns
+    are converted to numbers, except those in `text`, which are kept verbatim. Rows are indexed by
+    their line in the file. Raises TrainingDataInvalid.
     """
     frame = read_columns(path, [*columns, target], text)
     if frame.empty:
-        raise TrainingDataInvalid(f"{path} has a header but no rows. Give a file with data.")
+        raise TrainingDataInvalid(f"{path} has a header but no rows.")
     outcome = as_boolean(frame[target])
     missing = outcome.isna()
     if missing.any():
         raise TrainingDataInvalid(
             f"{path}: {int(missing.sum())} rows have no {target}{_first_line(outcome, missing)}. "
-            "Remove these rows, or name another target."
+            "Remove these rows, or choose another target."
         )
     frame[target] = outcome.astype(np.int64)
     return frame
 
 
 def load_credit_records(application_record: Path, credit_record: Path) -> pd.DataFrame:
-    """The two files of the public "Credit Card Approval Prediction" data, shaped as by `draw`.
+    """Load the two files of the public "Credit Card Approval Prediction" data.
 
-    - An ID that occurs twice in the applications keeps its first row; applications without any
-      credit record, and records without application, are left out.
-    - Days count backwards from the application; DAYS_EMPLOYED 365243 (any positive number) says
-      not employed, hence 0 years.
-    - The account is as old as its oldest record; denied is who was ever 60 days late (status
-      2 to 5).
-    - `Mobile_phone` is FLAG_MOBIL, which is 1 for everybody in that data. FLAG_PHONE says
-      something else (a phone at home), so it is not used in its place.
+    The frame has the same columns as that of `synthetic.draw`.
+
+    - If an ID occurs several times in the applications, its first row is used. Applications
+      without a credit record, and records without an application, are dropped.
+    - Days count backwards from the application. A positive DAYS_EMPLOYED (365243 in the data)
+      means not employed, that is, 0 years.
+    - The account age is that of its oldest record. An applicant who was ever 60 days late (status
+      2 to 5) counts as denied.
+    - `Mobile_phone` is FLAG_MOBIL, which is 1 in every row of that data. FLAG_PHONE means a phone
+      at home, so it is not used instead.
 
     Raises TrainingDataInvalid.
     """
@@ -136,7 +138,7 @@ def load_credit_records(application_record: Path, credit_record: Path) -> pd.Dat
     unknown = ~records["STATUS"].isin(STATUSES)
     if unknown.any():
         raise TrainingDataInvalid(
-            f"STATUS must be one of {listed(STATUSES, 8)}, but is not"
+            f"STATUS must be one of {listed(STATUSES, 8)}, but has another value"
             f"{_first_line(records, unknown)} of {credit_record}."
         )
 
@@ -149,7 +151,7 @@ def load_credit_records(application_record: Path, credit_record: Path) -> pd.Dat
     )
     if rows.empty:
         raise TrainingDataInvalid(
-            f"No ID of {application_record} occurs in {credit_record}. Give the two files of the "
+            f"No ID of {application_record} occurs in {credit_record}. Use the two files of the "
             "same download."
         )
 
@@ -160,7 +162,7 @@ def load_credit_records(application_record: Path, credit_record: Path) -> pd.Dat
         frame[name] = _numbers(rows[source])
     for name, source in APPLICATION_TEXTS.items():
         frame[name] = rows[source].astype(object).where(rows[source].notna(), None)
-    frame["Employed"] = frame["Years_employed"] <= 0  # still days, counted backwards
+    frame["Employed"] = frame["Years_employed"] <= 0  # still in days, counted backwards
     frame["Years_employed"] = (-frame["Years_employed"] / DAYS_PER_YEAR).where(
         frame["Employed"], 0.0
     )
@@ -173,18 +175,19 @@ def load_credit_records(application_record: Path, credit_record: Path) -> pd.Dat
 def training_frame(
     schema: Schema, data: list[Path] | None, target: str | None, rows: int, seed: int
 ) -> tuple[pd.DataFrame, Outcomes]:
-    """The schema's columns, and 1 for approved or 0 for denied.
+    """Return the schema's columns and the outcomes (1 approved, 0 denied).
 
-    `data`: nothing (synthetic data: `rows` and `seed`), one CSV, or the public data set's two
-    files in any order. `target` overrides the schema's own. Raises TrainingDataInvalid.
+    `data` is empty for synthetic data (drawn by `rows` and `seed`), one CSV, or the two files of
+    the public data set in any order. `target` overrides the schema's target. Raises
+    TrainingDataInvalid.
     """
     names = [column.name for column in schema.columns()]
     target = target or schema.decision.target
     if target in names:
-        raise TrainingDataInvalid(f"{target} is a column of the schema: name another target.")
+        raise TrainingDataInvalid(f"{target} is a column of the schema. Choose another target.")
     if not data:
         frame = synthetic.draw(rows, seed)
-        advice = "Give your own file with --data."
+        advice = "Pass your own file with --data."
         require_columns(list(frame.columns), [*names, target], "Synthetic data", advice)
     elif len(data) == 1:
         texts = [c.name for c in schema.columns() if isinstance(c, CategoricalColumn)]
@@ -194,14 +197,14 @@ def training_frame(
         require_columns(list(frame.columns), [*names, target], "The public credit data")
     else:
         raise TrainingDataInvalid(
-            f"--data takes one CSV, or the two files of the public credit data, not {len(data)}."
+            "--data takes one CSV or the two files of the public credit data, not "
+            f"{len(data)} files."
         )
 
     approved = as_boolean(frame[target]).to_numpy(bool) == bool(schema.decision.approved_value)
     if approved.all() or not approved.any():
         raise TrainingDataInvalid(
-            f"Every one of the {len(frame)} rows has the same {target}. A model needs rows of both "
-            "outcomes."
+            f"All {len(frame)} rows have the same {target}. Training needs rows of both outcomes."
         )
     frame = frame[names].copy()
     for column in schema.columns():
@@ -211,19 +214,22 @@ def training_frame(
         elif isinstance(column, OrdinalColumn):
             frame[column.name] = _numbers(values)
         elif column.optional and not (data and len(data) == 1):
-            # Another schema may list fewer categories than these two sources know. In a CSV made
-            # for the schema, an unlisted category is a mistake that the encoding reports.
+            # A schema may list fewer categories than these two sources contain. In a CSV made for
+            # the schema, an unlisted category is an error that the encoding reports.
             frame[column.name] = values.astype(object).where(values.isin(column.values), None)
     return frame.reset_index(drop=True), approved.astype(np.int8)
 
 
 def split(frame: pd.DataFrame, y: Outcomes, seed: int) -> Splits:
-    """Train, validation and test with the same share of approvals; raises TrainingDataInvalid."""
+    """Split the rows, with the same share of approvals in each part.
+
+    Raises TrainingDataInvalid if either outcome has fewer than `SMALLEST_CLASS` rows.
+    """
     smallest = int(np.bincount(y, minlength=2).min())
     if smallest < SMALLEST_CLASS:
         raise TrainingDataInvalid(
             f"Only {smallest} of {len(y)} rows have the rarer outcome; training needs at least "
-            f"{SMALLEST_CLASS}. Give more data."
+            f"{SMALLEST_CLASS}."
         )
     rest, test = train_test_split(np.arange(len(y)), test_size=0.2, random_state=seed, stratify=y)
     train, validation = train_test_split(rest, test_size=0.25, random_state=seed, stratify=y[rest])
@@ -235,30 +241,30 @@ def split(frame: pd.DataFrame, y: Outcomes, seed: int) -> Splits:
 
 
 def _credit_files(data: list[Path]) -> tuple[Path, Path]:
-    """Which of two files holds the applications and which the credit records, by their headers."""
+    """Return the file of applications and the file of credit records, told apart by headers."""
     records = [path for path in data if set(read_header(path)) >= CREDIT_COLUMNS]
     others = [path for path in data if path not in records]
     if len(records) != 1 or len(others) != 1:
         raise TrainingDataInvalid(
-            "Two files must be the public credit data: one with the columns "
+            "Two files must be those of the public credit data: one with the columns "
             f"{listed(sorted(CREDIT_COLUMNS), 3)}, and one with the applications. Put any other "
-            "data into one CSV."
+            "data in a single CSV."
         )
     return others[0], records[0]
 
 
 def _numbers(series: pd.Series) -> pd.Series:
-    """Numbers, with NaN for what is missing; raises TrainingDataInvalid."""
+    """Convert to numbers, with NaN for missing values; raises TrainingDataInvalid."""
     numbers = pd.to_numeric(series, errors="coerce")
     wrong = numbers.isna() & series.notna()
     if wrong.any():
         raise TrainingDataInvalid(
-            f"{series.name} must hold numbers, but holds "
+            f"{series.name} must contain numbers, but contains "
             f"{listed(sorted(set(series[wrong].astype(str))), 5)}{_first_line(series, wrong)}."
         )
     return numbers
 
 
 def _first_line(rows: pd.Series | pd.DataFrame, chosen: pd.Series) -> str:
-    """Return where the first chosen row is in its file, as far as that is known."""
+    """Return the line of the first chosen row in its file, or "" if it is unknown."""
     return f", first in line {rows.index[chosen][0]}" if rows.index.name == LINE else ""

@@ -1,4 +1,4 @@
-"""Replacing the folder of a deployment by a new one, and never anything else."""
+"""Replacing a deployment folder, without ever deleting anything else."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _PUBLIC_FOLDER = 0o755
 def require_replaceable(out: Path) -> None:
     """Raise FolderNotOurs unless `out` is absent, empty, or nothing but a deployment.
 
-    A deployment without the mark, made by an earlier version, is known by its manifest: all files
-    that it names are there.
+    A deployment of an earlier version, without the mark, is recognised by its manifest: all files
+    listed there must exist.
     """
     require_ours(out, PURPOSE, setting="--out", made_earlier=_is_whole)
     foreign = _foreign(out)
     if foreign:
         raise FolderNotOurs(
-            f"{out} holds {foreign[0][:80]}, which training.compile did not make and would delete "
-            "with the old deployment; move it elsewhere, or give another folder with --out."
+            f"{out} contains {foreign[0][:80]}, which training.compile did not create and would "
+            "delete with the old deployment. Move it, or choose another folder with --out."
         )
 
 
 def mark_deployment(folder: Path) -> None:
-    """Mark a deployment that has just been made; the mark is as public as its other files."""
+    """Mark a new deployment; the mark is as readable as its other files."""
     mark_folder(folder, PURPOSE, mode=0o644)
 
 
 def replace_deployment(new: Path, out: Path, scratch: Path) -> None:
-    """Put `new` where `out` is, with the mode of `out`; the old folder is moved into `scratch`.
+    """Move `new` to `out`, with the mode of `out`; the old folder is moved into `scratch`.
 
-    `scratch` must be in the folder of `out`. Raises FolderNotOurs.
+    `scratch` must be a sibling of `out`. Raises FolderNotOurs.
     """
-    require_replaceable(out)  # once more: compiling takes minutes
+    require_replaceable(out)  # checked again, because compiling takes minutes
     new.chmod(out.stat().st_mode & 0o7777 if out.exists() else _PUBLIC_FOLDER)
     try:
         if out.exists():
@@ -58,7 +58,7 @@ def replace_deployment(new: Path, out: Path, scratch: Path) -> None:
 
 
 def restore_previous(scratch: Path) -> None:
-    """Put back a deployment that was moved into `scratch` by a process killed before the end."""
+    """Restore a deployment that an interrupted replacement left in `scratch`."""
     if (scratch / _PREVIOUS).is_dir():
         for old in (scratch / _PREVIOUS).iterdir():
             if not (scratch.parent / old.name).exists():
@@ -74,9 +74,9 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _foreign(folder: Path) -> list[str]:
-    """Return the files in the folder that are neither the manifest's nor beside it, in order."""
+    """Return, sorted, the files in the folder that do not belong to a deployment."""
     try:
-        # Of a manifest of any version only the names matter here.
+        # Read without validation: the manifest may be of any version.
         named = set(json.loads((folder / MANIFEST).read_bytes())["files"])
     except (OSError, ValueError, LookupError, TypeError):
         named = set()

@@ -1,4 +1,4 @@
-"""Whole encrypted applications in one process, without HTTP: for evaluation and benchmark."""
+"""Complete encrypted applications in one process, without HTTP, for evaluation and benchmark."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from training.measure.joint_parties import JointParties
 
 @dataclass(frozen=True)
 class Timed:
-    """Opened scores and seconds: `encrypt` of all parties, `evaluate` on the server, `open`."""
+    """Opened scores, and seconds to encrypt (all parties), to evaluate and to open."""
 
     scores: tuple[float, ...]
     encrypt: float
@@ -37,12 +37,13 @@ class Timed:
 
 
 class EncryptedRuns:
-    """One set of keys, one server; every row is encrypted party by party and evaluated."""
+    """One server and one set of keys; rows are encrypted party by party and evaluated."""
 
     def __init__(self, engine: str, folder: Path, shared: bool = False) -> None:
-        """Load the engine, make keys and warm up. Raises what loading the engine raises.
+        """Load the engine, make keys and warm up; raises the engine's loading errors.
 
-        `shared` has the levelled engine run the programs of the others, to be compared with them.
+        With `shared`, the levelled engine runs the programs that all engines share, so that their
+        scores can be compared.
         """
         self.engine = engine
         self.deployment = Deployment.load(folder)
@@ -67,7 +68,7 @@ class EncryptedRuns:
         self._inputs: dict[tuple[str, str], bytes] = {}
 
     def decide(self, bits: Bits) -> Timed:
-        """Encrypt one row of bits, shape (n_bits,), decide and open."""
+        """Encrypt one row of bits, shape (n_bits,), run the decision and open it."""
         layout, start = self.deployment.layout, time.perf_counter()
         self._inputs = {}
         for party in layout.schema.party_names:
@@ -77,7 +78,7 @@ class EncryptedRuns:
         return self._run(DECIDE, time.perf_counter() - start)
 
     def explain(self, bits: Bits) -> Timed:
-        """Explain the row that was decided last; `bits` must be the same row."""
+        """Run the explanation of the row decided last and open it; `bits` must be that row."""
         layout, start = self.deployment.layout, time.perf_counter()
         owner = layout.schema.explained_party
         own = bits[layout.party_bits(owner)]
@@ -94,7 +95,7 @@ class EncryptedRuns:
         return Timed(scores, encrypt, evaluated - start, time.perf_counter() - evaluated)
 
     def expected(self, program: str, bits: Bits) -> tuple[float, ...]:
-        """What must come out, computed in the clear: all outputs of the program."""
+        """Return all outputs of the program, computed without encryption."""
         layout = self.deployment.layout
         if self.engine == "concrete_ml":
             from engines.concrete_ml.reference import reference_scores as quantised_scores
@@ -118,12 +119,15 @@ def _server(engine: str, deployment: Deployment, shared: bool) -> ServerEngine:
 
 
 def _party(server: ServerEngine, parties: list[str]) -> PartyEngine:
-    """One who plays all parties."""
+    """Return an engine that acts for all parties."""
     if server.facts.joint_keys:
         return JointParties(load_joint_party_engine(server.public, server.client_files()), parties)
     return load_party_engine(server.public, server.client_files())
 
 
 def same_scores(opened: tuple[float, ...], expected: tuple[float, ...]) -> bool:
-    """Whether all opened scores are right; an engine that re-runs opens the highest bins only."""
+    """Return True if all opened scores are correct.
+
+    An engine that runs once per bin opens only the last ones, the highest bins.
+    """
     return opened == (expected[len(expected) - len(opened) :] if expected else ())

@@ -1,8 +1,8 @@
-"""`python -m training.evaluate`: real encrypted decisions against the exact integer reference.
+"""`python -m training.evaluate`: compare encrypted decisions with the exact integer reference.
 
-Takes held-out applicants, runs decisions and explanations under encryption, and stops with exit
-code 1 at the first score that differs from the reference by one unit. `--engine both` gives the
-same applicants to the levelled engine and to Concrete, which then run the same programs.
+Runs decisions and explanations of held-out applicants under encryption, and stops with exit code 1
+at the first score that differs from the reference. `--engine both` runs the same programs for the
+same applicants on the levelled engine and on Concrete.
 """
 
 from __future__ import annotations
@@ -29,23 +29,21 @@ from utils.one_line import in_one_line
 from utils.terminal import print_any_text
 
 BOTH = ("levelled", "concrete")
-"""What `--engine both` compares, on the programs that are shared."""
+"""The engines that `--engine both` compares, on the shared programs."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; answers the exit code."""
+    """Run the command; returns the exit code."""
     print_any_text()
     parser = argparse.ArgumentParser(prog="training.evaluate", description=__doc__)
     parser.add_argument(
-        "--engine", choices=[*ENGINES, "all", "both"], default="levelled", help="which to evaluate"
+        "--engine", choices=[*ENGINES, "all", "both"], default="levelled", help="engine to evaluate"
     )
-    parser.add_argument("--applicants", type=int, default=30, help="decisions to make")
-    parser.add_argument(
-        "--explanations", type=int, default=10, help="of those, how many to explain"
-    )
-    parser.add_argument("--deployment", type=Path, help="folder; from the settings if left out")
+    parser.add_argument("--applicants", type=int, default=30, help="number of decisions")
+    parser.add_argument("--explanations", type=int, default=10, help="number of them to explain")
+    parser.add_argument("--deployment", type=Path, help="folder; from the settings by default")
     parser.add_argument("--data", type=Path, nargs="+", help="files that the model was trained on")
-    parser.add_argument("--json", type=Path, help="where to write the result")
+    parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args(arguments)
     results: list[dict[str, Any]] = []
     wrong = False
@@ -73,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _groups(engine: str, deployment: Deployment) -> list[list[str]]:
-    """Engines that are evaluated together, and one group after another."""
+    """Return groups of engines; those of one group are evaluated together."""
     if engine == "both":
         return [list(BOTH)]
     if engine == "all":
@@ -82,9 +80,9 @@ def _groups(engine: str, deployment: Deployment) -> list[list[str]]:
 
 
 def evaluate(runs: list[EncryptedRuns], bits: Bits, explanations: int) -> list[dict[str, Any]]:
-    """Have all `runs` decide every row and explain the first few; one result for each of them.
+    """Decide every row and explain the first ones with all `runs`; returns one result for each.
 
-    Stops at the first score of any of them that differs from the reference.
+    Stops at the first score that differs from the reference.
     """
     results = [_Result(own) for own in runs]
     shown = ", ".join(own.engine for own in runs)
@@ -98,7 +96,7 @@ def evaluate(runs: list[EncryptedRuns], bits: Bits, explanations: int) -> list[d
 
 
 class _Result:
-    """What one engine's runs have come to so far."""
+    """The results of one engine's runs so far."""
 
     def __init__(self, runs: EncryptedRuns) -> None:
         self._runs = runs
@@ -107,7 +105,7 @@ class _Result:
         self.difference: dict[str, Any] | None = None
 
     def add(self, applicant: int, program: str, row: Bits) -> None:
-        """Run a program on a row of bits and compare."""
+        """Run a program on a row of bits and compare its scores with the reference."""
         timed = self._runs.decide(row) if program == DECIDE else self._runs.explain(row)
         expected = self._runs.expected(program, row)
         self._seconds[program].append(timed.evaluate)
@@ -122,7 +120,7 @@ class _Result:
             }
 
     def figures(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """Return the results as JSON values."""
         medians = {p: float(np.median(s)) if s else None for p, s in self._seconds.items()}
         return {
             "engine": self._runs.engine,
@@ -137,7 +135,7 @@ class _Result:
 
 
 def float_agreement(deployment: Deployment, bits: Bits) -> dict[str, Any]:
-    """How often the levelled engine's own program decides as the float model itself does."""
+    """Return the share of rows on which the levelled program and the float model decide alike."""
     booster = LibraryModel((deployment.folder / "booster.json").read_bytes(), deployment.schema)
     approved = booster.log_odds(bits) > 0
     program = deployment.programs_of("levelled")[DECIDE]
@@ -146,7 +144,7 @@ def float_agreement(deployment: Deployment, bits: Bits) -> dict[str, Any]:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """A line or two for a person."""
+    """Return the result in one or two lines of text."""
     if result["difference"] is not None:
         d = result["difference"]
         return (
@@ -164,8 +162,8 @@ def summary(result: dict[str, Any]) -> str:
     if "agreement" in result:
         a = result["agreement"]
         text += (
-            f"\n{result['engine']}: its own decisions, scores of {a['score_bits']} bits, are those "
-            f"of the float model for {a['share']:.2%} of {a['rows']} rows"
+            f"\n{result['engine']}: its own programs (scores of {a['score_bits']} bits) decide "
+            f"like the float model on {a['share']:.2%} of {a['rows']} rows"
         )
     return text
 

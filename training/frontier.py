@@ -1,6 +1,6 @@
-"""What each shape of model is worth and what it costs: the frontier that training prints.
+"""The frontier that training prints: the quality and the cost of each shape of model.
 
-Quality is measured on the integer scores that would be opened, not on the float model alone.
+Quality is measured on the integer scores that are opened, not only on the float model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ matplotlib.use("Agg")  # no display on a server
 from matplotlib import pyplot
 
 NARROWEST = 7
-"""Bits of the score in the programs that all engines share, unless Concrete affords more."""
+"""Score bits of the shared programs, unless Concrete affords more."""
 _PROOF_SECONDS = 4.0
 
 
@@ -37,10 +37,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the frontier. AUC and accuracy are those of the opened integer score.
+    """One line of the frontier; AUC and accuracy are those of the opened integer score.
 
-    `agreement` is the share of decisions equal to the float model's own. Seconds are medians of
-    real encrypted runs, None where they were not asked for.
+    `agreement` is the share of decisions equal to those of the float model. The seconds are
+    medians of encrypted runs, or None if they were not measured.
     """
 
     name: str
@@ -69,14 +69,14 @@ class Candidate:
 def programs_for(
     booster: bytes, layout: Layout, calibration: Bits, score_bits: int, seconds: float = 15.0
 ) -> dict[str, Program]:
-    """The two programs of a booster; `seconds` bounds each proof. Raises ModelError."""
+    """Return the two programs of a booster; `seconds` bounds each proof. Raises ModelError."""
     ensemble = parse_booster(booster, layout)
     decide = decide_program(quantise(ensemble, layout, score_bits, calibration, seconds), layout)
     return {"decide": decide, "explain": explain_program(decide, layout)}
 
 
 def candidate(shape: Shape, layout: Layout, train: Rows, held_out: Rows, timing: bool) -> Candidate:
-    """Fit a shape, make its programs, and measure quality on `held_out`."""
+    """Fit a shape, build its programs, and measure their quality on `held_out`."""
     booster = fit(shape, layout, train.bits, train.y)
     margins = log_odds(booster, held_out.bits)
     text = model_json(booster)
@@ -108,7 +108,10 @@ def candidate(shape: Shape, layout: Layout, train: Rows, held_out: Rows, timing:
 
 
 def choose(entries: list[Entry], reference_auc: float, tolerance: float) -> int:
-    """The cheapest entry whose AUC is within `tolerance` of the reference, or the best there is."""
+    """Return the index of the cheapest entry with an AUC within `tolerance` of the reference.
+
+    If there is none, return the entry with the highest AUC.
+    """
     good = [i for i, e in enumerate(entries) if e.auc >= reference_auc - tolerance]
     if not good:
         return max(range(len(entries)), key=lambda i: entries[i].auc)
@@ -116,7 +119,7 @@ def choose(entries: list[Entry], reference_auc: float, tolerance: float) -> int:
 
 
 def table(entries: list[Entry], reference_auc: float) -> str:
-    """The frontier as text."""
+    """Return the frontier as text."""
     lines = [
         f"float reference (100 x depth 3): AUC {reference_auc:.4f}",
         f"{'shape':<32} {'float':>6} {'AUC':>6} {'acc.':>6} {'agree':>6} {'bits':>4} "
@@ -152,9 +155,9 @@ def save(entries: list[Entry], reference_auc: float, folder: Path) -> None:
             fontsize=7,
         )
     axes.axhline(reference_auc, color="grey", linestyle="--", label="float reference")
-    axes.set_xlabel("programmable bootstraps a decision")
+    axes.set_xlabel("programmable bootstraps per decision")
     axes.set_ylabel("validation AUC of the opened score")
-    axes.set_title("What accuracy costs under encryption (green: chosen)")
+    axes.set_title("The cost of accuracy under encryption (green: chosen)")
     axes.margins(x=0.2)
     axes.legend(loc="lower right")
     figure.savefig(folder / "frontier.png", dpi=110, metadata={"Software": None})

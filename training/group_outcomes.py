@@ -1,4 +1,4 @@
-"""How groups of applicants fare under a model: for the model card."""
+"""Outcomes of groups of applicants under a model, for the model card."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def group_outcomes(
     y: NDArray[np.int8],
     approved: NDArray[np.bool_],
 ) -> dict[str, list[dict[str, Any]]]:
-    """For every column that the schema audits, one entry a state that occurs.
+    """Return, for every audited column of the schema, one entry per state that occurs.
 
-    `impact_ratio` is the group's approval rate over that of the best-faring group of 50 rows or
-    more; under 0.8 is what US guidance calls adverse impact (29 CFR 1607.4 D, the four-fifths
+    `impact_ratio` is the group's approval rate divided by the highest rate of a group with at
+    least 50 rows; below 0.8, US guidance calls it adverse impact (29 CFR 1607.4 D, the four-fifths
     rule). `missed` is the share of good applicants that were denied.
     """
     outcomes = {}

@@ -1,4 +1,4 @@
-"""Applicants that no model of a deployment was trained on."""
+"""Applicants that were not used to train the models of a deployment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAMPLE = 512
 
 @dataclass(frozen=True)
 class HeldOut:
-    """`bits` (rows, n_bits); `y` (rows,) with 1 = approved, None where there are no labels."""
+    """`bits` (rows, n_bits); `y` (rows,) with 1 = approved, or None if there are no labels."""
 
     bits: Bits
     y: Labels | None
@@ -26,9 +26,9 @@ class HeldOut:
 
 
 def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
-    """The test rows of the deployment's training, drawn or read again.
+    """Return the test rows of the deployment's training, drawn or read again.
 
-    Without `data`, for a model trained on files, rows drawn from all possible records instead.
+    For a model trained on files, without `data`, return random records of the schema instead.
     Raises TrainingDataInvalid.
     """
     layout = deployment.layout
@@ -42,7 +42,7 @@ def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
         return HeldOut(layout.bits_of_states(states), None, "random records of the schema")
     if data and drawn is not None:
         raise TrainingDataInvalid(
-            "The deployment was trained on synthetic data; leave --data away to test on its own "
+            "The deployment was trained on synthetic data. Omit --data to test on its own "
             "held-out rows."
         )
     frame, y = training_frame(layout.schema, data, target, drawn or 0, seed)

@@ -1,7 +1,7 @@
-"""Checking an imported booster and its programs against the XGBoost library, or failing the import.
+"""Check of a booster and its programs against the XGBoost library; a difference fails the import.
 
-The rows are drawn over the whole domain of the schema: random ones, every state of every column,
-one for every leaf of every tree, the proven extremes of the program, and training's own.
+The rows cover the whole domain of the schema: random ones, every state of every column, one for
+every leaf of every tree, the proven extremes of the program, and rows of the training data.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TRAINING_ROWS = 4096
 
 
 class ImportCheck:
-    """The booster in `data` beside the library; raises UnsupportedBooster where they differ."""
+    """Compares the booster in `data` with the library; raises UnsupportedBooster if they differ."""
 
     def __init__(self, data: bytes, layout: Layout, training: Bits) -> None:
         header = read_header(decode_booster(data))
@@ -34,30 +34,33 @@ class ImportCheck:
             [domain_rows(layout, self._ensemble), training[:_TRAINING_ROWS]]
         )
         self._margins, self._tolerance = self._compared(self._bits)
-        self._shares: dict[int, float] = {}  # by the width of the score
+        self._shares: dict[int, float] = {}  # by width of the score
 
     def summary(self) -> str:
-        """Returns what was compared and found, in a few sentences."""
-        trees = f"all {self._trees}" if self._used == self._trees else f"{self._used} of its "
-        trees += " trees" if self._used == self._trees else f"{self._trees} trees (early stopping)"
+        """Return a few sentences on the comparison and its result."""
+        trees = (
+            f"all {self._trees} trees"
+            if self._used == self._trees
+            else f"{self._used} of its {self._trees} trees (early stopping)"
+        )
         shares = "; ".join(
-            f"scores of {width} bits decide as it does on {share:.2%} of them, the others lie "
-            "within their rounding"
+            f"scores of {width} bits give the same decision on {share:.2%} of them and are within "
+            "the rounding bound on the others"
             for width, share in sorted(self._shares.items())
         )
         return (
-            f"The booster, written by XGBoost {self._version}, counts with {trees}. Its log-odds "
+            f"The booster, written by XGBoost {self._version}, uses {trees}. Its log-odds "
             f"and decisions equal those of XGBoost {VERSION} on {len(self._bits)} rows over the "
             f"whole domain of the schema{': ' + shares if shares else ''}."
         )
 
     def _compared(self, bits: Bits) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The library's log-odds and how far ours may lie from them, both shape (rows,)."""
+        """Return the library's log-odds and the allowed difference, both of shape (rows,)."""
         ensemble = self._ensemble
         values = ensemble.leaf_values(bits)
         ours = ensemble.base_margin + values.sum(axis=1)
-        # XGBoost adds in single precision: half a unit in the last place for every addition, and
-        # a few for its logarithm of the base score.
+        # XGBoost adds in single precision: an error of half a unit in the last place per
+        # addition, and of a few units for the logarithm of the base score.
         size = abs(ensemble.base_margin) + np.abs(values).sum(axis=1)
         tolerance = (len(ensemble.trees) + 8) * np.finfo(np.float32).eps / 2 * (1 + size)
         theirs = self._library.log_odds(bits)
@@ -75,8 +78,8 @@ class ImportCheck:
     def check_program(self, program: Program) -> None:
         """Compare a program's decisions with the library's; raises UnsupportedBooster.
 
-        Integer scores round the log-odds, so decisions may differ within the bound that the program
-        states, and nowhere else.
+        Integer scores round the log-odds, so decisions may differ only within the rounding bound
+        that the program states.
         """
         extremes = self._layout.bits_of_states(program.extreme_rows)
         margins, tolerance = self._compared(extremes)
@@ -89,18 +92,18 @@ class ImportCheck:
         same = (scores >= 0) == (margins > 0)
         if wrong.any():
             raise UnsupportedBooster(
-                f"Program {program.name} with scores of {program.score_bits} bits lies further "
-                f"from XGBoost {VERSION} than its rounding on {int(wrong.sum())} of {len(bits)} "
-                f"rows, and decides otherwise on {int((wrong & ~same).sum())} of them; this is a "
-                "fault of the compiler, please report it with the booster."
+                f"Program {program.name} with scores of {program.score_bits} bits differs from "
+                f"XGBoost {VERSION} by more than its rounding bound on {int(wrong.sum())} of "
+                f"{len(bits)} rows, and decides differently on {int((wrong & ~same).sum())} of "
+                "them. This is a bug in the compiler; please report it with the booster."
             )
         self._shares[program.score_bits] = float(same.mean())
 
 
 def domain_rows(layout: Layout, ensemble: Ensemble) -> Bits:
-    """Rows over the whole domain: random, every state of a column, every leaf that any row reaches.
+    """Return rows over the whole domain: random, every state of a column, every reachable leaf.
 
-    Always the same ones for the same booster.
+    The rows are the same for the same booster.
     """
     wanted: list[dict[int, int]] = [
         {i: code.first_state + state}
@@ -117,7 +120,7 @@ def domain_rows(layout: Layout, ensemble: Ensemble) -> Bits:
 
 
 def _states_of_path(path: tuple[tuple[int, bool], ...], layout: Layout) -> dict[int, int] | None:
-    """A state for each column of a path, by the column's position; None where no row takes it."""
+    """Return a state for each column of a path, by column index; None if no row takes the path."""
     states: dict[int, int] = {}
     for i, code in enumerate(layout.codes):
         own = [(b - code.first_bit, w) for b, w in path if 0 <= b - code.first_bit < code.n_bits]

@@ -1,8 +1,8 @@
-"""A model file as the installed XGBoost itself predicts with it.
+"""Predictions of the installed XGBoost for a model file.
 
-Every comparison with the float model goes through here, so that it has the trees that
-`XGBClassifier.predict` uses, the base score that the file means, and zeros missing where the schema
-says so.
+Every comparison with the float model uses this module, so that it has the trees that
+`XGBClassifier.predict` uses, the base score that the file specifies, and treats zeros as missing if
+the schema says so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VERSION = str(xgboost.__version__)
 class LibraryModel:
     """A model file loaded into the installed XGBoost.
 
-    Raises UnsupportedBooster where the file cannot be compiled, or that XGBoost cannot read it.
+    Raises UnsupportedBooster if the file cannot be compiled or this XGBoost cannot read it.
     """
 
     def __init__(self, data: bytes, schema: Schema) -> None:
@@ -38,13 +38,13 @@ class LibraryModel:
             self._booster.load_model(bytearray(_readable(document, header.base_score)))
         except (xgboost.core.XGBoostError, ValueError) as error:
             raise UnsupportedBooster(
-                f"The booster was written by XGBoost {header.version_text} and the installed "
-                f"XGBoost {VERSION} cannot read it ({_first_line(error)}): train or save it with "
-                f"XGBoost {VERSION}, since an import is checked against the library."
+                f"The booster was written by XGBoost {header.version_text}, and the installed "
+                f"XGBoost {VERSION} cannot read it ({_first_line(error)}). Train or save it with "
+                f"XGBoost {VERSION}, because an import is checked against the library."
             ) from error
 
     def log_odds(self, bits: Bits) -> NDArray[np.float64]:
-        """The margins that `XGBClassifier.predict` compares with 0, shape (rows,)."""
+        """Return the margins that `XGBClassifier.predict` compares with 0, shape (rows,)."""
         rows = xgboost.DMatrix(bits.astype(np.float32), missing=self._missing, nthread=1)
         try:
             margins = self._booster.predict(
@@ -59,10 +59,10 @@ class LibraryModel:
 
 
 def _readable(document: dict[str, Any], base_score: float) -> bytes:
-    """Write the base score as every version reads it: short text of one single-precision number.
+    """Return the model with its base score as text that every version of XGBoost reads.
 
-    XGBoost 1.6 takes other forms, such as the list of one number of versions from 3.1 on, for 0.5
-    without a word.
+    XGBoost 1.6 silently reads other forms, for example the one-element list of versions from 3.1,
+    as 0.5.
     """
     text = np.format_float_scientific(np.float32(base_score), trim="-", exp_digits=1)
     parameters = document["learner"]["learner_model_param"] | {"base_score": text}

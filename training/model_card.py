@@ -1,4 +1,4 @@
-"""The model card: what the data is, how good the model is, how groups fare, and its limits.
+"""The model card: the data, the quality of the model, outcomes of groups, and limits.
 
 The headings follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
 """
@@ -12,27 +12,27 @@ from features.schema import Schema
 from model.program import Program
 
 _LIMITS = """\
-- A demonstration. It must not decide about anybody's credit.
-- Features such as age, family status, children, household and phone appear in the demonstration
+- This is a demonstration. It must not be used for real credit decisions.
+- Features such as age, family status, children, household and phone are in the demonstration
   schema because the well-known demo has them. US Regulation B (12 CFR 1002.6) forbids or restricts
   several of them; `features/credit_card_fair_lending.json` is the schema without them.
-- A denial needs specific principal reasons (12 CFR 1002.9). The explanation here is one
-  counterfactual on one column, a likelihood under this model, and does not replace them.
+- A denial requires a statement of specific principal reasons (12 CFR 1002.9). The explanation here
+  is a counterfactual on one column, a likelihood under this model, and does not replace it.
 - Under GDPR Art. 22 and the EU AI Act (Annex III, 5b) scoring of natural persons is restricted and
-  high-risk: human review, documentation and monitoring would be duties of whoever deploys it.
-- Encryption protects the inputs. It does not make a model fair, and whoever may ask many
-  questions can learn about the model from the answers.
+  high-risk: the deployer must provide human review, documentation and monitoring.
+- Encryption protects the inputs. It does not make a model fair, and a party that can make many
+  requests can learn about the model from the results.
 """
 
 _UNMEASURED = [
     "## Data",
     "",
-    "The booster was trained elsewhere and imported: its training data is not known here.",
+    "The booster was trained elsewhere and imported; its training data is unknown.",
     "",
     "## Quality",
     "",
-    "Not measured: no held-out rows of this booster are known here. Measure its quality, and how "
-    "groups of applicants fare, before you rely on it.",
+    "Not measured, because no held-out rows of this booster are available. Measure its quality and "
+    "the outcomes of groups of applicants before you rely on it.",
 ]
 
 
@@ -43,10 +43,10 @@ def model_card(
     programs: dict[str, Program],
     check: str,
 ) -> str:
-    """The card as Markdown, from what training measured and compiling chose.
+    """Return the card as Markdown, from the metrics of training and the compiled programs.
 
-    `metrics` is None for a booster that was not trained here, of which nothing was measured.
-    `check` says how it was compared with XGBoost.
+    `metrics` is None for an imported booster, which has no measurements. `check` describes the
+    comparison with XGBoost.
     """
     decide = programs["decide"]
     shape = "imported" if metrics is None else metrics["shape"]
@@ -75,7 +75,7 @@ def model_card(
 
 
 def _measured(schema: Schema, metrics: dict[str, Any]) -> list[str]:
-    """The sections on data, quality and groups."""
+    """Return the sections on data, quality and groups."""
     data, test = metrics["data"], metrics["test"]
     lines = [
         "## Data",
@@ -93,11 +93,11 @@ def _measured(schema: Schema, metrics: dict[str, Any]) -> list[str]:
         "",
         "![frontier](frontier.png)",
         "",
-        "## How groups fare",
+        "## Outcomes by group",
         "",
-        "Shares of the test rows. `missed`: good applicants that the model denied. `ratio`: "
-        "approval over that of the best-faring group of 50 rows or more; under 0.80 is what US "
-        "guidance calls adverse impact (29 CFR 1607.4 D).",
+        "Shares of the test rows. `missed`: good applicants that the model denied. `ratio`: the "
+        "approval rate divided by the highest rate of a group with at least 50 rows; below 0.80, "
+        "US guidance calls it adverse impact (29 CFR 1607.4 D).",
     ]
     for column, groups in metrics["groups"].items():
         lines += [
@@ -113,12 +113,12 @@ def _measured(schema: Schema, metrics: dict[str, Any]) -> list[str]:
             for g in groups
         ]
     if not metrics["groups"]:
-        lines += ["", "The schema names no column to report on (`audit`)."]
+        lines += ["", "The schema lists no columns to report on (`audit`)."]
     return lines
 
 
 def _own_width(manifest: Manifest) -> str:
-    """A sentence on the levelled engine, where the model is compiled for it."""
+    """Return a sentence on the levelled engine, if the model is compiled for it."""
     recorded = manifest.engines.get("levelled")
     if recorded is None:
         return ""

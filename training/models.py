@@ -1,7 +1,7 @@
-"""Fitting XGBoost on a schema's bits, in the shapes that the frontier walks.
+"""Fitting XGBoost on a schema's bits, in the shapes of the frontier.
 
 Training on the bits of the binned columns loses nothing: a split on `x >= cut` is a split on its
-bit. Where the schema asks for it, more of the explained column never lowers the score.
+bit. If the schema requires it, the score never falls as the explained column grows.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Stage:
-    """`trees` trees of one form; `leaves` > 0 grows leaf by leaf up to that many.
+    """`trees` trees of one form; with `leaves` > 0 they grow leaf-wise up to that many leaves.
 
-    With `pairs` > 0 only columns of that many pairs may meet in one tree: those that gained most
-    in an unrestricted fit. Fewer pairs need fewer encrypted tables.
+    With `pairs` > 0, only that many pairs of columns may interact in a tree: those with the highest
+    gain in an unrestricted fit. Fewer pairs need fewer encrypted tables.
     """
 
     trees: int
@@ -38,7 +38,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Shape:
-    """One entry of the frontier: stages of boosting, each going on where the last one ended."""
+    """One entry of the frontier: stages of boosting, each of which continues the previous one."""
 
     name: str
     stages: tuple[Stage, ...]
@@ -60,7 +60,7 @@ SHAPES = (
     Shape("40 x depth 3", (Stage(40, 3),)),
     Shape("100 x depth 3", (Stage(100, 3, learning_rate=0.2),)),
 )
-"""What training tries; the cheapest that is good enough is taken."""
+"""The shapes that training tries; it keeps the cheapest one that is good enough."""
 
 
 def fit(shape: Shape, layout: Layout, bits: Bits, y: Labels, seed: int = 0) -> xgboost.Booster:
@@ -86,8 +86,8 @@ def _parameters(stage: Stage, layout: Layout, seed: int) -> dict[str, Any]:
         "max_depth": stage.depth,
         "learning_rate": stage.learning_rate,
         "seed": seed,
-        "base_score": 0.5,  # since version 2, XGBoost would otherwise estimate it
-        # Small data: a second thread waits more than it works, and one thread is repeatable.
+        "base_score": 0.5,  # fixed, because XGBoost estimates it from version 2 on
+        # For small data a second thread is no faster, and a single thread is reproducible.
         "nthread": 1,
     }
     if stage.leaves:
@@ -102,7 +102,7 @@ def _parameters(stage: Stage, layout: Layout, seed: int) -> dict[str, Any]:
 
 
 def strongest_pairs(booster: xgboost.Booster, layout: Layout, count: int) -> list[Pair]:
-    """The pairs of columns (by position) that gained most by meeting in a tree, strongest first."""
+    """Return the pairs of columns (by index) with the highest gain in a tree, strongest first."""
     gains: Counter[Pair] = Counter()
     column_of = [layout.codes.index(code) for code in layout.code_of_bit]
     document = json.loads(model_json(booster))
@@ -118,7 +118,7 @@ def strongest_pairs(booster: xgboost.Booster, layout: Layout, count: int) -> lis
 
 
 def _constraints(pairs: list[Pair], layout: Layout) -> str:
-    """XGBoost's groups of features that may meet: the bits of each pair, and of each column."""
+    """Return XGBoost's interaction constraints: the bits of each pair and of each column."""
     groups = []
     for columns in [*pairs, *((i,) for i in range(len(layout.codes)))]:
         codes = [layout.codes[i] for i in columns]
@@ -127,11 +127,11 @@ def _constraints(pairs: list[Pair], layout: Layout) -> str:
 
 
 def log_odds(booster: xgboost.Booster, bits: Bits) -> NDArray[np.float64]:
-    """The booster's margin of approval, shape (rows,)."""
+    """Return the booster's margins of approval, shape (rows,)."""
     margins = booster.predict(xgboost.DMatrix(bits), output_margin=True)
     return np.asarray(margins, np.float64)
 
 
 def model_json(booster: xgboost.Booster) -> bytes:
-    """The booster in XGBoost's own JSON format."""
+    """Return the booster in XGBoost's JSON format."""
     return bytes(booster.save_raw("json"))

@@ -1,14 +1,13 @@
 """Synthetic credit applicants, because the real data sets may not be redistributed.
 
-The marginals are those of the public "Credit Card Approval Prediction" data as DESIGN.md lists
-them; only those were met. Occupation shares (other than "none given") are merely plausible. The
-dependences are the obvious ones: pensioners are old and not employed, a household holds the
-applicant, the partner and the children, income rises with education, nobody has worked since
-before the age of 18.
+Only the marginals match the public "Credit Card Approval Prediction" data, as listed in DESIGN.md.
+Occupation shares (other than "none given") are merely plausible. The dependences are the obvious
+ones: pensioners are old and not employed; a household consists of the applicant, the partner and
+the children; income rises with education; employment begins at the age of 18 or later.
 
 The label is drawn from a logistic model of additive parts and a few strong interactions, each
 between columns of two parties (see `_score`). More years of employment never make approval less
-likely, all else equal. Nobody's real decision was used.
+likely, all else being equal. No real decisions were used.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Labels = NDArray[np.object_]
 TARGET = "Denied"
 WORKING_AGE = 18.0
 
-# Percentile -> value; the ends (0 and 100) are ours.
+# Percentile -> value; the ends (0 and 100) are assumptions.
 INCOME_PERCENTILES = {
     0: 27_000, 1: 54_000, 5: 72_000, 25: 121_000, 50: 157_000, 75: 225_000, 95: 360_000,
     99: 540_000, 100: 1_350_000,
@@ -41,7 +40,7 @@ YEARS_EMPLOYED_PERCENTILES = {  # of those who are employed
 }  # fmt: skip
 ACCOUNT_AGE_PERCENTILES = {0: 0, 25: 12, 50: 25, 75: 40, 90: 51, 100: 61}  # months, then floored
 
-# Bands of age, and below each category its share and how strongly each band leans to it.
+# Age bands; then, for each category, its share and its relative weight in each band.
 AGE_BANDS = (30.0, 43.0, 55.0)
 EDUCATION = {
     "Secondary / secondary special": (0.683, (1.0, 1.0, 1.2, 1.4)),
@@ -76,7 +75,7 @@ CHILDREN = {
 NOT_PENSIONER = {"Working": 0.6215, "Commercial associate": 0.2810, "State servant": 0.0975}
 PENSIONER_BY_AGE = {40: 0.0, 46: 0.01, 50: 0.05, 54: 0.2, 57: 0.53, 60: 0.72, 64: 0.85, 69: 0.93}
 
-# Share among those who name an occupation, and the lean of low, middle and high education to it.
+# Share among those with an occupation, and its weight by low, middle and high education.
 OCCUPATION = {
     "Laborers": (0.254, (1.4, 0.8, 0.4)),
     "Core staff": (0.141, (0.8, 1.1, 1.4)),
@@ -111,14 +110,14 @@ EDUCATION_EFFECT = {  # on the log odds of approval
     "Higher education": 0.35,
     "Academic degree": 0.35,
 }
-OCCUPATION_GIVEN = 0.832  # of those who are no pensioners: 69 % of all
+OCCUPATION_GIVEN = 0.832  # of applicants who are not pensioners: 69 % of all
 
 
 def draw(rows: int, seed: int) -> pd.DataFrame:
-    """`rows` applicants with every column of the default schema, and `Denied` (1 or 0).
+    """Return `rows` applicants with all columns of the default schema, and `Denied` (1 or 0).
 
-    The same rows and seed give the same frame. Synthetic data is no secret, so numpy's generator
-    will do. Raises TrainingDataInvalid.
+    The same rows and seed give the same frame. Synthetic data is not secret, so NumPy's generator
+    is sufficient. Raises TrainingDataInvalid.
     """
     if rows < 1 or seed < 0:
         raise TrainingDataInvalid(
@@ -132,13 +131,13 @@ def draw(rows: int, seed: int) -> pd.DataFrame:
 
 
 def _quantile(percentiles: dict[int, Any], u: Floats) -> Floats:
-    """The value at rank `u` in [0, 1), interpolated between the percentiles."""
+    """Return the value at rank `u` in [0, 1), interpolated between the percentiles."""
     points = np.array(list(percentiles)) / 100.0
     return np.interp(u, points, np.array(list(percentiles.values()), dtype=np.float64))
 
 
 def _ranks(latent: Floats) -> Floats:
-    """Ranks in (0, 1): they give any latent score exactly the marginal that is asked for."""
+    """Return ranks in (0, 1), which give any latent score exactly the requested marginal."""
     return (np.argsort(np.argsort(latent)) + 0.5) / max(len(latent), 1)
 
 
@@ -148,9 +147,9 @@ def _pick(
     group_shares: Floats,
     categories: Mapping[Any, tuple[float, Sequence[float]]],
 ) -> Labels:
-    """A category for every row: leaning as its group leans, with the given shares overall.
+    """Draw a category for every row, by its group's weights and with the given overall shares.
 
-    Iterative proportional fitting finds the joint table with both margins.
+    Iterative proportional fitting finds the joint table with both marginals.
     """
     shares = np.array([share for share, _ in categories.values()])
     joint = np.array([lean for _, lean in categories.values()]).T * shares
@@ -182,7 +181,7 @@ def _applicants(rng: np.random.Generator, rows: int) -> pd.DataFrame:
 
     family = _pick(rng, band, band_shares, FAMILY)
     partner = np.isin(family, ["Married", "Civil marriage"])
-    with_partner = np.array([0.62, 0.80, 0.81, 0.75])  # by band, as FAMILY comes out
+    with_partner = np.array([0.62, 0.80, 0.81, 0.75])  # by band, as drawn from FAMILY
     shares = np.concatenate([band_shares * (1.0 - with_partner), band_shares * with_partner])
     children = _pick(rng, band + 4 * partner, shares, CHILDREN).astype(np.int64)
 
@@ -219,12 +218,12 @@ def _age_band_shares() -> Floats:
 
 
 def _years_employed(rng: np.random.Generator, age: Floats, employed: NDArray[np.bool_]) -> Floats:
-    """Years in the present employment: longer for the older, never since before working age."""
+    """Return years in the current employment: they rise with age and start at working age."""
     result = np.zeros(len(age))
     limit = age[employed] - WORKING_AGE
     latent = rng.normal(size=len(limit)) + 0.035 * limit
     years = _quantile(YEARS_EMPLOYED_PERCENTILES, _ranks(latent))
-    # Whoever drew too many years swaps with somebody for whom both values fit: the marginal stays.
+    # Rows with too many years swap with rows where both values fit, to keep the marginal.
     for _ in range(50):
         for row in np.flatnonzero(years > limit):
             other = rng.integers(len(years))
@@ -235,18 +234,18 @@ def _years_employed(rng: np.random.Generator, age: Floats, employed: NDArray[np.
 
 
 def _steps(values: Any, cuts: Sequence[float], heights: Sequence[float]) -> Floats:
-    """A step function: `heights` has one entry more than `cuts`."""
+    """Return a step function; `heights` has one entry more than `cuts`."""
     return np.asarray(heights, dtype=np.float64)[np.digitize(values, cuts)]
 
 
 def _score(frame: pd.DataFrame) -> Floats:
-    """Log odds of approval. Every step lies on a public cut point of the default schema.
+    """Return the log-odds of approval; every step is at a public cut point of the default schema.
 
-    Five pairs of columns interact, each between two parties: a long employment makes up for a
+    Five pairs of columns interact, each between two parties: a long employment compensates for a
     low income (applicant x agency) and for a young account (bank x agency); the account's age
-    says more of the young, of those without property (applicant x bank) and of the employed
-    (bank x agency). Few pairs, because each one that a model uses costs encrypted table lookups.
-    More years, a higher income or an older account never count against anybody. Family, children,
+    matters more for the young, for those without property (applicant x bank) and for the employed
+    (bank x agency). There are few pairs because each one in a model costs encrypted table lookups.
+    More years, a higher income or an older account never lower the score. Family, children,
     household, phone, housing and occupation have no effect of their own.
     """
     account = _steps(frame["Account_age"], (12, 30), (-1.0, 0.0, 1.0))

@@ -1,7 +1,7 @@
-"""`python -m training.train`: from data to a trained model in `build/model`.
+"""`python -m training.train`: train a model on data and write it to `build/model`.
 
-Fits a float reference, walks the documented shapes, and keeps the cheapest whose opened score has
-a validation AUC within 0.002 of the reference. Prints and saves the frontier, with a plot.
+Fits a float reference, tries the documented shapes, and keeps the cheapest one whose opened score
+has a validation AUC within 0.002 of the reference. Prints and saves the frontier, with a plot.
 """
 
 from __future__ import annotations
@@ -41,19 +41,21 @@ _FILES = {"schema.json", "booster.json", "metrics.json", _ROWS, "frontier.json",
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; answers the exit code."""
+    """Run the command; returns the exit code."""
     print_any_text()
     parser = argparse.ArgumentParser(prog="training.train", description=__doc__)
     parser.add_argument("--schema", type=Path, default=DEFAULT_SCHEMA, help="schema file (JSON)")
-    parser.add_argument("--data", type=Path, nargs="+", help="CSV; none: synthetic data")
-    parser.add_argument("--target", help="label column, where it is not the schema's")
-    parser.add_argument("--out", type=Path, default=MODEL_FOLDER, help="folder to write")
-    parser.add_argument("--rows", type=int, default=24_000, help="synthetic rows")
-    parser.add_argument("--seed", type=int, default=20, help="of the synthetic rows and the split")
+    parser.add_argument("--data", type=Path, nargs="+", help="CSV files; synthetic data by default")
+    parser.add_argument("--target", help="label column; the schema's by default")
+    parser.add_argument("--out", type=Path, default=MODEL_FOLDER, help="folder for the model")
+    parser.add_argument("--rows", type=int, default=24_000, help="number of synthetic rows")
+    parser.add_argument(
+        "--seed", type=int, default=20, help="seed of the synthetic rows and of the split"
+    )
     parser.add_argument(
         "--no-timing",
         action="store_true",
-        help="skip the encrypted runs of every shape on Concrete",
+        help="skip the timed encrypted runs of every shape on Concrete",
     )
     options = parser.parse_args(arguments)
     try:
@@ -81,18 +83,18 @@ def train(
     seed: int,
     timing: bool,
 ) -> None:
-    """Train and write `out`: schema, booster, training rows, metrics, frontier.
+    """Train a model and write schema, booster, training rows, metrics and frontier to `out`.
 
-    Raises FeatureError, TrainingDataInvalid, ModelError, and FolderNotOurs where `out` holds
-    anything but a trained model.
+    Raises FeatureError, TrainingDataInvalid, ModelError, and FolderNotOurs if `out` holds anything
+    but a trained model.
     """
     require_ours(out, PURPOSE, setting="--out", made_earlier=_made_earlier)
-    _require_writable(out)  # before minutes of work, not after
+    _require_writable(out)  # checked before minutes of work
     schema = Schema.load(schema_file)
     if schema.zero_is_missing:
         raise TrainingDataInvalid(
-            "The schema says zero_is_missing, which is for a booster that was trained elsewhere on "
-            "a sparse matrix; a model is trained here on dense bits, so leave it out of the schema."
+            "The schema sets zero_is_missing, which is for boosters trained elsewhere on a sparse "
+            "matrix. Models are trained here on dense bits, so remove it from the schema."
         )
     layout = Layout(schema)
     frame, y = training_frame(schema, data, target, rows, seed)
@@ -131,27 +133,27 @@ def train(
         },
         "groups": group_outcomes(schema, layout, splits.test.frame, test.y, scores >= 0),
     }
-    # Private: it holds training rows.
+    # Private, because it holds training rows.
     claim_folder(out, PURPOSE, setting="--out", made_earlier=_made_earlier)
     (out / "schema.json").write_text(json.dumps(schema.model_dump(mode="json"), indent=2) + "\n")
     (out / "booster.json").write_bytes(chosen.booster)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    # Compiling needs rows for the rounding and for Concrete ML; they never leave this folder.
+    # Compiling needs rows for the rounding and for Concrete ML; they stay in this folder.
     np.savez_compressed(out / _ROWS, bits=np.packbits(fit_rows.bits, axis=1), y=fit_rows.y)
     save(entries, reference_auc, out)
     print(
-        f"chosen: {chosen.entry.name}; test AUC {metrics['test']['auc']:.4f} "  # type: ignore[index]
+        f"Chosen: {chosen.entry.name}; test AUC {metrics['test']['auc']:.4f} "  # type: ignore[index]
         f"(reference {metrics['test']['reference_auc']:.4f}); written to {out}"  # type: ignore[index]
     )
 
 
 def _made_earlier(folder: Path) -> bool:
-    """Recognise a trained model of a version that did not mark its folder."""
+    """Return True for a trained model of an earlier version, which did not mark its folder."""
     return {path.name for path in folder.iterdir()} == _FILES
 
 
 def _require_writable(folder: Path) -> None:
-    """Raise OSError where the folder cannot be made or written; changes nothing."""
+    """Raise OSError if the folder cannot be created or written; changes nothing."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
@@ -160,7 +162,7 @@ def _require_writable(folder: Path) -> None:
 
 
 def encoded(splits: Splits, layout: Layout) -> list[Rows]:
-    """The three parts as bits and labels."""
+    """Return the three parts as bits and labels."""
     return [
         Rows(layout.encode_frame(part.frame), part.y)
         for part in (splits.train, splits.validation, splits.test)

@@ -1,5 +1,5 @@
-"""The server tried as it will be used: `make load` (many at once), `make faults` (all fails).
+"""Trials of the whole server: `make load` (concurrent load) and `make faults` (random faults).
 
-Offline tools like training/: they import whatever they need and nothing but their tests imports
-them. Each starts real servers in processes of their own and speaks HTTP to them over the loopback.
+They are offline tools like training/, imported only by their tests. Each starts real servers in
+separate processes and calls them by HTTP over the loopback interface.
 """

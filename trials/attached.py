@@ -1,4 +1,4 @@
-"""Servers that the tests start and that end with them, even where the tests are killed."""
+"""Servers that end with the tests that started them, even if the tests are killed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ START_SECONDS = 60.0
 
 
 class Attached:
-    """A shell script that runs until its input ends, which the end of the tests ends too.
+    """A shell script that runs until its standard input is closed, at the latest by the tests' end.
 
-    The script finds `arguments` in "$@"; it has to wait for the end of its input (`cat`) and then
-    to end what it has started.
+    The script gets `arguments` as "$@". It must wait for the end of its input (`cat`) and then end
+    the processes that it started.
     """
 
     def __init__(self, script: str, *arguments: str, log: Path) -> None:
@@ -25,8 +25,8 @@ class Attached:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                cwd="/",  # another user's server can be there
-                start_new_session=True,  # what ends the tests by Ctrl-C must not end it first
+                cwd="/",  # a folder that another user's server can enter
+                start_new_session=True,  # Ctrl-C for the tests must not end it first
             )
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
@@ -35,7 +35,7 @@ class Attached:
             if time.monotonic() > deadline or self._shell.poll() is not None:
                 why = self._log.read_text()
                 self.end()
-                raise RuntimeError(f"It does not start: {why}")
+                raise RuntimeError(f"The server did not start: {why}")
             time.sleep(0.02)
 
     def end(self) -> None:

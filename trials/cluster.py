@@ -1,6 +1,6 @@
-"""A PostgreSQL, a shared folder and a Ray cluster of two nodes, for a trial that has none at hand.
+"""A PostgreSQL server, a shared folder and a Ray cluster of two nodes for a trial.
 
-All on this machine, started as the tests start them, and ended with the trial.
+All run on this machine, are started as in the tests, and end with the trial.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from utils.errors import EngineUnavailable
 from utils.scratch_folder import scratch_folder
 
 Evaluators = Callable[[], list[int]]
-"""Answers the ids of the processes that evaluate and are no children of a server."""
+"""Returns the ids of the evaluating processes that are not children of a server."""
 
 
 def add_cluster_option(parser: ArgumentParser) -> None:
-    """The option for it."""
+    """Add the option `--cluster`."""
     parser.add_argument(
         "--cluster",
         action="store_true",
@@ -32,9 +32,9 @@ _LOOKS = 20
 
 @contextmanager
 def cluster(options: Namespace) -> Iterator[Evaluators]:
-    """Start one where the options ask for it, and write into them where it is.
+    """Start a cluster if the options request one, and store its addresses in the options.
 
-    Raises EngineUnavailable where PostgreSQL or Ray is not installed.
+    Raises EngineUnavailable if PostgreSQL or Ray is not installed.
     """
     if not options.cluster:
         yield list
@@ -44,10 +44,10 @@ def cluster(options: Namespace) -> Iterator[Evaluators]:
         from trials.ray_nodes import RAY, RayNodes
     except ImportError as error:
         raise EngineUnavailable(
-            "The trial needs what the tests need: `make setup-test`."
+            "The trial needs the packages of the tests: run `make setup-test`."
         ) from error
     if not RAY.exists():
-        raise EngineUnavailable("Ray is not installed: `make setup-cluster`.")
+        raise EngineUnavailable("Ray is not installed: run `make setup-cluster`.")
     with ExitStack() as stack:
         try:
             postgres = Postgres()
@@ -63,7 +63,7 @@ def cluster(options: Namespace) -> Iterator[Evaluators]:
 
 
 def _actors(look: Evaluators) -> list[int]:
-    """The actors; one that ends while it is looked for is looked for again."""
+    """Return the actors, retrying if one ends during the search."""
     for _ in range(_LOOKS):
         with suppress(psutil.NoSuchProcess):
             return look()

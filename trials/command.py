@@ -1,4 +1,4 @@
-"""How both trials begin and end: whoever ends them, their servers end too."""
+"""Signal handling of the trials: their servers end with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 
 def end_when_told() -> None:
-    """Have SIGTERM end this process as Ctrl-C does, so that what it started is ended as well."""
+    """Make SIGTERM exit this process like Ctrl-C, so that its child processes are ended too."""
     signal.signal(signal.SIGTERM, _interrupt)
 
 

@@ -1,6 +1,6 @@
-"""`python -m trials.growth`: what grows with what, from loads that were measured, for the docs.
+"""`python -m trials.growth`: summarise measured loads for the documentation.
 
-Reads the files that `trials.load` wrote, keeps of them what docs/OPERATIONS.md shows as
+Reads the files written by `trials.load`, saves the figures that docs/OPERATIONS.md shows to
 docs/load.json, and writes the table between the document's marks.
 """
 
@@ -23,14 +23,14 @@ HOUR = 3600.0
 
 
 def summary(title: str, document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The figures of each phase of one load, per application."""
+    """Return the figures per application of each phase of a load."""
     return [_figures(title, phase) for phase in document["phases"]]
 
 
 def _figures(title: str, phase: Mapping[str, Any]) -> dict[str, Any]:
     right = phase["applications"]["right"]
     calls = phase["outside"]["calls"]
-    # The quiet caller makes whole applications too, and runs each of them once.
+    # The probe makes complete applications too, and runs each of them once.
     made = right + calls.get(RUN, {"count": 0})["count"]
     spent = phase["cores"]["cpu_seconds"].values()
     server = sum(own["server"] for own in spent) / made
@@ -70,7 +70,7 @@ _ROWS = (
 
 
 def section(document: Mapping[str, Any]) -> str:
-    """The table with its marks and what it was measured on."""
+    """Return the table between its marks, with the machine that it was measured on."""
     loads = document["loads"]
     table = Table(
         ("", *(load["load"] for load in loads)),
@@ -85,7 +85,7 @@ def section(document: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write docs/load.json and the table; 1 where a load had wrong or lost answers."""
+    """Write docs/load.json and the table; returns 1 if a load had wrong or lost applications."""
     print_any_text()
     parser = argparse.ArgumentParser(prog="trials.growth", description=__doc__)
     parser.add_argument("loads", nargs="+", metavar="TITLE=FILE")

@@ -1,8 +1,7 @@
-"""A real server of the S3 protocol (moto's, in a process of its own) for the tests of storage.
+"""An S3 server (moto, in its own process) for the tests of storage.
 
-`object_store` is a new bucket for one test; `object_stores` makes one at each call and is for
-fixtures that live longer. A server is told of it by TRISEAL_BLOB_URL, and by TRISEAL_BLOB_OPTIONS
-with `json.dumps(options)`.
+`object_store` is a new bucket for one test; `object_stores` makes one per call, for fixtures with
+a longer life. Set TRISEAL_BLOB_URL to its URL and TRISEAL_BLOB_OPTIONS to `json.dumps(options)`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ SECRET = "object-store-secret"  # noqa: S105
 
 
 class ObjectStore(NamedTuple):
-    """What BlobPlace takes."""
+    """The arguments of BlobPlace."""
 
     url: str
     options: dict[str, Any]
@@ -35,7 +34,7 @@ ObjectStores = Callable[[], ObjectStore]
 
 @contextmanager
 def running_object_store(log: Path) -> Iterator[ObjectStores]:
-    """Runs a server; each call of what it yields makes a bucket."""
+    """Run a server; yields a function that makes a new bucket."""
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     server = Attached(

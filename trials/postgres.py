@@ -1,8 +1,8 @@
-"""A real PostgreSQL for the tests: the one that TRISEAL_TEST_DATABASE_URL names, or one of our own.
+"""A PostgreSQL server for the tests: that of TRISEAL_TEST_DATABASE_URL, or a temporary one.
 
-`postgres()` makes a new, empty database at each call and answers its URL. A server of our own runs
-on a free port of 127.0.0.1 with a random password, as the user postgres where we are root, and
-ends with the tests together with its files.
+`postgres()` makes a new, empty database per call and returns its URL. The temporary server runs on
+a free port of 127.0.0.1 with a random password (as the user postgres if the tests run as root),
+and ends, with its files, when the tests do.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ SETTINGS = (
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "max_connections=200",
-    "fsync=off",  # it survives kill -9 all the same, only not a power failure
+    "fsync=off",  # safe against kill -9, though not against power failures
     "full_page_writes=off",
 )
-# What is left of it after its end is removed, except where it is only stopped for a while.
+# Its files are removed when it ends, unless it was only stopped.
 SCRIPT = """
 folder=$1; shift
 "$@" </dev/null & server=$!
@@ -51,11 +51,11 @@ Databases = Callable[[], str]
 
 
 class PostgresMissing(Exception):
-    """There is no PostgreSQL to be had; says what to do."""
+    """PostgreSQL is not available; the message says what to do."""
 
 
 def find_binaries() -> Path:
-    """The folder of initdb and postgres, of the newest version."""
+    """Return the folder of initdb and postgres of the newest version."""
     candidates = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: float(p.parent.name)
     )
@@ -69,7 +69,7 @@ def find_binaries() -> Path:
 
 
 def as_user() -> tuple[str, tuple[str, ...]]:
-    """Who the server runs as, and what starts a command as that user: it refuses to be root."""
+    """Return the server's user, and a command prefix to run as it; PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return pwd.getpwuid(os.geteuid()).pw_name, ()
     try:
@@ -80,7 +80,7 @@ def as_user() -> tuple[str, tuple[str, ...]]:
 
 
 def new_folder(user: str, start: tuple[str, ...]) -> Path:
-    """An empty folder that the user can reach, whatever the mode of the usual place is."""
+    """Make an empty folder that the user can access, whatever the mode of the usual one."""
     for base in (tempfile.gettempdir(), "/var/tmp", "/dev/shm"):  # noqa: S108
         with suppress(OSError):
             folder = Path(tempfile.mkdtemp(prefix="triseal-postgres-", dir=base))
@@ -88,11 +88,11 @@ def new_folder(user: str, start: tuple[str, ...]) -> Path:
             if subprocess.run((*start, "test", "-w", str(folder)), check=False).returncode == 0:
                 return folder
             folder.rmdir()
-    raise PostgresMissing(f"There is no temporary folder that the user {user} can reach.")
+    raise PostgresMissing(f"There is no temporary folder that the user {user} can access.")
 
 
 class Postgres:
-    """A server of our own. Raises PostgresMissing where there is no PostgreSQL."""
+    """A temporary server. Raises PostgresMissing if PostgreSQL is not installed."""
 
     def __init__(self) -> None:
         binaries = find_binaries()
@@ -100,7 +100,7 @@ class Postgres:
         self.folder = new_folder(user, start)
         self._port = free_port()
         self._password = secrets.token_hex(16)
-        # SQLAlchemy's form of the address; psycopg wants "postgresql://".
+        # The URL for SQLAlchemy; psycopg needs "postgresql://".
         self._admin = self._url("postgres", "postgres")
         password = self.folder / "password"
         password.write_text(self._password)
@@ -131,16 +131,16 @@ class Postgres:
         self._server.wait_until(self._answers)
 
     def stop(self) -> None:
-        """Until `start`; whoever is connected is cut off."""
+        """Stop until `start`; existing connections are closed."""
         (self.folder / "stopped").touch()
         self._server.end()
 
     def end(self) -> None:
         self._server.end()
-        shutil.rmtree(self.folder, ignore_errors=True)  # it was stopped
+        shutil.rmtree(self.folder, ignore_errors=True)  # left if it was stopped
 
     def new_database(self) -> str:
-        """An empty database, which an ordinary user owns."""
+        """Make an empty database owned by an ordinary user; returns its URL."""
         name = f"triseal_{secrets.token_hex(6)}"
         with connected(self._admin) as connection:
             connection.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
@@ -165,13 +165,13 @@ class Postgres:
 
 
 def connected(url: URL | str) -> psycopg.Connection:
-    """A connection without transactions."""
+    """Return a connection in autocommit mode."""
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     return psycopg.connect(plain, autocommit=True, connect_timeout=10)
 
 
 def dumped(url: str) -> bytes:
-    """All rows of all tables of a database, as PostgreSQL writes them."""
+    """Return all rows of all tables of a database, as PostgreSQL formats them."""
     with connected(url) as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         names = [row[0] for row in tables.fetchall()]
@@ -181,7 +181,7 @@ def dumped(url: str) -> bytes:
 
 
 def given_databases(url: str) -> Iterator[Databases]:
-    """New databases on a server that is there already; they are dropped at the end."""
+    """Make databases on an existing server; they are dropped at the end."""
     made: list[str] = []
 
     def new_database() -> str:

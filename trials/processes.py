@@ -1,4 +1,4 @@
-"""What the system says of processes: which there are, what memory and files they hold."""
+"""Facts about processes: descendants, memory, processor time and open files."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _GLANCE_SECONDS = 0.02
 
 
 def give_way(niceness: int) -> None:
-    """Have this process and its children take less of the processor than others do; 0: as much.
+    """Lower the priority of this process and its children; 0 changes nothing.
 
-    Linux shares the processor among sessions first (autogroups), so that a process that is to be
-    nice to other sessions needs one of its own.
+    Linux shares the processor among sessions first (autogroups), so that a process needs its own
+    session to be nice to others.
     """
     if not niceness:
         return
     os.nice(niceness)
-    with suppress(PermissionError):  # it leads one already
+    with suppress(PermissionError):  # already a session leader
         os.setsid()
     with suppress(OSError):  # a system without autogroups
         Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """The processes that a process has started, and they in turn, without those that have ended."""
+    """Return all running descendants of a process."""
     try:
         found = psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -38,7 +38,7 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def runs(process: psutil.Process) -> bool:
-    """Whether it runs; one that only waits to be reaped has ended."""
+    """Return True if a process runs; a zombie does not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -46,7 +46,7 @@ def runs(process: psutil.Process) -> bool:
 
 
 def ended(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that still run after at most so many seconds; none where all have ended."""
+    """Wait at most `seconds` for processes to end; returns those that still run."""
     left, end = list(processes), time.monotonic() + seconds
     while (left := [p for p in left if runs(p)]) and time.monotonic() < end:
         time.sleep(_GLANCE_SECONDS)
@@ -54,7 +54,7 @@ def ended(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Pr
 
 
 def resident_bytes(process: psutil.Process) -> int:
-    """Its resident size now; 0 where it has ended."""
+    """Return the current resident size of a process; 0 if it has ended."""
     try:
         return int(process.memory_info().rss)
     except psutil.Error:
@@ -62,7 +62,7 @@ def resident_bytes(process: psutil.Process) -> int:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """The processor's time that it has had itself; 0 where it has ended."""
+    """Return the processor time of a process, without children; 0 if it has ended."""
     try:
         times = process.cpu_times()
     except psutil.Error:
@@ -71,7 +71,7 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 def cpu_seconds_of(pid: int) -> float:
-    """The same by its id."""
+    """Return the processor time of the process with this id; 0 if it has ended."""
     try:
         return cpu_seconds(psutil.Process(pid))
     except psutil.NoSuchProcess:
@@ -79,7 +79,7 @@ def cpu_seconds_of(pid: int) -> float:
 
 
 def open_files(process: psutil.Process) -> int:
-    """How many file descriptors it holds; 0 where it has ended."""
+    """Return the number of open file descriptors of a process; 0 if it has ended."""
     try:
         return int(process.num_fds())
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, started as an operator starts it."""
+"""A Ray cluster of several nodes on this machine, started as an operator would."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ RAY = Path(sys.executable).with_name("ray")
 
 
 class RayNodes:
-    """A head with three CPUs and a node with one; stopped at the end of a `with`."""
+    """A head node with three CPUs and a second node with one; a context manager."""
 
     def __init__(self) -> None:
         self._sessions: list[int] = []
-        # Whether Ray asks for tokens would otherwise depend on a file in the user's home.
+        # Otherwise a file in the user's home decides whether Ray requires tokens.
         self._mode = patch.dict(os.environ, {"RAY_AUTH_MODE": "disabled"})
         self.folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # sockets need a short path
         self.address = f"{HOST}:{free_port()}"
@@ -61,16 +61,16 @@ class RayNodes:
 
     @property
     def second(self) -> int:
-        """The process id of the second node's raylet, which is the node."""
+        """The process id of the second node's raylet."""
         (raylet,) = (p.pid for p in self._processes() if _is_raylet(p, self._sessions[1]))
         return int(raylet)
 
     def kill(self, raylet: int) -> None:
-        """End a node as a power cut does, as far as one process can."""
+        """Kill a node's raylet, similar to a power failure."""
         os.kill(raylet, signal.SIGKILL)
 
     def actors(self, raylet: int | None = None) -> list[int]:
-        """The processes of our actors, on one node or on all."""
+        """Return the process ids of our actors, on one node or on all."""
         return [
             process.pid
             for process in self._processes()
@@ -79,11 +79,11 @@ class RayNodes:
         ]
 
     def stop(self) -> None:
-        """End all processes of the cluster, and remove its files."""
+        """Kill all processes of the cluster and remove its files."""
         deadline = time.monotonic() + 30
         while (left := self._processes()) and time.monotonic() < deadline:
             for process in left:
-                with contextlib.suppress(psutil.NoSuchProcess):  # it has ended with another
+                with contextlib.suppress(psutil.NoSuchProcess):  # it ended with another one
                     process.kill()
             psutil.wait_procs(left, 1)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -93,7 +93,7 @@ class RayNodes:
         environment = {
             **os.environ,
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_health_check_period_ms": "1000",  # a node that is gone is given up sooner
+            "RAY_health_check_period_ms": "1000",  # detects a dead node sooner
             "RAY_TMPDIR": str(self.folder),
         }
         command = [
@@ -110,7 +110,7 @@ class RayNodes:
                 env=environment,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # by which its processes are known, orphans too
+                start_new_session=True,  # identifies its processes, including orphans
             )
         self._sessions.append(starting.pid)
         return starting
@@ -125,7 +125,7 @@ class RayNodes:
         finally:
             starting.kill()
         if starting.wait() != 0:
-            raise RuntimeError(f"Ray does not start: {self._log.read_text()}")
+            raise RuntimeError(f"Ray did not start: {self._log.read_text()}")
 
     def _processes(self) -> list[psutil.Process]:
         found = []
@@ -158,4 +158,4 @@ def _wait_for(port: int) -> None:
         with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
             return
         time.sleep(0.1)
-    raise RuntimeError("Ray's head does not listen.")
+    raise RuntimeError("Ray's head node does not listen.")

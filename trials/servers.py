@@ -1,4 +1,4 @@
-"""Real servers for the trials: processes that can be killed and started again on the same data."""
+"""Real servers for the trials: processes that can be killed and restarted on the same data."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ _LOG_TAIL = 2000
 
 @dataclass(frozen=True)
 class Setup:
-    """What all servers of a trial have in common: the command, and settings by their names."""
+    """The common set-up of a trial's servers: the command, and settings by name."""
 
     settings: Mapping[str, Any]
     command: tuple[str, ...] = ("server.py",)
     shared: bool = False
-    """Whether several servers may share database and blobs, as PostgreSQL and S3 let them."""
+    """True if several servers can share database and blobs, as with PostgreSQL and S3."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """What of the settings must never be in a log."""
+    """Values of settings that must never appear in a log."""
 
 
 def add_server_options(parser: ArgumentParser) -> None:
-    """The options that say where servers keep things and who evaluates."""
+    """Add the options on the servers' storage and executor."""
     group = parser.add_argument_group("servers")
-    group.add_argument("--database", help="PostgreSQL's URL; SQLite where it is left out")
-    group.add_argument("--blobs", help="where ciphertexts lie, such as s3://bucket/prefix")
-    group.add_argument("--blob-options", default="{}", help="JSON for fsspec, such as an endpoint")
+    group.add_argument("--database", help="PostgreSQL URL; SQLite by default")
+    group.add_argument("--blobs", help="URL of the blobs, for example s3://bucket/prefix")
+    group.add_argument("--blob-options", default="{}", help="JSON options for fsspec")
     group.add_argument("--executor", choices=("local", "ray"), default="local")
-    group.add_argument("--ray-address", help="host:port of the head of Ray's cluster")
+    group.add_argument("--ray-address", help="host:port of the head node of a Ray cluster")
     group.add_argument("--servers", type=int, default=1, help="API nodes; several share a database")
-    group.add_argument("--workers", type=int, help="evaluations at once on every server")
+    group.add_argument("--workers", type=int, help="concurrent evaluations per server")
 
 
 def settings_of(options: Namespace) -> dict[str, Any]:
-    """The servers' settings that these options stand for; raises ServerUnreachable."""
+    """Return the servers' settings from the options; raises ServerUnreachable."""
     if options.servers > 1 and not (options.database and options.blobs):
         raise ServerUnreachable(
-            "Several servers need what they can share: give --database and --blobs as well."
+            "Several servers need shared storage: set --database and --blobs as well."
         )
     settings: dict[str, Any] = {"executor": options.executor}
     if options.workers:
@@ -73,7 +73,7 @@ def settings_of(options: Namespace) -> dict[str, Any]:
 
 
 def setup_of(options: Namespace, command: tuple[str, ...], **settings: Any) -> Setup:
-    """The set-up of these options; `settings` are a trial's own. Raises ServerUnreachable."""
+    """Return the set-up from the options and a trial's own settings; raises ServerUnreachable."""
     secrets = [value for value in json.loads(options.blob_options).values() if value]
     return Setup(
         {**settings_of(options), **settings},
@@ -84,7 +84,7 @@ def setup_of(options: Namespace, command: tuple[str, ...], **settings: Any) -> S
 
 
 class Server:
-    """One API node: its folder, its port and its process, which may come and go."""
+    """One API node: its folder, its port and its process, which can be restarted."""
 
     def __init__(self, name: str, folder: Path, setup: Setup) -> None:
         self.name = name
@@ -98,7 +98,7 @@ class Server:
         private_folder(folder)
 
     def start(self) -> None:
-        """Start the process, on the data and the port that it had before."""
+        """Start the process, with the same data and port as before."""
         with self.log_path.open("ab") as log:
             self._popen = subprocess.Popen(
                 [sys.executable, "-W", "ignore::DeprecationWarning", *self._setup.command],
@@ -106,21 +106,21 @@ class Server:
                 env=self._environment(),
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the trial, which then ends its servers
+                start_new_session=True,  # Ctrl-C goes to the trial, which then ends its servers
             )
         self.starts += 1
 
     def wait(self, seconds: float = START_SECONDS) -> None:
-        """Wait until it is ready; raises ServerUnreachable, with the end of its log."""
+        """Wait until the server is ready; raises ServerUnreachable with the end of its log."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.alive:
             if self.ready():
                 return
             time.sleep(0.05)
-        raise ServerUnreachable(f"{self.name} does not get ready: {self.log()[-_LOG_TAIL:]}")
+        raise ServerUnreachable(f"{self.name} did not become ready: {self.log()[-_LOG_TAIL:]}")
 
     def ready(self) -> bool:
-        """Whether it answers that it is."""
+        """Return True if /health returns 200."""
         try:
             answer = httpx.get(f"{self.url}/health", timeout=ANSWER_SECONDS, trust_env=False)
         except httpx.HTTPError:
@@ -129,22 +129,22 @@ class Server:
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs."""
+        """True if the process runs."""
         return self._popen is not None and self._popen.poll() is None
 
     @property
     def process(self) -> psutil.Process:
-        """Its process; raises EngineUnavailable where it has none."""
+        """The process; raises EngineUnavailable if it was never started."""
         if self._popen is None:
             raise EngineUnavailable(f"{self.name} has not been started.")
         return psutil.Process(self._popen.pid)
 
     def children(self) -> list[psutil.Process]:
-        """All processes below its own; none where it has ended."""
+        """Return all descendants of the process; empty if it has ended."""
         return descendants(self._popen.pid) if self._popen is not None and self.alive else []
 
     def kill(self) -> list[psutil.Process]:
-        """`kill -9`; answers the processes that it leaves behind."""
+        """Kill the process with SIGKILL; returns the processes that it leaves behind."""
         if self._popen is None:
             return []
         left = self.children()
@@ -153,7 +153,7 @@ class Server:
         return left
 
     def stop(self) -> int | None:
-        """End it as an operator would; its exit code, None where it had to be killed."""
+        """Stop with SIGTERM; returns the exit code, or None if it had to be killed."""
         if self._popen is None:
             return None
         self._popen.send_signal(signal.SIGTERM)
@@ -164,11 +164,11 @@ class Server:
             return None
 
     def log(self) -> str:
-        """All that its processes have written so far."""
+        """Return the output of its processes so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def operator_token(self) -> str:
-        """The token that it drew, or was given."""
+        """Return the operator token, generated or from the settings."""
         given = self._setup.settings.get("operator_token")
         return str(given or (self.data / "operator_token").read_text().strip())
 
@@ -179,7 +179,7 @@ class Server:
             "server_data": self.data,
             **self._setup.settings,
         }
-        # What is set for other servers of this machine is not meant for this one.
+        # Settings of this environment are meant for other servers.
         others = {n: v for n, v in os.environ.items() if not n.upper().startswith("TRISEAL_")}
         return {**others, **{f"TRISEAL_{n.upper()}": str(v) for n, v in settings.items()}}
 

@@ -1,7 +1,7 @@
-"""An engine for the server's own tests: what it does is written in the messages.
+"""A stand-in engine for the server's tests, controlled by orders in the messages.
 
-A payload such as `sleep 2` in the message of the first party tells the evaluation what to do;
-`check abort` tells the check. Its slots have every shape that an engine may have.
+A payload such as `sleep 2` in the message of the first party is an order to the evaluation;
+`check abort` is one to the check. Its slots have every shape that an engine may have.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def message(party: str, file_name: str, payload: bytes = b"bits", model: str = M
 
 
 def result_of(program: str, messages: Mapping[tuple[str, str], bytes]) -> bytes:
-    """What the stand-in answers: the digest of all it was given."""
+    """Return the stand-in's result: the digest of all its inputs."""
     total = hashlib.sha256()
     for key in sorted(messages):
         total.update(repr(key).encode() + messages[key])
@@ -98,13 +98,13 @@ def _result(program: str) -> Header:
 
 
 def told(result: bytes) -> dict[str, Any]:
-    """What was answered to the order `tell`."""
+    """Return the decoded result of the order `tell`."""
     answer: dict[str, Any] = json.loads(bytes(unseal_as(_result(DECIDE), result)))
     return answer
 
 
 class StandIn(ServerEngine):
-    """It keeps the digest of every evaluation key that it was given, until it is to forget it."""
+    """The engine; it keeps the digest of every evaluation key until told to forget it."""
 
     def __init__(self) -> None:
         self.facts = FACTS
@@ -153,7 +153,7 @@ class StandIn(ServerEngine):
         self._kept -= set(digests)
 
     def _told(self) -> dict[str, object]:
-        """What the order `tell` answers of the process."""
+        """Return the facts about the process for the order `tell`."""
         return {
             "pid": os.getpid(),
             "niceness": os.nice(0),

@@ -1,4 +1,4 @@
-"""A server with the stand-in engine: `python -m trials.stand_in_server`; settings by TRISEAL_*."""
+"""`python -m trials.stand_in_server`: a server with the stand-in engine."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The browser demonstration: forms from the schema, the five steps, and what travelled."""
+"""The browser demonstration: forms from the schema, the five steps, and the message log."""

@@ -1,7 +1,7 @@
-"""The secret that opens a page: in the link once, and then in a cookie of the browser.
+"""The secret that opens a page: first in the page's link, then in a browser cookie.
 
-The link goes on working as long as the process runs, for a second browser or after a restart of
-the first; the cookie ends with the browser's session. Neither is any use with another process.
+The link works as long as the process runs, also in a second browser or after the first one has
+been restarted. The cookie ends with the browser session. Neither opens the page of another process.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ PARAMETER = "token"
 
 
 class PageAccess:
-    """What opens the page `name` at `port`; the token is drawn unless one is given.
+    """The token and the cookie that open the page `name` at `port`.
 
-    Cookies are sent to every port of a host, so their name tells the pages there apart.
+    The token is random unless one is given. Browsers send a cookie to every port of a host, so
+    the cookie's name distinguishes the pages on it.
     """
 
     def __init__(self, name: str, port: int, token: SecretStr | None = None) -> None:
@@ -29,24 +30,24 @@ class PageAccess:
         self.given = token is not None
 
     def link(self, address: str) -> str:
-        """The address that opens the page; to be shown to the page's own person alone."""
+        """Return the address that opens the page; show it only to the person whose page it is."""
         return link(address, self.token)
 
     def fits(self, token: str) -> bool:
-        """Whether this is the token."""
+        """Return True if `token` is the page's token."""
         return secrets.compare_digest(token.encode(), self.token.encode())
 
     def cookie(self, secure: bool) -> Mapping[str, str]:
-        """The header that gives the browser the cookie."""
+        """Return the header that sets the cookie."""
         kept = f"{self._name}={self._value}; Path=/; HttpOnly; SameSite=Strict"
         return {"Set-Cookie": f"{kept}; Secure" if secure else kept}
 
     def opened(self, cookie: str) -> bool:
-        """Whether a header Cookie has the cookie."""
+        """Return True if the value of a `Cookie` header contains the page's cookie."""
         value = cookie_parser(cookie).get(self._name, "")
         return secrets.compare_digest(value.encode(), self._value.encode())
 
 
 def link(address: str, token: str, more: Mapping[str, str] | None = None) -> str:
-    """The address with what opens its page, and whatever else its query has."""
+    """Return the address with the token and the parameters in `more` as its query."""
     return f"{address.rstrip('/')}/?{urlencode({PARAMETER: token, **(more or {})})}"

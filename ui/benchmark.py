@@ -1,4 +1,4 @@
-"""The measured comparison with Concrete ML, read from what `make bench` wrote."""
+"""The measured comparison with Concrete ML, read from the output of `make bench`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROWS = 40
 
 
 def comparison(deployment: Path) -> str:
-    """The comparison as HTML, or how to make it where it has not been measured."""
+    """Return the comparison as HTML, or how to produce it if nothing has been measured."""
     try:
         found = json.loads((deployment / FILE).read_bytes())
     except (OSError, ValueError):
@@ -35,8 +35,8 @@ def comparison(deployment: Path) -> str:
     if not isinstance(found, Mapping):
         return (
             '<p class="ts-empty">Not measured on this machine yet. <code>make bench</code> runs '
-            "this engine and Concrete ML's own XGBoost one after the other on the same machine "
-            "and writes the table that is shown here.</p>"
+            "this engine and Concrete ML's own XGBoost on the same machine and writes the table "
+            "shown here.</p>"
         )
     table = _table(found.get("levelled_rows"), _LEVELLED_COLUMNS)
     table = table or _table(found.get("rows"), _CONCRETE_COLUMNS)
@@ -66,7 +66,7 @@ def _table(rows: Any, columns: Mapping[str, str]) -> str:
         return ""
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in columns.values())
     return (
-        f'<table class="ts-table"><thead><tr><th scope="col">What</th>{heads}'
+        f'<table class="ts-table"><thead><tr><th scope="col">Measure</th>{heads}'
         f'<th scope="col">Ratio</th></tr></thead><tbody>{lines}</tbody></table>'
     )
 

@@ -1,4 +1,4 @@
-"""The pieces that all pages are laid out with."""
+"""Layout components that all pages share."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from gradio.components import Component
 
 
 def section() -> gr.Column:
-    """A framed part of a page."""
+    """Return a framed section of a page."""
     return gr.Column(elem_classes="ts-section")
 
 
 def html(value: str, classes: str = "", min_width: int = 290) -> gr.HTML:
-    """HTML, wide enough to move below a button rather than into a sliver beside it."""
+    """Return HTML with a minimum width, so that it wraps below a button instead of shrinking."""
     return gr.HTML(value, elem_classes=classes, min_width=min_width, apply_default_css=False)
 
 
 def step_button(label: str, elem_id: str, min_width: int = 230) -> gr.Button:
-    """The button of a step."""
+    """Return the main button of a step."""
     return gr.Button(label, variant="primary", min_width=min_width, scale=0, elem_id=elem_id)
 
 
 def cancel_button(elem_id: str) -> gr.Button:
-    """The button that ends a run; to be shown while there is one."""
+    """Return the button that cancels a run; hidden until a run starts."""
     return gr.Button("Cancel", visible=False, min_width=110, scale=0, elem_id=elem_id)
 
 
 def fill_by(
     buttons: Sequence[gr.Button], examples: Sequence[list[Any]], fields: list[Component]
 ) -> None:
-    """Have each button put the values of its example into all fields."""
+    """Make each button fill all fields with the values of its example."""
     for i, (values, pressed) in enumerate(zip(examples, buttons, strict=True)):
         pressed.click(
             _answering(values),
@@ -45,5 +45,5 @@ def fill_by(
 
 
 def _answering(values: list[Any]) -> Callable[[], Any]:
-    # One field alone is an output by itself, not a list of one.
+    # Gradio expects a single output as a bare value, not as a list of one.
     return lambda: values if len(values) > 1 else values[0]

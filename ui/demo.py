@@ -1,9 +1,10 @@
-"""`python -m ui.demo`: the server and the pages together, ended together.
+"""`python -m ui.demo`: start and stop the server and the pages together.
 
-With joint keys there is an agent for every party (`python -m parties`), each a process with a page
-of its own, and the stage that shows them side by side; with any other engine one page plays all
-parties. Each child leads a process group of its own, so that its workers end with it. Ctrl-C,
-SIGTERM and SIGHUP end them all; so does the end of any, which is then an error.
+With joint keys there is an agent for every party (`python -m parties`), each a process with its
+own page, and the stage that shows these pages side by side; with any other engine a single page
+plays all parties. Each child leads its own process group, so that its workers end with it. Ctrl-C,
+SIGTERM and SIGHUP stop all of them. If any child ends by itself, the others are stopped too, and
+that is an error.
 """
 
 from __future__ import annotations
@@ -33,25 +34,25 @@ from utils.addresses import reachable, url_of
 from utils.errors import ServerUnreachable
 
 JOINT_ENGINE = "levelled"
-"""The engine whose parties have a process each."""
+"""The engine whose parties run in processes of their own."""
 GRACE_SECONDS = 15.0
-"""What a child gets to end by itself before it is killed; the server needs up to 10."""
+"""Time for a child to end before it is killed; the server needs up to 10 seconds."""
 
 
 class _Stopped(Exception):
-    """Someone asked for the end."""
+    """The demonstration was asked to stop."""
 
 
 class Children:
-    """The processes of the demonstration, each with the group that it leads."""
+    """The processes of the demonstration, each the leader of its own process group."""
 
     def __init__(self) -> None:
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, arguments: Sequence[str], settings: Mapping[str, str]) -> None:
-        """Start a script or module of this project with this interpreter.
+        """Start a script or module of this project with the current interpreter.
 
-        `settings` go by its environment, which other users of the machine cannot read.
+        `settings` are passed in the environment, which other users of the machine cannot read.
         """
         self._started[name] = subprocess.Popen(  # noqa: S603 - our own file, no shell
             [sys.executable, *arguments],
@@ -61,23 +62,23 @@ class Children:
         )
 
     def check(self) -> None:
-        """Raise ServerUnreachable where a child has ended."""
+        """Raise ServerUnreachable if a child has ended."""
         for name, child in self._started.items():
             if _has_ended(child):
                 raise ServerUnreachable(
-                    f"The {name} has ended (exit code {child.wait()}); its own message is above."
+                    f"The {name} has ended (exit code {child.wait()}); see its output above."
                 )
 
     def stop(self) -> None:
-        """End every child and its group: asked first, then killed."""
+        """Terminate every child and its group; kill those that do not end in time."""
         for child in self._started.values():
             _signal_group(child, signal.SIGTERM)
         deadline = time.monotonic() + GRACE_SECONDS
         for child in self._started.values():
             while not _has_ended(child) and time.monotonic() < deadline:
                 time.sleep(0.05)
-            # Also where the leader has ended: nothing of its group may stay behind. It is reaped
-            # only afterwards, so that the group's number cannot belong to anyone else yet.
+            # Kill the group even if its leader has ended: other members may still run. The leader
+            # is reaped only afterwards, so that the group's number cannot be reused yet.
             _signal_group(child, signal.SIGKILL)
             child.wait()
 
@@ -85,7 +86,7 @@ class Children:
 def _has_ended(child: subprocess.Popen[bytes]) -> bool:
     if child.returncode is not None:
         return True
-    # Looked at without being reaped; see `stop`.
+    # WNOWAIT leaves the child to be reaped by `stop`.
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
@@ -98,9 +99,9 @@ def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> Non
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Start server and pages, say where they are, and watch them until `stop` is set.
+    """Start the server and the pages, print the address, and watch them until `stop` is set.
 
-    Raises PortInUse before anything is started, ServerUnreachable where a child ends.
+    Raises PortInUse before anything is started, and ServerUnreachable if a child ends.
     """
     check_port(settings.server_host, settings.server_port, "The server", "TRISEAL_SERVER_PORT")
     check_port(settings.page_host, settings.page_port, "The page", "TRISEAL_PAGE_PORT")
@@ -120,7 +121,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
     try:
         children.start("server", ["server.py"], {"server_url": server_url})
-        # At once: pages load their libraries while the server loads its model, then wait for it.
+        # Started at once: pages load their libraries while the server loads its model.
         for name, port in agents.items():
             arguments = ["-m", "parties", "--party", name, "--port", str(port), "--new"]
             own = {"server_url": server_url, "page_token": tokens[name]}
@@ -133,23 +134,25 @@ def run(settings: Settings, stop: threading.Event) -> None:
         children.start("page", ["app.py"], own)
         for port in (*agents.values(), settings.page_port):
             wait_for_page(url_of(reachable(settings.page_host), port), alive)
-        _say(f"\nTriseal is ready: open {said_address(place)} in a browser. Ctrl-C ends it.\n")
+        _say(
+            f"\nTriseal is ready: open {said_address(place)} in a browser. Press Ctrl-C to stop.\n"
+        )
         with _opened(place.access.link(place.address)) if _has_display() else nullcontext():
             while True:
                 alive()
                 stop.wait(POLL_SECONDS)
     except _Stopped:
-        _say("Ending the server and the pages.")
+        _say("Stopping the server and the pages.")
     finally:
         children.stop()
 
 
 @contextmanager
 def _opened(link: str) -> Iterator[None]:
-    """Open the link in the person's browser.
+    """Open the link in the user's browser.
 
-    By a file that only they can read: a browser is started with what it opens on its command
-    line, which everyone on the machine can read.
+    The browser is given a file that only the user can read, because every user of the machine can
+    read its command line.
     """
     with TemporaryDirectory(prefix="triseal-open-", ignore_cleanup_errors=True) as folder:
         file = Path(folder, "open.html")
@@ -159,7 +162,7 @@ def _opened(link: str) -> Iterator[None]:
 
 
 def _agents(settings: Settings) -> dict[str, int]:
-    """The port of every party's own page, by party; none where one page plays all parties."""
+    """Return the port of each party's own page; empty if a single page plays all parties."""
     if settings.engine != JOINT_ENGINE:
         return {}
     names = Schema.load(settings.deployment / "schema.json").party_names
@@ -173,7 +176,7 @@ def _has_display() -> bool:
 
 
 def main() -> int:
-    """Run the demonstration until it is ended; answers the exit code."""
+    """Run the demonstration until it is stopped; returns the exit code."""
     stop = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""How an entry of the demonstration ends: errors that have a name are one line and exit code 1."""
+"""Running an entry point: a known error is printed as one line, with exit code 1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from utils.terminal import print_any_text
 
 
 def run_entry(serve: Callable[[Settings], None]) -> int:
-    """Call `serve` with the settings until it is over; returns the exit code."""
+    """Call `serve` with the settings and return the exit code."""
     print_any_text()
     try:
         serve(get_settings())

@@ -1,4 +1,4 @@
-"""Example applicants: offered only where every one of their columns fits the schema."""
+"""Example applicants, offered only if all their values fit the schema."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ EXAMPLES = Path(__file__).with_name("examples.json")
 
 
 class Example(BaseModel):
-    """One applicant: a value for every column of the schema, whichever party owns it."""
+    """One applicant: a value for every column of the schema, across all parties."""
 
     label: str
     expect: str = ""
     record: dict[str, Any]
 
     def of(self, party: Party) -> dict[str, Any]:
-        """The part of the record that one party knows."""
+        """Return the part of the record that `party` holds."""
         return {column.name: self.record.get(column.name) for column in party.columns}
 
 
 def load_examples(schema: Schema, path: Path = EXAMPLES) -> list[Example]:
-    """The examples in `path` that fit the schema; none where the file cannot be read."""
+    """Return the examples in `path` that fit the schema; none if the file cannot be read."""
     try:
         found = TypeAdapter(list[Example]).validate_json(path.read_bytes())
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""A call that tells how it stands, as a generator: what a page can show while the call lasts."""
+"""A call that reports its progress, as a generator: updates for a page while the call runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 def followed(call: Callable[[Tell], T], show: Callable[[RunNews], S]) -> Generator[S, None, T]:
-    """Make the call in a thread of its own; yields what `show` makes of its newest news.
+    """Run `call` in its own thread and yield `show` of its latest progress report.
 
-    The generator's value is the call's answer; it raises what the call raises. Whoever stops
-    iterating leaves the call to end by itself.
+    The generator returns the call's result and raises what the call raises. If iteration stops
+    early, the call still runs to its end.
     """
     told: SimpleQueue[RunNews | None] = SimpleQueue()
     ended: Future[T] = Future()
@@ -33,6 +33,6 @@ def followed(call: Callable[[Tell], T], show: Callable[[RunNews], S]) -> Generat
 
     threading.Thread(target=work, name="followed call", daemon=True).start()
     while (one := told.get()) is not None:
-        if told.empty():  # or there is something newer
+        if told.empty():  # otherwise a newer report is waiting
             yield show(one)
     return ended.result()

@@ -1,4 +1,4 @@
-"""Forms from the schema: one field a column, and the way back from fields to a record."""
+"""Forms built from the schema: one field per column, and the record from the fields' values."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from features.schema import (
 )
 
 NOT_GIVEN = ""
-"""The value of a field that is left empty; the encoding takes blank text as missing."""
+"""Value of an empty field; the encoding treats blank text as missing."""
 _EMPTY_CHOICE = ("not given", NOT_GIVEN)
 
 
 def build_field(column: Column) -> Component:
-    """The field of one column, with its default as the first value."""
+    """Build the field of a column, with the column's default as its initial value."""
     empty = [_EMPTY_CHOICE] if column.optional else []
     value = shown_value(column, column.default)
     common: dict[str, Any] = {
@@ -47,16 +47,16 @@ def build_field(column: Column) -> Component:
         bins = [*empty, *zip(column.bin_labels(), floors, strict=True)]
         return gr.Dropdown(bins, label=column.label + unit, **common)
     if column.optional:
-        # Gradio's number field turns an empty start into 0, which would be another record.
+        # Gradio's number field turns an empty initial value into 0, which is a different record.
         return gr.Textbox(label=column.label + unit, placeholder="not given", **common)
-    # No minimum, maximum or precision here: the schema's own error names the column and what is
-    # allowed, where Gradio's would not, and rounding in silence would change the record.
+    # No minimum, maximum or precision: the schema's own error names the column and the allowed
+    # values, which Gradio's does not, and silent rounding would change the record.
     step = 1.0 if column.integer else 0.1
     return gr.Number(label=column.label + unit, step=step, **common)
 
 
 def shown_value(column: Column, value: Any) -> Any:
-    """What the column's field shows for a value of a record."""
+    """Return the field value that represents a record's value."""
     if value is None:
         return NOT_GIVEN
     if isinstance(column, OrdinalColumn) and column.form == "bins":
@@ -69,7 +69,7 @@ def shown_value(column: Column, value: Any) -> Any:
 
 
 def record_of(party: Party, values: Sequence[Any]) -> dict[str, Any]:
-    """The values of a party's fields, in the schema's order, as its record."""
+    """Return a party's record from the values of its fields, in the schema's order."""
     return {
         column.name: _typed(column, value)
         for column, value in zip(party.columns, values, strict=True)
@@ -77,17 +77,17 @@ def record_of(party: Party, values: Sequence[Any]) -> dict[str, Any]:
 
 
 def shown_record(party: Party, record: Mapping[str, Any]) -> list[Any]:
-    """What a party's fields show for a record, in the schema's order."""
+    """Return the field values that represent a party's record, in the schema's order."""
     return [shown_value(column, record.get(column.name)) for column in party.columns]
 
 
 def default_record(party: Party) -> dict[str, Any]:
-    """The record of the schema's defaults."""
+    """Return the party's record of the schema's defaults."""
     return {column.name: column.default for column in party.columns}
 
 
 def _typed(column: Column, value: Any) -> Any:
-    """A number typed as text as a number; what is none stays as it is, for the schema to refuse."""
+    """Convert the text of a number to a number; leave other text for the schema to reject."""
     if not isinstance(column, OrdinalColumn) or not isinstance(value, str):
         return value
     try:

@@ -1,6 +1,8 @@
-"""Who may use a page: the browser that opened it with its link, at an allowed name, from itself.
+"""Access control for a page.
 
-The guard lies around everything that Gradio serves: pages, calls, event streams and files.
+A page is served only to a browser that has opened it with its link, under an allowed host name,
+and for requests that come from the page itself. The guard wraps everything that Gradio serves:
+pages, calls, event streams and files.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ CONTENT = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'"
 )
-"""Gradio's pages have scripts inline and evaluate some; they load nothing from elsewhere."""
+"""Gradio's pages use inline scripts and `eval`, and load nothing from other origins."""
 ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -28,12 +30,12 @@ ALWAYS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _KEPT = ("/assets/", "/static/", "/svelte/")
-"""Paths of Gradio's own files, which browsers may keep."""
+"""Paths of Gradio's own files, which browsers may cache."""
 _FRAMES = ("iframe", "frame")
 
 
 class PageGuard:
-    """ASGI middleware that refuses every request but those of the opened page itself."""
+    """ASGI middleware that refuses every request except those of the opened page."""
 
     def __init__(self, app: ASGIApp, place: Place) -> None:
         self.app = app
@@ -63,16 +65,16 @@ class PageGuard:
         await (self.app if answer is None else answer)(scope, receive, guarded_send)
 
     def _called(self, headers: Headers) -> Authority | None:
-        """The host that was asked, if it is allowed and nothing names another one."""
+        """Return the requested host if it is allowed and no header names another one."""
         given = headers.getlist("host")
         called = self.place.hosts.named(given[0]) if len(given) == 1 else None
-        # Gradio makes addresses of this one.
+        # Gradio builds addresses from this header.
         forwarded = ",".join(headers.getlist("x-forwarded-host"))
         also = [entry.strip() for entry in forwarded.split(",") if entry.strip()]
         return called if all(self.place.hosts.named(entry) for entry in also) else None
 
     def _answer(self, scope: Scope, headers: Headers, called: Authority | None) -> Response | None:
-        """What is answered in place of the page; None where the request may go on."""
+        """Return the response that replaces the page, or None if the request may pass."""
         if called is None:
             return refusals.unknown_host()
         if not all(self.place.hosts.allows_origin(o, called) for o in headers.getlist("origin")):
@@ -91,23 +93,23 @@ class PageGuard:
         if not self.place.access.opened(headers.get("cookie", "")):
             return refusals.needs_link(self.place.title, self.place.port)
         if foreign and not framed:
-            # A link on another port of this host comes with the cookie, and perhaps a join code.
+            # A link on another port of this host sends the cookie, and may add a join code.
             return refusals.led_here(self.place.title)
         return None
 
     def _may_lead(self, headers: Headers, called: Authority) -> bool:
-        """Whether a page of another origin may have the browser go here."""
+        """Return True if a page of another origin may navigate the browser to this page."""
         place = headers.get("sec-fetch-dest")
         return headers.get("sec-fetch-mode") == "navigate" and (
             place == "document" or (place in _FRAMES and bool(self.place.framed_by(called)))
         )
 
     def _opened(self, scope: Scope, query: list[tuple[str, str]], led: bool) -> Response:
-        """Give the cookie, and go on to the address without the token."""
+        """Set the cookie and redirect to the address without the token."""
         rest = urlencode([(name, value) for name, value in query if name != PARAMETER])
         target = f"./?{rest}" if rest else "./"
         cookie = self.place.access.cookie(secure=scope.get("scheme") == "https")
-        if led:  # after a redirect, the browser would still count the other page as asking
+        if led:  # after a redirect, the browser would still treat the request as cross-site
             return refusals.opening(target, cookie)
         return RedirectResponse(target, 303, dict(cookie))
 
@@ -126,4 +128,4 @@ def _complete(headers: MutableHeaders, path: str, policy: str) -> None:
     if not path.startswith(_KEPT):
         headers["Cache-Control"] = "no-store"
     for name in [name for name in headers if name.startswith("access-control-")]:
-        del headers[name]  # Gradio gives leave to every port of this machine
+        del headers[name]  # Gradio allows every port of this machine

@@ -1,4 +1,4 @@
-"""The step panels as HTML: what has happened so far in each step, from the page's state."""
+"""The step panels as HTML, rendered from the page's state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ui.units import escape, join_words, show_bytes, show_hex, show_number, show
 
 
 def strip(state: PageState, public: PublicModel) -> str:
-    """The five steps in one line, each done, next or to come."""
+    """Return the five steps in one line, each marked done, next or later."""
     parties = len(public.schema_.parties)
     sent = len(state.sent) - len(state.changed)
     done = [
@@ -34,22 +34,22 @@ def strip(state: PageState, public: PublicModel) -> str:
 
 
 def heading(number: int | None, title: str, text: str = "") -> str:
-    """The head of a section; a step's has its number."""
+    """Return the heading of a section, with a number if it is a step."""
     mark = f"<b>{number}</b>" if number else ""
     words = f"<p>{escape(text)}</p>" if text else ""
     return f'<div class="ts-step">{mark}<div><h2>{escape(title)}</h2>{words}</div></div>'
 
 
 def party_heading(party: Party) -> str:
-    """The head of one party's column."""
+    """Return the heading of one party's column."""
     return f"<h3>{escape(party.label)}</h3><p>{escape(party.description)}</p>"
 
 
 def keys_panel(state: PageState, public: PublicModel) -> str:
-    """Who made the keys, what stays and what went to the server."""
+    """Return who made the keys, what stays with the parties and what was sent to the server."""
     keys = state.keys
     if keys is None:
-        return _empty("No keys yet. They belong to one application and are made anew each time.")
+        return _empty("No keys yet. Each application has its own.")
     labels = {party.name: party.label for party in public.schema_.parties}
     if keys.joint:
         return _joint_keys(keys, labels)
@@ -73,49 +73,49 @@ def keys_panel(state: PageState, public: PublicModel) -> str:
 
 
 def party_panel(state: PageState, party: Party) -> str:
-    """What one party has sent: bits, bytes, time and a look at the ciphertext."""
+    """Return what one party has sent: bits, bytes, times and the start of the ciphertext."""
     sent = state.sent.get(party.name)
     if sent is None:
         return _empty("Nothing sent yet.")
     note = ""
     if party.name in state.changed:
         note = (
-            '<p class="ts-stale" role="status">Changed since it was sent. '
-            "Encrypt and send it again.</p>"
+            '<p class="ts-stale" role="status">Values changed since they were sent. '
+            "Encrypt and send them again.</p>"
         )
     elif sent.fresh:
         again = (
-            "with new joint keys, and the other parties' records encrypted and sent again"
+            "with new joint keys; the other parties' records were encrypted and sent again"
             if sent.keys is not None
-            else "same keys, and the other parties' ciphertexts sent again"
+            else "with the same keys; the other parties' ciphertexts were sent again"
         )
         note = (
-            '<p class="ts-note">The application had been decided, so a fresh one was opened: '
+            '<p class="ts-note">The application was already decided, so a new one was opened '
             f"{again}.</p>"
         )
     facts = [
         ("Sent", f"{sent.bits} bit{'s' if sent.bits != 1 else ''} as {show_bytes(sent.size)}"),
         ("Encrypted in", show_seconds(sent.encrypt_seconds)),
-        ("On its way", show_seconds(sent.send_seconds)),
+        ("Upload time", show_seconds(sent.send_seconds)),
     ]
     return note + _facts(facts) + ciphertext(sent.preview, sent.sha256)
 
 
 def run_panel(state: PageState) -> str:
-    """How the run stands, or how long the server took."""
+    """Return the progress of the run, or the time it took."""
     if state.asked == DECIDE or state.cancelled == DECIDE:
         return _asked_for(state)
     if state.run is None:
         return _empty("Not run yet.")
     facts = [
         ("Evaluated in", show_seconds(state.run.seconds)),
-        ("Request and answer", show_seconds(state.run.waited)),
+        ("Round trip", show_seconds(state.run.waited)),
     ]
     return _facts(facts)
 
 
 def decision_panel(state: PageState, public: PublicModel) -> str:
-    """The decision, large, with the score against the threshold where the program opens one."""
+    """Return the decision in large type, with the score if the program opens one."""
     decision = state.decision
     if decision is None:
         return _empty("Not opened yet.")
@@ -123,15 +123,15 @@ def decision_panel(state: PageState, public: PublicModel) -> str:
     word = words.approved if decision.approved else words.denied
     kind, sign = ("approved", "✓") if decision.approved else ("denied", "✕")
     score = (
-        f"<p>Score <strong>{show_number(decision.score)}</strong>; from 0 up it is "
+        f"<p>Score <strong>{show_number(decision.score)}</strong>; 0 or more means "
         f"{escape(words.approved)}. In log-odds: {show_number(decision.log_odds or 0)}.</p>"
         f"{_gauge(decision)}"
         if decision.score is not None
-        else "<p>The program opens the decision alone, without a score.</p>"
+        else "<p>The program opens only the decision, without a score.</p>"
     )
     facts = [
         ("Result", show_bytes(decision.size)),
-        ("Fetched, opened", show_seconds(decision.seconds)),
+        ("Fetched and opened in", show_seconds(decision.seconds)),
     ]
     return _outdated(state) + (
         f'<div class="ts-decision {kind}" role="status"><b aria-hidden="true">{sign}</b><div>'
@@ -141,7 +141,7 @@ def decision_panel(state: PageState, public: PublicModel) -> str:
 
 
 def explanation_panel(state: PageState) -> str:
-    """The sentence for the person, and what the explanation cost."""
+    """Return the explanation in words, with its size and times."""
     found = state.explained
     if state.asked == EXPLAIN or state.cancelled == EXPLAIN:
         return _asked_for(state)
@@ -149,25 +149,25 @@ def explanation_panel(state: PageState) -> str:
         return _empty("Not explained yet.")
     facts = [
         ("Evaluated in", show_seconds(found.run_seconds)),
-        ("Fetched, opened", f"{show_bytes(found.size)} in {show_seconds(found.seconds)}"),
+        ("Fetched and opened", f"{show_bytes(found.size)} in {show_seconds(found.seconds)}"),
     ]
     text = escape(found.explanation.text)
     return f'{_outdated(state)}<p class="ts-says" role="status">{text}</p>{_facts(facts)}'
 
 
 def run_words(status: str, progress: float) -> str:
-    """How a run under way stands at the server."""
+    """Return the progress of a queued or running run in words."""
     if status == "queued":
-        return "Queued: the server takes it up when a worker is free."
+        return "Queued: it starts as soon as a worker is free."
     return f"Running on the server: {progress:.0%} done."
 
 
 def _asked_for(state: PageState) -> str:
     news = state.news
     if state.cancelled:
-        return _said("Cancelled. It can be run again.")
+        return _said("Cancelled. You can run it again.")
     if news is None:
-        return _empty("Asking the server.")
+        return _empty("Contacting the server.")
     if news.status == "waiting":
         return _said(news.text, "ts-stale")
     bar = f'<progress class="ts-bar-run" max="1" value="{news.share:.2f}"></progress>'
@@ -179,12 +179,12 @@ def _said(text: str, kind: str = "ts-run") -> str:
 
 
 def ciphertext(preview: str, sha256: str) -> str:
-    """A few bytes in hexadecimal, and the digest of the whole message."""
+    """Return the first bytes in hexadecimal and the digest of the whole message."""
     if not preview:
         return ""
     size = len(preview) // 2
     return (
-        f'<figure class="ts-hex"><figcaption>{size} bytes of it</figcaption>'
+        f'<figure class="ts-hex"><figcaption>First {size} bytes</figcaption>'
         f"<code>{show_hex(preview)}</code>"
         f"<small>SHA-256 {escape(sha256[:16])}…</small></figure>"
     )
@@ -193,7 +193,10 @@ def ciphertext(preview: str, sha256: str) -> str:
 def _outdated(state: PageState) -> str:
     if not state.changed:
         return ""
-    return '<p class="ts-stale">For the records as they were sent; values have changed since.</p>'
+    return (
+        '<p class="ts-stale">This result is for the records that were sent; values have changed '
+        "since.</p>"
+    )
 
 
 def _joint_keys(keys: KeysMade, labels: dict[str, str]) -> str:
@@ -202,9 +205,8 @@ def _joint_keys(keys: KeysMade, labels: dict[str, str]) -> str:
         ("Made by", f"{makers} together, in {show_seconds(keys.seconds)}"),
         (
             "Secret key",
-            f"never made: each party has a part of {show_bytes(keys.secret_bytes)} in a folder of "
-            "its own. On this page one process plays all parties, and so could bring the parts "
-            "together",
+            f"never made: each party keeps a part of {show_bytes(keys.secret_bytes)} in its own "
+            "folder. On this page one process plays all parties and could bring the parts together",
         ),
         ("Public key", f"{show_bytes(keys.evaluation_bytes)}, sent to the server"),
         ("Fingerprint", keys.fingerprint),

@@ -1,4 +1,4 @@
-"""Where the pages are: their addresses, what opens them, and who may show whom in a frame."""
+"""Addresses of the pages, their access tokens, and which page may frame which."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from utils.addresses import reachable, url_of
 from utils.hosts import AllowedHosts, Authority
 
 Sources = Callable[[Authority], tuple[str, ...]]
-"""Origins, given the host by which the browser asked."""
+"""Origins, given the host that the browser requested."""
 
 
 def nobody(_: Authority) -> tuple[str, ...]:
-    """Return no origin."""
+    """Return no origins."""
     return ()
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one page listens, what it is called, and who may use and frame it.
+    """Where one page listens, its title, its access token, and its framing rules.
 
-    `url` is its address behind a proxy, if it has one. Pages of the origins `framed_by` may frame
-    it, and it may frame those of `frames`.
+    `url` is its address behind a proxy, if it has one. Pages of the origins in `framed_by` may
+    frame it, and it may frame pages of the origins in `frames`.
     """
 
     title: str
@@ -39,19 +39,19 @@ class Place:
 
     @property
     def address(self) -> str:
-        """Where browsers find it."""
+        """The address at which browsers reach the page."""
         return self.url or url_of(reachable(self.host), self.port)
 
 
 def said_address(place: Place) -> str:
-    """The address as a terminal shows it: with the token, unless the settings gave it."""
+    """Return the address to print: with the token, unless the token came from the settings."""
     if place.access.given:
-        return f"{place.address} (opened by the token of TRISEAL_PAGE_TOKEN)"
+        return f"{place.address} (add the token set in TRISEAL_PAGE_TOKEN)"
     return place.access.link(place.address)
 
 
 def page_place(settings: Settings, parties: Sequence[str] = ()) -> Place:
-    """The place of the one page, or of the stage of these parties."""
+    """Return the place of the single page or, with `parties`, of the stage."""
     host, port, url = settings.page_host, settings.page_port, _bare(settings.page_url)
 
     def frames(called: Authority) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ def page_place(settings: Settings, parties: Sequence[str] = ()) -> Place:
 
 
 def agent_place(settings: Settings, party: str, label: str, port: int) -> Place:
-    """The place of a party's own page, which the stage alone may frame."""
+    """Return the place of a party's own page, which only the stage may frame."""
     host, url = settings.page_host, agent_url(settings, party)
 
     def framed_by(called: Authority) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ def agent_place(settings: Settings, party: str, label: str, port: int) -> Place:
 
 
 def agent_url(settings: Settings, party: str) -> str | None:
-    """The address of a party's own page behind a proxy, if there is one."""
+    """Return the address of a party's page behind a proxy, or None without a proxy."""
     url = _bare(settings.agent_url)
     return None if url is None else url.replace(PARTY, party)
 
@@ -98,10 +98,10 @@ def agent_url(settings: Settings, party: str) -> str | None:
 def agent_addresses(
     settings: Settings, parties: Sequence[str], called: Authority | None = None
 ) -> Mapping[str, str]:
-    """Where a browser that asked the stage by the host `called` finds the parties' own pages.
+    """Return the addresses of the parties' pages for a browser that requested the host `called`.
 
-    By the same name, so that the browser counts the frames as the stage's own site and sends
-    their cookies.
+    They use the same host name, so that the browser treats the frames as the stage's own site and
+    sends their cookies.
     """
     host = settings.page_host if called is None else called.name
     return {
@@ -115,9 +115,9 @@ def _bare(url: str | None) -> str | None:
 
 
 def _source(address: str) -> str:
-    """The origin of an address as a content security policy names it."""
+    """Return the origin of an address as a content security policy source."""
     parts = urlsplit(address)
     if "[" not in parts.netloc:
         return f"{parts.scheme}://{parts.netloc}"
-    # A policy cannot name an IPv6 address. Another host at this port comes without the cookie.
+    # A policy cannot name an IPv6 address. Another host at this port does not get the cookie.
     return f"{parts.scheme}://*:{parts.port or 80}"

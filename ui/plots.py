@@ -1,4 +1,4 @@
-"""The explanation as a plot: the score in every bin of the explained column."""
+"""The explanation as a plot: the score for every bin of the explained column."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ import plotly.graph_objects as go
 from features.schema import Schema
 from model.explanation import Explanation
 
-# Told apart by height and by sign as well as by colour; both read on white and on near black.
+# Bars also differ by height and sign; both colours are legible on white and on near black.
 APPROVED = "#2a9d6f"
 DENIED = "#d1603d"
 LINE = "#8a94a6"
 
 
 def blank_figure() -> go.Figure:
-    """Nothing, for a plot that is not shown yet."""
+    """Return an empty figure for a plot that is not shown yet."""
     return go.Figure()
 
 
 def explanation_figure(explanation: Explanation, schema: Schema, narrow: bool = False) -> go.Figure:
-    """Bars of score by bin against the approval line at 0; own and turning bin are named.
+    """Return a bar chart of the score per bin, with the approval threshold at 0.
 
-    `narrow` is for a column of some 300 pixels.
+    The applicant's bin and the one that changes the decision are labelled. `narrow` fits a page
+    column of about 300 pixels.
     """
     column = schema.explained_column
     labels, scores = list(explanation.bins), [float(s) for s in explanation.scores]
     first = len(column.bin_labels()) - len(labels)
     marks = {explanation.current_bin - first: "now"}
     if explanation.turning_bin is not None:
-        marks[explanation.turning_bin - first] = "turns it"
+        marks[explanation.turning_bin - first] = "changes it"
     ticks = [
         f"{label}<br><b>{marks[i]}</b>" if i in marks else label for i, label in enumerate(labels)
     ]
@@ -50,7 +51,7 @@ def explanation_figure(explanation: Explanation, schema: Schema, narrow: bool = 
             hovertemplate="%{customdata}: score %{y:.4g}<extra></extra>",
         )
     )
-    # A score of exactly 0 is approved too: it gets a sliver that can be seen.
+    # The room below keeps a score of exactly 0, which is approved too, off the edge.
     top, bottom = max(*scores, 0.0), min(*scores, 0.0)
     room = 0.18 * ((top - bottom) or 1.0)
     unit = f" ({column.unit})" if column.unit else ""
@@ -77,7 +78,7 @@ def explanation_figure(explanation: Explanation, schema: Schema, narrow: bool = 
         fixedrange=True,
     )
     figure.update_yaxes(
-        title={"text": "" if narrow else f"Score ({schema.decision.approved} from 0 up)"},
+        title={"text": "" if narrow else f"Score (0 or more: {schema.decision.approved})"},
         range=[bottom - room, top + room],
         gridcolor="rgba(138,148,166,0.25)",
         zeroline=False,

@@ -1,4 +1,4 @@
-"""The small pages that are shown in place of a page of Triseal: why, and what to do about it."""
+"""Error pages shown in place of a page of Triseal: the reason, and what to do about it."""
 
 from __future__ import annotations
 
@@ -36,51 +36,51 @@ code { font-family: ui-monospace, SFMono-Regular, "DejaVu Sans Mono", monospace;
 
 
 def needs_link(title: str, port: int) -> HTMLResponse:
-    """403: the browser has not opened the page with its link yet."""
+    """Return 403: the browser has not opened the page with its link yet."""
     return _page(
         403,
         f"Open {title} with its link",
-        "<p>The terminal where this page was started printed its link. It looks like "
+        "<p>The link was printed in the terminal where this page was started. It looks like "
         f"<code>http://127.0.0.1:{port}/?token=…</code> and works in any browser, as often as you "
         "like, until that process ends.</p>"
-        "<p>After <code>make demo</code>, open the one link that it printed: the parties' pages "
-        "then open in the same browser too. If the link is lost, start the process again; it "
-        "prints a new one.</p>",
-        "The address alone is not enough, so that neither another web page nor another user of "
-        "this machine can read this page or press its buttons.",
+        "<p>After <code>make demo</code>, open the link that it printed; the parties' pages then "
+        "open in the same browser too. If you have lost the link, restart the process to get a "
+        "new one.</p>",
+        "The address alone is not enough, so that no other web page and no other user of this "
+        "machine can read this page or press its buttons.",
     )
 
 
 def old_link(title: str) -> HTMLResponse:
-    """403: the token in the address is not this process's."""
+    """Return 403: the token in the address belongs to another process."""
     return _page(
         403,
         "This link is out of date",
-        f"<p>{_upper(escape(title))} has been started again since, and each start makes a new "
-        "link. Open the one that its terminal printed last.</p>",
-        "If you copied the link, check that all of it is in the address bar.",
+        f"<p>{_upper(escape(title))} has been restarted since, and each start makes a new link. "
+        "Open the one that its terminal printed last.</p>",
+        "If you copied the link, check that the address bar contains all of it.",
     )
 
 
 def led_here(title: str) -> HTMLResponse:
-    """403: a page of another origin sent the browser here."""
+    """Return 403: a page of another origin sent the browser here."""
     return _page(
         403,
         "Another page sent you here",
-        f"<p>You were about to open {escape(title)} from another web page. What that page added "
-        "to the address was left out.</p>"
+        f"<p>Another web page was about to open {escape(title)}. Anything it added to the address "
+        "has been removed.</p>"
         '<p><a class="button" href="./" referrerpolicy="no-referrer">Open the page</a></p>',
-        "A web page may not do anything in a party's name, not even join an application.",
+        "Other web pages may not act on a party's behalf, not even to join an application.",
     )
 
 
 def opening(target: str, cookie: Mapping[str, str]) -> HTMLResponse:
-    """200: the link was right; the browser goes on to the page as its own page's doing."""
+    """Return 200: the link was right; the browser continues as if this page had sent it."""
     answer = _page(
         200,
         "Opening the page",
         f'<p><a class="button" href="{escape(target)}">Open the page</a></p>',
-        "It opens by itself; press the button if it does not.",
+        "The page opens automatically. If it does not, press the button.",
         f'<meta http-equiv="refresh" content="0;url={escape(target)}">',
     )
     answer.headers.update(cookie)
@@ -88,29 +88,29 @@ def opening(target: str, cookie: Mapping[str, str]) -> HTMLResponse:
 
 
 def unknown_host() -> HTMLResponse:
-    """421: the page was asked for under a name that is not its own."""
+    """Return 421: the page was requested under a host name that is not allowed."""
     return _page(
         421,
         "This page has another address",
-        "<p>It is not served under the name in the address bar. Use the address that its "
-        "terminal printed.</p>"
-        "<p>Whoever runs it can allow a name by adding it to <code>TRISEAL_ALLOWED_HOSTS</code>, "
-        "separated by commas, and starting it again.</p>",
-        "Names that were not allowed are refused because a foreign web page could otherwise pass "
-        "for this one by pointing its own name at this machine.",
+        "<p>It is not served under the host name in the address bar. Use the address that was "
+        "printed in its terminal.</p>"
+        "<p>To allow another name, its operator adds it to <code>TRISEAL_ALLOWED_HOSTS</code> "
+        "(separated by commas) and restarts the page.</p>",
+        "Other names are refused because a foreign web page could otherwise pose as this one by "
+        "pointing its own name at this machine.",
     )
 
 
 def foreign_origin() -> HTMLResponse:
-    """403: a page of another origin made the request."""
+    """Return 403: a page of another origin made the request."""
     return _page(
         403,
-        "Another page may not do this",
+        "Other pages may not do this",
         "<p>The request came from a page of another origin and was refused.</p>"
-        "<p>If you reach this page through a proxy, whoever runs it sets "
+        "<p>If you use this page through a proxy, its operator must set "
         "<code>TRISEAL_PAGE_URL</code> or, for a party's own page, <code>TRISEAL_AGENT_URL</code> "
         "to the address that the browser shows.</p>",
-        "Only this page itself may press its buttons and read its answers.",
+        "Only this page itself may press its buttons and read its results.",
     )
 
 

@@ -1,4 +1,4 @@
-"""How a page of Triseal is served: guarded, without history, sharing or anything fetched."""
+"""Serving a page: behind its guard, without history, sharing or external resources."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ui.streams import PageServer
 from ui.theme import STYLE, theme
 
 GRACE_SECONDS = 2
-"""What requests under way get at the end."""
+"""Seconds for requests in progress to finish on shutdown."""
 
 
 def app_of(page: gr.Blocks, place: Place, head: str = "") -> FastAPI:
-    """The page as an app without its guard; `head` is HTML for the document's head."""
+    """Return the page as an app without its guard; `head` is HTML for the document's head."""
     return gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         page,
@@ -36,12 +36,12 @@ def app_of(page: gr.Blocks, place: Place, head: str = "") -> FastAPI:
         show_error=False,
         ssr_mode=False,
         mcp_server=False,
-        run_history=False,  # it would keep what people type in the browser's storage
+        run_history=False,  # it would keep form values in the browser's storage
     )
 
 
 def serve_page(page: gr.Blocks, place: Place, head: str = "") -> None:
-    """Serve a page until it is ended by Ctrl-C or SIGTERM."""
+    """Serve a page until it receives Ctrl-C or SIGTERM."""
     config = uvicorn.Config(
         PageGuard(WithoutLinkPreviews(app_of(page, place, head)), place),
         http="httptools",
@@ -52,7 +52,7 @@ def serve_page(page: gr.Blocks, place: Place, head: str = "") -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    signal.signal(signal.SIGTERM, _end)  # uvicorn passes the signal on when it has ended
+    signal.signal(signal.SIGTERM, _end)  # uvicorn re-raises the signal after its shutdown
     PageServer(config).run()
 
 

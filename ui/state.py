@@ -1,4 +1,4 @@
-"""What one browser session has done so far; the records themselves stay in its form fields."""
+"""The state of one browser session; the records themselves stay in its form fields."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from parties.run_follower import RunNews
 
 @dataclass
 class PageState:
-    """Changed in place by the handlers, so that two of them never undo each other.
+    """The state, which handlers change in place so that concurrent ones do not undo each other.
 
-    `changed` are parties whose fields differ from what they sent. `asked` is the program whose
-    run is waited for, `news` how that stands, `stopping` whether it is to end; `cancelled` the
-    program whose run was ended so.
+    `changed` names the parties whose fields differ from what they sent. `asked` is the program
+    whose run is awaited, `news` its latest progress, and `stopping` is True once cancelling was
+    requested. `cancelled` is the program whose run was cancelled.
     """
 
     client_id: str | None = None
@@ -34,7 +34,7 @@ class PageState:
     cancelled: str = ""
 
     def clear(self) -> None:
-        """Back to the beginning."""
+        """Reset to the initial state."""
         self.client_id = self.keys = None
         self.sent.clear()
         self.sent_values.clear()
@@ -43,16 +43,16 @@ class PageState:
         self.forget_results()
 
     def forget_results(self) -> None:
-        """A slice has been replaced: what was computed belongs to the record before."""
+        """Drop the results: a slice has been replaced, and they belong to the previous record."""
         self.run = self.decision = self.explained = None
         self.cancelled = ""
 
     def asks(self, program: str) -> None:
-        """A run is asked for."""
+        """Note that a run of `program` has been requested."""
         self.asked, self.news, self.stopping, self.cancelled = program, None, False, ""
 
     def heard(self) -> None:
-        """The run that was asked for is over, one way or another."""
+        """Note that the requested run has ended, successfully or not."""
         self.asked, self.news, self.stopping = "", None, False
 
     def made(self, keys: KeysMade) -> None:
@@ -61,7 +61,7 @@ class PageState:
         self.messages.extend(keys.messages)
 
     def took(self, slice_sent: SliceSent, values: Sequence[Any]) -> None:
-        """`values` are the party's fields as they were sent."""
+        """Note a slice that was sent; `values` are the party's fields as they were sent."""
         self.client_id = slice_sent.client_id
         self.keys = slice_sent.keys or self.keys
         self.sent[slice_sent.party] = slice_sent
@@ -71,7 +71,7 @@ class PageState:
         self.forget_results()
 
     def compare(self, party: str, values: Sequence[Any]) -> None:
-        """Note whether a party's fields are still what it sent."""
+        """Note whether a party's fields differ from what it sent."""
         if party in self.sent and self.sent_values[party] != list(values):
             self.changed.add(party)
         else:

@@ -1,4 +1,4 @@
-"""The strip of steps, and what the messages of the joint protocol are called."""
+"""The strip of steps, and descriptions of the joint protocol's messages."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ui.units import escape
 STEP_WORDS = {
     "hello": "introduces itself",
     "seed_commit": "commits to its share of the randomness",
-    "seed_open": "shows its share of the randomness",
+    "seed_open": "reveals its share of the randomness",
     "share_commit": "commits to its share of the public key",
-    "share_open": "shows its share of the public key",
-    "key_check": "its part in checking the key",
+    "share_open": "reveals its share of the public key",
+    "key_check": "confirms the key",
     "agree": "agrees to open {}",
-    "partial": "its part in opening {}",
-    "run": "asks for {}",
+    "partial": "its decryption share of {}",
+    "run": "requests {}",
     "ran": "has computed {}",
     "failed": "could not compute {}",
-    "cancelled": "was told to stop computing {}",
+    "cancelled": "cancelled computing {}",
     "result": "encrypted {}",
     "public_key": "the joint public key",
     "encrypted_inputs": "its encrypted record",
@@ -31,7 +31,7 @@ PROGRAM_WORDS = {DECIDE: "the decision", EXPLAIN: "the explanation"}
 
 @dataclass(frozen=True)
 class Step:
-    """One item of the strip; `count` of `due` have done their part."""
+    """One item of the strip; `count` of `due` parts are done."""
 
     name: str
     count: int
@@ -47,7 +47,7 @@ class Step:
 
 
 def run_step(name: str, state: ApplicationState | None, program: str, done: bool) -> Step:
-    """The step of a program; while its run waits or is under way, its name says that."""
+    """Return a program's step; while its run is queued or running, the name is that status."""
     found = None if state is None else state.programs.get(program)
     if found is not None and found.under_way:
         name = found.status.capitalize()
@@ -55,7 +55,7 @@ def run_step(name: str, state: ApplicationState | None, program: str, done: bool
 
 
 def show_steps(steps: Sequence[Step]) -> str:
-    """The strip: every step done, next or to come."""
+    """Return the strip, with every step marked done, next or later."""
     current = next((i for i, step in enumerate(steps) if not step.done), len(steps))
     items = []
     for i, step in enumerate(steps):
@@ -67,7 +67,7 @@ def show_steps(steps: Sequence[Step]) -> str:
 
 
 def step_words(what: str) -> str:
-    """What a message is, in words: `partial:decide`, `ran decide`, `encrypted_inputs`."""
+    """Return a description of a message such as `partial:decide` or `encrypted_inputs`."""
     kind, _, program = what.replace(":", " ").replace(" of ", " ").partition(" ")
     words = STEP_WORDS.get(kind, kind.replace("_", " "))
     if not program:

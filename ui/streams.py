@@ -1,4 +1,4 @@
-"""Event streams end with the server: an open page has some, which would otherwise hold it up."""
+"""Closing event streams on shutdown: those of open pages would otherwise delay it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class PageServer(uvicorn.Server):
-    """uvicorn's server, which at its end closes connections whose answer has begun.
+    """A uvicorn server that closes connections with a response in progress on shutdown.
 
-    To the app, the browser has gone. Other requests under way get their answers.
+    The app sees such a browser as disconnected. Other requests in progress still get a response.
     """
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """End the streams, then everything else."""
+        """Close the streams, then shut down."""
         for connection in list(self.server_state.connections):
             if isinstance(connection, HttpToolsProtocol) and connection.cycle is not None:
                 cycle = connection.cycle

@@ -1,6 +1,6 @@
-"""What the page says of itself: what this is, who holds what, what is protected and what is not.
+"""Texts of the single page: introduction, who holds what, what is protected and what is not.
 
-All of it follows from the public model: the parties' names from the schema, the truth about keys
+All of them follow from the public model: the parties' names from the schema, statements about keys
 from the engine's own facts.
 """
 
@@ -11,7 +11,7 @@ from ui.units import escape, join_words, number_word
 
 
 def introduction(public: PublicModel) -> str:
-    """Title, two sentences, the engine, and a warning where nothing is encrypted."""
+    """Return the page header, with a warning if nothing is encrypted."""
     schema = public.schema_
     names = [party.label.lower() for party in schema.parties]
     engine = public.engine
@@ -20,8 +20,8 @@ def introduction(public: PublicModel) -> str:
         if engine.encrypted
         else (
             '<p class="ts-alarm" role="note"><strong>Nothing is encrypted in this run.</strong> '
-            f"The server uses the stand-in engine “{escape(engine.label)}”: good for trying the "
-            "page, useless for real data.</p>"
+            f"The server uses the stand-in engine “{escape(engine.label)}”: use it to try the "
+            "page, never with real data.</p>"
         )
     )
     return f"""
@@ -29,8 +29,8 @@ def introduction(public: PublicModel) -> str:
   <p class="ts-brand">Triseal</p>
   <h1>{escape(schema.title)}, decided on encrypted data</h1>
   <p class="ts-lead">{number_word(len(names))} parties ({escape(join_words(names))}) each know a
-  part of one application and encrypt it on their own side. A server that holds no key computes an
-  XGBoost credit decision on the ciphertexts, and only the parties can open it.</p>
+  part of one application and encrypt it before it leaves them. A server that cannot decrypt
+  computes an XGBoost credit decision on the ciphertexts, and only the parties can open it.</p>
   <p class="ts-chips"><span>Engine: {escape(engine.label)}</span>
   <span>Model: {escape(public.model_version[:12])}</span>
   <span>A demonstration, not a credit decision</span></p>
@@ -39,22 +39,22 @@ def introduction(public: PublicModel) -> str:
 
 
 def who_holds_what(public: PublicModel) -> str:
-    """The table of things and who has them, as HTML."""
+    """Return the table of what the parties and the server hold."""
     engine = public.engine
     sealed = engine.encrypted
     hidden = "encrypted, cannot read it" if sealed else "readable: this engine hides nothing"
     opened = "encrypted, cannot open it" if sealed else "readable: this engine hides nothing"
     rows = [
-        ("Each party's own record", "its owner alone, in the clear", hidden),
+        ("Each party's own record", "only its owner, in the clear", hidden),
         ("Secret key", engine.secret_key, "never"),
         ("The model's trees", "never; only the schema is public", "yes, in the clear"),
         ("Decision and explanation", engine.opened, opened),
-        ("Sizes, times, order of messages", "their own", "all of them"),
+        ("Message sizes, times, order", "each its own", "all of them"),
     ]
     if any(slot.file_name == EVALUATION_KEY for slot in public.slots):
-        rows.insert(2, ("Evaluation key", "its maker", "yes: computes with it, cannot decrypt"))
+        rows.insert(2, ("Evaluation key", "its maker", "yes; it computes but cannot decrypt"))
     if any(slot.file_name == PUBLIC_KEY for slot in public.slots):
-        rows.insert(2, ("Public key", "all of them", "yes: encrypts with it, cannot decrypt"))
+        rows.insert(2, ("Public key", "all parties", "yes; it encrypts but cannot decrypt"))
     body = "".join(
         f'<tr><th scope="row">{escape(what)}</th><td data-who="Parties">{escape(parties)}</td>'
         f'<td data-who="Server">{escape(server)}</td></tr>'
@@ -62,50 +62,50 @@ def who_holds_what(public: PublicModel) -> str:
     )
     return f"""
 <table class="ts-table"><caption>Who holds what</caption>
-<thead><tr><th scope="col">Thing</th><th scope="col">Parties</th><th scope="col">Server</th></tr>
+<thead><tr><th scope="col">Item</th><th scope="col">Parties</th><th scope="col">Server</th></tr>
 </thead><tbody>{body}</tbody></table>"""
 
 
 def protection(public: PublicModel) -> str:
-    """Two lists: what is protected, and what is not."""
+    """Return the lists of what is protected and what is not, and the note on the model."""
     engine = public.engine
     good, bad = [], []
     if engine.encrypted:
         good = [
-            "The records, from the server: it computes on ciphertexts and has no key.",
-            "The records, from the other parties: ciphertexts go to the server alone, and it "
-            "gives none of them to another party.",
+            "The records, from the server: it computes on ciphertexts and has no decryption key.",
+            "The records, from the other parties: ciphertexts go only to the server, which "
+            "passes none of them on.",
             "The decision and the explanation, from the server.",
             "The model's trees, from the parties.",
         ]
     else:
-        bad.append("Anything at all: the stand-in engine encrypts nothing.")
+        bad.append("Everything: the stand-in engine does not encrypt.")
     if engine.encrypted and not engine.joint_keys:
         bad.append(
-            f"Against a party that works with the server. {engine.secret_key} With that key and "
-            "the ciphertexts that the server stores, the records of the others could be opened."
+            f"Against a party that colludes with the server. {engine.secret_key} With that key and "
+            "the ciphertexts stored on the server, the other parties' records could be decrypted."
         )
     if public.programs[DECIDE].score_bits > 1:
         bad.append(
-            "The score: it is opened together with the decision, and says how close it was. Many "
-            "scores of chosen records would tell something about the model."
+            "The score: it is opened with the decision and shows how close the decision was. The "
+            "scores of many chosen records would reveal something about the model."
         )
     bad += [
-        "A server that computes something else: it is trusted to run the right program, and the "
-        "result carries no proof.",
-        "On this page every party is played by one process on one machine, which therefore sees "
+        "Against a dishonest server: it is trusted to run the right program, and the result "
+        "carries no proof.",
+        "On this page one process plays all parties and therefore "
         + (
-            "all records, and could bring the parts of the secret key together. "
+            "sees all records, and could bring the parts of the secret key together. "
             if engine.joint_keys
-            else "all records and keys. "
+            else "sees all records and keys. "
         )
-        + "Apart, each party would run its own.",
+        + "In production each party runs its own process.",
     ]
     return two_lists(good, bad) + about_model(public)
 
 
 def two_lists(good: list[str], bad: list[str]) -> str:
-    """What is protected and what is not, side by side; an empty list is left out."""
+    """Return both lists side by side; an empty list is omitted."""
     lists = "".join(
         f"<div><h3>{title}</h3><ul>"
         + "".join(f"<li>{escape(item)}</li>" for item in items)
@@ -117,9 +117,9 @@ def two_lists(good: list[str], bad: list[str]) -> str:
 
 
 def about_model(public: PublicModel) -> str:
-    """What the data is, and that nobody may be judged by the answer."""
+    """Return a note on the training data and on the limits of the result."""
     about = escape(public.schema_.description)
     return f"""
-<p class="ts-note">{about} What the page says of an application is a likelihood under one model,
-trained on the data that its model card describes; it is never a promise, and nobody should be
-granted or refused credit by it.</p>"""
+<p class="ts-note">{about} Every result on this page is a likelihood under one model, trained on
+the data described in its model card. It is not a promise, and no one should be granted or refused
+credit on the basis of it.</p>"""

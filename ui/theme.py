@@ -1,4 +1,4 @@
-"""Colours and fonts: what ships with Gradio or the system, so that nothing is fetched."""
+"""Colours and fonts, from Gradio or the system only, so that nothing is fetched."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STYLE = Path(__file__).with_name("style.css")
 
 
 def theme() -> gr.themes.Base:
-    """A quiet theme in slate and teal."""
+    """Return a quiet theme in slate and teal."""
     return gr.themes.Default(
         primary_hue="teal",
         secondary_hue="teal",
@@ -18,7 +18,7 @@ def theme() -> gr.themes.Base:
         font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
         font_mono=["ui-monospace", "SFMono-Regular", "DejaVu Sans Mono", "monospace"],
     ).set(
-        # Darker than the default, for contrast: quiet text, and white on the main buttons.
+        # Darker than the defaults, for contrast of subdued text and of white on the main buttons.
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_400",
         block_info_text_color="*neutral_600",

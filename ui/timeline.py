@@ -1,4 +1,4 @@
-"""Everything that travelled, in order: who sent what to whom, how large, how long, which digest."""
+"""The message log: sender, receiver, contents, size, duration and digest, in order."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ LOOK_DIGITS = 32
 
 
 def timeline(messages: Sequence[Message], public: PublicModel) -> str:
-    """The messages as an ordered list, oldest first."""
+    """Return the messages as an ordered list, oldest first."""
     if not messages:
-        return '<p class="ts-empty">Nothing has travelled yet.</p>'
+        return '<p class="ts-empty">No messages yet.</p>'
     labels = {party.name: party.label for party in public.schema_.parties}
     labels |= {SERVER: "Server", ALL: "all parties"}
     received = sum(m.size for m in messages if m.receiver == SERVER or m.relayed)
@@ -25,23 +25,23 @@ def timeline(messages: Sequence[Message], public: PublicModel) -> str:
     plural = "s" if len(messages) != 1 else ""
     return (
         f'<p class="ts-note">{len(messages)} message{plural}; the server received '
-        f"{show_bytes(received)} in all, none of it a secret key.</p>"
+        f"{show_bytes(received)} in total and no secret key.</p>"
         f'<ol class="ts-log" tabindex="0" aria-label="Messages">{rows}</ol>'
     )
 
 
 def own_timeline(messages: Sequence[Message], public: PublicModel, party: str) -> str:
-    """What one party's process has sent and received, oldest first, with a look at its bytes."""
+    """Return what one party's process sent and received, oldest first, with the first bytes."""
     if not messages:
-        return '<p class="ts-empty">Nothing has travelled yet.</p>'
+        return '<p class="ts-empty">No messages yet.</p>'
     labels = {p.name: p.label for p in public.schema_.parties}
     labels |= {SERVER: "Server", ALL: "all parties"}
     sent = sum(m.size for m in messages if m.sender == party)
     received = sum(m.size for m in messages if m.sender != party)
     rows = "".join(_row(message, labels, True, looks=True) for message in messages)
     return (
-        f'<p class="ts-note">Sent {show_bytes(sent)}, received {show_bytes(received)}. What goes '
-        "from party to party is sealed and passes through the server.</p>"
+        f'<p class="ts-note">Sent {show_bytes(sent)}, received {show_bytes(received)}. Messages '
+        "between parties are sealed and relayed by the server.</p>"
         f'<ol class="ts-log ts-log-own" tabindex="0" aria-label="Messages">{rows}</ol>'
     )
 
@@ -51,7 +51,7 @@ def _row(message: Message, labels: dict[str, str], encrypted: bool, looks: bool 
     what = what if encrypted else what.replace("encrypted", "unencrypted")
     between = SERVER not in (message.sender, message.receiver) and not message.relayed
     size = show_bytes(message.size) if message.size else "request"
-    time = "by their own channel" if between else show_seconds(message.seconds)
+    time = "not through the server" if between else show_seconds(message.seconds)
     if message.relayed and not message.seconds:
         time = "received"
     digest = f"<code>{escape(message.sha256[:12])}…</code>" if message.sha256 else ""

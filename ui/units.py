@@ -1,4 +1,4 @@
-"""Bytes, seconds and other people's text, as the page writes them."""
+"""Formatting of sizes, durations, numbers and untrusted text."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import html
 
 
 def escape(text: object) -> str:
-    """Text as HTML."""
+    """Return text escaped for HTML."""
     return html.escape(str(text))
 
 
 def show_bytes(size: int) -> str:
-    """Such as `312 B`, `4.1 kB`, `27 MB`; powers of ten."""
+    """Format a size in powers of ten, for example `312 B`, `4.1 kB` or `27 MB`."""
     if size < 1000:
         return f"{size} B"
     for unit, scale in (("kB", 10**3), ("MB", 10**6), ("GB", 10**9)):
@@ -22,7 +22,7 @@ def show_bytes(size: int) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """Such as `0.4 ms`, `72 ms`, `1.2 s`, `3 min 5 s`."""
+    """Format a duration, for example `0.4 ms`, `72 ms`, `1.2 s` or `3 min 5 s`."""
     if seconds < 0.00005:
         return "< 0.1 ms"
     if seconds < 0.01:
@@ -35,18 +35,18 @@ def show_seconds(seconds: float) -> str:
 
 
 def show_number(value: float) -> str:
-    """A signed score with a true minus sign, without needless digits."""
+    """Format a signed score with a true minus sign and at most two decimals."""
     text = f"{abs(value):.2f}".rstrip("0").rstrip(".")
     return ("−" if value < 0 and text != "0" else "+" if text != "0" else "") + text
 
 
 def show_hex(text: str) -> str:
-    """Hexadecimal in groups of four bytes, for reading."""
+    """Group hexadecimal digits by four bytes, for reading."""
     return " ".join(text[i : i + 8] for i in range(0, len(text), 8))
 
 
 def join_words(words: list[str]) -> str:
-    """Such as `a`, `a and b`, `a, b and c`."""
+    """Join words as in `a`, `a and b` or `a, b and c`."""
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
@@ -56,5 +56,5 @@ _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"
 
 
 def number_word(count: int) -> str:
-    """A small number as a capitalised word."""
+    """Return a small number as a capitalised word."""
     return _NUMBERS[count] if count < len(_NUMBERS) else str(count)

@@ -1,4 +1,4 @@
-"""Ports and readiness: is an address free, does the server answer yet. Never a blind sleep."""
+"""Checks that a port is free, and waits until the server or a page is ready."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from utils.addresses import in_brackets, unused_socket
 from utils.errors import AddressInvalid, PortInUse, ServerUnreachable
 
 START_SECONDS = 180.0
-"""How long a server may take to load its circuits and warm its workers."""
+"""Time for a server to load its circuits and warm its workers."""
 POLL_SECONDS = 0.25
 REPORT_SECONDS = 5.0
 
 
 def check_port(host: str, port: int, what: str, setting: str) -> None:
-    """Raise an error where nothing can listen at host and port.
+    """Raise an error if a process cannot listen on `host` and `port`.
 
-    It is PortInUse where something listens there already, and AddressInvalid where the host is no
-    address of this machine. `setting` names the port.
+    Raises PortInUse if the port is taken, and AddressInvalid if the host is not an address of this
+    machine. `what` names the listener and `setting` the setting of the port, for the message.
     """
     try:
         unused_socket(host, port).close()
@@ -30,10 +30,10 @@ def check_port(host: str, port: int, what: str, setting: str) -> None:
         fault = f"{what} cannot listen at {in_brackets(host)}:{port} ({error.strerror or error})."
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             raise PortInUse(
-                f"{fault} End what uses the port, or set {setting} to another one."
+                f"{fault} Stop the process that uses the port, or set {setting} to another one."
             ) from error
         raise AddressInvalid(
-            f"{fault} Set the host to an address of this machine, such as 127.0.0.1 or ::1."
+            f"{fault} Set the host to an address of this machine, for example 127.0.0.1 or ::1."
         ) from error
 
 
@@ -43,10 +43,10 @@ def wait_for_server(
     seconds: float = START_SECONDS,
     alive: Callable[[], None] = lambda: None,
 ) -> None:
-    """Poll /health until the server's workers are warm; raises ServerUnreachable in the end.
+    """Poll /health until the server's workers are warm.
 
-    `say` is told at once and every few seconds what is awaited; `alive` is called between polls
-    and may raise to end the wait.
+    Calls `say` with the reason for waiting at once and every few seconds, and `alive` before each
+    poll, which may raise to end the wait. Raises ServerUnreachable after `seconds`.
     """
     start = time.monotonic()
     told = -REPORT_SECONDS
@@ -59,13 +59,13 @@ def wait_for_server(
                 return
             what = f"the server at {client.url} is loading its model"
         except ServerUnreachable as error:
-            what = f"no answer from {client.url} yet"
+            what = f"no response from {client.url} yet"
             if waited >= seconds:
                 raise error
         if waited >= seconds:
             raise ServerUnreachable(
                 f"The server at {client.url} was still starting after {seconds:.0f} seconds; "
-                "look at its log."
+                "see its log."
             )
         if waited - told >= REPORT_SECONDS:
             say(f"Waiting for the server: {what} ({waited:.0f} s).")
@@ -74,10 +74,10 @@ def wait_for_server(
 
 
 def wait_for_page(url: str, alive: Callable[[], None] = lambda: None) -> None:
-    """Ask for the page until it answers; raises ServerUnreachable in the end.
+    """Request the page until it responds; raises ServerUnreachable after `START_SECONDS`.
 
-    A refusal counts: pages refuse a browser that has not opened their link. `alive` is called
-    between the questions and may raise to end the wait.
+    A response of 403 counts, because pages refuse a browser that has not opened their link.
+    `alive` is called before each request and may raise to end the wait.
     """
     deadline = time.monotonic() + START_SECONDS
     with httpx.Client(timeout=5.0, trust_env=False) as client:
@@ -89,4 +89,4 @@ def wait_for_page(url: str, alive: Callable[[], None] = lambda: None) -> None:
             except httpx.TransportError:
                 pass  # not listening yet
             time.sleep(POLL_SECONDS)
-    raise ServerUnreachable(f"The page does not answer at {url}; its log is above.")
+    raise ServerUnreachable(f"The page at {url} does not respond; see its log above.")

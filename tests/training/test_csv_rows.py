@@ -1,4 +1,4 @@
-"""Every form that a CSV file may have is read with its one meaning, or refused with the line."""
+"""Every form of CSV file is either read unambiguously or refused with the line."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def rows_of(frame: pd.DataFrame) -> list[tuple[int, ...]]:
     return list(frame.itertuples(name=None))
 
 
-# --- what is read
+# --- accepted files
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_columns_become_numbers_where_every_field_is_one(tmp_path: Path) -> None
     assert frame["whole"].dtype == int
     assert frame["real"].dtype == float
     assert frame["mixed"].tolist() == ["1", "x"]
-    assert frame["word"].tolist() == ["nan", "2"]  # a word, and no missing value
+    assert frame["word"].tolist() == ["nan", "2"]  # text, not a missing value
     assert frame["code"].tolist() == ["01", None]
     assert frame["empty"].isna().all()
 
@@ -129,14 +129,14 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
     assert ended.stdout.split() == ["a", "b", "line", "2", "7", "1"], ended.stderr
 
 
-# --- what is refused
+# --- refused files
 
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
         ("a,b\n1,2\n1,2,3\n", r"line 3 has 3 fields, but the header has 2; .* 157,000"),
-        ("a,b\n1,2,3\n1,2,3\n", r"line 2 has 3 fields"),  # every row: no column of row names
+        ("a,b\n1,2,3\n1,2,3\n", r"line 2 has 3 fields"),  # every row: not taken for row names
         ("a,b\n1,2\n1\n", r"line 3 has 1 fields, but the header has 2; .*empty field"),
         ("a,b\n1,2\n   \n", "line 3 has 1 fields"),
         ('a,b\n"1\n\n",2\n1,2,3\n', "line 5 has 3 fields"),  # after a field of three lines
@@ -148,18 +148,18 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
         ("a;b\n1,5;2\n", r"line 1 separates its fields by semicolons"),
         ("a\tb\n1\t2\n", r"line 1 separates its fields by tabs"),
         ("a|b\n1|2\n", r"line 1 separates its fields by vertical bars"),
-        ("b,a,b\n1,2,3\n", "line 1 names the column b 2 times"),
-        ('a,b\n1,2\n"1,2\n3,4\n', r"line 3 begins a row whose double quotes do not match"),
-        ('a,b\n1,"2"x\n', r"line 2 begins a row whose double quotes do not match"),
+        ("b,a,b\n1,2,3\n", "line 1 has 2 columns called b"),
+        ('a,b\n1,2\n"1,2\n3,4\n', r"line 3 begins a row with unbalanced double quotes"),
+        ('a,b\n1,"2"x\n', r"line 2 begins a row with unbalanced double quotes"),
         ('a,b\n1,"' + "x" * 200_000 + '"\n', "line 2 begins a row"),
         (b"a,b\n1,2\n\xe4,4\n", r"line 3 is not in UTF-8; save the file as CSV in UTF-8"),
         (b"a,b\r1,2\r\xe4,4\r", "line 3 is not in UTF-8"),
-        (b"a,b\n1,2\n3\0,4\n", "line 3 has a NUL character"),
-        ("a,b\n1,2\n".encode("utf-16-le"), "line 1 has a NUL character; .*UTF-8"),  # no BOM
-        ("a,b\n1,2\n".encode("utf-32"), "line 1 has a NUL character"),
-        ("a,b\n1,2\n".encode("utf-16")[:-1], "begins as UTF-16, but is not"),
+        (b"a,b\n1,2\n3\0,4\n", "line 3 contains a NUL character"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "line 1 contains a NUL character; .*UTF-8"),  # no BOM
+        ("a,b\n1,2\n".encode("utf-32"), "line 1 contains a NUL character"),
+        ("a,b\n1,2\n".encode("utf-16")[:-1], "starts like UTF-16 but is not valid"),
         (b"PK\x03\x04\xff", "line 1 is not in UTF-8; .*spreadsheet"),
-        (b"\x1f\x8b\x08\0\0", "line 1 has a NUL character"),
+        (b"\x1f\x8b\x08\0\0", "line 1 contains a NUL character"),
         ("", "it is empty"),
         ("\n\n", "it is empty"),
     ],
@@ -177,7 +177,7 @@ def test_what_is_refused_and_with_which_line(
     ("text", "complaint"),
     [
         ("Years,Bad\n1,0\n2,\n3,\n", "2 rows have no Bad, first in line 3"),
-        ("Years,Bad\n1,0\n2,maybe\n", "Bad must say yes or no.*maybe, first in line 3"),
+        ("Years,Bad\n1,0\n2,maybe\n", "Bad must contain yes or no.*maybe, first in line 3"),
         (" Years,Bad\n1,0\n", "no column Years; it has ' Years', Bad"),
     ],
 )
@@ -188,7 +188,7 @@ def test_what_a_loaded_file_lacks_is_reported_with_its_line(
         load_csv(written(tmp_path, text), ["Years"], "Bad")
 
 
-# --- the fault that this guards against
+# --- the error that strict reading prevents
 
 
 def thousands(separator: str = ",") -> str:
@@ -219,7 +219,7 @@ def test_training_refuses_rows_with_one_field_too_many(
 
 
 def test_without_the_check_pandas_takes_the_label_from_another_column(tmp_path: Path) -> None:
-    """The control: what pandas makes of the same file, without an error."""
+    """Control: pandas misreads the same file without an error."""
     data = written(tmp_path, thousands())
     with pytest.warns(pd.errors.ParserWarning):
         shifted = pd.read_csv(data, index_col=False)

@@ -1,4 +1,4 @@
-"""The loaders, on tiny files: every rule and every complaint."""
+"""The loaders on tiny files: every rule and every error."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_missing_boolean_stays_missing() -> None:
 
 
 def test_any_other_word_is_refused() -> None:
-    with pytest.raises(TrainingDataInvalid, match=r"Owner must say yes or no.*maybe"):
+    with pytest.raises(TrainingDataInvalid, match=r"Owner must contain yes or no.*maybe"):
         as_boolean(pd.Series(["yes", "maybe"], name="Owner"))
 
 
@@ -122,8 +122,8 @@ def test_csv_keeps_the_asked_columns_with_their_types(tmp_path: Path) -> None:
         ("Years,Owner\n1,1\n", "no column Bad; it has Years, Owner"),
         ("Years,Bad\n1,1\n", "no column Owner; it has Years, Bad"),
         ("Years,Owner,Bad\n", "no rows"),
-        ("Years,Owner,Bad\n1,1,2\n", "Bad must say yes or no.*holds 2"),
-        ("Years,Owner,Bad\n1,1,good\n", "Bad must say yes or no.*holds good"),
+        ("Years,Owner,Bad\n1,1,2\n", "Bad must contain yes or no.*contains 2"),
+        ("Years,Owner,Bad\n1,1,good\n", "Bad must contain yes or no.*contains good"),
         ("Years,Owner,Bad\n1,1,\n2,1,1\n", "1 rows have no Bad"),
         ("", "cannot be read"),
         ('Years,Owner,Bad\n"1,1,0\n', "cannot be read"),
@@ -188,7 +188,7 @@ def test_credit_records_of_different_downloads(credit_files: list[Path]) -> None
 
 def test_credit_records_with_a_word_for_a_number(credit_files: list[Path]) -> None:
     written(credit_files[0].parent, APPLICATIONS.replace("427500.0", "a lot"), "a.csv")
-    with pytest.raises(TrainingDataInvalid, match=r"AMT_INCOME_TOTAL must hold numbers.*a lot"):
+    with pytest.raises(TrainingDataInvalid, match=r"AMT_INCOME_TOTAL must contain numbers.*a lot"):
         load_credit_records(*credit_files)
 
 
@@ -199,9 +199,13 @@ def test_credit_records_with_a_word_for_a_number(credit_files: list[Path]) -> No
         ("2,-4,2", "2,-4", r"c\.csv cannot be read: line 6 has 2 fields"),
         ("2,-4,2", "2,-4,9", r"STATUS must be one of 0, 1, .* first in line 6 of .*c\.csv"),
         ("2,-4,2", "2,-4,", "STATUS must be one of .* first in line 6"),
-        ("2,-4,2", "2,four,2", "MONTHS_BALANCE must hold numbers, but holds four, first in line 6"),
+        (
+            "2,-4,2",
+            "2,four,2",
+            "MONTHS_BALANCE must contain numbers, but contains four, first in line 6",
+        ),
         ("270000.0", "270,000", r"a\.csv cannot be read: line 4 has 19 fields"),
-        ("270000.0", "a lot", "AMT_INCOME_TOTAL must hold numbers, .* first in line 4"),
+        ("270000.0", "a lot", "AMT_INCOME_TOTAL must contain numbers, .* first in line 4"),
     ],
 )
 def test_a_row_of_the_credit_records_that_does_not_fit(
@@ -271,16 +275,18 @@ def test_too_many_files_or_unknown_ones_are_refused(credit_files: list[Path]) ->
     with pytest.raises(TrainingDataInvalid, match=r"--data takes one CSV.*not 3"):
         training_frame(DEMO, [*credit_files, credit_files[0]], None, 0, 0)
     for twice in (credit_files[:1] * 2, credit_files[1:] * 2):
-        with pytest.raises(TrainingDataInvalid, match="Two files must be the public credit data"):
+        with pytest.raises(
+            TrainingDataInvalid, match="Two files must be those of the public credit data"
+        ):
             training_frame(DEMO, twice, None, 0, 0)
 
 
 @pytest.mark.parametrize(
     ("text", "target", "complaint"),
     [
-        ("Owner,Grade,Years,Bad\n1,2,3,0\n0,2,1,0\n", None, "Every one of the 2 rows"),
-        ("Owner,Grade,Years,Bad\n1,2,3,0\n0,2,few,1\n", None, "Years must hold numbers.*few"),
-        ("Owner,Grade,Years,Bad\n1,2,3,0\n5,2,1,1\n", None, "Owner must say yes or no.*5"),
+        ("Owner,Grade,Years,Bad\n1,2,3,0\n0,2,1,0\n", None, "All 2 rows"),
+        ("Owner,Grade,Years,Bad\n1,2,3,0\n0,2,few,1\n", None, "Years must contain numbers.*few"),
+        ("Owner,Grade,Years,Bad\n1,2,3,0\n5,2,1,1\n", None, "Owner must contain yes or no.*5"),
         ("Owner,Grade,Years,Bad\n1,2,3,0\n0,2,1,1\n", "Owner", "Owner is a column"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Evaluation stops at the first score that differs; the benchmark's table says what it measured."""
+"""Evaluation stops at the first score that differs; the table shows the benchmark's figures."""
 
 import json
 import signal
@@ -28,7 +28,7 @@ def test_equal_scores_are_counted_printed_and_written(clear_deployment, tmp_path
     assert evaluate(clear_deployment, "--json", tmp_path / "result.json") == 0
     printed = capsys.readouterr().out
     assert f"clear: 5 decisions and 2 explanations ({2 * BINS} scores) equal" in printed
-    assert "random records of the schema" in printed  # this deployment does not say its data
+    assert "random records of the schema" in printed  # this deployment does not record its data
     (result,) = json.loads((tmp_path / "result.json").read_text())
     assert result["scores_equal"] == {DECIDE: 5, EXPLAIN: 2 * BINS}
     assert result["difference"] is None
@@ -59,7 +59,7 @@ def test_both_needs_both(levelled_deployment, capsys):
 
 
 def off_by_one(monkeypatch, wrong_program, wrong_applicant):
-    """Make the reference differ from the engine by one unit; answers what was compared."""
+    """Make the reference differ from the engine by one unit; returns the compared scores."""
     true, compared = EncryptedRuns.expected, []
 
     def expected(self, program, bits):
@@ -108,7 +108,7 @@ def test_a_missing_deployment_is_reported(tmp_path, capsys):
     ("opened", "expected", "same"),
     [
         ((1.0, 2.0), (1.0, 2.0), True),
-        ((2.0,), (1.0, 2.0), True),  # an engine that re-runs opens the highest bins only
+        ((2.0,), (1.0, 2.0), True),  # an engine that runs once per bin opens the highest bins only
         ((1.0,), (1.0, 2.0), False),
         ((), (1.0, 2.0), True),
         ((1.0,), (), False),
@@ -121,7 +121,7 @@ def test_which_scores_count_as_the_same(opened, expected, same):
 
 @pytest.fixture
 def drawn_deployment(tmp_path, schema, small_booster, small_programs):
-    """A deployment that says its model was trained on 1000 synthetic rows."""
+    """A deployment whose metrics record training on 1000 synthetic rows."""
     write_small_deployment(tmp_path, schema, small_booster, small_programs, {"clear": {}})
     recorded = {"data": {"drawn": 1000, "seed": 5, "target": "Denied"}}
     (tmp_path / "metrics.json").write_text(json.dumps(recorded))
@@ -135,7 +135,7 @@ def test_held_out_rows_are_the_test_part_of_the_training_data(drawn_deployment):
 
 
 def test_other_data_is_refused_for_a_model_of_synthetic_data(drawn_deployment, tmp_path):
-    with pytest.raises(TrainingDataInvalid, match="leave --data away"):
+    with pytest.raises(TrainingDataInvalid, match="Omit --data"):
         held_out(drawn_deployment, [tmp_path / "my.csv"])
 
 
@@ -166,10 +166,10 @@ def test_an_engine_process_reports_why_it_cannot_start(clear_deployment):
 
 @pytest.fixture
 def broken_pipes_are_errors():
-    """Concrete, once it has evaluated in this process, makes a broken pipe end it instead."""
+    """Ignore SIGPIPE: once Concrete has run in this process, a broken pipe would end it."""
     before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     yield
-    if before is not None:  # None: a handler that native code has set, and that is not missed
+    if before is not None:  # None: a handler set by native code, which need not be restored
         signal.signal(signal.SIGPIPE, before)
 
 

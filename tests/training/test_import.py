@@ -1,4 +1,4 @@
-"""Importing a booster: what is compiled decides as XGBoost does, or the import fails."""
+"""Importing a booster: the compiled program decides like XGBoost, or the import fails."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ METRICS = json.loads((FOLDER.parents[2] / "deployment_files" / "metrics.json").r
 
 
 def model_folder(folder: Path, booster: bytes, **schema):
-    """A folder as training.train leaves it, in which somebody puts another booster."""
+    """A folder written by training.train with a booster replaced later."""
     folder.mkdir(parents=True)
     bits = LAYOUT.bits_of_states(sample_states(LAYOUT, 300, seed=8))
     labels = np.arange(300, dtype=np.int8) % 2
@@ -115,11 +115,11 @@ def test_the_card_of_an_imported_booster_has_no_measurements_of_the_trained_one(
     assert "AUC" not in card and "frontier" not in card and METRICS["shape"] not in card
     assert not (tmp_path / "out" / "metrics.json").exists()
     assert not (tmp_path / "out" / "frontier.json").exists()
-    assert "gives no measurements" in capsys.readouterr().out
+    assert "has no measurements" in capsys.readouterr().out
 
 
 def test_the_card_of_the_trained_booster_has_its_measurements(tmp_path):
-    """The control of the test above."""
+    """Control of the test above."""
     booster = fixture("3.2.0", "plain")
     model = model_folder(tmp_path / "model", booster)
     own = {"booster_sha256": hashlib.sha256(booster).hexdigest(), "groups": {}}
@@ -139,17 +139,18 @@ def test_metrics_that_cannot_be_read_count_as_none(tmp_path, damage):
 
 
 def test_the_levelled_engine_is_compared_with_the_trees_and_the_base_that_count(tmp_path):
-    """training.evaluate read 0.5 for the base score of 3.2, and every tree."""
+    """Regression: training.evaluate used a base score of 0.5 and all trees for 3.2."""
     model = model_folder(tmp_path / "model", fixture("3.2.0", "early_stopped"))
     assert compile_model(model, tmp_path / "out", "levelled") == 0
-    assert "scores of 12 bits decide as it does" in (tmp_path / "out/model_card.md").read_text()
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "scores of 12 bits give the same decision" in card
     assert float_agreement(Deployment.load(tmp_path / "out"), ALL_ROWS)["share"] == 1.0
 
 
 def test_a_booster_that_the_library_predicts_otherwise_is_refused_with_the_rows(
     tmp_path, capsys, monkeypatch
 ):
-    """A reader that leaves out trees, as ours once took too many, is found out by the library."""
+    """A reader that uses the wrong number of trees is detected by the library."""
     model = model_folder(tmp_path / "model", fixture("3.2.0", "early_stopped"))
     read = import_check.parse_booster
     with monkeypatch.context() as patched:
@@ -161,7 +162,7 @@ def test_a_booster_that_the_library_predicts_otherwise_is_refused_with_the_rows(
         assert compile_model(model, tmp_path / "out") == 1
     assert "other log-odds than XGBoost" in (printed := capsys.readouterr().err)
     assert "rows, and other decisions on" in printed
-    # The control: as it is read, there is nothing to disagree about.
+    # Control: read correctly, the booster passes.
     assert compile_model(model, tmp_path / "out") == 0
 
 
@@ -175,7 +176,7 @@ def test_a_program_of_another_booster_is_refused():
     )
     check.check_program(own)
     assert "scores of 10 bits" in check.summary()
-    with pytest.raises(UnsupportedBooster, match="further from XGBoost"):
+    with pytest.raises(UnsupportedBooster, match="differs from XGBoost"):
         check.check_program(other)
 
 
@@ -189,7 +190,7 @@ def test_the_compared_rows_take_every_state_and_every_leaf():
 
 
 def trained(layout, kind, seed):
-    """A classifier of the installed XGBoost on random bits, and a function that predicts."""
+    """Train the installed XGBoost on random bits; returns the classifier and its predictor."""
     generator = np.random.default_rng(seed)
     bits = generator.integers(0, 2, (120, layout.n_bits)).astype(np.float32)
     labels = np.r_[0, 1, generator.integers(0, 2, 118)]

@@ -1,4 +1,4 @@
-"""Bring your own data: other parties, other columns, another CSV, and no code changed.
+"""Own data: other parties, other columns and another CSV, without changes to the code.
 
 Training and compiling run as the commands that a person would type; then a whole application goes
 over HTTP, and every opened score must be the one that the compiled program gives in the clear.
@@ -85,7 +85,7 @@ TENANCY = {
 
 
 def home_equity_rows():
-    """The label (1 = bad) is named BAD, not as the schema says; some cells are empty."""
+    """Rows whose label (1 = bad) is BAD, unlike in the schema; some cells are empty."""
     draw = random.Random(11)
     for _ in range(ROWS):
         row = {
@@ -118,7 +118,7 @@ def tenancy_rows():
 
 
 def command(module, *arguments):
-    """Run it as a person does, without any setting of Triseal; answers what it printed."""
+    """Run a command without any setting of Triseal; returns its output."""
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,
@@ -132,7 +132,7 @@ def command(module, *arguments):
 
 
 def write_files(folder, schema, rows):
-    """The two files, as arguments of training.train."""
+    """Write the two files; returns them as arguments of training.train."""
     (folder / "my.json").write_text(json.dumps(schema))
     with (folder / "my.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -142,12 +142,12 @@ def write_files(folder, schema, rows):
 
 
 def in_this_process(module, *arguments):
-    """The same without its start, which takes longer than its work."""
+    """Run a command in this process, because starting one takes longer than its work."""
     assert importlib.import_module(module).main([str(argument) for argument in arguments]) == 0
 
 
 def train_and_compile(folder, schema, rows, target, engines, run=command):
-    """Schema and CSV to a deployment; answers its folder and what the two commands printed."""
+    """Train and compile a deployment; returns its folder and the output of both commands."""
     files = write_files(folder, schema, list(rows))
     named = ["--target", target] if target else []
     trained = run("training.train", *files, *named, "--out", folder / "model", "--no-timing")
@@ -198,8 +198,8 @@ def whole_application(connection, oracle, record):
 def test_the_commands_say_what_they_made(two_parties):
     folder, trained, compiled = two_parties
     version = Deployment.load(folder).manifest.model_version
-    assert trained.count("depth") >= 5 and "chosen:" in trained
-    assert f"compiled clear, levelled as model {version}" in compiled
+    assert trained.count("depth") >= 5 and "Chosen:" in trained
+    assert f"Compiled clear, levelled as model {version}" in compiled
 
 
 def test_the_model_has_learnt_the_rule(two_parties):
@@ -254,7 +254,7 @@ def test_the_words_are_the_schemas_own(four_parties, clear_connection):
     [
         ({"JOB": "Astronaut"}, "JOB cannot be 'Astronaut'"),
         ({"CLAGE": ""}, "CLAGE is missing"),
-        ({"DELINQ": "often"}, "DELINQ must hold numbers"),
+        ({"DELINQ": "often"}, "DELINQ must contain numbers"),
     ],
 )
 def test_a_cell_outside_the_schema_stops_training_with_its_column(tmp_path, capsys, change, named):

@@ -29,7 +29,7 @@ def applicants() -> pd.DataFrame:
 
 
 def shares(series: pd.Series) -> dict[object, float]:
-    """Per cent of every value; `None` for missing."""
+    """Return the percentage of every value, with None for missing."""
     counts = series.astype(object).where(series.notna(), "none given").value_counts(normalize=True)
     return (100 * counts).to_dict()
 
@@ -171,7 +171,7 @@ def test_more_years_never_make_approval_less_likely(applicants: pd.DataFrame) ->
     rows = applicants.head(4000).assign(Employed=True)
     scores = np.array([_score(rows.assign(Years_employed=y)) for y in (0.0, 2, 5, 8, 11, 18)])
     assert (np.diff(scores, axis=0) > 0).all()
-    # For some it is worth little, for others it turns the odds.
+    # For some rows the effect is small, for others it changes the odds considerably.
     gain = scores[-1] - scores[0]
     assert gain.min() < 0.5
     assert (gain > 2.0).mean() > 0.3
@@ -212,11 +212,11 @@ def test_the_label_needs_interactions_but_only_pairs(applicants: pd.DataFrame) -
     parts = split(applicants, (1 - applicants["Denied"]).to_numpy(np.int8), 20)
     layout = Layout(SCHEMA)
     train = layout.encode_frame(parts.train.frame)
-    # Both held-out parts together: the differences are small, and nothing is chosen here.
+    # Both held-out parts together, because the differences are small.
     held_out = layout.encode_frame(pd.concat([parts.validation.frame, parts.test.frame]))
     outcome = np.concatenate([parts.validation.y, parts.test.y])
 
-    # One thread: several wait on each other for seconds where the cores are busy.
+    # One thread: several wait for each other for seconds if the cores are busy.
     def auc(trees: int, depth: int, rate: float) -> float:
         model = XGBClassifier(
             n_estimators=trees, max_depth=depth, learning_rate=rate, tree_method="hist", n_jobs=1

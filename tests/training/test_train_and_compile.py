@@ -1,4 +1,4 @@
-"""Choosing a model and compiling it: the rule, the tables, and what a compilation leaves behind."""
+"""Choosing and compiling a model: the rule, the tables, and the files of a compilation."""
 
 import hashlib
 import json
@@ -98,7 +98,7 @@ def audited_schema():
 
 
 def test_group_outcomes_of_a_case_made_by_hand():
-    """60 owners, 48 approved; 50 tenants, 20 approved; 2 without an answer, both approved."""
+    """60 owners, 48 approved; 50 tenants, 20 approved; 2 with missing values, both approved."""
     home = ["own"] * 60 + ["rent"] * 50 + [None] * 2
     y = np.array([1] * 45 + [0] * 15 + [1] * 30 + [0] * 20 + [0, 0], np.int8)
     approved = np.array([True] * 48 + [False] * 12 + [True] * 20 + [False] * 30 + [True] * 2)
@@ -141,7 +141,7 @@ def test_a_compilation_holds_together_and_has_its_card(compiled):
     deployment = Deployment.load(compiled)
     assert deployment.programs["decide"].score_bits == 7
     card = (compiled / "model_card.md").read_text()
-    assert deployment.manifest.model_version in card and "must not decide" in card
+    assert deployment.manifest.model_version in card and "must not be used" in card
     assert METRICS.items() <= json.loads((compiled / "metrics.json").read_text()).items()
     assert "| AUC | 0.8000 | 0.7900 |" in card
 
@@ -219,7 +219,7 @@ def test_a_new_compilation_replaces_every_old_file(trained, tmp_path):
     assert not (out / "levelled").exists()
 
 
-# --- what it must not delete
+# --- files that must not be deleted
 
 
 def content_and_modes(folder):
@@ -230,7 +230,7 @@ def content_and_modes(folder):
 def test_a_folder_of_somebody_else_is_refused_before_anything_is_done(
     trained, tmp_path, capsys, name
 ):
-    """Made earlier than this version or not: without a deployment in it, it is not ours."""
+    """A folder without a deployment is never replaced, with or without a mark."""
     path = tmp_path / "out" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(b"{}")
@@ -304,7 +304,7 @@ def temporary_folders(folder):
 
 
 def test_the_folder_of_a_killed_compilation_goes_at_the_next_start(trained, tmp_path):
-    """The folder of one that still runs stays."""
+    """The folder of a compilation that is still running is kept."""
     command = ["-m", "training.compile", "--model", trained, "--out", tmp_path / "other"]
     process = subprocess.Popen(
         [sys.executable, *map(str, command), "--engines", "levelled"],
@@ -357,7 +357,7 @@ with scratch_folder(".compile-", out.parent) as scratch:
 
 
 def test_training_refuses_a_folder_of_somebody_else(tmp_path, capsys):
-    """It writes schema.json and other files that a lender may have of their own."""
+    """Training writes schema.json and other names that a user's folder may contain."""
     (tmp_path / "schema.json").write_text("mine")
     assert training.train.main(["--out", str(tmp_path), "--no-timing"]) == 1
     assert "schema.json" in capsys.readouterr().err

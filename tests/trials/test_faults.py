@@ -1,4 +1,4 @@
-"""The faults of `make faults`, few of them; and that what does not hold is found."""
+"""A few faults of `make faults`, and the detection of broken invariants."""
 
 import json
 import time
@@ -44,7 +44,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture
 def broken(world):
-    """What the world has found broken during the test."""
+    """Return the invariants that the world recorded as broken during the test."""
     world.broken.clear()
     yield world.broken
     world.broken.clear()

@@ -1,4 +1,4 @@
-"""The table of docs/OPERATIONS.md is what was measured."""
+"""The table of docs/OPERATIONS.md shows the measured figures."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The load of `make load`, small: a real server, real encryption, every answer compared."""
+"""A small `make load`: a real server, real encryption, every result compared."""
 
 import json
 
@@ -18,7 +18,7 @@ APPLICATIONS, AT_ONCE = 6, 3
 
 @pytest.fixture(scope="module")
 def phase(levelled_deployment, tmp_path_factory):
-    """What a small load found, by the parties' own code."""
+    """Return the figures of a small load with the parties' own code."""
     path = tmp_path_factory.mktemp("load") / "load.json"
     options = f"--applications {APPLICATIONS} --at-once {AT_ONCE} --warm-up 2 --saturated 0".split()
     with pytest.MonkeyPatch.context() as patched:
@@ -113,7 +113,7 @@ def test_a_score_that_is_off_by_one_is_wrong(levelled_deployment):
     (score,) = (float(s) for s in program.scores(application.bits[None, :])[0])
     work.require(application, DECIDE, (score,))
     for wrong in ((score + 1,), (), (score, score)):
-        with pytest.raises(WrongAnswer, match="was expected"):
+        with pytest.raises(WrongAnswer, match="but expected"):
             work.require(application, DECIDE, wrong)
 
 

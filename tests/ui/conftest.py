@@ -130,7 +130,7 @@ EVERY_KIND = {
 
 
 def with_parties(count: int) -> Schema:
-    """EVERY_KIND with `count` parties; each further one has a single column."""
+    """Return EVERY_KIND with `count` parties; each additional one has a single column."""
     document = copy.deepcopy(EVERY_KIND)
     for i in range(2, count):
         column = {"name": f"Extra{i}", "kind": "boolean", "label": f"Extra {i}", "default": False}
@@ -171,7 +171,7 @@ def any_schema(request) -> Schema:
 
 
 class LivePage:
-    """`python app.py` for a server."""
+    """Run `python app.py` for a server."""
 
     def __init__(self, folder: Path, server: LiveServer) -> None:
         self.folder, self.port = folder, free_port()
@@ -212,7 +212,7 @@ def live_page(tmp_path_factory, live_server):
     page.stop()
 
 
-@pytest.fixture(scope="module")  # as long as it is there, this thread runs no other event loop
+@pytest.fixture(scope="module")  # while it exists, this thread can run no other event loop
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api")
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -226,7 +226,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, live_page):
-    """Opens the page in a browser session of its own; answers it and the hosts it asked."""
+    """Open the page in a new browser session; returns it and the hosts that it contacted."""
     contexts = []
 
     def begin(width=1280, height=900, scheme="light"):

@@ -1,4 +1,4 @@
-"""The whole demonstration as a process, and what became of its children."""
+"""The whole demonstration as a process, and its child processes."""
 
 import signal
 import socket
@@ -15,7 +15,7 @@ from tests.ui.links import printed_link
 
 
 def free_ports(count: int) -> int:
-    """The first of so many free ports in a row."""
+    """Return the first of `count` consecutive free ports."""
     while True:
         first = free_port()
         if first + count > 65535:
@@ -30,7 +30,7 @@ def free_ports(count: int) -> int:
 
 
 def processes():
-    """State and parent of every process, by id."""
+    """Return the state and the parent of every process, by id."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -78,11 +78,11 @@ class Demo:
 
     @property
     def link(self) -> str:
-        """What opens the page, once it is printed."""
+        """Return the link of the page, once it is printed."""
         return printed_link(self.output.read_text())
 
     def family(self) -> list[int]:
-        """The ids of all processes below the demonstration's."""
+        """Return the ids of all descendants of the demonstration."""
         parents = {pid: parent for pid, (state, parent) in processes().items() if state != "Z"}
         found = [self.process.pid]
         for pid in found:
@@ -90,16 +90,16 @@ class Demo:
         return found[1:]
 
     def command(self, pid: int) -> str:
-        """The command line of a process."""
+        """Return the command line of a process."""
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
     def stuck(self):
-        """A context in which the server's workers stand still."""
+        """Suspend the server's workers within the context."""
         (server,) = [pid for pid in self.family() if "server.py" in self.command(pid)]
         return standing_still(psutil.Process(server).children(recursive=True))
 
     def agent_ports(self, count: int) -> list[int]:
-        """Where the parties' own pages are."""
+        """Return the addresses of the parties' own pages."""
         return list(range(self.agent_port, self.agent_port + count))
 
     def stop(self):
@@ -109,6 +109,6 @@ class Demo:
 
 
 def alive(pids):
-    """Those that still run: not gone, and not only waiting for an init that reaps nobody."""
+    """Return the processes that still run, without zombies."""
     running = processes()
     return [pid for pid in pids if running.get(pid, ("Z", 0))[0] != "Z"]

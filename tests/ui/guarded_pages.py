@@ -1,4 +1,4 @@
-"""Every kind of page for the tests of the guard, with what a person did on it."""
+"""Every kind of page for the tests of the guard, with a record of the actions on it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS = ("party", "stage", "single")
 
 
 class Joined(list[str]):
-    """The codes with which something had a party join."""
+    """The join codes that were used on the page."""
 
     def __call__(self, code: str) -> Any:
         self.append(code)
@@ -35,7 +35,7 @@ class Joined(list[str]):
 
 
 class Page:
-    """One page: its app without the guard, its place, and what was done on it."""
+    """One page: its app without the guard, its place, and the actions on it."""
 
     def __init__(self, kind: str, folder: Path, **settings: Any) -> None:
         self.kind, self.port, self.joined = kind, free_port(), Joined()
@@ -64,6 +64,6 @@ class Page:
 
     @contextmanager
     def served(self, guarded: bool = True) -> Iterator[str]:
-        """Serve it with its guard, or without, as no entry of Triseal does."""
+        """Serve the page with its guard or, as a control, without."""
         with served(PageGuard(self.app, self.place) if guarded else self.app, self.port) as url:
             yield url

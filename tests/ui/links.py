@@ -1,4 +1,4 @@
-"""The links that terminals print, and clients that have opened one."""
+"""Links printed by pages, and clients that have opened one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _LINK = re.compile(r"http://[^\s?]+/\?token=[\w-]+")
 
 
 def printed_link(text: str) -> str | None:
-    """The last link that was printed, if any."""
+    """Return the last printed link, if any."""
     found = _LINK.findall(text)
     return found[-1] if found else None
 
 
 @contextmanager
 def opened(link: str) -> Iterator[httpx.Client]:
-    """A client with the page's cookie, whose addresses begin at the page's."""
+    """Return a client with the page's cookie and its address as base URL."""
     address = link.split("?")[0]
     with httpx.Client(
         base_url=address, trust_env=False, follow_redirects=True, timeout=20

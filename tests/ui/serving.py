@@ -1,4 +1,4 @@
-"""Apps served on real ports by threads of the test's own process."""
+"""Apps served on real ports by threads of the test process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page behind a reverse proxy that gives it another name and a path, in a real browser."""
+"""A page behind a reverse proxy with another name and a path prefix, in a real browser."""
 
 from contextlib import asynccontextmanager
 
@@ -16,7 +16,7 @@ NOT_PASSED_ON = {"host", "connection", "content-length", "transfer-encoding"}
 
 
 def proxy(upstream, keep_host):
-    """A proxy that takes /triseal off; it passes the browser's Host on, or the upstream's."""
+    """A proxy that strips /triseal; it forwards the browser's Host or the upstream's."""
     client = httpx.AsyncClient(base_url=upstream, trust_env=False, timeout=60)
 
     async def forward(request):
@@ -31,7 +31,7 @@ def proxy(upstream, keep_host):
             request.method, path, headers=[*headers, *kept.items()], content=await request.body()
         )
         answer = await client.send(asked, stream=True)
-        client.cookies.clear()  # they are the browser's
+        client.cookies.clear()  # cookies belong to the browser
         passed = {
             name: value
             for name, value in answer.headers.items()

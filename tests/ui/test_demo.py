@@ -1,4 +1,4 @@
-"""The entries: ports in use, a server that never comes, and ends without orphans."""
+"""The entry points: ports in use, a server that never starts, and exits without orphans."""
 
 import html
 import os
@@ -89,7 +89,7 @@ def test_waiting_is_bounded_and_says_what_for():
         pytest.raises(ServerUnreachable),
     ):
         wait_for_server(client, said.append, seconds=0.6)
-    assert said == [f"Waiting for the server: no answer from {client.url} yet (0 s)."]
+    assert said == [f"Waiting for the server: no response from {client.url} yet (0 s)."]
 
 
 def test_waiting_sees_a_server_through_its_start():
@@ -129,7 +129,7 @@ def test_every_party_has_a_process_and_a_page_of_its_own(joint_demo, schema):
             refused = client.get(f"http://127.0.0.1:{port}")
             assert refused.status_code == 403 and "with its link" in refused.text
     commands = [joint_demo.command(pid) for pid in joint_demo.family()]
-    assert "token" not in " ".join(commands)  # which other users of the machine can read
+    assert "token" not in " ".join(commands)  # other users of the machine can read them
     agents = [command for command in commands if "-m parties" in command]
     assert (
         [f"--party {name} " in agent for name in schema.party_names for agent in agents].count(True)
@@ -198,7 +198,7 @@ def test_an_open_page_does_not_hold_up_the_end(demo):
 def test_a_temporary_folder_of_another_user_is_left_alone(tmp_path, clear_deployment):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    (temporary / "gradio").touch()  # neither a folder nor ours
+    (temporary / "gradio").touch()  # neither a folder nor owned by us
     started = Demo(tmp_path, clear_deployment, "clear", more={"TMPDIR": str(temporary)})
     try:
         started.wait_until("Triseal is ready")
@@ -255,7 +255,7 @@ def test_a_setting_of_access_that_is_not_valid_is_named(name, value):
 
 
 def test_a_child_that_dies_ends_all_with_a_message(demo):
-    # Said by the server, at once; whether the page has to wait for it depends on who is faster.
+    # Printed by the server at once; whether the page waits for it depends on timing.
     demo.wait_until("server listens at")
     family = demo.family()
     os.kill(family[0], signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The documentation's page in a real browser: complete, and from this server alone."""
+"""The documentation page in a real browser: complete, and loaded only from this server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTHS = (1280, 390)
 
 
 class PrefixProxy:
-    """A reverse proxy that serves `target` under `/inner/triseal`, and nothing else."""
+    """A reverse proxy that serves only `target`, under `/inner/triseal`."""
 
     prefix = b"/inner/triseal"
 
@@ -40,7 +40,7 @@ class PrefixProxy:
             threading.Thread(target=self._pass_on, args=(connection,), daemon=True).start()
 
     def _pass_on(self, client: socket.socket) -> None:
-        """One request a connection: its head without the prefix, then what the server answers."""
+        """Forward one request per connection without the prefix, and return the response."""
         with closing(client):
             head = b""
             while b"\r\n\r\n" not in head:
@@ -61,7 +61,7 @@ class PrefixProxy:
 
 
 class Documentation:
-    """The page, with what it asked for and what its browser complained of."""
+    """The page, with its requests and the errors of its browser."""
 
     def __init__(self, page: Any, url: str) -> None:
         self.page, self.asked, self.complaints = page, [], []
@@ -77,7 +77,7 @@ class Documentation:
         page.wait_for_selector(".opblock")
 
     def try_health(self) -> str:
-        """Ask for /health/live with the page's own button; returns the answer that it shows."""
+        """Request /health/live with the page's own button; returns the response that it shows."""
         call = self.page.locator(".opblock:has([data-path='/health/live'])")
         call.locator(".opblock-summary").click()
         call.get_by_role("button", name="Try it out").click()

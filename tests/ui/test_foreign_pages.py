@@ -1,4 +1,4 @@
-"""Pages of strangers in the browser of someone who has every page open, and what they get.
+"""Foreign pages in a browser that has every page of Triseal open: they get nothing.
 
 `evil.example` resolves to this machine in this browser, as a name does after DNS rebinding; what
 it serves at /attack is the stranger's, the rest of its requests reach the real pages.
@@ -44,7 +44,7 @@ def browser():
     options = [
         *CHROMIUM_OPTIONS,
         "--host-resolver-rules=MAP evil.example 127.0.0.1",
-        # New browsers ask before a public page reaches into the local network; not all do.
+        # Some browsers ask before a public page accesses the local network; not all do.
         "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
     ]
     with sync_api.sync_playwright() as playwright:
@@ -62,7 +62,7 @@ def context(browser):
 
 
 def attack(context, origin, html="<title>harmless</title>"):
-    """A stranger's page at that origin."""
+    """Open a foreign page at that origin."""
     page = context.new_page()
     page.route(f"{origin}/attack", lambda route: route.fulfill(body=html, content_type="text/html"))
     page.goto(f"{origin}/attack")
@@ -70,12 +70,12 @@ def attack(context, origin, html="<title>harmless</title>"):
 
 
 def fetch(page, path, method="GET", body=None, base=""):
-    """What the stranger's page reads: the status, 0 where the browser keeps it from it."""
+    """Return the status that the foreign page can read; 0 if the browser blocks it."""
     return page.evaluate(FETCH, [base, method, path, body])
 
 
 def submit(context, address):
-    """The status of a form that a page on another port of this host sends to the address."""
+    """Return the status of a form sent to the address by a page on another port of this host."""
     form = f'<form method="post" enctype="text/plain" action="{address}"></form>'
     page = attack(context, f"http://127.0.0.1:{free_port()}", form)
     with page.expect_response(address) as answered:
@@ -84,7 +84,7 @@ def submit(context, address):
 
 
 def framed(context, origin, address):
-    """What shows of an address in a frame of a stranger's page."""
+    """Return the visible text of an address in a frame of a foreign page."""
     answered = []
     page = attack(context, origin, f'<iframe src="{address}" width="900" height="700"></iframe>')
     page.on("response", lambda response: answered.append(response.url))
@@ -105,7 +105,7 @@ def kept(kind, folder, guarded):
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
 def test_a_name_that_was_bound_anew_reads_and_does_nothing(context, tmp_path, kind, guarded):
     with kept(kind, tmp_path, guarded) as made:
-        context.new_page().goto(made.link)  # its own person has it open
+        context.new_page().goto(made.link)  # the user has it open
         stranger = attack(context, f"http://evil.example:{made.port}")
         found = [fetch(stranger, path) for path in READ]
         called = fetch(stranger, "/gradio_api/call/join", "POST", CALL)
@@ -124,7 +124,7 @@ def test_a_name_that_was_bound_anew_reads_and_does_nothing(context, tmp_path, ki
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
 def test_a_page_on_another_port_reads_and_does_nothing(context, tmp_path, guarded):
-    """Of the same host, so that the browser sends the cookie and Gradio gives leave to read."""
+    """On the same host, the browser sends the cookie and Gradio allows reading."""
     with kept("party", tmp_path, guarded) as made:
         context.new_page().goto(made.link)
         stranger = attack(context, f"http://127.0.0.1:{free_port()}")
@@ -173,7 +173,7 @@ def test_a_link_on_a_foreign_page_joins_nothing(context, tmp_path):
             page.click("a")
             page.wait_for_url(f"{made.place.address}/**")
             assert page.locator("#send").count() == 0
-        page.click("text=Open the page")  # of the second, whose cookie came along
+        page.click("text=Open the page")  # of the second, whose cookie was sent
         page.wait_for_selector("#send")
     assert made.joined == []
 
@@ -192,7 +192,7 @@ def test_its_own_link_opens_the_page_from_wherever_it_is_kept(context, tmp_path,
             page.goto(file.as_uri())
         page.wait_for_selector("#send")
         assert page.url == f"{made.place.address}/"
-        assert page.evaluate("document.cookie") == ""  # not for scripts
+        assert page.evaluate("document.cookie") == ""  # HttpOnly
         page.reload()
         page.wait_for_selector("#send")
         second = context.new_page()
@@ -206,7 +206,7 @@ def test_a_name_that_was_bound_anew_reads_nothing_of_the_server(context, guarded
     if not guarded:
         app.user_middleware = [m for m in app.user_middleware if m.cls is not HostGuard]
     port = free_port()
-    with served(app, port, lifespan="off"):  # the document of the API needs no engine
+    with served(app, port, lifespan="off"):  # the API's document needs no engine
         stranger = attack(context, f"http://evil.example:{port}")
         status, text = fetch(stranger, "/openapi.json")
     assert (status, "/send_file" in text) == ((421, False) if guarded else (200, True))
@@ -242,8 +242,8 @@ def test_nothing_of_the_demonstration_answers_a_stranger(context, demo, schema):
         assert fetch(stranger, path)[0] == 421
     assert fetch(stranger, "/applications", "POST", "{}")[0] == 421
     assert submit(context, f"http://127.0.0.1:{demo.server_port}/applications") == 403
-    for name in one.names:  # nobody has agreed meanwhile
-        assert "Nobody has agreed yet" in one.text(name, ".ts-section:has(#agree-decide)")
+    for name in one.names:  # no party has agreed meanwhile
+        assert "No party has agreed yet" in one.text(name, ".ts-section:has(#agree-decide)")
     assert one.page.inner_text(".ts-log") == before
     one.decide()
 

@@ -1,4 +1,4 @@
-"""Forms follow from any schema, and give back the record that they show."""
+"""Forms are built from any schema, and return the record that they show."""
 
 import gradio as gr
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a page answers to whom, over HTTP; foreign pages in a browser are in test_foreign_pages."""
+"""The guard over HTTP; foreign pages in a browser are tested in test_foreign_pages."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ from ui.guard import PageGuard
 
 @pytest.fixture(scope="module", params=KINDS)
 def page(request, tmp_path_factory):
-    """Every kind of page, served as its entry serves it."""
+    """Every kind of page, served as by its entry point."""
     made = Page(request.param, tmp_path_factory.mktemp("page"), allowed_hosts="demo.test")
     with made.served():
         yield made
@@ -35,7 +35,7 @@ def stranger(page):
 
 
 def calls(page):
-    """Every method and path that Gradio serves, with something in the place of its parameters."""
+    """Return every method and path that Gradio serves, with parameters filled in."""
     (mount,) = page.app.routes
     assert isinstance(mount, Mount)
     pending = list(mount.app.routes)
@@ -256,7 +256,7 @@ def test_two_parties_pages_do_not_share_a_cookie(tmp_path):
 
 
 def test_without_the_guard_anyone_reads_and_acts(tmp_path):
-    """The control of this file: the same calls go through where no guard is."""
+    """Control: without the guard, the same calls succeed."""
     made = Page("party", tmp_path)
     with made.served(guarded=False) as url, httpx.Client(base_url=url, trust_env=False) as client:
         foreign = {"Host": "evil.example", "Origin": "http://evil.example"}

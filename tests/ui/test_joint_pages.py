@@ -1,4 +1,4 @@
-"""The stage and a party's page for any schema; what they say is true and safe."""
+"""The stage and a party's page for any schema: their texts are true and escaped."""
 
 from types import SimpleNamespace
 
@@ -108,7 +108,7 @@ def test_the_stage_has_a_frame_for_every_party(public):
 
 
 def test_each_opening_has_frames_of_its_own(public):
-    """Elements of the same tag are kept by Gradio: a page that ends could load itself again."""
+    """Gradio reuses elements with the same tag, so that an old page could reload itself."""
     addresses = agent_addresses(Settings(), public.schema_.party_names)
     one, two = (stage_panels.frames(public, addresses, {}, {}, turn) for turn in (False, True))
     assert one.startswith("<div ") and one.endswith("</div>")
@@ -152,11 +152,11 @@ def test_pages_behind_a_proxy_are_at_its_addresses(public):
 def test_what_the_stage_holds_is_said(public):
     table = joint_texts.stage_holds(public)
     assert "Nobody holds it." in table and "watch token" in table
-    assert "What opens a party&#x27;s own page" in table
+    assert "The token that opens a party&#x27;s page" in table
     assert table.count('data-who="This page"') == table.count("<tr>") - 1
     protection = joint_texts.stage_protection(public)
     protected, not_protected = protection.split("Not protected")
-    assert "even together and with the server" in protected
+    assert "even if they collude with the server" in protected
     assert "no proof" in not_protected and "fingerprint" in not_protected
     column = public.schema_.explained_column.label
     assert f"“{column}”, once an explanation is opened" in not_protected
@@ -166,7 +166,7 @@ def test_what_the_stage_holds_is_said(public):
 
 def test_what_a_party_never_gets_names_the_others(public):
     party = public.schema_.parties[0]
-    holds, never = joint_texts.agent_holds(public, party).split("It never gets")
+    holds, never = joint_texts.agent_holds(public, party).split("It never receives")
     assert "its own record" in holds and "the records of the second &lt;b&gt;" in never
 
 
@@ -181,7 +181,8 @@ def test_the_stages_strip_follows_state_and_traffic(public):
     steps = stage_panels.stage_steps(state, parts[1:], public)
     assert not steps[4].done
     alone = state_of(public, joined=names, filled=filled, readers=names[:1])
-    assert stage_panels.stage_steps(alone, parts[1:], public)[4].done  # keeps its part to itself
+    # The only reader does not send its share.
+    assert stage_panels.stage_steps(alone, parts[1:], public)[4].done
 
 
 def test_the_stages_timeline_names_who_and_when(public):
@@ -195,23 +196,23 @@ def test_the_stages_timeline_names_who_and_when(public):
     ]
     log = stage_panels.stage_timeline(state_of(public), items, public)
     assert "<b>First</b> → <b>all parties</b>" in log and "after 2.0 s" in log
-    assert "5 messages, 5.3 kB in all" in log and "request" in log
+    assert "5 messages, 5.3 kB in total" in log and "request" in log
     assert "has computed the decision" in log and "encrypted the explanation" in log
-    assert "Nothing has travelled" in stage_panels.stage_timeline(None, (), public)
+    assert "No messages yet" in stage_panels.stage_timeline(None, (), public)
     assert "No party has sent" in stage_panels.stage_timeline(state_of(public), (), public)
 
 
 def test_steps_are_named_for_people():
     assert step_words("agree:decide") == "agrees to open the decision"
-    assert step_words("cancelled decide") == "was told to stop computing the decision"
-    assert step_words("seed_open") == "shows its share of the randomness"
+    assert step_words("cancelled decide") == "cancelled computing the decision"
+    assert step_words("seed_open") == "reveals its share of the randomness"
     assert step_words("something_new") == "something new"
     assert 'aria-current="step"' in show_steps([Step("A", 1), Step("B", 0, 3)])
     assert "B 0/3" in show_steps([Step("A", 1), Step("B", 0, 3)])
 
 
 class Busy:
-    """A server that answers with one error, and counts the questions."""
+    """A server that always fails with one error, and counts the calls."""
 
     def __init__(self, error):
         self.error, self.asked = error, 0
@@ -235,7 +236,7 @@ def test_the_stage_leaves_a_busy_server_alone_and_goes_on_afterwards(public):
 
 
 class ApplicationAgent:
-    """A seat as its page reads it."""
+    """An application as its page reads it."""
 
     def __init__(self, public, party="first", answered=(), **member):
         facts = {
@@ -269,28 +270,30 @@ def test_a_page_without_an_application_asks_for_a_code(public):
 
 def test_the_key_is_shown_by_its_fingerprint(public):
     panel = agent_panels.key_panel(ApplicationAgent(public), public)
-    assert "0123 4567" in panel and "Read it to the second &lt;b&gt;" in panel
+    assert "0123 4567" in panel and "Compare it with the second &lt;b&gt;" in panel
     away = ApplicationAgent(public, keys_ready=False, state=state_of(public, joined=["first"]))
     assert "still ha" in agent_panels.key_panel(away, public)
 
 
 def test_who_has_agreed_is_said(public):
     names = public.schema_.party_names
-    assert "Nobody has agreed yet" in agent_panels.decision_panel(ApplicationAgent(public), public)
+    assert "No party has agreed yet" in agent_panels.decision_panel(
+        ApplicationAgent(public), public
+    )
     some = ApplicationAgent(public, agreed={DECIDE: names[:1]})
     assert "The first agreed; the second" in agent_panels.decision_panel(some, public)
     every = ApplicationAgent(public, agreed={EXPLAIN: names})
-    assert "The explanation is computed" in agent_panels.explanation_panel(every, public)
+    assert "The explanation is being computed" in agent_panels.explanation_panel(every, public)
 
 
 @pytest.mark.parametrize(
     ("status", "word", "says"),
     [
-        ("queued", "Queued", "Queued: the server takes it up"),
+        ("queued", "Queued", "Queued: it starts as soon as"),
         ("running", "Running", "Running on the server: 0% done"),
         ("cancelled", "Decide", "The run was cancelled"),
         ("failed", "Decide", "The run failed"),
-        ("done", "Decide", "The decision is computed"),
+        ("done", "Decide", "The decision is being computed"),
     ],
 )
 def test_how_a_run_stands_is_said(public, status, word, says):
@@ -307,7 +310,7 @@ def test_how_a_run_stands_is_said(public, status, word, says):
 def test_one_that_does_not_read_is_told_so(public):
     seat = ApplicationAgent(public, is_reader=False, readers=("second",), answered=[DECIDE])
     panel = agent_panels.decision_panel(seat, public)
-    assert "answered with its part" in panel and "Only the second" in panel
+    assert "sent its decryption share" in panel and "Only the second" in panel
     assert agent_panels.agent_steps(seat, public)[3].done
 
 
@@ -330,12 +333,12 @@ def test_what_goes_wrong_is_said(public):
 
 def test_a_change_after_sending_is_said(public):
     seat = ApplicationAgent(public, has_sent=True)
-    assert "encrypt and send it again" in agent_panels.sent_panel(seat, True)
+    assert "Encrypt and send them again" in agent_panels.sent_panel(seat, True)
     seat.sent = SliceSent(ID, "first", 9, 1234, 0.1, 0.2, "f" * 64, "ab" * 64, False, ())
     shown = agent_panels.sent_panel(seat, False)
-    assert "9 bits as 1.2 kB" in shown and "32 bytes of it" in shown
+    assert "9 bits as 1.2 kB" in shown and "First 32 bytes" in shown
     late = ApplicationAgent(public, has_sent=True, agreed={DECIDE: ("first",)})
-    assert "the answer is for what was sent" in agent_panels.sent_panel(late, True)
+    assert "The result is for the values that were sent" in agent_panels.sent_panel(late, True)
 
 
 def test_decision_and_explanation_are_in_the_schemas_words(public):
@@ -355,7 +358,7 @@ def test_a_partys_own_log_counts_both_ways(public):
     ]
     log = own_timeline(messages, public, "first")
     assert "Sent 300 B, received 200 B" in log and "abababab" in log
-    assert "its part in opening the decision" in log and "own channel" not in log
+    assert "its decryption share of the decision" in log and "not through the server" not in log
 
 
 BESIDE = {
@@ -377,13 +380,16 @@ BESIDE = {
 
 def test_both_engines_are_shown_with_who_holds_the_key():
     panel = beside_panel(BESIDE)
-    assert "The same integers from both" in panel and "An &lt;example&gt;" in panel
+    assert (
+        "Both engines and the unencrypted program give the same integers" in panel
+        and "An &lt;example&gt;" in panel
+    )
     assert "Nobody holds it." in panel and "One party makes it." in panel
     assert "The integers differ" in beside_panel(BESIDE | {"equal": False})
 
 
 def test_a_comparison_that_cannot_be_made_says_why(clear_deployment):
-    with pytest.raises(EvaluationFailed, match="could not be made"):
+    with pytest.raises(EvaluationFailed, match="The comparison failed"):
         run_beside(clear_deployment)
     assert side_by_side(["--deployment", str(clear_deployment)]) == 1
 
@@ -391,4 +397,4 @@ def test_a_comparison_that_cannot_be_made_says_why(clear_deployment):
 def test_the_shipped_deployment_gives_the_same_integers_on_both_engines():
     found = run_beside(ROOT / "deployment_files")
     assert found["equal"] and [e["name"] for e in found["engines"]] == ["levelled", "concrete"]
-    assert "The same integers from both" in beside_panel(found)
+    assert "Both engines and the unencrypted program give the same integers" in beside_panel(found)

@@ -1,4 +1,4 @@
-"""The real page, in a real browser, with a real server: what a person does and sees."""
+"""The real page in a real browser with a real server: user actions and visible results."""
 
 import re
 from urllib.parse import urlsplit
@@ -40,7 +40,7 @@ def text(page, selector):
 
 
 def told(page, button):
-    """What the page says of a press that it cannot follow."""
+    """Return the warning about a step that cannot be taken."""
     page.click(button)
     page.wait_for_selector(".toast-body")
     message = text(page, ".toast-body")
@@ -120,10 +120,10 @@ def test_a_changed_input_is_run_again_without_starting_over(open_page, oracle):
     assert text(page, ".ts-word") == "Denied"
     choose_years(page, oracle, years)
     page.set_checked("#field-Employed input", True)
-    page.wait_for_selector("text=Changed since it was sent")
+    page.wait_for_selector("text=Values changed since they were sent")
     assert "Credit agency have changed" in told(page, "#explain")
     page.click("#send-credit_agency")
-    page.wait_for_selector("text=a fresh one was opened")
+    page.wait_for_selector("text=a new one was opened")
     assert text(page, ".ts-log").count("sent again") == 2
     for number, button in ((3, "#run"), (4, "#open-decision"), (5, "#explain")):
         page.click(button)
@@ -143,7 +143,7 @@ def test_examples_fill_the_forms_and_start_over_empties_the_page(open_page, orac
     default = oracle.schema.column("Age").default
     page.wait_for_function(f"document.querySelector('#field-Age input').value === '{default:g}'")
     assert page.locator(".ts-word").count() == 0
-    assert "Nothing has travelled yet" in page.inner_text("body")
+    assert "No messages yet" in page.inner_text("body")
     assert not page.locator(".js-plotly-plot").is_visible()
 
 
@@ -187,13 +187,13 @@ def test_a_run_may_wait_be_cancelled_and_be_run_again(open_page, live_server, or
         page.click("#run")
         page.wait_for_selector(f"{strip} >> text=Running")
         assert "Running on the server" in text(page, run)
-        page.click("#cancel-run")  # which ends the worker
-        page.wait_for_selector(f"{run} >> text=Cancelled. It can be run again")
+        page.click("#cancel-run")  # ends the worker
+        page.wait_for_selector(f"{run} >> text=Cancelled. You can run it again")
     assert not page.is_visible("#cancel-run") and "Run" in text(page, strip)
     connection = live_server.connect(tmp_path / "others")
     others = [ready_to_run(connection, oracle) for _ in range(2)]
     with live_server.stuck():
-        for other in others:  # one has the worker, the other the only place in the queue
+        for other in others:  # one occupies the worker, the other the only place in the queue
             connection.client.queue(other.client_id, other.membership.token())
             until(lambda o=other: o.state().programs["decide"].under_way)
         until(lambda: others[0].state().programs["decide"].status == "running")
@@ -203,7 +203,7 @@ def test_a_run_may_wait_be_cancelled_and_be_run_again(open_page, live_server, or
         assert "Trying again in" in text(page, run) and page.is_visible("#cancel-run")
         others[1].cancel()
         page.wait_for_selector(f"{strip} >> text=Queued")
-        assert "Queued: the server takes it up when a worker is free." in text(page, run)
+        assert "Queued: it starts as soon as a worker is free." in text(page, run)
     step_is_done(page, 3)
     assert not page.is_visible("#cancel-run")
     connection.client.close()
@@ -235,7 +235,7 @@ def assert_fits(page):
             .filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"""
     )
     assert cut == []
-    # The container clips what is too wide, so each part is measured as well.
+    # The container clips overflow, so each element is measured as well.
     outside = page.evaluate(
         """() => [...document.querySelectorAll('main *')]
             .filter(e => e.checkVisibility() && !e.closest('.ts-table thead'))

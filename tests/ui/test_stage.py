@@ -27,7 +27,7 @@ def demo(tmp_path_factory, levelled_deployment):
 
 
 class Stage:
-    """The stage in a browser session of its own."""
+    """The stage in a new browser session."""
 
     def __init__(self, context, demo, schema, host=None):
         self.schema, self.names = schema, schema.party_names
@@ -78,7 +78,7 @@ class Stage:
         return self
 
     def press(self, button, done, parties=None):
-        """Press a button in every frame, and wait for what follows in every frame."""
+        """Press a button in every frame, and wait for a selector in every frame."""
         for name in parties or self.names:
             self.frame(name).locator(button).click()
         for name in parties or self.names:
@@ -95,7 +95,7 @@ class Stage:
         return self.frame(party).locator(selector).first.inner_text().strip()
 
     def told(self, party, button):
-        """What a party's page says of a press that it cannot follow, below the button."""
+        """Return the message below a button of a party's page whose step cannot be taken."""
         frame = self.frame(party)
         section = frame.locator(f".ts-section:has({button})")
         section.locator(button).click()
@@ -107,7 +107,7 @@ class Stage:
 
 @contextmanager
 def stages(browser, demo, schema):
-    """Opens stages, each in a browser session of its own, which end together."""
+    """Open stages, each in a new browser session; they are closed together."""
     with ExitStack() as held:
 
         def begin(width=1280, height=900, scheme="light"):
@@ -150,7 +150,7 @@ def test_the_whole_path(stage, demo, schema, levelled_oracle):
         assert ("now" in marks) is (name == owner)
     assert_all_fit(one, beside=True)
     log = one.page.inner_text(".ts-log")
-    assert "its part in checking the key" in log and "its encrypted record" in log
+    assert "confirms the key" in log and "its encrypted record" in log
     assert "has computed the explanation" in log
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
@@ -162,7 +162,7 @@ def test_steps_out_of_their_order_say_what_is_missing_and_all_fits_a_narrow_wind
     one = stage(390, scheme="dark")
     assert_fits(one.page)
     first = one.names[0]
-    assert "give a join code first" in one.told(first, "#send")
+    assert "Enter a join code first" in one.told(first, "#send")
     one.open()
     assert "still to be sent" in one.told(first, "#agree-decide")
     one.press("#send", ".ts-hex code", parties=one.names[1:])
@@ -177,10 +177,10 @@ def test_a_changed_value_is_not_agreed_to_unsent_and_a_run_may_be_cancelled(stag
     one = stage().open().send()
     bank = one.frame("bank")
     bank.locator("#field-Account_age input").fill("77")
-    bank.locator("text=Changed since it was sent").wait_for()
-    assert "encrypt and send them" in one.told("bank", "#agree-decide")
+    bank.locator("text=Values changed since they were sent").wait_for()
+    assert "Encrypt and send them" in one.told("bank", "#agree-decide")
     one.press("#send", ".ts-hex code", parties=["bank"])
-    bank.locator("text=Changed since it was sent").wait_for(state="detached")
+    bank.locator("text=Values changed since they were sent").wait_for(state="detached")
     with demo.stuck():
         one.press("#agree-decide", ".ts-strip >> text=Running")
         one.page.wait_for_selector(".ts-strip >> text=Running")
@@ -195,7 +195,7 @@ def test_a_changed_value_is_not_agreed_to_unsent_and_a_run_may_be_cancelled(stag
         one.frame(name).locator(".ts-word").wait_for()
     log = one.page.inner_text(".ts-log")
     assert log.count("asks for the decision") == 2
-    assert "was told to stop computing the decision" in log
+    assert "cancelled computing the decision" in log
     assert "agreed to the decision" in one.told("bank", "#send")
 
 
@@ -207,7 +207,7 @@ def test_only_readers_learn_the_answer(stage):
     assert one.text("applicant", ".ts-word") in ("Approved", "Denied")
     for name in ("bank", "credit_agency"):
         assert one.frame(name).locator(".ts-word").count() == 0
-        assert "has answered with its part" in one.frame(name).locator("main").inner_text()
+        assert "has sent its decryption share" in one.frame(name).locator("main").inner_text()
 
 
 def test_an_application_opened_elsewhere_can_be_watched(stage, demo, schema):
@@ -236,7 +236,7 @@ def assert_all_fit(one, beside):
         tops.append(round(box["y"]))
         frame = next(f for f in one.page.frames if f.url.startswith(one.url(name)[:22]))
         assert_fits(frame)
-        # As high as its page: nothing is cut off, and nothing scrolls within.
+        # Each frame is as high as its page: nothing is cut off and nothing scrolls inside.
         end = frame.evaluate("document.getElementById('agent-end').getBoundingClientRect().bottom")
         assert end <= box["height"] <= end + 60
     assert (max(tops) - min(tops) < 60) is beside

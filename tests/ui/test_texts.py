@@ -1,4 +1,4 @@
-"""What the page says: true to the engine's facts, and safe whatever a schema contains."""
+"""The page's texts: they match the engine's facts, and are escaped for any schema."""
 
 import json
 import threading
@@ -84,7 +84,9 @@ def test_the_strip_follows_the_state(public):
     assert "Send 3/3" in panels.strip(state, public)
     state.compare("second", [2])
     assert "Send 2/3" in panels.strip(state, public)
-    assert "Changed since it was sent" in panels.party_panel(state, public.schema_.party("second"))
+    assert "Values changed since they were sent" in panels.party_panel(
+        state, public.schema_.party("second")
+    )
     state.compare("second", [1])
     assert not state.changed
 
@@ -114,15 +116,15 @@ def test_a_new_slice_forgets_the_results_of_the_old(public):
     state = PageState(decision=decision())
     state.took(slice_of("first", fresh=True), [1])
     assert state.decision is None
-    assert "a fresh one was opened" in panels.party_panel(state, public.schema_.party("first"))
+    assert "a new one was opened" in panels.party_panel(state, public.schema_.party("first"))
 
 
 def test_the_log_names_senders_and_counts_what_the_server_received(public):
     handed = Message("first", "second", "secret key", 4000, 0.0)
     log = timeline([slice_of("first").messages[0], handed], public)
     assert "2 messages; the server received 1.2 kB" in log
-    assert "by their own channel" in log and "<b>First</b> → <b>Server</b>" in log
-    assert "Nothing has travelled" in timeline([], public)
+    assert "not through the server" in log and "<b>First</b> → <b>Server</b>" in log
+    assert "No messages yet" in timeline([], public)
 
 
 def test_the_explanation_shows_its_text(public):
@@ -141,7 +143,7 @@ def test_how_a_run_stands_is_in_the_strip_and_in_its_own_panel(public, program):
     state.asks(program)
     for status, share, text, says in (
         ("waiting", 0.0, "It is <busy>. Trying again in 2 s.", "It is &lt;busy&gt;. Trying"),
-        ("queued", 0.0, "", "Queued: the server takes it up when a worker is free."),
+        ("queued", 0.0, "", "Queued: it starts as soon as a worker is free."),
         ("running", 0.4, "", "Running on the server: 40% done.</p><progress"),
     ):
         state.news = RunNews(program, status, share, text)
@@ -149,7 +151,7 @@ def test_how_a_run_stands_is_in_the_strip_and_in_its_own_panel(public, program):
         assert panels.strip(state, public).count(f"<span>{status.capitalize()}</span>") == 1
     state.heard()
     state.cancelled = program
-    assert "Cancelled. It can be run again" in own(state) and other(state) == before
+    assert "Cancelled. You can run it again" in own(state) and other(state) == before
     state.asks(program)
     assert "Cancelled" not in own(state)
 
@@ -172,7 +174,7 @@ def test_a_call_that_is_followed_gives_its_news_and_then_its_answer():
     each = steps()
     assert next(each) == "queued"
     go_on.set()
-    assert list(each) in (["running"], [])  # what is over already need not be shown
+    assert list(each) in (["running"], [])  # an outdated report need not be shown
     assert answers == [7]
 
     def fail(tell):
@@ -185,7 +187,7 @@ def test_a_call_that_is_followed_gives_its_news_and_then_its_answer():
 @pytest.mark.parametrize(
     ("current", "turning", "marked"),
     [
-        (1, 2, ["3-6<br><b>now</b>", "6+<br><b>turns it</b>"]),
+        (1, 2, ["3-6<br><b>now</b>", "6+<br><b>changes it</b>"]),
         (0, None, ["3-6", "6+"]),
         (-1, None, ["3-6", "6+"]),
     ],
@@ -304,7 +306,7 @@ def test_joint_keys_on_one_page_say_that_one_process_plays_all(public):
     assert "could bring the parts of the secret key together" in texts.protection(joint)
     assert "Public key" in texts.who_holds_what(joint)
     log = timeline(state.messages, joint)
-    assert "all parties" in log and "by their own channel" not in log and show_bytes(500) in log
+    assert "all parties" in log and "not through the server" not in log and show_bytes(500) in log
     renewed = KeysMade(**{**keys.__dict__, "client_id": "cd" * 16, "fingerprint": "ffff"})
     sent = slice_of("first", fresh=True)
     state.took(SliceSent(**{**sent.__dict__, "keys": renewed}), [1])

@@ -1,8 +1,8 @@
-"""A whole application over HTTP: the real server and every party's agent, each its own process.
+"""A complete application over HTTP, with the real server and every party's agent in processes.
 
-All run on one machine and speak through the loopback. The parties' agents are those of
-`python -m parties`, without a page: instead of a person, the measurement gives each its record and
-lets each agree. Times are wall time as the measurement's own process sees it.
+All processes run on one machine and communicate over the loopback interface. The agents are those
+of `python -m parties` without a page: the measurement, instead of a person, gives each its record
+and agrees to the programs. Times are wall times as seen by the measuring process.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ from utils.errors import EvaluationFailed, OutOfStep, UnknownApplication
 _ANSWER_SECONDS = 120.0
 _GLANCE_SECONDS = 0.5
 _NO_TRANSFER = ("ran ", "failed ", "run ")
-"""What the record of the traffic notes although no body of that size has travelled."""
+"""Traffic entries whose size is not that of a transferred body."""
 
 
 class PartyProcess:
-    """One party's agent, doing at once what its person would do."""
+    """One party's agent, with its user's actions automated."""
 
     def __init__(self, url: str, party: str, home: Path) -> None:
-        """Connect; raises what that raises."""
+        """Connect to the server; raises connection errors."""
         client = ServerClient(url, _ANSWER_SECONDS)
         self._agent = Agent(Connection(client, PartyStore(home)), party)
         self._parties = self._agent.connection.public.schema_.party_names
-        self._seat: ApplicationAgent | None = None
+        self._application: ApplicationAgent | None = None
 
     def join(self, code: str) -> None:
-        """Join, and return when the joint key is made and checked."""
-        seat = self._seat = self._agent.join(code, pinned=True)
-        self._until(seat, lambda: seat.member.keys_ready)
+        """Join, and return once the joint key has been made and checked."""
+        application = self._application = self._agent.join(code, pinned=True)
+        self._until(application, lambda: application.member.keys_ready)
 
     def decide(self, record: Mapping[str, Any]) -> dict[str, float]:
-        """Encrypt, send, agree when all have sent, and return when the decision is opened."""
-        seat = self._own()
-        sent = seat.send(record)
-        self._until(seat, lambda: len(seat.member.sent_by) == len(self._parties))
-        self._agreed(seat, DECIDE)
-        self._until(seat, lambda: seat.member.decision is not None)
-        decision = seat.member.decision
+        """Encrypt and send, agree once all have sent, and return once the decision is opened."""
+        application = self._own()
+        sent = application.send(record)
+        self._until(application, lambda: len(application.member.sent_by) == len(self._parties))
+        self._agreed(application, DECIDE)
+        self._until(application, lambda: application.member.decision is not None)
+        decision = application.member.decision
         if decision is None or decision.score is None:
             raise EvaluationFailed("The decision came without a score.")
-        state = seat.member.state
+        state = application.member.state
         ran = None if state is None else state.programs[DECIDE].seconds
         return {
             "score": decision.score,
@@ -72,53 +72,53 @@ class PartyProcess:
         }
 
     def explain(self) -> list[float]:
-        """Agree to the explanation; the scores of its bins when it is opened."""
-        seat = self._own()
-        self._agreed(seat, EXPLAIN)
-        self._until(seat, lambda: seat.member.explanation is not None)
-        opened = seat.member.explanation
+        """Agree to the explanation; returns the scores of its bins once it is opened."""
+        application = self._own()
+        self._agreed(application, EXPLAIN)
+        self._until(application, lambda: application.member.explanation is not None)
+        opened = application.member.explanation
         return [] if opened is None else list(opened.explanation.scores)
 
     def leave(self) -> None:
-        """Erase the application and this party's files of it."""
-        seat, self._seat = self._own(), None
+        """Erase the application and this party's files for it."""
+        application, self._application = self._own(), None
         with suppress(UnknownApplication):
-            seat.member.discard()
+            application.member.discard()
 
     def _own(self) -> ApplicationAgent:
-        if self._seat is None:
+        if self._application is None:
             raise OutOfStep("This party has not joined yet.")
-        return self._seat
+        return self._application
 
-    def _agreed(self, seat: ApplicationAgent, program: str) -> None:
+    def _agreed(self, application: ApplicationAgent, program: str) -> None:
         def agreed() -> bool:
             try:
-                seat.agree(program)
+                application.agree(program)
             except OutOfStep:
-                return False  # the public key is still on its way
+                return False  # the public key has not arrived yet
             return True
 
-        self._until(seat, agreed)
+        self._until(application, agreed)
 
     @staticmethod
-    def _until(seat: ApplicationAgent, holds: Callable[[], bool]) -> None:
-        serial = seat.serial
+    def _until(application: ApplicationAgent, holds: Callable[[], bool]) -> None:
+        serial = application.serial
         while not holds():
-            if seat.over:
-                raise UnknownApplication(seat.over)
-            if seat.failure is not None:
-                raise seat.failure
-            serial = seat.wait(serial, _GLANCE_SECONDS)
-            seat.look()
+            if application.over:
+                raise UnknownApplication(application.over)
+            if application.failure is not None:
+                raise application.failure
+            serial = application.wait(serial, _GLANCE_SECONDS)
+            application.look()
 
 
 def application_time(
     folder: Path, programs: Mapping[str, Program], bits: Bits, rounds: int, engine: str = "levelled"
 ) -> dict[str, Any]:
-    """Measure `rounds` applications, one row of `bits` (rows, n_bits) each, after one to warm up.
+    """Measure `rounds` applications, one row of `bits` (rows, n_bits) each, after a warm-up.
 
-    Scores are compared with those of `programs`. Raises EvaluationFailed where one differs, and
-    what starting the server and the agents raises.
+    Scores are compared with those of `programs`. Raises EvaluationFailed if one differs, and
+    errors from starting the server and the agents.
     """
     with ExitStack() as stack:
         server = stack.enter_context(running_server(folder, engine))
@@ -145,7 +145,7 @@ def application_time(
             "bytes": traffic_by_step(traffic, layout.schema.party_names),
             "peak_bytes": {
                 "server": peak_bytes(server.process),
-                # The others of its processes only watch over shared resources.
+                # The server's other processes only manage shared resources.
                 "server's worker": max(workers, default=0),
                 **{agent.name: agent.peak_bytes() for agent in agents.values()},
             },
@@ -159,7 +159,7 @@ def _application(
     programs: Mapping[str, Program],
     bits: Bits,
 ) -> tuple[dict[str, float], Traffic]:
-    """One application from opening to explanation: seconds by step, and what travelled."""
+    """Run one application from opening to explanation; returns seconds by step, and the traffic."""
     records = record_of(layout, bits)
     times = [time.perf_counter()]
     opening = open_joint(client)
@@ -191,7 +191,7 @@ def _application(
 def _all(
     agents: Mapping[str, Remote], method: str, arguments: Mapping[str, tuple[Any, ...]]
 ) -> dict[str, Any]:
-    """Have all agents do something at the same time; their answers when the last has finished."""
+    """Call a method of all agents concurrently; returns their results once all have finished."""
     for party, agent in agents.items():
         agent.begin(method, *arguments[party])
     return {party: agent.answer() for party, agent in agents.items()}
@@ -203,14 +203,14 @@ def _compare(
     expected = [float(score) for score in programs[name].scores(bits[None, :])[0]]
     for scores in opened:
         if scores != expected:
-            raise EvaluationFailed(f"{scores} was opened where {expected} was expected ({name}).")
+            raise EvaluationFailed(f"Opened {scores}, but expected {expected} ({name}).")
 
 
 def traffic_by_step(traffic: Traffic, parties: list[str]) -> dict[str, Any]:
-    """Bytes that each party sent and received: by step in the order of their coming, and in all.
+    """Return the bytes that each party sent and received, by step in order, and in total.
 
-    Bodies as they are handed to HTTP, without its own headers; those that the server relays travel
-    as base64, a third more.
+    These are sizes of bodies without HTTP headers. Messages relayed by the server are sent as
+    base64, which adds a third.
     """
     steps: dict[str, dict[str, dict[str, int]]] = {}
     for item in traffic.items:

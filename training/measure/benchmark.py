@@ -1,9 +1,9 @@
-"""`python -m training.measure.benchmark`: the engines beside Concrete ML, interleaved in one run.
+"""`python -m training.measure.benchmark`: compare the engines with Concrete ML in one run.
 
 All engines decide and explain the same held-out applicants in turn, each in its own process, with
-real encryption. Ratios are medians of one over medians of the other in the same run. Beside that:
-the levelled engine on a model of Concrete ML's shape, a whole application over HTTP, how the
-levelled engine grows, and its noise beside the noise model. Every part can be left out.
+real encryption. Ratios are quotients of medians of the same run. The benchmark also measures the
+levelled engine on a model of Concrete ML's shape, a complete application over HTTP, how the
+levelled engine scales, and its noise against the noise model. Every part can be skipped.
 """
 
 from __future__ import annotations
@@ -32,25 +32,35 @@ __all__ = ["BEGIN", "END", "comparison_rows", "main", "markdown_table", "replace
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; answers the exit code."""
+    """Run the command; returns the exit code."""
     print_any_text()
     parser = argparse.ArgumentParser(prog="training.measure.benchmark", description=__doc__)
-    parser.add_argument("--applicants", type=int, default=30, help="decided by our engines")
-    parser.add_argument("--peer-applicants", type=int, default=5, help="decided by all in turn")
-    parser.add_argument("--explanations", type=int, default=10, help="explained by our engines")
-    parser.add_argument("--peer-explanations", type=int, default=2, help="explained by all")
+    parser.add_argument("--applicants", type=int, default=30, help="decisions by our engines")
+    parser.add_argument(
+        "--peer-applicants", type=int, default=5, help="decisions by all engines in turn"
+    )
+    parser.add_argument("--explanations", type=int, default=10, help="explanations by our engines")
+    parser.add_argument(
+        "--peer-explanations", type=int, default=2, help="explanations by all engines"
+    )
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
-    parser.add_argument("--deployment", type=Path, help="folder; from the settings if left out")
+    parser.add_argument("--deployment", type=Path, help="folder; from the settings by default")
     parser.add_argument("--data", type=Path, nargs="+", help="files that the model was trained on")
     for part, words in PARTS.items():
-        parser.add_argument(f"--no-{part}", action="store_true", help=f"leave out {words}")
-    parser.add_argument("--quick", action="store_true", help="few of everything, to try it out")
-    parser.add_argument("--json", type=Path, help="where to write the result")
+        parser.add_argument(f"--no-{part}", action="store_true", help=f"skip {words}")
     parser.add_argument(
-        "--readme", type=Path, nargs="+", default=[], help="texts whose marked tables are replaced"
+        "--quick", action="store_true", help="a few runs of everything, to try it out"
+    )
+    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument(
+        "--readme",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="documents whose marked tables are replaced",
     )
     options = parser.parse_args(arguments)
-    # Not above: every process that is measured imports this file, and has its memory measured.
+    # Imported late: every measured process imports this module, and its memory is measured.
     from engines.deployment import Deployment
     from training.held_out import held_out
     from training.measure.benchmark_run import Scope, benchmark

@@ -1,4 +1,4 @@
-"""What the benchmark measures, part by part; training/measure/benchmark.py is its command."""
+"""The parts of the benchmark; training/measure/benchmark.py is its command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from utils.scratch_folder import scratch_folder
 
 @dataclass(frozen=True)
 class Scope:
-    """What to measure: `ours` and `peer` are numbers of decisions and explanations."""
+    """The parts to measure; `ours` and `peer` are numbers of decisions and explanations."""
 
     engines: tuple[str, ...] = ENGINES
     ours: tuple[int, int] = (30, 10)
@@ -44,24 +44,24 @@ class Scope:
 
     @property
     def repeats(self) -> int:
-        """Runs of each applicant on the levelled engine."""
+        """Number of runs of each applicant on the levelled engine."""
         return 1 if self.quick else 5
 
     @property
     def applications(self) -> int:
-        """Whole applications over HTTP."""
+        """Number of complete applications over HTTP."""
         return 1 if self.quick else 7
 
     @property
     def noise(self) -> tuple[int, int]:
-        """Applicants whose noise is measured, and openings of each."""
+        """Numbers of applicants whose noise is measured, and of openings of each."""
         return (2, 4) if self.quick else (20, 50)
 
 
 def benchmark(folder: Path, rows: HeldOut, scope: Scope) -> dict[str, Any]:
-    """Measure; a part that is left out, or whose engine is, is None in the answer.
+    """Run the benchmark; parts that are skipped, or whose engine is, are None in the result.
 
-    Raises EvaluationFailed where a score differs from the reference, and what the engines raise.
+    Raises EvaluationFailed if a score differs from the reference, and errors of the engines.
     """
     deployment = Deployment.load(folder)
     levelled = LEVELLED in scope.engines
@@ -77,7 +77,7 @@ def benchmark(folder: Path, rows: HeldOut, scope: Scope) -> dict[str, Any]:
         "scaling": None,
         "noise": None,
     }
-    # First, while no engine's process holds memory that the files on their way could use.
+    # Measured first, before the engines' processes take memory from the page cache.
     if "http" in parts and OURS in scope.engines:
         result["http"] = http_overhead(folder, rows.bits[0])
     if "application" in parts:
@@ -110,7 +110,7 @@ def benchmark(folder: Path, rows: HeldOut, scope: Scope) -> dict[str, Any]:
 def _engines(
     deployment: Deployment, folders: dict[str, Path], rows: HeldOut, scope: Scope
 ) -> dict[str, Any]:
-    """What was measured of each of `folders`, by engine or, for its second model, UNMODIFIED."""
+    """Measure each of `folders`, by engine or, for the second levelled model, UNMODIFIED."""
     with ExitStack() as stack:
         contenders, steps = {}, {}
         for name, folder in folders.items():
@@ -152,7 +152,7 @@ def _engines(
 
 
 def _ratios(measured: dict[str, Any]) -> dict[str, float]:
-    """Concrete ML's medians over Concrete's, and over those of the levelled 40 x 3."""
+    """Return Concrete ML's medians divided by Concrete's and by those of levelled 40 x 3."""
     return {
         f"{prefix}{program}_vs_concrete_ml": measured[PEER][program]["evaluate_seconds"]
         / measured[own][program]["evaluate_seconds"]
@@ -166,7 +166,7 @@ def _ratios(measured: dict[str, Any]) -> dict[str, float]:
 
 
 def _quality(engine: str, deployment: Deployment, rows: HeldOut) -> dict[str, Any]:
-    """AUC and accuracy of the opened scores on all held-out rows; for levelled more."""
+    """Return AUC and accuracy of the opened scores on all held-out rows; more for levelled."""
     if engine == LEVELLED:
         return quality(deployment, rows)
     if rows.y is None:

@@ -1,4 +1,4 @@
-"""The benchmark's tables for people: as text, and as Markdown between marks in a document."""
+"""The benchmark's tables as text, and as Markdown between marks in a document."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from training.measure.text_tables import Table, figure, labelled, markdown, plai
 OURS, PEER = "concrete", "concrete_ml"
 ENGINES = (OURS, PEER, LEVELLED)
 PARTS = {
-    "http": "what HTTP costs beside Concrete's evaluation",
+    "http": "the cost of HTTP besides Concrete's evaluation",
     "unmodified": "the levelled engine on XGBoost 40 x 3",
-    "application": "a whole application over HTTP with the levelled engine",
+    "application": "a complete application over HTTP with the levelled engine",
     "scaling": "the levelled engine over trees, depth and applicants",
-    "noise": "the levelled engine's noise beside the model",
+    "noise": "the levelled engine's noise against its model",
 }
-"""What is measured beside the engines' turns, each to be left out by itself."""
+"""Parts measured in addition to the engines' runs; each can be skipped."""
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def comparison_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Concrete beside Concrete ML, one line a figure; none where one of them was not measured."""
+    """Return one row per figure of Concrete and Concrete ML; empty unless both were measured."""
     if not {OURS, PEER} <= result["engines"].keys():
         return []
     ours, peer = result["engines"][OURS], result["engines"][PEER]
@@ -74,7 +74,7 @@ def comparison_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Everything that was measured, as text."""
+    """Return all measurements as text."""
     lines = []
     if result["rows"]:
         lines.append(plain(_comparison(result, ("", "concrete", "concrete_ml", "ratio"))))
@@ -110,7 +110,7 @@ def _place(result: dict[str, Any]) -> str:
 
 
 def levelled_sections(result: dict[str, Any]) -> list[tuple[str, list[Table]]]:
-    """The tables of what was measured, by the name of their marks."""
+    """Return the measured tables by the name of their marks."""
     sections = []
     if result.get("levelled_rows"):
         sections.append(("levelled", [levelled_table(result["levelled_rows"])]))
@@ -126,12 +126,12 @@ def levelled_sections(result: dict[str, Any]) -> list[tuple[str, list[Table]]]:
 
 
 def marks(section: str) -> tuple[str, str]:
-    """What stands before and after a section in a document, each on a line of its own."""
+    """Return the marks before and after a section in a document, each on its own line."""
     return f"<!-- measured {section}: begin -->", f"<!-- measured {section}: end -->"
 
 
 def markdown_table(result: dict[str, Any]) -> str:
-    """Concrete beside Concrete ML for the README, between its marks."""
+    """Return the table of Concrete and Concrete ML for the README, between its marks."""
     head = ("", "Triseal on Concrete", "Concrete ML 40 x 3", "ratio")
     lines = [BEGIN, markdown(_comparison(result, head))]
     if result["http"]:
@@ -141,7 +141,7 @@ def markdown_table(result: dict[str, Any]) -> str:
 
 
 def markdown_sections(result: dict[str, Any]) -> dict[tuple[str, str], str]:
-    """Every section that was measured with its marks in the text, by its marks."""
+    """Return every measured section, including its marks, by its marks."""
     found = {(BEGIN, END): markdown_table(result)} if result["rows"] else {}
     sections = levelled_sections(result)
     if result.get("levelled_rows"):
@@ -155,7 +155,7 @@ def markdown_sections(result: dict[str, Any]) -> dict[tuple[str, str], str]:
 
 
 def replace_table(document: Path, result: dict[str, Any]) -> None:
-    """Put each measured section between its marks, where `document` has them."""
+    """Replace each measured section between its marks, if `document` has them."""
     text = document.read_text(encoding="utf-8")
     for (begin, end), section in markdown_sections(result).items():
         if begin in text and end in text:

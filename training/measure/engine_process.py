@@ -1,4 +1,4 @@
-"""An engine in a process of its own, so that its peak memory is its own and runs can alternate."""
+"""An engine in its own process, to measure its peak memory and to alternate runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from utils.errors import TrisealError
 
 
 class EngineProcess(Remote):
-    """Runs commands one at a time in a fresh process; use as a context. An error ends it."""
+    """Runs commands one at a time in a new process; a context manager. An error ends it."""
 
     def __init__(self, engine: str, folder: Path) -> None:
         python = interpreter_of(engine)
@@ -22,11 +22,11 @@ class EngineProcess(Remote):
         self.facts: dict[str, Any] = self.call("facts")
 
     def decide(self, bits: Bits) -> tuple[Timed, tuple[float, ...]]:
-        """The timed decision of a row and what was expected."""
+        """Return the timed decision of a row and the expected scores."""
         return self._timed("decide", bits)
 
     def explain(self, bits: Bits) -> tuple[Timed, tuple[float, ...]]:
-        """The timed explanation of the row decided last and what was expected."""
+        """Return the timed explanation of the row decided last and the expected scores."""
         return self._timed("explain", bits)
 
     def _timed(self, program: str, bits: Bits) -> tuple[Timed, tuple[float, ...]]:
@@ -42,7 +42,7 @@ class EngineProcess(Remote):
 
 
 class _EngineRuns:
-    """What the process has."""
+    """The object in the process."""
 
     def __init__(self, engine: str, folder: Path) -> None:
         self._runs = EncryptedRuns(engine, folder)

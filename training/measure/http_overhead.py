@@ -1,4 +1,4 @@
-"""What HTTP costs beside the evaluation: a real server, a whole application, call by call."""
+"""The cost of HTTP besides the evaluation, call by call, for an application on a real server."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ROUNDS = 11
 
 
 def http_overhead(folder: Path, bits: Bits, engine: str = "concrete") -> dict[str, float]:
-    """Median milliseconds a call takes beside the engine's own work, by the name of the call.
+    """Return the median milliseconds of each call, without the engine's work, by name.
 
-    Starts `server.py`, and a process for the parties, with the engine's own interpreter. Raises
-    ServerUnreachable where the server does not start.
+    Starts `server.py` and a process for the parties with the engine's interpreter. Raises
+    ServerUnreachable if the server does not start.
     """
     python = interpreter_of(engine)
     with Remote("the parties", HttpOverhead, folder, bits, engine, python=python) as parties:
@@ -31,13 +31,13 @@ def http_overhead(folder: Path, bits: Bits, engine: str = "concrete") -> dict[st
 
 
 class HttpOverhead:
-    """The parties' side of the measurement, to be run where the engine can be imported."""
+    """The parties' side of the measurement, run where the engine can be imported."""
 
     def __init__(self, folder: Path, bits: Bits, engine: str) -> None:
         self.folder, self.bits, self.engine = folder, bits, engine
 
     def measure(self) -> dict[str, float]:
-        """Returns the milliseconds by the name of the call."""
+        """Return the milliseconds by the name of the call."""
         with running_server(self.folder, self.engine) as server:
             connection = Connection(server.client(), PartyStore(server.data / "parties"))
             return _measure(connection, self.bits)
@@ -53,7 +53,7 @@ def _measure(connection: Connection, bits: Bits) -> dict[str, float]:
 
     for round_ in range(_ROUNDS + 1):
         if round_ == 1:
-            milliseconds.clear()  # the first application is the processes' warming up
+            milliseconds.clear()  # the first application warms the processes up
         session = ApplicationSession.open(connection)
         for message in session.make_keys().messages:
             if message.what == "evaluation key":
@@ -64,14 +64,14 @@ def _measure(connection: Connection, bits: Bits) -> dict[str, float]:
             if program == EXPLAIN:
                 note("get_output", session.open_decision().messages[0].seconds)
             run = session.run(program)
-            if program == EXPLAIN:  # the first run may still wait for the keys to be expanded
+            if program == EXPLAIN:  # the first run may still expand the keys
                 note("run_fhe, beside evaluation", run.waited - run.seconds)
         session.erase()
     return {call: float(np.median(values)) for call, values in milliseconds.items()}
 
 
 def record_of(layout: Layout, bits: Bits) -> dict[str, dict[str, object]]:
-    """A record for each party that encodes to one row of bits, shape (n_bits,)."""
+    """Return a record for each party that encodes to the given row of bits, shape (n_bits,)."""
     records: dict[str, dict[str, object]] = {party: {} for party in layout.schema.party_names}
     for code, state in zip(layout.codes, layout.states(bits), strict=True):
         records[code.party][code.column.name] = code.value(int(state) - code.first_state)

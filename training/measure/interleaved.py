@@ -1,6 +1,6 @@
-"""Engines that decide and explain the same applicants in turn, each in a process of its own.
+"""Interleaved runs of several engines on the same applicants, each engine in its own process.
 
-A machine's speed drifts, so only what was measured in turn may be compared: medians are over the
+A machine's speed drifts, so that only interleaved runs can be compared: medians are over the
 applicants that all engines had.
 """
 
@@ -23,15 +23,15 @@ from training.measure.engine_process import EngineProcess
 from utils.errors import EvaluationFailed
 
 Timings = dict[str, list[dict[str, Any]]]
-"""What each run took, by program."""
+"""Times of each run, by program."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """An engine's process, and how many applicants it decides and, of these, explains.
+    """An engine's process, and the numbers of applicants that it decides and explains.
 
-    Each applicant is taken `repeats` times, and the median counts: what takes milliseconds is
-    disturbed by every other process.
+    Each applicant is run `repeats` times and the median is used, because runs of milliseconds are
+    easily disturbed by other processes.
     """
 
     process: EngineProcess
@@ -46,10 +46,10 @@ def in_turn(
     order: list[int],
     beside: Callable[[int, Bits], None] | None = None,
 ) -> dict[str, Timings]:
-    """Run all on the rows of `order`, one applicant after another; timings by contender.
+    """Run all contenders on the rows of `order`, applicant by applicant; returns their timings.
 
-    `beside` is called with the number of the applicant, from 0, and its bits. Raises
-    EvaluationFailed where a score differs from the reference, and what the engines raise.
+    `beside` is called with the number of each applicant, from 0, and its bits. Raises
+    EvaluationFailed if a score differs from the reference, and errors of the engines.
     """
     timings: dict[str, Timings] = {name: {DECIDE: [], EXPLAIN: []} for name in contenders}
     total = max(own.decisions for own in contenders.values())
@@ -72,7 +72,7 @@ def _checked(engine: EngineProcess, program: str, bits: Bits) -> dict[str, Any]:
     timed, expected = engine.decide(bits) if program == DECIDE else engine.explain(bits)
     if not same_scores(timed.scores, expected):
         raise EvaluationFailed(
-            f"{engine.engine} opened {timed.scores} where {expected} was expected ({program})."
+            f"{engine.engine} opened {timed.scores}, but expected {expected} ({program})."
         )
     return {
         "encrypt_seconds": timed.encrypt,
@@ -88,10 +88,10 @@ def _median_of(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def explained_first(deployment: Deployment, rows: HeldOut, explained: int) -> list[int]:
-    """Row numbers: first `explained` denied ones for whom every bin remains, then all others.
+    """Return row numbers: `explained` denied rows with every bin remaining, then all others.
 
-    Those are whom an explanation is for, and for them an engine that re-runs has to run once for
-    every bin.
+    Explanations are meant for denied applicants, and for these rows an engine that runs once per
+    bin has to run for every bin.
     """
     scores = deployment.programs[DECIDE].scores(rows.bits)[:, 0]
     layout = deployment.layout
@@ -106,13 +106,13 @@ def explained_first(deployment: Deployment, rows: HeldOut, explained: int) -> li
 
 
 def paired(timings: Mapping[str, Timings]) -> dict[str, int]:
-    """For each program, how many applicants were had in turn by all that had any."""
+    """Return, for each program, the number of applicants that all its contenders had."""
     counts = {p: [len(t[p]) for t in timings.values() if t[p]] for p in (DECIDE, EXPLAIN)}
     return {program: min(own, default=0) for program, own in counts.items()}
 
 
 def medians(timings: Timings, counts: Mapping[str, int]) -> dict[str, Any]:
-    """For each program medians over the first `counts` applicants, and counts over all runs."""
+    """Return, by program, medians over the first `counts` applicants, and totals of all runs."""
     return {
         program: {
             **{

@@ -1,7 +1,7 @@
 """All parties of an engine with joint keys in one process, for evaluation and benchmark only.
 
-Apart, each would run in its own process and reach the others over the joint protocol; here they
-call one another. Nothing of the application does that.
+In an application, each party runs in its own process and communicates by the joint protocol; here
+they call one another directly.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _PAIRWISE_BYTES = 32
 
 
 class JointParties(PartyEngine):
-    """The parties of one schema as if they were one that has all their secrets."""
+    """All parties of a schema as a single party that holds all their secrets."""
 
     def __init__(self, engine: JointPartyEngine, parties: list[str]) -> None:
-        """`engine` keeps no secret, so one plays for all."""
+        """Use one `engine` for all parties, since it keeps no secrets."""
         self.facts = engine.facts
         self._engine = engine
         self._parties = parties
 
     def make_keys(self) -> KeyPair:
-        """`secret` holds the public key, every party's secret and the keys of every pair."""
+        """Make keys; `secret` holds the public key, all parties' secrets and all pairwise keys."""
         engine = self._engine
         common = engine.common(b"training", {party: engine.seed_share() for party in self._parties})
         shares = {party: engine.key_share(common) for party in self._parties}

@@ -1,7 +1,7 @@
-"""The levelled engine step by step: keys, encryption, evaluation, opening, and the bytes of each.
+"""Times and sizes of the levelled engine's steps: keys, encryption, evaluation and opening.
 
-All parties and the server run in one process here, so that nothing but the step itself is timed.
-Times are medians over the rounds; a round makes new keys and decides and explains one applicant.
+All parties and the server run in one process, so that only the steps themselves are timed. Times
+are medians over the rounds; a round makes new keys and decides and explains one applicant.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ KEY_STEPS = (
     "part in the key check",
     "key check",
 )
-"""What every party does to make the keys, in this order."""
+"""The steps of every party to make the keys, in order."""
 _DIGESTS = "compare the messages' digests"
 
 
 class LevelledSteps:
-    """One deployment's programs; `round` measures and `figures` answers the medians."""
+    """Measures one deployment's programs: `round` measures, `figures` returns the medians."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises what loading the engine raises."""
+        """Load the engine; raises its loading errors."""
         deployment = Deployment.load(folder)
         self._layout = deployment.layout
         self._parties = deployment.schema.party_names
@@ -59,7 +59,7 @@ class LevelledSteps:
         self._bytes: dict[str, int] = {}
 
     def round(self, bits: Bits) -> None:
-        """New keys, then one applicant, shape (n_bits,); raises EvaluationFailed."""
+        """Make new keys and run one applicant, shape (n_bits,); raises EvaluationFailed."""
         public_key, secrets = self._keys()
         first = self._parties[0]
         messages = {(first, PUBLIC_KEY): self._engine.seal_public_key(first, public_key)}
@@ -87,7 +87,7 @@ class LevelledSteps:
         return value
 
     def _keys(self) -> tuple[bytes, dict[str, bytes]]:
-        """The public key and the parties' secrets; every party does every step for itself."""
+        """Make the public key and the parties' secrets; every party does every step."""
         engine, first = self._engine, self._parties[0]
         steps = iter(KEY_STEPS)
 
@@ -108,11 +108,11 @@ class LevelledSteps:
 
     @staticmethod
     def _checked(messages: list[bytes]) -> list[memoryview]:
-        """The payloads, their digests compared."""
+        """Return the payloads after checking their digests."""
         return [unseal(message)[1] for message in messages]
 
     def _unpacked(self, name: str, payloads: list[memoryview]) -> Ggsw:
-        """The ciphertexts that a program needs, of all parties."""
+        """Return the ciphertexts of all parties that a program needs."""
         parts, wanted = [], self._trees[name].bits
         for party, payload in zip(self._parties, payloads, strict=True):
             own = self._layout.party_bits(party)
@@ -146,12 +146,10 @@ class LevelledSteps:
         scores = self._timed(f"open, add up, {name}", self._engine.combine, name, result, parts)
         expected = tuple(float(s) for s in self._programs[name].scores(bits[None, :])[0])
         if scores != expected:
-            raise EvaluationFailed(
-                f"{NAME} opened {scores} where {expected} was expected ({name})."
-            )
+            raise EvaluationFailed(f"{NAME} opened {scores}, but expected {expected} ({name}).")
 
     def figures(self) -> dict[str, Any]:
-        """Medians in seconds, and bytes, of all rounds so far; at least one."""
+        """Return medians in seconds, and bytes, of all rounds so far (at least one)."""
         seconds = {what: float(np.median(values)) for what, values in self._seconds.items()}
         keys = {step: seconds[f"keys, {step}"] for step in KEY_STEPS}
         slowest = max(keys, key=lambda step: keys[step])

@@ -1,4 +1,4 @@
-"""What the benchmark says of the levelled engine: its rows for JSON, and its tables for people."""
+"""The benchmark's results for the levelled engine: rows for JSON, and tables."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MEGABYTE = 1e6
 
 
 def levelled_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """One line a figure for the engines of COLUMNS; empty where levelled was not measured.
+    """Return one row per figure for the engines of COLUMNS; empty if levelled was not measured.
 
-    `ratio` is Concrete ML over the unmodified model of the same shape.
+    `ratio` is Concrete ML's value divided by that of the unmodified model of the same shape.
     """
     engines = result["engines"]
     if LEVELLED not in engines:
@@ -106,7 +106,7 @@ def _row(name: str, unit: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def levelled_table(rows: list[dict[str, Any]]) -> Table:
-    """The rows of `levelled_rows`."""
+    """Return the rows of `levelled_rows` as a table."""
     return Table(
         _HEADS,
         [
@@ -121,7 +121,7 @@ def levelled_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def application_table(own: dict[str, Any]) -> Table:
-    """Seconds of the whole application by step, and the processes' memory."""
+    """Return the seconds of a complete application by step, and the processes' memory."""
     words = {
         "opening_to_keys": "from opening to the joint key",
         "records_to_decision": "from the records to the opened decision",
@@ -140,7 +140,7 @@ def application_table(own: dict[str, Any]) -> Table:
 
 
 def byte_table(own: dict[str, Any]) -> Table:
-    """Bytes that each party sent and received at each step."""
+    """Return the bytes that each party sent and received at each step."""
     sent, received = own["bytes"]["sent"], own["bytes"]["received"]
     parties = list(sent)
     head = ("bytes", *(f"{p}, {way}" for p in parties for way in ("sent", "received")))
@@ -154,7 +154,7 @@ def byte_table(own: dict[str, Any]) -> Table:
 
 
 def scaling_table(models: list[dict[str, Any]]) -> Table:
-    """One applicant, by trees and depth."""
+    """Return times and products for one applicant, by trees and depth."""
     head = (
         "trees x depth",
         "bits",
@@ -177,7 +177,7 @@ def scaling_table(models: list[dict[str, Any]]) -> Table:
 
 
 def batch_table(batches: list[dict[str, Any]]) -> Table:
-    """One model, by the number of applicants."""
+    """Return the times of one model, by the number of applicants."""
     head = ("applicants", "decide, s", "explain, s", "decide, s each", "explain, s each")
     keys = ("seconds", "seconds_each")
     return Table(
@@ -197,7 +197,7 @@ def _shape(entry: dict[str, Any]) -> str:
 
 
 def noise_lines(lines: list[dict[str, Any]]) -> Table:
-    """Standard deviations as log2, in units of the torus."""
+    """Return standard deviations as log2, in units of the torus."""
     head = ("noise, log2 of its sigma", "measured", "model", "difference, bit", "guard", "samples")
     return Table(
         head,

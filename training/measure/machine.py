@@ -1,4 +1,4 @@
-"""What machine a figure was measured on, and how much of its memory a process has had."""
+"""Description of the measuring machine, and memory use of processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def machine() -> dict[str, str]:
-    """Processor, cores, memory and Python."""
+    """Return processor, cores, memory and Python version."""
     processor = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -28,22 +28,22 @@ def machine() -> dict[str, str]:
 
 
 def peak_bytes(process: int | None = None) -> int:
-    """The largest resident size so far of this process, or of the one with that id.
+    """Return the peak resident size of this process, or of the one with the given id.
 
-    Where the system does not say it of a single process, what it says of this one; 0 for others.
+    Without /proc, fall back to getrusage for this process and return 0 for others.
     """
     try:
         status = Path(f"/proc/{process or 'self'}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     except (OSError, StopIteration):
-        # Not first choice: what a child's parent had before it was made counts in here.
+        # Only a fallback: this includes the memory of the parent before a fork.
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return own if process is None else 0
 
 
 def descendants(process: int) -> list[int]:
-    """Ids of the processes that a process has started, and they in turn; none where not Linux."""
+    """Return the ids of all descendants of a process; empty except on Linux."""
     found = []
     for path in Path(f"/proc/{process}/task").glob("*/children"):
         try:

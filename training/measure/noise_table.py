@@ -1,8 +1,8 @@
-"""The levelled engine's noise as measured, beside the model that chooses and guards its parameters.
+"""Measured noise of the levelled engine against the model that chooses and guards its parameters.
 
 Needs the sum of all secrets, which exists in no application (training/measure/whole_key.py).
-Standard deviations are in units of the torus, as log2. The coefficients of a result that carry no
-score have the same noise as those that do, so that every evaluation gives N samples.
+Standard deviations are in units of the torus, as log2. Coefficients of a result without a score
+have the same noise as those with one, so that every evaluation gives N samples.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def noise_table(
     applicants: Bits,
     openings: int,
 ) -> list[dict[str, Any]]:
-    """One line for each kind of noise; `applicants` (rows, n_bits) are evaluated and opened.
+    """Return one row per kind of noise; `applicants` (rows, n_bits) are evaluated and opened.
 
-    Each is opened `openings` times. `model_log2` of a program is for these very applicants;
-    `bound_log2` is what the guard reckons with for any.
+    Each is opened `openings` times. `model_log2` of a program is for these applicants;
+    `bound_log2` is the guard's bound for any applicant.
     """
     key, model = WholeKey.make(parties, parameters), NoiseModel(parameters, len(parties))
     table = [
@@ -79,7 +79,7 @@ def noise_table(
 def _line(
     name: str, errors: Iterable[Words], variance: float, bound: float | None = None
 ) -> dict[str, Any]:
-    """Measured and expected standard deviation; errors as centred words."""
+    """Return the measured and the expected standard deviation; errors are centred words."""
     samples = np.concatenate([e.view(np.int64).reshape(-1) for e in errors]).astype(np.float64)
     measured = math.log2(math.sqrt(np.mean(samples**2))) - MODULUS_BITS
     expected = math.log2(variance) / 2
@@ -94,7 +94,7 @@ def _line(
 
 
 def _bound(model: NoiseModel, budget: NoiseBudget) -> float:
-    """The variance of an opened result as the guard reckons, without its reserve."""
+    """Return the guard's variance of an opened result, without its reserve."""
     covers = budget.sigma_flood**2 + model.parties * budget.sigma_smudge**2
     return budget.sigma_program**2 + model.public_key_zero_variance() + covers
 
@@ -116,7 +116,7 @@ def _cut_noise(key: WholeKey) -> list[Words]:
 
 
 def _product_noise(key: WholeKey) -> list[Words]:
-    """Random ciphertexts multiplied by encrypted ones: how far the phases move."""
+    """Multiply random ciphertexts by encrypted ones; returns the changes of their phases."""
     parameters = key.parameters
     rows = key.encrypted(np.ones(_PRODUCTS, np.uint8)).transform()
     factors = Expander.fresh().uniform_words((_PRODUCTS, 2, parameters.n))
@@ -130,7 +130,7 @@ def _product_noise(key: WholeKey) -> list[Words]:
 
 
 def _message(program: Program, bits: Bits, parameters: Parameters) -> Words:
-    """The phase that a result of these bits would have without noise, shape (N,)."""
+    """Return the noise-free phase of a result for these bits, shape (N,)."""
     message = np.zeros(parameters.n, np.uint64)
     scores = program.scores(bits[None, :])[0].view(np.uint64)
     message[: len(scores)] = scores << np.uint64(MODULUS_BITS - program.score_bits)
@@ -145,11 +145,11 @@ def _opened_noise(
     budget: NoiseBudget,
     tree: SelectionTree,
 ) -> Words:
-    """The noise of the opened coefficients, scores and known zeros, by the real opening."""
+    """Return the noise of the opened coefficients (scores and known zeros), by the real opening."""
     result = rerandomise(
         mask, body, tree.outputs, budget.sigma_flood, key.public, key.parameters, Expander.fresh()
     )
-    digest = os.urandom(DIGEST_BYTES)  # another result each time
+    digest = os.urandom(DIGEST_BYTES)  # a different result each time
     pairs = {pair: os.urandom(SEED_BYTES) for pair in combinations(sorted(key.secrets), 2)}
     parts = {}
     for party, secret in key.secrets.items():
@@ -166,10 +166,10 @@ def _opened_noise(
 
 
 def program_variance(program: Program, bits: Bits, model: NoiseModel) -> float:
-    """What the model says of a program's noise on these bits, shape (n_bits,).
+    """Return the model's variance of a program's noise for these bits, shape (n_bits,).
 
-    As its bound for any input, but only what is selected counts: a bit that is 0 multiplies
-    everything inside by 0, noise and all.
+    Like the bound for any input, but only selected terms count: a bit of 0 multiplies everything
+    below it by 0, including the noise.
     """
     _, factor = linear_row(program.score_bits, model.parameters)
     products = 0

@@ -1,4 +1,4 @@
-"""An object in a process of its own, called by the names of its methods."""
+"""An object in its own process, whose methods are called by name."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ _PEAK = "peak_bytes"
 
 
 class Remote:
-    """What `make(*arguments)` gives, in a fresh process; use as a context.
+    """The object returned by `make(*arguments)`, in a new process; a context manager.
 
-    One call at a time: `begin` starts one and `answer` waits for it, so that several processes
-    can work at once. Errors of this project are raised here as they were there, and end nothing.
+    Calls are made one at a time: `begin` starts one and `answer` waits for its result, so that
+    several processes can work concurrently. A TrisealError in the process is raised here and does
+    not end it.
     """
 
     def __init__(
         self, name: str, make: Callable[..., Any], *arguments: Any, python: str = sys.executable
     ) -> None:
-        """`make` and `arguments` must be picklable; `name` is for messages to people.
+        """Start the process; `make` and `arguments` must be picklable, `name` is for messages.
 
-        `python` is the interpreter, where the process needs another environment than this one.
+        `python` is the interpreter, for a process that needs another environment.
         """
         self.name = name
         ours, theirs = socket.socketpair()
@@ -41,7 +42,7 @@ class Remote:
                 pass_fds=[theirs.fileno()],
             )
         self._pipe = Connection(ours.detach())
-        with suppress(OSError):  # it has ended already, which the first call will say
+        with suppress(OSError):  # it has already ended, which the first call will report
             self._pipe.send((make, arguments))
         self._made = False
 
@@ -57,7 +58,7 @@ class Remote:
         self.end()
 
     def end(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, even during a call."""
         self._process.terminate()
         try:
             self._process.wait(10)
@@ -67,13 +68,13 @@ class Remote:
         self._pipe.close()
 
     def ready(self) -> None:
-        """Wait until the object is made; raises what making it raised."""
+        """Wait until the object is made; raises the errors of making it."""
         if not self._made:
             self._made = True
             self._receive()
 
     def begin(self, method: str, *arguments: Any) -> None:
-        """Start a call whose `answer` is to be fetched."""
+        """Start a call; `answer` returns its result."""
         self.ready()
         try:
             self._pipe.send((method, arguments))
@@ -81,16 +82,16 @@ class Remote:
             raise self._ended() from None
 
     def answer(self) -> Any:
-        """What the call gave; raises what it raised, or EvaluationFailed for an ended process."""
+        """Return the call's result or raise its error; EvaluationFailed if the process ended."""
         return self._receive()
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """One call and its answer."""
+        """Make a call and return its result."""
         self.begin(method, *arguments)
         return self.answer()
 
     def peak_bytes(self) -> int:
-        """The largest resident size of the process so far."""
+        """Return the peak resident size of the process."""
         return int(self.call(_PEAK))
 
     def _receive(self) -> Any:

@@ -1,4 +1,4 @@
-"""A real server for measurements: `server.py` on a free port, its data in a folder of its own."""
+"""A real server for measurements: `server.py` on a free port, with its own data folder."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _ANSWER_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that is ready; `data` is a folder that goes with it, for the parties' files."""
+    """A server that is ready; `data` is a temporary folder, also for the parties' files."""
 
     url: str
     process: int
     data: Path
 
     def client(self) -> ServerClient:
-        """A new client of it."""
+        """Return a new client of the server."""
         return ServerClient(self.url, _ANSWER_SECONDS)
 
 
 @contextmanager
 def running_server(folder: Path, engine: str) -> Iterator[RunningServer]:
-    """Start `server.py` on the deployment in `folder` and end it again.
+    """Run `server.py` on the deployment in `folder` for the duration of the context.
 
-    Raises ServerUnreachable where it does not start.
+    Raises ServerUnreachable if it does not start.
     """
     with scratch_folder("triseal-server-") as data:
         port = _free_port()

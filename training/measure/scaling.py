@@ -1,9 +1,9 @@
-"""How the levelled engine grows with the model and with the number of applicants.
+"""Scaling of the levelled engine with the size of the model and the number of applicants.
 
-Models are XGBoost's own, unrestricted, on the deployment's training rows. Their leaves are rounded
-to the width that the noise guard lets through; the search for the best rounding that a deployment
-gets is left out, for it changes coefficients and hardly a product. Timed is what the server does
-with ciphertexts that have arrived: transform and evaluate. Every score is compared.
+Models are unrestricted XGBoost models of the deployment's training rows. Their leaves are rounded
+to the width that the noise guard allows; the search for the best rounding is omitted, because it
+changes coefficients but hardly any product. The times cover the server's work on received
+ciphertexts: transform and evaluate. Every score is compared.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from training.models import Labels
 from utils.errors import EvaluationFailed, NoiseBudgetExceeded
 
 SHAPES = tuple((trees, depth) for trees in (10, 40, 100, 300) for depth in (1, 2, 3, 4))
-"""All of them: together they take about a minute."""
+"""All shapes; together they take about a minute."""
 QUICK_SHAPES = ((5, 1), (5, 2))
 BATCHES = (1, 10, 100)
 QUICK_BATCHES = (1, 2)
@@ -46,14 +46,14 @@ BATCH_SHAPE = (40, 3)
 QUICK_BATCH_SHAPE = QUICK_SHAPES[-1]
 
 _APPLICANTS = 10
-"""Distinct applicants; larger batches take them in turn, for their transforms would not fit into
-a small machine's memory all at once."""
+"""Distinct applicants; larger batches repeat them, because the transforms of more would not fit
+into the memory of a small machine."""
 _RUNS = 3
 
 
 @dataclass(frozen=True)
 class Model:
-    """One shape, compiled: the programs in clear, and their trees and budgets by name."""
+    """One compiled shape: the programs, and their selection trees and noise budgets by name."""
 
     shape: tuple[int, int]
     score_bits: int
@@ -65,9 +65,9 @@ class Model:
 def scaling(
     layout: Layout, training: tuple[Bits, Labels], applicants: Bits, quick: bool = False
 ) -> dict[str, Any]:
-    """The two tables: `models` by shape for one applicant, `batches` of one model by applicants.
+    """Return two tables: `models` by shape for one applicant, and `batches` of one model by size.
 
-    `applicants` has shape (rows, n_bits). Raises EvaluationFailed where a score is wrong.
+    `applicants` has shape (rows, n_bits). Raises EvaluationFailed if a score is wrong.
     """
     parties = layout.schema.party_names
     key = WholeKey.make(parties, DEFAULT)
@@ -88,7 +88,7 @@ def scaling(
 
 
 def compiled(shape: tuple[int, int], layout: Layout, training: tuple[Bits, Labels]) -> Model | None:
-    """A model of (trees, depth) with the widest scores that the guard allows; None for none."""
+    """Compile a model of (trees, depth) with the widest scores that the guard allows, or None."""
     booster = json.loads(train_unmodified(*training, *shape))
     ensemble = parse_ensemble(booster, layout)
     for width in SCORE_WIDTHS:
@@ -103,10 +103,10 @@ def compiled(shape: tuple[int, int], layout: Layout, training: tuple[Bits, Label
 
 
 def leafwise_programs(ensemble: Ensemble, layout: Layout, width: int) -> dict[str, Program]:
-    """Both programs with every leaf rounded for itself, and the range of all sums in the middle.
+    """Return both programs, with every leaf rounded separately and the range of sums centred.
 
-    Since every leaf is an integer, so are all coefficients, and no sum leaves the range. They have
-    no plan: no engine with tables is to run them.
+    Since every leaf is an integer, all coefficients are integers and no sum leaves the range. The
+    programs have no plan, because no engine with lookup tables runs them.
     """
     lows = [min(leaf.value for leaf in tree.leaves) for tree in ensemble.trees]
     highs = [max(leaf.value for leaf in tree.leaves) for tree in ensemble.trees]
@@ -202,7 +202,7 @@ def _timed(
     ciphertexts: Sequence[Ggsw],
     own: list[int],
 ) -> float:
-    """Seconds to transform and evaluate the applicants of those numbers (modulo all)."""
+    """Return the seconds to transform and evaluate the applicants with these indices."""
     own = [i % len(rows) for i in own]
     arrived = [needed(ciphertexts[i], model.trees[name]) for i in own]
     start = time.perf_counter()
@@ -215,7 +215,7 @@ def _timed(
     )
     if not np.array_equal(found, expected):
         raise EvaluationFailed(
-            f"{model.shape[0]} trees of depth {model.shape[1]}, {name}: {found.tolist()} was "
-            f"opened where {expected.tolist()} was expected."
+            f"{model.shape[0]} trees of depth {model.shape[1]}, {name}: opened {found.tolist()}, "
+            f"but expected {expected.tolist()}."
         )
     return seconds

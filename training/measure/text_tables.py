@@ -10,26 +10,26 @@ _FIRST_WIDTH, _WIDTH = 32, 12
 
 @dataclass(frozen=True)
 class Table:
-    """`head` names the columns; the first of each row says what its figures are of."""
+    """A table: `head` names the columns, and the first cell of each row labels its figures."""
 
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
 
 
 def figure(value: Any) -> str:
-    """A value with four significant digits; a dash where there is none."""
+    """Format a value with four significant digits; None becomes a dash."""
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def labelled(name: str, unit: str) -> str:
-    """What a row is of, with its unit."""
+    """Return the label of a row with its unit."""
     return ", ".join(filter(None, (name, unit)))
 
 
 def plain(table: Table) -> str:
-    """The table with columns of equal width."""
+    """Return the table as text with aligned columns."""
     rows = [table.head, *table.rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(table.head))]
     widths = [max(widths[0], _FIRST_WIDTH), *(max(w, _WIDTH) for w in widths[1:])]
@@ -43,7 +43,7 @@ def plain(table: Table) -> str:
 
 
 def markdown(table: Table) -> str:
-    """The table for a document."""
+    """Return the table as Markdown."""
     rule = "|" + "---|" * len(table.head)
     head, *rows = ["| " + " | ".join(row) + " |" for row in (table.head, *table.rows)]
     return "\n".join([head.replace("|  |", "| |"), rule, *rows])

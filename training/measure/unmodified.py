@@ -1,7 +1,7 @@
-"""An XGBoost model as it comes, 40 trees of depth 3, made ready for the levelled engine.
+"""An unmodified XGBoost model, 40 trees of depth 3, compiled for the levelled engine.
 
-Concrete ML's model of the benchmark has the same shape. Nothing is asked of this one: no pairs, no
-monotone column, XGBoost's defaults. It is trained on the rows that the deployment's model had.
+It has the shape of Concrete ML's model in the benchmark, XGBoost's default parameters, and no
+restrictions on pairs or monotone columns. It is trained on the rows of the deployment's model.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PROOF_SECONDS = 4.0
 
 
 def train_unmodified(bits: Bits, y: Labels, trees: int = TREES, depth: int = DEPTH) -> bytes:
-    """A booster in XGBoost's JSON, with its defaults but for trees and depth."""
+    """Train a booster with XGBoost's defaults except trees and depth; returns its JSON."""
     parameters = {
         "objective": "binary:logistic",
         "tree_method": "hist",
@@ -53,15 +53,15 @@ def train_unmodified(bits: Bits, y: Labels, trees: int = TREES, depth: int = DEP
 
 
 def rows_of_training(deployment: Deployment, data: list[Path] | None = None) -> tuple[Bits, Labels]:
-    """The rows that the deployment's model was trained on: bits (rows, n_bits), labels (rows,).
+    """Return the training rows of the deployment's model: bits (rows, n_bits), labels (rows,).
 
-    Those that training kept, where they are of this very model; else read or drawn again.
-    Raises TrainingDataInvalid, DeploymentMissing.
+    They are those saved by training if they are of this model, and read or drawn again otherwise.
+    Raises TrainingDataInvalid or DeploymentMissing.
     """
     if deployment.schema.zero_is_missing:
         raise TrainingDataInvalid(
-            "The schema says zero_is_missing, and models to compare with are trained on dense "
-            "bits: leave the unmodified model out with --no-unmodified."
+            "The schema sets zero_is_missing, but models for comparison are trained on dense bits. "
+            "Skip the unmodified model with --no-unmodified."
         )
     own = (deployment.folder / "booster.json").read_bytes()
     kept = MODEL_FOLDER / "booster.json"
@@ -73,8 +73,8 @@ def rows_of_training(deployment: Deployment, data: list[Path] | None = None) -> 
     )
     if recorded is None or (recorded["drawn"] is None and not data):
         raise TrainingDataInvalid(
-            "The rows that the model was trained on are not here: name their files with --data, "
-            "or leave the unmodified model out with --no-unmodified."
+            "The training rows of the model are not available. Pass their files with --data, or "
+            "skip the unmodified model with --no-unmodified."
         )
     schema, seed = deployment.schema, recorded["seed"]
     frame, y = training_frame(schema, data, recorded["target"], recorded["drawn"] or 0, seed)
@@ -89,9 +89,9 @@ def write_unmodified(
     trees: int = TREES,
     depth: int = DEPTH,
 ) -> Deployment:
-    """Train and compile into `folder`, a deployment for the levelled engine alone.
+    """Train and compile into `folder` a deployment for the levelled engine only.
 
-    Its scores have the most bits that the noise guard lets through. Raises ModelError.
+    Its scores have as many bits as the noise guard allows. Raises ModelError.
     """
     layout, (bits, y) = deployment.layout, rows
     booster = train_unmodified(bits, y, trees, depth)
@@ -102,7 +102,7 @@ def write_unmodified(
         programs_for, booster, layout, bits, seconds=_PROOF_SECONDS
     )
     facts = build(own, layout, folder)
-    # No other engine is to run here, but every deployment has programs for the others.
+    # No other engine runs this deployment, but every deployment has shared programs.
     programs = (Program.load(folder / NAME / program_file(name), layout) for name in PROGRAMS)
     write_programs(folder, {program.name: program for program in programs})
     write_manifest(folder, {NAME: facts})
@@ -110,9 +110,9 @@ def write_unmodified(
 
 
 def quality(deployment: Deployment, rows: HeldOut) -> dict[str, Any]:
-    """The levelled engine's scores beside the float model's, on all held-out rows.
+    """Compare the levelled engine's scores with the float model on all held-out rows.
 
-    `agreement` is the share of equal decisions; `auc_difference` is float minus score.
+    `agreement` is the share of equal decisions; `auc_difference` is float AUC minus score AUC.
     """
     booster = LibraryModel((deployment.folder / "booster.json").read_bytes(), deployment.schema)
     margins = booster.log_odds(rows.bits)

@@ -1,6 +1,6 @@
-"""A collective key with all of its secrets in one place: to measure noise, and for nothing else.
+"""A collective key together with all its secrets, only for measuring noise.
 
-The application never brings the secrets together; with their sum whoever has it reads everything.
+An application never brings the secrets together: their sum decrypts everything.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class WholeKey:
 
     @classmethod
     def make(cls, parties: list[str], parameters: Parameters) -> WholeKey:
-        """Fresh secrets of the parties and their key."""
+        """Make new secrets for the parties and their collective key."""
         common, randomness = os.urandom(SEED_BYTES), Expander.fresh()
         parts = {party: key_share(common, parameters, randomness) for party in parties}
         public = collective_key(common, {p: share for p, (_, share) in parts.items()}, parameters)
@@ -41,16 +41,16 @@ class WholeKey:
         return cls(parameters, public, secrets, total)
 
     def phase(self, mask: Words, body: Words) -> Words:
-        """body - mask·S, shape (N,)."""
+        """Return body - mask·S, shape (N,)."""
         return body - multiply_exact(mask, self.secret_sum)
 
     def encrypted(self, bits: Bits) -> Ggsw:
-        """Fresh ciphertexts of bits, cut as they are when they have been sent."""
+        """Return new ciphertexts of bits, truncated as for sending."""
         return encrypt_bits(bits, self.public, self.parameters, Expander.fresh()).cut(
             self.parameters
         )
 
 
 def needed(ciphertexts: Ggsw, tree: SelectionTree) -> Ggsw:
-    """Of ciphertexts of all bits those that a tree needs."""
+    """Return the ciphertexts of the bits that a tree needs."""
     return Ggsw(ciphertexts.masks[tree.bits], ciphertexts.bodies[tree.bits])

@@ -1,1 +1,1 @@
-"""`make faults`: everything that can go wrong, at random, while applications are under way."""
+"""`make faults`: random faults of all kinds while applications are running."""

@@ -1,7 +1,7 @@
-"""`python -m trials.faults`: a seeded loop of random faults, and the invariants after them.
+"""`python -m trials.faults`: a seeded loop of random faults with checks of invariants.
 
-Real servers, applications under way from several threads, and every few faults a look at all that
-must hold. Ends with exit code 1 where something did not, with the seed and the step.
+It starts real servers, runs applications from several threads, and checks all invariants after
+every few faults. Exits with code 1 and prints the seed and the step if an invariant is broken.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text
 
 FAMILIES = ("damage", "jobs", "kills", "quota", "races", "stalls", "tokens")
-for _family in FAMILIES:  # what is imported registers its kinds of faults
+for _family in FAMILIES:  # importing a module registers its faults
     importlib.import_module(f"trials.faults.{_family}")
 STAND_IN = "stand-in"
 ENGINES = (STAND_IN, "clear", "levelled")
@@ -47,18 +47,18 @@ _TIGHT = {
     "evaluation_timeout": 60,
     "token_calls": 100_000,
 }
-"""Settings that let faults be met soon, and often."""
+"""Settings that make faults take effect soon and often."""
 _ROOM_FOR_REAL = 4096
-"""Megabytes, where ciphertexts are real ones."""
+"""Storage in megabytes for real ciphertexts."""
 _MOST_BROKEN = 20
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; answers the exit code."""
+    """Run the command; returns the exit code."""
     print_any_text()
     options = _parser().parse_args(arguments)
     if unknown := set(options.only) - set(KINDS):
-        print(f"No such fault: {', '.join(unknown)}; there are: {', '.join(KINDS)}")
+        print(f"Unknown fault: {', '.join(unknown)}. Available: {', '.join(KINDS)}.")
         return 2
     choice = Choice(
         options.faults, options.seed, options.at_once, options.engine, options.deployment
@@ -82,8 +82,8 @@ def run(
     folder: Path,
     evaluators: Evaluators,
 ) -> dict[str, Any]:
-    """Do all faults and all checks; the figures. Raises ServerUnreachable."""
-    start, random = time.monotonic(), Random(choice.seed)  # noqa: S311 - to be repeated
+    """Run all faults and checks and return the figures. Raises ServerUnreachable."""
+    start, random = time.monotonic(), Random(choice.seed)  # noqa: S311 - reproducible
     tally = Tally()
     world = World(choice, setup, options.servers, folder, evaluators)
     traffic = Traffic(world, choice.at_once, choice.seed)
@@ -123,7 +123,7 @@ def run(
 
 
 def _one(world: World, random: Random, tally: Tally, only: set[str]) -> None:
-    """One fault; what does not hold is noted, and the loop goes on."""
+    """Run one fault; broken invariants are recorded and the loop continues."""
     kind = drawn(random, world.contents.takes_orders, only)
     world.now_doing, start = kind.name, time.monotonic()
     own = Random(f"{world.choice.seed} {world.step}")  # noqa: S311
@@ -137,7 +137,7 @@ def _one(world: World, random: Random, tally: Tally, only: set[str]) -> None:
     except Lost as error:
         world.breaks(Broken("no lost application", str(error)))
         outcome = "LOST"
-    except Exception as error:  # of the trial itself: it must not go unseen
+    except Exception as error:  # an error of the trial itself must be reported
         world.breaks(Broken("the trial itself", f"{type(error).__name__}: {error}"))
         outcome = "BROKEN"
     tally.add(kind.name, outcome, time.monotonic() - start)
@@ -152,7 +152,7 @@ def _one(world: World, random: Random, tally: Tally, only: set[str]) -> None:
 def _quietly(
     world: World, traffic: Traffic, invariants: Invariants, random: Random, last: bool
 ) -> None:
-    """Wait until nothing is under way, and look at everything."""
+    """Wait until no application is running, and check all invariants."""
     world.now_doing = "the check of all invariants"
     try:
         if last:
@@ -168,7 +168,7 @@ def _quietly(
 
 
 def settings_for(engine: str, deployment: Path | None = None, workers: int = 2) -> Setup:
-    """How the servers of a trial with this engine are set up, by themselves."""
+    """Return the default set-up of the servers for this engine."""
     if engine == STAND_IN:
         own: dict[str, Any] = {"engine": "clear", "deployment": "deployment"}
         command: tuple[str, ...] = ("-m", "trials.stand_in_server")
@@ -189,10 +189,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="trials.faults", description=__doc__)
     parser.add_argument("--faults", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--at-once", type=int, default=4, help="applications under way meanwhile")
-    parser.add_argument("--check-every", type=int, default=50, help="faults between two checks")
-    parser.add_argument("--only", nargs="+", default=[], help="kinds of faults, by their names")
-    parser.add_argument("--minutes", type=float, default=30.0, help="no new fault after so long")
+    parser.add_argument("--at-once", type=int, default=4, help="concurrent applications")
+    parser.add_argument(
+        "--check-every", type=int, default=50, help="number of faults between checks"
+    )
+    parser.add_argument("--only", nargs="+", default=[], help="names of faults to use")
+    parser.add_argument(
+        "--minutes", type=float, default=30.0, help="time limit for starting faults"
+    )
     parser.add_argument("--engine", choices=ENGINES, default=STAND_IN)
     parser.add_argument("--deployment", type=Path, default=get_settings().deployment)
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "faults.json")

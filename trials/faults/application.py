@@ -1,8 +1,8 @@
-"""One application of the trial, seen by all its parties: from its opening to its checked answers.
+"""One application of the trial with all its parties, from its opening to the checked results.
 
-It goes on through whatever happens: a call that finds no server is made again, a run that failed is
-asked for again, messages that were damaged are sent again. It ends with its answer, or with a typed
-error that one of the faults explains; anything else is broken.
+It continues despite faults: calls without a server are repeated, failed runs are requested again,
+and damaged messages are sent again. It ends with its result, or with a typed error that one of the
+faults explains; anything else breaks an invariant.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from trials.faults.world import World
 
 ROUNDS = 8
-"""How often a run is tried again after faults that are explained."""
+"""Number of attempts at a run that fails for explained reasons."""
 DAMAGED = "stored-data-damaged"
 _AGAIN = (DAMAGED, "run-cancelled", "evaluation-failed", "malformed-message")
 _CRASHES = 2
-"""A worker has to die so often under one job until that fails."""
+"""Number of workers that must die during a job before the job fails."""
 _GLANCE_SECONDS = 0.05
 
 
 class Broken(Exception):
-    """An invariant does not hold: which, and how that was seen."""
+    """An invariant does not hold; the message names it and the observation."""
 
     def __init__(self, invariant: str, detail: str) -> None:
         super().__init__(f"{invariant}: {detail}")
@@ -39,12 +39,12 @@ class Broken(Exception):
 
 
 class Ended(Exception):
-    """The application has ended with a typed error that a fault explains."""
+    """The application ended with a typed error that a fault explains."""
 
 
 @dataclass
 class Application:
-    """`content` is what it sends; `answers` what it got, by program."""
+    """An application; `content` is what it sends, `answers` its results by program."""
 
     world: World
     client_id: str
@@ -57,14 +57,14 @@ class Application:
 
     @classmethod
     def open(cls, world: World, content: Content) -> Application:
-        """Open one; where the answer to that is lost, another is opened."""
+        """Open an application; if the response is lost, another one is opened."""
         opened = require(world.caller.ask("POST", "/applications"), 201).json()
         world.keep_secret(opened["watch_token"], *opened["join_codes"].values())
         return cls(world, opened["client_id"], opened["join_codes"], opened["watch_token"], content)
 
     @classmethod
     def filled(cls, world: World, content: Content) -> Application:
-        """One with everything sent that a decision needs."""
+        """Open an application and send everything that a decision needs."""
         application = cls.open(world, content)
         application.join()
         for key in needed(world.contents.public):
@@ -78,22 +78,22 @@ class Application:
 
     @property
     def path(self) -> str:
-        """Where its calls are."""
+        """The path of the application's calls."""
         return f"/applications/{self.client_id}"
 
     def join(self, parties: Sequence[str] = ()) -> None:
-        """Join as these parties, as all where there are none."""
+        """Join as `parties`, or as all parties if empty."""
         for party in parties or self.parties:
             body = {"party": party, "code": self.codes[party]}
             answer = self.world.caller.ask("POST", f"{self.path}/join", json=body)
             if not answer.good:
-                # The code was used, and the token was lost with the connection.
+                # The code was used, but the token was lost with the connection.
                 self.give_up(answer, explained=answer.cut and answer.code == "not-authorised")
             self.tokens[party] = answer.json()["token"]
             self.world.keep_secret(self.tokens[party])
 
     def send(self, key: Key, message: bytes | None = None) -> None:
-        """Send a slot's message until it lies there."""
+        """Send a slot's message until it is accepted."""
         body = self.content.messages[key] if message is None else message
         for _ in range(ROUNDS):
             form = upload(self.client_id, key, body)
@@ -105,7 +105,7 @@ class Application:
         raise Broken("no lost application", f"{key} was refused {ROUNDS} times")
 
     def speak(self, step: str, random: Random) -> None:
-        """Every party says something to all, and all hear it exactly."""
+        """Post a message from every party to all, and check that they are relayed unchanged."""
         said = {party: random.randbytes(random.randint(1, 3000)) for party in self.parties}
         path = f"{self.path}/messages"
         for party, body in said.items():
@@ -130,7 +130,7 @@ class Application:
         return self.world.caller.ask("POST", f"{self.path}/runs/{program}", self._first)
 
     def look(self, program: str = DECIDE) -> Any:
-        """How far a run is."""
+        """Return the state of a run."""
         answer = self.world.caller.ask("GET", f"{self.path}/runs/{program}", self._first)
         if not answer.good:
             self.give_up(answer)
@@ -142,26 +142,26 @@ class Application:
         return self.world.caller.ask("DELETE", f"{self.path}/runs/{program}", self._first)
 
     def run(self, program: str = DECIDE, waiting: bool = True) -> None:
-        """Have it run to its end, however often that takes, and check what all parties get."""
+        """Run a program, repeatedly if necessary, and check its result."""
         for _ in range(ROUNDS):
             answer = self._result_of_run(program, waiting)
             if answer.good:
                 answer = self.output(program)
                 if answer.good:
                     return
-                # What was computed is damaged, and a run is done once: a new application it is.
+                # The stored result is damaged, and a run is done only once: give up.
                 self.give_up(answer)
             if answer.code not in _AGAIN or not self._explained(answer.code):
                 self.give_up(answer)
             if answer.code == DAMAGED:
-                if self.answers:  # what an answer rests on can no longer be replaced
+                if self.answers:  # inputs of a finished run cannot be replaced
                     self.give_up(answer)
                 for key in needed(self.world.contents.public, program):
                     self.send(key)
         raise Broken("no lost application", f"{program} failed {ROUNDS} times")
 
     def output(self, program: str = DECIDE, party: str | None = None) -> Answer:
-        """Fetch a result, and compare it exactly where there is one."""
+        """Fetch a result and, if there is one, compare it exactly."""
         form = {"client_id": self.client_id, "program": program}
         token = self.tokens[party or self.parties[-1]]
         answer = self.world.caller.ask("POST", "/get_output", token, data=form)
@@ -173,14 +173,14 @@ class Application:
         return answer
 
     def state(self) -> Any:
-        """Where it stands."""
+        """Return the state of the application."""
         answer = self.world.caller.ask("GET", self.path, self._first)
         if not answer.good:
             self.give_up(answer)
         return answer.json()
 
     def erase(self) -> Answer:
-        """Erase it; the answer is checked by whoever asks."""
+        """Erase the application; the caller checks the returned response."""
         self.world.history.lasting("unknown-application", client_id=self.client_id)
         answer = self.world.caller.ask("DELETE", self.path, self._first)
         if not answer.good and answer.code not in ("unknown-application", "application-expired"):
@@ -210,14 +210,14 @@ class Application:
         return self.world.history.explains(code, self.client_id, self.begun, least)
 
     def give_up(self, answer: Answer, explained: bool = False) -> NoReturn:
-        """End with this answer: raises Ended where a fault explains it, Broken where none does."""
+        """End with this response; raises Ended if a fault explains it, and Broken otherwise."""
         if explained or self._explained(answer.code):
             raise Ended(answer.code)
         raise Broken("no lost application", f"{answer} is not explained by any fault")
 
 
 def require(answer: Answer, status: int) -> Answer:
-    """The answer, which must have this status; raises Broken."""
+    """Return the response, which must have this status; raises Broken."""
     if answer.status != status:
-        raise Broken("no lost application", f"{answer} was answered, not {status}")
+        raise Broken("no lost application", f"got {answer} instead of {status}")
     return answer

@@ -1,4 +1,4 @@
-"""HTTP as the trial speaks it: patient with what may pass, and noting all that is answered."""
+"""HTTP calls of the trial: they retry passing errors and report every response."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ import httpx
 from utils.errors import error_classes
 
 PATIENCE_SECONDS = 90.0
-"""How long a call is made again while the server is away or busy; then its application is lost."""
+"""Time to retry a call while the server is away or busy; then its application is lost."""
 LONGEST_PAUSE = 0.4
-"""A busy server may ask for more; the trial comes back early, which it must bear."""
+"""Longest wait before a retry, even if a busy server asks for more."""
 ANSWER_SECONDS = 30.0
 _PASSING = (408, 429, 503)
 UNTYPED = "?"
-"""Begins the code of an error that is none of this project's."""
+"""Prefix of the code of an error that is not one of this project's."""
 _URN = "urn:triseal:error:"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: its status, the code of its problem ("" where it is none), and its body.
+    """A response: its status, the code of its problem ("" if there is none), and its body.
 
-    `cut` says that an earlier try of the same call lost its connection, so that the server may
-    have done already what it was asked for.
+    `cut` is True if an earlier attempt lost its connection, so that the server may already have
+    processed the request.
     """
 
     status: int
@@ -41,11 +41,11 @@ class Answer:
 
     @property
     def good(self) -> bool:
-        """Whether the server did what it was asked for."""
+        """True if the request succeeded."""
         return self.status < 400
 
     def json(self) -> Any:
-        """The body's content."""
+        """Return the decoded JSON body."""
         return json.loads(self.body)
 
     def __str__(self) -> str:
@@ -53,13 +53,13 @@ class Answer:
 
 
 class Lost(Exception):
-    """No call came through for PATIENCE_SECONDS."""
+    """No call succeeded for PATIENCE_SECONDS."""
 
 
 class Caller:
-    """Calls one of several servers at random; each thread has connections of its own.
+    """Calls one of several servers at random; each thread has its own connections.
 
-    `note` is given every answer, as it came.
+    `note` is called with every response.
     """
 
     def __init__(self, urls: Sequence[str], seed: int, note: Callable[[str, Answer], None]) -> None:
@@ -70,10 +70,10 @@ class Caller:
         self._clients: list[httpx.Client] = []
         self._lock = threading.Lock()
         self.passing: Counter[str] = Counter()
-        """What was answered, or happened to connections, that a caller has to bear."""
+        """Counts of responses and connection errors that callers must tolerate."""
 
     def once(self, method: str, path: str, token: str | None = None, **options: Any) -> Answer:
-        """One call, answered as it may be; raises httpx.TransportError."""
+        """Make a single call and return its response; raises httpx.TransportError."""
         headers = dict(options.pop("headers", {}))
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
@@ -85,7 +85,7 @@ class Caller:
         return answer
 
     def ask(self, method: str, path: str, token: str | None = None, **options: Any) -> Answer:
-        """The same, made again while the server is away or says that it is busy; raises Lost."""
+        """Make a call, repeatedly while the server is away or busy; raises Lost."""
         end, pause, cut = time.monotonic() + PATIENCE_SECONDS, 0.05, False
         while True:
             try:
@@ -99,12 +99,12 @@ class Caller:
                 what, cut = type(error).__name__, True
             self.passing[what] += 1
             if time.monotonic() > end:
-                raise Lost(f"{method} {path} for {PATIENCE_SECONDS:g} s; at last: {what}")
+                raise Lost(f"{method} {path} failed for {PATIENCE_SECONDS:g} s; last error: {what}")
             time.sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
 
     def hang_up(self) -> None:
-        """Close all connections; they are opened again when they are needed."""
+        """Close all connections; they are reopened when needed."""
         with self._lock:
             clients, self._clients = self._clients, []
         for client in clients:
@@ -115,14 +115,14 @@ class Caller:
         if client is None or client.is_closed:
             client = httpx.Client(timeout=httpx.Timeout(ANSWER_SECONDS), trust_env=False)
             self._own.client = client
-            self._own.random = Random(self._seed)  # noqa: S311 - no secret
+            self._own.random = Random(self._seed)  # noqa: S311 - not secret
             with self._lock:
                 self._clients.append(client)
         return client, self._own.random
 
 
 def upload(client_id: str, key: tuple[str, str], message: bytes) -> Mapping[str, Any]:
-    """The options of a call that sends a message to a slot."""
+    """Return the options of a call that sends a message to a slot."""
     return {
         "data": {"client_id": client_id, "client_type": key[0], "file_name": key[1]},
         "files": {"files": ("message", message, "application/octet-stream")},
@@ -130,7 +130,7 @@ def upload(client_id: str, key: tuple[str, str], message: bytes) -> Mapping[str,
 
 
 def _code(response: httpx.Response) -> str:
-    """The code of a problem; "" for a good answer; what is neither has a code no server has."""
+    """Return the code of a problem, "" on success, and an UNTYPED code for anything else."""
     if response.status_code < 400:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""What the applications of the trial send, and how each of their answers is checked exactly."""
+"""Messages of the trial's applications, and exact checks of their results."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ from trials.load.work import Work, WrongAnswer
 Key = tuple[str, str]
 """Party and file name: a slot."""
 ORDER_BYTES = 20
-"""Of a payload the stand-in engine reads so many as what it is to do."""
+"""Length of the order at the start of a payload for the stand-in engine."""
 PREPARED = 6
 _KEY_BYTES = 200_000
 
 
 class Content(ABC):
-    """What one application sends, by slot."""
+    """The messages of one application, by slot."""
 
     messages: Mapping[Key, bytes]
 
     @abstractmethod
     def right(self, program: str, result: bytes) -> bool:
-        """Whether this is exactly what the program has to give on these messages."""
+        """Return True if `result` is exactly the program's result for these messages."""
 
 
 class Contents(ABC):
-    """Makes contents; of one engine."""
+    """Creates contents for one engine."""
 
     public: PublicModel
     takes_orders: bool
-    """Whether an evaluation can be told to sleep or to crash."""
+    """True if an order can make an evaluation sleep or crash."""
 
     @abstractmethod
     def draw(self, random: Random, order: str = "") -> Content:
-        """The content of one application; `order` is for the evaluation."""
+        """Return the content of one application; `order` is for the evaluation."""
 
     @abstractmethod
     def garbage(self, random: Random, key: Key) -> bytes:
-        """What a slot must refuse."""
+        """Return a message that the slot must refuse."""
 
 
 @dataclass(frozen=True)
 class StandInContent(Content):
-    """The stand-in's result is the digest of all it was given, so none can be taken for another."""
+    """Content for the stand-in, whose result is the digest of its inputs and hence unique."""
 
     messages: Mapping[Key, bytes]
 
     def right(self, program: str, result: bytes) -> bool:
-        """Compares with the digest of what was sent."""
+        """Compare the result with the digest of the messages."""
         slots = stand_in.public_model().slots
         needed = {(s.party, s.file_name) for s in slots if program in s.needed_for}
         return result == stand_in.result_of(
@@ -69,7 +69,7 @@ class StandInContent(Content):
 
 
 class StandInContents(Contents):
-    """For the stand-in engine of the server's own tests."""
+    """Contents for the stand-in engine of the server's tests."""
 
     takes_orders = True
 
@@ -77,7 +77,7 @@ class StandInContents(Contents):
         self.public = stand_in.public_model()
 
     def draw(self, random: Random, order: str = "") -> StandInContent:
-        """Random payloads; the first party's inputs begin with the order."""
+        """Return random payloads; the first party's inputs start with the order."""
         first = self.public.schema_.party_names[0]
         messages = {}
         for slot in self.public.slots:
@@ -89,7 +89,7 @@ class StandInContents(Contents):
         return StandInContent(messages)
 
     def garbage(self, random: Random, key: Key) -> bytes:
-        """Random bytes, a message cut short, or another slot's."""
+        """Return random bytes, a truncated message, or a message of another slot."""
         whole = stand_in.message(*key, random.randbytes(500))
         other = stand_in.message("bank", EXPLANATION_INPUTS, random.randbytes(500))
         return random.choice([random.randbytes(400), whole[:-9], whole + b"x", other, b"x"])
@@ -97,7 +97,7 @@ class StandInContents(Contents):
 
 @dataclass(frozen=True)
 class EngineContent(Content):
-    """Real keys and ciphertexts; the opened scores are compared with the exact reference."""
+    """Content with real keys and ciphertexts; opened scores are compared with the reference."""
 
     messages: Mapping[Key, bytes]
     number: int
@@ -105,7 +105,7 @@ class EngineContent(Content):
     work: Work
 
     def right(self, program: str, result: bytes) -> bool:
-        """Opens the result."""
+        """Open the result and compare its scores."""
         secret = self.preparation.made[self.number].secret
         opened = self.preparation.engine.open(program, result, secret)
         try:
@@ -116,28 +116,28 @@ class EngineContent(Content):
 
 
 class EngineContents(Contents):
-    """For an engine of the project: a few applications, encrypted beforehand."""
+    """Contents for a real engine: a few applications, encrypted in advance."""
 
     takes_orders = False
 
     def __init__(self, url: str, deployment: Path, engine: str, seed: int) -> None:
-        """Prepare them; raises what the server and the engine raise."""
+        """Encrypt the applications; raises errors of the server and the engine."""
         self._work = Work.drawn(deployment, engine, PREPARED, 1.0, seed)
         self._preparation = Preparation(url, self._work, range(PREPARED))
         self.public = self._preparation.public
 
     def draw(self, random: Random, order: str = "") -> EngineContent:
-        """One of them; orders mean nothing to a real engine."""
+        """Return one of the applications; a real engine ignores orders."""
         number = random.randrange(PREPARED)
         messages = self._preparation.made[number].messages
         return EngineContent(messages, number, self._preparation, self._work)
 
     def garbage(self, random: Random, key: Key) -> bytes:
-        """Random bytes, or a message of the slot that is cut short."""
+        """Return random bytes, or a truncated message of the slot."""
         whole = self._preparation.made[0].messages[key]
         return random.choice([random.randbytes(400), whole[:-9], b"x"])
 
 
 def needed(public: PublicModel, program: str = DECIDE) -> list[Key]:
-    """The slots without which a program cannot run."""
+    """Return the slots that a program needs."""
     return [(s.party, s.file_name) for s in public.slots if program in s.needed_for]

@@ -1,4 +1,4 @@
-"""Blobs cut, altered, swapped or removed where they lie: an error, never a wrong answer."""
+"""Stored blobs truncated, altered, swapped or removed: an error, never a wrong result."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from trials.faults.world import World
 
 @fault("truncate a blob", weight=40)
 def truncate(world: World, random: Random) -> str:
-    """Any blob of any application."""
+    """Truncate any blob of any application."""
     return _damage(world, random, lambda content: content[: random.randrange(len(content) or 1)])
 
 
 @fault("alter a blob", weight=30)
 def alter(world: World, random: Random) -> str:
-    """One bit of it."""
+    """Flip one bit of any blob."""
 
     def flip(content: bytes) -> bytes:
         changed = bytearray(content or b"x")
@@ -33,7 +33,7 @@ def alter(world: World, random: Random) -> str:
 
 @fault("remove a blob", weight=30)
 def remove(world: World, random: Random) -> str:
-    """As if the disk had forgotten it."""
+    """Remove any blob, as if the disk had lost it."""
     found = _some(world, random, 1)
     for blob, client_id in found:
         world.history.lasting(DAMAGED, client_id=client_id)
@@ -43,7 +43,7 @@ def remove(world: World, random: Random) -> str:
 
 @fault("swap two blobs", weight=40)
 def swap(world: World, random: Random) -> str:
-    """Each is whole, and a good message; but not the one that was sent there."""
+    """Swap two blobs: each is an intact message, but not the one sent to its slot."""
     found = _some(world, random, 2)
     contents = [world.blobs.read(blob) for blob, _ in found]
     if len(found) < 2 or any(content is None for content in contents):
@@ -56,7 +56,7 @@ def swap(world: World, random: Random) -> str:
 
 @fault("damage an input, run, send it again", weight=40)
 def input_again(world: World, random: Random) -> str:
-    """The run says so; sent again, it comes to the right answer."""
+    """Damage an input: the run reports it, and succeeds once the input is sent again."""
     application = Application.filled(world, world.contents.draw(random))
     key = random.choice(needed(world.contents.public))
     _ruin(world, application, application.content.messages[key], random)
@@ -72,13 +72,13 @@ def input_again(world: World, random: Random) -> str:
 
 @fault("damage a result", weight=30)
 def result(world: World, random: Random) -> str:
-    """It is an error to whoever fetches it; the application can still be erased."""
+    """Damage a result: fetching it is an error; the application can still be erased."""
     application = Application.filled(world, world.contents.draw(random))
     application.run()
     _ruin(world, application, application.answers[DECIDE], random)
     answer = application.output()
     if answer.good:
-        raise Broken("no wrong answer", "a damaged result was given out")
+        raise Broken("no wrong answer", "a damaged result was returned")
     if answer.code != DAMAGED:
         raise Broken("errors are typed", f"{answer} to a damaged result")
     application.erase()
@@ -87,7 +87,7 @@ def result(world: World, random: Random) -> str:
 
 def _damage(world: World, random: Random, change: object) -> str:
     if not callable(change):
-        raise TypeError("A change is a function of a blob's content.")
+        raise TypeError("`change` must be a function of a blob's content.")
     for blob, client_id in _some(world, random, 1):
         content = world.blobs.read(blob)
         if content is not None:
@@ -98,7 +98,7 @@ def _damage(world: World, random: Random, change: object) -> str:
 
 
 def _some(world: World, random: Random, count: int) -> list[tuple[Blob, str]]:
-    """Some blobs of applications that are there, and whose they are."""
+    """Return blobs of existing applications, with their application ids."""
     every = world.blobs.all()
     found = []
     for blob in random.sample(every, min(len(every), 4 * count)):
@@ -109,7 +109,7 @@ def _some(world: World, random: Random, count: int) -> list[tuple[Blob, str]]:
 
 
 def _ruin(world: World, application: Application, content: bytes, random: Random) -> None:
-    """Damage the blob of this content in one way or another."""
+    """Remove or alter the blob with this content."""
     store = world.rows.store_of(application.client_id)
     if store is None:
         raise Broken("no lost application", "an application has no row")

@@ -1,4 +1,4 @@
-"""What has been done to the servers, and which errors of which applications that explains."""
+"""Faults done to the servers, and the errors of applications that they explain."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 GRACE_SECONDS = 3.0
-"""How long after its end a fault may still explain what an application meets."""
+"""Time after its end during which a fault still explains errors."""
 
 
 @dataclass
 class Happening:
-    """One fault: the codes it explains, in one application or (None) in all, and when it was."""
+    """One fault: the error codes that it explains, its application (None for all), its times."""
 
     explains: frozenset[str]
     client_id: str | None
@@ -24,14 +24,14 @@ class Happening:
 
 @dataclass
 class History:
-    """All happenings of the trial; safe to share between threads."""
+    """All faults of the trial; thread-safe."""
 
     _happenings: list[Happening] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def happening(self, *codes: str, client_id: str | None = None) -> Iterator[Happening]:
-        """A fault that lasts as long as the context; it explains these codes from now on."""
+        """Record a fault that lasts as long as the context; it explains these codes."""
         happening = Happening(frozenset(codes), client_id, time.monotonic())
         with self._lock:
             self._happenings.append(happening)
@@ -41,12 +41,12 @@ class History:
             happening.ended = time.monotonic()
 
     def lasting(self, *codes: str, client_id: str) -> None:
-        """Something done to one application that it may meet at any later time."""
+        """Record a fault of one application that may show at any later time."""
         with self._lock:
             self._happenings.append(Happening(frozenset(codes), client_id, time.monotonic()))
 
     def explains(self, code: str, client_id: str, since: float, least: int = 1) -> bool:
-        """Whether at least so many happenings since then may have led to that error."""
+        """Return True if at least `least` faults since then explain the error."""
         with self._lock:
             found = [
                 h

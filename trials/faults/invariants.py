@@ -1,4 +1,4 @@
-"""What must hold whenever all is quiet, and at the end."""
+"""Invariants checked while no application is running, and at the end."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from trials.processes import ended, open_files, resident_bytes, runs
 
 SETTLE_SECONDS = 15.0
 MOST_GROWTH = 60e6
-"""Bytes that a server may have beyond what the least of all its processes had when it was ready."""
+"""Bytes by which a server may exceed the smallest size of its processes when ready."""
 MOST_NEW_FILES = 24
-"""Descriptors beyond those of a server that has just started."""
+"""File descriptors by which a server may exceed a newly started one."""
 _UNSEEN = ("Exception in ASGI application", "exception was never retrieved", "Fatal Python error")
 _END_CODES = (0, -15)
 
 
 class Invariants:
-    """Looks at everything; remembers what a server was like when it was new."""
+    """Checks all invariants; remembers the resources of newly started servers."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.settle_seconds = SETTLE_SECONDS
-        """How long something may take to come right."""
+        """Time for a condition to become true."""
         self._starts: dict[str, int] = {}
         self._memory: list[int] = []
         self._files: dict[str, int] = {}
@@ -42,7 +42,7 @@ class Invariants:
         self.note_new()
 
     def note_new(self) -> None:
-        """Note what servers are like that were started since the last time."""
+        """Record the resources of servers started since the last call."""
         for server in self._world.servers:
             if self._starts.get(server.name) != server.starts and server.alive:
                 self._starts[server.name] = server.starts
@@ -50,7 +50,7 @@ class Invariants:
                 self._files[server.name] = open_files(server.process)
 
     def check(self, random: Random) -> None:
-        """All that can be checked while servers run and no application is under way."""
+        """Check everything that can be checked while servers run without applications."""
         self._world.caller.hang_up()
         for check in (
             self._kept_answers,
@@ -68,7 +68,7 @@ class Invariants:
                 self._world.breaks(error)
 
     def finish(self, random: Random) -> None:
-        """Erase everything as the operator, see that nothing is left, and stop the servers."""
+        """Erase everything as the operator, check that nothing is left, and stop the servers."""
         world = self._world
         self.check(random)
         world.taken()
@@ -76,7 +76,7 @@ class Invariants:
             answer = world.operator("DELETE", f"/applications/{client_id}")
             if answer.status not in (204, 410):
                 world.breaks(Broken("errors are typed", f"{answer} to the operator"))
-        if world.rows.applications():  # those whose time is over: a server sweeps when it starts
+        if world.rows.applications():  # expired ones: a server sweeps on start
             world.servers[0].stop()
             world.servers[0].start()
             world.servers[0].wait()
@@ -89,7 +89,7 @@ class Invariants:
             world.breaks(error)
 
     def _kept_answers(self, random: Random) -> None:
-        """Finished applications still give the very same answers."""
+        """Finished applications still return the same results."""
         world = self._world
         for application in world.taken():
             try:
@@ -98,14 +98,14 @@ class Invariants:
                     if not answer.good:
                         application.give_up(answer)
                     if answer.body != before:
-                        raise Broken("no wrong answer", "a result is not what it was before")
+                        raise Broken("no wrong answer", "a result has changed")
             except Ended:
                 world.operator("DELETE", f"/applications/{application.client_id}")
             else:
                 world.keep(application)
 
     def _no_access(self, random: Random) -> None:
-        """No application's token opens another."""
+        """No application's token gives access to another application."""
         world = self._world
         kept = list(world.kept)
         for one, other in itertools.pairwise(random.sample(kept, min(len(kept), 6))):
@@ -119,7 +119,7 @@ class Invariants:
                     world.expect(answer, 401, "not-authorised")
 
     def _processes(self, random: Random) -> None:
-        """As many workers as at the start, and nothing else."""
+        """There are as many workers as at the start."""
         world = self._world
         for server in world.servers:
             world.checked("no leak of processes")
@@ -130,11 +130,11 @@ class Invariants:
             ):
                 raise Broken(
                     "no leak of processes",
-                    f"{len(workers(server))} workers where there were {expected}",
+                    f"{len(workers(server))} workers instead of {expected}",
                 )
 
     def _files_and_rows(self, random: Random) -> None:
-        """Nothing arrives, every row has its blob, and every blob its row."""
+        """No upload is in progress, and every blob has a row."""
         world = self._world
         world.checked("no leak of files")
 
@@ -143,9 +143,9 @@ class Invariants:
             return not any(ARRIVING.fullmatch(path.name) for path in found)
 
         if not world.until(self.settle_seconds, arrived):
-            raise Broken("no leak of files", "what was arriving has not gone")
+            raise Broken("no leak of files", "incoming files remain")
         if world.setup.shared:
-            return  # a crash's leftovers go by their age there; what is left at the end is checked
+            return  # leftovers of crashes are swept by age; `_swept` checks them at the end
 
         def matched() -> bool:
             there = {(blob.store, blob.name) for blob in world.blobs.all()}
@@ -153,10 +153,12 @@ class Invariants:
 
         if not world.until(self.settle_seconds, matched):
             there = {(blob.store, blob.name) for blob in world.blobs.all()}
-            raise Broken("no leak of files", f"{len(there - world.rows.named())} blobs of no row")
+            raise Broken(
+                "no leak of files", f"{len(there - world.rows.named())} blobs without a row"
+            )
 
     def _descriptors(self, random: Random) -> None:
-        """Connections and files are closed again."""
+        """Connections and files are closed."""
         world = self._world
         for server in world.servers:
             world.checked("no leak of descriptors")
@@ -167,11 +169,11 @@ class Invariants:
             ):
                 raise Broken(
                     "no leak of descriptors",
-                    f"{open_files(server.process)} are open where {most} may be",
+                    f"{open_files(server.process)} are open, but at most {most} are allowed",
                 )
 
     def _memory_bounded(self, random: Random) -> None:
-        """However long it has run, a server has little more than a new one."""
+        """A server needs little more memory than a new one, however long it has run."""
         for server in self._world.servers:
             self._world.checked("no leak of memory")
             grown = resident_bytes(server.process) - min(self._memory)
@@ -179,16 +181,18 @@ class Invariants:
                 raise Broken("no leak of memory", f"{grown / 1e6:.0f} MB more than a new server")
 
     def _database(self, random: Random) -> None:
-        """It is whole, and no job waits for ever."""
+        """The database is intact, and no job waits forever."""
         world = self._world
         world.checked("database whole, no job forgotten")
         if found := world.rows.fault():
             raise Broken("database whole, no job forgotten", found)
         if not world.until(self.settle_seconds, lambda: world.rows.active() == 0):
-            raise Broken("database whole, no job forgotten", f"{world.rows.active()} jobs stay")
+            raise Broken(
+                "database whole, no job forgotten", f"{world.rows.active()} jobs remain active"
+            )
 
     def _logs(self, random: Random) -> None:
-        """No secret in them, and no error that nobody meant."""
+        """The logs contain no secret and no unexpected error."""
         world = self._world
         secrets = world.secrets()
         for server in world.servers:
@@ -201,7 +205,7 @@ class Invariants:
             for words in _UNSEEN:
                 if words in new:
                     at = new.index(words)
-                    line = new[at:].partition("\n")[0]  # what happened is at its end
+                    line = new[at:].partition("\n")[0]  # the exception is at its end
                     raise Broken("errors are typed", f"in the log: {line[:100]} … {line[-1400:]}")
 
     def _nothing_left(self) -> None:
@@ -215,7 +219,7 @@ class Invariants:
         if not world.until(self.settle_seconds, empty):
             raise Broken(
                 "no leak of files",
-                f"everything is erased, but there are {len(world.blobs.all())} blobs and rows: "
+                f"everything is erased, but {len(world.blobs.all())} blobs remain, and rows: "
                 f"{world.rows.rows()}",
             )
 
@@ -226,10 +230,12 @@ class Invariants:
         world.checked("no leak of processes")
         left = ended([child for child in children if _own(child)], self.settle_seconds)
         if left or any(code not in _END_CODES for code in codes):
-            raise Broken("no leak of processes", f"ended with {codes}; {len(left)} processes stay")
+            raise Broken(
+                "no leak of processes", f"exit codes {codes}; {len(left)} processes remain"
+            )
 
     def _swept(self) -> None:
-        """What crashes left in a shared store goes by its age; here the sweeper need not wait."""
+        """The sweeper removes leftovers of crashes in a shared store; here, without waiting."""
         world = self._world
         if not world.setup.shared:
             return
@@ -245,7 +251,7 @@ class Invariants:
             storage.close()
         world.checked("no leak of files")
         if left := world.blobs.all():
-            raise Broken("no leak of files", f"the sweeper leaves {len(left)} blobs of no row")
+            raise Broken("no leak of files", f"the sweeper leaves {len(left)} blobs without a row")
 
 
 def _own(process: psutil.Process) -> bool:

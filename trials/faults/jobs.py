@@ -1,4 +1,4 @@
-"""Jobs that are cancelled, poisoned, crowded, and whose applications vanish under them."""
+"""Jobs that are cancelled, crash, fill the queue, or lose their application."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONG = "sleep 3"
 
 @fault("cancel a run", weight=40, orders=True)
 def cancel(world: World, random: Random) -> str:
-    """Whoever waits for it hears so at once; asked for again, it comes to its answer."""
+    """Cancel a run: waiting callers are told at once, and a new run succeeds."""
     application = Application.filled(world, world.contents.draw(random, _LONG))
     form = {"client_id": application.client_id, "program": DECIDE}
     token = application.tokens[application.parties[0]]
@@ -37,7 +37,7 @@ def cancel(world: World, random: Random) -> str:
             ended = world.operator("DELETE", path)
         answer = waiting.result()
     if require(ended, 200).json()["status"] != "cancelled" or answer.code != "run-cancelled":
-        raise Broken("no lost application", f"{answer} to one who waited for a cancelled run")
+        raise Broken("no lost application", f"{answer} to a caller waiting for a cancelled run")
     _quicken(world, application, random)
     application.run()
     application.erase()
@@ -46,7 +46,7 @@ def cancel(world: World, random: Random) -> str:
 
 @fault("poison an evaluation", weight=30, orders=True)
 def poison(world: World, random: Random) -> str:
-    """It brings down its worker twice, then fails; sent without poison, it is answered."""
+    """Send an input that crashes its worker: the job fails after two crashes, then succeeds."""
     application = Application.filled(world, world.contents.draw(random, "abort"))
     form = {"client_id": application.client_id, "program": DECIDE}
     token = application.tokens[application.parties[0]]
@@ -61,14 +61,14 @@ def poison(world: World, random: Random) -> str:
 
 @fault("poison a check", weight=20, orders=True)
 def poison_check(world: World, random: Random) -> str:
-    """A message that brings down the worker which looks at it is refused."""
+    """Send a message that crashes the worker that checks it: it is refused."""
     application = Application.filled(world, world.contents.draw(random))
     key = (application.parties[0], ENCRYPTED_INPUTS)
     poisoned = world.contents.draw(random, "check abort").messages[key]
     form = upload(application.client_id, key, poisoned)
     answer = world.caller.ask("POST", "/send_file", application.tokens[key[0]], **form)
     if answer.code != "malformed-message":
-        raise Broken("errors are typed", f"{answer} to a message that ends its check")
+        raise Broken("errors are typed", f"{answer} to a message that crashes its check")
     application.run()
     application.erase()
     return "refused, then answered"
@@ -76,7 +76,7 @@ def poison_check(world: World, random: Random) -> str:
 
 @fault("send garbage", weight=30)
 def garbage(world: World, random: Random) -> str:
-    """What a slot must refuse changes nothing of what lies there."""
+    """Send invalid messages: they are refused and do not change the slot."""
     application = Application.filled(world, world.contents.draw(random))
     for _ in range(3):
         key = random.choice(needed(world.contents.public))
@@ -92,19 +92,19 @@ def garbage(world: World, random: Random) -> str:
 
 @fault("erase while it runs", weight=30, orders=True)
 def erase(world: World, random: Random) -> str:
-    """Whoever waits hears that it is gone, and nothing is left."""
+    """Erase an application during a run: callers are told, and nothing is left."""
     return _vanish(world, random, by="a party")
 
 
 @fault("expire while it runs", weight=15, orders=True)
 def expire(world: World, random: Random) -> str:
-    """The same when its time is over; the next sweep finds it."""
+    """Let an application expire during a run; the next sweep erases it."""
     return _vanish(world, random, by="time")
 
 
 @fault("erase one under way, by the operator", weight=20)
 def erase_any(world: World, random: Random) -> str:
-    """Any application, whoever is at work on it."""
+    """Erase any application as the operator, even while it is in use."""
     ids = sorted(world.rows.applications())
     if not ids:
         return "there was none just then"
@@ -118,7 +118,7 @@ def erase_any(world: World, random: Random) -> str:
 
 @fault("crowd the queue", weight=8, orders=True)
 def crowd(world: World, random: Random) -> str:
-    """More runs than may wait: 429, and in the end all are answered."""
+    """Request more runs than the queue allows: 429, and finally all succeed."""
     places = int(world.setup.settings["maximum_queued"])
     every = [
         Application.filled(world, world.contents.draw(random, "sleep 0.1"))
@@ -155,12 +155,12 @@ def _vanish(world: World, random: Random, by: str) -> str:
         return rows is None and all(blob.store != store for blob in world.blobs.all())
 
     if not world.until(GONE_SECONDS, gone):
-        raise Broken("no leak of files", "an application that is gone still has rows or blobs")
+        raise Broken("no leak of files", "an erased application still has rows or blobs")
     return str(answer)
 
 
 def _quicken(world: World, application: Application, random: Random) -> None:
-    """Replace what it sends by what is evaluated without delay."""
+    """Replace the application's messages by ones that are evaluated without delay."""
     application.content = world.contents.draw(random)
     for key in needed(world.contents.public):
         application.send(key)

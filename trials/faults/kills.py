@@ -1,4 +1,4 @@
-"""`kill -9` of workers, of servers, and of both; and a server that is stopped as it should be."""
+"""`kill -9` of workers, servers, or both; and an orderly stop of a server."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from trials.servers import Server
 END_SECONDS = 10.0
 RUNNING_SECONDS = 30.0
 CRASH = ("evaluation-failed", "malformed-message")
-"""What the death of a worker may come to: for a job only the second time, for a check at once."""
+"""Errors that a killed worker explains: for a job after two, for a check after one."""
 _WORKER_WORDS = ("spawn_main", "forkserver")
 _SLEEP_SECONDS = (0.2, 0.5)
 
 
 def workers(server: Server) -> list[psutil.Process]:
-    """The processes in which a server has its engine; not those that Python keeps for itself."""
+    """Return a server's worker processes, without Python's own helper processes."""
     return [process for process in server.children() if _words(process, _WORKER_WORDS)]
 
 
 @fault("kill one worker", weight=60)
 def kill_one(world: World, random: Random) -> str:
-    """Any worker, whatever it is doing: it checks, or it evaluates."""
+    """Kill any worker, while idle, checking or evaluating."""
     found = workers(world.server(random)) + _elsewhere(world)
     if not found:
         return "there was none just then"
@@ -41,7 +41,7 @@ def kill_one(world: World, random: Random) -> str:
 
 @fault("kill all workers while one evaluates", weight=40, orders=True)
 def kill_evaluating(world: World, random: Random) -> str:
-    """Once is no fault of the input: the job is tried again, and nobody notices."""
+    """Kill all workers during an evaluation: the job is retried and succeeds."""
     application = _sleeper(world, random)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(application.run, waiting=random.random() < 0.5)
@@ -56,14 +56,14 @@ def kill_evaluating(world: World, random: Random) -> str:
 
 @fault("kill the server", weight=30)
 def kill_server(world: World, random: Random) -> str:
-    """At any moment; it comes back on the same data."""
+    """Kill a server at any time and restart it on the same data."""
     _kill(world, world.server(random), random)
     return "back"
 
 
 @fault("kill the server while it evaluates", weight=20, orders=True)
 def kill_server_evaluating(world: World, random: Random) -> str:
-    """The job goes on when it is back, and whoever asked for it gets the answer."""
+    """Kill a server during an evaluation: the job resumes after the restart and succeeds."""
     application = _sleeper(world, random)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(application.run, waiting=random.random() < 0.5)
@@ -77,7 +77,7 @@ def kill_server_evaluating(world: World, random: Random) -> str:
 
 @fault("kill server and workers at once", weight=15)
 def kill_both(world: World, random: Random) -> str:
-    """All processes of a server at the same moment."""
+    """Kill all processes of a server at the same time."""
     server = world.server(random)
     with world.history.happening(*CRASH):
         _kill_all(workers(server))
@@ -87,7 +87,7 @@ def kill_both(world: World, random: Random) -> str:
 
 @fault("stop and start the server", weight=10)
 def stop(world: World, random: Random) -> str:
-    """As an operator does it: what runs is given back."""
+    """Stop a server as an operator does, which requeues running jobs, and restart it."""
     server = world.server(random)
     children = server.children()
     code = server.stop()
@@ -95,12 +95,14 @@ def stop(world: World, random: Random) -> str:
     server.start()
     server.wait()
     if code is None:
-        raise Broken("no leak of processes", "a server that was told to end had to be killed")
+        raise Broken(
+            "no leak of processes", "a server did not stop on SIGTERM and had to be killed"
+        )
     return "back"
 
 
 def await_running(world: World, application: Application) -> bool:
-    """Whether its decision came to run before it ended."""
+    """Wait until the decision runs; returns False if it ended before that was seen."""
 
     def begun() -> bool:
         return application.look()["status"] not in ("idle", "queued")
@@ -124,7 +126,7 @@ def _kill(world: World, server: Server, random: Random) -> None:
 
 
 def _require_ended(world: World, processes: list[psutil.Process]) -> None:
-    """Those of a server that is gone must go too; Ray's belong to its cluster."""
+    """Check that the processes of a killed server end; Ray's belong to the cluster."""
     own = [p for p in processes if not _words(p, ("ray",))]
     world.checked("no leak of processes")
     if left := ended(own, END_SECONDS):
@@ -132,7 +134,7 @@ def _require_ended(world: World, processes: list[psutil.Process]) -> None:
 
 
 def _elsewhere(world: World) -> list[psutil.Process]:
-    """The processes that evaluate for the servers without being theirs: actors of a cluster."""
+    """Return the evaluating processes outside the servers: the actors of a cluster."""
     found = []
     for pid in world.evaluators():
         with suppress(psutil.NoSuchProcess):

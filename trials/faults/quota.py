@@ -1,4 +1,4 @@
-"""The disk's quota filled to the brim, and drained again."""
+"""The storage quota used up and freed again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FULL, LARGEST = "storage-full", 4_000_000
 
 @fault("fill the disk quota", weight=25, orders=True)
 def fill(world: World, random: Random) -> str:
-    """429 until something goes; nothing that was there is lost, and nothing more is kept."""
+    """Use up the quota: 429 until space is freed; nothing is lost, nothing more is stored."""
     fillers: list[Application] = []
     answer = Answer(200, "", b"")
     megabytes = float(world.setup.settings["storage_megabytes"])
@@ -29,11 +29,13 @@ def fill(world: World, random: Random) -> str:
             if not answer.good:
                 break
         if (answer.status, answer.code) != (429, FULL):
-            raise Broken("errors are typed", f"{answer} where the quota is used up")
+            raise Broken("errors are typed", f"{answer} when the quota is used up")
         world.checked("no leak of files")
         kept = sum(len(world.blobs.read(blob) or b"") for blob in world.blobs.all())
         if kept > (megabytes + 1) * 1e6 + LARGEST:
-            raise Broken("no leak of files", f"{kept} bytes are kept where {megabytes} MB may be")
+            raise Broken(
+                "no leak of files", f"{kept} bytes are stored, but {megabytes} MB are allowed"
+            )
     finally:
         for filler in fillers:
             if filler.tokens:

@@ -1,4 +1,4 @@
-"""The same call several times at once: one of them counts, and all see the same."""
+"""The same call several times concurrently: only one takes effect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AT_ONCE = 5
 
 @fault("race to run", weight=40)
 def run(world: World, random: Random) -> str:
-    """All wait for the same job: one evaluation, one result."""
+    """Request the same run concurrently: one evaluation, one result."""
     application = Application.filled(world, world.contents.draw(random))
     path, token = application.path, application.tokens[application.parties[0]]
     form = {"client_id": application.client_id, "program": DECIDE}
@@ -32,7 +32,7 @@ def run(world: World, random: Random) -> str:
         raise Broken("one run of many calls", f"{Counter(map(str, answers))}")
     world.checked("one run of many calls")
     if len({answer.body for answer in waited}) != 1:
-        raise Broken("one run of many calls", "several evaluations were answered")
+        raise Broken("one run of many calls", "callers got results of several evaluations")
     application.run()
     application.erase()
     return "one result"
@@ -40,7 +40,7 @@ def run(world: World, random: Random) -> str:
 
 @fault("race to fill a slot", weight=30)
 def send(world: World, random: Random) -> str:
-    """One of the messages lies there, whole, and it is the one that is evaluated."""
+    """Send several messages to a slot concurrently: one of them is stored, intact."""
     contents = [world.contents.draw(random) for _ in range(AT_ONCE)]
     application = Application.filled(world, contents[0])
     key = random.choice(needed(world.contents.public))
@@ -51,8 +51,8 @@ def send(world: World, random: Random) -> str:
     lies = next(s["sha256"] for s in slots if (s["party"], s["file_name"]) == key)
     world.checked("one run of many calls")
     if lies not in {hashlib.sha256(message).hexdigest() for message in many}:
-        raise Broken("no wrong answer", "a slot has what nobody sent")
-    application.send(key)  # its own again, so that the answer can be compared
+        raise Broken("no wrong answer", "a slot contains a message that was not sent")
+    application.send(key)  # the original message again, so that the result can be compared
     application.run()
     application.erase()
     return "one of them"
@@ -60,7 +60,7 @@ def send(world: World, random: Random) -> str:
 
 @fault("race to join", weight=30)
 def join(world: World, random: Random) -> str:
-    """One gets the seat."""
+    """Use a join code concurrently: one call succeeds."""
     application = Application.open(world, world.contents.draw(random))
     party = random.choice(application.parties)
     body = {"party": party, "code": application.codes[party]}
@@ -69,7 +69,7 @@ def join(world: World, random: Random) -> str:
     seated = [answer for answer in answers if answer.good]
     world.checked("no access across parties")
     if len(seated) > 1:
-        raise Broken("no access across parties", "a join code was good twice")
+        raise Broken("no access across parties", "a join code was accepted twice")
     for answer in answers:
         if not answer.good:
             world.expect(answer, 401, "not-authorised")
@@ -78,12 +78,12 @@ def join(world: World, random: Random) -> str:
         world.keep_secret(application.tokens[party])
         application.join([other for other in application.parties if other != party])
         application.erase()
-    return "one seat" if seated else "lost with the connection"
+    return "one joined" if seated else "lost with the connection"
 
 
 @fault("race to erase", weight=20)
 def erase(world: World, random: Random) -> str:
-    """With runs and messages of the same application on their way."""
+    """Erase an application concurrently with runs and uploads of it."""
     application = Application.filled(world, world.contents.draw(random))
     client_id, token = application.client_id, application.tokens[application.parties[0]]
     world.history.lasting("unknown-application", client_id=client_id)
@@ -103,7 +103,7 @@ def erase(world: World, random: Random) -> str:
         raise Broken("one run of many calls", f"erased: {dict(erased)}")
     allowed = {"", "unknown-application", "already-running", "already-sent", "run-cancelled"}
     if {answer.code for answer in answers[:2]} - allowed:
-        raise Broken("errors are typed", f"beside an erasing: {[str(a) for a in answers[:2]]}")
+        raise Broken("errors are typed", f"during an erasure: {[str(a) for a in answers[:2]]}")
     if world.rows.store_of(client_id) is not None:
         raise Broken("no leak of files", "an erased application still has rows")
     return "erased once"

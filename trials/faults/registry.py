@@ -1,4 +1,4 @@
-"""The kinds of faults: each one small function, found by its name and drawn by its weight."""
+"""The kinds of faults: small functions, registered by name and drawn by weight."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 from trials.faults.world import World
 
 Act = Callable[[World, Random], str]
-"""Does a fault and looks what comes of it; answers its outcome in a few words. Raises Broken."""
+"""Causes a fault, checks its effect, and returns the outcome in a few words. Raises Broken."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ KINDS: dict[str, Kind] = {}
 
 
 def fault(name: str, weight: int, orders: bool = False) -> Callable[[Act], Act]:
-    """Register a function under the name that the table shows."""
+    """Register a function as a fault with this name."""
 
     def register(act: Act) -> Act:
         KINDS[name] = Kind(name, act, weight, orders)
@@ -36,7 +36,7 @@ def fault(name: str, weight: int, orders: bool = False) -> Callable[[Act], Act]:
 
 
 def drawn(random: Random, takes_orders: bool, only: set[str]) -> Kind:
-    """The next fault; of those named `only` where there are any."""
+    """Draw the next fault; only from those named in `only`, unless it is empty."""
     kinds = [
         kind
         for kind in KINDS.values()

@@ -1,4 +1,4 @@
-"""What was done and what held, as tables and for a file."""
+"""Faults and checked invariants as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Tally:
         self.seconds: Counter[str] = Counter()
 
     def add(self, kind: str, outcome: str, seconds: float) -> None:
-        """A fault of this kind came to this, in so many seconds."""
+        """Record the outcome and the duration of a fault."""
         self.outcomes.setdefault(kind, Counter())[outcome] += 1
         self.seconds[kind] += seconds  # type: ignore[assignment]
 
     def figures(self) -> dict[str, Any]:
-        """All of it, by kind."""
+        """Return all counts, by kind of fault."""
         return {
             kind: {
                 "times": outcomes.total(),
@@ -34,7 +34,7 @@ class Tally:
 
 
 def text(figures: Mapping[str, Any]) -> str:
-    """All tables, for a person."""
+    """Return all tables as text."""
     faults = [
         (
             kind,
@@ -55,8 +55,8 @@ def text(figures: Mapping[str, Any]) -> str:
     blocks = [
         ", ".join(f"{name} {value}" for name, value in figures["machine"].items()),
         plain(Table(("fault", "times", "s each", "outcomes"), list(faults))),
-        plain(Table(("applications under way meanwhile", "number"), list(under_way))),
-        plain(Table(("borne by callers, and tried again", "times"), list(passing))),
+        plain(Table(("concurrent applications", "number"), list(under_way))),
+        plain(Table(("tolerated and retried by callers", "times"), list(passing))),
         plain(Table(("invariant", "checked", "broken"), list(held))),
         f"{figures['done']} faults in {figures['seconds']:.0f} s",
     ]

@@ -1,4 +1,4 @@
-"""Connections that stop, drip, or break off: they end, and nobody else notices."""
+"""Connections that stall, send slowly, or break off: they end, and others are served."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BOUNDARY = "stall"
 
 @fault("stall uploads", weight=20)
 def stall(world: World, random: Random) -> str:
-    """Half a message each, then silence: they are ended, and others are served meanwhile."""
+    """Stop half-way through uploads: they are ended, and others are served meanwhile."""
     server, application = world.server(random), _ready(world, random)
     with _connections(server, CONNECTIONS // 2) as lines:
         for i, line in enumerate(lines):
@@ -39,7 +39,7 @@ def stall(world: World, random: Random) -> str:
 
 @fault("drip headers", weight=10)
 def drip(world: World, random: Random) -> str:
-    """A byte now and then (slow loris): such connections keep nobody else out."""
+    """Send headers byte by byte (slow loris): others are still served."""
     with _connections(world.server(random), CONNECTIONS) as lines:
         for byte in b"GET /hea":
             for line in lines:
@@ -52,7 +52,7 @@ def drip(world: World, random: Random) -> str:
 
 @fault("break off in the body", weight=30)
 def break_off(world: World, random: Random) -> str:
-    """What came so far is nowhere."""
+    """Close connections during the body: the partial upload is discarded."""
     server, application = world.server(random), _ready(world, random)
     with _connections(server, 3) as lines:
         for line in lines:
@@ -67,7 +67,7 @@ def break_off(world: World, random: Random) -> str:
 
 @fault("send without reading", weight=15)
 def deaf(world: World, random: Random) -> str:
-    """Many requests on one line, and no answer is ever taken."""
+    """Send many requests on a connection without reading the responses."""
     with _connections(world.server(random), 3) as lines:
         for line in lines:
             line.setblocking(False)
@@ -80,7 +80,7 @@ def deaf(world: World, random: Random) -> str:
 
 @fault("speak no HTTP", weight=15)
 def nonsense(world: World, random: Random) -> str:
-    """Bytes of any kind, headers without end, and numbers that are none."""
+    """Send random bytes, endless headers and invalid numbers."""
     requests = [
         random.randbytes(3000),
         b"GET / HTTP/1.1\r\n" + b"X: " + b"x" * 100_000,
@@ -97,7 +97,7 @@ def nonsense(world: World, random: Random) -> str:
 
 
 def _ready(world: World, random: Random) -> Application:
-    """One with everything sent but the first party's inputs."""
+    """Open an application and send everything that a decision needs."""
     application = Application.filled(world, world.contents.draw(random))
     application.state()
     return application
@@ -110,7 +110,7 @@ def _others_are_served(world: World, random: Random) -> None:
 
 
 def _half_an_upload(application: Application, party: str, random: Random) -> bytes:
-    """The beginning of a good request, up to somewhere within its file."""
+    """Return a valid request, cut off somewhere within its file."""
     fields = {
         "client_id": application.client_id,
         "client_type": party,
@@ -143,7 +143,7 @@ def _connections(server: Server, count: int) -> Iterator[list[socket.socket]]:
 
 
 def _ends(line: socket.socket) -> bool:
-    """Whether the server answers a refusal, or closes."""
+    """Return True if the server responds with an error or closes the connection."""
     line.settimeout(CLOSE_SECONDS)
     try:
         said = line.recv(4096)

@@ -1,4 +1,4 @@
-"""What the servers have stored, seen and damaged from outside: rows of the database, and blobs."""
+"""Access to the servers' stored data from outside: database rows and blobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BUSY_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Blob:
-    """Where one lies, and what its name says that its content is."""
+    """A blob: its store, its name (the digest of its content) and its path."""
 
     store: str
     name: str
@@ -34,7 +34,7 @@ class Blob:
 
 
 class StoredRows:
-    """The servers' database, by a connection of the trial's own; none is kept open."""
+    """The servers' database, by separate connections that are not kept open."""
 
     def __init__(self, url: str) -> None:
         self._sqlite = url.startswith("sqlite")
@@ -42,7 +42,7 @@ class StoredRows:
         self._engine = create_engine(url, poolclass=NullPool, **options)
 
     def named(self) -> set[tuple[str, str]]:
-        """(store, name) of every blob that a row names."""
+        """Return the (store, name) of every blob that a row refers to."""
         with self._session() as session:
             uploads = session.execute(
                 select(ApplicationRecord.store, UploadRecord.sha256).join(
@@ -64,32 +64,32 @@ class StoredRows:
             return found | {(row[0], row[1]) for row in keys if row[1] is not None}
 
     def owner(self, store: str) -> str | None:
-        """The application whose store that is."""
+        """Return the application that owns the store."""
         with self._session() as session:
             return session.scalar(
                 select(ApplicationRecord.client_id).where(ApplicationRecord.store == store)
             )
 
     def store_of(self, client_id: str) -> str | None:
-        """The store of an application."""
+        """Return the store of an application."""
         with self._session() as session:
             return session.scalar(
                 select(ApplicationRecord.store).where(ApplicationRecord.client_id == client_id)
             )
 
     def applications(self) -> set[str]:
-        """The ids of all applications."""
+        """Return the ids of all applications."""
         with self._session() as session:
             return set(session.scalars(select(ApplicationRecord.client_id)))
 
     def active(self) -> int:
-        """How many runs wait or are under way."""
+        """Return the number of queued and running runs."""
         with self._session() as session:
             query = select(func.count()).where(RunRecord.status.in_(ACTIVE))
             return session.scalar(query) or 0
 
     def rows(self) -> dict[str, int]:
-        """How many rows the tables of the applications have."""
+        """Return the number of rows in each table of the applications."""
         tables = (ApplicationRecord, UploadRecord, RunRecord, TokenRecord, TrafficRecord)
         with self._session() as session:
             return {
@@ -98,7 +98,7 @@ class StoredRows:
             }
 
     def end_tokens(self, client_id: str) -> None:
-        """Let the time of an application's tokens be over."""
+        """Let an application's tokens expire."""
         with self._session() as session:
             session.execute(
                 update(TokenRecord).where(TokenRecord.client_id == client_id).values(expires=1.0)
@@ -106,7 +106,7 @@ class StoredRows:
             session.commit()
 
     def end_application(self, client_id: str) -> None:
-        """Let the time of an application be over."""
+        """Let an application expire."""
         with self._session() as session:
             session.execute(
                 update(ApplicationRecord)
@@ -116,7 +116,7 @@ class StoredRows:
             session.commit()
 
     def fault(self) -> str:
-        """What SQLite finds wrong with its own file; "" where nothing is, or it is no SQLite."""
+        """Return the result of SQLite's integrity check; "" if it is ok or not SQLite."""
         if not self._sqlite:
             return ""
         with self._session() as session:
@@ -130,7 +130,7 @@ class StoredRows:
 
 
 class StoredBlobs:
-    """The servers' blobs, by fsspec and past the server's own code."""
+    """The servers' blobs, by fsspec and without the server's code."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         options = {**options, "skip_instance_cache": True, "use_listings_cache": False}
@@ -138,11 +138,11 @@ class StoredBlobs:
         self._root = str(root).rstrip("/")
 
     def blob(self, store: str, name: str) -> Blob:
-        """The blob of that store and name, whether it is there or not."""
+        """Return the blob of that store and name, which need not exist."""
         return Blob(store, name, f"{self._root}/{store}/{name}")
 
     def all(self) -> list[Blob]:
-        """All of them, in order."""
+        """Return all blobs, sorted by path."""
         found = []
         for path in self._files.find(self._root):
             store, _, name = str(path)[len(self._root) + 1 :].partition("/")
@@ -151,7 +151,7 @@ class StoredBlobs:
         return sorted(found, key=lambda blob: blob.path)
 
     def damaged(self) -> set[tuple[str, str]]:
-        """(store, name) of those whose content is not what their name says."""
+        """Return the (store, name) of blobs whose content does not match their name."""
         return {
             (blob.store, blob.name)
             for blob in self.all()
@@ -159,19 +159,19 @@ class StoredBlobs:
         }
 
     def read(self, blob: Blob) -> bytes | None:
-        """Its content; None where it is gone."""
+        """Return the content of a blob, or None if it does not exist."""
         try:
             return bytes(self._files.cat_file(blob.path))
         except FileNotFoundError:
             return None
 
     def write(self, blob: Blob, content: bytes) -> None:
-        """Put another content under its name, unless its application is erased just then."""
+        """Overwrite a blob, unless its application is being erased."""
         with suppress(FileNotFoundError):
             self._files.pipe_file(blob.path, content)
 
     def remove(self, blob: Blob) -> None:
-        """Remove it."""
+        """Remove a blob if it exists."""
         try:
             self._files.rm_file(blob.path)
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Codes and tokens that are replayed, forged, foreign, revoked, renewed, expired or too narrow."""
+"""Join codes and tokens that are replayed, forged, foreign, revoked, expired or too narrow."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ DENIED, FORBIDDEN_SLOT, FORBIDDEN_SCOPE = "not-authorised", "forbidden-slot", "f
 
 @fault("replay a join code", weight=30)
 def replay(world: World, random: Random) -> str:
-    """It works once."""
+    """Use a join code again: it is refused."""
     application = Application.open(world, world.contents.draw(random))
     application.join()
     party = random.choice(application.parties)
     body = {"party": party, "code": application.codes[party]}
     answer = world.caller.ask("POST", f"{application.path}/join", json=body)
     if answer.good:
-        raise Broken("no access across parties", "a join code was good twice")
+        raise Broken("no access across parties", "a join code was accepted twice")
     application.erase()
     return world.expect(answer, 401, DENIED)
 
 
 @fault("join as another party", weight=20)
 def join_as_another(world: World, random: Random) -> str:
-    """A party's code is good for that party alone."""
+    """Use a party's join code for another party: it is refused."""
     application = Application.open(world, world.contents.draw(random))
     mine, other = random.sample(application.parties, 2)
     body = {"party": other, "code": application.codes[mine]}
@@ -43,7 +43,7 @@ def join_as_another(world: World, random: Random) -> str:
 
 @fault("forge a token", weight=30)
 def forge(world: World, random: Random) -> str:
-    """Random ones, one that is changed a little, one of another application, the wrong kind."""
+    """Use tokens that are random, altered, of another application, or of another kind."""
     application = Application.open(world, world.contents.draw(random))
     other = Application.open(world, world.contents.draw(random))
     application.join()
@@ -68,7 +68,7 @@ def forge(world: World, random: Random) -> str:
 
 @fault("fill another party's slot", weight=30)
 def foreign_slot(world: World, random: Random) -> str:
-    """A good token, but not for this slot."""
+    """Send to a slot with another party's token: it is refused."""
     application = Application.open(world, world.contents.draw(random))
     application.join()
     mine, other = random.sample(application.parties, 2)
@@ -81,7 +81,7 @@ def foreign_slot(world: World, random: Random) -> str:
 
 @fault("act with the watching token", weight=15)
 def watching(world: World, random: Random) -> str:
-    """It shows the state and does nothing."""
+    """Use the watch token: it gives access to the state only."""
     application = Application.filled(world, world.contents.draw(random))
     require(world.caller.ask("GET", application.path, application.watch_token), 200)
     for answer in _every_call(world, application, application.watch_token, random)[1:]:
@@ -93,7 +93,7 @@ def watching(world: World, random: Random) -> str:
 
 @fault("use a revoked token", weight=25)
 def revoked(world: World, random: Random) -> str:
-    """By its party, or all of an application by the operator; then it opens nothing."""
+    """Use a token revoked by its party or by the operator: it is refused."""
     application = Application.filled(world, world.contents.draw(random))
     party = random.choice(application.parties)
     if random.random() < 0.5:
@@ -109,7 +109,7 @@ def revoked(world: World, random: Random) -> str:
 
 @fault("renew a token", weight=20)
 def renewed(world: World, random: Random) -> str:
-    """The new one is good; the old one for a moment only, then it is over."""
+    """Renew all tokens and continue with the new ones."""
     application = Application.filled(world, world.contents.draw(random))
     for party, old in dict(application.tokens).items():
         answer = world.caller.ask("POST", f"{application.path}/token", old)
@@ -124,7 +124,7 @@ def renewed(world: World, random: Random) -> str:
 
 @fault("use an expired token", weight=20)
 def expired(world: World, random: Random) -> str:
-    """Its time is over, by the row that says so."""
+    """Use a token whose row says that it has expired: it is refused."""
     application = Application.filled(world, world.contents.draw(random))
     world.rows.end_tokens(application.client_id)
     token = application.tokens[random.choice(application.parties)]
@@ -136,7 +136,7 @@ def expired(world: World, random: Random) -> str:
 
 @fault("do more than a token's scopes", weight=20)
 def narrow(world: World, random: Random) -> str:
-    """A token that was asked for with fewer scopes."""
+    """Use a token with fewer scopes: other calls are refused."""
     application = Application.open(world, world.contents.draw(random))
     first, *others = application.parties
     application.join(others)
@@ -147,7 +147,7 @@ def narrow(world: World, random: Random) -> str:
     token = answer.json()["token"]
     world.keep_secret(token)
     for answer in _every_call(world, application, token, random)[1:]:
-        if answer.code != "out-of-step":  # to read is allowed, only there is no result
+        if answer.code != "out-of-step":  # reading is allowed, but there is no result
             world.expect(answer, 403, FORBIDDEN_SCOPE)
     require(world.operator("DELETE", f"/applications/{application.client_id}"), 204)
     return f"403 {FORBIDDEN_SCOPE}"
@@ -155,7 +155,7 @@ def narrow(world: World, random: Random) -> str:
 
 @fault("forge the operator's token", weight=15)
 def operator(world: World, random: Random) -> str:
-    """Neither a random one nor a party's opens the operator's calls."""
+    """Use random and parties' tokens for the operator's calls: they are refused."""
     application = Application.open(world, world.contents.draw(random))
     application.join()
     path = f"/operator/applications/{application.client_id}"
@@ -176,7 +176,7 @@ def operator(world: World, random: Random) -> str:
 def _every_call(
     world: World, application: Application, token: str | None, random: Random
 ) -> list[Answer]:
-    """What each call of a party answers with this token; the state first."""
+    """Make each call of a party with this token, the state first; returns the responses."""
     caller, path = world.caller, application.path
     key = random.choice(needed(world.contents.public))
     form = {"client_id": application.client_id, "program": "decide"}

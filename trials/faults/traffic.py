@@ -1,4 +1,4 @@
-"""The applications under way while the faults happen: some threads that make one after another."""
+"""Applications that run during the faults, one after another in several threads."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from trials.faults.calls import Lost
 from trials.faults.world import World
 
 REST_SECONDS = 0.5
-"""Between two applications of a thread, at most twice that: the faults need the cores too."""
+"""Mean pause between two applications of a thread, since the faults need the cores too."""
 ERASED_SHARE = 0.7
 QUIET_SECONDS = 180.0
 
 
 class Traffic:
-    """`at_once` threads; `outcomes` counts what became of their applications."""
+    """`at_once` threads; `outcomes` counts the outcomes of their applications."""
 
     def __init__(self, world: World, at_once: int, seed: int) -> None:
         self._world = world
@@ -33,23 +33,23 @@ class Traffic:
         ]
 
     def start(self) -> None:
-        """Begin."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def pause(self) -> None:
-        """Let none begin, and wait for those under way; raises Lost where one does not end."""
+        """Start no new applications and wait for running ones; raises Lost if one does not end."""
         self._world.gate.clear()
         with self._changed:
             if not self._changed.wait_for(lambda: self._busy == 0, QUIET_SECONDS):
                 raise Lost(f"{self._busy} applications did not end in {QUIET_SECONDS:g} s")
 
     def resume(self) -> None:
-        """Go on."""
+        """Resume after `pause`."""
         self._world.gate.set()
 
     def stop(self) -> None:
-        """End; those under way come to their end first."""
+        """Stop the threads after their current applications."""
         self._stop.set()
         self._world.gate.set()
         for thread in self._threads:
@@ -78,19 +78,19 @@ class Traffic:
         except Ended as ended:
             return f"ended: {ended}"
         except Broken as error:
-            world.breaks(error, f"under way, while: {world.now_doing}")
+            world.breaks(error, f"application during: {world.now_doing}")
             return "broken"
         except Lost as error:
             world.breaks(Broken("no lost application", str(error)))
             return "lost"
-        except Exception as error:  # of the trial itself: it must not go unseen
+        except Exception as error:  # an error of the trial itself must be reported
             world.breaks(Broken("the trial itself", f"{type(error).__name__}: {error}"))
             return "broken"
         return "answered"
 
 
 def make(world: World, random: Random) -> None:
-    """One application from its opening to its answers, in one of many ways."""
+    """Run one application from opening to results, with random variations."""
     order = f"sleep {random.uniform(0.01, 0.15):.2f}" if random.random() < 0.5 else ""
     application = Application.open(world, world.contents.draw(random, order))
     parties = random.sample(application.parties, len(application.parties))

@@ -1,4 +1,4 @@
-"""All that a fault may reach: the servers, what they stored, and the applications under way."""
+"""The objects that faults act on: servers, stored data and running applications."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from trials.faults.stored import StoredBlobs, StoredRows
 from trials.servers import Server, Setup
 
 KEPT = 12
-"""Finished applications that stay, to be looked at again after later faults."""
+"""Number of finished applications kept for checks after later faults."""
 SERVER_FAULTS = frozenset({"evaluation-failed", "stored-data-damaged", "engine-unavailable"})
-"""Codes that a server may answer with a status of 500, since they say what happened."""
+"""Error codes that a server may return with a status of 500 or more."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the trial was asked for."""
+    """The options of the trial."""
 
     faults: int
     seed: int
@@ -38,7 +38,7 @@ class Choice:
 
 
 class World:
-    """Made once for a trial; safe to share between its threads."""
+    """The state of a trial, created once; thread-safe."""
 
     def __init__(
         self,
@@ -55,12 +55,12 @@ class World:
         self.history = History()
         self.step = 0
         self.broken: list[tuple[int, str, str]] = []
-        """(step, fault, what) of everything that did not hold."""
+        """(step, fault, message) of every broken invariant."""
         self.now_doing = "start"
         self.checks: Counter[str] = Counter()
         self.kept: list[Application] = []
         self.gate = threading.Event()
-        """Set while applications may begin."""
+        """Set while applications may start."""
         self.gate.set()
         self._secrets: set[str] = set(setup.secrets)
         self._lock = threading.RLock()
@@ -83,38 +83,38 @@ class World:
         self.keep_secret(self.operator_token)
 
     def server(self, random: Random) -> Server:
-        """One of the servers."""
+        """Return a random server."""
         return random.choice(self.servers)
 
     def keep_secret(self, *secrets: str) -> None:
-        """What must never be found in a log."""
+        """Record secrets that must never appear in a log."""
         with self._lock:
             self._secrets.update(secrets)
 
     def secrets(self) -> set[str]:
-        """All secrets so far."""
+        """Return all recorded secrets."""
         with self._lock:
             return set(self._secrets)
 
     def checked(self, invariant: str, times: int = 1) -> None:
-        """An invariant was looked at, so often."""
+        """Count checks of an invariant."""
         with self._lock:
             self.checks[invariant] += times
 
     def breaks(self, error: Broken, during: str = "") -> None:
-        """An invariant does not hold."""
+        """Record a broken invariant."""
         with self._lock:
             self.broken.append((self.step, during or self.now_doing, str(error)))
 
     def expect(self, answer: Answer, status: int, *codes: str) -> str:
-        """An answer that has to be this refusal, for a table; raises Broken."""
+        """Return the response as text if it is this refusal; raises Broken otherwise."""
         self.checked("no access across parties")
         if answer.status != status or answer.code not in codes:
             raise Broken("no access across parties", f"{answer}, not {status} {' or '.join(codes)}")
         return str(answer)
 
     def keep(self, application: Application) -> None:
-        """Keep a finished application; the oldest one goes when there are many."""
+        """Keep a finished application, and erase the oldest if there are too many."""
         with self._lock:
             self.kept.append(application)
             oldest = self.kept.pop(0) if len(self.kept) > KEPT else None
@@ -122,17 +122,17 @@ class World:
             oldest.erase()
 
     def taken(self) -> list[Application]:
-        """The kept ones; whoever asks has them now."""
+        """Return the kept applications and hand them over to the caller."""
         with self._lock:
             kept, self.kept = self.kept, []
             return kept
 
     def operator(self, method: str, path: str, **options: Any) -> Answer:
-        """A call of the operator's."""
+        """Make a call as the operator."""
         return self.caller.ask(method, f"/operator{path}", self.operator_token, **options)
 
     def until(self, seconds: float, holds: Callable[[], bool]) -> bool:
-        """Whether something comes to hold within so many seconds."""
+        """Return True if the condition becomes true within `seconds`."""
         end = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > end:
@@ -148,7 +148,7 @@ class World:
         return EngineContents(url, choice.deployment, choice.engine, choice.seed)
 
     def note(self, call: str, answer: Answer) -> None:
-        """An answer has come; it must not be an error that nobody meant."""
+        """Check that a response is not an untyped error."""
         self.checked("errors are typed")
         faulty = answer.status >= 500 and answer.status != 503 and answer.code not in SERVER_FAULTS
         if faulty or answer.code.startswith(UNTYPED):

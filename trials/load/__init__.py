@@ -1,1 +1,1 @@
-"""`make load`: many applications at once, every answer compared, every call timed."""
+"""`make load`: many concurrent applications; every result is compared and every call timed."""

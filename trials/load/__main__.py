@@ -1,10 +1,10 @@
-"""`python -m trials.load`: many applications at once, real encryption, every answer compared.
+"""`python -m trials.load`: many concurrent applications with real encryption and checked results.
 
-Two loads, one after the other. `whole`: whole applications by the parties' own code, on the
-deployed model. `saturated`: keys and ciphertexts made beforehand, no call but those that an
-evaluation needs, and a model so large that evaluations keep all cores busy, to see what all other
-calls take then, as a quiet caller outside of the load finds it. Ends with exit code 1 where
-an answer was wrong, or an application did not come to one.
+There are two loads, one after the other. `whole` makes complete applications with the parties' own
+code on the deployed model. `saturated` prepares keys and ciphertexts in advance, makes only the
+calls that an evaluation needs, and uses a model large enough to keep all cores busy; a separate
+probe then measures the latency of all other calls. Exits with code 1 if a result was wrong or an
+application was lost.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _EVALUATION_SECONDS = 120
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; answers the exit code."""
+    """Run the command; returns the exit code."""
     print_any_text()
     options = _parser().parse_args(arguments)
     phases: list[dict[str, Any]] = []
@@ -61,7 +61,7 @@ _SHOWN = (
     *("engine", "applications", "at_once", "generators", "explain", "prepared", "saturated"),
     *("seed", "nice", "minutes", "servers", "workers", "executor"),
 )
-"""Options that are written down; addresses are not, for they may hold passwords."""
+"""Options that are saved; addresses are not, because they may contain passwords."""
 
 
 def _loads(options: argparse.Namespace) -> Iterator[tuple[Load, Setup]]:
@@ -85,17 +85,17 @@ def _loads(options: argparse.Namespace) -> Iterator[tuple[Load, Setup]]:
         )
         yield load, _setup(options, load)
     if options.saturated and options.engine == "levelled":
-        from trials.load.heavier import heavier  # here, for it imports all of training
+        from trials.load.heavier import heavier  # imported late, because it imports all of training
 
         folder = BUILD / f"load_{HEAVY_TREES}x{HEAVY_DEPTH}"
         if not folder.exists():
-            print("Making the large model; about two minutes, once", flush=True)
+            print("Making the large model once; this takes about two minutes", flush=True)
         load = Load(
             name="saturated",
             deployment=heavier(options.deployment, HEAVY_TREES, HEAVY_DEPTH, folder),
             applications=options.saturated,
             prepared=options.prepared or 2 * options.at_once,
-            **{**common, "share": 1.0},  # all are explained: two evaluations of each
+            **{**common, "share": 1.0},  # all are explained: two evaluations each
         )
         cores = len(os.sched_getaffinity(0))
         yield load, _setup(options, load, workers=options.workers or cores)
@@ -114,26 +114,34 @@ def _setup(options: argparse.Namespace, load: Load, **settings: Any) -> Setup:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="trials.load", description=__doc__)
-    parser.add_argument("--applications", type=int, default=200, help="whole ones; 0 for none")
+    parser.add_argument("--applications", type=int, default=200, help="complete ones; 0 for none")
     parser.add_argument("--saturated", type=int, default=200, help="with a large model; 0 for none")
     parser.add_argument("--at-once", type=int, default=8)
-    parser.add_argument("--generators", type=int, default=2, help="processes that make the load")
+    parser.add_argument(
+        "--generators", type=int, default=2, help="number of load generating processes"
+    )
     parser.add_argument(
         "--nice",
         type=int,
         default=19,
-        help="the generators' priority: 19 gives way to the servers, as if they had machines of "
-        "their own; 0 takes as much as they",
+        help="the generators' niceness: at 19 the servers have priority, as if they had their own "
+        "machines; at 0 both have the same",
     )
-    parser.add_argument("--explain", type=float, default=0.25, help="share that is explained")
     parser.add_argument(
-        "--prepared", type=int, default=0, help="encrypt so many beforehand and send only those"
+        "--explain", type=float, default=0.25, help="share of applications to explain"
+    )
+    parser.add_argument(
+        "--prepared", type=int, default=0, help="encrypt this many in advance and send only those"
     )
     parser.add_argument("--engine", choices=ENGINES, default="levelled")
     parser.add_argument("--deployment", type=Path, default=get_settings().deployment)
-    parser.add_argument("--seed", type=int, default=1, help="of the records")
-    parser.add_argument("--minutes", type=float, default=30.0, help="begin none after so long")
-    parser.add_argument("--warm-up", type=int, default=10, help="made first, and not counted")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the records")
+    parser.add_argument(
+        "--minutes", type=float, default=30.0, help="time limit for starting applications"
+    )
+    parser.add_argument(
+        "--warm-up", type=int, default=10, help="applications made first and not counted"
+    )
     parser.add_argument("--json", type=Path, default=BUILD / "load.json")
     add_server_options(parser)
     add_cluster_option(parser)

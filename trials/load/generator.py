@@ -1,4 +1,4 @@
-"""A process that makes applications, several at once."""
+"""A process that makes several applications concurrently."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Maker = Callable[[int, Application], Scores]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an application: `wrong` or `lost` say why, both None where it is right."""
+    """The outcome of an application; `wrong` or `lost` is the reason, both None if it is right."""
 
     number: int
     seconds: float
@@ -32,7 +32,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Source:
-    """From what every process draws the same applications."""
+    """The parameters from which every process draws the same applications."""
 
     deployment: Path
     engine: str
@@ -41,12 +41,12 @@ class Source:
     seed: int
 
     def draw(self) -> Work:
-        """Draw them; raises DeploymentError."""
+        """Draw the applications; raises DeploymentError."""
         return Work.drawn(self.deployment, self.engine, self.count, self.share, self.seed)
 
 
 class Generator:
-    """`threads` applications at once; to be used as training.measure.remote.Remote uses it."""
+    """Makes `threads` applications concurrently; for use in training.measure.remote.Remote."""
 
     def __init__(
         self,
@@ -57,9 +57,10 @@ class Generator:
         prepared: Sequence[int] = (),
         niceness: int = 0,
     ) -> None:
-        """Connect; where there are numbers `prepared`, encrypt those and send only them.
+        """Connect; if `prepared` is not empty, encrypt those applications and send only them.
 
-        What is prepared is sent without the talk around it, to have as many evaluations as can be.
+        Prepared applications omit the messages between parties, for as many evaluations as
+        possible.
         """
         give_way(niceness)
         self._urls, self._home, self._threads = urls, home, threads
@@ -71,9 +72,9 @@ class Generator:
             self._makers.put(self._maker(preparation))
 
     def run(self, numbers: Sequence[int], until: float) -> tuple[list[Outcome], list[Call]]:
-        """Make these applications, those begun before `until` (seconds since 1970).
+        """Make these applications, as far as they start before `until` (seconds since 1970).
 
-        Answers what became of each that was begun, and all calls.
+        Returns the outcome of each started application, and all calls.
         """
         self._calls = []
         with ThreadPoolExecutor(self._threads) as pool:
@@ -94,7 +95,7 @@ class Generator:
             wrong = str(error)
         except TrisealError as error:
             lost = f"{error.code}: {error.message}"
-        except Exception as error:  # whatever it is, the others go on and it is reported
+        except Exception as error:  # reported, while other applications continue
             lost = f"{type(error).__name__}: {error}"
         finally:
             self._makers.put(maker)

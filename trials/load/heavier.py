@@ -1,8 +1,8 @@
-"""A model so large that its evaluation, and not what surrounds it, keeps the cores busy.
+"""A model large enough that its evaluation, rather than its overhead, keeps the cores busy.
 
-The default model is evaluated in a hundredth of a second, less than its inputs take to travel. To
-see what calls take while evaluations saturate the cores, XGBoost's own model of many deep trees is
-compiled for the levelled engine. Its leaves are rounded one by one, as in
+The default model is evaluated in a hundredth of a second, less than the transfer of its inputs. To
+measure calls while evaluations saturate the cores, an unmodified XGBoost model of many deep trees
+is compiled for the levelled engine. Its leaves are rounded separately, as in
 training/measure/scaling.py.
 """
 
@@ -32,10 +32,10 @@ from training.measure.unmodified import rows_of_training, train_unmodified
 
 
 def heavier(deployment: Path, trees: int, depth: int, folder: Path) -> Path:
-    """The folder of such a deployment, made where it is missing: that takes about two minutes.
+    """Return the folder of the large deployment, which is made if missing (about two minutes).
 
     It has the schema of `deployment` and is trained on its rows. Raises DeploymentError, and
-    ModelError where the noise of so large a model would be too much.
+    ModelError if the model is too large for the noise budget.
     """
     loaded = Deployment.load(deployment)
     if (folder / MANIFEST).is_file():

@@ -1,4 +1,4 @@
-"""One application made by the parties' own code: a session that plays all of them."""
+"""Applications made with the parties' own code: a session that plays all parties."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from utils.errors import EvaluationFailed
 
 ANSWER_SECONDS = 180.0
 BUSY_SECONDS = 120.0
-"""How long a step is tried again while the server says that it is busy."""
+"""Time to retry a step while the server is busy."""
 
 T = TypeVar("T")
 
 
 class Parties:
-    """The parties of one application after another, with an engine and connections of their own."""
+    """All parties of successive applications, with their own engine and connections."""
 
     def __init__(self, urls: Sequence[str], home: Path, note: Callable[[Call], None]) -> None:
-        """Connect and load the engine; raises what Connection raises."""
+        """Connect and load the engine; raises the errors of Connection."""
         self._transport = TimedTransport(urls, note)
         client = ServerClient(urls[0], ANSWER_SECONDS, self._transport)
         self._connection = Connection(client, PartyStore(home))
         self._servers = len(urls)
 
     def make(self, number: int, application: Application) -> Scores:
-        """Open, agree on keys, encrypt, run, open what came out, erase; all opened scores.
+        """Make a complete application and erase it; returns all opened scores.
 
-        Raises what the server and the engine raise.
+        Raises errors of the server and the engine.
         """
         self._transport.stay_at(home_of(number, self._servers))
         session = patiently(self._open)
@@ -48,7 +48,9 @@ class Parties:
             patiently(session.run)
             decision = patiently(session.open_decision)
             if decision.score is None:
-                raise EvaluationFailed("The decision came without a score; nothing to compare.")
+                raise EvaluationFailed(
+                    "The decision came without a score, so there is nothing to compare."
+                )
             opened: Scores = {DECIDE: (decision.score,)}
             if application.explained:
                 opened[EXPLAIN] = patiently(session.explain).explanation.scores
@@ -63,10 +65,10 @@ class Parties:
 
 
 def home_of(number: int, servers: int) -> int | None:
-    """The server that an application has; every other one goes to each server in turn."""
+    """Return the application's server; None, for every second one, means each in turn."""
     return number // 2 % servers if number % 2 == 0 else None
 
 
 def patiently(step: Callable[[], T]) -> T:
-    """What a step answers; it is tried again while the server is busy."""
+    """Return the result of a step, which is retried while the server is busy."""
     return ask_again(step, BUSY_SECONDS)

@@ -1,4 +1,4 @@
-"""One load, from starting the servers to ending them, and what was found."""
+"""One load: starting the servers, making the applications, and the figures."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from trials.load.timing import Call
 from trials.servers import Server, Setup
 
 SETTLE_SECONDS = 2.0
-"""Before memory is looked at: what the last applications needed is given back by then."""
+"""Wait before measuring memory, so that memory of the last applications is freed."""
 _MEGABYTE = 1e6
 _SHOWN_ERRORS = 20
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is to be done: `applications`, `at_once` of them, from `generators` processes.
+    """A load: `applications`, `at_once` of them concurrently, from `generators` processes.
 
-    `share` of them are explained. Where `prepared` is not 0, so many are encrypted beforehand and
-    sent again and again. None is begun after `minutes`; `warm_up` are made first and not counted.
+    A `share` of them is explained. If `prepared` is not 0, that many are encrypted in advance and
+    sent repeatedly. None starts after `minutes`; the first `warm_up` are not counted.
     """
 
     name: str
@@ -46,11 +46,11 @@ class Load:
     minutes: float = 30.0
     warm_up: int = 10
     niceness: int = 0
-    """Of the generators: on machines of their own they would take nothing from the servers."""
+    """Niceness of the generators, which in production run on other machines than the servers."""
 
     @property
     def source(self) -> Source:
-        """From what the generators draw the applications."""
+        """The source from which the generators draw the applications."""
         count = self.prepared or self.applications + self.warm_up
         return Source(self.deployment, self.engine, count, self.share, self.seed)
 
@@ -58,10 +58,10 @@ class Load:
 def run(
     load: Load, setup: Setup, servers: int, folder: Path, actors: Evaluators = list
 ) -> dict[str, Any]:
-    """Do it, with `servers` new servers whose data lie in `folder`; the figures.
+    """Run the load on `servers` new servers with their data in `folder`; returns the figures.
 
-    `actors` are Ray's. Raises ServerUnreachable where a server does not start, and what preparing
-    raises.
+    `actors` returns the ids of Ray's actors. Raises ServerUnreachable if a server does not start,
+    and errors of preparing.
     """
     with ExitStack() as stack:
         nodes = [Server(f"{load.name}-{i + 1}", folder, setup) for i in range(servers)]
@@ -127,7 +127,7 @@ def _generator(load: Load, urls: Sequence[str], folder: Path, number: int) -> Re
 def _all(
     generators: Sequence[Remote], numbers: range, end: float
 ) -> tuple[list[Outcome], list[Call]]:
-    """Deal the numbers to all generators and wait for the last."""
+    """Distribute the numbers among all generators and wait for all of them."""
     for i, generator in enumerate(generators):
         generator.begin("run", list(numbers[i :: len(generators)]), end)
     answers = [generator.answer() for generator in generators]
@@ -157,7 +157,7 @@ def _applications(
 
 
 def by_kind(calls: Sequence[Call]) -> dict[str, dict[str, Any]]:
-    """Counts and milliseconds of every kind of call; answers with an error are counted apart."""
+    """Return counts, errors and milliseconds of every kind of call."""
     kinds: dict[str, list[Call]] = {}
     for call in calls:
         kinds.setdefault(call.kind, []).append(call)
@@ -196,7 +196,7 @@ def _evaluations(
 
 
 def _memory(sampler: Sampler, name: str) -> dict[str, float]:
-    """Megabytes: the server's own process, and all of its workers together."""
+    """Return megabytes of the server's own process, and of all its workers together."""
     own = [sample.server / _MEGABYTE for sample in sampler.samples[name]]
     workers = [sample.workers / _MEGABYTE for sample in sampler.samples[name]]
     return {

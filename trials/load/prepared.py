@@ -1,8 +1,8 @@
-"""Applications whose keys and ciphertexts are made beforehand, so that the server does the work.
+"""Applications with keys and ciphertexts made in advance, so that the server does the work.
 
-The calls are those of the parties' own code, in their order and with bodies of their sizes; what
-the parties say to each other is random, since the server reads none of it. All parties' secrets
-lie in one process, which nothing of the application does.
+The calls are those of the parties' own code, in the same order and with bodies of the same sizes;
+messages between parties are random, since the server cannot read them. All parties' secrets are in
+one process, unlike in a real application.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KEY_STEPS = {
     "share_open": 22034,
     "key_check": 390,
 }
-"""What each party says to all while the keys are made, and its bytes."""
+"""Messages of each party to all during key generation, with their sizes in bytes."""
 _OPEN_STEPS = {"agree": 473, "partial": 330}
 
 
@@ -51,10 +51,10 @@ class Prepared:
 
 
 class Preparation:
-    """Makes keys and encrypts; holds what it made, to be used any number of times."""
+    """Makes keys and ciphertexts, which can be used any number of times."""
 
     def __init__(self, url: str, work: Work, numbers: Sequence[int]) -> None:
-        """Prepare the applications of those numbers; raises what the server and engine raise."""
+        """Prepare the applications `numbers`; raises errors of the server and the engine."""
         with ServerClient(url, ANSWER_SECONDS) as client:
             self.public = client.model()
             self.engine = _engine(self.public, client.client_files())
@@ -80,10 +80,10 @@ class Preparation:
 
 
 class PreparedParties:
-    """Sends what was prepared, application after application.
+    """Sends prepared applications, one after another.
 
-    Where they do not `talk`, they leave out what parties say to each other while they make keys
-    and open results: more than half of all calls, which no evaluation needs.
+    With `talk=False`, they omit the messages between parties for making keys and opening results:
+    more than half of all calls, which no evaluation needs.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class PreparedParties:
         self._servers = len(urls)
 
     def make(self, number: int, application: Application) -> Scores:
-        """Send an application that was prepared, under keys of its own; all opened scores."""
+        """Send a prepared application with its own keys; returns all opened scores."""
         prepared = self._preparation.made[application.number]
         self._transport.stay_at(home_of(number, self._servers))
         client = self._client
@@ -131,7 +131,7 @@ class PreparedParties:
         return scores
 
     def _say(self, client_id: str, tokens: dict[str, str], step: str, size: int) -> None:
-        """Every party says something to all, and hears the others."""
+        """Post a message from every party to all, and fetch the others' messages."""
         if not self._talk:
             return
         after = 0

@@ -1,7 +1,7 @@
-"""A quiet caller with a process of its own: what the calls take as an outsider sees it.
+"""A probe in its own process that measures the latency of calls from outside the load.
 
-The processes that make the load spend their time encrypting, and a call of theirs waits for their
-own interpreter too. This one does nothing but ask, at a fixed rate, while they work.
+The generators spend their time encrypting, and their calls also wait for their own interpreter.
+The probe only makes calls, at a fixed rate, while they work.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from utils.errors import TrisealError
 
 HEALTH_SECONDS = 0.05
 STATE_SECONDS = 0.1
-"""Between two looks at an application's state, with two tokens in turn."""
+"""Interval between calls for an application's state, with two tokens in turn."""
 ERRAND_SECONDS = 1.0
-"""Between two small applications that are opened, joined, spoken in, and erased."""
+"""Interval between small applications: opened, joined, one message, erased."""
 WHOLE_SECONDS = 2.0
-"""Between two whole ones, encrypted beforehand, for the calls that the small ones have not."""
+"""Interval between complete, prepared applications, for the other kinds of calls."""
 WRONG = "wrong"
-"""Noted beside the codes of errors where a whole one's answer was not the reference's."""
+"""Recorded, like an error code, if a complete application's result was wrong."""
 _ANSWER_SECONDS = 30.0
 _BODY_BYTES = 400
 
 
 class Probe:
-    """Asks until it is told to stop; to be used as training.measure.remote.Remote uses it."""
+    """Makes calls until stopped; for use in training.measure.remote.Remote."""
 
     def __init__(self, urls: Sequence[str], source: Source) -> None:
-        """Encrypt one application of `source`; raises what the server and the engine raise."""
+        """Encrypt one application of `source`; raises errors of the server and the engine."""
         self._urls = urls
         self._whole = _Whole(urls, source, self._note)
         self._calls: list[Call] = []
@@ -46,7 +46,7 @@ class Probe:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start making calls."""
         self._calls, self._failed = [], []
         self._stop.clear()
         watched = _Watched(self._client())
@@ -65,7 +65,7 @@ class Probe:
             thread.start()
 
     def stop(self) -> tuple[list[Call], list[str]]:
-        """End; all calls since the start, and what failed of them."""
+        """Stop; returns all calls since the start, and the errors."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -92,7 +92,7 @@ class Probe:
 
 
 class _Watched:
-    """An application whose state is asked for."""
+    """An application whose state is requested."""
 
     def __init__(self, client: ServerClient) -> None:
         self._client = client
@@ -107,7 +107,7 @@ class _Watched:
 
 
 class _Whole:
-    """A whole application, whose answer is compared as well."""
+    """A complete application, whose result is compared."""
 
     def __init__(self, urls: Sequence[str], source: Source, note: Callable[[Call], None]) -> None:
         self._work = source.draw()
@@ -123,7 +123,7 @@ class _Whole:
 
 
 class _Errands:
-    """All the small calls that an application has."""
+    """All short calls of an application."""
 
     def __init__(self, client: ServerClient) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""A load's figures as tables, and what was to be reached beside what was."""
+"""A load's figures as tables, and its targets with the measured values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMES = ("p50", "p95", "p99", "max")
 
 @dataclass(frozen=True)
 class Target:
-    """Something to be reached, what was found, and whether that is it."""
+    """A target, the measured value, and whether it is met."""
 
     target: str
     found: str
@@ -26,7 +26,7 @@ class Target:
 
 
 def targets(phases: Sequence[Mapping[str, Any]]) -> list[Target]:
-    """The targets, over all phases."""
+    """Return the targets of all phases."""
     return [target for phase in phases for target in _targets(phase)]
 
 
@@ -43,7 +43,7 @@ def _targets(phase: Mapping[str, Any]) -> list[Target]:
             made["right"] == made["begun"] and not made["wrong"] and not made["lost"],
         ),
         Target(
-            f"{name}: calls but run under {MOST_MILLISECONDS:g} ms at p95",
+            f"{name}: calls except run under {MOST_MILLISECONDS:g} ms at p95",
             f"{len(slow) - len(above)} of {len(slow)} kinds; {slowest}: {slow.get(slowest, 0):.0f}",
             not above,
         ),
@@ -56,9 +56,9 @@ def _targets(phase: Mapping[str, Any]) -> list[Target]:
 
 
 def _judged(phase: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """(seen by whom, kind, p95 in milliseconds) of each kind of call that is judged.
+    """Return (observer, kind, p95 in milliseconds) of each kind of call with a target.
 
-    A load that gives way waits for a core of its own too, so it cannot say what a call took.
+    A nice load also waits for a free core, so that its own times are not used.
     """
     seen = [("outside", phase["outside"]["calls"])]
     if not phase["niceness"]:
@@ -72,7 +72,7 @@ def _judged(phase: Mapping[str, Any]) -> list[tuple[str, str, float]]:
 
 
 def text(phases: Sequence[Mapping[str, Any]], machine: Mapping[str, str]) -> str:
-    """All tables, for a person."""
+    """Return all tables as text."""
     blocks = [", ".join(f"{name} {value}" for name, value in machine.items())]
     for phase in phases:
         blocks.append(_title(phase))
@@ -90,7 +90,7 @@ def text(phases: Sequence[Mapping[str, Any]], machine: Mapping[str, str]) -> str
 def as_json(
     phases: Sequence[Mapping[str, Any]], machine: Mapping[str, str], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All of it, for a file."""
+    """Return all figures as JSON values."""
     return {
         "machine": dict(machine),
         "options": dict(options),
@@ -100,7 +100,7 @@ def as_json(
 
 
 def _title(phase: Mapping[str, Any]) -> str:
-    kind = f"{phase['prepared']} encrypted beforehand" if phase["prepared"] else "by the parties"
+    kind = f"{phase['prepared']} encrypted in advance" if phase["prepared"] else "by the parties"
     return (
         f"== {phase['name']}: {phase['applications']['asked_for']} applications, "
         f"{phase['at_once']} at once, {kind}; engine {phase['engine']}, {phase['servers']} "
@@ -112,8 +112,8 @@ def _summary(phase: Mapping[str, Any]) -> Table:
     made, done, cores = phase["applications"], phase["evaluations"], phase["cores"]
     rows: list[tuple[str, Any]] = [
         ("right / wrong / lost", f"{made['right']} / {made['wrong']} / {made['lost']}"),
-        ("not begun in time", made["asked_for"] - made["begun"]),
-        ("seconds in all", phase["seconds"]),
+        ("not started in time", made["asked_for"] - made["begun"]),
+        ("total seconds", phase["seconds"]),
         ("applications a minute", made["a_minute"]),
         *((f"seconds of one, {p}", value) for p, value in (made["seconds"] or {}).items()),
         ("evaluations a second", done["a_second"]),

@@ -1,4 +1,4 @@
-"""What the servers' processes take while the load lasts: memory and the processor's time."""
+"""Memory and processor time of the servers' processes during a load."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Sample:
 
 
 class Sampler:
-    """Looks at all servers, and at the processor, every SAMPLE_SECONDS; a context.
+    """Samples all servers and the processor every SAMPLE_SECONDS; a context manager.
 
-    `actors` answers the ids of processes that evaluate and are no children of a server.
+    `actors` returns the ids of evaluating processes that are not children of a server.
     """
 
     def __init__(self, servers: Sequence[Server], actors: Callable[[], list[int]] = list) -> None:
@@ -39,7 +39,7 @@ class Sampler:
         self._begun = self._spent()
         self.samples: dict[str, list[Sample]] = {server.name: [] for server in servers}
         self.busy: list[float] = []
-        """Share of all cores that was in use, between two samples."""
+        """Share of all cores in use between samples."""
 
     def __enter__(self) -> Sampler:
         psutil.cpu_percent()
@@ -53,7 +53,7 @@ class Sampler:
         self._look()
 
     def cpu(self) -> dict[str, dict[str, float]]:
-        """Seconds of processor that servers and their workers have had since the start."""
+        """Return the processor seconds of servers and their workers since the start."""
         return {
             name: {
                 role: now - self._begun.get(name, {}).get(role, 0.0) for role, now in own.items()
@@ -82,7 +82,7 @@ class Sampler:
 
 
 def evaluations(servers: Sequence[Server]) -> dict[str, tuple[int, float]]:
-    """How many evaluations all servers have finished, and their seconds, by program."""
+    """Return the number of finished evaluations of all servers and their seconds, by program."""
     found: dict[str, tuple[int, float]] = {}
     for server in servers:
         text = httpx.get(f"{server.url}/metrics", timeout=30, trust_env=False).text

@@ -1,4 +1,4 @@
-"""How long each HTTP call took, as its caller saw it: from the request to the answer's end."""
+"""Time of each HTTP call as seen by its caller, from the request to the end of the response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 RUN, LONG_POLL, UPLOAD = "run_fhe", "messages, waiting", "send_file"
 EVENTS = "events"
 UNJUDGED = (RUN, LONG_POLL, EVENTS)
-"""Kinds of calls that last as long as something else does."""
+"""Kinds of calls without a target, because they wait for something else."""
 _ID = re.compile(r"/applications/[0-9a-f]{32}")
 _PROGRAM = re.compile(r"/runs/[a-z]+")
 _KINDS = {
@@ -35,7 +35,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Call:
-    """One call: its kind, its status (0 where no answer came), and seconds."""
+    """One call: its kind, its status (0 without a response), and its seconds."""
 
     kind: str
     status: int
@@ -43,9 +43,9 @@ class Call:
 
 
 class TimedTransport(httpx.BaseTransport):
-    """Passes requests on, notes each, and chooses the server: one, or each of several in turn.
+    """A transport that times each request and chooses the server: one, or each in turn.
 
-    One thread's own: it is told which server its application has by `stay_at`.
+    It is not shared between threads; `stay_at` sets the server of the current application.
     """
 
     def __init__(self, urls: Sequence[str], note: Callable[[Call], None]) -> None:
@@ -56,11 +56,11 @@ class TimedTransport(httpx.BaseTransport):
         self._next = 0
 
     def stay_at(self, server: int | None) -> None:
-        """Send all requests to the server of that number (modulo all), or to each in turn."""
+        """Send all requests to the server of this number (modulo all), or to each in turn."""
         self._home = server
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request; its time ends when its answer has been read and closed."""
+        """Send the request; its time ends when the response has been read and closed."""
         self._aim(request)
         kind, start = kind_of(request), time.perf_counter()
         try:
@@ -93,11 +93,11 @@ class TimedTransport(httpx.BaseTransport):
 
 
 class _Watched(httpx.SyncByteStream):
-    """The body of an answer, whose end is told."""
+    """The body of a response; reports its end."""
 
     def __init__(self, stream: object, read: Callable[[], None]) -> None:
         if not isinstance(stream, httpx.SyncByteStream):
-            raise TypeError("A synchronous transport answers synchronous streams.")
+            raise TypeError("A synchronous transport must return synchronous streams.")
         self._stream = stream
         self._read = read
 
@@ -110,7 +110,7 @@ class _Watched(httpx.SyncByteStream):
 
 
 def kind_of(request: httpx.Request) -> str:
-    """A call's kind, which names no application."""
+    """Return a call's kind, without the id of the application."""
     path = _PROGRAM.sub("/runs/{program}", _ID.sub("/applications/{id}", request.url.path))
     kind = _KINDS.get(f"{request.method} {path}", f"{request.method} {path}")
     if kind == UPLOAD:

@@ -1,4 +1,4 @@
-"""What the applications of a load are: random records, and the scores that must come out."""
+"""The applications of a load: random records and their expected scores."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from model.reference import reference_record
 from training.measure.http_overhead import record_of
 
 Scores = dict[str, tuple[float, ...]]
-"""What was opened, by program."""
+"""Opened scores by program."""
 
 ENGINES = ("levelled", "clear")
-"""Engines whose every opened score is the exact integer of the program."""
+"""Engines whose opened scores are exactly the integers of the program."""
 
 
 class WrongAnswer(Exception):
-    """A score was opened that is not the reference's: what all this is to find."""
+    """An opened score differs from the reference."""
 
 
 @dataclass(frozen=True)
 class Application:
-    """One application to be made: its number, each party's record, and whether it is explained."""
+    """One application: its number, each party's record, and whether it is explained."""
 
     number: int
     bits: Bits
@@ -39,7 +39,7 @@ class Application:
 
 @dataclass(frozen=True)
 class Work:
-    """All applications of a trial, drawn from a seed; the same in every process that draws them."""
+    """All applications of a trial, drawn from a seed; the same in every process."""
 
     layout: Layout
     programs: Mapping[str, Program]
@@ -47,7 +47,7 @@ class Work:
 
     @classmethod
     def drawn(cls, deployment: Path, engine: str, count: int, share: float, seed: int) -> Work:
-        """`count` random valid records, of which about `share` are explained.
+        """Draw `count` random valid records, of which about `share` are explained.
 
         Raises DeploymentError.
         """
@@ -63,9 +63,9 @@ class Work:
         return cls(layout, loaded.programs_of(engine), tuple(applications))
 
     def require(self, application: Application, program: str, opened: tuple[float, ...]) -> None:
-        """Raises WrongAnswer where the opened scores are not exactly those of the reference."""
+        """Raise WrongAnswer unless the opened scores are exactly those of the reference."""
         record = {k: v for own in application.records.values() for k, v in own.items()}
         scores = reference_record(self.programs[program], record, self.layout)
         expected = tuple(float(score) for score in scores)
         if opened != expected:
-            raise WrongAnswer(f"{opened} was opened where {expected} was expected ({program}).")
+            raise WrongAnswer(f"Opened {opened}, but expected {expected} ({program}).")

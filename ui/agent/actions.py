@@ -1,4 +1,4 @@
-"""What one party's own page does: each handler acts on the seat and gives the parts anew."""
+"""The handlers of one party's page: each acts on the application and returns the updated view."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from utils.errors import OutOfStep, TrisealError, UnknownApplication
 View = list[Any]
 Handler = Callable[..., View]
 STEPS = ("join", "send", DECIDE, EXPLAIN)
-UNEXPECTED = "Something failed that should not have; the agent's log has the details."
+UNEXPECTED = "Something went wrong. The log of this party's agent has the details."
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class PageApplication:
-    """What one browser session shows: an application, as of a serial of its seat.
+    """The application that a browser session shows, as of its serial number `serial`.
 
-    `sent` are the fields as they were sent; `refused` says by step why it could not be taken.
+    `sent` holds the field values as they were sent; `refused` maps each step that could not be
+    taken to the reason.
     """
 
     client_id: str = ""
@@ -45,13 +46,13 @@ class PageApplication:
 
 
 PARTS = 14
-"""How many things a view holds: the state, and thirteen components."""
+"""Length of a view: the state and thirteen components."""
 
 
 class AgentActions:
-    """The handlers of the page of an agent's party.
+    """The event handlers of one party's page.
 
-    Every view is: state, join row, strip, buttons to ask again and to cancel, key, sent, button
+    Every view lists, in order: state, join row, strip, retry and cancel buttons, key, sent, button
     and panel of the decision, button and panel of the explanation, plot, log, holdings.
     """
 
@@ -60,41 +61,47 @@ class AgentActions:
         self.public = agent.connection.public
 
     def view(self, shown: PageApplication) -> View:
-        """Every part as the seat has it."""
-        seat, public = self._seat(shown), self.public
-        serial = 0 if seat is None else seat.serial  # before the parts: none may be missed
+        """Return every component, rendered from the current application."""
+        application, public = self._application(shown), self.public
+        serial = (
+            0 if application is None else application.serial
+        )  # read first, so that no change is missed
         agreed = {
-            program: seat is not None and self.party.name in seat.member.agreed_by(program)
+            program: application is not None
+            and self.party.name in application.member.agreed_by(program)
             for program in (DECIDE, EXPLAIN)
         }
         told = {step: agent_panels.refusal(shown.refused.get(step, "")) for step in STEPS}
         view = [
             shown,
-            gr.update(visible=seat is None or bool(seat.over)),
-            show_steps(agent_panels.agent_steps(seat, public))
+            gr.update(visible=application is None or bool(application.over)),
+            show_steps(agent_panels.agent_steps(application, public))
             + told["join"]
-            + agent_panels.status(seat, public),
-            gr.update(visible=seat is not None and agent_panels.stopped_run(seat) is not None),
-            gr.update(visible=agent_panels.is_under_way(seat)),
-            agent_panels.key_panel(seat, public),
-            told["send"] + agent_panels.sent_panel(seat, shown.changed),
+            + agent_panels.status(application, public),
+            gr.update(
+                visible=application is not None
+                and agent_panels.stopped_run(application) is not None
+            ),
+            gr.update(visible=agent_panels.is_under_way(application)),
+            agent_panels.key_panel(application, public),
+            told["send"] + agent_panels.sent_panel(application, shown.changed),
             gr.update(visible=not agreed[DECIDE]),
-            told[DECIDE] + agent_panels.decision_panel(seat, public),
+            told[DECIDE] + agent_panels.decision_panel(application, public),
             gr.update(visible=not agreed[EXPLAIN]),
-            told[EXPLAIN] + agent_panels.explanation_panel(seat, public),
-            self._plot(shown, seat),
-            own_timeline(seat.member.events if seat else (), public, self.party.name),
-            agent_panels.holdings_panel(seat),
+            told[EXPLAIN] + agent_panels.explanation_panel(application, public),
+            self._plot(shown, application),
+            own_timeline(application.member.events if application else (), public, self.party.name),
+            agent_panels.holdings_panel(application),
         ]
         shown.serial, shown.settled = serial, False
         return view
 
     def nothing(self, shown: PageApplication) -> View:
-        """Everything as it is."""
+        """Return a view that changes nothing."""
         return [shown, *(gr.skip() for _ in range(PARTS - 1))]
 
     def in_place(self, step: str, handler: Handler) -> Handler:
-        """Let what keeps a person's step from being taken show beside its button."""
+        """Wrap a handler so that an error is shown next to the button of its step."""
 
         @functools.wraps(handler)
         def guarded(shown: PageApplication, *args: Any, **kwargs: Any) -> View:
@@ -111,38 +118,38 @@ class AgentActions:
         return guarded
 
     def arrive(self, shown: PageApplication, request: gr.Request) -> View:
-        """The page as it is first shown, on the application of its address or of the process."""
+        """Return the first view: the application in the page's address, or the agent's first."""
         code = request.query_params.get("join", "")
         try:
-            seat = self.agent.join(code) if code else self.agent.first
+            application = self.agent.join(code) if code else self.agent.first
         except TrisealError as error:
-            seat, shown.refused["join"] = None, error.message
+            application, shown.refused["join"] = None, error.message
         record = None
-        if seat is not None:
-            shown.client_id = seat.member.client_id
-            record = seat.member.record if seat.member.has_sent else None
+        if application is not None:
+            shown.client_id = application.member.client_id
+            record = application.member.record if application.member.has_sent else None
         values = [gr.skip() for _ in self.party.columns]
         if record is not None:
             values = shown.sent = shown_record(self.party, record)
         return [*self.view(shown), *values]
 
     def join(self, shown: PageApplication, code: str) -> View:
-        """Take part in the application of a pasted code."""
-        seat = self.agent.join(code)
-        shown.client_id, shown.sent, shown.changed = seat.member.client_id, [], False
+        """Join the application of a pasted join code."""
+        application = self.agent.join(code)
+        shown.client_id, shown.sent, shown.changed = application.member.client_id, [], False
         return self.view(shown)
 
     def tick(self, shown: PageApplication) -> View:
-        """What has changed since the last look."""
-        seat = self._seat(shown)
-        if seat is None:
+        """Return what has changed since the last tick."""
+        application = self._application(shown)
+        if application is None:
             return self.nothing(shown)
-        seat.look()
-        changed = seat.serial != shown.serial
+        application.look()
+        changed = application.serial != shown.serial
         if not changed and shown.settled:
             return self.nothing(shown)
         view = self.view(shown)
-        # Once more after each change: the answer to a press may have come in after a newer one.
+        # Render once more after a change: the result of a click may arrive after a newer view.
         shown.settled = not changed
         return view
 
@@ -153,33 +160,33 @@ class AgentActions:
         return self.view(shown)
 
     def agree(self, program: str) -> Handler:
-        """The handler of an agreement to one program."""
+        """Return the handler of the button that agrees to `program`."""
 
         def agree(shown: PageApplication, *values: Any) -> View:
-            seat = self._required(shown)
+            application = self._required(shown)
             self._compare(shown, values)
             if shown.changed and program == DECIDE:
                 raise OutOfStep(
-                    "The values above are not those that were sent: encrypt and send them, or put "
-                    "back what was sent."
+                    "The values above have changed since they were sent. Encrypt and send them "
+                    "again, or restore the values that were sent."
                 )
-            seat.agree(program)
+            application.agree(program)
             return self.view(shown)
 
         return agree
 
     def try_again(self, shown: PageApplication) -> View:
-        """Ask the server once more for what it could not compute."""
+        """Ask the server again to compute what failed or was cancelled."""
         self._required(shown).try_again()
         return self.view(shown)
 
     def cancel(self, shown: PageApplication) -> View:
-        """End the run that waits at the server or is evaluated there."""
+        """Cancel the run that is queued or running on the server."""
         self._required(shown).cancel()
         return self.view(shown)
 
     def note_changes(self, shown: PageApplication, *values: Any) -> View:
-        """Say where the fields are no longer what was sent."""
+        """Update the view if the fields now differ from what was sent, or no longer do."""
         before = shown.changed
         self._compare(shown, values)
         return self.view(shown) if shown.changed != before else self.nothing(shown)
@@ -187,25 +194,32 @@ class AgentActions:
     def _compare(self, shown: PageApplication, values: tuple[Any, ...]) -> None:
         shown.changed = bool(shown.sent) and shown.sent != list(values)
 
-    def _seat(self, shown: PageApplication) -> ApplicationAgent | None:
+    def _application(self, shown: PageApplication) -> ApplicationAgent | None:
         try:
             return self.agent.seat(shown.client_id) if shown.client_id else None
         except UnknownApplication:
             return None
 
     def _required(self, shown: PageApplication) -> ApplicationAgent:
-        seat = self._seat(shown)
-        if seat is None:
-            raise OutOfStep("This party takes part in no application yet: give a join code first.")
-        return seat
+        application = self._application(shown)
+        if application is None:
+            raise OutOfStep(
+                "This party has not joined an application yet. Enter a join code first."
+            )
+        return application
 
-    def _plot(self, shown: PageApplication, seat: ApplicationAgent | None) -> Any:
-        opened = seat.member.explanation if seat else None
+    def _plot(self, shown: PageApplication, application: ApplicationAgent | None) -> Any:
+        opened = application.member.explanation if application else None
         if opened is None and shown.plotted:
             shown.plotted = shown.awaited = False
             return gr.Plot(value=None, visible=False)
-        if opened is None and seat is not None and seat.member.decision and not shown.awaited:
-            # Hidden: the browser loads the plotting library while the decision is read.
+        if (
+            opened is None
+            and application is not None
+            and application.member.decision
+            and not shown.awaited
+        ):
+            # Hidden, so that the browser loads the plotting library while the decision is read.
             shown.awaited = True
             return gr.Plot(value=blank_figure(), visible="hidden")
         if opened is None or shown.plotted:

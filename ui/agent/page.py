@@ -1,7 +1,7 @@
-"""One party's own page: its form, its key, what it agrees to, and what it learns.
+"""One party's own page: its form, its key, its agreements, and the results opened for it.
 
-Built from the schema like the single page, for this party's columns alone. The page reads the
-agent's seat (parties/agent.py) a few times a second and changes what is new.
+Built from the schema like the single page, but only for this party's columns. The page polls the
+agent's application (parties/agent.py) a few times a second and updates what has changed.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ui.timeline import own_timeline
 
 TICK_SECONDS = 0.4
 
-# Narrower than on other pages: on the stage there are several of these side by side.
+# Narrower than on other pages: the stage shows several of these pages side by side.
 _html = partial(html, min_width=250)
 _button = partial(step_button, min_width=200)
 
 HEAD = """<script>
-// In a frame of the stage, the page says how high it is, and nothing else.
+// In a frame of the stage, the page reports its height to the stage, and nothing else.
 if (parent !== window) {
   let told = 0;
   setInterval(() => {
@@ -50,14 +50,14 @@ if (parent !== window) {
 
 
 def build_agent_page(agent: Agent) -> gr.Blocks:
-    """The page of the agent's party."""
+    """Build the page of the agent's party."""
     with gr.Blocks(title=f"Triseal: {agent.party.label}", analytics_enabled=False) as page:
         _AgentPage(agent).wire(page)
     return page
 
 
 class _AgentPage:
-    """The components and their handlers; built inside gr.Blocks, top to bottom."""
+    """The components and their handlers, created inside `gr.Blocks` from top to bottom."""
 
     def __init__(self, agent: Agent) -> None:
         self.actions = AgentActions(agent)
@@ -69,7 +69,7 @@ class _AgentPage:
         with gr.Row(elem_classes="ts-join") as self.join_row:
             self.code = gr.Textbox(
                 label="Join code",
-                placeholder="paste the code that this party was given",
+                placeholder="paste this party's join code",
                 max_lines=1,
                 elem_id="join-code",
                 min_width=180,
@@ -80,12 +80,18 @@ class _AgentPage:
         self.again_button = gr.Button("Ask the server again", visible=False, elem_id="again")
         self.cancel_button = cancel_button("cancel")
         with section():
-            _html(heading(1, "The joint key", "All parties make it together; nobody holds it."))
+            _html(
+                heading(
+                    1,
+                    "The joint key",
+                    "All parties make it together; no one holds the whole secret key.",
+                )
+            )
             self.key = _html(agent_panels.key_panel(None, self.public), "ts-panel")
         with section():
             self._form()
         with section():
-            _html(heading(3, "The decision", "It is opened when all parties have agreed to it."))
+            _html(heading(3, "The decision", "Opened once all parties have agreed."))
             self.decide_button = _button("Agree to the decision", "agree-decide")
             self.decision = _html(agent_panels.decision_panel(None, self.public), "ts-panel")
         with section():
@@ -116,7 +122,7 @@ class _AgentPage:
 
     @property
     def outputs(self) -> list[Component]:
-        """In the order of AgentActions.view."""
+        """The components in the order of `AgentActions.view`."""
         return [
             self.state,
             self.join_row,
@@ -135,7 +141,7 @@ class _AgentPage:
         ]
 
     def wire(self, page: gr.Blocks) -> None:
-        """Connect buttons, fields, timer and arrival with their handlers."""
+        """Connect the buttons, the fields, the timer and the page load to their handlers."""
         do, everything = self.actions, [self.state, *self.fields]
         self._on(page.load, do.arrive, [self.state], "arrive", self.fields)
         by_code = [self.state, self.code]

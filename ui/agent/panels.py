@@ -1,4 +1,4 @@
-"""The parts of one party's own page as HTML, from its seat in an application."""
+"""The parts of one party's page as HTML, rendered from its application."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ui.steps import PROGRAM_WORDS, Step, run_step
 from ui.units import escape, join_words, show_bytes, show_seconds
 
 LOOK_DIGITS = 64
-"""Hexadecimal digits of a ciphertext that are shown; there is little room in a frame."""
-NO_SEAT = "No application yet: it begins with a join code."
+"""Hexadecimal digits of a ciphertext that are shown; space in a frame is limited."""
+NO_APPLICATION = "No application yet. Enter a join code to begin."
 
 
 def agent_introduction(public: PublicModel, party: Party) -> str:
-    """Whose page this is, and what its process does."""
+    """Return the page header: the party, and what its process does."""
     return f"""
 <header class="ts-head ts-head-agent">
   <p class="ts-brand">Triseal</p>
   <h1>{escape(party.label)}</h1>
-  <p class="ts-note">{escape(party.description)} This page belongs to a process that plays this
-  party alone.<span class="ts-of-all"> {escape(public.schema_.title)}; engine:
+  <p class="ts-note">{escape(party.description)} This page belongs to a process that
+  acts for this party alone.<span class="ts-of-all"> {escape(public.schema_.title)}; engine:
   {escape(public.engine.label)}.</span></p>
 </header>"""
 
 
-def agent_steps(seat: ApplicationAgent | None, public: PublicModel) -> list[Step]:
-    """How far the application is, as this party knows."""
+def agent_steps(application: ApplicationAgent | None, public: PublicModel) -> list[Step]:
+    """Return the steps of the application with their progress, as this party knows it."""
     parties = len(public.schema_.parties)
-    if seat is None:
+    if application is None:
         return [
             Step("Join", 0, parties),
             Step("Key", 0),
@@ -41,151 +41,163 @@ def agent_steps(seat: ApplicationAgent | None, public: PublicModel) -> list[Step
             Step("Decide", 0),
             Step("Explain", 0),
         ]
-    member = seat.member
+    member = application.member
     joined = len(member.state.joined) if member.state else 0
     return [
         Step("Join", joined, parties),
         Step("Key", int(member.keys_ready)),
         Step("Send", len(member.sent_by), parties),
-        run_step("Decide", member.state, DECIDE, _is_over(seat, DECIDE)),
-        run_step("Explain", member.state, EXPLAIN, _is_over(seat, EXPLAIN)),
+        run_step("Decide", member.state, DECIDE, _is_over(application, DECIDE)),
+        run_step("Explain", member.state, EXPLAIN, _is_over(application, EXPLAIN)),
     ]
 
 
-def status(seat: ApplicationAgent | None, public: PublicModel) -> str:
-    """What is wrong, or whom this party waits for; empty where it is at a person."""
-    if seat is None:
+def status(application: ApplicationAgent | None, public: PublicModel) -> str:
+    """Return the current problem, or the parties waited for; empty if this party is to act."""
+    if application is None:
         return ""
-    if seat.over:
-        return _note(f"{seat.over} Join another application.", "ts-stale")
-    if seat.waits:
-        return _note(seat.waits, "ts-stale")
-    if seat.failure is not None:
-        return _note(seat.failure.message, "ts-stale")
-    stopped = stopped_run(seat)
+    if application.over:
+        return _note(f"{application.over} Join another application.", "ts-stale")
+    if application.waits:
+        return _note(application.waits, "ts-stale")
+    if application.failure is not None:
+        return _note(application.failure.message, "ts-stale")
+    stopped = stopped_run(application)
     if stopped is not None:
         program, found = stopped
         text = f"The server could not compute {PROGRAM_WORDS[program]}. {found.error or ''}".strip()
         if found.status == "cancelled":
             text = f"Computing {PROGRAM_WORDS[program]} was cancelled."
-        return _note(f"{text} Any party can ask the server again.", "ts-stale")
-    if seat.member.awaits:
-        return _note(f"Waiting for {_named(seat.member.awaits, public)}.")
+        return _note(f"{text} Any party can ask the server to try again.", "ts-stale")
+    if application.member.awaits:
+        return _note(f"Waiting for {_named(application.member.awaits, public)}.")
     return ""
 
 
 def refusal(message: str) -> str:
-    """Why a press could not be followed, in its place: a frame may be higher than the window."""
+    """Return an error message for the place next to a button.
+
+    A pop-up could be out of sight: a frame may be taller than the window.
+    """
     return f'<p class="ts-stale ts-told" role="alert">{escape(message)}</p>' if message else ""
 
 
-def stopped_run(seat: ApplicationAgent) -> tuple[str, ProgramState] | None:
-    """The program that was agreed to and whose run failed or was cancelled, or None."""
-    state = seat.member.state
+def stopped_run(application: ApplicationAgent) -> tuple[str, ProgramState] | None:
+    """Return the agreed program whose run failed or was cancelled, or None."""
+    state = application.member.state
     return None if state is None else state.stopped
 
 
-def is_under_way(seat: ApplicationAgent | None) -> bool:
-    """Whether a run waits at the server or is evaluated there."""
-    state = None if seat is None else seat.member.state
+def is_under_way(application: ApplicationAgent | None) -> bool:
+    """Return True if a run is queued or running on the server."""
+    state = None if application is None else application.member.state
     return state is not None and state.under_way is not None
 
 
-def key_panel(seat: ApplicationAgent | None, public: PublicModel) -> str:
-    """The joint key: its fingerprint, how to compare it, and what of it lies here."""
-    if seat is None:
-        return _empty(NO_SEAT)
-    member = seat.member
+def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
+    """Return the joint key's fingerprint, how to compare it, and the sizes of the local parts."""
+    if application is None:
+        return _empty(NO_APPLICATION)
+    member = application.member
     if not member.keys_ready:
         joined = member.state.joined if member.state else ()
         away = [name for name in public.schema_.party_names if name not in joined]
         waits = f" {_named(away, public).capitalize()} still has to join." if len(away) == 1 else ""
         if len(away) > 1:
             waits = f" {_named(away, public).capitalize()} still have to join."
-        return _empty(f"Not made yet; the parties make it together, by themselves.{waits}")
+        return _empty(
+            f"Not made yet. The parties' processes make it together, automatically.{waits}"
+        )
     others = [p.name for p in public.schema_.parties if p.name != member.party]
     facts = [
-        ("Own part, stays here", show_bytes(member.secret_bytes))
+        ("Own part, never sent", show_bytes(member.secret_bytes))
         if member.secret_bytes
-        else ("Own part", "erased: nothing is left to open"),
+        else ("Own part", "erased; nothing more can be opened"),
         ("Public key", show_bytes(member.public_key_bytes)),
     ]
     return (
         f'<p class="ts-print"><span>Fingerprint</span><code>{escape(member.fingerprint)}</code></p>'
-        f'<p class="ts-note">Read it to {escape(_named(others, public))} by telephone: the same '
-        "digits everywhere mean that nobody sits between you.</p>" + _facts(facts)
+        f'<p class="ts-note">Compare it with {escape(_named(others, public))} by telephone. If all '
+        "digits match, no one has tampered with the messages between you.</p>" + _facts(facts)
     )
 
 
-def sent_panel(seat: ApplicationAgent | None, changed: bool) -> str:
-    """What this party has sent: bits, bytes, time and a look at the ciphertext."""
-    sent = None if seat is None else seat.sent
-    if seat is None or not (sent or seat.member.has_sent):
+def sent_panel(application: ApplicationAgent | None, changed: bool) -> str:
+    """Return what this party has sent: bits, bytes, times and the start of the ciphertext."""
+    sent = None if application is None else application.sent
+    if application is None or not (sent or application.member.has_sent):
         return _empty("Nothing sent yet.")
     note = ""
     if changed:
-        again = "the answer is for what was sent" if _agreed(seat) else "encrypt and send it again"
-        note = _note(f"Changed since it was sent: {again}.", "ts-stale")
-    if sent is None:  # by this process's predecessor
+        advice = (
+            "The result is for the values that were sent."
+            if _agreed(application)
+            else "Encrypt and send them again."
+        )
+        note = _note(f"Values changed since they were sent. {advice}", "ts-stale")
+    if sent is None:  # sent by an earlier process
         return note + _empty("Sent before this process was started.")
     facts = [
         ("Sent", f"{sent.bits} bit{'s' if sent.bits != 1 else ''} as {show_bytes(sent.size)}"),
         ("Encrypted in", show_seconds(sent.encrypt_seconds)),
-        ("On its way", show_seconds(sent.send_seconds)),
+        ("Upload time", show_seconds(sent.send_seconds)),
     ]
     return note + _facts(facts) + panels.ciphertext(sent.preview[:LOOK_DIGITS], sent.sha256)
 
 
-def decision_panel(seat: ApplicationAgent | None, public: PublicModel) -> str:
-    """Who has agreed, and the decision once it is opened."""
-    if seat is None:
+def decision_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
+    """Return the parties that have agreed or, once opened, the decision."""
+    if application is None:
         return _empty("Not opened yet.")
-    if seat.member.decision is not None:
-        found = seat.member.decision
+    if application.member.decision is not None:
+        found = application.member.decision
         found = replace(found, preview=found.preview[:LOOK_DIGITS])
         return panels.decision_panel(PageState(decision=found), public)
-    return _agreement(seat, DECIDE, public)
+    return _agreement(application, DECIDE, public)
 
 
-def explanation_panel(seat: ApplicationAgent | None, public: PublicModel) -> str:
-    """Who has agreed, and the explanation once it is opened."""
-    if seat is None:
+def explanation_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
+    """Return the parties that have agreed or, once opened, the explanation."""
+    if application is None:
         return _empty("Not opened yet.")
-    if seat.member.explanation is not None:
-        return panels.explanation_panel(PageState(explained=seat.member.explanation))
-    return _agreement(seat, EXPLAIN, public)
+    if application.member.explanation is not None:
+        return panels.explanation_panel(PageState(explained=application.member.explanation))
+    return _agreement(application, EXPLAIN, public)
 
 
-def holdings_panel(seat: ApplicationAgent | None) -> str:
-    """What lies in the party's folder of this application."""
-    if seat is None:
-        return _empty("Nothing of any application yet.")
-    facts = [(phrase, show_bytes(size)) for phrase, size in seat.member.holdings()]
-    return _note("In its folder of this application:") + _facts(facts)
+def holdings_panel(application: ApplicationAgent | None) -> str:
+    """Return what the party's folder holds for this application."""
+    if application is None:
+        return _empty("Nothing stored yet.")
+    facts = [(phrase, show_bytes(size)) for phrase, size in application.member.holdings()]
+    return _note("In this party's folder for the application:") + _facts(facts)
 
 
-def _agreement(seat: ApplicationAgent, program: str, public: PublicModel) -> str:
-    member, answer = seat.member, PROGRAM_WORDS[program]
+def _agreement(application: ApplicationAgent, program: str, public: PublicModel) -> str:
+    member, answer = application.member, PROGRAM_WORDS[program]
     agreed = member.agreed_by(program)
-    open_to = "" if member.is_reader else _not_read(seat, public)
-    if _is_over(seat, program):
-        return f'<p class="ts-says">This party has answered with its part.</p>{open_to}'
+    open_to = "" if member.is_reader else _not_read(application, public)
+    if _is_over(application, program):
+        return f'<p class="ts-says">This party has sent its decryption share.</p>{open_to}'
     if not agreed:
-        return _empty("Nobody has agreed yet; it is opened when all have.") + open_to
+        return _empty("No party has agreed yet. It is opened once all have agreed.") + open_to
     away = [name for name in public.schema_.party_names if name not in agreed]
     if away:
         verb = "has" if len(away) == 1 else "have"
         text = (
-            f"{_named(agreed, public).capitalize()} agreed; {_named(away, public)} {verb} yet to."
+            f"{_named(agreed, public).capitalize()} agreed; {_named(away, public)} {verb} not yet."
         )
     else:
-        text = _progress(seat, program) or f"{answer.capitalize()} is computed and opened."
-        text = f"All have agreed. {text}"
+        text = (
+            _progress(application, program)
+            or f"{answer.capitalize()} is being computed and opened."
+        )
+        text = f"All parties have agreed. {text}"
     return f'<p role="status">{escape(text)}</p>{open_to}'
 
 
-def _progress(seat: ApplicationAgent, program: str) -> str:
-    state = seat.member.state
+def _progress(application: ApplicationAgent, program: str) -> str:
+    state = application.member.state
     found = None if state is None else state.programs[program]
     if found is None or found.status in ("idle", "done"):
         return ""
@@ -194,18 +206,18 @@ def _progress(seat: ApplicationAgent, program: str) -> str:
     return panels.run_words(found.status, found.progress)
 
 
-def _not_read(seat: ApplicationAgent, public: PublicModel) -> str:
-    return _note(f"Only {_named(seat.member.readers, public)} will learn the answer.")
+def _not_read(application: ApplicationAgent, public: PublicModel) -> str:
+    return _note(f"Only {_named(application.member.readers, public)} will learn the result.")
 
 
-def _is_over(seat: ApplicationAgent, program: str) -> bool:
-    member = seat.member
+def _is_over(application: ApplicationAgent, program: str) -> bool:
+    member = application.member
     opened = member.decision if program == DECIDE else member.explanation
-    return opened is not None or (not member.is_reader and seat.answered(program))
+    return opened is not None or (not member.is_reader and application.answered(program))
 
 
-def _agreed(seat: ApplicationAgent) -> bool:
-    return seat.member.party in seat.member.agreed_by(DECIDE)
+def _agreed(application: ApplicationAgent) -> bool:
+    return application.member.party in application.member.agreed_by(DECIDE)
 
 
 def _named(parties: tuple[str, ...] | list[str], public: PublicModel) -> str:

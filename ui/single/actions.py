@@ -1,7 +1,7 @@
-"""What the page's buttons do: each handler changes the state and gives the panels anew.
+"""The handlers of the page's buttons: each changes the state and returns the updated panels.
 
-Every handler is a generator, so that several steps in a row show as they happen, and every
-TrisealError becomes Gradio's own warning or error with the message for the person.
+Every handler is a generator, so that consecutive steps show as they happen, and every TrisealError
+becomes a Gradio warning or error with its message.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 
 
 def shown_to_people(handler: Handler) -> Handler:
-    """Show what goes wrong: a step out of order as a warning, our errors with their message.
+    """Show errors on the page: a step out of order as a warning, a TrisealError with its message.
 
-    Anything else is logged and shown in general terms.
+    Any other exception is logged and shown in general terms.
     """
 
     @functools.wraps(handler)
@@ -45,7 +45,7 @@ def shown_to_people(handler: Handler) -> Handler:
         try:
             yield from handler(*args, **kwargs)
         except OutOfStep as error:
-            # Nothing has failed: the panels stay as they are, and the person is told what to do.
+            # Nothing has failed: the panels stay as they are, and the warning says what to do.
             gr.Warning(_as_html(error), title="Not yet", duration=15)
             yield gr.skip()
         except Exception as error:
@@ -55,8 +55,10 @@ def shown_to_people(handler: Handler) -> Handler:
 
 
 def shown_at_once(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for a handler that answers once: what Gradio sends again at a generator's end
-    may overwrite what another event has brought meanwhile.
+    """Show errors on the page, for a handler that returns a single view.
+
+    At the end of a generator Gradio sends the last view again, which may overwrite the update of
+    another event; a plain function has no such second update.
     """
 
     @functools.wraps(handler)
@@ -74,7 +76,7 @@ def _as_gradio(error: Exception) -> gr.Error:
         return gr.Error(_as_html(error), duration=15, print_exception=False)
     log.error("a step of the page failed", exc_info=error)
     return gr.Error(
-        "Something failed that should not have; the page's log has the details.",
+        "Something went wrong. The page's log has the details.",
         print_exception=False,
     )
 
@@ -84,16 +86,16 @@ def _as_html(error: TrisealError) -> str:
 
 
 def discard(state: PageState) -> None:
-    """Erase what a browser session leaves behind when it ends."""
+    """Erase the application of a browser session that has ended."""
     if state.client_id:
         backend.discard_application(state.client_id)
 
 
 class Actions:
-    """The handlers, for one public model. `values` are all fields, party by party.
+    """The handlers for one public model. `values` are the values of all fields, party by party.
 
-    Every view is: state, strip, keys, one panel a party, run, decision, explanation, plot, log,
-    and the buttons that cancel the run of the decision and that of the explanation.
+    Every view lists, in order: state, strip, keys, one panel per party, run, decision,
+    explanation, plot, log, and the cancel buttons of the decision and of the explanation.
     """
 
     def __init__(self, public: PublicModel) -> None:
@@ -101,7 +103,7 @@ class Actions:
         self.parties = public.schema_.parties
 
     def view(self, state: PageState, plot: Any = None) -> View:
-        """All panels as the state has them; the plot is left alone where None."""
+        """Return all panels, rendered from the state; `plot` replaces the plot if given."""
         return [
             state,
             panels.strip(state, self.public),
@@ -126,18 +128,18 @@ class Actions:
         return gr.Plot(value=figure, visible=True)
 
     def note_changes(self, state: PageState, *values: Any) -> Iterator[View]:
-        """Mark the parties whose fields are no longer what they sent."""
+        """Mark the parties whose fields differ from what they sent."""
         before = set(state.changed)
         self._compare(state, values)
         yield self.view(state, gr.skip()) if state.changed != before else self._nothing(state)
 
     def make_keys(self, state: PageState) -> Iterator[View]:
-        """Step 1."""
+        """Step 1: make the keys."""
         self._make_keys(state)
         yield self.view(state)
 
     def sender(self, party: Party) -> Handler:
-        """Step 2 for one party."""
+        """Return the handler of step 2 for one party: encrypt and send."""
 
         def send(state: PageState, *values: Any) -> Iterator[View]:
             self._send(state, party, values)
@@ -147,7 +149,7 @@ class Actions:
         return send
 
     def send_all(self, state: PageState, *values: Any) -> Iterator[View]:
-        """Step 2 for every party that has something new to send, or for all."""
+        """Step 2 for every party with unsent values or, if there is none, for all."""
         self._compare(state, values)
         for party in self._pending(state) or self.parties:
             self._send(state, party, values)
@@ -155,7 +157,7 @@ class Actions:
             yield self.view(state)
 
     def run(self, state: PageState, *values: Any) -> Iterator[View]:
-        """Step 3."""
+        """Step 3: run the model on the server."""
         self._compare(state, values)
         self._refuse_changed(state)
         ran = yield from self._followed(
@@ -166,21 +168,21 @@ class Actions:
         yield self.view(state)
 
     def cancel(self, state: PageState) -> None:
-        """End the run that is waited for; its own handler shows what became of it."""
+        """Cancel the current run; the handler that started it shows the outcome."""
         if not state.asked:
             return
-        # A server that is too busy or not there has nothing to end, but the waiting ends.
+        # If the server has not accepted the run, there is nothing to cancel: only the wait ends.
         state.stopping = state.news is not None and state.news.status == "waiting"
         backend.cancel_run(state.client_id, state.asked)
         state.stopping = True
 
     def open_decision(self, state: PageState) -> Iterator[View]:
-        """Step 4."""
+        """Step 4: open the decision."""
         state.opened(backend.get_output_and_decrypt(state.client_id))
         yield self.view(state, gr.skip())
 
     def explain(self, state: PageState, *values: Any) -> Iterator[View]:
-        """Step 5."""
+        """Step 5: explain the decision."""
         self._compare(state, values)
         self._refuse_changed(state)
         explained = yield from self._followed(
@@ -193,7 +195,7 @@ class Actions:
         yield self.view(state)
 
     def all_steps(self, state: PageState, *values: Any) -> Iterator[View]:
-        """Whatever is still to be done of the five steps, in their order, unless cancelled."""
+        """Do the remaining steps in order, unless a run is cancelled."""
         if state.client_id is None:
             self._make_keys(state)
             yield self.view(state)
@@ -211,7 +213,7 @@ class Actions:
         yield self._nothing(state)
 
     def start_over(self, state: PageState) -> Iterator[View]:
-        """Erase the application and show the beginning again."""
+        """Erase the application and reset the page."""
         discard(state)
         state.clear()
         yield self.view(state)
@@ -222,12 +224,12 @@ class Actions:
     def _followed(
         self, state: PageState, program: str, call: Callable[[Tell], T]
     ) -> Generator[View, None, T | None]:
-        """Make a call that runs a program, and show how it stands; None where it is cancelled."""
+        """Make a call that runs a program and show its progress; None if it is cancelled."""
 
         def following(tell: Tell) -> T:
             def told(news: RunNews) -> None:
                 if state.stopping:
-                    raise RunCancelled("The run was cancelled before the server took it.")
+                    raise RunCancelled("The run was cancelled before the server accepted it.")
                 tell(news)
 
             return call(told)
@@ -246,7 +248,7 @@ class Actions:
             state.heard()
 
     def _under_way(self, state: PageState) -> View:
-        """The view where nothing but a run has news."""
+        """Return a view that updates only the progress of the run."""
         view = self._nothing(state)
         view[1] = panels.strip(state, self.public)
         after = 3 + len(self.parties)
@@ -260,7 +262,7 @@ class Actions:
         if backend.connection().public.schema_ != self.public.schema_:
             backend.discard_application(keys.client_id)
             raise DeploymentMixed(
-                "The server now has another model than this page was built for: restart the page."
+                "The server has loaded another model since this page was started. Restart the page."
             )
         state.made(keys)
         if before:
@@ -291,5 +293,5 @@ class Actions:
         if changed:
             raise OutOfStep(
                 f"Values of {join_words(changed)} have changed since they were sent. Encrypt and "
-                "send them first (step 2); the rest need not be sent again."
+                "send them first (step 2); the other records need not be sent again."
             )

@@ -1,7 +1,7 @@
-"""The page: its layout, and which button does what.
+"""The single page: its layout, and the handlers of its buttons.
 
-One page that scrolls, not a wizard: who sends what to whom is seen at once, and a value can be
-changed and sent again without stepping back.
+It is one scrolling page, not a wizard: all messages are visible at once, and a value can be changed
+and sent again without going back.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ui.timeline import timeline
 
 
 def build_page(public: PublicModel, deployment: Path) -> gr.Blocks:
-    """The whole page for a public model; `deployment` may hold a measured comparison."""
+    """Build the page for a public model; `deployment` may hold a measured comparison."""
     with gr.Blocks(title="Triseal", analytics_enabled=False, fill_width=True) as page:
         _Page(public, deployment).wire()
     return page
 
 
 class _Page:
-    """The components that handlers read and write; built inside gr.Blocks, top to bottom."""
+    """The components and their handlers, created inside `gr.Blocks` from top to bottom."""
 
     def __init__(self, public: PublicModel, deployment: Path) -> None:
         self.public = public
@@ -53,8 +53,8 @@ class _Page:
 
     def _toolbar(self) -> None:
         html(
-            '<p class="ts-note">Take the steps one by one below, or all at once. The examples '
-            "fill the forms; every value can be changed.</p>"
+            '<p class="ts-note">Take the steps below one by one, or all at once. The examples fill '
+            "the forms; you can change every value.</p>"
         )
         with gr.Row(elem_classes="ts-bar"):
             self.example_buttons = [
@@ -75,8 +75,8 @@ class _Page:
                 panels.heading(
                     1,
                     "Make the keys",
-                    "Keys belong to one application. The secret key stays with the parties; the "
-                    "server gets what it needs to compute and nothing to decrypt with.",
+                    "Each application has its own keys. The secret key stays with the parties; the "
+                    "server receives what it needs to compute, but nothing to decrypt with.",
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
@@ -87,8 +87,8 @@ class _Page:
                 panels.heading(
                     2,
                     "Each party encrypts and sends",
-                    "A record becomes bits by the public schema, is encrypted by its owner and "
-                    "leaves only as ciphertext.",
+                    "Each party encodes its record as bits by the public schema and encrypts them. "
+                    "Only ciphertext is sent.",
                 )
             )
             with gr.Row(elem_classes="ts-parties"):
@@ -100,7 +100,7 @@ class _Page:
                 panels.heading(
                     3,
                     "Run on the server",
-                    "The server evaluates the model on the ciphertexts, in a process of its own.",
+                    "The server evaluates the model on the ciphertexts, in a separate process.",
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
@@ -123,9 +123,9 @@ class _Page:
             html(
                 panels.heading(
                     5,
-                    "Explain it",
-                    f"The same ciphertexts, scored once for every range of {phrase}: how many "
-                    "would likely turn the decision, all else equal.",
+                    "Explain the decision",
+                    f"The server scores the same record once for every range of {phrase}: which "
+                    "range would likely change the decision, all else being equal?",
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
@@ -138,7 +138,7 @@ class _Page:
 
     def _party(self, start: PageState, party: Party) -> None:
         columns = len(party.columns)
-        # A party with many columns gets the room for several fields side by side.
+        # A party with many columns is wide enough for several fields side by side.
         scale = 3 if columns > 8 else 2 if columns > 4 else 1
         with gr.Column(scale=scale, min_width=225, elem_classes="ts-party"):
             html(panels.party_heading(party))
@@ -151,7 +151,7 @@ class _Page:
 
     def _closing(self, start: PageState, deployment: Path) -> None:
         with section():
-            html(panels.heading(None, "What has travelled"))
+            html(panels.heading(None, "Message log"))
             self.log = html(timeline(start.messages, self.public))
         with section():
             html(
@@ -164,7 +164,7 @@ class _Page:
 
     @property
     def outputs(self) -> list[Component]:
-        """In the order of Actions.view."""
+        """The components in the order of `Actions.view`."""
         return [
             self.state,
             self.strip,
@@ -180,7 +180,7 @@ class _Page:
         ]
 
     def wire(self) -> None:
-        """Connect the buttons and fields with the handlers."""
+        """Connect the buttons and the fields to their handlers."""
         do, everything = self.actions, [self.state, *self.fields]
         self._on(self.keys_button, "make_keys", do.make_keys, [self.state], self.keys, 2)
         for party, button, panel in zip(

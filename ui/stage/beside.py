@@ -1,4 +1,4 @@
-"""The stage's section that runs one example on both engines: the child process, and its answer."""
+"""The stage's section that runs one example on both engines, in a child process."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ STEPS = {
     "open": "Open both",
 }
 BEFORE = (
-    '<p class="ts-empty">Not run yet. It takes some seconds, most of them for Concrete\'s keys.</p>'
+    '<p class="ts-empty">Not run yet. It takes a few seconds, mostly to make Concrete\'s keys.</p>'
 )
 
 
 def run_beside(deployment: Path) -> dict[str, Any]:
-    """Run ui/stage/side_by_side.py in a process of its own; raises EvaluationFailed with its words.
+    """Run ui/stage/side_by_side.py in a separate process and return its result.
 
-    Raises EngineUnavailable where Concrete is not installed.
+    Raises EvaluationFailed with the process's error message if it fails, and EngineUnavailable if
+    Concrete is not installed.
     """
     command = [interpreter_of("concrete"), "-W", "ignore", "-m", "ui.stage.side_by_side", "--json"]
     try:
@@ -43,15 +44,15 @@ def run_beside(deployment: Path) -> dict[str, Any]:
         )
         found: dict[str, Any] = json.loads(ended.stdout) if ended.returncode == 0 else {}
     except (subprocess.TimeoutExpired, ValueError) as error:
-        raise EvaluationFailed("The comparison did not come to an end; try again.") from error
+        raise EvaluationFailed("The comparison did not finish in time; try again.") from error
     if not found:
         lines = ended.stderr.strip().splitlines() or ["no reason was given"]
-        raise EvaluationFailed(f"The comparison could not be made: {lines[-1]}")
+        raise EvaluationFailed(f"The comparison failed: {lines[-1]}")
     return found
 
 
 def beside_panel(found: Mapping[str, Any]) -> str:
-    """Both engines' times, who holds the key in each, and whether the integers are the same."""
+    """Return both engines' times and key holders, and whether their integers are equal."""
     engines = found["engines"]
     rows = [("Secret key", [engine["secret_key"] for engine in engines])]
     rows += [
@@ -83,8 +84,8 @@ def beside_panel(found: Mapping[str, Any]) -> str:
 def _verdict(found: Mapping[str, Any]) -> str:
     bits = int(found["score_bits"])
     if found["equal"]:
-        return f"The same integers from both, and from the program in the clear ({bits} bits)."
-    return "The integers differ: one of the engines is wrong here. Please report it."
+        return f"Both engines and the unencrypted program give the same integers ({bits} bits)."
+    return "The integers differ, so one of the engines is wrong. Please report this."
 
 
 def _joined(scores: list[int]) -> str:

@@ -1,9 +1,9 @@
-"""The stage: the parties' own pages side by side, and everything that travels between them.
+"""The stage: the parties' own pages side by side, and the log of all messages between them.
 
-It opens an application and hands each party its join code by the address of its frame. From then
-on it holds the application's watch token and, where `agent_tokens` are set, what opens the parties'
-own pages. The forms, keys and answers in the frames belong to the parties' own processes, which
-browsers keep apart from this page.
+It opens an application and passes each party its join code in the address of its frame. From then
+on it holds the application's watch token and, if `agent_tokens` are set, the tokens that open the
+parties' pages. The forms, keys and results in the frames belong to the parties' own processes,
+which browsers isolate from this page.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from utils.errors import ApplicationError, InvalidRequest, ServerBusy, TrisealEr
 TICK_SECONDS = 0.6
 
 HEAD = """<script>
-// A frame is as high as the page in it, which says so itself; only its own frame may say it.
+// Each frame takes the height that the page in it reports; other senders are ignored.
 addEventListener("message", (event) => {
   const height = event.data && event.data.trisealHeight;
   if (!Number.isFinite(height)) return;
@@ -52,9 +52,9 @@ View = list[Any]
 
 @dataclass
 class Watched:
-    """What one browser session of the stage holds: an application's id and its watch token.
+    """The state of one browser session: an application's id and its watch token.
 
-    `turn` changes with each set of frames; see stage_panels.frames.
+    `turn` alternates with each new set of frames; see `stage_panels.frames`.
     """
 
     client_id: str = ""
@@ -66,14 +66,14 @@ class Watched:
 
 
 def build_stage(public: PublicModel, client: ServerClient, settings: Settings) -> gr.Blocks:
-    """The stage for a public model with joint keys, whose server is `client`'s."""
+    """Build the stage for a public model with joint keys on the server of `client`."""
     with gr.Blocks(title="Triseal", analytics_enabled=False, fill_width=True) as page:
         _Stage(public, client, settings).wire(page)
     return page
 
 
 class _Stage:
-    """The components and their handlers; built inside gr.Blocks, top to bottom."""
+    """The components and their handlers, created inside `gr.Blocks` from top to bottom."""
 
     def __init__(self, public: PublicModel, client: ServerClient, settings: Settings) -> None:
         self.public, self.client, self.settings = public, client, settings
@@ -87,7 +87,7 @@ class _Stage:
         self.strip = html(show_steps(steps), "ts-sticky")
         self.frames = html(self._frames(self.first))
         with section():
-            html(heading(None, "What has travelled"))
+            html(heading(None, "Message log"))
             self.log = html(stage_panels.stage_timeline(None, (), public))
         with section():
             html(joint_texts.stage_holds(public))
@@ -98,14 +98,14 @@ class _Stage:
             html(
                 heading(
                     None,
-                    "The same on Concrete",
-                    "One example applicant, nobody's record, through this engine and through "
-                    "Concrete, in a process of its own that plays all parties. There, one party "
-                    "makes the secret key and gives it to the others.",
+                    "Compare with Concrete",
+                    "Runs one fictitious applicant on this engine and on Concrete, in a separate "
+                    "process that plays all parties. On Concrete, one party makes the secret key "
+                    "and gives it to the others.",
                 )
             )
             self.beside_button = gr.Button(
-                "Run the same on Concrete", min_width=230, scale=0, elem_id="beside"
+                "Run on both engines", min_width=230, scale=0, elem_id="beside"
             )
             self.beside = html(beside.BEFORE, "ts-panel")
         with section():
@@ -121,20 +121,20 @@ class _Stage:
             self.readers = gr.CheckboxGroup(
                 [(party.label, party.name) for party in parties],
                 value=[party.name for party in parties],
-                label="Who learns the answer",
+                label="Parties that learn the result",
                 elem_id="readers",
                 min_width=290,
             )
         html(
-            '<p class="ts-note">A new application gets a join code for each party, and the pages '
-            "below open on it. The parties make their joint key at once; the rest is up to them: "
-            "send, agree to the decision, agree to the explanation.</p>"
+            '<p class="ts-note">A new application has one join code per party, and the pages below '
+            "open it. The parties' processes make their joint key at once. Each party then sends "
+            "its record and agrees to the decision and to the explanation.</p>"
         )
 
     def open(self, watched: Watched, readers: list[str], request: gr.Request) -> View:
-        """Open an application, and the parties' pages on it."""
+        """Open an application and show it in the parties' pages."""
         if not readers:
-            raise InvalidRequest("Choose at least one party that learns the answer.")
+            raise InvalidRequest("Choose at least one party that learns the result.")
         opened = open_joint(self.client, readers)
         watched.client_id, watched.token = opened.client_id, opened.watch_token
         watched.shown = ("", "")
@@ -143,7 +143,7 @@ class _Stage:
         return [watched, frames, *self._look(watched)]
 
     def arrive(self, watched: Watched, request: gr.Request) -> View:
-        """The page as it is first shown: an application to watch may be in its address."""
+        """Return the first view; the address may name an application to watch."""
         client_id, _, token = request.query_params.get("watch", "").partition(".")
         if client_id and token:
             watched.client_id, watched.token = client_id, token
@@ -155,7 +155,7 @@ class _Stage:
         return [watched, self._frames(addresses, turn=watched.turn), gr.skip(), gr.skip()]
 
     def _addresses(self, request: gr.Request) -> Mapping[str, str]:
-        """Where the browser that asks reaches the parties' own pages."""
+        """Return the addresses at which the requesting browser reaches the parties' pages."""
         called = self.hosts.named(request.headers.get("host", ""))
         return agent_addresses(self.settings, self.public.schema_.party_names, called)
 
@@ -171,15 +171,15 @@ class _Stage:
         return stage_panels.frames(self.public, addresses, codes or {}, tokens, turn)
 
     def run_beside(self) -> str:
-        """One example on both engines; see ui/stage/side_by_side.py."""
+        """Run one example on both engines; see ui/stage/side_by_side.py."""
         return beside.beside_panel(beside.run_beside(self.settings.deployment))
 
     def tick(self, watched: Watched) -> View:
-        """What has changed since the last look."""
+        """Return what has changed since the last tick."""
         return [watched, *self._look(watched)]
 
     def _look(self, watched: Watched) -> View:
-        """Strip and timeline; left alone where nothing has changed."""
+        """Return the strip and the message log, skipped if nothing has changed."""
         if not watched.client_id or time.monotonic() < watched.quiet_until:
             return [gr.skip(), gr.skip()]
         try:
@@ -193,7 +193,7 @@ class _Stage:
                 text = waiting_words(error, pause)
             elif isinstance(error, ApplicationError):  # it is over
                 watched.client_id = ""
-            # What was seen last stays, with a word on why nothing is new.
+            # Keep the last view and add the reason why it is not updated.
             note = f'<p class="ts-stale" role="status">{escape(text)}</p>'
             return self._new(watched, watched.strip + note, gr.skip())
         watched.strip = show_steps(stage_panels.stage_steps(state, traffic, self.public))
@@ -207,7 +207,7 @@ class _Stage:
         return [strip, log]
 
     def wire(self, page: gr.Blocks) -> None:
-        """Connect the button, the timer and the arrival with their handlers."""
+        """Connect the buttons, the timer and the page load to their handlers."""
         looked = [self.strip, self.log]
         self.button.click(
             shown_at_once(self.open),

@@ -1,4 +1,4 @@
-"""The stage's parts as HTML: the frames of the parties' pages, the strip of steps, the timeline."""
+"""The stage's parts as HTML: the parties' pages in frames, the steps and the message log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ui.units import escape, show_bytes, show_seconds
 def stage_steps(
     state: ApplicationState | None, traffic: Sequence[TrafficItem], public: PublicModel
 ) -> list[Step]:
-    """How far an application is, from what the server tells whoever opened it."""
+    """Return the steps of an application with their progress, as the server reports them."""
     parties = len(public.schema_.parties)
     slots = state.slots if state else ()
     arrived = [slot.file_name for slot in slots if slot.received_bytes is not None]
@@ -25,7 +25,7 @@ def stage_steps(
         program: len({e.sender for e in traffic if e.what == f"partial:{program}"})
         for program in (DECIDE, EXPLAIN)
     }
-    # Who alone learns the answer keeps its part of the opening to itself.
+    # The only reader of an application does not send its decryption share.
     parts = parties - 1 if state and len(state.readers) == 1 else parties
     return [
         Step("Open", int(state is not None)),
@@ -44,11 +44,11 @@ def frames(
     tokens: Mapping[str, str],
     turn: bool = False,
 ) -> str:
-    """The parties' own pages side by side; with join codes, each opens on the application.
+    """Return the parties' pages in frames; with join codes, each page opens the application.
 
-    `tokens` are what opens each of them, where the stage knows it. Where `turn` differs from the
-    one before, the browser makes new frames. In the old ones a page would notice that it has lost
-    its connection, and might load itself again instead of the new address.
+    `tokens` are the pages' access tokens, as far as the stage knows them. If `turn` differs from
+    the previous call, the browser makes new frames. In an old frame, the page would notice its lost
+    connection and might reload itself instead of the new address.
     """
     figures = []
     for party in public.schema_.parties:
@@ -58,34 +58,34 @@ def frames(
         target = f"{url}/?{query}" if query else f"{url}/"
         figures.append(
             f'<figure class="ts-frame"><figcaption><b>{escape(party.label)}</b> '
-            f"<span>its own process, {escape(url.split('://')[-1])}</span></figcaption>"
+            f"<span>own process, {escape(url.split('://')[-1])}</span></figcaption>"
             f'<iframe src="{escape(target)}" data-agent="{escape(party.name)}" '
-            f'title="{escape(party.label)}: its own page" referrerpolicy="no-referrer"></iframe>'
+            f'title="{escape(party.label)}: own page" referrerpolicy="no-referrer"></iframe>'
             "</figure>"
         )
-    # A party with many columns gets the room for several fields side by side.
+    # A party with many columns is wide enough for several fields side by side.
     widths = " ".join(
         f"minmax(0, {1.5 if len(party.columns) > 8 else 1}fr)" for party in public.schema_.parties
     )
-    tag = "section" if turn else "div"  # Gradio keeps an element of the same tag
+    tag = "section" if turn else "div"  # Gradio reuses an element with the same tag
     shown = "".join(figures)
     return f'<{tag} class="ts-frames" style="--ts-widths: {widths}">{shown}</{tag}>'
 
 
 def no_frames() -> str:
-    """In place of the frames where the parties run their pages elsewhere."""
+    """Return the text shown instead of frames if the parties run their pages elsewhere."""
     return (
-        '<p class="ts-empty">This application was opened elsewhere; each party has it on a page or '
-        "a terminal of its own. Here is what travels.</p>"
+        '<p class="ts-empty">This application was opened elsewhere. Each party follows it on its '
+        "own page or terminal; the message log is below.</p>"
     )
 
 
 def stage_timeline(
     state: ApplicationState | None, traffic: Sequence[TrafficItem], public: PublicModel
 ) -> str:
-    """Everything that passed the server, oldest first, with the seconds since the opening."""
+    """Return all messages through the server, oldest first, with the time since the opening."""
     if state is None:
-        return '<p class="ts-empty">Nothing has travelled yet.</p>'
+        return '<p class="ts-empty">No messages yet.</p>'
     if not traffic:
         return '<p class="ts-empty">No party has sent anything yet.</p>'
     labels = {party.name: party.label for party in public.schema_.parties}
@@ -95,8 +95,8 @@ def stage_timeline(
     total = sum(entry.bytes for entry in traffic)
     plural = "s" if len(traffic) != 1 else ""
     return (
-        f'<p class="ts-note">{len(traffic)} message{plural}, {show_bytes(total)} in all. The '
-        "server can read no record, and nothing of what the parties say to each other.</p>"
+        f'<p class="ts-note">{len(traffic)} message{plural}, {show_bytes(total)} in total. The '
+        "server cannot read the records or the messages between the parties.</p>"
         f'<ol class="ts-log" tabindex="0" aria-label="Messages">{rows}</ol>'
     )
 

@@ -1,8 +1,8 @@
 """`python -m ui.stage.side_by_side --json`: one example on the levelled engine and on Concrete.
 
-Both run the shared programs of the deployment, so their integers can be compared one by one. The
-applicant is an example of ui/examples.json or the schema's defaults, nobody's record. Everything
-happens in this process, which plays all parties: it shows times and equality, not protection.
+Both run the deployment's shared programs, so that their integers can be compared one by one. The
+applicant is fictitious: an example of ui/examples.json, or the schema's defaults. This process
+plays all parties: it shows times and equality, not protection.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ PROGRAMS = (DECIDE, EXPLAIN)
 
 
 class Times:
-    """Seconds by the name of what took them."""
+    """Total seconds by the name of the step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def of(self, name: str, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do it, and add the time that it took."""
+        """Call `action`, add its duration to `name`, and return its result."""
         start = time.perf_counter()
         found = action(*args, **kwargs)
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
@@ -53,9 +53,9 @@ class Times:
 
 
 def compare(deployment: Deployment) -> dict[str, Any]:
-    """Run both engines; answers times, scores and facts as plain values.
+    """Run both engines and return their times, scores and facts as plain values.
 
-    Raises EngineUnavailable and DeploymentMissing where an engine cannot run here.
+    Raises EngineUnavailable or DeploymentMissing if an engine cannot run here.
     """
     label, record = _applicant(deployment)
     bits = {
@@ -144,7 +144,7 @@ def _evaluated(
     times: Times,
     opened: Callable[[str, bytes], tuple[float, ...]],
 ) -> dict[str, Any]:
-    """Run each program twice and keep the second time: the first loads what later runs have."""
+    """Run each program twice and keep the second time: the first run includes loading."""
     scores = {}
     for program in PROGRAMS:
         server.evaluate(program, messages)
@@ -167,14 +167,14 @@ def _applicant(deployment: Deployment) -> tuple[str, dict[str, Any]]:
     if examples:
         return examples[-1].label, examples[-1].record
     defaults = {column.name: column.default for column in deployment.schema.columns()}
-    return "the schema's default values", defaults
+    return "Default values of the schema", defaults
 
 
 def main(words: list[str]) -> int:
-    """Print the comparison; answers the exit code."""
+    """Print the comparison; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m ui.stage.side_by_side")
-    parser.add_argument("--json", action="store_true", help="in one line, for the page")
-    parser.add_argument("--deployment", type=Path, help="the settings' where left out")
+    parser.add_argument("--json", action="store_true", help="print one line, for the page")
+    parser.add_argument("--deployment", type=Path, help="folder; from the settings by default")
     asked = parser.parse_args(words)
 
     def run(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""The benchmark with tiny settings: what it measures is right, and every part can be left out."""
+"""The benchmark with tiny settings: its figures are right, and every part can be skipped."""
 
 import json
 from functools import partial
@@ -33,7 +33,7 @@ PARTIES = ["applicant", "bank", "credit_agency"]
 
 @pytest.fixture(scope="session")
 def small_levelled(tmp_path_factory, schema, layout, small_booster, small_programs, credit_data):
-    """A small model for the levelled engine, said to be trained on 1000 synthetic rows."""
+    """A small levelled model whose metrics record training on 1000 synthetic rows."""
     folder = tmp_path_factory.mktemp("levelled_deployment")
     write_small_deployment(folder, schema, small_booster, small_programs, {})
     own = partial(programs_for, small_booster, layout, credit_data[0][0], seconds=0.5)
@@ -50,7 +50,7 @@ def rows(small_levelled):
 
 @pytest.fixture(scope="session")
 def quick(small_levelled, tmp_path_factory):
-    """What the command wrote for one engine, without the parts that take longest."""
+    """Return the command's output for one engine, without the longest parts."""
     written = tmp_path_factory.mktemp("written") / "result.json"
     arguments = ["--deployment", small_levelled.folder, "--engines", LEVELLED, "--quick"]
     left_out = ["--no-unmodified", "--no-application"]
@@ -190,7 +190,7 @@ def test_a_wrong_score_ends_the_steps(small_levelled, rows, monkeypatch):
     monkeypatch.setattr(
         type(steps._engine), "combine", lambda *a: tuple(s + 1 for s in combine(*a))
     )
-    with pytest.raises(EvaluationFailed, match=r"where .* was expected"):
+    with pytest.raises(EvaluationFailed, match=r"but expected"):
         steps.round(rows.bits[0])
 
 
@@ -251,7 +251,7 @@ def test_applicants_are_taken_in_turn_and_paired(clear_deployment, rows):
 
 
 class Fragile:
-    """What a process of its own is to hold."""
+    """The object in a separate process."""
 
     def __init__(self, value):
         if value is None:
