@@ -1,6 +1,6 @@
 """Routes for the three basic calls of a party: send a file, run a program, fetch its result.
 
-Their paths and form fields are those of Zama's credit scoring demo.
+Their paths and form fields match those of the known Concrete ML demo.
 """
 
 from __future__ import annotations

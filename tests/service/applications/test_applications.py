@@ -82,7 +82,7 @@ def test_tokens_are_renewed_revoked_and_end(played: Played) -> None:
     second = played.party_tokens.renew(client_id, first)
     played.slots.admit(client_id, first, *SLOT)
     played.clock.now += RENEWED_SECONDS
-    with pytest.raises(NotAuthorised, match="time is over"):
+    with pytest.raises(NotAuthorised, match="has expired"):
         played.slots.admit(client_id, first, *SLOT)
     played.slots.admit(client_id, second.token, *SLOT)
     played.party_tokens.revoke(client_id, second.token)

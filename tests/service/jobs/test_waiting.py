@@ -101,7 +101,7 @@ def test_poison_takes_down_only_its_worker_and_fails_after_two_tries(server: Ser
     with ThreadPoolExecutor(2) as pool:
         bad, good = pool.submit(poison.run), pool.submit(healthy.run)
         detail = refused(bad.result(), 500, "evaluation-failed")
-        assert "ended its worker" in detail
+        assert "crashed its worker" in detail
         assert good.result().status_code == 200
     program = poison.state()["programs"][DECIDE]
     assert (program["status"], program["attempts"]) == ("failed", 2)
