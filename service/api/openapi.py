@@ -92,7 +92,7 @@ _BLANK = {
     "type": "about:blank",
     "title": "Internal Server Error",
     "status": 500,
-    "detail": "The server met a fault of its own; its log has the cause. Nothing was changed.",
+    "detail": "The server had an internal error; its log has the cause. Nothing was changed.",
 }
 
 

@@ -104,7 +104,7 @@ class Storage:
         self._database.announce(session, client_id)
 
     def listen(self, changed: Callable[[str | None], None]) -> None:
-        """Call `changed`, in a thread, with each id that servers announce (None: any may differ)."""
+        """Call `changed`, in a thread, with each announced id (None: any may have changed)."""
         self._database.listen(changed)
 
     def require_disk(self, size: int = 0) -> None:
@@ -112,7 +112,7 @@ class Storage:
         self._reserve.require(size)
 
     def has_disk(self, size: int) -> bool:
-        """Return True if `size` bytes can still be written, even into the reserved free space."""
+        """Return True if `size` bytes can still be written, even if that fills the disk."""
         return self._reserve.has_room(size)
 
     def erasing(self, erase: Callable[[], T]) -> T:
@@ -206,7 +206,7 @@ class Storage:
         reserve = DiskReserve(settings.server_data, size)
         reserve.clear_unfinished()
         if not reserve.has_room(MEGABYTE):
-            reserve.release()  # opening a database takes room too
+            reserve.release()  # opening a database needs space too
         else:
             reserve.restore()
         return reserve

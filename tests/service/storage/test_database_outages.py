@@ -60,7 +60,7 @@ def test_a_deadlock_says_to_try_again(shared: Database) -> None:
 
     run_together(lambda: work("a" * 32, "b" * 32), lambda: work("b" * 32, "a" * 32))
     [other] = [answer for answer in answers if answer != "committed"]
-    assert "in this one's way" in other and "try again" in other
+    assert "conflicted with this one" in other and "try again" in other
 
 
 def test_a_server_that_is_stopped_and_back(
@@ -79,7 +79,7 @@ def test_a_server_that_is_stopped_and_back(
     with pytest.raises(StorageUnavailable), database.write() as session:
         session.execute(select(ApplicationRecord))
     for attempt in (database.probe, database.scrub, database.prepare):
-        with pytest.raises(StorageUnavailable, match="does not answer"):
+        with pytest.raises(StorageUnavailable, match="does not respond"):
             attempt()
     own_server.start()
     database.probe()

@@ -192,7 +192,7 @@ def test_without_its_mark_it_is_refused_by_what_is_in_it(
     kept = with_an_application(first)
     first.close()
     unmark(store)
-    with pytest.raises(FolderNotOurs, match="does not know"):
+    with pytest.raises(FolderNotOurs, match="not in this database"):
         open_storage(tmp_path / "b", **store)
     first = open_storage(tmp_path / "a", **store)
     remove_orphans(first, older_than=-1.0)
@@ -234,7 +234,7 @@ def test_a_store_that_is_exchanged_while_a_server_runs(
     kept = with_an_application(storage)
     storage.blobs.write("0" * 32, b"an orphan, or what another database names")
     unmark(store)
-    with pytest.raises(StorageUnavailable, match="not the one that belongs"):
+    with pytest.raises(StorageUnavailable, match="does not belong to this database"):
         storage.probe()
     with pytest.raises(StorageUnavailable):
         remove_orphans(storage, older_than=-1.0)
