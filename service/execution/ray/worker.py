@@ -60,7 +60,7 @@ class RayWorker:
         self._actor: ActorHandle | None = None
         self._introduction: Introduction | None = None
         self._wanted: Introduction | None = None
-        self._rebirth: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
         self._stopped = False
 
     @property
@@ -130,17 +130,17 @@ class RayWorker:
     def replace(self, kill: bool = False) -> None:
         """Take the actor for lost, and see to it that there is one again."""
         self._introduction = None
-        if not self._stopped and (self._rebirth is None or self._rebirth.done()):
-            self._rebirth = asyncio.create_task(self._restart(kill))
+        if not self._stopped and (self._restarting is None or self._restarting.done()):
+            self._restarting = asyncio.create_task(self._restart(kill))
 
     async def stop(self) -> None:
         """End the actor for good."""
         self._stopped = True
         self._introduction = None
-        if self._rebirth is not None:
-            self._rebirth.cancel()
+        if self._restarting is not None:
+            self._restarting.cancel()
             with suppress(asyncio.CancelledError):
-                await self._rebirth
+                await self._restarting
         await self._kill(restart=False)
 
     async def _load(self) -> Introduction:
