@@ -1,7 +1,7 @@
-"""An executor in a process of its own, for one that can take its process down.
+"""An executor in a separate process, for one that may terminate its process.
 
-Ray does: it ends a process that has lost its cluster for a minute. So the server only talks to the
-process that is part of the cluster, begins a new one when that has ended, and answers meanwhile.
+Ray terminates a process that has lost its cluster for a minute. So a child process of the server
+joins the cluster; when it ends, the server starts a new one and keeps handling requests.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ logger = logging.getLogger("triseal.workers")
 
 BEGIN_SECONDS = 120.0
 SILENCE_SECONDS = 30.0
-"""A process that says nothing for so long is replaced: once it has begun it speaks every second."""
+"""A process that sends nothing for so long is replaced; normally it sends every second."""
 STOP_SECONDS = 15.0
 LONGEST_PAUSE = 30.0
 
 
 class ExecutorProxy(Executor):
-    """What `make` makes, in a child process; `make` is found there by its import path."""
+    """The executor that `make` returns, in a child process, which imports `make` by name."""
 
     may_come_later = True
 
@@ -98,7 +98,7 @@ class ExecutorProxy(Executor):
         if self._listening is not None:
             self._listening.cancel()
         if self._pipe is not None:
-            self._pipe.close()  # at which the other side ends its executor, and itself
+            self._pipe.close()  # at which the child stops its executor and exits
         if process is not None:
             await run_in_threadpool(process.join, STOP_SECONDS)
         self._drop()
@@ -112,7 +112,7 @@ class ExecutorProxy(Executor):
             )
             self._process.start()
         self._pipe = await MessagePipe.over(near)
-        self._listening = asyncio.create_task(self._listen(self._pipe))
+        self._listening = asyncio.create_task(self._receive(self._pipe))
 
     async def _call(self, name: str, what: Any = None, progress: Progress | None = None) -> Any:
         ticket = next(self._tickets)
@@ -133,18 +133,18 @@ class ExecutorProxy(Executor):
             with suppress(TrisealError, WorkerLostError):
                 await self._call(name, what)
 
-    def _send(self, words: tuple[Any, ...]) -> None:
+    def _send(self, message: tuple[Any, ...]) -> None:
         if self._pipe is not None:
-            self._pipe.send(words)
+            self._pipe.send(message)
 
-    async def _listen(self, line: MessagePipe) -> None:
-        patience = BEGIN_SECONDS
+    async def _receive(self, pipe: MessagePipe) -> None:
+        seconds = BEGIN_SECONDS
         try:
             while True:
-                async with asyncio.timeout(patience):
-                    words = await line.receive()
-                patience = SILENCE_SECONDS
-                match words:
+                async with asyncio.timeout(seconds):
+                    message = await pipe.receive()
+                seconds = SILENCE_SECONDS
+                match message:
                     case ("state", capacity, ready):
                         self._state = (capacity, ready)
                     case ("progress", ticket, share):
@@ -153,9 +153,9 @@ class ExecutorProxy(Executor):
                     case ("answer", ticket, result, error):
                         self._answered(ticket, result, error)
         except (EOFError, TimeoutError):
-            logger.error("the process that speaks to the cluster has ended")
-        except Exception:  # nobody waits for this task; without it nothing would be heard again
-            logger.exception("listening to the process that speaks to the cluster")
+            logger.error("the process that is connected to the cluster has ended")
+        except Exception:  # no one awaits this task, so an error would go unnoticed
+            logger.exception("receiving from the process that is connected to the cluster")
         loaded = self._introduction is not None
         self._drop()
         self._end_calls(_lost())
@@ -190,14 +190,14 @@ class ExecutorProxy(Executor):
                 await self.start()
                 return
             except TrisealError as error:
-                logger.error("the cluster does not come back yet: %s", error.message)
+                logger.error("the cluster is not available yet: %s", error.message)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _lost() -> EngineUnavailable:
-    # No message that was evaluated can be the cause: only actors read them.
+    # The evaluated messages cannot be the cause, since only actors read them.
     return EngineUnavailable(
-        "The server has lost its cluster, or cannot join it; see its log. It goes on when the "
+        "The server has lost its cluster, or cannot join it; see its log. It continues when the "
         "cluster is back."
     )
