@@ -102,9 +102,7 @@ class Jobs(ApplicationService):
         with self._storage.write() as session:
             application = live(session, client_id, now)
             bearer_of(application, token, RUN, now)
-            return self._cancel(
-                session, run_of(application, program), "a party of the application"
-            )
+            return self._cancel(session, run_of(application, program), "a party of the application")
 
     @even_when_full
     def cancel_for_operator(self, client_id: str, program: str) -> ProgramState:

@@ -234,7 +234,7 @@ def test_an_application_of_another_model_is_not_run(played: Played) -> None:
     newer = PUBLIC.model_copy(update={"model_version": "stand-in-2"})
     redeployed = Played(played.storage, played.settings, played.clock, newer)
     redeployed.tokens = played.tokens
-    with pytest.raises(ForeignMessage, match="another model"):
+    with pytest.raises(ForeignMessage, match="model has changed"):
         redeployed.ask(opened.client_id)
     with pytest.raises(ForeignMessage, match="another model"):
         redeployed.place(opened.client_id, *SLOT)

@@ -197,7 +197,7 @@ def test_one_token_does_not_hold_every_connection(impatient: Server) -> None:
 
         assert [listen(first).status_code for _ in range(TOKEN_WAITS)] == [200] * TOKEN_WAITS
         full = impatient.http.get(path, headers=application.auth(first))
-        assert "under way" in refused(full, 429, "too-many-requests")
+        assert "in progress" in refused(full, 429, "too-many-requests")
         assert listen(second).status_code == 200
     until(lambda: impatient.http.get(path, headers=application.auth(first)).status_code == 200)
 
@@ -232,7 +232,7 @@ def test_stalled_uploads_hold_up_nobody(patient: Server) -> None:
             stall(stalling[2])
         until(lambda: len(arriving(patient)) == 10)
         full = other.explanation()
-        assert "as many as the server takes" in refused(full, 429, "too-many-requests")
+        assert "the server's maximum" in refused(full, 429, "too-many-requests")
         wrong = stalling[0].send(stalling[0].parties[0], headers=bearer("forged"))
         refused(wrong, 401, "not-authorised")
     until(lambda: not arriving(patient))

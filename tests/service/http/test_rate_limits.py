@@ -93,7 +93,7 @@ def test_uploads_have_places_for_each_token_and_in_all() -> None:
             held.enter_context(quota.uploading("one"))
         for _ in range(2):
             held.enter_context(quota.uploading("two"))
-        with pytest.raises(TooManyRequests, match="as many as the server takes"):
+        with pytest.raises(TooManyRequests, match="the server's maximum"):
             held.enter_context(quota.uploading("three"))
     with quota.uploading("three"), quota.uploading("one"):
         pass
