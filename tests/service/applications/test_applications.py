@@ -1,4 +1,4 @@
-"""The state machine and the storage by themselves, on each database, with a clock of their own."""
+"""The state machine and the storage without HTTP, on each database, with a simulated clock."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_replaced_upload_is_gone_and_the_same_one_stays(played: Played) -> Non
 
 
 def _alone(party: str) -> int:
-    """1 where the party has one slot: its content is then in no other slot."""
+    """Return the expected count: 1 if the party has one slot, since no other has its content."""
     return int(sum(slot.party == party for slot in PUBLIC.slots) == 1)
 
 

@@ -1,4 +1,4 @@
-"""An upload is written, hashed and measured against its own digest, however its bytes arrive."""
+"""Uploads are written, hashed and compared with their digest, however their bytes arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process behind a proxy: it has one executor, however many ask for it at once."""
+"""The child process of a proxy: it creates one executor, even for concurrent calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trials.stand_in import public_model
 
 
 class Noting(Executor):
-    """Notes what it is asked, and is ready once it has been started."""
+    """Records its calls, and is ready once it has been started."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -52,7 +52,7 @@ def test_those_who_ask_at_once_share_one_executor() -> None:
     made: list[Noting] = []
 
     def make() -> Executor:
-        time.sleep(0.05)  # so that all have asked before there is one
+        time.sleep(0.05)  # so that all calls arrive before it exists
         made.append(Noting())
         return made[-1]
 

@@ -1,4 +1,4 @@
-"""Connections that only cost: real sockets to a small application behind the server's protocol."""
+"""Abusive connections: real sockets to a small application behind the server's protocol."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers its path; `/slow` after a while, `/large` at length, `/early` without the body.
+    """Echoes its path; `/slow` with a delay, `/large` at length, `/early` before reading the body.
 
     `/busy` too has no need of the body, and lets nothing be read meanwhile.
     """
@@ -75,7 +75,7 @@ def connect(served: tuple[uvicorn.Server, int]) -> Callable[[], Any]:
 
 
 def ended(connection: socket.socket) -> bytes:
-    """All that comes until the server ends the connection, which it must."""
+    """Return all data until the server closes the connection, which it must do."""
     received = b""
     try:
         while piece := connection.recv(1 << 16):
@@ -86,7 +86,7 @@ def ended(connection: socket.socket) -> bytes:
 
 
 def answered(connection: socket.socket, content: bytes) -> bool:
-    """Whether an answer of this content comes before the connection ends."""
+    """Return True if a response with this content arrives before the connection closes."""
     received = b""
     while not received.endswith(b"\r\n\r\n" + content):
         piece = connection.recv(1 << 16)

@@ -1,4 +1,4 @@
-"""Errors become problems: every class has its status, and survives the way out of a worker."""
+"""Errors become problems: every class has a status, and survives transport from a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every answer says to a browser, and that streams and the documentation go on working."""
+"""The security headers of all responses; streams and the documentation page still work."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_faults_of_ours_too() -> None:
     def fault() -> None:
         raise RuntimeError("a fault of ours")
 
-    # Without its lifespan the app has no server_state, of which only the body limit asks.
+    # Without its lifespan the app has no server_state, which only the body limit uses.
     app.user_middleware.clear()
     answer = TestClient(app, raise_server_exceptions=False).get("/fault")
     assert answer.status_code == 500

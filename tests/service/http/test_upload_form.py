@@ -1,4 +1,4 @@
-"""The form reader by itself: however a form is cut into chunks, it reads the same."""
+"""The form parser: its result does not depend on how a form is split into chunks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def body_of(file: bytes, file_first: bool = False) -> bytes:
 )
 def test_chunks_do_not_matter(file: bytes, cuts: list[int], file_first: bool) -> None:
     if b"\r\n--b" in file:
-        file = b"\r\n--"  # a boundary inside a file would end it: that is what boundaries are
+        file = b"\r\n--"  # a boundary inside the file would end it, by definition
     body = body_of(file, file_first)
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
     reader = FormReader(KIND)

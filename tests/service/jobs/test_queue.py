@@ -1,4 +1,4 @@
-"""A run as a durable job, on each database: one end, whoever dies or is late."""
+"""Runs as durable jobs, on each database: one end, whichever server dies or is late."""
 
 from __future__ import annotations
 

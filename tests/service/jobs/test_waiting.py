@@ -1,4 +1,4 @@
-"""Runs as jobs over HTTP: queued, seen, cancelled, retried; workers and servers that die."""
+"""Runs as jobs over HTTP: queued, read, cancelled, retried; workers and servers that die."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def until(application: Application, *wanted: str, seconds: float = 20.0) -> str:
 
 
 def busy_worker(server: Server) -> int:
-    """The one of the server's processes that evaluates, by the stand-in's word in the log."""
+    """Return the server's process that evaluates, from the stand-in's entry in the log."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         for pid in server.workers():
@@ -156,7 +156,7 @@ def test_a_damaged_ciphertext_is_a_clear_error_and_can_be_sent_again(server: Ser
     application, other = server.filled(b"one"), server.filled(b"two")
     party = application.parties[0]
     mine, theirs = (_blob_of(one, party) for one in (application, other))
-    mine.write_bytes(theirs.read_bytes())  # swapped: whole, but another's
+    mine.write_bytes(theirs.read_bytes())  # swapped: complete, but of another application
     detail = refused(application.run(), 500, "stored-data-damaged")
     assert application.client_id not in detail
     assert application.send(party, payload=b"one").status_code == 200

@@ -1,4 +1,4 @@
-"""A database that is away, comes back or is none; and what servers tell each other by it."""
+"""Database outages, invalid databases, and notifications among servers on one database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def shared(postgres: Callable[[], str]) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[Postgres]:
-    """A PostgreSQL that no other test uses, to be stopped."""
+    """Yield a PostgreSQL server that no other test uses, so that it can be stopped."""
     try:
         server = Postgres()
     except PostgresMissing as missing:
@@ -177,7 +177,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 def listening(database: Database) -> queue.Queue[str | None]:
-    """What is announced to a database's listener, which is at work."""
+    """Yield the announcements that a database's running listener receives."""
     heard: queue.Queue[str | None] = queue.Queue()
     database.listen(heard.put)
     assert heard.get(timeout=WAIT) is None
