@@ -39,7 +39,12 @@ class OpenRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     readers: Annotated[
-        list[Annotated[str, Field(max_length=256)]] | None, Field(min_length=1, max_length=64)
+        list[Annotated[str, Field(max_length=256)]] | None,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Names of the parties that learn the decision; all if null.",
+        ),
     ] = None
 
 
@@ -52,10 +57,15 @@ class JoinRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    party: Annotated[str, Field(max_length=256)]
-    code: Annotated[str, Field(max_length=256, repr=False)]
+    party: Annotated[
+        str, Field(max_length=256, description="The party's name in the public model.")
+    ]
+    code: Annotated[
+        str, Field(max_length=256, repr=False, description="The party's join code, used once.")
+    ]
     scopes: Annotated[
-        list[Annotated[str, Field(max_length=16)]] | None, Field(min_length=1, max_length=8)
+        list[Annotated[str, Field(max_length=16)]] | None,
+        Field(min_length=1, max_length=8, description="The token's scopes; all if null."),
     ] = None
 
 

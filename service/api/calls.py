@@ -50,6 +50,12 @@ router = make_router("messages")
 ATTACHED = {"Content-Disposition": 'attachment; filename="result.bin"'}
 _CALL = (*APPLICATION, *BODY, *TOKEN, UnknownName)
 
+_FIELD_TEXTS = (
+    "The application's id: 32 hexadecimal digits.",
+    "The party that owns the slot, which must be the token's own party.",
+    "The name of the slot.",
+)
+"""Descriptions of the text fields, in the order of FIELDS."""
 _FORM: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -59,8 +65,15 @@ _FORM: dict[str, Any] = {
                     "type": "object",
                     "required": [*FIELDS, FILE],
                     "properties": {
-                        **{name: {"type": "string"} for name in FIELDS},
-                        FILE: {"type": "string", "format": "binary"},
+                        **{
+                            name: {"type": "string", "description": text}
+                            for name, text in zip(FIELDS, _FIELD_TEXTS, strict=True)
+                        },
+                        FILE: {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The sealed message.",
+                        },
                     },
                     "additionalProperties": False,
                 },
@@ -77,8 +90,12 @@ class ProgramForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    client_id: Annotated[str, Field(max_length=256)]
-    program: Annotated[str, Field(max_length=256)] = DECIDE
+    client_id: Annotated[
+        str, Field(max_length=256, description="The application's id: 32 hexadecimal digits.")
+    ]
+    program: Annotated[
+        str, Field(max_length=256, description="The program: `decide` or `explain`.")
+    ] = DECIDE
 
 
 @router.post(

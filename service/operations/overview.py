@@ -45,7 +45,7 @@ class ApplicationLines(BaseModel):
 
 
 class JobLine(BaseModel):
-    """One job in the operator's list; `server` is the id of the server that evaluates it."""
+    """One job in the operator's list; `server` is the id of the server that evaluates it now."""
 
     job: str
     client_id: str

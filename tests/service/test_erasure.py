@@ -152,11 +152,11 @@ def test_nothing_is_left_after_its_time(begin, postgres_folder) -> None:
 
 @pytest.fixture
 def postgres_folder(request: pytest.FixtureRequest) -> Iterator[list[Path]]:
-    """Return PostgreSQL's own files if the tests started that server."""
+    """Yield the folder of PostgreSQL's own files if the tests started that server."""
     if request.node.callspec.params.get("begin") != "postgresql":
         yield []
         return
     ours = getattr(request.getfixturevalue("postgres"), "__self__", None)
     if ours is None:
-        pytest.skip("the files of a PostgreSQL that is not ours cannot be searched")
+        pytest.skip("the files of an external PostgreSQL server cannot be searched")
     yield [ours.folder]

@@ -31,7 +31,7 @@ def test_a_token_has_its_calls_and_no_more() -> None:
     for _ in range(5):
         quota.called("one")
     for _ in range(2):
-        with pytest.raises(TooManyRequests, match="5 times within a minute") as refused:
+        with pytest.raises(TooManyRequests, match="limit of 5 calls per minute") as refused:
             quota.called("one")
         assert 1 <= refused.value.retry_seconds <= 61
     quota.called("another")

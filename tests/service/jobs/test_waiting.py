@@ -34,7 +34,7 @@ def until(application: Application, *wanted: str, seconds: float = 20.0) -> str:
 
 
 def busy_worker(server: Server) -> int:
-    """Return the server's process that evaluates, from the stand-in's entry in the log."""
+    """Return the pid of the worker that evaluates, by the process name that the stand-in sets."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         for pid in server.workers():

@@ -60,7 +60,7 @@ def until(server: Server, *key: str, value: float) -> None:
 
 @pytest.fixture
 def own(start: Start) -> Server:
-    """Yield a server whose metrics do not include applications of other tests."""
+    """Return a server whose metrics do not include applications of other tests."""
     return start().wait()
 
 

@@ -40,7 +40,7 @@ WAIT = 20.0
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Yield an empty database."""
+    """Return the URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'applications.sqlite3'}"
     return str(request.getfixturevalue("postgres")())

@@ -177,7 +177,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 def listening(database: Database) -> queue.Queue[str | None]:
-    """Yield the announcements that a database's running listener receives."""
+    """Return the announcements that a database's running listener receives."""
     heard: queue.Queue[str | None] = queue.Queue()
     database.listen(heard.put)
     assert heard.get(timeout=WAIT) is None
