@@ -69,7 +69,7 @@ def test_unknown_application(application: Application) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_path_characters_lead_nowhere(application: Application, path: str) -> None:
+def test_path_characters_in_names_are_rejected(application: Application, path: str) -> None:
     first = application.parties[0]
     answers = [
         application.send(first, client_id=path),

@@ -177,7 +177,7 @@ def test_while_it_runs_nothing_it_uses_is_taken(server: Server) -> None:
         assert running.result().json() >= 1.5
 
 
-def test_a_run_goes_on_without_the_one_who_asked(server: Server) -> None:
+def test_a_run_continues_after_its_client_disconnects(server: Server) -> None:
     application = server.filled(b"sleep 1")
     url = httpx.URL(server.http.base_url).join("/run_fhe")
     with pytest.raises(httpx.ReadTimeout):

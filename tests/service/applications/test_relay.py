@@ -83,7 +83,7 @@ def watched(server: Server) -> tuple[Application, str]:
     return application, body["watch_token"]
 
 
-def test_what_is_for_all_is_heard_by_all_and_what_is_for_one_by_two(server: Server) -> None:
+def test_messages_reach_all_or_only_sender_and_receiver(server: Server) -> None:
     application = server.joined()
     a, b, c = application.parties
     assert say(application, a, "hello").json() == {"number": 1}

@@ -62,7 +62,7 @@ def test_an_upload_has_only_so_much_time_in_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_does_not_say_who_it_is_has_less(tmp_path: Path) -> None:
+def test_an_unidentified_sender_has_less_time(tmp_path: Path) -> None:
     with pytest.raises(UploadTooSlow):
         receive(tmp_path / "blob", Pace(0.2, FOREVER), BEFORE_FIELDS, pause=0.01)
     assert list(tmp_path.iterdir()) == []

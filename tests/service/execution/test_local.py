@@ -73,7 +73,7 @@ async def tell(executor: LocalExecutor, orders: Orders, store: str | None = None
 
 
 async def both(executor: LocalExecutor, orders: Orders) -> list[dict[str, Any]]:
-    """Return the results of the same call of both workers."""
+    """Return the `tell` report of each of the two workers."""
     while True:
         answers = await asyncio.gather(*(tell(executor, orders) for _ in range(2)))
         if len({answer["pid"] for answer in answers}) == 2:

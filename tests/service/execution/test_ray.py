@@ -93,7 +93,7 @@ async def tell(executor: Executor, orders: Orders, store: str | None = None) -> 
 
 
 async def both(executor: Executor, orders: Orders) -> list[dict[str, Any]]:
-    """Return the results of the same call of both actors."""
+    """Return the `tell` report of each of the two actors."""
     while True:
         answers = await asyncio.gather(*(tell(executor, orders) for _ in range(2)))
         if len({answer["pid"] for answer in answers}) == 2:

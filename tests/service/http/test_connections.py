@@ -210,7 +210,7 @@ def test_a_body_that_is_not_wanted_is_cut_off(connect: Callable[[], Any]) -> Non
         assert ended(connection).endswith(b"early")
 
 
-def test_an_answer_that_nobody_takes_is_dropped(
+def test_an_unread_response_is_dropped(
     served: tuple[uvicorn.Server, int], connect: Callable[[], Any]
 ) -> None:
     server, _ = served
@@ -222,7 +222,7 @@ def test_an_answer_that_nobody_takes_is_dropped(
         assert len(ended(connection)) < LARGE
 
 
-def test_who_waits_for_an_answer_is_left_alone(connect: Callable[[], Any]) -> None:
+def test_a_client_waiting_for_a_response_is_not_cut_off(connect: Callable[[], Any]) -> None:
     with connect() as connection:
         for _ in range(2):
             connection.sendall(GET % b"slow")

@@ -160,7 +160,7 @@ def test_however_it_is_cut(connect: Callable[[], Any]) -> None:
         assert read(answer(connection))[0] == answer_to(body)
 
 
-def test_who_has_seen_enough_may_answer(connect: Callable[[], Any]) -> None:
+def test_a_reader_may_respond_before_the_end_of_the_body(connect: Callable[[], Any]) -> None:
     body = content(6 * PIECE_BYTES)
     with connect() as connection:
         connection.sendall(HEAD % (b"early", len(body)) + body + GET)
@@ -168,7 +168,7 @@ def test_who_has_seen_enough_may_answer(connect: Callable[[], Any]) -> None:
         assert answer(connection) == b"next", "the rest of the body is no request"
 
 
-def test_a_rest_that_nobody_wants_is_not_waited_for(connect: Callable[[], Any]) -> None:
+def test_an_unwanted_rest_of_a_body_is_not_awaited(connect: Callable[[], Any]) -> None:
     with connect() as connection:
         connection.sendall(HEAD % (b"early", 6 * PIECE_BYTES) + bytes(3 * PIECE_BYTES))
         assert answer(connection) == b"early"

@@ -44,7 +44,7 @@ def test_titles_are_words() -> None:
     assert title_of(errors.UploadTooLarge) == "Upload too large"
 
 
-def test_who_is_busy_says_when_to_ask_again() -> None:
+def test_busy_errors_have_a_retry_after() -> None:
     for code, cls in CLASSES.items():
         answer = problem(cls("Wait."))
         if issubclass(cls, errors.ServerBusy):

@@ -36,7 +36,7 @@ def sources_of(policy: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     "path", ["/health", "/health/live", "/health/ready", "/metrics", "/model", "/model/client"]
 )
-def test_what_anyone_may_ask_for(server: Server, path: str) -> None:
+def test_public_calls_have_security_headers(server: Server, path: str) -> None:
     answer = server.http.get(path)
     assert answer.status_code == 200
     require_guarded(answer)
@@ -86,7 +86,7 @@ def test_refusals(server: Server, application: Application) -> None:
         require_guarded(answer, policy=None if status == 405 else NOTHING)
 
 
-def test_faults_of_ours_too() -> None:
+def test_internal_errors_have_security_headers() -> None:
     app = create_app(Settings(), load)
 
     @app.get("/fault")
@@ -101,7 +101,7 @@ def test_faults_of_ours_too() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "POST"])
-def test_other_origins_get_no_leave(server: Server, method: str) -> None:
+def test_other_origins_get_no_cors_headers(server: Server, method: str) -> None:
     headers = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
     require_guarded(server.http.request(method, "/applications", headers=headers))
 

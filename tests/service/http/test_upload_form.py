@@ -108,7 +108,7 @@ def test_refused_and_cut_off_leave_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_of_nobody_known_is_not_taken(tmp_path: Path) -> None:
+def test_a_file_without_a_valid_token_is_rejected(tmp_path: Path) -> None:
     def chunks(size: int) -> list[bytes]:
         body = body_of(bytes(size), file_first=True)
         return [body[i : i + 1000] for i in range(0, len(body), 1000)]
@@ -120,7 +120,7 @@ def test_a_file_of_nobody_known_is_not_taken(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
-def test_no_file_is_made_before_it_is_known_whose_it_is(tmp_path: Path) -> None:
+def test_no_file_is_created_before_authorisation(tmp_path: Path) -> None:
     fields = body_of(b"x", file_first=True)
     seen: list[bool] = []
 

@@ -96,7 +96,9 @@ def test_a_run_is_cancelled_while_it_waits(start: Start) -> None:
     assert until(refused_one, "done") == "done"
 
 
-def test_poison_takes_down_only_its_worker_and_fails_after_two_tries(server: Server) -> None:
+def test_a_crashing_input_affects_only_its_worker_and_fails_after_two_attempts(
+    server: Server,
+) -> None:
     poison, healthy = server.filled(b"abort"), server.filled()
     with ThreadPoolExecutor(2) as pool:
         bad, good = pool.submit(poison.run), pool.submit(healthy.run)
@@ -109,7 +111,7 @@ def test_poison_takes_down_only_its_worker_and_fails_after_two_tries(server: Ser
 
 
 @pytest.mark.parametrize("who", ["worker", "server", "both"])
-def test_whoever_is_killed_the_run_is_finished_once(start: Start, who: str) -> None:
+def test_a_run_is_finished_once_whichever_process_is_killed(start: Start, who: str) -> None:
     server = start().wait()
     application = server.filled(b"sleep 1.5")
     answers: list[httpx.Response] = []

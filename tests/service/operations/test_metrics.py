@@ -186,7 +186,7 @@ def test_the_figures_name_no_one(own: Server) -> None:
         assert name == "le" or value in LABELS[name]
 
 
-def test_what_is_on_no_list_becomes_other() -> None:
+def test_unlisted_label_values_become_other() -> None:
     metrics = Metrics()
     metrics.sent("a" * 32, 1)
     metrics.received("b" * 32, 1)

@@ -221,7 +221,7 @@ def test_a_listener_survives_the_end_of_its_connection_and_a_fault(shared: Datab
     assert heard.get(timeout=WAIT) == "a" * 32
 
 
-def test_a_file_has_nobody_to_tell(tmp_path: Path) -> None:
+def test_a_sqlite_file_announces_nothing(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'applications.sqlite3'}")
     database.prepare()
     heard: list[str | None] = []

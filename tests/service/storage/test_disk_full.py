@@ -64,9 +64,7 @@ def logged(server: Server, message: str) -> list[dict[str, object]]:
     return [line for line in lines if str(line["message"]).startswith(message)]
 
 
-def test_only_what_is_new_is_refused_until_there_is_room_again(
-    make_disk: MakeDisk, serve: Serve
-) -> None:
+def test_only_new_data_is_rejected_until_there_is_space(make_disk: MakeDisk, serve: Serve) -> None:
     disk = make_disk()
     server = serve(disk.folder / "data", disk_reserve_megabytes=2)
     going, staying = server.filled(), server.filled()
@@ -116,7 +114,7 @@ def test_without_the_reserve_a_full_disk_stops_erasing(make_disk: MakeDisk, serv
 
 
 @pytest.mark.parametrize("reserve", ["whole", "taken by others too"])
-def test_what_is_over_goes_and_its_space_comes_back(
+def test_expired_applications_are_removed_and_free_their_space(
     make_disk: MakeDisk, serve: Serve, reserve: str
 ) -> None:
     disk = make_disk()
