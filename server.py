@@ -1,7 +1,7 @@
-"""Entry: the scoring server.
+"""Entry point of the scoring server.
 
-`python server.py` listens where the settings say; `uvicorn server:app` leaves that to uvicorn.
-Run one process only: the workers, the events and the clean-up belong to it (`--workers 1`).
+`python server.py` listens at the address from the settings; with `uvicorn server:app`, uvicorn
+chooses it. Run a single process (`--workers 1`): it owns the workers, the events and the clean-up.
 Settings come from the environment (settings.py); logs go to stderr (service/http/request_log.py).
 """
 
@@ -28,30 +28,30 @@ if TYPE_CHECKING:
     from service.execution.worker import EngineLoader
 
 GRACE_SECONDS = 10
-"""How long requests under way may still take once the server is told to end."""
+"""How long requests in progress may take to finish after the server is told to stop."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket bound to host and port, which does not listen until the server serves.
+    """Return a socket bound to `host` and `port` that does not listen yet.
 
-    Raises PortInUse, and ServerUnreachable where the host is no address of this machine.
+    Raises PortInUse, and ServerUnreachable if `host` is not an address of this machine.
     """
     try:
         listener = unused_socket(host, port)
     except OSError as error:
         raise _cannot_listen(host, port, error) from error
-    # asyncio turns Nagle's algorithm off only for sockets made with IPPROTO_TCP, which this one may
-    # not be; with it, every second answer of a kept connection waits 40 ms for a delayed ACK.
+    # asyncio disables Nagle's algorithm only for sockets created with IPPROTO_TCP, which this one
+    # may not be; with it, every second response on a connection waits 40 ms for a delayed ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def serve(app: FastAPI, listener: socket.socket) -> bool:
-    """Serve until a signal ends it; returns whether it ever started.
+    """Serve until a signal stops the server; return True if it started.
 
-    Prints where the server listens once it does. Raises PortInUse.
+    Prints the server's URL once it listens. Raises PortInUse.
     """
-    import uvicorn  # here and not above, so that a port in use shows at once
+    import uvicorn  # imported late, so that a port in use is reported at once
 
     from service.http.announcement import AnnouncedServer
     from service.http.connections import guarded
@@ -67,26 +67,26 @@ def serve(app: FastAPI, listener: socket.socket) -> bool:
     )
     host, port = listener.getsockname()[:2]
     server = AnnouncedServer(config, f"Triseal's server listens at {url_of(host, port)}")
-    # What exists now stays; a full collection that looked through it would hold up calls (70 ms).
+    # Long-lived objects are frozen: a full collection that scanned them would delay calls by 70 ms.
     gc.collect()
     gc.freeze()
     try:
-        with suppress(KeyboardInterrupt):  # uvicorn passes Ctrl-C on when it has ended
+        with suppress(KeyboardInterrupt):  # uvicorn raises it again after shutting down
             server.run(sockets=[listener])
-    except SystemExit:  # uvicorn's way out of a start that failed; the log says why
+    except SystemExit:  # raised by uvicorn after a failed start, whose cause is in the log
         return False
     except OSError as error:
         if server.started or error.errno != errno.EADDRINUSE:
             raise
-        raise _cannot_listen(host, port, error) from error  # another one was faster
+        raise _cannot_listen(host, port, error) from error  # another process took the port first
     return server.started
 
 
 def main(loader: EngineLoader | None = None) -> int:
-    """Run the server; returns 1 where it could not start, after one line that says why.
+    """Run the server; return 1 if it could not start, after printing the reason in one line.
 
-    The port is reserved first, and listened at once the storage is open. `loader` loads the engine
-    in the worker processes, in place of the usual one.
+    The port is bound first and the server listens on it once the storage is open. `loader`
+    replaces the default function that loads the engine in the worker processes.
     """
     print_any_text()
     try:
@@ -118,7 +118,7 @@ def _cannot_listen(host: str, port: int, error: OSError) -> TrisealError:
 
 
 def _app() -> FastAPI:
-    """Return the app for a server that somebody else runs; ends the process where it cannot be."""
+    """Return the app for an external ASGI server; exit the process if it cannot be created."""
     from service.app import create_app
 
     try:
@@ -130,5 +130,5 @@ def _app() -> FastAPI:
 
 if __name__ == "__main__":
     sys.exit(main())
-elif __name__ != "__mp_main__":  # a worker process imports this file too, and needs no app
+elif __name__ != "__mp_main__":  # worker processes import this file too, but need no app
     app = _app()

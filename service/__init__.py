@@ -1,2 +1,5 @@
-"""The scoring server. Imports point down: api, jobs, operations, applications, execution, storage,
-http."""
+"""The scoring server.
+
+Packages import only those listed after them: api, jobs, operations, applications, execution,
+storage, http.
+"""

@@ -1,4 +1,4 @@
-"""The server as an ASGI app: its routes, its bounds, and its life from start to end."""
+"""The server as an ASGI app: its routes, middleware and lifespan."""
 
 from __future__ import annotations
 
@@ -59,27 +59,28 @@ _RELAY_PATH = re.compile(r"/applications/[^/]*/messages")
 LONGEST_SWEEP_SECONDS = 60.0
 SHORTEST_SWEEP_SECONDS = 0.2
 CLUSTER_SECONDS = 5.0
-"""When to look again for a cluster that is not there yet."""
+"""Pause between attempts to reach a cluster that is not available yet."""
 TIDY_SECONDS = 600.0
-"""How often blobs without a row are looked for."""
+"""How often the server looks for blobs that no row refers to."""
 FAULT_SECONDS = 5.0
-"""How often a storage that fails is tried again."""
+"""How often a failing storage is probed again."""
 
 
 class GuardedApp(FastAPI):
-    """A FastAPI app that logs requests, counts problems, and puts security headers on all answers.
+    """A FastAPI app that logs requests, counts errors, and adds security headers to all responses.
 
-    All lie around what FastAPI builds: added to it, they would miss the answer to our own fault.
+    The middleware for this wraps FastAPI's whole stack. Added with `add_middleware`, it would not
+    see the response to an unhandled exception.
     """
 
     def __init__(self, figures: Metrics, **facts: Any) -> None:
         super().__init__(**facts)
         self._figures = figures
         self.start_fault: TrisealError | OSError | None = None
-        """Why its lifespan could not begin."""
+        """The error that kept the lifespan from starting."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, or the lifespan, whose failure is told in one line."""
+        """Serve a request or the lifespan; report a failed startup in one line."""
 
         async def brief_send(message: Message) -> None:
             if message["type"] == "lifespan.startup.failed" and self.start_fault is not None:
@@ -89,11 +90,11 @@ class GuardedApp(FastAPI):
         await super().__call__(scope, receive, brief_send if scope["type"] == "lifespan" else send)
 
     def openapi(self) -> dict[str, Any]:
-        """FastAPI's document of the API, completed once."""
+        """Return the OpenAPI document: FastAPI's, completed on the first call."""
         return self.openapi_schema or complete(super().openapi())
 
     def build_middleware_stack(self) -> ASGIApp:
-        """What FastAPI builds, in the layers of ours."""
+        """Return FastAPI's middleware stack, wrapped in this app's own."""
         return RequestLog(
             SecurityHeaders(
                 ProblemCount(StopAnswer(super().build_middleware_stack()), self._figures),
@@ -106,10 +107,10 @@ class GuardedApp(FastAPI):
 def create_app(
     settings: Settings, loader: EngineLoader = load_registered, storage: Storage | None = None
 ) -> FastAPI:
-    """The app; nothing is started or written before its lifespan begins.
+    """Return the app; nothing is started or written before its lifespan begins.
 
-    `loader` must be importable by its name, since it is called in the worker processes. `storage`
-    is one that is open already; the app closes it.
+    `loader` must be importable by name, since it is called in the worker processes. `storage` may
+    be a storage that is already open; the app closes it.
     """
 
     figures = Metrics()
@@ -145,18 +146,18 @@ def create_app(
         summary="Credit decisions on encrypted data; this server holds no key.",
         version="0.1.0",
         lifespan=lifespan,
-        redirect_slashes=False,  # a redirect would name the wrong place behind a proxy's prefix
-        docs_url=None,  # FastAPI's own pages load their viewers from other hosts
+        redirect_slashes=False,  # behind a proxy with a path prefix, the redirect would be wrong
+        docs_url=None,  # FastAPI's own pages load their viewers from third-party hosts
         redoc_url=None,
     )
     problems.install(app)
-    for room in (model, applications, messages, runs, relay, metrics, operator):
-        app.include_router(room.router)
+    for routes in (model, applications, messages, runs, relay, metrics, operator):
+        app.include_router(routes.router)
     app.include_router(documentation.router)
     app.add_middleware(
         BodyLimit,
         limit_of=lambda path: _limit(app, path),
-        # An upload's own pace begins when its file does (service/applications/uploads.py).
+        # Uploads are timed from the start of their file (service/applications/uploads.py).
         pace_of=lambda path: None if path == "/send_file" else small_bodies,
     )
     app.add_middleware(HostGuard, hosts=hosts_of(settings))  # the last one added comes first
@@ -190,12 +191,12 @@ def _limit(app: FastAPI, path: str) -> int:
     if path != "/send_file":
         return SMALL_BODY
     services: LoadedServices | None = app.state.server_state.services
-    # As long as the engine loads, nothing of a file is read, and the answer is 503, not 413.
+    # While the engine loads, no file is read and the response is 503, not 413.
     return SMALL_BODY + (MAXIMUM_BYTES if services is None else services.largest_slot)
 
 
 async def _load(server_state: ServerState) -> None:
-    """Start the workers and, when they have their engine, open the services."""
+    """Start the workers and create the services once the engine is loaded."""
     start = time.monotonic()
     while True:
         try:
@@ -212,7 +213,7 @@ async def _load(server_state: ServerState) -> None:
     public = introduction.public
     if hashlib.sha256(introduction.client_files).hexdigest() != public.client_sha256:
         server_state.fault = DeploymentMixed(
-            "The client files are not those that the model names; compile the model again."
+            "The client files do not match the digest in the model; compile the model again."
         )
         return
     server_state.fault = None
@@ -220,7 +221,7 @@ async def _load(server_state: ServerState) -> None:
     if not server_state.storage.shared:
         await run_in_threadpool(services.claims.recover)
     services.scheduler.start()
-    server_state.storage.listen(_heard(server_state.events, services.scheduler))
+    server_state.storage.listen(_on_change(server_state.events, services.scheduler))
     server_state.services = services
     logger.info(
         "ready",
@@ -237,10 +238,10 @@ async def _load(server_state: ServerState) -> None:
 
 def _load_services(server_state: ServerState, introduction: Introduction) -> LoadedServices:
     public, storage, settings = introduction.public, server_state.storage, server_state.settings
-    books = (storage, public, settings)
-    every, jobs = Applications(*books), Jobs(*books)
+    shared = (storage, public, settings)
+    all_applications, jobs = Applications(*shared), Jobs(*shared)
     node = new_id()
-    claims = Claims(*books, node)
+    claims = Claims(*shared, node)
     scheduler = Scheduler(
         claims,
         server_state.executor,
@@ -255,35 +256,37 @@ def _load_services(server_state: ServerState, introduction: Introduction) -> Loa
         public_json=public.model_dump_json(by_alias=True).encode(),
         client_files=introduction.client_files,
         largest_slot=max(slot.maximum_bytes for slot in public.slots),
-        applications=every,
-        party_tokens=PartyTokens(*books),
-        slots=Slots(*books),
+        applications=all_applications,
+        party_tokens=PartyTokens(*shared),
+        slots=Slots(*shared),
         jobs=jobs,
         claims=claims,
         scheduler=scheduler,
         runs=Runs(jobs, scheduler, server_state.executor, server_state.events),
-        erasure=Erasure(storage, every, scheduler, server_state.executor, server_state.events),
+        erasure=Erasure(
+            storage, all_applications, scheduler, server_state.executor, server_state.events
+        ),
         relay=Relay(storage, public),
         operations=Operations(storage, public),
     )
 
 
-def _heard(events: Events, scheduler: Scheduler) -> Callable[[str | None], None]:
-    """What to do, in any thread, when another server says that something changed."""
+def _on_change(events: Events, scheduler: Scheduler) -> Callable[[str | None], None]:
+    """Return the callback for changes announced by other servers; it may run in any thread."""
     loop = asyncio.get_running_loop()
 
-    def heard(client_id: str | None) -> None:
+    def changed(client_id: str | None) -> None:
         loop.call_soon_threadsafe(scheduler.wake)
         if client_id is None:
             events.changed_all()
         else:
             events.changed(client_id)
 
-    return heard
+    return changed
 
 
 async def _sweep(server_state: ServerState) -> None:
-    """Erase expired applications, and now and then what no row names, again and again."""
+    """Erase expired applications and, less often, orphaned blobs, until cancelled."""
     lifetime = server_state.settings.application_hours * 3600
     pause = min(LONGEST_SWEEP_SECONDS, max(SHORTEST_SWEEP_SECONDS, lifetime / 4))
     tidied = time.monotonic()
@@ -297,7 +300,7 @@ async def _sweep(server_state: ServerState) -> None:
                 )
         except StorageUnavailable:
             pass  # logged once, by the storage
-        except Exception:  # whatever it is, the next round tries again
+        except Exception:  # the next round tries again
             logger.exception("sweeping")
         else:
             for client_id in swept.applications:

@@ -1,7 +1,7 @@
-"""Erasing an application: its rows, and from then on nobody finds it; then all that they named.
+"""Erasure of an application: first its rows, which hides it, then everything they referred to.
 
-The second part is done side by side, since each piece of it waits for a disk or for a worker. What
-a crash leaves of it has no row, and is removed as an orphan (service/garbage_collector.py).
+The second step runs in parallel, since each part of it waits for a disk or a worker. Anything that
+a crash leaves behind has no row and is removed as an orphan (service/garbage_collector.py).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from utils.errors import StorageError, StorageUnavailable
 
 
 class Erasure:
-    """Erases applications; to be used from one event loop.
+    """Erases applications; for use from one event loop.
 
-    The methods raise what Applications.remove raises, and StorageUnavailable where something that
-    the rows named could not be removed yet; nobody finds the application then either.
+    The methods raise the errors of Applications.remove, and StorageUnavailable if some of the data
+    could not be removed yet; the application can no longer be found in that case either.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class Erasure:
         self._events = events
 
     async def erase(self, client_id: str, token: str | None) -> None:
-        """Erase everything of an application; a run of it under way is ended."""
+        """Erase all of an application's data; a run in progress is stopped."""
         removed = await run_in_threadpool(self._applications.remove, client_id, token)
         await self._wipe(client_id, removed)
 
     async def erase_for_operator(self, client_id: str) -> None:
-        """The same, without a party's token."""
+        """Erase an application as `erase` does, without a party's token."""
         removed = await run_in_threadpool(self._applications.remove_for_operator, client_id)
         await self._wipe(client_id, removed)
 
@@ -63,6 +63,6 @@ class Erasure:
             if not isinstance(fault, StorageError):
                 raise fault
             raise StorageUnavailable(
-                "The application is gone, but the server could not remove all that was sent for "
-                "it; it does so by itself when its storage answers again."
+                "The application is gone, but the server could not yet remove all of its files; "
+                "it will do so when its storage works again."
             ) from fault

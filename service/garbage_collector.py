@@ -1,4 +1,4 @@
-"""What the server does to its storage on its own: erase what is over, remove what nobody names."""
+"""Automatic clean-up of the storage: erase expired applications and remove orphaned blobs."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from service.storage.tables import ApplicationRecord, TombstoneRecord
 from utils.errors import DiskFull, StorageUnavailable
 
 TOMBSTONE_SECONDS = 30 * 24 * 3600.0
-"""How long an expired id answers 410; afterwards it is as unknown as any other."""
+"""How long requests for an expired id get 410; afterwards they get 404."""
 ORPHAN_SECONDS = 3600.0
-"""Age at which a blob without a row belongs to no upload or run still under way."""
+"""Age from which a blob without a row cannot belong to an upload or run in progress."""
 BATCH = 32
-"""Applications that are erased in one transaction."""
+"""Applications erased in one transaction."""
 
 
 @dataclass
 class Swept:
-    """What a sweep erased: the ids of applications whose time was over, and all stores gone."""
+    """The result of a sweep: the ids of expired applications, and all stores removed."""
 
     applications: list[str] = field(default_factory=list)
     stores: list[str] = field(default_factory=list)
 
 
 def recover(storage: Storage) -> None:
-    """At the start: files that were arriving go, and orphans where no other server could own them.
+    """Remove unfinished uploads at the start, and orphans unless the storage is shared.
 
-    In a shared store another server's upload may be on its way to its row; there they go by age.
+    In shared storage, a blob without a row may belong to an upload in progress on another server,
+    so orphans are removed there by age only.
     """
     storage.incoming.clear()
     if not storage.shared:
@@ -41,11 +42,11 @@ def recover(storage: Storage) -> None:
 
 
 def sweep(storage: Storage, now: float) -> Swept:
-    """Erase the applications whose time is over at `now` (seconds since 1970).
+    """Erase the applications that have expired at `now` (seconds since 1970).
 
-    Of each a tombstone is left, for TOMBSTONE_SECONDS. Where the disk is full they are erased one
-    by one, since erasing many at once takes as much room as they do. Raises StorageUnavailable
-    where none could be erased.
+    Each leaves a tombstone for TOMBSTONE_SECONDS. On a full disk they are erased one by one, since
+    erasing many at once needs as much free space as they occupy. Raises StorageUnavailable if none
+    could be erased.
     """
     swept = Swept()
     most = BATCH
@@ -56,15 +57,15 @@ def sweep(storage: Storage, now: float) -> Swept:
             if most > 1:
                 most = 1
                 continue
-            _make_room(storage, now)  # for the next time
+            _make_room(storage, now)  # for the next sweep
             if swept.applications:
                 break
             raise
         for store in batch.stores:
-            with suppress(StorageUnavailable):  # it has been noted, and they go as orphans
+            with suppress(StorageUnavailable):  # already logged; they are removed as orphans
                 storage.remove_store(store)
         if batch.stores:
-            with suppress(StorageUnavailable):  # the log is emptied with the next one
+            with suppress(StorageUnavailable):  # the next scrub empties the log
                 storage.scrub()
         swept.applications += batch.applications
         swept.stores += batch.stores
@@ -74,7 +75,7 @@ def sweep(storage: Storage, now: float) -> Swept:
 
 
 def _erase_over(storage: Storage, now: float, most: int) -> Swept:
-    """Erase the rows of at most so many applications whose time is over."""
+    """Erase the rows of at most `most` expired applications."""
     with storage.write() as session:
         over = session.scalars(
             select(ApplicationRecord)
@@ -94,9 +95,9 @@ def _erase_over(storage: Storage, now: float, most: int) -> Swept:
 
 
 def _make_room(storage: Storage, now: float) -> None:
-    """Remove the blobs of applications whose time is over, though their rows are still there.
+    """Remove the blobs of expired applications whose rows could not be erased yet.
 
-    Nobody can use them any more, and removing files takes no room.
+    The blobs can no longer be used, and removing files needs no free space.
     """
     with storage.read() as session:
         over = select(ApplicationRecord.store).where(ApplicationRecord.expires <= now)
@@ -107,15 +108,15 @@ def _make_room(storage: Storage, now: float) -> None:
 
 
 def remove_orphans(storage: Storage, older_than: float) -> list[str]:
-    """Remove blobs that no row names and that are older than so many seconds.
+    """Remove blobs that no row refers to and that are older than `older_than` seconds.
 
-    Answers the stores that are gone: those of applications that a crash cut off half erased.
-    Raises StorageUnavailable where the store of blobs has become another database's.
+    Returns the removed stores, which belonged to applications whose erasure a crash interrupted.
+    Raises StorageUnavailable if the blob store no longer belongs to this database.
     """
     storage.require_pair()
     oldest = time.time() - older_than
     gone = []
-    # Listed before the rows are read: what gets its row in between is known.
+    # Blobs are listed before the rows are read, so one that gets its row in between is not removed.
     for store in list(storage.blobs.stores()):
         names = {name for name, _, modified in storage.blobs.blobs_of(store) if modified <= oldest}
         with storage.read() as session:

@@ -1,1 +1,1 @@
-"""HTTP routes, one file for each group of calls, and the OpenAPI document."""
+"""HTTP routes, one module per group of endpoints, and the OpenAPI document."""

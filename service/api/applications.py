@@ -1,4 +1,4 @@
-"""Open an application, join it, follow it, erase it."""
+"""Routes for applications: open, join, renew or revoke a token, read the state, erase."""
 
 from __future__ import annotations
 
@@ -30,38 +30,50 @@ logger = logging.getLogger("triseal.applications")
 router = make_router("applications", "/applications")
 
 SEND_SECONDS = 30.0
-"""A listener that takes nothing for so long is cut off."""
+"""A client that reads nothing from an event stream for so long is disconnected."""
 
 
 class OpenRequest(BaseModel):
-    """Which parties learn the answer; all where none are named."""
+    """The parties that learn the decision; all parties if `readers` is omitted."""
 
     model_config = ConfigDict(extra="forbid")
 
     readers: Annotated[
-        list[Annotated[str, Field(max_length=256)]] | None, Field(min_length=1, max_length=64)
+        list[Annotated[str, Field(max_length=256)]] | None,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Names of the parties that learn the decision; all if null.",
+        ),
     ] = None
 
 
 class JoinRequest(BaseModel):
-    """Which party joins, with the code it was given.
+    """The party that joins and its join code.
 
-    `scopes` are what its token may do, of send, run, read, relay and erase; all where none is
-    named.
+    `scopes` limits the token to some of `send`, `run`, `read`, `relay` and `erase`; if it is
+    omitted, the token has all of them.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    party: Annotated[str, Field(max_length=256)]
-    code: Annotated[str, Field(max_length=256, repr=False)]
+    party: Annotated[
+        str, Field(max_length=256, description="The party's name in the public model.")
+    ]
+    code: Annotated[
+        str, Field(max_length=256, repr=False, description="The party's join code, used once.")
+    ]
     scopes: Annotated[
-        list[Annotated[str, Field(max_length=16)]] | None, Field(min_length=1, max_length=8)
+        list[Annotated[str, Field(max_length=16)]] | None,
+        Field(min_length=1, max_length=8, description="The token's scopes; all if null."),
     ] = None
 
 
 @router.post(
     "",
     status_code=201,
+    summary="Open an application",
+    response_description="The application's id, one join code per party, and the watch token.",
     responses=problems(*READY, *BODY, UnknownParty, TooManyApplications, TooManyRequests),
 )
 def open_application(
@@ -70,7 +82,12 @@ def open_application(
     services: ServicesDep,
     body: OpenRequest | None = None,
 ) -> Opened:
-    """Open an application; hand each party its own join code."""
+    """Open an application and return a join code for each party.
+
+    Give each party its own code, over a channel that you trust: the code can be exchanged for that
+    party's token exactly once. The `watch_token` shows the application's state and traffic, but
+    does not allow taking part. Neither the codes nor the token are shown again.
+    """
     server_state.rate_limits.opening("" if request.client is None else request.client.host)
     opened = services.applications.open(None if body is None else body.readers)
     logger.info("opened", extra={"facts": {"application": opened.client_id}})
@@ -78,56 +95,99 @@ def open_application(
 
 
 @router.post(
-    "/{client_id}/join", responses=problems(*APPLICATION, *BODY, UnknownParty, NotAuthorised)
+    "/{client_id}/join",
+    summary="Join as a party",
+    response_description="The party's token, its scopes, and when it expires.",
+    responses=problems(*APPLICATION, *BODY, UnknownParty, NotAuthorised),
 )
 def join(
     client_id: ClientId, body: JoinRequest, server_state: ServerStateDep, services: ServicesDep
 ) -> Joined:
-    """Give a join code for the party's token. A code works once."""
+    """Exchange a party's join code for its token. A code works once.
+
+    Send the token as `Authorization: Bearer <token>` in the party's other calls.
+    """
     joined = services.party_tokens.join(client_id, body.party, body.code, body.scopes)
     server_state.events.changed(client_id)
     return joined
 
 
-@router.post("/{client_id}/token", responses=problems(*APPLICATION, *TOKEN))
+@router.post(
+    "/{client_id}/token",
+    summary="Renew a token",
+    response_description="The new token, with the same scopes.",
+    responses=problems(*APPLICATION, *TOKEN),
+)
 def renew(client_id: ClientId, services: ServicesDep, token: TokenDep) -> Joined:
-    """A new token in place of this one, which is good for a minute more."""
+    """Replace the party's token with a new one of the same scopes.
+
+    The old token stays valid for one more minute, so that a lost response locks nobody out.
+    """
     return services.party_tokens.renew(client_id, token)
 
 
-@router.delete("/{client_id}/token", status_code=204, responses=problems(*APPLICATION, *TOKEN))
+@router.delete(
+    "/{client_id}/token",
+    status_code=204,
+    summary="Revoke a token",
+    response_description="The token is no longer valid.",
+    responses=problems(*APPLICATION, *TOKEN),
+)
 def revoke(client_id: ClientId, services: ServicesDep, token: TokenDep) -> None:
-    """End this token, at once; the party has no other way in."""
+    """Revoke the token of this call, at once.
+
+    The join code has been used, so a party whose only token is revoked cannot rejoin.
+    """
     services.party_tokens.revoke(client_id, token)
 
 
-@router.get("/{client_id}", responses=problems(*APPLICATION, *TOKEN))
+@router.get(
+    "/{client_id}",
+    summary="Read an application's state",
+    response_description="The application's state.",
+    responses=problems(*APPLICATION, *TOKEN),
+)
 def state(client_id: ClientId, services: ServicesDep, token: TokenDep) -> ApplicationState:
-    """What has been sent, what is missing, what has been run."""
+    """Return which files have arrived, which are missing, and how far each program is.
+
+    Requires a party's token with the scope `read`, or the watch token.
+    """
     return services.applications.look(client_id, token, services.scheduler.progress)
 
 
 @router.get(
     "/{client_id}/events",
     response_class=EventSourceResponse,
+    summary="Stream an application's state",
     responses=content("text/event-stream", "Events named `state`.", EVENT)
     | problems(*APPLICATION, *TOKEN),
 )
 async def events(
     client_id: ClientId, server_state: ServerStateDep, services: ServicesDep, token: TokenDep
 ) -> EventSourceResponse:
-    """The state as server-sent events named `state`: now, and at each change or progress.
+    """Stream the application's state as server-sent events named `state`.
 
-    Ends when the application is gone.
+    The first event holds the current state; another follows each change and each report of
+    progress. The stream ends when the application expires or is erased. Requires a party's token
+    with the scope `read`, or the watch token.
     """
     await run_in_threadpool(services.applications.require_viewer, client_id, token)
     stream = _states(client_id, services, server_state.events)
     return EventSourceResponse(stream, send_timeout=SEND_SECONDS)
 
 
-@router.delete("/{client_id}", status_code=204, responses=problems(*APPLICATION, *TOKEN))
+@router.delete(
+    "/{client_id}",
+    status_code=204,
+    summary="Erase an application",
+    response_description="The application has been erased.",
+    responses=problems(*APPLICATION, *TOKEN),
+)
 async def erase(client_id: ClientId, services: ServicesDep, token: TokenDep) -> None:
-    """Erase everything of this application, now; a run of it under way is ended."""
+    """Erase all of the application's data at once, for every party.
+
+    A run in progress is stopped. Requires a token with the scope `erase`.
+    """
     await services.erasure.erase(client_id, token)
     logger.info("erased", extra={"facts": {"application": client_id}})
 
@@ -152,4 +212,4 @@ async def _states(
             try:
                 await asyncio.wait_for(changed.wait(), max(left, 0.0) + 0.01)
             except TimeoutError:
-                continue  # its time is over, which the next look finds
+                continue  # the application has expired, which the next read reports

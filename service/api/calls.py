@@ -1,6 +1,6 @@
-"""The three calls of a party: send a file, have a program run, fetch its result.
+"""Routes for the three basic calls of a party: send a file, run a program, fetch its result.
 
-Names and form fields are those of the known demo.
+Their paths and form fields match those of the known Concrete ML demo.
 """
 
 from __future__ import annotations
@@ -50,6 +50,12 @@ router = make_router("messages")
 ATTACHED = {"Content-Disposition": 'attachment; filename="result.bin"'}
 _CALL = (*APPLICATION, *BODY, *TOKEN, UnknownName)
 
+_FIELD_TEXTS = (
+    "The application's id: 32 hexadecimal digits.",
+    "The party that owns the slot, which must be the token's own party.",
+    "The name of the slot.",
+)
+"""Descriptions of the text fields, in the order of FIELDS."""
 _FORM: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -59,8 +65,15 @@ _FORM: dict[str, Any] = {
                     "type": "object",
                     "required": [*FIELDS, FILE],
                     "properties": {
-                        **{name: {"type": "string"} for name in FIELDS},
-                        FILE: {"type": "string", "format": "binary"},
+                        **{
+                            name: {"type": "string", "description": text}
+                            for name, text in zip(FIELDS, _FIELD_TEXTS, strict=True)
+                        },
+                        FILE: {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The sealed message.",
+                        },
                     },
                     "additionalProperties": False,
                 },
@@ -69,20 +82,26 @@ _FORM: dict[str, Any] = {
         },
     }
 }
-"""The form is read as it arrives, so FastAPI cannot derive its documentation."""
+"""Documentation of the form, which FastAPI cannot derive: the route parses it as it arrives."""
 
 
 class ProgramForm(BaseModel):
-    """Which application, and which of its programs."""
+    """An application and one of its programs."""
 
     model_config = ConfigDict(extra="forbid")
 
-    client_id: Annotated[str, Field(max_length=256)]
-    program: Annotated[str, Field(max_length=256)] = DECIDE
+    client_id: Annotated[
+        str, Field(max_length=256, description="The application's id: 32 hexadecimal digits.")
+    ]
+    program: Annotated[
+        str, Field(max_length=256, description="The program: `decide` or `explain`.")
+    ] = DECIDE
 
 
 @router.post(
     "/send_file",
+    summary="Upload a file",
+    response_description="A receipt with the file's size and digest and the application's state.",
     openapi_extra=_FORM,
     responses=problems(
         *_CALL,
@@ -100,7 +119,12 @@ class ProgramForm(BaseModel):
 async def send_file(
     request: Request, server_state: ServerStateDep, services: ServicesDep, token: TokenDep
 ) -> Receipt:
-    """Fill a slot of the token's own party with a sealed message."""
+    """Upload a sealed message into one of the party's own slots.
+
+    The file replaces an earlier one until a program that uses the slot is queued. Put `client_id`,
+    `client_type` (the party) and `file_name` (the slot) before `files` in the form. The slots and
+    their maximum sizes are listed in `GET /model`. Requires a token with the scope `send`.
+    """
 
     path = server_state.storage.incoming.new()
     content_type = request.headers.get("content-type", "")
@@ -112,7 +136,7 @@ async def send_file(
             place = await run_in_threadpool(
                 services.slots.admit, client_id, token, client_type, file_name
             )
-            # Only now, so that nobody without a token takes the places of those who have one.
+            # Counted after the token check, so that invalid tokens cannot use up the limit.
             held.enter_context(server_state.rate_limits.uploading(token or ""))
             return place
 
@@ -146,21 +170,26 @@ async def send_file(
 
 @router.post(
     "/run_fhe",
+    summary="Run a program and wait for it",
+    response_description="The evaluation time in seconds.",
     responses=example(0.0253)
     | problems(*_CALL, *ASKED, MalformedMessage, EvaluationFailed, RunCancelled, StoredDataDamaged),
 )
 async def run_fhe(
     form: Annotated[ProgramForm, Form()], services: ServicesDep, token: TokenDep
 ) -> float:
-    """Queue a program, wait for its end, and answer the seconds that its evaluation took.
+    """Queue a program, wait until it ends, and return the evaluation time in seconds.
 
-    One that has been run answers the recorded seconds again; one under way is waited for.
+    If the program is already queued or running, the call waits for that run; if it is done, the
+    call returns the recorded time. The run continues if the client disconnects. Requires a token
+    with the scope `run`.
     """
     return await services.runs.run(form.client_id, token, form.program)
 
 
 @router.post(
     "/get_output",
+    summary="Fetch a result",
     response_class=Response,
     responses=content("application/octet-stream", "The sealed result.", "TRISEAL1")
     | problems(*_CALL, OutOfStep, StoredDataDamaged),
@@ -171,7 +200,10 @@ def get_output(
     services: ServicesDep,
     token: TokenDep,
 ) -> Response:
-    """The sealed result of a program that has been run."""
+    """Return the sealed result of a program that has been run.
+
+    Requires a token with the scope `read`.
+    """
     result = services.applications.output(form.client_id, token, form.program)
     server_state.metrics.sent(form.program, len(result))
     return Response(result, headers=ATTACHED, media_type="application/octet-stream")

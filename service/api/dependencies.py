@@ -34,7 +34,7 @@ from utils.errors import EngineUnavailable, NotAuthorised, TrisealError
 
 @dataclass(frozen=True)
 class LoadedServices:
-    """What exists once the engine is loaded. `node` is this server's name among others."""
+    """The services that exist once the engine is loaded. `node` identifies this server."""
 
     node: str
     public: PublicModel
@@ -55,7 +55,7 @@ class LoadedServices:
 
 @dataclass
 class ServerState:
-    """What one server consists of. `fault` is why the engine could not be loaded."""
+    """The parts of one server. `fault` is the error that kept the engine from loading."""
 
     settings: Settings
     storage: Storage
@@ -70,12 +70,12 @@ class ServerState:
 
     @property
     def ready(self) -> bool:
-        """Whether the workers have their engine, and the services is open."""
+        """True if the services exist and the workers have loaded the engine."""
         return self.services is not None and self.executor.ready and self.checker.ready
 
 
 async def get_server_state(request: Request) -> ServerState:
-    """Returns the state of the server that handles this request."""
+    """Return the state of the server that handles this request."""
     server_state: ServerState = request.app.state.server_state
     return server_state
 
@@ -83,7 +83,10 @@ async def get_server_state(request: Request) -> ServerState:
 async def get_services(
     server_state: Annotated[ServerState, Depends(get_server_state)],
 ) -> LoadedServices:
-    """Raises EngineUnavailable while the engine loads, and the engine's fault if it cannot."""
+    """Return the loaded services.
+
+    Raises EngineUnavailable while the engine loads, and the engine's error if it cannot be loaded.
+    """
     if server_state.fault is not None:
         raise server_state.fault
     if server_state.services is None:
@@ -92,10 +95,16 @@ async def get_services(
 
 
 _bearer = HTTPBearer(
-    auto_error=False, scheme_name="party", description="The party's own token, from joining."
+    auto_error=False,
+    scheme_name="party",
+    description="The token that a party gets when it joins an application; for reading the state "
+    "and the traffic, the watch token from opening it works too.",
 )
 _operator = HTTPBearer(
-    auto_error=False, scheme_name="operator", description="The token of who runs the server."
+    auto_error=False,
+    scheme_name="operator",
+    description="The operator's token, from TRISEAL_OPERATOR_TOKEN or the file `operator_token` "
+    "in the server's data folder.",
 )
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
@@ -103,9 +112,10 @@ _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 async def token_of(
     credentials: _Credentials, server_state: Annotated[ServerState, Depends(get_server_state)]
 ) -> AsyncIterator[str | None]:
-    """The bearer token, if one was sent; whether it is right is for Applications to say.
+    """Yield the bearer token, or None if none was sent; Applications checks if it is valid.
 
-    Raises TooManyRequests where the same token asks too often, or for too much at once.
+    Raises TooManyRequests if the token exceeds its limit of calls per minute or of concurrent
+    calls.
     """
     if credentials is None:
         yield None
@@ -119,17 +129,22 @@ async def require_operator(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_operator)],
     server_state: Annotated[ServerState, Depends(get_server_state)],
 ) -> None:
-    """Raises NotAuthorised unless the operator's token was sent."""
+    """Raise NotAuthorised unless the operator's token was sent."""
     given = "" if credentials is None else credentials.credentials
     if not secrets.compare_digest(given.encode(), server_state.operator_token.encode()):
         raise NotAuthorised(
-            "Send the operator's token: TRISEAL_OPERATOR_TOKEN, or what the file operator_token "
-            "in the server's folder holds."
+            "Send the operator's token: the value of TRISEAL_OPERATOR_TOKEN, or the content of the "
+            "file operator_token in the server's data folder."
         )
 
 
-ClientId = Annotated[str, Path(description="The application's id.", examples=[EXAMPLE_ID])]
-ProgramName = Annotated[str, Path(description="`decide` or `explain`.", examples=[DECIDE])]
+ClientId = Annotated[
+    str,
+    Path(description="The application's id: 32 hexadecimal digits.", examples=[EXAMPLE_ID]),
+]
+ProgramName = Annotated[
+    str, Path(description="The program: `decide` or `explain`.", examples=[DECIDE])
+]
 ServerStateDep = Annotated[ServerState, Depends(get_server_state)]
 ServicesDep = Annotated[LoadedServices, Depends(get_services)]
 TokenDep = Annotated[str | None, Depends(token_of)]

@@ -1,8 +1,8 @@
-"""The API's documentation: one page that loads its viewer, Swagger UI, from this server.
+"""The API documentation: one page that loads its viewer, Swagger UI, from this server.
 
-Its links are relative, so that it works behind a proxy that adds a prefix to paths. The viewer's
-files come from the package fastapi-standalone-docs; its own functions are not used, for they
-change FastAPI for the whole process and put a script into the page.
+Its links are relative, so that it works behind a proxy that adds a path prefix. The viewer's files
+come from the package fastapi-standalone-docs. The package's own functions are not used: they patch
+FastAPI for the whole process and put an inline script into the page.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FILES = {
 }
 _START = f"{PAGE}/start.js"
 PATHS = (PAGE, _START, *(f"{PAGE}/{name}" for name in _FILES))
-"""The page, and all that it loads but the document."""
+"""The page and the files that it loads, except for the OpenAPI document."""
 
 _HTML = """<!doctype html>
 <html lang="en">
@@ -34,14 +34,14 @@ _HTML = """<!doctype html>
 <link rel="stylesheet" href="docs/swagger-ui.css">
 </head>
 <body>
-<noscript>This page needs JavaScript; the same is in openapi.json.</noscript>
+<noscript>This page needs JavaScript; openapi.json has the same content.</noscript>
 <div id="api"></div>
 <script src="docs/swagger-ui-bundle.js"></script>
 <script src="docs/start.js"></script>
 </body>
 </html>
 """
-# Without `validatorUrl: null`, the viewer sends the document's address to a host of its makers.
+# Without `validatorUrl: null`, the viewer sends the document's URL to a third-party validator.
 _SCRIPT = """"use strict";
 SwaggerUIBundle({
   url: "openapi.json",
@@ -57,7 +57,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get(PAGE)
 async def page(_: Request) -> Response:
-    """Return the page."""
+    """Return the documentation page."""
     return HTMLResponse(_HTML)
 
 

@@ -1,6 +1,6 @@
-"""One example of everything that the calls take and answer, for the API's document.
+"""One example of each request and response body, for the OpenAPI document.
 
-A test holds each against its schema.
+A test validates each example against its schema.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _OPENED, _ENDS = "2026-03-02T09:00:00Z", "2026-03-03T09:00:00Z"
 
 SENT = (EXAMPLE_ID, "bank", "encrypted_inputs", "TRISEAL1")
-"""The fields of a form that sends a file, in their order."""
+"""The values of an upload form, in the order of its fields."""
 
 _PROGRAM = {
     "status": "done",
@@ -179,4 +179,4 @@ EXAMPLES: Mapping[str, Any] = {
         ]
     },
 }
-"""By the name of the schema."""
+"""Examples by the name of their schema."""

@@ -1,4 +1,4 @@
-"""What the ones who keep the server running ask of it: figures, and whether it lives."""
+"""Routes for monitoring: Prometheus metrics, liveness and readiness."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ router = make_router("operation")
 
 
 class Sign(BaseModel):
-    """A sign of life: `ok`, or why the server wants no requests now."""
+    """The result of a probe: `ok`, `starting` (the engine loads) or `failed` (it cannot load)."""
 
     status: Literal["ok", "starting", "failed"]
 
 
 @router.get(
     "/metrics",
+    summary="Export metrics",
     response_class=Response,
-    responses=content("text/plain", "The figures.", "triseal_applications 3.0\n")
+    responses=content("text/plain", "The metrics.", "triseal_applications 3.0\n")
     | problems(StorageUnavailable),
 )
 async def metrics(server_state: ServerStateDep) -> Response:
-    """Counts, seconds and bytes for Prometheus, in its text format; no ids and no names."""
+    """Return counts, durations and sizes in Prometheus's text format.
+
+    The metrics contain no ids of applications and no names of parties.
+    """
     alive = await run_in_threadpool(_alive, server_state.storage)
     queued, running = (
         (0, 0)
@@ -44,17 +48,29 @@ async def metrics(server_state: ServerStateDep) -> Response:
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/health/live", response_model=Sign)
+@router.get(
+    "/health/live",
+    response_model=Sign,
+    summary="Probe liveness",
+    response_description="The process is alive.",
+)
 async def live() -> JSONResponse:
-    """200 whenever the server's process answers at all; restart it when this fails."""
+    """Return 200 as long as the server's process handles requests; restart it if this fails."""
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/health/ready", response_model=Sign, responses=not_yet(Sign, StorageUnavailable))
+@router.get(
+    "/health/ready",
+    response_model=Sign,
+    summary="Probe readiness",
+    response_description="The server is ready for requests.",
+    responses=not_yet(Sign, StorageUnavailable),
+)
 async def ready(server_state: ServerStateDep) -> JSONResponse:
-    """200 when the workers have their engine and the storage answers and has room, else 503.
+    """Return 200 if the engine is loaded and the storage works and has free space, else 503.
 
-    A problem says what is wrong with the storage, and `/health` why the engine cannot be loaded.
+    With 503, a problem describes a fault of the storage. If the status is `failed`, `GET /health`
+    tells why the engine cannot be loaded.
     """
     if server_state.ready:
         try:

@@ -1,4 +1,4 @@
-"""What anyone may know: whether the server is ready, and the public model."""
+"""Public routes: the server's readiness and the public model."""
 
 from __future__ import annotations
 
@@ -16,18 +16,24 @@ router = make_router("model")
 
 
 class Health(BaseModel):
-    """Whether the server takes applications: `ok`, or `starting` while the engine loads."""
+    """The server's readiness: `ok`, or `starting` while the engine loads."""
 
     status: Literal["ok", "starting"]
     engine: str
     model_version: str | None
 
 
-@router.get("/health", response_model=Health, responses=not_yet(Health, *READY))
+@router.get(
+    "/health",
+    response_model=Health,
+    summary="Check the server's health",
+    response_description="The engine is loaded.",
+    responses=not_yet(Health, *READY),
+)
 async def health(server_state: ServerStateDep) -> JSONResponse:
-    """200 `ok` when the workers have their engine, 503 `starting` before.
+    """Return 200 with `ok` once the engine is loaded, and 503 with `starting` before.
 
-    Where the engine cannot be loaded, a problem says why.
+    If the engine cannot be loaded, the response is a problem that tells why.
     """
     if server_state.fault is not None:
         raise server_state.fault
@@ -43,18 +49,31 @@ async def health(server_state: ServerStateDep) -> JSONResponse:
     )
 
 
-@router.get("/model", response_model=PublicModel, responses=problems(*READY))
+@router.get(
+    "/model",
+    response_model=PublicModel,
+    summary="Get the public model",
+    response_description="The public model.",
+    responses=problems(*READY),
+)
 async def model(services: ServicesDep) -> Response:
-    """The public model: schema, programs, slots, versions (engines.interface.PublicModel)."""
+    """Return the public model: its schema, programs, upload slots and versions.
+
+    The schema lists the parties and the columns that each of them provides.
+    """
     return Response(services.public_json, media_type="application/json")
 
 
 @router.get(
     "/model/client",
+    summary="Download the client files",
     response_class=Response,
     responses=content("application/zip", "The archive.", "PK") | problems(*READY),
 )
 async def client_files(services: ServicesDep) -> Response:
-    """The zip archive that a party's engine is made of; its SHA-256 is in the public model."""
+    """Return the zip archive from which a party sets up its engine.
+
+    Compare its SHA-256 with `client_sha256` in the public model.
+    """
     attached = {"Content-Disposition": 'attachment; filename="client.zip"'}
     return Response(services.client_files, headers=attached, media_type="application/zip")

@@ -1,7 +1,7 @@
-"""What the API's document says beyond what FastAPI sees by itself.
+"""The parts of the OpenAPI document that FastAPI cannot derive by itself.
 
-A route names the errors that it may answer, by class; status, type and words follow from the
-tables that the answers themselves are made of, so that the document cannot differ from them.
+A route lists the error classes that it may return. Their status, type and text come from the
+tables that the responses are built from, so the document always matches the responses.
 """
 
 from __future__ import annotations
@@ -43,32 +43,34 @@ from utils.errors import (
 
 Responses = dict[int | str, dict[str, Any]]
 
-# In the order in which a call meets them.
+# Errors in the order in which a call checks for them.
 READY = (EngineUnavailable, DeploymentMissing, DeploymentMixed, StorageUnavailable, DiskFull)
-"""Of every call that needs the engine."""
+"""Errors of every call that needs the engine."""
 BODY = (InvalidRequest, UnsupportedContent, UploadTooLarge, UploadTooSlow)
-"""Of every call that reads a body."""
+"""Errors of every call that reads a body."""
 APPLICATION = (*READY, InvalidRequest, UnknownApplication, ApplicationExpired)
-"""Of every call about an application."""
+"""Errors of every call on an application."""
 TOKEN = (NotAuthorised, ForbiddenScope, TooManyRequests)
-"""Of every call with a token."""
+"""Errors of every call that takes a token."""
 EVERY = (ForeignOrigin, UnknownHost, ServerStopping)
-"""Of every call."""
+"""Errors of every call."""
 
 TAGS = {
-    "model": "What anyone may know of the server and its model.",
-    "applications": "Open an application, join it, follow it, erase it.",
-    "messages": "The three calls of a party: send a file, run a program, fetch its result.",
-    "runs": "A program's run as a job of its own.",
-    "between parties": "What parties say to each other; the server keeps it and reads nothing.",
-    "operation": "For the one who keeps the server running.",
+    "model": "The server's readiness and its public model. No token is needed.",
+    "applications": "Open an application, join it, follow its state, erase it.",
+    "messages": "The three basic calls of a party: send a file, run a program, fetch its result.",
+    "runs": "Run a program as a background job: start it, check its progress, cancel it.",
+    "between parties": "Messages that the parties exchange. The server relays them, but cannot "
+    "read the sealed contents.",
+    "operation": "Monitoring and administration, for the operator of the server.",
 }
 SERVER = {"url": ".", "description": "The server that this document comes from."}
-"""Relative to the document, so that it is right behind a proxy that adds a prefix to paths."""
+"""Relative to the document, so that it stays correct behind a proxy that adds a path prefix."""
 _CODES = ["about:blank", *(TYPE_PREFIX + code for code in sorted(error_classes()))]
 _PROBLEM = {
     "title": "Problem",
-    "description": "An error, as RFC 9457 has it. `type` is stable; `detail` says what to do.",
+    "description": "An error, as problem details (RFC 9457). `type` is stable and meant for "
+    "programs; `detail` says what is wrong and what to do.",
     "type": "object",
     "required": ["type", "title", "status", "detail"],
     "additionalProperties": False,
@@ -90,12 +92,12 @@ _BLANK = {
     "type": "about:blank",
     "title": "Internal Server Error",
     "status": 500,
-    "detail": "The server met a fault of its own; its log has the cause. Nothing was changed.",
+    "detail": "The server had an internal error; its log has the cause. Nothing was changed.",
 }
 
 
 def make_router(tag: str, prefix: str = "", **options: Any) -> APIRouter:
-    """A router whose calls are named as their functions and take only their content types."""
+    """Return a router that names operations after their functions and checks content types."""
     return APIRouter(
         prefix=prefix,
         tags=[tag],
@@ -106,7 +108,7 @@ def make_router(tag: str, prefix: str = "", **options: Any) -> APIRouter:
 
 
 def problems(*classes: type[TrisealError]) -> Responses:
-    """The responses, by status, of a call that may answer these errors."""
+    """Return the responses, by status, of a call that may return these errors."""
     by_status: dict[int, list[type[TrisealError]]] = {}
     for cls in dict.fromkeys((*classes, *EVERY)):
         by_status.setdefault(status_of(cls), []).append(cls)
@@ -114,19 +116,19 @@ def problems(*classes: type[TrisealError]) -> Responses:
 
 
 def content(media_type: str, description: str, example: str) -> Responses:
-    """The response 200 of a call that answers bytes of its own."""
+    """Return the 200 response of a call that returns raw bytes or text."""
     schema = {"type": "string", "contentMediaType": media_type}
     said = {media_type: {"schema": schema, "example": example}}
     return {200: {"description": description, "content": said}}
 
 
 def example(value: Any) -> Responses:
-    """The response 200 with an example of what is no object of EXAMPLES."""
+    """Return the 200 response with an example of a value that is not one of EXAMPLES."""
     return {200: {"content": {"application/json": {"example": value}}}}
 
 
 def not_yet(model: type[BaseModel], *classes: type[TrisealError]) -> Responses:
-    """The response 503 of a call that says why: as `model`, or as a problem."""
+    """Return the responses of a call whose 503 gives its reason as `model` or as a problem."""
     found = problems(*classes)
     reference = {"$ref": f"#/components/schemas/{model.__name__}"}
     found[503]["content"]["application/json"] = {"schema": reference}
@@ -134,7 +136,7 @@ def not_yet(model: type[BaseModel], *classes: type[TrisealError]) -> Responses:
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """FastAPI's document with the rest: what a problem is, both types of forms, tags."""
+    """Add to FastAPI's document the problem schema, examples, both form types and the tags."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
@@ -183,16 +185,16 @@ def _response(status: int, classes: list[type[TrisealError]]) -> dict[str, Any]:
 
 def _fault() -> dict[str, Any]:
     return {
-        "description": "A fault of the server.",
+        "description": "An internal error of the server.",
         "content": {MEDIA_TYPE: {"schema": _REFERENCE, "examples": {"fault": {"value": _BLANK}}}},
     }
 
 
 def _example(cls: type[TrisealError], phrase: str) -> Any:
-    """The very answer that reports such an error."""
+    """Return the body of the response that reports such an error."""
     return json.loads(bytes(problem(cls(f"{phrase[0].upper()}{phrase[1:]}.")).body))
 
 
 def _phrases() -> Mapping[str, str]:
-    """What each class stands for, from the tree that opens utils/errors.py."""
+    """Return the meaning of each class, from the tree in the docstring of utils/errors.py."""
     return dict(re.findall(r"── (\w+) +(.+)", errors.__doc__ or ""))

@@ -1,4 +1,4 @@
-"""A program's run as a job: ask for it, look at it, cancel it."""
+"""Routes for runs as jobs: start a run, check its progress, cancel it."""
 
 from __future__ import annotations
 
@@ -22,34 +22,56 @@ logger = logging.getLogger("triseal.runs")
 router = make_router("runs", "/applications")
 
 ASKED = (UnknownName, OutOfStep, AlreadyRunning, ForeignMessage, QuotaExceeded, QueueFull)
-"""What may keep a program from being queued."""
+"""Errors that may keep a program from being queued."""
 
 
 @router.post(
     "/{client_id}/runs/{program}",
     status_code=202,
+    summary="Start a run",
+    response_description="The program's state; the run continues in the background.",
     responses=problems(*APPLICATION, *TOKEN, *ASKED),
 )
 async def ask(
     client_id: ClientId, program: ProgramName, services: ServicesDep, token: TokenDep
 ) -> ProgramState:
-    """Queue a program and answer at once. One that is queued, running or done is left as it is."""
+    """Queue a program and return at once.
+
+    A program that is queued, running or done is left unchanged. Requires a token with the scope
+    `run`.
+    """
     return await services.runs.ask(client_id, token, program)
 
 
-@router.get("/{client_id}/runs/{program}", responses=problems(*APPLICATION, *TOKEN, UnknownName))
+@router.get(
+    "/{client_id}/runs/{program}",
+    summary="Check a run",
+    response_description="The program's state.",
+    responses=problems(*APPLICATION, *TOKEN, UnknownName),
+)
 async def look(
     client_id: ClientId, program: ProgramName, services: ServicesDep, token: TokenDep
 ) -> ProgramState:
-    """How far it is."""
+    """Return the state of a program: its status, progress, times and error, if any.
+
+    Requires a token with the scope `read`.
+    """
     return await run_in_threadpool(services.jobs.view, client_id, token, program)
 
 
-@router.delete("/{client_id}/runs/{program}", responses=problems(*APPLICATION, *TOKEN, UnknownName))
+@router.delete(
+    "/{client_id}/runs/{program}",
+    summary="Cancel a run",
+    response_description="The program's state.",
+    responses=problems(*APPLICATION, *TOKEN, UnknownName),
+)
 async def cancel(
     client_id: ClientId, program: ProgramName, services: ServicesDep, token: TokenDep
 ) -> ProgramState:
-    """End a run that waits or is under way; it may be asked for again."""
+    """Cancel a run that is queued or running; it may be started again.
+
+    A run in any other state is left unchanged. Requires a token with the scope `run`.
+    """
     state = await services.runs.cancel(client_id, token, program)
     logger.info("cancel", extra={"facts": {"application": client_id, "job": state.job}})
     return state

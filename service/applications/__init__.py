@@ -1,1 +1,1 @@
-"""Applications: their rules, parties' tokens, slots and uploads, relayed messages, activity log."""
+"""Applications: rules, parties' tokens, slots and uploads, relayed messages, activity log."""

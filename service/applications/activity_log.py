@@ -1,7 +1,7 @@
-"""The record of what travelled in an application: who, to whom, what, when, how large.
+"""The log of an application's traffic: sender, receiver, kind, time and size of each item.
 
-Metadata alone; whoever runs the server sees it anyway, and the parties and the opener may see it
-too. One list with one numbering a application, so that what came first can be told.
+It holds metadata only, which the server's operator can see in any case; the parties and the opener
+may read it too. Each application has one list with consecutive numbers, so the order is known.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ SERVER = "server"
 Way = tuple[str, str | None]
 """Sender and receiver; None stands for all parties."""
 MAXIMUM_NOTES = 2000
-"""Rows of one application from which on uploads, runs and fetches are no longer noted."""
+"""Rows of one application after which uploads, runs and fetches are no longer logged."""
 
 
 def next_number(session: Session, client_id: str) -> int:
-    """The next number of an application; hold the only writing session until it is used."""
+    """Return the next number of an application, which must be locked until the number is used."""
     last = select(func.max(TrafficRecord.number)).where(TrafficRecord.client_id == client_id)
     return (session.scalar(last) or 0) + 1
 
 
 def note(session: Session, client_id: str, at: float, way: Way, what: str, size: int) -> None:
-    """Note that something travelled to or from the server; `at` in seconds since 1970.
+    """Log an item that was sent to or from the server; `at` in seconds since 1970.
 
-    Uploads and failed runs may be repeated without end, so it stops at MAXIMUM_NOTES.
+    Uploads and failed runs can be repeated without limit, so logging stops at MAXIMUM_NOTES.
     """
     number = next_number(session, client_id)
     if number <= MAXIMUM_NOTES:
@@ -45,7 +45,7 @@ def note(session: Session, client_id: str, at: float, way: Way, what: str, size:
 
 
 def fetched(session: Session, client_id: str, party: str, what: str) -> bool:
-    """Whether it has been noted that this party fetched this."""
+    """Return True if the log has an entry that this party fetched this item."""
     found = select(TrafficRecord.number).where(
         TrafficRecord.client_id == client_id,
         TrafficRecord.sender == SERVER,
@@ -56,7 +56,7 @@ def fetched(session: Session, client_id: str, party: str, what: str) -> bool:
 
 
 def traffic_of(session: Session, client_id: str) -> Traffic:
-    """All of it, oldest first, without any content."""
+    """Return the whole log, oldest first, without any content."""
     columns = (
         TrafficRecord.number,
         TrafficRecord.at,

@@ -1,13 +1,14 @@
-"""The application's state machine: who may do what, and when.
+"""The application's state machine: which calls are allowed, for which party, and when.
 
     open ──all slots for `decide`──► ready ──► running ──► decided ──► running ──► explained
 
-Every method checks in the order of the HTTP contract: the id's form, whether the application is
-there and its time not over, the token and its scope, the names, whose slot it is, and last whose
-turn. No value from outside becomes part of a path: ids are matched with a pattern, every other name
-is looked up in the model's own lists. Joining and tokens are in
-service/applications/party_tokens.py, what is sent in service/applications/slots.py, the runs in
-service/jobs/queue.py. Nothing here knows of HTTP; the methods are synchronous and thread-safe.
+Every method checks in the order of the HTTP contract: the format of the id, that the application
+exists and has not expired, the token and its scope, the names, the owner of the slot, and last the
+order of steps. No external value becomes part of a path: ids are matched against a pattern, and all
+other names are looked up in the model's own lists. Joining and tokens are in
+service/applications/party_tokens.py, uploads in service/applications/slots.py, and runs in
+service/jobs/queue.py. This module is independent of HTTP; its methods are synchronous and
+thread-safe.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _NO_PROGRESS: Mapping[tuple[str, str], float] = {}
 
 @dataclass(frozen=True)
 class Removed:
-    """What outlives an application's rows: its store, and its jobs, which may be under way."""
+    """The remains of an application without rows: its store, and its jobs, which may be running."""
 
     store: str
     jobs: list[str]
@@ -60,13 +61,13 @@ class Removed:
 class Applications(ApplicationService):
     """All applications of one deployment.
 
-    Besides the errors each method names, all but `open` raise InvalidRequest for an id that is
-    not 32 hexadecimal digits, UnknownApplication, and ApplicationExpired; all that take a token
-    raise NotAuthorised and ForbiddenScope.
+    Besides the errors that each method names, all methods but `open` raise InvalidRequest for an id
+    that is not 32 hexadecimal digits, UnknownApplication, and ApplicationExpired. Methods that take
+    a token also raise NotAuthorised and ForbiddenScope.
     """
 
     def open(self, readers: list[str] | None = None) -> Opened:
-        """Open an application whose answer `readers` learn, all parties where None.
+        """Open an application whose decision `readers` learn (None: all parties).
 
         Raises UnknownParty, InvalidRequest, TooManyApplications, DiskFull.
         """
@@ -84,7 +85,7 @@ class Applications(ApplicationService):
             "expires": expires,
             "readers": learn,
         }
-        seats = [
+        parties = [
             {"client_id": client_id, "party": party, "code_digest": digest(code)}
             for party, code in codes.items()
         ]
@@ -94,7 +95,7 @@ class Applications(ApplicationService):
             self._storage.lock(session, OPENING)
             self._require_place(session, now)
             session.execute(insert(table_of(ApplicationRecord)), application)
-            session.execute(insert(table_of(PartyRecord)), seats)
+            session.execute(insert(table_of(PartyRecord)), parties)
             session.execute(insert(table_of(RunRecord)), programs)
             session.execute(insert(table_of(TokenRecord)), watching)
         return Opened(
@@ -106,20 +107,23 @@ class Applications(ApplicationService):
         )
 
     def output(self, client_id: str, token: str | None, program: str) -> bytes:
-        """The sealed result of a run; raises UnknownName, OutOfStep, StoredDataDamaged."""
+        """Return the sealed result of a run.
+
+        Raises UnknownName, OutOfStep, StoredDataDamaged.
+        """
         now = self._clock()
         with self._storage.read() as session:
             application = seen(session, client_id, now)
             party = bearer_of(application, token, READ, now)
             run = run_of(application, program)
             if run.status != DONE or run.sha256 is None:
-                raise OutOfStep(f"There is no result of {program} yet: run {program} first.")
+                raise OutOfStep(f"{program} has no result yet: run {program} first.")
             store, name, what = application.store, run.sha256, f"result of {program}"
             known = fetched(session, client_id, party, what)
         try:
             result = self._storage.blobs.read(store, name)
         except TrisealError:
-            self.require(client_id)  # where it was erased between the two, that is what is wrong
+            self.require(client_id)  # if it was erased meanwhile, report that instead
             raise
         if not known:
             with self._storage.write() as session:
@@ -128,14 +132,17 @@ class Applications(ApplicationService):
         return result
 
     def require(self, client_id: str) -> None:
-        """Raises as every method does where the application is not there."""
+        """Raise InvalidRequest, UnknownApplication or ApplicationExpired unless it is live."""
         with self._storage.read() as session:
             seen(session, client_id, self._clock())
 
     def state(
         self, client_id: str, progress: Mapping[tuple[str, str], float] = _NO_PROGRESS
     ) -> ApplicationState:
-        """What its parties may see; `progress` holds running shares by (id, program)."""
+        """Return the state as its parties may see it.
+
+        `progress` maps (id, program) to the finished share of running programs, from 0 to 1.
+        """
         with self._storage.read() as session:
             return describe(seen(session, client_id, self._clock()), self._public, progress)
 
@@ -145,7 +152,7 @@ class Applications(ApplicationService):
         token: str | None,
         progress: Mapping[tuple[str, str], float] = _NO_PROGRESS,
     ) -> ApplicationState:
-        """The same, for a token that may see it: a party's, or the one for watching."""
+        """Return the state as `state` does, for a party's token with `read` or the watch token."""
         now = self._clock()
         with self._storage.read() as session:
             application = seen(session, client_id, now)
@@ -153,14 +160,14 @@ class Applications(ApplicationService):
             return describe(application, self._public, progress)
 
     def require_viewer(self, client_id: str, token: str | None) -> None:
-        """Raises unless the token may see the state: a party's, or the one for watching."""
+        """Raise unless the token may see the state: a party's with `read`, or the watch token."""
         now = self._clock()
         with self._storage.read() as session:
             require_viewer(seen(session, client_id, now), token, now)
 
     @even_when_full
     def remove(self, client_id: str, token: str | None) -> Removed:
-        """Remove an application's rows, the first part of erasing it (service/erasure.py)."""
+        """Remove an application's rows, the first step of erasing it (service/erasure.py)."""
         now = self._clock()
         with self._storage.write() as session:
             application = seen(session, client_id, now, lock=True)
@@ -169,7 +176,7 @@ class Applications(ApplicationService):
 
     @even_when_full
     def remove_for_operator(self, client_id: str) -> Removed:
-        """The same, without a party's token."""
+        """Remove an application's rows without a party's token."""
         with self._storage.write() as session:
             return self._remove(seen(session, client_id, self._clock(), lock=True))
 
@@ -183,13 +190,13 @@ class Applications(ApplicationService):
         most = self._settings.maximum_applications
         if count_live(session, now) >= most:
             raise TooManyApplications(
-                f"The server holds {most} applications, which is all it may "
-                "(TRISEAL_MAXIMUM_APPLICATIONS); try again when some have ended.",
+                f"The server holds {most} applications, its maximum "
+                "(TRISEAL_MAXIMUM_APPLICATIONS); try again when some have expired or been erased.",
                 FULL_SECONDS,
             )
 
 
 def remove_rows(session: Session, client_ids: list[str]) -> None:
-    """Delete applications; all their other rows go with them."""
+    """Delete applications; the foreign keys delete all their other rows."""
     applications = table_of(ApplicationRecord)
     session.execute(delete(applications).where(applications.c.client_id.in_(client_ids)))

@@ -1,4 +1,4 @@
-"""What everything is given that keeps the books of applications: seats, slots, jobs, claims."""
+"""The common base of the services for applications, tokens, slots, jobs and claims."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from settings import Settings
 
 
 class ApplicationService:
-    """Where the books lie, the model they are kept for, the bounds, and a clock (seconds)."""
+    """A service with the storage, the public model, the settings and a clock (Unix seconds)."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""Ids, join codes and tokens: drawn from the operating system, kept as digests only.
+"""Ids, join codes and tokens: random values from the operating system.
 
-A code or token has 256 random bits, so a plain SHA-256 of it can be neither reversed nor guessed
-(no salt, no slow hash: those are for passwords that people choose). A token may do what its scopes
-say, until its time is over or it is revoked.
+Codes and tokens are stored as digests only. Each has 256 random bits, so its plain SHA-256 can be
+neither reversed nor guessed; a salt or a slow hash, as for passwords, is not needed. A token
+permits what its scopes list until it expires or is revoked.
 """
 
 from __future__ import annotations
@@ -22,65 +22,72 @@ _CLIENT_ID = re.compile(r"[0-9a-f]{32}")
 
 SEND, RUN, READ, RELAY, ERASE = "send", "run", "read", "relay", "erase"
 PARTY_SCOPES = (SEND, RUN, READ, RELAY, ERASE)
-"""What a party's token may do, unless fewer were asked for when it joined."""
+"""The scopes of a party's token, unless the party asked for fewer when it joined."""
 WATCH = "watch"
-"""What the opener's token may do: see the state and what travelled."""
+"""The scope of the watch token: read the state and the traffic."""
 
 
 def new_id() -> str:
-    """128 random bits as 32 hexadecimal digits."""
+    """Return 128 random bits as 32 hexadecimal digits."""
     return secrets.token_hex(ID_BYTES)
 
 
 def new_secret() -> str:
-    """256 random bits in letters that fit a header."""
+    """Return 256 random bits in characters that are safe in a header."""
     return secrets.token_urlsafe(SECRET_BYTES)
 
 
 def digest(secret: str) -> bytes:
-    """What is stored of a code or token."""
+    """Return the SHA-256 under which a code or token is stored."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def matches(secret: str, stored: bytes) -> bool:
-    """Whether this is the secret of that digest, in a time that tells nothing."""
+    """Return True if `stored` is the digest of `secret`, comparing in constant time."""
     return hmac.compare_digest(digest(secret), stored)
 
 
 def require_id(client_id: str) -> None:
-    """Raises InvalidRequest for anything but an id's form, before it is used for anything."""
+    """Raise InvalidRequest if `client_id` is not a valid id."""
     if not _CLIENT_ID.fullmatch(client_id):
-        raise InvalidRequest("client_id must be 32 hexadecimal digits, as given at opening.")
+        raise InvalidRequest(
+            "client_id must be 32 hexadecimal digits, as returned when the application was opened."
+        )
 
 
 def token_of(application: Application, secret: str | None, now: float) -> TokenRecord:
-    """The application's token of that secret; raises NotAuthorised."""
+    """Return the application's token with that secret; raises NotAuthorised."""
     if secret is None:
         raise NotAuthorised("Send the party's token as `Authorization: Bearer <token>`.")
     found = [token for token in application.tokens if matches(secret, token.digest)]
     if not found:
-        raise NotAuthorised("This token is not one of this application; join it to get one.")
+        raise NotAuthorised(
+            "This token does not belong to this application; join the application to get one."
+        )
     if found[0].expires <= now:
         raise NotAuthorised(
-            "This token's time is over; a token is renewed while it is valid. Open a new "
+            "This token has expired; a token can be renewed only while it is valid. Open a new "
             "application."
         )
     return found[0]
 
 
 def bearer_of(application: Application, secret: str | None, scope: str, now: float) -> str:
-    """The party whose token this is; raises NotAuthorised, and ForbiddenScope without `scope`."""
+    """Return the party that owns the token.
+
+    Raises NotAuthorised, and ForbiddenScope if the token lacks `scope`.
+    """
     token = token_of(application, secret, now)
     if token.party is None:
         raise NotAuthorised("This token is for watching only; join the application to take part.")
     if scope not in token.scopes:
         raise ForbiddenScope(
-            f"This token may not {scope}; it was made for: {', '.join(token.scopes)}."
+            f"This token lacks the scope {scope}; its scopes are {', '.join(token.scopes)}."
         )
     return token.party
 
 
 def require_viewer(application: Application, secret: str | None, now: float) -> None:
-    """Raises unless this token may see the state: a party's that may read, or one for watching."""
+    """Raise unless the token may see the state: a party's with `read`, or the watch token."""
     if token_of(application, secret, now).party is not None:
         bearer_of(application, secret, READ, now)

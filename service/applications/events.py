@@ -1,7 +1,7 @@
-"""Who wants to know when an application changes; within this process.
+"""Subscriptions to changes of applications, within this process.
 
-A subscriber is woken, not told: it reads the state itself. However slow it is, nothing piles up,
-and what it reads is always the newest.
+A subscriber is woken without a payload and reads the state itself. So nothing queues up for a slow
+subscriber, and it always reads the newest state.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 
 class Events:
-    """Subscriptions by application id; to be made in a running event loop."""
+    """Subscriptions by application id; must be created in a running event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -24,12 +24,12 @@ class Events:
         self._loop.call_soon_threadsafe(self._wake, client_id)
 
     def changed_all(self) -> None:
-        """Wake everybody, since anything may have changed; may be called in any thread."""
+        """Wake all subscribers, since anything may have changed; may be called in any thread."""
         self._loop.call_soon_threadsafe(self._wake_all)
 
     @contextmanager
     def subscribe(self, client_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set at each change until the subscriber clears it."""
+        """Yield an event that is set at each change until the subscriber clears it."""
         event = asyncio.Event()
         self._subscribers[client_id].add(event)
         try:

@@ -1,6 +1,6 @@
-"""The parties' seats in an application: joined with a code, held by a token that can be renewed.
+"""The parties' tokens: issued for a join code, renewed and revoked.
 
-Nothing here knows of HTTP; the methods are synchronous and thread-safe.
+This module is independent of HTTP; its methods are synchronous and thread-safe.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from service.storage.tables import PartyRecord, TokenRecord, table_of
 from utils.errors import NotAuthorised, TooManyRequests
 
 MOST_TOKENS = 8
-"""Of one party at once."""
+"""Valid tokens that one party may have at the same time."""
 RENEWED_SECONDS = 60.0
-"""How long a token is still good after its renewal, since the answer to that may be lost."""
+"""How long a token stays valid after its renewal, since the response may be lost."""
 
 
 class PartyTokens(ApplicationService):
-    """The seats of all applications.
+    """The tokens of the parties of all applications.
 
     Every method raises InvalidRequest for an id that is not 32 hexadecimal digits,
     UnknownApplication, ApplicationExpired, and NotAuthorised.
@@ -32,7 +32,7 @@ class PartyTokens(ApplicationService):
     def join(
         self, client_id: str, party: str, code: str, scopes: list[str] | None = None
     ) -> Joined:
-        """The party's token for its join code, once; with all of a party's scopes where None.
+        """Exchange a join code, once, for the party's token; with all scopes if `scopes` is None.
 
         Raises UnknownParty, InvalidRequest.
         """
@@ -41,22 +41,22 @@ class PartyTokens(ApplicationService):
             application = seen(session, client_id, now, lock=True)
             self._public.schema_.party(party)
             granted = scopes_of(scopes)
-            seat = next((p for p in application.parties if p.party == party), None)
-            if seat is None or not matches(code, seat.code_digest) or seat.joined is not None:
+            row = next((p for p in application.parties if p.party == party), None)
+            if row is None or not matches(code, row.code_digest) or row.joined is not None:
                 raise NotAuthorised(
-                    f"This join code is not the one of {party}, or it has been used. Whoever "
-                    "opened the application has the codes; a new application has new ones."
+                    f"This is not {party}'s join code, or the code has been used. Ask the person "
+                    "who opened the application for the code, or open a new application."
                 )
-            seats = table_of(PartyRecord)
-            own = (seats.c.client_id == client_id) & (seats.c.party == party)
-            session.execute(update(seats).where(own).values(joined=now))
+            parties = table_of(PartyRecord)
+            own = (parties.c.client_id == client_id) & (parties.c.party == party)
+            session.execute(update(parties).where(own).values(joined=now))
             self._storage.announce(session, client_id)
             return self._grant(application, party, granted, now)
 
     def renew(self, client_id: str, token: str | None) -> Joined:
-        """A new token in place of a party's own, which is good for RENEWED_SECONDS more.
+        """Issue a new token in place of a party's own, which stays valid for RENEWED_SECONDS.
 
-        Raises TooManyRequests where the party has MOST_TOKENS already.
+        Raises TooManyRequests if the party already has MOST_TOKENS valid tokens.
         """
         now = self._clock()
         with self._storage.write() as session:
@@ -70,7 +70,7 @@ class PartyTokens(ApplicationService):
             if len(good) >= MOST_TOKENS:
                 raise TooManyRequests(
                     f"{old.party} has renewed its token {MOST_TOKENS} times within a minute; use "
-                    "the newest, and renew it later.",
+                    "the newest token, and renew it later.",
                     RENEWED_SECONDS,
                 )
             until = min(old.expires, now + RENEWED_SECONDS)
@@ -80,7 +80,7 @@ class PartyTokens(ApplicationService):
 
     @even_when_full
     def revoke(self, client_id: str, token: str | None) -> None:
-        """End the very token that is given, at once."""
+        """Revoke the given token, at once."""
         now = self._clock()
         with self._storage.write() as session:
             own = token_of(seen(session, client_id, now, lock=True), token, now)
@@ -103,9 +103,9 @@ def token_row(
     scopes: list[str],
     times: tuple[float, float],
 ) -> dict[str, object]:
-    """The row of a token that is good from the first of `times` to the second.
+    """Return the row of a token; `times` is when it was created and when it expires.
 
-    `party` is None for the opener's.
+    `party` is None for the watch token.
     """
     return {
         "client_id": client_id,

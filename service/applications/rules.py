@@ -1,4 +1,4 @@
-"""The rules of an application: what is missing, what may be sent, what may run, what is shown.
+"""The rules of an application: missing slots, permitted uploads and runs, and the visible state.
 
 Functions of an application's rows and the public model alone; they read and never write.
 """
@@ -37,12 +37,12 @@ from utils.errors import (
 
 A = TypeVar("A", ApplicationRecord, ApplicationView)
 
-BUSY = "Another program of this application is running; wait for its end, then ask again."
+BUSY = "Another program of this application is running; wait until it ends, then try again."
 ACTIVE = (QUEUED, RUNNING)
 
 
 def live(session: Session, client_id: str, now: float) -> ApplicationRecord:
-    """The application of that id whose time is not over, locked, to be changed.
+    """Return the live application with this id, its row locked for a change.
 
     Raises InvalidRequest, UnknownApplication, ApplicationExpired.
     """
@@ -52,7 +52,10 @@ def live(session: Session, client_id: str, now: float) -> ApplicationRecord:
 
 
 def seen(session: Session, client_id: str, now: float, *, lock: bool = False) -> ApplicationView:
-    """The same, to be looked at only; locked where something beside it is to be changed."""
+    """Return a read-only view of the live application with this id.
+
+    `lock` locks its row, for a change of rows that belong to it. Raises as `live` does.
+    """
     require_id(client_id)
     return _not_over(session, client_id, view_of(session, client_id, lock=lock), now)
 
@@ -63,18 +66,18 @@ def _not_over(session: Session, client_id: str, application: A | None, now: floa
             raise UnknownApplication("There is no such application, or it has been erased.")
     elif application.expires > now:
         return application
-    raise ApplicationExpired("The application's time is over; open a new one.")
+    raise ApplicationExpired("The application has expired; open a new one.")
 
 
 def count_live(session: Session, now: float) -> int:
-    """How many applications there are whose time is not over."""
+    """Return the number of applications that have not expired."""
     return session.scalar(select(func.count()).where(ApplicationRecord.expires > now)) or 0
 
 
 def readers_of(public: PublicModel, named: list[str] | None) -> list[str]:
-    """The parties that learn the answer, in the schema's order; all where None are named.
+    """Return the parties that learn the decision, in the schema's order; all if `named` is None.
 
-    Raises UnknownParty, and InvalidRequest where nobody would learn it.
+    Raises UnknownParty, and InvalidRequest if `named` is empty.
     """
     names = public.schema_.party_names
     if named is None:
@@ -82,12 +85,12 @@ def readers_of(public: PublicModel, named: list[str] | None) -> list[str]:
     for name in named:
         public.schema_.party(name)
     if not named:
-        raise InvalidRequest("readers: name at least one party that learns the answer.")
+        raise InvalidRequest("readers: name at least one party that learns the decision.")
     return [name for name in names if name in named]
 
 
 def scopes_of(asked: list[str] | None) -> list[str]:
-    """What a party's token may do: what was asked for, or all; raises InvalidRequest."""
+    """Return the scopes of a party's token: those asked for, or all. Raises InvalidRequest."""
     if asked is None:
         return list(PARTY_SCOPES)
     if not asked or any(scope not in PARTY_SCOPES for scope in asked):
@@ -96,12 +99,12 @@ def scopes_of(asked: list[str] | None) -> list[str]:
 
 
 def uploads_of(application: Application) -> dict[tuple[str, str], UploadRecord]:
-    """What has been sent, by (party, file name)."""
+    """Return the uploads by (party, file name)."""
     return {(u.party, u.file_name): u for u in application.uploads}
 
 
 def missing_slots(application: Application, public: PublicModel, program: str) -> list[str]:
-    """The slots without which a program cannot run, such as `bank: encrypted_inputs`."""
+    """Return the empty slots that a program needs, in the form `bank: encrypted_inputs`."""
     sent = uploads_of(application)
     return [
         f"{slot.party}: {slot.file_name}"
@@ -111,7 +114,7 @@ def missing_slots(application: Application, public: PublicModel, program: str) -
 
 
 def run_of(application: Application, program: str) -> RunRecord:
-    """The row of one program; raises UnknownName."""
+    """Return the row of one program; raises UnknownName."""
     for run in application.runs:
         if run.program == program:
             return run
@@ -120,15 +123,15 @@ def run_of(application: Application, program: str) -> RunRecord:
 
 
 def require_model(application: Application, public: PublicModel) -> None:
-    """Raises ForeignMessage where the deployment has changed since the application was opened."""
+    """Raise ForeignMessage if the deployment has changed since the application was opened."""
     if application.model_version != public.model_version:
         raise ForeignMessage(
-            "The application was opened for another model than the server has now; open a new one."
+            "The server's model has changed since the application was opened; open a new one."
         )
 
 
 def require_open_slot(application: Application, slot: Slot) -> None:
-    """Raises AlreadyRunning or AlreadySent where a program has begun to use the slot."""
+    """Raise AlreadyRunning or AlreadySent if a program uses or has used the slot."""
     for run in application.runs:
         if run.program not in slot.needed_for:
             continue
@@ -145,7 +148,7 @@ def require_open_slot(application: Application, slot: Slot) -> None:
 
 
 def require_turn(application: Application, public: PublicModel, program: str) -> None:
-    """Raises AlreadyRunning, or OutOfStep that names what is missing."""
+    """Raise AlreadyRunning, or an OutOfStep that names the missing step or files."""
     if any(run.status in ACTIVE for run in application.runs if run.program != program):
         raise AlreadyRunning(BUSY)
     if program == EXPLAIN and run_of(application, DECIDE).status != DONE:
@@ -156,7 +159,7 @@ def require_turn(application: Application, public: PublicModel, program: str) ->
 
 
 def stage_of(application: Application, public: PublicModel) -> Stage:
-    """How far the application is."""
+    """Return the application's stage."""
     status = {run.program: run.status for run in application.runs}
     if any(each in ACTIVE for each in status.values()):
         return "running"
@@ -170,7 +173,10 @@ def stage_of(application: Application, public: PublicModel) -> Stage:
 def describe(
     application: Application, public: PublicModel, progress: Mapping[tuple[str, str], float]
 ) -> ApplicationState:
-    """What any of its parties may see; `progress` holds running shares by (id, program)."""
+    """Return the state that all of its parties may see.
+
+    `progress` maps (id, program) to the finished share of running programs, from 0 to 1.
+    """
     sent = uploads_of(application)
     slots = []
     for slot in public.slots:
@@ -184,7 +190,7 @@ def describe(
                 sha256=None if upload is None else upload.sha256,
             )
         )
-    joined = {seat.party for seat in application.parties if seat.joined is not None}
+    joined = {row.party for row in application.parties if row.joined is not None}
     return ApplicationState(
         client_id=application.client_id,
         state=stage_of(application, public),
@@ -202,7 +208,7 @@ def describe(
 
 
 def program_state(run: RunRecord, share: float | None = None) -> ProgramState:
-    """How far a program is; `share` is newer than the row, where this server evaluates it."""
+    """Return the state of a program; `share` is its progress if this server evaluates it."""
     running = (run.progress if share is None else share) if run.status == RUNNING else 0.0
     return ProgramState(
         status=run.status,

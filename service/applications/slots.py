@@ -1,7 +1,7 @@
-"""What parties send: whose slot it is, whether it is open, and what lies in it.
+"""Slots for the files that parties send: their owners, their state and their content.
 
-Nothing here knows of HTTP; the methods are synchronous and thread-safe, and check in the order that
-service/applications/applications.py names.
+This module is independent of HTTP; its methods are synchronous and thread-safe, and check in the
+order described in service/applications/applications.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from utils.errors import ForbiddenSlot, QuotaExceeded, StorageUnavailable, Unkno
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that has arrived whole: where it lies, its bytes and their SHA-256."""
+    """A completely received file: its path, its size in bytes and its SHA-256 in hexadecimal."""
 
     path: Path
     size: int
@@ -34,7 +34,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an upload will lie: its slot, and the store of its application."""
+    """The destination of an upload: its slot, and the store of its application."""
 
     slot: Slot
     store: str
@@ -48,10 +48,10 @@ class Slots(ApplicationService):
     """
 
     def admit(self, client_id: str, token: str | None, party: str, file_name: str) -> Place:
-        """The slot that this token may fill now, and the store its content goes to.
+        """Return the slot that this token may fill now, and the store for its content.
 
         Raises UnknownParty, ForbiddenSlot, UnknownName, AlreadyRunning, AlreadySent,
-        QuotaExceeded, StorageFull, DiskFull, and ForeignMessage where the application belongs to
+        QuotaExceeded, StorageFull, DiskFull, and ForeignMessage if the application belongs to
         another model.
         """
         now = self._clock()
@@ -60,7 +60,9 @@ class Slots(ApplicationService):
             owner = bearer_of(application, token, SEND, now)
             self._public.schema_.party(party)
             if owner != party:
-                raise ForbiddenSlot(f"This token is {owner}'s; it opens no slot of {party}.")
+                raise ForbiddenSlot(
+                    f"This token belongs to {owner}; it cannot fill {party}'s slots."
+                )
             slot = slot_of(self._public.slots, party, file_name)
             if slot is None:
                 names = ", ".join(s.file_name for s in self._public.slots if s.party == party)
@@ -75,18 +77,18 @@ class Slots(ApplicationService):
             return Place(slot, application.store)
 
     def keep(self, place: Place, upload: Upload) -> None:
-        """Make an upload a blob, durably, which no row names yet; its file is gone afterwards."""
+        """Move an upload durably into the blob store; no row refers to it yet."""
         self._storage.blobs.keep(upload.path, place.store, upload.sha256)
 
     def drop(self, client_id: str, place: Place, upload: Upload) -> None:
-        """Remove what was kept, unless a slot has the same content."""
+        """Remove a kept upload, unless a slot has the same content."""
         self._storage.release(client_id, place.store, [upload.sha256])
 
     def fill(self, client_id: str, place: Place, upload: Upload) -> Stage:
-        """Make a checked upload that is kept the slot's content, in place of an earlier one.
+        """Make a checked, kept upload the slot's content, replacing an earlier one.
 
-        Answers the new state; where this raises nothing of it is kept. Raises as `admit` does,
-        since much may have changed meanwhile.
+        Returns the application's new stage. On an error the upload's blob is removed. Raises as
+        `admit` does, since the application may have changed in the meantime.
         """
         try:
             stage, replaced = self._fill(client_id, place, upload)
@@ -100,14 +102,14 @@ class Slots(ApplicationService):
     def _fill(self, client_id: str, place: Place, upload: Upload) -> tuple[Stage, str | None]:
         slot = place.slot
         with self._storage.write() as session:
-            now = self._clock()  # its time may have ended while others wrote
+            now = self._clock()  # it may have expired while this call waited for the write lock
             application = seen(session, client_id, now, lock=True)
             require_open_slot(application, slot)
             self._require_quota(application, upload.size)
             self._storage.require_room(session, upload.size)
             if not self._storage.blobs.exists(place.store, upload.sha256):
-                # The same content was sent twice at once, and one of the two was replaced.
-                raise StorageUnavailable("The file was replaced meanwhile; send it again.")
+                # Two concurrent uploads had the same content, and one of them was replaced.
+                raise StorageUnavailable("The file was replaced in the meantime; send it again.")
             earlier = uploads_of(application).get((slot.party, slot.file_name))
             place_of = {"client_id": client_id, "party": slot.party, "file_name": slot.file_name}
             content = {"sha256": upload.sha256, "size": upload.size}
@@ -121,13 +123,13 @@ class Slots(ApplicationService):
             session.execute(update(applications).where(this).values(received=received))
             note(session, client_id, now, (slot.party, SERVER), slot.file_name, upload.size)
             self._storage.announce(session, client_id)
-            stage = stage_of(seen(session, client_id, now), self._public)  # as it is from now on
+            stage = stage_of(seen(session, client_id, now), self._public)  # with the new upload
             return stage, None if earlier is None else earlier.sha256
 
     def _require_quota(self, application: ApplicationView, size: int) -> None:
         megabytes = self._settings.application_megabytes
         if application.received + size > megabytes * MEGABYTE:
             raise QuotaExceeded(
-                f"This application has sent the {megabytes:g} MB that one may send "
+                f"This application has reached its limit of {megabytes:g} MB of uploads "
                 "(TRISEAL_APPLICATION_MEGABYTES); open a new one."
             )

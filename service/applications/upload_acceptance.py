@@ -1,7 +1,7 @@
-"""What becomes of an upload that has arrived whole: checked, made durable, put into its slot.
+"""Acceptance of a completely received upload: checked, made durable, put into its slot.
 
-The check is another process's work and the sync the disk's, so neither waits for the other. Until
-the slot is filled no row names what has been stored, and whatever fails removes it again.
+The check runs in another process while the file is synced to disk. Until the slot is filled, no row
+refers to the stored blob, and any failure removes it again.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from service.execution.checker import Checker
 
 
 async def settle(form: SentForm, checker: Checker, slots: Slots) -> Stage:
-    """Fill the slot that the form names; answers the application's new state.
+    """Fill the slot that the form names; return the application's new stage.
 
-    The file is gone afterwards, and where this raises nothing of it is kept. Raises
-    MalformedMessage, ForeignMessage, and what Slots.fill raises.
+    The file is removed in any case, and on an error its content is not kept. Raises
+    MalformedMessage, ForeignMessage, and the errors of Slots.fill.
     """
     upload, place = form.upload, form.place
     checked = upload.path.with_name(f"{upload.path.name}-checked")
     try:
         try:
-            # A second name for the check, since keeping takes the first one away.
+            # A second link for the check, since `keep` moves the file away.
             checked.hardlink_to(upload.path)
-        except OSError:  # this file system has no links: one after the other
+        except OSError:  # the file system has no hard links: check first, then keep
             await checker.check(place.slot, upload.path, form.intact)
             await run_in_threadpool(slots.keep, place, upload)
         else:

@@ -1,4 +1,4 @@
-"""An upload on its way to the disk: bounded, paced, hashed and written while it arrives."""
+"""Receiving an upload: limited in size and time, hashed and written to disk as it arrives."""
 
 from __future__ import annotations
 
@@ -25,63 +25,63 @@ from utils.strand import Strand
 from utils.writeback import begin_writeback
 
 BATCH_BYTES = 1 << 20
-"""What is held in memory before it is hashed and written, in threads."""
+"""Bytes held in memory before they are hashed and written in threads."""
 SMALL_BATCH = 64 * 1024
 UNADMITTED_BYTES = SMALL_BODY
-"""What is read of a file before it is known whose it is; it stays in memory."""
+"""Bytes of a file that may be read, into memory, before its sender is authorised."""
 
 Admit = Callable[[Mapping[str, str]], Awaitable[Place]]
-"""Answers the place that the form's fields name, or raises why it may not be filled."""
+"""Returns the place that the form's fields name; raises an error if it may not be filled."""
 
 
 @dataclass(frozen=True)
 class SentForm:
-    """A form read to its end: whose it is, where it belongs, and the file that came."""
+    """A form that was read completely: its application, its place and the received file."""
 
     client_id: str
     place: Place
     upload: Upload
     intact: bool
-    """Whether the file ends with the digest of what comes before, as a sealed message does."""
+    """True if the file ends with the digest of the preceding bytes, as a sealed message does."""
 
 
 class _FileWriter:
-    """A new file that takes bytes in batches and counts and hashes them."""
+    """Writes a new file in batches, and counts and hashes its bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._handle = -1
-        self._hash = hashlib.sha256()  # of all but the end
+        self._hash = hashlib.sha256()  # of everything but the trailing digest
         self._end = b""
         self._batch: list[memoryview] = []
         self._held = 0  # bytes in the batch
         self._written = 0
         self._writing, self._hashing = Strand(), Strand()
-        self._under_way: deque[asyncio.Future[tuple[None, None]]] = deque()  # one of each batch
+        self._under_way: deque[asyncio.Future[tuple[None, None]]] = deque()  # one per batch
         self.size = 0
         self.intact = False
 
     def open(self) -> None:
-        """Make the file; nothing is on the disk before."""
+        """Create the file; nothing is on disk before this call."""
         with _disk():
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             self._handle = os.open(self._path, flags, PRIVATE_FILE)
 
     async def write(self, piece: memoryview) -> None:
         if self._held and len(piece) >= BATCH_BYTES:
-            self._flush()  # to put them together would copy the large one
+            self._flush()  # joining them would copy the large piece
         self._batch.append(piece)
         self._held += len(piece)
         self.size += len(piece)
         if self._held >= BATCH_BYTES:
             self._flush()
-            await self._wait_for_all_but(1)  # so much may wait in memory while the next arrives
+            await self._wait_for_all_but(1)  # one batch may be in progress while the next arrives
 
     async def finish(self) -> Upload:
         if self._held > SMALL_BATCH:
             self._flush()
         await self._wait_for_all_but(0)
-        rest = self._take()  # sooner done than handed over
+        rest = self._take()  # small enough to handle here; a thread would take longer
         self._put(rest)
         self._digest(rest)
         self.intact = hmac.compare_digest(self._hash.digest(), self._end)
@@ -92,7 +92,7 @@ class _FileWriter:
         if not self._under_way:
             self._close()
             return
-        # On the way out of an error: after what is still being written, even if we are cancelled.
+        # After an error: close only when pending writes are done, even if this task is cancelled.
         closed = self._writing.call(self._close)
         await asyncio.shield(asyncio.gather(*self._under_way, closed, return_exceptions=True))
 
@@ -102,7 +102,7 @@ class _FileWriter:
             self._handle = -1
 
     def _flush(self) -> None:
-        """Begin to write and to hash the batch; one does not wait for the other."""
+        """Start writing and hashing the batch, in parallel."""
         batch = self._take()
         written = self._writing.call(partial(self._put, batch))
         hashed = self._hashing.call(partial(self._digest, batch))
@@ -122,12 +122,12 @@ class _FileWriter:
         with _disk():
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
-        if size >= BATCH_BYTES:  # less is sooner written by the sync itself
+        if size >= BATCH_BYTES:  # smaller batches are written faster by the final sync
             begin_writeback(self._handle, self._written, size)
         self._written += size
 
     def _digest(self, batch: memoryview) -> None:
-        # What might be the file's end waits; large pieces are hashed where they lie.
+        # The last bytes may be the trailing digest, so they wait; large pieces are not copied.
         if len(batch) < DIGEST_BYTES:
             batch = memoryview(self._end + batch)
         else:
@@ -153,17 +153,18 @@ async def receive_upload(
     pace: Pace,
     large: LargeBody | None = None,
 ) -> SentForm:
-    """Read a form to its end, its file to `path`, which must not exist yet.
+    """Read a form completely, writing its file to `path`, which must not exist yet.
 
-    Where the body is `large`, all but its beginning is read from there.
+    If `large` is given, all but the beginning of the body is read from it.
 
-    `admit` is asked as soon as all fields are there, which must be within `pace.stall` seconds and
-    before UNADMITTED_BYTES of the file. On any error no file is left. Raises InvalidRequest,
-    UnsupportedContent, UploadEmpty, UploadTooLarge, UploadTooSlow, and whatever `admit` raises.
+    `admit` is called as soon as all fields have arrived, which must be within `pace.stall` seconds
+    and before UNADMITTED_BYTES of the file. On any error the file is removed. Raises
+    InvalidRequest, UnsupportedContent, UploadEmpty, UploadTooLarge, UploadTooSlow, and any error
+    that `admit` raises.
     """
     reader = FormReader(content_type)
     writer = _FileWriter(path)
-    # Nobody knows yet who sends; until then the form gets no more time than a small body.
+    # Until the sender is authorised, the form gets no more time than a small body.
     hurried, patient = Pace(pace.stall, pace.stall).begin(), pace.begin()
     place: Place | None = None
     beginning = aiter(body)

@@ -1,7 +1,7 @@
-"""An application's rows as plain values, for whoever reads and changes nothing.
+"""An application's rows as plain values, for code that reads without changing anything.
 
-Most calls only look: at who asks, at what has been sent, at what was said. Records that could be
-changed cost four times as much to load, so these are rows, with the records' names for everything.
+Most calls only read: tokens, uploads, messages. ORM records cost four times as much to load, so
+these are plain rows with the same attribute names as the records.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _PARTS[RunRecord] = _PARTS[RunRecord].order_by(table_of(RunRecord).c.program)
 
 @dataclass(frozen=True)
 class ApplicationView:
-    """One application; its parts are read when they are first asked for, in `session`."""
+    """One application; its parts are loaded in `session` on first access."""
 
     session: Session
     client_id: str
@@ -59,7 +59,7 @@ class ApplicationView:
 
     @cached_property
     def parties(self) -> Sequence[PartyRecord]:
-        """The seats."""
+        """The parties' join codes, and when each party joined."""
         return self._rows(PartyRecord)
 
     @cached_property
@@ -69,16 +69,16 @@ class ApplicationView:
 
     @cached_property
     def uploads(self) -> Sequence[UploadRecord]:
-        """What lies in its slots."""
+        """The content of its slots."""
         return self._rows(UploadRecord)
 
     @cached_property
     def runs(self) -> Sequence[RunRecord]:
-        """Its programs, by their names."""
+        """Its programs, ordered by name."""
         return self._rows(RunRecord)
 
     def _rows(self, kind: type[R]) -> Sequence[R]:
-        # A row has its record's columns as attributes; only what changes a record it has not.
+        # A row has the attributes of its record, but none of the methods that change it.
         rows = self.session.execute(_PARTS[kind], {_ID: self.client_id}).all()
         return cast("Sequence[R]", rows)
 
@@ -87,6 +87,6 @@ Application: TypeAlias = ApplicationRecord | ApplicationView
 
 
 def view_of(session: Session, client_id: str, *, lock: bool = False) -> ApplicationView | None:
-    """The application of that id, its row locked until the transaction's end where so asked."""
+    """Return the application with this id, or None; `lock` locks its row until the commit."""
     row = session.execute(_LOCKED if lock else _APPLICATION, {_ID: client_id}).one_or_none()
     return None if row is None else ApplicationView(session, **row._mapping)

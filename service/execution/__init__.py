@@ -1,1 +1,1 @@
-"""Evaluation of programs: an interface, local worker processes, and Ray in a folder of its own."""
+"""Evaluation of programs: an interface, local worker processes, and a subpackage for Ray."""

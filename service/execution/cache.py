@@ -1,4 +1,4 @@
-"""What is kept of applications in memory: bounded, and gone when an application is forgotten."""
+"""A bounded cache of applications' data, which is dropped when an application is forgotten."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 _FORGOTTEN = 4096
-"""How many forgotten stores are remembered; no store's name is ever used again."""
+"""Number of forgotten stores to remember; a store's name is never reused."""
 
 
 class BoundedCache(Generic[T]):
-    """Values by store and name, the least recently used dropped first; thread-safe.
+    """Values by store and name, with the least recently used dropped first; thread-safe.
 
-    `room` is what their sizes may come to. A value of a store that has been forgotten is not kept:
-    who began to make it before that may end after it.
+    `room` is the limit on the sum of their sizes. Values of a forgotten store are not kept, since a
+    computation that started before the store was forgotten may end after it.
     """
 
     def __init__(self, room: int) -> None:
@@ -27,7 +27,7 @@ class BoundedCache(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self, store: str, name: str) -> T | None:
-        """The value, or None where it is not kept."""
+        """Return the value, or None if it is not cached."""
         with self._lock:
             found = self._values.get((store, name))
             if found is None:
@@ -36,7 +36,7 @@ class BoundedCache(Generic[T]):
             return found[0]
 
     def put(self, store: str, name: str, value: T, size: int = 1) -> None:
-        """Keep a value, if it has room at all and its store has not been forgotten."""
+        """Cache a value unless it is larger than `room` or its store has been forgotten."""
         with self._lock:
             self._drop((store, name))
             if store in self._forgotten or size > self._room:
@@ -47,13 +47,13 @@ class BoundedCache(Generic[T]):
                 self._drop(next(iter(self._values)))
 
     def drop(self, store: str) -> list[T]:
-        """Keep nothing of a store any longer; answers what was kept."""
+        """Drop all values of a store; return them."""
         with self._lock:
             keys = [key for key in self._values if key[0] == store]
             return [value for key in keys for value in self._drop(key)]
 
     def forget(self, store: str) -> list[T]:
-        """As `drop`, and for good."""
+        """Drop all values of a store, and never cache any again; return them."""
         with self._lock:
             self._forgotten[store] = None
             while len(self._forgotten) > _FORGOTTEN:
@@ -61,7 +61,7 @@ class BoundedCache(Generic[T]):
         return self.drop(store)
 
     def forgot(self, store: str) -> bool:
-        """Whether a store has been forgotten."""
+        """Return True if a store has been forgotten."""
         with self._lock:
             return store in self._forgotten
 

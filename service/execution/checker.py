@@ -1,7 +1,7 @@
-"""The check of what arrives: in a process of its own on every server, whoever evaluates.
+"""The check of uploads, in a separate process on every server, whichever executor evaluates.
 
-So a long evaluation does not hold up uploads, and a message that brings down the engine brings
-down neither the server nor an evaluation.
+So a long evaluation does not delay uploads, and a message that crashes the engine affects neither
+the server nor an evaluation.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CHECK_SECONDS = 120.0
 
 
 class Checker:
-    """Checks one message after another; to be used from one event loop."""
+    """Checks one message at a time; for use from one event loop."""
 
     def __init__(self, settings: Settings, loader: EngineLoader) -> None:
         self._process = WorkerProcess(EngineSource.of(settings, loader))
 
     @property
     def ready(self) -> bool:
-        """Whether the engine is loaded."""
+        """True if the engine is loaded."""
         return self._process.ready
 
     async def start(self) -> Introduction:
@@ -38,19 +38,19 @@ class Checker:
         return await self._process.start()
 
     async def check(self, slot: Slot, path: Path, intact: bool) -> None:
-        """Conformance of an uploaded file, `intact` where its digest is known to be right.
+        """Check that an uploaded file fits the slot; `intact` means that its digest was verified.
 
-        Raises MalformedMessage, also where the check ends its process or takes too long, and
-        ForeignMessage.
+        Raises ForeignMessage, and MalformedMessage, also if the check crashes its process or takes
+        too long.
         """
         try:
             await self._process.call(CHECK_SECONDS, tasks.check, slot, path, intact)
         except WorkerLostError as lost:
             logger.error("the check of %s's %s ended its worker", slot.party, slot.file_name)
             raise MalformedMessage(
-                "The engine could not get through this message; encrypt and send it again."
+                "The engine could not check this message; encrypt and send it again."
             ) from lost
 
     async def stop(self) -> None:
-        """End the process."""
+        """Stop the process."""
         await self._process.stop()

@@ -1,7 +1,7 @@
-"""What the server asks of whatever evaluates for it.
+"""The interface between the server and its executors.
 
-An executor holds engines in other processes, on this machine or on others. It is given names of
-blobs, never bytes from outside, and it knows nothing of applications, tokens or the database.
+An executor holds engines in other processes, on this machine or on others. It gets names of blobs,
+never external bytes, and is independent of applications, tokens and the database.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engines.interface import Progress, PublicModel
 
 @dataclass(frozen=True)
 class Introduction:
-    """What the server must know of the engine that the workers have loaded."""
+    """Facts about the engine that the workers have loaded, for the server."""
 
     public: PublicModel
     client_files: bytes
@@ -24,7 +24,7 @@ class Introduction:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A program to run: the job's id, the application's store, and the blobs it is run on.
+    """A program to run: the job's id, the application's store, and the input blobs.
 
     `messages` maps (party, file name) to the SHA-256 that names the blob in `store`.
     """
@@ -36,7 +36,7 @@ class Evaluation:
 
 
 class WorkerLostError(Exception):
-    """The worker died under its task, was ended for taking too long, or was told to stop."""
+    """The worker died during its task, was killed for taking too long, or was cancelled."""
 
     def __init__(self, how: Literal["died", "late", "cancelled"]) -> None:
         super().__init__(how)
@@ -44,31 +44,31 @@ class WorkerLostError(Exception):
 
 
 class Executor(ABC):
-    """Runs evaluations in other processes; to be used from one event loop."""
+    """Runs evaluations in other processes; for use from one event loop."""
 
     may_come_later = False
-    """Whether `start` is worth trying again by itself: a cluster may not be there yet."""
+    """True if `start` should be retried automatically: a cluster may not be available yet."""
 
     @property
     @abstractmethod
     def capacity(self) -> int:
-        """How many evaluations it does at once, at present; the server gives it no more."""
+        """Number of concurrent evaluations possible now; the server starts no more than that."""
 
     @property
     @abstractmethod
     def ready(self) -> bool:
-        """Whether a worker has its engine."""
+        """True if at least one worker has loaded its engine."""
 
     @abstractmethod
     async def start(self) -> Introduction:
-        """Load the engine in the workers; may be tried again after an error.
+        """Load the engine in the workers; may be called again after an error.
 
         Raises EngineUnavailable, DeploymentError, StorageUnavailable.
         """
 
     @abstractmethod
     async def evaluate(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
-        """The sealed result of a program, and the seconds its evaluation took.
+        """Return the sealed result of a program and the evaluation time in seconds.
 
         `progress` is called in the event loop. Raises MalformedMessage, ForeignMessage,
         EvaluationFailed, StoredDataDamaged, StorageUnavailable, EngineUnavailable, and
@@ -77,26 +77,26 @@ class Executor(ABC):
 
     @abstractmethod
     async def warm(self, evaluation: Evaluation) -> None:
-        """Prepare the first run of an application whose keys are there; never raises.
+        """Prepare the first run of an application whose keys have arrived; never raises.
 
-        Does nothing where every worker is busy: the run itself would come as soon.
+        Does nothing if all workers are busy, since the run itself would start no later.
         """
 
     @abstractmethod
     def cancel(self, job: str) -> None:
-        """End an evaluation under way: its `evaluate` raises WorkerLostError("cancelled").
+        """Stop a running evaluation, whose `evaluate` then raises WorkerLostError("cancelled").
 
-        Does nothing where there is none of that id.
+        Does nothing if there is no evaluation of that job.
         """
 
     @abstractmethod
     async def forget(self, store: str) -> None:
-        """Drop whatever any worker keeps of an application in memory; never raises.
+        """Drop everything that workers keep of an application in memory; never raises.
 
-        Also while workers evaluate; what an evaluation of that application itself holds is dropped
-        when it ends. A worker that does not answer within seconds is not waited for.
+        Works while workers evaluate; data in use by an evaluation of the application is dropped
+        when that ends. The call waits only a few seconds for a worker that does not respond.
         """
 
     @abstractmethod
     async def stop(self) -> None:
-        """End all workers, whatever they are doing: `evaluate` then raises EngineUnavailable."""
+        """Stop all workers, even busy ones; a running `evaluate` raises EngineUnavailable."""

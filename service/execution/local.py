@@ -21,7 +21,7 @@ logger = logging.getLogger("triseal.workers")
 
 ALIVE_SECONDS = 20.0
 NICENESS = 10
-"""Evaluations give way to whatever else wants the cores: the server answers while they run."""
+"""Lowers the priority of evaluations, so that the server stays responsive while they run."""
 
 
 class LocalExecutor(Executor):
@@ -109,7 +109,7 @@ class LocalExecutor(Executor):
 
 async def _answers(worker: WorkerProcess) -> bool:
     try:
-        await worker.call(ALIVE_SECONDS, tasks.alive)  # where it does not, it is replaced
+        await worker.call(ALIVE_SECONDS, tasks.alive)  # a worker that fails this is replaced
     except WorkerLostError as lost:
         logger.error("a worker was lost before it had a job (%s)", lost.how)
         return False

@@ -1,8 +1,8 @@
-"""Which worker does what: each does one thing at a time, and an application finds its keys again.
+"""Assignment of applications to workers, one task per worker, with affinity for cached keys.
 
-A store goes to the worker that had it last, since that may still keep its keys; a new one to a
-worker that its name chooses by rendezvous hashing. Where that one is busy, the next free one gets
-it: waiting would take longer than reading the keys again.
+A store goes to the worker that had it last, since that may still have its keys in memory; a new
+store goes to a worker chosen by rendezvous hashing of its name. If that worker is busy, another
+free one gets the store, since waiting would take longer than reading the keys again.
 
 Source: Thaler, Ravishankar, "Using name-based mappings to increase hit rates", IEEE/ACM
 Transactions on Networking 6 (1998).
@@ -20,13 +20,13 @@ from typing import Generic, TypeVar
 from utils.errors import EngineUnavailable
 
 _REMEMBERED = 1024
-"""Stores of which it is known who had them last."""
+"""Number of stores whose last worker is remembered."""
 
 W = TypeVar("W")
 
 
 class Pool(Generic[W]):
-    """Workers that are lent out, while `ready` says that they are; for one event loop."""
+    """Workers that are lent out while `ready` is true for them; for use from one event loop."""
 
     def __init__(self, workers: Sequence[W], ready: Callable[[W], bool]) -> None:
         self.workers = tuple(workers)
@@ -37,7 +37,7 @@ class Pool(Generic[W]):
 
     @property
     def ready(self) -> int:
-        """How many workers are ready, lent out or not."""
+        """Number of workers that are ready, lent out or not."""
         return sum(1 for worker in self.workers if self._ready(worker))
 
     @property
@@ -47,16 +47,16 @@ class Pool(Generic[W]):
 
     @asynccontextmanager
     async def lend(self, store: str, seconds: float) -> AsyncIterator[W]:
-        """A worker for an application, as soon as one is ready and free.
+        """Lend a worker for an application, as soon as one is ready and free.
 
-        Raises EngineUnavailable where none is for so many seconds.
+        Raises EngineUnavailable if none becomes free within `seconds`.
         """
         try:
             async with asyncio.timeout(seconds):
                 number = await self._next(store)
         except TimeoutError as error:
             raise EngineUnavailable(
-                "No worker has its engine; see the server's log, and try again in a minute."
+                "No worker has loaded its engine; see the server's log, and try again in a minute."
             ) from error
         self._free.remove(number)
         self._had_last[store] = number
@@ -73,9 +73,9 @@ class Pool(Generic[W]):
     async def lend_answering(
         self, store: str, seconds: float, answers: Callable[[W], Awaitable[bool]]
     ) -> AsyncIterator[W]:
-        """A worker that says that it is there: no job may be blamed for one lost before it came.
+        """Lend a worker that responds, so that no job is blamed for a worker lost before it.
 
-        `answers` asks it, and sees to it that one is replaced that does not. Raises as `lend` does.
+        `answers` queries the worker and replaces one that does not respond. Raises as `lend` does.
         """
         while True:
             async with self.lend(store, seconds) as worker:
@@ -84,11 +84,11 @@ class Pool(Generic[W]):
                     return
 
     def wake(self) -> None:
-        """Look again: a worker may have become ready."""
+        """Wake waiting calls, since a worker may have become ready."""
         self._news.set()
 
     def forget(self, store: str) -> None:
-        """Who had an application does not matter any more."""
+        """Forget the last worker of an application."""
         self._had_last.pop(store, None)
 
     async def _next(self, store: str) -> int:

@@ -1,4 +1,4 @@
-"""The evaluations under way, by job, so that each can be ended from outside."""
+"""The evaluations in progress, by job, so that each can be cancelled."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ T = TypeVar("T")
 
 
 class RunningEvaluations:
-    """To be used from one event loop."""
+    """The tasks of the evaluations in progress; for use from one event loop."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._closed = False
 
     async def run(self, job: str, work: Coroutine[Any, Any, T]) -> T:
-        """The result of a job's work, which `cancel` and `stop` can end.
+        """Run a job's work, which `cancel` and `stop` can stop, and return its result.
 
-        Raises what the work raises, WorkerLostError("cancelled"), and EngineUnavailable at the end
-        of the server.
+        Raises the errors of the work, WorkerLostError("cancelled"), and EngineUnavailable when the
+        server shuts down.
         """
         task = asyncio.create_task(work)
         self._tasks[job] = task
@@ -45,17 +45,17 @@ class RunningEvaluations:
                 del self._tasks[job]
 
     def cancel(self, job: str) -> None:
-        """End a job's work; nothing where there is none."""
+        """Stop a job's work, if there is any."""
         task = self._tasks.get(job)
         if task is not None:
             task.cancel()
 
     def close(self) -> None:
-        """From now on, what ends is ended by the end of the server."""
+        """From now on, report work that is stopped as an effect of the server's shutdown."""
         self._closed = True
 
     async def stop(self) -> None:
-        """End all work."""
+        """Stop all work."""
         self.close()
         tasks = list(self._tasks.values())
         for task in tasks:

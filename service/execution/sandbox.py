@@ -1,4 +1,4 @@
-"""The bounds of a worker's own process: its memory, and its end with whoever started it."""
+"""Limits of a worker's process: its memory, its signals, its lifetime and its priority."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from utils.time_slices import take_long_slices
 
 _PR_SET_PDEATHSIG = 1
 SESSION_NICENESS = 15
-"""Of evaluations to other sessions: 3 % of a core stay for them where others want it all."""
+"""Niceness of evaluations towards other sessions: they keep 3 % of a core that others want."""
 
 
 def limit_memory(mebibytes: int) -> None:
-    """Let this process take so much memory beyond what it has now, and never more.
+    """Limit the memory that this process may allocate in addition to what it has now.
 
-    What asks for more gets a MemoryError, or ends the process where native code cannot bear it.
-    Private memory is counted, not the address space: that would also count what is shared with
-    other processes, as Ray's object store is, and what allocators reserve for each thread. Only
-    Linux knows such a bound; elsewhere there is none.
+    Allocations beyond the limit raise MemoryError, or crash the process if native code does not
+    handle them. The limit is on private memory, not on the address space, which would include
+    memory shared with other processes (Ray's object store) and memory that allocators reserve for
+    each thread. Only Linux has such a limit; elsewhere this does nothing.
     """
     if sys.platform != "linux":
         return
@@ -46,16 +46,16 @@ def _private_bytes() -> int:
 
 
 def leave_signals_to_parent() -> None:
-    """Go on at Ctrl-C and SIGTERM, which reach a whole group: whoever started this ends it."""
+    """Ignore Ctrl-C and SIGTERM, which reach the whole group: the parent stops this process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 def end_with_parent() -> None:
-    """End when the process that started this one ends, even where it was killed.
+    """Exit when the parent process exits, even if that was killed.
 
-    Linux sees to it itself, also while native code holds the interpreter; elsewhere a thread does,
-    for processes that multiprocessing started.
+    On Linux the kernel enforces this, even while native code holds the interpreter; elsewhere a
+    thread does, for processes started by multiprocessing.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -72,19 +72,20 @@ def end_with_parent() -> None:
 
 
 def give_way() -> None:
-    """Have this process run only when nothing else wants its core (Linux).
+    """Let this process run only when nothing else needs its core (Linux).
 
-    Linux shares a core among sessions first (autogroups), and within one then. In a session of its
-    own that is nice to others it holds up neither the server nor a client on the same machine;
-    where there are no autogroups, the idle policy still lets the server go first. Without the long
-    slices, whoever wakes up may wait for the end of an evaluation's: several times in each call.
+    Linux divides a core among sessions first (autogroups), and then within each session. In its own
+    session with a high niceness, this process delays neither the server nor a client on the same
+    machine; without autogroups, the idle policy still prefers the server. Without long time slices,
+    a process that wakes up may have to wait for the end of the evaluation's slice, several times
+    in each call.
     """
     if sys.platform != "linux":
         return
-    with suppress(OSError):  # it leads a session with others in it, or there are no autogroups
+    with suppress(OSError):  # already a session leader, or the system has no autogroups
         os.setsid()
         Path("/proc/self/autogroup").write_text(str(SESSION_NICENESS))
     for thread in Path("/proc/self/task").iterdir():
-        with suppress(OSError):  # it has ended, or the system does not let us
-            take_long_slices(int(thread.name))  # before the idle policy, which takes none
+        with suppress(OSError):  # the thread has ended, or the system does not permit it
+            take_long_slices(int(thread.name))  # before the idle policy, which has no slices
             os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))

@@ -1,4 +1,4 @@
-"""The executor that the settings name."""
+"""Selection of the executor by the settings."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from utils.errors import EngineUnavailable
 
 
 def executor_of(settings: Settings, place: BlobPlace, loader: EngineLoader) -> Executor:
-    """Local worker processes, or actors on Ray; `loader` is found by its import path there."""
+    """Return the executor: local worker processes, or actors on Ray.
+
+    The workers import `loader` by name.
+    """
     if settings.executor == "ray":
         return ExecutorProxy(partial(ray_executor, settings, place, loader))
     return LocalExecutor(settings, place, loader)
 
 
 def ray_executor(settings: Settings, place: BlobPlace, loader: EngineLoader) -> Executor:
-    """Ray's executor in this process; raises EngineUnavailable where Ray is not installed."""
+    """Return Ray's executor in this process; raises EngineUnavailable if Ray is not installed."""
     try:
         from service.execution.ray.cluster import RayExecutor
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""What runs inside a local worker process: the tasks that the server sends to it.
+"""The tasks that run in a local worker process.
 
-Tasks take names of blobs or paths, never bytes from outside, and raise TrisealErrors only, which
-come back to the server as the same class. Beside them a thread listens for what is to be forgotten.
+Tasks take names of blobs or paths, never external bytes, and raise only TrisealErrors, which reach
+the server as the same class. A separate thread receives the stores to forget.
 """
 
 from __future__ import annotations
@@ -27,54 +27,54 @@ logger = logging.getLogger("triseal.worker")
 Names = Mapping[tuple[str, str], str]
 """SHA-256 of each message, by (party, file name)."""
 Report = tuple[int, float] | None
-"""A ticket and its finished share; None: what was to be forgotten has been."""
+"""A ticket and its finished share; None confirms that stores have been forgotten."""
 
 PROGRESS_SECONDS = 0.1
-"""The least time between two reports of progress."""
+"""The shortest time between two reports of progress."""
 
 
-class _Desk:
-    """This process's worker, its blobs, and its line to the server."""
+class _Process:
+    """This process's worker, its blobs, and its pipe to the server."""
 
     worker: Worker
     place: BlobPlace | None
     blobs: Blobs | None = None
-    line: Connection
-    speaking = threading.Lock()
+    pipe: Connection
+    sending = threading.Lock()
 
 
-_desk = _Desk()
+_process = _Process()
 
 
-def begin(source: EngineSource, place: BlobPlace | None, niceness: int, line: Connection) -> None:
-    """Initialise the process; without a `place` it can only check."""
+def begin(source: EngineSource, place: BlobPlace | None, niceness: int, pipe: Connection) -> None:
+    """Initialise the process; without a `place` it can only check uploads."""
     logs.configure()
     leave_signals_to_parent()
     end_with_parent()
     os.nice(niceness)
-    _desk.worker, _desk.place, _desk.line = Worker(source), place, line
+    _process.worker, _process.place, _process.pipe = Worker(source), place, pipe
     threading.Thread(target=_listen, name="forgetting", daemon=True).start()
 
 
 def introduce() -> Introduction:
     """Load the engine; raises EngineUnavailable, DeploymentError."""
-    introduction = _desk.worker.introduce()
-    if _desk.place is not None:  # from now on it evaluates; a check is waited for
+    introduction = _process.worker.introduce()
+    if _process.place is not None:  # an evaluating process; a checking one keeps its priority
         give_way()
     return introduction
 
 
 def alive() -> None:
-    """Answers: whoever has this answer has a worker."""
+    """Return at once; a response proves that the worker is alive."""
 
 
 def check(slot: Slot, path: Path, intact: bool) -> None:
-    """Conformance of the message in a file; raises MalformedMessage, ForeignMessage."""
-    _desk.worker.check(slot, path, intact)
+    """Check that the message in a file fits the slot; raises MalformedMessage, ForeignMessage."""
+    _process.worker.check(slot, path, intact)
 
 
 def evaluate(program: str, store: str, names: Names, ticket: int) -> tuple[bytes, float]:
-    """The sealed result and the seconds of the evaluation alone.
+    """Return the sealed result and the time of the evaluation alone, in seconds.
 
     Reports its progress under `ticket`. Raises MalformedMessage, ForeignMessage, EvaluationFailed,
     StoredDataDamaged, StorageUnavailable.
@@ -86,11 +86,11 @@ def evaluate(program: str, store: str, names: Names, ticket: int) -> tuple[bytes
         now = time.monotonic()
         if now - reported >= PROGRESS_SECONDS:
             reported = now
-            _say((ticket, min(max(float(share), 0.0), 1.0)))
+            _send((ticket, min(max(float(share), 0.0), 1.0)))
 
     with evaluation_faults(program):
         messages = _read(store, names)
-    return _desk.worker.evaluate(program, store, messages, progress)
+    return _process.worker.evaluate(program, store, messages, progress)
 
 
 def warm(store: str, names: Names) -> None:
@@ -98,31 +98,31 @@ def warm(store: str, names: Names) -> None:
     try:
         messages = _read(store, names)
     except TrisealError:
-        return  # erased meanwhile, or the run will tell
-    _desk.worker.warm(store, messages)
+        return  # erased in the meantime, or the run will report the error
+    _process.worker.warm(store, messages)
 
 
 def _read(store: str, names: Names) -> Messages:
-    if _desk.blobs is None:
-        if _desk.place is None:
-            raise StorageUnavailable("This process has no access to what the parties sent.")
-        _desk.blobs = _desk.place.open()
-    return {key: _desk.blobs.read(store, sha256) for key, sha256 in names.items()}
+    if _process.blobs is None:
+        if _process.place is None:
+            raise StorageUnavailable("This process has no access to the parties' messages.")
+        _process.blobs = _process.place.open()
+    return {key: _process.blobs.read(store, sha256) for key, sha256 in names.items()}
 
 
-def _say(report: Report) -> None:
-    with _desk.speaking:
-        _desk.line.send(report)
+def _send(report: Report) -> None:
+    with _process.sending:
+        _process.pipe.send(report)
 
 
 def _listen() -> None:
     try:
         while True:
-            for store in _desk.line.recv():
+            for store in _process.pipe.recv():
                 try:
-                    _desk.worker.forget(store)
-                except Exception:  # one that cannot be forgotten must not keep the others
+                    _process.worker.forget(store)
+                except Exception:  # the other stores must still be forgotten
                     logger.exception("forgetting an application")
-            _say(None)
+            _send(None)
     except (EOFError, OSError):
-        return  # the server has gone, and this process with it
+        return  # the server is gone, so this process ends too

@@ -1,7 +1,7 @@
-"""What a worker is, wherever it runs: one engine, and what that keeps of applications.
+"""A worker, wherever it runs: one engine, and a record of the messages that the engine caches.
 
-Bytes that came from outside are read by an engine only in workers. A worker holds one engine for
-its whole life, under a bound on its memory, and raises TrisealErrors only.
+Only workers let an engine read external bytes. A worker holds one engine for its whole life, under
+a memory limit, and raises only TrisealErrors.
 """
 
 from __future__ import annotations
@@ -25,25 +25,28 @@ from utils.errors import EngineUnavailable, EvaluationFailed, MalformedMessage, 
 logger = logging.getLogger("triseal.worker")
 
 EngineLoader = Callable[[str, Path], ServerEngine]
-"""Engine name and deployment folder to engine; found by its import path in the worker."""
+"""Loads an engine from its name and the deployment folder; imported by name in the worker."""
 Messages = Mapping[tuple[str, str], bytes]
 
 KEPT_DIGESTS = 1024
-"""More than any engine keeps something of."""
+"""More messages than any engine caches."""
 
 
 def load_registered(name: str, deployment: Path) -> ServerEngine:
-    """The engine of that name from the registry; raises EngineUnavailable, DeploymentError."""
-    from engines.registry import load_server_engine  # here, so that only workers import engines
+    """Return the engine of that name from the registry.
+
+    Raises EngineUnavailable, DeploymentError.
+    """
+    from engines.registry import load_server_engine  # so that only workers import engines
 
     return load_server_engine(name, deployment)
 
 
 @dataclass(frozen=True)
 class EngineSource:
-    """All that a worker is told of the settings: its engine, and the MiB it may take beyond that.
+    """The settings that a worker gets: its engine, and its memory limit beyond that, in MiB.
 
-    It holds no secret, for it may go to other machines.
+    It contains no secrets, since it may be sent to other machines.
     """
 
     loader: EngineLoader
@@ -53,13 +56,13 @@ class EngineSource:
 
     @classmethod
     def of(cls, settings: Settings, loader: EngineLoader) -> EngineSource:
-        """With the deployment's whole path, which a process in another folder finds too."""
+        """Create it with the deployment's absolute path, valid in any working directory."""
         deployment = settings.deployment.absolute()
         return cls(loader, settings.engine, deployment, settings.worker_memory)
 
 
 class Worker:
-    """An engine and its tasks; `forget` may be called while another thread is at one of them."""
+    """An engine and its tasks; `forget` may be called while another thread runs a task."""
 
     def __init__(self, source: EngineSource) -> None:
         self._source = source
@@ -67,7 +70,7 @@ class Worker:
         self._digests = BoundedCache[bytes](KEPT_DIGESTS)
 
     def introduce(self) -> Introduction:
-        """Load the engine, unless it is there; raises EngineUnavailable, DeploymentError."""
+        """Load the engine unless it is loaded; raises EngineUnavailable, DeploymentError."""
         try:
             if self._engine is None:
                 self._engine = self._source.loader(self._source.name, self._source.deployment)
@@ -83,9 +86,9 @@ class Worker:
             ) from error
 
     def check(self, slot: Slot, path: Path, intact: bool) -> None:
-        """Conformance of the message in a file; raises MalformedMessage, ForeignMessage."""
+        """Check the message in a file; raises MalformedMessage, ForeignMessage."""
         try:
-            with path.open("rb") as file:  # mapped: of a large key, little but its head is read
+            with path.open("rb") as file:  # mapped, since little more than a key's head is read
                 content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self._loaded.check(slot, memoryview(content), intact)
         except TrisealError:
@@ -99,9 +102,9 @@ class Worker:
     def evaluate(
         self, program: str, store: str, messages: Messages, progress: Progress
     ) -> tuple[bytes, float]:
-        """The sealed result and the seconds of the evaluation alone.
+        """Return the sealed result and the time of the evaluation alone, in seconds.
 
-        `store` is whose the messages are. Raises MalformedMessage, ForeignMessage,
+        `store` is the store of the messages. Raises MalformedMessage, ForeignMessage,
         EvaluationFailed.
         """
         with evaluation_faults(program), self._noted(store, messages):
@@ -110,7 +113,7 @@ class Worker:
             return result, perf_counter() - start
 
     def warm(self, store: str, messages: Messages) -> None:
-        """Prepare for a first run; what goes wrong here shows, if it matters, in the run."""
+        """Prepare for a first run; errors are logged, and reappear in the run if they matter."""
         try:
             with self._noted(store, messages):
                 self._loaded.warm(messages)
@@ -118,7 +121,7 @@ class Worker:
             logger.exception("warming the engine")
 
     def forget(self, store: str) -> None:
-        """Have the engine drop what it keeps of an application's messages."""
+        """Make the engine drop everything that it caches of an application's messages."""
         digests = self._digests.forget(store)
         if self._engine is not None:
             self._engine.forget(digests)
@@ -131,28 +134,29 @@ class Worker:
 
     @contextmanager
     def _noted(self, store: str, messages: Messages) -> Iterator[None]:
-        """Know whose messages the engine may keep something of."""
+        """Record the messages that the engine may cache while they are in use."""
         digests = [digest_of(message) for message in messages.values()]
         for digest in digests:
             self._digests.put(store, digest.hex(), digest)
         try:
             yield
         finally:
-            if self._digests.forgot(store):  # while they were in use
+            if self._digests.forgot(store):  # forgotten while they were in use
                 self._loaded.forget(digests)
 
 
 @contextmanager
 def evaluation_faults(program: str) -> Iterator[None]:
-    """Whatever goes wrong in an evaluation, as a TrisealError; EvaluationFailed if it is none."""
+    """Convert any error of an evaluation into a TrisealError, by default EvaluationFailed."""
     try:
         yield
     except TrisealError:
         raise
     except MemoryError as error:
         raise EvaluationFailed(
-            f"The evaluation of {program} asked for more memory than a worker may take "
-            "(TRISEAL_WORKER_MEMORY); send keys and inputs again, or have the operator allow more."
+            f"The evaluation of {program} needed more memory than a worker may use "
+            "(TRISEAL_WORKER_MEMORY); send keys and inputs again, or ask the operator to raise the "
+            "limit."
         ) from error
     except Exception as error:
         logger.exception("evaluating %s", program)

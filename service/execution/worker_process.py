@@ -1,4 +1,4 @@
-"""A local worker process, seen from the server: start, call, time limit, death and rebirth."""
+"""A local worker process, as used by the server: start, calls, time limits and replacement."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ FORGET_SECONDS = 5.0
 LONGEST_PAUSE = 30.0
 """Seconds between two attempts to replace a process whose engine cannot be loaded."""
 _FORGET_AT_ONCE = 256
-"""Stores in one message, which then fits into the line's buffer."""
+"""Maximum stores in one message, so that it fits into the pipe's buffer."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class WorkerProcess:
-    """One process with an engine, doing one task at a time in the order they come.
+    """One process with an engine, which runs one task at a time in the order of the calls.
 
-    To be used from one event loop. A process that is lost, at work or not, is replaced at once, in
-    the background. `report` is called with a ticket and its finished share, `changed` whenever the
+    For use from one event loop. A process that is lost, busy or idle, is replaced at once in the
+    background. `report` is called with a ticket and its finished share, `changed` whenever the
     engine may have become ready.
     """
 
@@ -59,10 +59,10 @@ class WorkerProcess:
         self._executor: ProcessPoolExecutor | None = None
         self._process: BaseProcess | None = None
         self._dropped: BaseProcess | None = None
-        self._line: Connection | None = None
+        self._pipe: Connection | None = None
         self._introduction: Introduction | None = None
         self._first: Introduction | None = None
-        self._rebirth: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
         self._to_forget: list[str] = []
         self._forgetting: asyncio.Task[None] | None = None
         self._answered = asyncio.Event()
@@ -70,11 +70,11 @@ class WorkerProcess:
 
     @property
     def ready(self) -> bool:
-        """Whether the engine is loaded."""
+        """True if the engine is loaded."""
         return self._introduction is not None and self._alive
 
     async def start(self) -> Introduction:
-        """Start the process and load its engine, unless that has been done.
+        """Start the process and load its engine, unless it is loaded.
 
         Raises EngineUnavailable, DeploymentError.
         """
@@ -84,22 +84,22 @@ class WorkerProcess:
     async def call(
         self, seconds: float, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The result of a task; its `seconds` begin when its turn has come.
+        """Run a task and return its result; the limit of `seconds` starts when the task does.
 
-        Where the caller is cancelled, the process is replaced. Raises what the task raises,
-        WorkerLostError, and as `start` does.
+        If the caller is cancelled, the process is replaced. Raises the errors of the task,
+        WorkerLostError, and the errors of `start`.
         """
         async with self._turn:
             try:
-                return await self._result(await self._given(task, *args, **kwargs), seconds)
+                return await self._result(await self._submit(task, *args, **kwargs), seconds)
             except (WorkerLostError, asyncio.CancelledError):
                 self._replace()
                 raise
 
     async def forget(self, store: str) -> None:
-        """Have the process drop what it keeps of an application, though it may be at work.
+        """Make the process drop everything that it caches of an application, even while busy.
 
-        Waits some seconds for its answer at most; never raises.
+        Waits for its confirmation for a few seconds at most; never raises.
         """
         self._to_forget.append(store)
         if self._forgetting is None or self._forgetting.done():
@@ -108,10 +108,10 @@ class WorkerProcess:
             await asyncio.wait_for(asyncio.shield(self._forgetting), FORGET_SECONDS)
 
     async def stop(self) -> None:
-        """End the process, whatever it is doing, and do not replace it."""
+        """Stop the process, even if it is busy, and do not replace it."""
         self._stopped = True
-        if self._rebirth is not None:
-            self._rebirth.cancel()
+        if self._restarting is not None:
+            self._restarting.cancel()
         self._drop()
         if self._dropped is not None:
             await run_in_threadpool(self._dropped.join, STOP_SECONDS)
@@ -130,8 +130,8 @@ class WorkerProcess:
             introduction = await self._result(self._launch(), LOAD_SECONDS)
         except WorkerLostError as error:
             raise EngineUnavailable(
-                "The engine's process ended, or took too long, while it loaded the engine; see "
-                "the server's log, and whether the machine has enough memory."
+                "The engine's process ended, or took too long, while loading the engine; see the "
+                "server's log, and check that the machine has enough memory."
             ) from error
         except TrisealError:
             self._drop()
@@ -147,21 +147,21 @@ class WorkerProcess:
             self._changed()
         return introduction
 
-    async def _given(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """The task in a process that is there."""
+    async def _submit(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Submit the task to a running process."""
         while True:
             await self._ensure()
             if self._executor is None:
                 raise WorkerLostError("died")
             try:
                 return self._executor.submit(task, *args, **kwargs)
-            except BrokenProcessPool:  # it dies just now, and has nothing of the task yet
+            except BrokenProcessPool:  # it has just died, without the task
                 self._drop()
 
     def _launch(self) -> Future[Introduction]:
         context = multiprocessing.get_context("spawn")
-        # A line of its own for each process: one that is killed may leave its line half written.
-        self._line, far_end = context.Pipe()
+        # Each process has its own pipe, since a killed one may leave a partial message.
+        self._pipe, far_end = context.Pipe()
         self._executor = ProcessPoolExecutor(
             max_workers=1,
             mp_context=context,
@@ -171,8 +171,8 @@ class WorkerProcess:
         earlier = set(multiprocessing.active_children())
         future = self._executor.submit(tasks.introduce)
         self._process = next(iter(set(multiprocessing.active_children()) - earlier), None)
-        far_end.close()  # the worker has its own; without ours the line ends with the worker
-        asyncio.get_running_loop().add_reader(self._line.fileno(), self._read_line)
+        far_end.close()  # the worker has its own copy, so the pipe closes when the worker ends
+        asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._read_pipe)
         return future
 
     async def _result(self, future: Future[T], seconds: float) -> T:
@@ -185,15 +185,15 @@ class WorkerProcess:
             self._drop()
             raise WorkerLostError("died") from error
         except asyncio.CancelledError:
-            self._drop()  # or it would go on with what nobody waits for
+            self._drop()  # the process would continue a task whose result is not needed
             caller = asyncio.current_task()
-            if caller is not None and not caller.cancelling():  # its line ended before it began
+            if caller is not None and not caller.cancelling():  # the process died before the task
                 raise WorkerLostError("died") from None
             raise
 
     def _replace(self) -> None:
-        if not self._stopped and (self._rebirth is None or self._rebirth.done()):
-            self._rebirth = asyncio.create_task(self._restart())
+        if not self._stopped and (self._restarting is None or self._restarting.done()):
+            self._restarting = asyncio.create_task(self._restart())
 
     async def _restart(self) -> None:
         pause = 1.0
@@ -202,29 +202,29 @@ class WorkerProcess:
                 await self.start()
                 return
             except TrisealError as error:
-                logger.error("the engine does not come back: %s", error.message)
+                logger.error("the engine cannot be loaded again: %s", error.message)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _send_forgotten(self) -> None:
-        """Send what is to be forgotten, one message at a time: the buffer must not fill up."""
-        while self._to_forget and self._line is not None:
+        """Send the stores to forget, one message at a time, so that the buffer cannot fill up."""
+        while self._to_forget and self._pipe is not None:
             some, self._to_forget = (
                 self._to_forget[:_FORGET_AT_ONCE],
                 self._to_forget[_FORGET_AT_ONCE:],
             )
             self._answered.clear()
             try:
-                self._line.send(some)
+                self._pipe.send(some)
             except OSError:
                 break
             await self._answered.wait()
-        self._to_forget.clear()  # with the process, what it kept has gone
+        self._to_forget.clear()  # if the process is gone, so is its cache
 
-    def _read_line(self) -> None:
+    def _read_pipe(self) -> None:
         try:
-            while self._line is not None and self._line.poll():
-                report: tasks.Report = self._line.recv()
+            while self._pipe is not None and self._pipe.poll():
+                report: tasks.Report = self._pipe.recv()
                 if report is None:
                     self._answered.set()
                 elif self._report is not None:
@@ -232,19 +232,19 @@ class WorkerProcess:
         except (EOFError, OSError):  # the process has ended, or is about to
             loaded = self._introduction is not None
             self._drop()
-            if loaded:  # whoever waits for it to load sees to it there
+            if loaded:  # while it loads, the waiting call handles its end
                 self._replace()
 
-    def _hang_up(self) -> None:
+    def _close_pipe(self) -> None:
         self._answered.set()
-        if self._line is not None:
-            asyncio.get_running_loop().remove_reader(self._line.fileno())
-            self._line.close()
-            self._line = None
+        if self._pipe is not None:
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+            self._pipe.close()
+            self._pipe = None
 
     def _drop(self) -> None:
-        """Kill the process, if there is one; its unfinished tasks end as BrokenProcessPool."""
-        self._hang_up()
+        """Kill the process, if any; its unfinished tasks fail with BrokenProcessPool."""
+        self._close_pipe()
         if self._process is not None:
             self._process.kill()
             self._dropped = self._process

@@ -1,1 +1,1 @@
-"""HTTP below the routes: connections, limits, hosts, headers, problems, logs."""
+"""The HTTP layer below the routes: connections, limits, hosts, headers, problems, request logs."""

@@ -1,4 +1,4 @@
-"""uvicorn's server, saying that it listens once it does."""
+"""A uvicorn server that announces its address once it listens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import uvicorn
 
 
 class AnnouncedServer(uvicorn.Server):
-    """Prints `line` when the application has started and the sockets listen, and not before."""
+    """Prints `line` once the application has started and the sockets listen."""
 
     def __init__(self, config: uvicorn.Config, line: str) -> None:
         super().__init__(config)
@@ -23,5 +23,5 @@ class AnnouncedServer(uvicorn.Server):
         if self.started:
             try:
                 print(self._line, flush=True)
-            except OSError:  # standard output is a file on a full disk, say: nothing to stop for
+            except OSError:  # for example, output to a file on a full disk: no reason to stop
                 sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open to the end

@@ -1,4 +1,4 @@
-"""Bounds on every request body: how many bytes come, and how slowly."""
+"""Limits on the size and the transfer time of request bodies."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from service.http.problems import problem
 from utils.errors import TrisealError, UploadTooLarge, UploadTooSlow
 
 SMALL_BODY = 64 * 1024
-"""Bytes of a body without a file, and of all that a form has around its file."""
+"""Maximum bytes of a body without a file, and of a form without its file."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds that a sender may be silent (`stall`), and take in all (`total`)."""
+    """The longest pause of a sender (`stall`) and its time in all (`total`), in seconds."""
 
     stall: float
     total: float
 
     def begin(self) -> Patience:
-        """Start the clock; to be called in the event loop."""
+        """Start the clock; must be called in the event loop."""
         return Patience(self)
 
 
 class Patience:
-    """Waits for one sender, and for no longer than its pace allows."""
+    """Waits for data from one sender within the limits of its pace."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
         self._end = asyncio.get_running_loop().time() + pace.total
 
     async def wait(self, coming: Awaitable[T]) -> T:
-        """What comes; raises UploadTooSlow where it does not come in time."""
+        """Await `coming` and return its result; raises UploadTooSlow if it takes too long."""
         left = self._end - asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(min(self._pace.stall, left)):
@@ -49,9 +49,10 @@ class Patience:
             raise self._too_slow() from error
 
     async def wait_while(self, coming: Awaitable[T], heard: Callable[[], float]) -> T:
-        """What comes bit by bit; `heard` is when a bit of it came last, by the event loop's clock.
+        """Await `coming`, which receives data gradually, and return its result.
 
-        Raises UploadTooSlow where it does not come in time.
+        `heard` returns when data arrived last, in seconds of the event loop's clock. Raises
+        UploadTooSlow if no data arrives for `stall` seconds or the total time is over.
         """
         now = asyncio.get_running_loop().time
         task = asyncio.ensure_future(coming)
@@ -65,17 +66,17 @@ class Patience:
 
     def _too_slow(self) -> UploadTooSlow:
         return UploadTooSlow(
-            f"The rest of the request did not come: nothing for {self._pace.stall:g} s, or not "
-            f"all within {self._pace.total:g} s. Nothing was stored; send it again."
+            f"The request did not arrive completely: no data for {self._pace.stall:g} s, or not "
+            f"everything within {self._pace.total:g} s. Nothing was stored; send it again."
         )
 
 
 class BodyLimit:
-    """ASGI middleware: 413 to a body of more than `limit_of(path)` bytes, 408 to one too slow.
+    """ASGI middleware: responds 413 to a body over `limit_of(path)` bytes, 408 to a slow one.
 
-    It goes by Content-Length where there is one, and by the bytes that come in any case; what is
-    read past it (service/http/large_bodies.py) has a length. Where `pace_of(path)` is None, whoever
-    reads the body sees to its pace.
+    It checks Content-Length, if given, and counts the bytes that arrive; bodies that bypass it
+    (service/http/large_bodies.py) always declare a length. If `pace_of(path)` is None, the reader
+    of the body enforces the time limits.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class BodyLimit:
             f"The request is larger than the {limit} bytes allowed here; nothing was stored."
         )
         declared = Headers(scope=scope).get("content-length", "")
-        # Of a number with so many digits only the length matters; int() refuses very long ones.
+        # Numbers this long are too large in any case, and int() rejects very long ones.
         if len(declared) > 18 or (declared.isdecimal() and int(declared) > limit):
             await problem(too_large)(scope, receive, send)
             return
@@ -111,7 +112,7 @@ class BodyLimit:
         async def bounded_receive() -> Message:
             nonlocal received, complete, fault
             try:
-                if patience is None or complete:  # what follows a whole body is a farewell
+                if patience is None or complete:  # only a disconnect can follow a complete body
                     message = await receive()
                 else:
                     message = await patience.wait(receive())
@@ -127,7 +128,7 @@ class BodyLimit:
         async def guarded_send(message: Message) -> None:
             nonlocal started
             if fault is not None and not started:
-                return  # body parsers answer the fault in their own words; ours comes below
+                return  # discard the body parser's own error response; the problem is sent below
             started = True
             await send(message)
 

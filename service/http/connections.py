@@ -1,8 +1,8 @@
-"""Connections that send nothing, half a request or no end of one, or take no answer, are cut off.
+"""Limits on connections: idle ones, slow or oversized request heads, and unread responses.
 
-uvicorn bounds only the pause between two requests: a head may take forever and have any size, and
-an answer that nobody reads stays in memory. What follows a whole head is the application's matter
-(service/http/body_limits.py), until it has answered.
+uvicorn limits only the pause between two requests: a request head may take forever and have any
+size, and a response that the client does not read stays in memory. Once a head is complete, the
+application enforces the limits (service/http/body_limits.py) until it has responded.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from utils.errors import InvalidRequest
 logger = logging.getLogger("triseal.listening")
 
 HEAD_BYTES = 64 * 1024
-"""Of a request all but its body; what is around the pieces of a body may have as much as it."""
+"""Maximum bytes of a request without its body; chunk framing may add as much as the body has."""
 PIPELINED = 8
-"""Requests that one connection may have waiting behind the one that is answered."""
+"""Maximum requests that may wait on one connection behind the one being handled."""
 CONNECTIONS = 4096
 WARNING_SECONDS = 60.0
 LOOKS = 4
-"""How often in the time of silence a connection is looked at."""
+"""Number of checks of a connection within `silence` seconds."""
 
 
 class Crowded:
-    """Warns, at most once a minute, that connections are closed to make room for others."""
+    """Warns, at most once a minute, that connections are closed to make way for new ones."""
 
     def __init__(self) -> None:
         self._closed = 0
@@ -55,10 +55,11 @@ class Crowded:
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection. It is closed `silence` seconds after it was made or the last answer ended,
-    unless it has sent the whole head of a request by then, and aborted where the other side takes
-    nothing of an answer for so long. Beyond `most` connections, a new one takes the place of the
-    one that has waited longest.
+    """One connection, with limits.
+
+    It is closed if the client does not send a complete request head within `silence` seconds of
+    connecting or of the last response, and aborted if the client reads nothing of a response for
+    that long. Beyond `most` connections, a new one replaces the one that has been idle longest.
     """
 
     silence = 20.0
@@ -68,8 +69,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._since = time.monotonic()
-        self._around = self._content = 0  # bytes of the request: outside of its body, and inside
-        self._bodies = 0  # bytes of bodies in the data that has come last
+        self._around = self._content = 0  # bytes of the request: outside its body, and inside
+        self._bodies = 0  # bytes of bodies in the most recent data
         self._unsent = 0
         self._stuck: float | None = None
         self._watch = self.loop.call_later(self.silence / LOOKS, self._look)
@@ -85,13 +86,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     @property
     def serving(self) -> bool:
-        """Whether a request whose head is there has no whole answer yet."""
+        """True if a request whose head has arrived has no complete response yet."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
         self._bodies = 0
         super().data_received(data)
-        # Of the data that ends one request and begins the next, what is around both counts.
+        # If the data spans two requests, the bytes outside both bodies count.
         self._around += len(data) - self._bodies
         if self._around > HEAD_BYTES + self._content or len(self.pipeline) > PIPELINED:
             self.transport.abort()
@@ -113,22 +114,22 @@ class GuardedProtocol(HttpToolsProtocol):
 
     @property
     def body_bytes(self) -> int:
-        """How much of the request's body has come this way."""
+        """Bytes of the request's body that this protocol has received."""
         return self._content
 
     def heard_something(self) -> None:
-        """The other side has sent more of a body that is answered already."""
+        """Note that the client has sent more of a body whose response is complete."""
         self._unset_keepalive_if_required()
 
     def body_was_read(self) -> None:
-        """The rest of the body went another way; what comes now is the next request."""
+        """Resume parsing after LargeBody has read the rest of the body."""
         self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         self.on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Say that this is no request, as every other error is said; then the connection ends."""
-        answer = problem(InvalidRequest("This is not HTTP as it should be; use an HTTP library."))
+        """Respond to malformed HTTP with a problem, like every other error, and disconnect."""
+        answer = problem(InvalidRequest("The request is not valid HTTP; use an HTTP library."))
         more = [(name.encode(), value.encode()) for name, value in REFUSED.items()]
         headers = (*answer.raw_headers, *more, (b"Connection", b"close"))
         lines = (name + b": " + value for name, value in headers)
@@ -156,9 +157,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
 
 def guarded(silence: float) -> type[GuardedProtocol]:
-    """The protocol with these seconds of silence, for uvicorn's `http`.
+    """Return the protocol class for uvicorn's `http`, with `silence` in seconds.
 
-    A quarter of the files that the process may have open is left for what is no connection.
+    A quarter of the process's file descriptors is left for other uses than connections.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = CONNECTIONS if files == resource.RLIM_INFINITY else min(CONNECTIONS, files * 3 // 4)

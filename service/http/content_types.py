@@ -1,4 +1,4 @@
-"""Which content types a call takes: what it documents, and no other."""
+"""Checks that a request's content type is one that its route documents."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 class TypedRoute(APIRoute):
-    """A route that refuses a body of another type unread, with UnsupportedContent.
+    """A route that rejects a body of another type with UnsupportedContent, without reading it.
 
-    FastAPI takes a body of a wrong type for one with wrong fields. A call that reads its body
-    itself sees to the type itself (service/http/upload_form.py).
+    FastAPI would report such a body as one with invalid fields. A route that parses its body itself
+    checks the type itself (service/http/upload_form.py).
     """
 
     @property
     def accepted(self) -> tuple[str, ...]:
-        """The content types of bodies, none where FastAPI reads none."""
+        """The accepted content types; empty if FastAPI does not read a body."""
         if self.body_field is None:
             return ()
         return FORMS if isinstance(self.body_field.field_info, params.Form) else JSON

@@ -1,7 +1,7 @@
-"""Requests for a name that is not this server's, and those of foreign pages, are refused.
+"""Rejection of requests for a foreign host name or from web pages of another origin.
 
-Parties' clients send no Origin; of browsers, only pages of this server (its documentation) and of
-its proxy's address may call. This is checked before anything else.
+Parties' clients send no Origin header. Of web pages, only those of this server (its documentation)
+and of its proxy's address may call it. This is checked before anything else.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from utils.hosts import AllowedHosts
 
 
 def hosts_of(settings: Settings) -> AllowedHosts:
-    """The names by which the server of these settings may be called."""
+    """Return the host names under which a server with these settings may be addressed."""
     return AllowedHosts(settings.server_host, settings.server_url, settings.allowed_hosts)
 
 
 class HostGuard:
-    """ASGI middleware: 421 to a request for another host, 403 to one of a foreign origin."""
+    """ASGI middleware: responds 421 to another host name, and 403 to a foreign origin."""
 
     def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
         self.app = app
@@ -44,12 +44,12 @@ class HostGuard:
         called = self.hosts.named(given[0]) if len(given) == 1 else None
         if called is None:
             return UnknownHost(
-                "This server may not be called by that name: use the address that its operator "
-                "gave, or have the operator add the name to TRISEAL_ALLOWED_HOSTS."
+                "This server does not accept requests for that host name: use the address from its "
+                "operator, or ask the operator to add the name to TRISEAL_ALLOWED_HOSTS."
             )
         if not all(self.hosts.allows_origin(o, called) for o in headers.getlist("origin")):
             return ForeignOrigin(
-                "A page of another origin may not call this server; where a proxy gives the server "
-                "another address, the operator sets TRISEAL_SERVER_URL to it."
+                "A page of another origin may not call this server. If the server has another "
+                "address behind a proxy, the operator must set TRISEAL_SERVER_URL to it."
             )
         return None

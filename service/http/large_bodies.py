@@ -1,9 +1,9 @@
-"""A large body goes from the connection straight into its reader's memory.
+"""Direct transfer of large request bodies from the connection into the reader's memory.
 
-uvicorn copies a body several times and hands it on in small pieces, each through every layer of the
-app. What is long enough is read here instead, in pieces of PIECE_BYTES and with one copy, once the
-reader asks for it. The connection's protocol (service/http/connections.py) gets the connection back
-at the body's last byte, whoever has read it.
+uvicorn copies a body several times and passes it on in small pieces, each through every layer of
+the app. A body that is long enough is read here instead, in pieces of PIECE_BYTES and with one
+copy, once the reader asks for it. After the last byte of the body, the connection returns to its
+protocol (service/http/connections.py).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 1 << 20
 LARGE_BYTES = PIECE_BYTES // 2
-"""Bodies of a declared length from here on are offered to their readers."""
+"""Smallest declared length of a body that is offered for direct reading."""
 _UNWANTED_BYTES = 1 << 16
 _EXTENSION = "triseal.large_body"
 
 
 class LargeBody(asyncio.BufferedProtocol):
-    """The body of one request; iterates over what is left of it when its reader begins.
+    """The body of one request; iterates over the part that is left when its reader begins.
 
-    One piece is read ahead, no more. Raises ClientDisconnect where the connection is lost.
+    At most one piece is read ahead. Raises ClientDisconnect if the connection is lost.
     """
 
     def __init__(self, connection: GuardedProtocol, scope: HTTPScope, length: int) -> None:
@@ -39,7 +39,7 @@ class LargeBody(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._left = 0  # bytes that have not arrived
         self._begun = self._lost = self._unwanted = False
-        self._early = b""  # what had arrived when the reader began
+        self._early = b""  # bytes that had arrived when the reader began
         self._ready: bytearray | None = None
         self._filling = bytearray()
         self._filled = 0
@@ -48,7 +48,10 @@ class LargeBody(asyncio.BufferedProtocol):
         cast(dict[str, Any], scope).setdefault("extensions", {})[_EXTENSION] = self
 
     def begin(self) -> bool:
-        """Take the connection for what is left; False where all is there or nobody is."""
+        """Take over the connection for the rest of the body.
+
+        Returns False if the whole body has arrived or the client has disconnected.
+        """
         connection = self._connection
         cycle = connection.cycle
         if cycle.scope is not self._scope or cycle.disconnected or not cycle.more_body:
@@ -63,7 +66,7 @@ class LargeBody(asyncio.BufferedProtocol):
         return True
 
     def leave(self) -> None:
-        """No more pieces are wanted: what still comes is thrown away."""
+        """Stop reading and discard the rest of the body as it arrives."""
         if not self._begun or self._unwanted or not self._left:
             return
         self._unwanted = True
@@ -72,7 +75,7 @@ class LargeBody(asyncio.BufferedProtocol):
         self._connection.flow.resume_reading()
 
     def heard(self) -> float:
-        """When something came last, by the event loop's clock."""
+        """Return when data arrived last, in seconds of the event loop's clock."""
         return self._heard
 
     def __aiter__(self) -> Self:
@@ -95,14 +98,14 @@ class LargeBody(asyncio.BufferedProtocol):
             self._connection.flow.resume_reading()
         return piece
 
-    # What the transport calls.
+    # Callbacks of the transport.
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes go."""
+        """Return the buffer for the next bytes."""
         return memoryview(self._filling)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many have come."""
+        """Account for `nbytes` bytes written to the buffer."""
         self._heard = self._loop.time()
         self._filled += nbytes
         self._left -= nbytes
@@ -111,7 +114,7 @@ class LargeBody(asyncio.BufferedProtocol):
             self._next_buffer(_UNWANTED_BYTES)
         elif self._filled == len(self._filling):
             self._ready, self._filling = self._filling, bytearray()
-            self._connection.flow.pause_reading()  # until this piece is fetched
+            self._connection.flow.pause_reading()  # until the reader takes this piece
             self._wake()
         if not self._left:
             self._connection.transport.set_protocol(self._connection)
@@ -119,17 +122,17 @@ class LargeBody(asyncio.BufferedProtocol):
             self._connection.flow.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more comes."""
+        """Wake the reader, which raises ClientDisconnect, and notify the protocol."""
         self._lost = True
         self._wake()
         self._connection.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The other side takes nothing of an answer."""
+        """Pass on that the client is not reading the response."""
         self._connection.pause_writing()
 
     def resume_writing(self) -> None:
-        """It takes it again."""
+        """Pass on that the client reads the response again."""
         self._connection.resume_writing()
 
     def _next_buffer(self, size: int) -> None:
@@ -141,6 +144,6 @@ class LargeBody(asyncio.BufferedProtocol):
 
 
 def large_body_of(scope: Mapping[str, Any]) -> LargeBody | None:
-    """The request's body, if it is a large one and the server offers it."""
+    """Return the request's large body; None if it is small or the server does not offer it."""
     body: LargeBody | None = scope.get("extensions", {}).get(_EXTENSION)
     return body

@@ -1,4 +1,4 @@
-"""Paths of requests as the app knows them, whatever prefix a proxy puts before them."""
+"""Paths of requests within the app, without the prefix that a proxy may add."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.types import Scope
 def path_in_app(scope: Scope) -> str:
     """Return the request's path without the prefix that ASGI calls `root_path`.
 
-    `uvicorn --root-path` names such a prefix; its requests then have it in their path.
+    `uvicorn --root-path` sets such a prefix; the paths of its requests then begin with it.
     """
     path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
     if root and path.startswith(f"{root}/"):

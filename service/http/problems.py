@@ -1,8 +1,8 @@
-"""Errors as answers: RFC 9457 problem details with a stable `type`.
+"""Error responses: RFC 9457 problem details with a stable `type`.
 
-A TrisealError becomes `urn:triseal:error:<code>` with the status of the table below; the client
-turns the type back into the same class. What only HTTP itself finds wrong (an unknown route, a
-fault of ours) has the type `about:blank`, as RFC 9457, section 4.2.1, has it.
+A TrisealError becomes `urn:triseal:error:<code>` with a status from the table below; the client
+turns the type back into the same class. Plain HTTP errors (an unknown route, an internal error)
+have the type `about:blank` (RFC 9457, section 4.2.1).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:triseal:error:"
 RETRY_SECONDS = "1"
 ROOM_SECONDS = "30"
-"""When to ask again where the disk is full: somebody has to make room, or applications to end."""
+"""Retry-After for a full disk: space must be freed, or applications must expire."""
 
 STATUS: Mapping[type[errors.TrisealError], int] = {
     errors.TrisealError: 500,
@@ -66,27 +66,27 @@ STATUS: Mapping[type[errors.TrisealError], int] = {
     errors.StoredDataDamaged: 500,
     errors.TransportError: 503,
 }
-"""The status of a class, or of the nearest class above it."""
+"""HTTP status by error class; a class without an entry has that of its nearest base class."""
 
 
 def status_of(cls: type[errors.TrisealError]) -> int:
-    """The HTTP status of an error of that class."""
+    """Return the HTTP status of an error class."""
     return next(STATUS[each] for each in cls.__mro__ if each in STATUS)
 
 
 def title_of(cls: type[errors.TrisealError]) -> str:
-    """The class name in words: `OutOfStep` becomes `Out of step`."""
+    """Return the class name in words: `OutOfStep` becomes `Out of step`."""
     return re.sub(r"(?<!^)(?=[A-Z])", " ", cls.__name__).capitalize()
 
 
 def problem(error: errors.TrisealError) -> Response:
-    """The answer that reports an error."""
+    """Return the response that reports an error."""
     status = status_of(type(error))
     headers = {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if status == HTTPStatus.REQUEST_TIMEOUT:
-        headers["Connection"] = "close"  # what may still come belongs to no request
+        headers["Connection"] = "close"  # late bytes of the body must not be read as a request
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = RETRY_SECONDS
     if status == HTTPStatus.INSUFFICIENT_STORAGE:
@@ -99,7 +99,7 @@ def problem(error: errors.TrisealError) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Have the app answer every error as a problem."""
+    """Make the app respond to every error with a problem."""
 
     async def on_error(_: Request, error: Exception) -> Response:
         if not isinstance(error, errors.TrisealError):
@@ -121,7 +121,7 @@ def install(app: FastAPI) -> None:
         return _blank(error.status_code, error.headers)
 
     async def on_disconnect(_: Request, __: Exception) -> Response:
-        return _blank(HTTPStatus.BAD_REQUEST)  # nobody is there to read it
+        return _blank(HTTPStatus.BAD_REQUEST)  # never read, since the client is gone
 
     async def on_fault(_: Request, __: Exception) -> Response:
         return _blank(HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -134,9 +134,9 @@ def install(app: FastAPI) -> None:
 
 
 _BLANK_DETAILS = {
-    404: "There is no such page; /docs lists what there is.",
-    405: "This page does not take that method; /docs lists what there is.",
-    500: "The server met a fault of its own; its log has the cause. Nothing was changed.",
+    404: "There is no such endpoint; /docs lists all endpoints.",
+    405: "This endpoint does not support that method; /docs lists all endpoints.",
+    500: "The server had an internal error; its log has the cause. Nothing was changed.",
 }
 
 
@@ -153,7 +153,7 @@ def _answer(
 
 
 def _faults(error: RequestValidationError) -> str:
-    """Which field, and what is wrong with it; never the value, which may be a secret."""
+    """Return the invalid fields and the reasons, without their values, which may be secret."""
     faults = []
     for fault in error.errors()[:5]:
         place = ".".join(str(part)[:40] for part in fault["loc"][1:]) or "body"

@@ -1,8 +1,7 @@
-"""How often one may ask, and how much may arrive at once.
+"""Rate limits on calls, and limits on concurrent calls and uploads.
 
-Counted in this process's memory, by the digest of a token or by an address, and forgotten when the
-minute is over; several servers on one database count each for itself. Every refusal says when to
-ask again.
+Calls are counted in this process's memory, by the digest of a token or by address, for one minute;
+several servers on one database count independently. Every rejection tells when to try again.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ from settings import Settings
 from utils.errors import TooManyRequests
 
 OPENINGS = 600
-"""Applications that one address may open in a minute."""
+"""Applications that one address may open per minute."""
 TOKEN_UPLOADS = 4
-"""Uploads of one token at once."""
+"""Concurrent uploads with one token."""
 TOKEN_WAITS = 32
-"""Calls of one token at once: those that stream events or wait for a run last long."""
+"""Concurrent calls with one token; those that stream events or wait for a run take long."""
 AGAIN_SECONDS = 2.0
 CROWD = 10_000
-"""Counters kept for one name each; beyond them names that begin alike share one (256 groups), so
-that nobody fills memory with invented tokens."""
+"""Number of counters with a name each. Beyond it, names with the same first two digits share a
+counter (256 groups), so that invented tokens cannot fill the memory."""
 FORGET_SECONDS = 5.0
-"""How often all counters are looked through for those whose time is over."""
+"""How often expired counters are removed."""
 _NETWORK_BITS = 64
-"""Of an IPv6 address: what one customer is usually given."""
+"""Prefix length of the IPv6 network that one customer usually gets."""
 
 
 class RateLimits:
@@ -44,24 +43,24 @@ class RateLimits:
 
     def __init__(self, settings: Settings) -> None:
         self._storage = _Counters()
-        # Two counters for each name, and not a time for each call of the last minute.
+        # It keeps two counters per name instead of the time of each call in the last minute.
         self._limiter = SlidingWindowCounterRateLimiter(self._storage)
         self._calls = RateLimitItemPerMinute(settings.token_calls, namespace="calls")
         self._openings = RateLimitItemPerMinute(OPENINGS, namespace="openings")
         self._uploads = _Places(
             TOKEN_UPLOADS,
-            f"{TOKEN_UPLOADS} uploads with this token are under way; wait for one to end.",
+            f"{TOKEN_UPLOADS} uploads with this token are in progress; wait for one to end.",
             settings.maximum_uploads,
-            f"{settings.maximum_uploads} uploads are under way, as many as the server takes at "
-            "once (TRISEAL_MAXIMUM_UPLOADS); send the file again in a moment.",
+            f"{settings.maximum_uploads} uploads are in progress, the server's maximum "
+            "(TRISEAL_MAXIMUM_UPLOADS); send the file again in a moment.",
         )
         self._waits = _Places(
             TOKEN_WAITS,
-            f"{TOKEN_WAITS} calls with this token are under way; wait for one to end.",
+            f"{TOKEN_WAITS} calls with this token are in progress; wait for one to end.",
         )
 
     def called(self, token: str) -> None:
-        """Count a call with this token, whether it is a good one or not; raises TooManyRequests."""
+        """Count a call with this token, valid or not; raises TooManyRequests."""
         self._count(self._calls, digest(token).hex(), "This token")
 
     def opening(self, address: str) -> None:
@@ -69,11 +68,11 @@ class RateLimits:
         self._count(self._openings, digest(_network(address)).hex(), "This address")
 
     def calling(self, token: str) -> AbstractContextManager[None]:
-        """Hold a place for a call with this token; raises TooManyRequests where none is free."""
+        """Count a concurrent call with this token until its end; raises TooManyRequests."""
         return self._waits.hold(digest(token).hex())
 
     def uploading(self, token: str) -> AbstractContextManager[None]:
-        """Hold a place for an upload with this token; raises TooManyRequests where none is free."""
+        """Count a concurrent upload with this token until its end; raises TooManyRequests."""
         return self._uploads.hold(digest(token).hex())
 
     def _count(self, quota: RateLimitItemPerMinute, name: str, who: str) -> None:
@@ -81,20 +80,21 @@ class RateLimits:
             name = name[:2]
         if self._limiter.hit(quota, name):
             return
-        # When its window ends, a full counter still weighs whole: it takes one call's time more.
+        # At the end of its window a full counter still has its full weight, so one call's share of
+        # the minute is added.
         again = self._limiter.get_window_stats(quota, name).reset_time - time.time()
         again += quota.get_expiry() / quota.amount
         raise TooManyRequests(
-            f"{who} has asked {quota.amount} times within a minute, which is all it may; ask "
-            "again a little later.",
+            f"{who} has reached its limit of {quota.amount} calls per minute; try again a little "
+            "later.",
             max(1.0, again),
         )
 
 
 class _Counters(MemoryStorage):
-    """The library's counters, which are forgotten by whoever counts when their time is over.
+    """The library's counters, with expired ones removed while counting.
 
-    The library's own start a thread for that at almost every call, which then looks at them all.
+    The library would start a thread for that at almost every call, which scans all counters.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class _Counters(MemoryStorage):
         self._tidied = time.time()
 
     def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Count; answers how many there are within the time of `expiry` seconds."""
+        """Add to a counter that lasts `expiry` seconds; return its value."""
         with self._counting:
             now = time.time()
             if now - self._tidied > FORGET_SECONDS:
@@ -118,7 +118,7 @@ class _Counters(MemoryStorage):
 
 
 class _Places:
-    """What may be under way at once: `most` of one name, and `all_most` of all names."""
+    """A limit on concurrent use: `most` for one name, and `all_most` for all names together."""
 
     def __init__(
         self, most: int, full: str, all_most: float = math.inf, all_full: str = ""
@@ -146,7 +146,7 @@ class _Places:
 
 
 def _network(address: str) -> str:
-    """Whom an address stands for; what is no address stands for itself."""
+    """Return the network of an IP address; any other text is returned unchanged."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Logs: one JSON object a line on stderr.
+"""Logs: one JSON object per line on stderr.
 
-They name applications and jobs by their ids, which open nothing; they hold no token, no code, no
-key and nothing of a record. Query strings and bodies of requests are never logged.
+Applications and jobs are named by their ids, which grant no access. The logs contain no tokens,
+codes or keys, and no data of a record. Query strings and request bodies are never logged.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from service.http.paths import path_in_app
 
 _requests = logging.getLogger("triseal.requests")
 QUIET = ("/health", "/metrics")
-"""Paths that are asked again and again; only their errors are logged."""
+"""Paths that are polled regularly; only their errors are logged."""
 LONGEST_PATH = 200
 
 
 class JsonLines(logging.Formatter):
-    """Time, level, logger and message of a record, its `facts`, and its exception if any."""
+    """Formats a record's time, level, logger, message, `facts` and exception as JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -38,17 +38,17 @@ class JsonLines(logging.Formatter):
 
 
 def configure() -> None:
-    """Have this process log what Triseal does, and only warnings of the libraries."""
+    """Configure logging for this process: Triseal's at INFO, libraries' at WARNING."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("triseal").setLevel(logging.INFO)
-    # It warns of every malformed form, which the answer has said already.
+    # It warns about every malformed form, which the response already reports.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class RequestLog:
-    """ASGI middleware that logs each request when it has been answered: what, how, how long."""
+    """ASGI middleware that logs each request's method, path, status and time in milliseconds."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,6 +1,6 @@
-"""What every answer tells a browser: guess no types, load nothing, keep nothing, name no referrer.
+"""Security headers of every response: no type sniffing, loading, caching or referrer.
 
-No answer carries a CORS header, so a page of another origin can read none of them.
+No response carries a CORS header, so pages of another origin cannot read any of them.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ DOCUMENTATION = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""The policy of the documentation page (service/api/documentation.py): this server alone."""
+"""The policy of the documentation page (service/api/documentation.py): only from this server."""
 REFUSED = {**ALWAYS, "Content-Security-Policy": NOTHING, "Cache-Control": "no-store"}
-"""What an answer has that comes from no app, to what was no request."""
+"""Headers of the response to malformed HTTP, which never reaches the app."""
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds the headers to whatever is answered, errors included.
+    """ASGI middleware that adds the headers to all responses, including errors.
 
-    `pages` are the paths of the documentation's page and what it loads; they and `cacheable` hold
-    nothing of an application, so browsers may keep them.
+    `pages` are the paths of the documentation page and its files; they and `cacheable` contain no
+    data of applications, so browsers may cache them.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Calls that are still under way when the server has to end: told so, and when to ask again."""
+"""Responses to calls that are still in progress when the server has to stop."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ logger = logging.getLogger("triseal.stopping")
 
 
 class StopAnswer:
-    """ASGI middleware that answers a cancelled call with ServerStopping.
+    """ASGI middleware that responds to a cancelled call with ServerStopping.
 
-    uvicorn cancels calls at the end of its grace period and then answers them itself, with status
-    500 and in plain text, which clients do not ask again.
+    uvicorn cancels calls at the end of its grace period and then responds itself, with status 500
+    and plain text, after which clients do not try again.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -37,12 +37,12 @@ class StopAnswer:
         try:
             await self.app(scope, receive, noting_send)
         except asyncio.CancelledError:
-            if started:  # the connection is cut, so that nobody takes the answer for a whole one
-                logger.warning("an answer was cut off: the server has to end")
+            if started:  # the connection is cut, so that the response does not look complete
+                logger.warning("a response was cut off: the server has to stop")
                 return
             await problem(stopping())(scope, receive, send)
 
 
 def stopping() -> ServerStopping:
-    """Return the error of a call that the server's end interrupts."""
-    return ServerStopping("The server is shutting down; ask again when it is back.")
+    """Return the error for a call that is interrupted by the server's shutdown."""
+    return ServerStopping("The server is shutting down; try again when it is back.")

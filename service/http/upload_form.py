@@ -1,7 +1,7 @@
-"""A multipart form (RFC 7578) with one file, split into fields and file bytes as it arrives.
+"""Incremental parser of a multipart form (RFC 7578) with text fields and one file.
 
 Starlette's own form parser spools the whole file before a route sees its first field. This one
-hands on each piece of the file at once, so that the token and the slot are checked before most of
+returns each piece of the file at once, so that the token and the slot are checked before most of
 the file is read, and the file is written and hashed only once.
 """
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 FIELDS = ("client_id", "client_type", "file_name")
 FILE = "files"
 MAXIMUM_FIELD = 256
-"""Bytes of a field's value; every valid one is shorter."""
+"""Maximum bytes of a field's value; all valid values are shorter."""
 
 
 class FormReader:
-    """Reads one form; raises InvalidRequest for anything that is not exactly the fields and file.
+    """Parses one form; raises InvalidRequest unless it has exactly the fields and the file.
 
-    The parts may come in any order. File names and content types of parts are not looked at.
-    Raises UnsupportedContent where it is no multipart form at all.
+    The parts may come in any order; their file names and content types are ignored. Raises
+    UnsupportedContent if the content type is not multipart/form-data.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -62,11 +62,11 @@ class FormReader:
 
     @property
     def complete(self) -> bool:
-        """Whether every field but the file is there."""
+        """True if all fields have arrived; the file may still be incomplete."""
         return len(self.fields) == len(FIELDS)
 
     def feed(self, chunk: bytes | bytearray) -> list[memoryview]:
-        """Read on, and answer the file's bytes found in this chunk."""
+        """Parse a chunk of the body; return the file's bytes in it."""
         try:
             self._parser.write(chunk)  # type: ignore[arg-type]  # it only searches and cuts
         except FormParserError as error:
@@ -75,12 +75,12 @@ class FormReader:
         return pieces
 
     def finish(self) -> None:
-        """To be called at the body's end."""
+        """Check, at the end of the body, that the form is complete; raises InvalidRequest."""
         missing = [name for name in (*FIELDS, FILE) if name not in self._seen]
         if self._ended and not missing:
             return
         lacks = f"; it lacks {', '.join(missing)}" if missing else ""
-        cut = "The form is cut off before its end" if not self._ended else "The form is incomplete"
+        cut = "The form is incomplete" if self._ended else "The form was cut off before its end"
         raise InvalidRequest(f"{cut}{lacks}.")
 
     def _on_part_begin(self) -> None:
@@ -104,7 +104,7 @@ class FormReader:
         name = self._name
         if name not in (*FIELDS, FILE):
             raise InvalidRequest(
-                f"The form has a part {name[:40]!r}; it takes {', '.join((*FIELDS, FILE))} only."
+                f"The form has a part {name[:40]!r}; only {', '.join((*FIELDS, FILE))} are allowed."
             )
         if name in self._seen:
             raise InvalidRequest(f"The form has the part {name} twice.")
@@ -112,7 +112,7 @@ class FormReader:
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._name == FILE:
-            self._pieces.append(memoryview(data)[start:end])  # not another copy of it
+            self._pieces.append(memoryview(data)[start:end])  # without a copy
             return
         self._value += data[start:end]
         if len(self._value) > MAXIMUM_FIELD:

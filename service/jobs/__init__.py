@@ -1,1 +1,1 @@
-"""Runs as durable jobs: the queue, claims on it, the scheduler, and waiting for a run's end."""
+"""Runs as durable jobs: the queue, claims on its jobs, the scheduler, and waiting for a run."""

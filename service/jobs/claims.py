@@ -1,9 +1,9 @@
-"""Jobs as the server that does them sees them: claimed, held, ended, given back.
+"""The server's side of jobs: claim, renew the lease, finish, give back.
 
-Whoever claims a job writes its end only while the row still has its owner and number of attempts,
-so that of two servers that both believe they have it one is heard: a party sees one result, however
-often it was computed. Synchronous and thread-safe; service/jobs/scheduler.py is what runs and
-waits.
+A server writes a job's end only while the row still has its owner and number of attempts. If two
+servers both believe that they own a job, only one of them succeeds, so a party sees a single
+result however often it was computed. Synchronous and thread-safe; service/jobs/scheduler.py runs
+the jobs.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from settings import Settings
 from utils.errors import EvaluationFailed, TrisealError
 
 MOST_CRASHES = 2
-"""Of a worker, under one job; then the input is taken to be what brings it down."""
+"""Worker crashes after which a job fails, since its input is assumed to be the cause."""
 MOST_ATTEMPTS = 20
-"""Of one job, whatever ends them; only a server that keeps dying gets there."""
+"""Attempts at one job, for any reason; only a server that crashes repeatedly reaches it."""
 RESULT_BYTES = 1 << 20
-"""What has to be free on the disk for a job to be begun: its result must be kept."""
+"""Free disk space needed to start a job, for its result."""
 
 
 _WAITING = select(RunRecord).where(RunRecord.status == QUEUED)
@@ -47,7 +47,7 @@ _WAITING = select(RunRecord).where(RunRecord.status == QUEUED)
 
 @dataclass(frozen=True)
 class Claim:
-    """A job that a server evaluates, and which of its attempts this is."""
+    """A job that a server evaluates, and the number of this attempt."""
 
     client_id: str
     attempt: int
@@ -55,12 +55,12 @@ class Claim:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Application and program."""
+        """The application's id and the program."""
         return self.client_id, self.evaluation.program
 
 
 class Claims(ApplicationService):
-    """The jobs that the server `node` takes."""
+    """The claims of the server `node` on jobs."""
 
     def __init__(
         self,
@@ -74,12 +74,12 @@ class Claims(ApplicationService):
         self._node = node
 
     def claim(self) -> Claim | None:
-        """The job that has waited longest, now this server's.
+        """Claim the job that has waited longest.
 
-        None where none waits, and where the disk has no room for a result.
+        Returns None if no job waits or the disk has no room for a result.
         """
         now = self._clock()
-        with self._storage.read() as session:  # an idle server only reads
+        with self._storage.read() as session:  # so that an idle server does not write
             if session.scalar(_WAITING.with_only_columns(RunRecord.program).limit(1)) is None:
                 return None
         if not self._storage.has_disk(RESULT_BYTES):
@@ -99,7 +99,7 @@ class Claims(ApplicationService):
             return Claim(run.client_id, run.attempts, evaluation_of(application, run, self._public))
 
     def hold(self, claim: Claim, progress: float) -> bool:
-        """Keep a claim for another while; False where it is no longer this server's."""
+        """Renew the lease of a claim; return False if the job is no longer this server's."""
         with self._storage.write() as session:
             run = self._held(session, claim)
             if run is None:
@@ -109,7 +109,10 @@ class Claims(ApplicationService):
             return True
 
     def finish(self, claim: Claim, seconds: float, result: bytes) -> bool:
-        """Keep a result and the seconds of its evaluation; False where nobody waits for it."""
+        """Store a result and its evaluation time in seconds.
+
+        Returns False if the job is no longer this server's; the result is then discarded.
+        """
         store, now = claim.evaluation.store, self._clock()
         name = self._storage.blobs.write(store, result)
         kept = False
@@ -130,7 +133,10 @@ class Claims(ApplicationService):
 
     @even_when_full
     def fail(self, claim: Claim, error: TrisealError) -> bool:
-        """Give a job up; its slots may be sent again, and it may be asked for again."""
+        """Fail a job; its slots may be filled again, and it may be queued again.
+
+        Returns False if the job is no longer this server's.
+        """
         with self._storage.write() as session:
             run = self._held(session, claim)
             if run is None:
@@ -139,7 +145,10 @@ class Claims(ApplicationService):
             return True
 
     def crashed(self, claim: Claim) -> str:
-        """Its worker died under a job: queued once more, then failed; answers which."""
+        """Handle the death of a job's worker: queue the job again the first time, then fail it.
+
+        Returns the job's new status.
+        """
         with self._storage.write() as session:
             run = self._held(session, claim)
             if run is None:
@@ -153,18 +162,21 @@ class Claims(ApplicationService):
 
     @even_when_full
     def give_back(self, claim: Claim) -> None:
-        """Put a job back into the queue, in its old place, since this server is ending."""
+        """Put a job back into the queue at its old position, since this server is stopping."""
         with self._storage.write() as session:
             run = self._held(session, claim)
             if run is not None:
                 self._again(session, run)
 
     def recover(self) -> int:
-        """At the start of the only server there is: all that runs is nobody's; how many."""
+        """Queue all running jobs again when the only server starts; return their number."""
         return self._take_back(RunRecord.status == RUNNING)
 
     def overdue(self) -> int:
-        """Queue again what a silent server had, fail what waited too long; how many."""
+        """Queue again jobs whose lease has run out, fail those that waited too long.
+
+        Returns their number.
+        """
         now = self._clock()
         count = self._take_back((RunRecord.status == RUNNING) & (RunRecord.lease <= now))
         late = (RunRecord.status == QUEUED) & (RunRecord.deadline <= now)
@@ -173,7 +185,7 @@ class Claims(ApplicationService):
         )
 
     def counts(self) -> tuple[int, int]:
-        """How many jobs wait and how many run, on all servers."""
+        """Return the numbers of queued and running jobs, on all servers."""
         with self._storage.read() as session:
             query = select(RunRecord.status, func.count()).where(RunRecord.status.in_(ACTIVE))
             found = {row[0]: row[1] for row in session.execute(query.group_by(RunRecord.status))}
@@ -189,7 +201,7 @@ class Claims(ApplicationService):
         return self._each(lost, take)
 
     def _each(self, which: ColumnElement[bool], act: Callable[[Session, RunRecord], None]) -> int:
-        """Do something to each such run, each in a transaction of its own; how many there were."""
+        """Call `act` on each matching run in its own transaction; return the number of runs."""
         with self._storage.read() as session:
             found = session.execute(select(RunRecord.client_id, RunRecord.program).where(which))
             keys = [(row.client_id, row.program) for row in found]
@@ -205,7 +217,7 @@ class Claims(ApplicationService):
         return count
 
     def _held(self, session: Session, claim: Claim) -> RunRecord | None:
-        # The application first: whoever changes one locks it first, so that none waits in a ring.
+        # Every change locks the application first, so that transactions cannot deadlock.
         session.get(ApplicationRecord, claim.client_id, with_for_update=True)
         return session.scalar(
             select(RunRecord)
@@ -233,12 +245,13 @@ class Claims(ApplicationService):
     def _late(self, run: RunRecord) -> EvaluationFailed:
         return EvaluationFailed(
             f"The run of {run.program} waited longer than {self._settings.queue_timeout:g} seconds "
-            "(TRISEAL_QUEUE_TIMEOUT) and was given up; ask for it again."
+            "(TRISEAL_QUEUE_TIMEOUT) and was given up; run it again."
         )
 
 
 def _crash(program: str) -> EvaluationFailed:
     return EvaluationFailed(
-        f"The evaluation of {program} ended its worker each time it was tried; it has been "
-        "replaced. Encrypt and send again, then run it; see the server's log if it fails again."
+        f"The evaluation of {program} crashed its worker on every attempt; the worker has been "
+        f"replaced. Encrypt and send the inputs again, then run {program} again; if it fails "
+        "again, see the server's log."
     )

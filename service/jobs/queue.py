@@ -1,12 +1,12 @@
-"""Runs as durable jobs: asked for, claimed, kept up, ended; each change one transaction.
+"""Runs as durable jobs; each change of state is one transaction.
 
     idle ──ask──► queued ──claim──► running ──► done
                     ▲                  ├──────► failed, cancelled ──ask──► queued
                     └── server or ─────┘
                         worker lost
 
-This is the parties' side: what is asked for, seen and cancelled; service/jobs/claims.py is the side
-of the server that does the work. Synchronous and thread-safe.
+This is the parties' side: queue, read and cancel runs. service/jobs/claims.py is the side of the
+server that evaluates them. Synchronous and thread-safe.
 """
 
 from __future__ import annotations
@@ -46,17 +46,18 @@ from utils.errors import (
 )
 
 QUEUE_SECONDS = 2.0
-"""When to ask again where the queue is full."""
+"""When to try again if the queue is full."""
 
 
 class Jobs(ApplicationService):
     """The jobs of all applications.
 
-    Methods that take a token raise what Applications' methods raise of id, time and token.
+    Methods that take a token raise the same errors for the id and the token as those of
+    Applications.
     """
 
     def ask(self, client_id: str, token: str | None, program: str) -> ProgramState:
-        """Queue a program; one that is queued, running or done is left as it is.
+        """Queue a program; one that is queued, running or done is left unchanged.
 
         Raises UnknownName, AlreadyRunning, OutOfStep, ForeignMessage, QuotaExceeded, QueueFull.
         """
@@ -82,7 +83,7 @@ class Jobs(ApplicationService):
             return program_state(run)
 
     def view(self, client_id: str, token: str | None, program: str) -> ProgramState:
-        """How far a program is; raises UnknownName."""
+        """Return the state of a program; raises UnknownName."""
         now = self._clock()
         with self._storage.read() as session:
             application = seen(session, client_id, now)
@@ -90,28 +91,28 @@ class Jobs(ApplicationService):
             return program_state(run_of(application, program))
 
     def look(self, client_id: str, program: str) -> ProgramState:
-        """The same, for one whose token has been checked."""
+        """Return the state of a program for a caller whose token has been checked."""
         with self._storage.read() as session:
             return program_state(run_of(seen(session, client_id, self._clock()), program))
 
     @even_when_full
     def cancel(self, client_id: str, token: str | None, program: str) -> ProgramState:
-        """End a run that waits or is under way; any other is left as it is."""
+        """Cancel a run that is queued or running; any other is left unchanged."""
         now = self._clock()
         with self._storage.write() as session:
             application = live(session, client_id, now)
             bearer_of(application, token, RUN, now)
-            return self._cancel(session, run_of(application, program), "a party of it")
+            return self._cancel(session, run_of(application, program), "a party of the application")
 
     @even_when_full
     def cancel_for_operator(self, client_id: str, program: str) -> ProgramState:
-        """The same, without a party's token."""
+        """Cancel a run as `cancel` does, without a party's token."""
         with self._storage.write() as session:
             application = live(session, client_id, self._clock())
             return self._cancel(session, run_of(application, program), "the server's operator")
 
     def evaluation(self, client_id: str, program: str) -> Evaluation:
-        """What a run of a program would be given now; to prepare for it."""
+        """Return the evaluation that a run of the program would get now, to prepare for it."""
         with self._storage.read() as session:
             application = seen(session, client_id, self._clock())
             return evaluation_of(application, run_of(application, program), self._public)
@@ -130,7 +131,7 @@ class Jobs(ApplicationService):
         most = self._settings.application_runs
         if application.asked >= most:
             raise QuotaExceeded(
-                f"This application has asked for the {most} runs that one may ask for "
+                f"This application has reached its limit of {most} runs "
                 "(TRISEAL_APPLICATION_RUNS); open a new one."
             )
 
@@ -139,19 +140,19 @@ class Jobs(ApplicationService):
         waiting = select(func.count()).where(RunRecord.status == QUEUED)
         if (session.scalar(waiting) or 0) >= most:
             raise QueueFull(
-                f"The server is busy: {most} runs wait, which is all that may "
-                "(TRISEAL_MAXIMUM_QUEUED). Run it again in a moment.",
+                f"The server is busy: its queue is full with {most} runs "
+                "(TRISEAL_MAXIMUM_QUEUED). Try again in a moment.",
                 QUEUE_SECONDS,
             )
 
 
 def end(run: RunRecord, status: str, now: float) -> None:
-    """Have a run end in this status."""
+    """Set a run's final status and release its owner and lease."""
     run.status, run.ended, run.owner, run.lease = status, now, None, None
 
 
 def evaluation_of(application: Application, run: RunRecord, public: PublicModel) -> Evaluation:
-    """What an executor is given for a run."""
+    """Return the evaluation that an executor gets for a run."""
     sent = uploads_of(application)
     keys = [(s.party, s.file_name) for s in public.slots if run.program in s.needed_for]
     messages = {key: sent[key].sha256 for key in keys if key in sent}

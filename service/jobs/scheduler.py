@@ -1,7 +1,7 @@
-"""Takes queued jobs, one for every free place of the executor, and sees each to its end.
+"""The scheduler, which claims queued jobs while the executor has capacity and runs each to its end.
 
-Every server has one. They need not know of each other: a job is claimed in the database, kept by a
-lease that is renewed while it is evaluated, and taken over by another server when that stops.
+Every server has one, independent of the others: a job is claimed in the database and held by a
+lease, which is renewed while the job is evaluated. If renewal stops, another server takes over.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from utils.errors import (
 logger = logging.getLogger("triseal.jobs")
 
 POLL_SECONDS = 0.5
-"""How often to look for jobs that nobody told of: another server's, or one given back."""
+"""How often to look for jobs without being woken: from another server, or given back."""
 OVERDUE_SECONDS = 2.0
 PAUSE_SECONDS = 0.5
-"""What is waited after a fault of the storage or the engine."""
+"""Pause after a fault of the storage or the engine."""
 
 
 class Scheduler:
@@ -63,22 +63,22 @@ class Scheduler:
         """The finished share of each program that this server evaluates, by (id, program)."""
 
     def start(self) -> None:
-        """Begin to take jobs."""
+        """Start taking jobs."""
         self._loops = [asyncio.create_task(self._take()), asyncio.create_task(self._watch())]
 
     async def stop(self) -> None:
-        """Take no more, and put what is under way back into the queue."""
+        """Stop taking jobs, and put those in progress back into the queue."""
         tasks = [*self._loops, *self._under_way.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self) -> None:
-        """There may be a job; to be called in the event loop."""
+        """Look for a job now; must be called in the event loop."""
         self._woken.set()
 
     def end(self, job: str) -> None:
-        """Stop evaluating a job that has been cancelled or erased, if it is evaluated here."""
+        """Stop evaluating a cancelled or erased job if this server evaluates it."""
         self._executor.cancel(job)
 
     async def _take(self) -> None:
@@ -110,7 +110,7 @@ class Scheduler:
             pass  # logged once, by the storage
         elif isinstance(error, TrisealError):
             logger.warning("%s: %s", doing, error.message)
-        else:  # whatever it is, the next round tries again
+        else:  # the next round tries again
             logger.error("%s", doing, exc_info=error)
         await asyncio.sleep(PAUSE_SECONDS)
 
@@ -142,10 +142,10 @@ class Scheduler:
             await _settled(run_in_threadpool(self._claims.give_back, claim))
             raise
         except StorageUnavailable:
-            # The row is still this server's; its lease runs out, and it is queued again.
-            logger.warning("the end of a job could not be kept", extra={"facts": facts})
+            # The row still names this server; when its lease runs out, the job is queued again.
+            logger.warning("the end of a job could not be stored", extra={"facts": facts})
         except Exception:
-            logger.exception("the end of a job could not be kept", extra={"facts": facts})
+            logger.exception("the end of a job could not be stored", extra={"facts": facts})
         else:
             took = round(time.monotonic() - start, 4)
             logger.info("job", extra={"facts": {**facts, "outcome": outcome, "seconds": took}})
@@ -171,14 +171,15 @@ class Scheduler:
         except Exception as error:
             logger.exception("evaluating")
             fault = EvaluationFailed(
-                f"The evaluation of {program} met a fault of the server ({type(error).__name__}); "
-                "run it again, and see the server's log if it fails again."
+                f"The evaluation of {program} failed with an internal error "
+                f"({type(error).__name__}); run it again, and see the server's log if it fails "
+                "again."
             )
             return await self._failed(claim, fault)
         self._metrics.evaluated(program, seconds)
         try:
             kept = await run_in_threadpool(self._claims.finish, claim, seconds, result)
-        except StorageUnavailable as error:  # such as a full disk
+        except StorageUnavailable as error:  # for example, a full disk
             return await self._given_back(claim, error)
         self._metrics.ended(program, DONE if kept else ERASED)
         return DONE if kept else "not wanted"
@@ -212,7 +213,7 @@ class Scheduler:
         return f"failed, {error.code}"
 
     async def _keep(self, claim: Claim) -> None:
-        """Renew the claim until the job's end; end the evaluation where it is lost."""
+        """Renew the claim until the job ends; stop the evaluation if the claim is lost."""
         while True:
             await asyncio.sleep(self._lease / 4)
             try:
@@ -223,7 +224,7 @@ class Scheduler:
             except StorageUnavailable:
                 continue  # logged once, by the storage
             except StorageError as error:
-                logger.warning("holding a job: %s", error.message)
+                logger.warning("renewing the claim on a job: %s", error.message)
 
     def _note(self, claim: Claim, share: float) -> None:
         self.progress[claim.key] = share
@@ -231,7 +232,7 @@ class Scheduler:
 
 
 async def _settled(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for work that a second cancellation must not cut off; its error is logged."""
+    """Wait for work that a second cancellation must not interrupt; log its error."""
     task = asyncio.ensure_future(work)
     with suppress(asyncio.CancelledError):
         await asyncio.wait([task])

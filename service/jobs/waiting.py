@@ -1,4 +1,4 @@
-"""Asking for a run and waiting for its end; the run goes on though the one who asked has gone."""
+"""Starting a run and waiting for its end; the run continues if the client disconnects."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from utils.errors import (
 logger = logging.getLogger("triseal.runs")
 
 GLANCE_SECONDS = 0.5
-"""How often one who waits looks by itself: whether the server ends, whether another finished it."""
+"""How often a waiting call checks if the server is stopping or another one finished the run."""
 
 
 class Runs:
-    """What parties ask of their runs; to be used from one event loop."""
+    """Starts, awaits and cancels runs for the parties; for use from one event loop."""
 
     def __init__(
         self, jobs: Jobs, scheduler: Scheduler, executor: Executor, events: Events
@@ -43,18 +43,18 @@ class Runs:
         self._warming: set[asyncio.Task[None]] = set()
 
     async def ask(self, client_id: str, token: str | None, program: str) -> ProgramState:
-        """Queue a program; raises what Jobs.ask raises."""
+        """Queue a program; raises the errors of Jobs.ask."""
         state = await run_in_threadpool(self._jobs.ask, client_id, token, program)
         self._scheduler.wake()
         self._events.changed(client_id)
         return state
 
     async def run(self, client_id: str, token: str | None, program: str) -> float:
-        """Queue a program and wait for its end; the seconds of its evaluation.
+        """Queue a program, wait until it ends, and return the evaluation time in seconds.
 
-        One that has been done answers its recorded seconds; one that is under way is waited for.
-        Raises what Jobs.ask raises, what the evaluation failed with, RunCancelled, and
-        ServerStopping where the server ends before the run does: it goes on when that is back.
+        For a program that is done, returns the recorded time; one in progress is waited for. Raises
+        the errors of Jobs.ask, the error of a failed evaluation, RunCancelled, and ServerStopping
+        if the server stops before the run ends; the run continues when the server is back.
         """
         with self._events.subscribe(client_id) as changed:
             state = await self.ask(client_id, token, program)
@@ -62,8 +62,8 @@ class Runs:
             while state.status not in (DONE, FAILED, CANCELLED) and state.job == job:
                 if AppStatus.should_exit:
                     raise ServerStopping(
-                        f"The server is shutting down; {program} is kept and goes on when it is "
-                        "back. Ask for it again then."
+                        f"The server is shutting down; the run of {program} is kept and continues "
+                        "when the server is back. Call again then."
                     )
                 with suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), GLANCE_SECONDS)
@@ -74,25 +74,25 @@ class Runs:
         raise _fault_of(state, program)
 
     async def cancel(self, client_id: str, token: str | None, program: str) -> ProgramState:
-        """End a run that waits or is under way; raises what Jobs.cancel raises."""
+        """Cancel a run that is queued or running; raises the errors of Jobs.cancel."""
         state = await run_in_threadpool(self._jobs.cancel, client_id, token, program)
         return self.cancelled(client_id, state)
 
     def cancelled(self, client_id: str, state: ProgramState) -> ProgramState:
-        """Stop what this server does of a run that has been cancelled."""
+        """Stop evaluating a run that has been cancelled in the database; return its state."""
         if state.status == CANCELLED and state.job is not None:
             self._scheduler.end(state.job)
         self._events.changed(client_id)
         return state
 
     def warm(self, client_id: str) -> None:
-        """Have the engine prepare for this application, in the background."""
+        """Let the engine prepare for this application, in the background."""
         task = asyncio.create_task(self._warm(client_id))
         self._warming.add(task)
         task.add_done_callback(self._warming.discard)
 
     async def stop(self) -> None:
-        """End what is in the background."""
+        """Cancel the preparations in the background."""
         for task in self._warming:
             task.cancel()
         await asyncio.gather(*self._warming, return_exceptions=True)
@@ -102,12 +102,12 @@ class Runs:
             evaluation = await run_in_threadpool(self._jobs.evaluation, client_id, DECIDE)
             await self._executor.warm(evaluation)
         except ApplicationError:
-            return  # erased meanwhile
+            return  # erased in the meantime
         except TrisealError as error:
             logger.warning("cannot warm the engine: %s", error.message)
 
 
 def _fault_of(state: ProgramState, program: str) -> TrisealError:
-    """What a job failed with, as the error that it was."""
+    """Return the error that a job failed with."""
     cls = error_classes().get(state.error_code or "", EvaluationFailed)
-    return cls(state.error or f"The run of {program} was replaced by another; ask for it again.")
+    return cls(state.error or f"The run of {program} was replaced by another; run it again.")

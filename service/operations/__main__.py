@@ -1,7 +1,7 @@
 """The operator's command, `python -m service.operations`: list, jobs, show, cancel, revoke, erase.
 
-It asks the server of the settings, with the token of TRISEAL_OPERATOR_TOKEN or of the file that
-the server keeps in its folder, so whoever may read that folder may run it.
+It calls the server named by the settings, with the token from TRISEAL_OPERATOR_TOKEN or from the
+file in the server's data folder, so any user who may read that folder can run it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ JOBS = ("job", "client_id", "program", "status", "attempts", "queued_at", "error
 
 
 class OperatorClient:
-    """The operator's calls to the server at `url`; raises ServerUnreachable, and as it answers."""
+    """The operator's calls to the server at `url`.
+
+    The methods raise ServerUnreachable, and TrisealError with the server's explanation.
+    """
 
     def __init__(self, url: str, token: str) -> None:
         self._http = httpx.Client(
@@ -37,22 +40,22 @@ class OperatorClient:
         )
 
     def ask(self, method: str, path: str, **parameters: str) -> Any:
-        """The JSON answer of a call, None where it has none."""
+        """Send a request; return the JSON body of the response, None if it is empty."""
         try:
             answer = self._http.request(method, path, params=parameters)
             body = answer.json() if answer.content else None
         except (httpx.TransportError, ValueError) as error:
             raise ServerUnreachable(
-                f"No Triseal server answers at {self._http.base_url}; start it, or set "
+                f"No Triseal server responds at {self._http.base_url}; start it, or set "
                 "TRISEAL_SERVER_URL."
             ) from error
         if answer.is_error:
             detail = body.get("detail") if isinstance(body, dict) else None
-            raise TrisealError(detail or f"The server answers {answer.status_code}.")
+            raise TrisealError(detail or f"The server responded with {answer.status_code}.")
         return body
 
     def applications(self) -> list[dict[str, Any]]:
-        """All applications, whatever their number."""
+        """Return all applications, page by page."""
         found: list[dict[str, Any]] = []
         after: str | None = None
         while True:
@@ -64,7 +67,7 @@ class OperatorClient:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 1 where the server refuses it, with one line that says why."""
+    """Run one command; return 1 if it fails, after printing the reason in one line."""
     print_any_text()
     given = _parser().parse_args(arguments)
     try:
@@ -78,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def token_of(settings: Settings) -> str:
-    """The operator's token as this machine has it; raises NotAuthorised where it has none."""
+    """Return the operator's token on this machine; raises NotAuthorised if there is none."""
     if settings.operator_token is not None:
         return settings.operator_token.get_secret_value()
     path = settings.server_data / FILE
@@ -88,8 +91,8 @@ def token_of(settings: Settings) -> str:
         token = None
     if token is None:
         raise NotAuthorised(
-            f"There is no operator's token in {path} that you may read; start the server, run "
-            "this as its user, or set TRISEAL_OPERATOR_TOKEN."
+            f"There is no readable operator's token in {path}; start the server, run this command "
+            "as the server's user, or set TRISEAL_OPERATOR_TOKEN."
         )
     return token
 
@@ -109,10 +112,10 @@ def _run(client: OperatorClient, given: argparse.Namespace) -> None:
             print(f"{given.program} is {state['status']}")
         case "revoke":
             client.ask("DELETE", f"{place}/tokens")
-            print("All its tokens have ended.")
+            print("All tokens of the application are revoked.")
         case "erase":
             client.ask("DELETE", place)
-            print("It is erased.")
+            print("The application is erased.")
 
 
 def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
@@ -138,17 +141,17 @@ def _cell(value: Any) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m service.operations", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, what in (("list", "all applications"), ("jobs", "the newest jobs")):
+    for name, what in (("list", "list all applications"), ("jobs", "list the newest jobs")):
         listing = commands.add_parser(name, help=what)
-        listing.add_argument("--json", action="store_true", help="for programs to read")
+        listing.add_argument("--json", action="store_true", help="print JSON")
         if name == "jobs":
             states = ("queued", "running", "done", "failed", "cancelled")
-            listing.add_argument("--status", choices=states, help="of one status only")
+            listing.add_argument("--status", choices=states, help="only jobs with this status")
     for name, what in (
-        ("show", "all that is known of one application"),
-        ("cancel", "end a run of one application"),
-        ("revoke", "end all tokens of one application"),
-        ("erase", "erase one application, now"),
+        ("show", "show the state of an application"),
+        ("cancel", "cancel a run of an application"),
+        ("revoke", "revoke all tokens of an application"),
+        ("erase", "erase an application at once"),
     ):
         one = commands.add_parser(name, help=what)
         one.add_argument("client_id")

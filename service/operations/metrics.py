@@ -1,7 +1,7 @@
-"""What Prometheus may know of a server: counts, seconds and bytes, never whose they are.
+"""Metrics for Prometheus: counts, durations and sizes, without any reference to applications.
 
-A label's value is taken from a fixed list (programs, slot names, outcomes, error codes); whatever
-is not on it becomes `other`, so that nothing a client sends can reach a label.
+The values of labels come from fixed lists (programs, slot names, outcomes, error codes). Any other
+value becomes `other`, so that clients cannot put text into a label.
 """
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ from utils.errors import error_classes
 SLOT_NAMES = (PUBLIC_KEY, EVALUATION_KEY, ENCRYPTED_INPUTS, EXPLANATION_INPUTS)
 DONE, FAILED, CANCELLED, ERASED = "done", "failed", "cancelled", "erased"
 OUTCOMES = (DONE, FAILED, CANCELLED, ERASED)
-"""`erased`: the application was erased, or its time was over, while its program ran."""
+"""`erased`: the application was erased, or expired, while its program ran."""
 QUEUED, RUNNING = "queued", "running"
 OTHER = "other"
 SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
-# A time beside every count says nothing that the server's start does not, and doubles the answer.
+# Creation times of counters add nothing to the server's start time and double the output.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """The figures of one app, in a registry of its own; its methods may be called in any thread."""
+    """The metrics of one app, in a registry of its own; thread-safe."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self._codes = frozenset(error_classes())
         self._applications = Gauge(
-            "triseal_applications", "Applications whose time is not over.", registry=registry
+            "triseal_applications", "Applications that have not expired.", registry=registry
         )
         self._runs = Counter(
             "triseal_runs", "Ended runs.", ("program", "outcome"), registry=registry
         )
         self._seconds = Histogram(
             "triseal_evaluation_seconds",
-            "Seconds of finished evaluations, without their wait.",
+            "Duration of finished evaluations in seconds, without the time in the queue.",
             ("program",),
             buckets=SECONDS,
             registry=registry,
         )
         self._jobs = Gauge(
             "triseal_jobs",
-            "Runs that wait or are evaluated, on any server of the database.",
+            "Queued and running jobs, on all servers of the database.",
             ("state",),
             registry=registry,
         )
@@ -76,60 +76,60 @@ class Metrics:
             "triseal_result_bytes", "Bytes of results sent.", ("program",), registry=registry
         )
         self._bytes_in = Counter(
-            "triseal_request_bytes", "Bytes of request bodies that were read.", registry=registry
+            "triseal_request_bytes", "Bytes of request bodies read.", registry=registry
         )
         self._bytes_out = Counter(
             "triseal_response_bytes", "Bytes of response bodies.", registry=registry
         )
         self._problems = Counter(
-            "triseal_problems", "Answers that report an error.", ("code",), registry=registry
+            "triseal_problems", "Responses that report an error.", ("code",), registry=registry
         )
         self._relayed = Counter(
-            "triseal_relay_messages", "Messages taken from a party for others.", registry=registry
+            "triseal_relay_messages", "Messages relayed between parties.", registry=registry
         )
         self._begin_at_zero()
 
     def ended(self, program: str, outcome: str) -> None:
-        """A run has ended in one of OUTCOMES."""
+        """Count a run that ended in one of OUTCOMES."""
         self._runs.labels(_listed(program, PROGRAMS), _listed(outcome, OUTCOMES)).inc()
 
     def evaluated(self, program: str, seconds: float) -> None:
-        """An evaluation took so long."""
+        """Record the duration of an evaluation, in seconds."""
         self._seconds.labels(_listed(program, PROGRAMS)).observe(seconds)
 
     def received(self, slot: str, size: int) -> None:
-        """A file for a slot of this name has arrived whole, whatever is found in it."""
+        """Count the bytes of a completely received file, valid or not."""
         self._received.labels(_listed(slot, SLOT_NAMES)).inc(size)
 
     def sent(self, program: str, size: int) -> None:
-        """A result goes to a party."""
+        """Count the bytes of a result sent to a party."""
         self._sent.labels(_listed(program, PROGRAMS)).inc(size)
 
     def relayed(self) -> None:
-        """A party has given a message for others."""
+        """Count a message that a party sent to other parties."""
         self._relayed.inc()
 
     def travelled(self, came: int, went: int) -> None:
-        """Bodies of so many bytes have been read and answered."""
+        """Count bytes of request bodies (`came`) and of response bodies (`went`)."""
         self._bytes_in.inc(came)
         self._bytes_out.inc(went)
 
     def refused(self, problem: bytes, status: int) -> None:
-        """A problem has been answered; `http-<status>` where it has no code of ours."""
+        """Count an error response by its code, or by `http-<status>` for plain HTTP errors."""
         kind = str(json.loads(problem)["type"])
         code = kind.removeprefix(TYPE_PREFIX)
         known = kind != code and code in self._codes
         self._problems.labels(code if known else f"http-{HTTPStatus(status).value}").inc()
 
     def text(self, *, applications: int, queued: int, running: int) -> bytes:
-        """All figures in Prometheus's text format, with those that are only true now."""
+        """Return all metrics in Prometheus's text format, with the given current values."""
         self._applications.set(applications)
         self._jobs.labels(QUEUED).set(queued)
         self._jobs.labels(RUNNING).set(running)
         return generate_latest(self._registry)
 
     def _begin_at_zero(self) -> None:
-        """Have each series from the start: a rate misses what a series first appears with."""
+        """Create each series at zero, since a rate misses the first value of a new series."""
         for program in PROGRAMS:
             self._seconds.labels(program)
             self._sent.labels(program)
@@ -140,9 +140,9 @@ class Metrics:
 
 
 class ProblemCount:
-    """ASGI middleware that counts the problems which are answered, and the bytes of all bodies.
+    """ASGI middleware that counts error responses and the bytes of all bodies.
 
-    It goes by what is sent, since one fault may be raised, caught and worded anew on its way.
+    It counts the responses themselves, since an error may be caught and converted on its way.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

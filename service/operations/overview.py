@@ -1,6 +1,6 @@
-"""What the one who runs the server may see: applications and jobs; and the end of all tokens.
+"""The operator's view of applications and jobs, and the revocation of an application's tokens.
 
-Ids, times, sizes and states; no token, no code, nothing of a record.
+It shows ids, times, sizes and states, but no tokens, codes or data of a record.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from service.storage.storage import Storage, even_when_full
 from service.storage.tables import IDLE, ApplicationRecord, RunRecord, TokenRecord, UploadRecord
 
 PAGE = 200
-"""Rows of one answer; whoever asks again with `after` gets the next."""
+"""Rows per response; a call with `after` returns the next page."""
 
 
 class ApplicationLine(BaseModel):
-    """One application in the operator's list."""
+    """One application in the operator's list; `bytes` is the total size of its files."""
 
     client_id: str
     state: Stage
@@ -35,14 +35,17 @@ class ApplicationLine(BaseModel):
 
 
 class ApplicationLines(BaseModel):
-    """A page of applications, oldest first; `after` is what to ask the next page with."""
+    """A page of applications, ordered by their ids.
+
+    `after` is the value to pass for the next page, null on the last one.
+    """
 
     items: list[ApplicationLine]
     after: str | None
 
 
 class JobLine(BaseModel):
-    """One job in the operator's list."""
+    """One job in the operator's list; `server` is the id of the server that evaluates it now."""
 
     job: str
     client_id: str
@@ -59,13 +62,13 @@ class JobLine(BaseModel):
 
 
 class JobLines(BaseModel):
-    """The newest jobs first, PAGE at most."""
+    """At most 200 jobs, the newest first."""
 
     items: list[JobLine]
 
 
 class Operations:
-    """All of it; synchronous and thread-safe.
+    """The operator's queries and actions; synchronous and thread-safe.
 
     Methods that name an application raise InvalidRequest, UnknownApplication, ApplicationExpired.
     """
@@ -78,7 +81,7 @@ class Operations:
         self._clock = clock
 
     def applications(self, after: str | None = None) -> ApplicationLines:
-        """A page of applications, by their ids."""
+        """Return a page of applications, ordered by their ids."""
         with self._storage.read() as session:
             size = (
                 select(func.coalesce(func.sum(UploadRecord.size), 0))
@@ -99,7 +102,7 @@ class Operations:
         )
 
     def jobs(self, status: RunStatus | None = None) -> JobLines:
-        """The newest jobs, of one status or of any."""
+        """Return the newest jobs, with one status or any."""
         with self._storage.read() as session:
             wanted = RunRecord.status != IDLE if status is None else RunRecord.status == status
             query = select(RunRecord).where(wanted, RunRecord.job.is_not(None))
@@ -107,13 +110,13 @@ class Operations:
             return JobLines(items=[_job(row) for row in rows])
 
     def show(self, client_id: str) -> ApplicationState:
-        """What its parties see of an application."""
+        """Return the state of an application, as its parties see it."""
         with self._storage.read() as session:
             return describe(seen(session, client_id, self._clock()), self._public, {})
 
     @even_when_full
     def revoke(self, client_id: str) -> None:
-        """End all tokens of an application; what was sent and run stays until it expires."""
+        """Revoke all tokens of an application; its files and results stay until it expires."""
         with self._storage.write() as session:
             seen(session, client_id, self._clock(), lock=True)
             session.execute(delete(TokenRecord).where(TokenRecord.client_id == client_id))

@@ -1,1 +1,1 @@
-"""Persistent data: the database, the store of blobs, the server folder, the disk."""
+"""Persistent data: the database, the blob store, the server's folder, and disk space."""

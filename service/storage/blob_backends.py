@@ -1,8 +1,9 @@
-"""How blobs reach a folder or an object store, by fsspec's file systems.
+"""Backends that store blobs in a folder or an object store, through fsspec's file systems.
 
-fsspec's own folder neither syncs nor replaces atomically, so writing and removing are done here;
-an object store puts an object whole by its protocol. Both raise the errors of their file system,
-FileNotFoundError among them; service/storage/blobs.py checks all names and makes the errors ours.
+fsspec's local file system neither syncs nor replaces atomically, so FolderBackend writes and
+removes files itself; an object store writes objects atomically by design. Both raise the errors of
+their file system, including FileNotFoundError; service/storage/blobs.py checks all names and
+converts the errors.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from utils.atomic_files import PRIVATE_FILE, PRIVATE_FOLDER
 from utils.marked_folder import MARK as FOLDER_MARK
 
 SLOWEST = 1_000_000
-"""Bytes in a second that a store on the network has to take or give, besides its time limit."""
+"""Slowest transfer rate of a network store, in bytes per second, on top of its time limit."""
 UNFINISHED = ".unfinished"
-"""The folder of what is being written or removed; no application's part has such a name."""
+"""The folder of files being written or removed; no application's store has such a name."""
 MARK = ".triseal-store"
-"""The file or object that says which database the blobs belong to (service/storage/pairing.py)."""
+"""The file or object that names the database of the blobs (service/storage/pairing.py)."""
 PROBE = ".triseal-probe"
-"""The object that is written and removed to find out whether anything can be written."""
+"""The object that is written and removed to test that the store can be written to."""
 OTHER_NAMES = frozenset({UNFINISHED, MARK, PROBE, FOLDER_MARK, "lost+found"})
-"""The names of what may lie beside the applications' parts."""
+"""The names that may appear next to the applications' stores."""
 LONGEST_MARK = 1000
 ATTEMPTS = 20
 
@@ -44,13 +45,14 @@ _S3: Mapping[str, Any] = {
     "max_pool_connections": 32,
     "retries": {"mode": "standard", "total_max_attempts": 4},
 }
-"""botocore's Config: a store that is gone is an error after seconds, not after minutes."""
+"""botocore's Config, so that an unreachable store causes an error after seconds, not minutes."""
 
 
 class ObjectBackend:
     """Blobs as objects `<root>/<store>/<name>` of an fsspec file system.
 
-    Raises what opening an fsspec file system raises: ValueError, ImportError, TypeError, KeyError.
+    The constructor raises the errors of opening an fsspec file system: ValueError, ImportError,
+    TypeError, KeyError.
     """
 
     errors: tuple[type[Exception], ...] = (Exception,)  # each file system has its own
@@ -64,15 +66,15 @@ class ObjectBackend:
         if self._s3:
             timeouts.update(given.get("config_kwargs", {}))
             given["config_kwargs"] = timeouts
-            # One request for an object, without asking for its size first.
+            # Read an object with one request, without asking for its size first.
             given.setdefault("max_concurrency", 1)
-        # Other servers change the store, so no listing may be kept. An instance that others share
-        # would be kept with its keys for as long as the process lives.
+        # Other servers change the store, so listings must not be cached. A cached instance would
+        # stay in memory, with its credentials, for the life of the process.
         given.update(use_listings_cache=False, skip_instance_cache=True)
         files, root = fsspec.url_to_fs(url, **given)
         if self._s3:
             files.retries = 2  # s3fs's own, on top of botocore's
-        # The time limits of the connection do not hold while a request waits to be let on.
+        # The connection's time limits do not apply while a request waits for a free connection.
         self._seconds = 2 * (timeouts["connect_timeout"] + timeouts["read_timeout"])
         self._open(files, root)
 
@@ -100,7 +102,7 @@ class ObjectBackend:
 
     def delete(self, store: str, names: Iterable[str]) -> None:
         for name in names:
-            # One by one: S3's removal of many at once keeps silent about what it could not do.
+            # One by one, since S3's bulk removal does not report failures.
             try:
                 self._call("rm_file", f"{self._base}/{store}/{name}")
             except FileNotFoundError:
@@ -134,7 +136,7 @@ class ObjectBackend:
         path = f"{self._base}/{MARK}"
         try:
             if self._call("info", path)["size"] > LONGEST_MARK:
-                return b""  # it is not ours
+                return b""  # not Triseal's
             mark: bytes = self._call("cat_file", path)
         except FileNotFoundError:
             self.probe()
@@ -146,32 +148,32 @@ class ObjectBackend:
         path = f"{self._base}/{MARK}"
         try:
             self._call("pipe_file", path, mark, mode="create")
-        except Exception:  # there is one, or this store knows no such condition
+        except Exception:  # it exists, or the store does not support conditional writes
             if self.read_mark() is None:
                 self._call("pipe_file", path, mark)
 
     def names(self) -> list[str]:
-        """The names of all that lies directly in the place, ours or not."""
+        """Return the names of all direct entries of the store, Triseal's or not."""
         try:
             found = self._call("ls", self._base, detail=False)
         except FileNotFoundError:
             self.probe()
             return []
-        # An object with the place's own name stands for an empty folder.
+        # An object with the name of the root itself stands for an empty folder.
         return [_last(path) for path in found if path.rstrip("/") != self._base]
 
     def try_write(self) -> None:
-        """Write something and remove it."""
+        """Write and remove a test object."""
         path = f"{self._base}/{PROBE}"
         self._call("pipe_file", path, b"probe")
-        with suppress(FileNotFoundError):  # another server tries as well
+        with suppress(FileNotFoundError):  # another server probes at the same time
             self._call("rm_file", path)
 
     def probe(self) -> None:
         if self._s3:
             self._call("info", self._base.partition("/")[0])  # FileNotFoundError: no such bucket
         else:
-            with suppress(FileNotFoundError):  # the first blob makes it
+            with suppress(FileNotFoundError):  # the first blob creates it
                 self._call("info", self._base)
 
     def _modified(self, info: Mapping[str, Any]) -> float:
@@ -189,9 +191,9 @@ class ObjectBackend:
 
 
 class FolderBackend(ObjectBackend):
-    """Blobs as files of mode 0600 in folders of mode 0700, on the disk before they are there.
+    """Blobs as files of mode 0600 in folders of mode 0700, synced before they become visible.
 
-    Raises ValueError for an address that is not a folder of this machine, and OSError.
+    The constructor raises ValueError for a URL that is not a folder of this machine, and OSError.
     """
 
     errors = (OSError,)
@@ -201,7 +203,7 @@ class FolderBackend(ObjectBackend):
         self._root = folder_of(url)
         self._unfinished = self._root / UNFINISHED
         for folder in (self._root, self._unfinished):
-            # The mode of one that is there already is its owner's matter.
+            # The mode of an existing folder is left to its owner.
             folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         self._open(fsspec.filesystem("file"), str(self._root))
 
@@ -221,7 +223,7 @@ class FolderBackend(ObjectBackend):
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-            with self._new_file() as (handle, copy):  # it lies on another file system
+            with self._new_file() as (handle, copy):  # it is on another file system
                 with open(handle, "wb", closefd=False) as target:
                     shutil.copyfileobj(file, target)
                 self._settle(handle, copy, store, name)
@@ -233,12 +235,12 @@ class FolderBackend(ObjectBackend):
             (folder / name).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             _sync(folder)
-            with suppress(OSError):  # it is not empty
+            with suppress(OSError):  # not empty
                 folder.rmdir()
         _sync(self._root)
 
     def delete_store(self, store: str) -> None:
-        # Away in one step: nothing can be added to a folder while it is emptied.
+        # Moved away first, so that nothing can be added to the folder while it is emptied.
         going = self._unfinished / secrets.token_hex(16)
         with suppress(FileNotFoundError):
             (self._root / store).rename(going)
@@ -250,7 +252,7 @@ class FolderBackend(ObjectBackend):
         newest = time.time() - older_than
         removed = 0
         for path in self._unfinished.iterdir():
-            with suppress(FileNotFoundError):  # it has been finished meanwhile
+            with suppress(FileNotFoundError):  # finished in the meantime
                 if path.stat().st_mtime > newest:
                     continue
                 if path.is_dir():
@@ -273,7 +275,7 @@ class FolderBackend(ObjectBackend):
                 name.hardlink_to(path)
             except FileExistsError:
                 return
-            except OSError:  # this file system has no links
+            except OSError:  # the file system has no hard links
                 if not name.exists():
                     path.replace(name)
         _sync(self._root)
@@ -294,7 +296,7 @@ class FolderBackend(ObjectBackend):
             path.unlink(missing_ok=True)
 
     def _settle(self, handle: int, path: Path, store: str, name: str) -> None:
-        """Give an open file its name in a store, durably."""
+        """Move an open file durably to its name in a store."""
         folder = self._root / store
         for last in (*[False] * (ATTEMPTS - 1), True):
             with suppress(FileExistsError):
@@ -304,14 +306,14 @@ class FolderBackend(ObjectBackend):
                 break
             except FileNotFoundError:
                 if last or not path.exists():
-                    raise  # otherwise its last blob has just been removed, and the folder with it
+                    raise  # else the folder was just removed with its last blob: try again
         with suppress(FileNotFoundError):
             _sync(folder)
         _sync(self._root)
 
 
 def folder_of(url: str) -> Path:
-    """The folder that a `file://` address names; raises ValueError for any other address."""
+    """Return the folder that a `file://` URL names; raises ValueError for any other URL."""
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise ValueError("not a folder of this machine")
@@ -319,17 +321,18 @@ def folder_of(url: str) -> Path:
 
 
 def _place(handle: int, path: Path, name: Path) -> None:
-    """Move an open file to a name, and sync its content; the folder is the caller's to sync.
+    """Move an open file to `name` and sync its content; the caller syncs the folder.
 
-    Linked first and synced then, content and name reach the disk with one commit of the file
-    system's journal. What has the name already must stay whole until that: it is replaced instead.
+    With the link made before the sync, content and name reach the disk in one commit of the file
+    system's journal. An existing file must stay intact until then, so it is replaced after the
+    sync instead.
     """
     try:
         name.hardlink_to(path)
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.ENOENT):
             raise
-        os.fsync(handle)  # it is there, or this file system has no links
+        os.fsync(handle)  # the name exists, or the file system has no hard links
         path.replace(name)
         return
     try:
@@ -354,7 +357,7 @@ def _sync(folder: Path) -> None:
 
 def _remove_tree(path: Path) -> None:
     def gone(_: Callable[..., Any], __: str, problem: Any) -> None:
-        if not isinstance(problem[1], FileNotFoundError):  # another one removes it too
+        if not isinstance(problem[1], FileNotFoundError):  # removed concurrently
             raise problem[1]
 
     shutil.rmtree(path, onerror=gone)

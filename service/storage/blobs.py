@@ -1,9 +1,9 @@
-"""Where ciphertexts and keys lie: blobs, each named by the SHA-256 of its content.
+"""Blobs, which hold ciphertexts and keys, each named by the SHA-256 of its content.
 
-A blob is `<store>/<sha256>` below one place: a folder (`file:///…`), or whatever fsspec has a file
-system for, such as an S3-compatible object store (`s3://bucket/prefix`). It appears whole or not
-at all, and what is read back is compared with its name, so that a blob which was cut, swapped or
-lost is an error and never a wrong answer.
+A blob is `<store>/<sha256>` below one root: a folder (`file:///…`) or any file system that fsspec
+supports, for example an S3-compatible object store (`s3://bucket/prefix`). It is written completely
+or not at all. Content that is read is compared with the blob's name, so a truncated, swapped or
+missing blob causes an error and never a wrong result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from utils.disk_errors import is_full
 from utils.errors import DiskFull, StorageUnavailable, StoredDataDamaged
 
 MAXIMUM_BYTES = 1 << 28
-"""More than any blob has; what is larger is not read into memory."""
+"""An upper bound on the size of a blob; anything larger is not read into memory."""
 
 _STORE = re.compile(r"[0-9a-f]{32}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -31,9 +31,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class BlobPlace:
-    """The address of the blobs, which workers are given too.
+    """The address of the blobs, which the workers get too.
 
-    `options` go to fsspec's file system, such as an endpoint and its keys; they are never shown.
+    `options` are passed to fsspec's file system, for example an endpoint and its credentials; they
+    are never shown.
     """
 
     url: str
@@ -42,15 +43,15 @@ class BlobPlace:
     def __post_init__(self) -> None:
         if "@" in urlsplit(self.url).netloc:
             raise StorageUnavailable(
-                "The address of the blobs (TRISEAL_BLOB_URL) holds a name or a password; put them "
-                "into TRISEAL_BLOB_OPTIONS."
+                "TRISEAL_BLOB_URL contains a user name or a password; put them into "
+                "TRISEAL_BLOB_OPTIONS."
             )
 
     @property
     def folder(self) -> Path | None:
-        """The folder of this machine that the address names; None for any other store.
+        """The folder of this machine that the URL names; None for any other store.
 
-        Raises StorageUnavailable where the address cannot be used.
+        Raises StorageUnavailable if the URL cannot be used.
         """
         if urlsplit(self.url).scheme != "file":
             return None
@@ -58,10 +59,10 @@ class BlobPlace:
             return folder_of(self.url)
 
     def open(self, on_fault: OnFault = untold) -> Blobs:
-        """The blobs there; a folder is made where it is missing.
+        """Open the blobs; a missing folder is created.
 
-        `on_fault` is told where they cannot be reached. Raises StorageUnavailable where the
-        address cannot be used; a store on the network is first asked when it is used.
+        `on_fault` is called if they cannot be reached later. Raises StorageUnavailable if the URL
+        cannot be used; a network store is not contacted before its first use.
         """
         scheme = urlsplit(self.url).scheme
         with self._usable():
@@ -76,8 +77,8 @@ class BlobPlace:
         except (OSError, ImportError, ValueError, TypeError, KeyError) as error:
             kind = DiskFull if is_full(error) else StorageUnavailable
             raise kind(
-                f"The place of the blobs cannot be used ({type(error).__name__}): set "
-                "TRISEAL_BLOB_URL to a folder (file:///…) or to a store that fsspec knows "
+                f"The store of ciphertexts cannot be used ({type(error).__name__}): set "
+                "TRISEAL_BLOB_URL to a folder (file:///…) or to a store that fsspec supports "
                 "(s3://bucket/prefix), and check TRISEAL_BLOB_OPTIONS."
             ) from error
 
@@ -85,9 +86,8 @@ class BlobPlace:
 class Blobs:
     """The blobs of all applications; thread-safe.
 
-    `store` is the name of an application's part, 32 hexadecimal digits. All methods raise
-    StorageUnavailable where the place does not answer, and StoredDataDamaged for a name that no
-    blob can have.
+    `store` is the name of an application's store, 32 hexadecimal digits. All methods raise
+    StorageUnavailable if the backend cannot be reached, and StoredDataDamaged for an invalid name.
     """
 
     def __init__(self, backend: ObjectBackend, on_fault: OnFault = untold) -> None:
@@ -95,17 +95,16 @@ class Blobs:
         self._on_fault = on_fault
 
     def keep(self, path: Path, store: str, sha256: str) -> None:
-        """Make a file the blob of that name, durably; the file is gone afterwards.
+        """Move a file durably into the store as the blob `sha256`, replacing an existing one.
 
-        Content of the same name is replaced. On an error the file is still there, and no part of
-        it is a blob.
+        On an error the file stays where it is, and no part of it becomes a blob.
         """
         _check(store, sha256)
         with self._answers():
             self._backend.put_file(store, sha256, path)
 
     def write(self, store: str, data: bytes) -> str:
-        """Store bytes, durably; answers their SHA-256, the blob's name."""
+        """Store bytes durably; return their SHA-256, the blob's name."""
         sha256 = hashlib.sha256(data).hexdigest()
         _check(store, sha256)
         with self._answers():
@@ -113,78 +112,78 @@ class Blobs:
         return sha256
 
     def read(self, store: str, sha256: str) -> bytes:
-        """The content; raises StoredDataDamaged where it is missing or not what its name says."""
+        """Return the content; raises StoredDataDamaged if it is missing or fails its checksum."""
         _check(store, sha256)
         with self._answers():
             data = self._content(store, sha256)
         if data is None or hashlib.sha256(data).hexdigest() != sha256:
             raise StoredDataDamaged(
-                "Something that the server kept for this application is missing or damaged. Open "
-                "a new application, and tell the server's operator."
+                "Data that the server stored for this application is missing or damaged. Open a "
+                "new application, and tell the server's operator."
             )
         return data
 
     def exists(self, store: str, sha256: str) -> bool:
-        """Whether there is a blob of that name, whatever its content."""
+        """Return True if a blob with that name exists, without checking its content."""
         _check(store, sha256)
         with self._answers():
             return self._size(store, sha256) is not None
 
     def remove(self, store: str, sha256s: Iterable[str]) -> None:
-        """Remove blobs; those that are not there are fine."""
+        """Remove blobs; missing ones are ignored."""
         names = list(sha256s)
         _check(store, *names)
         with self._answers():
             self._backend.delete(store, names)
 
     def remove_store(self, store: str) -> None:
-        """Remove everything of an application."""
+        """Remove all blobs of an application."""
         _check(store)
         with self._answers():
             self._backend.delete_store(store)
 
     def remove_unfinished(self, older_than: float) -> int:
-        """Remove what writing or removing left behind when it was cut off; answers how many.
+        """Remove the remains of interrupted writes and removals; return their number.
 
-        Only what was begun more than so many seconds ago: another server may be at work.
+        Only those begun more than `older_than` seconds ago, since another server may be writing.
         """
         with self._answers():
             return self._backend.delete_unfinished(older_than)
 
     def stores(self) -> Iterator[str]:
-        """The names of the applications' parts, in order."""
+        """Return the names of the applications' stores, in order."""
         with self._answers():
             return iter(sorted(n for n in self._backend.stores() if _STORE.fullmatch(n)))
 
     def blobs_of(self, store: str) -> Iterator[tuple[str, int, float]]:
-        """(SHA-256, bytes, seconds since 1970 of its last change) of each blob, in order."""
+        """Return SHA-256, size in bytes and Unix time of the last change of each blob, in order."""
         _check(store)
         with self._answers():
             return iter(sorted(b for b in self._backend.blobs(store) if _SHA256.fullmatch(b[0])))
 
     def probe(self) -> None:
-        """Raises StorageUnavailable unless blobs can be stored and read."""
+        """Raise StorageUnavailable unless the store can be reached."""
         with self._answers():
             self._backend.probe()
 
     def try_write(self) -> None:
-        """Write and remove something; raises StorageUnavailable where nothing can be written."""
+        """Write and remove a test blob; raises StorageUnavailable if nothing can be written."""
         with self._answers():
             self._backend.try_write()
 
     def mark(self) -> bytes | None:
-        """Return the mark that says whose the blobs are; None where there is none."""
+        """Return the mark that names the owner of the blobs; None if there is no mark."""
         with self._answers():
             return self._backend.read_mark()
 
     def claim(self, mark: bytes) -> bytes:
-        """Write the mark unless there is one; return the one that is there afterwards."""
+        """Write the mark unless there is one; return the mark that is there afterwards."""
         with self._answers():
             self._backend.create_mark(mark)
             return self._backend.read_mark() or b""
 
     def foreign(self) -> list[str]:
-        """Return the names beside the blobs that are not ours, in order."""
+        """Return the names of foreign entries next to the stores, in order."""
         with self._answers():
             names = self._backend.names()
         return sorted(n for n in names if n not in OTHER_NAMES and not _STORE.fullmatch(n))
@@ -196,13 +195,13 @@ class Blobs:
         try:
             return self._backend.get(store, sha256, size)
         except FileNotFoundError:
-            return None  # removed in between
+            return None  # removed after its size was read
 
     def _size(self, store: str, sha256: str) -> int | None:
         try:
             return self._backend.size(store, sha256)
         except FileNotFoundError:
-            # Without this a folder that is not mounted would look like damage to every blob.
+            # Without this, a folder that is not mounted would look like damage to all blobs.
             self._backend.probe()
             return None
 
@@ -212,8 +211,8 @@ class Blobs:
             yield
         except self._backend.errors as error:
             fault = StorageUnavailable(
-                "The server cannot reach its store of ciphertexts, or the store refuses. Nothing "
-                "was lost; try again in a minute."
+                "The server's store of ciphertexts cannot be reached, or refused the request. "
+                "Nothing was lost; try again in a minute."
             )
             if is_full(error):
                 fault = DiskFull(
@@ -225,8 +224,8 @@ class Blobs:
 
 
 def _check(store: str, *sha256s: str) -> None:
-    # Names become paths, so nothing else may pass, wherever it came from.
+    # Names become paths, so all are checked, whatever their source.
     if not _STORE.fullmatch(store) or not all(_SHA256.fullmatch(name) for name in sha256s):
         raise StoredDataDamaged(
-            "The server's database names a blob in a way that it never does; tell its operator."
+            "The server's database contains an invalid name of a blob; tell the server's operator."
         )

@@ -1,8 +1,8 @@
-"""The server's database: SQLite in a file by default, or a PostgreSQL that several servers share.
+"""The server's database: SQLite in a file by default, or PostgreSQL, shared by several servers.
 
-Transactions are the same on both as far as a caller needs: a reader sees one consistent state, and
-a writer commits at its end or not at all. In SQLite a writer is alone; in PostgreSQL it locks the
-rows that it changes. A database that does not answer raises StorageUnavailable.
+Both give callers the same guarantees: a reader sees one consistent state, and a writer commits at
+its end or not at all. In SQLite there is one writer at a time; in PostgreSQL a writer locks the
+rows that it changes. If the database does not respond, calls raise StorageUnavailable.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from service.storage.notifications import Listener
 
 LOCKS = 0x7472
-"""First half of the names of all our advisory locks, so that others in the database have theirs."""
+"""First half of the keys of Triseal's advisory locks, apart from those of other programs."""
 PREPARING = 0
-"""The lock of bringing the tables up to date; callers' locks have other numbers."""
+"""The number of the lock for upgrading the tables; callers' locks have other numbers."""
 PREPARING_SECONDS = 300
 _IN_THE_WAY = frozenset({"40P01", "40001", "55P03"})  # deadlock, serialisation, lock timeout
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -53,15 +53,14 @@ _DISK_FULL = "53100"
 
 
 class Database:
-    """Thread-safe. `url` is `sqlite:///path` or `postgresql+psycopg://…`.
+    """A database at `sqlite:///path` or `postgresql+psycopg://…`; thread-safe.
 
-    `on_fault` is told where the database fails, but not where others were in the way.
-
-    Raises StorageUnavailable for another address. PostgreSQL is first asked when it is used.
+    `on_fault` is called if the database fails, but not for conflicts with other transactions.
+    Raises StorageUnavailable for any other URL. PostgreSQL is not contacted before the first use.
     """
 
     shared: bool
-    """Whether other servers may use it."""
+    """True if other servers may use the database."""
 
     def __init__(self, url: str, on_fault: OnFault = untold) -> None:
         self._address = address_of(url)
@@ -87,12 +86,12 @@ class Database:
         self._erased = self._scrubbed = 0
 
     def prepare(self) -> None:
-        """Bring the tables to what service/storage/tables.py has, whatever version made them.
+        """Upgrade the tables from any earlier version to those of service/storage/tables.py.
 
-        A SQLite file of the time before migrations is emptied: applications last for hours.
-        Servers that start at once wait for each other; one process does it in one thread. Raises
-        StorageUnavailable, also for a database of a later version or one whose user may not make
-        tables, and StoredDataDamaged.
+        A SQLite file from before migrations is emptied, since applications live only for hours.
+        Servers that start at the same time wait for each other; call it in one thread of one
+        process. Raises StorageUnavailable, also for a database of a later version or one whose
+        user may not create tables, and StoredDataDamaged.
         """
         from alembic.util import CommandError
 
@@ -101,45 +100,45 @@ class Database:
                 self._upgrade_shared() if self.shared else self._upgrade_file()
         except StoredDataDamaged as error:
             raise StoredDataDamaged(
-                "The server's database is damaged: put a backup in its place, or set "
-                "TRISEAL_SERVER_DATA to another folder."
+                "The server's database is damaged: restore a backup, or set TRISEAL_SERVER_DATA to "
+                "another folder."
             ) from error
         except CommandError as error:
             raise StorageUnavailable(
-                "The server's database was made by another version of Triseal; start that one, or "
-                "set TRISEAL_DATABASE_URL or TRISEAL_SERVER_DATA to another place."
+                "The server's database was made by another version of Triseal; start that version, "
+                "or set TRISEAL_DATABASE_URL or TRISEAL_SERVER_DATA to another place."
             ) from error
         except ProgrammingError as error:
             raise StorageUnavailable(
-                f"The server's tables could not be made ({type(error.orig).__name__}): "
-                "TRISEAL_DATABASE_URL has to name a database of Triseal's own, whose user may make "
+                f"The server's tables could not be created ({type(error.orig).__name__}): "
+                "TRISEAL_DATABASE_URL must name a database of Triseal's own, whose user may create "
                 "tables."
             ) from error
 
     def read(self) -> Session:
-        """A session that sees one consistent state; use it as a context manager."""
+        """Return a session that sees one consistent state; use it as a context manager."""
         return self._reader()
 
     def write(self) -> AbstractContextManager[Session]:
-        """A context manager whose session commits at its end, or rolls back on an error.
+        """Return a context manager whose session commits at its end, or rolls back on an error.
 
-        Raises StorageUnavailable at any point where the database does not answer, and where two
-        writers were in each other's way; whether it was committed is then not known.
+        Raises StorageUnavailable, at any point, if the database does not respond or another
+        transaction conflicts; the transaction may or may not have been committed then.
         """
         return self._writer.begin() if self.shared else self._one_writer()
 
     def announce(self, session: Session, client_id: str) -> None:
-        """Tell the other servers, when this transaction commits, that an application changed."""
+        """Notify the other servers of a changed application when this transaction commits."""
         if self.shared:
             from service.storage.notifications import CHANNEL
 
             session.execute(select(func.pg_notify(CHANNEL, client_id)))
 
     def listen(self, changed: Callable[[str | None], None]) -> None:
-        """Have a thread call `changed` with what any server announces, this one included.
+        """Start a thread that calls `changed` with each id announced by any server, even this one.
 
-        It is called with None whenever anything may have changed: each time that the thread has
-        connected, the first included. Does nothing for SQLite, which no other server uses.
+        It is called with None if anything may have changed: each time that the thread connects,
+        including the first. Does nothing for SQLite, which no other server uses.
         """
         if self.shared:
             from service.storage.notifications import Listener
@@ -148,18 +147,18 @@ class Database:
             self._listener.start()
 
     def lock(self, session: Session, what: int) -> None:
-        """Hold the lock of that number, above 0, until the transaction's end."""
+        """Hold the lock with the number `what`, above 0, until the end of the transaction."""
         if self.shared:
             session.execute(select(func.pg_advisory_xact_lock(LOCKS, what)))
         else:
-            session.connection()  # from here on this writer is alone
+            session.connection()  # begins the transaction, which excludes all other writers
 
     def scrub(self) -> None:
-        """See to it that erased rows are gone from the files, as far as the database can.
+        """Remove erased rows from the database's files, as far as the database can.
 
-        Rows that were erased are overwritten in a SQLite file (secure_delete), but earlier images
-        of their pages stay in its write-ahead log until that is emptied. PostgreSQL frees their
-        space, which later rows overwrite.
+        In a SQLite file erased rows are overwritten (secure_delete), but earlier images of their
+        pages stay in the write-ahead log until it is emptied. PostgreSQL frees their space, which
+        later rows overwrite.
         """
         with self._answering():
             if not self.shared:
@@ -171,18 +170,18 @@ class Database:
                 connection.execute(text(f"VACUUM (SKIP_LOCKED) {names}"))
 
     def probe(self) -> None:
-        """Raises StorageUnavailable unless the database answers."""
+        """Raise StorageUnavailable unless the database responds."""
         with self.read() as session:
             session.execute(text("SELECT 1"))
 
     def try_write(self) -> None:
-        """Write a row as it is; raises StorageUnavailable where nothing can be written."""
+        """Rewrite a row unchanged; raises StorageUnavailable if nothing can be written."""
         pairing = table_of(PairingRecord)
         with self.write() as session:
             session.execute(update(pairing).values(database=pairing.c.database))
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         if self._listener is not None:
             self._listener.end()
         self._engine.dispose()
@@ -194,7 +193,7 @@ class Database:
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
-        # SQLite's own waiting for another writer is a sleep, at times a long one, and not fair.
+        # SQLite waits for another writer by sleeping, sometimes for long, and not in fair order.
         if not self._alone.acquire(timeout=BUSY_SECONDS):
             raise StorageUnavailable("The server's database is busy; try again in a moment.")
         try:
@@ -226,11 +225,11 @@ class Database:
             self._empty_log()
 
     def _empty_log_once(self) -> None:
-        """Empty it once for all whose rows went before; those who wait meanwhile need not."""
+        """Empty the log; one pass also serves the callers that were waiting before it began."""
         with self._counting:
             self._erased += 1
             own = self._erased
-        # No writer meanwhile: SQLite would have it wait in sleeps, with our lock in its hands.
+        # Writers are excluded here, since SQLite would make the checkpoint wait by sleeping.
         with self._one_at_a_time():
             if self._scrubbed >= own:
                 return
@@ -246,7 +245,7 @@ class Database:
             connection.close()
 
     def _own_connection(self) -> psycopg.Connection:
-        """One outside of the pool, which its user closes."""
+        """Return a connection outside the pool, which the caller must close."""
         pooled = self._engine.raw_connection()
         connection = cast("psycopg.Connection", pooled.driver_connection)
         pooled.detach()
@@ -261,7 +260,7 @@ _ON_FAULT = "triseal_on_fault"
 
 
 class _Session(Session):
-    """Leaves with StorageUnavailable where the database does not answer, at the commit too."""
+    """A session that raises StorageUnavailable if the database fails, at the commit too."""
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         with _answering(self.info[_ON_FAULT]):
@@ -271,7 +270,7 @@ class _Session(Session):
 
 
 def _upgrade(connection: Connection) -> None:
-    # Imported here: it takes a while, and workers and commands that read have no need of it.
+    # Imported here, since it takes a while and neither workers nor reading commands need it.
     from alembic import command
 
     from service.storage.migrations import configuration
@@ -293,7 +292,7 @@ def _answering(on_fault: OnFault) -> Iterator[None]:
 
 
 def _is_in_the_way(error: Any) -> bool:
-    """Whether other transactions are the cause, and not the database itself."""
+    """Return True if other transactions caused the error, and not the database itself."""
     return (
         isinstance(error, PoolTimeoutError)
         or getattr(_original(error), "sqlstate", None) in _IN_THE_WAY
@@ -302,11 +301,11 @@ def _is_in_the_way(error: Any) -> bool:
 
 
 def _fault(error: Any) -> StorageError | None:
-    """What a caller is told of an error of the database; None for one that is a bug of ours."""
+    """Return the error to raise for a database error; None if that indicates a bug in Triseal."""
     state = getattr(_original(error), "sqlstate", None)
     if state in _IN_THE_WAY:
         return StorageUnavailable(
-            "Another change was in this one's way in the server's database; try again."
+            "Another change in the server's database conflicted with this one; try again."
         )
     if _is_in_the_way(error):
         return StorageUnavailable("The server's database is busy; try again in a moment.")
@@ -320,7 +319,7 @@ def _fault(error: Any) -> StorageError | None:
         )
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if lost or isinstance(error, (OperationalError, InterfaceError, sqlite3.OperationalError)):
-        return StorageUnavailable("The server's database does not answer; try again in a minute.")
+        return StorageUnavailable("The server's database does not respond; try again in a minute.")
     return None
 
 
@@ -329,12 +328,12 @@ def _original(error: Any) -> Any:
 
 
 def _kind(error: Any) -> int:
-    """SQLite's code without its details, which are in the higher bytes; 0 for what has none."""
+    """Return SQLite's primary error code, without the extended bits; 0 if there is none."""
     return (getattr(_original(error), "sqlite_errorcode", None) or 0) & 0xFF
 
 
 def _cause(error: Any) -> str:
-    """A word or two for the log: the code, and no text that could name a host or a value."""
+    """Return the error's code for the log, without text that could name a host or a value."""
     original = _original(error)
     state = getattr(original, "sqlstate", None)
     name = getattr(original, "sqlite_errorname", None) or type(original).__name__

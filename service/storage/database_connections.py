@@ -1,7 +1,7 @@
-"""How the server connects to its database: SQLite in a file, or PostgreSQL.
+"""Connections to the server's database: SQLite in a file, or PostgreSQL.
 
-Every wait has a limit, and no error shows what was stored: neither a statement's parameters nor
-what PostgreSQL tells of the row.
+Every wait has a time limit, and no error message contains stored data: neither the parameters of a
+statement nor the row values that PostgreSQL reports.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from utils.atomic_files import PRIVATE_FILE
 from utils.errors import StorageUnavailable
 
 BUSY_SECONDS = 10.0
-"""How long a transaction waits for another one's end, or for a connection."""
+"""How long a transaction waits for another one to end, or for a connection."""
 STATEMENT_SECONDS = 30.0
 CONNECTIONS = 20
-"""Of one server to PostgreSQL, besides the one that listens."""
+"""Connections of one server to PostgreSQL, besides the one that listens."""
 
 WRITES = "triseal_writes"
-"""Execution option of a SQLite transaction that is going to write."""
+"""Execution option of a SQLite transaction that will write."""
 
 _CONNECT: dict[str, Any] = {
     "connect_timeout": 5,
     "application_name": "triseal",
-    # A machine that vanished is noticed; these are of no effect on a Unix socket.
+    # To notice a machine that has vanished; they have no effect on a Unix socket.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -44,7 +44,7 @@ _LIMITS = (
 
 
 def address_of(url: str) -> URL:
-    """The address in its parts; raises StorageUnavailable for what is none of ours."""
+    """Parse the database's URL; raises StorageUnavailable if it cannot be used."""
     try:
         address = make_url(url)
         if address.drivername == "postgresql":
@@ -54,30 +54,34 @@ def address_of(url: str) -> URL:
         ):
             return address
     except (ArgumentError, ValueError):
-        pass  # its message may quote a part of the password
+        pass  # the message may quote a part of the password
     raise StorageUnavailable(
         "TRISEAL_DATABASE_URL is not the address of a PostgreSQL database: write it as "
-        "postgresql+psycopg://user:password@host:5432/database, with % before the code of each "
-        "special character (@ is %40)."
+        "postgresql+psycopg://user:password@host:5432/database, with special characters "
+        "percent-encoded (@ is %40)."
     )
 
 
 def require_shared_database(url: str) -> None:
-    """Raise StorageUnavailable unless it is the address of a PostgreSQL.
+    """Raise StorageUnavailable unless `url` names a PostgreSQL database.
 
-    A SQLite file serves one server, whose locks and blobs are in the same folder: another one that
-    was sent there by its address would take the jobs of the first and find none of their blobs.
+    A SQLite file belongs to one server, whose locks and blobs are in the same folder. Another
+    server that used the file by its URL would claim the first one's jobs without finding the blobs.
     """
     if address_of(url).get_backend_name() != "postgresql":
         raise StorageUnavailable(
             "TRISEAL_DATABASE_URL names a SQLite file, which only the server of its own folder can "
-            "use: leave it unset and set TRISEAL_SERVER_DATA to that folder, or, for several "
-            "servers, name a PostgreSQL (postgresql+psycopg://user:password@host:5432/database)."
+            "use: leave it unset and set TRISEAL_SERVER_DATA to that folder or, for several "
+            "servers, name a PostgreSQL database "
+            "(postgresql+psycopg://user:password@host:5432/database)."
         )
 
 
 def postgresql(address: URL) -> Engine:
-    """Connections are tried before they are used; what the address itself says comes first."""
+    """Return an engine for PostgreSQL that tests each connection before use.
+
+    Options in the address take precedence over the defaults.
+    """
     connect = {name: value for name, value in _CONNECT.items() if name not in address.query}
     connect["options"] = f"{_LIMITS} {address.query.get('options', '')}".strip()
     engine = create_engine(
@@ -93,7 +97,7 @@ def postgresql(address: URL) -> Engine:
 
     @event.listens_for(engine, "handle_error")
     def without_detail(context: ExceptionContext) -> None:
-        # "Key (…)=(…) already exists", "Failing row contains (…)": these are logged with the error.
+        # Details such as "Key (…)=(…) already exists" would be logged with the error.
         error, shown = context.original_exception, context.sqlalchemy_exception
         primary = getattr(getattr(error, "diag", None), "message_primary", None)
         if primary is not None:
@@ -105,7 +109,7 @@ def postgresql(address: URL) -> Engine:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    # Of two that do this to a new file at once, one is refused without a wait.
+    # If two connections do this to a new file at once, SQLite rejects one without waiting.
     end = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -118,12 +122,12 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def sqlite(address: URL, *, foreign_keys: bool = True) -> Engine:
-    """A file of mode 0600, made where it is missing; its folder is the caller's matter.
+    """Return an engine for a SQLite file, created with mode 0600 if missing; its folder must exist.
 
-    A transaction with the option WRITES is the only one that writes, from its beginning.
-    `foreign_keys` are off for migrations: there a table may be made anew and its rows copied.
+    A transaction with the option WRITES holds the write lock from its beginning. `foreign_keys`
+    are off for migrations, which may recreate a table and copy its rows.
     """
-    Path(str(address.database)).touch(PRIVATE_FILE)  # SQLite gives its log the same mode
+    Path(str(address.database)).touch(PRIVATE_FILE)  # SQLite creates its log with the same mode
     engine = create_engine(
         address,
         connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
@@ -142,7 +146,7 @@ def sqlite(address: URL, *, foreign_keys: bool = True) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # sqlite3's own transactions start late; a check and the write after it need one lock.
+        # sqlite3 begins transactions lazily; a check and the write after it need one lock.
         writes = connection.get_execution_options().get(WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -1,9 +1,9 @@
-"""Room on the server's disk that is kept for erasing.
+"""Disk space reserved for erasing.
 
-Erasing needs room itself: SQLite writes every change to its log before it frees anything. So a file
-of some megabytes in the server's folder holds blocks, which are given back when the disk is full
-and something is to be erased; and nothing new is taken while less than as much is free. The file
-is made again when there is room for it.
+Erasing needs free space itself: SQLite writes every change to its log before it frees anything. So
+a file of some megabytes in the server's folder reserves blocks, which are released when something
+has to be erased on a full disk. New data is refused while less than the same amount is free. The
+file is created again when there is space for it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from utils.errors import DiskFull, StorageUnavailable
 
 FILE = "reserve"
 FEWEST_FILES = 32
-"""Fewer inodes than this left on a disk count as a full disk."""
+"""A disk with fewer free inodes than this counts as full."""
 _PIECE = 1 << 20
 
 
 class DiskReserve:
-    """The file, and how much is free besides; thread-safe.
+    """The reserve file in `folder`, of `size` bytes, and checks of the free space; thread-safe.
 
-    The file lies in `folder`. Methods raise StorageUnavailable where a folder is not there.
+    Methods raise StorageUnavailable if a folder is missing.
     """
 
     def __init__(self, folder: Path, size: int) -> None:
@@ -37,11 +37,11 @@ class DiskReserve:
         self._lock = threading.Lock()
 
     def watch(self, folder: Path) -> None:
-        """Count the room of another folder too, which may lie on another disk."""
+        """Check the free space of another folder too, which may be on another disk."""
         self._folders.append(folder)
 
     def require(self, size: int = 0) -> None:
-        """Raise DiskFull unless its size and `size` more bytes are free beside the file."""
+        """Raise DiskFull unless, besides the file, its size plus `size` bytes are free."""
         self.restore()
         for folder in self._folders:
             missing = self._size if folder == self._file.parent and not self._whole() else 0
@@ -49,27 +49,27 @@ class DiskReserve:
             files_left = usage.f_favail if usage.f_files else FEWEST_FILES  # 0: not counted
             if _free(usage) < missing + self._size + size or files_left < FEWEST_FILES:
                 raise DiskFull(
-                    "The server's disk is full: too little is free beside what is kept for "
-                    "erasing (TRISEAL_DISK_RESERVE_MEGABYTES). Try again when there is room."
+                    "The server's disk is full: the free space does not exceed the reserve for "
+                    "erasing (TRISEAL_DISK_RESERVE_MEGABYTES). Try again when there is more space."
                 )
 
     def has_room(self, size: int) -> bool:
-        """Return whether `size` bytes are free, whatever the state of the reserve."""
+        """Return True if `size` bytes are free, whatever the state of the reserve."""
         return all(_free(_usage(folder)) >= size for folder in self._folders)
 
     def release(self) -> bool:
-        """Give the file's blocks back; return whether there were any."""
+        """Delete the file to free its blocks; return False if it could not be deleted."""
         with self._lock:
             try:
                 self._file.unlink()
             except OSError:
                 return False
             with suppress(OSError):
-                _sync(self._file.parent)  # only then may the blocks be used again
+                _sync(self._file.parent)  # the blocks become available only after a sync
             return True
 
     def restore(self) -> bool:
-        """Make the file where it is missing and there is room; return whether it is whole."""
+        """Create the file if it is missing and there is space; return True if it is complete."""
         with self._lock:
             if self._whole():
                 return True
@@ -81,7 +81,7 @@ class DiskReserve:
                 part.replace(self._file)
             except OSError as error:
                 part.unlink(missing_ok=True)
-                if is_full(error):  # others were faster, or a quota is used up
+                if is_full(error):  # the space was taken meanwhile, or a quota is exhausted
                     return False
                 raise StorageUnavailable(
                     f"The server cannot write to its folder ({cause_of(error)})."
@@ -89,7 +89,7 @@ class DiskReserve:
             return True
 
     def clear_unfinished(self) -> None:
-        """Remove what a crash left of a file that was being made."""
+        """Remove partly written reserve files that a crash left behind."""
         for path in self._file.parent.glob(f".{FILE}.*"):
             path.unlink(missing_ok=True)
 
@@ -106,15 +106,15 @@ class DiskReserve:
 
 
 def _allocate(path: Path, size: int) -> None:
-    """Make a file that has all its blocks, whatever the file system makes of empty ones."""
+    """Create a file with all its blocks allocated, even if the file system makes sparse files."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
     try:
-        with suppress(OSError):  # not every file system has it; what is missing is written below
+        with suppress(OSError):  # not supported by every file system; the rest is written below
             os.posix_fallocate(handle, 0, size)
         if os.fstat(handle).st_blocks * 512 < size:
             with open(handle, "wb", closefd=False) as file:
                 for start in range(0, size, _PIECE):
-                    # Random, since zeros may be stored as nothing.
+                    # Random bytes, since some file systems do not store zeros.
                     file.write(os.urandom(min(_PIECE, size - start)))
         os.fsync(handle)
     finally:

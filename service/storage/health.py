@@ -1,4 +1,4 @@
-"""What is wrong with the storage now, logged once when it begins and once when it is over."""
+"""The storage's current fault, logged once when it begins and once when it is over."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from utils.errors import DiskFull, StorageUnavailable
 logger = logging.getLogger("triseal.storage")
 
 OnFault: TypeAlias = Callable[[StorageUnavailable, BaseException | str | None], None]
-"""Is told of a fault of the storage and its cause."""
+"""Called with a fault of the storage and its cause."""
 
 
 def untold(_fault: StorageUnavailable, _cause: BaseException | str | None) -> None:
-    """Where nobody is to be told."""
+    """Ignore a fault."""
 
 
 class StorageHealth:
-    """The fault that database, blobs or disk have met and not overcome; thread-safe."""
+    """The unresolved fault of database, blobs or disk, if any; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,9 +29,9 @@ class StorageHealth:
         self.fault: StorageUnavailable | None = None
 
     def failed(self, fault: StorageUnavailable, cause: BaseException | str | None = None) -> None:
-        """Take note of a fault, which is logged once until the storage works again."""
+        """Record a fault; log it once until the storage works again."""
         reason = cause if isinstance(cause, str) else "" if cause is None else cause_of(cause)
-        # A full disk shows in many ways, all with one cause.
+        # A full disk causes many different errors; log it once.
         kind = fault.code if isinstance(fault, DiskFull) else fault.message
         with self._lock:
             self.fault = fault
@@ -42,7 +42,7 @@ class StorageHealth:
         logger.error("the storage fails: %s", fault.message, extra={"facts": facts})
 
     def works(self) -> None:
-        """Take note that everything has been tried and works."""
+        """Record that all parts have been tested and work."""
         with self._lock:
             was, self.fault = self.fault, None
             self._logged.clear()

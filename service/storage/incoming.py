@@ -1,7 +1,7 @@
-"""A server's own folder of uploads that are still arriving.
+"""A server's own folder for uploads that are still arriving.
 
-A file lies here from its first byte until it is kept as a blob (service/storage/blobs.py). What a
-crash leaves here belongs to nothing, so a server empties the folder when it starts.
+A file stays here from its first byte until it becomes a blob (service/storage/blobs.py). Files left
+by a crash are of no use, so a server empties the folder when it starts.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from utils.atomic_files import PRIVATE_FOLDER
 from utils.disk_errors import storage_fault
 
 ARRIVING = re.compile(r"[0-9a-f]{32}(-checked)?")
-"""The names of the files: of an upload, and of the same one for the process that checks it."""
+"""The names of the files: an upload, and its second link for the process that checks it."""
 
 
 class Incoming:
-    """The folder, made where it is missing, of mode 0700. One server process uses it.
+    """The folder, created with mode 0700 if missing. One server process uses it.
 
-    Whoever names the folder has claimed it (service/storage/server_folder.py), since it is emptied.
+    Since it is emptied, the caller must have claimed it first (service/storage/server_folder.py).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,11 +31,11 @@ class Incoming:
         self._folder = folder
 
     def new(self) -> Path:
-        """A path in the folder that nothing lies at yet."""
+        """Return an unused path in the folder."""
         return self._folder / secrets.token_hex(16)
 
     def try_write(self) -> None:
-        """Write a file and remove it; raises StorageUnavailable where that cannot be done."""
+        """Write and remove a file; raises StorageUnavailable if that fails."""
         path = self.new()
         try:
             with path.open("xb") as file:
@@ -49,16 +49,16 @@ class Incoming:
                 path.unlink(missing_ok=True)
 
     def clear(self, older_than: float = 0.0) -> int:
-        """Remove files last written more than so many seconds ago; answers how many."""
+        """Remove files last written more than `older_than` seconds ago; return their number."""
         newest = time.time() - older_than
         removed = 0
         for path in self._folder.iterdir():
             if not ARRIVING.fullmatch(path.name):
-                continue  # nothing that a server makes
+                continue  # not created by a server
             try:
                 if path.stat().st_mtime <= newest:
                     path.unlink()
                     removed += 1
             except FileNotFoundError:
-                continue  # its upload has ended meanwhile
+                continue  # its upload has ended in the meantime
         return removed

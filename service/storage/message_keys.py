@@ -1,9 +1,9 @@
-"""The key under which an application's relayed messages lie in the database.
+"""The keys that encrypt applications' relayed messages in the database.
 
-A database keeps erased rows for a while: in free space of its pages, in its log, in its replicas
-and backups. The messages are sealed there (AES-256-GCM, NIST SP 800-38D) under a key of their own
-application, made with its first message, whose only lasting copy is a blob that goes when the
-application is erased; what a database still has can then be read by nobody.
+A database retains erased rows for a while: in free space of its pages, in its log, in replicas and
+backups. So the messages are encrypted (AES-256-GCM, NIST SP 800-38D) under a key per application,
+created with its first message. The only durable copy of the key is a blob that is removed when the
+application is erased; the rows that remain can then no longer be decrypted.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from utils.errors import StoredDataDamaged
 KEY_BYTES = 32
 NONCE_BYTES = 12
 KEPT = 256
-"""Keys kept in memory, of the applications that spoke last."""
+"""Keys cached in memory, for the most recently used applications."""
 
 
 class RelayKeys:
-    """Makes, reads and forgets the keys; safe to use from several threads."""
+    """Creates, caches and forgets the keys; thread-safe."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
@@ -33,22 +33,22 @@ class RelayKeys:
         self._lock = threading.Lock()
 
     def make(self, store: str) -> str:
-        """A new key in an application's store; the name of its blob."""
+        """Create a key in an application's store; return the name of its blob."""
         return self._blobs.write(store, secrets.token_bytes(KEY_BYTES))
 
     def seal(self, store: str, key: str, body: bytes, place: str) -> bytes:
-        """`body` sealed for one `place`, which no other place opens."""
+        """Encrypt `body`, bound to `place`: it can be decrypted for the same place only."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self._cipher(store, key).encrypt(nonce, body, place.encode())
 
     def open(self, store: str, key: str, sealed: bytes, place: str) -> bytes:
-        """What was sealed for that place; raises StoredDataDamaged."""
+        """Decrypt a body that was sealed for `place`; raises StoredDataDamaged."""
         nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         try:
             return self._cipher(store, key).decrypt(nonce, rest, place.encode())
         except (InvalidTag, ValueError) as error:
             raise StoredDataDamaged(
-                "A message that the server kept is not what was sent. Open a new application."
+                "A message stored on the server has been damaged. Open a new application."
             ) from error
 
     def forget(self, store: str) -> None:

@@ -1,4 +1,4 @@
-"""What servers on one PostgreSQL tell each other: the id of an application that has changed."""
+"""Notifications among servers on one PostgreSQL database: the ids of changed applications."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ logger = logging.getLogger("triseal.database")
 CHANNEL = "triseal_changed"
 """The channel of LISTEN and NOTIFY; the payload is a client_id."""
 WAIT_SECONDS = 0.25
-"""How soon the thread notices that it is to end."""
+"""How soon the thread notices that it has to end."""
 PAUSE_SECONDS = 1.0
-"""Between two attempts to connect."""
+"""Pause between two attempts to connect."""
 
 
 class Listener(threading.Thread):
-    """Calls `changed` with every id that is announced, from a connection of its own.
+    """Calls `changed` with every announced id, using a connection of its own.
 
-    Nothing is kept for a listener that is away, so after each time that it has connected, the
-    first included, it calls `changed(None)`: anything may have changed.
+    PostgreSQL keeps nothing for a listener that is disconnected. So after each connect, including
+    the first, it calls `changed(None)`: anything may have changed.
     """
 
     def __init__(
@@ -51,13 +51,14 @@ class Listener(threading.Thread):
                             self._tell(notice.payload)
             except (psycopg.Error, SQLAlchemyError) as error:
                 if not away:
-                    reason = type(error).__name__  # its text may be long, and hold an address
-                    logger.warning("announcements are not heard", extra={"facts": {"why": reason}})
+                    reason = type(error).__name__  # its text may be long and contain an address
+                    facts = {"why": reason}
+                    logger.warning("announcements do not arrive", extra={"facts": facts})
                 away = True
                 self._ended.wait(PAUSE_SECONDS)
 
     def end(self) -> None:
-        """Let go of the connection; `changed` is not called any more."""
+        """Close the connection; `changed` is not called any more."""
         self._ended.set()
         self.join(2 * PAUSE_SECONDS)
 
@@ -66,5 +67,5 @@ class Listener(threading.Thread):
             return
         try:
             self._changed(client_id)
-        except Exception:  # the next announcement must be heard all the same
+        except Exception:  # later announcements must still be delivered
             logger.exception("an announcement could not be passed on")

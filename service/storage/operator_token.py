@@ -1,4 +1,4 @@
-"""The operator's token: from the settings, or drawn once and kept in the server's own folder."""
+"""The operator's token: from the settings, or generated once and kept in the server's folder."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ FILE = "operator_token"
 
 
 def operator_token(settings: Settings) -> str:
-    """The token that opens the operator's calls; made and kept where there is none yet.
+    """Return the token for the operator's calls; generate and store it if there is none yet.
 
-    Raises StorageUnavailable where it cannot be read or kept.
+    Raises StorageUnavailable if it cannot be read or stored.
     """
     if settings.operator_token is not None:
         return settings.operator_token.get_secret_value()
@@ -27,13 +27,13 @@ def operator_token(settings: Settings) -> str:
             write_atomic(path, kept.encode())
     except OSError as error:
         raise storage_fault(
-            f"The server cannot keep its operator's token in {path}", error
+            f"The server cannot read or store its operator's token in {path}", error
         ) from error
     return kept
 
 
 def read_token(path: Path) -> str | None:
-    """The token in that file; None where there is no such file."""
+    """Return the token in the file; None if the file is missing or empty."""
     try:
         return path.read_text().strip() or None
     except FileNotFoundError:

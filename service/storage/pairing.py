@@ -1,9 +1,9 @@
-"""One database and one store of blobs belong together, and neither serves another.
+"""The pairing of one database with one blob store.
 
-What no row names is removed from a store, so a server with another database would remove what it
-does not know; and a server with another store would find nothing of what the rows name. Therefore
-the store carries a mark with a random name of its database and one of its own, and the database
-has the same two.
+A server removes blobs that no row in its database refers to. With the wrong database it would
+delete another server's blobs, and with the wrong store it would find none of its own. Therefore the
+store carries a mark with two random names, the database's and its own, and the database stores the
+same two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from service.storage.tables import ApplicationRecord, PairingRecord, UploadRecor
 from utils.errors import DataFolderInUse, FolderNotOurs, StorageUnavailable
 
 LOCK = 3
-"""The database's lock for choosing its store; storage.py has the others."""
+"""The number of the database lock for choosing a store; storage.py defines the others."""
 _PAIRING = table_of(PairingRecord)
 _ROW = select(_PAIRING.c.database, _PAIRING.c.store)
 _NOTE = "Triseal keeps ciphertexts here and removes what its database does not name."
@@ -41,12 +41,12 @@ class Pair:
 
 
 def pair(database: Database, blobs: Blobs, *, own: bool) -> Pair:
-    """Make sure that the store belongs to this database, the first time by marking it.
+    """Make sure that the store belongs to this database; mark it on first use.
 
-    `own` is whether the store lies in the server's own folder, so that blobs which the database
-    does not know are what a crash left. Raises DataFolderInUse for another database's store,
-    FolderNotOurs where it holds what is not ours, and StorageUnavailable, also where the
-    database's blobs are in another store.
+    `own` means that the store is in the server's own folder, so that blobs unknown to the database
+    were left by a crash. Raises DataFolderInUse for another database's store, FolderNotOurs if the
+    store holds foreign files, and StorageUnavailable, also if the database's blobs are in another
+    store.
     """
     with database.read() as session:
         name, store = session.execute(_ROW).one()
@@ -56,7 +56,7 @@ def pair(database: Database, blobs: Blobs, *, own: bool) -> Pair:
         if not _may_be_marked(blobs, needed, own=own, chosen=store is not None and database.shared):
             raise _another_store()
         if not needed and not database.shared:
-            store = None  # nobody else uses it: a new store may take the place of an empty one
+            store = None  # no other server uses it: a new store may replace an empty one
             _choose(database, name, None)
         mark = blobs.claim(Pair(name, store or secrets.token_hex(16)).mark())
     found = _read(mark)
@@ -67,9 +67,9 @@ def pair(database: Database, blobs: Blobs, *, own: bool) -> Pair:
         )
     if found.database != name:
         raise DataFolderInUse(
-            "The store of ciphertexts belongs to another database, whose servers would lose what "
-            "this one does not know: set TRISEAL_BLOB_URL or TRISEAL_SERVER_DATA to a place of its "
-            "own. If that database is gone for good, empty the store, its mark included."
+            "The store of ciphertexts belongs to another database, and this server would remove "
+            "that database's ciphertexts: set TRISEAL_BLOB_URL or TRISEAL_SERVER_DATA to a place "
+            "of its own. If that database is gone for good, empty the store, including its mark."
         )
     if _choose(database, name, found.store) != found.store:
         raise _another_store()
@@ -77,26 +77,26 @@ def pair(database: Database, blobs: Blobs, *, own: bool) -> Pair:
 
 
 def require_pair(expected: Pair, blobs: Blobs) -> None:
-    """Raise StorageUnavailable where the store is no longer the one that was found at the start."""
+    """Raise StorageUnavailable if the store is no longer the one found at the start."""
     mark = blobs.mark()
     if mark is None or _read(mark) != expected:
         raise StorageUnavailable(
-            "The store of ciphertexts is not the one that belongs to this database: another may be "
+            "The store of ciphertexts does not belong to this database: another store may be "
             "mounted in its place, or its mark was removed."
         )
 
 
 def _may_be_marked(blobs: Blobs, needed: set[str], *, own: bool, chosen: bool) -> bool:
-    """Whether a store without a mark may become the database's; raises FolderNotOurs.
+    """Return True if a store without a mark may become the database's; raises FolderNotOurs.
 
-    It is one that has the database's blobs already, made by a version that marked none, or that is
-    empty where nothing has been chosen or stored yet.
+    The store must either hold the database's blobs, written by a version without marks, or be empty
+    while the database has neither chosen a store nor stored anything.
     """
     if foreign := blobs.foreign():
         raise FolderNotOurs(
-            f"The store of ciphertexts holds what Triseal may not have made, such as "
+            f"The store of ciphertexts holds files that Triseal may not have made, for example "
             f"{foreign[0][:60]!r}; nothing in it was changed. Set TRISEAL_BLOB_URL to a place of "
-            "its own, such as a prefix that nothing else uses."
+            "its own, for example a prefix that nothing else uses."
         )
     present = set(blobs.stores())
     if needed & present:
@@ -105,15 +105,15 @@ def _may_be_marked(blobs: Blobs, needed: set[str], *, own: bool, chosen: bool) -
         return False
     if present and not own:
         raise FolderNotOurs(
-            "The store of ciphertexts holds those of applications that this database does not "
-            "know; nothing in it was changed. Set TRISEAL_BLOB_URL to an empty place, or, if they "
-            "belong to no other server, remove them."
+            "The store holds ciphertexts of applications that are not in this database; nothing "
+            "in it was changed. Set TRISEAL_BLOB_URL to an empty place, or remove them if they "
+            "belong to no other server."
         )
     return True
 
 
 def _choose(database: Database, name: str, store: str | None) -> str | None:
-    """Have the database's store be this one if it has none (None: have it have none); return it."""
+    """Set the database's store if it has none, or clear it if `store` is None; return it."""
     with database.write() as session:
         database.lock(session, LOCK)
         chosen = session.execute(_ROW).one().store
@@ -132,7 +132,7 @@ def _stores_with_blobs(session: Session) -> set[str]:
 
 
 def _read(mark: bytes) -> Pair | None:
-    """Return what a mark says; None where it is none of ours."""
+    """Return the pair in a mark; None if the mark is not Triseal's."""
     try:
         found = json.loads(mark)
         return Pair(str(found["database"]), str(found["store"]))

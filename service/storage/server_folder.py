@@ -1,8 +1,8 @@
-"""The server's own folder: recognised, marked and locked before anything in it is touched.
+"""The server's own folder: recognised, marked and locked before anything in it is changed.
 
-A setting may name any folder by mistake, and a server empties parts of its own. So the folder and
-the parts that are emptied carry a mark (utils/marked_folder.py), and what has none must be empty or
-what an earlier version of the server made.
+A setting may name any folder by mistake, and a server empties parts of its own folder. So the
+folder and those parts carry a mark (utils/marked_folder.py). A folder without a mark must be empty
+or come from an earlier version of the server.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _NAMES = frozenset({_LOCK, "incoming", "blobs", "uploads", OPERATOR_TOKEN, DATAB
 class ServerFolder:
     """The folder and the locks on it, which are held until `close`.
 
-    Raises FolderNotOurs, before anything is changed, where it may be somebody else's,
-    DataFolderInUse where another server has it, and OSError.
+    Raises FolderNotOurs, before anything is changed, if the folder may not be Triseal's,
+    DataFolderInUse if another server uses it, and OSError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +48,7 @@ class ServerFolder:
         try:
             self.hold(hold_lock(path / _LOCK, in_use(path)))
             if new:
-                # Of the time before blobs had names by content; nothing refers to it any longer.
+                # From versions that did not name blobs by content; nothing refers to it any more.
                 shutil.rmtree(path / "uploads", ignore_errors=True)
             self.incoming = self._incoming()
         except BaseException:
@@ -60,11 +60,11 @@ class ServerFolder:
         self._locks.append(lock)
 
     def claim_blobs(self, folder: Path, setting: str) -> None:
-        """Mark the folder of the blobs; raises as the constructor does."""
+        """Mark the folder of the blobs; raises the same errors as the constructor."""
         claim_folder(folder, _BLOBS, setting=setting, made_earlier=_made_for_blobs)
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the locks on the folder."""
         for lock in reversed(self._locks):
             lock.close()
         self._locks.clear()
@@ -72,13 +72,13 @@ class ServerFolder:
     def _incoming(self) -> Incoming:
         folder = self.path / "incoming"
         claim_folder(folder, _INCOMING, setting=SETTING, made_earlier=_only(ARRIVING))
-        # It may be a link to a folder that another server empties as well.
+        # It may be a link to a folder that another server empties too.
         self.hold(hold_lock(folder / MARK, in_use(folder)))
         return Incoming(folder)
 
 
 def in_use(path: Path) -> str:
-    """Return what to say where another server has the folder or the database."""
+    """Return the error message for a folder or database that another server uses."""
     return (
         f"Another server uses {path}; stop it, run a single process of this one, or set "
         f"{SETTING} to another folder."
@@ -86,10 +86,10 @@ def in_use(path: Path) -> str:
 
 
 def _made_by_a_server(folder: Path) -> bool:
-    """Whether a server of a version without marks made the folder.
+    """Return True if a server version without marks made the folder.
 
-    All of them left an empty file `lock`. Beside it is a database with a server's tables; or,
-    where the database is a PostgreSQL, nothing but what a server makes.
+    All of these left an empty file `lock`. Next to it is a database with a server's tables or, with
+    PostgreSQL, nothing but the files and folders of a server.
     """
     lock = folder / _LOCK
     if lock.is_symlink() or not lock.is_file() or lock.stat().st_size:
@@ -106,21 +106,21 @@ def _made_by_a_server(folder: Path) -> bool:
 
 
 def _has_tables(path: Path) -> bool:
-    """Whether the file is a server's database; nothing is written, not even beside it."""
+    """Return True if the file is a server's database, without writing any file."""
     with suppress(sqlite3.Error):
         address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
         with closing(sqlite3.connect(address, uri=True)) as connection:
             columns = connection.execute("PRAGMA table_info(applications)").fetchall()
             if any((name, key) == ("client_id", 1) for _, name, _, _, _, key in columns):
                 return True
-    # A server that was killed soon after it made the tables has them in the log alone.
+    # If a server was killed soon after it created the tables, they are only in the log.
     with suppress(FileNotFoundError), path.with_name(f"{DATABASE}-wal").open("rb") as log:
         return _TABLE.search(log.read(_LOG_BYTES)) is not None
     return False
 
 
 def _made_for_blobs(folder: Path) -> bool:
-    """Whether there is nothing in the folder but applications' parts and what goes with them."""
+    """Return True if the folder holds only applications' stores and Triseal's own files."""
     return all(
         path.name in OTHER_NAMES
         or (_STORE.fullmatch(path.name) and path.is_dir() and not path.is_symlink())
@@ -129,7 +129,7 @@ def _made_for_blobs(folder: Path) -> bool:
 
 
 def _only(names: re.Pattern[str]) -> Callable[[Path], bool]:
-    """Return a function that tells whether a folder has nothing but files of such names."""
+    """Return a predicate that is true for folders that hold only files with such names."""
 
     def only(folder: Path) -> bool:
         return all(

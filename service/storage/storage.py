@@ -1,10 +1,10 @@
-"""Where the server keeps things: a database for what is known, blobs for what was sent.
+"""The server's storage: a database for state, and blobs for keys, ciphertexts and results.
 
-By default both lie in the server's own folder, of mode 0700, which one server process holds at a
-time; the settings name a PostgreSQL and an object store that several servers share. A database and
-a store of blobs belong together (service/storage/pairing.py). A blob is written whole and durably
-before its row is committed, and removed after its row is gone; what a crash leaves between the two
-has no row, and is removed as an orphan (service/garbage_collector.py).
+By default both are in the server's own folder, of mode 0700, which one server process uses at a
+time; the settings can name a PostgreSQL database and an object store that several servers share. A
+database and a blob store belong together (service/storage/pairing.py). A blob is written completely
+and durably before its row is committed, and removed after its row is deleted. A crash in between
+leaves a blob without a row, which is removed as an orphan (service/garbage_collector.py).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _KEPT = select(
     select(func.coalesce(func.sum(UploadRecord.size), 0)).scalar_subquery(),
     select(func.coalesce(func.sum(RunRecord.size), 0)).scalar_subquery(),
 )
-"""Bytes of all that was sent, and of all results."""
+"""Total bytes of all uploads, and of all results."""
 OPENING, QUEUE = 1, 2
-"""Names of locks: for opening applications, and for adding to the queue."""
+"""Numbers of the locks for opening applications and for adding to the queue."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -49,10 +49,10 @@ P = ParamSpec("P")
 class Storage:
     """The database and the blobs of one server; thread-safe.
 
-    Raises DataFolderInUse where another server uses the folder, the database or the store of
-    blobs, FolderNotOurs where a folder may be somebody else's, StorageUnavailable where something
-    cannot be used or does not answer (DiskFull: for lack of room), and StoredDataDamaged for a
-    database that is damaged. What is none of ours is left as it was.
+    Raises DataFolderInUse if another server uses the folder, the database or the blob store,
+    FolderNotOurs if a folder may not be Triseal's, StorageUnavailable if something cannot be used
+    or reached (DiskFull for lack of space), and StoredDataDamaged for a damaged database. Foreign
+    files and folders are left unchanged.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -81,68 +81,69 @@ class Storage:
 
     @property
     def shared(self) -> bool:
-        """Whether other servers may use the same database."""
+        """True if other servers may use the same database."""
         return self._database.shared
 
     def read(self) -> Session:
-        """A session that sees one consistent state; use it as a context manager."""
+        """Return a session that sees one consistent state; use it as a context manager."""
         return self._database.read()
 
     def write(self) -> AbstractContextManager[Session]:
-        """A context manager whose session commits at its end, or rolls back on an error.
+        """Return a context manager whose session commits at its end, or rolls back on an error.
 
-        In SQLite it is the only writer; in PostgreSQL, lock what you change (rules.live).
+        In SQLite it is the only writer; in PostgreSQL, lock the rows that you change (rules.live).
         """
         return self._database.write()
 
     def lock(self, session: Session, what: int) -> None:
-        """Hold one of this module's locks until the transaction's end."""
+        """Hold one of this module's locks until the end of the transaction."""
         self._database.lock(session, what)
 
     def announce(self, session: Session, client_id: str) -> None:
-        """Tell the other servers, when this transaction commits, that an application changed."""
+        """Notify the other servers of a changed application when this transaction commits."""
         self._database.announce(session, client_id)
 
     def listen(self, changed: Callable[[str | None], None]) -> None:
-        """Have `changed` called, in a thread, for what other servers announce (None: anything)."""
+        """Call `changed`, in a thread, with each announced id (None: any may have changed)."""
         self._database.listen(changed)
 
     def require_disk(self, size: int = 0) -> None:
-        """Raise DiskFull where `size` more bytes leave less than is to be kept free."""
+        """Raise DiskFull if `size` more bytes would leave less space than must stay free."""
         self._reserve.require(size)
 
     def has_disk(self, size: int) -> bool:
-        """Return whether `size` bytes can still be written, if need be to the last of the disk."""
+        """Return True if `size` bytes can still be written, even if that fills the disk."""
         return self._reserve.has_room(size)
 
     def erasing(self, erase: Callable[[], T]) -> T:
-        """Return what `erase` returns; where the disk is full, release the reserve and try again.
+        """Call `erase` and return its result; on a full disk, release the reserve and try again.
 
-        Where it raises StorageUnavailable nothing may have been changed.
+        `erase` must not have changed anything if it raises StorageUnavailable.
         """
         try:
             return erase()
         except StorageUnavailable as error:
-            # SQLite tells of a quota that is used up as of any other fault of the disk.
+            # SQLite does not distinguish an exhausted disk quota from other disk errors.
             full = isinstance(error, DiskFull) or self._is_disk_full()
             if not full or not self._reserve.release():
                 raise
             return erase()
 
     def require_room(self, session: Session, size: int) -> None:
-        """Raises StorageFull where `size` more bytes are more than may be kept at once."""
+        """Raise StorageFull if `size` more bytes would exceed the storage limit."""
         sent, results = session.execute(_KEPT).one()
         if sent + results + size > self._most:
             raise StorageFull(
-                "The server keeps as many ciphertexts as it may (TRISEAL_STORAGE_MEGABYTES); try "
-                "again when some applications have ended.",
+                "The server has reached its limit for stored ciphertexts "
+                "(TRISEAL_STORAGE_MEGABYTES); try again when some applications have expired or "
+                "been erased.",
                 retry_seconds=30.0,
             )
 
     def release(self, client_id: str, store: str, names: Iterable[str]) -> None:
-        """Remove those of an application's blobs that no row of it names any longer.
+        """Remove those of the named blobs that no row of the application refers to any longer.
 
-        All of its store goes where the application itself is gone.
+        If the application itself is gone, its whole store is removed.
         """
         self.erasing(lambda: self._release(client_id, store, set(names)))
 
@@ -155,22 +156,22 @@ class Storage:
             self.blobs.remove(store, names - named_by(application))
 
     def remove_store(self, store: str) -> None:
-        """Remove all blobs of an application that is gone, and the key that memory has of it."""
+        """Remove all blobs of an application that is gone, and its key from memory."""
         self.blobs.remove_store(store)
         self.relay_keys.forget(store)
 
     def scrub(self) -> None:
-        """See to it that erased rows are gone from the database's files as far as it can."""
+        """Remove erased rows from the database's files, as far as the database can."""
         self.erasing(self._database.scrub)
 
     def require_pair(self) -> None:
-        """Raise StorageUnavailable where the store of blobs is no longer this database's."""
+        """Raise StorageUnavailable if the blob store no longer belongs to this database."""
         require_pair(self._pair, self.blobs)
 
     def probe(self) -> None:
-        """Raise StorageUnavailable unless database and blobs answer and there is room for more.
+        """Raise StorageUnavailable unless database and blobs work and enough space is free.
 
-        After a fault they must also take something that is written; until then it lasts.
+        After a fault, test writes must succeed too before the storage counts as healthy again.
         """
         try:
             self._reserve.require()
@@ -187,7 +188,7 @@ class Storage:
         self.health.works()
 
     def close(self) -> None:
-        """Let go of database and folder."""
+        """Close the database and release the folder."""
         self._database.close()
         self._folder.close()
 
@@ -205,7 +206,7 @@ class Storage:
         reserve = DiskReserve(settings.server_data, size)
         reserve.clear_unfinished()
         if not reserve.has_room(MEGABYTE):
-            reserve.release()  # opening a database takes room too
+            reserve.release()  # opening a database needs space too
         else:
             reserve.restore()
         return reserve
@@ -224,7 +225,7 @@ class Storage:
             try:
                 self._folder.hold(hold_lock(folder / MARK, in_use(folder), shared=self.shared))
             except OSError:
-                if not self.shared:  # a folder on the network may have no locks
+                if not self.shared:  # a network folder may not support locks
                     raise
         return blobs, found
 
@@ -237,7 +238,10 @@ S = TypeVar("S", bound=_Stored)
 
 
 def even_when_full(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Have a method that erases or ends something work on a full disk too (Storage.erasing)."""
+    """Decorate a method that erases or ends something so that it works on a full disk too.
+
+    See Storage.erasing.
+    """
 
     @wraps(method)
     def insisting(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -247,7 +251,7 @@ def even_when_full(method: Callable[Concatenate[S, P], T]) -> Callable[Concatena
 
 
 def named_by(application: ApplicationRecord) -> set[str]:
-    """The names of all blobs that an application's rows refer to."""
+    """Return the names of all blobs that an application's rows refer to."""
     named = {upload.sha256 for upload in application.uploads}
     if application.relay_key is not None:
         named.add(application.relay_key)

@@ -1,8 +1,8 @@
-"""The tables of the server's database; service/migrations brings a database to them.
+"""The tables of the server's database; service/storage/migrations upgrades a database to them.
 
-Times are seconds since 1970. Join codes and tokens are kept as SHA-256 only. What a party sent and
-what was evaluated lie in the store of blobs (service/storage/blobs.py), each under the
-application's `store`, a random name that is never shown, and the SHA-256 of its content.
+Times are in seconds since 1970. Join codes and tokens are stored as SHA-256 only. Uploads and
+results are in the blob store (service/storage/blobs.py), each under the application's `store`, a
+random name that is never disclosed, and the SHA-256 of its content.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FAILED, CANCELLED = "failed", "cancelled"
 
 
 class Record(DeclarativeBase):
-    """Base of the tables. Every constraint has a name, by which a later migration finds it."""
+    """Base of the tables. Every constraint has a name, so that later migrations can refer to it."""
 
     metadata = MetaData(
         naming_convention={
@@ -30,7 +30,7 @@ class Record(DeclarativeBase):
 
 
 def table_of(kind: type[Record]) -> Table:
-    """The table of a kind of record, for statements that make no records: they cost a fraction."""
+    """Return a record's table, for statements without ORM records, which are much faster."""
     return cast("Table", kind.__table__)
 
 
@@ -39,23 +39,23 @@ def _owner() -> Mapped[str]:
 
 
 class ApplicationRecord(Record):
-    """One credit application, for the model it was opened with."""
+    """One credit application, for the model with which it was opened."""
 
     __tablename__ = "applications"
 
     client_id: Mapped[str] = mapped_column(String(32), primary_key=True)
     store: Mapped[str] = mapped_column(String(32), unique=True)
     relay_key: Mapped[str | None] = mapped_column(String(64))
-    """SHA-256 that names the blob of the key for relayed messages, once there are any; see
+    """SHA-256 of the blob with the key for relayed messages; None before the first message. See
     service/storage/message_keys.py."""
     model_version: Mapped[str] = mapped_column(String(64))
     created: Mapped[float]
     expires: Mapped[float] = mapped_column(index=True)
     readers: Mapped[list[str]] = mapped_column(JSON)
     received: Mapped[int] = mapped_column(BigInteger, default=0)
-    """Bytes of all files ever accepted, replaced ones too."""
+    """Bytes of all files ever accepted, including replaced ones."""
     asked: Mapped[int] = mapped_column(default=0)
-    """How often a run was asked for and begun."""
+    """Number of runs that have been queued."""
 
     parties: Mapped[list[PartyRecord]] = relationship(passive_deletes=True)
     tokens: Mapped[list[TokenRecord]] = relationship(passive_deletes=True)
@@ -64,7 +64,7 @@ class ApplicationRecord(Record):
 
 
 class PartyRecord(Record):
-    """A party's seat: its join code as a digest, and when that was used."""
+    """A party of an application: the digest of its join code, and when the code was used."""
 
     __tablename__ = "parties"
 
@@ -75,7 +75,7 @@ class PartyRecord(Record):
 
 
 class TokenRecord(Record):
-    """A token as its digest: whose it is (None: the opener's), what it may do, and until when.
+    """A token: its digest, its party (None: the watch token), its scopes and when it expires.
 
     A revoked token has no row.
     """
@@ -93,7 +93,7 @@ class TokenRecord(Record):
 
 
 class UploadRecord(Record):
-    """What lies in one slot; `sha256` names its blob."""
+    """The content of one slot; `sha256` names its blob."""
 
     __tablename__ = "uploads"
 
@@ -108,8 +108,8 @@ class RunRecord(Record):
     """One program of an application as a durable job.
 
     idle -> queued -> running -> done | failed | cancelled; the last two may be queued again.
-    `owner` is the server that evaluates it and `lease` how long it does so unheard; a server
-    writes a result only while the row still has its `owner` and its number of `attempts`.
+    `owner` is the server that evaluates it, and `lease` the time at which its claim expires unless
+    renewed. A server writes a result only while `owner` and `attempts` are still its own.
     """
 
     __tablename__ = "runs"
@@ -135,11 +135,12 @@ class RunRecord(Record):
 
 
 class TrafficRecord(Record):
-    """One thing that travelled, numbered from 1 in each application.
+    """One item of traffic, numbered from 1 in each application.
 
-    `receiver` is None for all parties. Only what a party gave for another has a body: the server
-    keeps it as it came, under the application's own key (service/storage/message_keys.py), which is
-    erased with it. What went to or came from the server itself lies elsewhere.
+    `receiver` is None for all parties. Only messages between parties have a body: the server stores
+    it as received, encrypted under the application's own key (service/storage/message_keys.py),
+    which is erased with the application. Files sent to or by the server itself are in the blob
+    store.
     """
 
     __tablename__ = "traffic"
@@ -155,7 +156,7 @@ class TrafficRecord(Record):
 
 
 class TombstoneRecord(Record):
-    """All that is left of an application whose time was over, so that it answers 410, not 404."""
+    """The remains of an expired application, so that requests for it get 410 instead of 404."""
 
     __tablename__ = "tombstones"
 
@@ -164,11 +165,10 @@ class TombstoneRecord(Record):
 
 
 class PairingRecord(Record):
-    """The one row that says which store of blobs belongs to this database
-    (service/storage/pairing.py)."""
+    """The single row that names the blob store of this database (service/storage/pairing.py)."""
 
     __tablename__ = "pairing"
 
     database: Mapped[str] = mapped_column(String(32), primary_key=True)
-    """A random name of this database, drawn when its tables were made."""
+    """A random name of this database, generated when its tables were created."""
     store: Mapped[str | None] = mapped_column(String(32))

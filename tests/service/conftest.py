@@ -1,4 +1,4 @@
-"""Servers for the tests of the server: one shared, and others with a life of their own."""
+"""Servers for the tests of the server: a shared one, and separate ones that tests may stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["make_disk"]
 
 @pytest.fixture(scope="session", autouse=True)
 def chosen_database(request: pytest.FixtureRequest) -> None:
-    """PostgreSQL for every server, where it was asked for; a folder keeps its database."""
+    """Use PostgreSQL for every server if requested; each folder keeps its own database."""
     if os.environ.get(driver.ON_POSTGRESQL) == "1":
         new_database = request.getfixturevalue("postgres")
         driver.database_of = lru_cache(maxsize=None)(lambda folder: new_database())
@@ -32,7 +32,7 @@ def chosen_database(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the stand-in engine that all tests share; each opens its own applications."""
+    """Yield a server with the stand-in engine for all tests, which open their own applications."""
     running = Server(tmp_path_factory.mktemp("shared") / "data")
     yield running.wait()
     running.stop()
@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts servers on one data folder, one after another, that end with the test."""
+    """Yield a function that starts servers on one data folder, which stop after the test."""
     running: list[Server] = []
 
     def begin(**settings: Any) -> Server:
@@ -55,7 +55,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(scope="module")
 def application(server: Server) -> Application:
-    """One that is only ever refused things, with something in its first slot."""
+    """Return an application with a filled first slot, for calls that are all rejected."""
     opened = server.joined()
     assert opened.send(opened.parties[0]).status_code == 200
     return opened
@@ -63,7 +63,7 @@ def application(server: Server) -> Application:
 
 @pytest.fixture
 def unchanged(application: Application) -> Iterator[None]:
-    """The test leaves the application and the server's files as they were."""
+    """Check that the test does not change the application or the server's files."""
     state, blobs = application.state(), application.server.blobs()
     yield
     assert application.state() == state
@@ -72,7 +72,7 @@ def unchanged(application: Application) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def ray_nodes() -> Iterator[RayNodes]:
-    """A head and one more node, which tests may kill."""
+    """Yield a cluster with a head and one more node, which tests may kill."""
     pytest.importorskip("ray", reason="needs Ray: make setup-cluster")
     with RayNodes() as nodes:
         yield nodes

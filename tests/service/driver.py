@@ -1,4 +1,4 @@
-"""Starts servers for tests and speaks HTTP to them, as the contract has it and with no client."""
+"""Starts servers for tests and sends them plain HTTP requests, without the parties' client."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from trials.stand_in import ROOT, message
 
 START_SECONDS = 60.0
 ON_POSTGRESQL = "TRISEAL_TEST_ON_POSTGRESQL"
-"""Set to 1, every server that the tests start is on PostgreSQL (`make test-postgresql`)."""
+"""If set to 1, all servers that the tests start use PostgreSQL (`make test-postgresql`)."""
 database_of: Callable[[Path], str] | None = None
-"""The database that goes with a server's folder, where it is not in that folder."""
+"""The database of a server's folder, if it is not in that folder."""
 LONGEST_LOG = 10_000_000
-"""Bytes; a log that stands for a full disk has no end."""
+"""In bytes; a log that simulates a full disk is endless."""
 STAND_IN = (sys.executable, "-m", "trials.stand_in_server")
 
 
@@ -58,7 +58,7 @@ def environment(data: Path, port: int, more: Mapping[str, Any]) -> dict[str, str
 
 
 def status_of(pid: int) -> tuple[str, int] | None:
-    """A process's state letter and its parent, by /proc; None where it is gone."""
+    """Return a process's state letter and its parent, from /proc; None if it is gone."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -67,7 +67,7 @@ def status_of(pid: int) -> tuple[str, int] | None:
 
 
 def gone(pids: list[int], seconds: float = 10.0) -> bool:
-    """Whether these processes end within a time; one that only waits to be reaped has ended."""
+    """Return True if the processes end in time; zombies count as ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if all((status_of(pid) or "Z")[0] == "Z" for pid in pids):
@@ -77,7 +77,7 @@ def gone(pids: list[int], seconds: float = 10.0) -> bool:
 
 
 class Server:
-    """A server in a process of its own."""
+    """A server in a separate process."""
 
     def __init__(self, data: Path, command: tuple[str, ...] = STAND_IN, **settings: Any) -> None:
         self.data = data
@@ -115,7 +115,7 @@ class Server:
             return file.read(LONGEST_LOG).decode()
 
     def workers(self) -> list[int]:
-        """The processes below the server's."""
+        """Return the child processes of the server."""
         pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
         found = {pid: status for pid in pids if (status := status_of(pid)) is not None}
         return [
@@ -125,7 +125,7 @@ class Server:
         ]
 
     def blobs(self) -> list[Path]:
-        """Every file that parties sent, evaluations made, or that is on its way."""
+        """Return every uploaded file, result and unfinished upload."""
         folders = (self.data / "blobs", self.data / "incoming")
         found = (p for folder in folders for p in folder.rglob("*") if p.is_file())
         return sorted(p for p in found if p.name not in OTHER_NAMES)
@@ -149,7 +149,7 @@ class Server:
         return application
 
     def filled(self, order: bytes = b"bits") -> Application:
-        """An application with all that `decide` needs; `order` is for the stand-in engine."""
+        """Open an application with all uploads for `decide`; `order` is for the stand-in engine."""
         application = self.joined()
         first, *_ = application.parties
         for party in application.parties:
@@ -161,7 +161,7 @@ class Server:
 
 @dataclass
 class Application:
-    """One application, seen by all its parties at once."""
+    """One application, with the tokens of all its parties."""
 
     server: Server
     client_id: str
@@ -241,7 +241,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def code_of(answer: httpx.Response) -> str:
-    """The error code of a problem, which must be whole."""
+    """Return the error code of a problem, which must be complete."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     body = answer.json()
     assert set(body) == {"type", "title", "status", "detail"}
@@ -251,6 +251,6 @@ def code_of(answer: httpx.Response) -> str:
 
 
 def refused(answer: httpx.Response, status: int, code: str) -> str:
-    """The detail of a problem, which must be this one."""
+    """Return the detail of a problem, which must have this code."""
     assert (answer.status_code, code_of(answer)) == (status, code), answer.text
     return str(answer.json()["detail"])

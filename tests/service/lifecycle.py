@@ -1,4 +1,4 @@
-"""The contract of one application as a model: for every call the status and the error it must have.
+"""The contract of one application as a model: the required status and error of each call.
 
 Written from the contract, not from the server's code; test_lifecycle_machine.py plays it.
 """
@@ -30,7 +30,7 @@ UNNAMED: Outcome = (422, "unknown-name")
 
 @dataclass(eq=False)
 class Token:
-    """`party` is None for the opener's; one of another application, or of nobody, is not `live`."""
+    """A token; `party` is None for the watch token. Foreign and invented ones are not `live`."""
 
     text: str
     party: str | None = None
@@ -40,7 +40,7 @@ class Token:
 
 @dataclass
 class Model:
-    """What the server should know of the application."""
+    """The expected state of the application on the server."""
 
     joined: set[str] = field(default_factory=set)
     sent: dict[tuple[str, str], bytes] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Model:
     erased: bool = False
 
     def admits(self, token: Token, scope: str) -> Outcome | None:
-        """Why a call of a party is refused at the door."""
+        """Return the reason to reject a party's call before its content is considered."""
         if self.erased:
             return GONE
         if not token.live or token.party is None:
@@ -58,7 +58,7 @@ class Model:
         return None if scope in token.scopes else (403, "forbidden-scope")
 
     def shows(self, token: Token) -> Outcome | None:
-        """The same for what the opener may see as well."""
+        """Return the reason to reject a call that the watch token may make too."""
         watching = token.live and token.party is None
         return None if watching and not self.erased else self.admits(token, "read")
 
@@ -69,7 +69,7 @@ class Model:
         return NEEDED[program] - set(self.sent)
 
     def turn(self, program: str) -> Outcome | None:
-        """Why a program that is idle, failed or cancelled cannot be queued."""
+        """Return the reason why an idle, failed or cancelled program cannot be queued."""
         if any(self.active(other) for other in self.status if other != program):
             return 409, "already-running"
         if program == EXPLAIN and self.status[DECIDE] != "done":
@@ -77,7 +77,7 @@ class Model:
         return (409, "out-of-step") if self.missing(program) else None
 
     def closed(self, slot: tuple[str, str]) -> set[Outcome]:
-        """Why a slot can no longer be filled; either, where two programs have begun to use it."""
+        """Return the possible reasons why a slot can no longer be filled, one per program."""
         using = [program for program in self.status if slot in NEEDED[program]]
         found = {(409, "already-running") for program in using if self.active(program)}
         return found | {(409, "already-sent") for p in using if self.status[p] == "done"}

@@ -1,4 +1,4 @@
-"""Applications and jobs without HTTP and workers, on a clock of their own."""
+"""Applications and jobs without HTTP and workers, with a simulated clock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Clock:
 
 @dataclass
 class Played:
-    """The server's rooms on one storage, with a token of the first party of each application."""
+    """The server's services on one storage, with a token of each application's first party."""
 
     storage: Storage
     settings: Settings
@@ -68,7 +68,7 @@ class Played:
         return self.slots.admit(client_id, self.tokens[client_id], party, file_name)
 
     def ready(self) -> Opened:
-        """An application with all its slots filled."""
+        """Open an application and fill all its slots."""
         opened = self.open()
         first = self.public.slots[0]
         store = self.place(opened.client_id, first.party, first.file_name).store
@@ -80,7 +80,7 @@ class Played:
         return self.jobs.ask(client_id, self.tokens[client_id], program)
 
     def running(self) -> tuple[Opened, Claim]:
-        """An application whose decision has been claimed."""
+        """Open an application and claim its decision."""
         opened = self.ready()
         self.ask(opened.client_id)
         claim = self.claims.claim()

@@ -28,7 +28,7 @@ class SmallDisk:
             pytest.skip(f"{NOT_PERMITTED} ({done.stderr.strip()})")
 
     def fill(self) -> None:
-        """Take every block that is left, as another program would."""
+        """Allocate all free blocks, as another program would."""
         with self._filler.open("ab", buffering=0) as file:
             for size in (1 << 20, 4096, 1):
                 try:
@@ -39,7 +39,7 @@ class SmallDisk:
         assert self.free() == 0
 
     def fill_inodes(self) -> None:
-        """Take every inode that is left."""
+        """Allocate all free inodes."""
         self._filler.mkdir()
         try:
             for number in range(1_000_000):
@@ -48,7 +48,7 @@ class SmallDisk:
             assert os.statvfs(self.folder).f_favail == 0
 
     def clear(self) -> None:
-        """Give back what `fill` or `fill_inodes` took."""
+        """Release the space that `fill` or `fill_inodes` allocated."""
         if self._filler.is_dir():
             for path in self._filler.iterdir():
                 path.unlink()
@@ -72,7 +72,7 @@ MakeDisk = Callable[..., SmallDisk]
 
 @pytest.fixture
 def make_disk(tmp_path: Path) -> Iterator[MakeDisk]:
-    """Makes small disks that go with the test."""
+    """Creates small disks that are removed after the test."""
     made: list[SmallDisk] = []
 
     def make(**options: str) -> SmallDisk:

@@ -1,4 +1,4 @@
-"""Settings of servers on each of the databases that there are."""
+"""Settings of servers for each supported database."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ DATABASES = ("sqlite", "postgresql")
 
 
 def database_settings(request: pytest.FixtureRequest, kind: str) -> dict[str, Any]:
-    """The settings that name a fresh database of this kind; it skips where there can be none."""
+    """Return settings for a new database of this kind; skip the test if none is available."""
     if kind == "sqlite":
         return {}
     return {"database_url": request.getfixturevalue("postgres")()}
 
 
 def settings_of(folder: Path, **change: Any) -> Settings:
-    """Settings of a server whose data lie in that folder, whatever the environment says."""
+    """Return settings of a server with its data in that folder, ignoring the environment."""
     settings = {"engine": "clear", "disk_reserve_megabytes": 1, **change}
     return Settings(_env_file=None, server_data=folder, **settings)
 

@@ -1,4 +1,4 @@
-"""Erased is erased: by a party, by the operator, by time; nothing of it is left on any disk."""
+"""Erasure by a party, by the operator or by expiry leaves no data on any disk."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.service.storages import DATABASES, database_settings
 
 Start = Callable[..., Server]
 WINDOW = 24
-"""Bytes of a content that are looked for; so many random ones are nowhere by chance."""
+"""Number of bytes to search for; so many random bytes do not occur elsewhere by chance."""
 
 
 def begun() -> float:
-    """The time now, or a little before, as files are dated.
+    """Return the current time, or slightly earlier, by the clock that dates files.
 
     PostgreSQL's folder also has the databases of all other tests: too much to read each time.
     """
@@ -36,7 +36,7 @@ def begin(request: pytest.FixtureRequest, start: Start) -> Callable[..., Server]
 
 
 def filled_with_marks(server: Server) -> tuple[Application, dict[str, bytes]]:
-    """An application that has been through everything, and what must not stay of it."""
+    """Complete an application; return it with the data that must not remain after erasure."""
     application = server.joined()
     first, second, _ = application.parties
     marks: dict[str, bytes] = {}
@@ -62,7 +62,7 @@ def filled_with_marks(server: Server) -> tuple[Application, dict[str, bytes]]:
 
 
 def names_of(application: Application) -> dict[str, bytes]:
-    """What only names it: an id, and digests of what has gone."""
+    """Return data that only identifies it: its id, and digests of erased content."""
     slots = application.state()["slots"]
     named = {
         f"digest of {s['party']}'s {s['file_name']}": s["sha256"].encode()
@@ -74,7 +74,7 @@ def names_of(application: Application) -> dict[str, bytes]:
 
 
 def left(folders: list[Path], marks: dict[str, bytes], since: float = 0.0) -> list[str]:
-    """Which marks lie in any file below the folders that was written after `since`, by name."""
+    """Return the marks found in files below the folders that were written after `since`."""
     found = set()
     for path in (p for folder in folders for p in folder.rglob("*") if p.is_file()):
         if path.stat().st_mtime < since:
@@ -114,13 +114,13 @@ def test_nothing_is_left_after_erasing(begin, erase, postgres_folder) -> None:
 
 
 def test_what_cannot_be_removed_at_once_is_removed_later(start: Start) -> None:
-    alone = {"database_url": None}  # SQLite, whatever the other tests are on
+    alone = {"database_url": None}  # SQLite, even if the other tests use PostgreSQL
     server = start(**alone).wait()
     application, marks = filled_with_marks(server)
     names = {"id": application.client_id.encode()}
     going = server.data / "blobs" / UNFINISHED
     going.rmdir()
-    going.write_bytes(b"")  # no folder: nothing can be moved into it
+    going.write_bytes(b"")  # not a folder, so that nothing can be moved into it
     refused = application.erase()
     assert refused.status_code == 503
     assert "is gone" in refused.json()["detail"]
@@ -138,7 +138,7 @@ def test_nothing_is_left_after_its_time(begin, postgres_folder) -> None:
     server, since = begin(application_hours=4 / 3600), begun()
     application, marks = filled_with_marks(server)
     names = names_of(application)
-    names.pop("id")  # stays as a tombstone, so that it answers 410 and not 404
+    names.pop("id")  # stays as a tombstone, so that requests get 410 instead of 404
     deadline = time.monotonic() + 20
     while server.blobs() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -152,11 +152,11 @@ def test_nothing_is_left_after_its_time(begin, postgres_folder) -> None:
 
 @pytest.fixture
 def postgres_folder(request: pytest.FixtureRequest) -> Iterator[list[Path]]:
-    """PostgreSQL's own files, where the test is on one that the tests started."""
+    """Yield the folder of PostgreSQL's own files if the tests started that server."""
     if request.node.callspec.params.get("begin") != "postgresql":
         yield []
         return
     ours = getattr(request.getfixturevalue("postgres"), "__self__", None)
     if ours is None:
-        pytest.skip("the files of a PostgreSQL that is not ours cannot be searched")
+        pytest.skip("the files of an external PostgreSQL server cannot be searched")
     yield [ours.folder]

@@ -1,4 +1,4 @@
-"""Crashes, time limits, restarts, expiry and the end of a server."""
+"""Crashes, time limits, restarts, expiry and shutdown of a server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Start = Callable[..., Server]
 
 
 def expected(application: Application, order: bytes = b"bits") -> bytes:
-    """The only right result of a decision."""
+    """Return the only correct result of a decision."""
     first, *_ = application.parties
     sent = {
         (party, ENCRYPTED_INPUTS): message(
@@ -81,7 +81,7 @@ def test_restart_time_limit_and_end(start: Start) -> None:
     server = start().wait()
     for application in (decided, sent, cut_off):
         application.server = server
-    # Where others share the blobs, this one may be on its way to its row; there it goes by age.
+    # In a shared store this blob may be waiting for its row, so it is removed by age only.
     kept = [] if driver.database_of is None else left_over[1:]
     assert [path for path in left_over if path.exists()] == kept
     assert decided.output().status_code == 200

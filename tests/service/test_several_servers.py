@@ -1,4 +1,4 @@
-"""Several servers on one PostgreSQL and one object store: any answers for any, one may die."""
+"""Several servers on one PostgreSQL and object store: all are equivalent, and one may die."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def servers(tmp_path: Path, postgres, object_store) -> Iterator[list[Server]]:
 
 
 def at(application: Application, server: Server) -> Application:
-    """The same application, asked for at another server."""
+    """Return the same application, as seen through another server."""
     return replace(application, server=server)
 
 

@@ -1,7 +1,7 @@
-"""What runs inside an actor on a Ray cluster: a worker, and the messages that it keeps.
+"""The code of an actor on a Ray cluster: a worker, and a cache of messages.
 
-Evaluations come one after another. Beside them, in threads of their own, an actor answers how far
-it is, forgets what was erased, and says that it is alive.
+Evaluations run one at a time. Alongside them, in separate threads, an actor reports its progress,
+forgets erased applications, and confirms that it is alive.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from service.http import request_log as logs
 from utils.errors import StoredDataDamaged
 
 Content: TypeAlias = bytes | ObjectRef
-"""A message itself where it is small, and otherwise where in the object store it lies."""
+"""A small message itself, or the reference of a large one in the object store."""
 Sent = Mapping[tuple[str, str], tuple[str, Content]]
 """SHA-256 and content of each message, by (party, file name)."""
 
 FETCH_SECONDS = 30.0
 KEPT_SHARE = 4
-"""Of the memory that an actor may take, one part in so many is for messages that it keeps."""
+"""One part in `KEPT_SHARE` of an actor's memory limit is for cached messages."""
 
 
 class EvaluationActor:
@@ -35,7 +35,7 @@ class EvaluationActor:
 
     def __init__(self, source: EngineSource) -> None:
         logs.configure()
-        end_with_parent()  # that is Ray's own process on the node; without it nobody could reach us
+        end_with_parent()  # Ray's own process on the node, without which the actor is unreachable
         self._worker = Worker(source)
         self._kept = BoundedCache[bytes]((source.memory << 20) // KEPT_SHARE)
         self._at: tuple[str, float] | None = None
@@ -45,10 +45,10 @@ class EvaluationActor:
         return self._worker.introduce()
 
     def evaluate(self, job: str, program: str, store: str, sent: Sent) -> tuple[bytes, float]:
-        """The sealed result and the seconds of the evaluation alone.
+        """Return the sealed result and the time of the evaluation alone, in seconds.
 
-        Raises as Worker.evaluate does, StoredDataDamaged, and Ray's errors where a message cannot
-        be fetched.
+        Raises the errors of Worker.evaluate, StoredDataDamaged, and Ray's errors if a message
+        cannot be fetched.
         """
 
         def progress(share: float) -> None:
@@ -61,21 +61,21 @@ class EvaluationActor:
             self._at = None
 
     def warm(self, program: str, store: str, sent: Sent) -> None:
-        """Prepare for a first run; raises as `evaluate` does."""
+        """Prepare for a first run; raises the errors of fetching messages, as `evaluate` does."""
         self._worker.warm(store, self._messages(program, store, sent))
 
     def progress(self, job: str) -> float | None:
-        """The finished share of a job; None where it is not under way."""
+        """Return the finished share of a job; None if it is not running."""
         at = self._at
         return at[1] if at is not None and at[0] == job else None
 
     def forget(self, store: str) -> None:
-        """Drop what is kept of an application."""
+        """Drop everything that is cached of an application."""
         self._kept.forget(store)
         self._worker.forget(store)
 
     def alive(self) -> bool:
-        """True: whoever gets this answer has a worker."""
+        """Return True; a response proves that the actor is alive."""
         return True
 
     def _messages(self, program: str, store: str, sent: Sent) -> dict[tuple[str, str], bytes]:
@@ -93,7 +93,7 @@ class EvaluationActor:
                 sha256 = sent[key][0]
                 if hashlib.sha256(message).hexdigest() != sha256:
                     raise StoredDataDamaged(
-                        "A message was damaged on its way through the cluster; run the program "
+                        "A message was damaged in transit through the cluster; run the program "
                         "again, and tell the server's operator."
                     )
                 self._kept.put(store, sha256, message, len(message))

@@ -1,10 +1,10 @@
-"""Evaluations on a Ray cluster, on whatever node has room.
+"""Evaluations on a Ray cluster, on any node with room.
 
 This process joins the cluster through the Ray that runs on the same machine, and never starts one.
-It puts an application's messages into the cluster's object store once, where every node finds them,
-and gives an application to the actor that had it last, which still has its keys. The actors belong
-to this process: they end with it, however it ends. Every node has the project and the deployment
-at the same paths.
+It puts an application's messages into the cluster's object store once, for all nodes, and assigns
+an application to the actor that had it last, which still has its keys. The actors belong to this
+process and end with it, even if it crashes. Every node needs the project and the deployment at the
+same paths.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import os
 import re
 
-# A call that comes after this process has left would have Ray start a cluster of its own here.
+# Otherwise a late call, after this process has left, would make Ray start a cluster here.
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 import ray
@@ -37,14 +37,14 @@ PROBE_SECONDS = 5.0
 CONNECT_SECONDS = 60.0
 LEND_SECONDS = 60.0
 POLL_SECONDS = 0.25
-"""How often an actor is asked how far it is."""
+"""How often an actor is asked for its progress."""
 WATCH_SECONDS = 5.0
-"""How often an actor that has nothing to do is asked whether it is alive."""
+"""How often idle actors are checked for a response."""
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
 
 
 class RayExecutor(Executor):
-    """`settings.workers` actors; Ray ends the process where the cluster is lost for a minute."""
+    """`settings.workers` actors; Ray ends this process if the cluster is lost for a minute."""
 
     def __init__(self, settings: Settings, place: BlobPlace, loader: EngineLoader) -> None:
         self._address = settings.ray_address
@@ -69,7 +69,7 @@ class RayExecutor(Executor):
         return self._pool.ready > 0
 
     async def start(self) -> Introduction:
-        """Join the cluster and wait for the first actor; the others follow when they can."""
+        """Join the cluster and wait for the first actor; the others start in the background."""
         if not ray.is_initialized():
             await self._join()
             self._objects = MessageObjects(self._place, await asyncio.to_thread(room_for_messages))
@@ -120,7 +120,7 @@ class RayExecutor(Executor):
                 "TRISEAL_EXECUTOR=ray needs the cluster's address: set TRISEAL_RAY_ADDRESS to "
                 "host:port of its head, as `ray start --head` prints it."
             )
-        try:  # Ray itself would try for a minute, and may end the process
+        try:  # probed first, since Ray would try for a minute and may end the process
             async with asyncio.timeout(PROBE_SECONDS):
                 _, probe = await asyncio.open_connection(
                     address["host"].strip("[]"), int(address["port"])
@@ -128,20 +128,20 @@ class RayExecutor(Executor):
             probe.close()
             async with asyncio.timeout(CONNECT_SECONDS):
                 await asyncio.to_thread(_connect, address.string)
-        except Exception as error:  # Ray raises its own errors of many kinds
+        except Exception as error:  # Ray raises many kinds of errors
             logger.warning("joining the cluster: %s", error)
             raise EngineUnavailable(
                 f"The Ray cluster at {address.string} cannot be joined ({type(error).__name__}): "
-                "see that its head runs there, that Ray runs on this machine too (`ray start "
-                f"--address={address.string} --num-cpus=0`), and that all have the same versions "
-                "of Python and Ray."
+                "check that its head runs there, that Ray runs on this machine too (`ray start "
+                f"--address={address.string} --num-cpus=0`), and that all machines have the same "
+                "versions of Python and Ray."
             ) from error
 
     async def _first(self) -> Introduction:
-        """What the first actor says that has its engine; raises if none has it."""
+        """Return the introduction of the first actor that is ready; raises if none gets ready."""
         self._starts = [asyncio.create_task(worker.start()) for worker in self._pool.workers]
         fault: BaseException | None = None
-        for start in self._starts:  # the others go on; nobody may be left to ask for their errors
+        for start in self._starts:  # the others continue; their errors must count as retrieved
             start.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         for ended in asyncio.as_completed(self._starts):
             try:
@@ -154,7 +154,7 @@ class RayExecutor(Executor):
         try:
             return await self._attempt(evaluation, progress)
         except MessageLostError:
-            logger.warning("a message is lost from the object store; it is put there again")
+            logger.warning("a message is lost from the object store; storing it again")
         self._objects.drop(evaluation.store)
         try:
             return await self._attempt(evaluation, progress)
@@ -179,11 +179,11 @@ class RayExecutor(Executor):
             await asyncio.sleep(WATCH_SECONDS)
             looks = (self._look_at(worker) for worker in self._pool.idle)
             for fault in await asyncio.gather(*looks, return_exceptions=True):
-                if isinstance(fault, Exception):  # whatever it is, the next round looks again
-                    logger.error("looking at an actor", exc_info=fault)
+                if isinstance(fault, Exception):  # the next round checks again
+                    logger.error("checking an actor", exc_info=fault)
 
     async def _look_at(self, worker: RayWorker) -> None:
-        if not await worker.alive() and worker in self._pool.idle:  # still: it was not lent out
+        if not await worker.alive() and worker in self._pool.idle:  # not lent out meanwhile
             _replace_silent(worker)
 
     def _wake(self) -> None:
@@ -191,7 +191,7 @@ class RayExecutor(Executor):
 
 
 def _connect(address: str) -> None:
-    os.chdir(ROOT)  # Ray has actors import from the folder in which the process works
+    os.chdir(ROOT)  # actors import modules relative to this process's working directory
     ours = logging.getLogger("ray")
     ours.handlers.clear()
     ours.propagate = True
@@ -214,7 +214,7 @@ async def _answers(worker: RayWorker) -> bool:
 
 def _replace_silent(worker: RayWorker) -> None:
     if worker.ready:
-        logger.error("an actor does not answer")
+        logger.error("an actor does not respond")
         worker.replace(kill=True)
 
 

@@ -1,4 +1,4 @@
-"""The child process behind an ExecutorProxy: it has the executor and does what it is asked."""
+"""The child process of an ExecutorProxy, which runs the executor."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from utils.errors import EvaluationFailed, TrisealError
 logger = logging.getLogger("triseal.workers")
 
 STATE_SECONDS = 1.0
-"""How often the server is told how many evaluations there is room for."""
+"""How often the capacity for evaluations is reported to the server."""
 LONGEST_PRINTED = 500
 
 
 def serve(end: socket.socket, make: Callable[[], Executor]) -> None:
-    """Do what is asked on the line until the server hangs up."""
+    """Handle the calls from the pipe until the server closes it."""
     logs.configure()
     leave_signals_to_parent()
     end_with_parent()
@@ -33,7 +33,7 @@ def serve(end: socket.socket, make: Callable[[], Executor]) -> None:
 
 
 class _Printed(io.TextIOBase):
-    """Makes a line of the log of whatever a library prints, in short."""
+    """Redirects the output of libraries to the log, shortened."""
 
     def write(self, text: str) -> int:
         if words := text.strip():
@@ -42,65 +42,67 @@ class _Printed(io.TextIOBase):
 
 
 async def _serve(end: socket.socket, make: Callable[[], Executor]) -> None:
-    line = await MessagePipe.over(end)
-    services = _Desk(line, make)
-    state = asyncio.create_task(services.tell_state())
+    pipe = await MessagePipe.over(end)
+    calls = _Calls(pipe, make)
+    state = asyncio.create_task(calls.report_state())
     tasks: set[asyncio.Task[None]] = set()
     try:
         while True:
-            match await line.receive():
+            match await pipe.receive():
                 case ("cancel", job):
-                    services.cancel(job)
-                case (name, ticket, what):
-                    task = asyncio.create_task(services.answer(name, ticket, what))
+                    calls.cancel(job)
+                case (name, ticket, argument):
+                    task = asyncio.create_task(calls.handle(name, ticket, argument))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
     except EOFError:
         state.cancel()
-        await services.stop()
+        await calls.stop()
 
 
-class _Desk:
-    def __init__(self, line: MessagePipe, make: Callable[[], Executor]) -> None:
-        self._line = line
+class _Calls:
+    """Handles the server's calls with an executor that it creates at the first one."""
+
+    def __init__(self, pipe: MessagePipe, make: Callable[[], Executor]) -> None:
+        self._pipe = pipe
         self._make = make
         self._executor: Executor | None = None
         self._making = asyncio.Lock()
 
-    async def answer(self, name: str, ticket: int, what: Any) -> None:
+    async def handle(self, name: str, ticket: int, argument: Any) -> None:
         try:
-            result, error = await self._do(name, ticket, what), None
+            result, error = await self._do(name, ticket, argument), None
         except (TrisealError, WorkerLostError) as known:
             result, error = None, known
         except Exception as fault:
-            logger.exception("asking the executor to %s", name)
+            logger.exception("calling %s of the executor", name)
             result, error = (
                 None,
                 EvaluationFailed(
-                    f"The server's executor met a fault ({type(fault).__name__}); run the program "
-                    "again, and see the server's log if it fails again."
+                    f"The server's executor had an internal error ({type(fault).__name__}); run "
+                    "the program again, and see the server's log if it fails again."
                 ),
             )
-        self._say_state()
-        self._line.send(("answer", ticket, result, error))
+        self._send_state()
+        self._pipe.send(("answer", ticket, result, error))
 
-    async def _do(self, name: str, ticket: int, what: Any) -> Any:
+    async def _do(self, name: str, ticket: int, argument: Any) -> Any:
         executor = await self._made()
         match name:
             case "start":
                 return await executor.start()
             case "evaluate":
                 return await executor.evaluate(
-                    what, lambda share: self._line.send(("progress", ticket, share))
+                    argument, lambda share: self._pipe.send(("progress", ticket, share))
                 )
             case "warm":
-                return await executor.warm(what)
+                return await executor.warm(argument)
             case _:
-                return await executor.forget(what)
+                return await executor.forget(argument)
 
     async def _made(self) -> Executor:
-        """The executor, made when first asked for: what goes wrong there can then be answered."""
-        async with self._making:  # several may ask at once, and one of two would never be started
+        """Return the executor, created at the first call, so that its errors reach the server."""
+        async with self._making:  # concurrent calls must not create two executors
             if self._executor is None:
                 self._executor = await asyncio.to_thread(self._make)
             return self._executor
@@ -109,16 +111,16 @@ class _Desk:
         if self._executor is not None:
             self._executor.cancel(job)
 
-    async def tell_state(self) -> None:
+    async def report_state(self) -> None:
         while True:
-            self._say_state()
+            self._send_state()
             await asyncio.sleep(STATE_SECONDS)
 
-    def _say_state(self) -> None:
+    def _send_state(self) -> None:
         if self._executor is None:
-            self._line.send(("state", 0, False))
+            self._pipe.send(("state", 0, False))
         else:
-            self._line.send(("state", self._executor.capacity, self._executor.ready))
+            self._pipe.send(("state", self._executor.capacity, self._executor.ready))
 
     async def stop(self) -> None:
         if self._executor is not None:

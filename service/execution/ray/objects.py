@@ -1,4 +1,4 @@
-"""Applications' messages in Ray's object store: put there once, shared by all nodes."""
+"""Applications' messages in Ray's object store: stored once, available on all nodes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from service.storage.blobs import BlobPlace, Blobs
 from utils.errors import EngineUnavailable
 
 SMALL = 64 << 10
-"""Bytes up to which a message travels with the call: Ray would inline such an object anyway."""
+"""Messages up to this many bytes are sent with the call; Ray would inline them anyway."""
 SHARE = 4
-"""Of the smallest node's object store, one part in so many is for what is kept."""
+"""Messages may fill one part in `SHARE` of the smallest node's object store."""
 
 
 class MessageObjects:
-    """Reads messages from the blobs and hands them to actors; its methods may run in any thread.
+    """Reads messages from the blobs and passes them to actors; methods may run in any thread.
 
-    The least recently used leave the object store first, and what is forgotten leaves it at once.
+    The least recently used messages leave the object store first, forgotten ones at once.
     """
 
     def __init__(self, place: BlobPlace, room: int) -> None:
@@ -29,9 +29,10 @@ class MessageObjects:
         self._kept = BoundedCache[ObjectRef](room)
 
     def of(self, evaluation: Evaluation) -> Sent:
-        """The messages of an evaluation; raises StoredDataDamaged, StorageUnavailable.
+        """Return the messages of an evaluation, or references to them.
 
-        EngineUnavailable where the object store is full.
+        Raises StoredDataDamaged, StorageUnavailable, and EngineUnavailable if the object store is
+        full.
         """
         store = evaluation.store
         sent: dict[tuple[str, str], tuple[str, Content]] = {}
@@ -41,11 +42,11 @@ class MessageObjects:
         return sent
 
     def drop(self, store: str) -> None:
-        """What was put of an application is lost; it is put again when it is next needed."""
+        """Drop an application's references after a loss; messages are stored again when needed."""
         self._kept.drop(store)
 
     def forget(self, store: str) -> None:
-        """An application was erased."""
+        """Drop the messages of an application that was erased, for good."""
         self._kept.forget(store)
 
     def _put(self, store: str, sha256: str) -> Content:
@@ -58,14 +59,14 @@ class MessageObjects:
             reference = ray.put(message)
         except ray.exceptions.ObjectStoreFullError as error:
             raise EngineUnavailable(
-                "The cluster's object store is full; give Ray more of it (ray start "
-                "--object-store-memory), or try again later."
+                "The cluster's object store is full; enlarge it (ray start --object-store-memory), "
+                "or try again later."
             ) from error
         self._kept.put(store, sha256, reference, len(message))
         return reference
 
 
 def room_for_messages() -> int:
-    """Bytes that may be kept in the object store of the cluster that this process is part of."""
+    """Return the bytes that messages may use in the object store of this process's cluster."""
     stores = [n["Resources"].get("object_store_memory", 0.0) for n in ray.nodes() if n["Alive"]]
     return int(min(stores, default=0.0)) // SHARE

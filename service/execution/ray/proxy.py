@@ -1,7 +1,7 @@
-"""An executor in a process of its own, for one that can take its process down.
+"""An executor in a separate process, for one that may terminate its process.
 
-Ray does: it ends a process that has lost its cluster for a minute. So the server only talks to the
-process that is part of the cluster, begins a new one when that has ended, and answers meanwhile.
+Ray terminates a process that has lost its cluster for a minute. So a child process of the server
+joins the cluster; when it ends, the server starts a new one and keeps handling requests.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ logger = logging.getLogger("triseal.workers")
 
 BEGIN_SECONDS = 120.0
 SILENCE_SECONDS = 30.0
-"""A process that says nothing for so long is replaced: once it has begun it speaks every second."""
+"""A process that sends nothing for so long is replaced; normally it sends every second."""
 STOP_SECONDS = 15.0
 LONGEST_PAUSE = 30.0
 
 
 class ExecutorProxy(Executor):
-    """What `make` makes, in a child process; `make` is found there by its import path."""
+    """The executor that `make` returns, in a child process, which imports `make` by name."""
 
     may_come_later = True
 
@@ -42,9 +42,9 @@ class ExecutorProxy(Executor):
         self._make = make
         self._turn = asyncio.Lock()
         self._process: BaseProcess | None = None
-        self._line: MessagePipe | None = None
+        self._pipe: MessagePipe | None = None
         self._listening: asyncio.Task[None] | None = None
-        self._rebirth: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
         self._introduction: Introduction | None = None
         self._state = (0, False)
         self._tickets = itertools.count(1)
@@ -65,7 +65,7 @@ class ExecutorProxy(Executor):
             if self._introduction is None:
                 if self._stopped:
                     raise EngineUnavailable("The server is shutting down.")
-                if self._line is None:
+                if self._pipe is None:
                     await self._launch()
                 self._introduction = await self._call("start")
             return self._introduction
@@ -81,24 +81,24 @@ class ExecutorProxy(Executor):
         return answer
 
     async def warm(self, evaluation: Evaluation) -> None:
-        await self._quietly("warm", evaluation)
+        await self._call_safely("warm", evaluation)
 
     def cancel(self, job: str) -> None:
-        self._say(("cancel", job))
+        self._send(("cancel", job))
 
     async def forget(self, store: str) -> None:
-        await self._quietly("forget", store)
+        await self._call_safely("forget", store)
 
     async def stop(self) -> None:
         self._stopped = True
-        if self._rebirth is not None:
-            self._rebirth.cancel()
+        if self._restarting is not None:
+            self._restarting.cancel()
         self._end_calls(EngineUnavailable("The server is shutting down."))
         process = self._process
         if self._listening is not None:
             self._listening.cancel()
-        if self._line is not None:
-            self._line.close()  # at which the other side ends its executor, and itself
+        if self._pipe is not None:
+            self._pipe.close()  # at which the child stops its executor and exits
         if process is not None:
             await run_in_threadpool(process.join, STOP_SECONDS)
         self._drop()
@@ -111,8 +111,8 @@ class ExecutorProxy(Executor):
                 target=serve, args=(far, self._make), name="executor", daemon=True
             )
             self._process.start()
-        self._line = await MessagePipe.over(near)
-        self._listening = asyncio.create_task(self._listen(self._line))
+        self._pipe = await MessagePipe.over(near)
+        self._listening = asyncio.create_task(self._receive(self._pipe))
 
     async def _call(self, name: str, what: Any = None, progress: Progress | None = None) -> Any:
         ticket = next(self._tickets)
@@ -120,31 +120,31 @@ class ExecutorProxy(Executor):
         if progress is not None:
             self._listeners[ticket] = progress
         try:
-            if self._line is None:
+            if self._pipe is None:
                 raise _lost()
-            self._say((name, ticket, what))
+            self._send((name, ticket, what))
             return await answer
         finally:
             del self._answers[ticket]
             self._listeners.pop(ticket, None)
 
-    async def _quietly(self, name: str, what: Any) -> None:
-        if self._line is not None:
+    async def _call_safely(self, name: str, what: Any) -> None:
+        if self._pipe is not None:
             with suppress(TrisealError, WorkerLostError):
                 await self._call(name, what)
 
-    def _say(self, words: tuple[Any, ...]) -> None:
-        if self._line is not None:
-            self._line.send(words)
+    def _send(self, message: tuple[Any, ...]) -> None:
+        if self._pipe is not None:
+            self._pipe.send(message)
 
-    async def _listen(self, line: MessagePipe) -> None:
-        patience = BEGIN_SECONDS
+    async def _receive(self, pipe: MessagePipe) -> None:
+        seconds = BEGIN_SECONDS
         try:
             while True:
-                async with asyncio.timeout(patience):
-                    words = await line.receive()
-                patience = SILENCE_SECONDS
-                match words:
+                async with asyncio.timeout(seconds):
+                    message = await pipe.receive()
+                seconds = SILENCE_SECONDS
+                match message:
                     case ("state", capacity, ready):
                         self._state = (capacity, ready)
                     case ("progress", ticket, share):
@@ -153,14 +153,14 @@ class ExecutorProxy(Executor):
                     case ("answer", ticket, result, error):
                         self._answered(ticket, result, error)
         except (EOFError, TimeoutError):
-            logger.error("the process that speaks to the cluster has ended")
-        except Exception:  # nobody waits for this task; without it nothing would be heard again
-            logger.exception("listening to the process that speaks to the cluster")
+            logger.error("the process that is connected to the cluster has ended")
+        except Exception:  # no one awaits this task, so an error would go unnoticed
+            logger.exception("receiving from the process that is connected to the cluster")
         loaded = self._introduction is not None
         self._drop()
         self._end_calls(_lost())
         if loaded and not self._stopped:
-            self._rebirth = asyncio.create_task(self._restart())
+            self._restarting = asyncio.create_task(self._restart())
 
     def _answered(self, ticket: int, result: Any, error: Exception | None) -> None:
         answer = self._answers.get(ticket)
@@ -176,11 +176,11 @@ class ExecutorProxy(Executor):
             self._answered(ticket, None, error)
 
     def _drop(self) -> None:
-        if self._line is not None:
-            self._line.close()
+        if self._pipe is not None:
+            self._pipe.close()
         if self._process is not None:
             self._process.kill()
-        self._process = self._line = self._introduction = None
+        self._process = self._pipe = self._introduction = None
         self._state = (0, False)
 
     async def _restart(self) -> None:
@@ -190,14 +190,14 @@ class ExecutorProxy(Executor):
                 await self.start()
                 return
             except TrisealError as error:
-                logger.error("the cluster does not come back yet: %s", error.message)
+                logger.error("the cluster is not available yet: %s", error.message)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _lost() -> EngineUnavailable:
-    # No message that was evaluated can be the cause: only actors read them.
+    # The evaluated messages cannot be the cause, since only actors read them.
     return EngineUnavailable(
-        "The server has lost its cluster, or cannot join it; see its log. It goes on when the "
+        "The server has lost its cluster, or cannot join it; see its log. It continues when the "
         "cluster is back."
     )

@@ -1,4 +1,4 @@
-"""An actor on a Ray cluster, seen from the server: start, call, time limit, death and rebirth."""
+"""An actor on a Ray cluster, as used by the server: start, calls, time limits and replacement."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ logger = logging.getLogger("triseal.workers")
 LOAD_SECONDS = 300.0
 CONTROL_SECONDS = 5.0
 ALIVE_SECONDS = 20.0
-"""A dead actor is known at once; one that only waits for its core is given time."""
+"""A dead actor is reported at once; this leaves time for one that waits for a core."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
-"""Seconds between two attempts to have an actor back."""
+"""Seconds between two attempts to replace an actor."""
 _CONTROL = "control"
 
 
 class MessageLostError(Exception):
-    """A message is not in the object store any longer; it has to be put there again."""
+    """A message is no longer in the object store and must be stored again."""
 
 
 def make_actor(source: EngineSource) -> ActorHandle:
-    """A new actor, of which Ray makes another one wherever there is room when it dies.
+    """Create an actor with one CPU, which Ray restarts on any node with room if it dies.
 
-    It has one CPU and ends with this process.
+    It ends with this process.
     """
     actor = ray.remote(
         num_cpus=1,
@@ -48,7 +48,7 @@ def make_actor(source: EngineSource) -> ActorHandle:
 
 
 class RayWorker:
-    """One actor, or the one in its place; to be used from one event loop.
+    """One actor, or its replacement; for use from one event loop.
 
     `changed` is called when its engine has become ready.
     """
@@ -60,16 +60,16 @@ class RayWorker:
         self._actor: ActorHandle | None = None
         self._introduction: Introduction | None = None
         self._wanted: Introduction | None = None
-        self._rebirth: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
         self._stopped = False
 
     @property
     def ready(self) -> bool:
-        """Whether the engine is loaded."""
+        """True if the engine is loaded."""
         return self._introduction is not None
 
     async def start(self) -> Introduction:
-        """Have the actor load its engine, unless that has been done.
+        """Make the actor load its engine, unless it is loaded.
 
         Raises EngineUnavailable, DeploymentError.
         """
@@ -80,16 +80,16 @@ class RayWorker:
             return self._introduction
 
     def expect(self, wanted: Introduction) -> None:
-        """From now on have this engine ready, and no other; see to it in the background."""
+        """Require this engine from now on; replace the actor in the background if it differs."""
         self._wanted = wanted
         if self._introduction != wanted:
             self.replace()
 
     async def call(self, seconds: float, method: str, *arguments: Any) -> Any:
-        """What a method of the actor answers within a time; one call after another.
+        """Call a method of the actor, with a time limit, and return its result.
 
-        Where the caller is cancelled, the actor is replaced. Raises what the method raises,
-        WorkerLostError, MessageLostError.
+        The actor runs one call at a time. If the caller is cancelled, the actor is replaced. Raises
+        the errors of the method, WorkerLostError, MessageLostError.
         """
         if self._actor is None:
             raise WorkerLostError("died")
@@ -100,7 +100,7 @@ class RayWorker:
         except TimeoutError as error:
             self.replace(kill=True)
             raise WorkerLostError("late") from error
-        except RayError as error:  # with the actor, its node, or the only copy of the result
+        except RayError as error:  # the actor, its node or the only copy of the result is lost
             logger.error("an actor is lost (%s)", type(error).__name__)
             self.replace()
             raise WorkerLostError("died") from error
@@ -109,7 +109,7 @@ class RayWorker:
             raise
 
     async def ask(self, method: str, *arguments: Any, seconds: float = CONTROL_SECONDS) -> Any:
-        """What a method answers beside the call under way, or None where nothing is answered."""
+        """Call a method alongside the running call; return None if there is no response."""
         if self._actor is None:
             return None
         bound = getattr(self._actor, method).options(concurrency_group=_CONTROL)
@@ -119,28 +119,28 @@ class RayWorker:
             return None
 
     async def forget(self, store: str) -> None:
-        """Have the actor drop what it keeps of an application; a new one keeps nothing."""
+        """Make the actor drop everything that it caches of an application."""
         if self.ready:
             await self.ask("forget", store)
 
     async def alive(self) -> bool:
-        """Whether the actor answers."""
+        """Return True if the actor responds."""
         return self.ready and bool(await self.ask("alive", seconds=ALIVE_SECONDS))
 
     def replace(self, kill: bool = False) -> None:
-        """Take the actor for lost, and see to it that there is one again."""
+        """Treat the actor as lost and replace it in the background."""
         self._introduction = None
-        if not self._stopped and (self._rebirth is None or self._rebirth.done()):
-            self._rebirth = asyncio.create_task(self._restart(kill))
+        if not self._stopped and (self._restarting is None or self._restarting.done()):
+            self._restarting = asyncio.create_task(self._restart(kill))
 
     async def stop(self) -> None:
-        """End the actor for good."""
+        """Stop the actor for good."""
         self._stopped = True
         self._introduction = None
-        if self._rebirth is not None:
-            self._rebirth.cancel()
+        if self._restarting is not None:
+            self._restarting.cancel()
             with suppress(asyncio.CancelledError):
-                await self._rebirth
+                await self._restarting
         await self._kill(restart=False)
 
     async def _load(self) -> Introduction:
@@ -149,17 +149,18 @@ class RayWorker:
             self._actor = actor
             introduction: Introduction = await _answer(actor.introduce.remote(), LOAD_SECONDS)
         except ActorDiedError as error:
-            self._actor = None  # for good
+            self._actor = None  # Ray will not restart it
             raise _unavailable("has died") from error
         except TimeoutError as error:
             raise _unavailable("has found no node with a free CPU, or loads too long") from error
         except RayError as error:
             raise _unavailable(f"cannot be reached ({type(error).__name__})") from error
         if self._wanted is not None and introduction != self._wanted:
-            await self._kill(restart=True)  # the next one reads the deployment anew
+            await self._kill(restart=True)  # its replacement loads the deployment again
             raise DeploymentMixed(
-                "A node of the cluster has another deployment than the server, or it was replaced "
-                "while the server ran. Copy the same one to every node and restart the server."
+                "A node of the cluster has a different deployment than the server, or the "
+                "deployment was replaced while the server ran. Copy the same deployment to every "
+                "node and restart the server."
             )
         return introduction
 
@@ -173,8 +174,8 @@ class RayWorker:
                 logger.info("an actor is ready")
                 return
             except TrisealError as error:
-                if pause == SHORTEST_PAUSE:  # it may go on for as long as a node is away
-                    logger.warning("an actor does not come back yet: %s", error.message)
+                if pause == SHORTEST_PAUSE:  # logged once, since a node may be away for long
+                    logger.warning("an actor cannot be replaced yet: %s", error.message)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -1,8 +1,8 @@
-"""The steps that bring a database to the tables of service/storage/tables.py, by Alembic.
+"""Alembic migrations that upgrade a database to the tables of service/storage/tables.py.
 
-A server takes them when it starts (Database.prepare). After a change of the records, `python -m
-service.storage.migrations "what changes"` writes the next step, which is to be read and, where rows
-have to be carried over, completed.
+A server runs them when it starts (Database.prepare). After a change to the records, `python -m
+service.storage.migrations "summary"` writes the next migration; review it, and complete it if
+existing rows must be converted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def configuration(connection: Connection) -> Config:
-    """What Alembic's commands need to work in the transaction of that connection."""
+    """Return the configuration for Alembic's commands to run in the connection's transaction."""
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

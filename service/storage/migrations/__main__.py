@@ -1,4 +1,4 @@
-"""Writes the next migration: `python -m service.storage.migrations "what changes"`."""
+"""Write the next migration: `python -m service.storage.migrations "summary"`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.storage.migrations import configuration
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="service.storage.migrations", description=__doc__)
-    parser.add_argument("message", help="what changes, in a few words")
+    parser.add_argument("message", help="a short summary of the change")
     message = parser.parse_args().message
     with create_engine("sqlite://").begin() as connection:
         config = configuration(connection)

@@ -1,4 +1,4 @@
-"""What Alembic runs for each of its commands; the connection comes from `configuration`."""
+"""The script that Alembic runs for each command; the connection comes from `configuration`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service.storage.tables import Record
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Record.metadata,
-    render_as_batch=True,  # SQLite changes a table by making it anew
+    render_as_batch=True,  # SQLite alters a table by recreating it
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -196,7 +196,7 @@ def test_a_revoked_token_ends_the_application_agent(due):
     seat = ApplicationAgent(due[B], pinned=True)
     seat.look()
     until(lambda: seat.over)
-    assert "not one of this application" in seat.over
+    assert "does not belong to this application" in seat.over
     with pytest.raises(NotAuthorised):
         due[B].keep_token()
 

@@ -1,4 +1,4 @@
-"""Names, tokens, ids and bodies that a server must refuse, and that refusing changes nothing."""
+"""Rejection of invalid names, tokens, ids and bodies, without any change of state."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_another_partys_slot(application: Application) -> None:
     content = message(first, ENCRYPTED_INPUTS)
     stolen = application.send(first, content=content, headers=application.auth(second))
     assert second in refused(stolen, 403, "forbidden-slot")
-    # Its own name with another's slot: that slot is not among its own.
+    # The party's own name with a slot of another party.
     refused(application.send(second, EVALUATION_KEY), 422, "unknown-name")
 
 
@@ -69,7 +69,7 @@ def test_unknown_application(application: Application) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_path_characters_lead_nowhere(application: Application, path: str) -> None:
+def test_path_characters_in_names_are_rejected(application: Application, path: str) -> None:
     first = application.parties[0]
     answers = [
         application.send(first, client_id=path),
@@ -80,7 +80,7 @@ def test_path_characters_lead_nowhere(application: Application, path: str) -> No
         refused(answer, 422, "invalid-request")
     refused(application.send(first, client_type=path), 422, "unknown-party")
     refused(application.send(first, file_name=path), 422, "unknown-name")
-    if path:  # an empty one stands for the default
+    if path:  # empty means the default
         refused(application.run(path), 422, "unknown-name")
     refused(application.join(path, "x"), 422, "unknown-party")
     encoded = httpx.URL("/applications/x").copy_with(raw_path=b"/applications/%2e%2e%2fx")

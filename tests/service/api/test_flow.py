@@ -1,4 +1,4 @@
-"""The whole way of an application over HTTP, and the rules of its order."""
+"""The life of an application over HTTP, and the order of its steps."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_slot_may_be_sent_again_until_it_is_used(server: Server) -> None:
     assert (late.status_code, code_of(late)) == (409, "already-sent")
     slot = next(s for s in application.state()["slots"] if s["party"] == party)
     assert slot["sha256"] == again.json()["sha256"]
-    # Not used by `decide`: may come until `explain` has run.
+    # Not used by `decide`, so it may be sent until `explain` has run.
     assert application.explanation().status_code == 200
     assert application.explanation().status_code == 200
     application.run(EXPLAIN)
@@ -171,13 +171,13 @@ def test_while_it_runs_nothing_it_uses_is_taken(server: Server) -> None:
         assert code_of(resent) == "already-running"
         assert code_of(application.run(EXPLAIN)) == "already-running"
         assert code_of(application.output()) == "out-of-step"
-        # Other applications' uploads are checked meanwhile.
+        # Uploads of other applications are still checked.
         assert server.filled().state()["state"] == "ready"
         assert not running.done()
         assert running.result().json() >= 1.5
 
 
-def test_a_run_goes_on_without_the_one_who_asked(server: Server) -> None:
+def test_a_run_continues_after_its_client_disconnects(server: Server) -> None:
     application = server.filled(b"sleep 1")
     url = httpx.URL(server.http.base_url).join("/run_fhe")
     with pytest.raises(httpx.ReadTimeout):

@@ -1,4 +1,4 @@
-"""Requests made from the API's own document, against a server in a process of its own.
+"""Requests generated from the OpenAPI document, against a server in a separate process.
 
 As strangers make them, and as a party of a real application does. No answer is a fault of the
 server, and each is what the document says: status, content type, headers, schema.
@@ -64,7 +64,7 @@ class Insider:
         return (self.server.data / "operator_token").read_text().strip()
 
     def enter(self, case: Case, call: str, program: str, party: str, slot: str) -> None:
-        """Have a request come from here: with true ids, names and tokens in place of others."""
+        """Replace the ids, names and tokens of a request with valid ones."""
         client_id = self.application.client_id
         if "client_id" in case.path_parameters:
             case.path_parameters["client_id"] = client_id
@@ -81,7 +81,7 @@ class Insider:
 
 @pytest.fixture(scope="module")
 def insider(server: Server) -> Callable[[], Insider]:
-    """An application that is made anew where the last one is gone."""
+    """An application that is created again when the last one is gone."""
     kept: list[Application] = []
 
     def give() -> Insider:
@@ -95,7 +95,7 @@ def insider(server: Server) -> Callable[[], Insider]:
 
 
 def _whole(application: Application) -> bool:
-    """Whether it is there, with all its tokens."""
+    """Return True if it exists, with all its tokens."""
     path, http = f"/applications/{application.client_id}", application.server.http
     seen = [http.get(path, headers=application.auth(party)) for party in application.parties]
     return all(answer.is_success for answer in seen)
@@ -119,7 +119,7 @@ def session() -> requests.Session:
 
 
 def bounded(case: Case) -> Case:
-    """Wait for nothing: `wait` has the server hold its answer back."""
+    """Remove `wait`, with which the server delays its response."""
     for name, value in list(case.query.items()):
         if name == "wait" and isinstance(value, int | float) and 0 < value <= 25:
             case.query[name] = 0.01

@@ -1,4 +1,4 @@
-"""The API's document: complete, true to its own schemas, and with the pages that show it."""
+"""The OpenAPI document: complete, consistent with its own schemas, and served by its pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Media = tuple[str, dict[str, Any]]
 
 
 def media_of(operation: dict[str, Any]) -> Iterator[Media]:
-    """Everything that a call takes or answers: its content type, with schema and examples."""
+    """Yield each content type that a call accepts or returns, with its schema and examples."""
     yield from operation.get("requestBody", {}).get("content", {}).items()
     for response in operation["responses"].values():
         yield from response.get("content", {}).items()
@@ -120,7 +120,7 @@ def test_examples_are_of_schemas_that_are_used() -> None:
 def test_errors_of_one_status_are_told_together() -> None:
     found = problems(errors.OutOfStep, errors.AlreadySent, errors.OutOfStep, errors.QueueFull)
     assert list(found) == sorted(found) and {409, 429} <= set(found)
-    assert {403, 421, 503} <= set(found)  # every call may answer these
+    assert {403, 421, 503} <= set(found)  # possible for every call
     assert list(found[409]["content"][MEDIA_TYPE]["examples"]) == ["out-of-step", "already-sent"]
     assert found[409]["description"] == (
         "`out-of-step`: a call before its turn; "

@@ -1,4 +1,4 @@
-"""The operator's calls and command: list, show, cancel, revoke, erase; for nobody else."""
+"""The operator's calls and command: list, show, cancel, revoke, erase; for the operator only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state machine and the storage by themselves, on each database, with a clock of their own."""
+"""The state machine and the storage without HTTP, on each database, with a simulated clock."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_tokens_are_renewed_revoked_and_end(played: Played) -> None:
     second = played.party_tokens.renew(client_id, first)
     played.slots.admit(client_id, first, *SLOT)
     played.clock.now += RENEWED_SECONDS
-    with pytest.raises(NotAuthorised, match="time is over"):
+    with pytest.raises(NotAuthorised, match="has expired"):
         played.slots.admit(client_id, first, *SLOT)
     played.slots.admit(client_id, second.token, *SLOT)
     played.party_tokens.revoke(client_id, second.token)
@@ -150,7 +150,7 @@ def test_a_replaced_upload_is_gone_and_the_same_one_stays(played: Played) -> Non
 
 
 def _alone(party: str) -> int:
-    """1 where the party has one slot: its content is then in no other slot."""
+    """Return the expected count: 1 if the party has one slot, since no other has its content."""
     return int(sum(slot.party == party for slot in PUBLIC.slots) == 1)
 
 
@@ -234,9 +234,9 @@ def test_an_application_of_another_model_is_not_run(played: Played) -> None:
     newer = PUBLIC.model_copy(update={"model_version": "stand-in-2"})
     redeployed = Played(played.storage, played.settings, played.clock, newer)
     redeployed.tokens = played.tokens
-    with pytest.raises(ForeignMessage, match="another model"):
+    with pytest.raises(ForeignMessage, match="model has changed"):
         redeployed.ask(opened.client_id)
-    with pytest.raises(ForeignMessage, match="another model"):
+    with pytest.raises(ForeignMessage, match="model has changed"):
         redeployed.place(opened.client_id, *SLOT)
 
 

@@ -1,4 +1,4 @@
-"""Uploads that a server must refuse, and that refusing changes nothing."""
+"""Rejection of invalid uploads, without any change of state."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_stream_without_a_length_is_bounded_too(application: Application) -> N
         answer = application.server.http.post(path, content=endless, headers=kind)
         if path == "/run_fhe":
             refused(answer, 413, "upload-too-large")
-        else:  # the other takes no form, and reads none
+        else:  # the other call takes no form and does not read one
             refused(answer, 415, "unsupported-content")
     big = application.server.http.post("/run_fhe", data={"client_id": "x" * 70_000})
     refused(big, 413, "upload-too-large")
@@ -160,7 +160,7 @@ def test_a_check_that_fails_or_dies_is_the_messages_fault(application: Applicati
     first = application.parties[0]
     refused(application.send(first, payload=b"check fault"), 422, "malformed-message")
     refused(application.send(first, payload=b"check abort"), 422, "malformed-message")
-    # The server goes on, with a new worker.
+    # The server continues with a new worker.
     other = application.server.filled()
     assert other.run().status_code == 200
     other.erase()

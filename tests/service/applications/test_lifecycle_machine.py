@@ -1,4 +1,4 @@
-"""An application's life as a machine that hypothesis plays against a live server over HTTP.
+"""A Hypothesis state machine of applications, run against a live server over HTTP.
 
 Every answer must have just the status, the error code and the content that the contract's model
 says (tests/service/lifecycle.py).
@@ -62,7 +62,7 @@ class Lifecycle(RuleBasedStateMachine):
         payload=PAYLOADS,
     )
     def open(self, scopes: set[str] | None, restricted: str, begin: str, payload: bytes) -> None:
-        """Opened, joined by all, and for most of them on its way already."""
+        """Open an application, join all parties and, in most cases, take further steps."""
         self.model = Model()
         opened = self.server.http.post("/applications").json()
         self.client_id, self.codes = opened["client_id"], opened["join_codes"]
@@ -178,7 +178,7 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: not self.model.erased and self.model.stage() in ("open", "decided"))
     @rule(which=WHICH, payload=PAYLOADS)
     def send_what_is_missing(self, which: int, payload: bytes) -> None:
-        """All at once, since programs run only when there is everything."""
+        """Fill all slots at once, since programs run only when none is missing."""
         token = self._token(which)
         program = DECIDE if self.model.stage() == "open" else EXPLAIN
         for party, _ in sorted(self.model.missing(program)):
@@ -190,7 +190,7 @@ class Lifecycle(RuleBasedStateMachine):
     def run(self, which: int, program: str) -> None:
         token = self._token(which)
         if self.model.order == b"sleep 60" and self.model.status.get(program) != "done":
-            return  # it would be waited for
+            return  # the call would wait for it
         answer = self._form("/run_fhe", token, program)
         expected = self._refused(token, "run", program)
         if expected is None and self.model.status[program] != "done":
@@ -208,7 +208,7 @@ class Lifecycle(RuleBasedStateMachine):
         token = self._token(which)
         ready = self.model.turn(program) is None if program in NEEDED else False
         if ready and self.model.order != b"sleep 60" and self.model.status[program] != "done":
-            return  # it would end by itself, nobody could say when
+            return  # it would end by itself at an unknown time
         answer = self._post(f"runs/{program}", token)
         expected = self._refused(token, "run", program)
         if expected is None and self.model.status[program] not in (*ACTIVE, "done"):
@@ -327,7 +327,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.model.erased = True if expected is None else self.model.erased
 
     def _token(self, which: int) -> Token:
-        """One of all there are; mostly one that may do something."""
+        """Choose one of all tokens, most often one with some permission."""
         good = [token for token in self.tokens if token.live and token.party]
         pool = [*good, *good, *good, *self.tokens]
         return pool[which % len(pool)]

@@ -1,4 +1,4 @@
-"""What parties say to each other through the server: who may, who may read, and how much."""
+"""Messages relayed between parties: who may send and read them, and their limits."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def watched(server: Server) -> tuple[Application, str]:
     return application, body["watch_token"]
 
 
-def test_what_is_for_all_is_heard_by_all_and_what_is_for_one_by_two(server: Server) -> None:
+def test_messages_reach_all_or_only_sender_and_receiver(server: Server) -> None:
     application = server.joined()
     a, b, c = application.parties
     assert say(application, a, "hello").json() == {"number": 1}
@@ -313,7 +313,7 @@ def test_erasing_leaves_nothing_of_what_was_said(server: Server) -> None:
 
 
 def kept_by(server: Server) -> bytes:
-    """All that lies in the server's folder, and in its database where that is elsewhere."""
+    """Return the content of the server's folder, and of its database if that is elsewhere."""
     files = b"".join(path.read_bytes() for path in server.data.rglob("*") if path.is_file())
     return files if driver.database_of is None else files + dumped(driver.database_of(server.data))
 
@@ -443,7 +443,7 @@ def test_the_key_is_made_with_the_first_message(played: Played) -> None:
 
 
 def before_the_key(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    """Have something happen once, when a key is about to be made."""
+    """Make something happen once, just before a key is created."""
     make = RelayKeys.make
 
     def made_late(keys: RelayKeys, store: str) -> str:
@@ -492,7 +492,7 @@ def test_bodies_lie_sealed_in_the_database(played: Played) -> None:
         row = session.scalar(select(TrafficRecord).where(TrafficRecord.body.is_not(None)))
         assert len(row.body) > len(body)
         assert body[:25] not in row.body
-        row.what = "moved"  # to another place, where it does not open
+        row.what = "moved"  # moved to another place, where it cannot be decrypted
     with pytest.raises(StoredDataDamaged):
         relay.messages(opened.client_id, token, 0)
 

@@ -1,4 +1,4 @@
-"""Bodies that come too slowly or stop: they end in time, leave nothing, and hold up nobody."""
+"""Bodies that arrive too slowly or stop: they time out, leave no files, and block no one else."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from utils.marked_folder import MARK
 SLOT = Slot(party="p", file_name="f", needed_for=PROGRAMS, maximum_bytes=10_000)
 FOREVER = 3600.0
 THREADS = 40
-"""Of the pool in which the server's synchronous calls run."""
+"""Size of the thread pool for the server's synchronous calls."""
 WAIT = 60.0
 
 
 def receive(path: Path, pace: Pace, stop_at: int, pause: float = FOREVER) -> None:
-    """A form whose sender falls silent, or pauses, after so many bytes, and then after each."""
+    """A form whose sender stops, or pauses, after so many bytes, and then after each one."""
     body = body_of(bytes(300))
 
     async def stream() -> AsyncIterator[bytes]:
@@ -63,7 +63,7 @@ def test_an_upload_has_only_so_much_time_in_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_does_not_say_who_it_is_has_less(tmp_path: Path) -> None:
+def test_an_unidentified_sender_has_less_time(tmp_path: Path) -> None:
     with pytest.raises(UploadTooSlow):
         receive(tmp_path / "blob", Pace(0.2, FOREVER), BEFORE_FIELDS, pause=0.01)
     assert list(tmp_path.iterdir()) == []
@@ -75,7 +75,7 @@ def test_pauses_within_the_pace_are_nothing(tmp_path: Path) -> None:
 
 
 def test_waiting_for_a_sender_to_leave_is_not_waiting_for_a_body() -> None:
-    """As those do who stream events: their `receive` comes back when the other side goes away."""
+    """As in event streams, whose `receive` returns when the client disconnects."""
     heard: list[str] = []
     messages = iter([{"type": "http.request", "body": b""}, {"type": "http.disconnect"}])
 
@@ -173,10 +173,10 @@ def test_of_a_large_file_silence_counts_and_not_the_time_of_a_piece(impatient: S
         body = body.replace(f"value of {name}".encode(), value.encode())
     sent = request(application, "/send_file", body, len(body), KIND)
     with connected(impatient) as connection:
-        for start in range(0, len(sent), -(-len(sent) // 5)):  # for longer than one may be silent
+        for start in range(0, len(sent), -(-len(sent) // 5)):  # takes longer than the allowed pause
             connection.sendall(sent[start : start + -(-len(sent) // 5)])
             time.sleep(0.2)
-        refused(answer_of(connection), 422, "malformed-message")  # it was read to its end
+        refused(answer_of(connection), 422, "malformed-message")  # it was read completely
     with connected(impatient) as connection:
         connection.sendall(sent[: len(sent) // 2])
         refused(answer_of(connection), 408, "upload-too-slow")
@@ -185,7 +185,7 @@ def test_of_a_large_file_silence_counts_and_not_the_time_of_a_piece(impatient: S
 
 
 def test_one_token_does_not_hold_every_connection(impatient: Server) -> None:
-    """Event streams last as long as an application: a token has so many, and others have theirs."""
+    """Event streams last as long as an application, so each token may have only a few."""
     application = impatient.joined()
     path = f"/applications/{application.client_id}"
     first, second, *_ = application.parties
@@ -198,7 +198,7 @@ def test_one_token_does_not_hold_every_connection(impatient: Server) -> None:
 
         assert [listen(first).status_code for _ in range(TOKEN_WAITS)] == [200] * TOKEN_WAITS
         full = impatient.http.get(path, headers=application.auth(first))
-        assert "under way" in refused(full, 429, "too-many-requests")
+        assert "in progress" in refused(full, 429, "too-many-requests")
         assert listen(second).status_code == 200
     until(lambda: impatient.http.get(path, headers=application.auth(first)).status_code == 200)
 
@@ -215,7 +215,7 @@ def test_stalled_uploads_hold_up_nobody(patient: Server) -> None:
         def stall(application: Application) -> None:
             held.enter_context(connected(patient)).sendall(half_sent(application))
 
-        for _ in range(THREADS + 10):  # of nobody
+        for _ in range(THREADS + 10):  # without a valid token
             connection = held.enter_context(connected(patient))
             connection.sendall(without_token(half_sent(stalling[0], fields=False)))
         for application in stalling[:2]:
@@ -225,7 +225,7 @@ def test_stalled_uploads_hold_up_nobody(patient: Server) -> None:
         more = stalling[0].send(stalling[0].parties[0])
         assert "this token" in refused(more, 429, "too-many-requests")
         assert int(more.headers["retry-after"]) >= 1
-        # Neither threads nor workers nor the places of others are taken.
+        # Threads, workers and the upload limits of others remain free.
         other = patient.filled()
         assert other.run().status_code == 200
         assert other.output().status_code == 200
@@ -233,7 +233,7 @@ def test_stalled_uploads_hold_up_nobody(patient: Server) -> None:
             stall(stalling[2])
         until(lambda: len(arriving(patient)) == 10)
         full = other.explanation()
-        assert "as many as the server takes" in refused(full, 429, "too-many-requests")
+        assert "the server's maximum" in refused(full, 429, "too-many-requests")
         wrong = stalling[0].send(stalling[0].parties[0], headers=bearer("forged"))
         refused(wrong, 401, "not-authorised")
     until(lambda: not arriving(patient))

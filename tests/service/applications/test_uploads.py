@@ -1,4 +1,4 @@
-"""An upload is written, hashed and measured against its own digest, however its bytes arrive."""
+"""Uploads are written, hashed and compared with their digest, however their bytes arrive."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_what_arrives(tmp_path: Path, content: bytes, intact: bool, chunk: int) 
     assert (tmp_path / "blob").read_bytes() == content
 
 
-def test_what_is_too_large_leaves_nothing(tmp_path: Path) -> None:
+def test_a_too_large_upload_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UploadTooLarge):
         received(tmp_path / "blob", SEALED + bytes(3 * BATCH_BYTES), BATCH_BYTES)
     assert not list(tmp_path.iterdir())

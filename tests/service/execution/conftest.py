@@ -1,4 +1,4 @@
-"""What tests of executors share: one event loop and one store of orders in each module."""
+"""Shared fixtures of the executors' tests: an event loop and a store of orders per module."""
 
 from __future__ import annotations
 

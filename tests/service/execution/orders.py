@@ -32,7 +32,7 @@ class Orders:
     def order(
         self, order: bytes = b"bits", store: str | None = None, key: bytes = b""
     ) -> Evaluation:
-        """What is to be evaluated; a new application unless `store` names one."""
+        """Return an evaluation, of a new application unless `store` names one."""
         store = store or secrets.token_hex(16)
         own_key = store.encode() + key
         messages = {(PARTIES[0], EVALUATION_KEY): message(PARTIES[0], EVALUATION_KEY, own_key)}
@@ -56,17 +56,17 @@ def settings(**changes: Any) -> Settings:
 
 
 def nothing(share: float) -> None:
-    """For evaluations whose progress does not matter."""
+    """Ignore the progress of an evaluation."""
 
 
 async def right(executor: Executor, orders: Orders, evaluation: Evaluation) -> bool:
-    """Whether an evaluation answers what it should."""
+    """Return True if an evaluation returns the expected result."""
     result, _ = await executor.evaluate(evaluation, nothing)
     return result == orders.expected(evaluation)
 
 
 async def error_of(work: Coroutine[Any, Any, T]) -> BaseException | None:
-    """What a piece of work raises."""
+    """Return the error that the work raises."""
     try:
         await work
     except Exception as error:
@@ -75,13 +75,13 @@ async def error_of(work: Coroutine[Any, Any, T]) -> BaseException | None:
 
 
 def open_things() -> tuple[int, int]:
-    """How many file descriptors and threads this process has."""
+    """Return the numbers of this process's file descriptors and threads."""
     me = psutil.Process()
     return me.num_fds(), me.num_threads()
 
 
 def settles_at(wanted: tuple[int, int], seconds: float = 10.0) -> bool:
-    """Whether there are no more of them, once what has ended has been tidied away."""
+    """Return True if the numbers have not grown, after finished work has been cleaned up."""
     deadline = time.monotonic() + seconds
     while any(now > then for now, then in zip(open_things(), wanted, strict=True)):
         if time.monotonic() > deadline:

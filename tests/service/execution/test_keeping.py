@@ -1,4 +1,4 @@
-"""What is kept of applications: bounded, and gone when it is to be forgotten."""
+"""The cache of applications' data: bounded, and emptied when an application is forgotten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local worker processes: what they answer, how they end, what they keep, what they may take."""
+"""Local worker processes: results, ends, caches and memory limits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MEMORY = 192
 
 @pytest.fixture(scope="module")
 def executor(runner: asyncio.Runner, orders: Orders) -> Iterator[LocalExecutor]:
-    """Two workers with little memory and time, which all tests share."""
+    """Yield two workers with little memory and time, shared by all tests."""
 
     async def begin() -> LocalExecutor:
         made = LocalExecutor(
@@ -73,7 +73,7 @@ async def tell(executor: LocalExecutor, orders: Orders, store: str | None = None
 
 
 async def both(executor: LocalExecutor, orders: Orders) -> list[dict[str, Any]]:
-    """What both workers tell."""
+    """Return the `tell` report of each of the two workers."""
     while True:
         answers = await asyncio.gather(*(tell(executor, orders) for _ in range(2)))
         if len({answer["pid"] for answer in answers}) == 2:
@@ -117,7 +117,7 @@ def test_two_evaluate_at_once_and_an_application_stays_where_its_keys_are(
         for _ in range(3):
             assert await right(executor, orders, orders.order())
             assert (await tell(executor, orders, known.store))["pid"] == first
-        # Where its own worker is busy, the other one takes it.
+        # If its own worker is busy, the other one takes it.
         busy = asyncio.create_task(
             executor.evaluate(orders.order(b"sleep 1", known.store), nothing)
         )
@@ -136,7 +136,7 @@ def test_a_worker_that_does_not_answer_gets_no_job(
     async def play() -> None:
         known = orders.order(b"tell")
         last = told((await executor.evaluate(known, nothing))[0])["pid"]
-        psutil.Process(last).suspend()  # as one that has been killed and is not dead yet
+        psutil.Process(last).suspend()  # like a killed process that has not died yet
         assert (await tell(executor, orders, known.store))["pid"] != last
         assert len({answer["pid"] for answer in await both(executor, orders)} - {last}) == 2
 
@@ -248,7 +248,7 @@ def test_what_is_erased_is_forgotten_by_every_worker(
         assert orders.key_digest(one) not in found
         assert orders.key_digest(other) in found
 
-        # Also while workers are busy, and while the application itself is evaluated.
+        # Even while workers are busy, and while the application itself is evaluated.
         busy = [orders.order(b"sleep 1.5"), orders.order(b"sleep 1.5")]
         work = [asyncio.create_task(executor.evaluate(e, nothing)) for e in busy]
         await asyncio.sleep(0.3)

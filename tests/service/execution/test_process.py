@@ -1,4 +1,4 @@
-"""A worker process that dies at the very moment when it is given something to do."""
+"""A worker process that dies at the moment when it gets a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process behind a proxy: it has one executor, however many ask for it at once."""
+"""The child process of a proxy: it creates one executor, even for concurrent calls."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import time
 from engines.interface import Progress
 from service.execution.interface import Evaluation, Executor, Introduction
 from service.execution.pipe import MessagePipe
-from service.execution.ray.executor_process import _Desk
+from service.execution.ray.executor_process import _Calls
 from trials.stand_in import public_model
 
 
-class Noting(Executor):
-    """Notes what it is asked, and is ready once it has been started."""
+class Recording(Executor):
+    """Records its calls, and is ready once it has been started."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -48,30 +48,30 @@ class Noting(Executor):
         self.asked.append("stop")
 
 
-def test_those_who_ask_at_once_share_one_executor() -> None:
-    made: list[Noting] = []
+def test_concurrent_calls_share_one_executor() -> None:
+    made: list[Recording] = []
 
     def make() -> Executor:
-        time.sleep(0.05)  # so that all have asked before there is one
-        made.append(Noting())
+        time.sleep(0.05)  # so that all calls arrive before it exists
+        made.append(Recording())
         return made[-1]
 
     async def play() -> list[tuple[object, ...]]:
         near, far = socket.socketpair()
-        line, server = await MessagePipe.over(near), await MessagePipe.over(far)
-        services = _Desk(line, make)
+        pipe, server = await MessagePipe.over(near), await MessagePipe.over(far)
+        calls = _Calls(pipe, make)
         await asyncio.gather(
-            services.answer("start", 1, None),
-            services.answer("forget", 2, "0" * 32),
-            services.answer("warm", 3, None),
+            calls.handle("start", 1, None),
+            calls.handle("forget", 2, "0" * 32),
+            calls.handle("warm", 3, None),
         )
-        heard = [await server.receive() for _ in range(6)]
-        line.close()
+        received = [await server.receive() for _ in range(6)]
+        pipe.close()
         server.close()
-        return heard
+        return received
 
-    heard = asyncio.run(play())
+    received = asyncio.run(play())
     (executor,) = made
     assert sorted(executor.asked) == ["forget", "start", "warm"]
-    assert {words[1] for words in heard if words[0] == "answer"} == {1, 2, 3}
-    assert ("state", 1, True) in heard
+    assert {message[1] for message in received if message[0] == "answer"} == {1, 2, 3}
+    assert ("state", 1, True) in received

@@ -1,4 +1,4 @@
-"""Actors on a real Ray cluster of two nodes: what they answer, how they end, what they keep.
+"""Actors on a real Ray cluster of two nodes: results, ends and caches.
 
 The tests share one executor, and go on with what the earlier ones have left of its cluster.
 """
@@ -48,7 +48,7 @@ LARGE_KEY = secrets.token_bytes(2_000_000)
 
 
 async def full(executor: Executor) -> None:
-    """Wait until both actors are there."""
+    """Wait until both actors are ready."""
     async with asyncio.timeout(60):
         while executor.capacity < 2:
             await asyncio.sleep(0.05)
@@ -93,7 +93,7 @@ async def tell(executor: Executor, orders: Orders, store: str | None = None) -> 
 
 
 async def both(executor: Executor, orders: Orders) -> list[dict[str, Any]]:
-    """What both actors tell."""
+    """Return the `tell` report of each of the two actors."""
     while True:
         answers = await asyncio.gather(*(tell(executor, orders) for _ in range(2)))
         if len({answer["pid"] for answer in answers}) == 2:
@@ -191,7 +191,7 @@ def test_a_node_dies_in_the_middle_and_no_evaluation_is_lost_or_wrong(
         assert await asyncio.gather(*work) == [True] * len(work)
         assert lost == ["died"], "the evaluation on that node, and no other"
         assert not psutil.pid_exists(doomed)
-        await full(executor)  # on the node that is left
+        await full(executor)  # on the remaining node
 
     run(play())
 

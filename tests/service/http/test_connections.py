@@ -1,4 +1,4 @@
-"""Connections that only cost: real sockets to a small application behind the server's protocol."""
+"""Abusive connections: real sockets to a small application behind the server's protocol."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers its path; `/slow` after a while, `/large` at length, `/early` without the body.
+    """Echoes its path; `/slow` with a delay, `/large` at length, `/early` before reading the body.
 
     `/busy` too has no need of the body, and lets nothing be read meanwhile.
     """
@@ -75,7 +75,7 @@ def connect(served: tuple[uvicorn.Server, int]) -> Callable[[], Any]:
 
 
 def ended(connection: socket.socket) -> bytes:
-    """All that comes until the server ends the connection, which it must."""
+    """Return all data until the server closes the connection, which it must do."""
     received = b""
     try:
         while piece := connection.recv(1 << 16):
@@ -86,7 +86,7 @@ def ended(connection: socket.socket) -> bytes:
 
 
 def answered(connection: socket.socket, content: bytes) -> bool:
-    """Whether an answer of this content comes before the connection ends."""
+    """Return True if a response with this content arrives before the connection closes."""
     received = b""
     while not received.endswith(b"\r\n\r\n" + content):
         piece = connection.recv(1 << 16)
@@ -210,7 +210,7 @@ def test_a_body_that_is_not_wanted_is_cut_off(connect: Callable[[], Any]) -> Non
         assert ended(connection).endswith(b"early")
 
 
-def test_an_answer_that_nobody_takes_is_dropped(
+def test_an_unread_response_is_dropped(
     served: tuple[uvicorn.Server, int], connect: Callable[[], Any]
 ) -> None:
     server, _ = served
@@ -222,7 +222,7 @@ def test_an_answer_that_nobody_takes_is_dropped(
         assert len(ended(connection)) < LARGE
 
 
-def test_who_waits_for_an_answer_is_left_alone(connect: Callable[[], Any]) -> None:
+def test_a_client_waiting_for_a_response_is_not_cut_off(connect: Callable[[], Any]) -> None:
     with connect() as connection:
         for _ in range(2):
             connection.sendall(GET % b"slow")

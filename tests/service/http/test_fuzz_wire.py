@@ -31,7 +31,7 @@ JSON = "application/json"
 
 
 def samples(application: Application) -> tuple[bytes, ...]:
-    """A request for every call that takes a body, and some that take none."""
+    """Return a request for every call with a body, and for some without."""
     party, client_id = application.parties[0], application.client_id
     path = f"/applications/{client_id}"
     fields = {"client_id": client_id, "client_type": party, "file_name": ENCRYPTED_INPUTS}
@@ -64,23 +64,23 @@ def request_of(application: Application, call: str, kind: str, body: bytes) -> b
 
 
 def exchanged(server: Server, sent: bytes, end: bool = True) -> bytes:
-    """What comes back until the connection ends, which this side may `end` after its request."""
+    """Return the data until the connection closes; `end` closes this side after the request."""
     base, received = server.http.base_url, b""
     with closing(socket.create_connection((base.host, base.port), timeout=30)) as connection:
         try:
             connection.sendall(sent)
-            if end:  # or a body that is now too short would be waited for
+            if end:  # else the server would wait for the rest of a body that is now too short
                 connection.shutdown(socket.SHUT_WR)
             while piece := connection.recv(1 << 16):
                 received += piece
         except ConnectionError:
-            pass  # cut off, as it may be
+            pass  # the server may cut the connection
     return received
 
 
 @pytest.fixture
 def faults(server: Server) -> Iterator[Any]:
-    """No request of the test was answered with a fault, also where the answer reached nobody."""
+    """Check that no request caused a 500, even if its response was not received."""
     before = len(server.log())
     yield
     logged = server.log()[before:]

@@ -1,4 +1,4 @@
-"""The server answers to its own names, and no page of another origin."""
+"""The server accepts requests for its own host names only, and from no page of another origin."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def test_a_page_of_another_origin_gets_no_answer(server: Server, method: str, pa
 
 def test_two_names_at_once_are_refused(server: Server) -> None:
     address = (server.http.base_url.host, server.http.base_url.port)
-    with socket.create_connection(address, timeout=20) as connection:  # no client sends two
+    with socket.create_connection(
+        address, timeout=20
+    ) as connection:  # HTTP clients do not send two
         connection.sendall(b"GET /model HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 421 ")
 

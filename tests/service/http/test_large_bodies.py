@@ -1,4 +1,4 @@
-"""Large bodies by real sockets, on both event loops: whole, left early, cut off, read slowly."""
+"""Large bodies over sockets, on both event loops: complete, abandoned, cut off, read slowly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEAD = b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
 
 class Reader:
-    """Reads a large body, and answers its SHA-256, its bytes, and how many pieces were large.
+    """Reads a large body; responds with its SHA-256, its size, and the number of large pieces.
 
     `/early` takes one large piece and answers; `/slow` takes them one by one when it is told to.
     """
@@ -95,12 +95,12 @@ def connect(port: int) -> Callable[[], Any]:
 
 
 def content(size: int) -> bytes:
-    """Of which no two places look alike."""
+    """Return a body in which no two sections are alike."""
     return hashlib.shake_128(str(size).encode()).digest(size)
 
 
 def answer(connection: socket.socket) -> bytes:
-    """The content of the next answer; nothing of a further one may have come."""
+    """Return the content of the next response; no data of a further one may have arrived."""
     received = b""
     while b"\r\n\r\n" not in received:
         piece = connection.recv(1)
@@ -160,7 +160,7 @@ def test_however_it_is_cut(connect: Callable[[], Any]) -> None:
         assert read(answer(connection))[0] == answer_to(body)
 
 
-def test_who_has_seen_enough_may_answer(connect: Callable[[], Any]) -> None:
+def test_a_reader_may_respond_before_the_end_of_the_body(connect: Callable[[], Any]) -> None:
     body = content(6 * PIECE_BYTES)
     with connect() as connection:
         connection.sendall(HEAD % (b"early", len(body)) + body + GET)
@@ -168,7 +168,7 @@ def test_who_has_seen_enough_may_answer(connect: Callable[[], Any]) -> None:
         assert answer(connection) == b"next", "the rest of the body is no request"
 
 
-def test_a_rest_that_nobody_wants_is_not_waited_for(connect: Callable[[], Any]) -> None:
+def test_an_unwanted_rest_of_a_body_is_not_awaited(connect: Callable[[], Any]) -> None:
     with connect() as connection:
         connection.sendall(HEAD % (b"early", 6 * PIECE_BYTES) + bytes(3 * PIECE_BYTES))
         assert answer(connection) == b"early"
@@ -183,7 +183,7 @@ def test_a_reader_hears_that_the_sender_is_gone(connect: Callable[[], Any], read
 
 
 def test_a_slow_reader_holds_its_sender_up(connect: Callable[[], Any], reader: Reader) -> None:
-    """Otherwise what arrives would fill the server's memory."""
+    """Otherwise the arriving data would fill the server's memory."""
     body = content(64 * PIECE_BYTES)
     with connect() as connection:
         sender = threading.Thread(

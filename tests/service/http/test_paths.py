@@ -1,4 +1,4 @@
-"""A prefix that the ASGI server knows of (`uvicorn --root-path`) changes nothing of the bounds."""
+"""A path prefix of the ASGI server (`uvicorn --root-path`) does not change the limits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_prefix_is_taken_away_where_it_is_there(path: str, root: str, found:
 
 
 class ServerState:
-    """As they are while the engine loads."""
+    """The services while the engine loads."""
 
     services = fault = None
 

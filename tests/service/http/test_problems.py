@@ -1,4 +1,4 @@
-"""Errors become problems: every class has its status, and survives the way out of a worker."""
+"""Errors become problems: every class has a status, and survives transport from a worker."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_titles_are_words() -> None:
     assert title_of(errors.UploadTooLarge) == "Upload too large"
 
 
-def test_who_is_busy_says_when_to_ask_again() -> None:
+def test_busy_errors_have_a_retry_after() -> None:
     for code, cls in CLASSES.items():
         answer = problem(cls("Wait."))
         if issubclass(cls, errors.ServerBusy):

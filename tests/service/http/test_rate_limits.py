@@ -1,4 +1,4 @@
-"""How often one may ask: counted for each, forgotten in time, and in bounded memory."""
+"""Rate limits: counted per token and address, expired in time, and in bounded memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def made(**settings: int) -> RateLimits:
 
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the end of a minute the one before weighs less and less: here it does not end."""
+    """The weight of the previous minute decreases within a minute, so here time stands still."""
     monkeypatch.setattr("time.time", lambda: 1_000_000_000.0)
 
 
@@ -31,7 +31,7 @@ def test_a_token_has_its_calls_and_no_more() -> None:
     for _ in range(5):
         quota.called("one")
     for _ in range(2):
-        with pytest.raises(TooManyRequests, match="5 times within a minute") as refused:
+        with pytest.raises(TooManyRequests, match="limit of 5 calls per minute") as refused:
             quota.called("one")
         assert 1 <= refused.value.retry_seconds <= 61
     quota.called("another")
@@ -93,7 +93,7 @@ def test_uploads_have_places_for_each_token_and_in_all() -> None:
             held.enter_context(quota.uploading("one"))
         for _ in range(2):
             held.enter_context(quota.uploading("two"))
-        with pytest.raises(TooManyRequests, match="as many as the server takes"):
+        with pytest.raises(TooManyRequests, match="the server's maximum"):
             held.enter_context(quota.uploading("three"))
     with quota.uploading("three"), quota.uploading("one"):
         pass
@@ -101,7 +101,7 @@ def test_uploads_have_places_for_each_token_and_in_all() -> None:
 
 
 def test_counting_starts_no_threads() -> None:
-    """The library's own counters start one at almost every call."""
+    """The library's own counters start a thread at almost every call."""
     quota = made()
     quota._storage.timer.join()
     before = threading.active_count()

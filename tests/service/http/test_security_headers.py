@@ -1,4 +1,4 @@
-"""What every answer says to a browser, and that streams and the documentation go on working."""
+"""The security headers of all responses; streams and the documentation page still work."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sources_of(policy: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     "path", ["/health", "/health/live", "/health/ready", "/metrics", "/model", "/model/client"]
 )
-def test_what_anyone_may_ask_for(server: Server, path: str) -> None:
+def test_public_calls_have_security_headers(server: Server, path: str) -> None:
     answer = server.http.get(path)
     assert answer.status_code == 200
     require_guarded(answer)
@@ -86,14 +86,14 @@ def test_refusals(server: Server, application: Application) -> None:
         require_guarded(answer, policy=None if status == 405 else NOTHING)
 
 
-def test_faults_of_ours_too() -> None:
+def test_internal_errors_have_security_headers() -> None:
     app = create_app(Settings(), load)
 
     @app.get("/fault")
     def fault() -> None:
         raise RuntimeError("a fault of ours")
 
-    # Without its lifespan the app has no server_state, of which only the body limit asks.
+    # Without its lifespan the app has no server_state, which only the body limit uses.
     app.user_middleware.clear()
     answer = TestClient(app, raise_server_exceptions=False).get("/fault")
     assert answer.status_code == 500
@@ -101,7 +101,7 @@ def test_faults_of_ours_too() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "POST"])
-def test_other_origins_get_no_leave(server: Server, method: str) -> None:
+def test_other_origins_get_no_cors_headers(server: Server, method: str) -> None:
     headers = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
     require_guarded(server.http.request(method, "/applications", headers=headers))
 

@@ -1,4 +1,4 @@
-"""SIGTERM while calls are under way: each gets an answer that a client asks again, or its own."""
+"""SIGTERM during calls: each gets its own response, or one after which clients try again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from utils.errors import TrisealError
 
 
 def half_of_a_large_file(application: Application) -> bytes:
-    """A form that stops in a file which is read in large pieces (service/http/large_bodies.py)."""
+    """A form that stops within a file read in large pieces (service/http/large_bodies.py)."""
     values = (application.client_id, application.parties[0], EVALUATION_KEY)
     body = body_of(bytes(4 * LARGE_BYTES))
     for name, value in zip(("client_id", "client_type", "file_name"), values, strict=True):
@@ -149,7 +149,7 @@ def test_a_kept_connection_is_closed_and_not_answered_in_plain_text(
 
 
 class Gate:
-    """Stands between a client and servers: holds up the first upload until it is answered."""
+    """A proxy between a client and servers that delays the first upload until its response."""
 
     def __init__(self, first: int) -> None:
         self.target = first
@@ -181,7 +181,7 @@ class Gate:
                         self.uploads.append(piece[:20])
                         hold = len(self.uploads) == 1
                     elif hold:
-                        self.held.set()  # the head was let through, the rest waits for ever
+                        self.held.set()  # the head was passed on, the rest waits forever
                         continue
                     server.sendall(piece)
 

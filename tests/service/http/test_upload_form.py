@@ -1,4 +1,4 @@
-"""The form reader by itself: however a form is cut into chunks, it reads the same."""
+"""The form parser: its result does not depend on how a form is split into chunks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def body_of(file: bytes, file_first: bool = False) -> bytes:
 )
 def test_chunks_do_not_matter(file: bytes, cuts: list[int], file_first: bool) -> None:
     if b"\r\n--b" in file:
-        file = b"\r\n--"  # a boundary inside a file would end it: that is what boundaries are
+        file = b"\r\n--"  # a boundary inside the file would end it, by definition
     body = body_of(file, file_first)
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
     reader = FormReader(KIND)
@@ -108,7 +108,7 @@ def test_refused_and_cut_off_leave_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_of_nobody_known_is_not_taken(tmp_path: Path) -> None:
+def test_a_file_without_a_valid_token_is_rejected(tmp_path: Path) -> None:
     def chunks(size: int) -> list[bytes]:
         body = body_of(bytes(size), file_first=True)
         return [body[i : i + 1000] for i in range(0, len(body), 1000)]
@@ -120,7 +120,7 @@ def test_a_file_of_nobody_known_is_not_taken(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
-def test_no_file_is_made_before_it_is_known_whose_it_is(tmp_path: Path) -> None:
+def test_no_file_is_created_before_authorisation(tmp_path: Path) -> None:
     fields = body_of(b"x", file_first=True)
     seen: list[bool] = []
 

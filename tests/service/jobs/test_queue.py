@@ -1,4 +1,4 @@
-"""A run as a durable job, on each database: one end, whoever dies or is late."""
+"""Runs as durable jobs, on each database: one end, whichever server dies or is late."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_server_that_keeps_dying_does_not_try_for_ever(played: Played) -> None
     assert status(played, opened.client_id) == "failed"
 
 
-def test_what_an_ending_server_gives_back_goes_on(played: Played) -> None:
+def test_a_job_given_back_by_a_stopping_server_continues(played: Played) -> None:
     opened, claim = played.running()
     later = played.ready()
     played.clock.now += 1
@@ -194,7 +194,7 @@ def test_the_queue_and_the_application_are_bounded(make: Make) -> None:
         played.ask(first.client_id)
 
 
-def test_what_waits_too_long_fails(played: Played) -> None:
+def test_a_run_that_waits_too_long_fails(played: Played) -> None:
     opened = played.ready()
     played.ask(opened.client_id)
     played.clock.now += played.settings.queue_timeout

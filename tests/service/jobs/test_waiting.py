@@ -1,4 +1,4 @@
-"""Runs as jobs over HTTP: queued, seen, cancelled, retried; workers and servers that die."""
+"""Runs as jobs over HTTP: queued, read, cancelled, retried; workers and servers that die."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def until(application: Application, *wanted: str, seconds: float = 20.0) -> str:
 
 
 def busy_worker(server: Server) -> int:
-    """The one of the server's processes that evaluates, by the stand-in's word in the log."""
+    """Return the pid of the worker that evaluates, by the process name that the stand-in sets."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         for pid in server.workers():
@@ -96,12 +96,14 @@ def test_a_run_is_cancelled_while_it_waits(start: Start) -> None:
     assert until(refused_one, "done") == "done"
 
 
-def test_poison_takes_down_only_its_worker_and_fails_after_two_tries(server: Server) -> None:
+def test_a_crashing_input_affects_only_its_worker_and_fails_after_two_attempts(
+    server: Server,
+) -> None:
     poison, healthy = server.filled(b"abort"), server.filled()
     with ThreadPoolExecutor(2) as pool:
         bad, good = pool.submit(poison.run), pool.submit(healthy.run)
         detail = refused(bad.result(), 500, "evaluation-failed")
-        assert "ended its worker" in detail
+        assert "crashed its worker" in detail
         assert good.result().status_code == 200
     program = poison.state()["programs"][DECIDE]
     assert (program["status"], program["attempts"]) == ("failed", 2)
@@ -109,7 +111,7 @@ def test_poison_takes_down_only_its_worker_and_fails_after_two_tries(server: Ser
 
 
 @pytest.mark.parametrize("who", ["worker", "server", "both"])
-def test_whoever_is_killed_the_run_is_finished_once(start: Start, who: str) -> None:
+def test_a_run_is_finished_once_whichever_process_is_killed(start: Start, who: str) -> None:
     server = start().wait()
     application = server.filled(b"sleep 1.5")
     answers: list[httpx.Response] = []
@@ -156,7 +158,7 @@ def test_a_damaged_ciphertext_is_a_clear_error_and_can_be_sent_again(server: Ser
     application, other = server.filled(b"one"), server.filled(b"two")
     party = application.parties[0]
     mine, theirs = (_blob_of(one, party) for one in (application, other))
-    mine.write_bytes(theirs.read_bytes())  # swapped: whole, but another's
+    mine.write_bytes(theirs.read_bytes())  # swapped: complete, but of another application
     detail = refused(application.run(), 500, "stored-data-damaged")
     assert application.client_id not in detail
     assert application.send(party, payload=b"one").status_code == 200

@@ -1,4 +1,4 @@
-"""The server's figures and its two signs of life, and that neither names anyone."""
+"""The server's metrics and its two health probes, neither of which discloses any names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def text_of(server: Server) -> str:
 
 
 def figures_of(server: Server) -> Figures:
-    """Every sample by its name and the values of its labels, but for the buckets."""
+    """Return all samples except buckets, by name and label values."""
     return {
         (
             sample.name.removeprefix("triseal_"),
@@ -60,7 +60,7 @@ def until(server: Server, *key: str, value: float) -> None:
 
 @pytest.fixture
 def own(start: Start) -> Server:
-    """A server that nobody else's applications count on."""
+    """Return a server whose metrics do not include applications of other tests."""
     return start().wait()
 
 
@@ -156,7 +156,7 @@ def test_each_problem_is_counted_once_and_by_its_code(own: Server) -> None:
 
 
 def test_the_figures_name_no_one(own: Server) -> None:
-    """A whole application, with refusals that carry its secrets where a label might take them."""
+    """Run an application, with rejected calls that put its secrets where labels might take them."""
     application = own.filled()
     first, *_ = application.parties
     tokens = list(application.tokens.values())
@@ -180,13 +180,13 @@ def test_the_figures_name_no_one(own: Server) -> None:
     for secret in (*secrets, *application.parties):
         assert secret not in text
         assert secret[:8] not in text or secret in application.parties
-    names = [line.rpartition(" ")[0] for line in text.splitlines()]  # the figure itself comes last
+    names = [line.rpartition(" ")[0] for line in text.splitlines()]  # the value is the last field
     assert [name for name in names if re.search("[0-9a-f]{16}", name)] == [], "no id, no digest"
     for name, value in re.findall(r'(\w+)="([^"]*)"', text):
         assert name == "le" or value in LABELS[name]
 
 
-def test_what_is_on_no_list_becomes_other() -> None:
+def test_unlisted_label_values_become_other() -> None:
     metrics = Metrics()
     metrics.sent("a" * 32, 1)
     metrics.received("b" * 32, 1)

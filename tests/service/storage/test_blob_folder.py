@@ -1,4 +1,4 @@
-"""Blobs in a folder: nothing but names becomes a path, and crashes and races leave no part."""
+"""Blobs in a folder: only valid names become paths, and crashes and races leave no partial blob."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def store() -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """One that no other test uses."""
+    """Return a store that no other test uses."""
     return tmp_path / "blobs"
 
 
@@ -107,7 +107,7 @@ def test_a_folder_that_is_not_mounted(
 
 
 def run_in_folder(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """A process that finds `blobs`, `incoming` and `store`, and may write 64 KiB to a file."""
+    """Start a process with `blobs`, `incoming` and `store` that may write 64 KiB to a file."""
     before = (
         "import os, resource, signal, sys, pathlib\n"
         "from service.storage.blobs import BlobPlace\n"
@@ -130,7 +130,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_process_that_dies_in_a_write_leaves_no_blob(tmp_path: Path) -> None:
-    """The kernel kills it in the middle of its second half."""
+    """The kernel kills the process in the middle of the second half."""
     deadly = "signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
     done = run_in_folder(tmp_path, deadly + "blobs.write(store, bytes(100_000))")
     assert done.returncode == -signal.SIGXFSZ
@@ -197,7 +197,7 @@ def test_a_blob_that_is_far_too_large_is_not_read_into_memory(
     local: Blobs, folder: Path, store: str
 ) -> None:
     name = local.write(store, b"small")
-    os.truncate(folder / store / name, MAXIMUM_BYTES + 1)  # it has no blocks on the disk
+    os.truncate(folder / store / name, MAXIMUM_BYTES + 1)  # a sparse file without blocks
     assert damaged_read(local, store, name)
 
 
@@ -225,7 +225,7 @@ CONTENTS = st.binary(max_size=3)
 
 
 class FolderAgainstDict(RuleBasedStateMachine):
-    """Whatever is done in whatever order, a folder of blobs does what a dictionary does."""
+    """After any sequence of operations, a folder of blobs behaves like a dictionary."""
 
     def __init__(self) -> None:
         super().__init__()

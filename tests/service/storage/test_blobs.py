@@ -1,4 +1,4 @@
-"""Blobs in a folder and in a real S3-protocol server: whole or not there, and never wrong."""
+"""Blobs in a folder and on a real S3 server: complete or missing, but never wrong."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if request.param == "s3":
         stores: ObjectStores = request.getfixturevalue("object_stores")
         return BlobPlace(*stores())
-    if request.param == "memory":  # stands for whatever else fsspec has
+    if request.param == "memory":  # stands for all other file systems of fsspec
         return BlobPlace("memory://blobs")
     return BlobPlace((tmp_path_factory.mktemp("place") / "100 % blobs").as_uri())
 
@@ -55,14 +55,14 @@ def store() -> str:
 
 
 def stage(folder: Path, data: bytes) -> Path:
-    """A file as an upload leaves it."""
+    """Create a file like that of an upload."""
     path = Incoming(folder / "incoming").new()
     path.write_bytes(data)
     return path
 
 
 def overwrite(place: BlobPlace, store: str, name: str, data: bytes) -> None:
-    """What somebody with access to the place could do behind our back."""
+    """Change a blob as someone with access to the store could do."""
     if place.url.startswith("file:"):
         path = Path(url2pathname(place.url.removeprefix("file://"))) / store / name
         assert path.exists()
@@ -177,7 +177,7 @@ def test_a_place_travels_to_workers_and_shows_no_options() -> None:
 
 
 def test_a_place_is_opened_in_another_process(tmp_path: Path) -> None:
-    """And s3fs, which takes a second to import, only where it is needed."""
+    """And s3fs, which takes a second to import, only if it is needed."""
     place = BlobPlace((tmp_path / "blobs").as_uri())
     name = place.open().write("0" * 32, b"from here")
     script = (
@@ -230,7 +230,7 @@ def attempts_on(blobs: Blobs, path: Path) -> list[Callable[[], Any]]:
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """Where connections are accepted and nothing is ever answered."""
+    """Yield an address that accepts connections but never responds."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 

@@ -40,7 +40,7 @@ WAIT = 20.0
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
+    """Return the URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'applications.sqlite3'}"
     return str(request.getfixturevalue("postgres")())
@@ -101,7 +101,7 @@ def test_down_to_nothing_and_up_again(database: Database, url: str) -> None:
     database.prepare()
     with database.write() as session:
         session.add(application())
-    database.prepare()  # what is up to date stays as it is
+    database.prepare()  # current tables are left unchanged
     with database.read() as session:
         kept = session.scalars(select(ApplicationRecord)).one()
         assert (kept.readers, kept.expires) == (["applicant", "bank"], 1e9 + 0.125)

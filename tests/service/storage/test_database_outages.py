@@ -1,4 +1,4 @@
-"""A database that is away, comes back or is none; and what servers tell each other by it."""
+"""Database outages, invalid databases, and notifications among servers on one database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def shared(postgres: Callable[[], str]) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[Postgres]:
-    """A PostgreSQL that no other test uses, to be stopped."""
+    """Yield a PostgreSQL server that no other test uses, so that it can be stopped."""
     try:
         server = Postgres()
     except PostgresMissing as missing:
@@ -60,7 +60,7 @@ def test_a_deadlock_says_to_try_again(shared: Database) -> None:
 
     run_together(lambda: work("a" * 32, "b" * 32), lambda: work("b" * 32, "a" * 32))
     [other] = [answer for answer in answers if answer != "committed"]
-    assert "in this one's way" in other and "try again" in other
+    assert "conflicted with this one" in other and "try again" in other
 
 
 def test_a_server_that_is_stopped_and_back(
@@ -79,7 +79,7 @@ def test_a_server_that_is_stopped_and_back(
     with pytest.raises(StorageUnavailable), database.write() as session:
         session.execute(select(ApplicationRecord))
     for attempt in (database.probe, database.scrub, database.prepare):
-        with pytest.raises(StorageUnavailable, match="does not answer"):
+        with pytest.raises(StorageUnavailable, match="does not respond"):
             attempt()
     own_server.start()
     database.probe()
@@ -177,7 +177,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 def listening(database: Database) -> queue.Queue[str | None]:
-    """What is announced to a database's listener, which is at work."""
+    """Return the announcements that a database's running listener receives."""
     heard: queue.Queue[str | None] = queue.Queue()
     database.listen(heard.put)
     assert heard.get(timeout=WAIT) is None
@@ -221,7 +221,7 @@ def test_a_listener_survives_the_end_of_its_connection_and_a_fault(shared: Datab
     assert heard.get(timeout=WAIT) == "a" * 32
 
 
-def test_a_file_has_nobody_to_tell(tmp_path: Path) -> None:
+def test_a_sqlite_file_announces_nothing(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'applications.sqlite3'}")
     database.prepare()
     heard: list[str | None] = []

@@ -1,4 +1,4 @@
-"""On a full disk nothing new is taken, erasing and expiry go on, and the cause is logged once."""
+"""On a full disk, new data is rejected, erasure and expiry work, and the cause is logged once."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Serve = Callable[..., Server]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts servers on SQLite, whatever the other tests are on, with the logs on another disk."""
+    """Yield a function that starts servers on SQLite in any case, with logs on another disk."""
     running: list[Server] = []
 
     def begin(data: Path, **settings: object) -> Server:
         data.mkdir(exist_ok=True)
-        # A name of its own for the log, which lies beside the folder: not on the small disk.
+        # The log is next to the folder by default, so it gets a path outside the small disk.
         link = tmp_path / f"server{len(running)}"
         link.symlink_to(data)
         running.append(Server(link, **{"database_url": None, **settings}))
@@ -64,9 +64,7 @@ def logged(server: Server, message: str) -> list[dict[str, object]]:
     return [line for line in lines if str(line["message"]).startswith(message)]
 
 
-def test_only_what_is_new_is_refused_until_there_is_room_again(
-    make_disk: MakeDisk, serve: Serve
-) -> None:
+def test_only_new_data_is_rejected_until_there_is_space(make_disk: MakeDisk, serve: Serve) -> None:
     disk = make_disk()
     server = serve(disk.folder / "data", disk_reserve_megabytes=2)
     going, staying = server.filled(), server.filled()
@@ -100,7 +98,7 @@ def test_only_what_is_new_is_refused_until_there_is_room_again(
 
 
 def test_without_the_reserve_a_full_disk_stops_erasing(make_disk: MakeDisk, serve: Serve) -> None:
-    """What the reserve is for: the same without it."""
+    """The purpose of the reserve: the same scenario without it."""
     disk = make_disk()
     server = serve(disk.folder / "data", disk_reserve_megabytes=2)
     application, first = server.filled(), server.filled()
@@ -116,7 +114,7 @@ def test_without_the_reserve_a_full_disk_stops_erasing(make_disk: MakeDisk, serv
 
 
 @pytest.mark.parametrize("reserve", ["whole", "taken by others too"])
-def test_what_is_over_goes_and_its_space_comes_back(
+def test_expired_applications_are_removed_and_free_their_space(
     make_disk: MakeDisk, serve: Serve, reserve: str
 ) -> None:
     disk = make_disk()

@@ -1,4 +1,4 @@
-"""A database has one server (PostgreSQL: several) and one store of blobs, whatever names them."""
+"""A database has one server (PostgreSQL: several) and one blob store, under any of their names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from utils.errors import DataFolderInUse, FolderNotOurs, StorageUnavailable
 
 
 def opened_elsewhere(settings: Settings) -> str:
-    """What another process says that opens the same storage."""
+    """Return the output of another process that opens the same storage."""
     script = (
         "import sys; from pathlib import Path\n"
         "from tests.service.storages import open_storage\n"
@@ -113,7 +113,7 @@ def test_by_another_name_it_is_in_use_as_well(
     tmp_path: Path, make: Callable[[Path, Path], None]
 ) -> None:
     first = open_storage(tmp_path / "a")
-    first.close()  # its tables are in the file, and no longer in its log
+    first.close()  # its tables are now in the file, not only in its log
     first = open_storage(tmp_path / "a")
     arriving = first.incoming.new()
     arriving.write_bytes(b"arriving")
@@ -148,7 +148,7 @@ def test_sqlite_goes_on_working_beside_the_lock(tmp_path: Path) -> None:
 
 @pytest.fixture(params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
-    """The settings of a store that no server uses yet."""
+    """Return the settings of a store that no server uses yet."""
     if request.param == "folder":
         return {"blob_url": (tmp_path / "blobs").as_uri()}
     found: ObjectStore = request.getfixturevalue("object_store")
@@ -156,7 +156,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
 
 
 def with_an_application(storage: Storage) -> str:
-    """An application whose key lies in the store; the name of its part there."""
+    """Open an application with a key in the blob store; return the name of its store."""
     record = application()
     store = record.store
     record.relay_key = storage.blobs.write(store, b"a key")
@@ -166,7 +166,7 @@ def with_an_application(storage: Storage) -> str:
 
 
 def unmark(settings: dict[str, object]) -> None:
-    """Remove the marks from a store, as a version without them left it."""
+    """Remove the marks from a store, to make it like that of a version without marks."""
     files, root = fsspec.url_to_fs(settings["blob_url"], **settings.get("blob_options", {}))
     files.rm_file(f"{root}/.triseal-store")
     if (Path(root) / ".triseal-folder").exists():
@@ -192,7 +192,7 @@ def test_without_its_mark_it_is_refused_by_what_is_in_it(
     kept = with_an_application(first)
     first.close()
     unmark(store)
-    with pytest.raises(FolderNotOurs, match="does not know"):
+    with pytest.raises(FolderNotOurs, match="not in this database"):
         open_storage(tmp_path / "b", **store)
     first = open_storage(tmp_path / "a", **store)
     remove_orphans(first, older_than=-1.0)
@@ -203,7 +203,7 @@ def test_without_its_mark_it_is_refused_by_what_is_in_it(
 
 
 def test_what_another_database_would_have_removed(tmp_path: Path, store: dict[str, object]) -> None:
-    """The loss that the mark prevents: what no row names is an orphan."""
+    """The loss that the mark prevents: blobs without rows are orphans."""
     first = open_storage(tmp_path / "a", **store)
     with_an_application(first)
     second = open_storage(tmp_path / "b")
@@ -234,7 +234,7 @@ def test_a_store_that_is_exchanged_while_a_server_runs(
     kept = with_an_application(storage)
     storage.blobs.write("0" * 32, b"an orphan, or what another database names")
     unmark(store)
-    with pytest.raises(StorageUnavailable, match="not the one that belongs"):
+    with pytest.raises(StorageUnavailable, match="does not belong to this database"):
         storage.probe()
     with pytest.raises(StorageUnavailable):
         remove_orphans(storage, older_than=-1.0)

@@ -1,4 +1,4 @@
-"""A server touches no folder that may be somebody else's, and starts whole or not at all."""
+"""A server changes no folder that may be foreign, and starts completely or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from utils.marked_folder import MARK
 
 
 def content(folder: Path) -> dict[str, tuple[int, bytes | None]]:
-    """The mode of everything in a folder, and what is in its files."""
+    """Return the modes of all entries of a folder, and the contents of its files."""
     return {
         str(path.relative_to(folder)): (
             stat.S_IMODE(path.lstat().st_mode),
@@ -44,7 +44,7 @@ def content(folder: Path) -> dict[str, tuple[int, bytes | None]]:
 def refused(
     folder: Path, kind: type[TrisealError], untouched: Path | None = None, **change: Any
 ) -> str:
-    """The message with which a server refuses to start, having changed nothing."""
+    """Return the message with which a server refuses to start, without changing anything."""
     before = content(untouched or folder)
     with pytest.raises(kind) as caught:
         open_storage(folder, **change)
@@ -53,7 +53,7 @@ def refused(
 
 
 def unmarked(folder: Path) -> None:
-    """Have a server's folder be as a version without marks left it."""
+    """Make a server's folder like that of a version without marks."""
     for path in (*folder.rglob(MARK), *folder.rglob(".triseal-store")):
         path.unlink()
     (folder / RESERVE).unlink()
@@ -192,7 +192,7 @@ def unmarked_in_postgresql(url: str) -> None:
 
 
 def new_log(path: Path) -> None:
-    """Have the tables of a database in its log alone, as a server that was killed early does."""
+    """Leave a database's tables only in its log, like a server that was killed early."""
     with sqlite3.connect(path) as old:
         script = "\n".join(old.iterdump())
     old.close()

@@ -1,4 +1,4 @@
-"""The tables of a server that keeps jobs, tokens with scopes, and blobs by content."""
+"""The initial tables, with durable jobs, scoped tokens and blobs named by content."""
 
 from __future__ import annotations
 

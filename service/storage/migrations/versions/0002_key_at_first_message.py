@@ -1,4 +1,4 @@
-"""An application's key for relayed messages is made with its first message, not before."""
+"""The key for relayed messages is created with an application's first message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The version before makes no key later: to those applications nobody can say anything there.
+    # The previous version creates no key later, so these applications cannot relay messages there.
     op.execute("UPDATE applications SET relay_key = '' WHERE relay_key IS NULL")
     with op.batch_alter_table("applications") as table:
         table.alter_column("relay_key", existing_type=sa.String(64), nullable=False)

@@ -1,4 +1,4 @@
-"""A database has a name, and knows the store of blobs that belongs to it."""
+"""A database has a name and records the blob store that belongs to it."""
 
 from __future__ import annotations
 
