@@ -103,6 +103,20 @@ class RelayedMessages(BaseModel):
     tag: str
 
 
+class Exchanged(BaseModel):
+    """The numbers of the messages that were posted, new messages, and the application's state.
+
+    `numbers` are in the order of the request. `after` is to be given with the next exchange. `tag`
+    changes when the state does.
+    """
+
+    numbers: list[int]
+    messages: list[Relayed]
+    after: int
+    state: ApplicationState
+    tag: str
+
+
 class TrafficItem(BaseModel):
     """One thing that travelled, and never its content.
 
