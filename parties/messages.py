@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field
 
+from engines.interface import DECIDE
+
 
 class _Answer(BaseModel):
     # Fields that a later server adds must not break an older party.
@@ -36,12 +38,13 @@ class OpenedApplication(_Answer):
 class Joined(_Answer):
     """POST /applications/{client_id}/join and …/token: the party's token, and until when.
 
-    `expires_at` is None for a server that does not say.
+    `expires_at` is None, and `readers` empty, for a server that does not say.
     """
 
     token: str = Field(repr=False)
     scopes: tuple[str, ...] = ()
     expires_at: AwareDatetime | None = None
+    readers: tuple[str, ...] = ()
 
 
 class SlotState(_Answer):
@@ -101,6 +104,25 @@ class ApplicationState(_Answer):
         """The program whose run failed or was cancelled, or None."""
         return next((item for item in self.programs.items() if item[1].stopped), None)
 
+    def with_slot(self, party: str, file_name: str, size: int, sha256: str) -> ApplicationState:
+        """Return this state with an upload that the server has confirmed since."""
+        found = (party, file_name)
+        received = {"received_bytes": size, "sha256": sha256}
+        slots = tuple(
+            slot.model_copy(update=received) if (slot.party, slot.file_name) == found else slot
+            for slot in self.slots
+        )
+        name = f"{party}: {file_name}"
+        missing = {p: tuple(m for m in each if m != name) for p, each in self.missing.items()}
+        stage = "ready" if self.state == "open" and not missing.get(DECIDE) else self.state
+        return self.model_copy(update={"slots": slots, "missing": missing, "state": stage})
+
+    def with_program(self, program: str, run: ProgramState) -> ApplicationState:
+        """Return this state with what the server has said of one program since."""
+        stage = "running" if run.under_way else self.state
+        programs = {**self.programs, program: run}
+        return self.model_copy(update={"programs": programs, "state": stage})
+
     def sha256_of(self, party: str, file_name: str) -> str | None:
         """Digest of what lies in a slot; None where it is empty or there is no such slot."""
         for slot in self.slots:
@@ -129,6 +151,19 @@ class RelayedMessages(_Answer):
     """GET /applications/{client_id}/messages: new ones, and the state with its tag."""
 
     messages: tuple[RelayedMessage, ...]
+    state: ApplicationState
+    tag: str
+
+
+class Exchanged(_Answer):
+    """POST /applications/{client_id}/exchange: the numbers of what was posted, and what is new.
+
+    `after` is to be given with the next exchange; `tag` changes when the state does.
+    """
+
+    numbers: tuple[int, ...]
+    messages: tuple[RelayedMessage, ...]
+    after: int = Field(ge=0, le=2**31 - 1)
     state: ApplicationState
     tag: str
 

@@ -119,8 +119,10 @@ def look_at_run(
     """Follow a run; return it when it has ended, or when nothing has been heard for a while."""
     for state in client.events(client_id, token, SILENCE_SECONDS):
         found = state.programs.get(follower.program)
-        if found is None or not found.under_way:
+        if found is None:
             break
+        if not found.under_way:
+            return found
         follower.report(found)
     found = client.program(client_id, token, follower.program)
     if found.under_way:

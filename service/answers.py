@@ -30,6 +30,7 @@ class Joined(BaseModel):
     token: str = Field(repr=False)
     scopes: list[str]
     expires_at: datetime
+    readers: list[str] = Field(description="The parties that learn what is opened.")
 
 
 class SlotState(BaseModel):

@@ -9,7 +9,7 @@ from parties.messages import ProgramState
 from utils.errors import OutOfStep
 
 Pump = Callable[[Callable[[], bool], bool], None]
-"""Advances all members until a condition holds or nothing moves; False: answers no result."""
+"""Advances all members until a condition holds or nothing moves; False: opens no result."""
 
 
 def agree_and_ask(
@@ -21,22 +21,26 @@ def agree_and_ask(
 ) -> ProgramState:
     """Agree as all of `members`, have the program run, and return how its run stands.
 
-    One that is under way or done is left alone; one that stopped is asked for again, unless the
-    caller has `asked` already. `awaited` names the parties still to come. Raises OutOfStep where
-    not all agree.
+    A run under way or done is left alone; one that stopped is asked for again, unless the caller
+    has `asked` already. `awaited` names the parties still to come. Raises OutOfStep if not all
+    parties agree.
     """
-    member = next(iter(members.values()))
-
-    def found() -> ProgramState:
-        state = member.state
-        return ProgramState(status="idle") if state is None else state.programs[program]
-
-    pump(lambda: False, False)
     for one in members.values():
         if one.party not in one.agreed_by(program):
             one.agree(program)
-    pump(lambda: found().status != "idle", False)
-    due = found().status == "idle" or (found().stopped and not asked)
-    if due and member.run_if_due() is None:
+        elif one.state is None:
+            one.advance(0.0, answer=False)
+
+    def found() -> JointMember | None:
+        """Return a member that knows that all have agreed: the last one to agree does at once."""
+        return next((one for one in members.values() if one.all_agreed(program)), None)
+
+    if found() is None:
+        pump(lambda: found() is not None, False)
+    member = found()
+    if member is None or member.state is None:
         raise OutOfStep(f"{program} needs all parties to agree; not yet: {awaited()}.")
-    return found()
+    run = member.state.programs[program]
+    if run.status == "idle" or (run.stopped and not asked):
+        member.run_if_due()
+    return member.state.programs[program]

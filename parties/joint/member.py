@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from time import perf_counter
 from typing import Any, Self
 
 import numpy as np
@@ -125,6 +126,7 @@ class JointMember:
             files.require_code(given.group_secret)
             return cls.resume(connection, client_id, party, seconds)
         folder = connection.store.make_and_hold(client_id, party)
+        readers: tuple[str, ...] = ()
         try:
             if files.joined():  # by another process since
                 files.require_code(given.group_secret)
@@ -132,8 +134,9 @@ class JointMember:
                 joined = connection.client.join(client_id, party, given.server_code)
                 remembered = MemberRecord(server=connection.client.url)
                 note_times(remembered, joined)
+                readers = joined.readers
                 files.admit(Identity.fresh(given.group_secret), joined.token, remembered)
-            return cls._of(connection, client_id, party, folder)
+            return cls._of(connection, client_id, party, folder, readers)
         except BaseException:
             if not files.joined():
                 files.erase()
@@ -159,7 +162,14 @@ class JointMember:
             raise
 
     @classmethod
-    def _of(cls, connection: Connection, client_id: str, party: str, folder: HeldLock) -> Self:
+    def _of(
+        cls,
+        connection: Connection,
+        client_id: str,
+        party: str,
+        folder: HeldLock,
+        readers: tuple[str, ...] = (),
+    ) -> Self:
         files = MemberFiles(connection.store, client_id, party)
         token, identity, kept = files.token(), files.identity(), files.protocol()
         state: ApplicationState | None = None
@@ -172,14 +182,16 @@ class JointMember:
                 f"The keys of {party} are gone before anything was said; join a new application."
             )
         else:
-            state = connection.client.state(client_id, token)
+            if not readers:
+                state = connection.client.state(client_id, token)
+                readers = state.readers or tuple(connection.public.schema_.party_names)
             protocol = JointProtocol.start(
                 connection.joint_engine,
                 connection.public,
                 party,
                 client_id,
                 identity,
-                state.readers or tuple(connection.public.schema_.party_names),
+                readers,
             )
         if protocol.model_version != connection.public.model_version:
             raise ForeignMessage(
@@ -202,10 +214,13 @@ class JointMember:
         return self.party in self.readers
 
     def advance(self, wait: float = 0.0, answer: bool = True) -> bool:
-        """Do all that can be done now; whether anything has changed.
+        """Do all that can be done now; return True if anything has changed.
 
-        Where nothing can, waits up to `wait` seconds (at most 25) for the server to have something
-        new, or for this party's turn to ask for a run. `answer` False leaves results unopened.
+        With `wait`, do what can be done before and after one call to the server, which waits up to
+        so many seconds (at most 25) for what this party needs next, or for its turn to ask for a
+        run. What became due meanwhile is sent by the next call; see `pending`. `answer` False
+        leaves results unopened.
+
         Raises ProtocolError, KeyCheckFailed, MalformedMessage, ForeignMessage: then the state is
         as it was before what was refused, and `failure` keeps the error until an `advance`
         succeeds. What was refused is looked for again the next time, at once: pause before that.
@@ -225,23 +240,30 @@ class JointMember:
         return changed
 
     def _advance(self, wait: float, answer: bool) -> bool:
-        changed = False
+        with self._alone() as desk:
+            desk.require_going_on()
+            desk.keep_token()
+            # Nothing is opened by what the server said at an earlier time.
+            changed = desk.act(answer=False)
+            changed |= desk.ask(again=False) is not None
         while True:
             with self._alone() as desk:
-                desk.require_going_on()
-                desk.keep_token()
-                progress = desk.act(answer)
-                progress |= desk.ask(again=False) is not None
-                after, seen, token = desk.remembered.cursor, desk.tag, desk.token
-                asked, turn = desk.looks, desk.seconds_to_turn()
-            hold = 0.0 if changed or progress else max(0.0, min(wait, turn))
+                request = desk.request()
+                at_once = changed or (answer and desk.may_open())
+                hold = 0.0 if at_once else max(0.0, min(wait, desk.seconds_to_turn()))
+                waiting = desk.waiting(hold)
+            start = perf_counter()
             # Without the lock, so that a page can be used meanwhile.
-            relayed = self._connection.client.messages(self.client_id, token, after, hold, seen)
+            found = self._connection.client.exchange(
+                self.client_id, request.token, request.postings, request.after, waiting
+            )
+            seconds = 0.0 if hold else perf_counter() - start
             with self._alone() as desk:
-                progress |= desk.take(relayed, asked)
-            changed |= progress
-            if not progress:
-                return changed
+                changed |= desk.take(found, request, seconds)
+                changed |= desk.act(answer)
+                changed |= desk.ask(again=False) is not None
+                if wait > 0 or not desk.protocol.pending():
+                    return changed
 
     def _end_by(self, error: TrisealError) -> None:
         with self._alone() as desk:
@@ -268,6 +290,22 @@ class JointMember:
             desk.protocol.forget_keys()
             desk.files.erase()
             self._folder.close()
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything that the next `advance` sends."""
+        with self._lock:
+            return bool(self._desk.protocol.pending())
+
+    @property
+    def given(self) -> int:
+        """How many messages, uploads and requests this member has given the server."""
+        return self._desk.given
+
+    def all_agreed(self, program: str) -> bool:
+        """Return True if all parties have agreed to open what `program` gives."""
+        with self._lock:
+            return self._desk.protocol.agreed(program)
 
     @property
     def keys_ready(self) -> bool:

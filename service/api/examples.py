@@ -103,7 +103,12 @@ EXAMPLES: Mapping[str, Any] = {
         "readers": ["applicant", "bank"],
     },
     "JoinRequest": {"party": "bank", "code": _SECRET, "scopes": ["send", "read"]},
-    "Joined": {"token": _SECRET, "scopes": ["send", "read"], "expires_at": _ENDS},
+    "Joined": {
+        "token": _SECRET,
+        "scopes": ["send", "read"],
+        "expires_at": _ENDS,
+        "readers": ["applicant"],
+    },
     "ApplicationState": _STATE,
     "ProgramState": _PROGRAM,
     "ProgramForm": {"client_id": EXAMPLE_ID, "program": "decide"},

@@ -93,7 +93,12 @@ class PartyTokens(ApplicationService):
         expires = min(application.expires, now + self._settings.token_hours * 3600)
         row = token_row(application.client_id, secret, party, scopes, (now, expires))
         application.session.execute(insert(table_of(TokenRecord)), row)
-        return Joined(token=secret, scopes=scopes, expires_at=moment(expires))
+        return Joined(
+            token=secret,
+            scopes=scopes,
+            expires_at=moment(expires),
+            readers=application.readers,
+        )
 
 
 def token_row(

@@ -6,8 +6,10 @@ import hashlib
 import time
 from pathlib import Path
 
+from parties.client import Waiting
 from parties.messages import (
     ApplicationState,
+    Exchanged,
     Joined,
     OpenedApplication,
     ProgramState,
@@ -17,7 +19,7 @@ from parties.messages import (
 )
 from service.applications.applications import Applications
 from service.applications.party_tokens import PartyTokens
-from service.applications.relay import Relay
+from service.applications.relay import Given, Relay
 from service.applications.slots import Slots, Upload
 from service.jobs.claims import Claims
 from service.jobs.queue import Jobs
@@ -104,6 +106,18 @@ class LocalClient:
             if changed or time.monotonic() >= end:
                 return RelayedMessages.model_validate_json(found.model_dump_json())
             time.sleep(0.01)
+
+    def exchange(self, client_id, token, messages=(), after=0, waiting=None) -> Exchanged:
+        waiting = waiting or Waiting()
+        end = time.monotonic() + waiting.seconds
+        given = [Given(step, receiver, bytes(body)) for step, receiver, body in messages]
+        found = self._relay.exchange(client_id, token, given, after)
+        while not found.messages and not (waiting.seen and found.tag != waiting.seen):
+            if given or time.monotonic() >= end:
+                break
+            time.sleep(0.01)
+            found = self._relay.exchange(client_id, token, (), after, found.numbers)
+        return Exchanged.model_validate_json(found.model_dump_json())
 
     def events(self, client_id, token, silence):
         end, told = time.monotonic() + silence, None

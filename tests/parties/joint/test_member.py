@@ -67,17 +67,17 @@ def test_an_older_state_does_not_overtake_a_newer_one(group):
     members = group().pump()
     bank = members[B]
     client = bank._connection.client
-    ask = client.messages
+    ask = client.exchange
 
     def slow(*arguments):
         """An answer that was on its way while the person pressed the button."""
         answer = ask(*arguments)
-        client.messages = ask
+        client.exchange = ask
         bank.send_record(members.record(B))
         assert bank.has_sent
         return answer
 
-    client.messages = slow
+    client.exchange = slow
     bank.advance()
     assert bank.has_sent
     assert B in bank.sent_by
@@ -411,10 +411,21 @@ def test_a_run_on_swapped_records_is_not_opened(group):
     members = group().pump().send().pump()
     members.agree(DECIDE).pump(answer=False)
     real = members.connections[B].client
-    lie(members, B, state=lambda *a: _slot(real.state(*a), C, ENCRYPTED_INPUTS, "f" * 64))
+
+    def state(*arguments):
+        return _slot(real.state(*arguments), C, ENCRYPTED_INPUTS, "f" * 64)
+
+    def exchange(*arguments):
+        answer = real.exchange(*arguments)
+        changed = _slot(answer.state, C, ENCRYPTED_INPUTS, "f" * 64)
+        return answer.model_copy(update={"state": changed})
+
+    lie(members, B, state=state, exchange=exchange)
     members[B].advance(answer=False)
     with pytest.raises(PartiesDisagree, match="another record"):
         members[B].advance()
+    with pytest.raises(PartiesDisagree, match="another record"):
+        members[B].open(DECIDE)
     assert not [e for e in members[B].events if e.what == "partial:decide"]
 
 
@@ -455,7 +466,7 @@ def test_a_swapped_message_is_refused_and_the_real_one_taken_later(group):
     real = members.connections[A].client
 
     def swap(*args, **kwargs):
-        answer = real.messages(*args, **kwargs)
+        answer = real.exchange(*args, **kwargs)
         altered = [
             m.model_copy(update={"body": m.body[:-1] + bytes([m.body[-1] ^ 1])})
             if m.sender == B
@@ -464,7 +475,7 @@ def test_a_swapped_message_is_refused_and_the_real_one_taken_later(group):
         ]
         return answer.model_copy(update={"messages": tuple(altered)})
 
-    lie(members, A, messages=swap)
+    lie(members, A, exchange=swap)
     with pytest.raises((NotAuthentic, MessageRepeated)):
         members[A].advance()
         members.pump()

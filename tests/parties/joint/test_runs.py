@@ -192,7 +192,7 @@ def test_a_renewal_whose_answer_is_lost_is_made_again(due, monkeypatch):
 
 
 def test_a_token_that_was_revoked_ends_the_seat(due):
-    due.server.seats.revoke(due.opening.client_id, due[B]._desk.token)
+    due.server.party_tokens.revoke(due.opening.client_id, due[B]._desk.token)
     seat = ApplicationAgent(due[B], pinned=True)
     seat.look()
     until(lambda: seat.over)
