@@ -17,20 +17,20 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from engines.interface import DECIDE, PublicModel
-from parties.bounded_http import ANSWER_BYTES, MIB, BoundedHttp
-from parties.messages import (
+from contract.http import (
     ApplicationState,
     Exchanged,
     Health,
     Joined,
-    OpenedApplication,
+    Opened,
     Posted,
     ProgramState,
     Receipt,
     RelayedMessages,
     Traffic,
 )
+from engines.interface import DECIDE, PublicModel
+from parties.bounded_http import ANSWER_BYTES, MIB, BoundedHttp
 from parties.retrying import Told, ask_again, untold
 from parties.upload_form import UploadForm
 from settings import Settings
@@ -98,13 +98,13 @@ class ServerClient(BoundedHttp):
         """The zip archive of which a party's engine is made, not yet compared with its digest."""
         return self._bytes("GET", "/model/client", CLIENT_FILES_BYTES)
 
-    def open_application(self, readers: Sequence[str] | None = None) -> OpenedApplication:
+    def open_application(self, readers: Sequence[str] | None = None) -> Opened:
         """Open an application; the answer's join codes are secrets of the parties.
 
         `readers` are the parties that learn the answer, all where None.
         """
         more = {} if readers is None else {"json": {"readers": list(readers)}}
-        return self._answer(OpenedApplication, "POST", "/applications", **more)
+        return self._answer(Opened, "POST", "/applications", **more)
 
     def join(
         self, client_id: str, party: str, code: str, scopes: Sequence[str] | None = None

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from contract.http import ProgramState
 from engines.interface import Progress
 from parties.client import ServerClient
-from parties.messages import ProgramState
 from parties.retrying import ask_again, waiting_words
 from utils.errors import EvaluationFailed, TransportError, TrisealError, error_classes
 

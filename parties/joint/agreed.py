@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from contract.http import ProgramState
 from parties.joint.member import JointMember
-from parties.messages import ProgramState
 from utils.errors import OutOfStep
 
 Pump = Callable[[Callable[[], bool], bool], None]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
+from contract.http import ApplicationState, Exchanged, ProgramState
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, PUBLIC_KEY
 from parties.client import Posting, Waiting
 from parties.connection import Connection
@@ -21,7 +22,6 @@ from parties.joint.files import IDENTITY, Ended, Fetched, MemberFiles
 from parties.joint.protocol import JointProtocol
 from parties.joint.state import Outgoing
 from parties.joint.token import MemberToken
-from parties.messages import ApplicationState, Exchanged, ProgramState
 from parties.results import (
     ALL,
     PREVIEW_BYTES,

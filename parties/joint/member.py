@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from contract.http import ApplicationState
 from engines.interface import ENCRYPTED_INPUTS, EXPLAIN
 from parties.connection import Connection
 from parties.expiry import erase_expired
@@ -26,7 +27,6 @@ from parties.joint.files import MemberFiles, MemberRecord
 from parties.joint.protocol import JointProtocol
 from parties.joint.reading import decision_of, explanation_of
 from parties.joint.token import note_times
-from parties.messages import ApplicationState
 from parties.results import Decision, ExplanationOpened, Message, SliceSent
 from utils.errors import (
     ApplicationExpired,

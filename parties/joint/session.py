@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic, perf_counter
 from typing import Any, Self
 
+from contract.http import ApplicationState
 from engines.interface import DECIDE, EXPLAIN, Progress
 from parties.connection import Connection
 from parties.exclusive import WAIT_SECONDS, one_step, one_thread
@@ -23,7 +24,6 @@ from parties.joint.codes import JoinCode, open_joint
 from parties.joint.files import MemberFiles
 from parties.joint.member import JointMember
 from parties.joint.news import News
-from parties.messages import ApplicationState
 from parties.results import Decision, ExplanationOpened, KeysMade, Message, ProgramRun, SliceSent
 from parties.run_follower import RunFollower, Tell, look_at_run, seconds_of
 from parties.store import TOKEN

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette.sse import AppStatus
 from starlette.concurrency import run_in_threadpool
 
-from service.answers import Exchanged, Posted, RelayedMessages, Traffic
+from contract.http import Exchanged, Posted, RelayedMessages, Traffic
 from service.api.dependencies import ClientId, ServerStateDep, ServicesDep, TokenDep
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
 from service.applications.relay import MAXIMUM_BODY, STEP_PATTERN, Given

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import delete, insert, update
 
-from service.answers import Joined, moment
+from contract.http import Joined, moment
 from service.applications.base import ApplicationService
 from service.applications.credentials import digest, matches, new_secret, token_of
 from service.applications.rules import scopes_of, seen

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.orm import Session
 
+from contract.http import ApplicationState, Exchanged, Relayed, RelayedMessages, Traffic, moment
 from engines.interface import PublicModel
-from service.answers import ApplicationState, Exchanged, Relayed, RelayedMessages, Traffic, moment
 from service.applications.activity_log import traffic_of
 from service.applications.credentials import RELAY, bearer_of, require_viewer
 from service.applications.rules import describe, seen
@@ -337,5 +337,5 @@ def _shown(row: Row[Any], body: bytes) -> Relayed:
         step=row.what,
         bytes=row.size,
         sent_at=moment(row.at),
-        body=base64.b64encode(body).decode(),
+        body=base64.b64encode(body),
     )

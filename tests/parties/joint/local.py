@@ -6,17 +6,17 @@ import hashlib
 import time
 from pathlib import Path
 
-from parties.client import Waiting
-from parties.messages import (
+from contract.http import (
     ApplicationState,
     Exchanged,
     Joined,
-    OpenedApplication,
+    Opened,
     ProgramState,
     Receipt,
     RelayedMessages,
     Traffic,
 )
+from parties.client import Waiting
 from service.applications.applications import Applications
 from service.applications.party_tokens import PartyTokens
 from service.applications.relay import Given, Relay
@@ -79,9 +79,9 @@ class LocalClient:
     def close(self) -> None:
         return
 
-    def open_application(self, readers=None) -> OpenedApplication:
+    def open_application(self, readers=None) -> Opened:
         opened = self._applications.open(None if readers is None else list(readers))
-        return OpenedApplication.model_validate_json(opened.model_dump_json())
+        return Opened.model_validate_json(opened.model_dump_json())
 
     def join(self, client_id, party, code, scopes=None) -> Joined:
         found = self._server.party_tokens.join(client_id, party, code, scopes)
