@@ -196,7 +196,7 @@ def test_what_a_server_makes_up_ends_nothing(group):
     members.restart(A)
     decided(members)
     other = members.connections[A].client.get_output(
-        members.opening.client_id, members[B]._desk.token, DECIDE
+        members.opening.client_id, members[B].own.token, DECIDE
     )
     members.connections[A].client = Lying(real, get_output=lambda *a: other + b"x")
     members.restart(A)
@@ -258,7 +258,7 @@ def test_a_seat_says_what_ended_it(group):
 
 def test_a_protocol_goes_on_showing_itself_without_keys(group):
     members = decided(group())
-    talk = members[B]._desk.protocol
+    talk = members[B].own.protocol
     state = talk.to_bytes()
     parts = (members.connections[B].joint_engine, members.server.public, B)
     bare = JointProtocol.resume(*parts, members.opening.client_id, None, state, b"")

@@ -185,7 +185,7 @@ def test_restarts_after_every_step_change_nothing(group):
         members.pump_restarting()
     assert len(prints) == 1 and {m.fingerprint for m in members.members.values()} == prints
     assert {m.decision.score for m in members.members.values()} == {members.truth(DECIDE)[0]}
-    steps = members.client.messages(members.opening.client_id, members[A]._desk.token, 0).messages
+    steps = members.client.messages(members.opening.client_id, members[A].own.token, 0).messages
     assert len({(m.sender, m.step, m.receiver) for m in steps}) == len(steps)
 
 
@@ -432,7 +432,7 @@ def test_a_run_on_swapped_records_is_not_opened(group):
 def test_one_result_is_opened_and_no_other(group):
     members = group().pump().send().pump()
     members.agree(DECIDE).pump()
-    key = members[B]._desk.protocol.public_key
+    key = members[B].own.protocol.public_key
     inputs = dict.fromkeys(members.names, b"\x01")
     other = result_of(DECIDE, members.server.public, key, inputs)
     before = members[B].decision
@@ -449,7 +449,7 @@ def test_one_result_is_opened_and_no_other(group):
 def test_different_results_for_different_parties_open_neither(group):
     members = group().pump().send().pump()
     members.agree(DECIDE).pump(answer=False)
-    key = members[B]._desk.protocol.public_key
+    key = members[B].own.protocol.public_key
     other = result_of(DECIDE, members.server.public, key, dict.fromkeys(members.names, b"\x01"))
     lie(members, B, get_output=lambda *a: other)
     members[B].advance()
@@ -486,7 +486,7 @@ def test_a_swapped_message_is_refused_and_the_real_one_taken_later(group):
 
 def test_what_a_party_posts_out_of_turn_is_refused(group):
     members = group()
-    token = members[B]._desk.token
+    token = members[B].own.token
     client_id = members.opening.client_id
     members.client.post(client_id, token, "share_open", None, b"garbage")
     for name in (A, C):
@@ -557,5 +557,5 @@ def test_tokens_of_one_party_fill_no_slot_of_another(group):
     members = group().pump()
     with pytest.raises(ForbiddenSlot):
         members.client.send_file(
-            members.opening.client_id, A, ENCRYPTED_INPUTS, b"x", members[B]._desk.token
+            members.opening.client_id, A, ENCRYPTED_INPUTS, b"x", members[B].own.token
         )

@@ -1,6 +1,6 @@
-"""What a member does, one thing at a time: its protocol on one side, server and files on the other.
+"""One party's state in one application: its protocol, what it knows of the server, its files.
 
-Not safe to share: the member holds its lock around every call.
+Not thread-safe: JointMember holds its lock around every call.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Request:
         return [(message.step, message.receiver, message.body) for message in self.messages]
 
 
-class MemberDesk:
+class MemberState:
     """One party's steps in one application."""
 
     def __init__(
