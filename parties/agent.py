@@ -189,7 +189,7 @@ class ApplicationAgent:
         pause = PAUSE_SECONDS
         while not (self._closed or self.over):
             try:
-                if not self._watched:
+                if not self._watched and not self.member.pending:
                     if not self._rest():
                         return
                     continue

@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from parties.messages import Problem
+from contract.http import Problem
 from utils.addresses import base_url_of
 from utils.errors import (
     MalformedMessage,

@@ -11,24 +11,26 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel
 
-from engines.interface import DECIDE, PublicModel
-from parties.bounded_http import ANSWER_BYTES, MIB, BoundedHttp
-from parties.messages import (
+from contract.http import (
     ApplicationState,
+    Exchanged,
     Health,
     Joined,
-    OpenedApplication,
+    Opened,
     Posted,
     ProgramState,
     Receipt,
     RelayedMessages,
     Traffic,
 )
+from engines.interface import DECIDE, PublicModel
+from parties.bounded_http import ANSWER_BYTES, MIB, BoundedHttp
 from parties.retrying import Told, ask_again, untold
 from parties.upload_form import UploadForm
 from settings import Settings
@@ -41,6 +43,26 @@ SHORT_SECONDS = 30.0
 """What a small answer may take, beyond the time that it was asked to wait."""
 
 _Answer = TypeVar("_Answer", bound=BaseModel)
+
+
+Posting = tuple[str, str | None, bytes]
+"""A message to be posted: its step, its receiver (None: all parties), its body."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What an exchange waits for, `seconds` at most (of 25).
+
+    It ends when all messages of `until`, pairs of sender and step, are there, and the run of the
+    program `until_ended` has ended; and `linger` seconds (at most 2) after anything else is new: a
+    message, or a state whose tag is not `seen`. If nothing is named, it ends with the first news.
+    """
+
+    seconds: float = 0.0
+    seen: str = ""
+    until: Sequence[tuple[str, str]] = field(default=())
+    until_ended: str | None = None
+    linger: float = 0.0
 
 
 class ServerClient(BoundedHttp):
@@ -76,13 +98,13 @@ class ServerClient(BoundedHttp):
         """The zip archive of which a party's engine is made, not yet compared with its digest."""
         return self._bytes("GET", "/model/client", CLIENT_FILES_BYTES)
 
-    def open_application(self, readers: Sequence[str] | None = None) -> OpenedApplication:
+    def open_application(self, readers: Sequence[str] | None = None) -> Opened:
         """Open an application; the answer's join codes are secrets of the parties.
 
         `readers` are the parties that learn the answer, all where None.
         """
         more = {} if readers is None else {"json": {"readers": list(readers)}}
-        return self._answer(OpenedApplication, "POST", "/applications", **more)
+        return self._answer(Opened, "POST", "/applications", **more)
 
     def join(
         self, client_id: str, party: str, code: str, scopes: Sequence[str] | None = None
@@ -145,6 +167,39 @@ class ServerClient(BoundedHttp):
         path = f"/applications/{client_id}/messages"
         more = {"params": query, "timeout": wait + SHORT_SECONDS}
         return self._patient(RelayedMessages, "GET", path, token=token, **more)
+
+    def exchange(
+        self,
+        client_id: str,
+        token: str,
+        messages: Sequence[Posting] = (),
+        after: int = 0,
+        waiting: Waiting | None = None,
+    ) -> Exchanged:
+        """Post messages (at most 8), all or none, and return new ones with the state.
+
+        New ones have numbers above `after`. A repeated call posts nothing twice. Returns at once
+        unless `waiting` says otherwise.
+        """
+        waiting = waiting or Waiting()
+        request = {
+            "messages": [
+                {"step": step, "receiver": receiver, "body": base64.b64encode(body).decode()}
+                for step, receiver, body in messages
+            ],
+            "after": after,
+            "wait": waiting.seconds,
+            "seen": waiting.seen,
+            "until": [{"sender": sender, "step": step} for sender, step in waiting.until],
+            "until_ended": waiting.until_ended,
+            "linger": waiting.linger,
+        }
+        path = f"/applications/{client_id}/exchange"
+        more = {"json": request, "timeout": waiting.seconds + SHORT_SECONDS}
+        found = self._patient(Exchanged, "POST", path, token=token, **more)
+        if len(found.numbers) != len(messages):
+            raise self._not_triseal()
+        return found
 
     def traffic(self, client_id: str, token: str) -> Traffic:
         """What travelled in the application so far, without content."""

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contract.http import ProgramState
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
 from parties.agent import Agent, ApplicationAgent, hold_folder
 from parties.client import ServerClient
 from parties.connection import Connection
-from parties.messages import ProgramState
 from parties.retrying import may_pass
 from parties.run_follower import stopped_by
 from parties.store import PartyStore

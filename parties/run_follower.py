@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from contract.http import ProgramState
 from engines.interface import Progress
 from parties.client import ServerClient
-from parties.messages import ProgramState
 from parties.retrying import ask_again, waiting_words
 from utils.errors import EvaluationFailed, TransportError, TrisealError, error_classes
 
@@ -122,8 +122,10 @@ def look_at_run(
     """Follow a run; return its state when it has ended or when the events stop."""
     for state in client.events(client_id, token, SILENCE_SECONDS):
         found = state.programs.get(follower.program)
-        if found is None or not found.under_way:
+        if found is None:
             break
+        if not found.under_way:
+            return found
         follower.report(found)
     found = client.program(client_id, token, follower.program)
     if found.under_way:

@@ -56,6 +56,7 @@ from utils.one_line import in_one_line
 logger = logging.getLogger("triseal.app")
 
 _RELAY_PATH = re.compile(r"/applications/[^/]*/messages")
+_EXCHANGE_PATH = re.compile(r"/applications/[^/]*/exchange")
 LONGEST_SWEEP_SECONDS = 60.0
 SHORTEST_SWEEP_SECONDS = 0.2
 CLUSTER_SECONDS = 5.0
@@ -188,6 +189,8 @@ async def _open_server_state(
 def _limit(app: FastAPI, path: str) -> int:
     if _RELAY_PATH.fullmatch(path):
         return relay.LARGEST_REQUEST
+    if _EXCHANGE_PATH.fullmatch(path):
+        return relay.LARGEST_EXCHANGE
     if path != "/send_file":
         return SMALL_BODY
     services: LoadedServices | None = app.state.server_state.services

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from contract.http import ApplicationState
 from engines.interface import DECIDE, EXPLAIN
-from parties.messages import ApplicationState
 from ui.units import escape
 
 STEP_WORDS = {

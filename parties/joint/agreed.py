@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from contract.http import ProgramState
 from parties.joint.member import JointMember
-from parties.messages import ProgramState
 from utils.errors import OutOfStep
 
 Pump = Callable[[Callable[[], bool], bool], None]
@@ -26,18 +26,22 @@ def agree_and_ask(
     caller has `asked` already. `awaited` names the parties that are still to agree. Raises
     OutOfStep if not all parties agree.
     """
-    member = next(iter(members.values()))
-
-    def found() -> ProgramState:
-        state = member.state
-        return ProgramState(status="idle") if state is None else state.programs[program]
-
-    pump(lambda: False, False)
     for one in members.values():
         if one.party not in one.agreed_by(program):
             one.agree(program)
-    pump(lambda: found().status != "idle", False)
-    due = found().status == "idle" or (found().stopped and not asked)
-    if due and member.run_if_due() is None:
-        raise OutOfStep(f"{program} needs all parties to agree; waiting for: {awaited()}.")
-    return found()
+        elif one.state is None:
+            one.advance(0.0, answer=False)
+
+    def found() -> JointMember | None:
+        """Return a member that knows that all have agreed: the last one to agree does at once."""
+        return next((one for one in members.values() if one.all_agreed(program)), None)
+
+    if found() is None:
+        pump(lambda: found() is not None, False)
+    member = found()
+    if member is None or member.state is None:
+        raise OutOfStep(f"{program} needs all parties to agree; not yet: {awaited()}.")
+    run = member.state.programs[program]
+    if run.status == "idle" or (run.stopped and not asked):
+        member.run_if_due()
+    return member.state.programs[program]

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Sequence
 
-from parties.messages import ApplicationState
+from contract.http import ApplicationState
 
 TURN_SECONDS = 3.0
 """What each party leaves to the one before it."""

@@ -11,21 +11,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from time import perf_counter
 from typing import Any, Self
 
 import numpy as np
 
+from contract.http import ApplicationState
 from engines.interface import ENCRYPTED_INPUTS, EXPLAIN
 from parties.connection import Connection
 from parties.expiry import erase_expired
 from parties.joint.channel import Identity
 from parties.joint.codes import JoinCode
-from parties.joint.desk import MemberDesk
 from parties.joint.files import MemberFiles, MemberRecord
+from parties.joint.member_state import MemberState
 from parties.joint.protocol import JointProtocol
 from parties.joint.reading import decision_of, explanation_of
 from parties.joint.token import note_times
-from parties.messages import ApplicationState
 from parties.results import Decision, ExplanationOpened, Message, SliceSent
 from utils.errors import (
     ApplicationExpired,
@@ -52,11 +53,13 @@ class JointMember:
     those that change something, DataFolderInUse after `close` and in a forked child.
     """
 
-    def __init__(self, connection: Connection, desk: MemberDesk, folder: HeldLock) -> None:
-        self.client_id, self.party = desk.client_id, desk.party
-        self.failure: TrisealError | None = desk.ended
+    def __init__(self, connection: Connection, own: MemberState, folder: HeldLock) -> None:
+        self.client_id, self.party = own.client_id, own.party
+        self.failure: TrisealError | None = own.ended
         """Why the last `advance` did not succeed, or None."""
-        self._connection, self._desk, self._folder = connection, desk, folder
+        self._connection, self._folder = connection, folder
+        self.own = own
+        """The party's state; for tests to read. Everything else goes through the lock."""
         self._lock = threading.RLock()
         renew_in_children(self)
 
@@ -79,7 +82,7 @@ class JointMember:
             return
         try:
             if not self._folder.closed:
-                self._desk.save()
+                self.own.save()
         finally:
             self._folder.close()
             self._lock.release()
@@ -91,15 +94,15 @@ class JointMember:
 
     def require_code(self, code: str) -> None:
         """Compare a join code with the one that the party joined with; raises NotAuthorised."""
-        self._desk.files.require_code(JoinCode.parse(code).group_secret, self._desk.remembered)
+        self.own.files.require_code(JoinCode.parse(code).group_secret, self.own.remembered)
 
     @contextmanager
-    def _alone(self) -> Iterator[MemberDesk]:
+    def _alone(self) -> Iterator[MemberState]:
         """Have the state for this thread; raises DataFolderInUse where it is not ours to change."""
         self._require_folder()
         with self._lock:
             self._require_folder()
-            yield self._desk
+            yield self.own
 
     def _require_folder(self) -> None:
         if self._folder.closed:
@@ -125,6 +128,7 @@ class JointMember:
             files.require_code(given.group_secret)
             return cls.resume(connection, client_id, party, seconds)
         folder = connection.store.make_and_hold(client_id, party)
+        readers: tuple[str, ...] = ()
         try:
             if files.joined():  # by another process since
                 files.require_code(given.group_secret)
@@ -132,8 +136,9 @@ class JointMember:
                 joined = connection.client.join(client_id, party, given.server_code)
                 remembered = MemberRecord(server=connection.client.url)
                 note_times(remembered, joined)
+                readers = joined.readers
                 files.admit(Identity.fresh(given.group_secret), joined.token, remembered)
-            return cls._of(connection, client_id, party, folder)
+            return cls._of(connection, client_id, party, folder, readers)
         except BaseException:
             if not files.joined():
                 files.erase()
@@ -159,7 +164,14 @@ class JointMember:
             raise
 
     @classmethod
-    def _of(cls, connection: Connection, client_id: str, party: str, folder: HeldLock) -> Self:
+    def _of(
+        cls,
+        connection: Connection,
+        client_id: str,
+        party: str,
+        folder: HeldLock,
+        readers: tuple[str, ...] = (),
+    ) -> Self:
         files = MemberFiles(connection.store, client_id, party)
         token, identity, kept = files.token(), files.identity(), files.protocol()
         state: ApplicationState | None = None
@@ -172,29 +184,31 @@ class JointMember:
                 f"The keys of {party} are gone before anything was said; join a new application."
             )
         else:
-            state = connection.client.state(client_id, token)
+            if not readers:
+                state = connection.client.state(client_id, token)
+                readers = state.readers or tuple(connection.public.schema_.party_names)
             protocol = JointProtocol.start(
                 connection.joint_engine,
                 connection.public,
                 party,
                 client_id,
                 identity,
-                state.readers or tuple(connection.public.schema_.party_names),
+                readers,
             )
         if protocol.model_version != connection.public.model_version:
             raise ForeignMessage(
                 "The application was opened for another model than the server has now; join a new "
                 "one."
             )
-        desk = MemberDesk(connection, client_id, party, files, protocol)
+        own = MemberState(connection, client_id, party, files, protocol)
         if state is not None:
-            desk.note(state)
-        return cls(connection, desk, folder)
+            own.note(state)
+        return cls(connection, own, folder)
 
     @property
     def readers(self) -> tuple[str, ...]:
         """The parties that learn the answer."""
-        return self._desk.protocol.readers
+        return self.own.protocol.readers
 
     @property
     def is_reader(self) -> bool:
@@ -202,10 +216,13 @@ class JointMember:
         return self.party in self.readers
 
     def advance(self, wait: float = 0.0, answer: bool = True) -> bool:
-        """Do all that can be done now; whether anything has changed.
+        """Do all that can be done now; return True if anything has changed.
 
-        Where nothing can, waits up to `wait` seconds (at most 25) for the server to have something
-        new, or for this party's turn to ask for a run. `answer` False leaves results unopened.
+        With `wait`, do what can be done before and after one call to the server, which waits up to
+        so many seconds (at most 25) for what this party needs next, or for its turn to ask for a
+        run. What became due meanwhile is sent by the next call; see `pending`. `answer` False
+        leaves results unopened.
+
         Raises ProtocolError, KeyCheckFailed, MalformedMessage, ForeignMessage: then the state is
         as it was before what was refused, and `failure` keeps the error until an `advance`
         succeeds. What was refused is looked for again the next time, at once: pause before that.
@@ -225,29 +242,36 @@ class JointMember:
         return changed
 
     def _advance(self, wait: float, answer: bool) -> bool:
-        changed = False
+        with self._alone() as own:
+            own.require_going_on()
+            own.keep_token()
+            # Nothing is opened by what the server said at an earlier time.
+            changed = own.act(answer=False)
+            changed |= own.ask(again=False) is not None
         while True:
-            with self._alone() as desk:
-                desk.require_going_on()
-                desk.keep_token()
-                progress = desk.act(answer)
-                progress |= desk.ask(again=False) is not None
-                after, seen, token = desk.remembered.cursor, desk.tag, desk.token
-                asked, turn = desk.looks, desk.seconds_to_turn()
-            hold = 0.0 if changed or progress else max(0.0, min(wait, turn))
+            with self._alone() as own:
+                request = own.request()
+                at_once = changed or (answer and own.may_open())
+                hold = 0.0 if at_once else max(0.0, min(wait, own.seconds_to_turn()))
+                waiting = own.waiting(hold)
+            start = perf_counter()
             # Without the lock, so that a page can be used meanwhile.
-            relayed = self._connection.client.messages(self.client_id, token, after, hold, seen)
-            with self._alone() as desk:
-                progress |= desk.take(relayed, asked)
-            changed |= progress
-            if not progress:
-                return changed
+            found = self._connection.client.exchange(
+                self.client_id, request.token, request.postings, request.after, waiting
+            )
+            seconds = 0.0 if hold else perf_counter() - start
+            with self._alone() as own:
+                changed |= own.take(found, request, seconds)
+                changed |= own.act(answer)
+                changed |= own.ask(again=False) is not None
+                if wait > 0 or not own.protocol.pending():
+                    return changed
 
     def _end_by(self, error: TrisealError) -> None:
-        with self._alone() as desk:
-            desk.end_if_broken(error)
+        with self._alone() as own:
+            own.end_if_broken(error)
             if isinstance(error, ApplicationExpired | UnknownApplication):
-                desk.end_if_gone(error)
+                own.end_if_gone(error)
 
     @property
     def ended(self) -> TrisealError | None:
@@ -255,24 +279,40 @@ class JointMember:
 
         Kept in the party's files. What was opened before can still be read.
         """
-        return self._desk.ended
+        return self.own.ended
 
     @property
     def seconds_left(self) -> float:
         """How long this party still keeps the application's files; see parties/expiry.py."""
-        return self._desk.seconds_left()
+        return self.own.seconds_left()
 
     def expire(self) -> None:
         """Erase this party's files of the application, and let go of it."""
-        with self._alone() as desk:
-            desk.protocol.forget_keys()
-            desk.files.erase()
+        with self._alone() as own:
+            own.protocol.forget_keys()
+            own.files.erase()
             self._folder.close()
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything that the next `advance` sends."""
+        with self._lock:
+            return bool(self.own.protocol.pending())
+
+    @property
+    def given(self) -> int:
+        """How many messages, uploads and requests this member has given the server."""
+        return self.own.given
+
+    def all_agreed(self, program: str) -> bool:
+        """Return True if all parties have agreed to open what `program` gives."""
+        with self._lock:
+            return self.own.protocol.agreed(program)
 
     @property
     def keys_ready(self) -> bool:
         """Whether the public key is made and checked."""
-        return self._desk.protocol.ready
+        return self.own.protocol.ready
 
     @property
     def fingerprint(self) -> str | None:
@@ -280,28 +320,28 @@ class JointMember:
 
         Parties that compare it by voice know that nobody sits between them.
         """
-        return self._desk.protocol.fingerprint
+        return self.own.protocol.fingerprint
 
     @property
     def secret_bytes(self) -> int:
         """Size of this party's own secret; 0 before it is made."""
-        return len(self._desk.protocol.secret)
+        return len(self.own.protocol.secret)
 
     @property
     def public_key_bytes(self) -> int:
         """Size of the public key; 0 before it is made."""
-        return len(self._desk.protocol.public_key) if self.keys_ready else 0
+        return len(self.own.protocol.public_key) if self.keys_ready else 0
 
     @property
     def awaits(self) -> tuple[str, ...]:
         """The other parties whose next message this one needs; empty where it needs none."""
         with self._lock:
-            return self._desk.protocol.awaits()
+            return self.own.protocol.awaits()
 
     @property
     def state(self) -> ApplicationState | None:
         """What the server last said of the application (slots, programs, joined)."""
-        return self._desk.state
+        return self.own.state
 
     def send_record(self, record: Mapping[str, Any]) -> SliceSent:
         """Encode, encrypt and send the party's record, a mapping of its columns to values.
@@ -309,8 +349,8 @@ class JointMember:
         It may be replaced until a party has agreed to the decision. Raises UnknownColumn,
         ValueOutOfDomain; OutOfStep before the keys; AlreadySent after an agreement.
         """
-        with self._alone() as desk:
-            return desk.send_record(record)
+        with self._alone() as own:
+            return own.send_record(record)
 
     def is_sent(self, record: Mapping[str, Any]) -> bool:
         """Whether the server holds just this record, bin for bin and value for value."""
@@ -323,12 +363,12 @@ class JointMember:
     @property
     def has_sent(self) -> bool:
         """Whether the server holds what this party sent last."""
-        return self._desk.has_sent
+        return self.own.has_sent
 
     @property
     def record(self) -> dict[str, Any] | None:
         """The record that this party sent last; from its own folder."""
-        return self._desk.files.record()
+        return self.own.files.record()
 
     @property
     def sent_by(self) -> tuple[str, ...]:
@@ -342,13 +382,13 @@ class JointMember:
         Raises OutOfStep where a record is missing or, for "explain", the decision is not opened
         yet; PartiesDisagree where the server holds something else than was sent or agreed to.
         """
-        with self._alone() as desk:
-            desk.agree(program)
+        with self._alone() as own:
+            own.agree(program)
 
     def agreed_by(self, program: str) -> tuple[str, ...]:
         """The parties that have agreed so far, in the schema's order."""
         with self._lock:
-            agreed = self._desk.protocol.agreements(program)
+            agreed = self.own.protocol.agreements(program)
         return tuple(n for n in self._connection.public.schema_.party_names if n in agreed)
 
     def run_if_due(self) -> str | None:
@@ -356,18 +396,18 @@ class JointMember:
 
         `advance` asks by itself, but for those. Raises what ServerClient.queue raises.
         """
-        with self._alone() as desk:
-            return desk.ask(again=True)
+        with self._alone() as own:
+            return own.ask(again=True)
 
     def cancel(self, program: str) -> None:
         """End the run that waits or is under way, for all parties; the agreement stands."""
-        with self._alone() as desk:
-            desk.cancel(program)
+        with self._alone() as own:
+            own.cancel(program)
 
     def keep_token(self) -> float:
         """Renew the token if it is time, as `advance` does; see MemberToken.keep."""
-        with self._alone() as desk:
-            return desk.keep_token()
+        with self._alone() as own:
+            return own.keep_token()
 
     def open(self, program: str) -> None:
         """Fetch the result and answer with this party's part; `advance` does so by itself.
@@ -375,13 +415,13 @@ class JointMember:
         Raises OutOfStep before the agreed run, PartiesDisagree where it was run on other inputs,
         AlreadyOpened where the server gives another result than this party has answered.
         """
-        with self._alone() as desk:
-            desk.open(program)
+        with self._alone() as own:
+            own.open(program)
 
     @property
     def decision(self) -> Decision | None:
         """The decision, where this party reads it and all parts are there."""
-        return decision_of(self._connection.public, self.client_id, self._desk.remembered)
+        return decision_of(self._connection.public, self.client_id, self.own.remembered)
 
     @property
     def explanation(self) -> ExplanationOpened | None:
@@ -393,7 +433,7 @@ class JointMember:
         schema, state = self._connection.public.schema_, self.state
         record = self.record if schema.explained_party == self.party else None
         ran = None if state is None else state.programs[EXPLAIN].seconds
-        return explanation_of(schema, self.client_id, self._desk.remembered, record, ran or 0.0)
+        return explanation_of(schema, self.client_id, self.own.remembered, record, ran or 0.0)
 
     @property
     def events(self) -> tuple[Message, ...]:
@@ -402,17 +442,17 @@ class JointMember:
         Messages between parties have `relayed` True: they went through the server, sealed.
         Their receiver is a party or `parties.results.ALL`.
         """
-        return tuple(self._desk.remembered.events)
+        return tuple(self.own.remembered.events)
 
     def holdings(self) -> list[tuple[str, int]]:
         """What lies in this party's folder of the application: a phrase for people, and bytes."""
-        return self._desk.files.holdings()
+        return self.own.files.holdings()
 
     def erase(self) -> None:
         """Erase the application on the server, for all parties, and this party's files of it."""
-        with self._alone() as desk:
+        with self._alone() as own:
             with suppress(UnknownApplication, ApplicationExpired):
-                self._connection.client.erase(self.client_id, desk.token)
+                self._connection.client.erase(self.client_id, own.token)
             self.expire()
 
     def discard(self) -> None:

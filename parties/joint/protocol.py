@@ -9,7 +9,7 @@ message leaves the state unchanged.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from engines.interface import DECIDE, JointPartyEngine, PublicModel
@@ -127,6 +127,14 @@ class JointProtocol:
         """Return the messages still to be sent, oldest first; save the state before sending any."""
         return [message for message in self._talk.state.outbox if not message.posted]
 
+    def mark_posted(self, messages: Iterable[Outgoing]) -> list[Outgoing]:
+        """Note that the server has these messages; return those of which it was not known yet."""
+        sent = {(m.step, m.receiver, m.body) for m in messages}
+        found = [m for m in self.pending() if (m.step, m.receiver, m.body) in sent]
+        for message in found:
+            message.posted = True
+        return found
+
     def receive(self, sender: str, step: str, receiver: str | None, body: bytes) -> bool:
         """Process a message as the server delivers it; return True if it was new.
 
@@ -230,18 +238,25 @@ class JointProtocol:
 
     def awaits(self) -> tuple[str, ...]:
         """Return the other parties whose message is needed next; empty if none is."""
+        return tuple(sender for sender, _ in self.expected())
+
+    def expected(self) -> tuple[tuple[str, str], ...]:
+        """Return the messages that are needed next, as pairs of sender and step."""
         talk = self._talk
         for step in KEY_STEPS:
             if not talk.all_said(step):
-                return talk.silent(step)
-        awaited: tuple[str, ...] = ()
+                return self._missing(step)
+        expected: tuple[tuple[str, str], ...] = ()
         for program in talk.programs:
             step = agree_step(program)
             if talk.party in talk.state.senders(step):
-                awaited = awaited or talk.silent(step)
+                expected = expected or self._missing(step)
             if program in talk.state.opened and talk.reads:
-                awaited = awaited or talk.silent(partial_step(program))
-        return awaited
+                expected = expected or self._missing(partial_step(program))
+        return expected
+
+    def _missing(self, step: str) -> tuple[tuple[str, str], ...]:
+        return tuple((sender, step) for sender in self._talk.silent(step))
 
     @property
     def last_part_given(self) -> bool:

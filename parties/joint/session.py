@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic, perf_counter
 from typing import Any, Self
 
+from contract.http import ApplicationState
 from engines.interface import DECIDE, EXPLAIN, Progress
 from parties.connection import Connection
 from parties.exclusive import WAIT_SECONDS, one_step, one_thread
@@ -23,7 +24,6 @@ from parties.joint.codes import JoinCode, open_joint
 from parties.joint.files import MemberFiles
 from parties.joint.member import JointMember
 from parties.joint.news import News
-from parties.messages import ApplicationState
 from parties.results import Decision, ExplanationOpened, KeysMade, Message, ProgramRun, SliceSent
 from parties.run_follower import RunFollower, Tell, look_at_run, seconds_of
 from parties.store import TOKEN
@@ -69,6 +69,8 @@ class JointSession:
         self.members: Mapping[str, JointMember] = {}
         """The members as the last step left them."""
         self._news: News | None = None
+        self._taken: dict[tuple[str, bool], int] = {}
+        """What the other members had given the server when a member last asked, in this step."""
 
     @classmethod
     def open(cls, connection: Connection, plays: Iterable[str] | None = None) -> Self:
@@ -262,6 +264,7 @@ class JointSession:
                 for party in sorted(self.plays)
             }
             self.members = {party: members[party] for party in self.plays}
+            self._taken = {}
             if self._news is None:
                 self._news = News(self.members)
             yield self._news
@@ -327,7 +330,7 @@ class JointSession:
         """Advance all members until `done`, or until nothing moves any more."""
         deadline = monotonic() + (0.0 if self._plays_all else PATIENCE_SECONDS)
         while True:
-            moved = [member.advance(0.0, answer) for member in self.members.values()]
+            moved = [self._advance(member, answer) for member in self.members.values()]
             if done():
                 return
             if any(moved):
@@ -336,6 +339,15 @@ class JointSession:
             if left <= 0 or not self._awaited():
                 return
             next(iter(self.members.values())).advance(min(left, 1.0), answer)
+
+    def _advance(self, member: JointMember, answer: bool) -> bool:
+        """Advance a member; if all are played here, only if another has acted since last time."""
+        others = sum(one.given for one in self.members.values() if one is not member)
+        if self._plays_all and self._taken.get((member.party, answer)) == others:
+            return False
+        changed = member.advance(0.0, answer)
+        self._taken[member.party, answer] = others
+        return changed
 
     def _send_afresh(self, party: str, record: Mapping[str, Any]) -> SliceSent:
         """Send it in a new application, complete before the old one is erased; within a step."""

@@ -12,9 +12,9 @@ import math
 import time
 from datetime import datetime
 
+from contract.http import ApplicationState, Joined
 from parties.client import ServerClient
 from parties.joint.files import MemberFiles, MemberRecord
-from parties.messages import ApplicationState, Joined
 from parties.retrying import may_pass
 from parties.store import TOKEN
 from utils.errors import TrisealError

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from time import perf_counter
 
+from contract.http import Opened
 from engines.interface import EVALUATION_KEY, Slot
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
-from parties.messages import OpenedApplication
 from parties.results import SERVER, Message, digest, preview
 from parties.single_key.slots import send_slot
 from parties.store import RECORD, SECRET_KEY, TOKEN
@@ -62,7 +62,7 @@ class Membership:
         for name in played:
             connection.public.schema_.party(name)
         erase_expired(connection.store, connection.hours)
-        opened: OpenedApplication = connection.client.open_application()
+        opened: Opened = connection.client.open_application()
         codes = {party: opened.join_codes[party] for party in played}
         cls._join(connection, opened.client_id, codes)
         cls._keep_expiry(connection, opened.client_id, played, "", opened.expires_at)

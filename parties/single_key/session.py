@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from contract.http import ApplicationState
 from engines.interface import (
     DECIDE,
     ENCRYPTED_INPUTS,
@@ -28,7 +29,6 @@ from features.encoding import Bits
 from model.explanation import explain_scores
 from parties.connection import Connection
 from parties.exclusive import one_step
-from parties.messages import ApplicationState
 from parties.results import (
     SERVER,
     Decision,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Request
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from service.answers import ApplicationState, Joined, Opened
+from contract.http import ApplicationState, Joined, Opened
 from service.api.dependencies import ClientId, LoadedServices, ServerStateDep, ServicesDep, TokenDep
 from service.api.examples import EVENT
 from service.api.openapi import APPLICATION, BODY, READY, TOKEN, content, make_router, problems
@@ -208,7 +209,7 @@ async def _states(
             if now != last:
                 last = now
                 yield ServerSentEvent(data=now.model_dump_json(), event="state")
-            left = now.expires_at.timestamp() - time.time()
+            left = datetime.fromisoformat(now.expires_at).timestamp() - time.time()
             try:
                 await asyncio.wait_for(changed.wait(), max(left, 0.0) + 0.01)
             except TimeoutError:

@@ -14,8 +14,8 @@ from fastapi import Form, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from contract.http import Receipt
 from engines.interface import DECIDE, EVALUATION_KEY
-from service.answers import Receipt
 from service.api.dependencies import ServerStateDep, ServicesDep, TokenDep
 from service.api.examples import SENT
 from service.api.openapi import APPLICATION, BODY, TOKEN, content, example, make_router, problems

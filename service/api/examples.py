@@ -103,7 +103,12 @@ EXAMPLES: Mapping[str, Any] = {
         "readers": ["applicant", "bank"],
     },
     "JoinRequest": {"party": "bank", "code": _SECRET, "scopes": ["send", "read"]},
-    "Joined": {"token": _SECRET, "scopes": ["send", "read"], "expires_at": _ENDS},
+    "Joined": {
+        "token": _SECRET,
+        "scopes": ["send", "read"],
+        "expires_at": _ENDS,
+        "readers": ["applicant"],
+    },
     "ApplicationState": _STATE,
     "ProgramState": _PROGRAM,
     "ProgramForm": {"client_id": EXAMPLE_ID, "program": "decide"},
@@ -129,6 +134,31 @@ EXAMPLES: Mapping[str, Any] = {
                 "body": "c2VhbGVk",
             }
         ],
+        "state": _STATE,
+        "tag": _DIGEST[:16],
+    },
+    "ExchangeRequest": {
+        "messages": [{"step": "seed_commit", "receiver": None, "body": "c2VhbGVk"}],
+        "after": 7,
+        "wait": 20.0,
+        "seen": _DIGEST[:16],
+        "until": [{"sender": "applicant", "step": "seed_commit"}],
+        "linger": 0.3,
+    },
+    "Exchanged": {
+        "numbers": [8],
+        "messages": [
+            {
+                "number": 9,
+                "sender": "applicant",
+                "receiver": None,
+                "step": "seed_commit",
+                "bytes": 6,
+                "sent_at": _OPENED,
+                "body": "c2VhbGVk",
+            }
+        ],
+        "after": 9,
         "state": _STATE,
         "tag": _DIGEST[:16],
     },

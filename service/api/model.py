@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from fastapi import Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 
+from contract.http import Health
 from engines.interface import PublicModel
 from service.api.dependencies import ServerStateDep, ServicesDep
 from service.api.openapi import READY, content, make_router, not_yet, problems
 
 router = make_router("model")
-
-
-class Health(BaseModel):
-    """The server's readiness: `ok`, or `starting` while the engine loads."""
-
-    status: Literal["ok", "starting"]
-    engine: str
-    model_version: str | None
 
 
 @router.get(

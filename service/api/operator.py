@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Query
 from starlette.concurrency import run_in_threadpool
 
-from service.answers import ApplicationState, ProgramState, RunStatus
+from contract.http import ApplicationState, ProgramState, RunStatus
 from service.api.dependencies import (
     ClientId,
     ProgramName,

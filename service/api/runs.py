@@ -6,7 +6,7 @@ import logging
 
 from starlette.concurrency import run_in_threadpool
 
-from service.answers import ProgramState
+from contract.http import ProgramState
 from service.api.dependencies import ClientId, ProgramName, ServicesDep, TokenDep
 from service.api.openapi import APPLICATION, TOKEN, make_router, problems
 from utils.errors import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from service.answers import Traffic, TrafficItem, moment
+from contract.http import Traffic, TrafficItem, moment
 from service.storage.tables import TrafficRecord, table_of
 
 SERVER = "server"

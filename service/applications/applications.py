@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
-from service.answers import ApplicationState, Opened, moment
+from contract.http import ApplicationState, Opened, moment
 from service.applications.activity_log import SERVER, fetched, note
 from service.applications.base import ApplicationService
 from service.applications.credentials import (

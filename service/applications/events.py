@@ -19,9 +19,9 @@ class Events:
         self._loop = asyncio.get_running_loop()
         self._subscribers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
-    def changed(self, client_id: str) -> None:
-        """Wake the application's subscribers; may be called in any thread."""
-        self._loop.call_soon_threadsafe(self._wake, client_id)
+    def changed(self, client_id: str, but: asyncio.Event | None = None) -> None:
+        """Wake the application's subscribers, except `but`; may be called in any thread."""
+        self._loop.call_soon_threadsafe(self._wake, client_id, but)
 
     def changed_all(self) -> None:
         """Wake all subscribers, since anything may have changed; may be called in any thread."""
@@ -39,9 +39,10 @@ class Events:
             if not self._subscribers[client_id]:
                 del self._subscribers[client_id]
 
-    def _wake(self, client_id: str) -> None:
+    def _wake(self, client_id: str, but: asyncio.Event | None = None) -> None:
         for event in self._subscribers.get(client_id, ()):
-            event.set()
+            if event is not but:
+                event.set()
 
     def _wake_all(self) -> None:
         for client_id in list(self._subscribers):

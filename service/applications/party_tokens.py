@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import delete, insert, update
 
-from service.answers import Joined, moment
+from contract.http import Joined, moment
 from service.applications.base import ApplicationService
 from service.applications.credentials import digest, matches, new_secret, token_of
 from service.applications.rules import scopes_of, seen
@@ -93,7 +93,12 @@ class PartyTokens(ApplicationService):
         expires = min(application.expires, now + self._settings.token_hours * 3600)
         row = token_row(application.client_id, secret, party, scopes, (now, expires))
         application.session.execute(insert(table_of(TokenRecord)), row)
-        return Joined(token=secret, scopes=scopes, expires_at=moment(expires))
+        return Joined(
+            token=secret,
+            scopes=scopes,
+            expires_at=moment(expires),
+            readers=application.readers,
+        )
 
 
 def token_row(

@@ -11,14 +11,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.orm import Session
 
+from contract.http import ApplicationState, Exchanged, Relayed, RelayedMessages, Traffic, moment
 from engines.interface import PublicModel
-from service.answers import Relayed, RelayedMessages, Traffic, moment
 from service.applications.activity_log import traffic_of
 from service.applications.credentials import RELAY, bearer_of, require_viewer
 from service.applications.rules import describe, seen
@@ -71,8 +72,17 @@ _GIVE_KEY = (
     .values(relay_key=bindparam("key"))
 )
 
-_Message: TypeAlias = tuple[str, str | None, str, str | None, bytes]
-"""The application's id, the sender's token, the step, the receiver (None: all), the body."""
+
+@dataclass(frozen=True)
+class Given:
+    """A message to be kept: its step, its receiver (None: all parties), its body."""
+
+    step: str
+    receiver: str | None
+    body: bytes
+
+
+T = TypeVar("T")
 
 
 class _KeyLackingError(Exception):
@@ -100,89 +110,181 @@ class Relay:
     def post(
         self, client_id: str, token: str | None, step: str, receiver: str | None, body: bytes
     ) -> int:
-        """Keep a message of the token's party for `receiver` (None: all); its number.
+        """Keep a message of the token's party for `receiver` (None: all parties).
 
-        The same body again answers the same number. Raises UnknownParty, InvalidRequest,
-        UploadEmpty, UploadTooLarge, AlreadySent where another body was given for this step and
-        receiver, OutOfStep where the party has said all it may.
+        Return its number; the same body again gets the same number. Raises UnknownParty,
+        InvalidRequest, UploadEmpty, UploadTooLarge, AlreadySent if another body was given for this
+        step and receiver, and OutOfStep if the party has sent as much as it may.
         """
-        message = (client_id, token, step, receiver, body)
+        given = [Given(step, receiver, body)]
+        return self._with_key(client_id, lambda made: self._post(client_id, token, given, made))
+
+    def exchange(
+        self,
+        client_id: str,
+        token: str | None,
+        given: Sequence[Given],
+        after: int,
+        posted: Sequence[int] = (),
+    ) -> Exchanged:
+        """Keep messages, all or none of them, and return what the token's party may read.
+
+        Both happen in one transaction. Messages in `given`, and those whose numbers are in
+        `posted`, are not shown again. Raises what `post` and `messages` raise.
+        """
+        if given:
+            return self._with_key(
+                client_id, lambda made: self._exchange(client_id, token, given, after, made)
+            )
+        with self._storage.read() as session:
+            application, party = self._party(session, client_id, token)
+            key = application.relay_key
+            return self._answer(session, application, key, party, after, list(posted))
+
+    def _exchange(
+        self,
+        client_id: str,
+        token: str | None,
+        given: Sequence[Given],
+        after: int,
+        made: str | None,
+    ) -> tuple[Exchanged, str | None]:
+        with self._storage.write() as session:
+            application, party = self._party(session, client_id, token, lock=True)
+            numbers, key = self._keep(session, application, party, given, made)
+            return self._answer(session, application, key, party, after, numbers), key
+
+    def _post(
+        self, client_id: str, token: str | None, given: Sequence[Given], made: str | None
+    ) -> tuple[int, str | None]:
+        with self._storage.write() as session:
+            application, party = self._party(session, client_id, token, lock=True)
+            numbers, key = self._keep(session, application, party, given, made)
+            return numbers[0], key
+
+    def _with_key(self, client_id: str, keep: Callable[[str | None], tuple[T, str | None]]) -> T:
+        """Return what `keep` returns first, called again with a new key if it lacks one.
+
+        The second value that it returns is the name of the application's key.
+        """
         try:
-            return self._keep(message, None)[0]
+            return keep(None)[0]
         except _KeyLackingError as lacking:
             store = lacking.store
         # Made outside of the transaction: others may write while it goes to the disk.
         made = self._storage.relay_keys.make(store)
         try:
-            number, key = self._keep(message, made)
+            found, key = keep(made)
         except BaseException:
             self._storage.release(client_id, store, [made])
             raise
-        if key != made:  # another party spoke meanwhile
+        if key != made:  # another party has sent a message meanwhile
             self._storage.release(client_id, store, [made])
-        return number
+        return found
 
-    def _keep(self, message: _Message, made: str | None) -> tuple[int, str | None]:
-        """Its number, and the name of the application's key, which `made` becomes if it has none.
+    def _party(
+        self, session: Session, client_id: str, token: str | None, *, lock: bool = False
+    ) -> tuple[ApplicationView, str]:
+        now = self._clock()
+        application = seen(session, client_id, now, lock=lock)
+        return application, bearer_of(application, token, RELAY, now)
 
-        Raises _KeyLackingError where there is neither.
+    def _keep(
+        self,
+        session: Session,
+        application: ApplicationView,
+        sender: str,
+        given: Sequence[Given],
+        made: str | None,
+    ) -> tuple[list[int], str | None]:
+        """Return the numbers, and the name of the application's key, or `made` if it has none.
+
+        Raises _KeyLackingError if there is neither.
         """
-        client_id, token, step, receiver, body = message
-        with self._storage.write() as session:
-            now = self._clock()
-            application = seen(session, client_id, now, lock=True)
-            sender = bearer_of(application, token, RELAY, now)
-            if receiver is not None:
-                self._public.schema_.party(receiver)
-            if receiver == sender:
-                raise InvalidRequest("receiver: a party has nothing to send to itself.")
-            if not body:
-                raise UploadEmpty("The message is empty; nothing was stored.")
-            if len(body) > MAXIMUM_BODY:
-                raise UploadTooLarge(
-                    f"A message may have at most {MAXIMUM_BODY} bytes; nothing was stored."
-                )
-            earlier = self._earlier(session, client_id, sender, step, receiver)
+        key = application.relay_key
+        numbers: list[int] = []
+        for message in given:
+            self._require(sender, message)
+            earlier = self._earlier(session, application, sender, message)
             if earlier is not None:
-                if self._body(application, earlier) != body:
+                if self._body(application, key, earlier) != message.body:
                     raise AlreadySent(
                         f"{sender} has sent another message for this step; a step has one message. "
                         "Open a new application to begin again."
                     )
-                return int(earlier.number), application.relay_key
-            number = self._next_number(session, client_id, sender, len(body))
-            key = application.relay_key or made
+                numbers.append(int(earlier.number))
+                continue
+            number = self._next_number(session, application.client_id, sender, len(message.body))
             if key is None:
-                raise _KeyLackingError(application.store)
-            if application.relay_key is None:
-                session.execute(_GIVE_KEY, {"application": client_id, "key": key})
-            place = _place(client_id, number, sender, receiver, step)
-            sealed = self._storage.relay_keys.seal(application.store, key, body, place)
-            row = {
-                "client_id": client_id,
-                "number": number,
-                "at": now,
-                "sender": sender,
-                "receiver": receiver,
-                "what": step,
-                "size": len(body),
-                "body": sealed,
-            }
-            session.execute(_INSERT, row)
-            self._storage.announce(session, client_id)
-            return number, key
+                if made is None:
+                    raise _KeyLackingError(application.store)
+                key = made
+                session.execute(_GIVE_KEY, {"application": application.client_id, "key": key})
+            self._insert(session, application, key, number, sender, message)
+            numbers.append(number)
+        self._storage.announce(session, application.client_id)
+        return numbers, key
+
+    def _require(self, sender: str, message: Given) -> None:
+        if message.receiver is not None:
+            self._public.schema_.party(message.receiver)
+        if message.receiver == sender:
+            raise InvalidRequest("receiver: a party has nothing to send to itself.")
+        if not message.body:
+            raise UploadEmpty("The message is empty; nothing was stored.")
+        if len(message.body) > MAXIMUM_BODY:
+            raise UploadTooLarge(
+                f"A message may have at most {MAXIMUM_BODY} bytes; nothing was stored."
+            )
+
+    def _insert(
+        self,
+        session: Session,
+        application: ApplicationView,
+        key: str,
+        number: int,
+        sender: str,
+        message: Given,
+    ) -> None:
+        client_id, step, receiver = application.client_id, message.step, message.receiver
+        place = _place(client_id, number, sender, receiver, step)
+        row = {
+            "client_id": client_id,
+            "number": number,
+            "at": self._clock(),
+            "sender": sender,
+            "receiver": receiver,
+            "what": step,
+            "size": len(message.body),
+            "body": self._storage.relay_keys.seal(application.store, key, message.body, place),
+        }
+        session.execute(_INSERT, row)
+
+    def _answer(
+        self,
+        session: Session,
+        application: ApplicationView,
+        key: str | None,
+        party: str,
+        after: int,
+        posted: list[int],
+    ) -> Exchanged:
+        query = {"client_id": application.client_id, "party": party, "after": after}
+        rows = session.execute(_NEWER, query).all()
+        last = [] if len(rows) == PAGE else posted  # behind a full page there may be others
+        cursor = max([after, *(row.number for row in rows), *last])
+        found = [
+            _shown(row, self._body(application, key, row))
+            for row in rows
+            if row.number not in posted
+        ]
+        state = describe(application, self._public, {})
+        return Exchanged(numbers=posted, messages=found, after=cursor, state=state, tag=_tag(state))
 
     def messages(self, client_id: str, token: str | None, after: int) -> RelayedMessages:
         """Up to PAGE messages with numbers above `after` that the token's party may read."""
-        with self._storage.read() as session:
-            now = self._clock()
-            application = seen(session, client_id, now)
-            party = bearer_of(application, token, RELAY, now)
-            rows = session.execute(_NEWER, {"client_id": client_id, "party": party, "after": after})
-            found = [_shown(row, self._body(application, row)) for row in rows]
-            state = describe(application, self._public, {})
-        tag = hashlib.sha256(state.model_dump_json().encode()).hexdigest()[:16]
-        return RelayedMessages(messages=found, state=state, tag=tag)
+        found = self.exchange(client_id, token, (), after)
+        return RelayedMessages(messages=found.messages, state=found.state, tag=found.tag)
 
     def traffic(self, client_id: str, token: str | None) -> Traffic:
         """All that travelled, without content; for parties and for the token for watching."""
@@ -191,15 +293,20 @@ class Relay:
             require_viewer(seen(session, client_id, now), token, now)
             return traffic_of(session, client_id)
 
-    def _body(self, application: ApplicationView, row: Row[Any]) -> bytes:
+    def _body(self, application: ApplicationView, key: str | None, row: Row[Any]) -> bytes:
         place = _place(row.client_id, row.number, row.sender, row.receiver, row.what)
-        key = application.relay_key or ""  # no blob has that name: it is an error where it is read
-        return self._storage.relay_keys.open(application.store, key, row.body, place)
+        # No blob has the empty name: reading it is an error.
+        return self._storage.relay_keys.open(application.store, key or "", row.body, place)
 
     def _earlier(
-        self, session: Session, client_id: str, sender: str, step: str, receiver: str | None
+        self, session: Session, application: ApplicationView, sender: str, message: Given
     ) -> Row[Any] | None:
-        own = {"client_id": client_id, "party": sender, "step": step, "receiver": receiver}
+        own = {
+            "client_id": application.client_id,
+            "party": sender,
+            "step": message.step,
+            "receiver": message.receiver,
+        }
         return session.execute(_EARLIER, own).one_or_none()
 
     def _next_number(self, session: Session, client_id: str, sender: str, size: int) -> int:
@@ -211,6 +318,10 @@ class Relay:
                 f"{MAXIMUM_TOTAL} bytes); open a new application."
             )
         return int(last) + 1
+
+
+def _tag(state: ApplicationState) -> str:
+    return hashlib.sha256(state.model_dump_json().encode()).hexdigest()[:16]
 
 
 def _place(client_id: str, number: int, sender: str, receiver: str | None, step: str) -> str:
@@ -226,5 +337,5 @@ def _shown(row: Row[Any], body: bytes) -> Relayed:
         step=row.what,
         bytes=row.size,
         sent_at=moment(row.at),
-        body=base64.b64encode(body).decode(),
+        body=base64.b64encode(body),
     )

@@ -11,8 +11,8 @@ from typing import TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from contract.http import ApplicationState, ProgramState, SlotState, Stage, moment
 from engines.interface import DECIDE, EXPLAIN, PublicModel, Slot
-from service.answers import ApplicationState, ProgramState, SlotState, Stage, moment
 from service.applications.credentials import PARTY_SCOPES, require_id
 from service.applications.views import Application, ApplicationView, view_of
 from service.storage.tables import (

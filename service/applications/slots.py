@@ -11,8 +11,8 @@ from pathlib import Path
 
 from sqlalchemy import insert, update
 
+from contract.http import Stage
 from engines.interface import Slot, slot_of
-from service.answers import Stage
 from service.applications.activity_log import SERVER, note
 from service.applications.base import ApplicationService
 from service.applications.credentials import SEND, bearer_of

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
-from service.answers import Stage
+from contract.http import Stage
 from service.applications.slots import Slots
 from service.applications.uploads import SentForm
 from service.execution.checker import Checker

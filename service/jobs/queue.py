@@ -14,8 +14,8 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from contract.http import ProgramState
 from engines.interface import PublicModel
-from service.answers import ProgramState
 from service.applications.activity_log import SERVER, note
 from service.applications.base import ApplicationService
 from service.applications.credentials import READ, RUN, bearer_of, new_id

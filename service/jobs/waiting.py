@@ -9,8 +9,8 @@ from contextlib import suppress
 from sse_starlette.sse import AppStatus
 from starlette.concurrency import run_in_threadpool
 
+from contract.http import ProgramState
 from engines.interface import DECIDE
-from service.answers import ProgramState
 from service.applications.events import Events
 from service.execution.interface import Executor
 from service.jobs.queue import Jobs

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import selectinload
 
+from contract.http import ApplicationState, RunStatus, Stage, moment
 from engines.interface import PublicModel
-from service.answers import ApplicationState, RunStatus, Stage, moment
 from service.applications.rules import describe, seen, stage_of
 from service.storage.storage import Storage, even_when_full
 from service.storage.tables import IDLE, ApplicationRecord, RunRecord, TokenRecord, UploadRecord

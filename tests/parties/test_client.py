@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from parties import client as transport
-from parties.client import ServerClient
+from parties.client import ServerClient, Waiting
 from tests.parties.running import free_port
 from utils.errors import (
     MalformedMessage,
@@ -363,6 +363,45 @@ def test_messages_between_parties_travel_as_base64():
     assert seen[-1].content == b""
     client.open_application(["bank"])
     assert json.loads(seen[-1].content) == {"readers": ["bank"]}
+
+
+def exchanged(**change):
+    message = {"number": 7, "sender": "bank", "receiver": None, "step": "hello", "body": "AP8="}
+    known = {"state": state(0) | {"programs": {}}, "tag": "t", "after": 7, "numbers": [6]}
+    return known | {"messages": [message]} | change
+
+
+def test_an_exchange_posts_and_reads_in_one_call():
+    seen = []
+
+    def handler(request):
+        seen.append(request)
+        return httpx.Response(200, json=exchanged())
+
+    client = client_for(handler)
+    waiting = Waiting(20, "t", (("bank", "hello"),), "decide", 0.3)
+    found = client.exchange(CLIENT_ID, "token", [("hello", None, b"\0\xff")], 3, waiting)
+    assert (found.numbers, found.messages[0].body, found.after) == ((6,), b"\0\xff", 7)
+    assert seen[-1].url.path.endswith(f"/applications/{CLIENT_ID}/exchange")
+    assert json.loads(seen[-1].content) == {
+        "messages": [{"step": "hello", "receiver": None, "body": "AP8="}],
+        "after": 3,
+        "wait": 20,
+        "seen": "t",
+        "until": [{"sender": "bank", "step": "hello"}],
+        "until_ended": "decide",
+        "linger": 0.3,
+    }
+    assert seen[-1].extensions["timeout"]["read"] >= 30
+
+
+@pytest.mark.parametrize(
+    "change", [{"numbers": []}, {"numbers": [1, 2]}, {"after": -1}, {"after": 2**31}, {"tag": 1}]
+)
+def test_an_exchange_that_does_not_fit_is_no_answer_of_a_triseal_server(change):
+    client = client_for(lambda request: httpx.Response(200, json=exchanged(**change)))
+    with pytest.raises(ServerUnreachable, match="not a Triseal server"):
+        client.exchange(CLIENT_ID, "token", [("hello", None, b"x")])
 
 
 @pytest.mark.parametrize("body", ["not base64!", "A", 7, None])

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from contract.http import Joined, Opened, ProgramState, Receipt
 from engines.envelope import Header, seal, unseal
 from engines.interface import (
     DECIDE,
@@ -27,7 +28,6 @@ from engines.interface import (
     Slot,
 )
 from features.encoding import Layout
-from parties.messages import Joined, OpenedApplication, ProgramState, Receipt
 from parties.single_key.session import ApplicationSession
 from parties.store import SECRET_KEY, PartyStore
 
@@ -79,7 +79,7 @@ class StubClient:
         client_id = secrets.token_hex(16)
         self.slots[client_id] = {}
         codes = {party: f"code of {party}" for party in self.parties}
-        return OpenedApplication(client_id=client_id, expires_at="", join_codes=codes)
+        return Opened(client_id=client_id, expires_at="", join_codes=codes)
 
     def join(self, client_id, party, code):
         return Joined(token=f"token of {party}")

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from contract.http import Opened
 from engines.interface import DECIDE, PublicModel
-from service.answers import Opened
 from service.applications.applications import Applications
 from service.applications.party_tokens import PartyTokens
 from service.applications.slots import Place, Slots, Upload

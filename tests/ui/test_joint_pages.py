@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
+from contract.http import ApplicationState, ProgramState, SlotState, TrafficItem
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PROGRAMS, PUBLIC_KEY, Slot
 from model.explanation import Explanation, Outcome
-from parties.messages import ApplicationState, ProgramState, SlotState, TrafficItem
 from parties.results import ALL, SERVER, Decision, ExplanationOpened, Message, SliceSent
 from settings import ROOT, Settings
 from tests.ui.conftest import public_of

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from contract.http import Traffic
 from engines.interface import DECIDE, EXPLAIN
 from features.encoding import Bits, Layout
 from model.program import Program
@@ -22,7 +23,6 @@ from parties.agent import Agent, ApplicationAgent
 from parties.client import ServerClient
 from parties.connection import Connection
 from parties.joint.codes import open_joint
-from parties.messages import Traffic
 from parties.results import SERVER
 from parties.store import PartyStore
 from training.measure.http_overhead import record_of

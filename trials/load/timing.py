@@ -22,6 +22,7 @@ _KINDS = {
     "DELETE /applications/{id}": "erase",
     "POST /applications/{id}/messages": "messages, post",
     "GET /applications/{id}/messages": "messages, get",
+    "POST /applications/{id}/exchange": "exchange",
     "GET /applications/{id}/traffic": "traffic",
     "GET /applications/{id}/events": EVENTS,
     "POST /applications/{id}/runs/{program}": "run, ask",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from contract.http import ProgramState
 from engines.interface import DECIDE, EXPLAIN, PublicModel
 from features.schema import Party
 from parties.agent import ApplicationAgent
-from parties.messages import ProgramState
 from ui import panels
 from ui.state import PageState
 from ui.steps import PROGRAM_WORDS, Step, run_step

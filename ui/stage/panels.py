@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from urllib.parse import urlencode
 
+from contract.http import ApplicationState, TrafficItem
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PUBLIC_KEY, PublicModel
-from parties.messages import ApplicationState, TrafficItem
 from parties.results import ALL, SERVER
 from ui.access import PARAMETER
 from ui.steps import Step, run_step, step_words

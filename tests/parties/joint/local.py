@@ -6,18 +6,20 @@ import hashlib
 import time
 from pathlib import Path
 
-from parties.messages import (
+from contract.http import (
     ApplicationState,
+    Exchanged,
     Joined,
-    OpenedApplication,
+    Opened,
     ProgramState,
     Receipt,
     RelayedMessages,
     Traffic,
 )
+from parties.client import Waiting
 from service.applications.applications import Applications
 from service.applications.party_tokens import PartyTokens
-from service.applications.relay import Relay
+from service.applications.relay import Given, Relay
 from service.applications.slots import Slots, Upload
 from service.jobs.claims import Claims
 from service.jobs.queue import Jobs
@@ -77,9 +79,9 @@ class LocalClient:
     def close(self) -> None:
         return
 
-    def open_application(self, readers=None) -> OpenedApplication:
+    def open_application(self, readers=None) -> Opened:
         opened = self._applications.open(None if readers is None else list(readers))
-        return OpenedApplication.model_validate_json(opened.model_dump_json())
+        return Opened.model_validate_json(opened.model_dump_json())
 
     def join(self, client_id, party, code, scopes=None) -> Joined:
         found = self._server.party_tokens.join(client_id, party, code, scopes)
@@ -104,6 +106,18 @@ class LocalClient:
             if changed or time.monotonic() >= end:
                 return RelayedMessages.model_validate_json(found.model_dump_json())
             time.sleep(0.01)
+
+    def exchange(self, client_id, token, messages=(), after=0, waiting=None) -> Exchanged:
+        waiting = waiting or Waiting()
+        end = time.monotonic() + waiting.seconds
+        given = [Given(step, receiver, bytes(body)) for step, receiver, body in messages]
+        found = self._relay.exchange(client_id, token, given, after)
+        while not found.messages and not (waiting.seen and found.tag != waiting.seen):
+            if given or time.monotonic() >= end:
+                break
+            time.sleep(0.01)
+            found = self._relay.exchange(client_id, token, (), after, found.numbers)
+        return Exchanged.model_validate_json(found.model_dump_json())
 
     def events(self, client_id, token, silence):
         end, told = time.monotonic() + silence, None

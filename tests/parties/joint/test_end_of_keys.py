@@ -93,8 +93,10 @@ class LastWords:
     def __getattr__(self, name):
         return getattr(self._client, name)
 
-    def post(self, *arguments):
-        raise TrisealError("no")
+    def exchange(self, client_id, token, messages, *more):
+        if messages:
+            raise TrisealError("no")
+        return self._client.exchange(client_id, token, messages, *more)
 
 
 def test_an_unsent_share_is_sent_after_the_secret_is_erased(group):
@@ -181,11 +183,11 @@ def test_forged_messages_of_a_server_do_not_end_the_application(group):
     real = members.connections[A].client
 
     def altered(*args, **kwargs):
-        found = real.messages(*args, **kwargs)
+        found = real.exchange(*args, **kwargs)
         messages = [m.model_copy(update={"body": m.body[:-1] + b"x"}) for m in found.messages]
         return found.model_copy(update={"messages": tuple(messages)})
 
-    members.connections[A].client = Lying(real, messages=altered)
+    members.connections[A].client = Lying(real, exchange=altered)
     members.restart(A)
     with pytest.raises(NotAuthentic):
         members[A].advance()
@@ -194,7 +196,7 @@ def test_forged_messages_of_a_server_do_not_end_the_application(group):
     members.restart(A)
     decided(members)
     other = members.connections[A].client.get_output(
-        members.opening.client_id, members[B]._desk.token, DECIDE
+        members.opening.client_id, members[B].own.token, DECIDE
     )
     members.connections[A].client = Lying(real, get_output=lambda *a: other + b"x")
     members.restart(A)
@@ -215,7 +217,7 @@ def refuse(error):
 )
 def test_an_application_that_its_server_no_longer_has_is_ended(group, error):
     members = decided(group())
-    members.connections[B].client = Lying(members.connections[B].client, messages=refuse(error))
+    members.connections[B].client = Lying(members.connections[B].client, exchange=refuse(error))
     members.restart(B)
     with pytest.raises(type(error)):
         members[B].advance()
@@ -227,7 +229,7 @@ def test_another_server_cannot_end_the_application(group):
     members = decided(group())
     elsewhere = Lying(
         members.connections[B].client,
-        messages=refuse(UnknownApplication("There is no such application.")),
+        exchange=refuse(UnknownApplication("There is no such application.")),
         url="http://elsewhere",
     )
     members.connections[B].client = elsewhere
@@ -256,7 +258,7 @@ def test_an_application_agent_reports_the_reason_of_its_end(group):
 
 def test_a_protocol_without_keys_can_still_be_read(group):
     members = decided(group())
-    talk = members[B]._desk.protocol
+    talk = members[B].own.protocol
     state = talk.to_bytes()
     parts = (members.connections[B].joint_engine, members.server.public, B)
     bare = JointProtocol.resume(*parts, members.opening.client_id, None, state, b"")

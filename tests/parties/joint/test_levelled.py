@@ -109,8 +109,8 @@ def test_a_record_under_another_applications_key_is_not_agreed_to(server, tmp_pa
     engine = server.connect(tmp_path / "three").joint_engine
     layout = one._connection.layout
     bits = layout.encode_party("bank", oracle.of("bank", oracle.default()))
-    foreign = engine.encrypt("bank", bits, two.members["bank"]._desk.protocol.public_key)
-    token = one.members["bank"]._desk.token
+    foreign = engine.encrypt("bank", bits, two.members["bank"].own.protocol.public_key)
+    token = one.members["bank"].own.token
     one._connection.client.send_file(one.client_id, "bank", "encrypted_inputs", foreign, token)
     with pytest.raises(PartiesDisagree):
         one.run()

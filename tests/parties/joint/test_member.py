@@ -67,17 +67,17 @@ def test_an_older_state_does_not_overtake_a_newer_one(group):
     members = group().pump()
     bank = members[B]
     client = bank._connection.client
-    ask = client.messages
+    ask = client.exchange
 
     def slow(*arguments):
         """Return a response that was in transit while the person pressed the button."""
         answer = ask(*arguments)
-        client.messages = ask
+        client.exchange = ask
         bank.send_record(members.record(B))
         assert bank.has_sent
         return answer
 
-    client.messages = slow
+    client.exchange = slow
     bank.advance()
     assert bank.has_sent
     assert B in bank.sent_by
@@ -185,7 +185,7 @@ def test_restarts_after_every_step_change_nothing(group):
         members.pump_restarting()
     assert len(prints) == 1 and {m.fingerprint for m in members.members.values()} == prints
     assert {m.decision.score for m in members.members.values()} == {members.truth(DECIDE)[0]}
-    steps = members.client.messages(members.opening.client_id, members[A]._desk.token, 0).messages
+    steps = members.client.messages(members.opening.client_id, members[A].own.token, 0).messages
     assert len({(m.sender, m.step, m.receiver) for m in steps}) == len(steps)
 
 
@@ -411,17 +411,28 @@ def test_a_run_on_swapped_records_is_not_opened(group):
     members = group().pump().send().pump()
     members.agree(DECIDE).pump(answer=False)
     real = members.connections[B].client
-    lie(members, B, state=lambda *a: _slot(real.state(*a), C, ENCRYPTED_INPUTS, "f" * 64))
+
+    def state(*arguments):
+        return _slot(real.state(*arguments), C, ENCRYPTED_INPUTS, "f" * 64)
+
+    def exchange(*arguments):
+        answer = real.exchange(*arguments)
+        changed = _slot(answer.state, C, ENCRYPTED_INPUTS, "f" * 64)
+        return answer.model_copy(update={"state": changed})
+
+    lie(members, B, state=state, exchange=exchange)
     members[B].advance(answer=False)
     with pytest.raises(PartiesDisagree, match="another record"):
         members[B].advance()
+    with pytest.raises(PartiesDisagree, match="another record"):
+        members[B].open(DECIDE)
     assert not [e for e in members[B].events if e.what == "partial:decide"]
 
 
 def test_only_one_result_is_opened(group):
     members = group().pump().send().pump()
     members.agree(DECIDE).pump()
-    key = members[B]._desk.protocol.public_key
+    key = members[B].own.protocol.public_key
     inputs = dict.fromkeys(members.names, b"\x01")
     other = result_of(DECIDE, members.server.public, key, inputs)
     before = members[B].decision
@@ -438,7 +449,7 @@ def test_only_one_result_is_opened(group):
 def test_different_results_for_different_parties_open_neither(group):
     members = group().pump().send().pump()
     members.agree(DECIDE).pump(answer=False)
-    key = members[B]._desk.protocol.public_key
+    key = members[B].own.protocol.public_key
     other = result_of(DECIDE, members.server.public, key, dict.fromkeys(members.names, b"\x01"))
     lie(members, B, get_output=lambda *a: other)
     members[B].advance()
@@ -455,7 +466,7 @@ def test_a_swapped_message_is_refused_and_the_real_one_accepted_later(group):
     real = members.connections[A].client
 
     def swap(*args, **kwargs):
-        answer = real.messages(*args, **kwargs)
+        answer = real.exchange(*args, **kwargs)
         altered = [
             m.model_copy(update={"body": m.body[:-1] + bytes([m.body[-1] ^ 1])})
             if m.sender == B
@@ -464,7 +475,7 @@ def test_a_swapped_message_is_refused_and_the_real_one_accepted_later(group):
         ]
         return answer.model_copy(update={"messages": tuple(altered)})
 
-    lie(members, A, messages=swap)
+    lie(members, A, exchange=swap)
     with pytest.raises((NotAuthentic, MessageRepeated)):
         members[A].advance()
         members.pump()
@@ -475,7 +486,7 @@ def test_a_swapped_message_is_refused_and_the_real_one_accepted_later(group):
 
 def test_a_message_posted_out_of_turn_is_refused(group):
     members = group()
-    token = members[B]._desk.token
+    token = members[B].own.token
     client_id = members.opening.client_id
     members.client.post(client_id, token, "share_open", None, b"garbage")
     for name in (A, C):
@@ -546,5 +557,5 @@ def test_a_token_of_one_party_fills_no_slot_of_another(group):
     members = group().pump()
     with pytest.raises(ForbiddenSlot):
         members.client.send_file(
-            members.opening.client_id, A, ENCRYPTED_INPUTS, b"x", members[B]._desk.token
+            members.opening.client_id, A, ENCRYPTED_INPUTS, b"x", members[B].own.token
         )

@@ -137,9 +137,9 @@ def test_a_session_follows_its_run_and_cancels_it(local_server, tmp_path):
 def due(group):
     """Return members, one of which has to renew its token."""
     members = group()
-    remembered = members[B]._desk.remembered
+    remembered = members[B].own.remembered
     remembered.token_from, remembered.token_until = time.time() - 70, time.time() + 30
-    members[B]._desk.save()
+    members[B].own.save()
     return members
 
 
@@ -149,17 +149,17 @@ def token_file(members):
 
 
 def test_a_token_is_renewed_in_time_and_kept_before_it_is_used(due):
-    before = due[B]._desk.token
+    before = due[B].own.token
     due.restart(B)
     due[B].advance()
-    after = due[B]._desk.token
+    after = due[B].own.token
     assert after != before and token_file(due) == after
-    assert due.restart(B)._desk.token == after
+    assert due.restart(B).own.token == after
     due[B].advance()
     assert due[B].keep_token() == math.inf  # now it lasts as long as the application
-    due[B]._desk.remembered.token_from = 0.0
+    due[B].own.remembered.token_from = 0.0
     due[B].advance()
-    assert due[B]._desk.token == after
+    assert due[B].own.token == after
 
 
 class Losing:
@@ -180,19 +180,19 @@ class Losing:
 def test_a_renewal_whose_response_is_lost_is_repeated(due, monkeypatch):
     real = due.connections[B].client
     losing = due.connections[B].client = Losing(real)
-    before = due.restart(B)._desk.token
+    before = due.restart(B).own.token
     due[B].advance()
-    assert len(losing.lost) == 1 and due[B]._desk.token == before == token_file(due)
+    assert len(losing.lost) == 1 and due[B].own.token == before == token_file(due)
     due[B].advance()  # does not retry at once
     assert len(losing.lost) == 1
     due.connections[B].client = real
     due.restart(B).advance()
-    assert due[B]._desk.token not in (before, losing.lost[0].token)
+    assert due[B].own.token not in (before, losing.lost[0].token)
     assert due[B].advance() is False
 
 
 def test_a_revoked_token_ends_the_application_agent(due):
-    due.server.party_tokens.revoke(due.opening.client_id, due[B]._desk.token)
+    due.server.party_tokens.revoke(due.opening.client_id, due[B].own.token)
     seat = ApplicationAgent(due[B], pinned=True)
     seat.look()
     until(lambda: seat.over)

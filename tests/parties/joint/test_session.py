@@ -173,7 +173,7 @@ def test_after_the_run_a_changed_record_opens_afresh_with_new_keys(session, conn
 
 def test_an_application_that_the_server_lost_is_opened_afresh(session, connection):
     send_all(session)
-    connection.client.erase(session.client_id, session.members[A]._desk.token)
+    connection.client.erase(session.client_id, session.members[A].own.token)
     assert session.send(C, record(session, C)).fresh
     session.run()
     assert session.open_decision().score == truth(session, DECIDE)[0]

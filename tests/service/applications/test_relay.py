@@ -16,8 +16,9 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from service.api.messages import MAXIMUM_POSTED
 from service.applications import activity_log as notes
-from service.applications.relay import MAXIMUM_BODY, MAXIMUM_MESSAGES, PAGE, Relay
+from service.applications.relay import MAXIMUM_BODY, MAXIMUM_MESSAGES, PAGE, Given, Relay
 from service.storage.message_keys import RelayKeys
 from service.storage.storage import Storage
 from service.storage.tables import TrafficRecord
@@ -65,6 +66,24 @@ def heard(application: Application, party: str, **query: Any) -> list[dict[str, 
     assert answer.status_code == 200, answer.text
     messages: list[dict[str, Any]] = answer.json()["messages"]
     return messages
+
+
+def message(step: str, body: bytes = b"sealed", receiver: str | None = None) -> dict[str, Any]:
+    return {"step": step, "receiver": receiver, "body": base64.b64encode(body).decode()}
+
+
+def exchange(
+    application: Application, party: str, *messages: dict[str, Any], **request: Any
+) -> httpx.Response:
+    return application.server.http.post(
+        f"/applications/{application.client_id}/exchange",
+        json={"messages": list(messages)} | request,
+        headers=application.auth(party),
+    )
+
+
+def awaited(*parties: str, step: str = "hello") -> list[dict[str, str]]:
+    return [{"sender": party, "step": step} for party in parties]
 
 
 def traffic(application: Application, token: str) -> list[dict[str, Any]]:
@@ -503,3 +522,169 @@ def test_a_number_beyond_all_is_refused(server: Server) -> None:
     headers = application.auth(application.parties[0])
     for after, status in ((2**31 - 1, 200), (2**31, 422)):
         assert server.http.get(path, params={"after": after}, headers=headers).status_code == status
+
+
+def test_an_exchange_posts_several_messages_and_returns_the_others(server: Server) -> None:
+    application = server.joined()
+    a, b, c = application.parties
+    say(application, b)
+    say(application, b, "part", c)
+    found = exchange(application, a, message("hello"), message("part", b"for b", b)).json()
+    assert found["numbers"] == [3, 4]
+    assert [(m["number"], m["sender"], m["step"]) for m in found["messages"]] == [(1, b, "hello")]
+    assert found["after"] == 4
+    shown = hear(application, a).json()
+    assert (found["state"], found["tag"]) == (shown["state"], shown["tag"])
+    assert [m["number"] for m in shown["messages"]] == [1, 3, 4]
+    assert exchange(application, a, after=4).json()["messages"] == []
+    own = exchange(application, a, after=1).json()
+    assert [m["number"] for m in own["messages"]] == [3, 4], "of an earlier call: shown"
+    assert [m["number"] for m in heard(application, b)] == [1, 2, 3, 4]
+    assert [m["number"] for m in heard(application, c)] == [1, 2, 3]
+
+
+def test_an_exchange_may_be_repeated_and_keeps_all_or_nothing(server: Server) -> None:
+    application = server.joined()
+    a, b, _ = application.parties
+    messages = (message("hello"), message("part", b"one", b))
+    first = exchange(application, a, *messages).json()
+    assert exchange(application, a, *messages).json() == first
+    assert exchange(application, a, message("hello"), message("new")).json()["numbers"] == [1, 3]
+    for wrong, status, code in (
+        (message("part", b"two", b), 409, "already-sent"),
+        (message("part", b"two", a), 422, "invalid-request"),
+        (message("part", b"two", "landlord"), 422, "unknown-party"),
+        (message("part", b""), 422, "upload-empty"),
+        (message("large", bytes(MAXIMUM_BODY + 1)), 413, "upload-too-large"),
+        (message("Part"), 422, "invalid-request"),
+        (message("part") | {"body": "A"}, 422, "invalid-request"),
+        (message("part") | {"more": 1}, 422, "invalid-request"),
+    ):
+        refused(exchange(application, a, message("other"), wrong), status, code)
+    assert [m["number"] for m in heard(application, b)] == [1, 2, 3]
+
+
+def test_an_exchange_is_bounded(server: Server) -> None:
+    application = server.joined()
+    a, *_ = application.parties
+    large = [message(f"s{letter}", bytes(MAXIMUM_BODY)) for letter in "abcdefgh"]
+    assert len(large) == MAXIMUM_POSTED
+    assert exchange(application, a, *large).json()["numbers"] == list(range(1, 9))
+    refused(exchange(application, a, *large, message("more")), 422, "invalid-request")
+    largest = [{**message("x"), "body": "A" * 200_000}] * MAXIMUM_POSTED
+    refused(exchange(application, a, *largest), 413, "upload-too-large")
+    for odd in (
+        {"after": -1},
+        {"after": 2**31},
+        {"wait": 26},
+        {"linger": 3},
+        {"until": awaited(*["x"] * 65)},
+        {"until": awaited(a, step="Hello")},
+        {"until": [{"sender": a}]},
+        {"seen": "x" * 65},
+        {"more": 1},
+    ):
+        refused(exchange(application, a, **odd), 422, "invalid-request")
+    refused(exchange(application, a, *large, after=2**31), 422, "invalid-request")
+    path = f"/applications/{application.client_id}/exchange"
+    refused(application.server.http.post(path, json={}), 401, "not-authorised")
+    refused(
+        application.server.http.post(path, json={}, headers=bearer("any")), 401, "not-authorised"
+    )
+
+
+def test_an_exchange_waits_for_all_that_it_names(server: Server) -> None:
+    application = server.joined()
+    a, b, c = application.parties
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(
+            exchange, application, a, message("hello"), wait=20, until=awaited(b, c), linger=2
+        )
+        time.sleep(0.2)
+        assert [m["sender"] for m in heard(application, b)] == [a], "posted before it waits"
+        say(application, b)
+        time.sleep(0.2)
+        assert not waiting.done()
+        start = time.monotonic()
+        say(application, c)
+        assert [m["sender"] for m in waiting.result(10).json()["messages"]] == [b, c]
+        assert time.monotonic() - start < 1
+
+
+def test_an_exchange_lingers_after_the_first_news(server: Server) -> None:
+    application = server.joined()
+    a, b, c = application.parties
+    request = {"wait": 20, "until": awaited(b, c), "linger": 0.3}
+    start = time.monotonic()
+    assert exchange(application, a, message("hello"), **request).json()["messages"] == []
+    assert 0.3 <= time.monotonic() - start < 5, "what it has posted is news as well"
+    seen = exchange(application, a).json()["tag"]
+    with ThreadPoolExecutor(1) as pool:
+        for news in (lambda: application.send(a), lambda: say(application, b)):
+            waiting = pool.submit(exchange, application, a, after=1, seen=seen, **request)
+            time.sleep(0.5)
+            assert not waiting.done()
+            start = time.monotonic()
+            news()
+            found = waiting.result(10).json()
+            assert 0.25 < time.monotonic() - start < 5
+            seen = found["tag"]
+    assert [m["sender"] for m in found["messages"]] == [b]
+
+
+def test_an_exchange_waits_for_the_end_of_a_run(server: Server) -> None:
+    application = server.joined()
+    a, b, _ = application.parties
+    for party in application.parties:
+        application.send(party)
+    application.send(a, "evaluation_key")
+    seen = exchange(application, b).json()["tag"]
+    request = {"wait": 20, "seen": seen, "until_ended": "decide", "linger": 2}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(exchange, application, b, **request)
+        time.sleep(0.2)
+        application.run()
+        found = waiting.result(10).json()
+    assert found["state"]["programs"]["decide"]["status"] == "done"
+
+
+def test_an_exchange_without_a_name_is_answered_with_the_first_news(server: Server) -> None:
+    application = server.joined()
+    a, b, _ = application.parties
+    start = time.monotonic()
+    assert exchange(application, a, message("hello"), wait=20).json()["numbers"] == [1]
+    assert exchange(application, b, wait=20).json()["messages"] != []
+    assert time.monotonic() - start < 5
+    start = time.monotonic()
+    assert exchange(application, a, after=1, wait=0.3).json()["messages"] == []
+    assert 0.25 < time.monotonic() - start < 5
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(exchange, application, b, after=1, wait=20)
+        time.sleep(0.2)
+        application.erase()
+        refused(waiting.result(10), 404, "unknown-application")
+
+
+def test_pages_of_an_exchange_leave_nothing_out(server: Server) -> None:
+    application = server.joined()
+    a, b, _ = application.parties
+    steps = [f"{x}{y}" for x in "abcdef" for y in "abcdefgh"]
+    for step in steps:
+        say(application, a, step)
+    first = exchange(application, b, message("hello")).json()
+    assert len(first["messages"]) == PAGE and first["after"] == first["messages"][-1]["number"]
+    second = exchange(application, b, after=first["after"]).json()
+    assert [m["step"] for m in first["messages"] + second["messages"]] == [*steps, "hello"]
+
+
+def test_a_refused_exchange_leaves_no_key(played: Played) -> None:
+    opened = played.ready()
+    token = played.tokens[opened.client_id]
+    relay = Relay(played.storage, PUBLIC, played.clock)
+    before = played.blobs()
+    with pytest.raises(AlreadySent):
+        relay.exchange(
+            opened.client_id, token, [Given("hello", None, b"1"), Given("hello", None, b"2")], 0
+        )
+    assert played.blobs() == before
+    assert relay.messages(opened.client_id, token, 0).messages == []

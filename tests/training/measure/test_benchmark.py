@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import training.measure.benchmark
+from contract.http import Traffic
 from engines.deployment import Deployment, write_manifest
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
 from engines.levelled.build import build
 from engines.levelled.parameters import DEFAULT
 from model.booster import parse_ensemble
-from parties.messages import Traffic
 from tests.conftest import write_small_deployment
 from training.frontier import programs_for
 from training.held_out import HeldOut, held_out

@@ -1,6 +1,6 @@
-"""What a member does, one thing at a time: its protocol on one side, server and files on the other.
+"""One party's state in one application: its protocol, what it knows of the server, its files.
 
-Not safe to share: the member holds its lock around every call.
+Not thread-safe: JointMember holds its lock around every call.
 """
 
 from __future__ import annotations
@@ -8,17 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
+from contract.http import ApplicationState, Exchanged, ProgramState
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, PUBLIC_KEY
+from parties.client import Posting, Waiting
 from parties.connection import Connection
 from parties.expiry import Expiry, read_expiry, write_expiry
 from parties.joint.asking import Asking
 from parties.joint.files import IDENTITY, Ended, Fetched, MemberFiles
 from parties.joint.protocol import JointProtocol
+from parties.joint.state import Outgoing
 from parties.joint.token import MemberToken
-from parties.messages import ApplicationState, RelayedMessages
 from parties.results import (
     ALL,
     PREVIEW_BYTES,
@@ -32,8 +35,28 @@ from parties.single_key.slots import send_slot
 from parties.store import SECRET_KEY
 from utils.errors import AlreadySent, OutOfStep, PartiesDisagree, TrisealError, error_classes
 
+MOST_POSTED = 8
+"""Messages that one exchange takes."""
+LINGER_SECONDS = 0.3
+"""How long the server waits for the rest of what is awaited after anything else is new."""
 
-class MemberDesk:
+
+@dataclass(frozen=True)
+class Request:
+    """What one exchange sends, and what the member knew when it was made."""
+
+    token: str
+    messages: tuple[Outgoing, ...]
+    after: int
+    looks: int
+
+    @property
+    def postings(self) -> list[Posting]:
+        """The messages as the client takes them."""
+        return [(message.step, message.receiver, message.body) for message in self.messages]
+
+
+class MemberState:
     """One party's steps in one application."""
 
     def __init__(
@@ -49,7 +72,9 @@ class MemberDesk:
         self.remembered = files.member()
         self.state: ApplicationState | None = None
         self.looks = 0
-        """How often the state was asked for besides the messages."""
+        """How often the state has been learned while the lock was held."""
+        self.given = 0
+        """How many messages, uploads and requests this party has given the server."""
         self.tag = ""
         self._connection, self._client = connection, connection.client
         self._names = tuple(connection.public.schema_.party_names)
@@ -91,7 +116,7 @@ class MemberDesk:
         """
         if (error := self.ended) is not None:
             with suppress(TrisealError):
-                self._send()
+                self._deliver()
             raise error
 
     def end(self, error: TrisealError) -> None:
@@ -106,7 +131,7 @@ class MemberDesk:
         self.files.remove(SECRET_KEY)
         self.files.remove(IDENTITY)
         with suppress(TrisealError):
-            self._send()
+            self._deliver()
 
     def end_if_broken(self, error: TrisealError) -> None:
         """Give it up where the error is a refusal of what another party has bound itself to."""
@@ -158,30 +183,82 @@ class MemberDesk:
             self.files.remove(IDENTITY)
 
     def act(self, answer: bool) -> bool:
-        """Send what is pending, the public key, parts of results; whether there was anything."""
+        """Give the server the public key, open results and read scores, as far as is due.
+
+        Return True if anything was done. With `answer` False no result is opened. Otherwise `state`
+        must be what the server has just said.
+        """
         self.require_going_on()
-        acted = self._send() | self._give_public_key()
+        acted = self._give_public_key()
         for program in self._connection.public.programs:
             if answer and self._may_open(program):
-                self.open(program)
+                self._open(program)
                 acted = True
             acted |= self._read(program)
-        if acted:
-            self._erase_used_keys()
+        self._erase_used_keys()
         return acted
 
-    def take(self, relayed: RelayedMessages, asked: int) -> bool:
-        """Take what the server showed when `looks` was `asked`; whether there was anything new.
+    def may_open(self) -> bool:
+        """Return True if there is a result that this party has agreed to open."""
+        return any(self._may_open(program) for program in self._connection.public.programs)
 
-        What is refused is raised, and looked for again the next time.
+    def request(self) -> Request:
+        """Return what the next exchange sends; what it rests on is on disk."""
+        pending = self.protocol.pending()
+        if pending:
+            self.save()
+        messages = tuple(pending[:MOST_POSTED])
+        return Request(self.token, messages, self.remembered.cursor, self.looks)
+
+    def waiting(self, seconds: float) -> Waiting:
+        """Return what the next exchange waits for."""
+        until = self.protocol.expected()
+        program = next((p for p in self._agreed() if self._awaits_run(p)), None)
+        linger = LINGER_SECONDS if until or program else 0.0
+        return Waiting(seconds, self.tag, until, program, linger)
+
+    def _awaits_run(self, program: str) -> bool:
+        if self.state is None or self.protocol.opened(program) is not None:
+            return False
+        found = self.state.programs[program]
+        return not found.stopped and found.status != "done"
+
+    def exchange(self) -> None:
+        """Send what is pending and take what is new, without waiting; see `take`."""
+        while True:
+            self.take(*self._exchanged())
+            if not self.protocol.pending():
+                return
+
+    def _send(self) -> None:
+        """The same, but leave what is refused for `advance` to raise."""
+        while self.protocol.pending():
+            found = self._exchanged()
+            with suppress(TrisealError):
+                self.take(*found)
+
+    def _exchanged(self) -> tuple[Exchanged, Request, float]:
+        request, start = self.request(), perf_counter()
+        found = self._client.exchange(
+            self.client_id, request.token, request.postings, request.after
+        )
+        self.looks += 1  # what is on its way to another thread is older
+        request = replace(request, looks=self.looks)
+        return found, request, perf_counter() - start
+
+    def take(self, found: Exchanged, request: Request, seconds: float = 0.0) -> bool:
+        """Take an exchange's answer, which came after `seconds`; return True if anything is new.
+
+        A message that is refused raises, and is asked for again the next time.
         """
-        changed = False
-        if asked == self.looks:  # otherwise this party has seen a later state meanwhile
-            changed = self.tag != relayed.tag
-            self.note(relayed.state)
-            self.tag = relayed.tag
+        changed = bool(request.messages)
+        self._note_posted(request.messages, seconds)
+        if request.looks == self.looks:  # otherwise this party has seen a later state meanwhile
+            changed |= self.tag != found.tag
+            self.note(found.state)
+            self.tag = found.tag
         try:
-            for message in relayed.messages:
+            for message in found.messages:
                 if message.number <= self.remembered.cursor:
                     continue  # another thread has been quicker
                 place = (message.sender, message.step, message.receiver)
@@ -192,17 +269,23 @@ class MemberDesk:
                 if new:
                     to = message.receiver or ALL
                     self._log(message.sender, to, message.step, message.body, 0.0)
+            self.remembered.cursor = max(self.remembered.cursor, found.after)
         finally:
             self.save()
         return changed
+
+    def _note_posted(self, messages: tuple[Outgoing, ...], seconds: float) -> None:
+        for message in self.protocol.mark_posted(messages):
+            self.given += 1
+            self._log(self.party, message.receiver or ALL, message.step, message.body, seconds)
 
     def send_record(self, record: Mapping[str, Any]) -> SliceSent:
         """Encrypt and send a record, in place of an earlier one."""
         self.require_going_on()
         bits = self._connection.layout.encode_party(self.party, record)
         key = self.protocol.public_key
-        news = self._client.messages(self.client_id, self.token, self.remembered.cursor)
-        self.take(news, self.looks)
+        if self.remembered.sent is not None:  # before the first record there is none to agree to
+            self.exchange()
         agreed = sorted(self.protocol.agreements(DECIDE))
         if agreed:
             raise AlreadySent(
@@ -219,7 +302,6 @@ class MemberDesk:
         sent = self._fill(ENCRYPTED_INPUTS, sealed, "encrypted inputs")
         self.remembered.arrived = True
         self.save()
-        self._look()
         return SliceSent(
             client_id=self.client_id,
             party=self.party,
@@ -233,9 +315,11 @@ class MemberDesk:
             messages=(sent,),
         )
 
-    def _look(self) -> None:
+    def _learned(self, program: str, run: ProgramState) -> None:
+        self.given += 1
         self.looks += 1
-        self.note(self._client.state(self.client_id, self.token))
+        if self.state is not None:
+            self.state = self.state.with_program(program, run)
 
     @property
     def has_sent(self) -> bool:
@@ -249,7 +333,7 @@ class MemberDesk:
         """Agree on what the server holds now."""
         self.require_going_on()
         key = self.protocol.public_key
-        state = self._client.state(self.client_id, self.token)
+        state = self._look()
         first = self._names[0]
         sealed = self._connection.joint_engine.seal_public_key(first, key)
         held = {party: state.sha256_of(party, ENCRYPTED_INPUTS) for party in self._names}
@@ -280,10 +364,10 @@ class MemberDesk:
         if program is None:
             return None
         start = perf_counter()
-        self._client.queue(self.client_id, self.token, program)
+        run = self._client.queue(self.client_id, self.token, program)
         seconds = perf_counter() - start
         self.remembered.events.append(Message(self.party, SERVER, f"run {program}", 0, seconds))
-        self._look()
+        self._learned(program, run)
         return program
 
     def seconds_to_turn(self) -> float:
@@ -299,10 +383,26 @@ class MemberDesk:
         return [p for p in self._connection.public.programs if self.protocol.agreed(p)]
 
     def open(self, program: str) -> None:
-        """Fetch a result and answer with this party's part."""
+        """Fetch a result and send this party's part in opening it."""
         self.require_going_on()
+        self._look()
+        self._open(program)
+        self._send()
+
+    def _look(self) -> ApplicationState:
+        """Return what the server says of the application at this moment."""
         state = self._client.state(self.client_id, self.token)
-        if not self.protocol.agreed(program) or state.programs[program].status != "done":
+        self.looks += 1
+        self.note(state)
+        return state
+
+    def _open(self, program: str) -> None:
+        state = self.state
+        if (
+            state is None
+            or not self.protocol.agreed(program)
+            or state.programs[program].status != "done"
+        ):
             raise OutOfStep(f"There is no result of {program} that all parties agreed to yet.")
         agreed = self.protocol.agreements(program)[self.party].inputs
         for party in self._names:
@@ -326,7 +426,6 @@ class MemberDesk:
                 size=len(result), seconds=seconds, sha256=fetched.sha256, preview=shown
             )
             self.save()
-        self._send()
 
     def _may_open(self, program: str) -> bool:
         return (
@@ -350,19 +449,13 @@ class MemberDesk:
         self.save()
         return True
 
-    def _send(self) -> bool:
-        pending = self.protocol.pending()
-        if pending:
-            self.save()
-        for message in pending:
+    def _deliver(self) -> None:
+        """Send what is pending, and take nothing: the application has ended for this party."""
+        while (request := self.request()).messages:
             start = perf_counter()
-            self._client.post(
-                self.client_id, self.token, message.step, message.receiver, message.body
-            )
-            message.posted = True
-            seconds = perf_counter() - start
-            self._log(self.party, message.receiver or ALL, message.step, message.body, seconds)
-        return bool(pending)
+            self._client.exchange(self.client_id, request.token, request.postings, request.after)
+            self._note_posted(request.messages, perf_counter() - start)
+            self.save()
 
     def _give_public_key(self) -> bool:
         first = self._names[0]
@@ -379,6 +472,10 @@ class MemberDesk:
             self._connection, self.client_id, self.party, self.token, file_name, message, what
         )
         self.remembered.events.append(sent)
+        self.given += 1
+        self.looks += 1
+        if self.state is not None:
+            self.state = self.state.with_slot(self.party, file_name, sent.size, sent.sha256)
         return sent
 
     def _log(self, sender: str, receiver: str, step: str, body: bytes, seconds: float) -> None:

@@ -1,0 +1,1 @@
+"""The HTTP contract between the server and the parties."""

@@ -1,0 +1,263 @@
+"""The bodies of the server's answers, as the server makes them and the parties check them.
+
+A party reads every answer through these models, so that nothing that a server sends is used
+unchecked. Fields that a later server adds are ignored; those that an earlier one does not send
+have defaults.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import (
+    AwareDatetime,
+    Base64Bytes,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+)
+
+from engines.interface import DECIDE
+
+RunStatus = Literal["idle", "queued", "running", "done", "failed", "cancelled"]
+Stage = Literal["open", "ready", "running", "decided", "explained"]
+
+_DATETIME: TypeAdapter[datetime] = TypeAdapter(datetime)
+
+
+def _text(value: object) -> object:
+    if isinstance(value, datetime):
+        return _DATETIME.dump_python(value, mode="json")
+    return value
+
+
+Moment = Annotated[str, BeforeValidator(_text), Field(json_schema_extra={"format": "date-time"})]
+"""A date with its time zone in ISO 8601; may be made of a `datetime`."""
+
+
+class Body(BaseModel):
+    """Base of all answers' bodies."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", json_schema_serialization_defaults_required=True
+    )
+
+
+class Opened(Body):
+    """A new application: its id, and for each party the code with which it joins, once.
+
+    `watch_token` is for whoever opened it: it shows state, events and traffic, nothing else.
+    `readers` are the parties that learn what is opened.
+    """
+
+    client_id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    expires_at: Moment
+    join_codes: dict[str, str] = Field(repr=False)
+    watch_token: str = Field(default="", repr=False)
+    readers: tuple[str, ...] = ()
+
+
+class Joined(Body):
+    """The party's bearer token for this application, what it may do, and until when.
+
+    `expires_at` is null, and `readers` empty, if an earlier server does not name them.
+    """
+
+    token: str = Field(repr=False)
+    scopes: tuple[str, ...] = ()
+    expires_at: AwareDatetime | None = None
+    readers: tuple[str, ...] = Field(
+        default=(), description="The parties that learn what is opened."
+    )
+
+
+class SlotState(Body):
+    """One message that an application needs; null in the last two until it has been sent."""
+
+    party: str
+    file_name: str
+    needed_for: tuple[str, ...]
+    received_bytes: int | None = None
+    sha256: str | None = None
+
+
+class ProgramState(Body):
+    """How far a program is; `seconds` is the time of its evaluation alone.
+
+    `error_code` is a code of utils/errors.py; a failed or cancelled program may be run again.
+    """
+
+    status: RunStatus
+    job: str | None = Field(default=None, description="The id of the run that was asked for last.")
+    attempts: int = 0
+    progress: float = Field(default=0.0, ge=0, le=1)
+    queued_at: Moment | None = None
+    deadline: Moment | None = Field(
+        default=None, description="When a run that still waits is given up."
+    )
+    seconds: float | None = None
+    result_bytes: int | None = None
+    error_code: str | None = None
+    error: str | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the run waits for a worker, or has one."""
+        return self.status in ("queued", "running")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run ended without a result."""
+        return self.status in ("failed", "cancelled")
+
+
+class ApplicationState(Body):
+    """All that any party of an application may see of it."""
+
+    client_id: str
+    state: Stage
+    created_at: Moment
+    expires_at: Moment
+    joined: tuple[str, ...]
+    readers: tuple[str, ...] = Field(
+        default=(), description="The parties that learn what is opened."
+    )
+    slots: tuple[SlotState, ...]
+    programs: dict[str, ProgramState]
+    missing: dict[str, tuple[str, ...]] = Field(
+        description="For each program, the slots still empty, such as `bank: encrypted_inputs`."
+    )
+
+    @property
+    def under_way(self) -> tuple[str, ProgramState] | None:
+        """The program that waits at the server or is evaluated there, or None."""
+        return next((item for item in self.programs.items() if item[1].under_way), None)
+
+    @property
+    def stopped(self) -> tuple[str, ProgramState] | None:
+        """The program whose run failed or was cancelled, or None."""
+        return next((item for item in self.programs.items() if item[1].stopped), None)
+
+    def with_slot(self, party: str, file_name: str, size: int, sha256: str) -> ApplicationState:
+        """Return this state with an upload that the server has confirmed since."""
+        found = (party, file_name)
+        received = {"received_bytes": size, "sha256": sha256}
+        slots = tuple(
+            slot.model_copy(update=received) if (slot.party, slot.file_name) == found else slot
+            for slot in self.slots
+        )
+        name = f"{party}: {file_name}"
+        missing = {p: tuple(m for m in each if m != name) for p, each in self.missing.items()}
+        stage = "ready" if self.state == "open" and not missing.get(DECIDE) else self.state
+        return self.model_copy(update={"slots": slots, "missing": missing, "state": stage})
+
+    def with_program(self, program: str, run: ProgramState) -> ApplicationState:
+        """Return this state with what the server has reported of one program since."""
+        stage = "running" if run.under_way else self.state
+        programs = {**self.programs, program: run}
+        return self.model_copy(update={"programs": programs, "state": stage})
+
+    def sha256_of(self, party: str, file_name: str) -> str | None:
+        """Return the digest of a slot's content; None if it is empty or there is no such slot."""
+        for slot in self.slots:
+            if (slot.party, slot.file_name) == (party, file_name):
+                return slot.sha256
+        return None
+
+
+class Posted(Body):
+    """The number under which a message of one party for another is kept."""
+
+    number: int
+
+
+class Relayed(Body):
+    """A message of one party for another, as it came; `receiver` is null for all."""
+
+    number: int
+    sender: str
+    receiver: str | None
+    step: str
+    bytes: int = 0
+    sent_at: Moment = ""
+    body: Base64Bytes = Field(description="Base64, as RFC 4648 has it.", repr=False)
+
+
+class RelayedMessages(Body):
+    """New messages, and the application's state with a `tag` that changes when it does."""
+
+    messages: tuple[Relayed, ...]
+    state: ApplicationState
+    tag: str
+
+
+class Exchanged(Body):
+    """The numbers of the messages that were posted, new messages, and the application's state.
+
+    `numbers` are in the order of the request. `after` is to be given with the next exchange. `tag`
+    changes when the state does.
+    """
+
+    numbers: tuple[int, ...]
+    messages: tuple[Relayed, ...]
+    after: int = Field(ge=0, le=2**31 - 1)
+    state: ApplicationState
+    tag: str
+
+
+class TrafficItem(Body):
+    """One thing that travelled, and never its content.
+
+    `sender` and `receiver` are parties or `server`; a `receiver` of null stands for all parties.
+    `what` is a step of the parties, the name of a slot, `run <program>` (asked for),
+    `ran <program>`, `failed <program>`, or `result of <program>` (fetched).
+    """
+
+    number: int
+    at: Moment
+    sender: str
+    receiver: str | None
+    what: str
+    bytes: int
+
+
+class Traffic(Body):
+    """All that travelled in an application, oldest first."""
+
+    items: tuple[TrafficItem, ...]
+
+
+class Receipt(Body):
+    """What was stored of an upload; `sha256` is of the bytes as they arrived."""
+
+    client_id: str
+    client_type: str
+    file_name: str
+    bytes: int
+    sha256: str
+    state: Stage = "open"
+
+
+class Health(Body):
+    """Whether the server takes applications: `ok`, or `starting` while the engine loads."""
+
+    status: Literal["ok", "starting"]
+    engine: str = ""
+    model_version: str | None = None
+
+
+class Problem(Body):
+    """An error as RFC 9457 has it; `type` is `urn:triseal:error:<code>`."""
+
+    type: str = "about:blank"
+    title: str = ""
+    status: int = 0
+    detail: str = ""
+
+
+def moment(seconds: float) -> datetime:
+    """Return seconds since 1970 as a date with its time zone."""
+    return datetime.fromtimestamp(seconds, UTC)
