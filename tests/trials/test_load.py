@@ -123,6 +123,7 @@ def test_a_score_that_is_off_by_one_is_wrong(levelled_deployment):
         ("GET", f"/applications/{ID}", "state"),
         ("GET", f"/applications/{ID}/messages?wait=0.0", "messages, get"),
         ("GET", f"/applications/{ID}/messages?wait=5", LONG_POLL),
+        ("POST", f"/applications/{ID}/exchange", "exchange"),
         ("POST", f"/applications/{ID}/runs/decide", "run, ask"),
         ("POST", "/run_fhe", RUN),
         ("PUT", f"/applications/{ID}/x", "PUT /applications/{id}/x"),
