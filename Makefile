@@ -12,6 +12,12 @@ ENGINES ?= clear levelled
 CONCRETE_ENGINE := $(findstring concrete,$(TRISEAL_ENGINE))
 CONCRETE_COMPILE := $(findstring concrete,$(ENGINES))
 
+# Without encryption at scale, browser, database server or Ray.
+QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/parties/joint/test_protocol.py \
+	tests/parties/test_store.py tests/service/http/test_upload_form.py tests/service/http/test_hosts.py \
+	tests/service/http/test_problems.py tests/ui/test_texts.py tests/test_deployment_files.py \
+	tests/test_docs.py tests/test_docs_security.py tests/test_requirements.py tests/test_makefile.py
+
 .PHONY: demo check test test-postgresql setup setup-concrete setup-test setup-cluster train compile
 .PHONY: evaluate bench load faults fuzz lint docs lock clean
 
@@ -19,7 +25,7 @@ demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
 	@exec $(if $(CONCRETE_ENGINE),$(RUN_CONCRETE),$(RUN)) -m ui.demo
 
 check: setup-tests lint
-	$(RUN) -m pytest -m "not slow" --ignore=tests/concrete
+	$(RUN) -m pytest $(QUICK_TESTS)
 
 test: setup-test lint
 	$(RUN) -m pytest --ignore=tests/concrete

@@ -239,7 +239,7 @@ def test_a_file_that_the_installed_library_cannot_read_is_refused_with_both_vers
     for tree in early_stopped["learner"]["gradient_booster"]["model"]["trees"]:
         del tree["tree_param"]
     assert parse_ensemble(early_stopped, layout_for("dense")).trees
-    with pytest.raises(UnsupportedBooster, match=r"written by XGBoost 3\.2\.0 and the installed"):
+    with pytest.raises(UnsupportedBooster, match=r"written by XGBoost 3\.2\.0, and the installed"):
         LibraryModel(json.dumps(early_stopped).encode(), Schema.parse(SCHEMA))
 
 

@@ -106,7 +106,7 @@ def test_a_lock_ends_with_its_holder_though_a_child_of_it_lives(tmp_path):
         holder.kill()
         holder.wait()
         os.kill(child, 0)  # the child is alive
-        hold_lock(path, "in use").close()
+        hold_lock(path, "in use", 5.0).close()
     finally:
         os.kill(child, signal.SIGKILL)
         holder.stdout.close()
