@@ -295,5 +295,8 @@ def _answers() -> dict[str, Decoder]:
         "answer: opened": said(lambda client: client.open_application(), opened),
         "answer: state": said(lambda client: client.state(APPLICATION, "t"), state),
         "answer: messages": said(lambda client: client.messages(APPLICATION, "t"), relayed),
+        "answer: exchanged": said(
+            lambda client: client.exchange(APPLICATION, "t"), relayed | {"numbers": [], "after": 1}
+        ),
         "answer: seconds": said(lambda client: client.run(APPLICATION, "t"), 0.5),
     }
