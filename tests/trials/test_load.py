@@ -48,7 +48,7 @@ def test_every_kind_of_call_is_timed(phase):
     uploads = {kind: own["count"] for kind, own in calls.items() if kind.startswith(UPLOAD)}
     assert sum(uploads.values()) == 4 * APPLICATIONS
     assert uploads["send_file, 8 MB"] == APPLICATIONS
-    assert {"messages, get", "messages, post", "get_output", "state"} <= set(calls)
+    assert {"exchange", "get_output", "state"} <= set(calls)
     assert {"health", "state", "open", "join", "get_output", "send_file, 8 MB"} <= set(outside)
     assert phase["outside"]["failed"] == {}
     for kind in (*calls.values(), *outside.values()):

@@ -120,9 +120,10 @@ def session() -> requests.Session:
 
 def bounded(case: Case) -> Case:
     """Remove `wait`, with which the server delays its response."""
-    for name, value in list(case.query.items()):
-        if name == "wait" and isinstance(value, int | float) and 0 < value <= 25:
-            case.query[name] = 0.01
+    for values in (case.query, case.body):
+        wait = values.get("wait") if isinstance(values, dict) else None
+        if isinstance(wait, int | float) and 0 < wait <= 25:
+            values["wait"] = 0.01
     return case
 
 
