@@ -63,7 +63,7 @@ class Opened(Body):
 class Joined(Body):
     """The party's bearer token for this application, what it may do, and until when.
 
-    `expires_at` is null, and `readers` empty, if an earlier server does not name them.
+    Every field but `token` is null or empty if an earlier server does not name it.
     """
 
     token: str = Field(repr=False)
@@ -71,6 +71,10 @@ class Joined(Body):
     expires_at: AwareDatetime | None = None
     readers: tuple[str, ...] = Field(
         default=(), description="The parties that learn what is opened."
+    )
+    application_created_at: AwareDatetime | None = None
+    application_expires_at: AwareDatetime | None = Field(
+        default=None, description="When the application ends and is erased."
     )
 
 

@@ -9,8 +9,10 @@ part of the opening. What a person decides has methods of its own: `send_record`
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from time import perf_counter
 from typing import Any, Self
 
@@ -19,7 +21,7 @@ import numpy as np
 from contract.http import ApplicationState
 from engines.interface import ENCRYPTED_INPUTS, EXPLAIN
 from parties.connection import Connection
-from parties.expiry import erase_expired
+from parties.expiry import Expiry, erase_expired, write_expiry
 from parties.joint.channel import Identity
 from parties.joint.codes import JoinCode
 from parties.joint.files import MemberFiles, MemberRecord
@@ -138,6 +140,11 @@ class JointMember:
                 note_times(remembered, joined)
                 readers = joined.readers
                 files.admit(Identity.fresh(given.group_secret), joined.token, remembered)
+                # At once, so that the files expire on time even if nothing else is ever received.
+                expiry = Expiry(joined=time.time()).as_told(
+                    _iso(joined.application_created_at), _iso(joined.application_expires_at)
+                )
+                write_expiry(connection.store, client_id, party, expiry)
             return cls._of(connection, client_id, party, folder, readers)
         except BaseException:
             if not files.joined():
@@ -462,3 +469,7 @@ class JointMember:
                 self.erase()
             except TrisealError:  # on the server it expires by itself; the secret here must go
                 self.expire()
+
+
+def _iso(moment: datetime | None) -> str:
+    return "" if moment is None else moment.isoformat()

@@ -108,6 +108,8 @@ EXAMPLES: Mapping[str, Any] = {
         "scopes": ["send", "read"],
         "expires_at": _ENDS,
         "readers": ["applicant"],
+        "application_created_at": _OPENED,
+        "application_expires_at": _ENDS,
     },
     "ApplicationState": _STATE,
     "ProgramState": _PROGRAM,

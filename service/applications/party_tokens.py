@@ -98,6 +98,8 @@ class PartyTokens(ApplicationService):
             scopes=scopes,
             expires_at=moment(expires),
             readers=application.readers,
+            application_created_at=moment(application.created),
+            application_expires_at=moment(application.expires),
         )
 
 

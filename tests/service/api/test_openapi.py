@@ -123,8 +123,8 @@ def test_errors_of_one_status_are_told_together() -> None:
     assert {403, 421, 503} <= set(found)  # possible for every call
     assert list(found[409]["content"][MEDIA_TYPE]["examples"]) == ["out-of-step", "already-sent"]
     assert found[409]["description"] == (
-        "`out-of-step`: a call before its turn; "
-        "`already-sent`: a slice that can no longer be replaced."
+        "`out-of-step`: an earlier step has not been done yet; "
+        "`already-sent`: the message can no longer be replaced."
     )
 
 
