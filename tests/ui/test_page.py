@@ -199,7 +199,7 @@ def test_a_run_may_wait_be_cancelled_and_be_run_again(open_page, live_server, or
         until(lambda: others[0].state().programs["decide"].status == "running")
         page.click("#run")
         page.wait_for_selector(f"{strip} >> text=Waiting")
-        assert "The server is busy: 1 runs wait" in text(page, run)
+        assert "The server is busy: its queue is full with 1 runs" in text(page, run)
         assert "Trying again in" in text(page, run) and page.is_visible("#cancel-run")
         others[1].cancel()
         page.wait_for_selector(f"{strip} >> text=Queued")

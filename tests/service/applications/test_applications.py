@@ -108,7 +108,7 @@ def test_a_token_does_what_it_was_made_for(played: Played) -> None:
     opened = played.applications.open()
     party, code = next(iter(opened.join_codes.items()))
     joined = played.party_tokens.join(opened.client_id, party, code, [SEND])
-    assert joined.scopes == [SEND]
+    assert joined.scopes == (SEND,)
     played.slots.admit(opened.client_id, joined.token, *SLOT)
     with pytest.raises(ForbiddenScope, match=READ):
         played.applications.output(opened.client_id, joined.token, "decide")
@@ -116,7 +116,7 @@ def test_a_token_does_what_it_was_made_for(played: Played) -> None:
         played.jobs.ask(opened.client_id, joined.token, "decide")
     with pytest.raises(ForbiddenScope):
         played.applications.remove(opened.client_id, joined.token)
-    assert played.party_tokens.renew(opened.client_id, joined.token).scopes == [SEND]
+    assert played.party_tokens.renew(opened.client_id, joined.token).scopes == (SEND,)
 
 
 def test_an_upload_that_a_run_has_overtaken_is_not_taken(played: Played) -> None:

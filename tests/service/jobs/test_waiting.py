@@ -19,6 +19,7 @@ from tests.service.driver import Application, Server, bearer, refused
 from tests.service.test_life import expected
 
 Start = Callable[..., Server]
+APPLICATION_TIMES = ("application_created_at", "application_expires_at")
 
 
 def status(application: Application, program: str = DECIDE) -> str:
@@ -87,7 +88,7 @@ def test_a_run_is_cancelled_while_it_waits(start: Start) -> None:
     until(running, "running")
     waiting.queue()
     answer = refused_one.queue()
-    assert "1 runs wait" in refused(answer, 429, "queue-full")
+    assert "its queue is full with 1 runs" in refused(answer, 429, "queue-full")
     assert int(answer.headers["retry-after"]) >= 1
     assert refused(waiting.run(EXPLAIN), 409, "already-running")
     assert waiting.cancel().json()["status"] == "cancelled"
@@ -182,7 +183,7 @@ def test_tokens_are_renewed_and_revoked(server: Server) -> None:
     old = application.tokens[first]
     renewed = server.http.post(path, headers=bearer(old))
     assert renewed.status_code == 200
-    assert set(renewed.json()) == {"token", "scopes", "expires_at", "readers"}
+    assert set(renewed.json()) == {"token", "scopes", "expires_at", "readers", *APPLICATION_TIMES}
     application.tokens[first] = renewed.json()["token"]
     assert application.send(first).status_code == 200
     assert server.http.delete(path, headers=application.auth()).status_code == 204
