@@ -89,8 +89,10 @@ def erase_expired(store: PartyStore, hours: float, party: str | None = None) -> 
     Returns the seconds until the next expiry, or infinity. Raises FolderNotOurs if the folder is
     not one of the parties'.
     """
-    store.claim()
     soonest = math.inf
+    if not store.root.is_dir():
+        return soonest
+    store.claim()
     for client_id, name in store.folders():
         if party not in (None, name):
             continue

@@ -47,7 +47,7 @@ def test_the_levelled_engine_is_evaluated_with_its_own_programs(
     assert evaluate(levelled_deployment, *arguments) == 0
     printed = capsys.readouterr().out
     assert f"levelled: 5 decisions and 2 explanations ({2 * BINS} scores) equal" in printed
-    assert "scores of 12 bits, are those of the float model for" in printed
+    assert "(scores of 12 bits) decide like the float model on" in printed
     (result,) = json.loads((tmp_path / "result.json").read_text())
     assert result["score_bits"] == result["agreement"]["score_bits"] == 12
     assert result["agreement"]["share"] > 0.95
