@@ -247,7 +247,7 @@ def test_an_added_file_in_a_deployment_is_not_deleted(trained, tmp_path):
     compile_deployment(trained, out, ["clear"], score_bits=7)
     (out / "programs" / "notes.txt").write_text("mine")
     before = content_and_modes(tmp_path)
-    with pytest.raises(FolderNotOurs, match=r"programs/notes\.txt.*move it"):
+    with pytest.raises(FolderNotOurs, match=r"programs/notes\.txt.*Move it"):
         compile_deployment(trained, out, ["clear"], score_bits=7)
     assert content_and_modes(tmp_path) == before
 
