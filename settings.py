@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -220,7 +221,11 @@ def get_settings() -> Settings:
             f"These settings are not valid: {', '.join(faults)}. See the README."
         ) from None  # the cause repeats values, which may be secrets
     except SettingsError as error:  # its message names the field and has no value
-        raise SettingsInvalid(f"These settings are not valid: {error}. See the README.") from None
+        named = re.search(r'field "(\w+)"', str(error))
+        setting = f"TRISEAL_{named[1].upper()}" if named else "one of TRISEAL_*"
+        raise SettingsInvalid(
+            f"These settings are not valid: {setting} (not valid JSON). See the README."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsInvalid(
             "The file .env in this folder cannot be read; make it a readable text file, or remove "

@@ -2,6 +2,7 @@
 
 import html
 import os
+import re
 import signal
 import socket
 import stat
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from parties.client import ServerClient
-from tests.parties.running import ROOT, environment, free_port
+from tests.parties.running import ROOT, environment, free_port, until
 from tests.ui.demos import Demo, alive
 from tests.ui.links import opened
 from ui.waiting import check_port, wait_for_server
@@ -149,10 +150,14 @@ def test_all_of_it_works_on_ipv6(tmp_path, levelled_deployment, schema):
         demo.wait_until("Triseal is ready")
         said = demo.output.read_text()
         assert f"listens at http://[::1]:{demo.server_port}" in said
-        assert f"open http://[::1]:{demo.page_port} in" in said
+        assert f"open http://[::1]:{demo.page_port}/?token=" in said
         for port in (demo.page_port, *demo.agent_ports(len(schema.party_names))):
             assert f"at http://[::1]:{port}" in said
-            assert httpx.get(f"http://[::1]:{port}", trust_env=False).is_success
+            refused = httpx.get(f"http://[::1]:{port}", trust_env=False)
+            assert refused.status_code == 403, "it responds, and asks for its link"
+        (link,) = re.findall(r"open (\S+) in a browser", said)
+        with opened(link) as client:
+            assert client.get("config").is_success
         with ServerClient(f"http://[::1]:{demo.server_port}", 30) as client:
             assert client.health().status == "ok"
     finally:
@@ -261,4 +266,4 @@ def test_a_child_that_dies_ends_all_with_a_message(demo):
     os.kill(family[0], signal.SIGKILL)
     assert demo.process.wait(30) == 1
     assert "The server has ended" in demo.output.read_text()
-    assert alive(family) == []
+    until(lambda: not alive(family))  # workers end when they notice that the server has gone
