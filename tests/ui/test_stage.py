@@ -184,7 +184,7 @@ def test_a_changed_value_is_not_agreed_to_unsent_and_a_run_may_be_cancelled(stag
     with demo.stuck():
         one.press("#agree-decide", ".ts-strip >> text=Running")
         one.page.wait_for_selector(".ts-strip >> text=Running")
-        bank.locator("text=All have agreed. Running on the server").wait_for()
+        bank.locator("text=All parties have agreed. Running on the server").wait_for()
         one.press("#cancel", "text=Computing the decision was cancelled", parties=["bank"])
     for name in one.names:
         one.frame(name).locator("#again").wait_for()
@@ -194,7 +194,7 @@ def test_a_changed_value_is_not_agreed_to_unsent_and_a_run_may_be_cancelled(stag
     for name in one.names:
         one.frame(name).locator(".ts-word").wait_for()
     log = one.page.inner_text(".ts-log")
-    assert log.count("asks for the decision") == 2
+    assert log.count("requests the decision") == 2
     assert "cancelled computing the decision" in log
     assert "agreed to the decision" in one.told("bank", "#send")
 
