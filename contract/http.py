@@ -109,12 +109,12 @@ class ProgramState(Body):
 
     @property
     def under_way(self) -> bool:
-        """Whether the run waits for a worker, or has one."""
+        """Return True if the run is queued or running."""
         return self.status in ("queued", "running")
 
     @property
     def stopped(self) -> bool:
-        """Whether the run ended without a result."""
+        """Return True if the run ended without a result."""
         return self.status in ("failed", "cancelled")
 
 
@@ -235,7 +235,7 @@ class Traffic(Body):
 
 
 class Receipt(Body):
-    """What was stored of an upload; `sha256` is of the bytes as they arrived."""
+    """The stored upload; `sha256` is of the bytes as they arrived."""
 
     client_id: str
     client_type: str
@@ -246,7 +246,7 @@ class Receipt(Body):
 
 
 class Health(Body):
-    """Whether the server takes applications: `ok`, or `starting` while the engine loads."""
+    """Readiness of the server: `ok`, or `starting` while the engine loads."""
 
     status: Literal["ok", "starting"]
     engine: str = ""

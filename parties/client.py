@@ -51,7 +51,7 @@ Posting = tuple[str, str | None, bytes]
 
 @dataclass(frozen=True)
 class Waiting:
-    """What an exchange waits for, `seconds` at most (of 25).
+    """Conditions that end the wait of an exchange; `seconds` is its limit, at most 25.
 
     It ends when all messages of `until`, pairs of sender and step, are there, and the run of the
     program `until_ended` has ended; and `linger` seconds (at most 2) after anything else is new: a
@@ -78,7 +78,7 @@ class ServerClient(BoundedHttp):
         return cls(settings.url, settings.request_timeout)
 
     def health(self) -> Health:
-        """Whether the server is up, and whether its workers are warm yet.
+        """Return whether the server is up and its workers are warm.
 
         Raises what keeps the server from ever getting ready, such as DeploymentMissing.
         """
@@ -91,7 +91,7 @@ class ServerClient(BoundedHttp):
         return self._parse(Health, body)
 
     def model(self) -> PublicModel:
-        """What is public of the deployment that the server runs."""
+        """Return the public facts of the deployment that the server runs."""
         return self._answer(PublicModel, "GET", "/model")
 
     def client_files(self) -> bytes:
@@ -202,7 +202,7 @@ class ServerClient(BoundedHttp):
         return found
 
     def traffic(self, client_id: str, token: str) -> Traffic:
-        """What travelled in the application so far, without content."""
+        """Return the log of the application's messages so far, without content."""
         return self._patient(Traffic, "GET", f"/applications/{client_id}/traffic", token=token)
 
     def erase(self, client_id: str, token: str) -> None:

@@ -91,7 +91,7 @@ class JointMember:
 
     @property
     def closed(self) -> bool:
-        """Whether the party is no longer played here."""
+        """Return True if this object no longer runs the party."""
         return self._folder.closed
 
     def require_code(self, code: str) -> None:
@@ -219,7 +219,7 @@ class JointMember:
 
     @property
     def is_reader(self) -> bool:
-        """Whether this party learns the answer."""
+        """Return True if this party is a reader of the result."""
         return self.party in self.readers
 
     def advance(self, wait: float = 0.0, answer: bool = True) -> bool:
@@ -282,9 +282,10 @@ class JointMember:
 
     @property
     def ended(self) -> TrisealError | None:
-        """What ended the application for this party, or None; its keys of it are erased then.
+        """Return the error that ended the application for this party, or None.
 
-        Kept in the party's files. What was opened before can still be read.
+        The party's keys of the application are then erased. The error is kept in its files; the
+        results opened before can still be read.
         """
         return self.own.ended
 
@@ -302,7 +303,7 @@ class JointMember:
 
     @property
     def pending(self) -> bool:
-        """Whether there is anything that the next `advance` sends."""
+        """Return True if the next `advance` has something to send."""
         with self._lock:
             return bool(self.own.protocol.pending())
 
@@ -318,7 +319,7 @@ class JointMember:
 
     @property
     def keys_ready(self) -> bool:
-        """Whether the public key is made and checked."""
+        """Return True if the public key is made and checked."""
         return self.own.protocol.ready
 
     @property
@@ -347,7 +348,7 @@ class JointMember:
 
     @property
     def state(self) -> ApplicationState | None:
-        """What the server last said of the application (slots, programs, joined)."""
+        """Return the application state that the server sent last."""
         return self.own.state
 
     def send_record(self, record: Mapping[str, Any]) -> SliceSent:
@@ -360,7 +361,7 @@ class JointMember:
             return own.send_record(record)
 
     def is_sent(self, record: Mapping[str, Any]) -> bool:
-        """Whether the server holds just this record, bin for bin and value for value."""
+        """Return True if the server holds exactly this record."""
         stored = self.record
         if stored is None or not self.has_sent:
             return False
@@ -369,7 +370,7 @@ class JointMember:
 
     @property
     def has_sent(self) -> bool:
-        """Whether the server holds what this party sent last."""
+        """Return True if the server holds the record that this party sent last."""
         return self.own.has_sent
 
     @property
@@ -444,7 +445,7 @@ class JointMember:
 
     @property
     def events(self) -> tuple[Message, ...]:
-        """What this party sent, received and fetched, oldest first; survives a restart.
+        """Return the messages sent, received and fetched, oldest first; survives a restart.
 
         Messages between parties have `relayed` True: they went through the server, sealed.
         Their receiver is a party or `parties.results.ALL`.
@@ -452,7 +453,7 @@ class JointMember:
         return tuple(self.own.remembered.events)
 
     def holdings(self) -> list[tuple[str, int]]:
-        """What lies in this party's folder of the application: a phrase for people, and bytes."""
+        """Return the contents of this party's folder: a description of each item, and its bytes."""
         return self.own.files.holdings()
 
     def erase(self) -> None:

@@ -43,7 +43,7 @@ LINGER_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Request:
-    """What one exchange sends, and what the member knew when it was made."""
+    """The request of one exchange, and the member's knowledge when it was built."""
 
     token: str
     messages: tuple[Outgoing, ...]
@@ -323,7 +323,7 @@ class MemberState:
 
     @property
     def has_sent(self) -> bool:
-        """Whether the server holds what this party sent last."""
+        """Return True if the server holds the record that this party sent last."""
         if self.state is None:
             return self.remembered.arrived
         held = self.state.sha256_of(self.party, ENCRYPTED_INPUTS)
