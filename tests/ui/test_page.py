@@ -227,7 +227,22 @@ def test_nothing_is_wider_than_a_narrow_window(open_page):
     assert page.evaluate("document.body.classList.contains('dark')")
 
 
+# Elements that reach out of the window, as text. The container clips overflow, so each element is
+# measured by itself.
+OUTSIDE = """() => [...document.querySelectorAll('main *')]
+    .filter(e => e.checkVisibility() && !e.closest('.ts-table thead'))
+    .filter(e => { const r = e.getBoundingClientRect();
+                   return r.width > 1 && (r.right > innerWidth + 1 || r.left < -1); })
+    .map(e => `${e.tagName} ${e.getAttribute('class')} ${e.textContent.slice(0, 40)}`)"""
+
+
 def assert_fits(page):
+    """Nothing of a page or frame is wider than its window, once plots have taken their size."""
+    for _ in range(50):
+        if not (outside := page.evaluate(OUTSIDE)):
+            break
+        page.wait_for_timeout(100)
+    assert outside == []
     wide, window = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert wide <= window
     cut = page.evaluate(
@@ -235,15 +250,6 @@ def assert_fits(page):
             .filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"""
     )
     assert cut == []
-    # The container clips overflow, so each element is measured as well.
-    outside = page.evaluate(
-        """() => [...document.querySelectorAll('main *')]
-            .filter(e => e.checkVisibility() && !e.closest('.ts-table thead'))
-            .filter(e => { const r = e.getBoundingClientRect();
-                           return r.width > 1 && (r.right > innerWidth + 1 || r.left < -1); })
-            .map(e => `${e.tagName} ${e.className} ${e.textContent.slice(0, 40)}`)"""
-    )
-    assert outside == []
 
 
 def test_the_pages_interface_has_the_steps_by_name(live_page):
