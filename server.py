@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from service.execution.worker import EngineLoader
 
 GRACE_SECONDS = 10
-"""How long requests in progress may take to finish after the server is told to stop."""
+"""Time for requests in progress to finish after the server is told to stop."""
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -25,7 +25,7 @@ EngineName = Literal["clear", "concrete", "concrete_ml", "levelled"]
 
 
 class Settings(BaseSettings):
-    """Triseal's settings; a test keeps the README's table identical to the descriptions here."""
+    """Triseal's settings; docs/SETTINGS.md is generated from their descriptions."""
 
     model_config = SettingsConfigDict(env_prefix="TRISEAL_", env_file=".env", extra="ignore")
 
@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     )
     server_url: str | None = Field(
         default=None,
-        description="URL at which parties reach the server; if unset, made of its host and port.",
+        description="URL at which parties reach the server; if unset, built from host and port.",
     )
     page_host: str = Field(default="127.0.0.1", description="Address the page listens on.")
     page_port: int = Field(default=7860, ge=1, le=65535, description="Port the page listens on.")
@@ -58,12 +58,12 @@ class Settings(BaseSettings):
     )
     agent_url: str | None = Field(
         default=None,
-        description="The same for the parties' own pages, with `{party}` for the party's name.",
+        description="Same for the parties' own pages, with `{party}` for the party's name.",
     )
     page_token: SecretStr | None = Field(
         default=None,
         min_length=22,
-        description="Access token of a page, at least 22 characters; if unset, new at each start.",
+        description="Access token of a page, 22 characters or more; if unset, generated at start.",
     )
     agent_tokens: dict[str, SecretStr] = Field(
         default={},
@@ -218,13 +218,13 @@ def get_settings() -> Settings:
             if fault["loc"]
         ]
         raise SettingsInvalid(
-            f"These settings are not valid: {', '.join(faults)}. See the README."
+            f"These settings are not valid: {', '.join(faults)}. See docs/SETTINGS.md."
         ) from None  # the cause repeats values, which may be secrets
     except SettingsError as error:  # its message names the field and has no value
         named = re.search(r'field "(\w+)"', str(error))
         setting = f"TRISEAL_{named[1].upper()}" if named else "one of TRISEAL_*"
         raise SettingsInvalid(
-            f"These settings are not valid: {setting} (not valid JSON). See the README."
+            f"These settings are not valid: {setting} (not valid JSON). See docs/SETTINGS.md."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsInvalid(

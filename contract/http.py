@@ -1,8 +1,8 @@
-"""The bodies of the server's answers, as the server makes them and the parties check them.
+"""Response bodies, built by the server and validated by the parties.
 
-A party reads every answer through these models, so that nothing that a server sends is used
-unchecked. Fields that a later server adds are ignored; those that an earlier one does not send
-have defaults.
+A party parses every response with these models, so that nothing from a server is used unchecked.
+Fields added by a later server are ignored; fields that an earlier server does not send have
+defaults.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def _text(value: object) -> object:
 
 
 Moment = Annotated[str, BeforeValidator(_text), Field(json_schema_extra={"format": "date-time"})]
-"""A date with its time zone in ISO 8601; may be made of a `datetime`."""
+"""A date and time with time zone in ISO 8601; a `datetime` is converted."""
 
 
 class Body(BaseModel):
-    """Base of all answers' bodies."""
+    """Base class of all response bodies."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", json_schema_serialization_defaults_required=True
@@ -47,10 +47,10 @@ class Body(BaseModel):
 
 
 class Opened(Body):
-    """A new application: its id, and for each party the code with which it joins, once.
+    """A new application: its id, and each party's join code, which works once.
 
-    `watch_token` is for whoever opened it: it shows state, events and traffic, nothing else.
-    `readers` are the parties that learn what is opened.
+    `watch_token` gives access to the state, the events and the traffic only. `readers` are the
+    parties that learn the result.
     """
 
     client_id: str = Field(pattern=r"^[0-9a-f]{32}$")
@@ -61,25 +61,23 @@ class Opened(Body):
 
 
 class Joined(Body):
-    """The party's bearer token for this application, what it may do, and until when.
+    """The party's bearer token for this application, its scopes, and the time it expires.
 
-    Every field but `token` is null or empty if an earlier server does not name it.
+    All fields except `token` are null or empty if an earlier server does not send them.
     """
 
     token: str = Field(repr=False)
     scopes: tuple[str, ...] = ()
     expires_at: AwareDatetime | None = None
-    readers: tuple[str, ...] = Field(
-        default=(), description="The parties that learn what is opened."
-    )
+    readers: tuple[str, ...] = Field(default=(), description="The parties that learn the result.")
     application_created_at: AwareDatetime | None = None
     application_expires_at: AwareDatetime | None = Field(
-        default=None, description="When the application ends and is erased."
+        default=None, description="Time at which the application expires and is erased."
     )
 
 
 class SlotState(Body):
-    """One message that an application needs; null in the last two until it has been sent."""
+    """A slot of an application; `received_bytes` and `sha256` are null until it is filled."""
 
     party: str
     file_name: str
@@ -89,18 +87,18 @@ class SlotState(Body):
 
 
 class ProgramState(Body):
-    """How far a program is; `seconds` is the time of its evaluation alone.
+    """The state of a program; `seconds` is the duration of the evaluation alone.
 
-    `error_code` is a code of utils/errors.py; a failed or cancelled program may be run again.
+    `error_code` is a code of utils/errors.py. A failed or cancelled program may be run again.
     """
 
     status: RunStatus
-    job: str | None = Field(default=None, description="The id of the run that was asked for last.")
+    job: str | None = Field(default=None, description="The id of the latest run.")
     attempts: int = 0
     progress: float = Field(default=0.0, ge=0, le=1)
     queued_at: Moment | None = None
     deadline: Moment | None = Field(
-        default=None, description="When a run that still waits is given up."
+        default=None, description="Time at which a queued run is abandoned."
     )
     seconds: float | None = None
     result_bytes: int | None = None
@@ -119,25 +117,23 @@ class ProgramState(Body):
 
 
 class ApplicationState(Body):
-    """All that any party of an application may see of it."""
+    """The state of an application, as every party sees it."""
 
     client_id: str
     state: Stage
     created_at: Moment
     expires_at: Moment
     joined: tuple[str, ...]
-    readers: tuple[str, ...] = Field(
-        default=(), description="The parties that learn what is opened."
-    )
+    readers: tuple[str, ...] = Field(default=(), description="The parties that learn the result.")
     slots: tuple[SlotState, ...]
     programs: dict[str, ProgramState]
     missing: dict[str, tuple[str, ...]] = Field(
-        description="For each program, the slots still empty, such as `bank: encrypted_inputs`."
+        description="For each program, its empty slots, such as `bank: encrypted_inputs`."
     )
 
     @property
     def under_way(self) -> tuple[str, ProgramState] | None:
-        """The program that waits at the server or is evaluated there, or None."""
+        """The queued or running program, or None."""
         return next((item for item in self.programs.items() if item[1].under_way), None)
 
     @property
@@ -146,7 +142,7 @@ class ApplicationState(Body):
         return next((item for item in self.programs.items() if item[1].stopped), None)
 
     def with_slot(self, party: str, file_name: str, size: int, sha256: str) -> ApplicationState:
-        """Return this state with an upload that the server has confirmed since."""
+        """Return this state updated with an upload that the server has confirmed."""
         found = (party, file_name)
         received = {"received_bytes": size, "sha256": sha256}
         slots = tuple(
@@ -159,13 +155,13 @@ class ApplicationState(Body):
         return self.model_copy(update={"slots": slots, "missing": missing, "state": stage})
 
     def with_program(self, program: str, run: ProgramState) -> ApplicationState:
-        """Return this state with what the server has reported of one program since."""
+        """Return this state updated with a program's newer state."""
         stage = "running" if run.under_way else self.state
         programs = {**self.programs, program: run}
         return self.model_copy(update={"programs": programs, "state": stage})
 
     def sha256_of(self, party: str, file_name: str) -> str | None:
-        """Return the digest of a slot's content; None if it is empty or there is no such slot."""
+        """Return the digest of a slot's content; None if the slot is empty or does not exist."""
         for slot in self.slots:
             if (slot.party, slot.file_name) == (party, file_name):
                 return slot.sha256
@@ -173,13 +169,13 @@ class ApplicationState(Body):
 
 
 class Posted(Body):
-    """The number under which a message of one party for another is kept."""
+    """The number of a stored message."""
 
     number: int
 
 
 class Relayed(Body):
-    """A message of one party for another, as it came; `receiver` is null for all."""
+    """A message between parties, unchanged; a `receiver` of null means all parties."""
 
     number: int
     sender: str
@@ -187,11 +183,11 @@ class Relayed(Body):
     step: str
     bytes: int = 0
     sent_at: Moment = ""
-    body: Base64Bytes = Field(description="Base64, as RFC 4648 has it.", repr=False)
+    body: Base64Bytes = Field(description="Base64 (RFC 4648).", repr=False)
 
 
 class RelayedMessages(Body):
-    """New messages, and the application's state with a `tag` that changes when it does."""
+    """New messages, and the application's state; `tag` changes whenever the state does."""
 
     messages: tuple[Relayed, ...]
     state: ApplicationState
@@ -199,10 +195,10 @@ class RelayedMessages(Body):
 
 
 class Exchanged(Body):
-    """The numbers of the messages that were posted, new messages, and the application's state.
+    """The numbers of the posted messages, the new messages, and the application's state.
 
-    `numbers` are in the order of the request. `after` is to be given with the next exchange. `tag`
-    changes when the state does.
+    `numbers` are in the order of the request. Pass `after` in the next exchange. `tag` changes
+    whenever the state does.
     """
 
     numbers: tuple[int, ...]
@@ -213,10 +209,10 @@ class Exchanged(Body):
 
 
 class TrafficItem(Body):
-    """One thing that travelled, and never its content.
+    """One item of an application's traffic, without its content.
 
-    `sender` and `receiver` are parties or `server`; a `receiver` of null stands for all parties.
-    `what` is a step of the parties, the name of a slot, `run <program>` (asked for),
+    `sender` and `receiver` are parties or `server`; a `receiver` of null means all parties.
+    `what` is a step of the parties' protocol, the name of a slot, `run <program>` (requested),
     `ran <program>`, `failed <program>`, or `result of <program>` (fetched).
     """
 
@@ -229,13 +225,13 @@ class TrafficItem(Body):
 
 
 class Traffic(Body):
-    """All that travelled in an application, oldest first."""
+    """An application's traffic, oldest first."""
 
     items: tuple[TrafficItem, ...]
 
 
 class Receipt(Body):
-    """The stored upload; `sha256` is of the bytes as they arrived."""
+    """Receipt for a stored upload; `sha256` is the digest of the received bytes."""
 
     client_id: str
     client_type: str
@@ -254,7 +250,7 @@ class Health(Body):
 
 
 class Problem(Body):
-    """An error as RFC 9457 has it; `type` is `urn:triseal:error:<code>`."""
+    """Problem details (RFC 9457); `type` is `urn:triseal:error:<code>`."""
 
     type: str = "about:blank"
     title: str = ""
@@ -263,5 +259,5 @@ class Problem(Body):
 
 
 def moment(seconds: float) -> datetime:
-    """Return seconds since 1970 as a date with its time zone."""
+    """Convert seconds since 1970 to a `datetime` in UTC."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -1,4 +1,4 @@
-"""Open an application, print a join code for every party: the server, and who learns the answer.
+"""Open an application and print each party's join code; readers of the result are optional.
 python examples/open_application.py http://127.0.0.1:8000 [applicant,bank]"""
 
 import base64

@@ -148,7 +148,7 @@ def _tree(raw: dict[str, Any], layout: Layout) -> Tree:
 
 
 def _directions(raw: dict[str, Any], node: int, bit: int, layout: Layout) -> tuple[bool, bool]:
-    """Return for bit values 0 and 1 whether they go to the left at this split."""
+    """Return whether the bit values 0 and 1 go to the left at this split."""
     with np.errstate(over="ignore"):  # overflows to infinity, as in XGBoost
         limit = float(np.float32(raw["split_conditions"][node]))
     if math.isnan(limit):

@@ -205,7 +205,7 @@ class Program:
 
 
 def _reach(lookup: Lookup, layout: Layout) -> dict[int, NDArray[np.int64]]:
-    """Return what each state of a column adds to the cell index, by the column's first bit."""
+    """Return each state's contribution to the cell index, by its column's first bit."""
     reach: dict[int, NDArray[np.int64]] = {}
     for bit, weight in zip(lookup.bits, lookup.weights, strict=True):
         code = layout.code_of_bit[bit]

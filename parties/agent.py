@@ -1,8 +1,8 @@
 """A party's agent: one process that plays one party, for as many applications as it joins.
 
-Each application has a seat with a thread that pumps: it sends and takes messages, makes the key,
-answers what was agreed to. Whoever shows or drives a seat, a page or a terminal, reads it and adds
-what a person decides. Everything lasting is in the party's own folder.
+Each application has an ApplicationAgent, whose background thread sends and receives messages, makes
+the key, and opens results as agreed. A page or a terminal reads its state and calls its methods for
+the decisions of a person. Everything that must survive a restart is in the party's own folder.
 """
 
 from __future__ import annotations
@@ -37,28 +37,29 @@ from utils.errors import (
 from utils.file_lock import hold_lock
 
 WAIT_SECONDS = 20.0
-"""How long the pump lets the server wait for news before it asks again."""
+"""Longest wait of one call to the server for news."""
 IDLE_SECONDS = 900.0
-"""An application that nobody looks at for so long is left alone until somebody does."""
+"""An application that is not viewed for this long is paused until it is viewed again."""
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 8.0
-"""After something went wrong, the pump waits, longer each time."""
+"""Longest pause after an error; the pause doubles from PAUSE_SECONDS with each one."""
 LONGEST_REST_SECONDS = 600.0
 LONGEST_BUSY_SECONDS = 60.0
-"""The longest that it waits because the server says so."""
+"""Longest pause that a busy server can request."""
 CLOSE_SECONDS = 5.0
-"""How long the end of an agent waits for a page's step; the end of the process stops it anyway."""
+"""Longest wait for a page's step when an agent is closed; the process ends anyway."""
 
-_EXPIRED = "This application is over; this machine has erased its files of it."
+_EXPIRED = "This application has ended, and its files on this machine are erased."
 _OVER = (ApplicationExpired, UnknownApplication, NotAuthorised)
 
 log = logging.getLogger(__name__)
 
 
 class ApplicationAgent:
-    """The party's place in one application, with the thread that pumps for it.
+    """A party's agent in one application, with its background thread.
 
-    `serial` grows at every change, so that a page sees at once whether there is anything new.
+    `serial` increases at every change, so that a page can tell whether to update. The thread keeps
+    running while the application is viewed (`look`) or if it is `pinned`.
     """
 
     def __init__(self, member: JointMember, pinned: bool = False) -> None:
@@ -68,7 +69,7 @@ class ApplicationAgent:
         self.over: str = ""
         self.expired = False
         self.waits: str = ""
-        """Why the server is asked again a little later, and when; empty where it is not."""
+        """The reason and the time of the next attempt after a temporary error; else empty."""
         self._failure: str = ""
         self._serial = 1
         self._changed = threading.Condition()
@@ -85,12 +86,12 @@ class ApplicationAgent:
 
     @property
     def failure(self) -> TrisealError | None:
-        """What keeps the application from going on, or None; what may pass is in `waits`."""
+        """The error that stops the application, or None; temporary errors are in `waits`."""
         failure = self.member.failure
         return None if failure is None or may_pass(failure) else failure
 
     def answered(self, program: str) -> bool:
-        """Whether this party has given its part of a program's opening to all who read it."""
+        """Return True if this party has sent its decryption share to all other readers."""
         member = self.member
         given = {
             message.receiver
@@ -100,7 +101,7 @@ class ApplicationAgent:
         return bool(given) and given >= set(member.readers) - {member.party}
 
     def look(self) -> None:
-        """Somebody looks: the pump runs, or runs on."""
+        """Note that the application is viewed; start the background thread if it is not running."""
         self._looked = time.monotonic()
         self._seen.set()
         with self._changed:
@@ -111,7 +112,7 @@ class ApplicationAgent:
             self._thread.start()
 
     def wait(self, serial: int, seconds: float) -> int:
-        """Wait until `serial` is no longer the current one, at most so long; answers that one."""
+        """Wait at most `seconds` until `serial` is outdated; return the current serial number."""
         with self._changed:
             self._changed.wait_for(lambda: self._serial != serial, seconds)
             return self._serial
@@ -124,19 +125,19 @@ class ApplicationAgent:
         return self.sent
 
     def agree(self, program: str) -> None:
-        """Agree to open a program's answer; see JointMember.agree."""
+        """Agree to open a program's result; see JointMember.agree."""
         self._require_open()
         self.member.agree(program)
         self._note()
 
     def try_again(self) -> None:
-        """Ask once more for a run that failed or was cancelled."""
+        """Request a run again that failed or was cancelled."""
         self._require_open()
         self.member.run_if_due()
         self._note()
 
     def cancel(self) -> None:
-        """End the run that waits or is under way."""
+        """Cancel the queued or active run, if there is one."""
         self._require_open()
         state = self.member.state
         if state is not None and state.under_way is not None:
@@ -144,9 +145,9 @@ class ApplicationAgent:
         self._note()
 
     def close(self) -> None:
-        """Ask the server for nothing more, and let others play the party here.
+        """Stop calling the server, and release the party's folder for other processes.
 
-        Where the pump is at work, it does the latter when it ends with what it is doing.
+        If the background thread is running, it releases the folder after its current step.
         """
         self._closed = True
         self._wake.set()
@@ -157,7 +158,7 @@ class ApplicationAgent:
             self.member.close(CLOSE_SECONDS)
 
     def expire(self) -> None:
-        """Erase the party's files of the application, whose time is over."""
+        """Erase the party's files of the application, which has expired."""
         if not self.member.closed:
             self.member.expire()
         self.over = self.over or _EXPIRED
@@ -201,7 +202,7 @@ class ApplicationAgent:
             except TrisealError as error:
                 if self._closed:
                     return
-                if self.member.closed:  # and its files erased, by a person or by the timer
+                if self.member.closed:  # its files have been erased, by a person or by the timer
                     self.over = self.over or _EXPIRED
                     self._note()
                     return
@@ -213,10 +214,10 @@ class ApplicationAgent:
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
             except Exception:
-                if self._closed:  # the connection was closed under a question to the server
+                if self._closed:  # the connection was closed during a call to the server
                     return
-                log.exception("the pump of an application has failed")
-                self.over = "Something failed that should not have; the agent's log has it."
+                log.exception("the background thread of an application has failed")
+                self.over = "Something went wrong. The log of this party's agent has the details."
                 self._note()
                 return
             pause = PAUSE_SECONDS
@@ -225,7 +226,7 @@ class ApplicationAgent:
                 self._note()
 
     def _pause(self, error: TrisealError, seconds: float) -> None:
-        """Wait after an error, as long as the server says where it is busy."""
+        """Wait after an error; if the server is busy, as long as it requests."""
         if isinstance(error, ServerBusy):
             seconds = min(max(seconds, error.retry_seconds), LONGEST_BUSY_SECONDS)
         if error.message != self._failure:
@@ -238,20 +239,20 @@ class ApplicationAgent:
         self._wake.wait(seconds)
 
     def _rest(self) -> bool:
-        """Keep the token good until somebody looks; False where it lasts by itself."""
+        """Renew the token while the application is not viewed; return False if not needed."""
         seconds = self.member.keep_token()
         if seconds == math.inf:
             return False
         self._seen.clear()
-        if not self._watched:  # nobody came before the line above
+        if not self._watched:  # it may have been viewed before the line above
             self._seen.wait(min(max(seconds, PAUSE_SECONDS), LONGEST_REST_SECONDS))
         return True
 
 
 class Agent:
-    """Plays `party` at one server, for the applications that it has joined.
+    """Plays `party` in all applications that it has joined at one server.
 
-    Raises UnknownParty, and EngineUnavailable where the server's engine has no joint keys.
+    Raises UnknownParty, and EngineUnavailable if the server's engine has no joint keys.
     """
 
     def __init__(self, connection: Connection, party: str) -> None:
@@ -273,16 +274,16 @@ class Agent:
         return self._first
 
     def join(self, code: str, pinned: bool = False) -> ApplicationAgent:
-        """Take the seat that a join code gives; again, where this folder has joined with it.
+        """Join with a join code, or resume the application if this folder has joined with it.
 
         Raises InvalidRequest, NotAuthorised, UnknownApplication, ApplicationExpired, and
-        DeploymentMixed where the server has another schema by now.
+        DeploymentMixed if the server's schema has changed since this agent was started.
         """
         before = self.connection.public.schema_
         self.connection.refresh()
         if self.connection.public.schema_ != before:
-            raise DeploymentMixed("The server has another model by now: start this agent again.")
-        with self._lock:  # a code works once: a page that is loaded twice must not use it twice
+            raise DeploymentMixed("The server has loaded another model; restart this agent.")
+        with self._lock:  # a code works once, but a page with the code may be loaded twice
             found = self._seats.get(JoinCode.parse(code).client_id)
             if found is None:
                 found = ApplicationAgent(JointMember.join(self.connection, self.party.name, code))
@@ -291,14 +292,14 @@ class Agent:
             return self._take(found, pinned)
 
     def resume(self) -> ApplicationAgent | None:
-        """The seat in the application that this folder joined last and that still exists."""
+        """Return the agent of the newest application of this folder that still exists, or None."""
         for client_id in self.connection.store.applications(self.party.name):
             if client_id in self._seats:
                 return self._seats[client_id]
             try:
                 member = JointMember.resume(self.connection, client_id, self.party.name)
             except (*_OVER, ForeignMessage, MalformedMessage) as error:
-                log.info("application %s is not taken up: %s", client_id[:8], error.message)
+                log.info("application %s is not resumed: %s", client_id[:8], error.message)
                 continue
             try:
                 member.advance()
@@ -306,28 +307,28 @@ class Agent:
                 member.close()
                 continue
             except TrisealError as error:
-                log.info("taken up again as it is: %s", error.message)
+                log.info("resumed with an error: %s", error.message)
             with self._lock:
                 return self._take(ApplicationAgent(member), pinned=True)
         return None
 
     def seat(self, client_id: str) -> ApplicationAgent:
-        """The seat in an application that this process takes part in; raises UnknownApplication."""
+        """Return the agent of an application; raises UnknownApplication."""
         with self._lock:
             found = self._seats.get(client_id)
         if found is None:
-            raise UnknownApplication("This process takes no part in that application any more.")
+            raise UnknownApplication("This process no longer takes part in that application.")
         return found
 
     def close(self) -> None:
-        """Leave all applications as they are; to be called before the connection is closed."""
+        """Close all applications, which stay as they are; call before closing the connection."""
         self._timer.stop()
         with self._lock:
             for seat in self._seats.values():
                 seat.close()
 
     def _erase_expired(self) -> float:
-        """Erase what has expired in this party's folder; return the seconds until there is more."""
+        """Erase expired files in this party's folder; return the seconds until the next expiry."""
         with self._lock:
             seats = [seat for seat in self._seats.values() if not seat.expired]
         soonest = math.inf
@@ -351,13 +352,13 @@ class Agent:
 
 
 def hold_folder(home: Path) -> BinaryIO:
-    """Make the party's folder, mode 0700, and keep it for this process while the file is open.
+    """Create the party's folder, mode 0700, and lock it while the returned file is open.
 
-    Raises DataFolderInUse where another process of the party has it, and FolderNotOurs where it
-    holds other files.
+    Raises DataFolderInUse if another process of the party holds it, and FolderNotOurs if it
+    contains other files.
     """
     PartyStore(home).claim()
     return hold_lock(
         home / LOCK,
-        f"Another agent works in {home} already; end it, or give another folder with --home.",
+        f"Another agent uses {home}; stop it, or choose another folder with --home.",
     )

@@ -1,9 +1,9 @@
-"""A small client of the server's HTTP interface, one method a call.
+"""A small client of the server's HTTP interface, with one method per call.
 
-Every answer is bounded in size, every wait in time, and every problem that the server reports is
-raised as the class of utils/errors.py that it names. What may be asked twice is asked again for a
-few seconds where the server is busy or the connection is lost (parties/retrying.py); opening and
-joining are not, nor is erasing. Nothing here knows a key or a record.
+Every response is limited in size and every wait in time, and every problem that the server reports
+is raised as its class of utils/errors.py. Calls that are safe to repeat are retried for a few
+seconds if the server is busy or the connection is lost (parties/retrying.py); opening, joining and
+erasing are not. The client handles no keys and no records.
 """
 
 from __future__ import annotations
@@ -40,22 +40,23 @@ CLIENT_FILES_BYTES = 64 * MIB
 RESULT_BYTES = 64 * MIB
 HEALTH_SECONDS = 5.0
 SHORT_SECONDS = 30.0
-"""What a small answer may take, beyond the time that it was asked to wait."""
+"""Time limit for a small response, in addition to a requested wait."""
 
 _Answer = TypeVar("_Answer", bound=BaseModel)
 
 
 Posting = tuple[str, str | None, bytes]
-"""A message to be posted: its step, its receiver (None: all parties), its body."""
+"""A message to post: its step, its receiver (None: all parties) and its body."""
 
 
 @dataclass(frozen=True)
 class Waiting:
     """Conditions that end the wait of an exchange; `seconds` is its limit, at most 25.
 
-    It ends when all messages of `until`, pairs of sender and step, are there, and the run of the
-    program `until_ended` has ended; and `linger` seconds (at most 2) after anything else is new: a
-    message, or a state whose tag is not `seen`. If nothing is named, it ends with the first news.
+    The wait ends when all messages of `until`, pairs of sender and step, have arrived and the run
+    of the program `until_ended` has ended, or `linger` seconds (at most 2) after any other change:
+    a message, or a state whose tag differs from `seen`. Without conditions it ends at the first
+    change.
     """
 
     seconds: float = 0.0
@@ -66,21 +67,21 @@ class Waiting:
 
 
 class ServerClient(BoundedHttp):
-    """The server at `url`; answers are awaited for at most `timeout` seconds.
+    """A client of the server at `url`, which waits at most `timeout` seconds for a response.
 
-    Every method raises ServerUnreachable where nothing (or no Triseal server) answers, and
-    otherwise the error that the server reports. Safe to share between threads.
+    Every method raises ServerUnreachable if no Triseal server responds, and otherwise the error
+    that the server reports. Safe to share between threads.
     """
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ServerClient:
-        """The server that the settings name."""
+        """Return a client of the server named by the settings."""
         return cls(settings.url, settings.request_timeout)
 
     def health(self) -> Health:
         """Return whether the server is up and its workers are warm.
 
-        Raises what keeps the server from ever getting ready, such as DeploymentMissing.
+        Raises the error that keeps the server from starting, such as DeploymentMissing.
         """
         with self._stream("GET", "/health", timeout=HEALTH_SECONDS) as response:
             body = self._body(response, ANSWER_BYTES)
@@ -95,13 +96,13 @@ class ServerClient(BoundedHttp):
         return self._answer(PublicModel, "GET", "/model")
 
     def client_files(self) -> bytes:
-        """The zip archive of which a party's engine is made, not yet compared with its digest."""
+        """Return the zip archive of a party's engine, not yet compared with its digest."""
         return self._bytes("GET", "/model/client", CLIENT_FILES_BYTES)
 
     def open_application(self, readers: Sequence[str] | None = None) -> Opened:
-        """Open an application; the answer's join codes are secrets of the parties.
+        """Open an application; the returned join codes are secrets of the parties.
 
-        `readers` are the parties that learn the answer, all where None.
+        `readers` are the parties that learn the result, all parties if None.
         """
         more = {} if readers is None else {"json": {"readers": list(readers)}}
         return self._answer(Opened, "POST", "/applications", **more)
@@ -109,9 +110,9 @@ class ServerClient(BoundedHttp):
     def join(
         self, client_id: str, party: str, code: str, scopes: Sequence[str] | None = None
     ) -> Joined:
-        """Join as `party` with its code, once; answers the party's bearer token.
+        """Join as `party` with its code, which works once; return the party's bearer token.
 
-        `scopes` are what the token may do, of send, run, read, relay and erase; all where None.
+        `scopes` limits the token to some of send, run, read, relay and erase; all if None.
         """
         asked: dict[str, Any] = {"party": party, "code": code}
         if scopes is not None:
@@ -119,20 +120,20 @@ class ServerClient(BoundedHttp):
         return self._answer(Joined, "POST", f"/applications/{client_id}/join", json=asked)
 
     def renew(self, client_id: str, token: str) -> Joined:
-        """A new token in place of this one, which the server takes for a minute more.
+        """Replace the token with a new one; the server accepts the old one for another minute.
 
-        So an answer that is lost does no harm: the call may be made again with the old token.
+        If the response is lost, the call can therefore be repeated with the old token.
         """
         return self._patient(Joined, "POST", f"/applications/{client_id}/token", token=token)
 
     def state(self, client_id: str, token: str) -> ApplicationState:
-        """Where the application stands."""
+        """Return the application's state."""
         return self._patient(ApplicationState, "GET", f"/applications/{client_id}", token=token)
 
     def events(self, client_id: str, token: str, silence: float) -> Iterator[ApplicationState]:
-        """The application's state at once and at each change, until it is gone.
+        """Yield the application's state at once and at each change, until it is erased.
 
-        Ends as well after `silence` seconds without an event.
+        Also ends after `silence` seconds without an event.
         """
         path = f"/applications/{client_id}/events"
         try:
@@ -147,9 +148,9 @@ class ServerClient(BoundedHttp):
                 raise
 
     def post(self, client_id: str, token: str, step: str, receiver: str | None, body: bytes) -> int:
-        """Give the server a message for `receiver` (None: all parties); answers its number.
+        """Post a message for `receiver` (None: all parties) and return its number.
 
-        The same message again gets the same number.
+        A repeated message keeps its number.
         """
         message = {"step": step, "receiver": receiver, "body": base64.b64encode(body).decode()}
         path = f"/applications/{client_id}/messages"
@@ -158,10 +159,10 @@ class ServerClient(BoundedHttp):
     def messages(
         self, client_id: str, token: str, after: int = 0, wait: float = 0.0, seen: str = ""
     ) -> RelayedMessages:
-        """Messages with numbers above `after` that this token may read, and the state.
+        """Return messages numbered above `after` that this token may read, and the state.
 
-        Where there are none, the server answers after `wait` seconds (at most 25), or when the
-        state's tag is no longer `seen`.
+        If there are none, the server waits for one for `wait` seconds (at most 25), or until the
+        state's tag differs from `seen`.
         """
         query: dict[str, str | int | float] = {"after": after, "wait": wait, "seen": seen}
         path = f"/applications/{client_id}/messages"
@@ -178,8 +179,8 @@ class ServerClient(BoundedHttp):
     ) -> Exchanged:
         """Post messages (at most 8), all or none, and return new ones with the state.
 
-        New ones have numbers above `after`. A repeated call posts nothing twice. Returns at once
-        unless `waiting` says otherwise.
+        New messages are those numbered above `after`. A repeated call posts nothing twice. Without
+        `waiting`, the call returns at once.
         """
         waiting = waiting or Waiting()
         request = {
@@ -206,7 +207,7 @@ class ServerClient(BoundedHttp):
         return self._patient(Traffic, "GET", f"/applications/{client_id}/traffic", token=token)
 
     def erase(self, client_id: str, token: str) -> None:
-        """Erase the application and everything the server holds of it."""
+        """Erase the application and all of its data on the server."""
         self._bytes("DELETE", f"/applications/{client_id}", ANSWER_BYTES, token=token)
 
     def send_file(
@@ -219,29 +220,29 @@ class ServerClient(BoundedHttp):
         return self._patient(Receipt, "POST", "/send_file", token=token, **more)
 
     def queue(self, client_id: str, token: str, program: str = DECIDE) -> ProgramState:
-        """Ask for a run of a program without waiting for it; one under way or done stays as it is.
+        """Queue a run of a program without waiting for it, unless one is active or done.
 
-        Raises QueueFull at once: whoever asks decides whether to wait.
+        Raises QueueFull at once, without retrying.
         """
         path = f"/applications/{client_id}/runs/{program}"
         return self._answer(ProgramState, "POST", path, token=token, timeout=self._short)
 
     def program(self, client_id: str, token: str, program: str = DECIDE) -> ProgramState:
-        """How far a program is."""
+        """Return the state of a program."""
         path = f"/applications/{client_id}/runs/{program}"
         return self._patient(ProgramState, "GET", path, token=token)
 
     def cancel(self, client_id: str, token: str, program: str = DECIDE) -> ProgramState:
-        """End a run that waits or is under way; any other is left as it is."""
+        """Cancel a queued or active run; any other run is left unchanged."""
         path = f"/applications/{client_id}/runs/{program}"
         return self._patient(ProgramState, "DELETE", path, token=token)
 
     def run(self, client_id: str, token: str, program: str = DECIDE, told: Told = untold) -> float:
-        """Evaluate a program on the application; answers the seconds that it took.
+        """Run a program on the application and return the evaluation time in seconds.
 
-        Asked again, the server answers for the run that is under way or done: so it is, for
-        `timeout` seconds in all, where the server is busy or the connection is lost. Raises what
-        the run failed with, and RunCancelled.
+        The call is repeated, for `timeout` seconds in all, if the server is busy or the connection
+        is lost; a repeated call waits for the same run. Raises the error that the run failed with,
+        and RunCancelled.
         """
         form = {"client_id": client_id, "program": program}
         since = time.monotonic()
@@ -259,7 +260,7 @@ class ServerClient(BoundedHttp):
         return ask_again(ask, self.timeout, told, since)
 
     def get_output(self, client_id: str, token: str, program: str = DECIDE) -> bytes:
-        """The sealed result of a program that has been run."""
+        """Return the sealed result of a program that has been run."""
         form = {"client_id": client_id, "program": program}
         return ask_again(
             lambda: self._bytes("POST", "/get_output", RESULT_BYTES, token=token, data=form)
@@ -270,6 +271,6 @@ class ServerClient(BoundedHttp):
         return min(self.timeout, SHORT_SECONDS)
 
     def _patient(self, kind: type[_Answer], method: str, path: str, **options: Any) -> _Answer:
-        """The answer to a call that may be made twice, within a short time unless it is given."""
+        """Make a call that is safe to repeat, with a short timeout by default."""
         options.setdefault("timeout", self._short)
         return ask_again(lambda: self._answer(kind, method, path, **options))

@@ -24,7 +24,7 @@ from utils.errors import (
 )
 
 BRIEF_SECONDS = 4.0
-"""How long a call is retried while a person waits for it."""
+"""Time for which a call is retried while a person waits for it."""
 RESTART_SECONDS = 30.0
 """The same after a response that the server is shutting down, to allow for its restart."""
 SHORTEST_PAUSE_SECONDS = 0.1

@@ -62,9 +62,9 @@ SHORTEST_SWEEP_SECONDS = 0.2
 CLUSTER_SECONDS = 5.0
 """Pause between attempts to reach a cluster that is not available yet."""
 TIDY_SECONDS = 600.0
-"""How often the server looks for blobs that no row refers to."""
+"""Interval between searches for blobs that no row refers to."""
 FAULT_SECONDS = 5.0
-"""How often a failing storage is probed again."""
+"""Interval between probes of a failing storage."""
 
 
 class GuardedApp(FastAPI):

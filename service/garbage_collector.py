@@ -15,7 +15,7 @@ from service.storage.tables import ApplicationRecord, TombstoneRecord
 from utils.errors import DiskFull, StorageUnavailable
 
 TOMBSTONE_SECONDS = 30 * 24 * 3600.0
-"""How long requests for an expired id get 410; afterwards they get 404."""
+"""Time during which requests for an expired id get 410; afterwards they get 404."""
 ORPHAN_SECONDS = 3600.0
 """Age from which a blob without a row cannot belong to an upload or run in progress."""
 BATCH = 32

@@ -1,9 +1,9 @@
 """Synthetic credit applicants, because the real data sets may not be redistributed.
 
-Only the marginals match the public "Credit Card Approval Prediction" data, as listed in DESIGN.md.
-Occupation shares (other than "none given") are merely plausible. The dependences are the obvious
-ones: pensioners are old and not employed; a household consists of the applicant, the partner and
-the children; income rises with education; employment begins at the age of 18 or later.
+Only the marginals match the public "Credit Card Approval Prediction" data; the tables below list
+them. Occupation shares (other than "none given") are merely plausible. The dependencies are the
+obvious ones: pensioners are old and not employed; a household consists of the applicant, the
+partner and the children; income rises with education; employment begins at age 18 or later.
 
 The label is drawn from a logistic model of additive parts and a few strong interactions, each
 between columns of two parties (see `_score`). More years of employment never make approval less

@@ -22,7 +22,7 @@ def nobody(_: Authority) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one page listens, its title, its access token, and its framing rules.
+    """The address at which a page listens, its title, its access token, and its framing rules.
 
     `url` is its address behind a proxy, if it has one. Pages of the origins in `framed_by` may
     frame it, and it may frame pages of the origins in `frames`.

@@ -21,7 +21,7 @@ def has_concrete() -> bool:
 
 
 def can_run(engine: str) -> bool:
-    """Whether this process has the libraries of an engine."""
+    """Return True if this process has the libraries of an engine."""
     return not engine.startswith("concrete") or has_concrete()
 
 

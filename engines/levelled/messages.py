@@ -69,7 +69,7 @@ class ProgramBudget(_Part):
 
 
 class ClientFacts(_Part):
-    """The engine's client files: what a party needs in addition to the public model."""
+    """The engine's client files: data that a party needs in addition to the public model."""
 
     format: Literal[1] = 1
     profile: str = Field(max_length=40)

@@ -1,9 +1,9 @@
-"""Who asks the server for a run that all have agreed to, and when.
+"""Choice of the party that requests a run after all have agreed to it, and the time of the request.
 
-Asking twice does no harm: the server takes it for the same run. So that all do not ask at once,
-the first party does as soon as it can, and each one after it a while later, in the schema's order,
-if the run is still not asked for by then. A run that failed or was cancelled is asked for again
-when a person says so.
+Repeated requests are harmless: the server treats them as the same run. To avoid them, the first
+party requests the run at once, and each further party, in the schema's order, waits a little longer
+and requests it only if no other party has. A run that failed or was cancelled is requested again
+only by a person.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from contract.http import ApplicationState
 
 TURN_SECONDS = 3.0
-"""What each party leaves to the one before it."""
+"""Delay of each party after the previous one."""
 
 
 class Asking:
-    """When it is a party's turn to ask, by what the server last said of the application.
+    """The turn of one party to request runs, from the application's latest known state.
 
-    `agreed` are the programs that all have agreed to.
+    `agreed` are the programs that all parties have agreed to.
     """
 
     def __init__(self, party: str, names: Sequence[str]) -> None:
@@ -29,7 +29,7 @@ class Asking:
         self._since: dict[str, float] = {}
 
     def due(self, state: ApplicationState | None, agreed: Sequence[str], again: bool) -> str | None:
-        """The program to ask for now, or None; `again`: a person says so."""
+        """Return the program to request now, or None; `again` is True for a person's request."""
         self._note(state, agreed)
         programs = {} if state is None else state.programs
         for program in agreed:
@@ -40,7 +40,7 @@ class Asking:
         return None
 
     def seconds(self, state: ApplicationState | None, agreed: Sequence[str]) -> float:
-        """How long until it is this party's turn; infinite where nothing is to be asked for."""
+        """Return the seconds until this party's turn; infinity if there is nothing to request."""
         self._note(state, agreed)
         return min((self._left(program) for program in self._since), default=math.inf)
 

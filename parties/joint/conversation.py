@@ -1,4 +1,4 @@
-"""What is said and heard in one application, sealed and opened; it knows no turn and no meaning."""
+"""The messages of one application, sealed and opened, without rules on their order or content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from utils.errors import NotAuthentic, OutOfStep
 
 
 class Conversation:
-    """One party's side of it; `secret` is the party's part of the key, empty before it is made."""
+    """One party's messages; `secret` is its share of the key, empty before it is made."""
 
     def __init__(
         self,
@@ -41,17 +41,17 @@ class Conversation:
 
     @property
     def readers(self) -> tuple[str, ...]:
-        """The parties that learn the answer."""
+        """The parties that learn the result."""
         return self.state.hello_of(self.party).readers
 
     @property
     def reads(self) -> bool:
-        """Whether this party does."""
+        """True if this party learns the result."""
         return self.party in self.readers
 
     @property
     def channel(self) -> Channel:
-        """What seals and opens after all first words are there."""
+        """The channel for all messages after the hellos."""
         if self._channel is None:
             others = {
                 name: PublicIdentity(hello.signing_key, hello.exchange_key)
@@ -63,39 +63,39 @@ class Conversation:
 
     @property
     def identity(self) -> Identity:
-        """This party's own keys; raises OutOfStep where they are erased."""
+        """This party's own keys; raises OutOfStep if they are erased."""
         if self._identity is None:
             raise OutOfStep(
-                f"{self.party} has erased its keys of this application, for nothing was left to "
+                f"{self.party} has erased its keys of this application, since nothing was left to "
                 "open with them. Open a new application."
             )
         return self._identity
 
     def forget_keys(self) -> None:
-        """Drop this party's keys, so that it can seal, open and take nothing any more."""
+        """Drop this party's keys; it can no longer seal or open messages."""
         self.secret = b""
         self._identity = self._channel = None
 
     def transcript(self) -> bytes:
-        """The digest of all first words."""
+        """Return the digest of all hellos."""
         words = {name: kept.digest.encode() for name, kept in self.state.inbox[HELLO].items()}
         return transcript(self.application, words)
 
     def all_said(self, step: str) -> bool:
-        """Whether every party has said this step."""
+        """Return True if every party has sent this step."""
         return self.state.senders(step) == set(self.names)
 
     def silent(self, step: str) -> tuple[str, ...]:
-        """The other parties that have not."""
+        """Return the other parties that have not sent this step."""
         said = self.state.senders(step)
         return tuple(name for name in self.names if name not in said and name != self.party)
 
     def agreements(self, program: str) -> dict[str, Agreement]:
-        """What each party has agreed to open; they are all the same."""
+        """Return the agreements by party; their contents are all the same."""
         return self.state.said(Agreement, agree_step(program))
 
     def greet(self, readers: tuple[str, ...]) -> None:
-        """Say the first word."""
+        """Put the hello into the outbox."""
         own = self.identity.public
         self.say(
             HELLO,
@@ -108,7 +108,7 @@ class Conversation:
         )
 
     def say(self, step: str, message: JointMessage, receiver: str | None = None) -> None:
-        """Put a message into the outbox, sealed; one for all counts as heard by this party."""
+        """Seal a message into the outbox; one for all parties is also added to the own inbox."""
         payload = encode(message)
         place = self._place(self.party, step, receiver)
         if step == HELLO:
@@ -120,7 +120,7 @@ class Conversation:
             self.state.keep(self.party, step, payload, body)
 
     def unseal(self, sender: str, step: str, receiver: str | None, body: bytes) -> bytes:
-        """What another party said; raises NotAuthentic, MalformedMessage."""
+        """Return the payload of another party's message; raises NotAuthentic, MalformedMessage."""
         place = self._place(sender, step, receiver)
         if step != HELLO:
             return self.channel.open(place, body)
@@ -130,19 +130,19 @@ class Conversation:
         return payload
 
     def recognise(self, step: str, receiver: str | None, body: bytes) -> None:
-        """Take the server's copy of an own message as its receipt; raises NotAuthentic."""
+        """Mark an own message that the server returned as posted; raises NotAuthentic."""
         for message in self.state.outbox:
             if (message.step, message.receiver, message.body) == (step, receiver, body):
                 message.posted = True
                 return
         raise NotAuthentic(
-            f"The server shows a {step[:49]} in the name of {self.party} that {self.party} did not "
+            f"The server returned a message {step[:49]} of {self.party} that {self.party} did not "
             "send. Open a new application."
         )
 
     @contextmanager
     def or_unchanged(self) -> Iterator[None]:
-        """Whatever is raised inside leaves all as it was before."""
+        """Restore the state if an error is raised inside."""
         before, secret = self.state.model_copy(deep=True), self.secret
         try:
             yield
@@ -151,6 +151,6 @@ class Conversation:
             raise
 
     def _place(self, sender: str, step: str, receiver: str | None) -> Place:
-        # The first word says itself which model is meant, so that a difference can be named.
+        # The hello names its model in the payload, so that a difference can be reported.
         model = "" if step == HELLO else self.public.model_version
         return Place(self.application, model, sender, receiver, step)

@@ -1,9 +1,9 @@
-"""One party in one joint application: its protocol, its files, and its talk with the server.
+"""One party in one joint application: its protocol, its files, and its calls to the server.
 
-A member runs without any page. `advance` does whatever can be done without a person: it sends and
-takes messages, makes the keys, gives the server the public key, asks for the run that all agreed
-to when it is its turn (parties/joint/asking.py), fetches the result and answers with this party's
-part of the opening. What a person decides has methods of its own: `send_record`, `agree`, `cancel`.
+A member works without any page. `advance` does everything that needs no person: it sends and
+receives messages, makes the keys, sends the server the public key, requests the agreed run when it
+is its turn (parties/joint/asking.py), fetches the result and sends this party's decryption share.
+Decisions of a person have methods of their own: `send_record`, `agree`, `cancel`.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ LONGEST_WAIT = 25.0
 
 
 class JointMember:
-    """Plays `party` in the application `client_id`; `join` or `resume` one.
+    """Plays `party` in the application `client_id`; create it with `join` or `resume`.
 
-    It alone does so until `close`: the party's folder of the application is locked, so that no
-    other process, no forked child and no second member answers for the party at the same time.
+    Until `close` it holds a lock on the party's folder of the application, so that no other
+    process, forked child or second member acts for the party at the same time.
 
-    Safe to share between a page's threads and one that pumps: one lock is held while the state
-    changes, none while it waits. Every method raises ServerUnreachable and what the server reports;
-    those that change something, DataFolderInUse after `close` and in a forked child.
+    Safe to share between threads: a lock is held while the state changes, but not while a call
+    waits. Every method raises ServerUnreachable and the errors that the server reports; those that
+    change something also raise DataFolderInUse after `close` and in a forked child.
     """
 
     def __init__(self, connection: Connection, own: MemberState, folder: HeldLock) -> None:
         self.client_id, self.party = own.client_id, own.party
         self.failure: TrisealError | None = own.ended
-        """Why the last `advance` did not succeed, or None."""
+        """The error of the last `advance`, or None if it succeeded."""
         self._connection, self._folder = connection, folder
         self.own = own
-        """The party's state; for tests to read. Everything else goes through the lock."""
+        """The party's state, public for tests only; all other access is under the lock."""
         self._lock = threading.RLock()
         renew_in_children(self)
 
@@ -75,10 +75,10 @@ class JointMember:
         self.close()
 
     def close(self, seconds: float = -1) -> None:
-        """Let others play the party; what was read so far can still be looked at here.
+        """Release the party's folder for other processes; what was read can still be viewed.
 
-        Waits for what another thread is doing, at most `seconds` unless they are negative: then
-        the party is let go of with the process.
+        Waits at most `seconds` (without limit if negative) for another thread's step; if that takes
+        longer, the folder is released when the process ends.
         """
         if not self._lock.acquire(timeout=seconds):
             return
@@ -100,7 +100,7 @@ class JointMember:
 
     @contextmanager
     def _alone(self) -> Iterator[MemberState]:
-        """Have the state for this thread; raises DataFolderInUse where it is not ours to change."""
+        """Lock the state for this thread; raises DataFolderInUse if the folder was released."""
         self._require_folder()
         with self._lock:
             self._require_folder()
@@ -110,16 +110,16 @@ class JointMember:
         if self._folder.closed:
             raise DataFolderInUse(
                 f"This process no longer plays {self.party} in application {self.client_id[:8]}: "
-                "take the application up again to go on."
+                "resume the application to continue."
             )
 
     @classmethod
     def join(cls, connection: Connection, party: str, code: str, seconds: float = 0.0) -> Self:
-        """Join with the code that the party was given (parties/joint/codes.py).
+        """Join with the party's join code (parties/joint/codes.py).
 
-        Where this folder has joined with that very code before, it is resumed. Raises
+        If this folder has already joined with the same code, resume the application. Raises
         InvalidRequest, UnknownParty, NotAuthorised, UnknownApplication, ApplicationExpired, and
-        DataFolderInUse where the party is played elsewhere for `seconds` more.
+        DataFolderInUse if another process still plays the party after `seconds`.
         """
         given = JoinCode.parse(code)
         client_id = given.client_id
@@ -132,7 +132,7 @@ class JointMember:
         folder = connection.store.make_and_hold(client_id, party)
         readers: tuple[str, ...] = ()
         try:
-            if files.joined():  # by another process since
+            if files.joined():  # another process has joined meanwhile
                 files.require_code(given.group_secret)
             else:
                 joined = connection.client.join(client_id, party, given.server_code)
@@ -156,11 +156,11 @@ class JointMember:
     def resume(
         cls, connection: Connection, client_id: str, party: str, seconds: float = 0.0
     ) -> Self:
-        """Pick up an application from the party's files.
+        """Resume an application from the party's files.
 
-        Raises NotAuthorised where it has not joined, ForeignMessage where the server has another
-        model by now, MalformedMessage where a file is damaged, and DataFolderInUse where the party
-        is played elsewhere for `seconds` more.
+        Raises NotAuthorised if the party has not joined, ForeignMessage if the server's model has
+        changed, MalformedMessage if a file is damaged, and DataFolderInUse if another process still
+        plays the party after `seconds`.
         """
         MemberFiles(connection.store, client_id, party).token()
         folder = connection.store.hold(client_id, party, seconds)
@@ -188,7 +188,7 @@ class JointMember:
             )
         elif identity is None:
             raise MalformedMessage(
-                f"The keys of {party} are gone before anything was said; join a new application."
+                f"The identity file of {party} is missing; join a new application."
             )
         else:
             if not readers:
@@ -204,8 +204,7 @@ class JointMember:
             )
         if protocol.model_version != connection.public.model_version:
             raise ForeignMessage(
-                "The application was opened for another model than the server has now; join a new "
-                "one."
+                "The server's model has changed since the application was opened; join a new one."
             )
         own = MemberState(connection, client_id, party, files, protocol)
         if state is not None:
@@ -214,7 +213,7 @@ class JointMember:
 
     @property
     def readers(self) -> tuple[str, ...]:
-        """The parties that learn the answer."""
+        """The parties that learn the result."""
         return self.own.protocol.readers
 
     @property
@@ -223,20 +222,20 @@ class JointMember:
         return self.party in self.readers
 
     def advance(self, wait: float = 0.0, answer: bool = True) -> bool:
-        """Do all that can be done now; return True if anything has changed.
+        """Do everything that is possible now; return True if anything has changed.
 
-        With `wait`, do what can be done before and after one call to the server, which waits up to
-        so many seconds (at most 25) for what this party needs next, or for its turn to ask for a
-        run. What became due meanwhile is sent by the next call; see `pending`. `answer` False
-        leaves results unopened.
+        With `wait`, make one call to the server, which waits up to `wait` seconds (at most 25) for
+        the next messages that this party needs, or for its turn to request a run. Messages that
+        become due after that call are sent by the next one; see `pending`. If `answer` is False, no
+        result is opened.
 
-        Raises ProtocolError, KeyCheckFailed, MalformedMessage, ForeignMessage: then the state is
-        as it was before what was refused, and `failure` keeps the error until an `advance`
-        succeeds. What was refused is looked for again the next time, at once: pause before that.
-        A run that failed raises nothing: `state` says so.
+        Raises ProtocolError, KeyCheckFailed, MalformedMessage or ForeignMessage for a refused
+        message. The state is then that before the message, and `failure` keeps the error until an
+        `advance` succeeds. The next call fetches the same message again without delay, so pause
+        before it. A failed run raises no error; see `state`.
 
-        Where what was refused is what another party has signed, or the server says that the
-        application is over, it has ended for this party: see `ended`.
+        If the refused message was signed by another party, or the server reports that the
+        application is over, the application has ended for this party; see `ended`.
         """
         try:
             changed = self._advance(min(max(wait, 0.0), LONGEST_WAIT), answer)
@@ -252,7 +251,7 @@ class JointMember:
         with self._alone() as own:
             own.require_going_on()
             own.keep_token()
-            # Nothing is opened by what the server said at an earlier time.
+            # Results are opened only on the state of a new exchange.
             changed = own.act(answer=False)
             changed |= own.ask(again=False) is not None
         while True:
@@ -262,7 +261,7 @@ class JointMember:
                 hold = 0.0 if at_once else max(0.0, min(wait, own.seconds_to_turn()))
                 waiting = own.waiting(hold)
             start = perf_counter()
-            # Without the lock, so that a page can be used meanwhile.
+            # Without the lock, so that a page stays usable.
             found = self._connection.client.exchange(
                 self.client_id, request.token, request.postings, request.after, waiting
             )
@@ -291,11 +290,11 @@ class JointMember:
 
     @property
     def seconds_left(self) -> float:
-        """How long this party still keeps the application's files; see parties/expiry.py."""
+        """Seconds until this party erases the application's files; see parties/expiry.py."""
         return self.own.seconds_left()
 
     def expire(self) -> None:
-        """Erase this party's files of the application, and let go of it."""
+        """Erase this party's files of the application, and close."""
         with self._alone() as own:
             own.protocol.forget_keys()
             own.files.erase()
@@ -309,11 +308,11 @@ class JointMember:
 
     @property
     def given(self) -> int:
-        """How many messages, uploads and requests this member has given the server."""
+        """Number of messages, uploads and requests that this member has sent to the server."""
         return self.own.given
 
     def all_agreed(self, program: str) -> bool:
-        """Return True if all parties have agreed to open what `program` gives."""
+        """Return True if all parties have agreed to open the program's result."""
         with self._lock:
             return self.own.protocol.agreed(program)
 
@@ -324,9 +323,9 @@ class JointMember:
 
     @property
     def fingerprint(self) -> str | None:
-        """20 hexadecimal digits in groups of 4, the same for all parties; None before the keys.
+        """20 hexadecimal digits in groups of 4, equal for all parties; None before the keys.
 
-        Parties that compare it by voice know that nobody sits between them.
+        Parties that compare it over another channel detect an attacker between them.
         """
         return self.own.protocol.fingerprint
 
@@ -342,7 +341,7 @@ class JointMember:
 
     @property
     def awaits(self) -> tuple[str, ...]:
-        """The other parties whose next message this one needs; empty where it needs none."""
+        """The other parties whose message this one needs next; empty if it needs none."""
         with self._lock:
             return self.own.protocol.awaits()
 
@@ -354,8 +353,8 @@ class JointMember:
     def send_record(self, record: Mapping[str, Any]) -> SliceSent:
         """Encode, encrypt and send the party's record, a mapping of its columns to values.
 
-        It may be replaced until a party has agreed to the decision. Raises UnknownColumn,
-        ValueOutOfDomain; OutOfStep before the keys; AlreadySent after an agreement.
+        The record may be replaced until a party has agreed to the decision. Raises UnknownColumn,
+        ValueOutOfDomain, OutOfStep before the keys are made, and AlreadySent after an agreement.
         """
         with self._alone() as own:
             return own.send_record(record)
@@ -375,7 +374,7 @@ class JointMember:
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """The record that this party sent last; from its own folder."""
+        """The record that this party sent last, read from its own folder."""
         return self.own.files.record()
 
     @property
@@ -385,30 +384,31 @@ class JointMember:
         return tuple(n for n in names if state and state.sha256_of(n, ENCRYPTED_INPUTS))
 
     def agree(self, program: str) -> None:
-        """Agree to open what `program` ("decide", then "explain") gives on these very inputs.
+        """Agree to open the result of `program` ("decide", then "explain") on the current inputs.
 
-        Raises OutOfStep where a record is missing or, for "explain", the decision is not opened
-        yet; PartiesDisagree where the server holds something else than was sent or agreed to.
+        Raises OutOfStep if a record is missing or, for "explain", before the decision is opened,
+        and PartiesDisagree if the server's inputs differ from those sent or agreed to.
         """
         with self._alone() as own:
             own.agree(program)
 
     def agreed_by(self, program: str) -> tuple[str, ...]:
-        """The parties that have agreed so far, in the schema's order."""
+        """Return the parties that have agreed so far, in the schema's order."""
         with self._lock:
             agreed = self.own.protocol.agreements(program)
         return tuple(n for n in self._connection.public.schema_.party_names if n in agreed)
 
     def run_if_due(self) -> str | None:
-        """Ask for a run that all agreed to, also for one that stopped; answers which, or None.
+        """Request an agreed run, even one that stopped; return the program, or None.
 
-        `advance` asks by itself, but for those. Raises what ServerClient.queue raises.
+        `advance` requests runs by itself, except those that stopped. Raises the errors of
+        ServerClient.queue.
         """
         with self._alone() as own:
             return own.ask(again=True)
 
     def cancel(self, program: str) -> None:
-        """End the run that waits or is under way, for all parties; the agreement stands."""
+        """Cancel the queued or active run for all parties; their agreement remains valid."""
         with self._alone() as own:
             own.cancel(program)
 
@@ -418,25 +418,25 @@ class JointMember:
             return own.keep_token()
 
     def open(self, program: str) -> None:
-        """Fetch the result and answer with this party's part; `advance` does so by itself.
+        """Fetch the result and send this party's decryption share; `advance` does so by itself.
 
-        Raises OutOfStep before the agreed run, PartiesDisagree where it was run on other inputs,
-        AlreadyOpened where the server gives another result than this party has answered.
+        Raises OutOfStep before the agreed run has ended, PartiesDisagree if it used other inputs,
+        and AlreadyOpened if this party has already sent its share of a different result.
         """
         with self._alone() as own:
             own.open(program)
 
     @property
     def decision(self) -> Decision | None:
-        """The decision, where this party reads it and all parts are there."""
+        """The decision; None before all shares have arrived, and for a party that is no reader."""
         return decision_of(self._connection.public, self.client_id, self.own.remembered)
 
     @property
     def explanation(self) -> ExplanationOpened | None:
-        """The explanation, where this party reads it and all parts are there.
+        """The explanation; None before all shares have arrived, and for a party that is no reader.
 
-        Only the party that owns the explained column gets its own bin (`current_bin`); for others
-        it is -1 and the sentence speaks of the column alone.
+        For parties other than the owner of the explained column, `current_bin` is -1 and the text
+        does not mention the applicant's own value.
         """
         schema, state = self._connection.public.schema_, self.state
         record = self.record if schema.explained_party == self.party else None
@@ -468,7 +468,7 @@ class JointMember:
         with self._alone():
             try:
                 self.erase()
-            except TrisealError:  # on the server it expires by itself; the secret here must go
+            except TrisealError:  # the server's copy expires by itself
                 self.expire()
 
 

@@ -1,4 +1,4 @@
-"""One party's state in one application: its protocol, what it knows of the server, its files.
+"""One party's state in one application: its protocol, the server's latest state, its files.
 
 Not thread-safe: JointMember holds its lock around every call.
 """
@@ -36,9 +36,9 @@ from parties.store import SECRET_KEY
 from utils.errors import AlreadySent, OutOfStep, PartiesDisagree, TrisealError, error_classes
 
 MOST_POSTED = 8
-"""Messages that one exchange takes."""
+"""Maximum number of messages in one exchange."""
 LINGER_SECONDS = 0.3
-"""How long the server waits for the rest of what is awaited after anything else is new."""
+"""Time for which the server waits for the remaining messages after any other change."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Request:
 
     @property
     def postings(self) -> list[Posting]:
-        """The messages as the client takes them."""
+        """The messages in the form that the client expects."""
         return [(message.step, message.receiver, message.body) for message in self.messages]
 
 
@@ -72,9 +72,9 @@ class MemberState:
         self.remembered = files.member()
         self.state: ApplicationState | None = None
         self.looks = 0
-        """How often the state has been learned while the lock was held."""
+        """Number of times that the state was updated while the lock was held."""
         self.given = 0
-        """How many messages, uploads and requests this party has given the server."""
+        """Number of messages, uploads and requests that this party has sent to the server."""
         self.tag = ""
         self._connection, self._client = connection, connection.client
         self._names = tuple(connection.public.schema_.party_names)
@@ -99,20 +99,20 @@ class MemberState:
         return self._token.keep(self.state)
 
     def save(self) -> None:
-        """Keep everything; before anything leaves that rests on it."""
+        """Write the state to the files; called before anything that depends on it is sent."""
         self.files.save(self.protocol, self.remembered)
 
     @property
     def ended(self) -> TrisealError | None:
-        """Why the application is over for this party, or None."""
+        """The error that ended the application for this party, or None."""
         why = self.remembered.ended
         return None if why is None else error_classes().get(why.code, TrisealError)(why.message)
 
     def require_going_on(self) -> None:
-        """Raises what ended the application for this party, if anything has.
+        """Raise the error that ended the application for this party, if there is one.
 
-        What was sealed before is sent all the same: without it the others would wait for ever,
-        instead of finding what this party has found.
+        Messages sealed before that are still sent; without them the other parties would wait
+        forever instead of finding the same error.
         """
         if (error := self.ended) is not None:
             with suppress(TrisealError):
@@ -120,9 +120,9 @@ class MemberState:
             raise error
 
     def end(self, error: TrisealError) -> None:
-        """Give the application up because of an error that nothing later can mend; erase the keys.
+        """End the application for this party because of a permanent error; erase the keys.
 
-        What was opened before stays.
+        Results opened before are kept.
         """
         if self.remembered.ended is None:
             self.remembered.ended = Ended(code=error.code, message=error.message)
@@ -134,22 +134,22 @@ class MemberState:
             self._deliver()
 
     def end_if_broken(self, error: TrisealError) -> None:
-        """Give it up where the error is a refusal of what another party has bound itself to."""
+        """End the application if the error refused content that another party signed."""
         if self.protocol.broken:
             self.end(error)
 
     def end_if_gone(self, error: TrisealError) -> None:
-        """Give it up where the server that it was joined at says that it is over, or unknown."""
+        """End the application if the error came from the server at which the party joined."""
         if self.remembered.server in ("", self._client.url):
             self.end(error)
 
     def seconds_left(self) -> float:
-        """How long this party still keeps the application's files."""
-        # The monotonic clock as well, since the other one may be set back.
+        """Return the seconds for which this party still keeps the application's files."""
+        # The monotonic clock too, since the system clock may be set back.
         return min(self._kept_seconds(), self._deadline - time.monotonic())
 
     def note(self, state: ApplicationState) -> None:
-        """Keep what the server says of the application's state, and its end in the folder."""
+        """Store the state that the server reported, and its end time in the folder."""
         self.state = state
         expiry = self._expiry.as_told(state.created_at, state.expires_at)
         if expiry != self._expiry:
@@ -164,10 +164,10 @@ class MemberState:
         self._deadline = time.monotonic() + self._kept_seconds()
 
     def _erase_used_keys(self) -> None:
-        """Erase what nothing is left to do with.
+        """Erase keys that are no longer needed.
 
-        The secret goes once this party's part of the last opening is made, sealed and kept; the
-        channels' keys once all of it is delivered and, for a reader, all scores are opened.
+        The secret is erased once this party's share of the last opening is sealed and stored; the
+        channel keys once all shares are delivered and, for a reader, all scores are opened.
         """
         if not self.protocol.last_part_given:
             return
@@ -183,10 +183,10 @@ class MemberState:
             self.files.remove(IDENTITY)
 
     def act(self, answer: bool) -> bool:
-        """Give the server the public key, open results and read scores, as far as is due.
+        """Send the public key, open results and read scores, as far as they are due.
 
-        Return True if anything was done. With `answer` False no result is opened. Otherwise `state`
-        must be what the server has just said.
+        Return True if anything was done. If `answer` is False, no result is opened; otherwise
+        `state` must be up to date.
         """
         self.require_going_on()
         acted = self._give_public_key()
@@ -203,7 +203,7 @@ class MemberState:
         return any(self._may_open(program) for program in self._connection.public.programs)
 
     def request(self) -> Request:
-        """Return what the next exchange sends; what it rests on is on disk."""
+        """Return the request of the next exchange, after saving the state that it depends on."""
         pending = self.protocol.pending()
         if pending:
             self.save()
@@ -211,7 +211,7 @@ class MemberState:
         return Request(self.token, messages, self.remembered.cursor, self.looks)
 
     def waiting(self, seconds: float) -> Waiting:
-        """Return what the next exchange waits for."""
+        """Return the conditions that the next exchange waits for."""
         until = self.protocol.expected()
         program = next((p for p in self._agreed() if self._awaits_run(p)), None)
         linger = LINGER_SECONDS if until or program else 0.0
@@ -224,14 +224,14 @@ class MemberState:
         return not found.stopped and found.status != "done"
 
     def exchange(self) -> None:
-        """Send what is pending and take what is new, without waiting; see `take`."""
+        """Send pending messages and process new ones, without waiting; see `take`."""
         while True:
             self.take(*self._exchanged())
             if not self.protocol.pending():
                 return
 
     def _send(self) -> None:
-        """The same, but leave what is refused for `advance` to raise."""
+        """Do the same as `exchange`, but leave the errors of refused messages to `advance`."""
         while self.protocol.pending():
             found = self._exchanged()
             with suppress(TrisealError):
@@ -242,25 +242,25 @@ class MemberState:
         found = self._client.exchange(
             self.client_id, request.token, request.postings, request.after
         )
-        self.looks += 1  # what is on its way to another thread is older
+        self.looks += 1  # a response on its way to another thread is older
         request = replace(request, looks=self.looks)
         return found, request, perf_counter() - start
 
     def take(self, found: Exchanged, request: Request, seconds: float = 0.0) -> bool:
-        """Take an exchange's answer, which came after `seconds`; return True if anything is new.
+        """Process the response of an exchange that took `seconds`; return True if anything is new.
 
-        A message that is refused raises, and is asked for again the next time.
+        A refused message raises its error and is fetched again by the next exchange.
         """
         changed = bool(request.messages)
         self._note_posted(request.messages, seconds)
-        if request.looks == self.looks:  # otherwise this party has seen a later state meanwhile
+        if request.looks == self.looks:  # otherwise a newer state is known already
             changed |= self.tag != found.tag
             self.note(found.state)
             self.tag = found.tag
         try:
             for message in found.messages:
                 if message.number <= self.remembered.cursor:
-                    continue  # another thread has been quicker
+                    continue  # another thread has processed it
                 place = (message.sender, message.step, message.receiver)
                 with self._connection.engine_lock:
                     new = self.protocol.receive(*place, message.body)
@@ -280,17 +280,17 @@ class MemberState:
             self._log(self.party, message.receiver or ALL, message.step, message.body, seconds)
 
     def send_record(self, record: Mapping[str, Any]) -> SliceSent:
-        """Encrypt and send a record, in place of an earlier one."""
+        """Encrypt and send a record, replacing an earlier one."""
         self.require_going_on()
         bits = self._connection.layout.encode_party(self.party, record)
         key = self.protocol.public_key
-        if self.remembered.sent is not None:  # before the first record there is none to agree to
+        if self.remembered.sent is not None:  # without an earlier record nothing is agreed
             self.exchange()
         agreed = sorted(self.protocol.agreements(DECIDE))
         if agreed:
             raise AlreadySent(
-                f"{', '.join(agreed)} agreed to the decision on the records as they are. Open a "
-                "new application for another record; it gets keys of its own."
+                f"{', '.join(agreed)} agreed to the decision on the current records. To send "
+                "another record, open a new application; it will have new keys."
             )
         start = perf_counter()
         with self._connection.engine_lock:
@@ -330,7 +330,7 @@ class MemberState:
         return held is not None and held == self.remembered.sent
 
     def agree(self, program: str) -> None:
-        """Agree on what the server holds now."""
+        """Agree to the inputs that the server holds now."""
         self.require_going_on()
         key = self.protocol.public_key
         state = self._look()
@@ -347,18 +347,19 @@ class MemberState:
             )
         if inputs[self.party] != self.remembered.sent:
             raise PartiesDisagree(
-                f"The server holds another record of {self.party} than {self.party} sent. Send it "
-                "again; if that does not help, open a new application."
+                f"The server holds a different record of {self.party} than {self.party} sent. Send "
+                "it again; if that does not help, open a new application."
             )
         if held_key != digest(sealed):
             raise PartiesDisagree(
-                "The server holds another public key than the parties made. Open a new application."
+                "The server holds a different public key than the parties made. Open a new "
+                "application."
             )
         self.protocol.agree(program, inputs)
         self._send()
 
     def ask(self, again: bool) -> str | None:
-        """Ask for the run whose turn it is, if any, and answer which; see Asking."""
+        """Request the run that is due, if any, and return its program; see Asking."""
         self.require_going_on()
         program = self._asking.due(self.state, self._agreed(), again)
         if program is None:
@@ -371,11 +372,11 @@ class MemberState:
         return program
 
     def seconds_to_turn(self) -> float:
-        """How long until this party has to ask for a run; infinite where it has not."""
+        """Return the seconds until this party has to request a run; infinity if it has not."""
         return self._asking.seconds(self.state, self._agreed())
 
     def cancel(self, program: str) -> None:
-        """End a run that waits or is under way, and look what that changed."""
+        """Cancel a queued or active run, and fetch the new state."""
         self._client.cancel(self.client_id, self.token, program)
         self._look()
 
@@ -383,14 +384,14 @@ class MemberState:
         return [p for p in self._connection.public.programs if self.protocol.agreed(p)]
 
     def open(self, program: str) -> None:
-        """Fetch a result and send this party's part in opening it."""
+        """Fetch a result and send this party's decryption share."""
         self.require_going_on()
         self._look()
         self._open(program)
         self._send()
 
     def _look(self) -> ApplicationState:
-        """Return what the server says of the application at this moment."""
+        """Fetch and return the application's current state."""
         state = self._client.state(self.client_id, self.token)
         self.looks += 1
         self.note(state)
@@ -403,13 +404,13 @@ class MemberState:
             or not self.protocol.agreed(program)
             or state.programs[program].status != "done"
         ):
-            raise OutOfStep(f"There is no result of {program} that all parties agreed to yet.")
+            raise OutOfStep(f"There is no result yet of a run of {program} that all agreed to.")
         agreed = self.protocol.agreements(program)[self.party].inputs
         for party in self._names:
             if state.sha256_of(party, ENCRYPTED_INPUTS) != agreed[party]:
                 raise PartiesDisagree(
-                    f"{program} was run on another record of {party} than was agreed to. Nothing "
-                    "of it is opened; open a new application."
+                    f"{program} was run on a different record of {party} than was agreed to. Its "
+                    "result is not opened; open a new application."
                 )
         start = perf_counter()
         result = self._client.get_output(self.client_id, self.token, program)
@@ -417,7 +418,7 @@ class MemberState:
         first = self.protocol.opened(program) is None
         with self._connection.engine_lock:
             self.protocol.open(program, result)
-        if first:  # the result first: a state that says opened must find it
+        if first:  # before the state, which refers to it once it says opened
             self.files.write(f"{program}.result", result)
             what, shown = f"encrypted result of {program}", preview(result)
             fetched = Message(SERVER, self.party, what, len(result), seconds, digest(result), shown)
@@ -450,7 +451,7 @@ class MemberState:
         return True
 
     def _deliver(self) -> None:
-        """Send what is pending, and take nothing: the application has ended for this party."""
+        """Send pending messages and process none: the application has ended for this party."""
         while (request := self.request()).messages:
             start = perf_counter()
             self._client.exchange(self.client_id, request.token, request.postings, request.after)

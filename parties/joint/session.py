@@ -1,8 +1,8 @@
 """Several parties of a joint application in one process, with the steps of ApplicationSession.
 
-Each party is a JointMember with a folder and a secret of its own, and they speak through the
-server as they would from three machines. But it is one process: whoever runs it sees all records
-and could bring all secrets together. Parties that must not trust each other run apart
+Each party is a JointMember with its own folder and secret, and the parties communicate through the
+server as they would from separate machines. Since it is one process, its user sees all records and
+could combine all secrets. Parties that do not trust each other run separate processes
 (`python -m parties`).
 """
 
@@ -37,20 +37,20 @@ from utils.errors import (
 )
 
 PATIENCE_SECONDS = 20.0
-"""How long a step waits for parties that are played elsewhere."""
+"""Longest wait of a step for parties that are played elsewhere."""
 log = logging.getLogger(__name__)
 
 _ONLY_AFRESH = (AlreadySent, ApplicationExpired, UnknownApplication)
 
 
 class JointSession:
-    """The side of the parties played here; `open`, `join` or `resume` one.
+    """The parties played in this process; create a session with `open`, `join` or `resume`.
 
-    Steps of one application follow one another, in however many threads and processes they are
-    called; only a run is waited for, looked at and cancelled meanwhile. `client_id` changes when a
-    record is replaced after the agreement: see `send`. Every method raises what
-    JointMember.advance raises, and DataFolderInUse where another process has a party's folder for
-    long, beside what it names itself.
+    Steps of one application run one at a time, even if several threads or processes call them; only
+    waiting for a run, `state` and `cancel` run alongside. `client_id` changes when a record is
+    replaced after the agreement; see `send`. Besides the errors that it names, every method raises
+    those of JointMember.advance, and DataFolderInUse if another process holds a party's folder for
+    too long.
     """
 
     def __init__(
@@ -65,16 +65,16 @@ class JointSession:
         played = set(plays)
         self.plays = tuple(p for p in self._public.schema_.party_names if p in played)
         self.unclaimed = dict(unclaimed or {})
-        """Join codes of parties that this process does not play: for their own machines."""
+        """Join codes of the parties that this process does not play, for their own machines."""
         self.members: Mapping[str, JointMember] = {}
-        """The members as the last step left them."""
+        """The members of the current or the last step."""
         self._news: News | None = None
         self._taken: dict[tuple[str, bool], int] = {}
-        """What the other members had given the server when a member last asked, in this step."""
+        """Messages that the other members had sent when a member last advanced, in this step."""
 
     @classmethod
     def open(cls, connection: Connection, plays: Iterable[str] | None = None) -> Self:
-        """Open an application and join the parties of `plays` (every one where None)."""
+        """Open an application and join it as the parties of `plays`, or as all parties if None."""
         names = connection.public.schema_.party_names
         played = list(names if plays is None else plays)
         for name in played:
@@ -87,24 +87,24 @@ class JointSession:
 
     @classmethod
     def join(cls, connection: Connection, codes: Mapping[str, str]) -> Self:
-        """Join an application opened elsewhere; `codes` by party, as it gave them."""
+        """Join an application opened elsewhere, with join `codes` by party."""
         client_id = JoinCode.parse(next(iter(codes.values()))).client_id
         _join(connection, client_id, codes)
         return cls(connection, client_id, codes)
 
     @classmethod
     def resume(cls, connection: Connection, client_id: str) -> Self:
-        """Pick up an application from the parties' files; raises UnknownApplication."""
+        """Resume an application from the parties' files; raises UnknownApplication."""
         return cls(connection, client_id, connection.store.parties(client_id))
 
     def state(self) -> ApplicationState:
-        """Where the application stands on the server."""
+        """Return the application's state on the server."""
         return self._connection.client.state(self.client_id, self._token())
 
     def make_keys(self) -> KeysMade:
-        """Make the keys with all parties; raises AlreadySent where there are keys.
+        """Make the keys with all parties; raises AlreadySent if there are keys.
 
-        Raises OutOfStep where a party that is played elsewhere does not do its part in time.
+        Raises OutOfStep if a party that is played elsewhere does not take part in time.
         """
         with self._step() as news:
             if self._ready():
@@ -112,8 +112,8 @@ class JointSession:
             start = perf_counter()
             self._pump(self._ready)
             if not self._ready():
-                raise OutOfStep(f"The keys need all parties; not there yet: {self._awaited()}.")
-            self._pump(lambda: False)  # the first party gives the server the public key
+                raise OutOfStep(f"The keys need all parties; still missing: {self._awaited()}.")
+            self._pump(lambda: False)  # the first party sends the public key to the server
             one = next(iter(self.members.values()))
             return KeysMade(
                 client_id=self.client_id,
@@ -131,10 +131,10 @@ class JointSession:
     def send(self, party: str, record: Mapping[str, Any]) -> SliceSent:
         """Encode, encrypt and send one party's record, a mapping of its columns to values.
 
-        Where a party has agreed to the decision already (or the application has expired) and all
-        parties are played here, a fresh application is opened: with new keys, since keys live for
-        one application, and the others' records encrypted again. The old one is erased after
-        that. Raises UnknownParty, UnknownColumn, ValueOutOfDomain, OutOfStep, ForbiddenSlot.
+        If a party has already agreed to the decision (or the application has expired) and all
+        parties are played here, a new application is opened with new keys, since keys belong to one
+        application, and the other parties' records are encrypted again. Then the old one is erased.
+        Raises UnknownParty, UnknownColumn, ValueOutOfDomain, OutOfStep, ForbiddenSlot.
         """
         self._public.schema_.party(party)
         self._connection.layout.encode_party(party, record)
@@ -149,7 +149,7 @@ class JointSession:
         return sent
 
     def is_sent(self, party: str, record: Mapping[str, Any]) -> bool:
-        """Whether the party has sent just this record, bin for bin and value for value."""
+        """Return True if the party has sent a record with the same encoding as this one."""
         with self._step():
             return self._member(party).is_sent(record)
 
@@ -158,9 +158,9 @@ class JointSession:
     ) -> ProgramRun:
         """Agree as every party played here, and have the server evaluate the program.
 
-        A run that stopped is asked for again, and one that is under way waited for, whoever asked
-        for it; `progress` and `news` are called from this thread. Raises OutOfStep that names what
-        is missing, RunCancelled, and what the run failed with.
+        A run that stopped is requested again, and a queued or active one is waited for.
+        `progress` and `news` are called from this thread. Raises OutOfStep that names the missing
+        steps, RunCancelled, and the error that the run failed with.
         """
         start = perf_counter()
         follower = RunFollower(program, self._connection.client.timeout, progress, news)
@@ -170,7 +170,7 @@ class JointSession:
         return ProgramRun(self.client_id, program, seconds, waited, tuple(asked.messages))
 
     def cancel(self, program: str = DECIDE) -> None:
-        """End a run that waits or is under way; the agreement stands, it may be run again."""
+        """Cancel a queued or active run; the agreement remains valid, so it can be run again."""
         self._connection.client.cancel(self.client_id, self._token(), program)
 
     def open_decision(self) -> Decision:
@@ -192,15 +192,15 @@ class JointSession:
     ) -> ExplanationOpened:
         """Agree to, run and open the explanation, on the ciphertexts already sent.
 
-        Raises OutOfStep before the decision is opened, ForbiddenSlot where the explained column
-        belongs to a party that is not played here or does not learn the answer.
+        Raises OutOfStep before the decision is opened, and ForbiddenSlot if the explained column
+        belongs to a party that is not played here or does not learn the result.
         """
         owner = self._public.schema_.explained_party
         with self._step():
             reader = self.members.get(owner)
             if reader is None or not reader.is_reader:
                 raise ForbiddenSlot(
-                    f"The explanation is about a column of {owner}: only it can read it."
+                    f"The explanation is about a column of {owner}: only {owner} can read it."
                 )
             if reader.decision is None:
                 raise OutOfStep("An explanation needs an opened decision: run and open it first.")
@@ -221,9 +221,9 @@ class JointSession:
             )
 
     def erase(self) -> None:
-        """Erase the application on the server and the files here of the parties played here.
+        """Erase the application on the server, and the files of the parties played here.
 
-        An error of the server leaves the files, so that it can be tried again.
+        If the server reports an error, the files stay, so that the call can be repeated.
         """
         with one_step(self._connection.store, self.client_id, self.plays):
             with suppress(UnknownApplication, ApplicationExpired):
@@ -233,7 +233,7 @@ class JointSession:
     def discard(self) -> None:
         """Erase the files here, and the application on the server if it can be reached.
 
-        Where they are erased already, nothing is done.
+        Does nothing if the files have already been erased.
         """
         with (
             suppress(UnknownApplication),
@@ -242,7 +242,7 @@ class JointSession:
             try:
                 self._connection.client.erase(self.client_id, self._token())
             except TrisealError as error:
-                # On the server it expires by itself; the secrets here must not be left behind.
+                # The server's copy expires by itself, but the secrets here must not be left behind.
                 log.info("the server did not erase an application: %s", error.message)
             self._erase_files()
 
@@ -252,12 +252,12 @@ class JointSession:
 
     @contextmanager
     def _step(self) -> Iterator[News]:
-        """Play the members alone; what they do is in the files when it ends."""
+        """Lock and resume all members; their changes are in the files when the step ends."""
         connection, client_id = self._connection, self.client_id
         with one_thread(connection.store, client_id), ExitStack() as played:
-            connection.store.parties(client_id)  # erased since, or opened afresh
+            connection.store.parties(client_id)  # it may have been erased or replaced
             members = {
-                # In the same order everywhere, so that no two processes wait for each other.
+                # The same order everywhere prevents deadlocks.
                 party: played.enter_context(
                     JointMember.resume(connection, client_id, party, WAIT_SECONDS)
                 )
@@ -270,9 +270,9 @@ class JointSession:
             yield self._news
 
     def _run(self, follower: RunFollower, asked: _Asked) -> float:
-        """Agree, ask, and wait for the run's end; may be called again after an error that passes.
+        """Agree, request the run and wait for its end; may be repeated after a temporary error.
 
-        Raises OutOfStep where not all agree, RunCancelled, and what the run failed with.
+        Raises OutOfStep if not all agree, RunCancelled, and the error that the run failed with.
         """
         program, client = follower.program, self._connection.client
         with self._step() as news:
@@ -288,7 +288,7 @@ class JointSession:
         return seconds_of(program, found)
 
     def _token(self) -> str:
-        """The token of a party played here, which may be renewed by another process meanwhile."""
+        """Return the current token of a party played here; another process may have renewed it."""
         return MemberFiles(self._connection.store, self.client_id, self.plays[0]).token()
 
     @property
@@ -305,7 +305,7 @@ class JointSession:
         for member in self.members.values():
             if member.is_reader:
                 return member
-        raise ForbiddenSlot("No party that is played here learns the answer.")
+        raise ForbiddenSlot("No party that is played here learns the result.")
 
     def _ready(self) -> bool:
         return all(member.keys_ready for member in self.members.values())
@@ -327,7 +327,7 @@ class JointSession:
             raise OutOfStep(f"The server cannot run {program} yet: {'; '.join(lacking)}.")
 
     def _pump(self, done: Callable[[], bool], answer: bool = True) -> None:
-        """Advance all members until `done`, or until nothing moves any more."""
+        """Advance all members until `done`, or until nothing changes any more."""
         deadline = monotonic() + (0.0 if self._plays_all else PATIENCE_SECONDS)
         while True:
             moved = [self._advance(member, answer) for member in self.members.values()]
@@ -341,7 +341,7 @@ class JointSession:
             next(iter(self.members.values())).advance(min(left, 1.0), answer)
 
     def _advance(self, member: JointMember, answer: bool) -> bool:
-        """Advance a member; if all are played here, only if another has acted since last time."""
+        """Advance a member; if all are played here, only if another has acted since."""
         others = sum(one.given for one in self.members.values() if one is not member)
         if self._plays_all and self._taken.get((member.party, answer)) == others:
             return False
@@ -350,7 +350,7 @@ class JointSession:
         return changed
 
     def _send_afresh(self, party: str, record: Mapping[str, Any]) -> SliceSent:
-        """Send it in a new application, complete before the old one is erased; within a step."""
+        """Send the record in a new application, which is complete before the old one is erased."""
         new = type(self).open(self._connection)
         try:
             keys = new.make_keys()
@@ -371,14 +371,14 @@ class JointSession:
 
 @dataclass
 class _Asked:
-    """What one call for a run has done so far: whether it has asked, and what it has sent."""
+    """The progress of one call of `run`: whether it has requested the run, and its messages."""
 
     asked: bool = False
     messages: list[Message] = field(default_factory=list)
 
 
 def _join(connection: Connection, client_id: str, codes: Mapping[str, str]) -> None:
-    """Join with every code; what was joined before one is refused is given up again."""
+    """Join with every code; on an error, erase the files of the parties that joined here."""
     store = connection.store
     new: list[str] = []
     with one_thread(store, client_id):

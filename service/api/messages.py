@@ -1,4 +1,4 @@
-"""What parties say to each other, and what may be seen of it."""
+"""Routes for messages between parties, and for the log of an application's traffic."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ router = make_router("between parties", "/applications")
 
 LONGEST_WAIT = 25.0
 GLANCE_SECONDS = 0.5
-"""How often one who waits looks whether the server is about to end."""
+"""Interval at which a waiting call checks whether the server is shutting down."""
 MAXIMUM_TEXT = -(-MAXIMUM_BODY // 3) * 4
 LARGEST_REQUEST = MAXIMUM_TEXT + 4096
 MAXIMUM_POSTED = 8
-"""Messages that one exchange may post."""
+"""Maximum number of messages in one exchange."""
 MAXIMUM_AWAITED = 64
 LARGEST_EXCHANGE = MAXIMUM_POSTED * LARGEST_REQUEST + 64 * 1024
 LONGEST_LINGER = 2.0
@@ -38,7 +38,7 @@ _LARGEST_NUMBER = 2**31 - 1  # what the column holds in PostgreSQL
 
 
 class MessageRequest(BaseModel):
-    """A body for one step, for one receiver or (null) all parties."""
+    """A message for one step; a `receiver` of null means all parties."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,13 +65,13 @@ class Awaited(BaseModel):
 
 
 class ExchangeRequest(BaseModel):
-    """Messages to post, and what to wait for.
+    """Messages to post, and conditions to wait for.
 
-    The answer comes at once if `wait` is 0. Otherwise it comes, within `wait` seconds, as soon as
-    all messages of `until` are there and the run of the program `until_ended` has ended. If
-    anything else is new (a message that was posted or has arrived, or a state whose tag is not
-    `seen`), it comes `linger` seconds later. If neither `until` nor `until_ended` is given, it
-    comes with the first news, at once.
+    If `wait` is 0, the response is immediate. Otherwise it is sent, within `wait` seconds, once
+    all messages of `until` have arrived and the run of the program `until_ended` has ended. If
+    there is any other change (a message was posted or has arrived, or the state's tag differs from
+    `seen`), it is sent `linger` seconds later. If neither `until` nor `until_ended` is given, it is
+    sent at the first change, without delay.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -90,11 +90,11 @@ class ExchangeRequest(BaseModel):
 
     @property
     def waits_for_all(self) -> bool:
-        """Whether the caller has named what it waits for."""
+        """Return True if the request has conditions to wait for."""
         return bool(self.until) or self.until_ended is not None
 
     def complete(self, found: Exchanged) -> bool:
-        """Return True if everything that the caller has named is there."""
+        """Return True if all conditions of the request are met."""
         arrived = {(message.sender, message.step) for message in found.messages}
         if any((one.sender, one.step) not in arrived for one in self.until):
             return False
@@ -104,7 +104,7 @@ class ExchangeRequest(BaseModel):
         return program is None or program.status in ENDED
 
     def has_news(self, found: Exchanged) -> bool:
-        """Return True if there is anything that the caller has not seen, named or not."""
+        """Return True if there is any message or change that the caller has not seen."""
         changed = self.seen != "" and found.tag != self.seen
         return bool(self.messages or found.messages) or changed
 
@@ -122,7 +122,7 @@ def post(
     services: ServicesDep,
     token: TokenDep,
 ) -> Posted:
-    """Give a message of the token's party to another, or to all. A step has one message each."""
+    """Send a message from the token's party to another or to all; one per step and receiver."""
     one = message.given()
     number = services.relay.post(client_id, token, one.step, one.receiver, one.body)
     server_state.metrics.relayed()
@@ -140,10 +140,10 @@ async def messages(
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0,
     seen: Annotated[str, Query(max_length=64)] = "",
 ) -> RelayedMessages:
-    """Messages with numbers above `after` to all, to the token's party, or from it.
+    """Return messages numbered above `after` that the token's party sent or may read.
 
-    Where there are none, it waits up to `wait` seconds for one, or for a state of the application
-    whose tag is not `seen`.
+    If there are none, wait up to `wait` seconds for one, or for a state of the application whose
+    tag differs from `seen`.
     """
     end = time.monotonic() + wait
     with server_state.events.subscribe(client_id) as changed:
@@ -172,8 +172,8 @@ async def exchange(
 ) -> Response:
     """Post up to 8 messages, all or none, then wait for others' and return them with the state.
 
-    The messages are those with numbers above `after` that the token's party may read, without
-    those that this call has posted.
+    The returned messages are those numbered above `after` that the token's party may read, except
+    those posted by this call.
     """
     end = time.monotonic() + request.wait
 
@@ -208,12 +208,15 @@ def _enough(request: ExchangeRequest, found: Exchanged) -> bool:
 
 @router.get("/{client_id}/traffic", responses=problems(*APPLICATION, *TOKEN))
 def traffic(client_id: ClientId, services: ServicesDep, token: TokenDep) -> Traffic:
-    """All that travelled, without its content; also for the opener's token for watching."""
+    """Return the log of the application's traffic, without content.
+
+    Requires a party's token with the scope `read`, or the watch token.
+    """
     return services.relay.traffic(client_id, token)
 
 
 async def _woken(changed: asyncio.Event, end: float) -> bool:
-    """Whether the application changed before `end`; False as well where the server is ending."""
+    """Return True if the application changed before `end` and the server is not shutting down."""
     while not AppStatus.should_exit and (left := end - time.monotonic()) > 0:
         try:
             await asyncio.wait_for(changed.wait(), min(left, GLANCE_SECONDS))

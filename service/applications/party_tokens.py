@@ -19,7 +19,7 @@ from utils.errors import NotAuthorised, TooManyRequests
 MOST_TOKENS = 8
 """Valid tokens that one party may have at the same time."""
 RENEWED_SECONDS = 60.0
-"""How long a token stays valid after its renewal, since the response may be lost."""
+"""Time for which a token stays valid after its renewal, since the response may be lost."""
 
 
 class PartyTokens(ApplicationService):

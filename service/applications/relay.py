@@ -1,8 +1,8 @@
-"""What parties say to each other through the server, which keeps it as it came and reads nothing.
+"""Messages between parties, which the server stores unchanged and cannot read.
 
-A party gives one body for each step and receiver. It is shown to all parties or to its receiver,
-and to its sender; it is erased with the application. What steps there are and what they mean is
-the parties' own matter: the server knows bounds and nothing else. Nothing here knows of HTTP; the
+A party sends one message for each step and receiver. The message can be read by its sender and its
+receiver, or by all parties, and is erased with the application. The steps and their meaning are
+defined by the parties; the server only enforces limits. This module is independent of HTTP; its
 methods are synchronous and thread-safe.
 """
 
@@ -30,15 +30,15 @@ from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UploadEmpty, Up
 
 MAXIMUM_BODY = 64 * 1024
 MAXIMUM_MESSAGES = 64
-"""Of one party in one application."""
+"""Messages of one party in one application."""
 MAXIMUM_TOTAL = 1 << 20
-"""Bytes of one party's bodies in one application."""
+"""Bytes of one party's messages in one application."""
 PAGE = 32
-"""Messages of one answer; whoever asks again gets the next."""
+"""Messages per response; the next call returns the next ones."""
 STEP_PATTERN = r"^[a-z][a-z_]{0,31}(:[a-z]{1,16})?$"
 
-# Rows and not records, for the reason in service/applications/views.py; each statement is made once
-# only.
+# Rows instead of records, for the reason in service/applications/views.py; each statement is built
+# once.
 _TRAFFIC = table_of(TrafficRecord)
 _SAID = (_TRAFFIC.c.client_id == bindparam("client_id")) & _TRAFFIC.c.body.is_not(None)
 _OWN = _TRAFFIC.c.sender == bindparam("party")
@@ -63,7 +63,7 @@ _NUMBERS = select(
     func.count().filter(_OWN & _TRAFFIC.c.body.is_not(None)),
     func.coalesce(func.sum(_TRAFFIC.c.size).filter(_OWN & _TRAFFIC.c.body.is_not(None)), 0),
 ).where(_TRAFFIC.c.client_id == bindparam("client_id"))
-"""The last number of an application, and how many messages and bytes a party has given."""
+"""The last number of an application, and the messages and bytes that a party has sent."""
 _INSERT = _TRAFFIC.insert()
 _APPLICATIONS = table_of(ApplicationRecord)
 _GIVE_KEY = (
@@ -75,7 +75,7 @@ _GIVE_KEY = (
 
 @dataclass(frozen=True)
 class Given:
-    """A message to be kept: its step, its receiver (None: all parties), its body."""
+    """A message to store: its step, its receiver (None: all parties) and its body."""
 
     step: str
     receiver: str | None
@@ -86,7 +86,7 @@ T = TypeVar("T")
 
 
 class _KeyLackingError(Exception):
-    """This is the first message of its application; its key has to be made."""
+    """The application has no key for messages yet; one has to be created."""
 
     def __init__(self, store: str) -> None:
         super().__init__()
@@ -96,8 +96,9 @@ class _KeyLackingError(Exception):
 class Relay:
     """The messages between the parties of each application.
 
-    Beside what each method names, all raise InvalidRequest for what is no id, UnknownApplication,
-    ApplicationExpired, NotAuthorised and ForbiddenScope; those that read, StoredDataDamaged.
+    Besides the errors that each method names, all raise InvalidRequest for an invalid id,
+    UnknownApplication, ApplicationExpired, NotAuthorised and ForbiddenScope; those that read
+    messages also raise StoredDataDamaged.
     """
 
     def __init__(
@@ -110,11 +111,11 @@ class Relay:
     def post(
         self, client_id: str, token: str | None, step: str, receiver: str | None, body: bytes
     ) -> int:
-        """Keep a message of the token's party for `receiver` (None: all parties).
+        """Store a message from the token's party to `receiver` (None: all parties).
 
-        Return its number; the same body again gets the same number. Raises UnknownParty,
-        InvalidRequest, UploadEmpty, UploadTooLarge, AlreadySent if another body was given for this
-        step and receiver, and OutOfStep if the party has sent as much as it may.
+        Return its number; a repeated message keeps its number. Raises UnknownParty, InvalidRequest,
+        UploadEmpty, UploadTooLarge, AlreadySent if a different message was sent for this step and
+        receiver, and OutOfStep if the party has reached its limit.
         """
         given = [Given(step, receiver, body)]
         return self._with_key(client_id, lambda made: self._post(client_id, token, given, made))
@@ -127,10 +128,10 @@ class Relay:
         after: int,
         posted: Sequence[int] = (),
     ) -> Exchanged:
-        """Keep messages, all or none of them, and return what the token's party may read.
+        """Store messages, all or none of them, and return those that the token's party may read.
 
         Both happen in one transaction. Messages in `given`, and those whose numbers are in
-        `posted`, are not shown again. Raises what `post` and `messages` raise.
+        `posted`, are not returned. Raises the errors of `post` and `messages`.
         """
         if given:
             return self._with_key(
@@ -163,15 +164,15 @@ class Relay:
             return numbers[0], key
 
     def _with_key(self, client_id: str, keep: Callable[[str | None], tuple[T, str | None]]) -> T:
-        """Return what `keep` returns first, called again with a new key if it lacks one.
+        """Return the first value of `keep`, which is called again with a new key if it lacks one.
 
-        The second value that it returns is the name of the application's key.
+        The second value of `keep` is the name of the application's key.
         """
         try:
             return keep(None)[0]
         except _KeyLackingError as lacking:
             store = lacking.store
-        # Made outside of the transaction: others may write while it goes to the disk.
+        # Outside of the transaction, so that others may write while the key is written to disk.
         made = self._storage.relay_keys.make(store)
         try:
             found, key = keep(made)
@@ -209,8 +210,8 @@ class Relay:
             if earlier is not None:
                 if self._body(application, key, earlier) != message.body:
                     raise AlreadySent(
-                        f"{sender} has sent another message for this step; a step has one message. "
-                        "Open a new application to begin again."
+                        f"{sender} has already sent a different message for this step. "
+                        "Open a new application to start over."
                     )
                 numbers.append(int(earlier.number))
                 continue
@@ -229,12 +230,12 @@ class Relay:
         if message.receiver is not None:
             self._public.schema_.party(message.receiver)
         if message.receiver == sender:
-            raise InvalidRequest("receiver: a party has nothing to send to itself.")
+            raise InvalidRequest("receiver: a party cannot send a message to itself.")
         if not message.body:
             raise UploadEmpty("The message is empty; nothing was stored.")
         if len(message.body) > MAXIMUM_BODY:
             raise UploadTooLarge(
-                f"A message may have at most {MAXIMUM_BODY} bytes; nothing was stored."
+                f"The message is larger than {MAXIMUM_BODY} bytes; nothing was stored."
             )
 
     def _insert(
@@ -271,7 +272,7 @@ class Relay:
     ) -> Exchanged:
         query = {"client_id": application.client_id, "party": party, "after": after}
         rows = session.execute(_NEWER, query).all()
-        last = [] if len(rows) == PAGE else posted  # behind a full page there may be others
+        last = [] if len(rows) == PAGE else posted  # a full page may have others after it
         cursor = max([after, *(row.number for row in rows), *last])
         found = [
             _shown(row, self._body(application, key, row))
@@ -282,12 +283,12 @@ class Relay:
         return Exchanged(numbers=posted, messages=found, after=cursor, state=state, tag=_tag(state))
 
     def messages(self, client_id: str, token: str | None, after: int) -> RelayedMessages:
-        """Up to PAGE messages with numbers above `after` that the token's party may read."""
+        """Return up to PAGE messages numbered above `after` that the token's party may read."""
         found = self.exchange(client_id, token, (), after)
         return RelayedMessages(messages=found.messages, state=found.state, tag=found.tag)
 
     def traffic(self, client_id: str, token: str | None) -> Traffic:
-        """All that travelled, without content; for parties and for the token for watching."""
+        """Return the application's traffic, for a party's token with `read` or the watch token."""
         with self._storage.read() as session:
             now = self._clock()
             require_viewer(seen(session, client_id, now), token, now)
@@ -295,7 +296,7 @@ class Relay:
 
     def _body(self, application: ApplicationView, key: str | None, row: Row[Any]) -> bytes:
         place = _place(row.client_id, row.number, row.sender, row.receiver, row.what)
-        # No blob has the empty name: reading it is an error.
+        # No blob has an empty name, so a missing key causes an error.
         return self._storage.relay_keys.open(application.store, key or "", row.body, place)
 
     def _earlier(
@@ -314,8 +315,8 @@ class Relay:
         last, count, total = session.execute(_NUMBERS, own).one()
         if count >= MAXIMUM_MESSAGES or total + size > MAXIMUM_TOTAL:
             raise OutOfStep(
-                f"{sender} has sent as much as one application takes ({MAXIMUM_MESSAGES} messages, "
-                f"{MAXIMUM_TOTAL} bytes); open a new application."
+                f"{sender} has reached the limit of messages in one application "
+                f"({MAXIMUM_MESSAGES} messages, {MAXIMUM_TOTAL} bytes); open a new application."
             )
         return int(last) + 1
 
@@ -325,7 +326,7 @@ def _tag(state: ApplicationState) -> str:
 
 
 def _place(client_id: str, number: int, sender: str, receiver: str | None, step: str) -> str:
-    """What a sealed body belongs to; in another row it does not open."""
+    """Return the context to which a sealed message is bound; it cannot be opened in another row."""
     return f"{client_id} {number} {sender} {receiver or '*'} {step}"
 
 

@@ -33,7 +33,7 @@ CROWD = 10_000
 """Number of counters with a name each. Beyond it, names with the same first two digits share a
 counter (256 groups), so that invented tokens cannot fill the memory."""
 FORGET_SECONDS = 5.0
-"""How often expired counters are removed."""
+"""Interval between removals of expired counters."""
 _NETWORK_BITS = 64
 """Prefix length of the IPv6 network that one customer usually gets."""
 

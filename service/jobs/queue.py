@@ -46,7 +46,7 @@ from utils.errors import (
 )
 
 QUEUE_SECONDS = 2.0
-"""When to try again if the queue is full."""
+"""Seconds after which to try again if the queue is full."""
 
 
 class Jobs(ApplicationService):

@@ -31,7 +31,7 @@ from utils.errors import (
 logger = logging.getLogger("triseal.jobs")
 
 POLL_SECONDS = 0.5
-"""How often to look for jobs without being woken: from another server, or given back."""
+"""Interval between searches for jobs without a wake-up: queued elsewhere, or given back."""
 OVERDUE_SECONDS = 2.0
 PAUSE_SECONDS = 0.5
 """Pause after a fault of the storage or the engine."""

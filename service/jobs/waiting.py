@@ -27,7 +27,7 @@ from utils.errors import (
 logger = logging.getLogger("triseal.runs")
 
 GLANCE_SECONDS = 0.5
-"""How often a waiting call checks if the server is stopping or another one finished the run."""
+"""Interval at which a waiting call checks for a shutdown, or for the end of the run elsewhere."""
 
 
 class Runs:

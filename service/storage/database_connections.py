@@ -19,7 +19,7 @@ from utils.atomic_files import PRIVATE_FILE
 from utils.errors import StorageUnavailable
 
 BUSY_SECONDS = 10.0
-"""How long a transaction waits for another one to end, or for a connection."""
+"""Longest wait of a transaction for another one to end, or for a connection."""
 STATEMENT_SECONDS = 30.0
 CONNECTIONS = 20
 """Connections of one server to PostgreSQL, besides the one that listens."""

@@ -14,7 +14,7 @@ logger = logging.getLogger("triseal.database")
 CHANNEL = "triseal_changed"
 """The channel of LISTEN and NOTIFY; the payload is a client_id."""
 WAIT_SECONDS = 0.25
-"""How soon the thread notices that it has to end."""
+"""Longest time until the thread notices that it has to end."""
 PAUSE_SECONDS = 1.0
 """Pause between two attempts to connect."""
 

@@ -37,9 +37,9 @@ PROBE_SECONDS = 5.0
 CONNECT_SECONDS = 60.0
 LEND_SECONDS = 60.0
 POLL_SECONDS = 0.25
-"""How often an actor is asked for its progress."""
+"""Interval between queries of an actor's progress."""
 WATCH_SECONDS = 5.0
-"""How often idle actors are checked for a response."""
+"""Interval between checks that idle actors respond."""
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
 
 

@@ -19,7 +19,7 @@ from utils.errors import EvaluationFailed, TrisealError
 logger = logging.getLogger("triseal.workers")
 
 STATE_SECONDS = 1.0
-"""How often the capacity for evaluations is reported to the server."""
+"""Interval between reports to the server of the capacity for evaluations."""
 LONGEST_PRINTED = 500
 
 
