@@ -48,7 +48,7 @@ def send_all(oracle, client_id, record):  # noqa: F811
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ALREADY_APPROVED, Outcome.TURNED, Outcome.NOT_TURNED])
-def test_the_known_demo_by_its_names(served, oracle, outcome):  # noqa: F811
+def test_functions_of_the_known_demo_decide_and_explain(served, oracle, outcome):  # noqa: F811
     record = oracle.find(outcome)
     client_id = backend.keygen_send().client_id
     parties = [sent.party for sent in send_all(oracle, client_id, record)]
@@ -62,7 +62,7 @@ def test_the_known_demo_by_its_names(served, oracle, outcome):  # noqa: F811
     backend.discard_application(client_id)  # a second time does no harm
 
 
-def test_an_explanation_of_other_values_than_were_sent_is_refused(served, oracle):  # noqa: F811
+def test_explanation_of_unsent_values_is_refused(served, oracle):  # noqa: F811
     record = oracle.find(Outcome.TURNED)
     client_id = backend.keygen_send().client_id
     send_all(oracle, client_id, record)
@@ -83,7 +83,7 @@ def test_an_explanation_of_other_values_than_were_sent_is_refused(served, oracle
         lambda i: backend.erase_application(i),
     ],
 )
-def test_every_step_without_an_application_points_to_the_keys(served, step):
+def test_steps_without_an_application_advise_making_keys(served, step):
     for nothing in (None, ""):
         with pytest.raises(OutOfStep, match="make the keys first"):
             step(nothing)
@@ -91,13 +91,13 @@ def test_every_step_without_an_application_points_to_the_keys(served, step):
         step("../../etc/passwd")
 
 
-def test_the_number_of_values_must_be_that_of_the_columns(served):
+def test_number_of_values_must_match_the_columns(served):
     client_id = backend.keygen_send().client_id
     with pytest.raises(ValueOutOfDomain, match="has 2 columns, not 1: Employed, Years_employed"):
         backend.pre_process_encrypt_send_credit_agency(client_id, True)
 
 
-def test_no_server_is_said_plainly_and_a_later_one_is_found(at, live_server):  # noqa: F811
+def test_missing_server_is_reported_and_found_later(at, live_server):  # noqa: F811
     at(free_port())
     with pytest.raises(ServerUnreachable, match="make demo"):
         backend.keygen_send()
@@ -105,7 +105,7 @@ def test_no_server_is_said_plainly_and_a_later_one_is_found(at, live_server):  #
     assert backend.keygen_send().client_id
 
 
-def test_what_a_step_gives_shows_no_secret(served):
+def test_step_results_hide_secrets_in_repr(served):
     keys = backend.keygen_send()
     names = {field.name for field in fields(keys)}
     assert "secret" not in names and "token" not in names

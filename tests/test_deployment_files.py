@@ -37,7 +37,7 @@ def runs():
     return EncryptedRuns("levelled", FOLDER)
 
 
-def test_it_is_compiled_for_every_engine_and_the_default_schema(deployment, schema):
+def test_shipped_deployment_has_every_engine_and_the_default_schema(deployment, schema):
     assert set(deployment.manifest.engines) == set(ENGINES)
     assert deployment.schema.fingerprint() == schema.fingerprint()
 
@@ -55,16 +55,16 @@ def explained(deployment, record):
     return explain_scores(deployment.schema, record, score >= 0, scores)
 
 
-def test_there_is_an_example_of_every_outcome():
+def test_examples_cover_every_outcome():
     assert {example.expect for example in EXAMPLES} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.label)
-def test_an_example_turns_out_as_it_says(deployment, example):
+def test_example_has_its_stated_outcome(deployment, example):
     assert explained(deployment, example.record).outcome is EXPECTED[example.expect]
 
 
-def test_held_out_applicants_get_exactly_the_reference_under_encryption(runs, rows):
+def test_held_out_applicants_match_the_reference_under_encryption(runs, rows):
     for bits in rows:
         assert runs.decide(bits).scores == runs.expected(DECIDE, bits)
         explained = runs.explain(bits).scores
@@ -72,7 +72,7 @@ def test_held_out_applicants_get_exactly_the_reference_under_encryption(runs, ro
         assert len(explained) == len(runs.deployment.schema.explained_column.bin_labels())
 
 
-def test_the_most_extreme_records_do_not_wrap_under_encryption(runs):
+def test_extreme_records_do_not_wrap_under_encryption(runs):
     layout, program = runs.deployment.layout, runs.deployment.programs_of("levelled")[DECIDE]
     extremes = layout.bits_of_states(program.extreme_rows[:4])
     assert {program.low, program.high} <= set(program.scores(extremes)[:, 0].tolist())

@@ -50,7 +50,7 @@ def test_the_readme_has_at_most_1500_words():
     assert len(README.split()) <= 1500
 
 
-def test_the_readme_names_every_target_that_matters():
+def test_readme_names_the_main_make_targets():
     named = set(re.findall(r"\bmake ([a-z-]+)", README))
     assert {"demo", "test", "setup", "train", "compile", "bench", "lint"} <= named
     assert {"check", "docs", "evaluate", "setup-concrete"} <= named
@@ -58,7 +58,7 @@ def test_the_readme_names_every_target_that_matters():
 
 
 @documents
-def test_every_make_target_that_is_named_exists(name):
+def test_every_named_make_target_exists(name):
     named = set(re.findall(r"\bmake ([a-z-]+)", code_of(DOCUMENTS[name])))
     assert named <= targets()
 
@@ -73,7 +73,7 @@ def test_the_readme_names_the_modules_for_training():
 
 
 @documents
-def test_every_python_module_that_is_named_exists(name):
+def test_every_named_python_module_exists(name):
     text = DOCUMENTS[name]
     named = set(re.findall(r"python -m ([a-z_.]+)", text))
     named |= set(re.findall(r"`((?:training|service|parties|scripts)\.[a-z_.]+)", text))
@@ -82,7 +82,7 @@ def test_every_python_module_that_is_named_exists(name):
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
 
 
-def test_the_readmes_python_calls_what_there_is():
+def test_readme_python_calls_existing_functions():
     import backend
 
     [block] = re.findall(r"```python\n(.+?)```", README, flags=re.DOTALL)
@@ -93,7 +93,7 @@ def test_the_readmes_python_calls_what_there_is():
 
 
 @documents
-def test_every_option_that_is_named_exists(name):
+def test_every_named_option_exists(name):
     sources = "".join(
         path.read_text()
         for folder in ("training", "parties", "service", "trials", "ui")
@@ -104,7 +104,7 @@ def test_every_option_that_is_named_exists(name):
 
 
 @documents
-def test_every_link_leads_somewhere(name):
+def test_every_link_resolves(name):
     for target in re.findall(r"\]\(([^)]+)\)", DOCUMENTS[name]):
         if target.startswith("https://"):
             continue
@@ -121,7 +121,7 @@ def test_the_readme_links_to_every_page():
 
 
 @documents
-def test_every_setting_that_is_named_exists(name):
+def test_every_named_setting_exists(name):
     named = {found.lower() for found in re.findall(r"\bTRISEAL_([A-Z_]+)", DOCUMENTS[name])}
     named -= {"test_database_url", "test_on_postgresql"}  # of the tests alone
     assert named <= set(Settings.model_fields)
@@ -141,7 +141,7 @@ def test_the_settings_table_lists_every_setting_and_no_other():
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_the_settings_table_tells_default_and_meaning(name):
+def test_settings_table_states_default_and_meaning(name):
     field = Settings.model_fields[name]
     default, meaning = settings_rows()[name]
     expected = field.default
@@ -151,7 +151,7 @@ def test_the_settings_table_tells_default_and_meaning(name):
     assert meaning == field.description
 
 
-def test_the_settings_page_is_what_make_docs_writes():
+def test_settings_page_is_up_to_date():
     assert DOCUMENTS["docs/SETTINGS.md"] == settings_page(), "call `make docs`"
 
 
@@ -162,7 +162,7 @@ def openapi():
     return create_app(Settings()).openapi()
 
 
-def test_the_api_page_is_what_make_docs_writes(openapi):
+def test_api_page_is_up_to_date(openapi):
     assert DOCUMENTS["docs/API.md"] == api_page(openapi), "call `make docs`"
 
 
@@ -176,7 +176,7 @@ def test_every_call_of_the_api_is_listed_and_no_other(openapi):
     assert set(re.findall(rf"^### {call}$", page, re.MULTILINE)) == served
 
 
-def test_every_call_with_a_caller_of_its_own_exists(openapi):
+def test_every_explicit_caller_belongs_to_an_operation(openapi):
     operations = [operation for item in openapi["paths"].values() for operation in item.values()]
     assert CALLERS.keys() <= {operation["operationId"] for operation in operations}
 
@@ -187,7 +187,7 @@ def test_every_error_of_the_api_is_explained(openapi):
     assert set(re.findall(r"^\| `([a-z-]+)` \| \d{3} \|", page, re.MULTILINE)) == used
 
 
-def test_the_measured_tables_are_what_the_benchmark_wrote():
+def test_measured_tables_match_the_benchmark():
     written = json.loads((ROOT / "deployment_files" / "benchmark.json").read_text())
     names = ("README.md", "docs/BENCHMARKS.md", "docs/PROTOCOL.md")
     assert f"--readme {' '.join(names)}\n" in MAKEFILE
@@ -198,7 +198,7 @@ def test_the_measured_tables_are_what_the_benchmark_wrote():
         assert texts[texts.index(begin) : texts.index(end) + len(end)] == section
 
 
-def test_the_benchmark_is_of_the_model_that_is_deployed():
+def test_benchmark_belongs_to_the_deployed_model():
     folder = ROOT / "deployment_files"
     manifest = json.loads((folder / "manifest.json").read_text())
     benchmark = json.loads((folder / "benchmark.json").read_text())

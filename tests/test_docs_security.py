@@ -33,7 +33,7 @@ def functions_of(path: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("path", "name"), sorted(set(NAMED)), ids=lambda part: part)
-def test_every_test_that_is_named_exists(path: str, name: str) -> None:
+def test_every_named_test_exists(path: str, name: str) -> None:
     assert (ROOT / path).is_file()
     assert name.startswith("test_")
     assert name in functions_of(path)
@@ -46,11 +46,11 @@ def test_every_defence_has_its_test() -> None:
         assert re.fullmatch(r"(`tests/[\w/]+\.py::test_\w+` ?)+", shown_by), defence
 
 
-def test_every_test_is_named_as_one() -> None:
+def test_every_mentioned_test_is_recognised() -> None:
     assert len(re.findall(r"`tests/", PAGE)) == len(NAMED)
 
 
-def test_the_checklist_has_both_chapters_whole() -> None:
+def test_checklist_covers_both_chapters_completely() -> None:
     numbers: set[str] = set()
     for cell, asks, here in section("asvs"):
         assert asks and here
@@ -60,19 +60,19 @@ def test_the_checklist_has_both_chapters_whole() -> None:
     assert numbers == {f"{s}.{i}" for s, count in sections.items() for i in range(1, count + 1)}
 
 
-def test_every_setting_that_is_named_exists() -> None:
+def test_every_named_setting_exists() -> None:
     named = {name.lower() for name in re.findall(r"TRISEAL_([A-Z_]+)", PAGE)}
     assert named
     assert named <= set(Settings.model_fields)
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_resolves() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", PAGE)
     assert links
     assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
 
 
-def test_the_limits_are_those_of_the_code() -> None:
+def test_documented_limits_match_the_code() -> None:
     assert SMALL_BODY == uploads.UNADMITTED_BYTES == connections.HEAD_BYTES == 64 * 1024
     assert round(LARGEST_REQUEST / 1024) == 89
     assert (connections.PIPELINED, connections.CONNECTIONS) == (8, 4096)

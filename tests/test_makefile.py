@@ -72,7 +72,7 @@ def test_a_copied_environment_in_a_fresh_clone_is_not_installed_again(clone, tmp
     assert installations(fresh) == []
 
 
-def test_an_environment_of_another_list_is_installed_again(clone):
+def test_environment_of_a_changed_list_is_installed_again(clone):
     """Whatever the times of the files say."""
     installations(clone)
     path = clone / "requirements" / "core.txt"
@@ -82,7 +82,7 @@ def test_an_environment_of_another_list_is_installed_again(clone):
     assert installations(clone) == ["core.txt"]
 
 
-def test_without_a_suitable_python_nothing_is_made_and_the_message_says_what_to_do(clone):
+def test_missing_python_creates_nothing_and_prints_advice(clone):
     tools = clone.parent / "bin"
     (tools / "python3").write_text("#!/bin/sh\nexit 1\n")
     (tools / "python3").chmod(0o755)

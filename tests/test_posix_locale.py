@@ -93,7 +93,7 @@ def test_compiling_works_with_any_path_and_label(trained, tmp_path):
     assert LABEL in (out / "schema.json").read_text("utf-8")
 
 
-def test_what_cannot_be_encoded_is_escaped_and_the_rest_stays(monkeypatch):
+def test_unencodable_characters_are_escaped(monkeypatch):
     for name in ("stdout", "stderr"):
         written = io.BytesIO()
         monkeypatch.setattr(sys, name, io.TextIOWrapper(written, encoding="latin-1"))

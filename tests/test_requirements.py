@@ -40,14 +40,14 @@ def asked(extras):
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_every_dependency_is_pinned_to_a_version_that_is_asked_for(name):
+def test_pinned_versions_satisfy_every_dependency(name):
     versions = pinned(ROOT / "requirements" / f"{name}.txt")
     for requirement in asked(EXTRAS[name]):
         found = versions.get(plain(requirement.name), [])
         assert found and all(requirement.specifier.contains(v) for v in found), requirement
 
 
-def test_requirements_txt_is_everything_for_those_who_use_pip_alone():
+def test_requirements_txt_contains_everything_for_pip():
     versions = pinned(ROOT / "requirements.txt")
     assert versions == pinned(ROOT / "requirements" / "concrete.txt")
     for requirement in asked(EXTRAS["concrete"]):

@@ -52,14 +52,14 @@ def one_line(ended: subprocess.CompletedProcess[str], code: int = 1) -> str:
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "http://127.0.0.1:99999"])
-def test_a_server_argument_that_is_no_url_is_refused_as_arguments_are(url: str) -> None:
+def test_invalid_server_argument_is_a_usage_error(url: str) -> None:
     ended = start((*AGENT, "--server", url))
     assert ended.returncode == 2
     assert "argument --server: " in ended.stderr.splitlines()[-1]
     assert "Waiting" not in ended.stdout
 
 
-def test_a_port_argument_that_is_none_is_refused_as_arguments_are() -> None:
+def test_invalid_port_argument_is_a_usage_error() -> None:
     ended = start(("-m", "parties", "--party", "bank", "--port", "65536"))
     assert ended.returncode == 2
     assert "a port is a number from 1 to 65535" in ended.stderr.splitlines()[-1]
@@ -79,9 +79,7 @@ def test_a_port_argument_that_is_none_is_refused_as_arguments_are() -> None:
     ],
     ids=str,
 )
-def test_a_setting_that_is_no_address_is_named(
-    entry: tuple[str, ...], name: str, value: str
-) -> None:
+def test_invalid_address_setting_is_named(entry: tuple[str, ...], name: str, value: str) -> None:
     said = one_line(start(entry, **{name: value}))
     assert name in said.lower()
     assert "hunter2" not in said
@@ -92,7 +90,7 @@ def test_a_setting_that_is_no_address_is_named(
     [(SERVER, "server_host"), (APP, "page_host"), (DEMO, "server_host"), (DEMO, "page_host")],
     ids=str,
 )
-def test_a_host_that_is_not_this_machine_is_one_line(entry: tuple[str, ...], name: str) -> None:
+def test_foreign_host_prints_one_line(entry: tuple[str, ...], name: str) -> None:
     said = one_line(start(entry, engine="clear", **{name: "192.0.2.1"}))
     assert "192.0.2.1" in said
 
@@ -104,7 +102,7 @@ def blocked(tmp_path: Path) -> Path:
     return tmp_path / "file" / "data"
 
 
-def test_a_data_folder_that_cannot_be_made_is_one_line(blocked: Path) -> None:
+def test_uncreatable_data_folder_prints_one_line(blocked: Path) -> None:
     assert "file" in one_line(start(SERVER, server_data=blocked))
 
 
@@ -118,7 +116,7 @@ def held(tmp_path: Path, clear_deployment: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("entry", [SERVER, UVICORN], ids="/".join)
-def test_a_data_folder_in_use_is_said_and_nothing_listens(
+def test_data_folder_in_use_is_reported_and_nothing_listens(
     held: Path, entry: tuple[str, ...]
 ) -> None:
     port = free_port()
@@ -131,9 +129,7 @@ def test_a_data_folder_in_use_is_said_and_nothing_listens(
         socket.create_connection(("127.0.0.1", port))
 
 
-def test_a_party_folder_that_cannot_be_made_is_one_line(
-    levelled_server: Any, blocked: Path
-) -> None:
+def test_uncreatable_party_folder_prints_one_line(levelled_server: Any, blocked: Path) -> None:
     agent = (*AGENT, "--server", levelled_server.url, "--home", str(blocked))
     assert "file" in one_line(start(agent))
 
@@ -147,16 +143,14 @@ def test_a_party_folder_that_cannot_be_made_is_one_line(
     ],
     ids=lambda command: command[1],
 )
-def test_a_folder_that_cannot_be_written_is_one_line(
-    command: tuple[str, ...], blocked: Path
-) -> None:
+def test_unwritable_folder_prints_one_line(command: tuple[str, ...], blocked: Path) -> None:
     ended = start((*command, str(blocked)))
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith(f"{command[1]}: ")
 
 
-def test_too_few_files_are_one_line() -> None:
+def test_low_open_file_limit_prints_one_line() -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 

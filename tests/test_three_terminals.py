@@ -46,14 +46,14 @@ def server(tmp_path, levelled_deployment):
     process.wait(30)
 
 
-def test_the_guide_has_a_command_for_the_server_the_opening_each_party_and_the_page(schema):
+def test_guide_has_a_command_for_every_process(schema):
     assert len(COMMANDS) == 3 + len(schema.party_names)
     for party, command in zip(schema.party_names, COMMANDS[2:-1], strict=True):
         assert f"-m parties --party {party} " in command and " CODE " in command
     assert COMMANDS[-1] == ".venv/bin/python app.py"
 
 
-def test_the_commands_decide_and_explain(server, schema, levelled_deployment, tmp_path):
+def test_guide_commands_decide_and_explain(server, schema, levelled_deployment, tmp_path):
     kept = {"party_data": tmp_path / "parties"}
     opening = subprocess.run(
         words_of(COMMANDS[1], server.url),

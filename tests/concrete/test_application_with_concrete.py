@@ -134,9 +134,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("slot", "make", "error"), BAD, ids=lambda v: getattr(v, "__name__", None))
-def test_a_bad_message_is_refused_and_the_earlier_one_stays(
-    connection, ready, good, slot, make, error
-):
+def test_bad_message_is_refused_and_earlier_one_kept(connection, ready, good, slot, make, error):
     bad = make(good[slot])
     before = {(s.party, s.file_name): s.sha256 for s in ready.state().slots}
     with pytest.raises(error) as caught:
@@ -146,7 +144,7 @@ def test_a_bad_message_is_refused_and_the_earlier_one_stays(
     assert ready.state().state == "ready"
 
 
-def test_a_message_above_its_slots_size_is_refused(connection, ready, shipped):
+def test_message_larger_than_slot_is_refused(connection, ready, shipped):
     maximum = slot_of(connection.public.slots, *BANK).maximum_bytes
     header = Header(
         engine="concrete",
@@ -162,7 +160,7 @@ def test_a_message_above_its_slots_size_is_refused(connection, ready, shipped):
     assert ready.state().state == "ready"
 
 
-def test_after_all_that_the_application_runs_right(ready, shipped, denied):
+def test_application_succeeds_after_refused_messages(ready, shipped, denied):
     """The last test on this application: refused messages have changed nothing."""
     ready.run()
     decision = ready.open_decision()
@@ -173,7 +171,7 @@ def test_after_all_that_the_application_runs_right(ready, shipped, denied):
         ready.membership.send_slot(*BANK, message, "too late")
 
 
-def test_slices_under_another_key_open_to_nothing_meaningful_but_run(connection, shipped, denied):
+def test_inputs_under_another_key_decrypt_to_noise(connection, shipped, denied):
     """Inputs under another key are well formed, so the server cannot tell; the score is noise."""
     first, other = (filled(connection, shipped, denied) for _ in range(2))
     message = other.membership.read(*BANK)
@@ -184,7 +182,7 @@ def test_slices_under_another_key_open_to_nothing_meaningful_but_run(connection,
     assert first.state().state == "decided"
 
 
-def test_an_application_outlives_a_restart_of_the_server(tmp_path, shipped, denied):
+def test_application_survives_server_restart(tmp_path, shipped, denied):
     server = started(tmp_path, FOLDER)
     connection = server.connect(tmp_path / "parties")
     try:
@@ -202,7 +200,7 @@ def test_an_application_outlives_a_restart_of_the_server(tmp_path, shipped, deni
         server.stop()
 
 
-def test_a_sign_only_deployment_opens_the_decision_alone(sign_only_deployment, tmp_path):
+def test_sign_only_deployment_opens_only_the_decision(sign_only_deployment, tmp_path):
     oracle = Oracle(sign_only_deployment)
     server = started(tmp_path, sign_only_deployment)
     connection = server.connect(tmp_path / "parties")

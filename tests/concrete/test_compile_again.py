@@ -4,7 +4,7 @@ from engines.deployment import Deployment
 from training.compile import compile_deployment
 
 
-def test_compiling_for_concrete_again_gives_the_same_version_and_programs(trained, tmp_path):
+def test_recompiling_for_concrete_gives_same_version_and_programs(trained, tmp_path):
     """Binaries and warm-up inputs may differ, but nothing that identifies the model."""
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:

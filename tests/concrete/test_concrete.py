@@ -101,7 +101,7 @@ def test_the_chosen_parameters_are_recorded(runs):
     assert "Applicant makes the one secret key" in runs.server.facts.secret_key
 
 
-def test_two_encryptions_of_the_same_bits_have_nothing_in_common(runs, rows):
+def test_encryptions_of_equal_bits_are_independent(runs, rows):
     one, other = (runs.messages(rows[0])["bank", ENCRYPTED_INPUTS] for _ in range(2))
     assert one != other
     assert len(one) == len(other)
@@ -126,7 +126,7 @@ bits = np.frombuffer((folder / "bits").read_bytes(), np.uint8)
 """
 
 
-def test_another_process_opens_and_encrypts_with_the_stored_secret(runs, rows, tmp_path):
+def test_stored_secret_works_in_another_process(runs, rows, tmp_path):
     row, other = rows[0], rows[1]
     sent = runs.messages(row)
     (tmp_path / "public.json").write_text(runs.server.public.model_dump_json())
@@ -149,7 +149,7 @@ def test_another_process_opens_and_encrypts_with_the_stored_secret(runs, rows, t
     assert runs.opened(DECIDE, sent) == reference_scores(runs.programs[DECIDE], mixed)
 
 
-def test_the_server_can_be_warmed_up_with_the_key_alone(runs, rows):
+def test_warm_needs_only_the_evaluation_key(runs, rows):
     key = {(runs.holder, EVALUATION_KEY): runs.keys.evaluation}
     runs.server.warm(key)
     sent = runs.messages(rows[0])
@@ -160,7 +160,7 @@ def test_the_server_can_be_warmed_up_with_the_key_alone(runs, rows):
     assert told[-1] == 1.0
 
 
-def test_the_wrong_secret_opens_nothing_right(runs, rows):
+def test_wrong_secret_gives_wrong_scores(runs, rows):
     result = runs.server.evaluate(EXPLAIN, runs.messages(rows[0]))
     other = runs.party.make_keys()
     assert other.secret != runs.keys.secret
@@ -168,7 +168,7 @@ def test_the_wrong_secret_opens_nothing_right(runs, rows):
     assert opened != reference_scores(runs.programs[EXPLAIN], rows[0])
 
 
-def test_compiling_the_same_programs_again_records_the_same_facts(runs, tmp_path):
+def test_recompiling_the_same_programs_records_the_same_facts(runs, tmp_path):
     assert build(runs.programs, runs.layout, tmp_path) == runs.facts
     for name in ("client.specs.json", "structure.json"):
         again = (tmp_path / "concrete" / name).read_bytes()
@@ -195,7 +195,7 @@ def two_party_ensemble(layout):
     )
 
 
-def test_two_parties_with_missing_values_on_every_possible_input(tmp_path):
+def test_two_parties_with_missing_values_are_exact_on_every_input(tmp_path):
     layout = Layout(Schema.parse(TWO_PARTIES))
     programs = programs_of(two_party_ensemble(layout), layout)
     assert programs[DECIDE].plan.lookups
@@ -221,7 +221,7 @@ def linear_ensemble(layout):
 @pytest.mark.parametrize(
     "ensemble", [linear_ensemble, lambda _: Ensemble((), -1.0)], ids=["linear", "constant"]
 )
-def test_a_program_without_lookups_is_exact_too(tmp_path, layout, rows, ensemble):
+def test_program_without_lookups_is_exact(tmp_path, layout, rows, ensemble):
     programs = programs_of(ensemble(layout), layout, score_bits=8)
     runs = Runs.built(tmp_path, layout, programs)
     assert runs.facts["lookups"] == {DECIDE: 0, EXPLAIN: 0}
@@ -235,7 +235,7 @@ def signs(scores):
     return tuple(0 if score >= 0 else -1 for score in scores)
 
 
-def test_sign_only_opens_the_decision_for_scores_of_the_whole_range(
+def test_sign_only_is_correct_over_the_whole_score_range(
     sign_only_deployment, layout, small_programs, credit_data
 ):
     runs = Runs(sign_only_deployment, layout)

@@ -17,7 +17,7 @@ from engines.interface import DECIDE, EVALUATION_KEY
 from model.reference import reference_scores
 
 
-def test_keys_that_are_forgotten_leave_memory_and_are_read_again(runs, credit_data):
+def test_forgotten_keys_leave_memory_and_are_read_again(runs, credit_data):
     row = credit_data[1][0][0]
     sent = runs.messages(row)
     key = sent[runs.holder, EVALUATION_KEY]
@@ -34,7 +34,7 @@ def test_keys_that_are_forgotten_leave_memory_and_are_read_again(runs, credit_da
 
 
 @pytest.mark.parametrize("with_structure", [True, False])
-def test_a_check_keeps_no_keys(runs, with_structure):
+def test_check_does_not_cache_keys(runs, with_structure):
     keys = EvaluationKeys(
         header(runs.server.public.model_version, EVALUATION_KEY, runs.holder),
         runs.server._keys._structure if with_structure else None,
@@ -45,7 +45,7 @@ def test_a_check_keeps_no_keys(runs, with_structure):
     assert len(keys._kept) == 1
 
 
-def test_broken_pipes_stay_exceptions_in_a_thread_too():
+def test_broken_pipe_raises_exception_in_thread():
     before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         assert not _ignored(signal.SIGPIPE)

@@ -79,7 +79,7 @@ def fixed_bytes(structure: Structure) -> list[int]:
     return [o + i for o, text in structure.fixed for i in range(len(text) // 2)]
 
 
-def test_every_byte_of_the_fixed_part_of_inputs_counts(runs, bank):
+def test_changed_byte_in_fixed_part_of_inputs_is_refused(runs, bank):
     header, parts = bank
     structures = runs.server._structures["bank"]
     for which, structure in enumerate(structures):
@@ -93,7 +93,7 @@ def test_every_byte_of_the_fixed_part_of_inputs_counts(runs, bank):
 
 @FEW
 @given(st.data())
-def test_inputs_with_other_numbers_are_evaluated_without_harm(runs, sent, bank, data):
+def test_inputs_with_altered_values_are_evaluated_safely(runs, sent, bank, data):
     """Accepted messages differ only in numbers, of which any values are valid."""
     header, parts = bank
     which = data.draw(st.integers(0, 1))
@@ -129,7 +129,7 @@ def key(runs):
         lambda key: os.urandom(len(key)),
     ],
 )
-def test_a_key_of_another_form_is_refused(runs, sent, key, change):
+def test_key_with_other_structure_is_refused(runs, sent, key, change):
     header, payload = key
     message = seal(header, change(payload))
     assert "make the keys again" in refused(runs, runs.key_slot, message)
@@ -147,12 +147,12 @@ def test_a_damaged_fixed_part_of_the_key_is_refused(runs, key, data):
     refused(runs, runs.key_slot, seal(header, bytes(damaged)))
 
 
-def test_bytes_that_end_like_an_accepted_key_are_checked_all_the_same(runs):
+def test_bytes_with_digest_of_accepted_key_are_still_checked(runs):
     runs.server.check(runs.key_slot, runs.keys.evaluation)
     refused(runs, runs.key_slot, b"anything" + runs.keys.evaluation[-32:])
 
 
-def test_a_random_key_with_the_right_structure_does_no_harm(runs, sent, key):
+def test_random_key_with_valid_structure_is_harmless(runs, sent, key):
     header, payload = key
     noise = bytearray(os.urandom(len(payload)))
     for offset, text in runs.server._keys._structure.fixed:
@@ -200,7 +200,7 @@ def test_a_result_of_another_program_or_model_is_refused(runs, sent):
         newer.open(DECIDE, result, runs.keys.secret)
 
 
-def test_a_result_that_cannot_be_read_is_refused(runs, sent):
+def test_unreadable_result_is_refused(runs, sent):
     header, payload = unseal(runs.server.evaluate(DECIDE, sent))
     (part,) = read_parts(payload, 1)
     for parts in ([], [b""], [part, part], [part[:1000]], [os.urandom(len(part))], [part[8:]]):
@@ -212,7 +212,7 @@ def test_a_result_that_cannot_be_read_is_refused(runs, sent):
 
 
 @pytest.mark.parametrize("secret", [b"", b"no key", bytes(1000), b"\xff" * 1000])
-def test_a_secret_that_is_no_key_is_refused(runs, layout, sent, secret):
+def test_invalid_secret_is_refused(runs, layout, sent, secret):
     bits = layout.bits_of_states(sample_states(layout, 1, seed=1))[0][layout.party_bits("bank")]
     with pytest.raises(MalformedMessage, match="make the keys again"):
         runs.party.encrypt("bank", bits, secret)
@@ -223,12 +223,12 @@ def test_a_secret_that_is_no_key_is_refused(runs, layout, sent, secret):
 @pytest.mark.parametrize(
     "files", [b"", b"no zip", EMPTY_ZIP, pack({"client.specs.json": b"{}"}), pack({"other": b""})]
 )
-def test_client_files_that_cannot_be_read_are_refused(runs, files):
+def test_unreadable_client_files_are_refused(runs, files):
     with pytest.raises(MalformedMessage, match="load them again"):
         ConcreteParty(runs.server.public, files)
 
 
-def test_a_failure_of_the_library_is_a_typed_error(runs, sent, monkeypatch):
+def test_library_failure_raises_typed_error(runs, sent, monkeypatch):
     class Failing:
         def run(self, *_, **__):
             raise RuntimeError("native trouble")
@@ -251,7 +251,7 @@ def test_a_deployment_without_structures_or_of_another_library_is_refused(runs, 
 
 @FIXTURES
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=6), st.data())
-def test_a_structure_holds_for_its_samples_and_says_what_they_share(words, data):
+def test_structure_matches_its_samples_and_their_common_bytes(words, data):
     others = [word ^ data.draw(st.sampled_from([0, 1, 2**63])) for word in words]
     one, other = (b"".join(w.to_bytes(8, "little") for w in own) for own in (words, others))
     structure = Structure.of(one, other)

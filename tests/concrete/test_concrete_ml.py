@@ -138,7 +138,7 @@ def test_features_are_bins_flags_and_categories(layout):
 
 
 @pytest.mark.parametrize("grouping", ["two_parties", "four_parties"])
-def test_features_do_not_depend_on_who_owns_them(request, grouping, layout, credit_data):
+def test_features_do_not_depend_on_column_owner(request, grouping, layout, credit_data):
     other = request.getfixturevalue(grouping)
     (bits, _), _ = credit_data  # the columns keep their order, and so do the bits
 
@@ -155,7 +155,7 @@ def test_features_do_not_depend_on_who_owns_them(request, grouping, layout, cred
     assert (features == wanted).all()
 
 
-def test_a_missing_number_has_a_feature_of_its_own(schema):
+def test_missing_number_has_its_own_feature(schema):
     document = schema.model_dump(mode="json")
     for column in document["parties"][2]["columns"]:
         column["optional"] = True
@@ -172,7 +172,7 @@ def test_a_missing_number_has_a_feature_of_its_own(schema):
 @pytest.mark.parametrize(
     ("employed", "years", "remaining"), [(True, 0, 5), (True, 12, 1), (True, 40, 0), (False, 0, 6)]
 )
-def test_variants_are_the_bins_above(layout, employed, years, remaining):
+def test_variants_are_the_higher_bins(layout, employed, years, remaining):
     party = layout.schema.explained_party
     own = layout.encode_party(party, {"Employed": employed, "Years_employed": years})
     variants = remaining_variants(layout, own)
@@ -184,7 +184,7 @@ def test_variants_are_the_bins_above(layout, employed, years, remaining):
 # The reference
 
 
-def test_reference_is_concrete_ml_s_own_prediction(played, layout, credit_data):
+def test_reference_equals_concrete_ml_prediction(played, layout, credit_data):
     (bits, y), (held_out, _) = credit_data
     model = train(layout, bits, y, **SMALL)
     parties = layout.schema.party_names
@@ -198,7 +198,7 @@ def test_more_of_the_explained_column_never_lowers_the_score(played, credit_data
         assert (np.diff(played.reference(played.counterfactuals(row))) >= 0).all()
 
 
-def test_scores_stay_within_what_is_published(played, credit_data):
+def test_scores_stay_within_published_range(played, credit_data):
     facts = played.public.programs[DECIDE]
     half = 2 ** (facts.score_bits - 1)
     assert np.abs(played.reference(credit_data[0][0])).max() <= half
@@ -223,7 +223,7 @@ def test_explanation_equals_the_reference(played, credit_data):
     assert progress == [0.5, 1.0]
 
 
-def test_explanation_of_somebody_not_employed_has_every_bin(played, credit_data):
+def test_explanation_without_employment_covers_every_bin(played, credit_data):
     row = with_remaining(played, credit_data[1][0], 6)
     assert played.explain(row) == tuple(played.reference(played.counterfactuals(row)))
 
@@ -232,7 +232,7 @@ def test_explanation_in_the_highest_bin_is_empty(played, credit_data):
     assert played.explain(with_remaining(played, credit_data[1][0], 0)) == ()
 
 
-def test_two_parties(tmp_path, two_parties, credit_data):
+def test_two_parties_decide_and_explain(tmp_path, two_parties, credit_data):
     (bits, y), _ = credit_data
     booster = model_json(fit(Shape("tiny", (Stage(2, 1),)), two_parties, bits, y))
     ensemble = parse_ensemble(json.loads(booster), two_parties)
@@ -247,7 +247,7 @@ def test_two_parties(tmp_path, two_parties, credit_data):
 # Public and private data
 
 
-def test_facts_say_what_is_opened_and_who_holds_the_key(played):
+def test_facts_state_opened_values_and_key_holder(played):
     facts = played.public.engine
     assert facts.name == "concrete_ml"
     assert facts.explains_by == "rerun"
@@ -264,7 +264,7 @@ def test_the_trees_stay_on_the_server(played):
     assert Trees.load(own / "trees.npz").leaves.shape[0] == SMALL["trees"]
 
 
-def test_building_again_gives_the_same_model(played, tmp_path, layout, credit_data):
+def test_rebuilding_gives_the_same_model(played, tmp_path, layout, credit_data):
     (bits, y), _ = credit_data
     again = build(layout, bits, y, tmp_path, **SMALL)
     assert again == Deployment.load(played.folder).engine_facts("concrete_ml")

@@ -48,14 +48,14 @@ def test_every_bootstrap_has_one_level_and_the_documented_error(deployment):
     assert parameters["p_error"] <= 2.0**-40
 
 
-def test_the_recorded_lookups_are_those_of_the_programs(deployment):
+def test_recorded_lookups_match_the_programs(deployment):
     recorded = deployment.manifest.engines["concrete"]
     for name, program in deployment.programs.items():
         assert recorded["lookups"][name] == len(program.plan.lookups)
         assert recorded["score_bits"] == program.score_bits
 
 
-def test_held_out_applicants_get_exactly_the_reference_under_encryption(runs, rows):
+def test_held_out_applicants_match_the_reference_under_encryption(runs, rows):
     for bits in rows:
         assert runs.decide(bits).scores == runs.expected(DECIDE, bits)
         explained = runs.explain(bits).scores
@@ -63,7 +63,7 @@ def test_held_out_applicants_get_exactly_the_reference_under_encryption(runs, ro
         assert len(explained) == len(runs.deployment.schema.explained_column.bin_labels())
 
 
-def test_the_most_extreme_records_do_not_wrap_under_encryption(runs):
+def test_extreme_records_do_not_wrap_under_encryption(runs):
     layout, program = runs.deployment.layout, runs.deployment.programs[DECIDE]
     extremes = layout.bits_of_states(program.extreme_rows[:4])
     assert {program.low, program.high} <= set(program.scores(extremes)[:, 0].tolist())
@@ -71,7 +71,7 @@ def test_the_most_extreme_records_do_not_wrap_under_encryption(runs):
     assert opened == [runs.expected(DECIDE, bits) for bits in extremes]
 
 
-def test_sizes_are_as_the_manifest_says(runs, rows):
+def test_sizes_match_the_manifest(runs, rows):
     runs.decide(rows[0])
     recorded = runs.deployment.manifest.engines["concrete"]
     _, key = unseal(runs.keys.evaluation)
@@ -104,7 +104,7 @@ def differing(one, other):
     return float(np.not_equal(*pair).mean())
 
 
-def test_ciphertexts_say_nothing_by_their_length(runs, deployment):
+def test_ciphertext_length_is_independent_of_values(runs, deployment):
     """The first and the last value of every column give messages of equal length."""
     layout = deployment.layout
     for party in layout.schema.party_names:
@@ -119,7 +119,7 @@ def test_ciphertexts_say_nothing_by_their_length(runs, deployment):
         assert len(lengths) == 1
 
 
-def test_another_key_does_not_open_the_scores(runs, rows, other_keys):
+def test_another_key_does_not_decrypt_the_scores(runs, rows, other_keys):
     """Six scores of three applicants: all 18 are correct by chance with probability 2**-100."""
     layout = runs.deployment.layout
     wrong = 0

@@ -32,7 +32,7 @@ def both_deployment(tmp_path_factory, layout, small_booster, small_programs, sma
     return folder
 
 
-def test_both_engines_give_the_same_applicants_the_same_integers(both_deployment, tmp_path, capsys):
+def test_both_engines_return_equal_scores(both_deployment, tmp_path, capsys):
     arguments = ["--engine", "both", "--applicants", 2, "--explanations", 1]
     assert evaluate(both_deployment, *arguments, "--json", tmp_path / "result.json") == 0
     printed = capsys.readouterr().out
@@ -44,7 +44,7 @@ def test_both_engines_give_the_same_applicants_the_same_integers(both_deployment
 
 
 @pytest.mark.parametrize("wrong", BOTH)
-def test_both_engines_stop_at_the_first_that_is_one_off(
+def test_evaluation_of_both_engines_stops_at_first_difference(
     both_deployment, monkeypatch, capsys, wrong
 ):
     true = EncryptedRuns.explain

@@ -27,7 +27,7 @@ def sealed(keys):
     return made.client(secret).encrypt(3).serialize()
 
 
-def test_a_child_encrypts_with_other_randomness_than_its_parent(keys):
+def test_child_encrypts_with_fresh_randomness(keys):
     """With the same randomness, two ciphertexts would differ by the difference of the values."""
     sealed(keys)  # the cached client has been used, as in a server that preloads
     texts = [in_child(lambda: sealed(keys)) for _ in range(2)] + [sealed(keys)]

@@ -42,11 +42,11 @@ def run(folder, url, *own):
     )
 
 
-def test_it_is_short():
+def test_example_is_short():
     assert len(EXAMPLE.read_text().splitlines()) < 60
 
 
-def test_it_imports_nothing_of_the_project():
+def test_example_imports_nothing_from_the_project():
     imported = set()
     for node in ast.walk(ast.parse(EXAMPLE.read_text())):
         if isinstance(node, ast.Import):
@@ -60,7 +60,7 @@ def test_it_imports_nothing_of_the_project():
     assert imported - sys.stdlib_module_names == {"requests", "concrete"}
 
 
-def test_a_whole_record_gets_the_score_of_the_reference(server, shipped, tmp_path):
+def test_complete_record_gets_the_reference_score(server, shipped, tmp_path):
     record = shipped.find("already approved")
     done = run(tmp_path, server.url, json.dumps(record))
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def test_a_whole_record_gets_the_score_of_the_reference(server, shipped, tmp_pat
     assert "s on the server" in done.stdout
 
 
-def test_missing_values_take_the_form_s_default(server, shipped, tmp_path):
+def test_missing_values_use_form_defaults(server, shipped, tmp_path):
     own = {"Total_income": 90000, "Occupation_type": None, "Employed": False, "Years_employed": 0}
     score = shipped.score(shipped.default() | own)
     assert score < 0
@@ -77,7 +77,7 @@ def test_missing_values_take_the_form_s_default(server, shipped, tmp_path):
     assert done.stdout.startswith(f"denied: score {score}, ")
 
 
-def test_the_server_s_refusal_is_printed(server, tmp_path):
+def test_server_error_is_printed(server, tmp_path):
     """The address is wrong, and the problem's own detail is printed."""
     done = run(tmp_path, server.url + "/nowhere")
     assert done.returncode == 1

@@ -33,7 +33,9 @@ def concrete_connection(two_parties, tmp_path_factory):
 
 
 @pytest.mark.parametrize("outcome", [Outcome.TURNED, Outcome.ALREADY_APPROVED])
-def test_two_parties_decide_and_explain_with_concrete(two_parties, concrete_connection, outcome):
+def test_own_data_of_two_parties_decides_and_explains_with_concrete(
+    two_parties, concrete_connection, outcome
+):
     oracle = Oracle(two_parties[0])
     record = oracle.find(outcome) | {"DEBTINC": None}
     sent, decision, explanation = whole_application(concrete_connection, oracle, record)
@@ -43,7 +45,7 @@ def test_two_parties_decide_and_explain_with_concrete(two_parties, concrete_conn
     assert explanation.bins == ("0-60", "60-120", "120-180", "180-240", "240+")
 
 
-def test_every_score_of_many_records_is_exact_under_encryption(two_parties):
+def test_scores_of_many_records_are_exact_under_encryption(two_parties):
     """This data is nearly additive, so its model may need no table lookup at all."""
     runs = EncryptedRuns("concrete", two_parties[0])
     layout = runs.deployment.layout
@@ -55,7 +57,7 @@ def test_every_score_of_many_records_is_exact_under_encryption(two_parties):
     assert wrong == []
 
 
-def test_the_missing_bits_count_in_the_encrypted_decision(two_parties, concrete_connection):
+def test_missing_bits_affect_the_encrypted_decision(two_parties, concrete_connection):
     """Other values of the optional columns give other scores, under encryption as in the clear."""
     oracle = Oracle(two_parties[0])
     session = ApplicationSession.open(concrete_connection)

@@ -75,7 +75,7 @@ def test_a_message_of_another_party_or_model_is_refused(server, party, layout, r
 
 
 @pytest.mark.parametrize("change", ["shorter", "longer", "two", "empty"])
-def test_payloads_that_are_not_the_partys_bits_are_refused(server, party, layout, row, change):
+def test_payload_of_invalid_bits_is_refused(server, party, layout, row, change):
     message = messages(party, layout, row)["bank", ENCRYPTED_INPUTS]
     header, payload = unseal(message)
     bits = bytes(payload)
@@ -101,7 +101,7 @@ def test_random_bytes_are_refused_as_inputs_and_as_results(server, party, conten
         lambda value: json.dumps(value).encode()
     )
 )
-def test_a_result_that_is_not_its_scores_is_refused(server, party, layout, row, content):
+def test_malformed_result_is_refused(server, party, layout, row, content):
     header, _ = unseal(server.evaluate(EXPLAIN, messages(party, layout, row)))
     try:
         opened = party.open(EXPLAIN, seal(header, content), b"")
@@ -132,13 +132,13 @@ def test_the_facts_state_that_nothing_is_protected(server, party):
     assert (keys.secret, keys.evaluation) == (b"", b"")
 
 
-def test_the_public_model_survives_its_own_json(server, schema):
+def test_public_model_round_trips_as_json(server, schema):
     text = server.public.model_dump_json()
     assert '"schema":' in text
     assert PublicModel.model_validate_json(text) == server.public
     assert server.public.schema_ == schema
 
 
-def test_a_secret_is_not_shown_by_repr(server):
+def test_secret_is_hidden_in_repr(server):
     keys = ClearParty(server.public).make_keys().model_copy(update={"secret": b"hush-hush"})
     assert "hush" not in repr(keys) + str(keys)

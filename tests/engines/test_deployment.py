@@ -34,7 +34,7 @@ def refused(folder, kind):
     return caught.value.message
 
 
-def test_a_whole_folder_is_loaded_as_it_was_written(clear_deployment, schema, small_programs):
+def test_complete_folder_loads_as_written(clear_deployment, schema, small_programs):
     deployment = Deployment.load(clear_deployment)
     assert deployment.schema == schema
     assert set(deployment.programs) == set(PROGRAMS)
@@ -45,7 +45,7 @@ def test_a_whole_folder_is_loaded_as_it_was_written(clear_deployment, schema, sm
         assert (facts.score_bits, facts.scale) == (program.score_bits, program.scale)
 
 
-def test_no_folder_and_an_empty_folder_are_missing(tmp_path):
+def test_absent_and_empty_folders_raise_deployment_missing(tmp_path):
     assert "TRISEAL_DEPLOYMENT" in refused(tmp_path / "nowhere", DeploymentMissing)
     assert str(tmp_path) in refused(tmp_path, DeploymentMissing)
     (tmp_path / "file").touch()
@@ -116,7 +116,7 @@ def test_another_format_and_unknown_fields_are_refused(folder):
     assert "cannot be read by this version" in refused(folder, DeploymentMixed)
 
 
-def test_the_same_model_has_the_same_version_wherever_it_is_written(
+def test_model_version_is_independent_of_the_folder(
     folder, tmp_path, schema, small_booster, small_programs
 ):
     first = Deployment.load(folder).manifest
@@ -128,7 +128,7 @@ def test_the_same_model_has_the_same_version_wherever_it_is_written(
     assert len(first.model_version) == 32
 
 
-def test_compiled_binaries_do_not_change_the_version_but_their_facts_do(folder):
+def test_model_version_depends_on_facts_but_not_on_binaries(folder):
     (folder / "clear").mkdir()
     (folder / "clear" / "server.zip").write_bytes(b"compiled here")
     one = write_manifest(folder, {"clear": {}})
@@ -158,7 +158,7 @@ def test_a_compiled_file_that_was_replaced_is_refused(folder):
     refused(folder, DeploymentMissing)
 
 
-def test_a_library_of_another_version_is_refused_with_both_versions(folder, monkeypatch):
+def test_library_version_mismatch_error_names_both_versions(folder, monkeypatch):
     deployment = Deployment.load(folder)
     versions = library_versions()
     assert deployment.manifest.versions == versions
@@ -171,12 +171,12 @@ def test_a_library_of_another_version_is_refused_with_both_versions(folder, monk
         deployment.check_library("left-pad")
 
 
-def test_a_library_that_is_not_installed_is_said_to_be_none(monkeypatch):
+def test_missing_library_is_reported_as_none(monkeypatch):
     monkeypatch.setattr(module, "_LIBRARIES", ("no-such-library",))
     assert library_versions()["no-such-library"] == "none"
 
 
-def test_an_engine_that_was_not_compiled_is_refused_with_those_that_were(folder):
+def test_uncompiled_engine_error_names_the_compiled_ones(folder):
     deployment = Deployment.load(folder)
     assert deployment.engine_facts("clear") == {}
     with pytest.raises(DeploymentMissing, match=r"not compiled for engine concrete.*has: clear"):

@@ -43,7 +43,7 @@ def resealed(header: bytes, payload: bytes = b"", length: int | None = None) -> 
 
 @QUICK
 @given(HEADERS, st.binary(max_size=300))
-def test_what_is_sealed_is_unsealed(header, payload):
+def test_seal_and_unseal_round_trip(header, payload):
     message = seal(header, payload)
     found, content = unseal(message)
     assert found == header
@@ -52,14 +52,14 @@ def test_what_is_sealed_is_unsealed(header, payload):
     assert len(message) <= OVERHEAD + len(payload)
 
 
-def test_a_digest_compared_before_is_not_compared_again():
+def test_intact_message_is_not_hashed_again():
     damaged = MESSAGE[:-1] + bytes([MESSAGE[-1] ^ 1])
     with pytest.raises(MalformedMessage):
         unseal_as(HEADER, memoryview(damaged))
     assert bytes(unseal_as(HEADER, memoryview(damaged), intact=True)) == b"the payload"
 
 
-def test_a_large_payload_is_a_view_and_no_copy():
+def test_large_payload_is_a_view_without_copy():
     payload = bytes(1 << 20)
     message = seal(HEADER, payload)
     assert unseal(message)[1].obj is message
@@ -95,7 +95,7 @@ def test_random_bytes_are_refused(content, with_magic):
 
 @QUICK
 @given(st.binary(max_size=100), st.integers(0, 2**32 - 1))
-def test_any_header_length_with_a_right_digest_is_refused_or_read(content, length):
+def test_any_header_length_with_valid_digest_is_read_or_refused(content, length):
     with pytest.raises(MalformedMessage):
         unseal(resealed(content, b"payload", length))
 
@@ -115,12 +115,12 @@ def test_any_header_length_with_a_right_digest_is_refused_or_read(content, lengt
     ],
     ids=range(9),
 )
-def test_a_header_of_another_form_is_refused_even_with_a_right_digest(header):
+def test_malformed_header_with_valid_digest_is_refused(header):
     with pytest.raises(MalformedMessage, match="header cannot be read"):
         unseal(resealed(header, b"payload"))
 
 
-def test_a_header_longer_than_the_limit_is_refused_unread():
+def test_oversized_header_is_refused_without_reading():
     header = HEADER.model_dump_json().encode()
     assert unseal(resealed(header.ljust(MAXIMUM_HEADER)))[0] == HEADER
     with pytest.raises(MalformedMessage, match="invalid length"):
@@ -128,7 +128,7 @@ def test_a_header_longer_than_the_limit_is_refused_unread():
 
 
 @pytest.mark.parametrize("field", Header.model_fields)
-def test_a_message_for_something_else_names_the_field_that_differs(field):
+def test_foreign_message_error_names_the_differing_field(field):
     other = HEADER.model_copy(update={field: 2 if field == "format" else "another"})
     with pytest.raises(ForeignMessage) as caught:
         unseal_as(HEADER, seal(other, b"payload"))
@@ -137,7 +137,7 @@ def test_a_message_for_something_else_names_the_field_that_differs(field):
     assert f"needs {getattr(HEADER, field)}" in text
 
 
-def test_damage_is_reported_before_foreignness():
+def test_damage_is_reported_before_header_mismatch():
     other = seal(HEADER.model_copy(update={"party": "applicant"}), b"payload")
     with pytest.raises(MalformedMessage):
         unseal_as(HEADER, other[:-1])
@@ -145,7 +145,7 @@ def test_damage_is_reported_before_foreignness():
 
 @QUICK
 @given(HEADERS, HEADERS)
-def test_only_an_equal_header_opens_a_message(one, other):
+def test_message_opens_only_with_equal_header(one, other):
     message = seal(one, b"payload")
     if one == other:
         assert bytes(unseal_as(other, message)) == b"payload"
@@ -154,7 +154,7 @@ def test_only_an_equal_header_opens_a_message(one, other):
             unseal_as(other, message)
 
 
-def test_messages_in_errors_stay_short():
+def test_error_messages_stay_short():
     with pytest.raises(ForeignMessage) as caught:
         unseal_as(HEADER, seal(HEADER.model_copy(update={"model": "m" * 64}), b""))
     assert len(caught.value.message) < 250

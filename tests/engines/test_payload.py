@@ -21,7 +21,7 @@ FILES = st.dictionaries(
 
 @QUICK
 @given(PARTS)
-def test_parts_come_back_whether_their_sizes_are_known_or_not(parts):
+def test_parts_round_trip_with_known_or_unknown_sizes(parts):
     payload = memoryview(join_parts(parts))
     assert len(payload) == sum(len(part) + PART_OVERHEAD for part in parts)
     assert split_parts(payload, [len(part) for part in parts]) == parts
@@ -30,7 +30,7 @@ def test_parts_come_back_whether_their_sizes_are_known_or_not(parts):
 
 @QUICK
 @given(PARTS, st.integers(0, 4), st.integers(-3, 3).filter(bool))
-def test_parts_of_other_sizes_are_refused(parts, position, difference):
+def test_parts_of_wrong_sizes_are_refused(parts, position, difference):
     payload = memoryview(join_parts(parts))
     sizes = [len(part) for part in parts]
     if position < len(sizes) and sizes[position] + difference >= 0:
@@ -72,7 +72,7 @@ def test_random_bytes_are_refused_or_split_into_parts_that_join_to_them(content,
         assert join_parts(parts) == content
 
 
-def test_another_number_of_parts_is_refused():
+def test_wrong_number_of_parts_is_refused():
     payload = memoryview(join_parts([b"a", b"b"]))
     with pytest.raises(MalformedMessage, match="longer than its parts"):
         read_parts(payload, 1)
@@ -80,14 +80,14 @@ def test_another_number_of_parts_is_refused():
         read_parts(payload, 3)
 
 
-def test_a_claimed_length_far_beyond_the_end_allocates_nothing():
+def test_excessive_part_length_allocates_nothing():
     with pytest.raises(MalformedMessage, match="ends too early"):
         read_parts(memoryview(b"\xff\xff\xff\xff" + b"x"), 1)
 
 
 @QUICK
 @given(FILES)
-def test_an_archive_gives_its_files_back_and_is_the_same_for_the_same_files(files):
+def test_archive_round_trips_and_is_deterministic(files):
     archive = pack(files)
     assert unpack(archive) == files
     assert pack(dict(reversed(files.items()))) == archive
@@ -111,12 +111,12 @@ def test_a_damaged_archive_is_refused_or_holds_the_same_contents(files, data):
 
 @QUICK
 @given(st.binary(max_size=100))
-def test_bytes_that_are_no_archive_are_refused(content):
+def test_invalid_archive_is_refused(content):
     with pytest.raises(MalformedMessage, match="client files are damaged"):
         unpack(content)
 
 
-def test_an_archive_that_would_unpack_to_too_much_is_refused_before_it_does(monkeypatch):
+def test_oversized_archive_is_refused_before_unpacking(monkeypatch):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb", bytes(1 << 20))

@@ -85,7 +85,7 @@ def bits_of(layout, column, value):
         ("May_Colour", pd.NA, [0, 0, 0, 1]),
     ],
 )
-def test_codes_of_every_kind(kinds, column, value, bits):
+def test_each_column_kind_has_the_expected_code(kinds, column, value, bits):
     assert bits_of(kinds, column, value) == bits
 
 
@@ -117,9 +117,7 @@ def test_codes_of_every_kind(kinds, column, value, bits):
         ("May_Colour", "pink", "one of red, green, blue, or nothing"),
     ],
 )
-def test_a_value_out_of_its_domain_names_column_value_and_what_is_allowed(
-    kinds, column, value, allowed
-):
+def test_out_of_domain_error_names_column_value_and_domain(kinds, column, value, allowed):
     with pytest.raises(ValueOutOfDomain) as caught:
         kinds.code(column).state(value)
     message = caught.value.message
@@ -135,7 +133,7 @@ def test_a_long_value_is_shortened_in_the_message(kinds):
     assert len(caught.value.message) < 200
 
 
-def test_a_party_may_send_its_own_columns_only(kinds):
+def test_party_may_encode_only_its_own_columns(kinds):
     record = {"Flag": True, "Size": 3, "Colour": "red", "Count": 3}
     own = kinds.encode_party("sure", record)
     assert own.tolist() == [1, 1, 0, 1, 0, 0, 1, 0]
@@ -156,7 +154,7 @@ def test_an_unknown_party_or_column_is_a_typed_error(kinds):
         kinds.code("Nothing")
 
 
-def test_bits_are_named_for_people(kinds):
+def test_bits_have_readable_names(kinds):
     names = [kinds.bit_name(bit) for bit in range(kinds.n_bits)]
     assert names[:4] == ["Flag is true", "Size >= 2", "Size >= 5", "Colour is red"]
     assert names[-1] == "May_Colour is missing"
@@ -175,7 +173,7 @@ def test_a_frame_without_a_column_or_with_a_bad_value_is_refused(kinds):
 
 @QUICK
 @given(st.data())
-def test_a_frame_is_encoded_as_its_rows_are_one_by_one(data):
+def test_frame_encoding_equals_row_by_row_encoding(data):
     layout = Layout(data.draw(schemas()))
     rows = data.draw(st.lists(records(layout.schema), min_size=1, max_size=5))
     frame = pd.DataFrame(rows, dtype=object)
@@ -186,7 +184,7 @@ def test_a_frame_is_encoded_as_its_rows_are_one_by_one(data):
 
 @QUICK
 @given(st.data())
-def test_the_parties_bits_put_together_are_the_records_bits(data):
+def test_record_bits_are_the_concatenated_party_bits(data):
     layout = Layout(data.draw(schemas()))
     record = data.draw(records(layout.schema))
     whole = layout.encode(record)
@@ -249,7 +247,7 @@ def test_the_states_of_two_bits_of_a_column_are_nested_or_disjoint(layout):
 
 @QUICK
 @given(st.data())
-def test_an_ordinal_code_counts_the_cuts_that_are_reached(data):
+def test_ordinal_code_counts_reached_cuts(data):
     layout = Layout(data.draw(schemas()))
     column = layout.schema.explained_column
     value = data.draw(values(column).filter(lambda v: isinstance(v, int | float) and v == v))
@@ -259,13 +257,13 @@ def test_an_ordinal_code_counts_the_cuts_that_are_reached(data):
 
 @QUICK
 @given(layouts())
-def test_a_value_of_a_state_has_that_state(layout):
+def test_value_of_a_state_encodes_to_that_state(layout):
     for code in layout.codes:
         assert [code.state(code.value(state)) for state in range(code.n_states)] == list(
             range(code.n_states)
         )
 
 
-def test_the_tables_of_a_layout_cannot_be_written_to(kinds):
+def test_layout_tables_are_read_only(kinds):
     with pytest.raises(ValueError, match="read-only"):
         kinds.codes[0].table[0, 0] = 1

@@ -72,7 +72,7 @@ def changed(path, value):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_schema_loads_and_says_what_the_page_needs(name):
+def test_shipped_schema_loads_with_texts_for_the_page(name):
     schema = Schema.load(FOLDER / name)
     assert schema.party_names == ["applicant", "bank", "credit_agency"]
     assert schema.explained_column.name == "Years_employed"
@@ -90,7 +90,7 @@ def test_the_fair_lending_schema_leaves_out_the_prohibited_bases():
     assert demo.fingerprint() != fair.fingerprint()
 
 
-def test_the_base_schema_of_these_tests_is_valid():
+def test_base_schema_is_valid():
     assert Schema.parse(BASE).column("Age").default == 33
 
 
@@ -137,7 +137,7 @@ def test_the_base_schema_of_these_tests_is_valid():
         ("explanation.assume", {"Rich": "maybe"}, "assume.Rich: Input should be a valid boolean"),
     ],
 )
-def test_a_fault_is_named(path, value, fault):
+def test_invalid_schema_error_names_the_fault(path, value, fault):
     with pytest.raises(SchemaInvalid) as caught:
         Schema.parse(changed(path, value), "loan.json")
     assert caught.value.message.startswith("loan.json cannot be used")
@@ -167,13 +167,13 @@ def test_a_boolean_without_default_must_be_optional():
         "parties.0.columns.0.cuts",
     ],
 )
-def test_an_unknown_field_is_refused_by_its_place(path):
+def test_unknown_field_error_names_its_path(path):
     with pytest.raises(SchemaInvalid, match="Extra inputs are not permitted") as caught:
         Schema.parse(changed(path, [1]))
     assert path.rpartition(".")[2] in caught.value.message
 
 
-def test_at_most_eight_parties_and_64_columns_a_party():
+def test_numbers_of_parties_and_columns_are_limited():
     document = copy.deepcopy(BASE)
     flags = [{"name": f"F{i}", "kind": "boolean", "label": "F"} for i in range(65)]
     document["parties"] += [
@@ -189,25 +189,25 @@ def test_at_most_eight_parties_and_64_columns_a_party():
 
 
 @pytest.mark.parametrize("document", [None, [], "schema", 3, {}])
-def test_something_else_than_a_schema_is_refused(document):
+def test_document_that_is_not_a_schema_is_refused(document):
     with pytest.raises(SchemaInvalid, match="cannot be used"):
         Schema.parse(document)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, bytes(range(256))])
-def test_a_file_that_is_not_json_is_refused_by_its_path(tmp_path, content):
+def test_invalid_json_error_names_the_file(tmp_path, content):
     path = tmp_path / "schema.json"
     path.write_bytes(content)
     with pytest.raises(SchemaInvalid, match=r"schema\.json cannot be"):
         Schema.load(path)
 
 
-def test_a_missing_file_is_refused_by_its_path(tmp_path):
+def test_missing_file_error_names_the_file(tmp_path):
     with pytest.raises(SchemaInvalid, match=r"nowhere\.json cannot be read"):
         Schema.load(tmp_path / "nowhere.json")
 
 
-def test_a_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
+def test_huge_file_is_refused_before_reading(tmp_path, monkeypatch):
     path = tmp_path / "schema.json"
     path.touch()
     os.truncate(path, MAXIMUM_SCHEMA_BYTES + 1)
@@ -216,7 +216,7 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
         Schema.load(path)
 
 
-def test_unknown_names_are_typed_errors_that_list_what_there_is():
+def test_unknown_name_error_lists_the_known_names():
     schema = Schema.parse(BASE)
     with pytest.raises(UnknownParty, match="the parties are person, bank"):
         schema.party("doctor")
@@ -225,7 +225,7 @@ def test_unknown_names_are_typed_errors_that_list_what_there_is():
     assert schema.party("bank").label == "Bank"
 
 
-def test_bins_are_labelled_as_people_write_numbers():
+def test_bin_labels_use_plain_numbers():
     document = changed("parties.0.columns.1.maximum", 10_000_000)
     document["parties"][0]["columns"][1]["integer"] = False
     document["parties"][0]["columns"][1]["cuts"] = [1000.5, 1_000_000, 2_000_001]
@@ -238,7 +238,7 @@ def test_bins_are_labelled_as_people_write_numbers():
 
 @QUICK
 @given(schemas())
-def test_a_schema_survives_its_own_json_and_keeps_its_fingerprint(schema):
+def test_schema_round_trips_with_the_same_fingerprint(schema):
     again = Schema.parse(json.loads(schema.model_dump_json()))
     assert again == schema
     assert again.fingerprint() == schema.fingerprint()
@@ -255,7 +255,7 @@ def test_any_change_of_content_changes_the_fingerprint(schema, data):
     assert Schema.parse(document).fingerprint() != schema.fingerprint()
 
 
-def test_schemas_from_before_zero_is_missing_keep_their_fingerprints():
+def test_fingerprint_is_unchanged_without_zero_is_missing():
     """Deployments refer to their schema by its fingerprint, so a new field must not change it."""
     shipped = Schema.load(FOLDER / "credit_card.json")
     manifest = json.loads((FOLDER.parent / "deployment_files" / "manifest.json").read_text())

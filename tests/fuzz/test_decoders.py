@@ -39,7 +39,7 @@ def test_valid_samples_are_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", decoders())
-def test_anything_else_is_read_or_refused_and_takes_no_memory(name: str) -> None:
+def test_mutated_input_is_read_or_refused_in_bounded_memory(name: str) -> None:
     decoder = decoders()[name]
     refused = []
 

@@ -67,7 +67,7 @@ def said(group: Group, step: str) -> tuple[Posted, bytes, Callable[[bytes], byte
 
 
 @pytest.mark.parametrize("step", [*KEY_STEPS, *DECIDE_STEPS])
-def test_no_word_of_a_party_is_another_partys_fault(step: str) -> None:
+def test_mutated_message_is_read_or_refused_by_other_parties(step: str) -> None:
     assert step.partition(":")[0] in (*KEY_STEPS, AGREE, PARTIAL)
     group = at(step)
     posted, payload, seal = said(group, step)

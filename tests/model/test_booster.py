@@ -43,7 +43,7 @@ def random_bits(layout, rows, seed):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_margins_are_those_of_xgboost(layout, credit_data, shape):
+def test_margins_equal_xgboost(layout, credit_data, shape):
     bits, y = credit_data[0]
     booster = fit(shape, layout, bits, y)
     ensemble = parse_ensemble(json.loads(model_json(booster)), layout)
@@ -56,7 +56,7 @@ def test_margins_are_those_of_xgboost(layout, credit_data, shape):
 
 @QUICK
 @given(schemas(), st.sampled_from(SHAPES), st.integers(0, 1000))
-def test_margins_of_boosters_on_random_schemas_and_labels(schema: Schema, shape, seed):
+def test_margins_equal_xgboost_on_random_schemas_and_labels(schema: Schema, shape, seed):
     layout = Layout(schema)
     bits = random_bits(layout, 60, seed)
     y = np.random.default_rng(seed).integers(0, 2, len(bits)).astype(np.int8)
@@ -75,7 +75,7 @@ def test_exactly_one_leaf_of_a_tree_holds_for_any_input(layout, document):
         assert (np.sum(holds, axis=0) == 1).all()
 
 
-def test_the_base_score_counts_as_log_odds(layout, credit_data):
+def test_base_score_is_converted_to_log_odds(layout, credit_data):
     bits, y = credit_data[0]
     parameters = {"objective": "binary:logistic", "base_score": 0.8, "max_depth": 1}
     booster = xgboost.train(parameters, xgboost.DMatrix(bits, y), 2)
@@ -86,7 +86,7 @@ def test_the_base_score_counts_as_log_odds(layout, credit_data):
     )
 
 
-def test_the_base_score_of_newer_versions_in_brackets_is_read(layout, document):
+def test_bracketed_base_score_of_newer_versions_is_read(layout, document):
     parameters = document["learner"]["learner_model_param"]
     parameters["base_score"] = "[5E-1]"
     assert parse_ensemble(document, layout).base_margin == 0.0
@@ -109,7 +109,7 @@ def trained(credit_data, trees=2, **parameters):
         ({"booster": "gblinear", "max_depth": None}, "gblinear"),
     ],
 )
-def test_another_kind_of_model_is_refused_by_its_name(layout, credit_data, parameters, fault):
+def test_unsupported_model_error_names_its_kind(layout, credit_data, parameters, fault):
     chosen = {k: v for k, v in ({"max_depth": 2} | parameters).items() if v is not None}
     bits, y = credit_data[0]
     booster = xgboost.train({"objective": "binary:logistic"} | chosen, xgboost.DMatrix(bits, y), 2)
@@ -117,7 +117,7 @@ def test_another_kind_of_model_is_refused_by_its_name(layout, credit_data, param
         parse_ensemble(json.loads(model_json(booster)), layout)
 
 
-def test_a_booster_of_other_features_is_refused_with_both_counts(layout, credit_data):
+def test_feature_count_mismatch_error_names_both_counts(layout, credit_data):
     bits, y = credit_data[0]
     booster = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(bits[:, :-1], y), 1)
     with pytest.raises(UnsupportedBooster, match=f"{layout.n_bits - 1} features.*{layout.n_bits}"):
@@ -139,14 +139,14 @@ def test_more_than_300_trees_are_refused(layout, document):
         parse_ensemble(document, layout)
 
 
-def test_a_split_on_categories_of_the_booster_itself_is_refused(layout, document):
+def test_categorical_split_is_refused(layout, document):
     document["learner"]["gradient_booster"]["model"]["trees"][0]["split_type"][0] = 1
     with pytest.raises(UnsupportedBooster, match="splits on categories of its own"):
         parse_ensemble(document, layout)
 
 
 @pytest.mark.parametrize("base_score", ["0", "1", "-3", "nan", "much"])
-def test_a_base_score_that_is_no_probability_is_refused(layout, document, base_score):
+def test_base_score_that_is_not_a_probability_is_refused(layout, document, base_score):
     document["learner"]["learner_model_param"]["base_score"] = base_score
     with pytest.raises(UnsupportedBooster):
         parse_ensemble(document, layout)
@@ -168,13 +168,13 @@ def a_tree(document):
         ("split_conditions", None),
     ],
 )
-def test_a_tree_that_does_not_hold_together_is_refused(layout, document, field, value):
+def test_inconsistent_tree_is_refused(layout, document, field, value):
     a_tree(document)[field][0] = value
     with pytest.raises(UnsupportedBooster, match="is invalid"):
         parse_ensemble(document, layout)
 
 
-def test_a_tree_that_leads_back_to_its_root_is_refused_and_not_walked_for_ever(layout, document):
+def test_cyclic_tree_is_refused(layout, document):
     a_tree(document)["left_children"][1:3] = [1, 1]
     a_tree(document)["right_children"][1:3] = [1, 1]
     with pytest.raises((ModelTooLarge, UnsupportedBooster)):
@@ -196,7 +196,7 @@ def test_a_bit_tested_twice_reaches_consistent_leaves_only(layout, document):
     }
 
 
-def test_several_classes_are_refused_whatever_the_objective_says(layout, document):
+def test_multi_class_booster_is_refused_for_any_objective(layout, document):
     document["learner"]["learner_model_param"]["num_class"] = "3"
     with pytest.raises(UnsupportedBooster):
         parse_ensemble(document, layout)
@@ -211,7 +211,7 @@ def test_a_leaf_that_is_not_finite_is_refused(layout, document):
 
 @QUICK
 @given(st.data())
-def test_a_damaged_document_is_refused_or_still_a_whole_ensemble(layout, small_booster, data):
+def test_damaged_document_is_refused_or_gives_complete_ensemble(layout, small_booster, data):
     document = json.loads(small_booster)
     junk = st.none() | st.integers(-3, 400) | st.just(1e300) | st.text(max_size=3) | st.just([])
     place = document["learner"]
@@ -233,7 +233,7 @@ def test_a_damaged_document_is_refused_or_still_a_whole_ensemble(layout, small_b
 
 
 @pytest.mark.parametrize("field", ["learner", "objective", "gradient_booster", "num_feature"])
-def test_a_document_that_lacks_a_part_is_refused(layout, document, field):
+def test_incomplete_document_is_refused(layout, document, field):
     stripped = copy.deepcopy(document)
     for place in (stripped, stripped["learner"], stripped["learner"]["learner_model_param"]):
         place.pop(field, None)
@@ -241,7 +241,7 @@ def test_a_document_that_lacks_a_part_is_refused(layout, document, field):
         parse_ensemble(stripped, layout)
 
 
-def test_a_saved_file_is_read_as_its_document_is(tmp_path, layout, small_booster):
+def test_file_and_document_give_the_same_ensemble(tmp_path, layout, small_booster):
     path = tmp_path / "booster.json"
     path.write_bytes(small_booster)
     assert read_ensemble(path, layout) == parse_ensemble(json.loads(small_booster), layout)
@@ -256,9 +256,7 @@ def test_random_bytes_are_refused(tmp_path_factory, layout, content):
         read_ensemble(path, layout)
 
 
-def test_the_binary_format_a_deep_nest_and_a_missing_file_are_refused(
-    tmp_path, layout, credit_data
-):
+def test_binary_deeply_nested_and_missing_files_are_refused(tmp_path, layout, credit_data):
     bits, y = credit_data[0]
     booster = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(bits, y), 1)
     (tmp_path / "ubj").write_bytes(bytes(booster.save_raw("ubj")))
@@ -268,7 +266,7 @@ def test_the_binary_format_a_deep_nest_and_a_missing_file_are_refused(
             read_ensemble(tmp_path / name, layout)
 
 
-def test_a_huge_file_is_refused_unread(tmp_path, layout):
+def test_huge_file_is_refused_without_reading(tmp_path, layout):
     path = tmp_path / "booster.json"
     path.touch()
     os.truncate(path, module.MAXIMUM_BYTES + 1)

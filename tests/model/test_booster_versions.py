@@ -48,14 +48,14 @@ def early_stopped():
 
 @version
 @pytest.mark.parametrize("kind", DENSE + SPARSE)
-def test_the_log_odds_are_those_of_the_version_that_wrote_the_file(version, kind):
+def test_log_odds_equal_those_of_the_writing_version(version, kind):
     ensemble = read_ensemble(FOLDER / version / f"{kind}.json", layout_for(kind))
     np.testing.assert_allclose(log_odds(ensemble), recorded(version, kind), rtol=0, atol=2e-6)
 
 
 @version
 @pytest.mark.parametrize("kind", DENSE + SPARSE)
-def test_the_installed_library_reads_every_version_as_that_version_does(version, kind):
+def test_installed_library_agrees_with_every_writing_version(version, kind):
     """XGBoost 1.6 reads a base_score of 3.2 as 0.5, and Booster.predict uses all trees."""
     data = (FOLDER / version / f"{kind}.json").read_bytes()
     library = LibraryModel(data, layout_for(kind).schema)
@@ -64,7 +64,7 @@ def test_the_installed_library_reads_every_version_as_that_version_does(version,
 
 @version
 @pytest.mark.parametrize("kind", ["early_stopped", "early_stopped_forest"])
-def test_early_stopping_leaves_trees_out_and_they_would_change_decisions(version, kind):
+def test_early_stopping_excludes_trees_that_would_change_decisions(version, kind):
     document = json.loads((FOLDER / version / f"{kind}.json").read_text())
     header = read_header(document)
     assert header.used < header.trees
@@ -77,7 +77,7 @@ def test_early_stopping_leaves_trees_out_and_they_would_change_decisions(version
 
 @version
 @pytest.mark.parametrize("kind", SPARSE)
-def test_a_split_that_no_bit_decides_is_refused_with_its_column(version, kind):
+def test_undecidable_split_error_names_its_column(version, kind):
     with pytest.raises(
         UnsupportedBooster, match=r"column Income on bit 0 \(Income >= 50\)"
     ) as found:
@@ -86,7 +86,7 @@ def test_a_split_that_no_bit_decides_is_refused_with_its_column(version, kind):
 
 
 @version
-def test_a_sparse_booster_would_decide_all_dense_rows_alike(version):
+def test_sparse_booster_would_decide_all_dense_rows_equally(version):
     """Without the refusal, every row would get the same decision."""
     data = (FOLDER / version / "sparse.json").read_bytes()
     dense = LibraryModel(data, layout_for("dense").schema).log_odds(ROWS)
@@ -111,7 +111,7 @@ REFUSED = {
     [p for k in REFUSED for p in sorted(FOLDER.glob(f"*/{k}.json"))],
     ids=lambda p: str(p)[-34:],
 )
-def test_another_kind_of_model_is_refused_by_its_name(path):
+def test_unsupported_model_error_names_its_kind(path):
     with pytest.raises(UnsupportedBooster, match=REFUSED[path.stem]):
         read_ensemble(path, layout_for("dense"))
 
@@ -133,7 +133,7 @@ def test_another_kind_of_model_is_refused_by_its_name(path):
         ),
     ],
 )
-def test_several_outputs_are_refused_wherever_the_file_tells_of_them(early_stopped, change, fault):
+def test_multiple_outputs_are_refused_in_every_file_format(early_stopped, change, fault):
     learner = early_stopped["learner"]
     change(learner, learner["gradient_booster"]["model"])
     with pytest.raises(UnsupportedBooster, match=rf"several outputs \({fault}"):
@@ -141,7 +141,7 @@ def test_several_outputs_are_refused_wherever_the_file_tells_of_them(early_stopp
 
 
 @pytest.mark.parametrize("form", ["6.35E-1", "[6.35E-1]", " [0.635] ", 0.635, [0.635], ["6.35E-1"]])
-def test_every_form_of_the_base_score_is_the_same_number(early_stopped, form):
+def test_every_base_score_format_gives_the_same_number(early_stopped, form):
     early_stopped["learner"]["learner_model_param"]["base_score"] = form
     expected = recorded("3.2.0", "early_stopped_forest")
     ensemble = parse_ensemble(early_stopped, layout_for("dense"))
@@ -151,27 +151,27 @@ def test_every_form_of_the_base_score_is_the_same_number(early_stopped, form):
 
 
 @pytest.mark.parametrize("form", [None, "", "[]", "auto", "[auto]", [], {}])
-def test_a_base_score_that_is_no_number_is_refused_by_that_name(early_stopped, form):
+def test_non_numeric_base_score_error_quotes_it(early_stopped, form):
     early_stopped["learner"]["learner_model_param"]["base_score"] = form
     with pytest.raises(UnsupportedBooster, match="base_score"):
         read_header(early_stopped)
 
 
 @pytest.mark.parametrize("best", ["-1", "-5", "13000", "x", None])
-def test_a_best_iteration_that_no_tree_has_is_refused(early_stopped, best):
+def test_best_iteration_beyond_the_trees_is_refused(early_stopped, best):
     early_stopped["learner"]["attributes"]["best_iteration"] = best
     with pytest.raises(UnsupportedBooster):
         read_header(early_stopped)
 
 
-def test_the_rounds_are_found_with_and_without_iteration_indptr(early_stopped):
+def test_boosting_rounds_are_found_with_and_without_iteration_indptr(early_stopped):
     expected = read_header(early_stopped)
     assert expected.used == 3 * expected.iterations
     del early_stopped["learner"]["gradient_booster"]["model"]["iteration_indptr"]
     assert read_header(early_stopped) == expected
 
 
-def test_best_ntree_limit_counts_where_an_old_version_wrote_it_alone(early_stopped):
+def test_best_ntree_limit_is_used_without_best_iteration(early_stopped):
     attributes = early_stopped["learner"]["attributes"]
     expected = read_header(early_stopped)
     attributes.clear()
@@ -182,7 +182,7 @@ def test_best_ntree_limit_counts_where_an_old_version_wrote_it_alone(early_stopp
         read_header(early_stopped)
 
 
-def test_only_trees_that_count_are_limited_in_number(early_stopped):
+def test_tree_limit_counts_only_the_used_trees(early_stopped):
     model = early_stopped["learner"]["gradient_booster"]["model"]
     rounds = 1000
     model["trees"] = (model["trees"] * 100)[: 3 * rounds]
@@ -210,7 +210,7 @@ def test_only_trees_that_count_are_limited_in_number(early_stopped):
         (float("nan"), False),
     ],
 )
-def test_a_limit_is_compared_in_single_precision(limit, fits):
+def test_split_limit_is_compared_in_single_precision(limit, fits):
     document = json.loads((FOLDER / "1.6.2" / "plain.json").read_text())
     expected = log_odds(parse_ensemble(copy.deepcopy(document), layout_for("dense")))
     tree = document["learner"]["gradient_booster"]["model"]["trees"][0]
@@ -225,7 +225,7 @@ def test_a_limit_is_compared_in_single_precision(limit, fits):
             parse_ensemble(document, layout_for("dense"))
 
 
-def test_features_with_the_bits_names_in_another_order_are_refused(early_stopped):
+def test_reordered_feature_names_are_refused(early_stopped):
     layout = layout_for("dense")
     names = [layout.bit_name(bit) for bit in range(layout.n_bits)]
     early_stopped["learner"]["feature_names"] = names
@@ -235,7 +235,7 @@ def test_features_with_the_bits_names_in_another_order_are_refused(early_stopped
         parse_ensemble(early_stopped, layout)
 
 
-def test_a_file_that_the_installed_library_cannot_read_is_refused_with_both_versions(early_stopped):
+def test_unreadable_file_error_names_both_xgboost_versions(early_stopped):
     for tree in early_stopped["learner"]["gradient_booster"]["model"]["trees"]:
         del tree["tree_param"]
     assert parse_ensemble(early_stopped, layout_for("dense")).trees
@@ -244,6 +244,6 @@ def test_a_file_that_the_installed_library_cannot_read_is_refused_with_both_vers
 
 
 @pytest.mark.parametrize("data", [b"", b"{L\x00\x00\x00\xef", b"[" * 200_000, b"[]", b"7", b"\xff"])
-def test_another_format_is_refused_with_advice(data):
+def test_unknown_format_is_refused_with_advice(data):
     with pytest.raises(UnsupportedBooster, match="save_model"):
         decode_booster(data)

@@ -30,7 +30,7 @@ def test_an_approved_application_needs_no_change(schema):
     assert said.text == "The application is already approved; nothing needs to change."
 
 
-def test_the_fewest_years_that_turn_the_decision_are_named(schema):
+def test_explanation_names_fewest_years_that_change_the_decision(schema):
     said = explain_scores(schema, with_years(3), False, [-9, -5, -1, 0, 3, 9])
     assert said.outcome is Outcome.TURNED
     assert (said.current_bin, said.turning_bin) == (1, 3)
@@ -41,7 +41,7 @@ def test_the_fewest_years_that_turn_the_decision_are_named(schema):
     assert said.scores == (-9, -5, -1, 0, 3, 9)
 
 
-def test_only_bins_above_the_own_one_are_advised(schema):
+def test_only_higher_bins_are_advised(schema):
     """Fewer years would have been approved here, which is not given as advice."""
     said = explain_scores(schema, with_years(9), False, [5, 5, 5, -1, -2, -3])
     assert said.outcome is Outcome.NOT_TURNED
@@ -50,7 +50,7 @@ def test_only_bins_above_the_own_one_are_advised(schema):
     assert said.turning_bin == 4
 
 
-def test_where_no_bin_turns_it_other_factors_weigh_more(schema):
+def test_other_factors_are_named_if_no_bin_changes_the_decision(schema):
     said = explain_scores(schema, with_years(0), False, [-9, -8, -7, -6, -5, -1])
     assert said.outcome is Outcome.NOT_TURNED
     assert said.text == (
@@ -60,7 +60,7 @@ def test_where_no_bin_turns_it_other_factors_weigh_more(schema):
 
 
 @pytest.mark.parametrize("years", [18, 80])
-def test_in_the_last_bin_nothing_more_can_be_advised(schema, years):
+def test_last_bin_gets_no_advice(schema, years):
     said = explain_scores(schema, with_years(years), False, [1, 1, 1, 1, 1, -1])
     assert said.outcome is Outcome.AT_MOST
     assert said.turning_bin is None
@@ -68,7 +68,7 @@ def test_in_the_last_bin_nothing_more_can_be_advised(schema, years):
     assert "(18+)" in said.text
 
 
-def test_without_employment_every_bin_lies_above_and_employment_is_named(schema):
+def test_without_employment_all_bins_are_advised_and_it_is_named(schema):
     said = explain_scores(schema, with_years(0, employed=False), False, [-3, 1, 2, 3, 4, 5])
     assert (said.outcome, said.current_bin, said.turning_bin) == (Outcome.TURNED, -1, 1)
     assert said.text.startswith("With at least 2 years of employment (being employed), and all")
@@ -77,13 +77,13 @@ def test_without_employment_every_bin_lies_above_and_employment_is_named(schema)
     assert said.text.startswith("With at least 0 years of employment (being employed), and all")
 
 
-def test_many_years_without_employment_are_not_the_most(schema):
+def test_years_do_not_count_without_employment(schema):
     said = explain_scores(schema, with_years(30, employed=False), False, [-1] * 6)
     assert said.outcome is Outcome.NOT_TURNED
     assert said.current_bin == -1
 
 
-def test_a_missing_value_lies_below_every_bin_and_is_no_missing_employment(optional):
+def test_missing_value_lies_below_every_bin(optional):
     said = explain_scores(optional, {"Employed": True}, False, [3, 4, 5, 6, 7, 8])
     assert (said.current_bin, said.turning_bin) == (-1, 0)
     assert "being employed" not in said.text
@@ -93,7 +93,7 @@ def test_a_missing_value_lies_below_every_bin_and_is_no_missing_employment(optio
     assert "2 years of employment (being employed)" in said.text
 
 
-def test_what_is_assumed_not_to_hold_is_named_as_such(schema):
+def test_negated_assumption_is_named(schema):
     document = schema.model_dump(mode="json")
     document["explanation"]["assume"] = {"Employed": False}
     other = Schema.parse(document)
@@ -105,7 +105,7 @@ def test_what_is_assumed_not_to_hold_is_named_as_such(schema):
     assert "being employed" not in said.text
 
 
-def test_engines_that_rerun_give_the_highest_bins_only(schema):
+def test_rerun_scores_belong_to_the_highest_bins(schema):
     """Three scores belong to the bins 8-11, 11-18 and 18+."""
     said = explain_scores(schema, with_years(6), False, [-2, -1, 4])
     assert said.bins == ("8-11", "11-18", "18+")
@@ -117,7 +117,7 @@ def test_engines_that_rerun_give_the_highest_bins_only(schema):
     assert (said.outcome, said.bins, said.scores) == (Outcome.AT_MOST, (), ())
 
 
-def test_other_words_of_the_schema_are_used(schema):
+def test_explanation_uses_the_schemas_words(schema):
     document = schema.model_dump(mode="json")
     document["decision"] |= {"approved": "granted"}
     document["explanation"] |= {"phrase": "months with the bank", "column": "Account_age"}
@@ -136,7 +136,7 @@ def test_a_record_out_of_its_domain_is_a_typed_error(schema, record):
 
 @QUICK
 @given(st.data())
-def test_the_outcome_follows_from_the_scores_for_any_schema(data):
+def test_outcome_follows_from_the_scores_for_any_schema(data):
     schema = data.draw(schemas())
     record = data.draw(records(schema))
     column = schema.explained_column

@@ -14,7 +14,7 @@ from tests.strategies import QUICK, SLOW, all_bits, polynomials, schemas, tiny_s
 
 @QUICK
 @given(st.data())
-def test_the_bounds_are_the_extremes_of_all_inputs(data):
+def test_bounds_equal_the_extremes_over_all_inputs(data):
     layout = Layout(data.draw(tiny_schemas()))
     polynomial = data.draw(polynomials(layout))
     plan = make_plan(polynomial, 1, layout)
@@ -28,7 +28,7 @@ def test_the_bounds_are_the_extremes_of_all_inputs(data):
 
 @QUICK
 @given(st.data())
-def test_the_bounds_hold_also_where_the_solver_has_no_time(data):
+def test_bounds_hold_without_solver_time(data):
     layout = Layout(data.draw(tiny_schemas()))
     polynomial = data.draw(polynomials(layout, largest=10**6))
     scores = evaluate(polynomial, all_bits(layout), 1)[:, 0]
@@ -46,7 +46,7 @@ def test_the_bounds_hold_also_where_the_solver_has_no_time(data):
 
 @SLOW
 @given(st.data())
-def test_no_sample_of_a_larger_schema_passes_the_bounds(data):
+def test_samples_of_a_larger_schema_stay_within_bounds(data):
     layout = Layout(data.draw(schemas()))
     polynomial = data.draw(polynomials(layout, terms=40, largest=1000))
     found = extremes(make_plan(polynomial, 1, layout), layout)
@@ -56,7 +56,7 @@ def test_no_sample_of_a_larger_schema_passes_the_bounds(data):
     assert scores.max() <= found.high
 
 
-def test_the_bounds_of_a_trained_program_hold_and_are_reached(layout, small_programs, credit_data):
+def test_bounds_of_trained_program_hold_and_are_reached(layout, small_programs, credit_data):
     program = small_programs["decide"]
     found = extremes(program.plan, layout)
     assert found.tight
@@ -69,7 +69,7 @@ def test_the_bounds_of_a_trained_program_hold_and_are_reached(layout, small_prog
     assert scores.max() <= program.high
 
 
-def test_climbing_from_many_starts_does_not_pass_the_bounds(layout, small_programs):
+def test_local_search_does_not_exceed_the_bounds(layout, small_programs):
     """A local search improves one column after another."""
     program = small_programs["decide"]
     best = {1: -(10**9), -1: -(10**9)}
@@ -89,7 +89,7 @@ def test_climbing_from_many_starts_does_not_pass_the_bounds(layout, small_progra
 
 
 @pytest.mark.parametrize("value", [0, 9, -9])
-def test_a_constant_is_its_own_extreme(layout, value):
+def test_extremes_of_a_constant_equal_it(layout, value):
     polynomial = {ONE: np.array([value])} if value else {}
     found = extremes(make_plan(polynomial, 1, layout), layout)
     assert (found.low, found.high, found.tight) == (value, value, True)

@@ -39,7 +39,7 @@ def nested(terms, row):
 
 @QUICK
 @given(MONOMIALS, st.lists(st.integers(0, 1), min_size=8, max_size=8))
-def test_the_count_is_that_of_a_nested_evaluation_with_the_right_value(monomials, row):
+def test_product_count_matches_a_correct_nested_evaluation(monomials, row):
     terms = {m: i + 1 for i, m in enumerate(sorted(monomials))}
     value, products = nested(terms, row)
     assert value == sum(c * int(np.prod([row[b] for b in m])) for m, c in terms.items())
@@ -48,7 +48,7 @@ def test_the_count_is_that_of_a_nested_evaluation_with_the_right_value(monomials
 
 @QUICK
 @given(MONOMIALS)
-def test_it_is_never_worse_than_every_product_on_its_own(monomials):
+def test_nesting_never_needs_more_products_than_separate_monomials(monomials):
     count = external_products(monomials)
     assert count <= sum(max(len(m) - 1, 0) for m in monomials)
     assert (count == 0) == all(len(m) <= 1 for m in monomials)
@@ -57,7 +57,7 @@ def test_it_is_never_worse_than_every_product_on_its_own(monomials):
 
 @QUICK
 @given(MONOMIALS)
-def test_degree_one_costs_nothing_and_order_and_repetition_do_not_matter(monomials):
+def test_product_count_ignores_linear_terms_order_and_repetition(monomials):
     count = external_products(monomials)
     assert external_products({m for m in monomials if len(m) > 1}) == count
     assert external_products([*sorted(monomials), *sorted(monomials, reverse=True)]) == count
@@ -77,5 +77,5 @@ def test_degree_one_costs_nothing_and_order_and_repetition_do_not_matter(monomia
         ([(1, 2), (2, 3), (1, 3)], 2),  # 1 * (2 + 3) + 2 * 3
     ],
 )
-def test_counts_by_hand(monomials, products):
+def test_product_counts_match_hand_computed_examples(monomials, products):
     assert external_products(monomials) == products

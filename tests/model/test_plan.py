@@ -86,7 +86,7 @@ def test_the_plans_of_trained_programs_equal_their_polynomials(layout, small_pro
 
 @QUICK
 @given(st.data())
-def test_one_output_never_costs_more_than_a_table_a_monomial(data):
+def test_single_output_needs_at_most_one_table_per_monomial(data):
     layout = Layout(data.draw(schemas()))
     polynomial = data.draw(polynomials(layout, terms=25))
     plan = make_plan(polynomial, 1, layout)
@@ -95,7 +95,7 @@ def test_one_output_never_costs_more_than_a_table_a_monomial(data):
 
 @QUICK
 @given(st.data())
-def test_an_explanation_never_costs_more_than_a_table_for_every_value_of_a_monomial(data):
+def test_explanation_needs_at_most_one_table_per_distinct_coefficient(data):
     layout = Layout(data.draw(schemas(most_parties=3)))
     polynomial = data.draw(polynomials(layout, terms=12))
     variants = explained_variants(layout)
@@ -110,7 +110,7 @@ def test_an_explanation_never_costs_more_than_a_table_for_every_value_of_a_monom
 
 @QUICK
 @given(st.data())
-def test_degree_one_costs_no_table(data):
+def test_linear_terms_need_no_table(data):
     layout = Layout(data.draw(schemas()))
     polynomial = data.draw(polynomials(layout, outputs=2))
     linear = {m: c for m, c in polynomial.items() if len(m) <= 1}
@@ -121,7 +121,7 @@ def test_degree_one_costs_no_table(data):
 
 
 @pytest.mark.parametrize("polynomial", [{}, {ONE: np.array([7])}])
-def test_a_constant_needs_no_table_either(layout, polynomial):
+def test_constant_needs_no_table(layout, polynomial):
     plan = make_plan(polynomial, 1, layout)
     bits = layout.bits_of_states(sample_states(layout, 20, seed=1))
     assert plan.lookups == ()
@@ -138,7 +138,7 @@ def test_a_product_shared_by_all_outputs_is_one_table(layout):
 
 @QUICK
 @given(st.data())
-def test_an_axis_tells_apart_what_its_bits_tell_apart_and_nothing_else(data):
+def test_axis_distinguishes_exactly_the_states_of_its_bits(data):
     layout = Layout(data.draw(schemas(bins=6)))
     code = data.draw(st.sampled_from(layout.codes))
     own = st.integers(code.first_bit, code.first_bit + code.n_bits - 1)
@@ -153,7 +153,7 @@ def test_an_axis_tells_apart_what_its_bits_tell_apart_and_nothing_else(data):
         assert (p == q) == (c == d)
 
 
-def test_an_axis_with_thresholds_and_missing_gives_missing_a_cell_of_its_own(layout):
+def test_missing_has_its_own_cell_on_a_threshold_axis(layout):
     code = layout.code("Occupation_type")
     missing, some = code.first_bit + 18, code.first_bit + 4
     found = axis([missing, some], layout)
@@ -162,7 +162,7 @@ def test_an_axis_with_thresholds_and_missing_gives_missing_a_cell_of_its_own(lay
 
 @QUICK
 @given(st.data())
-def test_a_cover_holds_every_monomial_once_in_a_grid_that_fits(data):
+def test_cover_assigns_each_monomial_to_one_containing_grid(data):
     layout = data.draw(layouts(bins=8))
     wanted = data.draw(
         st.sets(monomials(layout, degree=4).filter(lambda m: len(m) > 1), max_size=25)
@@ -183,7 +183,7 @@ def test_a_cover_holds_every_monomial_once_in_a_grid_that_fits(data):
 
 @SLOW
 @given(st.data())
-def test_the_same_polynomial_has_the_same_plan_whatever_its_order(data):
+def test_plan_is_independent_of_monomial_order(data):
     layout = data.draw(layouts())
     polynomial = data.draw(polynomials(layout, outputs=2))
     order = data.draw(st.permutations(list(polynomial)))
@@ -202,7 +202,7 @@ def test_many_products_share_few_tables(layout):
     assert len(make_plan(polynomial, 1, layout).lookups) == 1
 
 
-def test_terms_shared_by_all_outputs_ride_along_where_that_saves_a_table(layout):
+def test_shared_terms_are_merged_if_that_saves_a_table(layout):
     a, b, c = (layout.code(name).first_bit for name in ("Age", "Account_age", "Total_income"))
     varying = {(a, b): np.array([3, 1]), (a + 1, b + 1): np.array([3, 1])}
     riding = varying | {(a, b + 1): np.array([5, 5])}

@@ -35,7 +35,7 @@ def holds(bits, monomial):
 
 @QUICK
 @given(st.data())
-def test_a_product_is_one_where_both_are_for_every_input(data):
+def test_product_is_one_iff_both_factors_are(data):
     layout = Layout(data.draw(tiny_schemas()))
     monomial = data.draw(monomials(layout))
     bit = data.draw(st.integers(0, layout.n_bits - 1))
@@ -79,7 +79,7 @@ def test_products_within_one_column_of_the_shipped_schema(layout):
 
 @QUICK
 @given(st.data())
-def test_an_indicator_is_one_exactly_where_its_path_holds(data):
+def test_indicator_is_one_iff_its_path_holds(data):
     layout = Layout(data.draw(tiny_schemas()))
     step = st.tuples(st.integers(0, layout.n_bits - 1), st.booleans())
     path = data.draw(st.lists(step, max_size=4))  # may repeat a bit, also with the other value
@@ -92,7 +92,7 @@ def test_an_indicator_is_one_exactly_where_its_path_holds(data):
 
 @QUICK
 @given(st.data())
-def test_evaluation_adds_the_coefficients_of_what_holds(data):
+def test_evaluation_sums_coefficients_of_satisfied_monomials(data):
     layout = Layout(data.draw(tiny_schemas()))
     polynomial = data.draw(polynomials(layout, outputs=3))
     bits = all_bits(layout)[:50]
@@ -105,7 +105,7 @@ def test_evaluation_adds_the_coefficients_of_what_holds(data):
 
 @QUICK
 @given(st.data())
-def test_substituting_constants_is_evaluating_on_rows_with_these_bits(data):
+def test_substitution_equals_evaluation_with_fixed_bits(data):
     layout = Layout(data.draw(tiny_schemas()))
     polynomial = data.draw(polynomials(layout))
     fixed = data.draw(st.sets(st.integers(0, layout.n_bits - 1), min_size=1, max_size=4))
@@ -128,7 +128,7 @@ def value_of_reals(terms, bits):
 
 @QUICK
 @given(st.data())
-def test_the_polynomial_of_an_ensemble_is_the_ensemble(data):
+def test_polynomial_equals_its_ensemble(data):
     layout = Layout(data.draw(tiny_schemas()))
     ensemble = data.draw(ensembles(layout))
     bits = all_bits(layout)
@@ -138,7 +138,7 @@ def test_the_polynomial_of_an_ensemble_is_the_ensemble(data):
     )
 
 
-def test_the_polynomial_of_a_trained_booster_is_the_booster(layout, small_booster, credit_data):
+def test_polynomial_equals_its_trained_booster(layout, small_booster, credit_data):
     ensemble = parse_ensemble(json.loads(small_booster), layout)
     terms = real_polynomial(ensemble, layout)
     bits = np.concatenate(
@@ -153,7 +153,7 @@ def test_the_polynomial_of_a_trained_booster_is_the_booster(layout, small_booste
 
 @QUICK
 @given(layouts(), st.integers(0, 5))
-def test_sampled_states_exist_and_are_the_same_for_the_same_seed(layout, seed):
+def test_sampled_states_are_valid_and_reproducible(layout, seed):
     states = sample_states(layout, 40, seed)
     assert (states == sample_states(layout, 40, seed)).all()
     assert (layout.states(layout.bits_of_states(states)) == states).all()

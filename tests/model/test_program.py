@@ -46,7 +46,7 @@ def reload(tmp_path, layout):
     return load
 
 
-def test_a_file_is_read_as_it_was_written(reload, program):
+def test_program_file_round_trips(reload, program):
     again = reload(program.to_json())
     assert again.to_json() == program.to_json()
     assert again.digest() == program.digest()
@@ -63,7 +63,7 @@ def test_a_file_is_read_as_it_was_written(reload, program):
             assert np.array_equal(mine, its)
 
 
-def test_equal_programs_have_equal_text_whatever_the_order_of_their_monomials(program):
+def test_program_text_is_independent_of_monomial_order(program):
     backwards = dict(reversed(program.polynomial.items()))
     other = dataclasses.replace(program, polynomial=backwards)
     assert other.to_json() == program.to_json()
@@ -72,7 +72,7 @@ def test_equal_programs_have_equal_text_whatever_the_order_of_their_monomials(pr
 
 @SLOW
 @given(st.data())
-def test_random_programs_survive_their_file(tmp_path_factory, data):
+def test_random_programs_round_trip(tmp_path_factory, data):
     layout = Layout(data.draw(schemas(most_parties=3)))
     decide = data.draw(decide_programs(layout))
     for program in (decide, explain_program(decide, layout)):
@@ -124,7 +124,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_damaged_program_is_refused_by_its_fault(reload, program, change):
+def test_damaged_program_error_names_the_fault(reload, program, change):
     damage, fault = CHANGES[change]
     document = json.loads(program.to_json())
     damage(document)
@@ -134,7 +134,7 @@ def test_a_damaged_program_is_refused_by_its_fault(reload, program, change):
 
 @settings(QUICK, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.sampled_from(["monomials", "linear", "values"]), st.sampled_from([-1, 1]))
-def test_one_number_off_by_one_anywhere_is_noticed(reload, program, data, where, step):
+def test_any_number_off_by_one_is_detected(reload, program, data, where, step):
     document = json.loads(program.to_json())
     lists = {
         "monomials": [coefficients for _, coefficients in document["monomials"]],
@@ -149,7 +149,7 @@ def test_one_number_off_by_one_anywhere_is_noticed(reload, program, data, where,
 
 @settings(QUICK, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_one_monomial_more_is_noticed(reload, layout, small_programs, data):
+def test_additional_monomial_is_detected(reload, layout, small_programs, data):
     document = json.loads(small_programs["decide"].to_json())
     known = [bits for bits, _ in document["monomials"]]
     new = data.draw(monomials(layout).filter(lambda bits: list(bits) not in known))
@@ -168,7 +168,7 @@ def test_a_program_cut_short_or_overwritten_is_refused(reload, small_programs, d
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "3", '"x"', "{}", "[" * 100_000, '{"format": 1}'])
-def test_another_document_is_refused(reload, text):
+def test_document_that_is_not_a_program_is_refused(reload, text):
     with pytest.raises(ProgramInvalid, match="not a program file"):
         reload(text)
 
@@ -204,13 +204,13 @@ def assert_explains(decide, explain, layout, bits):
 
 @QUICK
 @given(st.data())
-def test_explain_is_decide_with_every_bin_in_turn_on_all_inputs(data):
+def test_explain_equals_decide_for_every_bin_on_all_inputs(data):
     layout = Layout(data.draw(tiny_schemas()))
     decide = data.draw(decide_programs(layout))
     assert_explains(decide, explain_program(decide, layout), layout, all_bits(layout)[:150])
 
 
-def test_explain_is_decide_with_every_bin_in_turn_for_a_trained_model(
+def test_explain_equals_decide_for_every_bin_of_a_trained_model(
     layout, small_programs, credit_data
 ):
     decide = small_programs["decide"]
@@ -222,7 +222,7 @@ def test_explain_is_decide_with_every_bin_in_turn_for_a_trained_model(
 
 @QUICK
 @given(st.data())
-def test_counterfactual_rows_are_the_record_with_another_value(data):
+def test_counterfactual_rows_change_only_the_explained_value(data):
     layout = Layout(data.draw(schemas()))
     record = data.draw(records(layout.schema))
     rows = counterfactual_rows(layout.encode(record), layout)
@@ -234,7 +234,7 @@ def test_counterfactual_rows_are_the_record_with_another_value(data):
         assert (row == layout.encode(changed)).all()
 
 
-def test_the_reference_of_a_record_is_that_of_its_bits(layout, small_programs, schema):
+def test_reference_of_a_record_equals_that_of_its_bits(layout, small_programs, schema):
     record = {c.name: c.default for c in schema.columns()}
     for program in small_programs.values():
         scores = reference_record(program, record, layout)

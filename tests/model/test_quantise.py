@@ -42,7 +42,7 @@ def assert_close(quantised, ensemble, bits):
 
 @QUICK
 @given(st.data(), st.integers(2, 12))
-def test_no_input_of_a_tiny_schema_leaves_the_width_or_the_bound(data, score_bits):
+def test_all_inputs_stay_within_width_and_rounding_bound(data, score_bits):
     layout = Layout(data.draw(tiny_schemas()))
     ensemble = data.draw(ensembles(layout))
     quantised = quantise(ensemble, layout, score_bits)
@@ -79,7 +79,7 @@ def test_a_trained_model_fits_every_width_and_stays_close(
     assert used > 0.8 * half, "most of the width should be used"
 
 
-def test_more_bits_agree_more_often_with_the_float_model(layout, ensemble, credit_data):
+def test_wider_scores_agree_more_often_with_the_float_model(layout, ensemble, credit_data):
     bits = credit_data[1][0]
     approved = log_odds(ensemble, bits) >= 0
     agreements = {}
@@ -92,9 +92,7 @@ def test_more_bits_agree_more_often_with_the_float_model(layout, ensemble, credi
     assert agreements[12] > 0.995
 
 
-def test_a_decision_further_from_the_line_than_the_bound_is_the_float_models(
-    layout, ensemble, many_rows
-):
+def test_decisions_beyond_the_rounding_bound_equal_the_float_model(layout, ensemble, many_rows):
     quantised = quantise(ensemble, layout, 8)
     margins = quantised.scale * log_odds(ensemble, many_rows)
     clear = np.abs(margins) > quantised.rounding_bound + 0.5
@@ -103,7 +101,7 @@ def test_a_decision_further_from_the_line_than_the_bound_is_the_float_models(
     assert ((scores >= 0) == (margins >= 0))[clear].all()
 
 
-def test_spreading_the_error_beats_rounding_each_coefficient(layout, ensemble, credit_data):
+def test_nearest_plane_beats_rounding_each_coefficient(layout, ensemble, credit_data):
     bits = credit_data[0][0]
     wanted = log_odds(ensemble, bits)
     terms = real_polynomial(ensemble, layout)
@@ -140,7 +138,7 @@ def test_the_nearest_plane_keeps_babais_bound(data, n):
 
 @QUICK
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=8))
-def test_the_nearest_plane_leaves_integers_alone(target):
+def test_nearest_plane_keeps_integers(target):
     n = len(target)
     metric = np.triu(np.random.default_rng(n).normal(size=(n, n)), 1) + np.eye(n)
     assert nearest_plane(np.array(target, float), metric).tolist() == target
@@ -168,7 +166,7 @@ def test_a_trained_model_in_two_bits_either_fits_or_is_refused(layout, ensemble,
         assert_fits(quantised, many_rows)
 
 
-def test_a_model_that_never_comes_to_fit_is_refused(layout, ensemble, monkeypatch):
+def test_model_that_cannot_fit_is_refused(layout, ensemble, monkeypatch):
     from model import quantise as module
 
     found = module.extremes
@@ -197,7 +195,7 @@ def test_the_same_model_gives_the_same_program(layout, ensemble, credit_data):
 
 
 @pytest.mark.parametrize("base_margin", [0.0, 2.0, -2.0])
-def test_a_model_without_trees_decides_by_its_base_alone(layout, base_margin):
+def test_model_without_trees_decides_by_its_base_score(layout, base_margin):
     quantised = quantise(Ensemble((), base_margin), layout, 7)
     bits = layout.bits_of_states(sample_states(layout, 30, seed=2))
     scores = evaluate(quantised.polynomial, bits, 1)[:, 0]

@@ -76,7 +76,7 @@ def test_three_processes_decide_and_explain(agents, levelled_oracle, outcome):
         assert {path.parent.name for path in files if path.parent != agent.home} == {agent.party}
 
 
-def test_a_party_that_was_killed_takes_up_its_application_and_so_does_the_server(
+def test_application_continues_after_agent_and_server_are_killed(
     agents, levelled_oracle, levelled_server
 ):
     made = agents()
@@ -114,14 +114,14 @@ def test_a_party_that_is_not_a_reader_learns_nothing(agents, levelled_oracle):
         assert "denied" not in agent.printed and "score" not in agent.printed
 
 
-def test_ctrl_c_ends_an_agent_that_waits(agents, levelled_oracle):
+def test_ctrl_c_ends_a_waiting_agent(agents, levelled_oracle):
     agent = agents().start(levelled_oracle.schema.party_names[0])
     agent.wait_for("joined.")
     assert agent.interrupt() == 0
     assert "Traceback" not in agent.printed
 
 
-def test_a_code_may_come_from_standard_input(agents, levelled_server, tmp_path, levelled_oracle):
+def test_join_code_is_read_from_stdin(agents, levelled_server, tmp_path, levelled_oracle):
     made, party = agents(), levelled_oracle.schema.party_names[0]
     code = made.opening.codes[party] + "\n"
     agent = AgentProcess(tmp_path, party, levelled_server.url, "--join", "-", stdin=code)
@@ -167,20 +167,20 @@ def test_an_engine_with_one_key_holder_is_refused(live_server, tmp_path):
         ["--party", "bank", "--record", "r.json"],
     ],
 )
-def test_a_wrong_command_line_is_refused(words, capsys):
+def test_invalid_command_line_is_refused(words, capsys):
     with pytest.raises(SystemExit) as ended:
         parse(words)
     assert ended.value.code == 2 and "usage:" in capsys.readouterr().err
 
 
-def test_the_programs_are_agreed_to_in_their_order():
+def test_programs_are_agreed_to_in_order():
     assert parse(["--party", "a", "--no-page", "--agree", "explain,decide"]).agree == (
         "decide",
         "explain",
     )
 
 
-def test_a_folder_has_one_agent(tmp_path):
+def test_folder_is_used_by_one_agent(tmp_path):
     with hold_folder(tmp_path / "bank"), pytest.raises(DataFolderInUse, match="--home"):
         hold_folder(tmp_path / "bank")
     hold_folder(tmp_path / "bank").close()
@@ -261,7 +261,7 @@ def test_a_page_that_is_loaded_twice_at_once_joins_once(agents, agent_of):
     assert agent.seat(seats[0].member.client_id) is seats[0]
 
 
-def test_an_application_agent_is_given_for_its_own_code_only(agents, agent_of):
+def test_joined_application_requires_its_own_code(agents, agent_of):
     agent, code = agent_of("bank"), agents().opening.codes["bank"]
     client_id = agent.join(code).member.client_id
     with pytest.raises(NotAuthorised):

@@ -51,7 +51,7 @@ def test_a_reported_problem_is_raised_as_the_class_that_it_names(code):
         httpx.Response(500, json={"type": "about:blank"}),
     ],
 )
-def test_a_problem_of_no_known_kind_is_a_transport_error_with_a_message(response):
+def test_unknown_problem_raises_transport_error_with_message(response):
     client = client_for(lambda request: response)
     with pytest.raises(TransportError) as caught:
         client.get_output(CLIENT_ID, "token")
@@ -72,7 +72,7 @@ def test_a_problem_of_no_known_kind_is_a_transport_error_with_a_message(response
         ("Fri, 31 Dec 2999 23:59:59 GMT", 3600.0),
     ],
 )
-def test_a_busy_server_gives_the_time_of_the_retry(said, seconds):
+def test_busy_error_has_the_retry_time(said, seconds):
     headers = {} if said is None else {"Retry-After": said}
     for code, kind in (("queue-full", QueueFull), ("too-many-requests", TooManyRequests)):
         answer = problem(code, 429)
@@ -87,7 +87,7 @@ def test_a_busy_server_gives_the_time_of_the_retry(said, seconds):
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_a_gateway_without_a_server_is_a_server_that_may_come_back(status):
+def test_gateway_error_counts_as_temporary(status):
     answers = [httpx.Response(status, text="<html>bad gateway</html>")] * 2
     client = client_for(lambda request: answers.pop() if answers else stated(0.5))
     assert client.state(CLIENT_ID, "token").programs["decide"].progress == 0.5
@@ -143,7 +143,7 @@ def test_repeatable_calls_are_retried_when_the_connection_breaks(call, answer):
     ],
     ids=["open", "join", "queue", "erase"],
 )
-def test_other_calls_are_made_once(call):
+def test_unrepeatable_calls_are_made_once(call):
     server = Failing(*BROKEN, answer=numbered())
     with pytest.raises(ServerUnreachable):
         call(client_for(server))
@@ -160,7 +160,7 @@ def test_a_busy_server_is_retried_after_the_given_time():
     assert isinstance(told[0][0], QueueFull) and 0 < told[0][1] <= 1.2
 
 
-def test_joining_may_name_scopes_and_returns_the_expiry():
+def test_join_sends_scopes_and_returns_the_expiry():
     seen = []
 
     def handler(request):
@@ -189,7 +189,7 @@ def test_joining_may_name_scopes_and_returns_the_expiry():
 @pytest.mark.parametrize(
     ("name", "method"), [("queue", "POST"), ("program", "GET"), ("cancel", "DELETE")]
 )
-def test_a_run_has_a_url_of_its_own(name, method):
+def test_run_is_requested_at_its_own_url(name, method):
     server = Failing(answer=programmed())
     found = getattr(client_for(server), name)(CLIENT_ID, "token", "explain")
     assert found.status == "queued" and found.under_way and not found.stopped
@@ -213,7 +213,7 @@ def test_an_unreachable_server_is_reported_with_its_address():
         httpx.WriteTimeout("slow"),
     ],
 )
-def test_a_broken_connection_is_server_unreachable(error):
+def test_broken_connection_raises_server_unreachable(error):
     def handler(request):
         raise error
 
@@ -221,7 +221,7 @@ def test_a_broken_connection_is_server_unreachable(error):
         client_for(handler).open_application()
 
 
-def test_a_read_that_takes_too_long_says_that_the_server_may_be_busy():
+def test_read_timeout_error_says_the_server_may_be_busy():
     def handler(request):
         raise httpx.ReadTimeout("slow")
 
@@ -229,7 +229,7 @@ def test_a_read_that_takes_too_long_says_that_the_server_may_be_busy():
         client_for(handler).model()
 
 
-def test_an_answer_is_cut_off_at_its_limit(monkeypatch):
+def test_response_larger_than_its_limit_is_refused(monkeypatch):
     monkeypatch.setattr(transport, "RESULT_BYTES", 1000)
     sent = []
 
@@ -253,12 +253,12 @@ def test_a_response_of_another_server_is_reported(body):
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 200), ("starting", 503)])
-def test_health_is_read_also_while_starting(status, code):
+def test_health_is_read_while_the_server_starts(status, code):
     client = client_for(lambda request: httpx.Response(code, json={"status": status}))
     assert client.health().status == status
 
 
-def test_tokens_go_in_the_header_and_only_there():
+def test_token_is_sent_only_in_the_header():
     seen = []
 
     def handler(request):
@@ -329,14 +329,14 @@ def test_events_are_read_until_silence():
     assert found == [0.25, 0.5]
 
 
-def test_a_proxy_of_the_environment_is_not_used(monkeypatch):
+def test_environment_proxy_is_ignored(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     client = ServerClient("http://127.0.0.1:1", 2)
     assert not [mount for mount in client._http._mounts.values() if mount is not None]
 
 
-def test_messages_between_parties_travel_as_base64():
+def test_relayed_messages_are_sent_as_base64():
     seen = []
 
     def handler(request):
@@ -398,7 +398,7 @@ def test_an_exchange_posts_and_reads_in_one_call():
 @pytest.mark.parametrize(
     "change", [{"numbers": []}, {"numbers": [1, 2]}, {"after": -1}, {"after": 2**31}, {"tag": 1}]
 )
-def test_an_exchange_that_does_not_fit_is_no_answer_of_a_triseal_server(change):
+def test_inconsistent_exchange_response_is_refused(change):
     client = client_for(lambda request: httpx.Response(200, json=exchanged(**change)))
     with pytest.raises(ServerUnreachable, match="not a Triseal server"):
         client.exchange(CLIENT_ID, "token", [("hello", None, b"x")])

@@ -38,14 +38,14 @@ def told(joined, created, end):
     return Expiry(joined=joined).as_told(said(created), said(end))
 
 
-def test_the_servers_end_counts_within_the_partys_own_limit():
+def test_server_end_time_is_used_within_the_own_limit():
     now = 1e9
     assert told(now, now, now + 2 * HOUR).seconds_left(now, 24) == 2 * HOUR
     assert told(now, now, now + 99 * HOUR).seconds_left(now, 24) == 24 * HOUR
     assert Expiry(joined=now).seconds_left(now + HOUR, 24) == 23 * HOUR
 
 
-def test_a_clock_that_is_ahead_does_not_end_an_application_at_once():
+def test_fast_clock_does_not_expire_an_application_at_once():
     """By this clock the server's end time is in the past: the application's lifetime counts."""
     here, there = 2e9, 1e9
     found = told(here, there, there + 2 * HOUR)
@@ -53,7 +53,7 @@ def test_a_clock_that_is_ahead_does_not_end_an_application_at_once():
     assert found.seconds_left(here + 3 * HOUR, 24) < 0
 
 
-def test_a_clock_that_was_set_back_keeps_nothing_for_ever():
+def test_clock_set_back_does_not_keep_files_forever():
     found = told(2e9, 2e9, 2e9 + HOUR)
     assert found.seconds_left(1e9, 24) == 24 * HOUR
 
@@ -65,12 +65,12 @@ def test_a_clock_that_was_set_back_keeps_nothing_for_ever():
     st.floats(0.001, 24 * 365),
     st.floats(0, 4e9),
 )
-def test_no_server_keeps_a_partys_files_beyond_its_bound(joined, created, end, hours, now):
+def test_server_cannot_extend_the_own_limit(joined, created, end, hours, now):
     left = Expiry(joined=joined).as_told(created, end).seconds_left(now, hours)
     assert left <= hours * HOUR and left <= joined + hours * HOUR - now
 
 
-def test_without_a_server_time_the_partys_own_limit_counts():
+def test_own_limit_is_used_without_a_server_time():
     plain = Expiry(joined=1e9)
     for text in ("", "soon", "99999-01-01", "2026-13-01T00:00:00+00:00"):
         assert plain.as_told(text, text) == plain
@@ -98,7 +98,7 @@ def test_only_expired_files_are_erased(store):
     assert erase_expired(store, 24) <= 60 and not store.application_folder(THREE).exists()
 
 
-def test_files_without_an_expiry_are_kept_for_the_partys_own_time(store):
+def test_files_without_an_expiry_are_kept_for_the_own_limit(store):
     for client_id in (ONE, TWO):
         store.write(client_id, "bank", TOKEN, b"t")
     past = time.time() - 3 * HOUR
@@ -119,7 +119,7 @@ def test_a_shorter_limit_applies_to_existing_files(store):
     assert erase_expired(store, 2) == math.inf and not store.application_folder(ONE).exists()
 
 
-def test_a_timer_goes_on_after_an_error(monkeypatch):
+def test_timer_continues_after_an_error(monkeypatch):
     monkeypatch.setattr(expiry_timer, "LONGEST_WAIT_SECONDS", 0.01)
     calls = []
 
@@ -152,9 +152,7 @@ def files_of(home):
     return [name for name in names if name != ".lock"]
 
 
-def test_an_agent_erases_at_the_servers_end_though_nobody_calls_and_no_server_answers(
-    brief_server, tmp_path
-):
+def test_agent_erases_at_the_server_end_time_without_calls_or_server(brief_server, tmp_path):
     with ServerClient(brief_server.url, 30) as client:
         opening = open_joint(client)
     agent = AgentProcess(tmp_path, "bank", brief_server.url, "--join", opening.codes["bank"])
@@ -168,7 +166,7 @@ def test_an_agent_erases_at_the_servers_end_though_nobody_calls_and_no_server_an
         agent.kill()
 
 
-def test_an_agent_erases_at_its_own_bound_whatever_the_server_says(levelled_server, tmp_path):
+def test_agent_erases_at_its_own_limit_despite_a_later_server_end(levelled_server, tmp_path):
     store = PartyStore(tmp_path / "bank")
     with ServerClient(levelled_server.url, 30) as client:
         agent = Agent(Connection(client, store, hours=5 / HOUR), "bank")
@@ -215,7 +213,7 @@ def test_a_session_with_one_key_keeps_the_servers_end(connection):
         assert kept["until"] == pytest.approx(end, abs=1)
 
 
-def test_joining_erases_what_has_expired(group):
+def test_joining_erases_expired_files(group):
     members = group()
     store = members.connections["bank"].store
     store.write(ONE, "bank", "secret_key", b"k")

@@ -56,7 +56,7 @@ def ask(answering):
     return client
 
 
-def test_a_child_has_connections_of_its_own(answering):
+def test_child_uses_its_own_connections(answering):
     client = ask(answering)
     assert len(set(answering.seen)) == 2
     client.health()
@@ -72,7 +72,7 @@ def test_without_renewal_a_child_uses_its_parents_connection(answering, monkeypa
     assert len(set(answering.seen)) == 1
 
 
-def test_a_child_closes_what_it_inherits(answering):
+def test_child_closes_inherited_connections(answering):
     client = ServerClient(f"http://127.0.0.1:{answering.server_address[1]}", 10)
     client.health()
     (inherited,) = client._sockets
@@ -83,7 +83,7 @@ def test_a_child_closes_what_it_inherits(answering):
     client.close()
 
 
-def test_locks_that_other_threads_held_are_free_in_a_child(connection, tmp_path):
+def test_locks_held_by_other_threads_are_free_in_a_child(connection, tmp_path):
     client_id = "ab" * 16
     held, done = threading.Event(), threading.Event()
 
@@ -143,7 +143,7 @@ def whole_application(oracle, record):
     return score
 
 
-def test_children_of_a_preloaded_backend_work_at_once(served, levelled_oracle):
+def test_children_of_a_preloaded_backend_work_concurrently(served, levelled_oracle):
     record = levelled_oracle.default()
     backend.connection()
     backend.keygen_send()  # connections that the children inherit
@@ -152,7 +152,7 @@ def test_children_of_a_preloaded_backend_work_at_once(served, levelled_oracle):
     assert scores == {levelled_oracle.score(record)}
 
 
-def test_processes_take_steps_of_one_application_at_once(served, levelled_oracle):
+def test_concurrent_processes_take_steps_of_one_application(served, levelled_oracle):
     record = levelled_oracle.default()
     client_id = backend.keygen_send().client_id
     names = levelled_oracle.schema.party_names

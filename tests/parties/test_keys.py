@@ -166,7 +166,7 @@ def test_the_secret_is_shared_among_the_parties_and_never_sent(make_session, sch
     assert client.received and not any(SECRET in message for message in client.received)
 
 
-def test_the_explained_party_sends_its_further_slot(make_session, schema):
+def test_explained_party_sends_its_additional_slot(make_session, schema):
     session, client, _ = make_session({})
     session.make_keys()
     send_all(session, schema)
@@ -174,7 +174,7 @@ def test_the_explained_party_sends_its_further_slot(make_session, schema):
     assert names == [ENCRYPTED_INPUTS, EXPLANATION_INPUTS]
 
 
-def test_starting_afresh_sends_the_same_key_and_the_others_messages_again(make_session, schema):
+def test_new_application_reuses_the_key_and_resends_other_messages(make_session, schema):
     session, client, _ = make_session({DECIDE: [5]})
     session.make_keys()
     send_all(session, schema)
@@ -188,7 +188,7 @@ def test_starting_afresh_sends_the_same_key_and_the_others_messages_again(make_s
     assert len(sent.messages) == len(after)
 
 
-def test_a_sign_only_program_opens_the_decision_alone(make_session, schema):
+def test_sign_only_program_opens_only_the_decision(make_session, schema):
     session, _, _ = make_session({DECIDE: [-1]}, score_bits=1)
     session.make_keys()
     send_all(session, schema)
@@ -197,7 +197,7 @@ def test_a_sign_only_program_opens_the_decision_alone(make_session, schema):
     assert (decision.approved, decision.score, decision.log_odds) == (False, None, None)
 
 
-def test_a_score_of_zero_is_approved_and_numpy_values_are_records_too(make_session, schema):
+def test_score_of_zero_is_approved_and_numpy_values_are_accepted(make_session, schema):
     session, _, _ = make_session({DECIDE: [0]})
     session.make_keys()
     send_all(session, schema)

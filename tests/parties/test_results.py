@@ -16,7 +16,7 @@ def test_a_preview_shows_the_window_with_the_most_distinct_bytes():
     assert shown in noise or shown.strip(b"\0") in noise
 
 
-def test_short_and_foreign_messages_are_shown_as_they_are():
+def test_preview_of_short_and_foreign_messages_is_unchanged():
     assert preview(seal(HEADER, b"abc")) == b"abc".hex()
     assert preview(seal(HEADER, b"")) == ""
     assert preview(b"not sealed") == b"not sealed".hex()

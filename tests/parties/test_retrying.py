@@ -71,7 +71,7 @@ def test_permanent_errors_are_raised_at_once(error):
     assert server.calls == 1
 
 
-def test_a_wait_longer_than_the_time_left_is_not_made():
+def test_wait_longer_than_the_time_left_is_not_started():
     server = Server(TooManyApplications("full", 31))
     with pytest.raises(TooManyApplications):
         ask_again(server, 30)

@@ -39,7 +39,7 @@ def test_files_and_folders_are_for_their_owner_only(store):
 
 
 @given(st.text(max_size=40))
-def test_no_text_leads_out_of_the_folder(tmp_path_factory, text):
+def test_invalid_names_cannot_escape_the_folder(tmp_path_factory, text):
     root = tmp_path_factory.getbasetemp() / "fuzzed"
     store = PartyStore(root)
     for arguments in ((text, "bank", TOKEN), (ONE, text, TOKEN), (ONE, "bank", text)):
@@ -63,7 +63,7 @@ def test_an_invalid_party_name_is_refused(store, party):
         store.folder(ONE, party)
 
 
-def test_parties_are_those_with_a_token(store):
+def test_parties_lists_those_with_a_token(store):
     with pytest.raises(UnknownApplication):
         store.parties(ONE)
     store.write(ONE, "bank", TOKEN, b"t")
@@ -72,7 +72,7 @@ def test_parties_are_those_with_a_token(store):
     assert store.parties(ONE) == ["applicant", "bank"]
 
 
-def test_hand_over_gives_copies_to_the_others(store):
+def test_hand_over_copies_a_file_to_other_parties(store):
     store.write(ONE, "applicant", SECRET_KEY, b"key")
     store.hand_over(ONE, SECRET_KEY, "applicant", ["applicant", "bank"])
     assert store.read(ONE, "bank", SECRET_KEY) == b"key"
@@ -127,7 +127,7 @@ def expire(store):
 
 @pytest.mark.parametrize("act", [use, expire])
 @pytest.mark.parametrize("files", [[f"{ONE}/cache/entry"], ["notes.txt"], ["bank/notes.txt"]])
-def test_a_folder_of_somebody_else_is_refused_unchanged(tmp_path, act, files):
+def test_foreign_folder_is_refused_unchanged(tmp_path, act, files):
     """Caches have folders of 32 hexadecimal digits as well."""
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ def test_a_folder_of_somebody_else_is_refused_unchanged(tmp_path, act, files):
     assert mode(tmp_path) == 0o755
 
 
-def test_without_the_mark_such_a_folder_would_be_deleted(tmp_path):
+def test_same_folder_with_the_mark_is_deleted(tmp_path):
     """Control: with the mark, the same folder is treated as an expired application."""
     store = PartyStore(tmp_path)
     store.claim()

@@ -80,7 +80,7 @@ def test_two_threads_run_and_both_get_the_result(served, truth):
         assert backend.get_output_and_decrypt(client_id).score == truth.score(record)
 
 
-def test_every_step_may_be_taken_twice_at_once(served, truth):
+def test_every_step_may_run_twice_concurrently(served, truth):
     record = truth.default()
     client_id = backend.keygen_send().client_id
     sends = [
@@ -99,7 +99,7 @@ def test_every_step_may_be_taken_twice_at_once(served, truth):
     assert erased == [None] * 3 and not folder.exists()
 
 
-def test_steps_in_any_order_are_done_or_refused_as_out_of_step(served, truth):
+def test_steps_in_any_order_succeed_or_raise_out_of_step(served, truth):
     """No order of the steps looks like misbehaviour of the server; the final result is right."""
     record = truth.default()
     client_id = backend.keygen_send().client_id
@@ -131,7 +131,7 @@ def test_a_run_is_cancelled_from_another_thread(served, truth):
     assert backend.run_fhe(client_id).seconds >= 0
 
 
-def test_two_changes_after_the_decision_make_one_fresh_application(served, truth):
+def test_concurrent_changes_after_the_decision_open_one_new_application(served, truth):
     record = truth.default()
     client_id = sent_application(truth, record)
     backend.run_fhe(client_id)
@@ -146,7 +146,7 @@ def test_two_changes_after_the_decision_make_one_fresh_application(served, truth
     assert backend.get_output_and_decrypt(fresh[0].client_id).score == truth.score(record)
 
 
-def test_a_step_writes_nothing_of_what_was_erased_meanwhile(served, truth):
+def test_step_writes_nothing_for_an_erased_application(served, truth):
     record, store = truth.default(), backend.connection().store
     for _ in range(ROUNDS):
         client_id = backend.keygen_send().client_id

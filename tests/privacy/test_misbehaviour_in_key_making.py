@@ -38,7 +38,7 @@ from utils.errors import (
     [(SEED_OPEN, SEED_COMMIT), (SHARE_OPEN, SHARE_COMMIT)],
     ids=["seed", "share"],
 )
-def test_what_is_opened_must_be_what_was_committed_to(table, step, commit):
+def test_opened_value_must_match_its_commitment(table, step, commit):
     table.carries = without(step)
     table.run()
     state = table[LIAR]._talk.state
@@ -52,7 +52,7 @@ def test_what_is_opened_must_be_what_was_committed_to(table, step, commit):
     refused(table, table.forge(LIAR, step, message), CommitmentBroken)
 
 
-def test_the_last_to_open_its_share_cannot_choose_the_key(halves, table):
+def test_last_party_to_open_its_share_cannot_choose_the_key(halves, table):
     """A share that cancels the other parties' would give a key that only the liar knows."""
     table.carries = without(SHARE_OPEN)
     table.run()
@@ -125,7 +125,7 @@ def test_a_garbage_check_share_fails_the_check(halves):
 
 
 @pytest.mark.parametrize("size", [1, 16383, 16385])
-def test_a_key_share_of_a_wrong_length_is_refused(halves, size):
+def test_key_share_of_wrong_length_is_refused(halves, size):
     def key_share(self, common):
         return KeyShare(secret=LevelledParty.key_share(self, common).secret, share=os.urandom(size))
 
@@ -133,7 +133,7 @@ def test_a_key_share_of_a_wrong_length_is_refused(halves, size):
         Table(halves, engines={LIAR: lying(halves, key_share=key_share)}).run()
 
 
-def test_a_different_public_key_is_noticed(table):
+def test_different_public_key_is_detected(table):
     table.carries = without(KEY_CHECK)
     table.run()
     share = table[LIAR]._talk.state.said(KeyCheck, KEY_CHECK)[LIAR].share

@@ -33,7 +33,7 @@ from utils.errors import (
 )
 
 
-def test_agreeing_to_other_inputs_is_noticed(table, bits):
+def test_agreement_to_other_inputs_is_detected(table, bits):
     uploads = table.keys().sent(bits)
     others = digests(uploads) | {LIAR: os.urandom(32).hex()}
     for name in HONEST:
@@ -46,7 +46,7 @@ def test_agreeing_to_other_inputs_is_noticed(table, bits):
         table[LIAR].agree("decide", others)
 
 
-def test_nobody_opens_before_all_have_agreed(halves, table, bits):
+def test_no_party_opens_before_all_have_agreed(halves, table, bits):
     uploads = table.keys().sent(bits)
     result = halves.server.evaluate("decide", uploads)
     message = Partial(program="decide", result_sha256="0" * 64, share=bytes(8))
@@ -56,7 +56,7 @@ def test_nobody_opens_before_all_have_agreed(halves, table, bits):
         refused(table, table.forge(LIAR, DECIDE_PART, message, name), MessageOutOfOrder, [name])
 
 
-def test_a_party_opens_one_result_of_a_program_and_no_other(halves, table, bits):
+def test_party_opens_only_one_result_of_a_program(halves, table, bits):
     """A server that asks again with a fresh re-randomisation gets no second decryption share."""
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
@@ -95,7 +95,7 @@ def test_a_restart_does_not_make_a_party_open_twice(halves, table, bits):
         resumed.open("decide", second)
 
 
-def test_a_server_that_shows_each_party_another_result_opens_none(halves, table, bits):
+def test_different_results_for_each_party_are_not_opened(halves, table, bits):
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
     for name in PARTIES:
@@ -105,7 +105,7 @@ def test_a_server_that_shows_each_party_another_result_opens_none(halves, table,
         refused(table, posted, PartiesDisagree, [posted.receiver])
 
 
-def test_a_lie_about_the_ciphertext_to_be_opened_is_caught(halves, table, bits):
+def test_false_digest_of_the_opened_result_is_detected(halves, table, bits):
     """The liar's message names a different result than that of the agreed run."""
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
@@ -130,7 +130,7 @@ def test_a_share_of_another_program_is_refused(halves, table, bits):
         assert table[name].opened("decide") is None
 
 
-def test_the_explanation_waits_for_the_decision(halves, table, bits):
+def test_explanation_is_refused_before_the_decision(halves, table, bits):
     uploads = table.keys().sent(bits)
     with pytest.raises(OutOfStep):
         table[LIAR].agree("explain", digests(uploads))
@@ -139,7 +139,7 @@ def test_the_explanation_waits_for_the_decision(halves, table, bits):
     refused(table, table.forge(LIAR, agree_step("explain"), message), MessageOutOfOrder)
 
 
-def test_the_explanation_is_of_the_inputs_that_were_decided_on(halves, table, bits):
+def test_explanation_must_use_the_decided_inputs(halves, table, bits):
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
     table.open("decide", halves.server.evaluate("decide", uploads))
@@ -165,7 +165,7 @@ def test_a_decryption_share_of_a_wrong_length_is_refused(halves, bits, size):
 
 
 @pytest.mark.parametrize("kind", ["random", "zero", "of another result", "without the zero share"])
-def test_a_garbage_part_is_caught_by_every_reader(halves, bits, kind):
+def test_garbage_decryption_share_is_detected_by_every_reader(halves, bits, kind):
     """The known zeros after the scores detect it, except with probability 2^-96 at 12 bits."""
 
     def partial(self, program, result, party, key, secret, pairwise):
@@ -198,7 +198,7 @@ def test_inputs_under_a_key_of_fewer_parties_are_refused_by_the_server(halves, t
         )
 
 
-def test_a_part_goes_to_readers_alone(halves, bits):
+def test_decryption_share_is_sent_to_readers_only(halves, bits):
     table = Table(halves, readers=("credit_agency",))
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)

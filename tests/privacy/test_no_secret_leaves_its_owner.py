@@ -167,7 +167,7 @@ def finished(played, memories):
     return played
 
 
-def test_every_form_is_found_in_a_process_that_holds_it(secrets, search):
+def test_search_finds_every_form_in_a_process(secrets, search):
     """Control: the forms are passed to a process, at odd addresses, and found there."""
     code = "import sys, time; data = sys.stdin.buffer.read(); print(1, flush=True); time.sleep(99)"
     process = subprocess.Popen(
@@ -191,7 +191,7 @@ def test_every_form_is_found_in_a_process_that_holds_it(secrets, search):
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("who", [SERVER, *PARTIES])
-def test_no_memory_holds_a_secret_of_another(memories, secrets, who, moment):
+def test_no_process_memory_contains_another_partys_secret(memories, secrets, who, moment):
     found, size = memories[moment][who]
     assert size > 30e6  # the whole process was read
     assert found & secrets.foreign_to(who) == set()
@@ -206,20 +206,20 @@ def test_a_secret_is_found_in_its_own_process(memories, party):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_the_server_process_holds_the_application_id(played, memories, finished, moment):
+def test_server_memory_contains_the_application_id(played, memories, finished, moment):
     """Control for the search of the server: its memory does contain the application's id."""
     form = Form(SERVER, "id", played.opening.client_id.encode(), SHORT)
     found, _ = searched(Search([form]), family(played.server_pid))
     assert found == {str(form)}
 
 
-def test_no_file_of_the_server_holds_a_secret(finished, search):
+def test_server_files_contain_no_secret(finished, search):
     folder = held_by_the_server(finished)
     assert search.in_folder(folder) == set()
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) > 5e6
 
 
-def test_the_server_folder_holds_the_result_and_the_relayed_messages_sealed(finished):
+def test_server_folder_contains_results_and_sealed_messages(finished):
     """Control for the search of the server's files: a fetched result is found there."""
     state = ProtocolState.from_bytes((finished.files("bank") / "protocol.json").read_bytes())
     bodies = [message.body for message in state.outbox if message.step == SHARE_OPEN]
@@ -230,14 +230,16 @@ def test_the_server_folder_holds_the_result_and_the_relayed_messages_sealed(fini
 
 
 @pytest.mark.parametrize("party", PARTIES)
-def test_no_file_of_a_party_holds_a_secret_of_another(finished, secrets, search, party):
+def test_party_files_contain_no_other_partys_secret(finished, secrets, search, party):
     found = search.in_folder(finished.home(party))
     assert found & secrets.foreign_to(party) == set()
     assert f"record as JSON of {party}" in found  # the control
 
 
 @pytest.mark.parametrize("party", PARTIES)
-def test_no_key_is_left_when_all_is_opened(finished, files_before, secrets, search, party):
+def test_no_key_remains_after_all_results_are_opened(
+    finished, files_before, secrets, search, party
+):
     own = {f"packed secret of {party}", f"smudge key of {party}", f"signing key of {party}"}
     own |= {f"exchange key of {party}", f"group secret of {GROUP}"}
     assert own <= files_before[party]  # the control
@@ -247,7 +249,7 @@ def test_no_key_is_left_when_all_is_opened(finished, files_before, secrets, sear
     assert not pairs & found
 
 
-def test_no_relayed_message_holds_a_secret(finished, search):
+def test_relayed_messages_contain_no_secret(finished, search):
     """All bodies as the server keeps them, fetched with every party's token."""
     bodies = {}
     with finished.client() as client:
@@ -264,7 +266,7 @@ def test_no_relayed_message_holds_a_secret(finished, search):
 
 
 @pytest.mark.parametrize("who", [SERVER, *PARTIES])
-def test_no_log_holds_a_secret_a_token_or_a_code(finished, search, who):
+def test_logs_contain_no_secret_token_or_code(finished, search, who):
     log = finished.server_log if who == SERVER else finished.log(who)
     text = log.read_bytes()
     assert len(text) > 100 or who == SERVER
@@ -280,7 +282,7 @@ def spoken_secrets(played):
     return [*tokens, played.opening.watch_token.encode(), *(part.encode() for part in parts)]
 
 
-def test_the_server_keeps_no_token_and_no_code(finished):
+def test_server_stores_no_token_or_code(finished):
     """It stores their digests, so that a reader of its disk cannot impersonate a party."""
     for path in held_by_the_server(finished).rglob("*"):
         if path.is_file():

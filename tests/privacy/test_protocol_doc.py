@@ -50,7 +50,7 @@ def played(levelled_deployment, layout):
     return table, uploads, results
 
 
-def test_the_steps_are_those_of_the_protocol_in_their_order():
+def test_documented_steps_match_the_protocol_order():
     opening = [
         step(program) for program in (DECIDE, EXPLAIN) for step in (agree_step, partial_step)
     ]
@@ -58,7 +58,7 @@ def test_the_steps_are_those_of_the_protocol_in_their_order():
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_the_content_of_a_step_is_that_of_its_class(step):
+def test_documented_step_content_matches_its_class(step):
     fields = [name for name in class_of(step).model_fields if name != "version"]
     assert re.findall(r"`(\w+)`", STEPS[step][3]) == fields
 
@@ -91,7 +91,7 @@ def test_uploads_and_results_have_the_stated_sizes(played, layout):
     assert f"schema of {layout.n_bits} bits" in DOCUMENT
 
 
-def test_the_parameters_are_those_of_the_profiles():
+def test_documented_parameters_match_the_profiles():
     stated = {row[0].strip("`"): row[1:] for row in rows("parameters")}
     assert stated == {
         name: [
@@ -107,13 +107,13 @@ def test_the_parameters_are_those_of_the_profiles():
     assert f"keeps {DEFAULT.mask_bits} bits and a body word {DEFAULT.body_bits}" in DOCUMENT
 
 
-def test_the_security_estimate_is_what_the_script_prints():
+def test_documented_security_estimate_matches_the_script():
     found = primal_usvp(DEFAULT)
     assert f"block size {found.block_size}, **2^{found.operations_log2:.1f}**" in DOCUMENT
     assert f"core-SVP 2^{found.core_svp_log2:.1f}" in DOCUMENT
 
 
-def test_the_noise_formulas_are_those_of_the_model():
+def test_documented_noise_formulas_match_the_model():
     """The document's formulas, computed independently for the default profile."""
     p, model = DEFAULT, NoiseModel(DEFAULT, 3)
     v_s, u2, zero = 3 * 2 / 3, 2 / 3, p.sigma**2
@@ -165,11 +165,11 @@ def test_every_named_error_exists():
         assert issubclass(getattr(errors, name), errors.TrisealError)
 
 
-def test_every_link_to_a_file_leads_somewhere():
+def test_every_link_to_a_file_resolves():
     links = re.findall(r"\]\(([^)#:]+)\)", DOCUMENT)
     assert links
     assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
 
 
-def test_the_measured_noise_is_there():
+def test_measured_noise_is_documented():
     assert "public-key zero" in section("measured noise")

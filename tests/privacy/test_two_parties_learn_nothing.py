@@ -129,14 +129,14 @@ def test_all_three_parties_always_decode_the_truth(halves, applications, program
 
 
 @pytest.mark.parametrize("program", ["decide", "explain"])
-def test_the_engine_itself_opens_the_truth_with_all_parts(halves, applications, program):
+def test_engine_opens_the_truth_with_all_shares(halves, applications, program):
     for application in applications:
         opened = application.opened[program]
         assert combined(halves, opened, opened.partials) == opened.truth.tolist()
 
 
 @pytest.mark.parametrize("width", [0.05, 0.1, 0.15])
-def test_the_tests_notice_a_decoding_that_knows_only_a_little(halves, applications, width):
+def test_statistical_tests_detect_a_weak_dependence(halves, applications, width):
     """Phases with Gaussian noise of up to 0.15 of the torus around the truth fail the tests."""
     phases, truths = gathered(halves, applications, PARTIES, "explain", from_secrets)
     draw = np.random.default_rng(5)
@@ -171,7 +171,7 @@ def test_two_parties_cannot_decode_the_bits_of_the_third(halves, applications, c
 
 @pytest.mark.parametrize("program", ["decide", "explain"])
 @pytest.mark.parametrize("reader", PARTIES)
-def test_a_part_says_nothing_to_a_reader_but_through_the_sum(halves, applications, reader, program):
+def test_share_reveals_nothing_beyond_the_sum(halves, applications, reader, program):
     """A single reader gets the shares of two parties that have a pairwise key unknown to it.
 
     Even given the secret S_p of a share's sender, and the reader's own keys, the share is uniform.

@@ -14,7 +14,7 @@ from utils.errors import MessageOutOfOrder, MessageRepeated, NotAuthentic, OutOf
 
 
 @pytest.mark.parametrize("step", KEY_STEPS)
-def test_a_party_that_withholds_a_step_of_the_keys_stops_all_and_is_named(table, step):
+def test_withheld_key_step_stops_all_parties_and_names_the_sender(table, step):
     table.carries = without(step)
     table.run()
     for name in HONEST:
@@ -24,7 +24,7 @@ def test_a_party_that_withholds_a_step_of_the_keys_stops_all_and_is_named(table,
             table[name].agree("decide", dict.fromkeys(PARTIES, "0" * 64))
 
 
-def test_a_party_that_does_not_agree_stops_the_opening(halves, table, bits):
+def test_missing_agreement_stops_the_opening(halves, table, bits):
     uploads = table.keys().sent(bits)
     result = halves.server.evaluate("decide", uploads)
     for name in HONEST:
@@ -36,7 +36,7 @@ def test_a_party_that_does_not_agree_stops_the_opening(halves, table, bits):
             table[name].open("decide", result)
 
 
-def test_a_party_that_withholds_its_part_leaves_all_without_a_score(halves, table, bits):
+def test_withheld_decryption_share_leaves_all_without_a_score(halves, table, bits):
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
     result = halves.server.evaluate("decide", uploads)
@@ -47,7 +47,7 @@ def test_a_party_that_withholds_its_part_leaves_all_without_a_score(halves, tabl
         assert table[name].awaits() == (LIAR,)
 
 
-def test_every_message_again_changes_nothing(halves, table, bits):
+def test_repeated_messages_change_nothing(halves, table, bits):
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
     table.open("decide", halves.server.evaluate("decide", uploads))
@@ -59,7 +59,7 @@ def test_every_message_again_changes_nothing(halves, table, bits):
     assert {name: table[name].to_bytes() for name in PARTIES} == before
 
 
-def test_no_message_opens_in_another_place(halves, table, bits):
+def test_message_cannot_be_opened_in_another_place(halves, table, bits):
     """Each message is delivered as another party's, as another step's, or to another receiver."""
     uploads = table.keys().sent(bits)
     table.agree("decide", uploads)
@@ -75,7 +75,7 @@ def test_no_message_opens_in_another_place(halves, table, bits):
 
 
 @pytest.mark.parametrize(("earlier", "step"), itertools.combinations(KEY_STEPS, 2))
-def test_a_message_does_not_open_as_a_later_step_in_its_turn(table, earlier, step):
+def test_message_cannot_be_opened_as_a_later_step(table, earlier, step):
     table.carries = without(step)
     table.run()
     for sender in (LIAR, HONEST[1]):
@@ -83,7 +83,7 @@ def test_a_message_does_not_open_as_a_later_step_in_its_turn(table, earlier, ste
         refused(table, Posted(LIAR, step, None, said.body), NotAuthentic, ["applicant"])
 
 
-def test_a_message_of_an_earlier_application_is_refused_in_its_turn(halves):
+def test_message_of_an_earlier_application_is_refused(halves):
     """Same parties and group secret, another application: the message is bound to the first."""
     earlier = Table(halves).keys()
     secret = earlier.identities[LIAR].group_secret
@@ -127,7 +127,7 @@ class _Raw:
         return self._payload.decode()
 
 
-def test_a_party_cannot_speak_as_another(table):
+def test_party_cannot_impersonate_another(table):
     """It has the group key, but not the other's signing key."""
     victim = "credit_agency"
     table.carries = without(KEY_CHECK, victim)
@@ -137,7 +137,7 @@ def test_a_party_cannot_speak_as_another(table):
     refused(table, forged, NotAuthentic, ["applicant"])
 
 
-def test_a_server_without_the_group_secret_cannot_speak_at_all(halves, table):
+def test_server_without_the_group_secret_cannot_send_messages(halves, table):
     """A man in the middle would have to send a hello with keys of its own."""
     stranger = Table(halves)  # has a different group secret
     stranger._collect()

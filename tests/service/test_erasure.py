@@ -96,7 +96,7 @@ def by_operator(server: Server, application: Application) -> None:
 
 
 @pytest.mark.parametrize("erase", [by_party, by_operator])
-def test_nothing_is_left_after_erasing(begin, erase, postgres_folder) -> None:
+def test_no_data_is_left_after_erasure(begin, erase, postgres_folder) -> None:
     server, since = begin(), begun()
     application, marks = filled_with_marks(server)
     stays = server.filled()
@@ -113,7 +113,7 @@ def test_nothing_is_left_after_erasing(begin, erase, postgres_folder) -> None:
     assert left(postgres_folder, marks, since) == []
 
 
-def test_what_cannot_be_removed_at_once_is_removed_later(start: Start) -> None:
+def test_failed_removals_are_completed_later(start: Start) -> None:
     alone = {"database_url": None}  # SQLite, even if the other tests use PostgreSQL
     server = start(**alone).wait()
     application, marks = filled_with_marks(server)
@@ -134,7 +134,7 @@ def test_what_cannot_be_removed_at_once_is_removed_later(start: Start) -> None:
     assert left([server.data], {**marks, **names}) == []
 
 
-def test_nothing_is_left_after_its_time(begin, postgres_folder) -> None:
+def test_no_data_is_left_after_expiry(begin, postgres_folder) -> None:
     server, since = begin(application_hours=4 / 3600), begun()
     application, marks = filled_with_marks(server)
     names = names_of(application)

@@ -49,7 +49,7 @@ def test_a_failed_evaluation_can_be_run_again(server: Server, order: bytes) -> N
     assert application.run().status_code == 200
 
 
-def test_restart_time_limit_and_end(start: Start) -> None:
+def test_restart_time_limit_and_shutdown(start: Start) -> None:
     server = start(evaluation_timeout=1.5).wait()
     decided, late, sent = server.filled(), server.filled(b"sleep 60"), server.filled()
     decided.run()
@@ -108,7 +108,7 @@ def test_restart_time_limit_and_end(start: Start) -> None:
     assert not list(server.data.glob("*-wal")), "the database is closed properly"
 
 
-def test_expiry_and_capacity(start: Start) -> None:
+def test_expired_applications_free_capacity(start: Start) -> None:
     lifetime = 3.0
     server = start(application_hours=lifetime / 3600, maximum_applications=2).wait()
     application = server.filled()
@@ -129,7 +129,7 @@ def test_expiry_and_capacity(start: Start) -> None:
     assert server.open().client_id
 
 
-def test_starting_and_failing_to_start(start: Start) -> None:
+def test_server_reports_starting_and_failure_to_start(start: Start) -> None:
     server = start(deployment="missing")
     while (answer := server.health()) is None or answer.headers[
         "content-type"
@@ -154,7 +154,7 @@ def test_starting_and_failing_to_start(start: Start) -> None:
     assert code_of(server.http.get("/health")) == "engine-unavailable"
 
 
-def test_many_at_once(server: Server) -> None:
+def test_many_concurrent_applications_succeed(server: Server) -> None:
     with ThreadPoolExecutor(4) as pool:
         applications = list(pool.map(lambda _: server.filled(), range(8)))
         answers = list(pool.map(lambda a: a.run(), applications))

@@ -22,7 +22,7 @@ from utils.errors import PortInUse, ServerUnreachable
 ENTRY = str(ROOT / "server.py")
 
 
-def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+def test_port_in_use_prints_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         begin = time.monotonic()
@@ -42,7 +42,7 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 10
 
 
-def test_settings_that_are_not_valid_are_named(tmp_path: Path) -> None:
+def test_invalid_settings_are_named(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, ENTRY],
         cwd=tmp_path,
@@ -56,7 +56,7 @@ def test_settings_that_are_not_valid_are_named(tmp_path: Path) -> None:
     assert ended.stderr.count("\n") == 1
 
 
-def test_accepted_connections_send_small_answers_at_once() -> None:
+def test_accepted_connections_disable_nagles_algorithm() -> None:
     with bind("127.0.0.1", 0) as listener:
         listener.listen()
         with socket.create_connection(listener.getsockname()):
@@ -65,7 +65,7 @@ def test_accepted_connections_send_small_answers_at_once() -> None:
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_listening_faults_are_typed() -> None:
+def test_listening_errors_are_typed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(PortInUse):
         bind("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(ServerUnreachable, match="TRISEAL_SERVER_HOST"):
@@ -80,7 +80,7 @@ def test_listening_faults_are_typed() -> None:
     ],
     ids=["python server.py", "uvicorn server:app"],
 )
-def test_the_real_engine_behind_the_real_entry(
+def test_real_engine_is_served_by_the_real_entry_points(
     command: tuple[str, ...], tmp_path: Path, clear_deployment: Path
 ) -> None:
     server = Server(tmp_path / "data", command, deployment=clear_deployment)

@@ -39,7 +39,7 @@ def at(application: Application, server: Server) -> Application:
     return replace(application, server=server)
 
 
-def test_an_application_lives_on_all_servers_and_outlives_one(servers: list[Server]) -> None:
+def test_application_is_served_by_all_servers_and_survives_one(servers: list[Server]) -> None:
     a, b = servers
     mine = a.open()
     theirs = at(mine, b)
@@ -82,7 +82,7 @@ def test_an_application_lives_on_all_servers_and_outlives_one(servers: list[Serv
     assert left.erase().status_code == 204
 
 
-def test_a_run_asked_for_at_one_is_cancelled_at_the_other(servers: list[Server]) -> None:
+def test_run_can_be_cancelled_through_another_server(servers: list[Server]) -> None:
     a, b = servers
     application = a.filled(b"sleep 15")
     answers: list[httpx.Response] = []

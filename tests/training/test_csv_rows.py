@@ -77,13 +77,13 @@ def rows_of(frame: pd.DataFrame) -> list[tuple[int, ...]]:
     ],
     ids=["LF", "no end", "BOM", "CRLF", "CR", "UTF-16", "UTF-16 BE", "quoted"],
 )
-def test_the_same_table_in_every_accepted_form(tmp_path: Path, content: bytes) -> None:
+def test_every_accepted_format_gives_the_same_table(tmp_path: Path, content: bytes) -> None:
     path = written(tmp_path, content)
     assert read_header(path) == ["a", "b"]
     assert rows_of(read_columns(path, ["b", "a"])) == [(2, 2, 1), (3, 4, 3)]
 
 
-def test_fields_may_hold_commas_quotes_and_line_breaks_in_quotes(tmp_path: Path) -> None:
+def test_quoted_fields_may_contain_commas_quotes_and_line_breaks(tmp_path: Path) -> None:
     path = written(tmp_path, 'a,b\n"1,5\nand ""x""",2\n\u2028\x85,3\n')
     frame = read_columns(path, ["a", "b"], text=["a"])
     assert frame["a"].tolist() == ['1,5\nand "x"', "\u2028\x85"]
@@ -91,7 +91,7 @@ def test_fields_may_hold_commas_quotes_and_line_breaks_in_quotes(tmp_path: Path)
     assert frame.index.name == LINE
 
 
-def test_columns_become_numbers_where_every_field_is_one(tmp_path: Path) -> None:
+def test_column_is_numeric_if_every_field_is(tmp_path: Path) -> None:
     text = "whole,real,mixed,word,code,empty\n1,1.5,1,nan,01,\n2,,x,2,,\n"
     path = written(tmp_path, text)
     frame = read_columns(path, read_header(path), text=["code"])
@@ -103,12 +103,12 @@ def test_columns_become_numbers_where_every_field_is_one(tmp_path: Path) -> None
     assert frame["empty"].isna().all()
 
 
-def test_lines_with_nothing_in_them_and_columns_without_a_name_are_skipped(tmp_path: Path) -> None:
+def test_empty_lines_and_unnamed_columns_are_skipped(tmp_path: Path) -> None:
     path = written(tmp_path, "\n,a,note,note,\n\n0,1,x,y,\n\n1,2,x,y,\n\n")
     assert rows_of(read_columns(path, ["a"])) == [(4, 1), (6, 2)]
 
 
-def test_files_larger_than_what_is_read_at_once(
+def test_file_larger_than_the_read_buffer_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_rows, "_ROWS_AT_ONCE", 7)
@@ -164,7 +164,7 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
         ("\n\n", "it is empty"),
     ],
 )
-def test_what_is_refused_and_with_which_line(
+def test_invalid_file_error_names_the_line(
     tmp_path: Path, content: bytes | str, complaint: str
 ) -> None:
     path = written(tmp_path, content)
@@ -181,7 +181,7 @@ def test_what_is_refused_and_with_which_line(
         (" Years,Bad\n1,0\n", "no column Years; it has ' Years', Bad"),
     ],
 )
-def test_what_a_loaded_file_lacks_is_reported_with_its_line(
+def test_unusable_rows_are_reported_with_their_line(
     tmp_path: Path, text: str, complaint: str
 ) -> None:
     with pytest.raises(TrainingDataInvalid, match=complaint):
@@ -218,7 +218,7 @@ def test_training_refuses_rows_with_one_field_too_many(
     assert not (tmp_path / "model").exists()
 
 
-def test_without_the_check_pandas_takes_the_label_from_another_column(tmp_path: Path) -> None:
+def test_pandas_without_the_check_misreads_the_label(tmp_path: Path) -> None:
     """Control: pandas misreads the same file without an error."""
     data = written(tmp_path, thousands())
     with pytest.warns(pd.errors.ParserWarning):
@@ -228,7 +228,7 @@ def test_without_the_check_pandas_takes_the_label_from_another_column(tmp_path: 
     assert shifted["BAD"].isin([0, 1]).all()
 
 
-def test_the_same_rows_without_the_comma_are_read_right(tmp_path: Path) -> None:
+def test_rows_without_the_extra_comma_are_read_correctly(tmp_path: Path) -> None:
     data = written(tmp_path, thousands(separator=""))
     frame, approved = training_frame(Schema.parse(TINY), [data], None, 0, 0)
     assert frame["Income"].min() >= 20_000
@@ -240,7 +240,7 @@ def test_the_same_rows_without_the_comma_are_read_right(tmp_path: Path) -> None:
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
 )
-def test_whatever_is_written_as_csv_is_read_back(
+def test_written_csv_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], end: str, encoding: str
 ) -> None:
     text = io.StringIO(newline="")

@@ -85,7 +85,7 @@ def credit_files(tmp_path: Path) -> list[Path]:
     "values",
     [["yes", "no"], ["Y", "N"], [" t ", "FALSE"], ["1", "0"], [1, 0], [1.0, 0.0], [True, False]],
 )
-def test_yes_and_no_in_their_usual_spellings(values: list[object]) -> None:
+def test_usual_spellings_of_yes_and_no_are_accepted(values: list[object]) -> None:
     result = as_boolean(pd.Series(values, name="Owner"))
     assert result.dtype == bool
     assert result.tolist() == [True, False]
@@ -96,7 +96,7 @@ def test_a_missing_boolean_stays_missing() -> None:
     assert as_boolean(pd.Series(["Y", None])).tolist() == [True, None]
 
 
-def test_any_other_word_is_refused() -> None:
+def test_other_words_are_not_booleans() -> None:
     with pytest.raises(TrainingDataInvalid, match=r"Owner must contain yes or no.*maybe"):
         as_boolean(pd.Series(["yes", "maybe"], name="Owner"))
 
@@ -104,7 +104,7 @@ def test_any_other_word_is_refused() -> None:
 # --- load_csv
 
 
-def test_csv_keeps_the_asked_columns_with_their_types(tmp_path: Path) -> None:
+def test_csv_keeps_requested_columns_with_their_types(tmp_path: Path) -> None:
     path = written(
         tmp_path, "\ufeffYears,Grade,Ignored,Bad,Owner\n1.5,01,x,1,Y\n,None,x,0,N\n7,,x,no,Y\n"
     )
@@ -129,12 +129,12 @@ def test_csv_keeps_the_asked_columns_with_their_types(tmp_path: Path) -> None:
         ('Years,Owner,Bad\n"1,1,0\n', "cannot be read"),
     ],
 )
-def test_csv_that_cannot_be_trained_on(tmp_path: Path, text: str, complaint: str) -> None:
+def test_unusable_csv_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(TrainingDataInvalid, match=complaint):
         load_csv(written(tmp_path, text), ["Years", "Owner"], "Bad")
 
 
-def test_csv_that_is_not_there_or_not_utf8(tmp_path: Path) -> None:
+def test_missing_or_non_utf8_csv_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingDataInvalid, match="cannot be read"):
         load_csv(tmp_path / "absent.csv", ["Years"], "Bad")
     latin = tmp_path / "latin.csv"
@@ -171,7 +171,7 @@ def test_credit_records_become_applicants(credit_files: list[Path]) -> None:
     Layout(DEMO).encode_frame(frame)
 
 
-def test_credit_records_without_a_column(credit_files: list[Path]) -> None:
+def test_credit_records_without_a_required_column_are_refused(credit_files: list[Path]) -> None:
     written(credit_files[1].parent, RECORDS.replace("STATUS", "STATE"), "c.csv")
     with pytest.raises(TrainingDataInvalid, match="no column STATUS; it has ID, MONTHS_BALANCE"):
         load_credit_records(*credit_files)
@@ -180,13 +180,13 @@ def test_credit_records_without_a_column(credit_files: list[Path]) -> None:
         load_credit_records(*credit_files)
 
 
-def test_credit_records_of_different_downloads(credit_files: list[Path]) -> None:
+def test_credit_records_without_common_ids_are_refused(credit_files: list[Path]) -> None:
     written(credit_files[1].parent, "ID,MONTHS_BALANCE,STATUS\n77,0,0\n", "c.csv")
     with pytest.raises(TrainingDataInvalid, match=r"No ID of .*a\.csv occurs in .*c\.csv"):
         load_credit_records(*credit_files)
 
 
-def test_credit_records_with_a_word_for_a_number(credit_files: list[Path]) -> None:
+def test_credit_records_with_text_for_a_number_are_refused(credit_files: list[Path]) -> None:
     written(credit_files[0].parent, APPLICATIONS.replace("427500.0", "a lot"), "a.csv")
     with pytest.raises(TrainingDataInvalid, match=r"AMT_INCOME_TOTAL must contain numbers.*a lot"):
         load_credit_records(*credit_files)
@@ -208,7 +208,7 @@ def test_credit_records_with_a_word_for_a_number(credit_files: list[Path]) -> No
         ("270000.0", "a lot", "AMT_INCOME_TOTAL must contain numbers, .* first in line 4"),
     ],
 )
-def test_a_row_of_the_credit_records_that_does_not_fit(
+def test_invalid_credit_record_row_is_refused(
     credit_files: list[Path], old: str, new: str, complaint: str
 ) -> None:
     written(credit_files[0].parent, APPLICATIONS.replace(old, new, 1), "a.csv")
@@ -256,7 +256,7 @@ def test_own_csv_follows_its_schema(tmp_path: Path) -> None:
     assert training_frame(own_schema("Good", 1), [path], None, 0, 0)[1].tolist() == [0, 1, 0]
 
 
-def test_an_unknown_category_in_an_own_csv_is_left_to_the_encoding(tmp_path: Path) -> None:
+def test_unknown_category_in_own_csv_is_kept_for_the_encoding(tmp_path: Path) -> None:
     path = written(tmp_path, "Owner,Grade,Years,Bad\nyes,1,3,0\nno,2,1,1\n")
     frame, _ = training_frame(own_schema(), [path], None, 0, 0)
     assert frame["Grade"].tolist() == ["1", "2"]
@@ -290,7 +290,7 @@ def test_too_many_files_or_unknown_ones_are_refused(credit_files: list[Path]) ->
         ("Owner,Grade,Years,Bad\n1,2,3,0\n0,2,1,1\n", "Owner", "Owner is a column"),
     ],
 )
-def test_own_csv_that_does_not_fit(
+def test_own_csv_that_does_not_match_the_schema_is_refused(
     tmp_path: Path, text: str, target: str | None, complaint: str
 ) -> None:
     with pytest.raises(TrainingDataInvalid, match=complaint):

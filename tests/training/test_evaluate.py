@@ -53,7 +53,7 @@ def test_the_levelled_engine_is_evaluated_with_its_own_programs(
     assert result["agreement"]["share"] > 0.95
 
 
-def test_both_needs_both(levelled_deployment, capsys):
+def test_engine_both_requires_both_engines(levelled_deployment, capsys):
     assert evaluate(levelled_deployment, "--engine", "both") == 1
     assert "not compiled for engine concrete" in capsys.readouterr().err
 
@@ -73,7 +73,7 @@ def off_by_one(monkeypatch, wrong_program, wrong_applicant):
     return compared
 
 
-def test_it_stops_at_the_first_decision_that_is_one_off(
+def test_evaluation_stops_at_the_first_wrong_decision(
     clear_deployment, tmp_path, monkeypatch, capsys
 ):
     compared = off_by_one(monkeypatch, DECIDE, 3)
@@ -87,7 +87,7 @@ def test_it_stops_at_the_first_decision_that_is_one_off(
     assert result["scores_equal"] == {DECIDE: 3, EXPLAIN: 2 * BINS}
 
 
-def test_it_stops_at_the_first_explanation_that_is_one_off(clear_deployment, monkeypatch, capsys):
+def test_evaluation_stops_at_the_first_wrong_explanation(clear_deployment, monkeypatch, capsys):
     compared = off_by_one(monkeypatch, EXPLAIN, 1)
     assert evaluate(clear_deployment) == 1
     assert compared == [DECIDE, EXPLAIN, DECIDE, EXPLAIN]
@@ -115,7 +115,7 @@ def test_a_missing_deployment_is_reported(tmp_path, capsys):
         ((1.0, 2.0, 3.0), (2.0, 3.0), False),
     ],
 )
-def test_which_scores_count_as_the_same(opened, expected, same):
+def test_same_scores_compares_opened_and_expected_scores(opened, expected, same):
     assert same_scores(opened, expected) is same
 
 
@@ -228,7 +228,7 @@ def measured():
     return result | {"rows": comparison_rows(result)}
 
 
-def test_the_comparison_has_the_ratio_of_what_both_measured(measured):
+def test_comparison_has_ratios_of_common_measurements(measured):
     rows = {row["name"]: row for row in measured["rows"]}
     assert rows["decide"] == {
         "name": "decide",
@@ -246,7 +246,7 @@ def test_the_comparison_has_the_ratio_of_what_both_measured(measured):
     assert (bootstraps["value"], bootstraps["concrete_ml"]) == (10, 2280)
 
 
-def test_the_table_shows_every_figure_and_a_dash_for_none(measured):
+def test_table_shows_every_figure_and_dashes_for_none(measured):
     lines = table(measured).splitlines()
     assert len(lines[1:]) == len(measured["rows"]) + 2 + 2 + 1  # engines, HTTP, machine
     assert lines[1].split() == ["decide,", "s", "0.1", "20", "200"]
@@ -257,5 +257,5 @@ def test_the_table_shows_every_figure_and_a_dash_for_none(measured):
     assert "POST /send_file" in text and text.endswith("machine: cores 2")
 
 
-def test_the_table_does_without_the_server(measured):
+def test_table_omits_http_if_not_measured(measured):
     assert "HTTP" not in table(measured | {"http": None})

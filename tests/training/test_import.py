@@ -63,9 +63,7 @@ def fixture(version, kind):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", ["early_stopped", "early_stopped_forest", "base_score", "sparse"])
-def test_the_compiled_program_decides_as_the_version_that_wrote_the_booster(
-    tmp_path, capsys, version, kind
-):
+def test_compiled_program_decides_like_the_writing_version(tmp_path, capsys, version, kind):
     booster = fixture(version, kind)
     sparse = kind == "sparse"
     assert (
@@ -83,9 +81,7 @@ def test_the_compiled_program_decides_as_the_version_that_wrote_the_booster(
     assert f"written by XGBoost {version}" in capsys.readouterr().out
 
 
-def test_a_sparse_booster_is_refused_with_its_column_where_the_schema_says_nothing(
-    tmp_path, capsys
-):
+def test_sparse_booster_is_refused_without_zero_is_missing(tmp_path, capsys):
     model = model_folder(tmp_path / "model", fixture("3.2.0", "sparse"))
     assert compile_model(model, tmp_path / "out") == 1
     printed = capsys.readouterr().err
@@ -101,13 +97,13 @@ def test_a_sparse_booster_is_refused_with_its_column_where_the_schema_says_nothi
         (b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner\xef", "not XGBoost's JSON format"),
     ],
 )
-def test_what_cannot_be_compiled_ends_the_command_with_a_line(tmp_path, capsys, booster, fault):
+def test_uncompilable_booster_prints_one_line(tmp_path, capsys, booster, fault):
     assert compile_model(model_folder(tmp_path / "model", booster), tmp_path / "out") == 1
     printed = capsys.readouterr().err
     assert fault in printed and "Traceback" not in printed
 
 
-def test_the_card_of_an_imported_booster_has_no_measurements_of_the_trained_one(tmp_path, capsys):
+def test_model_card_of_an_imported_booster_has_no_measurements(tmp_path, capsys):
     model = model_folder(tmp_path / "model", fixture("3.2.0", "plain"))
     assert compile_model(model, tmp_path / "out") == 0
     card = (tmp_path / "out" / "model_card.md").read_text()
@@ -118,7 +114,7 @@ def test_the_card_of_an_imported_booster_has_no_measurements_of_the_trained_one(
     assert "has no measurements" in capsys.readouterr().out
 
 
-def test_the_card_of_the_trained_booster_has_its_measurements(tmp_path):
+def test_model_card_of_the_trained_booster_has_measurements(tmp_path):
     """Control of the test above."""
     booster = fixture("3.2.0", "plain")
     model = model_folder(tmp_path / "model", booster)
@@ -129,7 +125,7 @@ def test_the_card_of_the_trained_booster_has_its_measurements(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [None, "", "[]", "{}", "null", '{"booster_sha256": 7}'])
-def test_metrics_that_cannot_be_read_count_as_none(tmp_path, damage):
+def test_unreadable_metrics_are_ignored(tmp_path, damage):
     model = model_folder(tmp_path / "model", fixture("1.6.2", "plain"))
     (model / "metrics.json").unlink()
     if damage is not None:
@@ -138,7 +134,7 @@ def test_metrics_that_cannot_be_read_count_as_none(tmp_path, damage):
     assert "Not measured" in (tmp_path / "out" / "model_card.md").read_text()
 
 
-def test_the_levelled_engine_is_compared_with_the_trees_and_the_base_that_count(tmp_path):
+def test_evaluation_uses_the_base_score_and_the_used_trees(tmp_path):
     """Regression: training.evaluate used a base score of 0.5 and all trees for 3.2."""
     model = model_folder(tmp_path / "model", fixture("3.2.0", "early_stopped"))
     assert compile_model(model, tmp_path / "out", "levelled") == 0
@@ -147,9 +143,7 @@ def test_the_levelled_engine_is_compared_with_the_trees_and_the_base_that_count(
     assert float_agreement(Deployment.load(tmp_path / "out"), ALL_ROWS)["share"] == 1.0
 
 
-def test_a_booster_that_the_library_predicts_otherwise_is_refused_with_the_rows(
-    tmp_path, capsys, monkeypatch
-):
+def test_booster_read_differently_by_the_library_is_refused(tmp_path, capsys, monkeypatch):
     """A reader that uses the wrong number of trees is detected by the library."""
     model = model_folder(tmp_path / "model", fixture("3.2.0", "early_stopped"))
     read = import_check.parse_booster
@@ -180,7 +174,7 @@ def test_a_program_of_another_booster_is_refused():
         check.check_program(other)
 
 
-def test_the_compared_rows_take_every_state_and_every_leaf():
+def test_compared_rows_cover_every_state_and_leaf():
     ensemble = parse_booster(fixture("3.2.0", "early_stopped_forest"), LAYOUT)
     rows = domain_rows(LAYOUT, ensemble)
     states = LAYOUT.states(rows)
@@ -219,7 +213,7 @@ KINDS += ["sparse stopped", "sparse stopped forest base"]
 
 @QUICK
 @given(schemas(), st.sampled_from(KINDS), st.integers(0, 10_000))
-def test_any_booster_of_the_installed_library_is_read_as_it_predicts(schema, kind, seed):
+def test_random_boosters_are_read_as_the_library_predicts(schema, kind, seed):
     schema = schema.model_copy(update={"zero_is_missing": "sparse" in kind})
     layout = Layout(schema)
     model, predict = trained(layout, kind, seed)
@@ -236,7 +230,7 @@ def test_any_booster_of_the_installed_library_is_read_as_it_predicts(schema, kin
 
 @QUICK
 @given(st.integers(0, 10_000))
-def test_booster_predict_over_the_rounds_of_early_stopping_is_what_is_read(seed):
+def test_early_stopped_booster_matches_predict_over_its_rounds(seed):
     model, _ = trained(LAYOUT, "stopped forest", seed)
     booster = model.get_booster()
     rounds = (0, model.best_iteration + 1)
@@ -249,7 +243,7 @@ def test_booster_predict_over_the_rounds_of_early_stopping_is_what_is_read(seed)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-5)
 
 
-def test_training_here_refuses_a_schema_with_missing_zeros(tmp_path, capsys):
+def test_training_refuses_zero_is_missing(tmp_path, capsys):
     (tmp_path / "sparse.json").write_text(json.dumps(SCHEMA | {"zero_is_missing": True}))
     arguments = ["--schema", str(tmp_path / "sparse.json"), "--out", str(tmp_path / "model")]
     assert training.train.main(arguments) == 1
@@ -257,14 +251,14 @@ def test_training_here_refuses_a_schema_with_missing_zeros(tmp_path, capsys):
     assert not (tmp_path / "model").exists()
 
 
-def test_no_unmodified_model_is_trained_for_a_schema_with_missing_zeros(tmp_path):
+def test_unmodified_model_refuses_zero_is_missing(tmp_path):
     model = model_folder(tmp_path / "model", fixture("1.6.2", "sparse"), zero_is_missing=True)
     assert compile_model(model, tmp_path / "out") == 0
     with pytest.raises(TrainingDataInvalid, match="--no-unmodified"):
         rows_of_training(Deployment.load(tmp_path / "out"))
 
 
-def test_an_import_that_fails_leaves_the_old_deployment(tmp_path):
+def test_failed_import_keeps_the_old_deployment(tmp_path):
     model = model_folder(tmp_path / "model", fixture("1.6.2", "plain"))
     assert compile_model(model, tmp_path / "out") == 0
     before = Deployment.load(tmp_path / "out").manifest

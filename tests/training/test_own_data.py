@@ -195,14 +195,14 @@ def whole_application(connection, oracle, record):
     return sent, session.open_decision(), session.explain().explanation
 
 
-def test_the_commands_say_what_they_made(two_parties):
+def test_commands_print_the_written_folders(two_parties):
     folder, trained, compiled = two_parties
     version = Deployment.load(folder).manifest.model_version
     assert trained.count("depth") >= 5 and "Chosen:" in trained
     assert f"Compiled clear, levelled as model {version}" in compiled
 
 
-def test_the_model_has_learnt_the_rule(two_parties):
+def test_model_learns_the_rule(two_parties):
     metrics = json.loads((two_parties[0] / "metrics.json").read_text())
     assert metrics["test"]["auc"] > 0.85
     assert metrics["data"]["target"] == "BAD" and metrics["data"]["rows"] == ROWS
@@ -210,7 +210,7 @@ def test_the_model_has_learnt_the_rule(two_parties):
     assert metrics["data"]["approved_share"] == pytest.approx(1 - sum(labels) / ROWS)
 
 
-def test_missing_values_are_a_group_of_their_own(two_parties):
+def test_missing_values_form_their_own_group(two_parties):
     groups = json.loads((two_parties[0] / "metrics.json").read_text())["groups"]["REASON"]
     assert [g["group"] for g in groups] == [*REASONS, "missing"]
     assert sum(g["rows"] for g in groups) == ROWS // 5  # the test part
@@ -218,7 +218,7 @@ def test_missing_values_are_a_group_of_their_own(two_parties):
     assert "| missing |" in card and "Home equity loans" in card
 
 
-def test_every_score_of_many_records_is_exact_under_encryption(two_parties):
+def test_scores_of_many_records_are_exact_under_encryption(two_parties):
     runs = EncryptedRuns("levelled", two_parties[0])
     layout = runs.deployment.layout
     wrong = []
@@ -240,7 +240,7 @@ def test_four_parties_decide_and_explain(four_parties, clear_connection, outcome
     assert explanation == oracle.explanation(record)
 
 
-def test_the_words_are_the_schemas_own(four_parties, clear_connection):
+def test_texts_use_the_schemas_words(four_parties, clear_connection):
     oracle = Oracle(four_parties[0])
     record = oracle.find(Outcome.TURNED) | {"permanent": False}
     assert oracle.explanation(record).outcome is Outcome.TURNED
@@ -257,7 +257,7 @@ def test_the_words_are_the_schemas_own(four_parties, clear_connection):
         ({"DELINQ": "often"}, "DELINQ must contain numbers"),
     ],
 )
-def test_a_cell_outside_the_schema_stops_training_with_its_column(tmp_path, capsys, change, named):
+def test_out_of_domain_cell_error_names_its_column(tmp_path, capsys, change, named):
     rows = list(home_equity_rows())
     rows[0] |= change
     files = write_files(tmp_path, HOME_EQUITY, rows)

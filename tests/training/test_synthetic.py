@@ -54,7 +54,7 @@ def test_columns_are_those_of_the_schema_and_the_target(applicants: pd.DataFrame
         ("Years_employed", {5: 0.6, 25: 2.7, 50: 5.5, 75: 9.6, 95: 20.5, 99: 30.3}),
     ],
 )
-def test_percentiles_are_met(
+def test_percentiles_match_their_targets(
     applicants: pd.DataFrame, column: str, targets: dict[int, float]
 ) -> None:
     rows = applicants[applicants["Employed"]] if column == "Years_employed" else applicants
@@ -114,7 +114,7 @@ def test_percentiles_are_met(
         ("Occupation_type", {"none given": 31}),
     ],
 )
-def test_shares_are_met(
+def test_shares_match_their_targets(
     applicants: pd.DataFrame, column: str, targets: dict[object, float]
 ) -> None:
     measured = shares(applicants[column])
@@ -157,7 +157,7 @@ def test_approval_rate_is_near_sixty_per_cent(applicants: pd.DataFrame) -> None:
     assert 58 <= 100 * (applicants["Denied"] == 0).mean() <= 62
 
 
-def test_groups_fare_alike(applicants: pd.DataFrame) -> None:
+def test_groups_have_similar_approval_rates(applicants: pd.DataFrame) -> None:
     approved = applicants["Denied"] == 0
     for groups in (
         pd.cut(applicants["Age"], [0, 25, 30, 40, 50, 60, 120]),
@@ -190,7 +190,7 @@ def test_impossible_sizes_are_refused(rows: int, seed: int) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(rows=st.integers(1, 200), seed=st.integers(0, 2**32))
-def test_every_row_is_possible_and_within_the_schema(rows: int, seed: int) -> None:
+def test_rows_are_consistent_and_within_the_schema(rows: int, seed: int) -> None:
     frame = draw(rows, seed)
     assert len(frame) == rows
     partner = frame["Family_status"].isin(COUPLES)

@@ -42,7 +42,7 @@ def test_the_cheapest_shape_that_is_good_enough_is_chosen():
     assert choose(entries, 0.800, 0.002) == 1
 
 
-def test_of_equally_cheap_shapes_the_better_is_chosen():
+def test_better_of_equally_cheap_shapes_is_chosen():
     entries = [entry("a", 0.799, 10), entry("b", 0.800, 10), entry("c", 0.805, 11)]
     assert choose(entries, 0.800, 0.002) == 1
 
@@ -51,11 +51,11 @@ def test_the_tolerance_is_inclusive():
     assert choose([entry("exact", 0.75, 0), entry("better", 0.9, 5)], 1.0, 0.25) == 0
 
 
-def test_where_none_is_good_enough_the_best_is_chosen():
+def test_best_shape_is_chosen_if_none_is_good_enough():
     assert choose([entry("a", 0.70, 0), entry("b", 0.75, 90), entry("c", 0.74, 5)], 0.8, 0.002) == 1
 
 
-def test_the_table_marks_the_choice_and_leaves_out_what_was_not_timed():
+def test_table_marks_the_choice_and_omits_missing_times():
     chosen = entry("good", 0.7985, 10, decide_seconds=0.1234, explain_seconds=0.25, chosen=True)
     text = table([entry("cheap", 0.78, 0), chosen], 0.8)
     head, columns, cheap, good = text.splitlines()
@@ -97,7 +97,7 @@ def audited_schema():
     )
 
 
-def test_group_outcomes_of_a_case_made_by_hand():
+def test_group_outcomes_of_a_hand_computed_example():
     """60 owners, 48 approved; 50 tenants, 20 approved; 2 with missing values, both approved."""
     home = ["own"] * 60 + ["rent"] * 50 + [None] * 2
     y = np.array([1] * 45 + [0] * 15 + [1] * 30 + [0] * 20 + [0, 0], np.int8)
@@ -137,7 +137,7 @@ def files_of(folder):
     }
 
 
-def test_a_compilation_holds_together_and_has_its_card(compiled):
+def test_compilation_is_consistent_and_has_a_model_card(compiled):
     deployment = Deployment.load(compiled)
     assert deployment.programs["decide"].score_bits == 7
     card = (compiled / "model_card.md").read_text()
@@ -146,12 +146,12 @@ def test_a_compilation_holds_together_and_has_its_card(compiled):
     assert "| AUC | 0.8000 | 0.7900 |" in card
 
 
-def test_compiling_again_gives_the_same_files(trained, compiled, tmp_path):
+def test_recompiling_gives_the_same_files(trained, compiled, tmp_path):
     compile_deployment(trained, tmp_path / "again", ["clear"], score_bits=7)
     assert files_of(tmp_path / "again") == files_of(compiled)
 
 
-def test_the_levelled_engine_is_compiled_with_programs_of_its_own(trained, tmp_path):
+def test_levelled_engine_is_compiled_with_its_own_programs(trained, tmp_path):
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
         compile_deployment(trained, folder, ["levelled"], score_bits=7)
@@ -162,20 +162,20 @@ def test_the_levelled_engine_is_compiled_with_programs_of_its_own(trained, tmp_p
     assert "with scores of 12 bits" in (folders[0] / "model_card.md").read_text()
 
 
-def test_another_width_is_another_model(trained, compiled, tmp_path):
+def test_score_width_changes_the_model_version(trained, compiled, tmp_path):
     compile_deployment(trained, tmp_path / "wide", ["clear"], score_bits=9)
     wide, narrow = Deployment.load(tmp_path / "wide"), Deployment.load(compiled)
     assert wide.programs["decide"].score_bits == 9
     assert wide.manifest.model_version != narrow.manifest.model_version
 
 
-def test_an_engine_that_was_not_compiled_is_missing_with_advice(compiled):
+def test_uncompiled_engine_error_has_advice(compiled):
     for engine in ("concrete", "concrete_ml"):
         with pytest.raises(DeploymentMissing, match=rf"{engine} \(it has: clear\).*make compile"):
             load_server_engine(engine, compiled)
 
 
-def test_without_a_model_the_command_says_what_to_run(tmp_path, capsys):
+def test_missing_model_error_names_the_command(tmp_path, capsys):
     arguments = ["--model", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
     assert training.compile.main(arguments) == 1
     assert "run `make train` first" in capsys.readouterr().err
@@ -183,7 +183,7 @@ def test_without_a_model_the_command_says_what_to_run(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"not a zip archive", b"PK\x03\x04 cut short"])
-def test_without_training_rows_the_advice_is_to_train_again(trained, tmp_path, damage):
+def test_missing_training_rows_error_advises_training(trained, tmp_path, damage):
     for name in ("schema.json", "booster.json", "metrics.json"):
         (tmp_path / name).write_bytes((trained / name).read_bytes())
     if damage is not None:
@@ -192,9 +192,7 @@ def test_without_training_rows_the_advice_is_to_train_again(trained, tmp_path, d
         compile_deployment(tmp_path, tmp_path / "out", ["clear"])
 
 
-def test_a_failed_compilation_leaves_the_old_folder_and_nothing_else(
-    trained, tmp_path, monkeypatch, capsys
-):
+def test_failed_compilation_leaves_only_the_old_folder(trained, tmp_path, monkeypatch, capsys):
     out = tmp_path / "deployment"
     compile_deployment(trained, out, ["clear"], score_bits=7)
     before = files_of(out)
@@ -227,9 +225,7 @@ def content_and_modes(folder):
 
 
 @pytest.mark.parametrize("name", ["holiday.jpg", "concrete/stale.bin", "manifest.json"])
-def test_a_folder_of_somebody_else_is_refused_before_anything_is_done(
-    trained, tmp_path, capsys, name
-):
+def test_foreign_folder_is_refused_before_compiling(trained, tmp_path, capsys, name):
     """A folder without a deployment is never replaced, with or without a mark."""
     path = tmp_path / "out" / name
     path.parent.mkdir(parents=True)
@@ -267,7 +263,7 @@ def test_a_file_added_while_compiling_is_not_deleted(trained, tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["deployment"]
 
 
-def test_a_deployment_of_a_version_without_marks_is_replaced(trained, compiled, tmp_path):
+def test_unmarked_deployment_is_replaced(trained, compiled, tmp_path):
     out = tmp_path / "deployment"
     shutil.copytree(compiled, out)
     (out / MARK).unlink()
@@ -276,7 +272,7 @@ def test_a_deployment_of_a_version_without_marks_is_replaced(trained, compiled, 
     assert files_of(out) == files_of(compiled)
 
 
-def test_such_a_deployment_is_refused_where_a_file_of_it_is_missing(trained, compiled, tmp_path):
+def test_unmarked_deployment_with_a_missing_file_is_refused(trained, compiled, tmp_path):
     out = tmp_path / "deployment"
     shutil.copytree(compiled, out)
     (out / MARK).unlink()
@@ -303,7 +299,7 @@ def temporary_folders(folder):
     return [path.name for path in folder.glob(".compile-*")]
 
 
-def test_the_folder_of_a_killed_compilation_goes_at_the_next_start(trained, tmp_path):
+def test_folder_of_a_killed_compilation_is_removed_at_the_next_start(trained, tmp_path):
     """The folder of a compilation that is still running is kept."""
     command = ["-m", "training.compile", "--model", trained, "--out", tmp_path / "other"]
     process = subprocess.Popen(
@@ -356,7 +352,7 @@ with scratch_folder(".compile-", out.parent) as scratch:
     assert [path.name for path in tmp_path.iterdir()] == ["deployment"]
 
 
-def test_training_refuses_a_folder_of_somebody_else(tmp_path, capsys):
+def test_training_refuses_a_foreign_folder(tmp_path, capsys):
     """Training writes schema.json and other names that a user's folder may contain."""
     (tmp_path / "schema.json").write_text("mine")
     assert training.train.main(["--out", str(tmp_path), "--no-timing"]) == 1
@@ -364,9 +360,7 @@ def test_training_refuses_a_folder_of_somebody_else(tmp_path, capsys):
     assert (tmp_path / "schema.json").read_text() == "mine"
 
 
-def test_an_engine_that_is_not_installed_is_refused_with_the_command_that_has_it(
-    trained, tmp_path, monkeypatch, capsys
-):
+def test_missing_engine_error_names_the_command_for_it(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training.compile, "can_run", lambda engine: engine != "concrete")
     arguments = ["--model", trained, "--out", tmp_path / "out", "--engines", "levelled", "concrete"]
     assert training.compile.main([*map(str, arguments)]) == 1

@@ -50,7 +50,7 @@ def broken(world):
     world.broken.clear()
 
 
-def test_a_wrong_answer_is_found(world):
+def test_wrong_result_is_detected(world):
     application = Application.filled(world, world.contents.draw(Random(1)))
     application.run()
     application.content = world.contents.draw(Random(2))
@@ -72,7 +72,7 @@ def test_an_error_needs_a_fault_that_explains_it(world):
     application.erase()
 
 
-def test_what_is_left_over_is_found(world, broken):
+def test_leaked_resources_are_detected(world, broken):
     invariants = Invariants(world)
     invariants.check(Random(1))
     assert broken == []
@@ -91,7 +91,7 @@ def test_what_is_left_over_is_found(world, broken):
     stray.parent.rmdir()
 
 
-def test_errors_without_a_type_are_found(world, broken):
+def test_untyped_errors_are_detected(world, broken):
     world.caller.once("GET", "/applications/x")
     assert broken == []
     world.note("GET /x", Answer(500, "protocol-error", b""))
@@ -102,7 +102,7 @@ def test_errors_without_a_type_are_found(world, broken):
     ]
 
 
-def test_history_explains_what_was_meant_and_for_a_while():
+def test_history_explains_matching_errors_for_a_limited_time():
     history, start = History(), time.monotonic()
     with history.happening("malformed-message"):
         assert history.explains("malformed-message", "a", start)
@@ -124,6 +124,6 @@ def test_the_same_seed_draws_the_same_faults():
     assert len(KINDS) > 30
 
 
-def test_an_unknown_kind_is_refused(capsys):
+def test_unknown_fault_name_is_refused(capsys):
     assert main(["--only", "no such fault"]) == 2
     assert "kill the server" in capsys.readouterr().out

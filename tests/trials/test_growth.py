@@ -6,7 +6,7 @@ from settings import ROOT
 from trials.growth import BEGIN, END, section, summary
 
 
-def test_the_table_is_what_was_measured():
+def test_table_matches_the_measured_figures():
     document = json.loads((ROOT / "docs" / "load.json").read_text())
     text = (ROOT / "docs" / "OPERATIONS.md").read_text()
     assert text[text.index(BEGIN) : text.index(END) + len(END)] == section(document)
@@ -14,7 +14,7 @@ def test_the_table_is_what_was_measured():
     assert {load["lost"] for load in document["loads"]} == {0}
 
 
-def test_figures_are_for_one_application():
+def test_figures_are_per_application():
     phase = {
         "name": "whole",
         "applications": {"right": 10, "wrong": 0, "lost": 0, "a_minute": 60.0},

@@ -31,7 +31,7 @@ def phase(levelled_deployment, tmp_path_factory):
     return document["phases"][0]
 
 
-def test_every_application_comes_to_its_exact_answer(phase):
+def test_every_application_gets_its_exact_result(phase):
     made = phase["applications"]
     assert (made["right"], made["wrong"], made["lost"]) == (APPLICATIONS, 0, 0)
     assert made["begun"] == APPLICATIONS
@@ -56,7 +56,7 @@ def test_every_kind_of_call_is_timed(phase):
         assert 0 < times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
 
 
-def test_memory_and_cores_are_watched(phase):
+def test_memory_and_cores_are_sampled(phase):
     (memory,) = phase["memory"].values()
     assert 20 < memory["start"] <= memory["peak"]
     assert memory["workers_peak"] > 20
@@ -66,7 +66,7 @@ def test_memory_and_cores_are_watched(phase):
     assert cpu["workers"] > 0
 
 
-def test_the_tables_say_what_was_not_reached(phase):
+def test_tables_show_missed_targets(phase):
     good = report.targets([phase])
     assert good[0].met
     spoilt = {
@@ -82,7 +82,7 @@ def test_the_tables_say_what_was_not_reached(phase):
     assert "1 wrong" in text
 
 
-def test_what_was_made_beforehand_is_sent_and_right(clear_deployment, tmp_path):
+def test_prepared_applications_are_sent_with_correct_results(clear_deployment, tmp_path):
     path = tmp_path / "load.json"
     options = [
         "--applications",
@@ -104,7 +104,7 @@ def test_what_was_made_beforehand_is_sent_and_right(clear_deployment, tmp_path):
     assert phase["evaluations"]["count"] == {DECIDE: 6 + others, EXPLAIN: 6}
 
 
-def test_a_score_that_is_off_by_one_is_wrong(levelled_deployment):
+def test_score_off_by_one_is_reported_as_wrong(levelled_deployment):
     work = Work.drawn(levelled_deployment, "levelled", 3, 0.5, seed=4)
     again = Work.drawn(levelled_deployment, "levelled", 3, 0.5, seed=4)
     application = work.applications[1]
@@ -129,5 +129,5 @@ def test_a_score_that_is_off_by_one_is_wrong(levelled_deployment):
         ("PUT", f"/applications/{ID}/x", "PUT /applications/{id}/x"),
     ],
 )
-def test_kinds_of_calls_name_no_application(method, path, kind):
+def test_call_kinds_contain_no_application_id(method, path, kind):
     assert kind_of(httpx.Request(method, f"http://server{path}")) == kind

@@ -50,7 +50,7 @@ def proxy(upstream, keep_host):
 
 @pytest.mark.parametrize("keep_host", [True, False])
 @pytest.mark.parametrize("kind", ["party", "single"])
-def test_a_page_works_under_the_address_of_its_proxy(browser, tmp_path, kind, keep_host):
+def test_page_works_at_the_address_of_its_proxy(browser, tmp_path, kind, keep_host):
     port = free_port()
     address = f"http://localhost:{port}/triseal"
     setting = "agent_url" if kind == "party" else "page_url"
@@ -79,7 +79,7 @@ def test_a_page_works_under_the_address_of_its_proxy(browser, tmp_path, kind, ke
         context.close()
 
 
-def test_another_name_for_the_proxy_is_refused(tmp_path):
+def test_unknown_proxy_name_is_refused(tmp_path):
     port = free_port()
     made = Page("party", tmp_path)
     with made.served() as upstream, served(proxy(upstream, keep_host=True), port):

@@ -38,7 +38,7 @@ def run(*command, **settings):
     )
 
 
-def test_a_free_port_is_not_held(busy_port):
+def test_port_check_does_not_hold_a_free_port(busy_port):
     port = free_port()
     check_port("127.0.0.1", port, "The page", "TRISEAL_PAGE_PORT")
     with socket.create_server(("127.0.0.1", port)):
@@ -46,7 +46,7 @@ def test_a_free_port_is_not_held(busy_port):
 
 
 @pytest.mark.parametrize("entry", [("app.py",), ("-m", "ui.demo")])
-def test_a_page_port_in_use_is_one_line_and_exit_code_1(busy_port, entry):
+def test_page_port_in_use_prints_one_line_and_exits_with_1(busy_port, entry):
     ended = run(*entry, page_port=busy_port, server_port=free_port())
     assert ended.returncode == 1
     assert f":{busy_port}" in ended.stderr and "TRISEAL_PAGE_PORT" in ended.stderr
@@ -59,7 +59,7 @@ def test_a_server_port_in_use_is_named(busy_port):
     assert "Traceback" not in ended.stderr
 
 
-def test_a_setting_that_is_not_valid_is_named():
+def test_invalid_setting_is_named():
     ended = run("app.py", page_port="many")
     assert ended.returncode == 1
     assert "TRISEAL_PAGE_PORT" in ended.stderr and "Traceback" not in ended.stderr
@@ -70,7 +70,7 @@ def test_the_port_error_is_typed(busy_port):
         check_port("127.0.0.1", busy_port, "The page", "SOME_PORT")
 
 
-def test_a_host_that_is_no_address_of_this_machine_is_not_a_port_in_use():
+def test_foreign_host_is_not_reported_as_port_in_use():
     for host in ("192.0.2.1", "no-such-host.invalid"):
         with pytest.raises(AddressInvalid, match="address of this machine"):
             check_port(host, free_port(), "The page", "SOME_PORT")
@@ -83,7 +83,7 @@ def test_an_ipv6_address_in_use_has_brackets():
             check_port("::1", port, "The page", "SOME_PORT")
 
 
-def test_waiting_is_bounded_and_says_what_for():
+def test_waiting_is_limited_and_reports_its_reason():
     said = []
     with (
         ServerClient(f"http://127.0.0.1:{free_port()}", 5) as client,
@@ -93,7 +93,7 @@ def test_waiting_is_bounded_and_says_what_for():
     assert said == [f"Waiting for the server: no response from {client.url} yet (0 s)."]
 
 
-def test_waiting_sees_a_server_through_its_start():
+def test_waiting_continues_while_a_server_starts():
     answers = iter(["refused", "starting", "starting", "ok"])
 
     def handler(request):
@@ -122,7 +122,7 @@ def joint_demo(tmp_path, levelled_deployment):
     started.stop()
 
 
-def test_every_party_has_a_process_and_a_page_of_its_own(joint_demo, schema):
+def test_every_party_has_its_own_process_and_page(joint_demo, schema):
     joint_demo.wait_until("Triseal is ready")
     with opened(joint_demo.link) as client:
         assert "Triseal" in client.get("/").text
@@ -143,7 +143,7 @@ def test_every_party_has_a_process_and_a_page_of_its_own(joint_demo, schema):
     assert alive(family) == []
 
 
-def test_all_of_it_works_on_ipv6(tmp_path, levelled_deployment, schema):
+def test_demo_works_on_ipv6(tmp_path, levelled_deployment, schema):
     addresses = {"server_host": "::1", "page_host": "::1"}
     demo = Demo(tmp_path, levelled_deployment, "levelled", **addresses)
     try:
@@ -190,7 +190,7 @@ def test_sigterm_leaves_no_process_behind(demo):
     assert alive(family) == []
 
 
-def test_an_open_page_does_not_hold_up_the_end(demo):
+def test_open_page_does_not_delay_shutdown(demo):
     demo.wait_until("Triseal is ready")
     with opened(demo.link) as client, client.stream("GET", "gradio_api/heartbeat/x") as stream:
         assert "ALIVE" in next(stream.iter_text())
@@ -200,7 +200,7 @@ def test_an_open_page_does_not_hold_up_the_end(demo):
     assert "Traceback" not in printed and "ERROR" not in printed
 
 
-def test_a_temporary_folder_of_another_user_is_left_alone(tmp_path, clear_deployment):
+def test_temporary_folder_of_another_user_is_not_used(tmp_path, clear_deployment):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     (temporary / "gradio").touch()  # neither a folder nor owned by us
@@ -216,7 +216,7 @@ def test_a_temporary_folder_of_another_user_is_left_alone(tmp_path, clear_deploy
     assert [path.name for path in temporary.iterdir()] == ["gradio"]
 
 
-def test_a_browser_is_started_with_a_private_file_and_not_with_the_link(tmp_path):
+def test_browser_gets_a_private_file_instead_of_the_link(tmp_path):
     browser, seen = tmp_path / "browser", tmp_path / "seen"
     browser.write_text(f'#!/bin/sh\necho "$1" > {seen}\ncat "${{1#file://}}" >> {seen}\n')
     browser.chmod(0o700)
@@ -230,7 +230,7 @@ def test_a_browser_is_started_with_a_private_file_and_not_with_the_link(tmp_path
     assert not Path(address.removeprefix("file://")).exists()
 
 
-def test_a_page_token_that_is_set_opens_the_page_and_is_not_printed(tmp_path, clear_deployment):
+def test_configured_page_token_works_and_is_not_printed(tmp_path, clear_deployment):
     token = "a-token-of-the-operators-own"  # noqa: S105
     started = Demo(tmp_path, clear_deployment, "clear", page_token=token)
     try:
@@ -253,13 +253,13 @@ def test_a_page_token_that_is_set_opens_the_page_and_is_not_printed(tmp_path, cl
         ("agent_tokens", "{"),
     ],
 )
-def test_a_setting_of_access_that_is_not_valid_is_named(name, value):
+def test_invalid_access_setting_is_named(name, value):
     ended = run("app.py", **{name: value})
     assert ended.returncode == 1 and f"TRISEAL_{name.upper()}" in ended.stderr
     assert "Traceback" not in ended.stderr and value not in ended.stderr.replace("TRISEAL", "")
 
 
-def test_a_child_that_dies_ends_all_with_a_message(demo):
+def test_dead_child_stops_the_demo_with_a_message(demo):
     # Printed by the server at once; whether the page waits for it depends on timing.
     demo.wait_until("server listens at")
     family = demo.family()

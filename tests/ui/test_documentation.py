@@ -99,7 +99,9 @@ def assert_all_from(asked: list[str], url: str) -> None:
     assert {urlsplit(each).netloc for each in asked if not each.startswith("data:")} == {place}
 
 
-def test_it_shows_every_call_and_asks_no_other_host(context: Any, live_server: LiveServer) -> None:
+def test_page_shows_every_call_and_contacts_no_other_host(
+    context: Any, live_server: LiveServer
+) -> None:
     shown = Documentation(context.new_page(), live_server.url)
     calls = shown.page.evaluate(
         "async () => Object.values((await (await fetch('openapi.json')).json()).paths)"
@@ -113,7 +115,7 @@ def test_it_shows_every_call_and_asks_no_other_host(context: Any, live_server: L
     assert shown.complaints == [], "such as of the Content-Security-Policy"
 
 
-def test_its_browser_would_refuse_another_host(context: Any, live_server: LiveServer) -> None:
+def test_content_security_policy_blocks_other_hosts(context: Any, live_server: LiveServer) -> None:
     shown = Documentation(context.new_page(), live_server.url)
     for kind in ("img", "script"):
         refused = shown.page.evaluate(
@@ -126,7 +128,9 @@ def test_its_browser_would_refuse_another_host(context: Any, live_server: LiveSe
         assert refused == "http://elsewhere.example/x"
 
 
-def test_it_works_behind_a_proxy_that_adds_a_prefix(context: Any, live_server: LiveServer) -> None:
+def test_page_works_behind_a_proxy_that_adds_a_prefix(
+    context: Any, live_server: LiveServer
+) -> None:
     with closing(PrefixProxy(live_server.port)) as proxy:
         shown = Documentation(context.new_page(), proxy.url)
         assert '"status"' in shown.try_health()

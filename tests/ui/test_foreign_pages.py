@@ -103,7 +103,7 @@ def kept(kind, folder, guarded):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
-def test_a_name_that_was_bound_anew_reads_and_does_nothing(context, tmp_path, kind, guarded):
+def test_dns_rebinding_cannot_read_or_act_on_pages(context, tmp_path, kind, guarded):
     with kept(kind, tmp_path, guarded) as made:
         context.new_page().goto(made.link)  # the user has it open
         stranger = attack(context, f"http://evil.example:{made.port}")
@@ -123,7 +123,7 @@ def test_a_name_that_was_bound_anew_reads_and_does_nothing(context, tmp_path, ki
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
-def test_a_page_on_another_port_reads_and_does_nothing(context, tmp_path, guarded):
+def test_page_on_another_port_cannot_read_or_act(context, tmp_path, guarded):
     """On the same host, the browser sends the cookie and Gradio allows reading."""
     with kept("party", tmp_path, guarded) as made:
         context.new_page().goto(made.link)
@@ -140,7 +140,7 @@ def test_a_page_on_another_port_reads_and_does_nothing(context, tmp_path, guarde
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
 @pytest.mark.parametrize("name", ["evil.example", "127.0.0.1"])
-def test_a_foreign_page_frames_no_partys_page(context, tmp_path, name, guarded):
+def test_foreign_page_cannot_frame_a_partys_page(context, tmp_path, name, guarded):
     with kept("party", tmp_path, guarded) as made:
         context.new_page().goto(made.link)
         frame = framed(context, f"http://{name}:{free_port()}", f"{made.place.address}/")
@@ -153,7 +153,7 @@ def test_a_foreign_page_frames_no_partys_page(context, tmp_path, name, guarded):
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
 @pytest.mark.parametrize("kind", ["stage", "single"])
-def test_other_pages_are_framed_by_nobody(context, tmp_path, kind, guarded):
+def test_other_pages_cannot_be_framed(context, tmp_path, kind, guarded):
     with kept(kind, tmp_path, guarded) as made:
         context.new_page().goto(made.link)
         frame = framed(context, f"http://127.0.0.1:{free_port()}", f"{made.place.address}/")
@@ -162,7 +162,7 @@ def test_other_pages_are_framed_by_nobody(context, tmp_path, kind, guarded):
             frame.locator("#new" if kind == "stage" else "#make-keys").wait_for()
 
 
-def test_a_link_on_a_foreign_page_joins_nothing(context, tmp_path):
+def test_link_on_a_foreign_page_cannot_join(context, tmp_path):
     with kept("party", tmp_path, guarded=True) as made:
         context.new_page().goto(made.link)
         for name in ("evil.example", "127.0.0.1"):
@@ -179,7 +179,7 @@ def test_a_link_on_a_foreign_page_joins_nothing(context, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["mail", "file"])
-def test_its_own_link_opens_the_page_from_wherever_it_is_kept(context, tmp_path, place):
+def test_page_link_works_from_any_page(context, tmp_path, place):
     with kept("party", tmp_path, guarded=True) as made:
         if place == "mail":
             html = f'<a href="{made.link}">Your page</a>'
@@ -201,7 +201,7 @@ def test_its_own_link_opens_the_page_from_wherever_it_is_kept(context, tmp_path,
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
-def test_a_name_that_was_bound_anew_reads_nothing_of_the_server(context, guarded):
+def test_dns_rebinding_cannot_read_the_server(context, guarded):
     app = create_app(Settings(), load)
     if not guarded:
         app.user_middleware = [m for m in app.user_middleware if m.cls is not HostGuard]
@@ -222,7 +222,7 @@ def demo(tmp_path_factory, levelled_deployment):
         started.stop()
 
 
-def test_nothing_of_the_demonstration_answers_a_stranger(context, demo, schema):
+def test_demo_refuses_requests_without_access(context, demo, schema):
     one = Stage(context, demo, schema).open()
     one.send()
     before = one.page.inner_text(".ts-log")
@@ -249,7 +249,7 @@ def test_nothing_of_the_demonstration_answers_a_stranger(context, demo, schema):
 
 
 @pytest.mark.parametrize("name", ["localhost", "[::1]"])
-def test_the_frames_are_of_the_name_that_the_browser_asked(
+def test_frames_use_the_requested_host_name(
     context, tmp_path_factory, levelled_deployment, schema, name, demo
 ):
     if name == "localhost":

@@ -33,7 +33,7 @@ def test_every_column_has_the_field_of_its_kind(any_schema):
         assert column.label in field.label
 
 
-def test_bins_are_offered_by_label_and_stand_for_their_floor(any_schema):
+def test_bins_are_offered_by_label_and_give_their_floor(any_schema):
     field = build_field(any_schema.column("Level"))
     assert field.choices == [("0-3", 0.0), ("3-6", 3.0), ("6+", 6.0)]
     assert field.value == 3.0  # the bin of the default 4
@@ -52,7 +52,7 @@ def test_optional_fields_may_stay_empty(any_schema):
 
 
 @pytest.mark.parametrize("name", ["credit_card", "credit_card_fair_lending"])
-def test_what_is_shown_encodes_to_the_record_that_it_shows(name):
+def test_shown_values_encode_like_their_record(name):
     from features.schema import Schema
     from tests.parties.running import ROOT
 
@@ -67,7 +67,7 @@ def test_what_is_shown_encodes_to_the_record_that_it_shows(name):
 
 
 @pytest.mark.parametrize("value", [0, 2, 2.999, 3, 5.5, 6, 9])
-def test_any_value_shows_as_its_own_bin(any_schema, value):
+def test_value_is_shown_as_its_bin(any_schema, value):
     layout = Layout(any_schema)
     party = any_schema.party("second")
     record = default_record(party) | {"Level": value}
@@ -76,7 +76,7 @@ def test_any_value_shows_as_its_own_bin(any_schema, value):
 
 
 @pytest.mark.parametrize(("typed", "bin_"), [("4", 0), (" 5 ", 1), ("1e1", 1), ("", 2), ("  ", 2)])
-def test_an_optional_number_is_typed_as_text(any_schema, typed, bin_):
+def test_optional_number_has_a_text_field(any_schema, typed, bin_):
     layout, party = Layout(any_schema), any_schema.party("second")
     values = shown_record(party, default_record(party))
     values[1] = typed
@@ -84,7 +84,7 @@ def test_an_optional_number_is_typed_as_text(any_schema, typed, bin_):
 
 
 @pytest.mark.parametrize("typed", ["many", "nan", "inf", "4.5", "11"])
-def test_text_that_is_no_allowed_number_is_refused(any_schema, typed):
+def test_invalid_number_text_is_refused(any_schema, typed):
     party = any_schema.party("second")
     values = shown_record(party, default_record(party))
     values[1] = typed

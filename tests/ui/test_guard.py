@@ -60,7 +60,7 @@ def test_without_the_cookie_every_route_is_refused(page, stranger):
         assert "set-cookie" not in answer.headers
 
 
-def test_under_a_foreign_name_every_route_is_refused_even_with_the_cookie(page):
+def test_foreign_host_name_is_refused_despite_the_cookie(page):
     with opened(page.link) as client:
         for method, path in set(calls(page)):
             answer = client.request(method, path, headers={"Host": f"evil.example:{page.port}"})
@@ -68,7 +68,7 @@ def test_under_a_foreign_name_every_route_is_refused_even_with_the_cookie(page):
             assert method == "HEAD" or "TRISEAL_ALLOWED_HOSTS" in answer.text
 
 
-def test_the_link_gives_a_cookie_for_this_page_alone_and_works_again(page, stranger):
+def test_link_sets_a_cookie_for_its_page_only_and_is_reusable(page, stranger):
     for _ in range(2):  # a second browser, or the first one after it was closed
         answer = stranger.get(page.link)
         assert answer.status_code == 303 and answer.headers["location"] == "./"
@@ -82,20 +82,20 @@ def test_the_link_gives_a_cookie_for_this_page_alone_and_works_again(page, stran
 
 
 @pytest.mark.parametrize("query", ["token=", "token=x", "token=%ff", "token=x&token=y"])
-def test_a_wrong_token_opens_nothing(page, stranger, query):
+def test_wrong_token_is_refused(page, stranger, query):
     answer = stranger.get(f"/?{query}")
     assert answer.status_code == 403 and "out of date" in answer.text
     assert "set-cookie" not in answer.headers
 
 
-def test_a_token_opens_the_page_and_no_call(page, stranger):
+def test_token_opens_only_the_page(page, stranger):
     token = {"token": page.place.access.token}
     assert stranger.get("/config", params=token).status_code == 403
     assert stranger.post("/gradio_api/queue/join", params=token).status_code == 403
     assert stranger.post("/", params=token).status_code == 403
 
 
-def test_the_rest_of_a_link_is_kept(stranger, page):
+def test_other_link_parameters_are_kept(stranger, page):
     answer = stranger.get(f"{page.link}&join=a%22b&watch=c.d")
     assert answer.headers["location"] == "./?join=a%22b&watch=c.d"
 
@@ -104,7 +104,7 @@ def test_the_rest_of_a_link_is_kept(stranger, page):
     ("cookie", "status"),
     [("", 403), ("{name}=x", 403), ("{name}={token}", 403), ("{name}={value}x", 403)],
 )
-def test_another_cookie_opens_nothing(page, stranger, cookie, status):
+def test_wrong_cookie_is_refused(page, stranger, cookie, status):
     kept = page.place.access.cookie(secure=False)["Set-Cookie"].split(";")[0]
     name, _, value = kept.partition("=")
     own = cookie.format(name=name, value=value, token=page.place.access.token)
@@ -124,7 +124,7 @@ def test_another_cookie_opens_nothing(page, stranger, cookie, status):
         "http://evil.example@127.0.0.1:{port}",
     ],
 )
-def test_pages_of_other_origins_get_no_answer(page, origin):
+def test_requests_from_other_origins_are_refused(page, origin):
     with opened(page.link) as client:
         given = {"Origin": origin.format(port=page.port)}
         for method, path in (("GET", "/config"), ("POST", "/gradio_api/queue/join")):
@@ -135,7 +135,7 @@ def test_pages_of_other_origins_get_no_answer(page, origin):
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "unheard-of"])
-def test_what_a_foreign_page_has_the_browser_fetch_is_refused(page, site):
+def test_cross_site_fetches_are_refused(page, site):
     with opened(page.link) as client:
         for more in (
             {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
@@ -151,7 +151,7 @@ def test_what_a_foreign_page_has_the_browser_fetch_is_refused(page, site):
         assert led.status_code == 403 and "Another page sent you here" in led.text
 
 
-def test_a_link_in_another_page_opens_by_a_step_of_its_own(page, stranger):
+def test_cross_site_link_opens_through_an_intermediate_page(page, stranger):
     led = {
         "Sec-Fetch-Site": "cross-site",
         "Sec-Fetch-Mode": "navigate",
@@ -163,7 +163,7 @@ def test_a_link_in_another_page_opens_by_a_step_of_its_own(page, stranger):
     assert page.place.access.token not in answer.text
 
 
-def test_every_answer_says_who_may_frame_it_and_gives_no_address_away(page):
+def test_responses_restrict_framing_and_referrers(page):
     by = f"http://127.0.0.1:{page.place.port}" if page.kind == "party" else "'none'"
     with opened(page.link) as client, httpx.Client(base_url=page.place.address) as stranger:
         for answer in (client.get("/"), client.get("/config"), stranger.get("/")):
@@ -192,26 +192,26 @@ def test_every_answer_says_who_may_frame_it_and_gives_no_address_away(page):
         ("", 421),
     ],
 )
-def test_the_names_by_which_a_page_may_be_asked(party, host, status):
+def test_only_allowed_host_names_are_accepted(party, host, status):
     with opened(party.link) as client:
         named = host.format(port=party.port)
         assert client.get("/config", headers={"Host": named}).status_code == status
 
 
-def test_a_proxy_may_not_name_another_host(party):
+def test_forwarded_host_must_be_allowed(party):
     with opened(party.link) as client:
         for given, status in (("demo.test", 200), ("evil.example", 421), ("localhost, x.y", 421)):
             answer = client.get("/config", headers={"X-Forwarded-Host": given})
             assert answer.status_code == status
 
 
-def test_over_tls_the_cookie_is_for_tls_alone(party):
+def test_cookie_is_secure_over_tls(party):
     with httpx.Client(base_url=party.place.address, trust_env=False) as client:
         answer = client.get(party.link, headers={"X-Forwarded-Proto": "https"})
         assert answer.headers["set-cookie"].endswith("; Secure")
 
 
-def test_a_websocket_is_refused_like_everything_else(party):
+def test_websocket_without_the_cookie_is_refused(party):
     cookie = party.place.access.cookie(secure=False)["Set-Cookie"].split(";")[0]
     for headers, through in (
         ({"host": "evil.example", "cookie": cookie}, False),
@@ -237,7 +237,7 @@ def test_a_websocket_is_refused_like_everything_else(party):
         assert (bool(reached), sent) == (through, [] if through else ["websocket.close"])
 
 
-def test_pages_that_listen_everywhere_are_asked_by_listed_names_alone(tmp_path):
+def test_pages_on_all_addresses_accept_only_listed_names(tmp_path):
     everywhere = "0.0.0.0"  # noqa: S104 - nothing is bound
     made = Page("party", tmp_path, page_host=everywhere, allowed_hosts="demo.test")
     assert made.place.address == f"http://127.0.0.1:{made.port}"
@@ -246,7 +246,7 @@ def test_pages_that_listen_everywhere_are_asked_by_listed_names_alone(tmp_path):
     assert hosts.named(everywhere) is None and hosts.named("192.0.2.1") is None
 
 
-def test_two_parties_pages_do_not_share_a_cookie(tmp_path):
+def test_parties_pages_have_different_cookies(tmp_path):
     one, two = Page("party", tmp_path), Page("party", tmp_path)
     with one.served(), two.served(), opened(one.link) as client:
         assert client.get(f"{two.place.address}/config").status_code == 403
@@ -255,7 +255,7 @@ def test_two_parties_pages_do_not_share_a_cookie(tmp_path):
         assert client.get(f"{one.place.address}/config").status_code == 200
 
 
-def test_without_the_guard_anyone_reads_and_acts(tmp_path):
+def test_requests_succeed_without_the_guard(tmp_path):
     """Control: without the guard, the same calls succeed."""
     made = Page("party", tmp_path)
     with made.served(guarded=False) as url, httpx.Client(base_url=url, trust_env=False) as client:

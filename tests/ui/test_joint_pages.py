@@ -86,7 +86,7 @@ def item(number, sender, what, receiver=None, size=100):
     )
 
 
-def test_every_party_has_a_page_with_its_own_fields_alone(public):
+def test_party_page_has_only_its_own_fields(public):
     schema = public.schema_
     for party in schema.parties:
         page = build_agent_page(agent_of(public, party.name))
@@ -107,7 +107,7 @@ def test_the_stage_has_a_frame_for_every_party(public):
     assert 'src="http://127.0.0.1:9001/?token=s-e"' in shown and "<b>Second <b>" not in shown
 
 
-def test_each_opening_has_frames_of_its_own(public):
+def test_each_opening_has_new_frames(public):
     """Gradio reuses elements with the same tag, so that an old page could reload itself."""
     addresses = agent_addresses(Settings(), public.schema_.party_names)
     one, two = (stage_panels.frames(public, addresses, {}, {}, turn) for turn in (False, True))
@@ -135,7 +135,7 @@ def assert_named_and_limited(page):
         ("::1", "", "[::1]"),
     ],
 )
-def test_the_pages_are_where_the_browser_reaches_them(public, host, asked, found):
+def test_page_addresses_use_the_browsers_host(public, host, asked, found):
     settings = Settings(page_host=host, agent_port=9000, allowed_hosts="demo.test")
     with gr.Blocks():
         stage = _Stage(public, None, settings)
@@ -143,13 +143,13 @@ def test_the_pages_are_where_the_browser_reaches_them(public, host, asked, found
     assert stage._addresses(request)["second"] == f"http://{found}:9001"
 
 
-def test_pages_behind_a_proxy_are_at_its_addresses(public):
+def test_pages_behind_a_proxy_use_its_addresses(public):
     settings = Settings(agent_url="https://{party}.example.org/triseal/")
     addresses = agent_addresses(settings, public.schema_.party_names)
     assert addresses["second"] == "https://second.example.org/triseal"
 
 
-def test_what_the_stage_holds_is_said(public):
+def test_stage_states_what_it_holds(public):
     table = joint_texts.stage_holds(public)
     assert "Nobody holds it." in table and "watch token" in table
     assert "The token that opens a party&#x27;s page" in table
@@ -164,13 +164,13 @@ def test_what_the_stage_holds_is_said(public):
         assert "<kind>" not in text and "<b>" not in text
 
 
-def test_what_a_party_never_gets_names_the_others(public):
+def test_party_page_names_data_of_others_that_it_never_receives(public):
     party = public.schema_.parties[0]
     holds, never = joint_texts.agent_holds(public, party).split("It never receives")
     assert "its own record" in holds and "the records of the second &lt;b&gt;" in never
 
 
-def test_the_stages_strip_follows_state_and_traffic(public):
+def test_stage_steps_follow_state_and_traffic(public):
     names = public.schema_.party_names
     assert [s.done for s in stage_panels.stage_steps(None, (), public)] == [False] * 6
     filled = [(names[0], PUBLIC_KEY), *((name, ENCRYPTED_INPUTS) for name in names)]
@@ -185,7 +185,7 @@ def test_the_stages_strip_follows_state_and_traffic(public):
     assert stage_panels.stage_steps(alone, parts[1:], public)[4].done
 
 
-def test_the_stages_timeline_names_who_and_when(public):
+def test_stage_timeline_shows_sender_and_time(public):
     first, second = public.schema_.party_names[:2]
     items = [
         item(1, first, "hello"),
@@ -202,7 +202,7 @@ def test_the_stages_timeline_names_who_and_when(public):
     assert "No party has sent" in stage_panels.stage_timeline(state_of(public), (), public)
 
 
-def test_steps_are_named_for_people():
+def test_steps_have_readable_descriptions():
     assert step_words("agree:decide") == "agrees to open the decision"
     assert step_words("cancelled decide") == "cancelled computing the decision"
     assert step_words("seed_open") == "reveals its share of the randomness"
@@ -222,7 +222,7 @@ class Busy:
         raise self.error
 
 
-def test_the_stage_leaves_a_busy_server_alone_and_goes_on_afterwards(public):
+def test_stage_backs_off_from_a_busy_server_and_recovers(public):
     with gr.Blocks():
         client = Busy(TooManyRequests("This token has asked 9 times. Wait.", 30))
         stage = _Stage(public, client, Settings())
@@ -275,7 +275,7 @@ def test_the_key_is_shown_by_its_fingerprint(public):
     assert "still ha" in agent_panels.key_panel(away, public)
 
 
-def test_who_has_agreed_is_said(public):
+def test_agreed_parties_are_shown(public):
     names = public.schema_.party_names
     assert "No party has agreed yet" in agent_panels.decision_panel(
         ApplicationAgent(public), public
@@ -296,7 +296,7 @@ def test_who_has_agreed_is_said(public):
         ("done", "Decide", "The decision is being computed"),
     ],
 )
-def test_how_a_run_stands_is_said(public, status, word, says):
+def test_run_status_is_shown(public, status, word, says):
     names = public.schema_.party_names
     seat = ApplicationAgent(public, agreed={DECIDE: names})
     seat.member.state = state = state_of(public, joined=names, runs={DECIDE: status})
@@ -307,14 +307,14 @@ def test_how_a_run_stands_is_said(public, status, word, says):
     assert (agent_panels.stopped_run(seat) is not None) is (status in ("cancelled", "failed"))
 
 
-def test_one_that_does_not_read_is_told_so(public):
+def test_non_reader_is_told_so(public):
     seat = ApplicationAgent(public, is_reader=False, readers=("second",), answered=[DECIDE])
     panel = agent_panels.decision_panel(seat, public)
     assert "sent its decryption share" in panel and "Only the second" in panel
     assert agent_panels.agent_steps(seat, public)[3].done
 
 
-def test_what_goes_wrong_is_said(public):
+def test_errors_are_shown(public):
     seat = ApplicationAgent(public, awaits=("second",))
     assert "Waiting for the second &lt;b&gt;." in agent_panels.status(seat, public)
     seat.member.state = state_of(public, runs={DECIDE: "failed"})
@@ -331,7 +331,7 @@ def test_what_goes_wrong_is_said(public):
     assert agent_panels.status(None, public) == ""
 
 
-def test_a_change_after_sending_is_said(public):
+def test_change_after_sending_is_shown(public):
     seat = ApplicationAgent(public, has_sent=True)
     assert "Encrypt and send them again" in agent_panels.sent_panel(seat, True)
     seat.sent = SliceSent(ID, "first", 9, 1234, 0.1, 0.2, "f" * 64, "ab" * 64, False, ())
@@ -351,7 +351,7 @@ def test_decision_and_explanation_are_in_the_schemas_words(public):
     assert "Fine &lt;5&gt;." in agent_panels.explanation_panel(seat, public)
 
 
-def test_a_partys_own_log_counts_both_ways(public):
+def test_own_log_counts_sent_and_received_messages(public):
     messages = [
         Message("first", ALL, "hello", 300, 0.01, "f" * 64, "ab" * 64, True),
         Message("second", "first", "partial:decide", 200, 0.0, "e" * 64, "cd" * 64, True),
@@ -378,7 +378,7 @@ BESIDE = {
 }
 
 
-def test_both_engines_are_shown_with_who_holds_the_key():
+def test_comparison_shows_both_engines_and_key_holders():
     panel = beside_panel(BESIDE)
     assert (
         "Both engines and the unencrypted program give the same integers" in panel
@@ -388,13 +388,13 @@ def test_both_engines_are_shown_with_who_holds_the_key():
     assert "The integers differ" in beside_panel(BESIDE | {"equal": False})
 
 
-def test_a_comparison_that_cannot_be_made_says_why(clear_deployment):
+def test_failed_comparison_shows_the_reason(clear_deployment):
     with pytest.raises(EvaluationFailed, match="The comparison failed"):
         run_beside(clear_deployment)
     assert side_by_side(["--deployment", str(clear_deployment)]) == 1
 
 
-def test_the_shipped_deployment_gives_the_same_integers_on_both_engines():
+def test_shipped_deployment_gives_equal_scores_on_both_engines():
     found = run_beside(ROOT / "deployment_files")
     assert found["equal"] and [e["name"] for e in found["engines"]] == ["levelled", "concrete"]
     assert "Both engines and the unencrypted program give the same integers" in beside_panel(found)

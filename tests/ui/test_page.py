@@ -58,7 +58,7 @@ def five_steps(page):
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ALREADY_APPROVED, Outcome.TURNED])
-def test_the_whole_path(open_page, oracle, outcome):
+def test_all_steps_from_keys_to_explanation(open_page, oracle, outcome):
     record = oracle.find(outcome, VARIED)
     page = open_page()
     assert_fits(page)
@@ -80,7 +80,7 @@ def test_the_whole_path(open_page, oracle, outcome):
     assert hosts == {page.url.split("/")[2]}  # nothing is fetched from elsewhere
 
 
-def test_steps_out_of_their_order_say_what_is_missing(open_page):
+def test_steps_out_of_order_name_missing_steps(open_page):
     page = open_page()
     for button in ("#run", "#send-all", "#send-bank", "#open-decision", "#explain"):
         assert "make the keys first" in told(page, button)
@@ -99,7 +99,7 @@ def test_steps_out_of_their_order_say_what_is_missing(open_page):
     assert "the server has to run it first" in told(page, "#open-decision")
 
 
-def test_a_value_outside_its_domain_names_the_column_and_what_is_allowed(open_page):
+def test_out_of_domain_value_shows_column_and_domain(open_page):
     page = open_page()
     page.click("#make-keys")
     step_is_done(page, 1)
@@ -108,7 +108,7 @@ def test_a_value_outside_its_domain_names_the_column_and_what_is_allowed(open_pa
     assert "Send 0/3" in text(page, ".ts-strip")
 
 
-def test_a_changed_input_is_run_again_without_starting_over(open_page, oracle):
+def test_changed_input_can_be_run_without_starting_over(open_page, oracle):
     record = oracle.find(Outcome.TURNED, VARIED)
     explanation = oracle.explanation(record)
     years = oracle.schema.explained_column.bin_floor(explanation.turning_bin)
@@ -147,7 +147,7 @@ def test_examples_fill_the_forms_and_start_over_empties_the_page(open_page, orac
     assert not page.locator(".js-plotly-plot").is_visible()
 
 
-def test_two_people_do_not_meet(open_page):
+def test_browser_sessions_are_separate(open_page):
     one, two = open_page(), open_page()
     for page in (one, two):
         page.click("#make-keys")
@@ -159,7 +159,7 @@ def test_two_people_do_not_meet(open_page):
     assert len(set(ids)) == 2
 
 
-def test_a_server_that_is_gone_is_said_and_found_again(open_page, live_page, live_server):
+def test_lost_server_is_reported_and_found_again(open_page, live_page, live_server):
     page = open_page()
     page.click("#make-keys")
     step_is_done(page, 1)
@@ -175,7 +175,7 @@ def test_a_server_that_is_gone_is_said_and_found_again(open_page, live_page, liv
     assert "Traceback" not in live_page.log()
 
 
-def test_a_run_may_wait_be_cancelled_and_be_run_again(open_page, live_server, oracle, tmp_path):
+def test_run_can_be_queued_cancelled_and_repeated(open_page, live_server, oracle, tmp_path):
     page = open_page()
     strip, run = ".ts-strip", ".ts-section:has(#run)"
     page.click("#make-keys")
@@ -217,7 +217,7 @@ def ready_to_run(connection, oracle):
     return session
 
 
-def test_nothing_is_wider_than_a_narrow_window(open_page):
+def test_page_fits_a_narrow_window(open_page):
     page = open_page(390, scheme="dark")
     assert_fits(page)
     page.click("#all-steps")
@@ -252,7 +252,7 @@ def assert_fits(page):
     assert cut == []
 
 
-def test_the_pages_interface_has_the_steps_by_name(live_page):
+def test_page_api_offers_steps_by_name(live_page):
     with opened(live_page.link) as client:
         named = set(client.get("gradio_api/info").json()["named_endpoints"])
     assert {"/make_keys", "/send_bank", "/run", "/open_decision", "/explain"} <= named

@@ -126,7 +126,7 @@ def stage(browser, demo, schema):
         yield begin
 
 
-def test_the_whole_path(stage, demo, schema, levelled_oracle):
+def test_all_steps_from_keys_to_explanation(stage, demo, schema, levelled_oracle):
     record = levelled_oracle.find(Outcome.TURNED, VARIED)
     one = stage()
     assert_fits(one.page)
@@ -158,7 +158,7 @@ def test_the_whole_path(stage, demo, schema, levelled_oracle):
     assert "Traceback" not in demo.output.read_text()
 
 
-def test_steps_out_of_their_order_say_what_is_missing_and_all_fits_a_narrow_window(stage):
+def test_steps_out_of_order_name_missing_steps_in_a_narrow_window(stage):
     one = stage(390, scheme="dark")
     assert_fits(one.page)
     first = one.names[0]
@@ -173,7 +173,7 @@ def test_steps_out_of_their_order_say_what_is_missing_and_all_fits_a_narrow_wind
     assert_all_fit(one, beside=False)
 
 
-def test_a_changed_value_is_not_agreed_to_unsent_and_a_run_may_be_cancelled(stage, demo):
+def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(stage, demo):
     one = stage().open().send()
     bank = one.frame("bank")
     bank.locator("#field-Account_age input").fill("77")
@@ -199,7 +199,7 @@ def test_a_changed_value_is_not_agreed_to_unsent_and_a_run_may_be_cancelled(stag
     assert "agreed to the decision" in one.told("bank", "#send")
 
 
-def test_only_readers_learn_the_answer(stage):
+def test_only_readers_learn_the_result(stage):
     one = stage().open(readers=["applicant"])
     assert "Only the applicant will learn" in one.text("bank", ".ts-section:has(#agree-decide)")
     one.send()
@@ -280,12 +280,12 @@ def opened(browser, demo, schema):
         yield begin().open()
 
 
-def test_a_value_outside_its_domain_names_what_is_allowed(opened):
+def test_out_of_domain_value_shows_its_domain(opened):
     opened.frame("applicant").locator("#field-Age input").fill("17")
     assert "Age cannot be '17': give a number from 18 to 120" in opened.told("applicant", "#send")
 
 
-def test_an_example_fills_the_own_form_alone(opened):
+def test_example_fills_only_its_own_form(opened):
     one = opened
     before = one.frame("bank").locator("#field-Account_age input").input_value()
     applicant = one.frame("applicant")
@@ -300,7 +300,7 @@ def test_an_example_fills_the_own_form_alone(opened):
     assert one.frame("bank").locator("#field-Account_age input").input_value() == before
 
 
-def test_two_people_do_not_meet(opened, stage):
+def test_browser_sessions_are_separate(opened, stage):
     one, two = opened, stage().open()
     assert one.text("bank", ".ts-print code") != two.text("bank", ".ts-print code")
     one.press("#send", ".ts-hex code", parties=["bank"])
@@ -308,7 +308,7 @@ def test_two_people_do_not_meet(opened, stage):
     assert "Send 0/3" in two.page.inner_text(".ts-strip")
 
 
-def test_a_page_that_is_loaded_again_is_where_it_was(opened):
+def test_reloaded_page_keeps_its_application(opened):
     one = opened
     bank = one.frame("bank")
     bank.locator("#field-Account_age input").fill("61")

@@ -51,7 +51,7 @@ def test_the_table_repeats_the_engines_own_facts(public):
     assert "Evaluation key" in table and "cannot read it" in table
 
 
-def test_an_engine_without_encryption_is_never_said_to_protect():
+def test_engine_without_encryption_is_not_described_as_protecting():
     public = public_of(with_parties(2), encrypted=False)
     assert "Nothing is encrypted in this run" in texts.introduction(public)
     assert "cannot read it" not in texts.who_holds_what(public)
@@ -60,7 +60,7 @@ def test_an_engine_without_encryption_is_never_said_to_protect():
     assert "unencrypted inputs" in timeline([message], public)
 
 
-def test_a_shared_key_is_named_among_what_is_not_protected(public):
+def test_shared_key_is_listed_as_not_protected(public):
     _, not_protected = texts.protection(public).split("Not protected")
     assert public.engine.secret_key in not_protected
     joint = public.model_copy(
@@ -69,13 +69,13 @@ def test_a_shared_key_is_named_among_what_is_not_protected(public):
     assert public.engine.secret_key not in texts.protection(joint)
 
 
-def test_the_score_is_named_as_opened_only_where_it_is(public):
+def test_score_is_listed_as_opened_only_if_it_is(public):
     alone = public_of(public.schema_, score_bits=1)
     assert "The score: it is opened" in texts.protection(public)
     assert "The score: it is opened" not in texts.protection(alone)
 
 
-def test_the_strip_follows_the_state(public):
+def test_step_strip_follows_the_state(public):
     state = PageState()
     assert panels.strip(state, public).count('class="later"') == 4
     state.made(KeysMade(ID, "first", ("second",), 10, 20, 0.1, ()))
@@ -91,7 +91,7 @@ def test_the_strip_follows_the_state(public):
     assert not state.changed
 
 
-def test_keys_say_to_whom_they_were_given(public):
+def test_keys_panel_names_the_receivers_of_the_key(public):
     state = PageState()
     state.made(KeysMade(ID, "first", ("second", "party2"), 4000, 3_000_000, 0.1, ()))
     panel = panels.keys_panel(state, public)
@@ -112,7 +112,7 @@ def test_the_decision_is_in_the_schemas_words(public, score, word):
     assert show_number(score) in panel
 
 
-def test_a_new_slice_forgets_the_results_of_the_old(public):
+def test_new_record_clears_old_results(public):
     state = PageState(decision=decision())
     state.took(slice_of("first", fresh=True), [1])
     assert state.decision is None
@@ -134,7 +134,7 @@ def test_the_explanation_shows_its_text(public):
 
 
 @pytest.mark.parametrize("program", [DECIDE, EXPLAIN])
-def test_how_a_run_stands_is_in_the_strip_and_in_its_own_panel(public, program):
+def test_run_status_is_in_strip_and_panel(public, program):
     state = PageState()
     own, other = panels.run_panel, panels.explanation_panel
     if program == EXPLAIN:
@@ -156,7 +156,7 @@ def test_how_a_run_stands_is_in_the_strip_and_in_its_own_panel(public, program):
     assert "Cancelled" not in own(state)
 
 
-def test_a_call_that_is_followed_gives_its_news_and_then_its_answer():
+def test_followed_call_yields_progress_then_result():
     first, second = RunNews(DECIDE, "queued"), RunNews(DECIDE, "running", 0.5)
     go_on = threading.Event()
 
@@ -192,7 +192,7 @@ def test_a_call_that_is_followed_gives_its_news_and_then_its_answer():
         (-1, None, ["3-6", "6+"]),
     ],
 )
-def test_the_plot_marks_own_and_turning_bin(public, current, turning, marked):
+def test_plot_marks_own_and_deciding_bin(public, current, turning, marked):
     said = Explanation(Outcome.TURNED, "", ("3-6", "6+"), (-1.0, 2.0), current, turning)
     figure = explanation_figure(said, public.schema_)
     assert list(figure.data[0].y) == [-1.0, 2.0]
@@ -206,7 +206,7 @@ def test_a_plot_of_equal_scores_has_room(public):
     assert low < 0 < high
 
 
-def test_without_a_benchmark_the_page_says_how_to_make_one(tmp_path):
+def test_missing_benchmark_shows_how_to_run_it(tmp_path):
     assert "make bench" in comparison(tmp_path)
     (tmp_path / "benchmark.json").write_text("not json")
     assert "make bench" in comparison(tmp_path)
@@ -224,7 +224,7 @@ def test_a_benchmark_is_shown_as_measured(tmp_path):
     assert "0.0723 s" in shown and "cpu: two &lt;cores&gt;" in shown
 
 
-def test_the_levelled_engine_is_shown_beside_all_others(tmp_path):
+def test_benchmark_shows_levelled_with_all_other_engines(tmp_path):
     row = {"name": "decide", "unit": "s", "levelled": 0.011, "concrete": 0.17}
     row |= {"levelled_40x3": 0.03, "concrete_ml": 14.4, "ratio": 480.4}
     found = {
@@ -247,12 +247,12 @@ def test_the_levelled_engine_is_shown_beside_all_others(tmp_path):
         {"rows": [1, {}], "ratios": {"decide_vs_concrete_ml": "a"}},
     ],
 )
-def test_an_odd_benchmark_breaks_nothing(tmp_path, found):
+def test_malformed_benchmark_is_tolerated(tmp_path, found):
     (tmp_path / "benchmark.json").write_text(json.dumps(found))
     assert "Traceback" not in comparison(tmp_path)
 
 
-def test_examples_are_offered_only_where_they_fit(schema, tmp_path):
+def test_examples_are_offered_only_if_they_fit(schema, tmp_path):
     assert [e.label for e in load_examples(schema)]
     assert load_examples(with_parties(2)) == []
     assert load_examples(schema, tmp_path / "none.json") == []
@@ -277,11 +277,11 @@ def test_examples_are_offered_only_where_they_fit(schema, tmp_path):
         (join_words(["a", "b", "c"]), "a, b and c"),
     ],
 )
-def test_units_read_well(shown, text):
+def test_units_are_formatted_readably(shown, text):
     assert shown == text
 
 
-def test_joint_keys_on_one_page_say_that_one_process_plays_all(public):
+def test_joint_keys_on_one_page_state_that_one_process_plays_all(public):
     engine = public.engine.model_copy(update={"joint_keys": True})
     slots = [s.model_copy(update={"file_name": PUBLIC_KEY}) for s in public.slots[:1]]
     joint = public.model_copy(update={"engine": engine, "slots": tuple(slots)})

@@ -46,7 +46,7 @@ def test_valid_hosts_are_accepted(given: str, host: str) -> None:
         *("a b", "user@host", "host/path", "300.1.1.1", "1.2.3", "-a", "a..b", ":::", "x" * 64),
     ],
 )
-def test_hosts_that_are_refused(given: str) -> None:
+def test_invalid_hosts_raise_address_invalid(given: str) -> None:
     with pytest.raises(AddressInvalid, match="A host must be a name or an IP address"):
         host_of(given)
 
@@ -91,7 +91,7 @@ def test_valid_urls_are_accepted(given: str, url: str) -> None:
         ("http://300.0.0.1", "A host must be"),
     ],
 )
-def test_urls_that_are_refused(given: str, reason: str) -> None:
+def test_invalid_urls_raise_address_invalid(given: str, reason: str) -> None:
     with pytest.raises(AddressInvalid, match=reason) as refused:
         base_url_of(given)
     assert "\n" not in refused.value.message
@@ -110,7 +110,7 @@ def test_a_service_on_all_addresses_is_reached_at_the_loopback_address() -> None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_a_bound_port_is_not_listened_at_until_it_is_asked_for(host: str) -> None:
+def test_unused_socket_is_bound_but_does_not_listen(host: str) -> None:
     with unused_socket(host, 0) as bound:
         place = bound.getsockname()[:2]
         with pytest.raises(ConnectionRefusedError):
@@ -122,7 +122,7 @@ def test_a_bound_port_is_not_listened_at_until_it_is_asked_for(host: str) -> Non
         socket.create_connection(place).close()
 
 
-def test_a_name_of_both_kinds_stands_for_its_ipv4_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_with_ipv4_and_ipv6_uses_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [
         (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),

@@ -28,7 +28,7 @@ def test_a_written_file_is_read_back_and_nothing_else_is_left(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["key"]
 
 
-def test_a_file_is_private_whatever_the_umask(tmp_path, open_umask):
+def test_file_is_private_for_any_umask(tmp_path, open_umask):
     write_atomic(tmp_path / "key", b"secret")
     assert mode_of(tmp_path / "key") == 0o600
 
@@ -42,7 +42,7 @@ def test_a_file_can_be_made_public(tmp_path):
     assert mode_of(tmp_path / "schema") == 0o644
 
 
-def test_a_shorter_file_replaces_a_longer_one_wholly(tmp_path):
+def test_shorter_file_replaces_longer_one_completely(tmp_path):
     write_atomic(tmp_path / "f", b"a" * 1000)
     write_atomic(tmp_path / "f", b"b")
     assert (tmp_path / "f").read_bytes() == b"b"
@@ -69,7 +69,7 @@ def test_a_failure_at_any_step_leaves_the_old_file_and_no_part(tmp_path, monkeyp
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
-def test_a_reader_meanwhile_sees_the_old_file_or_the_new_one(tmp_path):
+def test_concurrent_reader_sees_old_or_new_file(tmp_path):
     path = tmp_path / "f"
     contents = {bytes([i]) * 50_000 for i in range(2)}
     write_atomic(path, min(contents))
@@ -91,13 +91,13 @@ def test_a_reader_meanwhile_sees_the_old_file_or_the_new_one(tmp_path):
     assert seen
 
 
-def test_a_missing_folder_is_an_error_and_not_a_stray_file(tmp_path):
+def test_missing_folder_raises_and_leaves_no_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomic(tmp_path / "no" / "f", b"x")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_private_folder_is_private_also_where_it_was_open_before(tmp_path, open_umask):
+def test_private_folder_restricts_an_existing_folder(tmp_path, open_umask):
     (tmp_path / "keys").mkdir(mode=0o777)
     assert mode_of(private_folder(tmp_path / "keys")) == 0o700
     assert mode_of(private_folder(tmp_path / "a" / "b")) == 0o700

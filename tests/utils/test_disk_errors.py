@@ -10,7 +10,7 @@ from utils.errors import DiskFull, StorageUnavailable
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_and_a_used_up_quota_are_full(number):
+def test_full_disk_and_exhausted_quota_count_as_full(number):
     error = OSError(number, "words of a file system", "/secret/path")
     assert is_full(error)
     fault = storage_fault("The server cannot write", error)
@@ -19,12 +19,12 @@ def test_a_full_disk_and_a_used_up_quota_are_full(number):
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EIO, None])
-def test_other_faults_are_not(number):
+def test_other_errors_do_not_count_as_full(number):
     error = OSError() if number is None else OSError(number, "words", "/secret/path")
     assert not is_full(error)
     assert type(storage_fault("The server cannot write", error)) is StorageUnavailable
 
 
-def test_the_cause_has_neither_paths_nor_words_of_others():
+def test_cause_has_no_paths_or_foreign_text():
     assert cause_of(OSError(errno.EROFS, "key=secret", "/secret/path")) == os.strerror(errno.EROFS)
     assert cause_of(ValueError("key=secret")) == "ValueError"

@@ -23,7 +23,7 @@ def documented_parents():
     return parents
 
 
-def test_the_documented_tree_is_the_tree_that_exists():
+def test_documented_hierarchy_matches_the_classes():
     existing = {cls.__name__: cls.__base__.__name__ for cls in error_classes().values()}
     assert documented_parents() == existing
 
@@ -37,7 +37,7 @@ def test_every_class_of_the_tree_is_defined_in_this_module():
     assert defined == {cls.__name__ for cls in error_classes().values()}
 
 
-def test_codes_are_unique_hyphenated_and_made_of_the_class_name():
+def test_codes_are_unique_hyphenated_class_names():
     classes = error_classes()
     assert len(classes) == len(documented_parents())
     for code, cls in classes.items():
@@ -56,11 +56,11 @@ def test_codes_are_unique_hyphenated_and_made_of_the_class_name():
         ("OutOfStep", "out-of-step"),
     ],
 )
-def test_codes_that_clients_rely_on_stay_as_they_are(name, code):
+def test_published_codes_are_unchanged(name, code):
     assert getattr(errors, name).code == code
 
 
-def test_a_code_does_not_spread_to_subclasses_or_parents():
+def test_code_is_not_shared_with_subclasses_or_parents():
     assert errors.FeatureError.code == "feature-error"
     assert errors.SchemaInvalid("x").code == "schema-invalid"
     assert TrisealError.code == "triseal-error"

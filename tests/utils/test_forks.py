@@ -18,7 +18,7 @@ from utils.errors import DataFolderInUse
 from utils.file_lock import hold_lock
 
 
-def test_a_fresh_stream_goes_on_differently_in_every_process():
+def test_fresh_stream_differs_in_every_process():
     stream = Expander.fresh()
     stream.octets(100)
     children = [in_child(lambda: stream.octets(64).tobytes()) for _ in range(2)]
@@ -53,7 +53,7 @@ class Counted:
         self.renewed += 1
 
 
-def test_objects_are_renewed_in_children_and_not_kept_for_that():
+def test_objects_are_renewed_in_children_and_not_kept_alive():
     owner, gone = Counted(), Counted()
     forks.renew_in_children(owner)
     forks.renew_in_children(gone)
@@ -94,7 +94,7 @@ time.sleep(60)
 """
 
 
-def test_a_lock_ends_with_its_holder_though_a_child_of_it_lives(tmp_path):
+def test_lock_ends_with_its_holder_despite_a_living_child(tmp_path):
     path = tmp_path / "lock"
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -112,7 +112,7 @@ def test_a_lock_ends_with_its_holder_though_a_child_of_it_lives(tmp_path):
         holder.stdout.close()
 
 
-def test_a_lock_whose_file_was_removed_excludes_still(tmp_path):
+def test_lock_is_renewed_if_its_file_was_removed(tmp_path):
     path = tmp_path / "lock"
     first = hold_lock(path, "in use")
     path.unlink()
@@ -125,7 +125,7 @@ def test_a_lock_whose_file_was_removed_excludes_still(tmp_path):
     second.close()
 
 
-def test_a_holder_is_waited_for(tmp_path):
+def test_lock_waits_for_its_holder(tmp_path):
     path = tmp_path / "lock"
     read, write = os.pipe()
 

@@ -19,7 +19,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared with, never bound
         ("a_b.example", "a_b.example", None),
     ],
 )
-def test_a_host_is_read(text, name, port):
+def test_valid_host_is_parsed(text, name, port):
     assert Authority.parse(text) == Authority(name, port)
 
 
@@ -53,7 +53,7 @@ def test_invalid_hosts_are_refused(text):
     assert AllowedHosts("127.0.0.1").named(text) is None
 
 
-def test_hosts_are_written_as_addresses_have_them():
+def test_authority_is_formatted_like_an_address():
     assert str(Authority("::1", 80)) == "[::1]:80"
     assert str(Authority("a.example")) == "a.example"
 
@@ -66,7 +66,7 @@ def test_this_machines_names_are_always_allowed(host):
     assert hosts.named("evil.example") is None and hosts.named("198.51.100.1") is None
 
 
-def test_the_host_that_listens_its_proxys_and_the_listed_are_allowed():
+def test_own_proxy_and_listed_hosts_are_allowed():
     hosts = AllowedHosts("192.0.2.7", "https://Triseal.example/api", "10.0.0.5, pod.test")
     for name in ("192.0.2.7:8000", "triseal.example", "10.0.0.5:8000", "pod.test"):
         assert hosts.named(name), name
@@ -101,7 +101,7 @@ def test_origins_are_compared_with_their_port(called, origin, allowed):
     assert hosts.allows_origin(origin, Authority.parse(called)) is allowed
 
 
-def test_a_name_of_the_list_has_no_port():
+def test_listed_name_with_a_port_is_refused():
     assert parse_names(" a.example,, [::1] ,") == ("a.example", "::1")
     with pytest.raises(InvalidRequest, match="without ports"):
         parse_names("a.example:80")

@@ -37,7 +37,7 @@ def test_an_empty_folder_is_accepted_and_marked(tmp_path):
     assert mode_of(tmp_path) == 0o700
 
 
-def test_a_marked_folder_is_accepted_again_with_what_is_in_it(tmp_path):
+def test_marked_folder_is_accepted_with_its_content(tmp_path):
     claim_folder(tmp_path, PURPOSE)
     (tmp_path / "file").write_text("kept")
     claim_folder(tmp_path, PURPOSE)
@@ -67,14 +67,14 @@ def test_a_folder_marked_for_another_purpose_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "server data", "server data\n", "server data\nmine\n"])
-def test_a_file_that_only_has_the_name_of_the_mark_is_no_mark(tmp_path, text):
+def test_file_named_like_the_mark_is_not_a_mark(tmp_path, text):
     (tmp_path / MARK).write_text(text)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(FolderNotOurs):
         claim_folder(tmp_path, PURPOSE)
 
 
-def test_a_link_to_another_folders_mark_is_no_mark(tmp_path):
+def test_link_to_another_folders_mark_is_not_a_mark(tmp_path):
     ours, theirs = claim_folder(tmp_path / "ours", PURPOSE), tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "file").write_text("mine")
@@ -83,7 +83,7 @@ def test_a_link_to_another_folders_mark_is_no_mark(tmp_path):
         claim_folder(theirs, PURPOSE)
 
 
-def test_a_mark_that_was_cut_off_while_being_written_does_not_block_the_folder(tmp_path):
+def test_incomplete_mark_does_not_block_the_folder(tmp_path):
     (tmp_path / f".{MARK}.x8d_3kq").write_text("")
     claim_folder(tmp_path, PURPOSE)
     assert is_marked(tmp_path, PURPOSE)
@@ -95,7 +95,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
         claim_folder(tmp_path / "file", PURPOSE)
 
 
-def test_a_folder_of_an_earlier_version_is_taken_where_it_is_recognised(tmp_path):
+def test_recognised_folder_of_an_earlier_version_is_accepted(tmp_path):
     (tmp_path / "ours").write_text("")
     with pytest.raises(FolderNotOurs):
         claim_folder(tmp_path, PURPOSE, made_earlier=lambda folder: False)
@@ -110,13 +110,13 @@ def test_checking_changes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_just_made_can_be_marked_with_its_content(tmp_path):
+def test_new_folder_can_be_marked_with_its_content(tmp_path):
     (tmp_path / "manifest").write_text("")
     mark_folder(tmp_path, "deployment")
     require_ours(tmp_path, "deployment")
 
 
-def test_the_mark_is_as_public_as_its_folder(tmp_path):
+def test_mark_is_as_readable_as_its_folder(tmp_path):
     claim_folder(tmp_path / "private", PURPOSE)
     claim_folder(tmp_path / "public", PURPOSE, mode=0o755)
     assert mode_of(tmp_path / "private" / MARK) == 0o600

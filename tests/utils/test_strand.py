@@ -37,7 +37,7 @@ def test_calls_keep_their_order_and_do_not_overlap(pauses: list[float]) -> None:
     assert made == list(range(len(pauses)))
 
 
-def test_an_error_is_its_callers_and_the_next_call_is_made() -> None:
+def test_error_reaches_its_caller_and_the_next_call_runs() -> None:
     async def main() -> bool:
         strand, made = Strand(), threading.Event()
         failing, next_one = strand.call(lambda: {}["x"]), strand.call(made.set)
@@ -49,7 +49,7 @@ def test_an_error_is_its_callers_and_the_next_call_is_made() -> None:
     assert asyncio.run(main())
 
 
-def test_cancelled_calls_are_not_made_unless_they_have_begun() -> None:
+def test_cancelled_calls_are_skipped_unless_started() -> None:
     made: list[str] = []
     begun, go_on = threading.Event(), threading.Event()
 
@@ -73,7 +73,7 @@ def test_cancelled_calls_are_not_made_unless_they_have_begun() -> None:
     assert made == ["held", "last"]
 
 
-def test_it_holds_no_thread_while_there_is_nothing_to_call() -> None:
+def test_idle_strand_holds_no_thread() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         strands = [Strand() for _ in range(100)]  # more than the pool has threads

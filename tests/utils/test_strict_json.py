@@ -14,7 +14,7 @@ TWICE = b'{"a": 1, "b": {"c": 1, "c": 2}}'
 @pytest.mark.parametrize(
     "data", [b'{"a": [1, {"b": null}]}', b'\xef\xbb\xbf{"a": [1, {"b": null}]}']
 )
-def test_json_with_and_without_a_byte_order_mark(data):
+def test_json_is_read_with_and_without_a_byte_order_mark(data):
     assert parse_json(data) == {"a": [1, {"b": None}]}
 
 
@@ -36,7 +36,7 @@ def test_ambiguous_and_invalid_documents_are_refused(data, complaint):
         parse_json(data)
 
 
-def test_a_schema_with_a_name_twice_is_refused(tmp_path):
+def test_schema_with_a_duplicate_name_is_refused(tmp_path):
     (tmp_path / "schema.json").write_bytes(TWICE)
     with pytest.raises(SchemaInvalid, match="'c' occurs twice"):
         Schema.load(tmp_path / "schema.json")
@@ -45,7 +45,7 @@ def test_a_schema_with_a_name_twice_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("data", "complaint"), [(b'{"x": 1, "x": 2}', "'x' occurs twice"), (b"[" * 100_000, "deeply")]
 )
-def test_a_record_with_a_name_twice_is_refused_before_anything_is_sent(tmp_path, data, complaint):
+def test_record_with_a_duplicate_name_is_refused_before_sending(tmp_path, data, complaint):
     (tmp_path / "record.json").write_bytes(data)
     words = ["--party", "bank", "--no-page", "--record", str(tmp_path / "record.json")]
     with pytest.raises(InvalidRequest, match=complaint):

@@ -29,7 +29,7 @@ def in_a_thread(do: Callable[[], float | None]) -> float | None:
         return pool.submit(do).result()
 
 
-def test_a_thread_and_what_it_starts() -> None:
+def test_slices_are_inherited_by_threads_and_processes() -> None:
     def take() -> float | None:
         assert own() != LONG_SECONDS
         assert take_long_slices()
@@ -41,7 +41,7 @@ def test_a_thread_and_what_it_starts() -> None:
     assert own() == before
 
 
-def test_a_thread_keeps_its_policy() -> None:
+def test_scheduling_policy_is_kept() -> None:
     def take() -> float | None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         assert not take_long_slices()
@@ -51,7 +51,7 @@ def test_a_thread_keeps_its_policy() -> None:
     assert in_a_thread(take) != LONG_SECONDS
 
 
-def test_another_thread_by_its_id() -> None:
+def test_slices_of_another_thread_are_set_by_its_id() -> None:
     begun, done = threading.Event(), threading.Event()
 
     def stay() -> None:
@@ -70,7 +70,7 @@ def test_another_thread_by_its_id() -> None:
         thread.join()
 
 
-def test_a_thread_that_is_gone() -> None:
+def test_ended_thread_raises_an_error() -> None:
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()

@@ -9,14 +9,14 @@ from engines.levelled.ring import multiply_exact
 from engines.levelled.words import round_to_bits
 
 
-def test_all_shares_together_open_what_the_public_key_encrypted(joint):
+def test_all_shares_decrypt_public_key_encryption(joint):
     masks, bodies = zeros(joint.key, 20, DEFAULT, Expander.fresh())
     messages = Expander.fresh().uniform_words((20, DEFAULT.n)) >> np.uint64(44)
     opened = round_to_bits(joint.phases(masks, bodies + (messages << np.uint64(44))), 20)
     assert np.array_equal(opened % 2**20, messages.astype(np.int64))
 
 
-def test_two_shares_of_three_open_nothing(joint):
+def test_two_of_three_shares_do_not_decrypt(joint):
     masks, bodies = zeros(joint.key, 5, DEFAULT, Expander.fresh())
     for missing in joint.secrets.values():
         phases = bodies - multiply_exact(masks, joint.secret - missing.polynomial)
@@ -32,7 +32,7 @@ def test_no_randomness_is_used_twice(joint):
     assert len(np.unique(rows[:, 5])) == len(rows)
 
 
-def test_bits_of_both_kinds_have_the_same_shape_and_look(joint):
+def test_encryptions_of_0_and_1_have_same_shape_and_distribution(joint):
     ciphertexts = encrypt_bits(np.array([0, 1], np.uint8), joint.key, DEFAULT, Expander.fresh())
     assert ciphertexts.masks.shape == ciphertexts.bodies.shape == (2, 4, 2048)
     for words in (*ciphertexts.masks, *ciphertexts.bodies):

@@ -88,7 +88,7 @@ def test_scores_equal_the_reference_in_every_bin(joint, programs, rows, name):
         assert played.evaluated(row) == reference_scores(programs[name], row)
 
 
-def test_the_rows_reach_both_ends_of_the_range(programs, rows):
+def test_rows_reach_both_ends_of_the_score_range(programs, rows):
     program = programs[DECIDE]
     scores = program.scores(rows)[:, 0].tolist()
     assert {program.low, program.high} <= set(scores)
@@ -97,7 +97,7 @@ def test_the_rows_reach_both_ends_of_the_range(programs, rows):
 
 @SLOW
 @given(data=st.data())
-def test_any_program_on_any_row(small_joint, data):
+def test_random_programs_match_reference_on_random_rows(small_joint, data):
     layout = data.draw(layouts())
     decide = data.draw(decide_programs(layout))
     for program in (decide, explain_program(decide, layout)):
@@ -107,9 +107,7 @@ def test_any_program_on_any_row(small_joint, data):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_several_applicants_together_get_what_each_gets_alone(
-    small_joint, small_programs, rows, name
-):
+def test_batch_gives_same_scores_as_single_applicants(small_joint, small_programs, rows, name):
     played = Played(small_programs[name], small_joint)
     operands = [played.operands(row) for row in rows[:4]]
     told = []
@@ -120,7 +118,7 @@ def test_several_applicants_together_get_what_each_gets_alone(
     assert told == [0.25, 0.5, 0.75, 1.0]
 
 
-def test_an_evaluation_can_be_repeated_and_compared(small_joint, small_programs, rows):
+def test_evaluation_is_deterministic(small_joint, small_programs, rows):
     """Another evaluator computes the same mask and body from the same ciphertexts, bit for bit."""
     program = small_programs[EXPLAIN]
     one, other = Played(program, small_joint), Played(program, small_joint)
@@ -144,7 +142,7 @@ def test_the_noise_stays_below_the_bound_of_its_budget(joint, small_programs_of,
 @pytest.mark.parametrize(
     ("score_bits", "row", "factor"), [(12, 0, 8), (15, 0, 1), (16, 1, 1 << 14), (7, 0, 256)]
 )
-def test_the_row_of_linear_terms_is_the_coarsest_that_is_fine_enough(score_bits, row, factor):
+def test_linear_row_is_the_coarsest_sufficient_row(score_bits, row, factor):
     assert linear_row(score_bits, DEFAULT) == (row, factor)
 
 
@@ -155,7 +153,7 @@ def test_a_score_finer_than_all_digits_is_refused():
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_with_too_much_noise_is_refused_with_the_figure(small_programs, name):
+def test_program_with_too_much_noise_is_refused_with_its_probability(small_programs, name):
     noisy = DEFAULT.model_copy(update={"sigma_log": -36})
     trees = {name: SelectionTree.of(small_programs[name])}
     with pytest.raises(NoiseBudgetExceeded, match=rf"{name} at 7 bits fails .* 2\^-\d"):
@@ -165,7 +163,7 @@ def test_a_program_with_too_much_noise_is_refused_with_the_figure(small_programs
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 6])
-def test_steps_are_products_with_sums_of_powers(outputs):
+def test_stepped_rows_equal_products_with_power_sums(outputs):
     """Compare with a sum of shifted rows, with the sign from X^N = -1."""
     rows = Expander.fresh().uniform_words((3, 2, 16))
     steps = np.array([(bit, t) for bit in (0, 2) for t in range(outputs)])

@@ -38,7 +38,7 @@ def test_words_are_packed_little_endian_by_their_most_significant_bytes():
 
 
 @pytest.mark.parametrize("widths", [(56, 48), (48, 40), (64, 64), (64, 48)])
-def test_cutting_rounds_to_the_nearest_and_wraps_around(widths):
+def test_cut_rounds_to_nearest_and_wraps(widths):
     parameters = SMALL.model_copy(update={"mask_bits": widths[0], "body_bits": widths[1]})
     ciphertexts = random_ggsw(3)
     ciphertexts.masks[0, 0, 0] = 2**64 - 1
@@ -55,14 +55,14 @@ def test_cutting_rounds_to_the_nearest_and_wraps_around(widths):
 
 
 @pytest.mark.parametrize("change", [-1, 1, -13, 13 * 64])
-def test_other_lengths_are_refused(change):
+def test_wrong_length_is_refused(change):
     data = random_ggsw(2).to_bytes(SMALL)
     data = data[:change] if change < 0 else data + bytes(change)
     with pytest.raises(MalformedMessage, match="2 bits"):
         Ggsw.from_bytes(memoryview(data), 2, SMALL)
 
 
-def test_some_bits_can_be_read_alone():
+def test_subset_of_bits_can_be_decoded():
     data = random_ggsw(6).to_bytes(SMALL)
     every = Ggsw.from_bytes(data, 6, SMALL)
     for wanted in ([5, 0, 3], [2], []):
@@ -79,7 +79,7 @@ def test_transforms_have_masks_then_bodies():
     assert np.array_equal(values[0, 3, 1], forward(ciphertexts.bodies[0, 3]))
 
 
-def test_parts_are_joined_in_their_order():
+def test_joined_keeps_order():
     first, second = random_ggsw(2), random_ggsw(1)
     joined = Ggsw.joined([first, second])
     assert joined.bits == 3

@@ -27,7 +27,7 @@ def shares_of(joint, key=None):
     }
 
 
-def test_the_body_of_the_key_belongs_to_the_sum_of_all_secrets(joint):
+def test_public_key_matches_sum_of_secrets(joint):
     mask = common_mask(joint.key.common, DEFAULT.n)
     errors = (joint.key.body - multiply_exact(mask, joint.secret)).view(np.int64) * 2.0**-64
     assert 0.8 < errors.std() / (DEFAULT.sigma * 3**0.5) < 1.2
@@ -41,7 +41,7 @@ def test_every_share_carries_the_full_noise(joint):
         assert 0.85 < errors.std() * 2.0**-64 / DEFAULT.sigma < 1.15
 
 
-def test_sizes_are_exact_and_bytes_come_back(joint):
+def test_keys_round_trip_with_exact_sizes(joint):
     data = joint.key.to_bytes()
     assert len(data) == DEFAULT.public_key_bytes
     assert PublicKey.from_bytes(data, DEFAULT).to_bytes() == data
@@ -55,7 +55,7 @@ def test_sizes_are_exact_and_bytes_come_back(joint):
     assert {len(share) for share in shares_of(joint).values()} == {128}
 
 
-def test_secrets_are_fresh_and_no_representation_shows_them(joint):
+def test_secrets_are_fresh_and_hidden_in_repr(joint):
     secrets = list(joint.secrets.values())
     assert len({secret.to_bytes() for secret in secrets}) == len(secrets)
     assert repr(secrets[0]) == "SecretShare()"
@@ -66,23 +66,23 @@ def test_the_sum_does_not_depend_on_the_order(joint):
     assert collective_key(joint.key.common, turned, DEFAULT).digest == joint.key.digest
 
 
-def test_the_right_shares_open_the_known_vector(joint):
+def test_valid_shares_open_the_known_vector(joint):
     check_key(joint.key, shares_of(joint))
 
 
-def test_a_check_share_is_always_the_same(joint):
+def test_check_share_is_deterministic(joint):
     assert shares_of(joint) == shares_of(joint)
 
 
 @pytest.mark.parametrize("party", PARTIES)
-def test_two_shares_of_three_do_not_open_it(joint, party):
+def test_two_of_three_shares_do_not_open_the_known_vector(joint, party):
     shares = shares_of(joint) | {party: bytes(128)}
     with pytest.raises(KeyCheckFailed):
         check_key(joint.key, shares)
 
 
 @pytest.mark.parametrize("party", PARTIES)
-def test_a_share_of_another_secret_does_not_open_it(joint, party):
+def test_share_of_another_secret_does_not_open_the_known_vector(joint, party):
     other = JointKeys.make()
     shares = shares_of(joint)
     shares[party] = check_share(joint.key, other.secrets[party], len(PARTIES))
@@ -90,7 +90,7 @@ def test_a_share_of_another_secret_does_not_open_it(joint, party):
         check_key(joint.key, shares)
 
 
-def test_a_public_key_changed_in_one_share_is_found(joint):
+def test_public_key_with_altered_share_is_detected(joint):
     share = words_from_bytes(joint.shares["bank"], DEFAULT.n).copy()
     share[7] += np.uint64(1 << 60)
     forged = joint.shares | {"bank": words_to_bytes(share)}
@@ -99,7 +99,7 @@ def test_a_public_key_changed_in_one_share_is_found(joint):
         check_key(key, shares_of(joint, key))
 
 
-def test_shares_for_different_public_keys_do_not_fit(joint):
+def test_check_shares_for_different_public_keys_are_rejected(joint):
     other = JointKeys.make()
     shares = shares_of(joint)
     shares["bank"] = check_share(other.key, joint.secrets["bank"], len(PARTIES))
@@ -115,7 +115,7 @@ def test_a_check_share_hides_the_noise_of_the_key_share(joint):
 
 
 @pytest.mark.parametrize("change", [-1, 1, -16384])
-def test_bytes_of_other_lengths_are_refused(joint, change):
+def test_bytes_of_wrong_length_are_refused(joint, change):
     def changed(data):
         return data[:change] if change < 0 else data + bytes(change)
 
@@ -149,7 +149,7 @@ def test_keys_of_two_and_four_parties():
             check_key(joint.key, {p: s for p, s in shares.items() if p != "a"})
 
 
-def test_fresh_randomness_makes_other_secrets():
+def test_fresh_randomness_gives_different_secrets():
     common = bytes(32)
     one, two = (keys.key_share(common, DEFAULT, Expander.fresh()) for _ in range(2))
     assert one[1] != two[1]

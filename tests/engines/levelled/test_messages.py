@@ -23,14 +23,14 @@ BUDGET = ProgramBudget(score_bits=12, sigma_flood=2.0**-18, sigma_smudge=2.0**-1
 CLIENT = ClientFacts(profile=DEFAULT.profile, budgets={"decide": BUDGET})
 
 
-def test_the_facts_say_that_nobody_holds_the_key():
+def test_facts_state_that_nobody_holds_the_key():
     shown = facts(3)
     assert shown.joint_keys
     assert shown.encrypted
     assert "sum of 3 secrets" in shown.secret_key
 
 
-def test_client_files_survive_a_round_trip():
+def test_client_files_round_trip():
     archive = CLIENT.to_archive()
     assert ClientFacts.from_archive(archive) == CLIENT
     assert archive == CLIENT.to_archive()
@@ -47,12 +47,12 @@ def test_client_files_survive_a_round_trip():
         {CLIENT_FACTS_FILE: CLIENT.model_dump_json().replace("decide", 'x","y":"').encode()},
     ],
 )
-def test_other_client_files_are_refused(files):
+def test_invalid_client_files_are_refused(files):
     with pytest.raises(MalformedMessage, match="client files"):
         ClientFacts.from_archive(pack(files))
 
 
-def test_budgets_have_to_be_possible():
+def test_impossible_budgets_are_refused():
     for change in ({"sigma_flood": 0.0}, {"sigma_smudge": 0.5}, {"sigma_flood": float("nan")}):
         text = BUDGET.model_copy(update=change).model_dump_json()
         with pytest.raises(ValueError, match="validation error"):
@@ -65,7 +65,7 @@ def test_a_message_of_another_profile_is_foreign():
         unseal_as(header("model", "result", program="decide"), message)
 
 
-def test_inputs_carry_the_digest_of_their_key(joint):
+def test_inputs_contain_the_digest_of_their_key(joint):
     bits = np.array([1, 0, 1], np.uint8)
     ciphertexts = encrypt_bits(bits, joint.key, DEFAULT, Expander.fresh())
     payload = join_inputs(joint.key.digest, ciphertexts, DEFAULT)

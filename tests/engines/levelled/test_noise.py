@@ -35,13 +35,13 @@ def external_product(transformed, masks, bodies):
     return product[:, 0], product[:, 1]
 
 
-def test_zeros_under_the_public_key(joint):
+def test_noise_of_public_key_zeros_matches_model(joint):
     masks, bodies = zeros(joint.key, 40, DEFAULT, Expander.fresh())
     within_half_a_bit(joint.errors(masks, bodies), MODEL.public_key_zero_variance())
 
 
 @pytest.mark.parametrize("parameters", [DEFAULT, COMPACT])
-def test_words_cut_for_the_wire(joint, parameters):
+def test_noise_of_rounded_words_matches_model(joint, parameters):
     bits = np.zeros(8, np.uint8)
     whole = encrypt_bits(bits, joint.key, parameters, Expander.fresh())
     cut = whole.cut(parameters)
@@ -53,7 +53,7 @@ def test_words_cut_for_the_wire(joint, parameters):
 
 
 @pytest.mark.parametrize("bit", [0, 1])
-def test_external_products(joint, bit):
+def test_noise_of_external_products_matches_model(joint, bit):
     ciphertexts = encrypt_bits(np.array([bit], np.uint8), joint.key, DEFAULT, Expander.fresh())
     transformed = ciphertexts.cut(DEFAULT).transform()[0]
     masks = Expander.fresh().uniform_words((16, DEFAULT.n))
@@ -64,7 +64,7 @@ def test_external_products(joint, bit):
     within_half_a_bit(errors, MODEL.external_product_variance())
 
 
-def test_rounding_in_the_transforms_is_left_to_the_reserve(joint):
+def test_transform_rounding_is_within_the_reserve(joint):
     """Rounding adds a few hundredths of V_ep, measured against exact products, row by row."""
     ciphertexts = encrypt_bits(np.ones(1, np.uint8), joint.key, DEFAULT, Expander.fresh())
     cut = ciphertexts.cut(DEFAULT)
@@ -76,7 +76,7 @@ def test_rounding_in_the_transforms_is_left_to_the_reserve(joint):
     assert errors.var() < 0.1 * MODEL.external_product_variance()
 
 
-def test_a_chain_of_external_products(joint):
+def test_noise_of_chained_external_products_matches_model(joint):
     ciphertexts = encrypt_bits(np.ones(6, np.uint8), joint.key, DEFAULT, Expander.fresh())
     masks, bodies = zeros(joint.key, 8, DEFAULT, Expander.fresh())
     before = joint.phases(masks, bodies)
@@ -86,7 +86,7 @@ def test_a_chain_of_external_products(joint):
     within_half_a_bit(errors, MODEL.program_variance(6, 0))
 
 
-def test_linear_terms(joint):
+def test_noise_of_linear_terms_matches_model(joint):
     ciphertexts = encrypt_bits(np.ones(5, np.uint8), joint.key, DEFAULT, Expander.fresh())
     cut = ciphertexts.cut(DEFAULT)
     factors = np.array([3, -70, 511, -1000, 8], np.int64)
@@ -99,7 +99,7 @@ def test_linear_terms(joint):
     within_half_a_bit(errors, MODEL.program_variance(0, float((factors**2).sum())))
 
 
-def test_failure_probabilities_are_those_of_erfc():
+def test_failure_probability_matches_erfc():
     for sigmas in (1.0, 3.0, 9.2, 13.1):
         expected = math.log2(math.erfc(sigmas / math.sqrt(2)))
         assert failure_log2(sigmas, 1.0, 1) == pytest.approx(expected)
@@ -111,7 +111,7 @@ def test_failure_probabilities_are_those_of_erfc():
         assert failure_log2(sigmas_for(target, 6), 1.0, 6) == pytest.approx(target)
 
 
-def test_the_figures_of_the_default_profile():
+def test_default_profile_has_documented_noise_figures():
     """The parameter table states 1,247 σ for 40 trees of depth 3 at 10 bits, and 6 bits of room."""
     uncut = NoiseModel(DEFAULT.model_copy(update={"mask_bits": 64, "body_bits": 64}), 3)
     sigma = math.sqrt(uncut.program_variance(115, 0))
@@ -134,18 +134,18 @@ def test_a_budget_meets_its_target_and_splits_the_room_evenly(bits, products, ou
     assert budget.client.score_bits == bits
 
 
-def test_budgets_of_similar_programs_are_the_same():
+def test_budgets_of_similar_programs_are_equal():
     """The parties see the budgets and should not learn the size of the model from them."""
     budgets = {MODEL.budget("decide", 10, n, 0, 1).client for n in range(20, 200, 20)}
     assert len(budgets) == 1
 
 
-def test_a_program_without_room_for_the_target_gets_the_required_one():
+def test_budget_falls_back_to_required_failure_probability():
     found = [MODEL.budget("decide", 12, n, 0, 1) for n in (2000, 4000, 6000, 8000)]
     assert any(-128 < budget.failure_log2 <= -64 for budget in found)
 
 
 @pytest.mark.parametrize(("bits", "products"), [(16, 2300), (12, 10**6), (20, 1)])
-def test_a_program_that_fails_too_often_is_refused_with_the_figure(bits, products):
+def test_program_that_fails_too_often_is_refused_with_its_probability(bits, products):
     with pytest.raises(NoiseBudgetExceeded, match=r"decide at .* fails with probability 2\^-\d"):
         MODEL.budget("decide", bits, products, 0, 1)

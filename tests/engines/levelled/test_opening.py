@@ -35,7 +35,7 @@ def parts_of(joint, result, pairwise, smudge=SMUDGE, digest=DIGEST):
     }
 
 
-def test_all_parts_together_open_the_scores(joint):
+def test_all_shares_open_the_scores(joint):
     result = result_of(joint)
     parts = parts_of(joint, result, pairwise_keys())
     assert combine(result, parts, BITS).tolist() == SCORES.tolist()
@@ -43,14 +43,14 @@ def test_all_parts_together_open_the_scores(joint):
     assert {len(part) for part in parts.values()} == {8 * (len(SCORES) + KNOWN_ZEROS)}
 
 
-def test_a_part_is_the_same_for_the_same_result_and_another_for_another(joint):
+def test_share_is_deterministic_per_result(joint):
     result, pairwise = result_of(joint), pairwise_keys()
     parts = parts_of(joint, result, pairwise)
     assert parts_of(joint, result, pairwise) == parts
     assert parts_of(joint, result, pairwise, digest=bytes(32)) != parts
 
 
-def test_the_smudge_is_that_of_the_result_and_of_the_width_asked_for(joint):
+def test_smudge_depends_on_result_and_has_requested_width(joint):
     count = 2000
     result = result_of(joint, np.zeros(count - KNOWN_ZEROS, np.int64))
     secret = joint.secrets["bank"]
@@ -64,7 +64,7 @@ def test_the_smudge_is_that_of_the_result_and_of_the_width_asked_for(joint):
     assert not np.array_equal(smudged, other)
 
 
-def test_zero_shares_cancel_and_cover_every_single_part(joint):
+def test_zero_shares_cancel_in_the_sum_and_mask_each_share(joint):
     result, pairwise = result_of(joint), pairwise_keys()
     bare = parts_of(joint, result, {party: {} for party in PARTIES})
     covered = parts_of(joint, result, pairwise)
@@ -78,7 +78,7 @@ def test_zero_shares_cancel_and_cover_every_single_part(joint):
         assert (words(covered[party]) != words(bare[party])).all()
 
 
-def test_a_part_covered_for_other_parties_opens_nothing(joint):
+def test_share_masked_for_other_parties_opens_nothing(joint):
     result = result_of(joint)
     parts = parts_of(joint, result, pairwise_keys())
     parts["bank"] = parts_of(joint, result, pairwise_keys())["bank"]
@@ -87,7 +87,7 @@ def test_a_part_covered_for_other_parties_opens_nothing(joint):
 
 
 @pytest.mark.parametrize("kind", ["random", "zero", "of another result", "of another key"])
-def test_a_wrong_part_is_found_out(joint, kind):
+def test_wrong_share_is_detected(joint, kind):
     result, pairwise = result_of(joint), pairwise_keys()
     parts = parts_of(joint, result, pairwise)
     count = len(result.bodies)
@@ -101,7 +101,7 @@ def test_a_wrong_part_is_found_out(joint, kind):
         combine(result, parts, BITS)
 
 
-def test_opened_noise_is_that_of_the_budget(joint):
+def test_opened_noise_matches_the_budget(joint):
     count = DEFAULT.n
     result = result_of(joint, np.zeros(count - KNOWN_ZEROS, np.int64))
     parts = parts_of(joint, result, pairwise_keys())
@@ -110,7 +110,7 @@ def test_opened_noise_is_that_of_the_budget(joint):
     assert abs(errors.std() / (FLOOD * math.sqrt(1 + len(PARTIES))) - 1) < 0.1
 
 
-def test_a_result_is_re_randomised_each_time_and_commits_to_the_same_outcome(joint):
+def test_results_are_rerandomised_with_equal_commitments(joint):
     one, two = result_of(joint), result_of(joint)
     assert one.commitment == two.commitment
     assert not (one.mask == two.mask).any()
@@ -119,7 +119,7 @@ def test_a_result_is_re_randomised_each_time_and_commits_to_the_same_outcome(joi
     assert one.commitment != commitment(np.ones(n, np.uint64), np.zeros(n, np.uint64))
 
 
-def test_results_as_bytes(joint):
+def test_results_round_trip_as_bytes(joint):
     result = result_of(joint)
     data = result.to_bytes()
     assert len(data) == DEFAULT.result_bytes(len(SCORES))
@@ -132,7 +132,7 @@ def test_results_as_bytes(joint):
             Result.from_bytes(broken, DEFAULT, len(SCORES))
 
 
-def test_malformed_parts_and_keys_are_refused(joint):
+def test_malformed_shares_and_keys_are_refused(joint):
     result, pairwise = result_of(joint), pairwise_keys()
     parts = parts_of(joint, result, pairwise)
     with pytest.raises(MalformedMessage):
@@ -141,7 +141,7 @@ def test_malformed_parts_and_keys_are_refused(joint):
         parts_of(joint, result, pairwise | {"bank": dict.fromkeys(pairwise["bank"], b"short")})
 
 
-def test_two_parties_with_all_that_the_server_saw_do_no_better_than_chance():
+def test_two_parties_colluding_with_server_decode_at_chance_level():
     """Decoding over many keys is always right with three secrets, and random with two.
 
     The two parties know their own secrets, all key shares, the result and the third party's
@@ -165,7 +165,7 @@ def test_two_parties_with_all_that_the_server_saw_do_no_better_than_chance():
     assert abs(agreement - 0.5) < 6 * 0.5 / math.sqrt(400)
 
 
-def test_two_parts_and_a_guess_for_the_third_give_values_spread_over_the_torus(joint):
+def test_two_shares_and_a_guessed_third_decode_to_uniform_values(joint):
     scores = np.full(DEFAULT.n - KNOWN_ZEROS, 700)
     result = result_of(joint, scores)
     parts = parts_of(joint, result, pairwise_keys())

@@ -7,19 +7,19 @@ from engines.levelled.parameters import DEFAULT, PROFILES, Parameters
 from utils.errors import ForeignMessage
 
 
-def test_the_default_profile_is_that_of_its_name():
+def test_default_profile_has_the_parameters_in_its_name():
     assert Parameters.by_profile("n2048-l2-b15") is DEFAULT
     assert (DEFAULT.base, DEFAULT.sigma, DEFAULT.rows) == (2**15, 2.0**-51, 4)
     assert [int(DEFAULT.gadget(j)) for j in range(2)] == [2**49, 2**34]
     assert set(PROFILES) == {p.profile for p in PROFILES.values()}
 
 
-def test_an_unknown_profile_is_foreign_and_the_message_names_the_known():
+def test_unknown_profile_error_names_the_known_ones():
     with pytest.raises(ForeignMessage, match="n2048-l2-b15"):
         Parameters.by_profile("n4096-l9-b99")
 
 
-def test_sizes():
+def test_sizes_are_derived_from_the_parameters():
     assert DEFAULT.ggsw_bytes(1) == 4 * 2048 * (7 + 6)
     assert DEFAULT.ggsw_bytes(105) < 11_200_000
     assert DEFAULT.public_key_bytes == 32 + 16384

@@ -73,11 +73,11 @@ def parts_of(engine, keys, program, result, pairwise):
     }
 
 
-def test_the_parties_of_the_schema_are_those_of_these_tests(schema):
+def test_schema_has_the_parties_of_these_tests(schema):
     assert set(schema.party_names) == set(PARTIES)
 
 
-def test_the_common_randomness_depends_on_all_that_goes_into_it(engine):
+def test_common_randomness_depends_on_every_input(engine):
     seeds = {party: engine.seed_share() for party in PARTIES}
     common = engine.common(b"application", seeds)
     assert len(common) == 32
@@ -88,7 +88,7 @@ def test_the_common_randomness_depends_on_all_that_goes_into_it(engine):
     assert engine.common(b"application", swapped) != common
 
 
-def test_the_key_passes_its_check_with_all_secrets_and_fails_with_a_wrong_one(engine, keys):
+def test_key_check_passes_with_all_secrets_and_fails_with_a_wrong_one(engine, keys):
     secrets, key = keys
     shares = {party: engine.check_share(key, secrets[party]) for party in PARTIES}
     engine.check_key(key, shares)
@@ -108,7 +108,7 @@ def test_results_open_to_exact_scores(engine, keys, program, scores):
     assert parts_of(engine, keys, program, result, pairwise) == parts
 
 
-def test_inputs_are_sealed_for_their_party_and_name_their_key(engine, keys, layout):
+def test_inputs_are_sealed_for_their_party_with_key_digest(engine, keys, layout):
     key = keys[1]
     own = layout.party_bits("bank")
     bits = np.zeros(own.stop - own.start, np.uint8)
@@ -125,7 +125,7 @@ def test_the_public_key_is_sealed_for_its_party(engine, keys):
     assert unseal_as(header(MODEL, PUBLIC_KEY, "applicant"), message) == keys[1]
 
 
-def test_bits_that_are_not_the_partys_are_refused(engine, keys, layout):
+def test_bits_of_wrong_length_or_value_are_refused(engine, keys, layout):
     own = layout.party_bits("bank")
     count = own.stop - own.start
     for bits in (np.zeros(count + 1, np.uint8), np.full(count, 2, np.uint8)):
@@ -135,7 +135,7 @@ def test_bits_that_are_not_the_partys_are_refused(engine, keys, layout):
         engine.encrypt("nobody", np.zeros(1, np.uint8), keys[1])
 
 
-def test_parts_of_other_parties_than_the_schemas_are_refused(engine, keys):
+def test_shares_of_unknown_parties_are_refused(engine, keys):
     secrets, key = keys
     result = result_message(key, "decide", [1])
     pairwise = pairwise_keys()
@@ -157,7 +157,7 @@ def test_parts_of_other_parties_than_the_schemas_are_refused(engine, keys):
 
 
 @pytest.mark.parametrize("broken", [b"", b"x", bytes(31), bytes(100), bytes(16417)])
-def test_malformed_bytes_are_refused_wherever_they_come_in(engine, keys, broken):
+def test_malformed_bytes_are_refused_by_every_method(engine, keys, broken):
     secrets, key = keys
     result = result_message(key, "decide", [1])
     pairwise = pairwise_keys()
@@ -187,7 +187,7 @@ def test_malformed_bytes_are_refused_wherever_they_come_in(engine, keys, broken)
             call()
 
 
-def test_results_of_another_program_model_or_profile_are_foreign(engine, keys):
+def test_results_of_another_program_model_or_profile_are_refused(engine, keys):
     secrets, key = keys
     result = result_message(key, "decide", [1])
     pairwise = pairwise_keys()["bank"]

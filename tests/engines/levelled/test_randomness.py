@@ -11,7 +11,7 @@ from engines.levelled.randomness import MAXIMUM_SIGMA, Expander, derive
 SEED = bytes(range(32))
 
 
-def test_the_stream_is_that_of_aes_256_in_counter_mode():
+def test_stream_equals_aes_256_in_counter_mode():
     encryptor = Cipher(algorithms.AES256(SEED), modes.CTR(bytes(16))).encryptor()
     expected = encryptor.update(bytes((1 << 20) + 100))
     assert Expander(SEED).octets((1 << 20) + 100).tobytes() == expected
@@ -31,7 +31,7 @@ def test_equal_seeds_give_equal_draws_and_fresh_streams_differ():
         Expander(b"short")
 
 
-def test_derived_seeds_depend_on_every_label_and_on_where_labels_end():
+def test_derived_seeds_depend_on_labels_and_their_boundaries():
     seeds = {derive(SEED), derive(SEED, "a"), derive(SEED, "b"), derive(SEED, "a", "b")}
     seeds |= {derive(SEED, "ab"), derive(SEED, "b", "a"), derive(bytes(32), "a")}
     assert len(seeds) == 7
@@ -52,7 +52,7 @@ def test_ternary_numbers_are_uniform():
 
 
 @pytest.mark.parametrize("sigma", [2.0**-51, 2.0**-20, MAXIMUM_SIGMA])
-def test_gaussian_words_have_the_standard_deviation_asked_for(sigma):
+def test_gaussian_words_have_requested_standard_deviation(sigma):
     draws = Expander.fresh().gaussian((2, 100_001), sigma).view(np.int64) / (sigma * 2.0**64)
     assert draws.shape == (2, 100_001)
     assert abs(draws.mean()) < 6 / math.sqrt(draws.size)
@@ -64,7 +64,7 @@ def test_gaussian_words_have_the_standard_deviation_asked_for(sigma):
         assert abs(measured - expected) < 6 * math.sqrt(expected / draws.size)
 
 
-def test_a_gaussian_whose_last_bits_a_double_cannot_hold_is_refused():
+def test_gaussian_beyond_double_precision_is_refused():
     with pytest.raises(ValueError, match="more bits"):
         Expander.fresh().gaussian(1, MAXIMUM_SIGMA * 1.01)
     widest = math.sqrt(2 * 53 * math.log(2)) * MAXIMUM_SIGMA * 2.0**64

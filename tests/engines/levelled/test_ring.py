@@ -70,7 +70,7 @@ def test_products_of_extreme_words_with_the_largest_small_numbers_are_exact(word
     assert product.tolist() == [word * 64 * (2 * i + 2 - 2048) % Q for i in range(2048)]
 
 
-def test_prepared_polynomials_give_the_products_of_whole_batches():
+def test_prepared_polynomials_multiply_batches():
     randomness = Expander.fresh()
     words, small = randomness.uniform_words(64), randomness.ternary((3, 5, 64))
     products = PreparedPoly(words).times(forward(small))
@@ -102,13 +102,13 @@ def test_transforms_are_the_values_at_roots_of_minus_one():
     [0, 1, -1, 2.0**62, 2.0**63, -(2.0**63), 2.0**64, 1.5 * 2.0**64, -2.5 * 2.0**64, 2.0**90,
      2.0**63 - 2.0**10, 2.0**63 + 2.0**11, -(2.0**63) - 2.0**11, 3 * 2.0**70 + 2.0**19],
 )  # fmt: skip
-def test_numbers_beyond_64_bits_are_taken_modulo_the_modulus(value):
+def test_inverse_reduces_numbers_beyond_64_bits(value):
     polynomial = np.zeros(16)
     polynomial[0] = value
     assert inverse(forward(polynomial)).tolist() == [int(value) % Q] + [0] * 15
 
 
-def test_words_are_taken_as_centred():
+def test_words_are_interpreted_as_centred():
     words = np.array([Q - 1, 1, Q - 5, 0], np.uint64)
     assert np.array_equal(forward(words), forward(np.array([-1, 1, -5, 0])))
 
@@ -118,7 +118,7 @@ def test_words_are_taken_as_centred():
     st.lists(WORD, min_size=1, max_size=6),
     st.sampled_from([(15, 2), (14, 3), (1, 1), (8, 7), (30, 2), (9, 7)]),
 )
-def test_digits_are_small_and_make_the_nearest_multiple(words, gadget):
+def test_digits_are_small_and_sum_to_nearest_multiple(words, gadget):
     base_log, levels = gadget
     digits = decompose(np.array(words, np.uint64), base_log, levels)
     assert digits.shape == (levels, len(words))
@@ -135,7 +135,7 @@ def test_digits_are_small_and_make_the_nearest_multiple(words, gadget):
         assert abs(distance) <= step // 2
 
 
-def test_digits_of_batches():
+def test_decompose_handles_batches():
     words = Expander.fresh().uniform_words((3, 2, 16))
     digits = decompose(words, 15, 2)
     assert digits.shape == (3, 2, 2, 16)

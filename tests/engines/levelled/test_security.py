@@ -18,7 +18,7 @@ def test_the_default_profile_has_the_stated_estimate():
     assert "estimate" in report(DEFAULT)
 
 
-def test_known_schemes_come_out_as_published():
+def test_estimates_of_known_schemes_match_published_values():
     """TFHE-rs and Concrete use σ about 2^-51 at N = 2048, 2^-25 at N = 1024, for 128 bits."""
     shorter = DEFAULT.model_copy(update={"n": 1024, "sigma_log": -25})
     assert 120 < primal_usvp(shorter).operations_log2 < 145

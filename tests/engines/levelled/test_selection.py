@@ -43,7 +43,7 @@ def walked(tree, bits):
 
 @QUICK
 @given(st.data())
-def test_a_tree_gives_the_programs_scores_and_has_the_counted_products(data):
+def test_tree_gives_program_scores_with_counted_products(data):
     layout = data.draw(layouts())
     outputs = data.draw(st.integers(1, 4))
     program = program_with(layout, data.draw(polynomials(layout, outputs)), outputs)
@@ -57,7 +57,7 @@ def test_a_tree_gives_the_programs_scores_and_has_the_counted_products(data):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_tree_of_a_real_program_is_in_order(small_programs, name):
+def test_tree_of_trained_program_is_ordered_by_height(small_programs, name):
     program = small_programs[name]
     tree = SelectionTree.of(program)
     assert tree.products == external_products(program.polynomial) > 0
@@ -79,7 +79,7 @@ def test_an_explanation_has_hardly_more_terms_than_a_decision(small_programs):
 
 @QUICK
 @given(st.data())
-def test_the_squares_bound_what_any_selection_lets_through(data):
+def test_squares_bound_the_noise_of_every_selection(data):
     layout = data.draw(layouts())
     outputs = data.draw(st.integers(1, 3))
     polynomial = data.draw(polynomials(layout, outputs))
@@ -103,7 +103,7 @@ def test_the_squares_bound_what_any_selection_lets_through(data):
     ("polynomial", "products", "nodes"),
     [({}, 0, 1), ({(): [5]}, 0, 1), ({(1,): [3]}, 0, 1), ({(0, 7): [3], (): [-1]}, 1, 2)],
 )
-def test_the_smallest_programs(layout, polynomial, products, nodes):
+def test_smallest_programs_have_valid_trees(layout, polynomial, products, nodes):
     program = program_with(layout, {m: np.array(c) for m, c in polynomial.items()}, 1)
     tree = SelectionTree.of(program)
     assert (tree.products, tree.nodes) == (products, nodes)

@@ -123,7 +123,7 @@ def test_every_message_fits_its_slot_exactly_and_passes_its_check(server, sent):
         assert slots[key].needed_for == PROGRAMS
 
 
-def test_sizes_are_as_the_manifest_says(deployment, sent):
+def test_sizes_match_the_manifest(deployment, sent):
     recorded = deployment.engine_facts(NAME)
     assert len(unseal(sent[KEY])[1]) == recorded["public_key_bytes"]
     for name in PARTIES:
@@ -131,7 +131,7 @@ def test_sizes_are_as_the_manifest_says(deployment, sent):
         assert len(unseal(sent[name, ENCRYPTED_INPUTS])[1]) == size
 
 
-def test_a_result_commits_to_the_evaluation_and_is_made_new_every_time(server, sent):
+def test_server_results_are_rerandomised_with_equal_commitments(server, sent):
     one, other = (bytes(unseal(server.evaluate(EXPLAIN, sent))[1]) for _ in range(2))
     assert one[:32] == other[:32]  # the commitment depends on the ciphertexts alone
     assert one[32:] != other[32:]
@@ -155,7 +155,7 @@ def resealed(message, change):
     [lambda p: b"", lambda p: p[:-1], lambda p: p + b"\0", lambda p: p[: len(p) // 2]],
     ids=["empty", "shorter", "longer", "half"],
 )
-def test_payloads_of_another_length_are_refused(server, sent, key, change):
+def test_payloads_of_wrong_length_are_refused(server, sent, key, change):
     message = resealed(sent[key], change)
     with pytest.raises(MalformedMessage, match="instead of"):
         server.check(slot_of(server.public.slots, *key), message)
@@ -165,7 +165,7 @@ def test_payloads_of_another_length_are_refused(server, sent, key, change):
 
 @pytest.mark.parametrize("key", [KEY, BANK], ids=lambda key: key[1])
 @pytest.mark.parametrize("place", [0, 10, 60, 400, 5000, -40, -1])
-def test_one_changed_byte_is_found_before_a_result_is_returned(server, sent, key, place):
+def test_changed_byte_is_detected_before_result_is_returned(server, sent, key, place):
     damaged = bytearray(sent[key])
     damaged[place] ^= 1
     with pytest.raises(MalformedMessage):
@@ -202,13 +202,13 @@ def test_random_bytes_are_refused(server, content):
             server.check(slot, content)
 
 
-def test_the_server_states_that_nobody_holds_the_key(server):
+def test_server_facts_state_that_nobody_holds_the_key(server):
     assert server.facts.joint_keys and server.facts.encrypted
     assert "Nobody ever holds it" in server.facts.secret_key
     assert PublicModel.model_validate_json(server.public.model_dump_json()) == server.public
 
 
-def test_the_client_files_hold_the_budgets_and_no_program(server):
+def test_client_files_contain_budgets_but_no_program(server):
     client = ClientFacts.from_archive(server.client_files())
     assert client.profile == DEFAULT.profile
     assert {name: b.score_bits for name, b in client.budgets.items()} == {DECIDE: 12, EXPLAIN: 12}
@@ -216,7 +216,7 @@ def test_the_client_files_hold_the_budgets_and_no_program(server):
     assert len(server.client_files()) < 1000
 
 
-def test_the_registry_knows_both_halves(levelled_deployment, clear_deployment):
+def test_registry_loads_both_halves(levelled_deployment, clear_deployment):
     server = load_server_engine(NAME, levelled_deployment)
     files = server.client_files()
     assert load_joint_party_engine(server.public, files).facts == server.facts
@@ -249,7 +249,7 @@ def test_the_chosen_parameters_are_recorded(deployment):
     assert all(3 < room < 10 for room in recorded["room_bits"].values())
 
 
-def test_the_engine_has_programs_of_its_own(deployment, small_programs_of):
+def test_engine_has_its_own_programs(deployment, small_programs_of):
     for name in PROGRAMS:
         own = small_programs_of(12)[name]
         assert deployment.programs_of(NAME)[name].to_json() == own.to_json()
@@ -261,7 +261,7 @@ def test_the_engine_has_programs_of_its_own(deployment, small_programs_of):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_its_programs_belong_to_the_deployment(levelled_deployment, tmp_path, name):
+def test_own_programs_are_checked_with_the_deployment(levelled_deployment, tmp_path, name):
     folder = shutil.copytree(levelled_deployment, tmp_path / "copy")
     path = folder / "levelled" / "programs" / f"{name}.json"
     content = path.read_bytes()
@@ -273,7 +273,7 @@ def test_its_programs_belong_to_the_deployment(levelled_deployment, tmp_path, na
         Deployment.load(folder)
 
 
-def test_its_programs_name_the_model(deployment, levelled_deployment, tmp_path):
+def test_own_programs_determine_the_model_version(deployment, levelled_deployment, tmp_path):
     """The version changes even if the engine's facts in the manifest stay the same."""
     folder = shutil.copytree(levelled_deployment, tmp_path / "copy")
     before = write_manifest(folder, deployment.manifest.engines)
@@ -285,11 +285,11 @@ def test_its_programs_name_the_model(deployment, levelled_deployment, tmp_path):
     assert after.model_version != before.model_version
 
 
-def test_compiling_again_records_the_same(deployment, small_programs_of, layout, tmp_path):
+def test_recompiling_records_the_same_facts(deployment, small_programs_of, layout, tmp_path):
     assert build(small_programs_of, layout, tmp_path) == deployment.engine_facts(NAME)
 
 
-def test_a_score_is_narrowed_until_the_guard_lets_it_through(small_programs_of, layout, tmp_path):
+def test_score_is_narrowed_until_its_noise_budget_suffices(small_programs_of, layout, tmp_path):
     """Half the noise's standard deviation allows one more bit of the score."""
     widths = {}
     for sigma_log in range(-51, -40):

@@ -14,13 +14,13 @@ WORDS = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=8)
 
 @QUICK
 @given(WORDS)
-def test_words_come_back_and_are_little_endian(values):
+def test_words_round_trip_little_endian(values):
     data = words_to_bytes(np.array(values, np.uint64))
     assert data == b"".join(value.to_bytes(8, "little") for value in values)
     assert words_from_bytes(data, len(values)).tolist() == values
 
 
-def test_words_of_another_length_are_refused():
+def test_words_of_wrong_length_are_refused():
     for size in (0, 7, 15, 17, 24):
         with pytest.raises(MalformedMessage, match="instead of 16"):
             words_from_bytes(bytes(size), 2)
@@ -37,7 +37,7 @@ def test_sums_wrap_and_do_not_depend_on_the_order(values):
 
 @QUICK
 @given(st.integers(2, 20), st.data())
-def test_rounding_finds_the_message_through_less_than_half_a_step(bits, data):
+def test_rounding_removes_noise_below_half_a_step(bits, data):
     message = data.draw(st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1))
     half = 2 ** (64 - bits - 1)
     error = data.draw(st.integers(-half, half - 1))

@@ -36,7 +36,7 @@ def decided(members):
 
 
 @pytest.mark.parametrize("readers", [None, [C], [A, B]])
-def test_keys_go_after_the_last_opening_and_not_before(group, readers):
+def test_keys_are_erased_only_after_the_last_opening(group, readers):
     members = decided(group(readers))
     assert all(keys(members, name) == KEYS for name in members.names)  # an explanation may follow
     held = {name: members.files(name) for name in members.names}
@@ -49,7 +49,7 @@ def test_keys_go_after_the_last_opening_and_not_before(group, readers):
             assert secret not in left
 
 
-def test_opened_results_are_shown_without_the_keys(group):
+def test_opened_results_remain_readable_without_keys(group):
     members = decided(group())
     members.agree(EXPLAIN).pump()
 
@@ -122,7 +122,7 @@ class OddShare(JointStandIn):
         return made.model_copy(update={"share": b"\1" + made.share[1:]})
 
 
-def test_a_failed_key_check_ends_it_for_everyone(group):
+def test_failed_key_check_ends_the_application_for_all_parties(group):
     members = group()
     members.connections[B].joint_engine = OddShare(members.server.public)
     members[B].close()
@@ -215,7 +215,7 @@ def refuse(error):
 @pytest.mark.parametrize(
     "error", [ApplicationExpired("Its time is over."), UnknownApplication("-")]
 )
-def test_an_application_that_its_server_no_longer_has_is_ended(group, error):
+def test_application_erased_on_its_server_is_ended(group, error):
     members = decided(group())
     members.connections[B].client = Lying(members.connections[B].client, exchange=refuse(error))
     members.restart(B)
@@ -267,7 +267,7 @@ def test_a_protocol_without_keys_can_still_be_read(group):
         bare.agree(EXPLAIN, bare.agreements(DECIDE)[B].inputs)
 
 
-def test_a_party_is_played_once(group, local_server):
+def test_party_is_played_by_one_process_at_a_time(group, local_server):
     members = group()
     client_id, folder = members.opening.client_id, members.folder / B
     other = connect(local_server, folder)

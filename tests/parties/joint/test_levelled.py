@@ -66,7 +66,7 @@ def test_a_session_opens_the_scores_of_the_program(server, tmp_path, oracle, tru
     assert explained == explain_scores(oracle.schema, record, decision.approved, scores)
 
 
-def test_three_folders_three_secrets_one_decision(server, tmp_path, oracle, truth):
+def test_parties_with_separate_secrets_open_one_decision(server, tmp_path, oracle, truth):
     client = ServerClient(server.url, 30)
     opening = open_joint(client, ["bank"])
     record = oracle.default()
@@ -137,7 +137,7 @@ def served(server, monkeypatch, tmp_path):
     backend.connection.cache_clear()
 
 
-def test_the_known_demo_by_its_names(served, oracle, truth):
+def test_functions_of_the_known_demo_decide_and_explain(served, oracle, truth):
     record = oracle.default()
     keys = backend.keygen_send()
     assert keys.joint and keys.holder == ""

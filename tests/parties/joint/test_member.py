@@ -38,7 +38,7 @@ A, B, C = "applicant", "bank", "credit_agency"
 
 
 @pytest.mark.parametrize("way", ["group", "http_group"])
-def test_from_codes_to_the_explanation(request, way):
+def test_application_from_join_codes_to_explanation(request, way):
     members = request.getfixturevalue(way)().pump()
     assert all(m.keys_ready for m in members.members.values())
     assert len({m.fingerprint for m in members.members.values()}) == 1
@@ -63,7 +63,7 @@ def test_from_codes_to_the_explanation(request, way):
     assert state.state == "explained" and state.readers == (A, B, C)
 
 
-def test_an_older_state_does_not_overtake_a_newer_one(group):
+def test_older_state_does_not_replace_newer_one(group):
     members = group().pump()
     bank = members[B]
     client = bank._connection.client
@@ -94,7 +94,7 @@ def test_other_parties_get_an_explanation_of_the_column_only(group):
 
 
 @pytest.mark.parametrize("readers", [[C], [A, B]])
-def test_only_readers_learn_the_answer(group, readers):
+def test_only_readers_learn_the_result(group, readers):
     members = group(readers).pump().send()
     members.agree(DECIDE).pump()
     members.agree(EXPLAIN).pump()
@@ -217,7 +217,7 @@ class Breaking:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_process_that_dies_at_any_request_goes_on_afterwards(group, after):
+def test_member_resumes_after_a_crash_at_any_request(group, after):
     """For every request of the first party, it dies there and resumes with the same messages."""
     for nth in range(2 if after else 1, 100, 3):
         members = group(name=str(nth))
@@ -252,7 +252,7 @@ def _play(members) -> None:
     members.pump()
 
 
-def test_a_code_joins_once_and_resumes_its_own_folder(group, local_server, tmp_path):
+def test_join_code_works_once_and_resumes_its_folder(group, local_server, tmp_path):
     members = group()
     code = members.opening.codes[B]
     with pytest.raises(DataFolderInUse):
@@ -292,7 +292,7 @@ def test_messages_under_another_group_secret_are_refused(group):
     assert not members[A].keys_ready and members[A].awaits == (B, C)
 
 
-def test_before_the_keys_nothing_is_encrypted(group):
+def test_record_is_refused_before_the_keys_are_made(group):
     members = group()
     members[A].advance()
     with pytest.raises(OutOfStep, match="bank, credit_agency"):
@@ -303,7 +303,7 @@ def test_before_the_keys_nothing_is_encrypted(group):
     assert members[A].fingerprint is None and members[A].public_key_bytes == 0
 
 
-def test_a_record_may_be_replaced_until_somebody_agrees(group):
+def test_record_may_be_replaced_until_first_agreement(group):
     members = group().pump().send()
     old = members.record(B)
     new = old | {"Account_age": 60}
@@ -422,9 +422,9 @@ def test_a_run_on_swapped_records_is_not_opened(group):
 
     lie(members, B, state=state, exchange=exchange)
     members[B].advance(answer=False)
-    with pytest.raises(PartiesDisagree, match="another record"):
+    with pytest.raises(PartiesDisagree, match="different record"):
         members[B].advance()
-    with pytest.raises(PartiesDisagree, match="another record"):
+    with pytest.raises(PartiesDisagree, match="different record"):
         members[B].open(DECIDE)
     assert not [e for e in members[B].events if e.what == "partial:decide"]
 
@@ -446,7 +446,7 @@ def test_only_one_result_is_opened(group):
         members[B].open(DECIDE)
 
 
-def test_different_results_for_different_parties_open_neither(group):
+def test_neither_of_two_different_results_is_opened(group):
     members = group().pump().send().pump()
     members.agree(DECIDE).pump(answer=False)
     key = members[B].own.protocol.public_key
@@ -495,7 +495,7 @@ def test_a_message_posted_out_of_turn_is_refused(group):
         assert not members[name].keys_ready
 
 
-def test_withholding_makes_the_others_wait(group):
+def test_withheld_message_makes_members_wait(group):
     members = group()
     members.pump(names=[A, B])
     assert members[A].awaits == (C,) and not members[A].keys_ready
@@ -529,7 +529,7 @@ def _keep_on(member) -> None:
         member.advance(2)
 
 
-def test_erasing_leaves_nothing_of_the_party(group):
+def test_erase_removes_all_files_of_the_party(group):
     members = group().pump().send()
     client_id = members.opening.client_id
     members[B].erase()
@@ -549,11 +549,11 @@ def test_another_model_on_the_server_ends_the_application(group):
     newer = members.server.public.model_copy(update={"model_version": "newer"})
     members.connections[B].public = newer
     members[B].close()
-    with pytest.raises(ForeignMessage, match="another model"):
+    with pytest.raises(ForeignMessage, match="model has changed"):
         JointMember.resume(members.connections[B], members.opening.client_id, B)
 
 
-def test_a_token_of_one_party_fills_no_slot_of_another(group):
+def test_token_cannot_fill_another_partys_slot(group):
     members = group().pump()
     with pytest.raises(ForbiddenSlot):
         members.client.send_file(

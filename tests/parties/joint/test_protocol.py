@@ -33,7 +33,7 @@ A, B, C = INPUTS
 ALL_STEPS = (*KEY_STEPS, "agree:decide", "partial:decide", "agree:explain", "partial:explain")
 
 
-def test_all_make_the_same_key_and_read_the_same_scores():
+def test_all_parties_compute_the_same_key_and_scores():
     group = Group().ready()
     keys = {protocol.public_key for protocol in group.protocols.values()}
     prints = {protocol.fingerprint for protocol in group.protocols.values()}
@@ -58,7 +58,7 @@ def test_only_the_readers_learn_the_scores(readers):
     assert receivers <= set(readers)
 
 
-def test_another_application_has_another_key():
+def test_applications_have_different_keys():
     one, two = Group().ready(), Group(application="f" * 32).ready()
     assert one.protocols[A].public_key != two.protocols[A].public_key
     assert one.protocols[A].fingerprint != two.protocols[A].fingerprint
@@ -66,7 +66,7 @@ def test_another_application_has_another_key():
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from([(A, B, C), (B,), (A, C)]), st.integers(0, 2**32))
-def test_any_order_of_delivery_has_the_same_outcome(readers, seed):
+def test_outcome_is_independent_of_delivery_order(readers, seed):
     """Messages late, early, repeated, and across restarts: an early one is refused and retried."""
     group, draw = Group(readers), random.Random(seed)
     programs = [DECIDE, EXPLAIN]
@@ -118,7 +118,7 @@ def _act(group, name, programs) -> bool:
 
 
 @pytest.mark.parametrize("step", ALL_STEPS)
-def test_a_restart_at_any_step_says_the_very_same(step):
+def test_restart_at_any_step_sends_identical_messages(step):
     group = Group()
     _drive_until(group, step)
     bodies = {name: [m.body for m in group.protocols[name].pending()] for name in group.names}
@@ -200,7 +200,7 @@ def _flip(body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("step", ALL_STEPS)
-def test_a_repeat_is_ignored_and_a_second_version_refused(step):
+def test_repeated_message_is_ignored_and_different_one_refused(step):
     group = Group()
     _drive_until(group, step)
     _finish(group)
@@ -243,7 +243,7 @@ def test_a_party_opens_no_share_before_all_have_committed():
 
 
 @pytest.mark.parametrize("step", ["seed_open", "share_open"])
-def test_a_broken_commitment_is_caught(step):
+def test_broken_commitment_is_detected(step):
     """A party opens a different value than it committed to, correctly sealed and signed."""
     group = Group()
     group.until(step)
@@ -269,7 +269,7 @@ def _class(step):
     return class_of(step)
 
 
-def test_a_party_cannot_speak_as_another_with_the_group_key():
+def test_group_key_does_not_allow_impersonation():
     group = Group()
     group.until("seed_commit")
     cheat = group.protocols[C]._talk
@@ -286,7 +286,7 @@ def test_messages_without_the_group_secret_are_refused():
     refuse(group, A, Posted(B, "hello", None, hello.body), NotAuthentic)
 
 
-def test_a_stolen_hello_is_refused():
+def test_copied_hello_is_refused():
     """Another party's keys under one's own name fail, because the signature does not match."""
     group = Group()
     group.until("hello")
@@ -302,7 +302,7 @@ def test_a_stolen_hello_is_refused():
     [{"public": public_model(model="another-model")}, {"readers": (A,)}],
     ids=["model", "readers"],
 )
-def test_a_party_of_another_application_is_named_at_its_hello(change):
+def test_hello_with_different_model_or_readers_is_refused(change):
     group = Group()
     (hello,) = group.start(B, **change).pending()
     refuse(group, A, Posted(B, "hello", None, hello.body), PartiesDisagree)
@@ -335,7 +335,7 @@ def test_an_invalid_share_gives_no_key(engine, error):
     assert not any(protocol.ready for protocol in group.protocols.values())
 
 
-def test_withholding_only_makes_the_others_wait():
+def test_withheld_message_only_makes_others_wait():
     group = Group()
     for step in KEY_STEPS[:4]:
         group.until(step)
@@ -388,7 +388,7 @@ def test_agreements_to_different_inputs_are_refused(inputs):
     assert group.protocols[A].agreed(DECIDE)
 
 
-def test_both_parties_see_the_difference_of_simultaneous_agreements():
+def test_both_parties_detect_simultaneous_different_agreements():
     group = Group().ready()
     group.protocols[A].agree(DECIDE, DIGESTS)
     group.protocols[B].agree(DECIDE, DIGESTS | {C: "e" * 64})
@@ -398,7 +398,7 @@ def test_both_parties_see_the_difference_of_simultaneous_agreements():
         refuse(group, name, next(p for p in group.wire[::-1] if p.sender == other), PartiesDisagree)
 
 
-def test_an_explanation_is_of_the_inputs_that_were_decided():
+def test_explanation_uses_the_decided_inputs():
     group = Group().ready()
     group.run()
     with pytest.raises(PartiesDisagree):
@@ -436,7 +436,7 @@ def test_an_invalid_result_is_not_opened():
 
 
 @pytest.mark.parametrize("answered_first", [True, False])
-def test_different_results_for_different_parties_open_neither(answered_first):
+def test_neither_of_two_different_results_is_opened(answered_first):
     group = Group().ready()
     group.agree()
     group.pump()
@@ -455,7 +455,7 @@ def test_different_results_for_different_parties_open_neither(answered_first):
         assert group.snapshot(A) == before
 
 
-def test_a_share_for_one_reader_is_sealed_against_the_others():
+def test_share_is_sealed_for_its_reader_only():
     group = Group().ready()
     group.run()
     part = next(p for p in group.wire if p.step == "partial:decide" and p.receiver == B)
@@ -496,7 +496,7 @@ def _forms(secret: bytes) -> list[bytes]:
     ]
 
 
-def test_damaged_files_are_named():
+def test_damaged_file_error_names_the_file():
     group = Group().ready()
     parts = (group.engine, group.public, A, APPLICATION, group.identities[A])
     with pytest.raises(MalformedMessage):
@@ -521,6 +521,6 @@ def test_random_bytes_are_always_refused(body, step, receiver):
 READY = Group().ready()
 
 
-def test_share_open_has_room_for_the_largest_profile():
+def test_share_open_message_fits_the_largest_profile():
     message = ShareOpen(share=bytes(32 * 1024), nonce=bytes(32))
     assert len(encode(message)) < 64 * 1024 - 200

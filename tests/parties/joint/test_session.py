@@ -57,7 +57,7 @@ def truth(session, program, **changed):
     return scores_of(program, session._public, inputs)
 
 
-def test_the_whole_path(session):
+def test_all_steps_from_keys_to_explanation(session):
     sent = send_all(session)
     run = session.run()
     decision = session.open_decision()
@@ -131,7 +131,7 @@ def test_steps_out_of_order_name_the_missing_steps(connection):
     assert session.open_decision().score == truth(session, DECIDE)[0]
 
 
-def test_a_wrong_record_is_refused_and_nothing_is_sent(session):
+def test_invalid_record_is_refused_and_nothing_is_sent(session):
     for party, values, error in (
         (B, {"Account_age": -1}, ValueOutOfDomain),
         (B, {"Years": 1}, UnknownColumn),
@@ -151,7 +151,7 @@ def test_a_record_is_replaced_in_place_before_the_run(session):
     assert session.open_decision().score == truth(session, DECIDE, bank={"Account_age": 60})[0]
 
 
-def test_after_the_run_a_changed_record_opens_afresh_with_new_keys(session, connection):
+def test_record_changed_after_the_run_opens_a_new_application(session, connection):
     send_all(session)
     session.run()
     session.open_decision()
@@ -171,7 +171,7 @@ def test_after_the_run_a_changed_record_opens_afresh_with_new_keys(session, conn
         JointSession.resume(connection, before)
 
 
-def test_an_application_that_the_server_lost_is_opened_afresh(session, connection):
+def test_application_lost_by_the_server_is_opened_again(session, connection):
     send_all(session)
     connection.client.erase(session.client_id, session.members[A].own.token)
     assert session.send(C, record(session, C)).fresh
@@ -210,7 +210,7 @@ def run_when_all_have_sent(session):
     raise AssertionError("the parties played elsewhere did not send or agree within a minute")
 
 
-def test_parties_played_elsewhere_are_waited_for(local_server, tmp_path):
+def test_session_waits_for_parties_played_elsewhere(local_server, tmp_path):
     first = running.connect(local_server, tmp_path / "one")
     session = JointSession.open(first, [A])
     assert sorted(session.unclaimed) == [B, C]
@@ -245,7 +245,7 @@ def test_parties_played_elsewhere_are_waited_for(local_server, tmp_path):
     session.discard()
 
 
-def test_the_kind_of_session_follows_from_the_engine(local_server, clear_deployment):
+def test_session_class_depends_on_the_engine(local_server, clear_deployment):
     from engines.clear import ClearServer
     from engines.deployment import Deployment
 

@@ -76,7 +76,7 @@ def test_progress_reports_do_not_change_the_result(session, oracle):
     assert all(0 <= share <= 1 for share in shares)
 
 
-def test_a_run_is_waited_for_through_the_death_of_the_server(session, oracle, live_server):
+def test_run_is_waited_for_across_a_server_crash(session, oracle, live_server):
     record = oracle.find(Outcome.TURNED)
     send_all(session, oracle, record)
     client, token = session._connection.client, session.membership.token()
@@ -114,7 +114,7 @@ def test_a_cancelled_run_is_reported_and_can_be_repeated(session, oracle, live_s
     assert session.open_decision().score == oracle.score(oracle.default())
 
 
-def test_steps_out_of_order_say_what_is_missing_before_any_request(connection, oracle):
+def test_steps_out_of_order_name_missing_steps_before_any_request(connection, oracle):
     session = ApplicationSession.open(connection)
     connection.client.close()  # from here on a request would raise another error
     with pytest.raises(OutOfStep, match="make the keys first"):
@@ -141,7 +141,7 @@ def test_only_missing_steps_are_named(session, oracle):
         session.explain()
 
 
-def test_a_changed_slice_after_the_decision_runs_in_a_fresh_application(session, oracle):
+def test_record_changed_after_the_decision_opens_a_new_application(session, oracle):
     record = oracle.find(Outcome.TURNED)
     before = session.client_id
     send_all(session, oracle, record)
@@ -163,7 +163,7 @@ def test_a_changed_slice_after_the_decision_runs_in_a_fresh_application(session,
         ApplicationSession.resume(session._connection, before)
 
 
-def test_before_the_decision_a_slice_is_replaced_in_place(session, oracle):
+def test_record_is_replaced_in_place_before_the_decision(session, oracle):
     record = oracle.find(Outcome.TURNED)
     send_all(session, oracle, oracle.default())
     before = session.client_id
@@ -173,7 +173,7 @@ def test_before_the_decision_a_slice_is_replaced_in_place(session, oracle):
     assert session.open_decision().score == oracle.score(record)
 
 
-def test_an_application_that_the_server_lost_is_opened_afresh(session, oracle):
+def test_application_lost_by_the_server_is_opened_again(session, oracle):
     record = oracle.default()
     send_all(session, oracle, record)
     before = session.client_id
@@ -235,7 +235,7 @@ def test_three_processes_each_play_one_party(live_server, tmp_path, oracle):
         ("landlord", {}, UnknownParty),
     ],
 )
-def test_a_wrong_record_is_refused_and_nothing_is_sent(session, oracle, party, change, error):
+def test_invalid_record_is_refused_and_nothing_is_sent(session, oracle, party, change, error):
     with pytest.raises(error):
         session.send(party, oracle.of("bank", oracle.default()) | change)
     assert all(slot.received_bytes is None for slot in session.state().slots)
@@ -252,7 +252,7 @@ def test_keys_are_made_once(session):
         session.make_keys()
 
 
-def test_is_sent_compares_what_is_encoded(session, oracle):
+def test_is_sent_compares_encoded_records(session, oracle):
     record = oracle.of("bank", oracle.default())
     assert not session.is_sent("bank", record)
     session.send("bank", record)
@@ -261,7 +261,7 @@ def test_is_sent_compares_what_is_encoded(session, oracle):
     assert not session.is_sent("bank", {"Account_age": 0})
 
 
-def test_erase_leaves_nothing_on_either_side(session, connection, oracle):
+def test_erase_removes_the_data_of_parties_and_server(session, connection, oracle):
     send_all(session, oracle, oracle.default())
     token = session.membership.token()
     session.erase()
@@ -270,7 +270,7 @@ def test_erase_leaves_nothing_on_either_side(session, connection, oracle):
         connection.client.state(session.client_id, token)
 
 
-def test_without_a_server_erase_fails_and_discard_does_not(session, connection, monkeypatch):
+def test_without_a_server_erase_fails_and_discard_succeeds(session, connection, monkeypatch):
     def refuse(*arguments):
         raise ServerUnreachable("The server cannot be reached.")
 
@@ -282,7 +282,7 @@ def test_without_a_server_erase_fails_and_discard_does_not(session, connection, 
     assert not (connection.store.root / session.client_id).exists()
 
 
-def test_a_failed_fresh_start_keeps_the_old_application(session, connection, oracle, monkeypatch):
+def test_failed_replacement_keeps_the_old_application(session, connection, oracle, monkeypatch):
     record = oracle.default()
     send_all(session, oracle, record)
     session.run()
@@ -301,7 +301,7 @@ def test_a_failed_fresh_start_keeps_the_old_application(session, connection, ora
     assert session.open_decision().score == oracle.score(record)
 
 
-def test_a_wrong_receipt_is_noticed(session, connection, oracle, monkeypatch):
+def test_wrong_receipt_is_detected(session, connection, oracle, monkeypatch):
     send_file = connection.client.send_file
 
     def damage(client_id, party, name, message, token):
@@ -315,7 +315,7 @@ def test_a_wrong_receipt_is_noticed(session, connection, oracle, monkeypatch):
         session.run()
 
 
-def test_the_explanation_of_a_run_is_named_in_the_log(session, oracle):
+def test_explanation_lists_its_request_and_its_result(session, oracle):
     send_all(session, oracle, oracle.default())
     session.run()
     session.open_decision()

@@ -26,7 +26,7 @@ PATHS = [
 ]
 
 
-def test_unknown_party_program_and_file_name(application: Application) -> None:
+def test_unknown_party_program_and_file_name_are_rejected(application: Application) -> None:
     first = application.parties[0]
     detail = refused(application.send(first, client_type="nobody"), 422, "unknown-party")
     assert first in detail
@@ -36,7 +36,7 @@ def test_unknown_party_program_and_file_name(application: Application) -> None:
         assert "decide" in refused(answer, 422, "unknown-name")
 
 
-def test_another_partys_slot(application: Application) -> None:
+def test_slot_of_another_party_is_rejected(application: Application) -> None:
     first, second, *_ = application.parties
     content = message(first, ENCRYPTED_INPUTS)
     stolen = application.send(first, content=content, headers=application.auth(second))
@@ -45,7 +45,7 @@ def test_another_partys_slot(application: Application) -> None:
     refused(application.send(second, EVALUATION_KEY), 422, "unknown-name")
 
 
-def test_wrong_and_missing_tokens(application: Application, server: Server) -> None:
+def test_wrong_and_missing_tokens_are_rejected(application: Application, server: Server) -> None:
     first = application.parties[0]
     other = server.open()
     other.join(first)
@@ -60,7 +60,7 @@ def test_wrong_and_missing_tokens(application: Application, server: Server) -> N
     other.erase()
 
 
-def test_unknown_application(application: Application) -> None:
+def test_unknown_application_is_rejected(application: Application) -> None:
     unknown = {"client_id": os.urandom(16).hex()}
     first = application.parties[0]
     refused(application.send(first, **unknown), 404, "unknown-application")
@@ -87,7 +87,7 @@ def test_path_characters_in_names_are_rejected(application: Application, path: s
     refused(application.server.http.get(encoded), 404, "about:blank")
 
 
-def test_ids_are_matched_whole(application: Application) -> None:
+def test_id_pattern_must_match_completely(application: Application) -> None:
     for almost in (application.client_id + "\n", application.client_id.upper(), "0" * 31, "٣" * 32):
         refused(application.run(client_id=almost), 422, "invalid-request")
 
@@ -103,7 +103,7 @@ def with_type(application: Application, path: str, kind: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize("boundary", ["", "; boundary=", "; boundary=" + "x" * 999])
-def test_forms_without_a_boundary(application: Application, boundary: str) -> None:
+def test_form_without_boundary_is_rejected(application: Application, boundary: str) -> None:
     for path in FORM_CALLS:
         answer = with_type(application, path, "multipart/form-data" + boundary)
         refused(answer, 422, "invalid-request")
@@ -113,7 +113,7 @@ def test_forms_without_a_boundary(application: Application, boundary: str) -> No
     "kind",
     ["", "text/plain", "application/json", "multipart/mixed; boundary=b", "a", "multipart"],
 )
-def test_forms_of_other_content_types(application: Application, kind: str) -> None:
+def test_form_of_other_content_type_is_rejected(application: Application, kind: str) -> None:
     for path in FORM_CALLS:
         refused(with_type(application, path, kind), 415, "unsupported-content")
     refused(with_type(application, "/send_file", URLENCODED), 415, "unsupported-content")
@@ -122,7 +122,7 @@ def test_forms_of_other_content_types(application: Application, kind: str) -> No
 @pytest.mark.parametrize(
     "kind", ["", "text/plain", URLENCODED, "application/problem+json", "application/jsonx"]
 )
-def test_json_calls_of_other_content_types(application: Application, kind: str) -> None:
+def test_json_of_other_content_type_is_rejected(application: Application, kind: str) -> None:
     path = f"/applications/{application.client_id}"
     for call in (f"{path}/join", f"{path}/messages", "/applications"):
         detail = refused(with_type(application, call, kind), 415, "unsupported-content")
@@ -137,7 +137,7 @@ def test_content_types_may_have_parameters_and_capitals(application: Application
     refused(answer, 422, "invalid-request")
 
 
-def test_malformed_json_and_fields_are_named_and_not_repeated(application: Application) -> None:
+def test_invalid_fields_are_named_without_their_values(application: Application) -> None:
     http, path = application.server.http, f"/applications/{application.client_id}/join"
     refused(http.post(path, content=b"{", headers=JSON), 422, "invalid-request")
     detail = refused(http.post(path, json={"code": 5, "party": "x"}), 422, "invalid-request")
@@ -157,7 +157,7 @@ def test_malformed_json_and_fields_are_named_and_not_repeated(application: Appli
     refused(application.run(colour="red"), 422, "invalid-request")
 
 
-def test_unknown_pages_and_methods(server: Server) -> None:
+def test_unknown_paths_and_methods_are_rejected(server: Server) -> None:
     refused(server.http.get("/nothing"), 404, "about:blank")
     answer = server.http.get("/run_fhe")
     refused(answer, 405, "about:blank")

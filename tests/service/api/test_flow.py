@@ -45,7 +45,7 @@ def test_health_and_model_are_public(server: Server) -> None:
     assert hashlib.sha256(client.content).hexdigest() == model["client_sha256"]
 
 
-def test_from_opening_to_explanation(server: Server) -> None:
+def test_application_from_opening_to_explanation(server: Server) -> None:
     application = server.open()
     assert len(application.client_id) == 32
     first, *_, last = application.parties
@@ -84,7 +84,7 @@ def test_from_opening_to_explanation(server: Server) -> None:
     assert state["missing"] == {"decide": [], "explain": []}
 
 
-def test_program_is_decide_unless_named(server: Server) -> None:
+def test_program_defaults_to_decide(server: Server) -> None:
     application = server.filled()
     data = {"client_id": application.client_id}
     auth = application.auth(application.parties[-1])
@@ -108,7 +108,7 @@ def test_join_codes_work_once_and_for_their_party(server: Server) -> None:
     assert len(set(application.codes.values())) == len(application.codes)
 
 
-def test_a_run_before_its_turn_says_what_is_missing(server: Server) -> None:
+def test_run_out_of_order_names_the_missing_steps(server: Server) -> None:
     application = server.joined()
     first, second, *_ = application.parties
     assert code_of(application.output()) == "out-of-step"
@@ -130,7 +130,7 @@ def test_a_run_before_its_turn_says_what_is_missing(server: Server) -> None:
     assert code_of(application.output(EXPLAIN)) == "out-of-step"
 
 
-def test_a_slot_may_be_sent_again_until_it_is_used(server: Server) -> None:
+def test_slot_may_be_replaced_until_it_is_used(server: Server) -> None:
     application = server.filled()
     party = application.parties[1]
     before = len(server.blobs())
@@ -149,7 +149,7 @@ def test_a_slot_may_be_sent_again_until_it_is_used(server: Server) -> None:
     assert code_of(application.explanation()) == "already-sent"
 
 
-def test_the_same_run_asked_for_at_once_is_one_run(server: Server) -> None:
+def test_concurrent_requests_share_one_run(server: Server) -> None:
     application = server.filled(b"sleep 1")
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: application.run(), range(6)))
@@ -158,7 +158,7 @@ def test_the_same_run_asked_for_at_once_is_one_run(server: Server) -> None:
     assert application.state()["programs"]["decide"]["attempts"] == 1
 
 
-def test_while_it_runs_nothing_it_uses_is_taken(server: Server) -> None:
+def test_slots_of_an_active_run_cannot_be_replaced(server: Server) -> None:
     application = server.filled(b"sleep 1.5")
     states = []
     with ThreadPoolExecutor(1) as pool:
@@ -191,7 +191,7 @@ def test_a_run_continues_after_its_client_disconnects(server: Server) -> None:
     assert application.output().status_code == 200
 
 
-def test_events_tell_each_change_until_the_end(server: Server) -> None:
+def test_events_report_each_change_until_the_end(server: Server) -> None:
     application = server.filled(b"sleep 1")
     seen: list[dict[str, Any]] = []
     first_seen = threading.Event()
@@ -214,7 +214,7 @@ def test_events_tell_each_change_until_the_end(server: Server) -> None:
     assert len({share for share in shares if 0 < share < 1}) >= 3
 
 
-def test_erasing_leaves_nothing(server: Server) -> None:
+def test_erase_removes_everything(server: Server) -> None:
     before = server.blobs()
     application = server.filled()
     application.run()
@@ -229,7 +229,7 @@ def test_erasing_leaves_nothing(server: Server) -> None:
     assert not any(application.client_id.encode() in path.read_bytes() for path in files)
 
 
-def test_erasing_a_running_application(server: Server) -> None:
+def test_erase_stops_a_running_application(server: Server) -> None:
     before = server.blobs()
     application = server.filled(b"sleep 1")
     with ThreadPoolExecutor(1) as pool:
@@ -251,7 +251,7 @@ def test_secrets_are_kept_as_digests_and_stay_out_of_the_log(server: Server) -> 
     assert f'"application": "{application.client_id}"' in server.log(), "ids are no secrets"
 
 
-def test_files_are_the_owners_only(server: Server) -> None:
+def test_files_are_readable_by_their_owner_only(server: Server) -> None:
     server.filled()
     assert server.data.stat().st_mode & 0o777 == 0o700
     assert (server.data / "blobs").stat().st_mode & 0o777 == 0o700

@@ -131,7 +131,7 @@ MODES = st.sampled_from([GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 
 
 @pytest.mark.parametrize("call", OPERATIONS)
-def test_strangers(
+def test_unauthenticated_requests_match_the_document(
     call: str,
     operation: Callable[[str], APIOperation[Any, Any, Any, Any]],
     session: requests.Session,
@@ -152,7 +152,7 @@ def test_strangers(
 
 
 @pytest.mark.parametrize("call", OF_PARTIES)
-def test_parties(
+def test_party_requests_match_the_document(
     call: str,
     operation: Callable[[str], APIOperation[Any, Any, Any, Any]],
     session: requests.Session,

@@ -49,7 +49,7 @@ def valid(value: Any, schema: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator(whole).validate(value)
 
 
-def test_the_document_is_one_of_openapi() -> None:
+def test_document_is_valid_openapi() -> None:
     assert DOCUMENT["openapi"].startswith("3.1")
     for schema in DOCUMENT["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
@@ -67,7 +67,7 @@ def test_every_call_is_described(call: str) -> None:
 
 
 @pytest.mark.parametrize("call", OPERATIONS)
-def test_every_body_has_examples_that_fit_it(call: str) -> None:
+def test_every_body_has_valid_examples(call: str) -> None:
     for kind, media in media_of(OPERATIONS[call]):
         found = examples_of(media)
         assert found, f"{kind} has no example"
@@ -91,7 +91,7 @@ def test_every_error_has_its_codes(call: str) -> None:
         assert ("Retry-After" in response.get("headers", {})) == (status in ("429", "503", "507"))
 
 
-def test_every_call_with_a_token_says_so() -> None:
+def test_calls_with_a_token_declare_it() -> None:
     secured = {call for call, operation in OPERATIONS.items() if operation.get("security")}
     refusing = {call for call, operation in OPERATIONS.items() if "401" in operation["responses"]}
     assert refusing - secured == {"POST /applications/{client_id}/join"}, "it takes a code"
@@ -99,7 +99,7 @@ def test_every_call_with_a_token_says_so() -> None:
     assert set(DOCUMENT["components"]["securitySchemes"]) == {"party", "operator"}
 
 
-def test_every_call_with_a_body_says_what_may_be_wrong_with_it() -> None:
+def test_calls_with_a_body_document_its_errors() -> None:
     bodies = {call for call, operation in OPERATIONS.items() if "requestBody" in operation}
     assert len(bodies) == 7
     for call in bodies:
@@ -112,12 +112,12 @@ def test_names_of_calls_are_unique_and_short() -> None:
     assert all(re.fullmatch(r"[a-z_]{3,30}", name) for name in names)
 
 
-def test_examples_are_of_schemas_that_are_used() -> None:
+def test_examples_belong_to_used_schemas() -> None:
     for name, value in EXAMPLES.items():
         assert DOCUMENT["components"]["schemas"][name]["examples"] == [value]
 
 
-def test_errors_of_one_status_are_told_together() -> None:
+def test_errors_of_one_status_are_listed_together() -> None:
     found = problems(errors.OutOfStep, errors.AlreadySent, errors.OutOfStep, errors.QueueFull)
     assert list(found) == sorted(found) and {409, 429} <= set(found)
     assert {403, 421, 503} <= set(found)  # possible for every call
@@ -128,7 +128,7 @@ def test_errors_of_one_status_are_told_together() -> None:
     )
 
 
-def test_making_it_again_changes_nothing() -> None:
+def test_document_generation_is_idempotent() -> None:
     app = create_app(Settings(), load)
     assert app.openapi() is app.openapi()
     assert app.openapi() == DOCUMENT

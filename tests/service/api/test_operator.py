@@ -34,7 +34,7 @@ def command(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_nobody_else_gets_in(server: Server) -> None:
+def test_operator_calls_require_the_operators_token(server: Server) -> None:
     application = server.filled()
     paths = ["/operator/applications", "/operator/jobs"]
     paths.append(f"/operator/applications/{application.client_id}")
@@ -77,7 +77,7 @@ def test_the_command_lists_shows_cancels_revokes_and_erases(server: Server) -> N
     assert "no such application" in again.stderr
 
 
-def test_the_command_says_what_it_lacks(server: Server, tmp_path) -> None:
+def test_command_errors_name_the_missing_input(server: Server, tmp_path) -> None:
     ended = command(server, "erase", "no-id")
     assert ended.returncode == 1
     assert "32 hexadecimal digits" in ended.stderr

@@ -43,7 +43,7 @@ HOUR = 3600.0
 SLOT = (PUBLIC.slots[0].party, PUBLIC.slots[0].file_name)
 
 
-def test_of_racing_joins_one_wins(played: Played) -> None:
+def test_only_one_of_concurrent_joins_succeeds(played: Played) -> None:
     opened = played.applications.open()
     party, code = next(iter(opened.join_codes.items()))
     barrier = threading.Barrier(8)
@@ -59,7 +59,7 @@ def test_of_racing_joins_one_wins(played: Played) -> None:
         assert sum(pool.map(join, range(8))) == 1
 
 
-def test_of_racing_openings_no_more_than_may_be(played: Played) -> None:
+def test_concurrent_openings_respect_the_limit(played: Played) -> None:
     barrier = threading.Barrier(16)
 
     def begin(_: int) -> bool:
@@ -76,7 +76,7 @@ def test_of_racing_openings_no_more_than_may_be(played: Played) -> None:
     assert played.blobs() == set()
 
 
-def test_tokens_are_renewed_revoked_and_end(played: Played) -> None:
+def test_tokens_are_renewed_revoked_and_expire(played: Played) -> None:
     opened = played.open()
     client_id, first = opened.client_id, played.tokens[opened.client_id]
     second = played.party_tokens.renew(client_id, first)
@@ -92,7 +92,7 @@ def test_tokens_are_renewed_revoked_and_end(played: Played) -> None:
         played.party_tokens.renew(client_id, opened.watch_token)
 
 
-def test_a_party_does_not_gather_tokens(played: Played) -> None:
+def test_number_of_tokens_per_party_is_limited(played: Played) -> None:
     opened = played.open()
     client_id, token = opened.client_id, played.tokens[opened.client_id]
     for _ in range(MOST_TOKENS - 1):
@@ -104,7 +104,7 @@ def test_a_party_does_not_gather_tokens(played: Played) -> None:
     played.party_tokens.renew(client_id, token)
 
 
-def test_a_token_does_what_it_was_made_for(played: Played) -> None:
+def test_token_permits_only_its_scopes(played: Played) -> None:
     opened = played.applications.open()
     party, code = next(iter(opened.join_codes.items()))
     joined = played.party_tokens.join(opened.client_id, party, code, [SEND])
@@ -119,7 +119,7 @@ def test_a_token_does_what_it_was_made_for(played: Played) -> None:
     assert played.party_tokens.renew(opened.client_id, joined.token).scopes == (SEND,)
 
 
-def test_an_upload_that_a_run_has_overtaken_is_not_taken(played: Played) -> None:
+def test_upload_is_refused_if_a_run_started_meanwhile(played: Played) -> None:
     opened = played.ready()
     place = played.place(opened.client_id, *SLOT)
     before = played.blobs()
@@ -137,7 +137,7 @@ def test_an_upload_that_a_run_has_overtaken_is_not_taken(played: Played) -> None
     assert {name for _, name in played.blobs() - before} == {result}
 
 
-def test_a_replaced_upload_is_gone_and_the_same_one_stays(played: Played) -> None:
+def test_replaced_upload_is_removed_unless_content_is_equal(played: Played) -> None:
     opened = played.ready()
     place = played.place(opened.client_id, *SLOT)
     before = played.blobs()
@@ -154,7 +154,7 @@ def _alone(party: str) -> int:
     return int(sum(slot.party == party for slot in PUBLIC.slots) == 1)
 
 
-def test_quotas_of_an_application_and_of_the_storage(tmp_path: Path) -> None:
+def test_application_and_storage_quotas_are_enforced(tmp_path: Path) -> None:
     settings = settings_of(tmp_path / "small", application_megabytes=0.0001)
     storage = Storage(settings)
     played = Played(storage, settings)
@@ -177,7 +177,7 @@ def test_quotas_of_an_application_and_of_the_storage(tmp_path: Path) -> None:
     storage.close()
 
 
-def test_sweep_erases_what_is_over_and_leaves_a_tombstone(played: Played) -> None:
+def test_sweep_erases_expired_applications_and_leaves_tombstones(played: Played) -> None:
     over, claim = played.running()
     played.claims.finish(claim, 0.5, b"result")
     played.clock.now += HOUR / 2
@@ -199,7 +199,7 @@ def test_sweep_erases_what_is_over_and_leaves_a_tombstone(played: Played) -> Non
         played.applications.state(over.client_id)
 
 
-def test_a_crash_between_blob_and_row_leaves_what_the_sweeper_removes(played: Played) -> None:
+def test_orphaned_blob_of_a_crash_is_swept(played: Played) -> None:
     opened = played.ready()
     known = played.blobs()
     store = next(iter(known))[0]
@@ -216,7 +216,7 @@ def test_a_crash_between_blob_and_row_leaves_what_the_sweeper_removes(played: Pl
     assert played.applications.state(opened.client_id).state == "ready"
 
 
-def test_a_crash_between_rows_and_blobs_of_an_erased_application(played: Played) -> None:
+def test_blobs_of_a_partly_erased_application_are_swept(played: Played) -> None:
     opened = played.ready()
     kept = played.ready()
 
@@ -240,13 +240,13 @@ def test_an_application_of_another_model_is_not_run(played: Played) -> None:
         redeployed.place(opened.client_id, *SLOT)
 
 
-def test_there_is_no_output_before_the_run(played: Played) -> None:
+def test_output_before_the_run_is_refused(played: Played) -> None:
     opened = played.ready()
     with pytest.raises(OutOfStep):
         played.applications.output(opened.client_id, played.tokens[opened.client_id], "decide")
 
 
-def test_one_server_holds_the_folder(tmp_path: Path) -> None:
+def test_folder_is_used_by_one_server(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "data")
     with pytest.raises(TrisealError, match="Another server uses"):
         open_storage(tmp_path / "data")
@@ -254,7 +254,7 @@ def test_one_server_holds_the_folder(tmp_path: Path) -> None:
     open_storage(tmp_path / "data").close()
 
 
-def test_a_database_of_the_time_before_migrations_is_emptied(tmp_path: Path) -> None:
+def test_database_from_before_migrations_is_emptied(tmp_path: Path) -> None:
     folder = tmp_path / "old"
     (folder / "uploads").mkdir(parents=True)
     (folder / "uploads" / "left").write_bytes(b"of an application that is gone")

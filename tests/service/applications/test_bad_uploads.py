@@ -50,11 +50,13 @@ pytestmark = pytest.mark.usefixtures("unchanged")
         "larger than any slot",
     ],
 )
-def test_bad_content(application: Application, content: bytes, status: int, code: str) -> None:
+def test_invalid_content_is_rejected(
+    application: Application, content: bytes, status: int, code: str
+) -> None:
     refused(application.send(application.parties[0], content=content), status, code)
 
 
-def test_the_largest_content_is_taken(server: Server) -> None:
+def test_content_of_maximum_size_is_accepted(server: Server) -> None:
     application = server.joined()
     overhead = len(message(application.parties[0], ENCRYPTED_INPUTS, b""))
     answer = application.send(application.parties[0], payload=bytes(SMALL - overhead))
@@ -62,7 +64,7 @@ def test_the_largest_content_is_taken(server: Server) -> None:
     application.erase()
 
 
-def test_a_stream_without_a_length_is_bounded_too(application: Application) -> None:
+def test_upload_without_content_length_is_limited(application: Application) -> None:
     name = "applicant"
     head = '--limit\r\nContent-Disposition: form-data; name="{}"\r\n\r\n'
 
@@ -121,13 +123,13 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
-def test_malformed_forms(application: Application, body: bytes) -> None:
+def test_malformed_forms_are_rejected(application: Application, body: bytes) -> None:
     headers = {**application.auth(), "Content-Type": "multipart/form-data; boundary=b"}
     answer = application.server.http.post("/send_file", content=body, headers=headers)
     refused(answer, 422, "invalid-request")
 
 
-def test_a_sender_that_goes_away_leaves_nothing(application: Application) -> None:
+def test_disconnected_upload_leaves_no_file(application: Application) -> None:
     base = application.server.http.base_url
     head = (
         "POST /send_file HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000\r\n"
@@ -156,7 +158,7 @@ def _within(seconds: float, true: Callable[[], bool]) -> bool:
     return False
 
 
-def test_a_check_that_fails_or_dies_is_the_messages_fault(application: Application) -> None:
+def test_failed_or_crashed_check_is_reported_as_malformed_message(application: Application) -> None:
     first = application.parties[0]
     refused(application.send(first, payload=b"check fault"), 422, "malformed-message")
     refused(application.send(first, payload=b"check abort"), 422, "malformed-message")
@@ -184,7 +186,7 @@ TEXT = st.text(max_size=40) | st.sampled_from([ENCRYPTED_INPUTS, EVALUATION_KEY,
     cut=st.integers(0, 400),
     token=st.booleans(),
 )
-def test_no_bytes_or_fields_are_the_servers_fault(
+def test_random_fields_and_files_never_cause_server_errors(
     application: Application,
     fields: dict[str, str],
     file: bytes,
@@ -226,7 +228,9 @@ def test_no_bytes_or_fields_are_the_servers_fault(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(body=st.binary(max_size=400), lead=st.sampled_from([b"", b"--b\r\n", form(("files", b"x"))]))
-def test_no_body_is_the_servers_fault(application: Application, body: bytes, lead: bytes) -> None:
+def test_random_bodies_never_cause_server_errors(
+    application: Application, body: bytes, lead: bytes
+) -> None:
     headers = {**application.auth(), "Content-Type": "multipart/form-data; boundary=b"}
     answer = application.server.http.post("/send_file", content=lead + body, headers=headers)
     assert 400 <= answer.status_code < 500, answer.text

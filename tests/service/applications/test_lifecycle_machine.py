@@ -393,6 +393,6 @@ class Lifecycle(RuleBasedStateMachine):
         assert (answer.status_code, code) == expected, answer.text
 
 
-def test_an_application_does_what_the_contract_says(server: Server) -> None:
+def test_application_matches_the_contract_model(server: Server) -> None:
     machine = type("Played", (Lifecycle,), {"server": server})
     run_state_machine_as_test(machine, settings=BOUNDED)

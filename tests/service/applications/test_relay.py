@@ -117,7 +117,7 @@ def test_messages_reach_all_or_only_sender_and_receiver(server: Server) -> None:
     assert heard(application, c, after=3) == []
 
 
-def test_a_step_has_one_message_and_a_repeat_the_same_number(server: Server) -> None:
+def test_repeated_message_keeps_its_number_and_different_one_is_refused(server: Server) -> None:
     application = server.joined()
     a, b, c = application.parties
     first = say(application, a, "part", b, b"one").json()
@@ -129,7 +129,7 @@ def test_a_step_has_one_message_and_a_repeat_the_same_number(server: Server) -> 
     assert len(heard(application, c)) == 3
 
 
-def test_a_token_speaks_for_its_party_alone(server: Server) -> None:
+def test_token_posts_messages_for_its_party_only(server: Server) -> None:
     application, watch = watched(server)
     other = server.joined()
     a, b, _ = application.parties
@@ -143,7 +143,7 @@ def test_a_token_speaks_for_its_party_alone(server: Server) -> None:
     assert [m["sender"] for m in heard(application, b)] == [a]
 
 
-def test_the_watching_token_shows_the_course_and_nothing_else(server: Server) -> None:
+def test_watch_token_gives_only_state_and_traffic(server: Server) -> None:
     application, watch = watched(server)
     a, b, _ = application.parties
     assert application.send(a).status_code == 200
@@ -182,7 +182,7 @@ def test_the_watching_token_shows_the_course_and_nothing_else(server: Server) ->
     )
 
 
-def test_traffic_tells_runs_and_the_first_fetch(server: Server) -> None:
+def test_traffic_lists_runs_and_the_first_fetch(server: Server) -> None:
     application, watch = watched(server)
     a, b, c = application.parties
     for party in application.parties:
@@ -221,7 +221,7 @@ def test_traffic_tells_runs_and_the_first_fetch(server: Server) -> None:
         {"more": 1},
     ],
 )
-def test_odd_messages_are_refused(server: Server, change: dict[str, Any]) -> None:
+def test_invalid_messages_are_refused(server: Server, change: dict[str, Any]) -> None:
     application = server.joined()
     a, b, _ = application.parties
     answer = application.server.http.post(
@@ -234,7 +234,7 @@ def test_odd_messages_are_refused(server: Server, change: dict[str, Any]) -> Non
     assert heard(application, b) == []
 
 
-def test_receivers_are_other_parties(server: Server) -> None:
+def test_receiver_must_be_another_party(server: Server) -> None:
     application = server.joined()
     a, *_ = application.parties
     refused(say(application, a, receiver="landlord"), 422, "unknown-party")
@@ -242,7 +242,7 @@ def test_receivers_are_other_parties(server: Server) -> None:
     refused(say(application, a, body=b""), 422, "upload-empty")
 
 
-def test_sizes_are_bounded(server: Server) -> None:
+def test_message_sizes_are_limited(server: Server) -> None:
     application = server.joined()
     a, b, _ = application.parties
     assert say(application, a, "large", body=bytes(MAXIMUM_BODY)).status_code == 200
@@ -251,7 +251,7 @@ def test_sizes_are_bounded(server: Server) -> None:
         refused(hear(application, b, **query), 422, "invalid-request")
 
 
-def test_a_party_says_no_more_than_its_share(server: Server) -> None:
+def test_messages_per_party_are_limited(server: Server) -> None:
     application = server.joined()
     a, b, _ = application.parties
     steps = [f"{x}{y}" for x in "abcdefgh" for y in "abcdefgh"]
@@ -272,7 +272,7 @@ def test_a_party_says_no_more_than_its_share(server: Server) -> None:
     assert answers == [200] * 16 + [409] * 4
 
 
-def test_one_who_waits_is_woken_by_a_message(server: Server) -> None:
+def test_waiting_call_returns_on_a_new_message(server: Server) -> None:
     application = server.joined()
     a, b, _ = application.parties
     with ThreadPoolExecutor(1) as pool:
@@ -285,7 +285,7 @@ def test_one_who_waits_is_woken_by_a_message(server: Server) -> None:
         assert time.monotonic() - start < 5
 
 
-def test_one_who_waits_is_woken_by_a_change_that_it_has_not_seen(server: Server) -> None:
+def test_waiting_call_returns_on_an_unseen_state_change(server: Server) -> None:
     application = server.joined()
     a, b, _ = application.parties
     before = hear(application, b).json()
@@ -303,7 +303,7 @@ def test_one_who_waits_is_woken_by_a_change_that_it_has_not_seen(server: Server)
     assert time.monotonic() - start < 5
 
 
-def test_waiting_ends_with_its_time_and_with_the_application(server: Server) -> None:
+def test_waiting_ends_at_its_time_limit_and_at_erasure(server: Server) -> None:
     application = server.joined()
     a, b, _ = application.parties
     start = time.monotonic()
@@ -321,7 +321,7 @@ def test_waiting_ends_with_its_time_and_with_the_application(server: Server) -> 
     )
 
 
-def test_erasing_leaves_nothing_of_what_was_said(server: Server) -> None:
+def test_erase_removes_all_messages(server: Server) -> None:
     application, _ = watched(server)
     secret = os.urandom(400)
     say(application, application.parties[0], body=secret)
@@ -337,7 +337,7 @@ def kept_by(server: Server) -> bytes:
     return files if driver.database_of is None else files + dumped(driver.database_of(server.data))
 
 
-def test_the_body_never_reaches_the_log(server: Server) -> None:
+def test_message_bodies_are_not_logged(server: Server) -> None:
     application, watch = watched(server)
     body = base64.b64encode(os.urandom(30))
     say(application, application.parties[0], body=body)
@@ -345,7 +345,7 @@ def test_the_body_never_reaches_the_log(server: Server) -> None:
     assert base64.b64encode(body).decode() not in server.log()
 
 
-def test_readers_are_named_at_the_opening(server: Server) -> None:
+def test_readers_are_set_at_opening(server: Server) -> None:
     names = list(server.open().codes)
     http = server.http
     for body in ({}, {"readers": None}):
@@ -364,7 +364,7 @@ def test_readers_are_named_at_the_opening(server: Server) -> None:
     refused(http.post("/applications", json={"reader": names}), 422, "invalid-request")
 
 
-def test_those_who_wait_do_not_hold_up_the_end(start: Callable[..., Server]) -> None:
+def test_waiting_calls_do_not_delay_shutdown(start: Callable[..., Server]) -> None:
     server = start().wait()
     application = server.joined()
     url = f"{str(server.http.base_url).rstrip('/')}/applications/{application.client_id}/messages"
@@ -398,9 +398,7 @@ def test_messages_survive_a_restart(start: Callable[..., Server]) -> None:
     assert say(application, b).json() == {"number": 2}
 
 
-def test_notes_end_before_they_fill_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_traffic_log_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 100
     assert most < notes.MAXIMUM_NOTES
     monkeypatch.setattr(notes, "MAXIMUM_NOTES", most)
@@ -422,7 +420,7 @@ def test_notes_end_before_they_fill_the_disk(
     storage.close()
 
 
-def test_of_racing_posts_one_wins(played: Played) -> None:
+def test_only_one_of_concurrent_posts_succeeds(played: Played) -> None:
     opened = played.ready()
     token = played.tokens[opened.client_id]
     relay = Relay(played.storage, PUBLIC, played.clock)
@@ -473,7 +471,7 @@ def before_the_key(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object
     monkeypatch.setattr(RelayKeys, "make", made_late)
 
 
-def test_of_two_keys_made_at_once_the_first_one_stays(
+def test_concurrently_made_keys_keep_the_first_one(
     played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = played.open()
@@ -501,7 +499,7 @@ def test_a_key_whose_message_is_refused_is_removed(
     assert played.blobs() == set()
 
 
-def test_bodies_lie_sealed_in_the_database(played: Played) -> None:
+def test_bodies_are_encrypted_in_the_database(played: Played) -> None:
     opened = played.ready()
     token = played.tokens[opened.client_id]
     relay = Relay(played.storage, PUBLIC, played.clock)
@@ -516,7 +514,7 @@ def test_bodies_lie_sealed_in_the_database(played: Played) -> None:
         relay.messages(opened.client_id, token, 0)
 
 
-def test_a_number_beyond_all_is_refused(server: Server) -> None:
+def test_excessive_message_number_is_refused(server: Server) -> None:
     application, _ = watched(server)
     path = f"/applications/{application.client_id}/messages"
     headers = application.auth(application.parties[0])
@@ -543,7 +541,7 @@ def test_an_exchange_posts_several_messages_and_returns_the_others(server: Serve
     assert [m["number"] for m in heard(application, c)] == [1, 2, 3]
 
 
-def test_an_exchange_may_be_repeated_and_keeps_all_or_nothing(server: Server) -> None:
+def test_exchange_is_idempotent_and_atomic(server: Server) -> None:
     application = server.joined()
     a, b, _ = application.parties
     messages = (message("hello"), message("part", b"one", b))
@@ -564,7 +562,7 @@ def test_an_exchange_may_be_repeated_and_keeps_all_or_nothing(server: Server) ->
     assert [m["number"] for m in heard(application, b)] == [1, 2, 3]
 
 
-def test_an_exchange_is_bounded(server: Server) -> None:
+def test_exchange_size_is_limited(server: Server) -> None:
     application = server.joined()
     a, *_ = application.parties
     large = [message(f"s{letter}", bytes(MAXIMUM_BODY)) for letter in "abcdefgh"]
@@ -593,7 +591,7 @@ def test_an_exchange_is_bounded(server: Server) -> None:
     )
 
 
-def test_an_exchange_waits_for_all_that_it_names(server: Server) -> None:
+def test_exchange_waits_for_all_named_messages(server: Server) -> None:
     application = server.joined()
     a, b, c = application.parties
     with ThreadPoolExecutor(1) as pool:
@@ -611,7 +609,7 @@ def test_an_exchange_waits_for_all_that_it_names(server: Server) -> None:
         assert time.monotonic() - start < 1
 
 
-def test_an_exchange_lingers_after_the_first_news(server: Server) -> None:
+def test_exchange_lingers_after_the_first_change(server: Server) -> None:
     application = server.joined()
     a, b, c = application.parties
     request = {"wait": 20, "until": awaited(b, c), "linger": 0.3}
@@ -648,7 +646,7 @@ def test_an_exchange_waits_for_the_end_of_a_run(server: Server) -> None:
     assert found["state"]["programs"]["decide"]["status"] == "done"
 
 
-def test_an_exchange_without_a_name_is_answered_with_the_first_news(server: Server) -> None:
+def test_exchange_without_conditions_returns_at_the_first_change(server: Server) -> None:
     application = server.joined()
     a, b, _ = application.parties
     start = time.monotonic()
@@ -665,7 +663,7 @@ def test_an_exchange_without_a_name_is_answered_with_the_first_news(server: Serv
         refused(waiting.result(10), 404, "unknown-application")
 
 
-def test_pages_of_an_exchange_leave_nothing_out(server: Server) -> None:
+def test_paged_exchanges_return_every_message(server: Server) -> None:
     application = server.joined()
     a, b, _ = application.parties
     steps = [f"{x}{y}" for x in "abcdef" for y in "abcdefgh"]

@@ -51,30 +51,30 @@ BEFORE_FIELDS, IN_FILE = 20, len(body_of(bytes(300))) - 100
 
 
 @pytest.mark.parametrize("stop_at", [0, BEFORE_FIELDS, IN_FILE])
-def test_a_silent_sender_is_given_up(tmp_path: Path, stop_at: int) -> None:
+def test_silent_sender_times_out(tmp_path: Path, stop_at: int) -> None:
     with pytest.raises(UploadTooSlow, match=r"no data for 0\.1 s"):
         receive(tmp_path / "blob", Pace(0.1, FOREVER), stop_at)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_upload_has_only_so_much_time_in_all(tmp_path: Path) -> None:
+def test_upload_has_a_total_time_limit(tmp_path: Path) -> None:
     with pytest.raises(UploadTooSlow, match=r"everything within 0\.2 s"):
         receive(tmp_path / "blob", Pace(FOREVER, 0.2), IN_FILE, pause=0.01)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unidentified_sender_has_less_time(tmp_path: Path) -> None:
+def test_unauthorised_upload_has_a_shorter_time_limit(tmp_path: Path) -> None:
     with pytest.raises(UploadTooSlow):
         receive(tmp_path / "blob", Pace(0.2, FOREVER), BEFORE_FIELDS, pause=0.01)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pauses_within_the_pace_are_nothing(tmp_path: Path) -> None:
+def test_pauses_within_the_limit_are_accepted(tmp_path: Path) -> None:
     receive(tmp_path / "blob", Pace(WAIT, WAIT), IN_FILE, pause=0.001)
     assert (tmp_path / "blob").stat().st_size == 300
 
 
-def test_waiting_for_a_sender_to_leave_is_not_waiting_for_a_body() -> None:
+def test_time_limit_does_not_apply_after_the_body() -> None:
     """As in event streams, whose `receive` returns when the client disconnects."""
     heard: list[str] = []
     messages = iter([{"type": "http.request", "body": b""}, {"type": "http.disconnect"}])
@@ -139,7 +139,7 @@ def impatient(start: Callable[..., Server]) -> Server:
     return start(stall_timeout=0.5, upload_timeout=2).wait()
 
 
-def test_every_body_that_stops_is_refused(impatient: Server) -> None:
+def test_stalled_body_of_every_call_is_refused(impatient: Server) -> None:
     application = impatient.joined()
     path = f"/applications/{application.client_id}"
     before = impatient.blobs()
@@ -164,7 +164,7 @@ def test_every_body_that_stops_is_refused(impatient: Server) -> None:
     assert application.send(application.parties[0]).status_code == 200
 
 
-def test_of_a_large_file_silence_counts_and_not_the_time_of_a_piece(impatient: Server) -> None:
+def test_large_file_is_limited_by_silence_not_by_piece_time(impatient: Server) -> None:
     """Most of a large file is read in large pieces (service/http/large_bodies.py)."""
     application = impatient.joined()
     values = (application.client_id, application.parties[0], EVALUATION_KEY)
@@ -184,7 +184,7 @@ def test_of_a_large_file_silence_counts_and_not_the_time_of_a_piece(impatient: S
     assert not arriving(impatient)
 
 
-def test_one_token_does_not_hold_every_connection(impatient: Server) -> None:
+def test_concurrent_streams_per_token_are_limited(impatient: Server) -> None:
     """Event streams last as long as an application, so each token may have only a few."""
     application = impatient.joined()
     path = f"/applications/{application.client_id}"
@@ -208,7 +208,7 @@ def patient(start: Callable[..., Server]) -> Iterator[Server]:
     yield start(stall_timeout=FOREVER, upload_timeout=FOREVER, maximum_uploads=10).wait()
 
 
-def test_stalled_uploads_hold_up_nobody(patient: Server) -> None:
+def test_stalled_uploads_do_not_delay_other_calls(patient: Server) -> None:
     stalling = [patient.joined() for _ in range(3)]
     with ExitStack() as held:
 

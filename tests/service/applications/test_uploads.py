@@ -44,7 +44,9 @@ def received(path: Path, content: bytes, chunk: int) -> SentForm:
     [(SEALED, True), (DAMAGED, False), (SEALED[:-1], False), (b"short", False)],
     ids=["sealed", "damaged", "cut", "short"],
 )
-def test_what_arrives(tmp_path: Path, content: bytes, intact: bool, chunk: int) -> None:
+def test_received_bytes_are_written_and_hashed(
+    tmp_path: Path, content: bytes, intact: bool, chunk: int
+) -> None:
     form = received(tmp_path / "blob", content, chunk)
     assert form.intact is intact
     assert form.upload.size == len(content)
@@ -52,7 +54,7 @@ def test_what_arrives(tmp_path: Path, content: bytes, intact: bool, chunk: int) 
     assert (tmp_path / "blob").read_bytes() == content
 
 
-def test_a_too_large_upload_leaves_nothing(tmp_path: Path) -> None:
+def test_oversized_upload_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(UploadTooLarge):
         received(tmp_path / "blob", SEALED + bytes(3 * BATCH_BYTES), BATCH_BYTES)
     assert not list(tmp_path.iterdir())

@@ -80,7 +80,7 @@ async def both(executor: LocalExecutor, orders: Orders) -> list[dict[str, Any]]:
             return list(answers)
 
 
-def test_an_evaluation_answers_with_progress_at_low_priority(
+def test_evaluation_reports_progress_at_low_priority(
     run: Run[Any], executor: LocalExecutor, orders: Orders
 ) -> None:
     shares: list[float] = []
@@ -94,7 +94,7 @@ def test_an_evaluation_answers_with_progress_at_low_priority(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such bounds")
-def test_an_evaluation_holds_up_neither_the_server_nor_other_programs(
+def test_evaluation_does_not_delay_other_processes(
     run: Run[Any], executor: LocalExecutor, orders: Orders
 ) -> None:
     for answer in run(both(executor, orders)):
@@ -107,7 +107,7 @@ def test_an_evaluation_holds_up_neither_the_server_nor_other_programs(
         assert slice_seconds(worker) in (None, LONG_SECONDS)
 
 
-def test_two_evaluate_at_once_and_an_application_stays_where_its_keys_are(
+def test_evaluations_run_concurrently_with_worker_affinity(
     run: Run[Any], executor: LocalExecutor, orders: Orders
 ) -> None:
     async def play() -> None:
@@ -128,7 +128,7 @@ def test_two_evaluate_at_once_and_an_application_stays_where_its_keys_are(
     run(play())
 
 
-def test_a_worker_that_does_not_answer_gets_no_job(
+def test_unresponsive_worker_gets_no_job(
     run: Run[Any], executor: LocalExecutor, orders: Orders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "ALIVE_SECONDS", 0.5)
@@ -162,13 +162,13 @@ def test_a_failed_evaluation_leaves_its_worker_alive(
     run(play())
 
 
-def test_memory_within_the_bound_is_given(
+def test_memory_within_the_limit_can_be_allocated(
     run: Run[Any], executor: LocalExecutor, orders: Orders
 ) -> None:
     assert run(right(executor, orders, orders.order(f"allocate {MEMORY // 3}".encode())))
 
 
-def test_a_crash_a_delay_and_a_cancellation_each_end_one_worker_only(
+def test_crash_timeout_and_cancellation_end_one_worker_only(
     run: Run[Any], executor: LocalExecutor, orders: Orders
 ) -> None:
     async def lost(order: bytes, cancel: bool = False) -> str:
@@ -198,7 +198,7 @@ def test_a_crash_a_delay_and_a_cancellation_each_end_one_worker_only(
     run(play())
 
 
-def test_a_worker_that_is_killed_while_it_has_nothing_to_do_is_replaced(
+def test_killed_idle_worker_is_replaced(
     run: Run[Any], executor: LocalExecutor, orders: Orders
 ) -> None:
     async def play() -> None:
@@ -214,7 +214,7 @@ def test_a_worker_that_is_killed_while_it_has_nothing_to_do_is_replaced(
     run(play())
 
 
-def test_a_cancelled_caller_leaves_no_evaluation_behind(
+def test_cancelled_caller_stops_its_evaluation(
     run: Run[Any], executor: LocalExecutor, orders: Orders
 ) -> None:
     async def play() -> None:
@@ -231,7 +231,7 @@ def test_a_cancelled_caller_leaves_no_evaluation_behind(
     run(play())
 
 
-def test_what_is_erased_is_forgotten_by_every_worker(
+def test_erased_application_is_forgotten_by_every_worker(
     run: Run[Any], executor: LocalExecutor, orders: Orders
 ) -> None:
     async def kept() -> set[str]:
@@ -279,7 +279,7 @@ def test_a_damaged_or_missing_blob_is_an_error(
     assert isinstance(run(fault(missing)), StoredDataDamaged)
 
 
-def test_nothing_is_left_of_an_evaluation_in_the_server(
+def test_evaluation_leaks_no_server_resources(
     run: Run[Any], executor: LocalExecutor, orders: Orders
 ) -> None:
     async def many(order: bytes, count: int) -> None:
@@ -295,7 +295,7 @@ def test_nothing_is_left_of_an_evaluation_in_the_server(
     assert settles_at(before)
 
 
-def test_the_check_ends_its_own_process_only(runner: asyncio.Runner, tmp_path: Path) -> None:
+def test_crashing_check_ends_only_its_own_process(runner: asyncio.Runner, tmp_path: Path) -> None:
     slot = public_model().slots[1]
     good, bad, slow = (tmp_path / name for name in ("good", "bad", "fault"))
     good.write_bytes(message(slot.party, slot.file_name))
@@ -316,7 +316,7 @@ def test_the_check_ends_its_own_process_only(runner: asyncio.Runner, tmp_path: P
     runner.run(play())
 
 
-def test_an_engine_that_cannot_be_loaded_says_why(
+def test_engine_load_failure_reports_its_reason(
     runner: asyncio.Runner, orders: Orders, tmp_path: Path
 ) -> None:
     async def play() -> None:
@@ -330,7 +330,7 @@ def test_an_engine_that_cannot_be_loaded_says_why(
     runner.run(play())
 
 
-def test_stopping_ends_what_is_under_way(runner: asyncio.Runner, orders: Orders) -> None:
+def test_stop_ends_running_evaluations(runner: asyncio.Runner, orders: Orders) -> None:
     async def play() -> None:
         made = LocalExecutor(settings(), orders.place, load)
         await made.start()

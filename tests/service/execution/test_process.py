@@ -26,7 +26,7 @@ def never_begun(*_: object) -> Future[int]:
     return future
 
 
-def test_a_task_that_a_dead_process_did_not_get_goes_to_the_next(
+def test_task_not_received_by_a_dead_process_is_resubmitted(
     runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def play() -> None:

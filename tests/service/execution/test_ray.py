@@ -100,7 +100,7 @@ async def both(executor: Executor, orders: Orders) -> list[dict[str, Any]]:
             return list(answers)
 
 
-def test_actors_are_spread_and_an_application_stays_where_its_keys_are(
+def test_actors_are_spread_with_application_affinity(
     run: Run, executor: Executor, orders: Orders, ray_nodes: RayNodes
 ) -> None:
     async def play() -> None:
@@ -162,7 +162,7 @@ def test_the_levelled_engine_opens_to_the_reference(
     run(play())
 
 
-def test_a_node_dies_in_the_middle_and_no_evaluation_is_lost_or_wrong(
+def test_node_failure_loses_no_evaluation(
     run: Run, executor: Executor, orders: Orders, ray_nodes: RayNodes
 ) -> None:
     places = asyncio.Semaphore(2)
@@ -196,7 +196,7 @@ def test_a_node_dies_in_the_middle_and_no_evaluation_is_lost_or_wrong(
     run(play())
 
 
-def test_faults_come_back_as_they_are_and_leave_the_actors_alive(
+def test_errors_are_returned_and_actors_survive(
     run: Run, executor: Executor, orders: Orders, ray_nodes: RayNodes
 ) -> None:
     async def fault(evaluation: Evaluation) -> BaseException | None:
@@ -218,7 +218,7 @@ def test_faults_come_back_as_they_are_and_leave_the_actors_alive(
     run(play())
 
 
-def test_what_is_erased_is_forgotten_also_while_actors_are_busy(
+def test_erased_application_is_forgotten_by_busy_actors(
     run: Run, executor: Executor, orders: Orders
 ) -> None:
     async def kept() -> set[str]:
@@ -244,7 +244,7 @@ def test_what_is_erased_is_forgotten_also_while_actors_are_busy(
     run(play())
 
 
-def test_a_crash_a_delay_and_a_cancellation_each_end_one_actor_only(
+def test_crash_timeout_and_cancellation_end_one_actor_only(
     run: Run, executor: Executor, orders: Orders, ray_nodes: RayNodes
 ) -> None:
     async def lost(order: bytes, cancel: bool = False) -> str:
@@ -273,9 +273,7 @@ def test_a_crash_a_delay_and_a_cancellation_each_end_one_actor_only(
     run(play())
 
 
-def test_nothing_is_left_of_an_evaluation_in_the_server(
-    run: Run, executor: Executor, orders: Orders
-) -> None:
+def test_evaluation_leaks_no_server_resources(run: Run, executor: Executor, orders: Orders) -> None:
     async def many() -> None:
         for _ in range(20):
             await executor.evaluate(orders.order(), nothing)
@@ -286,7 +284,7 @@ def test_nothing_is_left_of_an_evaluation_in_the_server(
     assert settles_at(before)
 
 
-def test_actors_end_with_the_process_that_has_them_and_it_comes_back(
+def test_actors_end_with_their_process_which_is_restarted(
     run: Run, executor: Executor, orders: Orders, ray_nodes: RayNodes
 ) -> None:
     async def play() -> None:
@@ -320,7 +318,7 @@ def test_actors_end_with_the_process_that_has_them_and_it_comes_back(
     ],
     ids=["unreachable", "unset", "auto", "local", "client"],
 )
-def test_a_cluster_that_cannot_be_joined_is_said_so(
+def test_unreachable_cluster_is_reported(
     runner: asyncio.Runner, orders: Orders, address: str | None, said: str
 ) -> None:
     pytest.importorskip("ray")
@@ -335,7 +333,7 @@ def test_a_cluster_that_cannot_be_joined_is_said_so(
     assert said in runner.run(play())
 
 
-def test_a_call_after_the_end_starts_no_cluster() -> None:
+def test_call_after_stop_starts_no_cluster() -> None:
     pytest.importorskip("ray")
     late = "import service.execution.ray.cluster, ray; ray.put(b'late')"
     ended = subprocess.run(
@@ -345,7 +343,7 @@ def test_a_call_after_the_end_starts_no_cluster() -> None:
     assert "has not been started" in ended.stderr, ended.stderr
 
 
-def test_without_ray_the_executor_says_what_to_install(
+def test_missing_ray_error_says_what_to_install(
     runner: asyncio.Runner, orders: Orders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [n for n in sys.modules if n.startswith("service.execution.ray.")]:

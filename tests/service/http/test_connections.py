@@ -96,7 +96,7 @@ def answered(connection: socket.socket, content: bytes) -> bool:
     return True
 
 
-def test_the_next_request_may_come_with_the_end_of_a_body(connect: Callable[[], Any]) -> None:
+def test_request_pipelined_after_a_body_is_handled(connect: Callable[[], Any]) -> None:
     rest = bytes(HEAD_BYTES + 30_000)
     with connect() as connection:
         head = b"POST /busy HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (len(rest) + 1)
@@ -109,13 +109,13 @@ def test_the_next_request_may_come_with_the_end_of_a_body(connect: Callable[[], 
 @pytest.mark.parametrize(
     "sent", [b"", b"\r\n", b"GET / HT", GET[:-2] % b"x", b"POST /x HTTP/1.1\r\nContent-Le"]
 )
-def test_half_a_head_is_cut_off(connect: Callable[[], Any], sent: bytes) -> None:
+def test_incomplete_head_is_cut_off(connect: Callable[[], Any], sent: bytes) -> None:
     with connect() as connection:
         connection.sendall(sent)
         assert ended(connection) == b""
 
 
-def test_a_trickled_head_is_cut_off(connect: Callable[[], Any]) -> None:
+def test_slow_head_is_cut_off(connect: Callable[[], Any]) -> None:
     with connect() as connection:
         connection.settimeout(SILENCE / 8)
         connection.sendall(b"GET / HTTP/1.1\r\n")
@@ -132,7 +132,7 @@ def test_a_trickled_head_is_cut_off(connect: Callable[[], Any]) -> None:
             pytest.fail("the head went on and on")
 
 
-def test_blank_lines_do_not_keep_a_connection(connect: Callable[[], Any]) -> None:
+def test_blank_lines_do_not_keep_a_connection_open(connect: Callable[[], Any]) -> None:
     with connect() as connection:
         connection.sendall(GET % b"x")
         assert answered(connection, b"x")
@@ -164,7 +164,7 @@ def test_blank_lines_do_not_keep_a_connection(connect: Callable[[], Any]) -> Non
     ],
     ids=["path", "one header", "many headers", "trailers", "chunk extension", "pipelined"],
 )
-def test_a_head_without_end_is_cut_off(connect: Callable[[], Any], head: bytes) -> None:
+def test_endless_head_is_cut_off(connect: Callable[[], Any], head: bytes) -> None:
     with connect() as connection:
         try:
             connection.sendall(head)
@@ -191,7 +191,7 @@ DOUBTFUL = {
 
 
 @pytest.mark.parametrize("rest", DOUBTFUL.values(), ids=DOUBTFUL)
-def test_requests_of_doubtful_length_are_refused(connect: Callable[[], Any], rest: bytes) -> None:
+def test_ambiguous_body_length_is_refused(connect: Callable[[], Any], rest: bytes) -> None:
     with connect() as connection:
         connection.sendall(POST + rest)
         answer = ended(connection)
@@ -204,7 +204,7 @@ def test_requests_of_doubtful_length_are_refused(connect: Callable[[], Any], res
     assert json.loads(body)["type"] == "urn:triseal:error:invalid-request"
 
 
-def test_a_body_that_is_not_wanted_is_cut_off(connect: Callable[[], Any]) -> None:
+def test_unwanted_body_is_cut_off(connect: Callable[[], Any]) -> None:
     with connect() as connection:
         connection.sendall(b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf")
         assert ended(connection).endswith(b"early")
@@ -229,7 +229,7 @@ def test_a_client_waiting_for_a_response_is_not_cut_off(connect: Callable[[], An
             assert answered(connection, b"slow")
 
 
-def test_bodies_in_small_chunks_are_taken(connect: Callable[[], Any]) -> None:
+def test_bodies_in_small_chunks_are_accepted(connect: Callable[[], Any]) -> None:
     with connect() as connection:
         connection.sendall(
             b"POST /post HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -239,7 +239,7 @@ def test_bodies_in_small_chunks_are_taken(connect: Callable[[], Any]) -> None:
         assert answered(connection, b"post")
 
 
-def test_when_full_the_longest_wait_ends_and_the_log_says_so(
+def test_longest_idle_connection_is_closed_when_full_and_logged(
     start: Callable[..., tuple[uvicorn.Server, int]], caplog: pytest.LogCaptureFixture
 ) -> None:
     server, port = start(most=8)

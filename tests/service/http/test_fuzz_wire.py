@@ -89,7 +89,7 @@ def faults(server: Server) -> Iterator[Any]:
 
 
 @pytest.mark.usefixtures("faults")
-def test_no_bytes_are_the_servers_fault(server: Server) -> None:
+def test_malformed_http_never_causes_server_errors(server: Server) -> None:
     application = server.filled()
     valid = samples(application)
     for request in valid:

@@ -32,7 +32,7 @@ CALLS = (
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_another_name_is_misdirected(server: Server, method: str, path: str) -> None:
+def test_foreign_host_name_gets_421(server: Server, method: str, path: str) -> None:
     for host in ("evil.example", f"evil.example:{server.http.base_url.port}", "localhost.evil", ""):
         answer = server.http.request(method, path, headers={"Host": host})
         assert answer.status_code == 421, host
@@ -43,7 +43,7 @@ def test_another_name_is_misdirected(server: Server, method: str, path: str) -> 
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_a_page_of_another_origin_gets_no_answer(server: Server, method: str, path: str) -> None:
+def test_foreign_origin_is_refused(server: Server, method: str, path: str) -> None:
     for origin in ("https://elsewhere.example", "http://127.0.0.1:1", "null"):
         answer = server.http.request(method, path, headers={"Origin": origin})
         assert answer.status_code == 403, origin
@@ -51,7 +51,7 @@ def test_a_page_of_another_origin_gets_no_answer(server: Server, method: str, pa
         require_guarded(answer, policy=None)
 
 
-def test_two_names_at_once_are_refused(server: Server) -> None:
+def test_conflicting_host_names_are_refused(server: Server) -> None:
     address = (server.http.base_url.host, server.http.base_url.port)
     with socket.create_connection(
         address, timeout=20
@@ -60,13 +60,13 @@ def test_two_names_at_once_are_refused(server: Server) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 421 ")
 
 
-def test_its_own_documentation_may_call(server: Server) -> None:
+def test_own_documentation_page_may_call(server: Server) -> None:
     own = str(server.http.base_url).rstrip("/")
     assert server.http.get("/model", headers={"Origin": own}).status_code == 200
     assert server.http.post("/applications", headers={"Origin": own}).status_code == 201
 
 
-def test_a_probe_and_a_proxy_come_under_the_names_that_are_set(
+def test_configured_names_of_probes_and_proxies_are_accepted(
     start: Callable[..., Server],
 ) -> None:
     server = start(allowed_hosts="10.1.2.3,triseal.test", server_url="https://public.test").wait()
@@ -78,23 +78,23 @@ def test_a_probe_and_a_proxy_come_under_the_names_that_are_set(
         assert answer.status_code == status
 
 
-def test_where_it_listens_everywhere_no_name_is_added() -> None:
+def test_listening_on_all_addresses_adds_no_name() -> None:
     hosts = hosts_of(Settings(server_host="0.0.0.0"))  # noqa: S104 - nothing is bound
     assert hosts.named("localhost:8000")
     assert hosts.named("0.0.0.0:8000") is None and hosts.named("192.0.2.1:8000") is None
 
 
 @pytest.mark.parametrize("listed", ["*", "a.example:80", "http://a.example", "a b"])
-def test_a_list_that_cannot_be_read_is_no_setting(listed: str) -> None:
+def test_invalid_allowed_hosts_setting_is_refused(listed: str) -> None:
     with pytest.raises(ValueError, match="allowed_hosts"):
         Settings(allowed_hosts=listed)
 
 
-def test_the_guard_comes_before_whatever_else_is_added() -> None:
+def test_host_guard_runs_before_other_middleware() -> None:
     assert create_app(Settings(), load).user_middleware[0].cls is HostGuard
 
 
-def test_a_websocket_is_closed_under_another_name() -> None:
+def test_websocket_under_a_foreign_host_name_is_closed() -> None:
     sent: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

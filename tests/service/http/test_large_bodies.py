@@ -125,7 +125,7 @@ def read(said: bytes) -> tuple[tuple[str, int], int]:
 @pytest.mark.parametrize(
     "size", [LARGE_BYTES, PIECE_BYTES, 2 * PIECE_BYTES + 1, 5 * PIECE_BYTES + 77_777]
 )
-def test_all_of_it_arrives_and_the_connection_goes_on(
+def test_large_body_arrives_and_the_connection_stays_usable(
     connect: Callable[[], Any], size: int
 ) -> None:
     body = content(size)
@@ -137,7 +137,7 @@ def test_all_of_it_arrives_and_the_connection_goes_on(
             assert answer(connection) == b"next"
 
 
-def test_most_of_it_comes_in_large_pieces(connect: Callable[[], Any]) -> None:
+def test_most_of_a_large_body_is_read_in_large_pieces(connect: Callable[[], Any]) -> None:
     body = content(8 * PIECE_BYTES)
     with connect() as connection:
         connection.sendall(HEAD % (b"x", len(body)) + body)
@@ -146,7 +146,7 @@ def test_most_of_it_comes_in_large_pieces(connect: Callable[[], Any]) -> None:
     assert large >= 6
 
 
-def test_however_it_is_cut(connect: Callable[[], Any]) -> None:
+def test_large_body_arrives_in_any_segmentation(connect: Callable[[], Any]) -> None:
     body = content(LARGE_BYTES + 5)
     with connect() as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -168,21 +168,23 @@ def test_a_reader_may_respond_before_the_end_of_the_body(connect: Callable[[], A
         assert answer(connection) == b"next", "the rest of the body is no request"
 
 
-def test_an_unwanted_rest_of_a_body_is_not_awaited(connect: Callable[[], Any]) -> None:
+def test_unread_rest_of_a_body_is_not_awaited(connect: Callable[[], Any]) -> None:
     with connect() as connection:
         connection.sendall(HEAD % (b"early", 6 * PIECE_BYTES) + bytes(3 * PIECE_BYTES))
         assert answer(connection) == b"early"
         assert connection.recv(1) == b""
 
 
-def test_a_reader_hears_that_the_sender_is_gone(connect: Callable[[], Any], reader: Reader) -> None:
+def test_reader_raises_if_the_sender_disconnects(
+    connect: Callable[[], Any], reader: Reader
+) -> None:
     reader.lost.clear()
     with connect() as connection:
         connection.sendall(HEAD % (b"x", 4 * PIECE_BYTES) + bytes(2 * PIECE_BYTES))
     assert reader.lost.wait(WAIT)
 
 
-def test_a_slow_reader_holds_its_sender_up(connect: Callable[[], Any], reader: Reader) -> None:
+def test_slow_reader_applies_backpressure(connect: Callable[[], Any], reader: Reader) -> None:
     """Otherwise the arriving data would fill the server's memory."""
     body = content(64 * PIECE_BYTES)
     with connect() as connection:

@@ -26,7 +26,7 @@ from trials.stand_in import load
         ("/triseal", "/triseal", "/triseal"),
     ],
 )
-def test_the_prefix_is_taken_away_where_it_is_there(path: str, root: str, found: str) -> None:
+def test_prefix_is_removed_if_present(path: str, root: str, found: str) -> None:
     assert path_in_app({"path": path, "root_path": root}) == found
 
 
@@ -43,7 +43,7 @@ def app() -> Any:
     return made
 
 
-def test_policies_and_limits_are_those_of_the_path_without_it(app: Any) -> None:
+def test_policies_and_limits_ignore_the_prefix(app: Any) -> None:
     client = TestClient(app, base_url="http://localhost", root_path="/triseal")
     page = client.get("/triseal/docs")
     assert page.status_code == 200

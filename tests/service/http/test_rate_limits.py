@@ -26,7 +26,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("still")
-def test_a_token_has_its_calls_and_no_more() -> None:
+def test_calls_per_token_are_limited() -> None:
     quota = made(token_calls=5)
     for _ in range(5):
         quota.called("one")
@@ -37,7 +37,7 @@ def test_a_token_has_its_calls_and_no_more() -> None:
     quota.called("another")
 
 
-def test_calls_come_back_when_the_minute_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_call_limit_resets_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000_000_000.0
     monkeypatch.setattr("time.time", lambda: now)
     quota = made(token_calls=5)
@@ -52,7 +52,7 @@ def test_calls_come_back_when_the_minute_is_over(monkeypatch: pytest.MonkeyPatch
         quota.called("one")
 
 
-def test_no_token_is_kept() -> None:
+def test_tokens_are_not_stored() -> None:
     quota = made()
     token = secrets.token_urlsafe(32)
     quota.called(token)
@@ -63,7 +63,7 @@ def test_no_token_is_kept() -> None:
 
 
 @pytest.mark.usefixtures("still")
-def test_addresses_open_applications_each_for_itself() -> None:
+def test_openings_are_limited_per_address() -> None:
     quota = made()
     for _ in range(OPENINGS):
         quota.opening("192.0.2.1")
@@ -75,7 +75,7 @@ def test_addresses_open_applications_each_for_itself() -> None:
 
 
 @pytest.mark.usefixtures("still")
-def test_a_network_of_the_sixth_version_counts_as_one_address() -> None:
+def test_ipv6_network_counts_as_one_address() -> None:
     quota = made()
     for host in range(OPENINGS):
         quota.opening(f"2001:db8::{host:x}")
@@ -84,7 +84,7 @@ def test_a_network_of_the_sixth_version_counts_as_one_address() -> None:
     quota.opening("2001:db8:0:1::1")
 
 
-def test_uploads_have_places_for_each_token_and_in_all() -> None:
+def test_concurrent_uploads_are_limited_per_token_and_in_total() -> None:
     quota = made(maximum_uploads=TOKEN_UPLOADS + 2)
     with ExitStack() as held:
         for _ in range(TOKEN_UPLOADS):
@@ -110,7 +110,7 @@ def test_counting_starts_no_threads() -> None:
     assert threading.active_count() <= before
 
 
-def test_a_place_is_given_back_after_an_error() -> None:
+def test_upload_stops_counting_after_an_error() -> None:
     quota = made(maximum_uploads=1)
 
     def fail() -> None:
@@ -123,7 +123,7 @@ def test_a_place_is_given_back_after_an_error() -> None:
     assert not quota._uploads._held
 
 
-def test_calls_of_a_token_have_places_too() -> None:
+def test_concurrent_calls_per_token_are_limited() -> None:
     quota = made()
     with ExitStack() as held:
         for _ in range(TOKEN_WAITS):
@@ -149,7 +149,7 @@ def test_invented_tokens_do_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> 
     quota.called("good")
 
 
-def test_counters_of_a_minute_that_is_over_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_counters_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000_000_000.0
     monkeypatch.setattr("time.time", lambda: now)
     quota = made()

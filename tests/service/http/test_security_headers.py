@@ -42,7 +42,7 @@ def test_public_calls_have_security_headers(server: Server, path: str) -> None:
     require_guarded(answer)
 
 
-def test_every_call_of_an_application(server: Server) -> None:
+def test_application_calls_have_security_headers(server: Server) -> None:
     application = server.filled()
     path = f"/applications/{application.client_id}"
     answers = [
@@ -60,7 +60,7 @@ def test_every_call_of_an_application(server: Server) -> None:
         require_guarded(answer)
 
 
-def test_files_are_answered_as_attachments(server: Server) -> None:
+def test_files_are_sent_as_attachments(server: Server) -> None:
     application = server.filled()
     assert application.run().status_code == 200
     for answer, name in (
@@ -70,7 +70,7 @@ def test_files_are_answered_as_attachments(server: Server) -> None:
         assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
 
 
-def test_refusals(server: Server, application: Application) -> None:
+def test_error_responses_have_security_headers(server: Server, application: Application) -> None:
     answers = {
         401: server.http.get(f"/applications/{application.client_id}"),
         404: server.http.get("/docs/nowhere"),
@@ -106,7 +106,7 @@ def test_other_origins_get_no_cors_headers(server: Server, method: str) -> None:
     require_guarded(server.http.request(method, "/applications", headers=headers))
 
 
-def test_event_streams_still_stream(server: Server) -> None:
+def test_event_streams_have_headers_and_are_not_buffered(server: Server) -> None:
     application = server.joined()
     path = f"/applications/{application.client_id}/events"
     with server.http.stream("GET", path, headers=application.auth()) as answer:
@@ -121,7 +121,7 @@ def test_event_streams_still_stream(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", documentation.PATHS)
-def test_the_documentation_loads_from_this_server_alone(server: Server, path: str) -> None:
+def test_documentation_loads_from_this_server_only(server: Server, path: str) -> None:
     answer = server.http.get(path)
     assert answer.status_code == 200
     require_guarded(answer, policy=None)
@@ -132,7 +132,7 @@ def test_the_documentation_loads_from_this_server_alone(server: Server, path: st
     assert "'self'" in policy["connect-src"], "for openapi.json and for trying calls out"
 
 
-def test_the_documentation_has_no_script_or_address_in_it(server: Server) -> None:
+def test_documentation_page_has_no_inline_script_or_foreign_url(server: Server) -> None:
     page = server.http.get("/docs").text
     found = re.findall(r'(?:src|href)="([^"]*)"', page)
     served = [f"/{link}" for link in found if not link.startswith("data:")]
@@ -140,12 +140,12 @@ def test_the_documentation_has_no_script_or_address_in_it(server: Server) -> Non
     assert not re.search(r"<script>|<style|style=|\bon[a-z]+=", page)
 
 
-def test_the_server_redirects_nowhere(server: Server) -> None:
+def test_server_never_redirects(server: Server) -> None:
     for path in ("/docs/", "/health/", "/applications/", "/redoc", "//elsewhere.example/"):
         assert server.http.get(path).status_code == 404, path
 
 
-def test_the_document_of_the_api_may_be_kept(server: Server) -> None:
+def test_openapi_document_may_be_cached(server: Server) -> None:
     answer = server.http.get("/openapi.json")
     assert answer.status_code == 200
     require_guarded(answer, policy=None)

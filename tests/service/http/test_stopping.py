@@ -49,7 +49,7 @@ def stopping(answer: httpx.Response) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_calls_under_way_are_told_to_come_again(start: Callable[..., Server]) -> None:
+def test_active_calls_get_server_stopping(start: Callable[..., Server]) -> None:
     server = start(stall_timeout=3600, upload_timeout=3600).wait()
     application = server.joined()
     path = f"/applications/{application.client_id}"
@@ -88,7 +88,7 @@ def followed(
     return seen, lost.value
 
 
-def test_waiting_calls_and_streams_end_at_once_and_runs_go_on(
+def test_waiting_calls_and_streams_end_at_once_and_runs_continue(
     start: Callable[..., Server],
 ) -> None:
     server = start(evaluation_timeout=60).wait()
@@ -126,7 +126,7 @@ def test_waiting_calls_and_streams_end_at_once_and_runs_go_on(
     assert application.run().status_code == 200, "the run was kept"
 
 
-def test_a_kept_connection_is_closed_and_not_answered_in_plain_text(
+def test_idle_connection_is_closed_without_a_plain_text_response(
     start: Callable[..., Server],
 ) -> None:
     server = start().wait()
@@ -199,7 +199,7 @@ def gate(start: Callable[..., Server]) -> Iterator[tuple[Gate, Server]]:
         yield between, server
 
 
-def test_a_client_sends_an_upload_again_to_the_server_that_is_back(
+def test_client_repeats_an_upload_after_a_restart(
     gate: tuple[Gate, Server], start: Callable[..., Server]
 ) -> None:
     between, server = gate

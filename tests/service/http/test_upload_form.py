@@ -42,7 +42,9 @@ def body_of(file: bytes, file_first: bool = False) -> bytes:
     cuts=st.lists(st.integers(0, 500), max_size=8),
     file_first=st.booleans(),
 )
-def test_chunks_do_not_matter(file: bytes, cuts: list[int], file_first: bool) -> None:
+def test_parsed_form_is_independent_of_chunks(
+    file: bytes, cuts: list[int], file_first: bool
+) -> None:
     if b"\r\n--b" in file:
         file = b"\r\n--"  # a boundary inside the file would end it, by definition
     body = body_of(file, file_first)
@@ -77,7 +79,7 @@ def receive(path: Path, chunks: list[bytes], slot: Slot = ROOMY) -> tuple[SentFo
     return asyncio.run(sent), admitted_after
 
 
-def test_the_file_lands_hashed_and_private(tmp_path: Path) -> None:
+def test_received_file_is_hashed_and_private(tmp_path: Path) -> None:
     content = bytes(range(256)) * 12_000
     body = body_of(content)
     chunks = [body[i : i + 60_000] for i in range(0, len(body), 60_000)]
@@ -91,7 +93,9 @@ def test_the_file_lands_hashed_and_private(tmp_path: Path) -> None:
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(file_first=st.booleans(), size=st.integers(10, 300), step=st.integers(1, 400))
-def test_too_large_leaves_no_file(tmp_path: Path, file_first: bool, size: int, step: int) -> None:
+def test_oversized_form_leaves_no_file(
+    tmp_path: Path, file_first: bool, size: int, step: int
+) -> None:
     body = body_of(bytes(size), file_first)
     chunks = [body[i : i + step] for i in range(0, len(body), step)]
     with pytest.raises(UploadTooLarge, match="at most 9 bytes"):
@@ -99,7 +103,7 @@ def test_too_large_leaves_no_file(tmp_path: Path, file_first: bool, size: int, s
     assert not (tmp_path / "blob").exists()
 
 
-def test_refused_and_cut_off_leave_no_file(tmp_path: Path) -> None:
+def test_refused_and_incomplete_forms_leave_no_file(tmp_path: Path) -> None:
     refused = SLOT.model_copy(update={"party": "refused"})
     with pytest.raises(ForbiddenSlot):
         receive(tmp_path / "blob", [body_of(b"x")], refused)
@@ -138,6 +142,6 @@ def test_no_file_is_created_before_authorisation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "multipart/mixed; boundary=b"])
-def test_other_types_are_no_forms(kind: str) -> None:
+def test_other_content_types_are_refused(kind: str) -> None:
     with pytest.raises(UnsupportedContent):
         FormReader(kind)

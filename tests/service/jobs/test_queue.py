@@ -52,7 +52,7 @@ def status(played: Played, client_id: str, program: str = "decide") -> str:
     return played.jobs.look(client_id, program).status
 
 
-def test_from_asking_to_the_result(played: Played) -> None:
+def test_job_from_request_to_result(played: Played) -> None:
     opened, claim = played.running()
     assert status(played, opened.client_id) == "running"
     assert set(claim.evaluation.messages) == {
@@ -68,7 +68,7 @@ def test_from_asking_to_the_result(played: Played) -> None:
     assert played.applications.state(opened.client_id).state == "decided"
 
 
-def test_asking_again_is_the_same_job(played: Played) -> None:
+def test_repeated_request_returns_the_same_job(played: Played) -> None:
     opened = played.ready()
     job = played.ask(opened.client_id).job
     assert played.ask(opened.client_id).job == job
@@ -81,7 +81,7 @@ def test_asking_again_is_the_same_job(played: Played) -> None:
     assert played.claims.claim() is None, "asked for six times, run once"
 
 
-def test_of_racing_claims_one_wins(played: Played) -> None:
+def test_only_one_of_concurrent_claims_succeeds(played: Played) -> None:
     for _ in range(3):
         played.ask(played.ready().client_id)
     servers = [played.server(f"server {i}") for i in range(8)]
@@ -97,7 +97,7 @@ def test_of_racing_claims_one_wins(played: Played) -> None:
     assert len(jobs) == len(set(jobs)) == 3
 
 
-def test_a_silent_server_loses_its_job_and_its_late_result_is_not_heard(played: Played) -> None:
+def test_expired_lease_loses_the_job_and_late_result_is_discarded(played: Played) -> None:
     opened, slow = played.running()
     assert played.claims.overdue() == 0
     played.clock.now += played.settings.lease_seconds
@@ -116,7 +116,7 @@ def test_a_silent_server_loses_its_job_and_its_late_result_is_not_heard(played: 
     assert played.applications.output(opened.client_id, token, "decide") == b"result"
 
 
-def test_a_lease_that_is_kept_is_not_taken(played: Played) -> None:
+def test_renewed_lease_keeps_the_job(played: Played) -> None:
     opened, claim = played.running()
     for _ in range(5):
         played.clock.now += played.settings.lease_seconds * 0.9
@@ -125,7 +125,7 @@ def test_a_lease_that_is_kept_is_not_taken(played: Played) -> None:
     assert status(played, opened.client_id) == "running"
 
 
-def test_a_worker_that_dies_twice_under_a_job_fails_it(played: Played) -> None:
+def test_job_fails_after_two_worker_crashes(played: Played) -> None:
     opened, claim = played.running()
     assert played.claims.crashed(claim) == "queued"
     claim = played.claims.claim()
@@ -138,7 +138,7 @@ def test_a_worker_that_dies_twice_under_a_job_fails_it(played: Played) -> None:
     assert played.claims.finish(claim, 0.5, b"result")
 
 
-def test_a_server_that_keeps_dying_does_not_try_for_ever(played: Played) -> None:
+def test_job_fails_after_repeated_server_crashes(played: Played) -> None:
     opened, _ = played.running()
     for attempt in range(2, MOST_ATTEMPTS + 1):
         assert played.claims.recover() == 1
@@ -158,7 +158,7 @@ def test_a_job_given_back_by_a_stopping_server_continues(played: Played) -> None
     assert again.client_id == opened.client_id, "in its old place"
 
 
-def test_cancelled_while_it_waits_and_while_it_runs(played: Played) -> None:
+def test_job_can_be_cancelled_while_queued_and_while_running(played: Played) -> None:
     waiting = played.ready()
     played.ask(waiting.client_id)
     token = played.tokens[waiting.client_id]
@@ -176,7 +176,7 @@ def test_cancelled_while_it_waits_and_while_it_runs(played: Played) -> None:
     assert played.jobs.cancel(opened.client_id, token, "decide").status == "done", "too late"
 
 
-def test_the_queue_and_the_application_are_bounded(make: Make) -> None:
+def test_queue_and_runs_per_application_are_limited(make: Make) -> None:
     played = make(maximum_queued=2, application_runs=3)
     first, second, third = (played.ready() for _ in range(3))
     played.ask(first.client_id)
@@ -222,7 +222,7 @@ def test_the_result_of_an_erased_application_is_not_kept(played: Played) -> None
         played.jobs.look(opened.client_id, "decide")
 
 
-def test_counts(played: Played) -> None:
+def test_queued_and_running_jobs_are_counted(played: Played) -> None:
     played.running()
     played.ask(played.ready().client_id)
     assert played.claims.counts() == (1, 1)

@@ -46,7 +46,7 @@ def busy_worker(server: Server) -> int:
     raise RuntimeError("no worker evaluates")
 
 
-def test_a_run_is_queued_looked_at_and_done(server: Server) -> None:
+def test_run_is_queued_and_polled_until_done(server: Server) -> None:
     application = server.filled()
     path = f"/applications/{application.client_id}/runs/decide"
     before = server.http.get(path, headers=application.auth()).json()
@@ -64,7 +64,7 @@ def test_a_run_is_queued_looked_at_and_done(server: Server) -> None:
     assert refused(wrong, 422, "unknown-name")
 
 
-def test_a_run_is_cancelled_while_it_runs_and_run_again(server: Server) -> None:
+def test_running_program_is_cancelled_and_run_again(server: Server) -> None:
     application = server.filled(b"sleep 15")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(application.run)
@@ -81,7 +81,7 @@ def test_a_run_is_cancelled_while_it_runs_and_run_again(server: Server) -> None:
     assert application.cancel().json()["status"] == "done", "what is done stays done"
 
 
-def test_a_run_is_cancelled_while_it_waits(start: Start) -> None:
+def test_queued_program_is_cancelled(start: Start) -> None:
     server = start(maximum_queued=1).wait()
     running, waiting, refused_one = server.filled(b"sleep 3"), server.filled(), server.filled()
     running.queue()
@@ -141,7 +141,7 @@ def test_a_run_is_finished_once_whichever_process_is_killed(start: Start, who: s
     assert len(results) == 1
 
 
-def test_a_server_told_to_end_gives_its_run_back(start: Start) -> None:
+def test_stopping_server_requeues_its_run(start: Start) -> None:
     server = start().wait()
     application = server.filled(b"sleep 1.5")
     with ThreadPoolExecutor(1) as pool:
@@ -155,7 +155,7 @@ def test_a_server_told_to_end_gives_its_run_back(start: Start) -> None:
     assert application.output().content == expected(application, b"sleep 1.5")
 
 
-def test_a_damaged_ciphertext_is_a_clear_error_and_can_be_sent_again(server: Server) -> None:
+def test_damaged_ciphertext_is_reported_and_can_be_replaced(server: Server) -> None:
     application, other = server.filled(b"one"), server.filled(b"two")
     party = application.parties[0]
     mine, theirs = (_blob_of(one, party) for one in (application, other))

@@ -64,7 +64,7 @@ def own(start: Start) -> Server:
     return start().wait()
 
 
-def test_every_series_is_there_before_anything_has_happened(own: Server) -> None:
+def test_every_series_exists_from_the_start(own: Server) -> None:
     figures = figures_of(own)
     told = {key for key, value in figures.items() if value}
     assert told <= {("response_bytes_total",)}, "what the health was asked with"
@@ -74,7 +74,7 @@ def test_every_series_is_there_before_anything_has_happened(own: Server) -> None
     assert {key[1] for key in figures if key[0] == "received_bytes_total"} == set(SLOT_NAMES)
 
 
-def test_an_application_is_counted_on_its_whole_way(own: Server) -> None:
+def test_complete_application_is_counted(own: Server) -> None:
     application = own.filled()
     first, second, *_ = application.parties
     application.run()
@@ -105,7 +105,7 @@ def test_an_application_is_counted_on_its_whole_way(own: Server) -> None:
     assert figures_of(own)["applications",] == 0
 
 
-def test_failures_and_cancelled_runs_are_told_apart(own: Server) -> None:
+def test_failed_and_cancelled_runs_are_counted_separately(own: Server) -> None:
     assert code_of(own.filled(b"refuse").run()) == "evaluation-failed"
     cancelled = own.filled(b"sleep 30")
     assert cancelled.queue().status_code == 202
@@ -126,7 +126,7 @@ def test_failures_and_cancelled_runs_are_told_apart(own: Server) -> None:
     assert figures["problems_total", "unknown-application"] == 1
 
 
-def test_evaluations_wait_and_run(own: Server) -> None:
+def test_queued_and_running_evaluations_are_counted(own: Server) -> None:
     orders = [own.filled(b"sleep 1") for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
         runs = [pool.submit(one.run) for one in orders]
@@ -137,7 +137,7 @@ def test_evaluations_wait_and_run(own: Server) -> None:
     assert figures_of(own)["jobs", "running"] == 0
 
 
-def test_each_problem_is_counted_once_and_by_its_code(own: Server) -> None:
+def test_each_problem_is_counted_once_by_its_code(own: Server) -> None:
     own.http.get("/nowhere")
     own.http.put("/model")
     own.http.get("/applications/x")
@@ -155,7 +155,7 @@ def test_each_problem_is_counted_once_and_by_its_code(own: Server) -> None:
     }
 
 
-def test_the_figures_name_no_one(own: Server) -> None:
+def test_metrics_contain_no_ids_or_names(own: Server) -> None:
     """Run an application, with rejected calls that put its secrets where labels might take them."""
     application = own.filled()
     first, *_ = application.parties
@@ -198,7 +198,7 @@ def test_unlisted_label_values_become_other() -> None:
     assert not any(letter * 32 in text for letter in "abc")
 
 
-def test_apps_of_one_process_count_for_themselves() -> None:
+def test_apps_of_one_process_count_separately() -> None:
     create_app(Settings(), load)
     create_app(Settings(), load)
     one, other = Metrics(), Metrics()
@@ -207,7 +207,7 @@ def test_apps_of_one_process_count_for_themselves() -> None:
     assert b"relay_messages_total 0.0" in other.text(applications=0, queued=0, running=0)
 
 
-def test_live_and_ready(start: Start) -> None:
+def test_probes_report_live_and_ready(start: Start) -> None:
     server = start().wait()
     for path in ("/health/live", "/health/ready"):
         answer = server.http.get(path)

@@ -67,7 +67,7 @@ def files_in(folder: Path) -> list[Path]:
         ("0" * 32, "F" * 64),
     ],
 )
-def test_nothing_but_a_name_becomes_a_path(
+def test_only_valid_names_become_paths(
     local: Blobs, folder: Path, tmp_path: Path, store: str, name: str
 ) -> None:
     path = stage(tmp_path, b"x")
@@ -90,7 +90,7 @@ def test_nothing_but_a_name_becomes_a_path(
     assert files_in(folder) == []
 
 
-def test_a_folder_that_is_not_mounted(
+def test_missing_folder_raises_storage_unavailable(
     local: Blobs, folder: Path, store: str, tmp_path: Path
 ) -> None:
     name = local.write(store, b"there")
@@ -123,13 +123,13 @@ def run_in_folder(folder: Path, script: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(arguments, cwd=ROOT, check=False, capture_output=True, text=True)
 
 
-def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_write_leaves_no_file(tmp_path: Path) -> None:
     done = run_in_folder(tmp_path, "blobs.write(store, bytes(100_000))")
     assert "StorageUnavailable" in done.stderr
     assert files_in(tmp_path) == []
 
 
-def test_a_process_that_dies_in_a_write_leaves_no_blob(tmp_path: Path) -> None:
+def test_process_killed_during_a_write_leaves_no_blob(tmp_path: Path) -> None:
     """The kernel kills the process in the middle of the second half."""
     deadly = "signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
     done = run_in_folder(tmp_path, deadly + "blobs.write(store, bytes(100_000))")
@@ -142,7 +142,7 @@ def test_a_process_that_dies_in_a_write_leaves_no_blob(tmp_path: Path) -> None:
     assert files_in(tmp_path) == []
 
 
-def test_a_crash_between_arriving_and_keeping_leaves_only_what_is_cleared(tmp_path: Path) -> None:
+def test_crash_before_keep_leaves_only_removable_files(tmp_path: Path) -> None:
     script = "incoming.new().write_bytes(b'arrived')\nos.kill(os.getpid(), signal.SIGKILL)"
     assert run_in_folder(tmp_path, script).returncode == -signal.SIGKILL
     [left] = files_in(tmp_path)
@@ -154,7 +154,7 @@ def test_a_crash_between_arriving_and_keeping_leaves_only_what_is_cleared(tmp_pa
     assert files_in(tmp_path) == []
 
 
-def test_a_removal_that_was_cut_off_is_finished_later(local: Blobs, folder: Path) -> None:
+def test_interrupted_removal_is_completed_later(local: Blobs, folder: Path) -> None:
     going = folder / ".unfinished" / "0123"
     going.mkdir()
     (going / ABSENT).write_bytes(b"not yet removed")
@@ -163,7 +163,7 @@ def test_a_removal_that_was_cut_off_is_finished_later(local: Blobs, folder: Path
     assert files_in(folder) == []
 
 
-def test_only_the_owner_can_read(folder: Path, store: str, tmp_path: Path) -> None:
+def test_blobs_are_readable_by_their_owner_only(folder: Path, store: str, tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         local = BlobPlace(folder.as_uri()).open()
@@ -179,7 +179,7 @@ def test_only_the_owner_can_read(folder: Path, store: str, tmp_path: Path) -> No
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_a_file_of_another_file_system_is_kept_too(local: Blobs, folder: Path, store: str) -> None:
+def test_file_from_another_file_system_is_kept(local: Blobs, folder: Path, store: str) -> None:
     memory = Path("/dev/shm")  # noqa: S108
     if not memory.is_dir() or memory.stat().st_dev == folder.stat().st_dev:
         pytest.skip("there is no second file system here (/dev/shm)")
@@ -193,15 +193,13 @@ def test_a_file_of_another_file_system_is_kept_too(local: Blobs, folder: Path, s
     assert [p.stat().st_mode & 0o777 for p in files_in(folder)] == [0o600]
 
 
-def test_a_blob_that_is_far_too_large_is_not_read_into_memory(
-    local: Blobs, folder: Path, store: str
-) -> None:
+def test_oversized_blob_is_not_read_into_memory(local: Blobs, folder: Path, store: str) -> None:
     name = local.write(store, b"small")
     os.truncate(folder / store / name, MAXIMUM_BYTES + 1)  # a sparse file without blocks
     assert damaged_read(local, store, name)
 
 
-def test_writing_while_others_remove(local: Blobs, folder: Path, store: str) -> None:
+def test_concurrent_writes_and_removals_are_safe(local: Blobs, folder: Path, store: str) -> None:
     name = sha256_of(b"again and again")
 
     def write(_: int) -> None:

@@ -84,7 +84,7 @@ def damaged_read(blobs: Blobs, store: str, name: str) -> bool:
 
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 4000], ids=len)
-def test_what_is_written_is_read_back(blobs: Blobs, store: str, data: bytes) -> None:
+def test_written_blob_is_read_back(blobs: Blobs, store: str, data: bytes) -> None:
     name = blobs.write(store, data)
     assert name == sha256_of(data)
     assert blobs.exists(store, name)
@@ -92,9 +92,7 @@ def test_what_is_written_is_read_back(blobs: Blobs, store: str, data: bytes) -> 
     assert [(found, size) for found, size, _ in blobs.blobs_of(store)] == [(name, len(data))]
 
 
-def test_a_staged_file_becomes_the_blob_and_is_gone(
-    blobs: Blobs, store: str, tmp_path: Path
-) -> None:
+def test_kept_file_becomes_the_blob(blobs: Blobs, store: str, tmp_path: Path) -> None:
     data = secrets.token_bytes(100_000)
     for _ in range(2):  # the second replaces the first
         path = stage(tmp_path, data)
@@ -106,7 +104,7 @@ def test_a_staged_file_becomes_the_blob_and_is_gone(
     assert abs(modified - time.time()) < 3600, "seconds since 1970"
 
 
-def test_removing(blobs: Blobs, store: str) -> None:
+def test_removed_blobs_and_stores_are_gone(blobs: Blobs, store: str) -> None:
     names = [blobs.write(store, bytes([i])) for i in range(3)]
     other = secrets.token_hex(16)
     kept = blobs.write(other, b"kept")
@@ -125,7 +123,9 @@ def test_removing(blobs: Blobs, store: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "longer", "swapped", "emptied", "missing"])
-def test_damage_is_never_read(place: BlobPlace, blobs: Blobs, store: str, damage: str) -> None:
+def test_damaged_blob_is_never_returned(
+    place: BlobPlace, blobs: Blobs, store: str, damage: str
+) -> None:
     data, another = secrets.token_bytes(5000), secrets.token_bytes(5000)
     name = blobs.write(store, data)
     changed = {"cut": data[:-1], "longer": data + b"0", "swapped": another, "emptied": b""}
@@ -138,7 +138,7 @@ def test_damage_is_never_read(place: BlobPlace, blobs: Blobs, store: str, damage
     assert blobs.read(store, name) == data
 
 
-def test_what_another_server_writes_or_removes_is_seen_at_once(
+def test_changes_by_another_server_are_visible_at_once(
     place: BlobPlace, blobs: Blobs, store: str
 ) -> None:
     another = place.open()
@@ -153,7 +153,7 @@ def test_what_another_server_writes_or_removes_is_seen_at_once(
     assert store not in set(blobs.stores())
 
 
-def test_many_write_and_read_the_same_content_at_once(blobs: Blobs, store: str) -> None:
+def test_same_content_is_written_and_read_concurrently(blobs: Blobs, store: str) -> None:
     data = secrets.token_bytes(300_000)
     name = blobs.write(store, data)
 
@@ -168,7 +168,7 @@ def test_many_write_and_read_the_same_content_at_once(blobs: Blobs, store: str) 
 # ---- the address
 
 
-def test_a_place_travels_to_workers_and_shows_no_options() -> None:
+def test_blob_place_is_picklable_and_hides_its_options() -> None:
     place = BlobPlace("s3://bucket/prefix", {"key": "k", "secret": SECRET})
     assert SECRET not in repr(place) and SECRET not in str(place)
     there = pickle.loads(pickle.dumps(place))  # noqa: S301
@@ -176,7 +176,7 @@ def test_a_place_travels_to_workers_and_shows_no_options() -> None:
     assert hash(there) == hash(place)
 
 
-def test_a_place_is_opened_in_another_process(tmp_path: Path) -> None:
+def test_blob_place_opens_in_another_process(tmp_path: Path) -> None:
     """And s3fs, which takes a second to import, only if it is needed."""
     place = BlobPlace((tmp_path / "blobs").as_uri())
     name = place.open().write("0" * 32, b"from here")
@@ -203,7 +203,7 @@ def test_a_place_is_opened_in_another_process(tmp_path: Path) -> None:
         ("s3://bucket", {"config_kwargs": SECRET}),
     ],
 )
-def test_an_address_that_cannot_be_used(url: str, options: dict[str, Any]) -> None:
+def test_unusable_address_is_refused(url: str, options: dict[str, Any]) -> None:
     with pytest.raises(StorageUnavailable, match="TRISEAL_BLOB_OPTIONS") as caught:
         BlobPlace(url, options).open()
     assert SECRET not in caught.value.message
@@ -236,7 +236,7 @@ def silent_port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("how", ["nothing listens", "nothing is answered", "no bucket"])
-def test_an_object_store_that_does_not_answer(
+def test_unresponsive_object_store_raises_storage_unavailable(
     how: str,
     object_store: ObjectStore,
     silent_port: int,

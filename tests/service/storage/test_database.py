@@ -77,7 +77,7 @@ def ask_once_more(session: Session) -> None:
 # ---- tables and migrations
 
 
-def test_the_migrations_make_the_tables_of_the_records(database: Database, url: str) -> None:
+def test_migrations_create_the_declared_tables(database: Database, url: str) -> None:
     engine = create_engine(url)
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), Record.metadata)
@@ -91,7 +91,7 @@ def test_the_migrations_make_the_tables_of_the_records(database: Database, url: 
     assert [c["name"] for c in unique] == ["uq_applications_store"]
 
 
-def test_down_to_nothing_and_up_again(database: Database, url: str) -> None:
+def test_migrations_can_be_reverted_and_reapplied(database: Database, url: str) -> None:
     engine = create_engine(url)
     with engine.begin() as connection:
         command.downgrade(configuration(connection), "base")
@@ -107,9 +107,7 @@ def test_down_to_nothing_and_up_again(database: Database, url: str) -> None:
         assert (kept.readers, kept.expires) == (["applicant", "bank"], 1e9 + 0.125)
 
 
-def test_what_an_earlier_version_kept_is_there_after_its_migration(
-    database: Database, url: str
-) -> None:
+def test_migration_preserves_existing_rows(database: Database, url: str) -> None:
     engine = create_engine(url)
     with engine.begin() as connection:
         command.downgrade(configuration(connection), "0001")
@@ -128,7 +126,7 @@ def test_what_an_earlier_version_kept_is_there_after_its_migration(
         session.add(application(relay_key=None))
 
 
-def test_two_servers_prepare_at_once(url: str) -> None:
+def test_two_servers_prepare_concurrently(url: str) -> None:
     script = (
         "import os, sys, alembic.command, service.storage.migrations\n"
         "from service.storage.database import Database\n"
@@ -149,7 +147,7 @@ def test_two_servers_prepare_at_once(url: str) -> None:
     opened.close()
 
 
-def test_a_file_of_the_time_before_migrations_is_emptied(tmp_path: Path) -> None:
+def test_sqlite_file_from_before_migrations_is_emptied(tmp_path: Path) -> None:
     path = tmp_path / "applications.sqlite3"
     old = sqlite3.connect(path)
     old.executescript(
@@ -175,7 +173,7 @@ def test_a_file_of_the_time_before_migrations_is_emptied(tmp_path: Path) -> None
     database.close()
 
 
-def test_a_database_of_a_later_version_is_left_alone(database: Database) -> None:
+def test_database_of_a_later_version_is_refused_unchanged(database: Database) -> None:
     with database.write() as session:
         session.add(application())
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -185,7 +183,7 @@ def test_a_database_of_a_later_version_is_left_alone(database: Database) -> None
         assert asked(session) == 0
 
 
-def test_tables_of_somebody_else_are_left_alone(postgres: Callable[[], str]) -> None:
+def test_foreign_tables_are_refused_unchanged(postgres: Callable[[], str]) -> None:
     url = postgres()
     with connected(url) as connection:
         connection.execute("CREATE TABLE uploads (theirs text)")
@@ -200,7 +198,7 @@ def test_tables_of_somebody_else_are_left_alone(postgres: Callable[[], str]) -> 
 # ---- transactions
 
 
-def test_a_reader_sees_one_state(database: Database) -> None:
+def test_reader_sees_a_consistent_state(database: Database) -> None:
     with database.write() as session:
         session.add(application())
     with database.read() as reader:
@@ -212,7 +210,7 @@ def test_a_reader_sees_one_state(database: Database) -> None:
         assert asked(reader) == 1
 
 
-def test_a_writer_commits_wholly_or_not_at_all(database: Database) -> None:
+def test_write_transaction_is_atomic(database: Database) -> None:
     with database.write() as session:
         session.add(application())
     with pytest.raises(ZeroDivisionError), database.write() as session:
@@ -227,7 +225,7 @@ def test_a_writer_commits_wholly_or_not_at_all(database: Database) -> None:
         assert asked(session) == 0
 
 
-def test_writers_that_lock_a_row_come_one_after_the_other(database: Database) -> None:
+def test_writers_that_lock_a_row_are_serialised(database: Database) -> None:
     with database.write() as session:
         session.add(application())
 
@@ -243,7 +241,7 @@ def test_writers_that_lock_a_row_come_one_after_the_other(database: Database) ->
         assert asked(session) == 60, "no change was lost"
 
 
-def test_a_named_lock_is_held_until_the_end(database: Database) -> None:
+def test_named_lock_is_held_until_the_transaction_ends(database: Database) -> None:
     inside: list[str] = []
 
     def work(name: str) -> None:
@@ -276,7 +274,7 @@ def run_together(*work: Callable[[], None]) -> None:
     assert failed == []
 
 
-def test_what_is_stored_is_not_in_the_error(database: Database) -> None:
+def test_errors_contain_no_stored_values(database: Database) -> None:
     secret = secrets.token_hex(16)
     with pytest.raises(IntegrityError) as caught, database.write() as session:
         session.add_all([application(), application("b" * 32)])
@@ -289,7 +287,7 @@ def test_what_is_stored_is_not_in_the_error(database: Database) -> None:
 # ---- erasure
 
 
-def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
+def test_database_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'applications.sqlite3'}")
     database.prepare()
     with database.write() as session:
@@ -301,7 +299,7 @@ def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
     database.close()
 
 
-def test_erased_rows_go_with_the_application(database: Database) -> None:
+def test_erasing_an_application_deletes_its_rows(database: Database) -> None:
     mark = secrets.token_bytes(32)
     with database.write() as session:
         session.add(application())

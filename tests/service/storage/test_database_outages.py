@@ -42,7 +42,7 @@ def own_server() -> Iterator[Postgres]:
     server.end()
 
 
-def test_a_deadlock_says_to_try_again(shared: Database) -> None:
+def test_deadlock_error_advises_a_retry(shared: Database) -> None:
     with shared.write() as session:
         session.add_all([application("a" * 32), application("b" * 32)])
     both = threading.Barrier(2)
@@ -63,7 +63,7 @@ def test_a_deadlock_says_to_try_again(shared: Database) -> None:
     assert "conflicted with this one" in other and "try again" in other
 
 
-def test_a_server_that_is_stopped_and_back(
+def test_database_calls_recover_after_a_restart(
     own_server: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:
     database = Database(own_server.new_database())
@@ -94,7 +94,9 @@ def test_a_server_that_is_stopped_and_back(
 
 
 @pytest.mark.parametrize("when", ["before a statement", "before the commit"])
-def test_a_connection_that_is_lost(shared: Database, when: str) -> None:
+def test_lost_connection_raises_storage_unavailable_and_rolls_back(
+    shared: Database, when: str
+) -> None:
     with shared.write() as session:
         session.add(application())
     with pytest.raises(StorageUnavailable), shared.write() as session:
@@ -118,7 +120,7 @@ def end_connections(database: Database, which: str) -> None:
     assert ended == [True]
 
 
-def test_nothing_listens_there(caplog: pytest.LogCaptureFixture) -> None:
+def test_unreachable_database_raises_storage_unavailable(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     url = f"postgresql+psycopg://triseal:{PASSWORD}@127.0.0.1:{free_port()}/triseal"
     database = Database(url)
@@ -149,13 +151,15 @@ def assert_no_password(shown: str) -> None:
         f"postgresql+psycopg://triseal:pass:{PASSWORD}@x@127.0.0.1:port-5e1d/triseal",
     ],
 )
-def test_an_address_of_no_database(url: str) -> None:
+def test_invalid_database_address_is_refused(url: str) -> None:
     with pytest.raises(StorageUnavailable, match="TRISEAL_DATABASE_URL") as caught:
         Database(url)
     assert_no_password("".join(traceback.format_exception(caught.value)))
 
 
-def test_a_wrong_password(postgres: Callable[[], str], caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_password_is_not_disclosed_in_the_error(
+    postgres: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
     before, _, after = postgres().rpartition("@")
     user = before.removeprefix("postgresql+psycopg://").partition(":")[0]
     if user == before:
@@ -167,7 +171,7 @@ def test_a_wrong_password(postgres: Callable[[], str], caplog: pytest.LogCapture
     database.close()
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+def test_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "applications.sqlite3"
     path.write_bytes(b"this is not a database at all. " * 100)
     database = Database(f"sqlite:///{path}")
@@ -184,7 +188,7 @@ def listening(database: Database) -> queue.Queue[str | None]:
     return heard
 
 
-def test_what_one_server_announces_every_server_hears(shared: Database) -> None:
+def test_announcements_reach_every_server(shared: Database) -> None:
     another = Database(shared._address.render_as_string(hide_password=False))
     queues = [listening(shared), listening(another)]
     with shared.write() as session:
@@ -205,7 +209,7 @@ def test_what_one_server_announces_every_server_hears(shared: Database) -> None:
     assert queues[1].empty(), "it has let go"
 
 
-def test_a_listener_survives_the_end_of_its_connection_and_a_fault(shared: Database) -> None:
+def test_listener_survives_a_lost_connection_and_a_callback_error(shared: Database) -> None:
     heard: queue.Queue[str | None] = queue.Queue()
 
     def changed(client_id: str | None) -> None:
@@ -221,7 +225,7 @@ def test_a_listener_survives_the_end_of_its_connection_and_a_fault(shared: Datab
     assert heard.get(timeout=WAIT) == "a" * 32
 
 
-def test_a_sqlite_file_announces_nothing(tmp_path: Path) -> None:
+def test_sqlite_sends_no_announcements(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'applications.sqlite3'}")
     database.prepare()
     heard: list[str | None] = []

@@ -64,7 +64,9 @@ def logged(server: Server, message: str) -> list[dict[str, object]]:
     return [line for line in lines if str(line["message"]).startswith(message)]
 
 
-def test_only_new_data_is_rejected_until_there_is_space(make_disk: MakeDisk, serve: Serve) -> None:
+def test_full_disk_rejects_only_new_data_until_there_is_space(
+    make_disk: MakeDisk, serve: Serve
+) -> None:
     disk = make_disk()
     server = serve(disk.folder / "data", disk_reserve_megabytes=2)
     going, staying = server.filled(), server.filled()
@@ -137,7 +139,7 @@ def test_expired_applications_are_removed_and_free_their_space(
     assert "Traceback" not in server.log()
 
 
-def test_a_result_that_cannot_be_kept_is_computed_again(make_disk: MakeDisk, serve: Serve) -> None:
+def test_result_that_cannot_be_stored_is_computed_again(make_disk: MakeDisk, serve: Serve) -> None:
     disk = make_disk()
     server = serve(disk.folder / "data", disk_reserve_megabytes=2)
     order = b"sleep 2"
@@ -154,7 +156,7 @@ def test_a_result_that_cannot_be_kept_is_computed_again(make_disk: MakeDisk, ser
     assert "Traceback" not in server.log()
 
 
-def test_no_inodes_left_is_a_full_disk(make_disk: MakeDisk, serve: Serve) -> None:
+def test_exhausted_inodes_count_as_a_full_disk(make_disk: MakeDisk, serve: Serve) -> None:
     disk = make_disk(options="size=64m,nr_inodes=200")
     server = serve(disk.folder / "data", disk_reserve_megabytes=2)
     application = server.filled()
@@ -167,7 +169,9 @@ def test_no_inodes_left_is_a_full_disk(make_disk: MakeDisk, serve: Serve) -> Non
     assert is_ready(server)
 
 
-def test_a_full_disk_of_the_blobs_alone(make_disk: MakeDisk, serve: Serve, tmp_path: Path) -> None:
+def test_full_disk_of_the_blobs_rejects_uploads_and_allows_erasing(
+    make_disk: MakeDisk, serve: Serve, tmp_path: Path
+) -> None:
     disk = make_disk()
     blobs = disk.folder / "blobs"
     (tmp_path / "own").mkdir()
@@ -199,7 +203,7 @@ def test_a_server_starts_on_a_full_disk_and_erases(make_disk: MakeDisk, serve: S
     assert second.blobs() == []
 
 
-def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+def test_unwritable_log_does_not_stop_the_server(tmp_path: Path) -> None:
     (tmp_path / "data.log").symlink_to("/dev/full")
     server = Server(tmp_path / "data", database_url=None)
     try:
@@ -216,7 +220,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
 # ---- the reserve by itself
 
 
-def test_the_reserve_is_released_once_and_made_again_when_there_is_room(
+def test_reserve_is_released_once_and_restored_later(
     make_disk: MakeDisk,
 ) -> None:
     disk = make_disk(options="size=16m")
@@ -249,7 +253,7 @@ def test_a_reserve_of_another_size_is_replaced(tmp_path: Path) -> None:
 # ---- PostgreSQL's own disk
 
 
-def test_a_postgresql_without_room_is_full_and_still_erases(
+def test_postgresql_on_a_full_disk_reports_it_and_still_erases(
     postgres: Callable[[], str],
 ) -> None:
     server = getattr(postgres, "__self__", None)

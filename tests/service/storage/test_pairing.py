@@ -54,7 +54,7 @@ def opened_elsewhere(settings: Settings) -> str:
         "mysql://root@127.0.0.1/triseal",
     ],
 )
-def test_only_a_postgresql_has_an_address(tmp_path: Path, url: str) -> None:
+def test_database_url_must_name_postgresql(tmp_path: Path, url: str) -> None:
     first = open_storage(tmp_path / "a")
     address = url.format(path=tmp_path / "a" / "applications.sqlite3")
     with pytest.raises(StorageUnavailable, match="TRISEAL_DATABASE_URL"):
@@ -64,7 +64,7 @@ def test_only_a_postgresql_has_an_address(tmp_path: Path, url: str) -> None:
     first.close()
 
 
-def test_a_second_server_does_not_take_the_firsts_job(tmp_path: Path) -> None:
+def test_second_server_does_not_claim_jobs_of_the_first(tmp_path: Path) -> None:
     first = Server(tmp_path / "a", database_url=None).wait()
     second = Server(tmp_path / "b", database_url=f"sqlite:///{tmp_path}/a/applications.sqlite3")
     try:
@@ -109,7 +109,7 @@ def same_arriving(first: Path, second: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [linked, through_a_link, hard_linked, bound, same_arriving])
-def test_by_another_name_it_is_in_use_as_well(
+def test_sqlite_file_in_use_is_detected_by_any_path(
     tmp_path: Path, make: Callable[[Path, Path], None]
 ) -> None:
     first = open_storage(tmp_path / "a")
@@ -130,7 +130,7 @@ def test_by_another_name_it_is_in_use_as_well(
             subprocess.run(("umount", str(tmp_path / "b" / "applications.sqlite3")), check=True)
 
 
-def test_sqlite_goes_on_working_beside_the_lock(tmp_path: Path) -> None:
+def test_sqlite_works_beside_the_file_lock(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "a")
     script = (
         "import sqlite3, sys\n"
@@ -185,9 +185,7 @@ def test_a_store_of_another_database_is_refused(tmp_path: Path, store: dict[str,
     open_storage(tmp_path / "a", **store).close()
 
 
-def test_without_its_mark_it_is_refused_by_what_is_in_it(
-    tmp_path: Path, store: dict[str, object]
-) -> None:
+def test_unmarked_store_is_refused_by_its_content(tmp_path: Path, store: dict[str, object]) -> None:
     first = open_storage(tmp_path / "a", **store)
     kept = with_an_application(first)
     first.close()
@@ -202,7 +200,9 @@ def test_without_its_mark_it_is_refused_by_what_is_in_it(
         open_storage(tmp_path / "b", **store)
 
 
-def test_what_another_database_would_have_removed(tmp_path: Path, store: dict[str, object]) -> None:
+def test_wrong_database_would_remove_blobs_without_the_mark(
+    tmp_path: Path, store: dict[str, object]
+) -> None:
     """The loss that the mark prevents: blobs without rows are orphans."""
     first = open_storage(tmp_path / "a", **store)
     with_an_application(first)
@@ -227,9 +227,7 @@ def test_a_prefix_with_foreign_objects_is_refused(
     assert sorted(files.find(root)) == sorted(foreign)
 
 
-def test_a_store_that_is_exchanged_while_a_server_runs(
-    tmp_path: Path, store: dict[str, object]
-) -> None:
+def test_store_exchanged_at_runtime_is_detected(tmp_path: Path, store: dict[str, object]) -> None:
     storage = open_storage(tmp_path / "a", **store)
     kept = with_an_application(storage)
     storage.blobs.write("0" * 32, b"an orphan, or what another database names")
@@ -253,7 +251,7 @@ def test_a_copy_of_a_sqlite_file_does_not_share_the_store(tmp_path: Path) -> Non
     open_storage(tmp_path / "b", **store).close()
 
 
-def test_a_database_whose_blobs_are_elsewhere(tmp_path: Path) -> None:
+def test_database_with_blobs_elsewhere_is_refused(tmp_path: Path) -> None:
     first = open_storage(tmp_path / "a")
     with_an_application(first)
     first.close()
@@ -289,7 +287,7 @@ def test_servers_of_one_postgresql_need_the_same_store(
     open_storage(tmp_path / "a", **shared).close()
 
 
-def test_a_store_of_one_postgresql_is_not_anothers(
+def test_store_of_one_postgresql_database_is_refused_by_another(
     tmp_path: Path, store: dict[str, object], postgres: Callable[[], str]
 ) -> None:
     first = open_storage(tmp_path / "a", database_url=postgres(), **store)

@@ -76,13 +76,13 @@ def somebodys(folder: Path) -> Path:
 # ---- folders of others
 
 
-def test_a_folder_of_somebody_elses_is_left_as_it_is(tmp_path: Path) -> None:
+def test_foreign_folder_is_left_unchanged(tmp_path: Path) -> None:
     folder = somebodys(tmp_path / "mine")
     message = refused(folder, FolderNotOurs)
     assert "TRISEAL_SERVER_DATA" in message and "nothing in it was changed" in message
 
 
-def test_a_server_process_leaves_it_as_it_is(tmp_path: Path) -> None:
+def test_server_process_leaves_a_foreign_folder_unchanged(tmp_path: Path) -> None:
     folder = somebodys(tmp_path / "mine")
     before = content(folder)
     server = Server(folder)
@@ -103,7 +103,7 @@ def test_a_server_process_leaves_it_as_it_is(tmp_path: Path) -> None:
     ],
     ids=["another file", "another upload", "another blob", "no lock", "uploads", "no database"],
 )
-def test_what_only_resembles_a_servers_folder_is_refused(tmp_path: Path, files: list[str]) -> None:
+def test_folder_that_only_resembles_a_servers_is_refused(tmp_path: Path, files: list[str]) -> None:
     for name in files:
         (tmp_path / "like" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "like" / name).write_text("" if name == "lock" else "mine")
@@ -120,7 +120,7 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
     refused(folder, FolderNotOurs)
 
 
-def test_a_blob_folder_of_somebody_elses_is_left_as_it_is(tmp_path: Path) -> None:
+def test_foreign_blob_folder_is_left_unchanged(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir(mode=0o755)
     (photos / "one.jpg").write_text("mine")
@@ -129,7 +129,7 @@ def test_a_blob_folder_of_somebody_elses_is_left_as_it_is(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("part", ["incoming", "blobs"])
-def test_a_part_that_is_a_link_to_somebody_elses_folder(tmp_path: Path, part: str) -> None:
+def test_link_to_a_foreign_folder_is_refused(tmp_path: Path, part: str) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir(mode=0o755)
     (theirs / "letter").write_text("mine")
@@ -139,7 +139,7 @@ def test_a_part_that_is_a_link_to_somebody_elses_folder(tmp_path: Path, part: st
     refused(tmp_path / "data", FolderNotOurs, untouched=theirs)
 
 
-def test_what_others_put_into_a_servers_folder_later_stays(tmp_path: Path) -> None:
+def test_foreign_files_added_later_are_kept(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "data")
     for name in ("uploads/photo", "incoming/letter", "incoming/folder/letter"):
         (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
@@ -158,7 +158,7 @@ def test_what_others_put_into_a_servers_folder_later_stays(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("database", ["sqlite", "in the log alone", "postgresql"])
-def test_the_folder_of_an_earlier_version_goes_on(
+def test_folder_of_an_earlier_version_is_accepted(
     tmp_path: Path, database: str, request: pytest.FixtureRequest
 ) -> None:
     change: dict[str, Any] = {}
@@ -224,7 +224,7 @@ def new_log(path: Path) -> None:
         ("in use", DataFolderInUse),
     ],
 )
-def test_a_folder_that_cannot_be_used(
+def test_unusable_folder_is_reported(
     tmp_path: Path, make_disk: MakeDisk, what: str, kind: type[TrisealError]
 ) -> None:
     folder = tmp_path / "data"

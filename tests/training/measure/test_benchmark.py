@@ -80,7 +80,7 @@ def test_the_levelled_engine_is_measured_step_by_step(quick):
     assert 20e6 < own["peak_bytes"] < 4e9
 
 
-def test_parts_that_are_left_out_are_none(quick):
+def test_skipped_parts_are_none(quick):
     assert quick["http"] is None and quick["application"] is None
     assert quick["ratios"] == {} and quick["rows"] == []
     assert UNMODIFIED not in quick["engines"]
@@ -115,7 +115,7 @@ def test_every_part_has_a_flag(capsys):
     assert all(f"--no-{part}" in printed for part in PARTS)
 
 
-def test_ratios_are_of_the_same_shape(quick):
+def test_ratios_compare_models_of_the_same_shape(quick):
     own = quick["engines"][LEVELLED]
     peer = {**own, DECIDE: {**own[DECIDE], "evaluate_seconds": 10.0}}
     faster = {**own, DECIDE: {**own[DECIDE], "evaluate_seconds": 0.01}}
@@ -130,7 +130,7 @@ def test_ratios_are_of_the_same_shape(quick):
     )
 
 
-def test_measured_noise_is_that_of_the_model(small_levelled, rows):
+def test_measured_noise_matches_the_model(small_levelled, rows):
     programs = small_levelled.programs_of(LEVELLED)
     lines = {
         line["noise"]: line for line in noise_table(programs, PARTIES, DEFAULT, rows.bits[:2], 30)
@@ -144,7 +144,7 @@ def test_measured_noise_is_that_of_the_model(small_levelled, rows):
         assert lines[name]["samples"] > 30_000 and abs(lines[name]["difference_bits"]) < 0.1
 
 
-def test_rounded_leaves_never_leave_the_range(layout, credit_data, small_booster):
+def test_scores_of_rounded_leaves_stay_within_range(layout, credit_data, small_booster):
     ensemble = parse_ensemble(json.loads(small_booster), layout)
     programs = scaling.leafwise_programs(ensemble, layout, 10)
     scores = programs[DECIDE].scores(credit_data[0][0])
@@ -152,7 +152,7 @@ def test_rounded_leaves_never_leave_the_range(layout, credit_data, small_booster
     assert programs[EXPLAIN].scores(credit_data[0][0][:1]).shape == (1, 6)
 
 
-def test_a_model_that_the_guard_refuses_is_said_to_be(layout, credit_data, monkeypatch):
+def test_model_refused_by_the_noise_guard_is_reported(layout, credit_data, monkeypatch):
     monkeypatch.setattr(scaling, "SCORE_WIDTHS", (24,))
     monkeypatch.setattr(scaling, "QUICK_SHAPES", ((3, 2),))
     found = scaling.scaling(layout, credit_data[0], credit_data[1][0], quick=True)
@@ -167,7 +167,7 @@ def test_scaling_stops_at_a_wrong_score(layout, credit_data, monkeypatch):
         scaling.scaling(layout, credit_data[0], credit_data[1][0], quick=True)
 
 
-def test_an_unmodified_model_is_xgboost_as_it_comes(small_levelled, rows, tmp_path):
+def test_unmodified_model_uses_xgboost_defaults(small_levelled, rows, tmp_path):
     training_rows = unmodified.rows_of_training(small_levelled)
     assert training_rows[0].shape == (600, small_levelled.layout.n_bits)
     made = unmodified.write_unmodified(small_levelled, training_rows, tmp_path, trees=4, depth=2)
@@ -180,12 +180,12 @@ def test_an_unmodified_model_is_xgboost_as_it_comes(small_levelled, rows, tmp_pa
     assert unlabelled["auc"] is None and unlabelled["agreement"] == found["agreement"]
 
 
-def test_without_its_training_rows_a_model_cannot_be_compared(clear_deployment):
+def test_model_without_training_rows_cannot_be_compared(clear_deployment):
     with pytest.raises(TrainingDataInvalid, match="--no-unmodified"):
         unmodified.rows_of_training(Deployment.load(clear_deployment))
 
 
-def test_a_wrong_score_ends_the_steps(small_levelled, rows, monkeypatch):
+def test_wrong_score_stops_the_step_measurement(small_levelled, rows, monkeypatch):
     steps = LevelledSteps(small_levelled.folder)
     combine = type(steps._engine).combine
     monkeypatch.setattr(
@@ -210,7 +210,7 @@ def test_a_whole_application_over_http_is_timed(small_levelled, rows):
     assert len(found["peak_bytes"]) == 5 and min(found["peak_bytes"].values()) > 10e6
 
 
-def test_traffic_is_counted_for_whom_it_reaches():
+def test_traffic_is_counted_for_its_receivers():
     items = [
         {"sender": "a", "receiver": None, "what": "hello", "bytes": 10},
         {"sender": "b", "receiver": "a", "what": "partial:decide", "bytes": 5},
@@ -230,7 +230,7 @@ def test_traffic_is_counted_for_whom_it_reaches():
     ]
 
 
-def test_applicants_are_taken_in_turn_and_paired(clear_deployment, rows):
+def test_contenders_take_applicants_in_turn(clear_deployment, rows):
     deployment = Deployment.load(clear_deployment)
     order = explained_first(deployment, rows, 2)
     assert sorted(order) == list(range(len(rows.bits)))
@@ -269,7 +269,7 @@ class Fragile:
         raise SystemExit(3)
 
 
-def test_an_object_in_its_own_process_answers_and_survives_its_errors():
+def test_remote_object_returns_results_and_survives_errors():
     with Remote("fragile", Fragile, 1) as remote:
         assert remote.call("add", 2) == 3
         with pytest.raises(OutOfStep, match="Only more"):
@@ -281,12 +281,12 @@ def test_an_object_in_its_own_process_answers_and_survives_its_errors():
             remote.call("die")
 
 
-def test_an_object_that_cannot_be_made_says_why():
+def test_remote_object_reports_its_creation_error():
     with Remote("fragile", Fragile, None) as remote, pytest.raises(MalformedMessage, match="hold"):
         remote.call("add", 1)
 
 
-def test_memory_is_that_of_one_process():
+def test_peak_memory_is_of_one_process():
     with Remote("fragile", Fragile, 1) as remote:
         remote.ready()
         process = remote._process.pid

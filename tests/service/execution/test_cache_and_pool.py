@@ -23,7 +23,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_values_never_take_more_room_and_never_outlive_their_store(
+def test_cache_respects_its_limit_and_drops_forgotten_stores(
     steps: list[tuple[str, str, str, int]],
 ) -> None:
     kept = BoundedCache[tuple[str, str, int]](20)
@@ -47,7 +47,7 @@ def test_values_never_take_more_room_and_never_outlive_their_store(
         assert all(kept.forgot(store) for store in forgotten)
 
 
-def test_the_least_recently_used_goes_first() -> None:
+def test_least_recently_used_value_is_dropped_first() -> None:
     kept = BoundedCache[int](2)
     kept.put("a", "1", 1)
     kept.put("a", "2", 2)
@@ -56,7 +56,7 @@ def test_the_least_recently_used_goes_first() -> None:
     assert [kept.get(*key) for key in (("a", "1"), ("a", "2"), ("b", "1"))] == [1, None, 3]
 
 
-def test_a_pool_waits_for_a_worker_and_says_when_there_is_none() -> None:
+def test_pool_waits_for_a_worker_and_raises_if_none_is_ready() -> None:
     ready = {"one": False, "two": False}
 
     async def play() -> None:

@@ -47,7 +47,7 @@ def shifted(halves, opened, shift):
 
 
 @pytest.mark.parametrize("shift", [1, -7, 100, -2048])
-def test_a_part_that_is_off_in_a_score_alone_shifts_it_by_just_that(halves, application, shift):
+def test_share_altered_in_one_score_shifts_it_undetected(halves, application, shift):
     """A liar without any knowledge can reverse any decision: half the range changes every sign.
 
     No check of the opened numbers can detect this, since it would have to know the score.
@@ -57,7 +57,7 @@ def test_a_part_that_is_off_in_a_score_alone_shifts_it_by_just_that(halves, appl
     assert combined(halves, opened, lie) == [score] != opened.truth.tolist()
 
 
-def test_a_party_may_tell_each_reader_something_else(halves, application):
+def test_different_shares_for_different_readers_are_not_detected(halves, application):
     """Readers that compare their scores would notice; the protocol does not compare them."""
     opened = application.opened["decide"]
     told = [combined(halves, opened, shifted(halves, opened, shift)[0]) for shift in (0, 1, 2)]
@@ -65,7 +65,7 @@ def test_a_party_may_tell_each_reader_something_else(halves, application):
     assert len({score for (score,) in told}) == 3
 
 
-def test_the_check_of_the_key_finds_faults_and_not_liars(halves):
+def test_key_check_detects_faults_but_not_dishonest_parties(halves):
     """The known vector's randomness is public: u·B_p passes for u·A·S_p without any secret S_p.
 
     Then no party can open a result, and the first opening reports it.
@@ -95,7 +95,7 @@ def test_the_check_of_the_key_finds_faults_and_not_liars(halves):
             table[name].scores("decide", result)
 
 
-def test_who_speaks_last_sees_the_score_first_and_can_fall_silent(halves):
+def test_last_party_can_read_the_score_and_withhold_its_share(halves):
     """Without further assumptions, no protocol guarantees the result to all readers or to none."""
     table = Table(halves).keys()
     bits = random_bits(halves.deployment.layout, np.random.default_rng(4), 1)[0]
