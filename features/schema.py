@@ -191,7 +191,7 @@ class Schema(_Model):
             raise ValueError(f"the target {self.decision.target} must not be a column as well")
         unknown = sorted(set(self.audit) - set(names))
         if unknown:
-            raise ValueError(f"audit names no column: {', '.join(unknown)}")
+            raise ValueError(f"audit lists unknown columns: {', '.join(unknown)}")
         by_name = {c.name: (p.name, c) for p in self.parties for c in p.columns}
         owner, explained = by_name.get(self.explanation.column, (None, None))
         if not isinstance(explained, OrdinalColumn):

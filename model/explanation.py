@@ -83,7 +83,7 @@ def explain_scores(
     else:
         outcome = Outcome.NOT_TURNED
         text = (
-            f"Even the most {phrase} would likely not have turned this decision; other factors "
+            f"Even the most {phrase} would likely not have changed this decision; other factors "
             f"weigh more. {CAVEAT}"
         )
     return Explanation(outcome, text, tuple(labels[first:]), tuple(scores), current, turning)

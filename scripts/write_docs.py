@@ -30,9 +30,10 @@ same document at `/openapi.json`, and a page to try every call at `/docs`.
 
 Tokens are sent as `Authorization: Bearer TOKEN`. A party gets its token by joining with its join
 code; the operator's token is the setting `TRISEAL_OPERATOR_TOKEN`, or is in the file
-`operator_token` in the server's folder. Opening an application also returns a token for watching.
+`operator_token` in the server's folder. Opening an application also returns a watch token, which
+gives access to the application's state and traffic only.
 
-A party may replace what it has sent until the run. An application ends, and is erased, after
+A party may replace a file until a run uses it. An application expires, and is erased, after
 `TRISEAL_APPLICATION_HOURS`.
 
 An error is a problem document (RFC 9457, `application/problem+json`). Its `type` is stable:
@@ -42,9 +43,9 @@ An error is a problem document (RFC 9457, `application/problem+json`). Its `type
 CALLERS = {
     "join": "holder of a join code",
     "send_file": "the slot's party",
-    "traffic": "any party, or the watching token",
+    "traffic": "any party, or the watch token",
 }
-"""Callers of the operations whose security scheme does not tell the whole, by operation id."""
+"""Callers of the operations whose security scheme is not specific enough, by operation id."""
 
 _SCHEMES = {"party": "any party", "operator": "operator"}
 
@@ -211,7 +212,7 @@ def _errors(operations: list[dict[str, Any]], common: set[str]) -> list[str]:
         "## Errors",
         "",
         f"Every call may also return {every}.",
-        "A fault of the server is a 500 whose `type` is `about:blank`.",
+        "An internal error of the server is a 500 whose `type` is `about:blank`.",
         "A 429, 503 or 507 may have the header `Retry-After`, in seconds.",
         "",
         *_table("code", "status", "meaning"),

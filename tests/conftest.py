@@ -1,4 +1,4 @@
-"""Small real things that many tests share, made once a session."""
+"""Small deployments, boosters and data shared by many tests, built once per session."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ def layout(schema):
 
 @pytest.fixture(scope="session")
 def credit_data(schema, layout):
-    """(bits, labels) of training rows and of held-out rows."""
+    """Return (bits, labels) of training rows and of held-out rows."""
     frame, y = training_frame(schema, None, None, rows=3000, seed=5)
     parts = split(frame, y, seed=5)
     return [(layout.encode_frame(f), labels) for f, labels in (parts.train, parts.test)]
@@ -65,14 +65,14 @@ def credit_data(schema, layout):
 
 @pytest.fixture(scope="session")
 def small_booster(layout, credit_data):
-    """JSON of a booster of 12 trees of depth 2, enough to have interactions."""
+    """Return the JSON of a booster of 12 trees of depth 2, enough to have interactions."""
     (bits, y), _ = credit_data
     return model_json(fit(Shape("small", (Stage(12, 2, learning_rate=0.5),)), layout, bits, y))
 
 
 @pytest.fixture(scope="session")
 def small_programs_of(layout, small_booster, credit_data):
-    """The programs of the small booster by the width of their score."""
+    """Return a function from a score width to the small booster's programs."""
 
     @lru_cache
     def make(score_bits):
@@ -98,7 +98,7 @@ def write_small_deployment(folder, schema, booster, programs, engines):
 
 @pytest.fixture(scope="session")
 def clear_deployment(tmp_path_factory, schema, small_booster, small_programs):
-    """A deployment folder that only the clear engine can run."""
+    """Return a deployment folder that only the clear engine can run."""
     folder = tmp_path_factory.mktemp("clear_deployment")
     write_small_deployment(folder, schema, small_booster, small_programs, {"clear": {}})
     return folder
@@ -106,7 +106,7 @@ def clear_deployment(tmp_path_factory, schema, small_booster, small_programs):
 
 @pytest.fixture(scope="session")
 def levelled_deployment(tmp_path_factory, layout, small_booster, small_programs, small_programs_of):
-    """A deployment folder for the levelled engine, with programs of its own, and for clear."""
+    """Return a deployment folder for the clear and the levelled engine, with its own programs."""
     folder = tmp_path_factory.mktemp("levelled_deployment")
     engines = {"clear": {}, "levelled": build_levelled(small_programs_of, layout, folder)}
     write_small_deployment(folder, layout.schema, small_booster, small_programs, engines)
@@ -115,7 +115,7 @@ def levelled_deployment(tmp_path_factory, layout, small_booster, small_programs,
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, schema, small_booster, credit_data):
-    """A folder as training.train leaves it."""
+    """Return a folder as written by training.train."""
     folder = tmp_path_factory.mktemp("trained")
     (bits, y), _ = credit_data
     (folder / "schema.json").write_text(schema.model_dump_json())

@@ -1,4 +1,4 @@
-"""Calls in a forked child, as a server that preloads its application makes them."""
+"""Calls in a forked child process, as made by a server that preloads its application."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_SECONDS = 120
 
 
 class Child:
-    """A forked child that calls a function; `result` waits for what it returns."""
+    """A forked child that calls a function; `result` waits for its return value."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         sys.stdout.flush()
@@ -34,7 +34,7 @@ class Child:
             os._exit(0)
 
     def result(self) -> Any:
-        """What the call returned; raises what it raised, and EOFError where the child died."""
+        """Return the call's result or raise its error; raises EOFError if the child died."""
         with os.fdopen(self._read, "rb") as pipe:
             answer = pipe.read()
         os.waitpid(self.pid, 0)
@@ -47,5 +47,5 @@ class Child:
 
 
 def in_child(call: Callable[[], Any]) -> Any:
-    """What a call gives in a forked child."""
+    """Return the result of a call in a forked child."""
     return Child(call).result()

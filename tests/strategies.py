@@ -1,7 +1,7 @@
 """Random schemas, records, polynomials and ensembles for the property-based tests.
 
-Small on purpose: a few columns of every kind, so that hypothesis reaches the odd corners (missing
-values, two thresholds of one column, two categories) and some schemas can be enumerated.
+They are small on purpose: with a few columns of every kind, hypothesis reaches the edge cases
+(missing values, two thresholds of one column, two categories), and some schemas can be enumerated.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _column(draw: Any, name: str, kind: str, bins: int) -> dict[str, Any]:
 
 @st.composite
 def schemas(draw: Any, most_parties: int = 4, most_columns: int = 3, bins: int = 5) -> Schema:
-    """A valid schema whose explained column and assumptions belong to a random party."""
+    """Draw a valid schema whose explained column and assumptions belong to a random party."""
     parties = []
     n = draw(st.integers(2, most_parties))
     explained = draw(st.integers(0, n - 1))
@@ -88,7 +88,7 @@ def schemas(draw: Any, most_parties: int = 4, most_columns: int = 3, bins: int =
 
 
 def tiny_schemas() -> st.SearchStrategy[Schema]:
-    """Schemas whose every input can be enumerated: at most 4**4 = 256 or so combinations."""
+    """Draw schemas whose inputs can be enumerated: at most about 4**4 = 256 combinations."""
     return schemas(most_parties=2, most_columns=2, bins=3)
 
 
@@ -97,7 +97,7 @@ def layouts(**limits: int) -> st.SearchStrategy[Layout]:
 
 
 def values(column: Column) -> st.SearchStrategy[Any]:
-    """Values that the column allows, missing ones among them where it is optional."""
+    """Draw values that the column allows, including missing ones if it is optional."""
     allowed: st.SearchStrategy[Any]
     if isinstance(column, BooleanColumn):
         allowed = st.sampled_from([False, True, 0, 1, 0.0, 1.0])
@@ -116,18 +116,18 @@ def records(schema: Schema) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def all_states(layout: Layout) -> np.ndarray:
-    """Every combination of column states, shape (combinations, columns)."""
+    """Return every combination of column states, shape (combinations, columns)."""
     own = [range(c.first_state, c.first_state + c.n_states) for c in layout.codes]
     return np.array(list(itertools.product(*own)), np.int64)
 
 
 def all_bits(layout: Layout) -> np.ndarray:
-    """The bits of every possible input, shape (inputs, n_bits)."""
+    """Return the bits of every possible input, shape (inputs, n_bits)."""
     return layout.bits_of_states(all_states(layout))
 
 
 def monomials(layout: Layout, degree: int = 3) -> st.SearchStrategy[tuple[int, ...]]:
-    """Sorted bits, at most one a column."""
+    """Draw sorted bits, at most one per column."""
     bit = st.integers(0, layout.n_bits - 1)
     return st.lists(bit, max_size=degree, unique_by=lambda b: layout.code_of_bit[b].first_bit).map(
         lambda bits: tuple(sorted(bits))
@@ -137,7 +137,7 @@ def monomials(layout: Layout, degree: int = 3) -> st.SearchStrategy[tuple[int, .
 def polynomials(
     layout: Layout, outputs: int = 1, terms: int = 20, largest: int = 40
 ) -> st.SearchStrategy[dict[tuple[int, ...], np.ndarray]]:
-    """Polynomials without zero coefficients; with several outputs, some terms are shared."""
+    """Draw polynomials without zero coefficients; several outputs share some terms."""
     number = st.integers(-largest, largest)
     vector = st.lists(number, min_size=outputs, max_size=outputs) | number.map(
         lambda value: [value] * outputs
@@ -148,7 +148,7 @@ def polynomials(
 
 @st.composite
 def ensembles(draw: Any, layout: Layout, most_trees: int = 6, depth: int = 3) -> Ensemble:
-    """Random trees over the bits of a layout, as model.booster would read them."""
+    """Draw random trees over the bits of a layout, in the form that model.booster returns."""
     value = st.floats(-1.5, 1.5, width=32)
 
     def grow(path: dict[int, bool], left: int) -> list[Leaf]:
@@ -164,7 +164,7 @@ def ensembles(draw: Any, layout: Layout, most_trees: int = 6, depth: int = 3) ->
 
 
 def log_odds(ensemble: Ensemble, bits: np.ndarray) -> np.ndarray:
-    """The trees walked leaf by leaf, shape (rows,): the plainest evaluation there is."""
+    """Return the log-odds by checking every leaf, shape (rows,): the simplest evaluation."""
     total = np.full(len(bits), ensemble.base_margin)
     for tree in ensemble.trees:
         for leaf in tree.leaves:
@@ -175,6 +175,6 @@ def log_odds(ensemble: Ensemble, bits: np.ndarray) -> np.ndarray:
 
 @st.composite
 def decide_programs(draw: Any, layout: Layout) -> Program:
-    """The program of a random ensemble at a random width."""
+    """Draw the program of a random ensemble at a random width."""
     ensemble = draw(ensembles(layout))
     return decide_program(quantise(ensemble, layout, draw(st.integers(4, 12))), layout)

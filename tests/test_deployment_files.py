@@ -1,4 +1,4 @@
-"""The deployment that comes with the project: whole, small, fast, and right under encryption."""
+"""The shipped deployment: complete, small, fast, and correct under encryption."""
 
 from pathlib import Path
 

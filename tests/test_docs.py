@@ -1,4 +1,4 @@
-"""The documents stay true: their commands, settings, calls, files, links and figures."""
+"""The documents match the code: commands, settings, calls, files, links and figures."""
 
 import json
 import re
@@ -34,14 +34,14 @@ def targets():
 
 
 def code_of(text):
-    """Return the blocks and spans of code, one after the other."""
+    """Return the document's code blocks and code spans."""
     blocks = re.findall(r"```\w*\n(.+?)```", text, flags=re.DOTALL)
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"```\w*\n.+?```", "", text, flags=re.DOTALL))
     return "\n".join([*blocks, *spans])
 
 
 def anchors(text):
-    """Return the anchors of a document's headings, as GitHub makes them."""
+    """Return the anchors that GitHub generates for a document's headings."""
     headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

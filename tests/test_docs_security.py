@@ -1,4 +1,4 @@
-"""docs/SECURITY.md stays true: the tests, settings and files that it names are there."""
+"""docs/SECURITY.md matches the code: the tests, settings and files that it names exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
 
 
 def section(name: str) -> list[list[str]]:
-    """The cells of a table between its two marks, without its head."""
+    """Return the cells of the table between two marks, without its header."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     rows = PAGE[PAGE.index(begin) : PAGE.index(end)].splitlines()[3:]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]

@@ -73,7 +73,7 @@ def test_a_copied_environment_in_a_fresh_clone_is_not_installed_again(clone, tmp
 
 
 def test_environment_of_a_changed_list_is_installed_again(clone):
-    """Whatever the times of the files say."""
+    """The times of the files do not matter."""
     installations(clone)
     path = clone / "requirements" / "core.txt"
     with path.open("a") as file:

@@ -1,4 +1,4 @@
-"""Texts of a schema and names of files may hold any character, also where the terminal has few."""
+"""Schema texts and file names may contain any character, even if the terminal supports few."""
 
 import io
 import json
@@ -25,7 +25,7 @@ ESCAPED = LABEL.encode("ascii", "backslashreplace").decode()
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, schema, small_booster, credit_data):
-    """A trained model whose schema has labels outside ASCII."""
+    """Return a trained model whose schema has labels outside ASCII."""
     folder = tmp_path_factory.mktemp("modèle")
     document = schema.model_dump(mode="json")
     for party in document["parties"]:
@@ -105,7 +105,7 @@ def test_unencodable_characters_are_escaped(monkeypatch):
 
 
 def test_every_command_prepares_its_output():
-    """Entries share their code: ui.entry.run_entry prepares it for all that use it."""
+    """Entry points that use ui.entry.run_entry need no call of their own."""
     entry = re.compile(r"""^(el)?if __name__ [!=]= ["']__m""", re.MULTILINE)
     prepared = re.compile(r"print_any_text\(\)|run_entry\(|import main")
     unprepared = []

@@ -1,4 +1,4 @@
-"""The pinned lists hold what pyproject.toml asks for, name no package index, and have hashes."""
+"""The pinned lists satisfy pyproject.toml, name no package index, and have hashes."""
 
 import re
 import tomllib
@@ -24,7 +24,7 @@ def plain(name):
 
 
 def pinned(path):
-    """The versions of each package in a list."""
+    """Return the versions of each package in a list."""
     found = {}
     for name, version in re.findall(r"^([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?==([^\s;\\]+)",
                                     path.read_text(), flags=re.MULTILINE):  # fmt: skip

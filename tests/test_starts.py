@@ -1,6 +1,6 @@
-"""Every entry with an address, a setting or a folder that it cannot use: one line, exit code 1.
+"""Entry points with an unusable address, setting or folder print one line and exit with code 1.
 
-Each in a process of its own, as a person starts it. Nothing listens, and nothing is announced.
+Each runs in its own process, as a user starts it. No port is opened, and no address is announced.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def start(
 
 
 def one_line(ended: subprocess.CompletedProcess[str], code: int = 1) -> str:
-    """The line that it ends with, which must be all that it says."""
+    """Return the line that the process printed, which must be its only output."""
     assert ended.returncode == code, ended.stderr
     assert ended.stderr.count("\n") == 1, ended.stderr
     assert ended.stdout == ""
@@ -97,7 +97,7 @@ def test_foreign_host_prints_one_line(entry: tuple[str, ...], name: str) -> None
 
 @pytest.fixture
 def blocked(tmp_path: Path) -> Path:
-    """A folder that cannot be made: there is a file in its place."""
+    """Return a folder that cannot be created, since there is a file in its place."""
     (tmp_path / "file").write_text("")
     return tmp_path / "file" / "data"
 
@@ -108,7 +108,7 @@ def test_uncreatable_data_folder_prints_one_line(blocked: Path) -> None:
 
 @pytest.fixture
 def held(tmp_path: Path, clear_deployment: Path) -> Iterator[Path]:
-    """A data folder that a running server uses."""
+    """Return a data folder that a running server uses."""
     server = LiveServer(tmp_path, clear_deployment)
     server.start()
     yield tmp_path / "server"

@@ -1,4 +1,4 @@
-"""The walk-through over three terminals says what works: its commands are run as they stand."""
+"""The commands of the walk-through for three terminals are run exactly as documented."""
 
 import json
 import re
@@ -19,7 +19,7 @@ URL = "http://127.0.0.1:8000"
 
 
 def words_of(command, url, code=""):
-    """The words of a command after its interpreter, at this server and with this code."""
+    """Return a command's arguments, with this server's address and this join code."""
     words = shlex.split(command.replace(URL, url).replace("CODE", code))
     assert words.pop(0) == ".venv/bin/python"
     return [sys.executable, *words]

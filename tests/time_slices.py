@@ -1,4 +1,4 @@
-"""How long the time slices of a thread are, as Linux tells it."""
+"""The length of a thread's time slices, as reported by Linux."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RELEASE = tuple(int(part) for part in re.findall(r"\d+", platform.release())[:2
 
 
 def slice_seconds(thread: int) -> float | None:
-    """Of a thread or a process by its id; None where the system has no such thing or tells none."""
+    """Return the slice of a thread or process by its id; None if the system does not report it."""
     if sys.platform != "linux" or _RELEASE < (6, 12):
         return None
     try:

@@ -50,12 +50,12 @@ def _figures(title: str, phase: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _ROWS = (
-    ("applications, all answers right", "applications"),
+    ("applications with correct results", "applications"),
     ("wrong", "wrong"),
     ("lost", "lost"),
-    ("applications a minute, as measured", "a_minute"),
-    ("processor of the servers, s an application", "server_seconds"),
-    ("processor of workers and checks, s an application", "worker_seconds"),
+    ("applications per minute, as measured", "a_minute"),
+    ("processor time of the servers, s per application", "server_seconds"),
+    ("processor time of workers and checks, s per application", "worker_seconds"),
     ("applications per core and hour, computed", "per_core_and_hour"),
     ("growth of a server's memory, MB", "growth"),
     *(

@@ -67,7 +67,7 @@ def _for_others(schema: Schema, approved: bool, scores: Sequence[float]) -> Expl
     elif turning is None:
         outcome = Outcome.NOT_TURNED
         text = (
-            f"Even the most {phrase} would likely not have turned this decision; other factors "
+            f"Even the most {phrase} would likely not have changed this decision; other factors "
             f"weigh more. {CAVEAT}"
         )
     else:

@@ -149,7 +149,7 @@ def revoke(client_id: ClientId, services: ServicesDep, token: TokenDep) -> None:
     responses=problems(*APPLICATION, *TOKEN),
 )
 def state(client_id: ClientId, services: ServicesDep, token: TokenDep) -> ApplicationState:
-    """Return which files have arrived, which are missing, and how far each program is.
+    """Return the files that have arrived, the missing ones, and the state of each program.
 
     Requires a party's token with the scope `read`, or the watch token.
     """

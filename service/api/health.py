@@ -70,7 +70,7 @@ async def ready(server_state: ServerStateDep) -> JSONResponse:
     """Return 200 if the engine is loaded and the storage works and has free space, else 503.
 
     With 503, a problem describes a fault of the storage. If the status is `failed`, `GET /health`
-    tells why the engine cannot be loaded.
+    states why the engine cannot be loaded.
     """
     if server_state.ready:
         try:

@@ -23,7 +23,7 @@ router = make_router("model")
 async def health(server_state: ServerStateDep) -> JSONResponse:
     """Return 200 with `ok` once the engine is loaded, and 503 with `starting` before.
 
-    If the engine cannot be loaded, the response is a problem that tells why.
+    If the engine cannot be loaded, the response is a problem that states the reason.
     """
     if server_state.fault is not None:
         raise server_state.fault

@@ -133,7 +133,7 @@ def test_base_schema_is_valid():
         ("explanation.column", "Nothing", "must name an ordinal column"),
         ("explanation.assume", {"Good": True}, "Good must be a boolean column of party person"),
         ("explanation.assume", {"Age": True}, "Age must be a boolean column of party person"),
-        ("audit", ["Size", "Age"], "audit names no column: Size"),
+        ("audit", ["Size", "Age"], "audit lists unknown columns: Size"),
         ("explanation.assume", {"Rich": "maybe"}, "assume.Rich: Input should be a valid boolean"),
     ],
 )

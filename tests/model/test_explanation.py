@@ -54,7 +54,7 @@ def test_other_factors_are_named_if_no_bin_changes_the_decision(schema):
     said = explain_scores(schema, with_years(0), False, [-9, -8, -7, -6, -5, -1])
     assert said.outcome is Outcome.NOT_TURNED
     assert said.text == (
-        "Even the most years of employment would likely not have turned this decision; other "
+        "Even the most years of employment would likely not have changed this decision; other "
         f"factors weigh more. {CAVEAT}"
     )
 

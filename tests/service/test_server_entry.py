@@ -1,4 +1,4 @@
-"""`python server.py` and `uvicorn server:app`, as people start them."""
+"""The entry points `python server.py` and `uvicorn server:app`."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ def test_comparison_has_ratios_of_common_measurements(measured):
     assert rows["accuracy"]["ratio"] is None
     assert rows["all parties' encrypted inputs"]["value"] == pytest.approx(4.0)
     assert rows["evaluation key"]["value"] == pytest.approx(20.0)
-    bootstraps = rows["bootstraps a decision"]
+    bootstraps = rows["bootstraps per decision"]
     assert (bootstraps["value"], bootstraps["concrete_ml"]) == (10, 2280)
 
 

@@ -1,7 +1,7 @@
 """Foreign pages in a browser that has every page of Triseal open: they get nothing.
 
-`evil.example` resolves to this machine in this browser, as a name does after DNS rebinding; what
-it serves at /attack is the stranger's, the rest of its requests reach the real pages.
+In this browser `evil.example` resolves to this machine, like a name after DNS rebinding. Its path
+/attack is the attacker's page; all other requests reach the real pages.
 """
 
 import os

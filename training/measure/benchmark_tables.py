@@ -52,7 +52,7 @@ def comparison_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         row("decide", "s", *program(DECIDE, "evaluate_seconds")),
         row("explain, every remaining bin", "s", *program(EXPLAIN, "evaluate_seconds")),
         row(
-            "bootstraps a decision",
+            "bootstraps per decision",
             "",
             recorded[0]["lookups"][DECIDE],
             recorded[1]["lookups"][DECIDE],
@@ -91,7 +91,7 @@ def table(result: dict[str, Any]) -> str:
             )
         )
     if result["http"]:
-        lines.append("over HTTP, beside the evaluation, ms a call (median):")
+        lines.append("over HTTP, besides the evaluation, ms per call (median):")
         lines += [f"  {call:<30} {ms:>8.1f}" for call, ms in result["http"].items()]
     lines.append("machine: " + _place(result))
     return "\n".join(lines)
@@ -136,7 +136,7 @@ def markdown_table(result: dict[str, Any]) -> str:
     lines = [BEGIN, markdown(_comparison(result, head))]
     if result["http"]:
         calls = "; ".join(f"`{call}` {ms:.0f}" for call, ms in result["http"].items())
-        lines += ["", f"HTTP beside the engine's work, median milliseconds a call: {calls}."]
+        lines += ["", f"HTTP besides the engine's work, median milliseconds per call: {calls}."]
     return "\n".join([*lines, "", f"Medians of one interleaved run; {_place(result)}.", END])
 
 

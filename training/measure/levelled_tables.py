@@ -59,17 +59,17 @@ def levelled_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         row("an explanation fails with probability 2^", "", "recorded", "failure_log2", EXPLAIN),
         row("flooding beyond the noise of a decision", "bit", "recorded", "room_bits", DECIDE),
         row("AUC", "", "auc"),
-        row("AUC of the float model less that", "", "auc_difference"),
+        row("AUC of the float model minus that", "", "auc_difference"),
         row("decisions equal to the float model's", "", "agreement"),
         _row(
-            "key generation, all that all parties do",
+            "key generation, all parties",
             "s",
             {
                 column: _at(own, ("steps", "keys", "all_parties_seconds")) or own["key_seconds"]
                 for column, own in engines.items()
             },
         ),
-        steps("key generation, what one party does", "s", "keys", "one_party_seconds"),
+        steps("key generation, one party", "s", "keys", "one_party_seconds"),
         steps("key generation, its slowest step", "s", "keys", "slowest_step_seconds"),
         *(steps(f"encrypt, {party}", "s", "encrypt_seconds", party) for party in parties),
         row("encrypt, all parties", "s", DECIDE, "encrypt_seconds"),

@@ -38,7 +38,7 @@ def _targets(phase: Mapping[str, Any]) -> list[Target]:
     growth = max(memory["growth"] for memory in phase["memory"].values())
     return [
         Target(
-            f"{name}: every answer right",
+            f"{name}: every result correct",
             f"{made['right']} of {made['begun']}, {made['wrong']} wrong, {made['lost']} lost",
             made["right"] == made["begun"] and not made["wrong"] and not made["lost"],
         ),
@@ -114,9 +114,9 @@ def _summary(phase: Mapping[str, Any]) -> Table:
         ("right / wrong / lost", f"{made['right']} / {made['wrong']} / {made['lost']}"),
         ("not started in time", made["asked_for"] - made["begun"]),
         ("total seconds", phase["seconds"]),
-        ("applications a minute", made["a_minute"]),
+        ("applications per minute", made["a_minute"]),
         *((f"seconds of one, {p}", value) for p, value in (made["seconds"] or {}).items()),
-        ("evaluations a second", done["a_second"]),
+        ("evaluations per second", done["a_second"]),
         *((f"evaluation of {p}, s", value) for p, value in done["seconds_each"].items()),
         ("workers evaluating, share", done["workers_busy"]),
         ("cores busy, share", cores["busy"]),

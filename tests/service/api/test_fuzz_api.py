@@ -1,7 +1,7 @@
 """Requests generated from the OpenAPI document, against a server in a separate process.
 
-As strangers make them, and as a party of a real application does. No answer is a fault of the
-server, and each is what the document says: status, content type, headers, schema.
+They are made without any token, and as a party of a real application. No response is a server
+error, and each matches the document: status, content type, headers, schema.
 """
 
 from __future__ import annotations
@@ -148,7 +148,9 @@ def test_unauthenticated_requests_match_the_document(
 
     ask()
     if OPERATIONS[call].get("security"):
-        assert not [status for status in statuses if status < 400], "nobody has a token"
+        assert not [status for status in statuses if status < 400], (
+            "the requests have no valid token"
+        )
 
 
 @pytest.mark.parametrize("call", OF_PARTIES)
@@ -175,4 +177,4 @@ def test_party_requests_match_the_document(
 
     ask()
     if OPERATIONS[call].get("security"):
-        assert statuses - {401}, "the true token gets past the door"
+        assert statuses - {401}, "the valid token is accepted"

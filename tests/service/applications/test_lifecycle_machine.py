@@ -1,6 +1,6 @@
 """A Hypothesis state machine of applications, run against a live server over HTTP.
 
-Every answer must have just the status, the error code and the content that the contract's model
+Every response must have the status, the error code and the content that the contract's model
 says (tests/service/lifecycle.py).
 """
 

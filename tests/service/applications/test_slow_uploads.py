@@ -32,7 +32,7 @@ WAIT = 60.0
 
 
 def receive(path: Path, pace: Pace, stop_at: int, pause: float = FOREVER) -> None:
-    """A form whose sender stops, or pauses, after so many bytes, and then after each one."""
+    """Return the body of a form whose sender stops or pauses after some bytes, then after each."""
     body = body_of(bytes(300))
 
     async def stream() -> AsyncIterator[bytes]:
@@ -75,7 +75,7 @@ def test_pauses_within_the_limit_are_accepted(tmp_path: Path) -> None:
 
 
 def test_time_limit_does_not_apply_after_the_body() -> None:
-    """As in event streams, whose `receive` returns when the client disconnects."""
+    """Event streams call `receive` again, which returns when the client disconnects."""
     heard: list[str] = []
     messages = iter([{"type": "http.request", "body": b""}, {"type": "http.disconnect"}])
 
@@ -104,7 +104,7 @@ def request(application: Application, path: str, body: bytes, length: int, kind:
 
 
 def half_sent(application: Application, fields: bool = True) -> bytes:
-    """A form that stops in its file, or in its fields."""
+    """Return a form that ends within its file or within its fields."""
     values = (application.client_id, application.parties[0], ENCRYPTED_INPUTS)
     body = body_of(bytes(900))
     for name, value in zip(("client_id", "client_type", "file_name"), values, strict=True):

@@ -1,6 +1,6 @@
 """Actors on a real Ray cluster of two nodes: results, ends and caches.
 
-The tests share one executor, and go on with what the earlier ones have left of its cluster.
+The tests share one executor; each continues with the cluster that the previous one left.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def made(**settings: int) -> RateLimits:
 
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The weight of the previous minute decreases within a minute, so here time stands still."""
+    """Stop the clock, since the weight of the previous minute decreases with time."""
     monkeypatch.setattr("time.time", lambda: 1_000_000_000.0)
 
 
@@ -97,7 +97,7 @@ def test_concurrent_uploads_are_limited_per_token_and_in_total() -> None:
             held.enter_context(quota.uploading("three"))
     with quota.uploading("three"), quota.uploading("one"):
         pass
-    assert not quota._uploads._held, "places that were given back leave nothing"
+    assert not quota._uploads._held, "released places leave nothing"
 
 
 def test_counting_starts_no_threads() -> None:
