@@ -1,5 +1,5 @@
-# Two environments: .venv runs everything but Concrete, which pins older libraries and has
-# .venv-concrete (about 6 GB) for itself. Every target makes the one it needs.
+# Two environments: .venv runs everything except Concrete, which pins older libraries and is installed
+# in .venv-concrete (about 6 GB). Every target installs the environment that it needs.
 PYTHON ?=
 TRISEAL_ENGINE ?= levelled
 VENV := .venv
@@ -8,11 +8,11 @@ FLAGS := -W ignore::DeprecationWarning
 RUN := $(VENV)/bin/python $(FLAGS)
 RUN_CONCRETE := $(CONCRETE)/bin/python $(FLAGS)
 ENGINES ?= clear levelled
-# The environment of an engine or of a list of engines: Concrete's wherever one of its engines is named.
+# Non-empty if one of the named engines needs the Concrete environment.
 CONCRETE_ENGINE := $(findstring concrete,$(TRISEAL_ENGINE))
 CONCRETE_COMPILE := $(findstring concrete,$(ENGINES))
 
-# Without encryption at scale, browser, database server or Ray.
+# Tests that need no encryption at scale, browser, database server or Ray.
 QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/parties/joint/test_protocol.py \
 	tests/parties/test_store.py tests/service/http/test_upload_form.py tests/service/http/test_hosts.py \
 	tests/service/http/test_problems.py tests/ui/test_texts.py tests/test_deployment_files.py \
@@ -31,7 +31,7 @@ test: setup-test lint
 	$(RUN) -m pytest --ignore=tests/concrete
 	$(RUN_CONCRETE) -m pytest tests/concrete
 
-# The server's own tests once more, every server on PostgreSQL.
+# The server's tests again, with every server on PostgreSQL.
 test-postgresql: setup-test
 	TRISEAL_TEST_ON_POSTGRESQL=1 $(RUN) -m pytest tests/service
 

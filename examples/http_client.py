@@ -1,4 +1,4 @@
-"""A whole application over HTTP with only `requests` and Concrete's client: URL, then own values.
+"""Run an application over HTTP with only `requests` and Concrete's client: URL, then own values.
 python examples/http_client.py http://127.0.0.1:8000 '{"Total_income": 90000}'"""
 
 import hashlib
