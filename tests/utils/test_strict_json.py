@@ -1,5 +1,7 @@
 """Strict parsing of JSON: ambiguous documents are refused."""
 
+from contextlib import nullcontext
+
 import pytest
 
 from features.schema import Schema
@@ -49,4 +51,4 @@ def test_a_record_with_a_name_twice_is_refused_before_anything_is_sent(tmp_path,
     (tmp_path / "record.json").write_bytes(data)
     words = ["--party", "bank", "--no-page", "--record", str(tmp_path / "record.json")]
     with pytest.raises(InvalidRequest, match=complaint):
-        run(parse(words), Settings())
+        run(parse(words), Settings(), nullcontext)
