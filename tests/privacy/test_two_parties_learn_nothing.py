@@ -198,7 +198,7 @@ def test_a_part_says_nothing_to_a_reader_but_through_the_sum(halves, application
 
 def zero_share(application, opened, party, other):
     """Return the zero share of `party` with `other`, as added to its decryption share."""
-    key = application.pairwise[frozenset((party, other))]
+    key = application.pairwise[party][other]
     seed = derive(key, "zero", hashlib.sha256(opened.message).digest())
     words = Expander(seed).uniform_words(len(opened.result.bodies))
     return words if other > party else -words
