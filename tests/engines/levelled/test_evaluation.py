@@ -125,7 +125,7 @@ def test_an_evaluation_can_be_repeated_and_compared(small_joint, small_programs,
     program = small_programs[EXPLAIN]
     one, other = Played(program, small_joint), Played(program, small_joint)
     own = rows[0][one.tree.bits]
-    sent = encrypt_bits(own, small_joint.key, SMALL, Expander.fresh())
+    sent = encrypt_bits(own, small_joint.public, SMALL, Expander.fresh())
     results = [p.evaluator.evaluate([p.evaluator.prepare(sent)]) for p in (one, other)]
     assert np.array_equal(*results)
 
