@@ -10,11 +10,12 @@ from __future__ import annotations
 import sys
 
 from parties.client import ServerClient
+from parties.waiting import wait_for_server
 from settings import Settings
 from ui.entry import run_entry
 from ui.gradio_environment import gradio_environment
 from ui.places import page_place, said_address
-from ui.waiting import check_port, wait_for_server
+from utils.ports import check_port
 
 
 def serve(settings: Settings) -> None:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from service.http import request_log as logs
 from settings import get_settings
-from utils.addresses import unused_socket, url_of
+from utils.addresses import url_of
 from utils.errors import PortInUse, ServerUnreachable, TrisealError
 from utils.one_line import in_one_line
 from utils.open_files import require_open_files
+from utils.ports import unused_socket
 from utils.terminal import print_any_text
 
 if TYPE_CHECKING:

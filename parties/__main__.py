@@ -1,10 +1,23 @@
-"""Entry point of `python -m parties`, one party's agent; see parties/command.py."""
+"""Entry point of `python -m parties`, one party's agent: its command line and its page.
+
+As an entry point it may import the pages, which no other module of this folder does.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-from parties.command import main
+from parties.command import parse, run
+from ui.agent.serving import open_pages
+from ui.entry import run_entry
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the agent until it is stopped or its work is done; return the exit code."""
+    arguments = parse(words)
+    return run_entry(lambda settings: run(arguments, settings, open_pages))
+
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,7 @@
 """Command line of one party's agent, `python -m parties --party NAME`, with or without a page.
 
+The page itself is passed in by parties/__main__.py, because this folder does not know the pages.
+
     python -m parties --party bank --join CODE                        a page for the bank's clerk
     python -m parties --party bank --join CODE --no-page --record bank.json --agree decide,explain
 
@@ -12,8 +14,8 @@ import argparse
 import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,8 @@ from parties.connection import Connection
 from parties.retrying import may_pass
 from parties.run_follower import stopped_by
 from parties.store import PartyStore
+from parties.waiting import wait_for_server
 from settings import Settings
-from ui.entry import run_entry
-from ui.gradio_environment import gradio_environment
-from ui.places import agent_place, said_address
-from ui.waiting import check_port, wait_for_server
 from utils.addresses import base_url_of
 from utils.errors import (
     AddressInvalid,
@@ -40,11 +39,17 @@ from utils.errors import (
     TrisealError,
     UnknownApplication,
 )
+from utils.ports import check_port
 from utils.strict_json import parse_json
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 GLANCE_SECONDS = 1.0
 """Longest wait for a change without a page; it bounds the time until Ctrl-C is noticed."""
+
+ServePage = Callable[[Agent, Settings, int], None]
+"""Serves an agent's page at a port until it is stopped."""
+OpenPages = Callable[[], AbstractContextManager[ServePage]]
+"""Loads the libraries of the pages, which takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,6 @@ class Arguments:
     record: Path | None
     agree: tuple[str, ...]
     new: bool
-
-
-def main(words: Sequence[str]) -> int:
-    """Run the agent until it is stopped or its work is done; return the exit code."""
-    arguments = parse(words)
-    return run_entry(lambda settings: run(arguments, settings))
 
 
 def parse(words: Sequence[str]) -> Arguments:
@@ -110,11 +109,11 @@ def parse(words: Sequence[str]) -> Arguments:
     )
 
 
-def run(arguments: Arguments, settings: Settings) -> None:
+def run(arguments: Arguments, settings: Settings, open_pages: OpenPages) -> None:
     """Connect, join or resume, and then serve the page or call `attend`.
 
-    Raises InvalidRequest for an unreadable record, PortInUse, DataFolderInUse, and the errors of
-    connecting and joining.
+    `open_pages` is called only for an agent with a page. Raises InvalidRequest for an unreadable
+    record, PortInUse, DataFolderInUse, and the errors of connecting and joining.
     """
     record = None if arguments.record is None else _read_record(arguments.record)
     if arguments.page and arguments.port is not None:
@@ -122,12 +121,11 @@ def run(arguments: Arguments, settings: Settings) -> None:
     code = sys.stdin.readline() if arguments.join == "-" else arguments.join
     with ExitStack() as held:
         client = ServerClient(arguments.server or settings.url, settings.request_timeout)
+        serve_page = None
         if not arguments.page:
             held.enter_context(client)
         else:  # the page's handlers may use the client until the process ends
-            held.enter_context(gradio_environment())
-            from ui import serving
-            from ui.agent import page as agent_page  # takes seconds; the server may start meanwhile
+            serve_page = held.enter_context(open_pages())  # the server may start meanwhile
         wait_for_server(client, _say)
         home = arguments.home or settings.party_data / arguments.party
         connection = Connection(client, PartyStore(home), settings.application_hours)
@@ -136,7 +134,7 @@ def run(arguments: Arguments, settings: Settings) -> None:
             connection.layout.encode_party(arguments.party, record)  # validates it before joining
         with hold_folder(home), closing(agent):
             application = _application(agent, code, arguments.new)
-            if not arguments.page:
+            if serve_page is None:
                 # `attend` prints errors itself; do not log them as well.
                 logging.getLogger("parties.agent").setLevel(logging.ERROR)
                 if application is None:
@@ -148,10 +146,7 @@ def run(arguments: Arguments, settings: Settings) -> None:
             port = arguments.port or _usual_port(settings, agent)
             if arguments.port is None:
                 _check_port(settings, port)
-            page = agent_page.build_agent_page(agent)
-            place = agent_place(settings, agent.party.name, agent.party.label, port)
-            _say(f"The {agent.party.label}'s page is at {said_address(place)}")
-            serving.serve_page(page, place, agent_page.HEAD)
+            serve_page(agent, settings, port)
 
 
 def attend(

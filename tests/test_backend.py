@@ -7,8 +7,9 @@ import pytest
 import backend
 from model.explanation import Outcome
 from settings import get_settings
-from tests.parties.running import free_port, live_server, oracle  # noqa: F401 - fixtures
+from tests.parties.running import live_server, oracle  # noqa: F401 - fixtures
 from utils.errors import InvalidRequest, OutOfStep, ServerUnreachable, ValueOutOfDomain
+from utils.ports import free_port
 
 
 @pytest.fixture

@@ -6,16 +6,17 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
-from tests.parties.running import ROOT, LiveServer, environment
+from settings import ROOT
+from tests.parties.running import LiveServer
 from training.compile import compile_deployment
 from utils import terminal
+from utils.child_process import ChildProcess, environment
 
 POSIX = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 LATIN = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"}
@@ -60,22 +61,14 @@ def test_an_agent_without_a_page_works_with_any_label(server, tmp_path, variable
     with ServerClient(server.url, 30) as client:
         code = open_joint(client).codes["bank"]
     words = ["--party", "bank", "--server", server.url, "--home", str(tmp_path / "bank")]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "parties", *words, "--no-page", "--join", code],
-            cwd=ROOT,
-            env=environment() | variables,
-            stdout=log,
-            stderr=log,
-        )
+    command = ["-m", "parties", *words, "--no-page", "--join", code]
+    agent = ChildProcess(command, tmp_path / "log", {}, variables)
+    agent.start()
     try:
-        while b"joined." not in (tmp_path / "log").read_bytes():
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        agent.wait_until(lambda: "joined." in agent.log(), 60)
+        assert agent.stop(signal.SIGINT, 60) == 0
     finally:
-        process.kill()
+        agent.kill()
     assert f"{shown}: application " in (tmp_path / "log").read_text("ascii")
 
 

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from settings import ROOT
-from tests.parties.running import LiveServer, environment, free_port, levelled_server
+from tests.parties.running import LiveServer, levelled_server
+from utils.child_process import environment
 from utils.open_files import LEAST_FILES
+from utils.ports import free_port
 
 __all__ = ["levelled_server"]
 

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from parties.client import ServerClient
-from tests.parties.running import ROOT, Oracle, environment, free_port
-from ui.waiting import wait_for_server
+from settings import ROOT
+from tests.parties.running import LiveServer, Oracle
+from utils.child_process import environment
 
 GUIDE = (ROOT / "examples" / "three_terminals.md").read_text()
 COMMANDS = [text.strip() for text in re.findall(r"```sh\n(.+?)```", GUIDE, flags=re.DOTALL)]
@@ -29,21 +30,11 @@ def words_of(command, url, code=""):
 def server(tmp_path, levelled_deployment):
     own, *words = shlex.split(COMMANDS[0])
     assert own == "TRISEAL_ENGINE=levelled" and words == [".venv/bin/python", "server.py"]
-    port = free_port()
-    settings = {"deployment": levelled_deployment, "server_data": tmp_path / "server"}
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "server.py"],
-            cwd=ROOT,
-            env=environment(engine="levelled", server_port=port, **settings),
-            stdout=log,
-            stderr=log,
-        )
-    with ServerClient(f"http://127.0.0.1:{port}", 10) as client:
-        wait_for_server(client, lambda text: None, seconds=60)
+    started = LiveServer(tmp_path, levelled_deployment, "levelled")
+    started.start()
+    with ServerClient(started.url, 10) as client:
         yield client
-    process.terminate()
-    process.wait(30)
+    started.stop()
 
 
 def test_guide_has_a_command_for_every_process(schema):

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from tests.service.driver import free_port
 from trials.attached import Attached
+from utils.ports import free_port
 
 SECRET = "object-store-secret"  # noqa: S105
 

@@ -22,8 +22,8 @@ import pytest
 from psycopg import sql
 from sqlalchemy import URL, make_url
 
-from tests.service.driver import free_port
 from trials.attached import Attached
+from utils.ports import free_port
 
 GIVEN = "TRISEAL_TEST_DATABASE_URL"
 MISSING = (

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import psutil
 
-from tests.service.driver import free_port
+from utils.ports import free_port
 
 HOST = "127.0.0.1"
 START_SECONDS = 90.0

@@ -1,41 +1,38 @@
-"""Real servers for the trials: processes that can be killed and restarted on the same data."""
+"""Servers for trials and tests: processes that can be killed and restarted on the same data."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psutil
 
-from settings import ROOT
 from trials.processes import descendants
 from utils.addresses import url_of
 from utils.atomic_files import private_folder
-from utils.errors import EngineUnavailable, ServerUnreachable
+from utils.child_process import ChildProcess
+from utils.errors import ServerUnreachable
+from utils.ports import free_port
 
-START_SECONDS = 90.0
-STOP_SECONDS = 30.0
-ANSWER_SECONDS = 5.0
-_LOG_TAIL = 2000
+_QUIET = ("-W", "ignore::DeprecationWarning")
+REAL_SERVER: tuple[str, ...] = (*_QUIET, "server.py")
+"""The command of a server with an engine of the deployment."""
+STAND_IN_SERVER: tuple[str, ...] = (*_QUIET, "-m", "trials.stand_in_server")
+"""The command of a server with the stand-in engine."""
+_HEALTH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Setup:
-    """The common set-up of a trial's servers: the command, and settings by name."""
+    """The common set-up of servers: the command, and settings by name."""
 
     settings: Mapping[str, Any]
-    command: tuple[str, ...] = ("server.py",)
+    command: tuple[str, ...] = REAL_SERVER
     shared: bool = False
     """True if several servers can share database and blobs, as with PostgreSQL and S3."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -83,108 +80,67 @@ def setup_of(options: Namespace, command: tuple[str, ...], **settings: Any) -> S
     )
 
 
-class Server:
-    """One API node: its folder, its port and its process, which can be restarted."""
+class Server(ChildProcess):
+    """One API node: its folder, its port and its process, which can be restarted.
+
+    `settings` may be changed; the changes apply from the next start.
+    """
 
     def __init__(self, name: str, folder: Path, setup: Setup) -> None:
+        """Choose a free port unless the settings have one; the log is `folder`/`name`.log."""
         self.name = name
         self.data = folder / name
-        self.log_path = folder / f"{name}.log"
-        self.port = _free_port()
+        self.port = int(setup.settings.get("server_port") or free_port())
         self.url = url_of("127.0.0.1", self.port)
         self.starts = 0
-        self._setup = setup
-        self._popen: subprocess.Popen[bytes] | None = None
+        self.settings: dict[str, Any] = {
+            "server_host": "127.0.0.1",
+            "server_data": self.data,
+            **setup.settings,
+            "server_port": self.port,
+        }
         private_folder(folder)
+        super().__init__(setup.command, folder / f"{name}.log", self.settings)
 
-    def start(self) -> None:
+    def start(self, stdin: str = "") -> None:
         """Start the process, with the same data and port as before."""
-        with self.log_path.open("ab") as log:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-W", "ignore::DeprecationWarning", *self._setup.command],
-                cwd=ROOT,
-                env=self._environment(),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C goes to the trial, which then ends its servers
-            )
+        super().start(stdin)
         self.starts += 1
 
-    def wait(self, seconds: float = START_SECONDS) -> None:
-        """Wait until the server is ready; raises ServerUnreachable with the end of its log."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.alive:
-            if self.ready():
-                return
-            time.sleep(0.05)
-        raise ServerUnreachable(f"{self.name} did not become ready: {self.log()[-_LOG_TAIL:]}")
+    def wait(self, status: int = 200) -> Self:
+        """Wait until /health returns `status`; return the server.
 
-    def ready(self) -> bool:
-        """Return True if /health returns 200."""
+        Raises ServerUnreachable with the end of its log.
+        """
+
+        with httpx.Client(timeout=_HEALTH_SECONDS, trust_env=False) as http:
+
+            def reached() -> bool:
+                try:
+                    return http.get(f"{self.url}/health").status_code == status
+                except httpx.TransportError:
+                    return False  # not listening yet
+
+            self.wait_until(reached)
+        return self
+
+    def try_stop(self) -> int | None:
+        """Stop with SIGTERM; return the exit code, or None if the server had to be killed."""
         try:
-            answer = httpx.get(f"{self.url}/health", timeout=ANSWER_SECONDS, trust_env=False)
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == 200
-
-    @property
-    def alive(self) -> bool:
-        """True if the process runs."""
-        return self._popen is not None and self._popen.poll() is None
+            return self.stop()
+        except ServerUnreachable:
+            return None
 
     @property
     def process(self) -> psutil.Process:
-        """The process; raises EngineUnavailable if it was never started."""
-        if self._popen is None:
-            raise EngineUnavailable(f"{self.name} has not been started.")
-        return psutil.Process(self._popen.pid)
+        """The process; raises ServerUnreachable if it was never started."""
+        return psutil.Process(self.pid)
 
     def children(self) -> list[psutil.Process]:
         """Return all descendants of the process; empty if it has ended."""
-        return descendants(self._popen.pid) if self._popen is not None and self.alive else []
-
-    def kill(self) -> list[psutil.Process]:
-        """Kill the process with SIGKILL; returns the processes that it leaves behind."""
-        if self._popen is None:
-            return []
-        left = self.children()
-        self._popen.kill()
-        self._popen.wait(STOP_SECONDS)
-        return left
-
-    def stop(self) -> int | None:
-        """Stop with SIGTERM; returns the exit code, or None if it had to be killed."""
-        if self._popen is None:
-            return None
-        self._popen.send_signal(signal.SIGTERM)
-        try:
-            return self._popen.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return None
-
-    def log(self) -> str:
-        """Return the output of its processes so far."""
-        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+        return descendants(self.pid) if self.alive else []
 
     def operator_token(self) -> str:
         """Return the operator token, generated or from the settings."""
-        given = self._setup.settings.get("operator_token")
+        given = self.settings.get("operator_token")
         return str(given or (self.data / "operator_token").read_text().strip())
-
-    def _environment(self) -> dict[str, str]:
-        settings = {
-            "server_host": "127.0.0.1",
-            "server_port": self.port,
-            "server_data": self.data,
-            **self._setup.settings,
-        }
-        # Settings of this environment are meant for other servers.
-        others = {n: v for n, v in os.environ.items() if not n.upper().startswith("TRISEAL_")}
-        return {**others, **{f"TRISEAL_{n.upper()}": str(v) for n, v in settings.items()}}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -29,9 +29,10 @@ from settings import ROOT, Settings
 from ui.entry import run_entry
 from ui.places import page_place, said_address
 from ui.units import escape
-from ui.waiting import POLL_SECONDS, check_port, wait_for_page
+from ui.waiting import POLL_SECONDS, wait_for_page
 from utils.addresses import reachable, url_of
 from utils.errors import ServerUnreachable
+from utils.ports import check_port
 
 JOINT_ENGINE = "levelled"
 """The engine whose parties run in processes of their own."""

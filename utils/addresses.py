@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -99,23 +98,3 @@ def _port_of(text: str) -> int:
     ):
         raise AddressInvalid(f"The port of the URL must be a number from 1 to {_LARGEST_PORT}.")
     return int(text)
-
-
-def unused_socket(host: str, port: int) -> socket.socket:
-    """Return a socket bound to host and port, not listening yet.
-
-    A port with only closed connections counts as free (SO_REUSEADDR). If a name resolves to IPv4
-    and IPv6 addresses, an IPv4 address is used. Raises OSError.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-    bound = socket.socket(family, kind, protocol)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(address)
-    except BaseException:
-        bound.close()
-        raise
-    return bound

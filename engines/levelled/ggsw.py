@@ -38,6 +38,10 @@ class Ggsw:
     def bits(self) -> int:
         return len(self.masks)
 
+    def at(self, positions: NDArray[np.intp]) -> Ggsw:
+        """Return the ciphertexts of the bits at these positions."""
+        return Ggsw(self.masks[positions], self.bodies[positions])
+
     def cut(self, parameters: Parameters) -> Ggsw:
         """Return the ciphertexts with words rounded to the bits that are sent; idempotent."""
         return Ggsw(_cut(self.masks, parameters.mask_bits), _cut(self.bodies, parameters.body_bits))

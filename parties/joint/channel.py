@@ -24,10 +24,10 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from parties.joint.codes import GROUP_SECRET_BYTES
 from utils.errors import MalformedMessage, NotAuthentic
 
 FORMAT = b"triseal joint 1"
+GROUP_SECRET_BYTES = 16
 KEY_BYTES = 32
 NONCE_BYTES = 12
 SIGNATURE_BYTES = 64

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from parties.client import ServerClient
+from parties.joint.channel import GROUP_SECRET_BYTES
 from utils.errors import InvalidRequest
 
-GROUP_SECRET_BYTES = 16
 _CODE = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{1,200})\.([A-Za-z0-9_-]{22})")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.parties.running import LiveServer, Oracle, environment
+from tests.parties.running import LiveServer, Oracle
+from utils.child_process import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "http_client.py"

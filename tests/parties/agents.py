@@ -5,61 +5,43 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
-from tests.parties.running import ROOT, environment
+from utils.child_process import ChildProcess
 
 WAIT_SECONDS = 60
 
 
-class AgentProcess:
+class AgentProcess(ChildProcess):
     """One party's agent without a page, and its output."""
 
     def __init__(self, folder: Path, party: str, server: str, *words: str, stdin: str = "") -> None:
-        self.party, self.home, self.output = party, folder / party, folder / f"{party}.log"
-        with self.output.open("ab") as log:
-            own = ["--party", party, "--server", server, "--home", str(self.home), "--no-page"]
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "parties", *own, *words],
-                cwd=ROOT,
-                env=environment(party_data=folder / "unused"),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                text=True,
-            )
-        self.process.stdin.write(stdin)
-        self.process.stdin.close()
+        self.party, self.home = party, folder / party
+        own = ["--party", party, "--server", server, "--home", str(self.home), "--no-page"]
+        settings = {"party_data": folder / "unused"}
+        super().__init__(["-m", "parties", *own, *words], folder / f"{party}.log", settings)
+        self.start(stdin)
 
     @property
     def printed(self) -> str:
-        return self.output.read_text()
+        return self.log()
 
     def wait_for(self, words: str) -> str:
         """Wait until the agent has printed `words`; return the rest of that line."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while (found := re.search(re.escape(words) + "(.*)", self.printed)) is None:
-            assert self.process.poll() is None and time.monotonic() < deadline, self.printed
-            time.sleep(0.05)
-        return found[1]
+        found = re.compile(re.escape(words) + "(.*)")
+        self.wait_until(lambda: found.search(self.printed) is not None, WAIT_SECONDS)
+        return found.search(self.printed)[1]
 
     def end(self) -> int:
         """Wait until the agent exits by itself; return its exit code."""
-        return self.process.wait(WAIT_SECONDS)
+        return self.join(WAIT_SECONDS)
 
     def interrupt(self) -> int:
         """Interrupt the agent, as Ctrl-C does; return its exit code."""
-        self.process.send_signal(signal.SIGINT)
+        self.send(signal.SIGINT)
         return self.end()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 class Agents:
@@ -85,5 +67,4 @@ class Agents:
 
     def stop(self) -> None:
         for agent in self.started:
-            if agent.process.poll() is None:
-                agent.kill()
+            agent.kill()

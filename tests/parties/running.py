@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,84 +20,41 @@ from model.explanation import Explanation, explain_scores
 from parties.client import ServerClient
 from parties.connection import Connection
 from parties.store import PartyStore
-from ui.waiting import wait_for_server
-
-ROOT = Path(__file__).resolve().parents[2]
+from trials.servers import Server, Setup
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def environment(**settings: Any) -> dict[str, str]:
-    """Return this process's environment with these settings and no others of Triseal."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("TRISEAL_")}
-    return kept | {f"TRISEAL_{name.upper()}": str(value) for name, value in settings.items()}
-
-
-class LiveServer:
+class LiveServer(Server):
     """`python server.py` with an engine; it can be stopped and started again."""
 
-    def __init__(self, folder: Path, deployment: Path, engine: str = "clear") -> None:
-        self.folder, self.deployment, self.port = folder, deployment, free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.settings = {
-            "engine": engine,
-            "deployment": deployment,
-            "server_port": self.port,
-            "server_data": folder / "server",
-            "disk_reserve_megabytes": 1,
-        }
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(
+        self,
+        folder: Path,
+        deployment: Path,
+        engine: str = "clear",
+        command: tuple[str, ...] = ("server.py",),
+    ) -> None:
+        self.folder, self.deployment = folder, deployment
+        settings = {"engine": engine, "deployment": deployment, "disk_reserve_megabytes": 1}
+        super().__init__("server", folder, Setup(settings, command))
 
-    def start(self) -> None:
-        with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "server.py"],
-                cwd=ROOT,
-                env=environment(**self.settings),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        with ServerClient(self.url, 10) as client:
-            wait_for_server(client, lambda text: None, seconds=60)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
-            self._process = None
+    def start(self, stdin: str = "") -> None:
+        super().start(stdin)
+        self.wait()
 
     def kill(self) -> None:
         """Kill the server and all its descendants, as a power failure would."""
-        workers = self.workers()
-        self._process.kill()
-        self._process.wait(30)
+        workers = self.children()
+        super().kill()
         for worker in workers:
             with suppress(psutil.NoSuchProcess):
                 worker.kill()
 
-    def workers(self) -> list[psutil.Process]:
-        """Return the server's descendant processes."""
-        return psutil.Process(self._process.pid).children(recursive=True)
-
     @contextmanager
     def stuck(self) -> Iterator[None]:
         """Suspend the workers; a run that one of them has goes on afterwards."""
-        self.wait()
-        with standing_still(self.workers()):
+        until(lambda: httpx.get(f"{self.url}/health/ready", trust_env=False).is_success, 60)
+        with standing_still(self.children()):
             yield
-
-    def wait(self) -> None:
-        """Wait until the server can evaluate."""
-        url, deadline = f"{self.url}/health/ready", time.monotonic() + 60
-        while httpx.get(url, trust_env=False).status_code != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
 
     def connect(self, folder: Path) -> Connection:
         """Connect, with the parties' files in `folder`."""

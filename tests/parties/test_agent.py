@@ -15,8 +15,10 @@ from parties.connection import Connection
 from parties.joint.member import JointMember
 from parties.joint.session import JointSession
 from parties.store import PartyStore
+from settings import ROOT
 from tests.parties.agents import AgentProcess, Agents
-from tests.parties.running import ROOT, environment, until
+from tests.parties.running import until
+from utils.child_process import environment
 from utils.errors import DataFolderInUse, NotAuthorised, UnknownApplication, UnknownParty
 
 

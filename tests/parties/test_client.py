@@ -8,7 +8,6 @@ import pytest
 
 from parties import client as transport
 from parties.client import ServerClient, Waiting
-from tests.parties.running import free_port
 from utils.errors import (
     MalformedMessage,
     OutOfStep,
@@ -19,6 +18,7 @@ from utils.errors import (
     TransportError,
     error_classes,
 )
+from utils.ports import free_port
 
 CLIENT_ID = "0123456789abcdef" * 2
 

@@ -10,21 +10,22 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from parties.client import ServerClient
 from parties.joint.codes import JointOpening, open_joint
-from tests.parties.running import ROOT, LiveServer, environment
+from tests.parties.running import LiveServer
 from tests.privacy.small import PARTIES
+from utils.child_process import ChildProcess
+from utils.errors import ServerUnreachable
 
 KEPT_ALIVE = (
-    "import sys, time; from parties.command import main; code = main(sys.argv[1:]); "
+    "import sys, time; from parties.__main__ import main; code = main(sys.argv[1:]); "
     "print('ended with', code, flush=True); time.sleep(900)"
 )
 RECORDS: dict[str, dict[str, Any]] = {
@@ -54,7 +55,7 @@ class Played:
     folder: Path
     server: LiveServer
     opening: JointOpening
-    agents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    agents: dict[str, ChildProcess] = field(default_factory=dict)
 
     def home(self, party: str) -> Path:
         return self.folder / party
@@ -68,23 +69,20 @@ class Played:
 
     @property
     def server_log(self) -> Path:
-        return self.server.folder / "server.log"
+        return self.server.log_path
 
     @property
     def server_pid(self) -> int:
-        assert self.server._process is not None
-        return self.server._process.pid
+        return self.server.pid
 
     def client(self) -> ServerClient:
         return ServerClient(self.server.url, 30)
 
     def start_agent(self, party: str, *words: str, program: tuple[str, ...]) -> None:
-        command = [sys.executable, *program, "--party", party, "--server", self.server.url]
+        command = [*program, "--party", party, "--server", self.server.url]
         command += ["--home", str(self.home(party)), "--no-page", *words]
-        with self.log(party).open("ab") as log:
-            self.agents[party] = subprocess.Popen(
-                command, cwd=ROOT, env=environment(), stdout=log, stderr=log
-            )
+        self.agents[party] = ChildProcess(command, self.log(party), {})
+        self.agents[party].start()
 
     def join_and_send(self) -> None:
         """Start agents that join, make the keys, send their records, and keep running."""
@@ -105,7 +103,7 @@ class Played:
     def wait(self, done: Callable[[], bool], seconds: float = 300) -> None:
         end = time.monotonic() + seconds
         while not done():
-            gone = [p for p, agent in self.agents.items() if agent.poll() is not None]
+            gone = [p for p, agent in self.agents.items() if not agent.alive]
             logs = {party: self.log(party).read_text() for party in PARTIES}
             assert not gone, f"{gone} ended: {logs}"
             assert time.monotonic() < end, logs
@@ -113,13 +111,8 @@ class Played:
 
     def end_agents(self) -> None:
         for agent in self.agents.values():
-            if agent.poll() is None:
-                agent.send_signal(signal.SIGINT)
-                try:
-                    agent.wait(15)
-                except subprocess.TimeoutExpired:
-                    agent.kill()
-                    agent.wait(15)
+            with suppress(ServerUnreachable):  # it had to be killed
+                agent.stop(signal.SIGINT, 15)
 
     def stop(self) -> None:
         self.end_agents()

@@ -6,9 +6,7 @@ parties), so that a complete encrypted application takes a few hundredths of a s
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from engines.envelope import unseal
 from engines.interface import ENCRYPTED_INPUTS, PUBLIC_KEY, KeyShare
 from engines.levelled import server as server_module
 from engines.levelled.build import build
+from engines.levelled.ceremony import make_joint_keys
 from engines.levelled.ggsw import Ggsw
 from engines.levelled.keys import SecretShare
 from engines.levelled.messages import split_inputs
@@ -146,15 +145,12 @@ class Application:
     bits: Bits
     shares: dict[str, KeyShare]
     public_key: bytes
-    pairwise: dict[frozenset[str], bytes]
+    pairwise: dict[str, dict[str, bytes]]
     messages: dict[tuple[str, str], bytes]
     opened: dict[str, Opened]
 
     def secret(self, party: str) -> SecretShare:
         return SecretShare.from_bytes(self.shares[party].secret, DEFAULT)
-
-    def keys_of(self, party: str) -> dict[str, bytes]:
-        return {o: self.pairwise[frozenset((party, o))] for o in PARTIES if o != party}
 
     def inputs(self, party: str, layout: Layout) -> Ggsw:
         own = layout.party_bits(party)
@@ -165,17 +161,13 @@ class Application:
 def run(halves: EngineHalves, bits: Bits) -> Application:
     """Run a complete application on encrypted `bits`, shape (n_bits,), with fresh keys."""
     engine, layout = halves.party, halves.deployment.layout
-    common = engine.common(CONTEXT, {name: engine.seed_share() for name in PARTIES})
-    shares = {name: engine.key_share(common) for name in PARTIES}
-    key = engine.collective_key(common, {name: share.share for name, share in shares.items()})
-    engine.check_key(key, {n: engine.check_share(key, s.secret) for n, s in shares.items()})
-    pairs = itertools.combinations(PARTIES, 2)
-    pairwise = {frozenset(pair): os.urandom(32) for pair in pairs}
+    keys = make_joint_keys(engine, PARTIES, CONTEXT)
+    key = keys.public_key
     messages = {(PARTIES[0], PUBLIC_KEY): engine.seal_public_key(PARTIES[0], key)}
     for name in PARTIES:
         own = bits[layout.party_bits(name)]
         messages[name, ENCRYPTED_INPUTS] = engine.encrypt(name, own, key)
-    application = Application(bits, shares, key, pairwise, messages, {})
+    application = Application(bits, keys.shares, key, keys.pairwise, messages, {})
     for program in ("decide", "explain"):
         application.opened[program] = _opened(halves, application, program)
     return application
@@ -198,7 +190,7 @@ def _opened(halves: EngineHalves, application: Application, program: str) -> Ope
             name,
             application.public_key,
             application.shares[name].secret,
-            application.keys_of(name),
+            application.pairwise[name],
         )
         for name in PARTIES
     }

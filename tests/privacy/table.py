@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from engines.envelope import unseal
 from engines.interface import ENCRYPTED_INPUTS, PUBLIC_KEY, JointPartyEngine
 from features.encoding import Bits
-from parties.joint.channel import Identity, Place
-from parties.joint.codes import GROUP_SECRET_BYTES
+from parties.joint.channel import GROUP_SECRET_BYTES, Identity, Place
 from parties.joint.messages import JointMessage, encode
 from parties.joint.protocol import JointProtocol
 from tests.privacy.small import PARTIES, EngineHalves

@@ -24,8 +24,7 @@ from engines.interface import ENCRYPTED_INPUTS, PROGRAMS
 from engines.levelled.keys import SecretShare
 from engines.levelled.parameters import DEFAULT
 from engines.registry import load_joint_party_engine
-from parties.joint.channel import Identity
-from parties.joint.codes import GROUP_SECRET_BYTES
+from parties.joint.channel import GROUP_SECRET_BYTES, Identity
 from parties.joint.messages import SHARE_OPEN
 from parties.joint.protocol import JointProtocol
 from parties.joint.state import ProtocolState

@@ -198,7 +198,7 @@ def test_share_reveals_nothing_beyond_the_sum(halves, applications, reader, prog
 
 def zero_share(application, opened, party, other):
     """Return the zero share of `party` with `other`, as added to its decryption share."""
-    key = application.pairwise[frozenset((party, other))]
+    key = application.pairwise[party][other]
     seed = derive(key, "zero", hashlib.sha256(opened.message).digest())
     words = Expander(seed).uniform_words(len(opened.result.bodies))
     return words if other > party else -words

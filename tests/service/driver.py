@@ -2,98 +2,52 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLANATION_INPUTS
 from service.storage.blob_backends import OTHER_NAMES
-from trials.stand_in import ROOT, message
+from trials import servers
+from trials.processes import ended, runs
+from trials.servers import STAND_IN_SERVER, Setup
+from trials.stand_in import message
+from utils.child_process import STOP_SECONDS
 
-START_SECONDS = 60.0
 ON_POSTGRESQL = "TRISEAL_TEST_ON_POSTGRESQL"
 """If set to 1, all servers that the tests start use PostgreSQL (`make test-postgresql`)."""
 database_of: Callable[[Path], str] | None = None
 """The database of a server's folder, if it is not in that folder."""
-LONGEST_LOG = 10_000_000
-"""In bytes; a log that simulates a full disk is endless."""
-STAND_IN = (sys.executable, "-m", "trials.stand_in_server")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def environment(data: Path, port: int, more: Mapping[str, Any]) -> dict[str, str]:
-    settings = {
-        "server_data": data,
-        "server_port": port,
-        "engine": "clear",
-        "deployment": "deployment",
-        "evaluation_timeout": 20,
-        "disk_reserve_megabytes": 1,  # the folders of a day's tests stay for a while
-        **({} if database_of is None else {"database_url": database_of(data)}),
-        **more,
-    }
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("TRISEAL_")},
-        **{
-            f"TRISEAL_{name.upper()}": str(value)
-            for name, value in settings.items()
-            if value is not None
-        },
-    }
-
-
-def status_of(pid: int) -> tuple[str, int] | None:
-    """Return a process's state letter and its parent, from /proc; None if it is gone."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return words[0], int(words[1])
 
 
 def gone(pids: list[int], seconds: float = 10.0) -> bool:
     """Return True if the processes end in time; zombies count as ended."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if all((status_of(pid) or "Z")[0] == "Z" for pid in pids):
-            return True
-        time.sleep(0.05)
-    return False
+    left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    return not ended(left, seconds)
 
 
-class Server:
-    """A server in a separate process."""
+class Server(servers.Server):
+    """A server in a separate process, with the stand-in engine unless `command` says otherwise."""
 
-    def __init__(self, data: Path, command: tuple[str, ...] = STAND_IN, **settings: Any) -> None:
-        self.data = data
-        self.log_path = data.parent / f"{data.name}.log"
-        self._port = free_port()
-        command = tuple(part.format(port=self._port) for part in command)
-        with self.log_path.open("a") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=environment(data, self._port, settings),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=60)
+    def __init__(
+        self, data: Path, command: tuple[str, ...] = STAND_IN_SERVER, **settings: Any
+    ) -> None:
+        own = {
+            "engine": "clear",
+            "deployment": "deployment",
+            "evaluation_timeout": 20,
+            "disk_reserve_megabytes": 1,  # the folders of a day's tests stay for a while
+            **({} if database_of is None else {"database_url": database_of(data)}),
+            **settings,
+        }
+        super().__init__(data.name, data.parent, Setup(own, command))
+        self.http = httpx.Client(base_url=self.url, timeout=60)
+        self.start()
 
     def health(self) -> httpx.Response | None:
         try:
@@ -101,28 +55,9 @@ class Server:
         except httpx.TransportError:
             return None
 
-    def wait(self, status: int = 200) -> Server:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            answer = self.health()
-            if answer is not None and answer.status_code == status:
-                return self
-            time.sleep(0.05)
-        raise RuntimeError(f"The server does not answer {status}: {self.log()}")
-
-    def log(self) -> str:
-        with self.log_path.open("rb") as file:
-            return file.read(LONGEST_LOG).decode()
-
     def workers(self) -> list[int]:
         """Return the child processes of the server."""
-        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-        found = {pid: status for pid in pids if (status := status_of(pid)) is not None}
-        return [
-            pid
-            for pid, (state, parent) in found.items()
-            if parent == self.process.pid and state != "Z"
-        ]
+        return [child.pid for child in self.process.children() if runs(child)]
 
     def blobs(self) -> list[Path]:
         """Return every uploaded file, result and unfinished upload."""
@@ -130,11 +65,9 @@ class Server:
         found = (p for folder in folders for p in folder.rglob("*") if p.is_file())
         return sorted(p for p in found if p.name not in OTHER_NAMES)
 
-    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = STOP_SECONDS) -> int:
         self.http.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal_number)
-        return self.process.wait(30)
+        return super().stop(number, seconds)
 
     def open(self) -> Application:
         opened = self.http.post("/applications")

@@ -74,8 +74,7 @@ def test_restart_time_limit_and_shutdown(start: Start) -> None:
     left_over[1] /= "0" * 64
     for path in left_over:
         path.write_bytes(b"x")
-    server.process.kill()
-    server.process.wait()
+    server.kill()
     assert gone(workers), "workers end with a server that was killed"
 
     server = start().wait()
@@ -94,15 +93,15 @@ def test_restart_time_limit_and_shutdown(start: Start) -> None:
     assert sent.output().content == expected(sent)
 
     second = start()
-    assert second.process.wait(30) != 0
+    assert second.join(30) != 0
     assert "Another server uses" in second.log()
 
     workers = server.workers()
     events = f"/applications/{sent.client_id}/events"
     with server.http.stream("GET", events, headers=sent.auth()):
         begin = time.monotonic()
-        server.process.send_signal(signal.SIGINT)
-        server.process.wait(15)
+        server.send(signal.SIGINT)
+        server.join(15)
         assert time.monotonic() - begin < 8, "an open event stream does not hold the server up"
     assert gone(workers)
     assert not list(server.data.glob("*-wal")), "the database is closed properly"

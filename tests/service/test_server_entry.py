@@ -15,9 +15,11 @@ from engines.interface import PROGRAMS, PublicModel
 from engines.registry import load_party_engine
 from features.encoding import Layout
 from server import bind
-from tests.service.driver import Server, environment, gone
-from trials.stand_in import ROOT
+from settings import ROOT
+from tests.service.driver import Server, gone
+from utils.child_process import environment
 from utils.errors import PortInUse, ServerUnreachable
+from utils.ports import free_port
 
 ENTRY = str(ROOT / "server.py")
 
@@ -29,7 +31,7 @@ def test_port_in_use_prints_one_line(tmp_path: Path) -> None:
         ended = subprocess.run(
             [sys.executable, ENTRY],
             cwd=tmp_path,
-            env=environment(tmp_path / "data", port, {}),
+            env=environment(server_data=tmp_path / "data", server_port=port, engine="clear"),
             capture_output=True,
             text=True,
             timeout=30,
@@ -46,7 +48,7 @@ def test_invalid_settings_are_named(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, ENTRY],
         cwd=tmp_path,
-        env=environment(tmp_path / "data", 99_999, {}),
+        env=environment(server_data=tmp_path / "data", server_port=99_999, engine="clear"),
         capture_output=True,
         text=True,
         timeout=30,
@@ -75,15 +77,17 @@ def test_listening_errors_are_typed() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        (sys.executable, ENTRY),
-        (sys.executable, "-m", "uvicorn", "server:app", "--port", "{port}", "--no-access-log"),
+        ("server.py",),
+        ("-m", "uvicorn", "server:app", "--port", "{port}", "--no-access-log"),
     ],
     ids=["python server.py", "uvicorn server:app"],
 )
 def test_real_engine_is_served_by_the_real_entry_points(
     command: tuple[str, ...], tmp_path: Path, clear_deployment: Path
 ) -> None:
-    server = Server(tmp_path / "data", command, deployment=clear_deployment)
+    port = free_port()
+    command = tuple(word.format(port=port) for word in command)
+    server = Server(tmp_path / "data", command, server_port=port, deployment=clear_deployment)
     try:
         server.wait()
         public = PublicModel.model_validate(server.http.get("/model").json())

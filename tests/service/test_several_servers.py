@@ -72,8 +72,7 @@ def test_application_is_served_by_all_servers_and_survives_one(servers: list[Ser
     jobs = a.http.get("/operator/jobs", headers={"Authorization": f"Bearer {operator}"}).json()
     doing = jobs["items"][0]["server"]
     dying, living = (a, b) if f'"node": "{doing}"' in a.log() else (b, a)
-    dying.process.kill()
-    dying.process.wait()
+    dying.kill()
     left = at(mine, living)
     assert left.run().status_code == 200
     program = left.state()["programs"][DECIDE]

@@ -21,8 +21,9 @@ from engines.interface import DECIDE, EXPLAIN
 from model.explanation import Outcome
 from model.polynomial import sample_states
 from parties.single_key.session import ApplicationSession
-from tests.parties.running import LiveServer, Oracle, environment
+from tests.parties.running import LiveServer, Oracle
 from training.encrypted_runs import EncryptedRuns
+from utils.child_process import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 600

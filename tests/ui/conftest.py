@@ -3,8 +3,6 @@
 import copy
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,17 +19,11 @@ from engines.interface import (
     Slot,
 )
 from features.schema import Schema
-from tests.parties.running import (
-    ROOT,
-    LiveServer,
-    environment,
-    free_port,
-    levelled_oracle,
-    live_server,
-    oracle,
-)
+from tests.parties.running import LiveServer, levelled_oracle, live_server, oracle
 from tests.ui.links import printed_link
 from ui.waiting import wait_for_page
+from utils.child_process import ChildProcess
+from utils.ports import free_port
 
 __all__ = ["levelled_oracle", "live_server", "oracle"]
 
@@ -170,39 +162,25 @@ def any_schema(request) -> Schema:
     return with_parties(request.param)
 
 
-class LivePage:
-    """Run `python app.py` for a server."""
+class LivePage(ChildProcess):
+    """`python app.py` for a server."""
 
     def __init__(self, folder: Path, server: LiveServer) -> None:
-        self.folder, self.port = folder, free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        with (folder / "page.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "app.py"],
-                cwd=ROOT,
-                env=environment(
-                    server_url=server.url,
-                    page_port=self.port,
-                    party_data=folder / "parties",
-                    deployment=server.deployment,
-                ),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        wait_for_page(self.url, self._check)
+        port = free_port()
+        settings = {
+            "server_url": server.url,
+            "page_port": port,
+            "party_data": folder / "parties",
+            "deployment": server.deployment,
+        }
+        super().__init__(["app.py"], folder / "page.log", settings)
+        self.start()
+        wait_for_page(f"http://127.0.0.1:{port}", self._check)
         self.link = printed_link(self.log())
 
     def _check(self) -> None:
-        if self._process.poll() is not None:
-            raise RuntimeError((self.folder / "page.log").read_text())
-
-    def log(self) -> str:
-        return (self.folder / "page.log").read_text()
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(30)
+        if not self.alive:
+            raise RuntimeError(self.log())
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,15 @@
 """The whole demonstration as a process, and its child processes."""
 
-import signal
 import socket
-import subprocess
-import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 
-from tests.parties.running import ROOT, environment, free_port, standing_still
+from tests.parties.running import standing_still
 from tests.ui.links import printed_link
+from utils.child_process import ChildProcess
+from utils.ports import free_port
 
 
 def free_ports(count: int) -> int:
@@ -43,48 +41,39 @@ def processes():
     return found
 
 
-class Demo:
+class Demo(ChildProcess):
     """`python -m ui.demo` with its children."""
 
     def __init__(self, folder, deployment, engine, more=None, **settings):
-        self.page_port, self.output = free_port(), folder / "demo.log"
-        self.agent_port, self.server_port = free_ports(8), free_port()
-        with self.output.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ui.demo"],
-                cwd=ROOT,
-                env=environment(
-                    engine=engine,
-                    deployment=deployment,
-                    server_port=self.server_port,
-                    server_data=folder / "server",
-                    party_data=folder / "parties",
-                    page_port=self.page_port,
-                    agent_port=self.agent_port,
-                    **settings,
-                )
-                | {"DISPLAY": "", "WAYLAND_DISPLAY": "", **(more or {})},
-                stdout=log,
-                stderr=log,
-            )
+        self.page_port, self.server_port = free_port(), free_port()
+        self.agent_port = free_ports(8)
+        settings = {
+            "engine": engine,
+            "deployment": deployment,
+            "server_port": self.server_port,
+            "server_data": folder / "server",
+            "party_data": folder / "parties",
+            "page_port": self.page_port,
+            "agent_port": self.agent_port,
+            **settings,
+        }
+        variables = {"DISPLAY": "", "WAYLAND_DISPLAY": "", **(more or {})}
+        super().__init__(["-m", "ui.demo"], folder / "demo.log", settings, variables)
+        self.start()
 
-    def wait_until(self, words):
-        deadline = time.monotonic() + 120
-        while words not in self.output.read_text():
-            assert self.process.poll() is None and time.monotonic() < deadline, (
-                self.output.read_text()
-            )
-            time.sleep(0.1)
+    def wait_for(self, words):
+        """Wait until the demonstration has printed `words`."""
+        self.wait_until(lambda: words in self.log(), 120)
 
     @property
     def link(self) -> str:
         """Return the link of the page, once it is printed."""
-        return printed_link(self.output.read_text())
+        return printed_link(self.log())
 
     def family(self) -> list[int]:
         """Return the ids of all descendants of the demonstration."""
         parents = {pid: parent for pid, (state, parent) in processes().items() if state != "Z"}
-        found = [self.process.pid]
+        found = [self.pid]
         for pid in found:
             found += [child for child, parent in parents.items() if parent == pid]
         return found[1:]
@@ -101,11 +90,6 @@ class Demo:
     def agent_ports(self, count: int) -> list[int]:
         """Return the addresses of the parties' own pages."""
         return list(range(self.agent_port, self.agent_port + count))
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
 
 
 def alive(pids):

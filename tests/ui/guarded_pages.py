@@ -11,7 +11,6 @@ from typing import Any
 from fastapi import FastAPI
 
 from settings import Settings
-from tests.parties.running import free_port
 from tests.ui.conftest import public_of, with_parties
 from tests.ui.serving import served
 from tests.ui.test_joint_pages import joint_public
@@ -22,6 +21,7 @@ from ui.serving import app_of
 from ui.single.page import build_page
 from ui.stage.page import build_stage
 from utils.errors import NotAuthorised
+from utils.ports import free_port
 
 KINDS = ("party", "stage", "single")
 

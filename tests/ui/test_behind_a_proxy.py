@@ -8,9 +8,9 @@ from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from tests.parties.running import free_port
 from tests.ui.guarded_pages import Page
 from tests.ui.serving import served
+from utils.ports import free_port
 
 NOT_PASSED_ON = {"host", "connection", "content-length", "transfer-encoding"}
 

@@ -14,11 +14,14 @@ import httpx
 import pytest
 
 from parties.client import ServerClient
-from tests.parties.running import ROOT, environment, free_port, until
+from parties.waiting import wait_for_server
+from settings import ROOT
+from tests.parties.running import until
 from tests.ui.demos import Demo, alive
 from tests.ui.links import opened
-from ui.waiting import check_port, wait_for_server
+from utils.child_process import environment
 from utils.errors import AddressInvalid, PortInUse, ServerUnreachable
+from utils.ports import check_port, free_port
 
 
 @pytest.fixture
@@ -123,7 +126,7 @@ def joint_demo(tmp_path, levelled_deployment):
 
 
 def test_every_party_has_its_own_process_and_page(joint_demo, schema):
-    joint_demo.wait_until("Triseal is ready")
+    joint_demo.wait_for("Triseal is ready")
     with opened(joint_demo.link) as client:
         assert "Triseal" in client.get("/").text
         for port in joint_demo.agent_ports(len(schema.party_names)):
@@ -138,8 +141,8 @@ def test_every_party_has_its_own_process_and_page(joint_demo, schema):
         == len(schema.party_names)
     )
     family = joint_demo.family()
-    joint_demo.process.send_signal(signal.SIGINT)
-    assert joint_demo.process.wait(30) == 0
+    joint_demo.send(signal.SIGINT)
+    assert joint_demo.join(30) == 0
     assert alive(family) == []
 
 
@@ -147,8 +150,8 @@ def test_demo_works_on_ipv6(tmp_path, levelled_deployment, schema):
     addresses = {"server_host": "::1", "page_host": "::1"}
     demo = Demo(tmp_path, levelled_deployment, "levelled", **addresses)
     try:
-        demo.wait_until("Triseal is ready")
-        said = demo.output.read_text()
+        demo.wait_for("Triseal is ready")
+        said = demo.log()
         assert f"listens at http://[::1]:{demo.server_port}" in said
         assert f"open http://[::1]:{demo.page_port}/?token=" in said
         for port in (demo.page_port, *demo.agent_ports(len(schema.party_names))):
@@ -179,24 +182,24 @@ def test_an_agents_port_in_use_is_named(busy_port, levelled_deployment):
 
 
 def test_sigterm_leaves_no_process_behind(demo):
-    demo.wait_until("Triseal is ready")
+    demo.wait_for("Triseal is ready")
     assert demo.link.startswith(f"http://127.0.0.1:{demo.page_port}/?token=")
     with opened(demo.link) as client:
         assert "Triseal" in client.get("/").text
     family = demo.family()
     assert len(family) >= 3  # server, its workers, page
-    demo.process.send_signal(signal.SIGTERM)
-    assert demo.process.wait(30) == 0
+    demo.send(signal.SIGTERM)
+    assert demo.join(30) == 0
     assert alive(family) == []
 
 
 def test_open_page_does_not_delay_shutdown(demo):
-    demo.wait_until("Triseal is ready")
+    demo.wait_for("Triseal is ready")
     with opened(demo.link) as client, client.stream("GET", "gradio_api/heartbeat/x") as stream:
         assert "ALIVE" in next(stream.iter_text())
-        demo.process.send_signal(signal.SIGINT)
-        assert demo.process.wait(30) == 0
-    printed = demo.output.read_text()
+        demo.send(signal.SIGINT)
+        assert demo.join(30) == 0
+    printed = demo.log()
     assert "Traceback" not in printed and "ERROR" not in printed
 
 
@@ -206,7 +209,7 @@ def test_temporary_folder_of_another_user_is_not_used(tmp_path, clear_deployment
     (temporary / "gradio").touch()  # neither a folder nor owned by us
     started = Demo(tmp_path, clear_deployment, "clear", more={"TMPDIR": str(temporary)})
     try:
-        started.wait_until("Triseal is ready")
+        started.wait_for("Triseal is ready")
         with opened(started.link) as client:
             assert client.get("/config").is_success
         own = list(temporary.glob("triseal-page-*"))
@@ -234,11 +237,11 @@ def test_configured_page_token_works_and_is_not_printed(tmp_path, clear_deployme
     token = "a-token-of-the-operators-own"  # noqa: S105
     started = Demo(tmp_path, clear_deployment, "clear", page_token=token)
     try:
-        started.wait_until("TRISEAL_PAGE_TOKEN")
-        started.wait_until("Triseal is ready")
+        started.wait_for("TRISEAL_PAGE_TOKEN")
+        started.wait_for("Triseal is ready")
         with opened(f"http://127.0.0.1:{started.page_port}/?token={token}") as client:
             assert client.get("/config").is_success
-        assert token not in started.output.read_text()
+        assert token not in started.log()
     finally:
         started.stop()
 
@@ -261,9 +264,9 @@ def test_invalid_access_setting_is_named(name, value):
 
 def test_dead_child_stops_the_demo_with_a_message(demo):
     # Printed by the server at once; whether the page waits for it depends on timing.
-    demo.wait_until("server listens at")
+    demo.wait_for("server listens at")
     family = demo.family()
     os.kill(family[0], signal.SIGKILL)
-    assert demo.process.wait(30) == 1
-    assert "The server has ended" in demo.output.read_text()
+    assert demo.join(30) == 1
+    assert "The server has ended" in demo.log()
     until(lambda: not alive(family))  # workers end when they notice that the server has gone

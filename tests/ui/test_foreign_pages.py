@@ -14,13 +14,13 @@ import pytest
 from service.app import create_app
 from service.http.hosts import HostGuard
 from settings import Settings
-from tests.parties.running import free_port
 from tests.ui.conftest import CHROMIUM_OPTIONS
 from tests.ui.demos import Demo
 from tests.ui.guarded_pages import KINDS, Page
 from tests.ui.serving import served
 from tests.ui.test_stage import Stage
 from trials.stand_in import load
+from utils.ports import free_port
 
 READ = ("/", "/config", "/gradio_api/info", "/gradio_api/app_id", "/theme.css")
 SERVER_READ = ("/", "/health", "/model", "/model/client", "/metrics", "/docs", "/openapi.json")
@@ -216,7 +216,7 @@ def test_dns_rebinding_cannot_read_the_server(context, guarded):
 def demo(tmp_path_factory, levelled_deployment):
     started = Demo(tmp_path_factory.mktemp("foreign"), levelled_deployment, "levelled")
     try:
-        started.wait_until("Triseal is ready")
+        started.wait_for("Triseal is ready")
         yield started
     finally:
         started.stop()
@@ -258,7 +258,7 @@ def test_frames_use_the_requested_host_name(
         return
     made = Demo(tmp_path_factory.mktemp("sixth"), levelled_deployment, "levelled", page_host="::1")
     try:
-        made.wait_until("Triseal is ready")
+        made.wait_for("Triseal is ready")
         one = Stage(context, made, schema).open()
         assert one.page.url.startswith("http://[::1]:")
     finally:

@@ -20,7 +20,7 @@ VARIED = [*NUMBERS, *CHECKS, "Years_employed"]
 def demo(tmp_path_factory, levelled_deployment):
     started = Demo(tmp_path_factory.mktemp("stage"), levelled_deployment, "levelled")
     try:
-        started.wait_until("Triseal is ready")
+        started.wait_for("Triseal is ready")
         yield started
     finally:
         started.stop()
@@ -155,7 +155,7 @@ def test_all_steps_from_keys_to_explanation(stage, demo, schema, levelled_oracle
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
     assert hosts == {f"127.0.0.1:{port}" for port in ports}  # nothing from elsewhere
-    assert "Traceback" not in demo.output.read_text()
+    assert "Traceback" not in demo.log()
 
 
 def test_steps_out_of_order_name_missing_steps_in_a_narrow_window(stage):
@@ -251,7 +251,7 @@ def test_codes_and_tokens_stay_out_of_referrers_and_logs(stage, demo):
     asked = [dict(parse_qsl(urlsplit(one.url(name)).query)) for name in one.names]
     secrets = [value for query in asked for value in (query["token"], query["join"])]
     assert len(set(secrets)) == 2 * len(one.names)
-    printed = demo.output.read_text()
+    printed = demo.log()
     assert not [secret for secret in secrets if secret in printed]
     framed = [frame.url for frame in one.page.frames[1:]]
     assert len(framed) == len(one.names) and not [url for url in framed if "token" in url]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import socket
-
 import pytest
 
-from utils.addresses import base_url_of, host_of, reachable, unused_socket, url_of
+from utils.addresses import base_url_of, host_of, reachable, url_of
 from utils.errors import AddressInvalid
 
 
@@ -107,26 +104,3 @@ def test_a_service_on_all_addresses_is_reached_at_the_loopback_address() -> None
     assert reachable("0.0.0.0") == "127.0.0.1"  # noqa: S104
     assert reachable("::") == "::1"
     assert reachable("192.0.2.1") == "192.0.2.1"
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_unused_socket_is_bound_but_does_not_listen(host: str) -> None:
-    with unused_socket(host, 0) as bound:
-        place = bound.getsockname()[:2]
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(place)
-        bound.listen()
-        with pytest.raises(OSError) as taken:
-            unused_socket(*place)
-        assert taken.value.errno == errno.EADDRINUSE
-        socket.create_connection(place).close()
-
-
-def test_name_with_ipv4_and_ipv6_uses_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [
-        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
-        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
-    ]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    with unused_socket("both.example", 0) as bound:
-        assert bound.family == socket.AF_INET

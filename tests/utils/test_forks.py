@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from engines.levelled.randomness import Expander
+from settings import ROOT
 from tests.forked import Child, in_child
-from tests.parties.running import ROOT
 from utils import forks
 from utils.errors import DataFolderInUse
 from utils.file_lock import hold_lock

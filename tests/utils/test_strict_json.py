@@ -1,5 +1,7 @@
 """Strict parsing of JSON: ambiguous documents are refused."""
 
+from contextlib import nullcontext
+
 import pytest
 
 from features.schema import Schema
@@ -49,4 +51,4 @@ def test_record_with_a_duplicate_name_is_refused_before_sending(tmp_path, data, 
     (tmp_path / "record.json").write_bytes(data)
     words = ["--party", "bank", "--no-page", "--record", str(tmp_path / "record.json")]
     with pytest.raises(InvalidRequest, match=complaint):
-        run(parse(words), Settings())
+        run(parse(words), Settings(), nullcontext)

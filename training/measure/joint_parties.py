@@ -7,13 +7,11 @@ they call one another directly.
 from __future__ import annotations
 
 import itertools
-import os
 
 from engines.interface import JointPartyEngine, KeyPair, PartyEngine
+from engines.levelled.ceremony import make_joint_keys
 from engines.payload import join_parts, read_parts
 from features.encoding import Bits
-
-_PAIRWISE_BYTES = 32
 
 
 class JointParties(PartyEngine):
@@ -27,21 +25,15 @@ class JointParties(PartyEngine):
 
     def make_keys(self) -> KeyPair:
         """Make keys; `secret` holds the public key, all parties' secrets and all pairwise keys."""
-        engine = self._engine
-        common = engine.common(b"training", {party: engine.seed_share() for party in self._parties})
-        shares = {party: engine.key_share(common) for party in self._parties}
-        public_key = engine.collective_key(common, {p: s.share for p, s in shares.items()})
-        engine.check_key(
-            public_key, {p: engine.check_share(public_key, s.secret) for p, s in shares.items()}
-        )
-        pairs = [os.urandom(_PAIRWISE_BYTES) for _ in self._pairs()]
+        keys = make_joint_keys(self._engine, self._parties, b"training")
+        pairs = [keys.pairwise[one][other] for one, other in self._pairs()]
         return KeyPair(
-            secret=join_parts([public_key, *(s.secret for s in shares.values()), *pairs]),
-            evaluation=engine.seal_public_key(self._parties[0], public_key),
+            secret=join_parts([keys.public_key, *keys.secrets.values(), *pairs]),
+            evaluation=self._engine.seal_public_key(self._parties[0], keys.public_key),
         )
 
-    def _pairs(self) -> list[frozenset[str]]:
-        return [frozenset(pair) for pair in itertools.combinations(self._parties, 2)]
+    def _pairs(self) -> list[tuple[str, str]]:
+        return list(itertools.combinations(self._parties, 2))
 
     def _parts(self, secret: bytes) -> list[bytes]:
         return read_parts(memoryview(secret), 1 + len(self._parties) + len(self._pairs()))
@@ -52,11 +44,11 @@ class JointParties(PartyEngine):
     def open(self, program: str, result: bytes, secret: bytes) -> tuple[float, ...]:
         public_key, *parts = self._parts(secret)
         secrets = dict(zip(self._parties, parts, strict=False))
-        keys = dict(zip(self._pairs(), parts[len(self._parties) :], strict=True))
-        partials = {}
-        for party, own in secrets.items():
-            pairwise = {o: keys[frozenset((party, o))] for o in self._parties if o != party}
-            partials[party] = self._engine.partial(
-                program, result, party, public_key, own, pairwise
-            )
+        pairwise: dict[str, dict[str, bytes]] = {party: {} for party in self._parties}
+        for (one, other), key in zip(self._pairs(), parts[len(self._parties) :], strict=True):
+            pairwise[one][other] = pairwise[other][one] = key
+        partials = {
+            party: self._engine.partial(program, result, party, public_key, own, pairwise[party])
+            for party, own in secrets.items()
+        }
         return self._engine.combine(program, result, partials)

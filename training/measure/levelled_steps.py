@@ -6,10 +6,8 @@ are medians over the rounds; a round makes new keys and decides and explains one
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,10 +16,11 @@ import numpy as np
 from engines.deployment import Deployment
 from engines.envelope import unseal
 from engines.interface import ENCRYPTED_INPUTS, PROGRAMS, PUBLIC_KEY
+from engines.levelled.ceremony import CEREMONY_STEPS, JointKeys, make_joint_keys
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.ggsw import Ggsw
 from engines.levelled.messages import NAME, split_inputs
-from engines.levelled.parameters import SEED_BYTES, Parameters
+from engines.levelled.parameters import Parameters
 from engines.levelled.selection import SelectionTree
 from engines.registry import load_joint_party_engine, load_server_engine
 from features.encoding import Bits
@@ -29,15 +28,6 @@ from utils.errors import EvaluationFailed
 
 T = TypeVar("T")
 
-KEY_STEPS = (
-    "seed share",
-    "common randomness",
-    "key share",
-    "collective key",
-    "part in the key check",
-    "key check",
-)
-"""The steps of every party to make the keys, in order."""
 _DIGESTS = "compare the messages' digests"
 
 
@@ -60,8 +50,8 @@ class LevelledSteps:
 
     def round(self, bits: Bits) -> None:
         """Make new keys and run one applicant, shape (n_bits,); raises EvaluationFailed."""
-        public_key, secrets = self._keys()
-        first = self._parties[0]
+        keys = self._keys()
+        public_key, first = keys.public_key, self._parties[0]
         messages = {(first, PUBLIC_KEY): self._engine.seal_public_key(first, public_key)}
         self._bytes["public key"] = len(messages[first, PUBLIC_KEY])
         for party in self._parties:
@@ -78,7 +68,7 @@ class LevelledSteps:
             self._timed(f"selection tree, {name}", evaluator.evaluate, [operands])
             result = self._timed(f"evaluate, {name}", self._server.evaluate, name, messages)
             self._bytes[f"result, {name}"] = len(result)
-            self._open(name, result, public_key, secrets, bits)
+            self._open(name, result, keys, bits)
 
     def _timed(self, what: str, step: Callable[..., T], *arguments: Any) -> T:
         start = time.perf_counter()
@@ -86,25 +76,15 @@ class LevelledSteps:
         self._seconds.setdefault(what, []).append(time.perf_counter() - start)
         return value
 
-    def _keys(self) -> tuple[bytes, dict[str, bytes]]:
-        """Make the public key and the parties' secrets; every party does every step."""
-        engine, first = self._engine, self._parties[0]
-        steps = iter(KEY_STEPS)
+    def _keys(self) -> JointKeys:
+        """Make the joint keys; steps with the same result for every party are run once."""
 
-        def everyone(step: Callable[..., T], *own: Callable[[str], Any]) -> dict[str, T]:
-            name = f"keys, {next(steps)}"
-            return {p: self._timed(name, step, *(of(p) for of in own)) for p in self._parties}
+        def timed(step: str, function: Callable[..., T], *arguments: Any) -> T:
+            return self._timed(f"keys, {step}", function, *arguments)
 
-        seeds = everyone(engine.seed_share)
-        common = everyone(engine.common, lambda _: b"benchmark", lambda _: seeds)
-        keys = everyone(engine.key_share, common.__getitem__)
-        shares = {party: key.share for party, key in keys.items()}
-        public_keys = everyone(engine.collective_key, common.__getitem__, lambda _: shares)
-        secrets = {party: key.secret for party, key in keys.items()}
-        checks = everyone(engine.check_share, public_keys.__getitem__, secrets.__getitem__)
-        everyone(engine.check_key, public_keys.__getitem__, lambda _: checks)
-        self._bytes["key share"] = len(shares[first])
-        return public_keys[first], secrets
+        keys = make_joint_keys(self._engine, self._parties, b"benchmark", timed)
+        self._bytes["key share"] = len(keys.shares[self._parties[0]].share)
+        return keys
 
     @staticmethod
     def _checked(messages: list[bytes]) -> list[memoryview]:
@@ -121,27 +101,20 @@ class LevelledSteps:
             parts.append(split_inputs(payload, bits, self._parameters, needed)[1])
         return Ggsw.joined(parts)
 
-    def _open(
-        self, name: str, result: bytes, public_key: bytes, secrets: dict[str, bytes], bits: Bits
-    ) -> None:
-        pairs = {pair: os.urandom(SEED_BYTES) for pair in combinations(sorted(self._parties), 2)}
-        parts = {}
-        for party in self._parties:
-            between = {
-                other: pairs[min(party, other), max(party, other)]
-                for other in self._parties
-                if other != party
-            }
-            parts[party] = self._timed(
+    def _open(self, name: str, result: bytes, keys: JointKeys, bits: Bits) -> None:
+        parts = {
+            party: self._timed(
                 f"open, part, {name}",
                 self._engine.partial,
                 name,
                 result,
                 party,
-                public_key,
-                secrets[party],
-                between,
+                keys.public_key,
+                keys.shares[party].secret,
+                keys.pairwise[party],
             )
+            for party in self._parties
+        }
         self._bytes[f"part in opening, {name}"] = len(parts[self._parties[0]])
         scores = self._timed(f"open, add up, {name}", self._engine.combine, name, result, parts)
         expected = tuple(float(s) for s in self._programs[name].scores(bits[None, :])[0])
@@ -151,7 +124,7 @@ class LevelledSteps:
     def figures(self) -> dict[str, Any]:
         """Return medians in seconds, and bytes, of all rounds so far (at least one)."""
         seconds = {what: float(np.median(values)) for what, values in self._seconds.items()}
-        keys = {step: seconds[f"keys, {step}"] for step in KEY_STEPS}
+        keys = {step: seconds[f"keys, {step}"] for step in CEREMONY_STEPS}
         slowest = max(keys, key=lambda step: keys[step])
         return {
             "rounds": len(self._seconds[_DIGESTS]),

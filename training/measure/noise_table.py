@@ -1,6 +1,6 @@
 """Measured noise of the levelled engine against the model that chooses and guards its parameters.
 
-Needs the sum of all secrets, which exists in no application (training/measure/whole_key.py).
+Needs the sum of all secrets, which exists in no application (engines/levelled/ceremony.py).
 Standard deviations are in units of the torus, as log2. Coefficients of a result without a score
 have the same noise as those with one, so that every evaluation gives N samples.
 """
@@ -11,18 +11,18 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from engines.interface import PROGRAMS
 from engines.levelled.budgets import linear_row, noise_budgets
+from engines.levelled.ceremony import WholeKey, pairwise_keys
 from engines.levelled.encryption import encrypt_bits, zeros
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.noise import NoiseBudget, NoiseModel
 from engines.levelled.opening import partial, rerandomise
-from engines.levelled.parameters import DIGEST_BYTES, MODULUS_BITS, SEED_BYTES, Parameters
+from engines.levelled.parameters import DIGEST_BYTES, MODULUS_BITS, Parameters
 from engines.levelled.randomness import Expander
 from engines.levelled.ring import decompose, forward, inverse
 from engines.levelled.selection import SelectionTree
@@ -30,7 +30,6 @@ from engines.levelled.words import Words, sum_of_words
 from features.encoding import Bits
 from model.horner import Nested, nest
 from model.program import Program
-from training.measure.whole_key import WholeKey, needed
 
 _ZEROS = 64
 _PRODUCTS = 16
@@ -61,7 +60,7 @@ def noise_table(
         errors, opened, variances = [], [], []
         for bits in applicants:
             ((mask, body),) = evaluator.evaluate(
-                [evaluator.prepare(needed(key.encrypted(bits), trees[name]))]
+                [evaluator.prepare(key.encrypted(bits).at(trees[name].bits))]
             )
             message = _message(programs[name], bits, parameters)
             errors.append(key.phase(mask, body) - message)
@@ -150,17 +149,13 @@ def _opened_noise(
         mask, body, tree.outputs, budget.sigma_flood, key.public, key.parameters, Expander.fresh()
     )
     digest = os.urandom(DIGEST_BYTES)  # a different result each time
-    pairs = {pair: os.urandom(SEED_BYTES) for pair in combinations(sorted(key.secrets), 2)}
-    parts = {}
-    for party, secret in key.secrets.items():
-        between = {
-            other: pairs[min(party, other), max(party, other)]
-            for other in key.secrets
-            if other != party
-        }
-        parts[party] = partial(
-            result, digest, party, key.public, secret, budget.sigma_smudge, between
+    pairwise = pairwise_keys(list(key.secrets))
+    parts = {
+        party: partial(
+            result, digest, party, key.public, secret, budget.sigma_smudge, pairwise[party]
         )
+        for party, secret in key.secrets.items()
+    }
     opened = len(result.bodies)
     return result.bodies - sum_of_words(parts, opened) - message[:opened]
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
 from engines.levelled.budgets import noise_budgets
 from engines.levelled.build import SCORE_WIDTHS
+from engines.levelled.ceremony import WholeKey
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.ggsw import Ggsw
 from engines.levelled.noise import NoiseBudget
@@ -33,7 +34,6 @@ from model.polynomial import Polynomial, substitute
 from model.program import Program, explained_variants
 from model.quantise import real_polynomial
 from training.measure.unmodified import train_unmodified
-from training.measure.whole_key import WholeKey, needed
 from training.models import Labels
 from utils.errors import EvaluationFailed, NoiseBudgetExceeded
 
@@ -204,7 +204,7 @@ def _timed(
 ) -> float:
     """Return the seconds to transform and evaluate the applicants with these indices."""
     own = [i % len(rows) for i in own]
-    arrived = [needed(ciphertexts[i], model.trees[name]) for i in own]
+    arrived = [ciphertexts[i].at(model.trees[name].bits) for i in own]
     start = time.perf_counter()
     results = evaluator.evaluate([evaluator.prepare(ciphertext) for ciphertext in arrived])
     seconds = time.perf_counter() - start

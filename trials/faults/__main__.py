@@ -27,7 +27,13 @@ from trials.faults.registry import KINDS, drawn
 from trials.faults.report import Tally, text
 from trials.faults.traffic import Traffic
 from trials.faults.world import Choice, World
-from trials.servers import Setup, add_server_options, setup_of
+from trials.servers import (
+    REAL_SERVER,
+    STAND_IN_SERVER,
+    Setup,
+    add_server_options,
+    setup_of,
+)
 from utils.atomic_files import write_atomic
 from utils.errors import TrisealError
 from utils.scratch_folder import scratch_folder
@@ -171,11 +177,11 @@ def settings_for(engine: str, deployment: Path | None = None, workers: int = 2) 
     """Return the default set-up of the servers for this engine."""
     if engine == STAND_IN:
         own: dict[str, Any] = {"engine": "clear", "deployment": "deployment"}
-        command: tuple[str, ...] = ("-m", "trials.stand_in_server")
+        command = STAND_IN_SERVER
     else:
         own = {"engine": engine, "deployment": (deployment or Path()).resolve()}
         own["storage_megabytes"] = _ROOM_FOR_REAL
-        command = ("server.py",)
+        command = REAL_SERVER
     return Setup({**_TIGHT, "workers": workers, **own}, command)
 
 

@@ -77,7 +77,7 @@ class Invariants:
             if answer.status not in (204, 410):
                 world.breaks(Broken("errors are typed", f"{answer} to the operator"))
         if world.rows.applications():  # expired ones: a server sweeps on start
-            world.servers[0].stop()
+            world.servers[0].try_stop()
             world.servers[0].start()
             world.servers[0].wait()
         try:
@@ -226,7 +226,7 @@ class Invariants:
     def _stop(self) -> None:
         world = self._world
         children = [child for server in world.servers for child in server.children()]
-        codes = [server.stop() for server in world.servers]
+        codes = [server.try_stop() for server in world.servers]
         world.checked("no leak of processes")
         left = ended([child for child in children if _own(child)], self.settle_seconds)
         if left or any(code not in _END_CODES for code in codes):

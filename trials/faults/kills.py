@@ -90,7 +90,7 @@ def stop(world: World, random: Random) -> str:
     """Stop a server as an operator does, which requeues running jobs, and restart it."""
     server = world.server(random)
     children = server.children()
-    code = server.stop()
+    code = server.try_stop()
     _require_ended(world, children)
     server.start()
     server.wait()
@@ -118,7 +118,8 @@ def _sleeper(world: World, random: Random) -> Application:
 
 def _kill(world: World, server: Server, random: Random) -> None:
     with world.history.happening("engine-unavailable"):
-        left = server.kill()
+        left = server.children()
+        server.kill()
         time.sleep(random.random() * 0.2)
         server.start()
         _require_ended(world, left)

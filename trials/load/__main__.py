@@ -24,7 +24,7 @@ from trials.command import end_when_told
 from trials.load import report
 from trials.load.phase import Load, run
 from trials.load.work import ENGINES
-from trials.servers import Setup, add_server_options, setup_of
+from trials.servers import REAL_SERVER, Setup, add_server_options, setup_of
 from utils.atomic_files import write_atomic
 from utils.errors import TrisealError
 from utils.scratch_folder import scratch_folder
@@ -104,7 +104,7 @@ def _loads(options: argparse.Namespace) -> Iterator[tuple[Load, Setup]]:
 def _setup(options: argparse.Namespace, load: Load, **settings: Any) -> Setup:
     return setup_of(
         options,
-        ("server.py",),
+        REAL_SERVER,
         engine=load.engine,
         deployment=load.deployment.resolve(),
         evaluation_timeout=_EVALUATION_SECONDS,

@@ -66,7 +66,7 @@ def run(
     with ExitStack() as stack:
         nodes = [Server(f"{load.name}-{i + 1}", folder, setup) for i in range(servers)]
         for node in nodes:
-            stack.callback(node.stop)
+            stack.callback(node.try_stop)
             node.start()
         for node in nodes:
             node.wait()

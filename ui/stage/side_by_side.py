@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -77,24 +76,16 @@ def compare(deployment: Deployment) -> dict[str, Any]:
 
 
 def _levelled(deployment: Deployment, bits: Mapping[str, Bits]) -> dict[str, Any]:
+    from engines.levelled.ceremony import make_joint_keys
     from engines.levelled.server import LevelledServer
 
     times, names = Times(), tuple(bits)
     server = LevelledServer(deployment, shared=True)
     party = load_joint_party_engine(server.public, server.client_files())
-    pairs = {frozenset((a, b)): secrets.token_bytes(32) for a in names for b in names if a < b}
-
-    def keys() -> tuple[bytes, dict[str, bytes]]:
-        seeds = {name: party.seed_share() for name in names}
-        common = party.common(secrets.token_bytes(16), seeds)
-        shares = {name: party.key_share(common) for name in names}
-        public = party.collective_key(common, {n: share.share for n, share in shares.items()})
-        return public, {name: share.secret for name, share in shares.items()}
-
-    public_key, parts = times.of("keys", keys)
+    keys = times.of("keys", make_joint_keys, party, names, b"side by side")
     messages: Messages = {
-        (names[0], PUBLIC_KEY): party.seal_public_key(names[0], public_key),
-        **_encrypted(times, bits, lambda name: party.encrypt(name, bits[name], public_key)),
+        (names[0], PUBLIC_KEY): party.seal_public_key(names[0], keys.public_key),
+        **_encrypted(times, bits, lambda name: party.encrypt(name, bits[name], keys.public_key)),
     }
 
     def opened(program: str, result: bytes) -> tuple[float, ...]:
@@ -103,9 +94,9 @@ def _levelled(deployment: Deployment, bits: Mapping[str, Bits]) -> dict[str, Any
                 program,
                 result,
                 name,
-                public_key,
-                parts[name],
-                {other: pairs[frozenset((name, other))] for other in names if other != name},
+                keys.public_key,
+                keys.shares[name].secret,
+                keys.pairwise[name],
             )
             for name in names
         }

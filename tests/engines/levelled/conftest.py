@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.engines.levelled.joint_keys import JointKeys
+from tests.engines.levelled.joint_keys import joint_keys
 
 
 @pytest.fixture(scope="session")
 def joint():
-    return JointKeys.make()
+    return joint_keys()

@@ -10,16 +10,16 @@ from engines.levelled.words import round_to_bits
 
 
 def test_all_shares_decrypt_public_key_encryption(joint):
-    masks, bodies = zeros(joint.key, 20, DEFAULT, Expander.fresh())
+    masks, bodies = zeros(joint.public, 20, DEFAULT, Expander.fresh())
     messages = Expander.fresh().uniform_words((20, DEFAULT.n)) >> np.uint64(44)
-    opened = round_to_bits(joint.phases(masks, bodies + (messages << np.uint64(44))), 20)
+    opened = round_to_bits(joint.phase(masks, bodies + (messages << np.uint64(44))), 20)
     assert np.array_equal(opened % 2**20, messages.astype(np.int64))
 
 
 def test_two_of_three_shares_do_not_decrypt(joint):
-    masks, bodies = zeros(joint.key, 5, DEFAULT, Expander.fresh())
+    masks, bodies = zeros(joint.public, 5, DEFAULT, Expander.fresh())
     for missing in joint.secrets.values():
-        phases = bodies - multiply_exact(masks, joint.secret - missing.polynomial)
+        phases = bodies - multiply_exact(masks, joint.secret_sum - missing.polynomial)
         errors = phases.view(np.int64) * 2.0**-64
         # The standard deviation of the uniform distribution on the torus is 1/√12.
         assert abs(errors.std() - 12**-0.5) < 0.02
@@ -27,13 +27,13 @@ def test_two_of_three_shares_do_not_decrypt(joint):
 
 def test_no_randomness_is_used_twice(joint):
     bits = np.ones(6, np.uint8)
-    one, two = (encrypt_bits(bits, joint.key, DEFAULT, Expander.fresh()) for _ in range(2))
+    one, two = (encrypt_bits(bits, joint.public, DEFAULT, Expander.fresh()) for _ in range(2))
     rows = np.concatenate([one.masks, two.masks]).reshape(-1, DEFAULT.n)
     assert len(np.unique(rows[:, 5])) == len(rows)
 
 
 def test_encryptions_of_0_and_1_have_same_shape_and_distribution(joint):
-    ciphertexts = encrypt_bits(np.array([0, 1], np.uint8), joint.key, DEFAULT, Expander.fresh())
+    ciphertexts = encrypt_bits(np.array([0, 1], np.uint8), joint.public, DEFAULT, Expander.fresh())
     assert ciphertexts.masks.shape == ciphertexts.bodies.shape == (2, 4, 2048)
     for words in (*ciphertexts.masks, *ciphertexts.bodies):
         assert abs((words.view(np.int64) * 2.0**-64).std() - 12**-0.5) < 0.02

@@ -17,7 +17,7 @@ from engines.levelled.words import round_to_bits
 from model.polynomial import sample_states
 from model.program import explain_program
 from model.reference import reference_scores
-from tests.engines.levelled.joint_keys import JointKeys
+from tests.engines.levelled.joint_keys import joint_keys
 from tests.strategies import SLOW, decide_programs, layouts
 from utils.errors import NoiseBudgetExceeded
 
@@ -37,12 +37,12 @@ class Played:
         """Return the operands of a fresh encryption of one row of bits."""
         parameters = self.joint.parameters
         own = row[self.tree.bits]
-        sent = encrypt_bits(own, self.joint.key, parameters, Expander.fresh())
+        sent = encrypt_bits(own, self.joint.public, parameters, Expander.fresh())
         return self.evaluator.prepare(sent.cut(parameters))
 
     def phases(self, result):
         mask, body = result
-        return self.joint.phases(mask, body)
+        return self.joint.phase(mask, body)
 
     def scores(self, result):
         opened = self.phases(result)[: self.tree.outputs]
@@ -61,7 +61,7 @@ class Played:
 
 @pytest.fixture(scope="module")
 def small_joint():
-    return JointKeys.make(SMALL)
+    return joint_keys(SMALL)
 
 
 @pytest.fixture(scope="module", params=[7, 12])
@@ -123,7 +123,7 @@ def test_evaluation_is_deterministic(small_joint, small_programs, rows):
     program = small_programs[EXPLAIN]
     one, other = Played(program, small_joint), Played(program, small_joint)
     own = rows[0][one.tree.bits]
-    sent = encrypt_bits(own, small_joint.key, SMALL, Expander.fresh())
+    sent = encrypt_bits(own, small_joint.public, SMALL, Expander.fresh())
     results = [p.evaluator.evaluate([p.evaluator.prepare(sent)]) for p in (one, other)]
     assert np.array_equal(*results)
 

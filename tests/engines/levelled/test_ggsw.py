@@ -8,6 +8,7 @@ from engines.levelled.ggsw import Ggsw
 from engines.levelled.parameters import DEFAULT
 from engines.levelled.randomness import Expander
 from engines.levelled.ring import forward
+from tests.engines.levelled.joint_keys import errors_of
 from utils.errors import MalformedMessage
 
 SMALL = DEFAULT.model_copy(update={"n": 16})
@@ -89,14 +90,16 @@ def test_joined_keeps_order():
 
 def test_rows_encrypt_the_message_times_the_gadget(joint):
     bits = np.array([1, 0], np.uint8)
-    ciphertexts = encrypt_bits(bits, joint.key, DEFAULT, Expander.fresh())
-    secret = joint.secret.astype(np.uint64)
+    ciphertexts = encrypt_bits(bits, joint.public, DEFAULT, Expander.fresh())
+    secret = joint.secret_sum.astype(np.uint64)
     for m, masks, bodies in zip(bits, ciphertexts.masks, ciphertexts.bodies, strict=True):
         for j in range(DEFAULT.levels):
             message = DEFAULT.gadget(j) * np.uint64(m)
             constant = np.zeros(DEFAULT.n, np.uint64)
             constant[0] = message
-            on_mask = joint.errors(masks[j], bodies[j], np.zeros(1, np.uint64) - message * secret)
-            on_body = joint.errors(masks[2 + j], bodies[2 + j], constant)
+            on_mask = errors_of(
+                joint, masks[j], bodies[j], np.zeros(1, np.uint64) - message * secret
+            )
+            on_body = errors_of(joint, masks[2 + j], bodies[2 + j], constant)
             assert np.abs(on_mask).max() < 2.0**-41
             assert np.abs(on_body).max() < 2.0**-41

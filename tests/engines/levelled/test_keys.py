@@ -16,25 +16,25 @@ from engines.levelled.parameters import DEFAULT
 from engines.levelled.randomness import Expander
 from engines.levelled.ring import multiply_exact
 from engines.levelled.words import words_from_bytes, words_to_bytes
-from tests.engines.levelled.joint_keys import PARTIES, JointKeys
+from tests.engines.levelled.joint_keys import PARTIES, joint_keys
 from utils.errors import KeyCheckFailed, MalformedMessage
 
 
 def shares_of(joint, key=None):
     return {
-        party: check_share(key or joint.key, secret, len(PARTIES))
+        party: check_share(key or joint.public, secret, len(PARTIES))
         for party, secret in joint.secrets.items()
     }
 
 
 def test_public_key_matches_sum_of_secrets(joint):
-    mask = common_mask(joint.key.common, DEFAULT.n)
-    errors = (joint.key.body - multiply_exact(mask, joint.secret)).view(np.int64) * 2.0**-64
+    mask = common_mask(joint.public.common, DEFAULT.n)
+    errors = (joint.public.body - multiply_exact(mask, joint.secret_sum)).view(np.int64) * 2.0**-64
     assert 0.8 < errors.std() / (DEFAULT.sigma * 3**0.5) < 1.2
 
 
 def test_every_share_carries_the_full_noise(joint):
-    mask = common_mask(joint.key.common, DEFAULT.n)
+    mask = common_mask(joint.public.common, DEFAULT.n)
     for party, share in joint.shares.items():
         own = words_from_bytes(share, DEFAULT.n)
         errors = (own - multiply_exact(mask, joint.secrets[party].polynomial)).view(np.int64)
@@ -42,7 +42,7 @@ def test_every_share_carries_the_full_noise(joint):
 
 
 def test_keys_round_trip_with_exact_sizes(joint):
-    data = joint.key.to_bytes()
+    data = joint.public.to_bytes()
     assert len(data) == DEFAULT.public_key_bytes
     assert PublicKey.from_bytes(data, DEFAULT).to_bytes() == data
     for secret in joint.secrets.values():
@@ -63,11 +63,11 @@ def test_secrets_are_fresh_and_hidden_in_repr(joint):
 
 def test_the_sum_does_not_depend_on_the_order(joint):
     turned = dict(reversed(joint.shares.items()))
-    assert collective_key(joint.key.common, turned, DEFAULT).digest == joint.key.digest
+    assert collective_key(joint.public.common, turned, DEFAULT).digest == joint.public.digest
 
 
 def test_valid_shares_open_the_known_vector(joint):
-    check_key(joint.key, shares_of(joint))
+    check_key(joint.public, shares_of(joint))
 
 
 def test_check_share_is_deterministic(joint):
@@ -78,33 +78,33 @@ def test_check_share_is_deterministic(joint):
 def test_two_of_three_shares_do_not_open_the_known_vector(joint, party):
     shares = shares_of(joint) | {party: bytes(128)}
     with pytest.raises(KeyCheckFailed):
-        check_key(joint.key, shares)
+        check_key(joint.public, shares)
 
 
 @pytest.mark.parametrize("party", PARTIES)
 def test_share_of_another_secret_does_not_open_the_known_vector(joint, party):
-    other = JointKeys.make()
+    other = joint_keys()
     shares = shares_of(joint)
-    shares[party] = check_share(joint.key, other.secrets[party], len(PARTIES))
+    shares[party] = check_share(joint.public, other.secrets[party], len(PARTIES))
     with pytest.raises(KeyCheckFailed, match="new application"):
-        check_key(joint.key, shares)
+        check_key(joint.public, shares)
 
 
 def test_public_key_with_altered_share_is_detected(joint):
     share = words_from_bytes(joint.shares["bank"], DEFAULT.n).copy()
     share[7] += np.uint64(1 << 60)
     forged = joint.shares | {"bank": words_to_bytes(share)}
-    key = collective_key(joint.key.common, forged, DEFAULT)
+    key = collective_key(joint.public.common, forged, DEFAULT)
     with pytest.raises(KeyCheckFailed):
         check_key(key, shares_of(joint, key))
 
 
 def test_check_shares_for_different_public_keys_are_rejected(joint):
-    other = JointKeys.make()
+    other = joint_keys()
     shares = shares_of(joint)
-    shares["bank"] = check_share(other.key, joint.secrets["bank"], len(PARTIES))
+    shares["bank"] = check_share(other.public, joint.secrets["bank"], len(PARTIES))
     with pytest.raises(KeyCheckFailed):
-        check_key(joint.key, shares)
+        check_key(joint.public, shares)
 
 
 def test_a_check_share_hides_the_noise_of_the_key_share(joint):
@@ -120,14 +120,14 @@ def test_bytes_of_wrong_length_are_refused(joint, change):
         return data[:change] if change < 0 else data + bytes(change)
 
     with pytest.raises(MalformedMessage, match="public key"):
-        PublicKey.from_bytes(changed(joint.key.to_bytes()), DEFAULT)
+        PublicKey.from_bytes(changed(joint.public.to_bytes()), DEFAULT)
     with pytest.raises(MalformedMessage):
         SecretShare.from_bytes(changed(joint.secrets["bank"].to_bytes()), DEFAULT)
     with pytest.raises(MalformedMessage):
         wrong = joint.shares | {"bank": changed(joint.shares["bank"])}
-        collective_key(joint.key.common, wrong, DEFAULT)
+        collective_key(joint.public.common, wrong, DEFAULT)
     with pytest.raises(MalformedMessage):
-        check_key(joint.key, shares_of(joint) | {"bank": changed(bytes(128))})
+        check_key(joint.public, shares_of(joint) | {"bank": changed(bytes(128))})
 
 
 def test_secrets_with_impossible_coefficients_or_another_format_are_refused(joint):
@@ -142,11 +142,11 @@ def test_secrets_with_impossible_coefficients_or_another_format_are_refused(join
 def test_keys_of_two_and_four_parties():
     small = DEFAULT.model_copy(update={"n": 64})
     for parties in (("a", "b"), ("a", "b", "c", "d")):
-        joint = JointKeys.make(small, parties)
-        shares = {p: check_share(joint.key, s, len(parties)) for p, s in joint.secrets.items()}
-        check_key(joint.key, shares)
+        joint = joint_keys(small, parties)
+        shares = {p: check_share(joint.public, s, len(parties)) for p, s in joint.secrets.items()}
+        check_key(joint.public, shares)
         with pytest.raises(KeyCheckFailed):
-            check_key(joint.key, {p: s for p, s in shares.items() if p != "a"})
+            check_key(joint.public, {p: s for p, s in shares.items() if p != "a"})
 
 
 def test_fresh_randomness_gives_different_secrets():

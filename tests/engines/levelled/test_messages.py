@@ -67,11 +67,11 @@ def test_a_message_of_another_profile_is_foreign():
 
 def test_inputs_contain_the_digest_of_their_key(joint):
     bits = np.array([1, 0, 1], np.uint8)
-    ciphertexts = encrypt_bits(bits, joint.key, DEFAULT, Expander.fresh())
-    payload = join_inputs(joint.key.digest, ciphertexts, DEFAULT)
+    ciphertexts = encrypt_bits(bits, joint.public, DEFAULT, Expander.fresh())
+    payload = join_inputs(joint.public.digest, ciphertexts, DEFAULT)
     assert len(payload) == DEFAULT.inputs_bytes(3)
     digest, read = split_inputs(memoryview(payload), 3, DEFAULT)
-    assert digest == joint.key.digest
+    assert digest == joint.public.digest
     assert np.array_equal(read.bodies, ciphertexts.cut(DEFAULT).bodies)
     for broken in (payload[:-1], payload + b"\0", payload[:10], b""):
         with pytest.raises(MalformedMessage):

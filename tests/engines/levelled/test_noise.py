@@ -15,6 +15,7 @@ from engines.levelled.noise import (
 from engines.levelled.parameters import DEFAULT
 from engines.levelled.randomness import MAXIMUM_SIGMA, Expander
 from engines.levelled.ring import PreparedPoly, decompose, forward, inverse
+from tests.engines.levelled.joint_keys import errors_of
 from utils.errors import NoiseBudgetExceeded
 
 MODEL = NoiseModel(DEFAULT, parties=3)
@@ -36,17 +37,17 @@ def external_product(transformed, masks, bodies):
 
 
 def test_noise_of_public_key_zeros_matches_model(joint):
-    masks, bodies = zeros(joint.key, 40, DEFAULT, Expander.fresh())
-    within_half_a_bit(joint.errors(masks, bodies), MODEL.public_key_zero_variance())
+    masks, bodies = zeros(joint.public, 40, DEFAULT, Expander.fresh())
+    within_half_a_bit(errors_of(joint, masks, bodies), MODEL.public_key_zero_variance())
 
 
 @pytest.mark.parametrize("parameters", [DEFAULT, COMPACT])
 def test_noise_of_rounded_words_matches_model(joint, parameters):
     bits = np.zeros(8, np.uint8)
-    whole = encrypt_bits(bits, joint.key, parameters, Expander.fresh())
+    whole = encrypt_bits(bits, joint.public, parameters, Expander.fresh())
     cut = whole.cut(parameters)
-    before = joint.errors(whole.masks, whole.bodies)
-    after = joint.errors(cut.masks, cut.bodies)
+    before = errors_of(joint, whole.masks, whole.bodies)
+    after = errors_of(joint, cut.masks, cut.bodies)
     model = NoiseModel(parameters, parties=3)
     within_half_a_bit(after - before, model.cut_variance())
     within_half_a_bit(after, model.row_variance())
@@ -54,40 +55,40 @@ def test_noise_of_rounded_words_matches_model(joint, parameters):
 
 @pytest.mark.parametrize("bit", [0, 1])
 def test_noise_of_external_products_matches_model(joint, bit):
-    ciphertexts = encrypt_bits(np.array([bit], np.uint8), joint.key, DEFAULT, Expander.fresh())
+    ciphertexts = encrypt_bits(np.array([bit], np.uint8), joint.public, DEFAULT, Expander.fresh())
     transformed = ciphertexts.cut(DEFAULT).transform()[0]
     masks = Expander.fresh().uniform_words((16, DEFAULT.n))
     bodies = Expander.fresh().uniform_words((16, DEFAULT.n))
-    before = joint.phases(masks, bodies)
+    before = joint.phase(masks, bodies)
     product = external_product(transformed, masks, bodies)
-    errors = joint.errors(*product, before * np.uint64(bit))
+    errors = errors_of(joint, *product, before * np.uint64(bit))
     within_half_a_bit(errors, MODEL.external_product_variance())
 
 
 def test_transform_rounding_is_within_the_reserve(joint):
     """Rounding adds a few hundredths of V_ep, measured against exact products, row by row."""
-    ciphertexts = encrypt_bits(np.ones(1, np.uint8), joint.key, DEFAULT, Expander.fresh())
+    ciphertexts = encrypt_bits(np.ones(1, np.uint8), joint.public, DEFAULT, Expander.fresh())
     cut = ciphertexts.cut(DEFAULT)
     words = Expander.fresh().uniform_words((2, DEFAULT.n))
     rounded = external_product(cut.transform()[0], words[:1], words[1:])
     digits = forward(decompose(words, DEFAULT.base_log, DEFAULT.levels)).reshape(DEFAULT.rows, -1)
     exact = [PreparedPoly(rows[0]).times(digits).sum(axis=0) for rows in (cut.masks, cut.bodies)]
-    errors = joint.errors(rounded[0] - exact[0], rounded[1] - exact[1])
+    errors = errors_of(joint, rounded[0] - exact[0], rounded[1] - exact[1])
     assert errors.var() < 0.1 * MODEL.external_product_variance()
 
 
 def test_noise_of_chained_external_products_matches_model(joint):
-    ciphertexts = encrypt_bits(np.ones(6, np.uint8), joint.key, DEFAULT, Expander.fresh())
-    masks, bodies = zeros(joint.key, 8, DEFAULT, Expander.fresh())
-    before = joint.phases(masks, bodies)
+    ciphertexts = encrypt_bits(np.ones(6, np.uint8), joint.public, DEFAULT, Expander.fresh())
+    masks, bodies = zeros(joint.public, 8, DEFAULT, Expander.fresh())
+    before = joint.phase(masks, bodies)
     for transformed in ciphertexts.cut(DEFAULT).transform():
         masks, bodies = external_product(transformed, masks, bodies)
-    errors = joint.errors(masks, bodies, before)
+    errors = errors_of(joint, masks, bodies, before)
     within_half_a_bit(errors, MODEL.program_variance(6, 0))
 
 
 def test_noise_of_linear_terms_matches_model(joint):
-    ciphertexts = encrypt_bits(np.ones(5, np.uint8), joint.key, DEFAULT, Expander.fresh())
+    ciphertexts = encrypt_bits(np.ones(5, np.uint8), joint.public, DEFAULT, Expander.fresh())
     cut = ciphertexts.cut(DEFAULT)
     factors = np.array([3, -70, 511, -1000, 8], np.int64)
     weights = factors.view(np.uint64)[:, None]
@@ -95,7 +96,7 @@ def test_noise_of_linear_terms_matches_model(joint):
     bodies = (cut.bodies[:, 2] * weights).sum(axis=0, dtype=np.uint64)
     message = np.zeros(DEFAULT.n, np.uint64)
     message[0] = int(DEFAULT.gadget(0)) * int(factors.sum()) % 2**64
-    errors = joint.errors(masks, bodies, message)
+    errors = errors_of(joint, masks, bodies, message)
     within_half_a_bit(errors, MODEL.program_variance(0, float((factors**2).sum())))
 
 

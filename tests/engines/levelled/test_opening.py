@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from engines.levelled.ceremony import pairwise_keys
 from engines.levelled.opening import Result, combine, commitment, opened, partial, rerandomise
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS
 from engines.levelled.randomness import Expander
 from engines.levelled.words import words_from_bytes, words_to_bytes
-from tests.engines.levelled.joint_keys import PARTIES, JointKeys, pairwise_keys
+from tests.engines.levelled.joint_keys import PARTIES, joint_keys
 from utils.errors import MalformedMessage, OpeningFailed
 
 BITS = 12
@@ -24,27 +25,27 @@ def result_of(joint, scores=SCORES, flood=FLOOD):
     body[: len(scores)] = scores.astype(np.int64).view(np.uint64) << np.uint64(64 - BITS)
     mask = np.zeros_like(body)
     return rerandomise(
-        mask, body, len(scores), flood, joint.key, joint.parameters, Expander.fresh()
+        mask, body, len(scores), flood, joint.public, joint.parameters, Expander.fresh()
     )
 
 
 def parts_of(joint, result, pairwise, smudge=SMUDGE, digest=DIGEST):
     return {
-        party: partial(result, digest, party, joint.key, secret, smudge, pairwise[party])
+        party: partial(result, digest, party, joint.public, secret, smudge, pairwise[party])
         for party, secret in joint.secrets.items()
     }
 
 
 def test_all_shares_open_the_scores(joint):
     result = result_of(joint)
-    parts = parts_of(joint, result, pairwise_keys())
+    parts = parts_of(joint, result, pairwise_keys(PARTIES))
     assert combine(result, parts, BITS).tolist() == SCORES.tolist()
     assert combine(result, dict(reversed(parts.items())), BITS).tolist() == SCORES.tolist()
     assert {len(part) for part in parts.values()} == {8 * (len(SCORES) + KNOWN_ZEROS)}
 
 
 def test_share_is_deterministic_per_result(joint):
-    result, pairwise = result_of(joint), pairwise_keys()
+    result, pairwise = result_of(joint), pairwise_keys(PARTIES)
     parts = parts_of(joint, result, pairwise)
     assert parts_of(joint, result, pairwise) == parts
     assert parts_of(joint, result, pairwise, digest=bytes(32)) != parts
@@ -55,7 +56,7 @@ def test_smudge_depends_on_result_and_has_requested_width(joint):
     result = result_of(joint, np.zeros(count - KNOWN_ZEROS, np.int64))
     secret = joint.secrets["bank"]
     smudged, other = (
-        words_from_bytes(partial(result, d, "bank", joint.key, secret, SMUDGE, {}), count)
+        words_from_bytes(partial(result, d, "bank", joint.public, secret, SMUDGE, {}), count)
         for d in (DIGEST, bytes(32))
     )
     for part in (smudged, other):
@@ -65,7 +66,7 @@ def test_smudge_depends_on_result_and_has_requested_width(joint):
 
 
 def test_zero_shares_cancel_in_the_sum_and_mask_each_share(joint):
-    result, pairwise = result_of(joint), pairwise_keys()
+    result, pairwise = result_of(joint), pairwise_keys(PARTIES)
     bare = parts_of(joint, result, {party: {} for party in PARTIES})
     covered = parts_of(joint, result, pairwise)
 
@@ -80,22 +81,22 @@ def test_zero_shares_cancel_in_the_sum_and_mask_each_share(joint):
 
 def test_share_masked_for_other_parties_opens_nothing(joint):
     result = result_of(joint)
-    parts = parts_of(joint, result, pairwise_keys())
-    parts["bank"] = parts_of(joint, result, pairwise_keys())["bank"]
+    parts = parts_of(joint, result, pairwise_keys(PARTIES))
+    parts["bank"] = parts_of(joint, result, pairwise_keys(PARTIES))["bank"]
     with pytest.raises(OpeningFailed):
         combine(result, parts, BITS)
 
 
 @pytest.mark.parametrize("kind", ["random", "zero", "of another result", "of another key"])
 def test_wrong_share_is_detected(joint, kind):
-    result, pairwise = result_of(joint), pairwise_keys()
+    result, pairwise = result_of(joint), pairwise_keys(PARTIES)
     parts = parts_of(joint, result, pairwise)
     count = len(result.bodies)
     parts["bank"] = {
         "random": words_to_bytes(Expander.fresh().uniform_words(count)),
         "zero": bytes(8 * count),
         "of another result": parts_of(joint, result_of(joint), pairwise)["bank"],
-        "of another key": parts_of(JointKeys.make(DEFAULT), result, pairwise)["bank"],
+        "of another key": parts_of(joint_keys(DEFAULT), result, pairwise)["bank"],
     }[kind]
     with pytest.raises(OpeningFailed, match="cannot be trusted"):
         combine(result, parts, BITS)
@@ -104,7 +105,7 @@ def test_wrong_share_is_detected(joint, kind):
 def test_opened_noise_matches_the_budget(joint):
     count = DEFAULT.n
     result = result_of(joint, np.zeros(count - KNOWN_ZEROS, np.int64))
-    parts = parts_of(joint, result, pairwise_keys())
+    parts = parts_of(joint, result, pairwise_keys(PARTIES))
     total = sum(words_from_bytes(part, count) for part in parts.values())
     errors = (result.bodies - total).view(np.int64) * 2.0**-64
     assert abs(errors.std() / (FLOOD * math.sqrt(1 + len(PARTIES))) - 1) < 0.1
@@ -133,7 +134,7 @@ def test_results_round_trip_as_bytes(joint):
 
 
 def test_malformed_shares_and_keys_are_refused(joint):
-    result, pairwise = result_of(joint), pairwise_keys()
+    result, pairwise = result_of(joint), pairwise_keys(PARTIES)
     parts = parts_of(joint, result, pairwise)
     with pytest.raises(MalformedMessage):
         combine(result, parts | {"bank": parts["bank"][:-1]}, BITS)
@@ -151,7 +152,7 @@ def test_two_parties_colluding_with_server_decode_at_chance_level():
     parameters = DEFAULT.model_copy(update={"n": 256})
     truths, guesses, controls = [], [], []
     for run in range(400):
-        joint = JointKeys.make(parameters)
+        joint = joint_keys(parameters)
         truth = np.array([700 if run % 2 else -700])
         result = result_of(joint, truth)
         bare = {party: {} for party in PARTIES}
@@ -168,7 +169,7 @@ def test_two_parties_colluding_with_server_decode_at_chance_level():
 def test_two_shares_and_a_guessed_third_decode_to_uniform_values(joint):
     scores = np.full(DEFAULT.n - KNOWN_ZEROS, 700)
     result = result_of(joint, scores)
-    parts = parts_of(joint, result, pairwise_keys())
+    parts = parts_of(joint, result, pairwise_keys(PARTIES))
     parts["applicant"] = words_to_bytes(np.zeros(DEFAULT.n, np.uint64))
     values = opened(result, parts, BITS)
     counts, _ = np.histogram(values, bins=16, range=(-2048, 2048))

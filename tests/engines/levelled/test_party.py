@@ -7,6 +7,7 @@ import pytest
 
 from engines.envelope import seal, unseal, unseal_as
 from engines.interface import ENCRYPTED_INPUTS, PUBLIC_KEY, ProgramFacts, PublicModel
+from engines.levelled.ceremony import make_joint_keys, pairwise_keys
 from engines.levelled.keys import PublicKey
 from engines.levelled.messages import RESULT, ClientFacts, ProgramBudget, facts, header
 from engines.levelled.opening import rerandomise
@@ -14,7 +15,7 @@ from engines.levelled.parameters import DEFAULT
 from engines.levelled.party import LevelledParty
 from engines.levelled.randomness import Expander
 from engines.zip_files import EMPTY_ZIP, sha256
-from tests.engines.levelled.joint_keys import PARTIES, pairwise_keys
+from tests.engines.levelled.joint_keys import PARTIES
 from utils.errors import ForeignMessage, KeyCheckFailed, MalformedMessage, UnknownParty
 
 MODEL = "model"
@@ -48,10 +49,8 @@ def engine(public):
 @pytest.fixture(scope="session")
 def keys(engine):
     """Return (secrets by party, public key) of one application."""
-    common = engine.common(b"application", {party: engine.seed_share() for party in PARTIES})
-    shares = {party: engine.key_share(common) for party in PARTIES}
-    key = engine.collective_key(common, {party: made.share for party, made in shares.items()})
-    return {party: made.secret for party, made in shares.items()}, key
+    made = make_joint_keys(engine, PARTIES, b"application")
+    return made.secrets, made.public_key
 
 
 def result_message(key, program, scores):
@@ -102,7 +101,7 @@ def test_key_check_passes_with_all_secrets_and_fails_with_a_wrong_one(engine, ke
 )
 def test_results_open_to_exact_scores(engine, keys, program, scores):
     result = result_message(keys[1], program, scores)
-    pairwise = pairwise_keys()
+    pairwise = pairwise_keys(PARTIES)
     parts = parts_of(engine, keys, program, result, pairwise)
     assert engine.combine(program, result, parts) == tuple(float(score) for score in scores)
     assert parts_of(engine, keys, program, result, pairwise) == parts
@@ -138,7 +137,7 @@ def test_bits_of_wrong_length_or_value_are_refused(engine, keys, layout):
 def test_shares_of_unknown_parties_are_refused(engine, keys):
     secrets, key = keys
     result = result_message(key, "decide", [1])
-    pairwise = pairwise_keys()
+    pairwise = pairwise_keys(PARTIES)
     parts = parts_of(engine, keys, "decide", result, pairwise)
     two = {party: part for party, part in parts.items() if party != "bank"}
     seeds = {party: bytes(32) for party in PARTIES}
@@ -160,7 +159,7 @@ def test_shares_of_unknown_parties_are_refused(engine, keys):
 def test_malformed_bytes_are_refused_by_every_method(engine, keys, broken):
     secrets, key = keys
     result = result_message(key, "decide", [1])
-    pairwise = pairwise_keys()
+    pairwise = pairwise_keys(PARTIES)
     everybody = dict.fromkeys(PARTIES, broken)
     calls = [
         lambda: engine.common(b"", everybody),
@@ -190,7 +189,7 @@ def test_malformed_bytes_are_refused_by_every_method(engine, keys, broken):
 def test_results_of_another_program_model_or_profile_are_refused(engine, keys):
     secrets, key = keys
     result = result_message(key, "decide", [1])
-    pairwise = pairwise_keys()["bank"]
+    pairwise = pairwise_keys(PARTIES)["bank"]
     payload = bytes(unseal(result)[1])
     for other in (
         header("other", RESULT, program="decide"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +16,7 @@ from parties.joint.member import JointMember
 from parties.store import PartyStore
 from tests.parties.joint.local import LocalServer
 from tests.parties.joint.stand_in import JointStandIn
-from tests.parties.running import ROOT, environment, free_port
-from ui.waiting import wait_for_server
+from tests.parties.running import LiveServer
 
 __all__ = ["connect", "group", "http_group", "joint_server", "local_server"]
 
@@ -37,40 +34,17 @@ def connect(server: Any, folder: Path, client: Any = None) -> Any:
     )
 
 
-class JointServer:
-    """`python -m tests.parties.joint.stand_in`."""
+class JointServer(LiveServer):
+    """`python -m tests.parties.joint.stand_in`, which ignores its deployment."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        with (folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.parties.joint.stand_in"],
-                cwd=ROOT,
-                env=environment(
-                    engine="clear",
-                    deployment=folder,
-                    server_port=self.port,
-                    server_data=folder / "server",
-                    disk_reserve_megabytes=1,
-                ),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        with ServerClient(self.url, 10) as client:
-            wait_for_server(client, lambda text: None, seconds=60)
+        super().__init__(folder, folder, command=("-m", "tests.parties.joint.stand_in"))
+        self.start()
+        with self.client() as client:
             self.public = client.model()
 
     def client(self) -> ServerClient:
         return ServerClient(self.url, 30)
-
-    def log(self) -> str:
-        return (self.folder / "server.log").read_text()
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(30)
 
 
 @pytest.fixture(scope="session")

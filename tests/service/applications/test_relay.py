@@ -380,8 +380,8 @@ def test_waiting_calls_do_not_delay_shutdown(start: Callable[..., Server]) -> No
     thread.start()
     time.sleep(0.5)
     begin = time.monotonic()
-    server.process.send_signal(signal.SIGINT)
-    server.process.wait(15)
+    server.send(signal.SIGINT)
+    server.join(15)
     assert time.monotonic() - begin < 8
     thread.join(10)
 
@@ -391,8 +391,7 @@ def test_messages_survive_a_restart(start: Callable[..., Server]) -> None:
     application = server.joined()
     a, b, _ = application.parties
     say(application, a, body=b"kept")
-    server.process.kill()
-    server.process.wait()
+    server.kill()
     application.server = start().wait()
     assert [m["number"] for m in heard(application, b)] == [1]
     assert say(application, b).json() == {"number": 2}

@@ -26,7 +26,6 @@ from service.execution.interface import Evaluation, Executor, WorkerLostError
 from service.execution.selection import executor_of, ray_executor
 from service.execution.worker import load_registered
 from settings import ROOT
-from tests.service.driver import free_port
 from tests.service.execution.orders import (
     PARTIES,
     Orders,
@@ -41,6 +40,7 @@ from training.measure.joint_parties import JointParties
 from trials.ray_nodes import RayNodes
 from trials.stand_in import load, public_model, told
 from utils.errors import EngineUnavailable, EvaluationFailed, StoredDataDamaged
+from utils.ports import free_port
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 MEMORY = 192

@@ -26,9 +26,10 @@ from tests.service.applications.test_slow_uploads import (
     request,
     until,
 )
-from tests.service.driver import START_SECONDS, Application, Server, refused
+from tests.service.driver import Application, Server, refused
 from tests.service.http.test_upload_form import KIND, body_of
 from trials.stand_in import message
+from utils.child_process import START_SECONDS
 from utils.errors import TrisealError
 
 
@@ -66,11 +67,11 @@ def test_active_calls_get_server_stopping(start: Callable[..., Server]) -> None:
         for name, sent in under_way.items():
             connections[name].sendall(sent)
         until(lambda: len(arriving(server)) == 2)
-        server.process.send_signal(signal.SIGTERM)
+        server.send(signal.SIGTERM)
         for name, connection in connections.items():
             stopping(answer_of(connection))
             assert connection.recv(1) == b"", f"{name}: the connection ends"
-    assert server.process.wait(30) in (0, -signal.SIGTERM)
+    assert server.join(30) in (0, -signal.SIGTERM)
     assert "Exception in ASGI application" not in server.log()
     assert not arriving(server), "nothing of the uploads is left"
 
@@ -115,12 +116,12 @@ def test_waiting_calls_and_streams_end_at_once_and_runs_continue(
         ask("wait", lambda http: http.get(f"{path}/messages", params=query, headers=headers))
         until(lambda: application.state()["programs"]["decide"]["status"] == "running")
         assert begun.wait(30)
-        server.process.send_signal(signal.SIGTERM)
+        server.send(signal.SIGTERM)
     stopping(seen["run"])
     assert seen["wait"].status_code == 200 and seen["wait"].json()["messages"] == []
     events, end = seen["stream"]
     assert events and may_pass(end), "the stream is cut: its end is not the application's"
-    assert server.process.wait(30) in (0, -signal.SIGTERM)
+    assert server.join(30) in (0, -signal.SIGTERM)
     again = start(evaluation_timeout=60).wait()
     application.server = again
     assert application.run().status_code == 200, "the run was kept"
@@ -134,7 +135,7 @@ def test_idle_connection_is_closed_without_a_plain_text_response(
     with connected(server) as kept:
         kept.sendall(ask)
         assert answer_of(kept).status_code == 200
-        server.process.send_signal(signal.SIGTERM)
+        server.send(signal.SIGTERM)
         received = b""
         with suppress(ConnectionError):
             while True:
@@ -218,8 +219,8 @@ def test_client_repeats_an_upload_after_a_restart(
     sending = threading.Thread(target=send)
     sending.start()
     assert between.held.wait(START_SECONDS)
-    server.process.send_signal(signal.SIGTERM)
-    server.process.wait(30)
+    server.send(signal.SIGTERM)
+    server.join(30)
     again = start()
     between.target = again.http.base_url.port or 0
     sending.join(2 * START_SECONDS)

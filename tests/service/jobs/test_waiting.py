@@ -127,8 +127,7 @@ def test_a_run_is_finished_once_whichever_process_is_killed(start: Start, who: s
     if who in ("worker", "both"):
         os.kill(busy_worker(server), signal.SIGKILL)
     if who in ("server", "both"):
-        server.process.kill()
-        server.process.wait()
+        server.kill()
         server = start().wait()
         application.server = server
     asking.join(30)
@@ -147,9 +146,9 @@ def test_stopping_server_requeues_its_run(start: Start) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(application.run)
         until(application, "running")
-        server.process.send_signal(signal.SIGTERM)
+        server.send(signal.SIGTERM)
         assert refused(waiting.result(), 503, "server-stopping")
-        server.process.wait(15)
+        server.join(15)
     application.server = start().wait()
     assert application.run().status_code == 200
     assert application.output().content == expected(application, b"sleep 1.5")

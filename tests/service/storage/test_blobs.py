@@ -23,9 +23,9 @@ import pytest
 from service.storage.blobs import BlobPlace, Blobs
 from service.storage.incoming import Incoming
 from settings import ROOT
-from tests.service.driver import free_port
 from trials.object_store import SECRET, ObjectStore, ObjectStores
 from utils.errors import StorageUnavailable, StoredDataDamaged
+from utils.ports import free_port
 
 ABSENT = "0" * 64
 

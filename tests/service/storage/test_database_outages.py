@@ -14,10 +14,10 @@ from sqlalchemy import select, text
 
 from service.storage.database import Database
 from service.storage.tables import ApplicationRecord
-from tests.service.driver import free_port
 from tests.service.storage.test_database import application, ask_once_more, asked, run_together
 from trials.postgres import Postgres, PostgresMissing
 from utils.errors import StorageUnavailable, StoredDataDamaged
+from utils.ports import free_port
 
 WAIT = 20.0
 PASSWORD = "p%40ss/w:rd-5e1d"  # noqa: S105

@@ -190,8 +190,7 @@ def test_a_server_starts_on_a_full_disk_and_erases(make_disk: MakeDisk, serve: S
     disk = make_disk()
     first = serve(disk.folder / "data", disk_reserve_megabytes=2)
     application = first.filled()
-    first.process.kill()
-    first.process.wait()
+    first.kill()
     left_over = disk.folder / "data" / "incoming" / ("0" * 32)
     left_over.write_bytes(bytes(10))
     disk.fill()
@@ -212,7 +211,7 @@ def test_unwritable_log_does_not_stop_the_server(tmp_path: Path) -> None:
         assert application.run().status_code == 200
         refused(server.http.get(f"/applications/{'0' * 32}"), 404, "unknown-application")
         assert application.erase().status_code == 204
-        assert server.process.poll() is None
+        assert server.alive
     finally:
         server.stop()
 

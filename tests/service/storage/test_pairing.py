@@ -69,7 +69,7 @@ def test_second_server_does_not_claim_jobs_of_the_first(tmp_path: Path) -> None:
     second = Server(tmp_path / "b", database_url=f"sqlite:///{tmp_path}/a/applications.sqlite3")
     try:
         waiting = first.filled()
-        assert second.process.wait(30) != 0
+        assert second.join(30) != 0
         assert "only the server of its own folder can use" in second.log()
         assert waiting.run().status_code == 200
     finally:

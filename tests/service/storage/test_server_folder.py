@@ -86,7 +86,7 @@ def test_server_process_leaves_a_foreign_folder_unchanged(tmp_path: Path) -> Non
     folder = somebodys(tmp_path / "mine")
     before = content(folder)
     server = Server(folder)
-    assert server.process.wait(30) != 0
+    assert server.join(30) != 0
     assert "TRISEAL_SERVER_DATA" in server.log()
     assert content(folder) == before
 

@@ -12,6 +12,7 @@ from contract.http import Traffic
 from engines.deployment import Deployment, write_manifest
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
 from engines.levelled.build import build
+from engines.levelled.ceremony import CEREMONY_STEPS
 from engines.levelled.parameters import DEFAULT
 from model.booster import parse_ensemble
 from tests.conftest import write_small_deployment
@@ -22,7 +23,7 @@ from training.measure.application_time import application_time, traffic_by_step
 from training.measure.benchmark_tables import PARTS, markdown_sections, marks, replace_table, table
 from training.measure.engine_process import EngineProcess
 from training.measure.interleaved import Contender, explained_first, in_turn, medians, paired
-from training.measure.levelled_steps import KEY_STEPS, LevelledSteps
+from training.measure.levelled_steps import LevelledSteps
 from training.measure.levelled_tables import LEVELLED, UNMODIFIED, levelled_rows
 from training.measure.machine import descendants, peak_bytes
 from training.measure.noise_table import noise_table
@@ -67,7 +68,7 @@ def test_the_levelled_engine_is_measured_step_by_step(quick):
     assert own["agreement"] > 0.98 and abs(own["auc_difference"]) < 0.01
     steps = own["steps"]
     assert steps["rounds"] == 2
-    assert list(steps["keys"]["step_seconds"]) == list(KEY_STEPS)
+    assert list(steps["keys"]["step_seconds"]) == list(CEREMONY_STEPS)
     assert steps["keys"]["slowest_step_seconds"] == max(steps["keys"]["step_seconds"].values())
     assert list(steps["encrypt_seconds"]) == PARTIES
     for name in PROGRAMS:

@@ -1,0 +1,166 @@
+"""The folders import one another in one direction only, as CONTRIBUTING.md says."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import PurePath
+
+import pytest
+
+from settings import ROOT
+
+MAY_IMPORT = {
+    "utils": set(),
+    "settings": {"utils"},
+    "features": {"utils"},
+    "model": {"features", "utils"},
+    "engines": {"features", "model", "utils"},
+    "contract": {"engines", "utils"},
+    "service": {"contract", "engines", "settings", "utils"},
+    "server": {"service", "settings", "utils"},
+    "parties": {"contract", "engines", "features", "model", "settings", "utils"},
+    "backend": {"engines", "features", "parties", "settings", "utils"},
+    "ui": {"backend", "contract", "engines", "features", "model", "parties", "settings", "utils"},
+    "app": {"backend", "parties", "settings", "ui", "utils"},
+    "training": {"contract", "engines", "features", "model", "parties", "settings", "utils"},
+    "trials": {
+        *("engines", "features", "model", "parties", "server", "service", "settings"),
+        *("training", "utils"),
+    },
+    "scripts": {"service", "settings"},
+    "examples": {"engines", "features", "parties", "settings", "utils"},
+}
+"""What a folder, or a module beside the folders, may import; only from above it in this table."""
+ENTRY_POINTS = {"parties/__main__.py": {"ui"}}
+"""What an entry point imports beyond its folder, to put both together."""
+LIBRARIES = {
+    "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
+    "fastapi": ("service/", "server.py", "ui/"),
+    "gradio": ("ui/",),
+    "matplotlib": ("training/",),
+    "plotly": ("ui/",),
+    "psutil": ("trials/",),
+    "pytest": ("trials/",),
+    "ray": ("service/execution/ray/",),
+    "sklearn": ("training/",),
+    "sqlalchemy": ("service/", "trials/"),
+    "xgboost": ("training/",),
+}
+"""Libraries that only these folders and files import."""
+INPUT_AND_OUTPUT = {
+    *("asyncio", "contract", "httpx", "multiprocessing", "pathlib", "selectors", "socket"),
+    *("sqlite3", "subprocess", "tempfile", "threading"),
+}
+
+
+@cache
+def imported() -> dict[str, set[str]]:
+    """Return the names of the modules that each Python file imports, by its path, without tests."""
+    paths = list(ROOT.glob("*.py"))
+    for folder in ROOT.iterdir():
+        if folder.is_dir() and not folder.name.startswith((".", "tests", "build")):
+            paths += folder.rglob("*.py")
+    return {(name := path.relative_to(ROOT).as_posix()): _imports(name) for path in paths}
+
+
+def _imports(path: str) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path} has a relative import"
+            # `from package import module` imports the module as well.
+            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    return found
+
+
+def folder_of(path: str) -> str:
+    """Return the top folder of a file, or the module's name beside the folders."""
+    return PurePath(path).parts[0].removesuffix(".py")
+
+
+def reached(module: str) -> set[str]:
+    """Return a module and all that it imports, ours also indirectly, by name."""
+    found, left = {module}, [module]
+    while left:
+        path = left.pop().replace(".", "/")
+        new = imported().get(f"{path}.py", imported().get(f"{path}/__init__.py", set())) - found
+        found |= new
+        left += new
+    return found
+
+
+def test_every_folder_has_its_place() -> None:
+    assert {folder_of(path) for path in imported()} == set(MAY_IMPORT)
+    above: set[str] = set()
+    for folder, allowed in MAY_IMPORT.items():
+        assert allowed <= above, f"{folder} may import only from above it in the table"
+        above.add(folder)
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_a_folder_imports_only_its_own(folder: str) -> None:
+    ours = {*MAY_IMPORT, "tests"}
+    wrong = {
+        (path, name)
+        for path, names in imported().items()
+        if folder_of(path) == folder
+        for name in names
+        if (top := name.partition(".")[0]) in ours - {folder} - MAY_IMPORT[folder]
+        and top not in ENTRY_POINTS.get(path, set())
+    }
+    assert wrong == set()
+
+
+def test_a_library_is_imported_only_where_it_belongs() -> None:
+    wrong = {
+        (path, name)
+        for path, names in imported().items()
+        for name in names
+        if not path.startswith(LIBRARIES.get(name.partition(".")[0], ("",)))
+    }
+    assert wrong == set()
+
+
+def test_the_contract_has_only_data() -> None:
+    """Both sides of HTTP import it, so that it brings neither side's libraries."""
+    names = set().union(*(own for path, own in imported().items() if folder_of(path) == "contract"))
+    tops = {name.partition(".")[0] for name in names}
+    assert tops <= {"__future__", "datetime", "engines", "pydantic", "typing", "utils"}
+    assert {n for n in names if n.startswith("engines")} <= {
+        "engines.interface",
+        "engines.interface.DECIDE",
+    }
+
+
+def test_the_joint_protocol_does_no_input_or_output() -> None:
+    """The protocol is given messages and returns messages, so that tests can play it alone."""
+    names = reached("parties.joint.protocol")
+    assert "parties.joint.key_making" in names  # indirect imports are followed
+    ours = {name for name in names if name.startswith("parties.")}
+    tops = {n.partition(".")[0] for module in ours for n in imported().get(_path(module), set())}
+    assert tops & INPUT_AND_OUTPUT == set()
+
+
+def _path(module: str) -> str:
+    return module.replace(".", "/") + ".py"
+
+
+@pytest.mark.parametrize("engine", ["concrete", "concrete_ml", "levelled"])
+def test_neither_half_of_an_engine_imports_the_other(engine: str) -> None:
+    assert f"engines.{engine}.server" not in reached(f"engines.{engine}.party")
+    assert f"engines.{engine}.party" not in reached(f"engines.{engine}.server")
+
+
+def test_no_process_of_an_application_makes_all_keys() -> None:
+    """The ceremony holds the secrets of all parties; only measurements and tests import it."""
+    users = {path for path, names in imported().items() if "engines.levelled.ceremony" in names}
+    assert users == {
+        "training/measure/joint_parties.py",
+        "training/measure/levelled_steps.py",
+        "training/measure/noise_table.py",
+        "training/measure/scaling.py",
+        "ui/stage/side_by_side.py",
+    }
