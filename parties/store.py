@@ -68,9 +68,18 @@ class PartyStore:
         """
         return self._application(client_id).absolute()
 
+    def path(self, client_id: str, party: str, name: str) -> Path:
+        """Return the path of the party's file `name`, which may not exist.
+
+        Raises InvalidRequest or UnknownParty if an argument is not valid as a name.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(f"{name[:40]!r} cannot be the name of a party's file.")
+        return self.folder(client_id, party) / name
+
     def write(self, client_id: str, party: str, name: str, data: bytes) -> None:
         """Write `data` as the party's file `name`, replacing any earlier contents."""
-        path = self._file(client_id, party, name)
+        path = self.path(client_id, party, name)
         self._make_folder(client_id, party)
         write_atomic(path, data)
 
@@ -99,17 +108,17 @@ class PartyStore:
     def read(self, client_id: str, party: str, name: str) -> bytes | None:
         """Return the contents of the party's file `name`, or None if there is no such file."""
         try:
-            return self._file(client_id, party, name).read_bytes()
+            return self.path(client_id, party, name).read_bytes()
         except FileNotFoundError:
             return None
 
     def has(self, client_id: str, party: str, name: str) -> bool:
         """Return True if the party has a file `name`."""
-        return self._file(client_id, party, name).is_file()
+        return self.path(client_id, party, name).is_file()
 
     def remove(self, client_id: str, party: str, name: str) -> None:
         """Remove the party's file `name` if it is there."""
-        self._file(client_id, party, name).unlink(missing_ok=True)
+        self.path(client_id, party, name).unlink(missing_ok=True)
 
     def parties(self, client_id: str) -> list[str]:
         """Return the parties played here in an application: those with a token, sorted.
@@ -129,7 +138,7 @@ class PartyStore:
         other parties can encrypt and decrypt. Between machines the key has to be sent by a
         separate channel, never by the server.
         """
-        data = self._file(client_id, giver, name).read_bytes()
+        data = self.path(client_id, giver, name).read_bytes()
         for taker in takers:
             if taker != giver:
                 self.write(client_id, taker, name, data)
@@ -189,11 +198,6 @@ class PartyStore:
                 "that you received when the keys were made."
             )
         return self.root / client_id
-
-    def _file(self, client_id: str, party: str, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise InvalidRequest(f"{name[:40]!r} cannot be the name of a party's file.")
-        return self.folder(client_id, party) / name
 
 
 def _remove(folder: Path) -> None:

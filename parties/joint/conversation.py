@@ -110,7 +110,7 @@ class Conversation:
     def say(self, step: str, message: JointMessage, receiver: str | None = None) -> None:
         """Put a message into the outbox, sealed; one for all counts as heard by this party."""
         payload = encode(message)
-        place = self._place(self.party, step, receiver)
+        place = self.place(self.party, step, receiver)
         if step == HELLO:
             body = FirstWords(self.application, self.identity).seal(place, payload)
         else:
@@ -121,7 +121,7 @@ class Conversation:
 
     def unseal(self, sender: str, step: str, receiver: str | None, body: bytes) -> bytes:
         """What another party said; raises NotAuthentic, MalformedMessage."""
-        place = self._place(sender, step, receiver)
+        place = self.place(sender, step, receiver)
         if step != HELLO:
             return self.channel.open(place, body)
         payload, signature = FirstWords(self.application, self.identity).open(place, body)
@@ -150,7 +150,8 @@ class Conversation:
             self.state, self.secret, self._channel = before, secret, None
             raise
 
-    def _place(self, sender: str, step: str, receiver: str | None) -> Place:
-        # The first word says itself which model is meant, so that a difference can be named.
+    def place(self, sender: str, step: str, receiver: str | None) -> Place:
+        """Return the context that a message of this application is bound to."""
+        # The hello names its model itself, so that a difference can be reported.
         model = "" if step == HELLO else self.public.model_version
         return Place(self.application, model, sender, receiver, step)

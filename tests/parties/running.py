@@ -70,6 +70,12 @@ class LiveServer:
         with ServerClient(self.url, 10) as client:
             wait_for_server(client, lambda text: None, seconds=60)
 
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()

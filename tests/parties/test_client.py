@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
 import pytest
@@ -25,6 +27,20 @@ CLIENT_ID = "0123456789abcdef" * 2
 
 def client_for(handler):
     return ServerClient("http://server.test", 5, httpx.MockTransport(handler))
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """A server that is ready."""
+
+    def do_GET(self):
+        body = b'{"status": "ok"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
 
 
 def problem(code, status=409, detail="Do this first."):
@@ -332,8 +348,15 @@ def test_events_are_read_until_silence():
 def test_a_proxy_of_the_environment_is_not_used(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
-    client = ServerClient("http://127.0.0.1:1", 2)
-    assert not [mount for mount in client._http._mounts.values() if mount is not None]
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url)  # the control: another client tries the proxy, which does not exist
+        with ServerClient(url, 5) as client:
+            assert client.health().status == "ok"
 
 
 def test_messages_between_parties_travel_as_base64():

@@ -44,7 +44,7 @@ def test_no_text_leads_out_of_the_folder(tmp_path_factory, text):
     store = PartyStore(root)
     for arguments in ((text, "bank", TOKEN), (ONE, text, TOKEN), (ONE, "bank", text)):
         try:
-            path = store._file(*arguments)
+            path = store.path(*arguments)
         except (InvalidRequest, UnknownParty):
             continue
         assert path.resolve().is_relative_to(root.resolve())

@@ -72,8 +72,7 @@ class Played:
 
     @property
     def server_pid(self) -> int:
-        assert self.server._process is not None
-        return self.server._process.pid
+        return self.server.pid
 
     def client(self) -> ServerClient:
         return ServerClient(self.server.url, 30)

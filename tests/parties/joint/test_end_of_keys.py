@@ -253,7 +253,7 @@ def test_an_application_agent_reports_the_reason_of_its_end(group):
         with pytest.raises(UnknownApplication, match="known vector"):
             seat.send(members.record(name))
         seat.close()
-    until(lambda: all(member._folder.closed for member in members.members.values()))
+    until(lambda: all(member.closed for member in members.members.values()))
 
 
 def test_a_protocol_without_keys_can_still_be_read(group):

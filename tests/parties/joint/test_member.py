@@ -66,7 +66,7 @@ def test_from_codes_to_the_explanation(request, way):
 def test_an_older_state_does_not_overtake_a_newer_one(group):
     members = group().pump()
     bank = members[B]
-    client = bank._connection.client
+    client = members.connections[B].client
     ask = client.exchange
 
     def slow(*arguments):
