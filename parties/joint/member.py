@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from contract.http import ApplicationState
+from contract.http import LONGEST_WAIT, ApplicationState
 from engines.interface import ENCRYPTED_INPUTS, EXPLAIN
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
@@ -40,8 +40,6 @@ from utils.errors import (
 )
 from utils.file_lock import HeldLock
 from utils.forks import renew_in_children
-
-LONGEST_WAIT = 25.0
 
 
 class JointMember:

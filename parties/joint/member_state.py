@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from contract.http import ApplicationState, Exchanged, ProgramState
+from contract.http import MAXIMUM_POSTED, ApplicationState, Exchanged, ProgramState
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, PUBLIC_KEY
 from parties.client import Posting, Waiting
 from parties.connection import Connection
@@ -35,8 +35,6 @@ from parties.single_key.slots import send_slot
 from parties.store import SECRET_KEY
 from utils.errors import AlreadySent, OutOfStep, PartiesDisagree, TrisealError, error_classes
 
-MOST_POSTED = 8
-"""Messages that one exchange takes."""
 LINGER_SECONDS = 0.3
 """How long the server waits for the rest of what is awaited after anything else is new."""
 
@@ -207,7 +205,7 @@ class MemberState:
         pending = self.protocol.pending()
         if pending:
             self.save()
-        messages = tuple(pending[:MOST_POSTED])
+        messages = tuple(pending[:MAXIMUM_POSTED])
         return Request(self.token, messages, self.remembered.cursor, self.looks)
 
     def waiting(self, seconds: float) -> Waiting:

@@ -1,119 +1,51 @@
-"""What parties say to each other, and what may be seen of it."""
+"""Routes for the messages that parties exchange, and for the log of an application's traffic."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import math
 import time
 from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Query, Response
-from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette.sse import AppStatus
 from starlette.concurrency import run_in_threadpool
 
-from contract.http import Exchanged, Posted, RelayedMessages, Traffic
+from contract.http import (
+    LARGEST_NUMBER,
+    LONGEST_WAIT,
+    MAXIMUM_POSTED,
+    MAXIMUM_TEXT,
+    Exchanged,
+    ExchangeRequest,
+    MessageRequest,
+    Posted,
+    RelayedMessages,
+    Traffic,
+)
 from service.api.dependencies import ClientId, ServerStateDep, ServicesDep, TokenDep
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
-from service.applications.relay import MAXIMUM_BODY, STEP_PATTERN, Given
+from service.applications.relay import Given
 from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UnknownParty, UploadEmpty
 
 router = make_router("between parties", "/applications")
 
-LONGEST_WAIT = 25.0
 GLANCE_SECONDS = 0.5
-"""How often one who waits looks whether the server is about to end."""
-MAXIMUM_TEXT = -(-MAXIMUM_BODY // 3) * 4
+"""How often a waiting call checks if the server is stopping."""
 LARGEST_REQUEST = MAXIMUM_TEXT + 4096
-MAXIMUM_POSTED = 8
-"""Messages that one exchange may post."""
-MAXIMUM_AWAITED = 64
+"""Bytes of a request that posts one message."""
 LARGEST_EXCHANGE = MAXIMUM_POSTED * LARGEST_REQUEST + 64 * 1024
-LONGEST_LINGER = 2.0
-ENDED = ("done", "failed", "cancelled")
-_LARGEST_NUMBER = 2**31 - 1  # what the column holds in PostgreSQL
+"""Bytes of a request for an exchange."""
 
-
-class MessageRequest(BaseModel):
-    """A body for one step, for one receiver or (null) all parties."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    step: Annotated[str, Field(pattern=STEP_PATTERN, max_length=49)]
-    receiver: Annotated[str | None, Field(max_length=256)] = None
-    body: Annotated[str, Field(max_length=MAXIMUM_TEXT, repr=False, description="Base64.")]
-
-    def given(self, name: str = "body") -> Given:
-        """Return the message with its bytes; raises InvalidRequest unless they are base64."""
-        try:
-            body = base64.b64decode(self.body, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise InvalidRequest(f"{name}: send the message's bytes as base64.") from error
-        return Given(self.step, self.receiver, body)
-
-
-class Awaited(BaseModel):
-    """A message that the caller waits for."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    sender: Annotated[str, Field(max_length=256)]
-    step: Annotated[str, Field(pattern=STEP_PATTERN, max_length=49)]
-
-
-class ExchangeRequest(BaseModel):
-    """Messages to post, and what to wait for.
-
-    The answer comes at once if `wait` is 0. Otherwise it comes, within `wait` seconds, as soon as
-    all messages of `until` are there and the run of the program `until_ended` has ended. If
-    anything else is new (a message that was posted or has arrived, or a state whose tag is not
-    `seen`), it comes `linger` seconds later. If neither `until` nor `until_ended` is given, it
-    comes with the first news, at once.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    messages: Annotated[list[MessageRequest], Field(max_length=MAXIMUM_POSTED)] = []
-    after: Annotated[int, Field(ge=0, le=_LARGEST_NUMBER)] = 0
-    wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT)] = 0.0
-    seen: Annotated[str, Field(max_length=64)] = ""
-    until: Annotated[list[Awaited], Field(max_length=MAXIMUM_AWAITED)] = []
-    until_ended: Annotated[str | None, Field(max_length=256)] = None
-    linger: Annotated[float, Field(ge=0, le=LONGEST_LINGER)] = 0.0
-
-    def given(self) -> list[Given]:
-        """Return the messages to post; raises InvalidRequest."""
-        return [one.given(f"messages.{i}.body") for i, one in enumerate(self.messages)]
-
-    @property
-    def waits_for_all(self) -> bool:
-        """Whether the caller has named what it waits for."""
-        return bool(self.until) or self.until_ended is not None
-
-    def complete(self, found: Exchanged) -> bool:
-        """Return True if everything that the caller has named is there."""
-        arrived = {(message.sender, message.step) for message in found.messages}
-        if any((one.sender, one.step) not in arrived for one in self.until):
-            return False
-        if self.until_ended is None:
-            return True
-        program = found.state.programs.get(self.until_ended)
-        return program is None or program.status in ENDED
-
-    def has_news(self, found: Exchanged) -> bool:
-        """Return True if there is anything that the caller has not seen, named or not."""
-        changed = self.seen != "" and found.tag != self.seen
-        return bool(self.messages or found.messages) or changed
+_POSTS = problems(*APPLICATION, *TOKEN, *BODY, UnknownParty, UploadEmpty, AlreadySent, OutOfStep)
 
 
 @router.post(
     "/{client_id}/messages",
-    responses=problems(
-        *APPLICATION, *TOKEN, *BODY, UnknownParty, UploadEmpty, AlreadySent, OutOfStep
-    ),
+    summary="Post a message",
+    response_description="The message's number.",
+    responses=_POSTS,
 )
 def post(
     client_id: ClientId,
@@ -122,28 +54,54 @@ def post(
     services: ServicesDep,
     token: TokenDep,
 ) -> Posted:
-    """Give a message of the token's party to another, or to all. A step has one message each."""
-    one = message.given()
+    """Post a message of the token's party to another party, or to all parties.
+
+    A party has one message per step and receiver. Posting the same body again returns the same
+    number. Requires a token with the scope `relay`.
+    """
+    one = _given(message)
     number = services.relay.post(client_id, token, one.step, one.receiver, one.body)
     server_state.metrics.relayed()
     server_state.events.changed(client_id)
     return Posted(number=number)
 
 
-@router.get("/{client_id}/messages", responses=problems(*APPLICATION, *TOKEN))
+@router.get(
+    "/{client_id}/messages",
+    summary="Read messages",
+    response_description="The messages, oldest first, and the application's state.",
+    responses=problems(*APPLICATION, *TOKEN),
+)
 async def messages(
     client_id: ClientId,
     server_state: ServerStateDep,
     services: ServicesDep,
     token: TokenDep,
-    after: Annotated[int, Query(ge=0, le=_LARGEST_NUMBER)] = 0,
-    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0,
-    seen: Annotated[str, Query(max_length=64)] = "",
+    after: Annotated[
+        int,
+        Query(
+            ge=0,
+            le=LARGEST_NUMBER,
+            description="Return only messages with higher numbers: that of the last one read.",
+        ),
+    ] = 0,
+    wait: Annotated[
+        float,
+        Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait if there is no message."),
+    ] = 0.0,
+    seen: Annotated[
+        str,
+        Query(
+            max_length=64,
+            description="The tag of the state that the caller knows; another state ends the wait. "
+            "If empty, only a message ends it.",
+        ),
+    ] = "",
 ) -> RelayedMessages:
-    """Messages with numbers above `after` to all, to the token's party, or from it.
+    """Return messages to the token's party, to all parties, and from the party itself.
 
-    Where there are none, it waits up to `wait` seconds for one, or for a state of the application
-    whose tag is not `seen`.
+    If there are none, the call waits up to `wait` seconds for one, or for a state of the
+    application whose tag is not `seen`. Requires a token with the scope `relay`.
     """
     end = time.monotonic() + wait
     with server_state.events.subscribe(client_id) as changed:
@@ -159,9 +117,10 @@ async def messages(
 @router.post(
     "/{client_id}/exchange",
     response_model=Exchanged,
-    responses=problems(
-        *APPLICATION, *TOKEN, *BODY, UnknownParty, UploadEmpty, AlreadySent, OutOfStep
-    ),
+    summary="Post and read messages",
+    response_description="The numbers of the posted messages, new messages, and the "
+    "application's state.",
+    responses=_POSTS,
 )
 async def exchange(
     client_id: ClientId,
@@ -172,13 +131,14 @@ async def exchange(
 ) -> Response:
     """Post up to 8 messages, all or none, then wait for others' and return them with the state.
 
-    The messages are those with numbers above `after` that the token's party may read, without
-    those that this call has posted.
+    The response has the messages with numbers above `after` that the token's party may read,
+    except those that this call has posted. Requires a token with the scope `relay`.
     """
     end = time.monotonic() + request.wait
 
     def post_and_read() -> Exchanged:
-        return services.relay.exchange(client_id, token, request.given(), request.after)
+        given = [_given(one, f"messages.{i}.body") for i, one in enumerate(request.messages)]
+        return services.relay.exchange(client_id, token, given, request.after)
 
     def read(posted: Sequence[int]) -> Exchanged:
         return services.relay.exchange(client_id, token, (), request.after, posted)
@@ -191,7 +151,7 @@ async def exchange(
             server_state.events.changed(client_id, but=changed)
         pause = math.inf
         while not _enough(request, found):
-            if request.has_news(found) and pause == math.inf:
+            if _has_news(request, found) and pause == math.inf:
                 pause = time.monotonic() + request.linger
             if not await _woken(changed, min(end, pause)):
                 break
@@ -200,20 +160,47 @@ async def exchange(
     return Response(found.model_dump_json(), media_type="application/json")
 
 
-def _enough(request: ExchangeRequest, found: Exchanged) -> bool:
-    if request.waits_for_all:
-        return request.complete(found)
-    return request.has_news(found)
-
-
-@router.get("/{client_id}/traffic", responses=problems(*APPLICATION, *TOKEN))
+@router.get(
+    "/{client_id}/traffic",
+    summary="Read the traffic log",
+    response_description="The log, oldest entry first.",
+    responses=problems(*APPLICATION, *TOKEN),
+)
 def traffic(client_id: ClientId, services: ServicesDep, token: TokenDep) -> Traffic:
-    """All that travelled, without its content; also for the opener's token for watching."""
+    """Return the log of the application's messages, uploads, runs and results, without contents.
+
+    Requires a party's token with the scope `read`, or the watch token.
+    """
     return services.relay.traffic(client_id, token)
 
 
+def _given(message: MessageRequest, name: str = "body") -> Given:
+    """Return the message with its bytes; raises InvalidRequest unless they are base64."""
+    try:
+        return Given(message.step, message.receiver, message.content())
+    except ValueError as error:
+        raise InvalidRequest(f"{name}: send the message's bytes as base64.") from error
+
+
+def _enough(request: ExchangeRequest, found: Exchanged) -> bool:
+    """Return True if everything that the caller waits for is there."""
+    if not request.until and request.until_ended is None:
+        return _has_news(request, found)
+    arrived = {(message.sender, message.step) for message in found.messages}
+    if any((one.sender, one.step) not in arrived for one in request.until):
+        return False
+    run = found.state.programs.get(request.until_ended or "")
+    return run is None or run.ended
+
+
+def _has_news(request: ExchangeRequest, found: Exchanged) -> bool:
+    """Return True if there is anything that the caller has not seen, awaited or not."""
+    changed = request.seen != "" and found.tag != request.seen
+    return bool(request.messages or found.messages) or changed
+
+
 async def _woken(changed: asyncio.Event, end: float) -> bool:
-    """Whether the application changed before `end`; False as well where the server is ending."""
+    """Return True once the application changes; False at `end`, or if the server is stopping."""
     while not AppStatus.should_exit and (left := end - time.monotonic()) > 0:
         try:
             await asyncio.wait_for(changed.wait(), min(left, GLANCE_SECONDS))

@@ -12,6 +12,7 @@ from parties import client as transport
 from parties.client import ServerClient, Waiting
 from tests.parties.running import free_port
 from utils.errors import (
+    InvalidRequest,
     MalformedMessage,
     OutOfStep,
     QueueFull,
@@ -386,6 +387,28 @@ def test_messages_between_parties_travel_as_base64():
     assert seen[-1].content == b""
     client.open_application(["bank"])
     assert json.loads(seen[-1].content) == {"readers": ["bank"]}
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda c: c.open_application([]), "readers"),
+        (lambda c: c.join(CLIENT_ID, "bank", "secret" * 50), "code"),
+        (lambda c: c.join(CLIENT_ID, "bank", "secret", ["fly" * 10]), "scopes.0"),
+        (lambda c: c.post(CLIENT_ID, "token", "No step", None, b"x"), "step"),
+        (lambda c: c.post(CLIENT_ID, "token", "hello", None, bytes(1 << 17)), "body"),
+        (lambda c: c.exchange(CLIENT_ID, "token", [("hello", None, b"x")] * 9), "messages"),
+        (lambda c: c.exchange(CLIENT_ID, "token", waiting=Waiting(26)), "wait"),
+        (lambda c: c.run(CLIENT_ID, "token", "x" * 300), "program"),
+    ],
+)
+def test_a_request_outside_the_contract_is_not_sent(call, field):
+    seen = []
+    client = client_for(seen.append)
+    with pytest.raises(InvalidRequest, match=f"not valid: {field}: ") as caught:
+        call(client)
+    assert not seen and "secret" not in caught.value.message
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
 
 
 def exchanged(**change):
