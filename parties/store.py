@@ -21,13 +21,14 @@ from pathlib import Path
 from utils.atomic_files import private_folder, write_atomic
 from utils.errors import InvalidRequest, UnknownApplication, UnknownParty
 from utils.file_lock import HeldLock, hold_lock
-from utils.marked_folder import MARK, claim_folder
+from utils.marked_folder import claim_folder, is_marked
 
 TOKEN = "token"  # noqa: S105 - the name of a file, not a token
 SECRET_KEY = "secret_key"  # noqa: S105
 RECORD = "record.json"
 EXPIRY = "expiry.json"
 LOCK = ".lock"
+_PURPOSE = "the parties' files"
 
 _CLIENT_ID = re.compile(r"[0-9a-f]{32}")
 _PARTY = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -47,9 +48,9 @@ class PartyStore:
         """
         claim_folder(
             self.root,
-            "the parties' files",
+            _PURPOSE,
             setting="--home or TRISEAL_PARTY_DATA",
-            made_earlier=_made_earlier,
+            made_earlier=_holds_agents,
         )
 
     def folder(self, client_id: str, party: str) -> Path:
@@ -207,23 +208,9 @@ def _remove(folder: Path) -> None:
             return
 
 
-def _made_earlier(root: Path) -> bool:
-    """Recognise a folder of an earlier version, which did not mark it.
-
-    It contains applications and the lock of an agent, or the folders of several agents.
-    """
-    return all(_is_ours(path) or _is_agents(path) for path in root.iterdir())
-
-
-def _is_ours(path: Path) -> bool:
-    if path.is_symlink():
-        return False
-    if path.name in (LOCK, MARK):
-        return path.is_file()
-    return bool(_CLIENT_ID.fullmatch(path.name)) and any(path.glob(f"*/{TOKEN}"))
-
-
-def _is_agents(path: Path) -> bool:
-    if path.is_symlink() or not path.is_dir() or not _PARTY.fullmatch(path.name):
-        return False
-    return all(_is_ours(entry) for entry in path.iterdir())
+def _holds_agents(root: Path) -> bool:
+    """Return True if the folder holds nothing but marked folders of parties' agents."""
+    return all(
+        bool(_PARTY.fullmatch(path.name)) and not path.is_symlink() and is_marked(path, _PURPOSE)
+        for path in root.iterdir()
+    )

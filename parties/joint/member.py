@@ -415,15 +415,6 @@ class JointMember:
         with self._alone() as own:
             return own.keep_token()
 
-    def open(self, program: str) -> None:
-        """Fetch the result and answer with this party's part; `advance` does so by itself.
-
-        Raises OutOfStep before the agreed run, PartiesDisagree where it was run on other inputs,
-        AlreadyOpened where the server gives another result than this party has answered.
-        """
-        with self._alone() as own:
-            own.open(program)
-
     @property
     def decision(self) -> Decision | None:
         """The decision, where this party reads it and all parts are there."""

@@ -138,7 +138,7 @@ class MemberState:
 
     def end_if_gone(self, error: TrisealError) -> None:
         """Give it up where the server that it was joined at says that it is over, or unknown."""
-        if self.remembered.server in ("", self._client.url):
+        if self.remembered.server == self._client.url:
             self.end(error)
 
     def seconds_left(self) -> float:
@@ -190,7 +190,7 @@ class MemberState:
         acted = self._give_public_key()
         for program in self._connection.public.programs:
             if answer and self._may_open(program):
-                self._open(program)
+                self.open(program)
                 acted = True
             acted |= self._read(program)
         self._erase_used_keys()
@@ -380,13 +380,6 @@ class MemberState:
     def _agreed(self) -> list[str]:
         return [p for p in self._connection.public.programs if self.protocol.agreed(p)]
 
-    def open(self, program: str) -> None:
-        """Fetch a result and send this party's part in opening it."""
-        self.require_going_on()
-        self._look()
-        self._open(program)
-        self._send()
-
     def _look(self) -> ApplicationState:
         """Return what the server says of the application at this moment."""
         state = self._client.state(self.client_id, self.token)
@@ -394,7 +387,12 @@ class MemberState:
         self.note(state)
         return state
 
-    def _open(self, program: str) -> None:
+    def open(self, program: str) -> None:
+        """Fetch a result and make this party's part of opening it, by the state last learned.
+
+        Raises OutOfStep before the agreed run, PartiesDisagree if it was run on other inputs, and
+        AlreadyOpened if this party has opened another result.
+        """
         state = self.state
         if (
             state is None

@@ -152,12 +152,16 @@ def test_without_the_mark_such_a_folder_would_be_deleted(tmp_path):
     assert not (tmp_path / ONE).exists()
 
 
-def test_folders_of_earlier_versions_are_accepted(tmp_path):
-    agent = PartyStore(tmp_path / "bank")
-    for store in (agent, PartyStore(tmp_path)):
-        use(store)
-        (store.root / ".lock").touch()
-        (store.root / MARK).unlink()
-    for root in (tmp_path, tmp_path / "bank"):
-        use(PartyStore(root))
-        assert (root / MARK).is_file()
+def test_a_folder_of_agents_folders_is_accepted(tmp_path):
+    for party in ("applicant", "bank"):
+        use(PartyStore(tmp_path / party))
+    assert not (tmp_path / MARK).exists()
+    use(PartyStore(tmp_path))
+    assert (tmp_path / MARK).is_file()
+
+
+def test_a_folder_that_lost_its_mark_is_refused(tmp_path):
+    use(PartyStore(tmp_path))
+    (tmp_path / MARK).unlink()
+    with pytest.raises(FolderNotOurs, match="--home"):
+        use(PartyStore(tmp_path))

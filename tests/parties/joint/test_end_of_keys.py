@@ -200,8 +200,9 @@ def test_forged_messages_of_a_server_do_not_end_the_application(group):
     )
     members.connections[A].client = Lying(real, get_output=lambda *a: other + b"x")
     members.restart(A)
+    members[A].advance()  # learns the state
     with pytest.raises(AlreadyOpened):
-        members[A].open(DECIDE)
+        members[A].own.open(DECIDE)
     assert members[A].ended is None and keys(members, A) == KEYS
 
 

@@ -166,7 +166,7 @@ def with_an_application(storage: Storage) -> str:
 
 
 def unmark(settings: dict[str, object]) -> None:
-    """Remove the marks from a store, to make it like that of a version without marks."""
+    """Remove the marks from a store."""
     files, root = fsspec.url_to_fs(settings["blob_url"], **settings.get("blob_options", {}))
     files.rm_file(f"{root}/.triseal-store")
     if (Path(root) / ".triseal-folder").exists():
