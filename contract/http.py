@@ -39,8 +39,8 @@ LONGEST_WAIT = 25.0
 """Seconds that a call for messages may wait."""
 LONGEST_LINGER = 2.0
 """Seconds that an exchange may wait for more after the first news."""
-LARGEST_NUMBER = 2**31 - 1  # the largest that the column holds in PostgreSQL
-"""Largest number of a message."""
+LARGEST_NUMBER = 2**31 - 1
+"""Largest number of a message: what its column holds in PostgreSQL."""
 STEP_PATTERN = r"^[a-z][a-z_]{0,31}(:[a-z]{1,16})?$"
 
 _DATETIME: TypeAdapter[datetime] = TypeAdapter(datetime)

@@ -1,4 +1,7 @@
-"""What is said and heard in one application, sealed and opened; it knows no turn and no meaning."""
+"""The messages that a party sends and receives in one application, and their sealing.
+
+It knows neither the order of the messages nor their meaning: see turns.py and checks.py.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from utils.errors import NotAuthentic, OutOfStep
 
 
 class Conversation:
-    """One party's side of it; `secret` is the party's part of the key, empty before it is made."""
+    """One party's messages; `secret` is its share of the secret key, empty before it is made."""
 
     def __init__(
         self,
@@ -41,17 +44,17 @@ class Conversation:
 
     @property
     def readers(self) -> tuple[str, ...]:
-        """The parties that learn the answer."""
+        """The parties that learn the result."""
         return self.state.hello_of(self.party).readers
 
     @property
     def reads(self) -> bool:
-        """Whether this party does."""
+        """True if this party learns the result."""
         return self.party in self.readers
 
     @property
     def channel(self) -> Channel:
-        """What seals and opens after all first words are there."""
+        """The channel that seals and opens messages once all hellos are there."""
         if self._channel is None:
             others = {
                 name: PublicIdentity(hello.signing_key, hello.exchange_key)
@@ -63,7 +66,7 @@ class Conversation:
 
     @property
     def identity(self) -> Identity:
-        """This party's own keys; raises OutOfStep where they are erased."""
+        """This party's own keys; raises OutOfStep if they are erased."""
         if self._identity is None:
             raise OutOfStep(
                 f"{self.party} has erased its keys of this application, for nothing was left to "
@@ -72,30 +75,30 @@ class Conversation:
         return self._identity
 
     def forget_keys(self) -> None:
-        """Drop this party's keys, so that it can seal, open and take nothing any more."""
+        """Drop this party's keys, so that it can no longer seal or open messages."""
         self.secret = b""
         self._identity = self._channel = None
 
     def transcript(self) -> bytes:
-        """The digest of all first words."""
+        """Return the digest of all hellos."""
         words = {name: kept.digest.encode() for name, kept in self.state.inbox[HELLO].items()}
         return transcript(self.application, words)
 
     def all_said(self, step: str) -> bool:
-        """Whether every party has said this step."""
+        """Return True if every party has sent this step."""
         return self.state.senders(step) == set(self.names)
 
     def silent(self, step: str) -> tuple[str, ...]:
-        """The other parties that have not."""
+        """Return the other parties that have not sent this step."""
         said = self.state.senders(step)
         return tuple(name for name in self.names if name not in said and name != self.party)
 
     def agreements(self, program: str) -> dict[str, Agreement]:
-        """What each party has agreed to open; they are all the same."""
+        """Return the agreements received so far, by party; their contents are all the same."""
         return self.state.said(Agreement, agree_step(program))
 
     def greet(self, readers: tuple[str, ...]) -> None:
-        """Say the first word."""
+        """Put the hello into the outbox."""
         own = self.identity.public
         self.say(
             HELLO,
@@ -108,7 +111,7 @@ class Conversation:
         )
 
     def say(self, step: str, message: JointMessage, receiver: str | None = None) -> None:
-        """Put a message into the outbox, sealed; one for all counts as heard by this party."""
+        """Put a message into the outbox, sealed; one to all parties goes into the inbox as well."""
         payload = encode(message)
         place = self.place(self.party, step, receiver)
         if step == HELLO:
@@ -120,7 +123,7 @@ class Conversation:
             self.state.keep(self.party, step, payload, body)
 
     def unseal(self, sender: str, step: str, receiver: str | None, body: bytes) -> bytes:
-        """What another party said; raises NotAuthentic, MalformedMessage."""
+        """Return the payload of another party's message; raises NotAuthentic, MalformedMessage."""
         place = self.place(sender, step, receiver)
         if step != HELLO:
             return self.channel.open(place, body)
@@ -130,7 +133,7 @@ class Conversation:
         return payload
 
     def recognise(self, step: str, receiver: str | None, body: bytes) -> None:
-        """Take the server's copy of an own message as its receipt; raises NotAuthentic."""
+        """Note that the server has an own message; raises NotAuthentic if it was never sent."""
         for message in self.state.outbox:
             if (message.step, message.receiver, message.body) == (step, receiver, body):
                 message.posted = True
@@ -142,7 +145,7 @@ class Conversation:
 
     @contextmanager
     def or_unchanged(self) -> Iterator[None]:
-        """Whatever is raised inside leaves all as it was before."""
+        """Restore the state and the secret if an exception is raised inside."""
         before, secret = self.state.model_copy(deep=True), self.secret
         try:
             yield

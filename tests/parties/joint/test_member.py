@@ -437,6 +437,7 @@ def test_only_one_result_is_opened(group):
     other = result_of(DECIDE, members.server.public, key, inputs)
     before = members[B].decision
     lie(members, B, get_output=lambda *a: other)
+    members[B].advance()  # learns the state
     with pytest.raises(AlreadyOpened):
         members[B].own.open(DECIDE)
     members.pump()
