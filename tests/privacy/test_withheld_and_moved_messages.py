@@ -74,7 +74,7 @@ def test_no_message_opens_in_another_place(halves, table, bits):
                     refused(table, moved, caught, ["applicant"])
 
 
-@pytest.mark.parametrize(("earlier", "step"), itertools.combinations(KEY_STEPS, 2))
+@pytest.mark.parametrize(("earlier", "step"), list(itertools.combinations(KEY_STEPS, 2)))
 def test_a_message_does_not_open_as_a_later_step_in_its_turn(table, earlier, step):
     table.carries = without(step)
     table.run()
