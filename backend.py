@@ -29,6 +29,13 @@ def connection() -> Connection:
     return Connection.from_settings(get_settings())
 
 
+def session_of(client_id: str | None) -> Session:
+    """Return the parties' session of an application; raises OutOfStep if it has no id yet."""
+    if not client_id:
+        raise OutOfStep("There are no keys yet: make the keys first (step 1).")
+    return session_class(connection().public).resume(connection(), client_id)
+
+
 def keygen_send() -> KeysMade:
     """Open an application, join it as every party, generate the keys and upload the server's."""
     connection().refresh()
@@ -44,7 +51,7 @@ def pre_process_encrypt_send(
     client_id: str | None, party: str, record: Mapping[str, Any]
 ) -> SliceSent:
     """Encode, encrypt and send the record of `party`, for any schema."""
-    return _session(client_id).send(party, record)
+    return session_of(client_id).send(party, record)
 
 
 def pre_process_encrypt_send_applicant(client_id: str | None, *inputs: Any) -> SliceSent:
@@ -73,17 +80,17 @@ def run_fhe(
     `progress` is called with the finished fraction, 0 to 1, and `news` with the state of the run
     (parties/run_follower.py). If the program is already running, wait for that run.
     """
-    return _session(client_id).run(program, progress, news)
+    return session_of(client_id).run(program, progress, news)
 
 
 def cancel_run(client_id: str | None, program: str = DECIDE) -> None:
     """Cancel a queued or active run, whichever process started it; it may be run again."""
-    _session(client_id).cancel(program)
+    session_of(client_id).cancel(program)
 
 
 def get_output_and_decrypt(client_id: str | None) -> Decision:
     """Fetch the encrypted decision and decrypt it."""
-    return _session(client_id).open_decision()
+    return session_of(client_id).open_decision()
 
 
 def explain_encrypt_run_decrypt(
@@ -97,7 +104,7 @@ def explain_encrypt_run_decrypt(
     `inputs` are optional: the values of the party that owns the explained column. Raises OutOfStep
     if they differ from the values that the party sent, on which the server computes.
     """
-    session = _session(client_id)
+    session = session_of(client_id)
     if inputs:
         party = connection().public.schema_.party(connection().public.schema_.explained_party)
         if not session.is_sent(party.name, to_record(party, inputs)):
@@ -110,13 +117,13 @@ def explain_encrypt_run_decrypt(
 
 def erase_application(client_id: str | None) -> None:
     """Erase the application on the server, and the parties' files for it."""
-    _session(client_id).erase()
+    session_of(client_id).erase()
 
 
 def discard_application(client_id: str) -> None:
     """Erase the parties' files for an application, and the server's if it can be reached."""
     with suppress(UnknownApplication):  # erased already
-        _session(client_id).discard()
+        session_of(client_id).discard()
 
 
 def to_record(party: Party, inputs: tuple[Any, ...]) -> dict[str, Any]:
@@ -134,9 +141,3 @@ def to_record(party: Party, inputs: tuple[Any, ...]) -> dict[str, Any]:
 def _send(client_id: str | None, party: str, inputs: tuple[Any, ...]) -> SliceSent:
     columns = connection().public.schema_.party(party)
     return pre_process_encrypt_send(client_id, party, to_record(columns, inputs))
-
-
-def _session(client_id: str | None) -> Session:
-    if not client_id:
-        raise OutOfStep("There are no keys yet: make the keys first (step 1).")
-    return session_class(connection().public).resume(connection(), client_id)

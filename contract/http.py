@@ -1,14 +1,16 @@
-"""Response bodies, built by the server and validated by the parties.
+"""The bodies of requests and responses, declared once for the server and the parties.
 
-A party parses every response with these models, so that nothing from a server is used unchecked.
-Fields added by a later server are ignored; fields that an earlier server does not send have
-defaults.
+The parties build their requests from these models, and the server refuses a request with other
+fields. A party parses every response with these models, so that nothing from a server is used
+unchecked. Fields added by a later server are ignored; fields that an earlier server does not send
+have defaults.
 """
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -25,6 +27,22 @@ from engines.interface import DECIDE
 RunStatus = Literal["idle", "queued", "running", "done", "failed", "cancelled"]
 Stage = Literal["open", "ready", "running", "decided", "explained"]
 
+MAXIMUM_BODY = 64 * 1024
+"""Bytes of one message between parties."""
+MAXIMUM_TEXT = -(-MAXIMUM_BODY // 3) * 4
+"""Characters of a message of MAXIMUM_BODY bytes in base64."""
+MAXIMUM_POSTED = 8
+"""Messages that one exchange may post."""
+MAXIMUM_AWAITED = 64
+"""Messages that one exchange may wait for."""
+LONGEST_WAIT = 25.0
+"""Seconds that a call for messages may wait."""
+LONGEST_LINGER = 2.0
+"""Seconds that an exchange may wait for more after the first news."""
+LARGEST_NUMBER = 2**31 - 1
+"""Largest number of a message: what its column holds in PostgreSQL."""
+STEP_PATTERN = r"^[a-z][a-z_]{0,31}(:[a-z]{1,16})?$"
+
 _DATETIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 
 
@@ -36,6 +54,103 @@ def _text(value: object) -> object:
 
 Moment = Annotated[str, BeforeValidator(_text), Field(json_schema_extra={"format": "date-time"})]
 """A date and time with time zone in ISO 8601; a `datetime` is converted."""
+
+
+PartyName = Annotated[str, Field(max_length=256)]
+Step = Annotated[str, Field(pattern=STEP_PATTERN, max_length=49)]
+Number = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
+
+
+class RequestBody(BaseModel):
+    """Base of all request bodies."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class OpenRequest(RequestBody):
+    """The parties that learn the decision; all parties if `readers` is omitted."""
+
+    readers: Annotated[
+        list[PartyName] | None,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Names of the parties that learn the decision; all if null.",
+        ),
+    ] = None
+
+
+class JoinRequest(RequestBody):
+    """The party that joins and its join code.
+
+    `scopes` limits the token to some of `send`, `run`, `read`, `relay` and `erase`; if it is
+    omitted, the token has all of them.
+    """
+
+    party: Annotated[
+        str, Field(max_length=256, description="The party's name in the public model.")
+    ]
+    code: Annotated[
+        str, Field(max_length=256, repr=False, description="The party's join code, used once.")
+    ]
+    scopes: Annotated[
+        list[Annotated[str, Field(max_length=16)]] | None,
+        Field(min_length=1, max_length=8, description="The token's scopes; all if null."),
+    ] = None
+
+
+class ProgramForm(RequestBody):
+    """An application and one of its programs."""
+
+    client_id: Annotated[
+        str, Field(max_length=256, description="The application's id: 32 hexadecimal digits.")
+    ]
+    program: Annotated[
+        str, Field(max_length=256, description="The program: `decide` or `explain`.")
+    ] = DECIDE
+
+
+class MessageRequest(RequestBody):
+    """A body for one step, for one receiver or (null) all parties."""
+
+    step: Step
+    receiver: Annotated[str | None, Field(max_length=256)] = None
+    body: Annotated[str, Field(max_length=MAXIMUM_TEXT, repr=False, description="Base64.")]
+
+    @classmethod
+    def of(cls, step: str, receiver: str | None, body: bytes) -> Self:
+        """Return the request that posts these bytes; raises ValidationError."""
+        return cls(step=step, receiver=receiver, body=base64.b64encode(body).decode())
+
+    def content(self) -> bytes:
+        """Return the message's bytes; raises ValueError if `body` is not base64."""
+        return base64.b64decode(self.body, validate=True)
+
+
+class Awaited(RequestBody):
+    """A message that the caller waits for."""
+
+    sender: PartyName
+    step: Step
+
+
+class ExchangeRequest(RequestBody):
+    """Messages to post, and conditions to wait for.
+
+    The response comes at once if `wait` is 0. Otherwise it comes, within `wait` seconds, as soon
+    as all messages of `until` are there and the run of the program `until_ended` has ended. If
+    anything else is new (a message that was posted or has arrived, or a state whose tag is not
+    `seen`), it comes `linger` seconds later. If neither `until` nor `until_ended` is given, it
+    comes with the first news, at once.
+    """
+
+    messages: Annotated[list[MessageRequest], Field(max_length=MAXIMUM_POSTED)] = []
+    after: Number = 0
+    wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT)] = 0.0
+    seen: Annotated[str, Field(max_length=64)] = ""
+    until: Annotated[list[Awaited], Field(max_length=MAXIMUM_AWAITED)] = []
+    until_ended: Annotated[str | None, Field(max_length=256)] = None
+    linger: Annotated[float, Field(ge=0, le=LONGEST_LINGER)] = 0.0
 
 
 class Body(BaseModel):
@@ -109,6 +224,11 @@ class ProgramState(Body):
     def under_way(self) -> bool:
         """Return True if the run is queued or running."""
         return self.status in ("queued", "running")
+
+    @property
+    def ended(self) -> bool:
+        """Return True if the run is done, or ended without a result."""
+        return self.status == "done" or self.stopped
 
     @property
     def stopped(self) -> bool:
@@ -203,7 +323,7 @@ class Exchanged(Body):
 
     numbers: tuple[int, ...]
     messages: tuple[Relayed, ...]
-    after: int = Field(ge=0, le=2**31 - 1)
+    after: Number
     state: ApplicationState
     tag: str
 

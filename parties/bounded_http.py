@@ -69,17 +69,18 @@ class BoundedHttp:
         self.url = base_url_of(url)
         self.timeout = timeout
         self._transport = transport
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self.sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        """The sockets of the open connections."""
         self._http = self._client()
         renew_in_children(self)
 
     def renew_after_fork(self) -> None:
         # The old pool's locks may stay held for ever, and its sockets are shared with the parent:
         # they are closed here without a TLS or HTTP shutdown, and the pool is not touched.
-        for inherited in list(self._sockets):
+        for inherited in list(self.sockets):
             if inherited.fileno() >= 0:
                 os.close(inherited.detach())
-        self._sockets = weakref.WeakSet()
+        self.sockets = weakref.WeakSet()
         self._http = self._client()
 
     def _client(self) -> httpx.Client:
@@ -97,7 +98,7 @@ class BoundedHttp:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             made = facts["return_value"].get_extra_info("socket")
             if made is not None:
-                self._sockets.add(made)
+                self.sockets.add(made)
 
     def __enter__(self) -> Self:
         return self

@@ -8,22 +8,28 @@ erasing are not. The client handles no keys and no records.
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from contract.http import (
     ApplicationState,
+    Awaited,
     Exchanged,
+    ExchangeRequest,
     Health,
     Joined,
+    JoinRequest,
+    MessageRequest,
     Opened,
+    OpenRequest,
     Posted,
+    ProgramForm,
     ProgramState,
     Receipt,
     RelayedMessages,
@@ -34,7 +40,7 @@ from parties.bounded_http import ANSWER_BYTES, MIB, BoundedHttp
 from parties.retrying import Told, ask_again, untold
 from parties.upload_form import UploadForm
 from settings import Settings
-from utils.errors import ServerUnreachable
+from utils.errors import InvalidRequest, ServerUnreachable
 
 CLIENT_FILES_BYTES = 64 * MIB
 RESULT_BYTES = 64 * MIB
@@ -70,7 +76,8 @@ class ServerClient(BoundedHttp):
     """A client of the server at `url`, which waits at most `timeout` seconds for a response.
 
     Every method raises ServerUnreachable if no Triseal server responds, and otherwise the error
-    that the server reports. Safe to share between threads.
+    that the server reports; InvalidRequest before the call if a value is outside the contract's
+    bounds. Safe to share between threads.
     """
 
     @classmethod
@@ -104,8 +111,11 @@ class ServerClient(BoundedHttp):
 
         `readers` are the parties that learn the result, all parties if None.
         """
-        more = {} if readers is None else {"json": {"readers": list(readers)}}
-        return self._answer(Opened, "POST", "/applications", **more)
+        if readers is None:
+            return self._answer(Opened, "POST", "/applications")
+        with _valid():
+            request = OpenRequest(readers=list(readers))
+        return self._answer(Opened, "POST", "/applications", json=request.model_dump())
 
     def join(
         self, client_id: str, party: str, code: str, scopes: Sequence[str] | None = None
@@ -114,10 +124,11 @@ class ServerClient(BoundedHttp):
 
         `scopes` limits the token to some of send, run, read, relay and erase; all if None.
         """
-        asked: dict[str, Any] = {"party": party, "code": code}
-        if scopes is not None:
-            asked["scopes"] = list(scopes)
-        return self._answer(Joined, "POST", f"/applications/{client_id}/join", json=asked)
+        named = None if scopes is None else list(scopes)
+        with _valid():
+            request = JoinRequest(party=party, code=code, scopes=named)
+        body = request.model_dump(exclude_none=True)
+        return self._answer(Joined, "POST", f"/applications/{client_id}/join", json=body)
 
     def renew(self, client_id: str, token: str) -> Joined:
         """Replace the token with a new one; the server accepts the old one for another minute.
@@ -152,9 +163,11 @@ class ServerClient(BoundedHttp):
 
         A repeated message keeps its number.
         """
-        message = {"step": step, "receiver": receiver, "body": base64.b64encode(body).decode()}
+        with _valid():
+            request = MessageRequest.of(step, receiver, body)
         path = f"/applications/{client_id}/messages"
-        return self._patient(Posted, "POST", path, token=token, json=message).number
+        more = {"json": request.model_dump()}
+        return self._patient(Posted, "POST", path, token=token, **more).number
 
     def messages(
         self, client_id: str, token: str, after: int = 0, wait: float = 0.0, seen: str = ""
@@ -183,20 +196,18 @@ class ServerClient(BoundedHttp):
         `waiting`, the call returns at once.
         """
         waiting = waiting or Waiting()
-        request = {
-            "messages": [
-                {"step": step, "receiver": receiver, "body": base64.b64encode(body).decode()}
-                for step, receiver, body in messages
-            ],
-            "after": after,
-            "wait": waiting.seconds,
-            "seen": waiting.seen,
-            "until": [{"sender": sender, "step": step} for sender, step in waiting.until],
-            "until_ended": waiting.until_ended,
-            "linger": waiting.linger,
-        }
+        with _valid():
+            request = ExchangeRequest(
+                messages=[MessageRequest.of(*message) for message in messages],
+                after=after,
+                wait=waiting.seconds,
+                seen=waiting.seen,
+                until=[Awaited(sender=sender, step=step) for sender, step in waiting.until],
+                until_ended=waiting.until_ended,
+                linger=waiting.linger,
+            )
         path = f"/applications/{client_id}/exchange"
-        more = {"json": request, "timeout": waiting.seconds + SHORT_SECONDS}
+        more = {"json": request.model_dump(), "timeout": waiting.seconds + SHORT_SECONDS}
         found = self._patient(Exchanged, "POST", path, token=token, **more)
         if len(found.numbers) != len(messages):
             raise self._not_triseal()
@@ -244,7 +255,8 @@ class ServerClient(BoundedHttp):
         is lost; a repeated call waits for the same run. Raises the error that the run failed with,
         and RunCancelled.
         """
-        form = {"client_id": client_id, "program": program}
+        with _valid():
+            form = ProgramForm(client_id=client_id, program=program).model_dump()
         since = time.monotonic()
 
         def ask() -> float:
@@ -261,7 +273,8 @@ class ServerClient(BoundedHttp):
 
     def get_output(self, client_id: str, token: str, program: str = DECIDE) -> bytes:
         """Return the sealed result of a program that has been run."""
-        form = {"client_id": client_id, "program": program}
+        with _valid():
+            form = ProgramForm(client_id=client_id, program=program).model_dump()
         return ask_again(
             lambda: self._bytes("POST", "/get_output", RESULT_BYTES, token=token, data=form)
         )
@@ -274,3 +287,17 @@ class ServerClient(BoundedHttp):
         """Make a call that is safe to repeat, with a short timeout by default."""
         options.setdefault("timeout", self._short)
         return ask_again(lambda: self._answer(kind, method, path, **options))
+
+
+@contextmanager
+def _valid() -> Iterator[None]:
+    """Raise InvalidRequest if a request body made inside is outside the contract's bounds."""
+    try:
+        yield
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors()[:5]
+        ]
+        # Without the cause, which shows the values: one may be a join code.
+        raise InvalidRequest(f"The request is not valid: {'; '.join(faults)}.") from None

@@ -21,13 +21,14 @@ from pathlib import Path
 from utils.atomic_files import private_folder, write_atomic
 from utils.errors import InvalidRequest, UnknownApplication, UnknownParty
 from utils.file_lock import HeldLock, hold_lock
-from utils.marked_folder import MARK, claim_folder
+from utils.marked_folder import claim_folder, is_marked
 
 TOKEN = "token"  # noqa: S105 - the name of a file, not a token
 SECRET_KEY = "secret_key"  # noqa: S105
 RECORD = "record.json"
 EXPIRY = "expiry.json"
 LOCK = ".lock"
+_PURPOSE = "the parties' files"
 
 _CLIENT_ID = re.compile(r"[0-9a-f]{32}")
 _PARTY = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -47,9 +48,9 @@ class PartyStore:
         """
         claim_folder(
             self.root,
-            "the parties' files",
+            _PURPOSE,
             setting="--home or TRISEAL_PARTY_DATA",
-            made_earlier=_made_earlier,
+            made_earlier=_holds_agents,
         )
 
     def folder(self, client_id: str, party: str) -> Path:
@@ -68,9 +69,18 @@ class PartyStore:
         """
         return self._application(client_id).absolute()
 
+    def path(self, client_id: str, party: str, name: str) -> Path:
+        """Return the path of the party's file `name`, which may not exist.
+
+        Raises InvalidRequest or UnknownParty if an argument is not valid as a name.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(f"{name[:40]!r} cannot be the name of a party's file.")
+        return self.folder(client_id, party) / name
+
     def write(self, client_id: str, party: str, name: str, data: bytes) -> None:
         """Write `data` as the party's file `name`, replacing any earlier contents."""
-        path = self._file(client_id, party, name)
+        path = self.path(client_id, party, name)
         self._make_folder(client_id, party)
         write_atomic(path, data)
 
@@ -99,17 +109,17 @@ class PartyStore:
     def read(self, client_id: str, party: str, name: str) -> bytes | None:
         """Return the contents of the party's file `name`, or None if there is no such file."""
         try:
-            return self._file(client_id, party, name).read_bytes()
+            return self.path(client_id, party, name).read_bytes()
         except FileNotFoundError:
             return None
 
     def has(self, client_id: str, party: str, name: str) -> bool:
         """Return True if the party has a file `name`."""
-        return self._file(client_id, party, name).is_file()
+        return self.path(client_id, party, name).is_file()
 
     def remove(self, client_id: str, party: str, name: str) -> None:
         """Remove the party's file `name` if it is there."""
-        self._file(client_id, party, name).unlink(missing_ok=True)
+        self.path(client_id, party, name).unlink(missing_ok=True)
 
     def parties(self, client_id: str) -> list[str]:
         """Return the parties played here in an application: those with a token, sorted.
@@ -129,7 +139,7 @@ class PartyStore:
         other parties can encrypt and decrypt. Between machines the key has to be sent by a
         separate channel, never by the server.
         """
-        data = self._file(client_id, giver, name).read_bytes()
+        data = self.path(client_id, giver, name).read_bytes()
         for taker in takers:
             if taker != giver:
                 self.write(client_id, taker, name, data)
@@ -190,11 +200,6 @@ class PartyStore:
             )
         return self.root / client_id
 
-    def _file(self, client_id: str, party: str, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise InvalidRequest(f"{name[:40]!r} cannot be the name of a party's file.")
-        return self.folder(client_id, party) / name
-
 
 def _remove(folder: Path) -> None:
     for _ in range(3):  # a process that waits for the lock may have created its file again
@@ -203,23 +208,9 @@ def _remove(folder: Path) -> None:
             return
 
 
-def _made_earlier(root: Path) -> bool:
-    """Recognise a folder of an earlier version, which did not mark it.
-
-    It contains applications and the lock of an agent, or the folders of several agents.
-    """
-    return all(_is_ours(path) or _is_agents(path) for path in root.iterdir())
-
-
-def _is_ours(path: Path) -> bool:
-    if path.is_symlink():
-        return False
-    if path.name in (LOCK, MARK):
-        return path.is_file()
-    return bool(_CLIENT_ID.fullmatch(path.name)) and any(path.glob(f"*/{TOKEN}"))
-
-
-def _is_agents(path: Path) -> bool:
-    if path.is_symlink() or not path.is_dir() or not _PARTY.fullmatch(path.name):
-        return False
-    return all(_is_ours(entry) for entry in path.iterdir())
+def _holds_agents(root: Path) -> bool:
+    """Return True if the folder holds nothing but marked folders of parties' agents."""
+    return all(
+        bool(_PARTY.fullmatch(path.name)) and not path.is_symlink() and is_marked(path, _PURPOSE)
+        for path in root.iterdir()
+    )

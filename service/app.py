@@ -40,8 +40,7 @@ from service.http.rate_limits import RateLimits
 from service.http.request_log import RequestLog
 from service.http.security_headers import SecurityHeaders
 from service.http.stopping import StopAnswer
-from service.jobs.claims import Claims
-from service.jobs.queue import Jobs
+from service.jobs.queue import Claims, Jobs
 from service.jobs.scheduler import Scheduler
 from service.jobs.waiting import Runs
 from service.operations.metrics import Metrics, ProblemCount

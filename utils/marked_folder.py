@@ -29,8 +29,8 @@ def claim_folder(
     """Create and mark the folder, or accept one that is empty or marked; return its path.
 
     `purpose` is one line: for example, `server data`. `setting` is the option or variable that
-    named the folder, for the error message. `made_earlier` recognises folders of versions that did
-    not mark them; it must not accept a folder made by another program. Raises FolderNotOurs, before
+    named the folder, for the error message. `made_earlier` recognises a folder without a mark by
+    its content; it must not accept a folder made by another program. Raises FolderNotOurs, before
     anything is changed, and OSError.
     """
     require_ours(path, purpose, setting=setting, made_earlier=made_earlier)

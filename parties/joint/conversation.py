@@ -1,4 +1,7 @@
-"""The messages of one application, sealed and opened, without rules on their order or content."""
+"""The messages that a party sends and receives in one application, and their sealing.
+
+The rules on their order and content are in turns.py and checks.py.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ class Conversation:
 
     @property
     def channel(self) -> Channel:
-        """The channel for all messages after the hellos."""
+        """The channel that seals and opens messages, once all hellos have arrived."""
         if self._channel is None:
             others = {
                 name: PublicIdentity(hello.signing_key, hello.exchange_key)
@@ -91,7 +94,7 @@ class Conversation:
         return tuple(name for name in self.names if name not in said and name != self.party)
 
     def agreements(self, program: str) -> dict[str, Agreement]:
-        """Return the agreements by party; their contents are all the same."""
+        """Return the agreements received so far, by party; their contents are all the same."""
         return self.state.said(Agreement, agree_step(program))
 
     def greet(self, readers: tuple[str, ...]) -> None:
@@ -110,7 +113,7 @@ class Conversation:
     def say(self, step: str, message: JointMessage, receiver: str | None = None) -> None:
         """Seal a message into the outbox; one for all parties is also added to the own inbox."""
         payload = encode(message)
-        place = self._place(self.party, step, receiver)
+        place = self.place(self.party, step, receiver)
         if step == HELLO:
             body = FirstWords(self.application, self.identity).seal(place, payload)
         else:
@@ -121,7 +124,7 @@ class Conversation:
 
     def unseal(self, sender: str, step: str, receiver: str | None, body: bytes) -> bytes:
         """Return the payload of another party's message; raises NotAuthentic, MalformedMessage."""
-        place = self._place(sender, step, receiver)
+        place = self.place(sender, step, receiver)
         if step != HELLO:
             return self.channel.open(place, body)
         payload, signature = FirstWords(self.application, self.identity).open(place, body)
@@ -130,7 +133,7 @@ class Conversation:
         return payload
 
     def recognise(self, step: str, receiver: str | None, body: bytes) -> None:
-        """Mark an own message that the server returned as posted; raises NotAuthentic."""
+        """Mark an own message as posted; raises NotAuthentic if it was never sent."""
         for message in self.state.outbox:
             if (message.step, message.receiver, message.body) == (step, receiver, body):
                 message.posted = True
@@ -142,7 +145,7 @@ class Conversation:
 
     @contextmanager
     def or_unchanged(self) -> Iterator[None]:
-        """Restore the state if an error is raised inside."""
+        """Restore the state and the secret if an error is raised inside."""
         before, secret = self.state.model_copy(deep=True), self.secret
         try:
             yield
@@ -150,7 +153,8 @@ class Conversation:
             self.state, self.secret, self._channel = before, secret, None
             raise
 
-    def _place(self, sender: str, step: str, receiver: str | None) -> Place:
+    def place(self, sender: str, step: str, receiver: str | None) -> Place:
+        """Return the context that a message of this application is bound to."""
         # The hello names its model in the payload, so that a difference can be reported.
         model = "" if step == HELLO else self.public.model_version
         return Place(self.application, model, sender, receiver, step)

@@ -101,9 +101,6 @@ class MemberFiles:
     def require_code(self, group_secret: bytes, remembered: MemberRecord | None = None) -> None:
         """Raise NotAuthorised unless the party joined with a code that has this group secret."""
         known = (remembered or self.member()).code
-        identity = None if known else self.identity()  # an earlier release did not store `code`
-        if identity is not None:
-            known = _digest(identity.group_secret)
         if not hmac.compare_digest(known, _digest(group_secret)):
             raise NotAuthorised(
                 f"This machine joined the application as {self._party} with a different code."

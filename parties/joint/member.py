@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from contract.http import ApplicationState
+from contract.http import LONGEST_WAIT, ApplicationState
 from engines.interface import ENCRYPTED_INPUTS, EXPLAIN
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
@@ -40,8 +40,6 @@ from utils.errors import (
 )
 from utils.file_lock import HeldLock
 from utils.forks import renew_in_children
-
-LONGEST_WAIT = 25.0
 
 
 class JointMember:
@@ -416,15 +414,6 @@ class JointMember:
         """Renew the token if it is time, as `advance` does; see MemberToken.keep."""
         with self._alone() as own:
             return own.keep_token()
-
-    def open(self, program: str) -> None:
-        """Fetch the result and send this party's decryption share; `advance` does so by itself.
-
-        Raises OutOfStep before the agreed run has ended, PartiesDisagree if it used other inputs,
-        and AlreadyOpened if this party has already sent its share of a different result.
-        """
-        with self._alone() as own:
-            own.open(program)
 
     @property
     def decision(self) -> Decision | None:

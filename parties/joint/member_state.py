@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from contract.http import ApplicationState, Exchanged, ProgramState
+from contract.http import MAXIMUM_POSTED, ApplicationState, Exchanged, ProgramState
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, PUBLIC_KEY
 from parties.client import Posting, Waiting
 from parties.connection import Connection
@@ -35,8 +35,6 @@ from parties.single_key.slots import send_slot
 from parties.store import SECRET_KEY
 from utils.errors import AlreadySent, OutOfStep, PartiesDisagree, TrisealError, error_classes
 
-MOST_POSTED = 8
-"""Maximum number of messages in one exchange."""
 LINGER_SECONDS = 0.3
 """Time for which the server waits for the remaining messages after any other change."""
 
@@ -140,7 +138,7 @@ class MemberState:
 
     def end_if_gone(self, error: TrisealError) -> None:
         """End the application if the error came from the server at which the party joined."""
-        if self.remembered.server in ("", self._client.url):
+        if self.remembered.server == self._client.url:
             self.end(error)
 
     def seconds_left(self) -> float:
@@ -192,7 +190,7 @@ class MemberState:
         acted = self._give_public_key()
         for program in self._connection.public.programs:
             if answer and self._may_open(program):
-                self._open(program)
+                self.open(program)
                 acted = True
             acted |= self._read(program)
         self._erase_used_keys()
@@ -207,7 +205,7 @@ class MemberState:
         pending = self.protocol.pending()
         if pending:
             self.save()
-        messages = tuple(pending[:MOST_POSTED])
+        messages = tuple(pending[:MAXIMUM_POSTED])
         return Request(self.token, messages, self.remembered.cursor, self.looks)
 
     def waiting(self, seconds: float) -> Waiting:
@@ -383,13 +381,6 @@ class MemberState:
     def _agreed(self) -> list[str]:
         return [p for p in self._connection.public.programs if self.protocol.agreed(p)]
 
-    def open(self, program: str) -> None:
-        """Fetch a result and send this party's decryption share."""
-        self.require_going_on()
-        self._look()
-        self._open(program)
-        self._send()
-
     def _look(self) -> ApplicationState:
         """Fetch and return the application's current state."""
         state = self._client.state(self.client_id, self.token)
@@ -397,7 +388,12 @@ class MemberState:
         self.note(state)
         return state
 
-    def _open(self, program: str) -> None:
+    def open(self, program: str) -> None:
+        """Fetch a result and make this party's part of opening it, by the state last learned.
+
+        Raises OutOfStep before the agreed run, PartiesDisagree if it was run on other inputs, and
+        AlreadyOpened if this party has opened another result.
+        """
         state = self.state
         if (
             state is None

@@ -38,11 +38,11 @@ class JointProtocol:
     Create it with `start`, or with `resume` from the results of `to_bytes` and `secret`.
     """
 
-    def __init__(self, engine: JointPartyEngine, talk: Conversation) -> None:
-        self._engine, self._talk = engine, talk
+    def __init__(self, engine: JointPartyEngine, conversation: Conversation) -> None:
+        self._engine, self._talk = engine, conversation
         self.broken = False
         """True once content signed by another party was refused; no later message can fix that."""
-        self._keys = KeyMaking(engine, talk)
+        self._keys = KeyMaking(engine, conversation)
 
     @classmethod
     def start(
@@ -84,6 +84,15 @@ class JointProtocol:
     def to_bytes(self) -> bytes:
         """Serialise the state, without the identity and the secret, for the party's own file."""
         return self._talk.state.to_bytes()
+
+    @property
+    def conversation(self) -> Conversation:
+        """The messages sent and received, and the keys that seal them.
+
+        Tests read it, and play a dishonest party with it: its methods check no turn. Refused
+        messages replace its `state`, so do not keep a reference to that.
+        """
+        return self._talk
 
     @property
     def secret(self) -> bytes:

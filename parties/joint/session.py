@@ -60,7 +60,8 @@ class JointSession:
         plays: Iterable[str],
         unclaimed: Mapping[str, str] | None = None,
     ) -> None:
-        self._connection, self._public = connection, connection.public
+        self.connection = connection
+        self._public = connection.public
         self.client_id = client_id
         played = set(plays)
         self.plays = tuple(p for p in self._public.schema_.party_names if p in played)
@@ -99,7 +100,7 @@ class JointSession:
 
     def state(self) -> ApplicationState:
         """Return the application's state on the server."""
-        return self._connection.client.state(self.client_id, self._token())
+        return self.connection.client.state(self.client_id, self._token())
 
     def make_keys(self) -> KeysMade:
         """Make the keys with all parties; raises AlreadySent if there are keys.
@@ -137,7 +138,7 @@ class JointSession:
         Raises UnknownParty, UnknownColumn, ValueOutOfDomain, OutOfStep, ForbiddenSlot.
         """
         self._public.schema_.party(party)
-        self._connection.layout.encode_party(party, record)
+        self.connection.layout.encode_party(party, record)
         with self._step() as news:
             try:
                 sent = self._member(party).send_record(record)
@@ -163,7 +164,7 @@ class JointSession:
         steps, RunCancelled, and the error that the run failed with.
         """
         start = perf_counter()
-        follower = RunFollower(program, self._connection.client.timeout, progress, news)
+        follower = RunFollower(program, self.connection.client.timeout, progress, news)
         asked = _Asked()
         seconds = follower.patiently(lambda: self._run(follower, asked))
         waited = perf_counter() - start
@@ -171,7 +172,7 @@ class JointSession:
 
     def cancel(self, program: str = DECIDE) -> None:
         """Cancel a queued or active run; the agreement remains valid, so it can be run again."""
-        self._connection.client.cancel(self.client_id, self._token(), program)
+        self.connection.client.cancel(self.client_id, self._token(), program)
 
     def open_decision(self) -> Decision:
         """Open the decision with all parties; raises OutOfStep before the run."""
@@ -225,9 +226,9 @@ class JointSession:
 
         If the server reports an error, the files stay, so that the call can be repeated.
         """
-        with one_step(self._connection.store, self.client_id, self.plays):
+        with one_step(self.connection.store, self.client_id, self.plays):
             with suppress(UnknownApplication, ApplicationExpired):
-                self._connection.client.erase(self.client_id, self._token())
+                self.connection.client.erase(self.client_id, self._token())
             self._erase_files()
 
     def discard(self) -> None:
@@ -237,10 +238,10 @@ class JointSession:
         """
         with (
             suppress(UnknownApplication),
-            one_step(self._connection.store, self.client_id, self.plays),
+            one_step(self.connection.store, self.client_id, self.plays),
         ):
             try:
-                self._connection.client.erase(self.client_id, self._token())
+                self.connection.client.erase(self.client_id, self._token())
             except TrisealError as error:
                 # The server's copy expires by itself, but the secrets here must not be left behind.
                 log.info("the server did not erase an application: %s", error.message)
@@ -248,12 +249,12 @@ class JointSession:
 
     def _erase_files(self) -> None:
         for party in self.plays:
-            self._connection.store.erase_party(self.client_id, party)
+            self.connection.store.erase_party(self.client_id, party)
 
     @contextmanager
     def _step(self) -> Iterator[News]:
         """Lock and resume all members; their changes are in the files when the step ends."""
-        connection, client_id = self._connection, self.client_id
+        connection, client_id = self.connection, self.client_id
         with one_thread(connection.store, client_id), ExitStack() as played:
             connection.store.parties(client_id)  # it may have been erased or replaced
             members = {
@@ -274,7 +275,7 @@ class JointSession:
 
         Raises OutOfStep if not all agree, RunCancelled, and the error that the run failed with.
         """
-        program, client = follower.program, self._connection.client
+        program, client = follower.program, self.connection.client
         with self._step() as news:
             try:
                 self._require_records(program)
@@ -289,7 +290,7 @@ class JointSession:
 
     def _token(self) -> str:
         """Return the current token of a party played here; another process may have renewed it."""
-        return MemberFiles(self._connection.store, self.client_id, self.plays[0]).token()
+        return MemberFiles(self.connection.store, self.client_id, self.plays[0]).token()
 
     @property
     def _plays_all(self) -> bool:
@@ -351,7 +352,7 @@ class JointSession:
 
     def _send_afresh(self, party: str, record: Mapping[str, Any]) -> SliceSent:
         """Send the record in a new application, which is complete before the old one is erased."""
-        new = type(self).open(self._connection)
+        new = type(self).open(self.connection)
         try:
             keys = new.make_keys()
             messages = list(keys.messages)

@@ -66,7 +66,7 @@ class ApplicationSession:
 
     def __init__(self, membership: Membership) -> None:
         self.membership = membership
-        self._connection = membership.connection
+        self.connection = membership.connection
         self._public = membership.connection.public
 
     @classmethod
@@ -102,7 +102,7 @@ class ApplicationSession:
 
     def state(self) -> ApplicationState:
         """Return the application's state on the server."""
-        return self._connection.client.state(self.client_id, self.membership.token())
+        return self.connection.client.state(self.client_id, self.membership.token())
 
     def make_keys(self) -> KeysMade:
         """Make the keys, send the evaluation key, give the secret key to the parties played here.
@@ -120,8 +120,8 @@ class ApplicationSession:
         if self.membership.read(holder, SECRET_KEY) is not None:
             raise AlreadySent("This application has its keys. Start over to make new ones.")
         start = perf_counter()
-        with self._connection.engine_lock:
-            keys = self._connection.engine.make_keys()
+        with self.connection.engine_lock:
+            keys = self.connection.engine.make_keys()
         seconds = perf_counter() - start
         messages: list[Message] = []
         if slot_of(self._public.slots, holder, EVALUATION_KEY):
@@ -130,26 +130,13 @@ class ApplicationSession:
             )
         sent = messages[0].size if messages else 0
         self.membership.write(holder, SECRET_KEY, keys.secret)
-        self._connection.store.hand_over(self.client_id, SECRET_KEY, holder, self.plays)
+        self.connection.store.hand_over(self.client_id, SECRET_KEY, holder, self.plays)
         # The stand-in engine's secret is empty: then no secret has been shared.
         others = tuple(p for p in self.plays if p != holder and keys.secret)
         messages += [Message(holder, p, "secret key", len(keys.secret), 0.0) for p in others]
         return KeysMade(
             self.client_id, holder, others, len(keys.secret), sent, seconds, tuple(messages)
         )
-
-    def secret_key(self) -> bytes:
-        """Return the secret key, to be given to a party on another machine by a separate channel.
-
-        Raises OutOfStep before there is one.
-        """
-        return self.membership.secret_key(self.plays[0])
-
-    def adopt_secret_key(self, secret: bytes) -> None:
-        """Store a secret key received from the key holder."""
-        with self._step():
-            for party in self.plays:
-                self.membership.write(party, SECRET_KEY, secret)
 
     def send(self, party: str, record: Mapping[str, Any]) -> SliceSent:
         """Encode, encrypt and send one party's record, a mapping of its columns to values.
@@ -165,10 +152,10 @@ class ApplicationSession:
     def _send(self, party: str, record: Mapping[str, Any], bits: Bits) -> SliceSent:
         secret = self.membership.secret_key(party)
         start = perf_counter()
-        with self._connection.engine_lock:
-            sealed = {ENCRYPTED_INPUTS: self._connection.engine.encrypt(party, bits, secret)}
+        with self.connection.engine_lock:
+            sealed = {ENCRYPTED_INPUTS: self.connection.engine.encrypt(party, bits, secret)}
             if slot_of(self._public.slots, party, EXPLANATION_INPUTS):
-                extra = self._connection.engine.encrypt_explanation(bits, secret)
+                extra = self.connection.engine.encrypt_explanation(bits, secret)
                 if extra is not None:
                     sealed[EXPLANATION_INPUTS] = extra
         encrypt_seconds = perf_counter() - start
@@ -218,7 +205,7 @@ class ApplicationSession:
             if missing:
                 raise OutOfStep(f"The server cannot run {program} yet: {'; '.join(missing)}.")
         start = perf_counter()
-        client, token = self._connection.client, membership.token()
+        client, token = self.connection.client, membership.token()
         seconds = run_watched(client, membership.client_id, token, program, progress, news)
         waited = perf_counter() - start
         with self._step(membership):
@@ -228,7 +215,7 @@ class ApplicationSession:
 
     def cancel(self, program: str = DECIDE) -> None:
         """Cancel a queued or running program; it can be run again."""
-        self._connection.client.cancel(self.client_id, self.membership.token(), program)
+        self.connection.client.cancel(self.client_id, self.membership.token(), program)
 
     def open_decision(self) -> Decision:
         """Fetch and decrypt the decision; raises OutOfStep before the run."""
@@ -311,11 +298,11 @@ class ApplicationSession:
     def _step(self, membership: Membership | None = None) -> Iterator[None]:
         """Lock the application's files against other threads and processes."""
         own = membership or self.membership
-        with one_step(self._connection.store, own.client_id, own.plays):
+        with one_step(self.connection.store, own.client_id, own.plays):
             yield
 
     def _encode(self, party: str, record: Mapping[str, Any]) -> Bits:
-        return self._connection.layout.encode_party(party, record)
+        return self.connection.layout.encode_party(party, record)
 
     @property
     def _reader(self) -> str:
@@ -327,7 +314,7 @@ class ApplicationSession:
     def _send_sealed(self, party: str, sealed: Mapping[str, bytes]) -> list[Message]:
         # Until every message has arrived, the party counts as having sent nothing.
         for name in (RECORD, *sealed):
-            self._connection.store.remove(self.client_id, party, name)
+            self.connection.store.remove(self.client_id, party, name)
         return [
             self.membership.send_slot(party, name, message, name.replace("_", " "))
             for name, message in sealed.items()

@@ -7,14 +7,12 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from contract.http import ApplicationState, Joined, Opened
+from contract.http import ApplicationState, Joined, JoinRequest, Opened, OpenRequest
 from service.api.dependencies import ClientId, LoadedServices, ServerStateDep, ServicesDep, TokenDep
 from service.api.examples import EVENT
 from service.api.openapi import APPLICATION, BODY, READY, TOKEN, content, make_router, problems
@@ -32,42 +30,6 @@ router = make_router("applications", "/applications")
 
 SEND_SECONDS = 30.0
 """A client that reads nothing from an event stream for so long is disconnected."""
-
-
-class OpenRequest(BaseModel):
-    """The parties that learn the decision; all parties if `readers` is omitted."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    readers: Annotated[
-        list[Annotated[str, Field(max_length=256)]] | None,
-        Field(
-            min_length=1,
-            max_length=64,
-            description="Names of the parties that learn the decision; all if null.",
-        ),
-    ] = None
-
-
-class JoinRequest(BaseModel):
-    """The party that joins and its join code.
-
-    `scopes` limits the token to some of `send`, `run`, `read`, `relay` and `erase`; if it is
-    omitted, the token has all of them.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    party: Annotated[
-        str, Field(max_length=256, description="The party's name in the public model.")
-    ]
-    code: Annotated[
-        str, Field(max_length=256, repr=False, description="The party's join code, used once.")
-    ]
-    scopes: Annotated[
-        list[Annotated[str, Field(max_length=16)]] | None,
-        Field(min_length=1, max_length=8, description="The token's scopes; all if null."),
-    ] = None
 
 
 @router.post(

@@ -11,11 +11,10 @@ from contextlib import ExitStack
 from typing import Annotated, Any
 
 from fastapi import Form, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from contract.http import Receipt
-from engines.interface import DECIDE, EVALUATION_KEY
+from contract.http import ProgramForm, Receipt
+from engines.interface import EVALUATION_KEY
 from service.api.dependencies import ServerStateDep, ServicesDep, TokenDep
 from service.api.examples import SENT
 from service.api.openapi import APPLICATION, BODY, TOKEN, content, example, make_router, problems
@@ -83,19 +82,6 @@ _FORM: dict[str, Any] = {
     }
 }
 """Documentation of the form, which FastAPI cannot derive: the route parses it as it arrives."""
-
-
-class ProgramForm(BaseModel):
-    """An application and one of its programs."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    client_id: Annotated[
-        str, Field(max_length=256, description="The application's id: 32 hexadecimal digits.")
-    ]
-    program: Annotated[
-        str, Field(max_length=256, description="The program: `decide` or `explain`.")
-    ] = DECIDE
 
 
 @router.post(

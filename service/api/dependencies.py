@@ -21,8 +21,7 @@ from service.erasure import Erasure
 from service.execution.checker import Checker
 from service.execution.interface import Executor
 from service.http.rate_limits import RateLimits
-from service.jobs.claims import Claims
-from service.jobs.queue import Jobs
+from service.jobs.queue import Claims, Jobs
 from service.jobs.scheduler import Scheduler
 from service.jobs.waiting import Runs
 from service.operations.metrics import Metrics

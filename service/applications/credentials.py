@@ -12,8 +12,7 @@ import hmac
 import re
 import secrets
 
-from service.applications.views import Application
-from service.storage.tables import TokenRecord
+from service.applications.views import Application, Token
 from utils.errors import ForbiddenScope, InvalidRequest, NotAuthorised
 
 ID_BYTES = 16
@@ -55,7 +54,7 @@ def require_id(client_id: str) -> None:
         )
 
 
-def token_of(application: Application, secret: str | None, now: float) -> TokenRecord:
+def token_of(application: Application, secret: str | None, now: float) -> Token:
     """Return the application's token with that secret; raises NotAuthorised."""
     if secret is None:
         raise NotAuthorised("Send the party's token as `Authorization: Bearer <token>`.")

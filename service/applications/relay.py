@@ -18,7 +18,15 @@ from typing import Any, TypeVar
 from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.orm import Session
 
-from contract.http import ApplicationState, Exchanged, Relayed, RelayedMessages, Traffic, moment
+from contract.http import (
+    MAXIMUM_BODY,
+    ApplicationState,
+    Exchanged,
+    Relayed,
+    RelayedMessages,
+    Traffic,
+    moment,
+)
 from engines.interface import PublicModel
 from service.applications.activity_log import traffic_of
 from service.applications.credentials import RELAY, bearer_of, require_viewer
@@ -28,14 +36,12 @@ from service.storage.storage import Storage
 from service.storage.tables import ApplicationRecord, TrafficRecord, table_of
 from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UploadEmpty, UploadTooLarge
 
-MAXIMUM_BODY = 64 * 1024
 MAXIMUM_MESSAGES = 64
 """Messages of one party in one application."""
 MAXIMUM_TOTAL = 1 << 20
 """Bytes of one party's messages in one application."""
 PAGE = 32
 """Messages per response; the next call returns the next ones."""
-STEP_PATTERN = r"^[a-z][a-z_]{0,31}(:[a-z]{1,16})?$"
 
 # Rows instead of records, for the reason in service/applications/views.py; each statement is built
 # once.

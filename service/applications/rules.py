@@ -6,7 +6,7 @@ Functions of an application's rows and the public model alone; they read and nev
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -14,7 +14,14 @@ from sqlalchemy.orm import Session
 from contract.http import ApplicationState, ProgramState, SlotState, Stage, moment
 from engines.interface import DECIDE, EXPLAIN, PublicModel, Slot
 from service.applications.credentials import PARTY_SCOPES, require_id
-from service.applications.views import Application, ApplicationView, view_of
+from service.applications.views import (
+    Application,
+    ApplicationView,
+    Run,
+    RunRow,
+    Upload,
+    view_of,
+)
 from service.storage.tables import (
     DONE,
     QUEUED,
@@ -22,7 +29,6 @@ from service.storage.tables import (
     ApplicationRecord,
     RunRecord,
     TombstoneRecord,
-    UploadRecord,
 )
 from utils.errors import (
     AlreadyRunning,
@@ -98,7 +104,7 @@ def scopes_of(asked: list[str] | None) -> list[str]:
     return [scope for scope in PARTY_SCOPES if scope in asked]
 
 
-def uploads_of(application: Application) -> dict[tuple[str, str], UploadRecord]:
+def uploads_of(application: Application) -> dict[tuple[str, str], Upload]:
     """Return the uploads by (party, file name)."""
     return {(u.party, u.file_name): u for u in application.uploads}
 
@@ -113,7 +119,11 @@ def missing_slots(application: Application, public: PublicModel, program: str) -
     ]
 
 
-def run_of(application: Application, program: str) -> RunRecord:
+@overload
+def run_of(application: ApplicationRecord, program: str) -> RunRecord: ...
+@overload
+def run_of(application: ApplicationView, program: str) -> RunRow: ...
+def run_of(application: Application, program: str) -> Run:
     """Return the row of one program; raises UnknownName."""
     for run in application.runs:
         if run.program == program:
@@ -207,7 +217,7 @@ def describe(
     )
 
 
-def program_state(run: RunRecord, share: float | None = None) -> ProgramState:
+def program_state(run: Run, share: float | None = None) -> ProgramState:
     """Return the state of a program; `share` is its progress if this server evaluates it."""
     running = (run.progress if share is None else share) if run.status == RUNNING else 0.0
     return ProgramState(

@@ -1,7 +1,7 @@
 """An application's rows as plain values, for code that reads without changing anything.
 
 Most calls only read: tokens, uploads, messages. ORM records cost four times as much to load, so
-these are plain rows with the same attribute names as the records.
+these are named tuples with the same attribute names as the records.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Row, Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from service.storage.tables import (
@@ -24,22 +24,69 @@ from service.storage.tables import (
     table_of,
 )
 
-R = TypeVar("R", bound=Record)
-
 _ID = "client_id"
 
 
-def _of_application(kind: type[Record]) -> Select[tuple[object, ...]]:
+class PartyRow(NamedTuple):
+    """A party's join code, as a digest, and when the party joined."""
+
+    party: str
+    code_digest: bytes
+    joined: float | None
+
+
+class TokenRow(NamedTuple):
+    """A token that has not been revoked; `party` is None for the watch token."""
+
+    digest: bytes
+    party: str | None
+    scopes: list[str]
+    expires: float
+
+
+class UploadRow(NamedTuple):
+    """The content of one slot."""
+
+    party: str
+    file_name: str
+    sha256: str
+    size: int
+
+
+class RunRow(NamedTuple):
+    """One program of an application."""
+
+    client_id: str
+    program: str
+    job: str | None
+    status: str
+    attempts: int
+    queued: float | None
+    deadline: float | None
+    progress: float
+    seconds: float | None
+    sha256: str | None
+    size: int | None
+    error_code: str | None
+    error: str | None
+
+
+Token: TypeAlias = TokenRecord | TokenRow
+Upload: TypeAlias = UploadRecord | UploadRow
+Run: TypeAlias = RunRecord | RunRow
+
+
+def _select(kind: type[Record], columns: Sequence[str]) -> Select[Any]:
     table = table_of(kind)
-    return select(*table.c).where(table.c[_ID] == bindparam(_ID))
+    return select(*(table.c[name] for name in columns)).where(table.c[_ID] == bindparam(_ID))
 
 
-_APPLICATION = _of_application(ApplicationRecord)
+_APPLICATION = _select(ApplicationRecord, table_of(ApplicationRecord).c.keys())
 _LOCKED = _APPLICATION.with_for_update()
-_PARTS: dict[type[Record], Select[tuple[object, ...]]] = {
-    kind: _of_application(kind) for kind in (PartyRecord, TokenRecord, UploadRecord, RunRecord)
-}
-_PARTS[RunRecord] = _PARTS[RunRecord].order_by(table_of(RunRecord).c.program)
+_PARTIES = _select(PartyRecord, PartyRow._fields)
+_TOKENS = _select(TokenRecord, TokenRow._fields)
+_UPLOADS = _select(UploadRecord, UploadRow._fields)
+_RUNS = _select(RunRecord, RunRow._fields).order_by(table_of(RunRecord).c.program)
 
 
 @dataclass(frozen=True)
@@ -58,29 +105,27 @@ class ApplicationView:
     asked: int
 
     @cached_property
-    def parties(self) -> Sequence[PartyRecord]:
+    def parties(self) -> list[PartyRow]:
         """The parties' join codes, and when each party joined."""
-        return self._rows(PartyRecord)
+        return [PartyRow._make(row) for row in self._rows(_PARTIES)]
 
     @cached_property
-    def tokens(self) -> Sequence[TokenRecord]:
+    def tokens(self) -> list[TokenRow]:
         """The tokens that have not been revoked."""
-        return self._rows(TokenRecord)
+        return [TokenRow._make(row) for row in self._rows(_TOKENS)]
 
     @cached_property
-    def uploads(self) -> Sequence[UploadRecord]:
+    def uploads(self) -> list[UploadRow]:
         """The content of its slots."""
-        return self._rows(UploadRecord)
+        return [UploadRow._make(row) for row in self._rows(_UPLOADS)]
 
     @cached_property
-    def runs(self) -> Sequence[RunRecord]:
+    def runs(self) -> list[RunRow]:
         """Its programs, ordered by name."""
-        return self._rows(RunRecord)
+        return [RunRow._make(row) for row in self._rows(_RUNS)]
 
-    def _rows(self, kind: type[R]) -> Sequence[R]:
-        # A row has the attributes of its record, but none of the methods that change it.
-        rows = self.session.execute(_PARTS[kind], {_ID: self.client_id}).all()
-        return cast("Sequence[R]", rows)
+    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        return self.session.execute(query, {_ID: self.client_id}).all()
 
 
 Application: TypeAlias = ApplicationRecord | ApplicationView

@@ -1,1 +1,1 @@
-"""Runs as durable jobs: the queue, claims on its jobs, the scheduler, and waiting for a run."""
+"""Runs as durable jobs: the queue, the scheduler, and waiting for a run."""

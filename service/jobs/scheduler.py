@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.applications.events import Events
 from service.execution.interface import Executor, WorkerLostError
-from service.jobs.claims import Claim, Claims
+from service.jobs.queue import Claim, Claims
 from service.operations.metrics import CANCELLED, DONE, ERASED, FAILED, Metrics
 from utils.errors import (
     ApplicationError,

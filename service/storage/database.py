@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, MetaData, func, inspect, select, text, update
+from sqlalchemy import Connection, func, inspect, select, text, update
 from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
@@ -88,10 +88,9 @@ class Database:
     def prepare(self) -> None:
         """Upgrade the tables from any earlier version to those of service/storage/tables.py.
 
-        A SQLite file from before migrations is emptied, since applications live only for hours.
         Servers that start at the same time wait for each other; call it in one thread of one
-        process. Raises StorageUnavailable, also for a database of a later version or one whose
-        user may not create tables, and StoredDataDamaged.
+        process. Raises StorageUnavailable, also for a database of a later version, one with other
+        tables or one whose user may not create tables, and StoredDataDamaged.
         """
         from alembic.util import CommandError
 
@@ -213,16 +212,14 @@ class Database:
         try:
             with engine.execution_options(**{WRITES: True}).begin() as connection:
                 tables = inspect(connection).get_table_names()
-                old = bool(tables) and "alembic_version" not in tables
-                if old:
-                    found = MetaData()
-                    found.reflect(connection)
-                    found.drop_all(connection)
+                if tables and "alembic_version" not in tables:
+                    raise StorageUnavailable(
+                        "The server's database has tables that Triseal did not create: set "
+                        "TRISEAL_SERVER_DATA to another folder."
+                    )
                 _upgrade(connection)
         finally:
             engine.dispose()
-        if old:
-            self._empty_log()
 
     def _empty_log_once(self) -> None:
         """Empty the log; one pass also serves the callers that were waiting before it began."""

@@ -89,8 +89,8 @@ def require_pair(expected: Pair, blobs: Blobs) -> None:
 def _may_be_marked(blobs: Blobs, needed: set[str], *, own: bool, chosen: bool) -> bool:
     """Return True if a store without a mark may become the database's; raises FolderNotOurs.
 
-    The store must either hold the database's blobs, written by a version without marks, or be empty
-    while the database has neither chosen a store nor stored anything.
+    The store must either hold blobs of the database, its mark having been lost, or be empty while
+    the database has neither chosen a store nor stored anything.
     """
     if foreign := blobs.foreign():
         raise FolderNotOurs(

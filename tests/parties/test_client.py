@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from parties import client as transport
 from parties.client import ServerClient, Waiting
 from utils.errors import (
+    InvalidRequest,
     MalformedMessage,
     OutOfStep,
     QueueFull,
@@ -25,6 +28,20 @@ CLIENT_ID = "0123456789abcdef" * 2
 
 def client_for(handler):
     return ServerClient("http://server.test", 5, httpx.MockTransport(handler))
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """A server that is ready."""
+
+    def do_GET(self):
+        body = b'{"status": "ok"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
 
 
 def problem(code, status=409, detail="Do this first."):
@@ -332,8 +349,15 @@ def test_events_are_read_until_silence():
 def test_environment_proxy_is_ignored(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
-    client = ServerClient("http://127.0.0.1:1", 2)
-    assert not [mount for mount in client._http._mounts.values() if mount is not None]
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url)  # the control: another client tries the proxy, which does not exist
+        with ServerClient(url, 5) as client:
+            assert client.health().status == "ok"
 
 
 def test_relayed_messages_are_sent_as_base64():
@@ -363,6 +387,28 @@ def test_relayed_messages_are_sent_as_base64():
     assert seen[-1].content == b""
     client.open_application(["bank"])
     assert json.loads(seen[-1].content) == {"readers": ["bank"]}
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda c: c.open_application([]), "readers"),
+        (lambda c: c.join(CLIENT_ID, "bank", "secret" * 50), "code"),
+        (lambda c: c.join(CLIENT_ID, "bank", "secret", ["fly" * 10]), "scopes.0"),
+        (lambda c: c.post(CLIENT_ID, "token", "No step", None, b"x"), "step"),
+        (lambda c: c.post(CLIENT_ID, "token", "hello", None, bytes(1 << 17)), "body"),
+        (lambda c: c.exchange(CLIENT_ID, "token", [("hello", None, b"x")] * 9), "messages"),
+        (lambda c: c.exchange(CLIENT_ID, "token", waiting=Waiting(26)), "wait"),
+        (lambda c: c.run(CLIENT_ID, "token", "x" * 300), "program"),
+    ],
+)
+def test_a_request_outside_the_contract_is_not_sent(call, field):
+    seen = []
+    client = client_for(seen.append)
+    with pytest.raises(InvalidRequest, match=f"not valid: {field}: ") as caught:
+        call(client)
+    assert not seen and "secret" not in caught.value.message
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
 
 
 def exchanged(**change):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -121,10 +122,11 @@ def test_a_shorter_limit_applies_to_existing_files(store):
 
 def test_timer_continues_after_an_error(monkeypatch):
     monkeypatch.setattr(expiry_timer, "LONGEST_WAIT_SECONDS", 0.01)
-    calls = []
+    calls, threads = [], set()
 
     def erase_due():
         calls.append(1)
+        threads.add(threading.current_thread())
         if len(calls) == 1:
             raise OSError("the disk is full")
         return math.inf
@@ -132,8 +134,9 @@ def test_timer_continues_after_an_error(monkeypatch):
     timer = ExpiryTimer(erase_due)
     until(lambda: len(calls) > 2)
     timer.stop()
-    timer._thread.join(30)
-    assert not timer._thread.is_alive()
+    (thread,) = threads
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def test_without_renewal_a_child_uses_its_parents_connection(answering, monkeypa
 def test_child_closes_inherited_connections(answering):
     client = ServerClient(f"http://127.0.0.1:{answering.server_address[1]}", 10)
     client.health()
-    (inherited,) = client._sockets
+    (inherited,) = client.sockets
     descriptor = inherited.fileno()
     assert descriptor >= 0
     assert in_child(lambda: inherited.fileno()) == -1

@@ -44,7 +44,7 @@ def test_invalid_names_cannot_escape_the_folder(tmp_path_factory, text):
     store = PartyStore(root)
     for arguments in ((text, "bank", TOKEN), (ONE, text, TOKEN), (ONE, "bank", text)):
         try:
-            path = store._file(*arguments)
+            path = store.path(*arguments)
         except (InvalidRequest, UnknownParty):
             continue
         assert path.resolve().is_relative_to(root.resolve())
@@ -152,12 +152,16 @@ def test_same_folder_with_the_mark_is_deleted(tmp_path):
     assert not (tmp_path / ONE).exists()
 
 
-def test_folders_of_earlier_versions_are_accepted(tmp_path):
-    agent = PartyStore(tmp_path / "bank")
-    for store in (agent, PartyStore(tmp_path)):
-        use(store)
-        (store.root / ".lock").touch()
-        (store.root / MARK).unlink()
-    for root in (tmp_path, tmp_path / "bank"):
-        use(PartyStore(root))
-        assert (root / MARK).is_file()
+def test_a_folder_of_agents_folders_is_accepted(tmp_path):
+    for party in ("applicant", "bank"):
+        use(PartyStore(tmp_path / party))
+    assert not (tmp_path / MARK).exists()
+    use(PartyStore(tmp_path))
+    assert (tmp_path / MARK).is_file()
+
+
+def test_a_folder_that_lost_its_mark_is_refused(tmp_path):
+    use(PartyStore(tmp_path))
+    (tmp_path / MARK).unlink()
+    with pytest.raises(FolderNotOurs, match="--home"):
+        use(PartyStore(tmp_path))

@@ -231,7 +231,7 @@ def test_server_and_party_keep_the_same_record(served, truth):
         for record in (young, old)
     ]
     given = {one.sha256: one for one in at_once(*sends)}
-    session = backend._session(client_id)
+    session = backend.session_of(client_id)
     held = session.state().sha256_of("bank", ENCRYPTED_INPUTS)
     assert held in given
     assert session.is_sent("bank", young) is not session.is_sent("bank", old)

@@ -65,10 +65,10 @@ class Table:
 
     def run(self) -> None:
         """Deliver messages until none is left; raises the error of a party that refuses one."""
-        while self._collect() or self._show():
+        while self.collect() or self._show():
             pass
 
-    def _collect(self) -> bool:
+    def collect(self) -> bool:
         before = len(self.post)
         for name, protocol in self.protocols.items():
             known = [(p.step, p.receiver) for p in self.post if p.sender == name]
@@ -109,7 +109,7 @@ class Table:
         """Seal a message with `sender`'s own keys; `name` is its claimed sender."""
         model = self.halves.server.public.model_version
         place = Place(APPLICATION, model, name or sender, receiver, step)
-        body = self.protocols[sender]._talk.channel.seal(place, encode(message))
+        body = self.protocols[sender].conversation.channel.seal(place, encode(message))
         return Posted(name or sender, step, receiver, body)
 
     def keys(self) -> Table:

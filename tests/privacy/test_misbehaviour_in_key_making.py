@@ -41,7 +41,7 @@ from utils.errors import (
 def test_opened_value_must_match_its_commitment(table, step, commit):
     table.carries = without(step)
     table.run()
-    state = table[LIAR]._talk.state
+    state = table[LIAR].conversation.state
     nonce = state.nonces[commit]
     other = os.urandom(32) if step == SEED_OPEN else os.urandom(len(state.share))
     message = (
@@ -59,8 +59,8 @@ def test_last_party_to_open_its_share_cannot_choose_the_key(halves, table):
     wanted = halves.party.key_share(bytes(32))
     share = words_from_bytes(wanted.share, 2048)
     for name in HONEST:
-        share -= words_from_bytes(table[name]._talk.state.share, 2048)
-    nonce = table[LIAR]._talk.state.nonces[SHARE_COMMIT]
+        share -= words_from_bytes(table[name].conversation.state.share, 2048)
+    nonce = table[LIAR].conversation.state.nonces[SHARE_COMMIT]
     message = ShareOpen(share=words_to_bytes(share), nonce=nonce)
     refused(table, table.forge(LIAR, SHARE_OPEN, message), CommitmentBroken)
 
@@ -69,14 +69,14 @@ def test_no_party_opens_a_share_before_all_have_committed(table):
     table.carries = without(SHARE_COMMIT)
     table.run()
     assert not any(posted.step == SHARE_OPEN for posted in table.post)
-    assert not any(name in table[name]._talk.state.senders(SHARE_OPEN) for name in HONEST)
+    assert not any(name in table[name].conversation.state.senders(SHARE_OPEN) for name in HONEST)
 
 
 def test_a_share_that_was_not_committed_to_is_refused(table):
     """The liar skips its commitment and opens at once."""
     table.carries = without(SHARE_COMMIT)
     table.run()
-    state = table[LIAR]._talk.state
+    state = table[LIAR].conversation.state
     message = ShareOpen(share=state.share, nonce=state.nonces[SHARE_COMMIT])
     refused(table, table.forge(LIAR, SHARE_OPEN, message), MessageOutOfOrder)
 
@@ -136,7 +136,7 @@ def test_key_share_of_wrong_length_is_refused(halves, size):
 def test_different_public_key_is_detected(table):
     table.carries = without(KEY_CHECK)
     table.run()
-    share = table[LIAR]._talk.state.said(KeyCheck, KEY_CHECK)[LIAR].share
+    share = table[LIAR].conversation.state.said(KeyCheck, KEY_CHECK)[LIAR].share
     message = KeyCheck(share=share, public_key_digest=os.urandom(32).hex())
     refused(table, table.forge(LIAR, KEY_CHECK, message), PartiesDisagree)
 
@@ -145,16 +145,16 @@ def test_different_public_key_is_detected(table):
 def test_parties_with_different_readers_do_not_continue(halves, readers):
     told = Table(halves, readers=readers)
     untold = Table(halves, group_secret=told.identities[LIAR].group_secret)
-    told._collect()
+    told.collect()
     refused(untold, told.messages_of(LIAR, "hello")[0], PartiesDisagree)
 
 
 def test_parties_with_different_models_do_not_continue(halves, table):
     table.carries = without("hello")
-    table._collect()
-    talk = table[LIAR]._talk
-    payload = talk.state.inbox["hello"][LIAR].payload.decode()
+    table.collect()
+    conversation = table[LIAR].conversation
+    payload = conversation.state.inbox["hello"][LIAR].payload.decode()
     other = payload.replace(halves.server.public.model_version, "0" * 32)
-    place = talk._place(LIAR, "hello", None)
-    body = FirstWords(talk.application, talk.identity).seal(place, other.encode())
+    place = conversation.place(LIAR, "hello", None)
+    body = FirstWords(conversation.application, conversation.identity).seal(place, other.encode())
     refused(table, Posted(LIAR, "hello", None, body), PartiesDisagree)

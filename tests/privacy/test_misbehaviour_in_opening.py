@@ -39,7 +39,7 @@ def test_agreement_to_other_inputs_is_detected(table, bits):
     for name in HONEST:
         table[name].agree("decide", digests(uploads))
     table.run()
-    key = table[LIAR]._talk.state.said(KeyCheck, KEY_CHECK)[LIAR].public_key_digest
+    key = table[LIAR].conversation.state.said(KeyCheck, KEY_CHECK)[LIAR].public_key_digest
     message = Agreement(program="decide", inputs=others, public_key_digest=key)
     refused(table, table.forge(LIAR, DECIDE_AGREE, message), PartiesDisagree)
     with pytest.raises(PartiesDisagree):
@@ -100,7 +100,7 @@ def test_different_results_for_each_party_are_not_opened(halves, table, bits):
     table.agree("decide", uploads)
     for name in PARTIES:
         table[name].open("decide", halves.server.evaluate("decide", uploads))
-    table._collect()
+    table.collect()
     for posted in [p for p in table.post if p.step == DECIDE_PART]:
         refused(table, posted, PartiesDisagree, [posted.receiver])
 
@@ -112,7 +112,7 @@ def test_false_digest_of_the_opened_result_is_detected(halves, table, bits):
     result = halves.server.evaluate("decide", uploads)
     table.carries = without(DECIDE_PART)
     table.open("decide", result)
-    share = table[LIAR]._talk.state.said(Partial, DECIDE_PART)[LIAR].share
+    share = table[LIAR].conversation.state.said(Partial, DECIDE_PART)[LIAR].share
     message = Partial(program="decide", result_sha256=os.urandom(32).hex(), share=share)
     for name in HONEST:
         lie = table.forge(LIAR, DECIDE_PART, message, name)
@@ -134,7 +134,7 @@ def test_explanation_is_refused_before_the_decision(halves, table, bits):
     uploads = table.keys().sent(bits)
     with pytest.raises(OutOfStep):
         table[LIAR].agree("explain", digests(uploads))
-    key = table[LIAR]._talk.state.said(KeyCheck, KEY_CHECK)[LIAR].public_key_digest
+    key = table[LIAR].conversation.state.said(KeyCheck, KEY_CHECK)[LIAR].public_key_digest
     message = Agreement(program="explain", inputs=digests(uploads), public_key_digest=key)
     refused(table, table.forge(LIAR, agree_step("explain"), message), MessageOutOfOrder)
 

@@ -116,7 +116,7 @@ def shared_keys(played):
             (played.files(party) / "protocol.json").read_bytes(),
             (played.files(party) / "secret_key").read_bytes(),
         )
-        for other, key in protocol._talk.channel.pairwise.items():
+        for other, key in protocol.conversation.channel.pairwise.items():
             pair = tuple(sorted((party, other)))
             assert found.setdefault(pair, key) == key  # both derive the same
     assert len(set(found.values())) == 3

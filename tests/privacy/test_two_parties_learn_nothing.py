@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from engines.levelled.messages import ClientFacts
 from engines.levelled.parameters import DEFAULT
 from engines.levelled.randomness import Expander, derive
 from engines.levelled.words import words_from_bytes
@@ -190,7 +191,8 @@ def test_share_reveals_nothing_beyond_the_sum(halves, applications, reader, prog
     phases = np.concatenate(masked)
     assert stats.kstest(phases, "uniform").pvalue > LEVEL
     assert stats.chisquare(np.histogram(phases, 16, (0, 1))[0]).pvalue > LEVEL
-    smudge = halves.server._budgets[program].sigma_smudge
+    client = ClientFacts.from_archive(halves.server.client_files())
+    smudge = client.budgets[program].sigma_smudge
     left = signed(np.concatenate(bare))
     assert 0.8 * smudge < left.std() < 1.2 * smudge
     assert np.abs(left).max() < 9 * smudge

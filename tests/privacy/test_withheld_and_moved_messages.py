@@ -74,7 +74,7 @@ def test_message_cannot_be_opened_in_another_place(halves, table, bits):
                     refused(table, moved, caught, ["applicant"])
 
 
-@pytest.mark.parametrize(("earlier", "step"), itertools.combinations(KEY_STEPS, 2))
+@pytest.mark.parametrize(("earlier", "step"), list(itertools.combinations(KEY_STEPS, 2)))
 def test_message_cannot_be_opened_as_a_later_step(table, earlier, step):
     table.carries = without(step)
     table.run()
@@ -111,7 +111,7 @@ def test_a_second_different_message_for_a_step_is_refused(table):
     table.keys()
     for step in KEY_STEPS[1:]:
         said = next(p for p in table.post if (p.sender, p.step) == (LIAR, step))
-        message = table[LIAR]._talk.state.inbox[step][LIAR].payload
+        message = table[LIAR].conversation.state.inbox[step][LIAR].payload
         again = table.forge(LIAR, step, _Raw(message))
         assert again.body != said.body  # the same payload with a fresh nonce is another message
         refused(table, again, MessageRepeated)
@@ -132,7 +132,7 @@ def test_party_cannot_impersonate_another(table):
     victim = "credit_agency"
     table.carries = without(KEY_CHECK, victim)
     table.run()
-    payload = table[victim]._talk.state.inbox[KEY_CHECK][victim].payload
+    payload = table[victim].conversation.state.inbox[KEY_CHECK][victim].payload
     forged = table.forge(LIAR, KEY_CHECK, _Raw(payload), name=victim)
     refused(table, forged, NotAuthentic, ["applicant"])
 
@@ -140,8 +140,8 @@ def test_party_cannot_impersonate_another(table):
 def test_server_without_the_group_secret_cannot_send_messages(halves, table):
     """A man in the middle would have to send a hello with keys of its own."""
     stranger = Table(halves)  # has a different group secret
-    stranger._collect()
-    table._collect()
+    stranger.collect()
+    table.collect()
     refused(table, stranger.messages_of(LIAR, "hello")[0], NotAuthentic)
 
 

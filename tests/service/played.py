@@ -11,8 +11,7 @@ from engines.interface import DECIDE, PublicModel
 from service.applications.applications import Applications
 from service.applications.party_tokens import PartyTokens
 from service.applications.slots import Place, Slots, Upload
-from service.jobs.claims import Claim, Claims
-from service.jobs.queue import Jobs
+from service.jobs.queue import Claim, Claims, Jobs
 from service.storage.storage import Storage
 from settings import Settings
 from trials.stand_in import public_model

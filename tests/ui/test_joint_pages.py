@@ -17,7 +17,7 @@ from ui.agent.page import build_agent_page
 from ui.places import agent_addresses
 from ui.stage import panels as stage_panels
 from ui.stage.beside import beside_panel, run_beside
-from ui.stage.page import Watched, _Stage, build_stage
+from ui.stage.page import Stage, Watched, build_stage
 from ui.stage.side_by_side import main as side_by_side
 from ui.steps import Step, show_steps, step_words
 from ui.timeline import own_timeline
@@ -138,9 +138,9 @@ def assert_named_and_limited(page):
 def test_page_addresses_use_the_browsers_host(public, host, asked, found):
     settings = Settings(page_host=host, agent_port=9000, allowed_hosts="demo.test")
     with gr.Blocks():
-        stage = _Stage(public, None, settings)
+        stage = Stage(public, None, settings)
     request = SimpleNamespace(headers={"host": asked})
-    assert stage._addresses(request)["second"] == f"http://{found}:9001"
+    assert stage.addresses(request)["second"] == f"http://{found}:9001"
 
 
 def test_pages_behind_a_proxy_use_its_addresses(public):
@@ -225,7 +225,7 @@ class Busy:
 def test_stage_backs_off_from_a_busy_server_and_recovers(public):
     with gr.Blocks():
         client = Busy(TooManyRequests("This token has asked 9 times. Wait.", 30))
-        stage = _Stage(public, client, Settings())
+        stage = Stage(public, client, Settings())
     watched = Watched(ID, "token")
     _, strip, log = stage.tick(watched)
     assert "asked 9 times. Trying again in 30 s." in strip and log == gr.skip()

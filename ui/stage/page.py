@@ -68,11 +68,11 @@ class Watched:
 def build_stage(public: PublicModel, client: ServerClient, settings: Settings) -> gr.Blocks:
     """Build the stage for a public model with joint keys on the server of `client`."""
     with gr.Blocks(title="Triseal", analytics_enabled=False, fill_width=True) as page:
-        _Stage(public, client, settings).wire(page)
+        Stage(public, client, settings).wire(page)
     return page
 
 
-class _Stage:
+class Stage:
     """The components and their handlers, created inside `gr.Blocks` from top to bottom."""
 
     def __init__(self, public: PublicModel, client: ServerClient, settings: Settings) -> None:
@@ -139,7 +139,7 @@ class _Stage:
         watched.client_id, watched.token = opened.client_id, opened.watch_token
         watched.shown = ("", "")
         watched.turn = not watched.turn
-        frames = self._frames(self._addresses(request), opened.codes, watched.turn)
+        frames = self._frames(self.addresses(request), opened.codes, watched.turn)
         return [watched, frames, *self._look(watched)]
 
     def arrive(self, watched: Watched, request: gr.Request) -> View:
@@ -148,13 +148,13 @@ class _Stage:
         if client_id and token:
             watched.client_id, watched.token = client_id, token
             return [watched, stage_panels.no_frames(), *self._look(watched)]
-        addresses = self._addresses(request)
+        addresses = self.addresses(request)
         if addresses == self.first:
             return [watched, gr.skip(), gr.skip(), gr.skip()]
         watched.turn = not watched.turn
         return [watched, self._frames(addresses, turn=watched.turn), gr.skip(), gr.skip()]
 
-    def _addresses(self, request: gr.Request) -> Mapping[str, str]:
+    def addresses(self, request: gr.Request) -> Mapping[str, str]:
         """Return the addresses at which the requesting browser reaches the parties' pages."""
         called = self.hosts.named(request.headers.get("host", ""))
         return agent_addresses(self.settings, self.public.schema_.party_names, called)

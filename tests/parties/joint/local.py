@@ -21,8 +21,7 @@ from service.applications.applications import Applications
 from service.applications.party_tokens import PartyTokens
 from service.applications.relay import Given, Relay
 from service.applications.slots import Slots, Upload
-from service.jobs.claims import Claims
-from service.jobs.queue import Jobs
+from service.jobs.queue import Claims, Jobs
 from service.storage.storage import Storage
 from tests.parties.joint.stand_in import JointStandInServer
 from tests.service.storages import settings_of

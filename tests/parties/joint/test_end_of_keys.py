@@ -200,8 +200,9 @@ def test_forged_messages_of_a_server_do_not_end_the_application(group):
     )
     members.connections[A].client = Lying(real, get_output=lambda *a: other + b"x")
     members.restart(A)
+    members[A].advance()  # learns the state
     with pytest.raises(AlreadyOpened):
-        members[A].open(DECIDE)
+        members[A].own.open(DECIDE)
     assert members[A].ended is None and keys(members, A) == KEYS
 
 
@@ -253,7 +254,7 @@ def test_an_application_agent_reports_the_reason_of_its_end(group):
         with pytest.raises(UnknownApplication, match="known vector"):
             seat.send(members.record(name))
         seat.close()
-    until(lambda: all(member._folder.closed for member in members.members.values()))
+    until(lambda: all(member.closed for member in members.members.values()))
 
 
 def test_a_protocol_without_keys_can_still_be_read(group):

@@ -107,11 +107,11 @@ def test_a_record_under_another_applications_key_is_not_agreed_to(server, tmp_pa
         for party in oracle.schema.party_names:
             session.send(party, oracle.of(party, oracle.default()))
     engine = server.connect(tmp_path / "three").joint_engine
-    layout = one._connection.layout
+    layout = one.connection.layout
     bits = layout.encode_party("bank", oracle.of("bank", oracle.default()))
     foreign = engine.encrypt("bank", bits, two.members["bank"].own.protocol.public_key)
     token = one.members["bank"].own.token
-    one._connection.client.send_file(one.client_id, "bank", "encrypted_inputs", foreign, token)
+    one.connection.client.send_file(one.client_id, "bank", "encrypted_inputs", foreign, token)
     with pytest.raises(PartiesDisagree):
         one.run()
 

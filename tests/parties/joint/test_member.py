@@ -66,7 +66,7 @@ def test_application_from_join_codes_to_explanation(request, way):
 def test_older_state_does_not_replace_newer_one(group):
     members = group().pump()
     bank = members[B]
-    client = bank._connection.client
+    client = members.connections[B].client
     ask = client.exchange
 
     def slow(*arguments):
@@ -335,7 +335,7 @@ def test_an_agreement_needs_all_records(group):
     with pytest.raises(OutOfStep, match=C):
         members[A].agree(DECIDE)
     with pytest.raises(OutOfStep):
-        members[A].open(DECIDE)
+        members[A].own.open(DECIDE)
     members[C].send_record(members.record(C))
     with pytest.raises(OutOfStep, match="after the decision"):
         members[A].agree(EXPLAIN)
@@ -425,7 +425,7 @@ def test_a_run_on_swapped_records_is_not_opened(group):
     with pytest.raises(PartiesDisagree, match="different record"):
         members[B].advance()
     with pytest.raises(PartiesDisagree, match="different record"):
-        members[B].open(DECIDE)
+        members[B].own.open(DECIDE)
     assert not [e for e in members[B].events if e.what == "partial:decide"]
 
 
@@ -437,13 +437,15 @@ def test_only_one_result_is_opened(group):
     other = result_of(DECIDE, members.server.public, key, inputs)
     before = members[B].decision
     lie(members, B, get_output=lambda *a: other)
+    members[B].advance()  # learns the state
     with pytest.raises(AlreadyOpened):
-        members[B].open(DECIDE)
+        members[B].own.open(DECIDE)
     members.pump()
     assert members[B].decision == before
     members.restart(B)
+    members[B].advance()  # learns the state
     with pytest.raises(AlreadyOpened):
-        members[B].open(DECIDE)
+        members[B].own.open(DECIDE)
 
 
 def test_neither_of_two_different_results_is_opened(group):

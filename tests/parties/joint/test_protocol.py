@@ -248,7 +248,7 @@ def test_broken_commitment_is_detected(step):
     group = Group()
     group.until(step)
     real = next(p for p in group.wire if (p.sender, p.step) == (B, step))
-    liar = group.protocols[B]._talk
+    liar = group.protocols[B].conversation
     place = Place(APPLICATION, group.public.model_version, B, None, step)
     message = next(iter(liar.state.said(_class(step), step).values()))
     field = "share" if step == "share_open" else "seed"
@@ -272,7 +272,7 @@ def _class(step):
 def test_group_key_does_not_allow_impersonation():
     group = Group()
     group.until("seed_commit")
-    cheat = group.protocols[C]._talk
+    cheat = group.protocols[C].conversation
     place = Place(APPLICATION, group.public.model_version, B, None, "seed_commit")
     payload = encode(next(iter(cheat.state.said(_class("seed_commit"), "seed_commit").values())))
     body = cheat.channel.seal(place, payload)  # the right key, C's signature
@@ -292,7 +292,7 @@ def test_copied_hello_is_refused():
     group.until("hello")
     real = next(p for p in group.wire if p.sender == B)
     cheat = FirstWords(APPLICATION, group.identities[C])
-    payload = group.protocols[A]._talk.unseal(B, "hello", None, real.body)
+    payload = group.protocols[A].conversation.unseal(B, "hello", None, real.body)
     body = cheat.seal(Place(APPLICATION, "", C, None, "hello"), payload)
     refuse(group, A, Posted(C, "hello", None, body), NotAuthentic)
 
@@ -459,7 +459,7 @@ def test_share_is_sealed_for_its_reader_only():
     group = Group().ready()
     group.run()
     part = next(p for p in group.wire if p.step == "partial:decide" and p.receiver == B)
-    eavesdropper = group.protocols[A if part.sender == C else C]._talk
+    eavesdropper = group.protocols[A if part.sender == C else C].conversation
     for receiver in (B, None):
         place = Place(APPLICATION, group.public.model_version, part.sender, receiver, part.step)
         with pytest.raises(NotAuthentic):
@@ -468,7 +468,7 @@ def test_share_is_sealed_for_its_reader_only():
 
 def test_each_pair_of_parties_has_its_own_key():
     group = Group().ready()
-    keys = {n: group.protocols[n]._talk.channel.pairwise for n in group.names}
+    keys = {n: group.protocols[n].conversation.channel.pairwise for n in group.names}
     assert keys[A][B] == keys[B][A] and keys[A][C] == keys[C][A] and keys[B][C] == keys[C][B]
     assert len({keys[A][B], keys[A][C], keys[B][C]}) == 3
 

@@ -111,7 +111,7 @@ def test_a_session_follows_its_run_and_cancels_it(local_server, tmp_path):
     session = JointSession.open(connection)
     session.make_keys()
     for party in session.plays:
-        columns = session._public.schema_.party(party).columns
+        columns = connection.public.schema_.party(party).columns
         session.send(party, {column.name: column.default for column in columns})
     connection.client.holds = True
     news, ended = [], []

@@ -40,7 +40,7 @@ def session(connection):
 
 
 def record(session, party, **changed):
-    columns = session._public.schema_.party(party).columns
+    columns = session.connection.public.schema_.party(party).columns
     return {column.name: column.default for column in columns} | changed
 
 
@@ -49,12 +49,12 @@ def send_all(session):
 
 
 def truth(session, program, **changed):
-    layout = session._connection.layout
+    layout = session.connection.layout
     inputs = {
         party: layout.encode_party(party, record(session, party) | changed.get(party, {})).tobytes()
         for party in session.plays
     }
-    return scores_of(program, session._public, inputs)
+    return scores_of(program, session.connection.public, inputs)
 
 
 def test_all_steps_from_keys_to_explanation(session):

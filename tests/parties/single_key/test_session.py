@@ -9,6 +9,7 @@ from engines.interface import DECIDE, EXPLAIN
 from model.explanation import Outcome
 from parties.results import SERVER
 from parties.single_key.session import ApplicationSession
+from parties.store import SECRET_KEY
 from tests.parties.running import until
 from utils.errors import (
     AlreadyRunning,
@@ -79,7 +80,7 @@ def test_progress_reports_do_not_change_the_result(session, oracle):
 def test_run_is_waited_for_across_a_server_crash(session, oracle, live_server):
     record = oracle.find(Outcome.TURNED)
     send_all(session, oracle, record)
-    client, token = session._connection.client, session.membership.token()
+    client, token = session.connection.client, session.membership.token()
     news = []
     with ThreadPoolExecutor(2) as pool:
         with live_server.stuck():
@@ -160,7 +161,7 @@ def test_record_changed_after_the_decision_opens_a_new_application(session, orac
     session.run()
     assert session.open_decision().score == oracle.score(turned) >= 0
     with pytest.raises(UnknownApplication):
-        ApplicationSession.resume(session._connection, before)
+        ApplicationSession.resume(session.connection, before)
 
 
 def test_record_is_replaced_in_place_before_the_decision(session, oracle):
@@ -177,7 +178,7 @@ def test_application_lost_by_the_server_is_opened_again(session, oracle):
     record = oracle.default()
     send_all(session, oracle, record)
     before = session.client_id
-    session._connection.client.erase(before, session.membership.token())
+    session.connection.client.erase(before, session.membership.token())
     sent = session.send("bank", oracle.of("bank", record))
     assert sent.fresh and session.client_id != before
     session.run()
@@ -205,8 +206,9 @@ def test_three_processes_each_play_one_party(live_server, tmp_path, oracle):
     agency = ApplicationSession.join(
         third, applicant.client_id, {"credit_agency": codes["credit_agency"]}
     )
-    for other in (bank, agency):
-        other.adopt_secret_key(applicant.secret_key())
+    secret = applicant.membership.secret_key("applicant")
+    for other in (bank, agency):  # brought to the other machines by a separate channel
+        other.membership.write(other.plays[0], SECRET_KEY, secret)
     with pytest.raises(ForbiddenSlot):
         bank.make_keys()
     for one in (applicant, bank):

@@ -64,6 +64,12 @@ def test_every_call_is_described(call: str) -> None:
     assert set(operation["tags"]) <= set(TAGS)
     assert "500" in operation["responses"]
     assert any(status.startswith("2") for status in operation["responses"])
+    for status, response in operation["responses"].items():
+        assert response["description"] not in ("", "Successful Response"), status
+    for parameter in operation.get("parameters", []):
+        assert parameter["description"], parameter["name"]
+    # FastAPI's own summary is the function's name in words.
+    assert operation["summary"] != operation["operationId"].replace("_", " ").title()
 
 
 @pytest.mark.parametrize("call", OPERATIONS)

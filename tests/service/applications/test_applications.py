@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from service.applications.applications import Applications
 from service.applications.credentials import READ, SEND
 from service.applications.party_tokens import MOST_TOKENS, RENEWED_SECONDS
 from service.applications.rules import count_live
 from service.garbage_collector import (
     ORPHAN_SECONDS,
     TOMBSTONE_SECONDS,
-    recover,
     remove_orphans,
     sweep,
 )
@@ -252,25 +249,3 @@ def test_folder_is_used_by_one_server(tmp_path: Path) -> None:
         open_storage(tmp_path / "data")
     storage.close()
     open_storage(tmp_path / "data").close()
-
-
-def test_database_from_before_migrations_is_emptied(tmp_path: Path) -> None:
-    folder = tmp_path / "old"
-    (folder / "uploads").mkdir(parents=True)
-    (folder / "uploads" / "left").write_bytes(b"of an application that is gone")
-    (folder / "lock").touch()
-    with sqlite3.connect(folder / "applications.sqlite3") as old:
-        old.execute("CREATE TABLE applications (client_id TEXT PRIMARY KEY, created FLOAT)")
-        old.execute("INSERT INTO applications VALUES ('secret-of-old', 1.0)")
-    old.close()
-    settings = settings_of(folder)
-    for _ in range(2):  # and the second time it is one of this format
-        storage = Storage(settings)
-        recover(storage)
-        before = Applications(storage, PUBLIC, settings).open().client_id
-        storage.close()
-    storage = Storage(settings)
-    assert Applications(storage, PUBLIC, settings).state(before).state == "open"
-    storage.close()
-    assert not (folder / "uploads").exists()
-    assert b"secret-of-old" not in (folder / "applications.sqlite3").read_bytes()

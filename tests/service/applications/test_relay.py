@@ -16,9 +16,9 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from service.api.messages import MAXIMUM_POSTED
+from contract.http import MAXIMUM_BODY, MAXIMUM_POSTED
 from service.applications import activity_log as notes
-from service.applications.relay import MAXIMUM_BODY, MAXIMUM_MESSAGES, PAGE, Given, Relay
+from service.applications.relay import MAXIMUM_MESSAGES, PAGE, Given, Relay
 from service.storage.message_keys import RelayKeys
 from service.storage.storage import Storage
 from service.storage.tables import TrafficRecord

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engines.interface import EXPLAIN
-from service.jobs.claims import MOST_ATTEMPTS
+from service.jobs.queue import MOST_ATTEMPTS
 from tests.service.played import Played
 from tests.service.storages import DATABASES, database_settings, settings_of
 from utils.errors import (

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -147,32 +148,6 @@ def test_two_servers_prepare_concurrently(url: str) -> None:
     opened.close()
 
 
-def test_sqlite_file_from_before_migrations_is_emptied(tmp_path: Path) -> None:
-    path = tmp_path / "applications.sqlite3"
-    old = sqlite3.connect(path)
-    old.executescript(
-        "PRAGMA user_version = 3; PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;"
-        "CREATE TABLE applications (client_id TEXT PRIMARY KEY, code BLOB);"
-        "CREATE TABLE sent (client_id TEXT REFERENCES applications ON DELETE CASCADE, name TEXT);"
-        "INSERT INTO applications VALUES ('one', x'5e'); INSERT INTO sent VALUES ('one', 'old-');"
-    )
-    old.execute("INSERT INTO sent VALUES ('one', ?)", ("left-over " * 500,))
-    old.commit()
-    old.close()
-    database = Database(f"sqlite:///{path}")
-    database.prepare()
-    with database.write() as session:
-        session.add(application())
-        tables = inspect(session.connection()).get_table_names()
-    assert sorted(tables) == sorted([*Record.metadata.tables, "alembic_version"])
-    database.prepare()
-    with database.read() as session:
-        assert asked(session) == 0, "once is enough"
-    database.scrub()
-    assert not any(b"left-over" in file.read_bytes() for file in tmp_path.iterdir())
-    database.close()
-
-
 def test_database_of_a_later_version_is_refused_unchanged(database: Database) -> None:
     with database.write() as session:
         session.add(application())
@@ -193,6 +168,20 @@ def test_foreign_tables_are_refused_unchanged(postgres: Callable[[], str]) -> No
         opened.close()
         found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         assert found.fetchall() == [("uploads",)], "nothing is half made"
+
+
+def test_a_file_with_tables_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "applications.sqlite3"
+    with closing(sqlite3.connect(path)) as theirs:
+        theirs.execute("CREATE TABLE applications (theirs text)")
+    before = path.read_bytes()
+    opened = Database(f"sqlite:///{path}")
+    with pytest.raises(StorageUnavailable, match="did not create"):
+        opened.prepare()
+    opened.close()
+    with closing(sqlite3.connect(path)) as theirs:
+        assert theirs.execute("SELECT name FROM sqlite_master").fetchall() == [("applications",)]
+    assert len(path.read_bytes()) == len(before), "nothing is half made"
 
 
 # ---- transactions

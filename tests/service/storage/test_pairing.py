@@ -20,6 +20,7 @@ from tests.service.storage.test_database import application
 from tests.service.storages import open_storage, settings_of
 from trials.object_store import ObjectStore
 from utils.errors import DataFolderInUse, FolderNotOurs, StorageUnavailable
+from utils.marked_folder import MARK
 
 
 def opened_elsewhere(settings: Settings) -> str:
@@ -81,21 +82,24 @@ def linked(first: Path, second: Path) -> None:
     second.symlink_to(first)
 
 
-def through_a_link(first: Path, second: Path) -> None:
+def made_like(first: Path, second: Path) -> None:
+    """Make an empty folder with the mark of a server's."""
     second.mkdir()
-    (second / "lock").touch()
+    shutil.copy(first / MARK, second / MARK)
+
+
+def through_a_link(first: Path, second: Path) -> None:
+    made_like(first, second)
     (second / "applications.sqlite3").symlink_to(first / "applications.sqlite3")
 
 
 def hard_linked(first: Path, second: Path) -> None:
-    second.mkdir()
-    (second / "lock").touch()
+    made_like(first, second)
     (second / "applications.sqlite3").hardlink_to(first / "applications.sqlite3")
 
 
 def bound(first: Path, second: Path) -> None:
-    second.mkdir()
-    (second / "lock").touch()
+    made_like(first, second)
     (second / "applications.sqlite3").touch()
     command = ("mount", "--bind", *(str(f / "applications.sqlite3") for f in (first, second)))
     if subprocess.run(command, check=False, capture_output=True).returncode:
@@ -103,9 +107,8 @@ def bound(first: Path, second: Path) -> None:
 
 
 def same_arriving(first: Path, second: Path) -> None:
-    second.mkdir()
+    made_like(first, second)
     (second / "incoming").symlink_to(first / "incoming")
-    (second / "lock").touch()
 
 
 @pytest.mark.parametrize("make", [linked, through_a_link, hard_linked, bound, same_arriving])
@@ -166,7 +169,7 @@ def with_an_application(storage: Storage) -> str:
 
 
 def unmark(settings: dict[str, object]) -> None:
-    """Remove the marks from a store, to make it like that of a version without marks."""
+    """Remove the marks from a store."""
     files, root = fsspec.url_to_fs(settings["blob_url"], **settings.get("blob_options", {}))
     files.rm_file(f"{root}/.triseal-store")
     if (Path(root) / ".triseal-folder").exists():

@@ -5,21 +5,17 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from service.garbage_collector import recover, remove_orphans
-from service.storage.disk_reserve import FILE as RESERVE
+from service.garbage_collector import recover
 from service.storage.storage import Storage
 from tests.service.driver import Server
 from tests.service.small_disk import MakeDisk
 from tests.service.storages import open_storage
-from trials.postgres import connected
 from utils.errors import (
     DataFolderInUse,
     FolderNotOurs,
@@ -50,19 +46,6 @@ def refused(
         open_storage(folder, **change)
     assert content(untouched or folder) == before
     return caught.value.message
-
-
-def unmarked(folder: Path) -> None:
-    """Make a server's folder like that of a version without marks."""
-    for path in (*folder.rglob(MARK), *folder.rglob(".triseal-store")):
-        path.unlink()
-    (folder / RESERVE).unlink()
-    database = folder / "applications.sqlite3"
-    if database.exists():
-        with sqlite3.connect(database) as connection:
-            connection.execute("DROP TABLE pairing")
-            connection.execute("UPDATE alembic_version SET version_num = '0002'")
-        connection.close()
 
 
 def somebodys(folder: Path) -> Path:
@@ -152,60 +135,6 @@ def test_foreign_files_added_later_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "uploads" / "photo").exists()
     left = sorted(path.name for path in (tmp_path / "data" / "incoming").iterdir())
     assert left == [MARK, "folder", "letter"]
-
-
-# ---- folders of earlier versions
-
-
-@pytest.mark.parametrize("database", ["sqlite", "in the log alone", "postgresql"])
-def test_folder_of_an_earlier_version_is_accepted(
-    tmp_path: Path, database: str, request: pytest.FixtureRequest
-) -> None:
-    change: dict[str, Any] = {}
-    if database == "postgresql":
-        change = {"database_url": request.getfixturevalue("postgres")()}
-    folder = tmp_path / "data"
-    storage = open_storage(folder, **change)
-    storage.blobs.write("0" * 32, b"left over by a crash")
-    (folder / "incoming" / ("1" * 32 + "-checked")).write_bytes(b"arriving")
-    storage.close()
-    if database == "postgresql":
-        unmarked_in_postgresql(change["database_url"])
-    unmarked(folder)
-    if database == "in the log alone":
-        new_log(folder / "applications.sqlite3")
-    folder.chmod(0o755)
-    (folder / "operator_token").write_text("secret")
-    storage = open_storage(folder, **change)
-    remove_orphans(storage, older_than=-1.0)
-    assert list(storage.blobs.stores()) == []
-    assert not list((folder / "incoming").glob("*-checked"))
-    storage.close()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    open_storage(folder, **change).close()
-
-
-def unmarked_in_postgresql(url: str) -> None:
-    with connected(url) as connection:
-        connection.execute("DROP TABLE pairing")
-        connection.execute("UPDATE alembic_version SET version_num = '0002'")
-
-
-def new_log(path: Path) -> None:
-    """Leave a database's tables only in its log, like a server that was killed early."""
-    with sqlite3.connect(path) as old:
-        script = "\n".join(old.iterdump())
-    old.close()
-    path.unlink()
-    writer = (
-        "import os, sqlite3, sys\n"
-        "database = sqlite3.connect(sys.argv[1])\n"
-        "database.execute('PRAGMA journal_mode=WAL')\n"
-        "database.executescript(sys.stdin.read())\n"
-        "os._exit(0)\n"
-    )
-    subprocess.run((sys.executable, "-c", writer, str(path)), input=script, text=True, check=True)
-    assert path.with_name(f"{path.name}-wal").stat().st_size > path.stat().st_size
 
 
 # ---- what cannot be used
