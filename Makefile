@@ -16,7 +16,8 @@ CONCRETE_COMPILE := $(findstring concrete,$(ENGINES))
 QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/parties/joint/test_protocol.py \
 	tests/parties/test_store.py tests/service/http/test_upload_form.py tests/service/http/test_hosts.py \
 	tests/service/http/test_problems.py tests/ui/test_texts.py tests/test_deployment_files.py \
-	tests/test_docs.py tests/test_docs_security.py tests/test_requirements.py tests/test_makefile.py
+	tests/test_docs.py tests/test_docs_security.py tests/test_layers.py tests/test_makefile.py \
+	tests/test_requirements.py
 
 .PHONY: demo check test test-postgresql setup setup-concrete setup-test setup-cluster train compile
 .PHONY: evaluate bench load faults fuzz lint docs lock clean

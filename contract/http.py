@@ -62,7 +62,7 @@ Number = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
 
 
 class RequestBody(BaseModel):
-    """Base of all request bodies."""
+    """Base class of all request bodies."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -111,7 +111,7 @@ class ProgramForm(RequestBody):
 
 
 class MessageRequest(RequestBody):
-    """A body for one step, for one receiver or (null) all parties."""
+    """A message for one step; a `receiver` of null means all parties."""
 
     step: Step
     receiver: Annotated[str | None, Field(max_length=256)] = None
@@ -137,11 +137,11 @@ class Awaited(RequestBody):
 class ExchangeRequest(RequestBody):
     """Messages to post, and conditions to wait for.
 
-    The response comes at once if `wait` is 0. Otherwise it comes, within `wait` seconds, as soon
-    as all messages of `until` are there and the run of the program `until_ended` has ended. If
-    anything else is new (a message that was posted or has arrived, or a state whose tag is not
-    `seen`), it comes `linger` seconds later. If neither `until` nor `until_ended` is given, it
-    comes with the first news, at once.
+    If `wait` is 0, the response is immediate. Otherwise it is sent, within `wait` seconds, once
+    all messages of `until` have arrived and the run of the program `until_ended` has ended. If
+    there is any other change (a message was posted or has arrived, or the state's tag differs from
+    `seen`), it is sent `linger` seconds later. If neither `until` nor `until_ended` is given, it is
+    sent at the first change, without delay.
     """
 
     messages: Annotated[list[MessageRequest], Field(max_length=MAXIMUM_POSTED)] = []
