@@ -11,14 +11,16 @@ valid bound.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
 
 from features.encoding import Layout
 from model.plan import Lookup, Plan
+
+if TYPE_CHECKING:
+    from scipy.optimize import LinearConstraint
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ class _Constraints:
         self.values.append(value)
 
     def matrix(self, columns: int) -> LinearConstraint:
+        from scipy.optimize import LinearConstraint
+        from scipy.sparse import csr_array
+
         entries, rows, own = zip(*self.entries, strict=True)
         matrix = csr_array((entries, (rows, own)), shape=(len(self.values), columns))
         return LinearConstraint(matrix, self.values, self.values)
@@ -65,6 +70,10 @@ def _maximum(
     plan: Plan, layout: Layout, sign: int, seconds: float
 ) -> tuple[int, NDArray[np.int64]]:
     """Return an upper bound of sign * score, and the best states found, shape (columns,)."""
+    # Imported late: parties and servers read programs too, but only compilation solves for bounds,
+    # and SciPy's optimiser would double the time that their processes take to start.
+    from scipy.optimize import Bounds, milp
+
     linear = sign * plan.linear[0]
     objective = [linear]
     # A bound without the solver: the best state of every column and best cell of every table.
