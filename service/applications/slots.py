@@ -47,27 +47,28 @@ class Slots(ApplicationService):
     UnknownApplication, and ApplicationExpired; `admit` raises NotAuthorised and ForbiddenScope.
     """
 
-    def admit(self, client_id: str, token: str | None, party: str, file_name: str) -> Place:
+    def admit(self, client_id: str, token: str | None, party: str | None, file_name: str) -> Place:
         """Return the slot that this token may fill now, and the store for its content.
 
-        Raises UnknownParty, ForbiddenSlot, UnknownName, AlreadyRunning, AlreadySent,
-        QuotaExceeded, StorageFull, DiskFull, and ForeignMessage if the application belongs to
-        another model.
+        `party` must be the token's own; None stands for it. Raises UnknownParty, ForbiddenSlot,
+        UnknownName, AlreadyRunning, AlreadySent, QuotaExceeded, StorageFull, DiskFull, and
+        ForeignMessage if the application belongs to another model.
         """
         now = self._clock()
         with self._storage.read() as session:
             application = seen(session, client_id, now)
             owner = bearer_of(application, token, SEND, now)
-            self._public.schema_.party(party)
-            if owner != party:
-                raise ForbiddenSlot(
-                    f"This token belongs to {owner}; it cannot fill {party}'s slots."
-                )
-            slot = slot_of(self._public.slots, party, file_name)
+            if party is not None:
+                self._public.schema_.party(party)
+                if owner != party:
+                    raise ForbiddenSlot(
+                        f"This token belongs to {owner}; it cannot fill {party}'s slots."
+                    )
+            slot = slot_of(self._public.slots, owner, file_name)
             if slot is None:
-                names = ", ".join(s.file_name for s in self._public.slots if s.party == party)
+                names = ", ".join(s.file_name for s in self._public.slots if s.party == owner)
                 raise UnknownName(
-                    f"{party} has no slot {file_name[:40]!r}; it has: {names or 'none'}."
+                    f"{owner} has no slot {file_name[:40]!r}; it has: {names or 'none'}."
                 )
             require_model(application, self._public)
             require_open_slot(application, slot)

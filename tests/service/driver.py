@@ -26,6 +26,9 @@ database_of: Callable[[Path], str] | None = None
 """The database of a server's folder, if it is not in that folder."""
 LONGEST_LOG = 10_000_000
 """In bytes; a log that simulates a full disk is endless."""
+WAYS = ("POST", "PUT")
+"""The methods of the two calls that upload a file: in a form, and as it is."""
+RAW = {"Content-Type": "application/octet-stream"}
 STAND_IN = (sys.executable, "-m", "trials.stand_in_server")
 
 
@@ -190,12 +193,20 @@ class Application:
         file_name: str = ENCRYPTED_INPUTS,
         payload: bytes = b"bits",
         content: bytes | None = None,
+        way: str = "POST",
         **change: Any,
     ) -> httpx.Response:
-        """Send a message; `change` replaces form fields, `headers` included."""
+        """Send a message in a form, or as it is if `way` is PUT.
+
+        `change` replaces fields, `headers` included.
+        """
         headers = change.pop("headers", None) or self.auth(party)
         fields = {"client_id": self.client_id, "client_type": party, "file_name": file_name}
         sealed = message(party, file_name, payload) if content is None else content
+        if way == "PUT":
+            named = {**fields, **change}
+            path = f"/applications/{named['client_id']}/slots/{named['file_name']}"
+            return self.server.http.put(path, content=sealed, headers={**RAW, **headers})
         return self.server.http.post(
             "/send_file",
             data={**fields, **change},

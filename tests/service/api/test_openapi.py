@@ -101,7 +101,7 @@ def test_every_call_with_a_token_says_so() -> None:
 
 def test_every_call_with_a_body_says_what_may_be_wrong_with_it() -> None:
     bodies = {call for call, operation in OPERATIONS.items() if "requestBody" in operation}
-    assert len(bodies) == 7
+    assert len(bodies) == 8
     for call in bodies:
         assert {"408", "413", "415", "422"} <= set(OPERATIONS[call]["responses"]), call
 
