@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar, cast
 from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
+from service.storage.prepared import Prepared
 from service.storage.tables import (
     ApplicationRecord,
     PartyRecord,
@@ -34,12 +35,12 @@ def _of_application(kind: type[Record]) -> Select[tuple[object, ...]]:
     return select(*table.c).where(table.c[_ID] == bindparam(_ID))
 
 
-_APPLICATION = _of_application(ApplicationRecord)
-_LOCKED = _APPLICATION.with_for_update()
-_PARTS: dict[type[Record], Select[tuple[object, ...]]] = {
-    kind: _of_application(kind) for kind in (PartyRecord, TokenRecord, UploadRecord, RunRecord)
+_APPLICATION = Prepared(_of_application(ApplicationRecord))
+_LOCKED = Prepared(_of_application(ApplicationRecord).with_for_update())
+_PARTS: dict[type[Record], Prepared] = {
+    kind: Prepared(_of_application(kind)) for kind in (PartyRecord, TokenRecord, UploadRecord)
 }
-_PARTS[RunRecord] = _PARTS[RunRecord].order_by(table_of(RunRecord).c.program)
+_PARTS[RunRecord] = Prepared(_of_application(RunRecord).order_by(table_of(RunRecord).c.program))
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class ApplicationView:
 
     def _rows(self, kind: type[R]) -> Sequence[R]:
         # A row has the attributes of its record, but none of the methods that change it.
-        rows = self.session.execute(_PARTS[kind], {_ID: self.client_id}).all()
+        rows = _PARTS[kind].all(self.session, client_id=self.client_id)
         return cast("Sequence[R]", rows)
 
 
@@ -88,5 +89,5 @@ Application: TypeAlias = ApplicationRecord | ApplicationView
 
 def view_of(session: Session, client_id: str, *, lock: bool = False) -> ApplicationView | None:
     """Return the application with this id, or None; `lock` locks its row until the commit."""
-    row = session.execute(_LOCKED if lock else _APPLICATION, {_ID: client_id}).one_or_none()
-    return None if row is None else ApplicationView(session, **row._mapping)
+    row = (_LOCKED if lock else _APPLICATION).one_or_none(session, client_id=client_id)
+    return None if row is None else ApplicationView(session, **row._asdict())
