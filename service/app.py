@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import applications, documentation, model, operator, runs
@@ -52,6 +51,7 @@ from service.storage.storage import Storage
 from settings import Settings
 from utils.errors import DeploymentMixed, StorageUnavailable, TrisealError
 from utils.one_line import in_one_line
+from utils.threads import in_thread
 
 logger = logging.getLogger("triseal.app")
 
@@ -153,7 +153,8 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
-    for routes in (model, applications, messages, runs, relay, metrics, operator):
+    # The router compares a path with one route after another, so frequent ones come first.
+    for routes in (relay, messages, applications, runs, model, metrics, operator):
         app.include_router(routes.router)
     app.include_router(documentation.router)
     app.add_middleware(
@@ -169,7 +170,7 @@ def create_app(
 async def _open_server_state(
     settings: Settings, loader: EngineLoader, figures: Metrics, opened: Storage | None
 ) -> ServerState:
-    storage = await run_in_threadpool(Storage, settings) if opened is None else opened
+    storage = await in_thread(Storage, settings) if opened is None else opened
     try:
         recover(storage)
         return ServerState(
@@ -223,7 +224,7 @@ async def _load(server_state: ServerState) -> None:
     server_state.fault = None
     services = _load_services(server_state, introduction)
     if not server_state.storage.shared:
-        await run_in_threadpool(services.claims.recover)
+        await in_thread(services.claims.recover)
     services.scheduler.start()
     server_state.storage.listen(_on_change(server_state.events, services.scheduler))
     server_state.services = services
@@ -296,10 +297,10 @@ async def _sweep(server_state: ServerState) -> None:
     tidied = time.monotonic()
     while True:
         try:
-            swept = await run_in_threadpool(sweep, server_state.storage, time.time())
+            swept = await in_thread(sweep, server_state.storage, time.time())
             if time.monotonic() - tidied > TIDY_SECONDS:
                 tidied = time.monotonic()
-                swept.stores += await run_in_threadpool(
+                swept.stores += await in_thread(
                     remove_orphans, server_state.storage, ORPHAN_SECONDS
                 )
         except StorageUnavailable:
@@ -314,7 +315,7 @@ async def _sweep(server_state: ServerState) -> None:
             if swept.stores:
                 logger.info("expired", extra={"facts": {"applications": len(swept.stores)}})
         with suppress(StorageUnavailable):
-            await run_in_threadpool(server_state.storage.probe)
+            await in_thread(server_state.storage.probe)
         await asyncio.sleep(
             pause if server_state.storage.health.fault is None else min(pause, FAULT_SECONDS)
         )

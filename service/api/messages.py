@@ -10,16 +10,23 @@ import time
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette.sse import AppStatus
-from starlette.concurrency import run_in_threadpool
 
 from contract.http import Exchanged, Posted, RelayedMessages, Traffic
-from service.api.dependencies import ClientId, ServerStateDep, ServicesDep, TokenDep
+from service.api.dependencies import (
+    ClientId,
+    ServerState,
+    ServerStateDep,
+    ServicesDep,
+    TokenDep,
+)
+from service.api.direct_route import DirectRoute
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
 from service.applications.relay import MAXIMUM_BODY, STEP_PATTERN, Given
 from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UnknownParty, UploadEmpty
+from utils.threads import in_thread
 
 router = make_router("between parties", "/applications")
 
@@ -149,24 +156,17 @@ async def messages(
     with server_state.events.subscribe(client_id) as changed:
         while True:
             changed.clear()
-            found = await run_in_threadpool(services.relay.messages, client_id, token, after)
+            found = await in_thread(services.relay.messages, client_id, token, after)
             if found.messages or (seen and found.tag != seen):
                 return found
             if not await _woken(changed, end):
                 return found
 
 
-@router.post(
-    "/{client_id}/exchange",
-    response_model=Exchanged,
-    responses=problems(
-        *APPLICATION, *TOKEN, *BODY, UnknownParty, UploadEmpty, AlreadySent, OutOfStep
-    ),
-)
 async def exchange(
     client_id: ClientId,
-    request: ExchangeRequest,
-    server_state: ServerStateDep,
+    body: ExchangeRequest,
+    request: Request,
     services: ServicesDep,
     token: TokenDep,
 ) -> Response:
@@ -175,29 +175,39 @@ async def exchange(
     The messages are those with numbers above `after` that the token's party may read, without
     those that this call has posted.
     """
-    end = time.monotonic() + request.wait
+    server_state: ServerState = request.app.state.server_state
+    end = time.monotonic() + body.wait
 
-    def post_and_read() -> Exchanged:
-        return services.relay.exchange(client_id, token, request.given(), request.after)
-
-    def read(posted: Sequence[int]) -> Exchanged:
-        return services.relay.exchange(client_id, token, (), request.after, posted)
+    def read(given: Sequence[Given], posted: Sequence[int] = ()) -> Exchanged:
+        return services.relay.exchange(client_id, token, given, body.after, posted)
 
     with server_state.events.subscribe(client_id) as changed:
-        found = await run_in_threadpool(post_and_read)
-        if request.messages:
-            for _ in request.messages:
+        found = await in_thread(read, body.given())
+        if body.messages:
+            for _ in body.messages:
                 server_state.metrics.relayed()
             server_state.events.changed(client_id, but=changed)
         pause = math.inf
-        while not _enough(request, found):
-            if request.has_news(found) and pause == math.inf:
-                pause = time.monotonic() + request.linger
+        while not _enough(body, found):
+            if body.has_news(found) and pause == math.inf:
+                pause = time.monotonic() + body.linger
             if not await _woken(changed, min(end, pause)):
                 break
             changed.clear()
-            found = await run_in_threadpool(read, found.numbers)
+            found = await in_thread(read, (), found.numbers)
     return Response(found.model_dump_json(), media_type="application/json")
+
+
+router.add_api_route(
+    "/{client_id}/exchange",
+    exchange,
+    methods=["POST"],
+    route_class_override=DirectRoute,
+    response_model=Exchanged,
+    responses=problems(
+        *APPLICATION, *TOKEN, *BODY, UnknownParty, UploadEmpty, AlreadySent, OutOfStep
+    ),
+)
 
 
 def _enough(request: ExchangeRequest, found: Exchanged) -> bool:

@@ -7,16 +7,18 @@ transaction. On PostgreSQL they run through SQLAlchemy, which also removes value
 
 from __future__ import annotations
 
+import sqlite3
 from collections import namedtuple
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Delete, Insert, Select, Update
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.orm import Session
 
 _Convert = Callable[[Any], Any]
+_CURSOR = "triseal_cursor"
 
 
 class Prepared:
@@ -31,12 +33,10 @@ class Prepared:
 
     def all(self, session: Session, **values: Any) -> list[Any]:
         """Run the query; return its rows."""
-        connection = session.connection()
-        if connection.dialect.name != sqlite_dialect.name:
-            return list(connection.execute(self._statement, values).all())
-        sql, names, given = self._compiled
-        parameters = [values[name] if name in values else given[name] for name in names]
-        rows = connection.connection.cursor().execute(sql, parameters).fetchall()
+        cursor = _cursor_of(session)
+        if cursor is None:
+            return list(session.connection().execute(self._statement, values).all())
+        rows = self._execute(cursor, values).fetchall()
         make, converters = self._row
         if converters:
             rows = [_converted(row, converters) for row in rows]
@@ -49,13 +49,15 @@ class Prepared:
 
     def run(self, session: Session, **values: Any) -> None:
         """Run a statement that returns no rows."""
-        connection = session.connection()
-        if connection.dialect.name != sqlite_dialect.name:
-            connection.execute(self._statement, values)
-            return
+        cursor = _cursor_of(session)
+        if cursor is None:
+            session.connection().execute(self._statement, values)
+        else:
+            self._execute(cursor, values)
+
+    def _execute(self, cursor: sqlite3.Cursor, values: dict[str, Any]) -> sqlite3.Cursor:
         sql, names, given = self._compiled
-        parameters = [values[name] if name in values else given[name] for name in names]
-        connection.connection.cursor().execute(sql, parameters)
+        return cursor.execute(sql, [values[n] if n in values else given[n] for n in names])
 
     @cached_property
     def _compiled(self) -> tuple[str, list[str], dict[str, Any]]:
@@ -71,6 +73,22 @@ class Prepared:
         dialect = sqlite_dialect()
         found = {i: c.type.result_processor(dialect, None) for i, c in enumerate(columns)}
         return row._make, {i: convert for i, convert in found.items() if convert is not None}
+
+
+def forget_cursor(session: Session) -> None:
+    """Forget the cursor of a session whose transaction is over."""
+    session.info.pop(_CURSOR, None)
+
+
+def _cursor_of(session: Session) -> sqlite3.Cursor | None:
+    """Return the driver's cursor in the session's transaction; None unless it is SQLite's."""
+    found: sqlite3.Cursor | None = session.info.get(_CURSOR)
+    if found is None:
+        connection = session.connection()
+        if connection.dialect.name == sqlite_dialect.name:
+            found = cast("sqlite3.Cursor", connection.connection.cursor())
+            session.info[_CURSOR] = found
+    return found
 
 
 def _converted(row: tuple[Any, ...], converters: dict[int, _Convert]) -> list[Any]:
