@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import applications, documentation, model, operator, runs
@@ -51,7 +52,6 @@ from service.storage.storage import Storage
 from settings import Settings
 from utils.errors import DeploymentMixed, StorageUnavailable, TrisealError
 from utils.one_line import in_one_line
-from utils.threads import in_thread
 
 logger = logging.getLogger("triseal.app")
 
@@ -170,7 +170,7 @@ def create_app(
 async def _open_server_state(
     settings: Settings, loader: EngineLoader, figures: Metrics, opened: Storage | None
 ) -> ServerState:
-    storage = await in_thread(Storage, settings) if opened is None else opened
+    storage = await run_in_threadpool(Storage, settings) if opened is None else opened
     try:
         recover(storage)
         return ServerState(
@@ -224,7 +224,7 @@ async def _load(server_state: ServerState) -> None:
     server_state.fault = None
     services = _load_services(server_state, introduction)
     if not server_state.storage.shared:
-        await in_thread(services.claims.recover)
+        await run_in_threadpool(services.claims.recover)
     services.scheduler.start()
     server_state.storage.listen(_on_change(server_state.events, services.scheduler))
     server_state.services = services
@@ -297,10 +297,10 @@ async def _sweep(server_state: ServerState) -> None:
     tidied = time.monotonic()
     while True:
         try:
-            swept = await in_thread(sweep, server_state.storage, time.time())
+            swept = await run_in_threadpool(sweep, server_state.storage, time.time())
             if time.monotonic() - tidied > TIDY_SECONDS:
                 tidied = time.monotonic()
-                swept.stores += await in_thread(
+                swept.stores += await run_in_threadpool(
                     remove_orphans, server_state.storage, ORPHAN_SECONDS
                 )
         except StorageUnavailable:
@@ -315,7 +315,7 @@ async def _sweep(server_state: ServerState) -> None:
             if swept.stores:
                 logger.info("expired", extra={"facts": {"applications": len(swept.stores)}})
         with suppress(StorageUnavailable):
-            await in_thread(server_state.storage.probe)
+            await run_in_threadpool(server_state.storage.probe)
         await asyncio.sleep(
             pause if server_state.storage.health.fault is None else min(pause, FAULT_SECONDS)
         )

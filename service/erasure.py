@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 
+from starlette.concurrency import run_in_threadpool
+
 from service.applications.applications import Applications, Removed
 from service.applications.events import Events
 from service.execution.interface import Executor
 from service.jobs.scheduler import Scheduler
 from service.storage.storage import Storage
 from utils.errors import StorageError, StorageUnavailable
-from utils.threads import in_thread
 
 
 class Erasure:
@@ -40,12 +41,12 @@ class Erasure:
 
     async def erase(self, client_id: str, token: str | None) -> None:
         """Erase all of an application's data; a run in progress is stopped."""
-        removed = await in_thread(self._applications.remove, client_id, token)
+        removed = await run_in_threadpool(self._applications.remove, client_id, token)
         await self._wipe(client_id, removed)
 
     async def erase_for_operator(self, client_id: str) -> None:
         """Erase an application as `erase` does, without a party's token."""
-        removed = await in_thread(self._applications.remove_for_operator, client_id)
+        removed = await run_in_threadpool(self._applications.remove_for_operator, client_id)
         await self._wipe(client_id, removed)
 
     async def _wipe(self, client_id: str, removed: Removed) -> None:
@@ -54,8 +55,8 @@ class Erasure:
         self._events.changed(client_id)
         parts = await asyncio.gather(
             self._executor.forget(removed.store),
-            in_thread(self._storage.remove_store, removed.store),
-            in_thread(self._storage.scrub),
+            run_in_threadpool(self._storage.remove_store, removed.store),
+            run_in_threadpool(self._storage.scrub),
             return_exceptions=True,
         )
         for fault in filter(None, parts):

@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
 
 from contract.http import ApplicationState, Joined, Opened
 from service.api.dependencies import ClientId, LoadedServices, ServerStateDep, ServicesDep, TokenDep
@@ -25,7 +26,6 @@ from utils.errors import (
     TooManyRequests,
     UnknownParty,
 )
-from utils.threads import in_thread
 
 logger = logging.getLogger("triseal.applications")
 router = make_router("applications", "/applications")
@@ -172,7 +172,7 @@ async def events(
     progress. The stream ends when the application expires or is erased. Requires a party's token
     with the scope `read`, or the watch token.
     """
-    await in_thread(services.applications.require_viewer, client_id, token)
+    await run_in_threadpool(services.applications.require_viewer, client_id, token)
     stream = _states(client_id, services, server_state.events)
     return EventSourceResponse(stream, send_timeout=SEND_SECONDS)
 
@@ -201,7 +201,7 @@ async def _states(
         while True:
             changed.clear()
             try:
-                now = await in_thread(
+                now = await run_in_threadpool(
                     services.applications.state, client_id, services.scheduler.progress
                 )
             except ApplicationError:

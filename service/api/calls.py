@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import Form, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from contract.http import Receipt
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY
@@ -50,7 +51,6 @@ from utils.errors import (
     UnknownParty,
     UploadEmpty,
 )
-from utils.threads import in_thread
 
 logger = logging.getLogger("triseal.messages")
 router = make_router("messages")
@@ -192,7 +192,7 @@ async def _receive(
 
         async def admit(fields: Mapping[str, str]) -> Place:
             client_id, party = fields["client_id"], fields.get("client_type")
-            place = await in_thread(
+            place = await run_in_threadpool(
                 services.slots.admit, client_id, token, party, fields["file_name"]
             )
             require_size(place.slot, declared)

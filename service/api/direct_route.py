@@ -1,7 +1,7 @@
 """A route that reads its JSON body and its dependencies itself.
 
-FastAPI takes half a millisecond to solve the dependencies and to validate the body of a call. Half
-of all calls go to one route, which uses this class.
+FastAPI spends a fifth of the event loop's time for a call on dependencies and the body. The route
+to which most calls go therefore avoids that.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from service.http.content_types import TypedRoute
 
 
 class DirectRoute(TypedRoute):
-    """A route of an async function of a path's `client_id`, `body`, `request` and three more.
+    """Calls an async endpoint with `client_id`, `body`, `request`, `services` and `token`.
 
-    The function must be declared with ServicesDep and TokenDep, for the OpenAPI document, and is
-    called with the same values as by FastAPI. Raises RequestValidationError for an invalid body.
+    The endpoint declares these parameters as for FastAPI, which documents them. An invalid body
+    raises RequestValidationError.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -9,13 +9,13 @@ from fastapi import Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import ServerStateDep
 from service.api.openapi import content, make_router, not_yet, problems
 from service.applications.rules import count_live
 from service.storage.storage import Storage
 from utils.errors import DiskFull, StorageUnavailable
-from utils.threads import in_thread
 
 router = make_router("operation")
 
@@ -38,11 +38,11 @@ async def metrics(server_state: ServerStateDep) -> Response:
 
     The metrics contain no ids of applications and no names of parties.
     """
-    alive = await in_thread(_alive, server_state.storage)
+    alive = await run_in_threadpool(_alive, server_state.storage)
     queued, running = (
         (0, 0)
         if server_state.services is None
-        else await in_thread(server_state.services.claims.counts)
+        else await run_in_threadpool(server_state.services.claims.counts)
     )
     text = server_state.metrics.text(applications=alive, queued=queued, running=running)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
@@ -74,7 +74,7 @@ async def ready(server_state: ServerStateDep) -> JSONResponse:
     """
     if server_state.ready:
         try:
-            await in_thread(server_state.storage.probe)
+            await run_in_threadpool(server_state.storage.probe)
         except DiskFull as full:
             raise StorageUnavailable(full.message) from full
         return JSONResponse({"status": "ok"})

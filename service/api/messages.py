@@ -13,6 +13,7 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette.sse import AppStatus
+from starlette.concurrency import run_in_threadpool
 
 from contract.http import Exchanged, Posted, RelayedMessages, Traffic
 from service.api.dependencies import (
@@ -26,7 +27,6 @@ from service.api.direct_route import DirectRoute
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
 from service.applications.relay import MAXIMUM_BODY, STEP_PATTERN, Given
 from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UnknownParty, UploadEmpty
-from utils.threads import in_thread
 
 router = make_router("between parties", "/applications")
 
@@ -156,7 +156,7 @@ async def messages(
     with server_state.events.subscribe(client_id) as changed:
         while True:
             changed.clear()
-            found = await in_thread(services.relay.messages, client_id, token, after)
+            found = await run_in_threadpool(services.relay.messages, client_id, token, after)
             if found.messages or (seen and found.tag != seen):
                 return found
             if not await _woken(changed, end):
@@ -182,7 +182,7 @@ async def exchange(
         return services.relay.exchange(client_id, token, given, body.after, posted)
 
     with server_state.events.subscribe(client_id) as changed:
-        found = await in_thread(read, body.given())
+        found = await run_in_threadpool(read, body.given())
         if body.messages:
             for _ in body.messages:
                 server_state.metrics.relayed()
@@ -194,7 +194,7 @@ async def exchange(
             if not await _woken(changed, min(end, pause)):
                 break
             changed.clear()
-            found = await in_thread(read, (), found.numbers)
+            found = await run_in_threadpool(read, (), found.numbers)
     return Response(found.model_dump_json(), media_type="application/json")
 
 

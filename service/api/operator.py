@@ -6,6 +6,7 @@ import logging
 from typing import Annotated
 
 from fastapi import Depends, Query
+from starlette.concurrency import run_in_threadpool
 
 from contract.http import ApplicationState, ProgramState, RunStatus
 from service.api.dependencies import (
@@ -18,7 +19,6 @@ from service.api.dependencies import (
 from service.api.openapi import APPLICATION, READY, make_router, problems
 from service.operations.overview import ApplicationLines, JobLines
 from utils.errors import InvalidRequest, NotAuthorised, UnknownName
-from utils.threads import in_thread
 
 logger = logging.getLogger("triseal.operator")
 router = make_router("operation", "/operator", dependencies=[Depends(require_operator)])
@@ -95,7 +95,7 @@ async def erase(client_id: ClientId, services: ServicesDep) -> None:
 )
 async def cancel(client_id: ClientId, program: ProgramName, services: ServicesDep) -> ProgramState:
     """Cancel a run that is queued or running; a run in any other state is left unchanged."""
-    state = await in_thread(services.jobs.cancel_for_operator, client_id, program)
+    state = await run_in_threadpool(services.jobs.cancel_for_operator, client_id, program)
     logger.info("cancelled by the operator", extra={"facts": {"application": client_id}})
     return services.runs.cancelled(client_id, state)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from starlette.concurrency import run_in_threadpool
+
 from contract.http import ProgramState
 from service.api.dependencies import ClientId, ProgramName, ServicesDep, TokenDep
 from service.api.openapi import APPLICATION, TOKEN, make_router, problems
@@ -15,7 +17,6 @@ from utils.errors import (
     QuotaExceeded,
     UnknownName,
 )
-from utils.threads import in_thread
 
 logger = logging.getLogger("triseal.runs")
 router = make_router("runs", "/applications")
@@ -55,7 +56,7 @@ async def look(
 
     Requires a token with the scope `read`.
     """
-    return await in_thread(services.jobs.view, client_id, token, program)
+    return await run_in_threadpool(services.jobs.view, client_id, token, program)
 
 
 @router.delete(

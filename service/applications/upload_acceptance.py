@@ -10,11 +10,12 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
+from starlette.concurrency import run_in_threadpool
+
 from contract.http import Stage
 from service.applications.slots import Slots
 from service.applications.uploads import SentFile
 from service.execution.checker import Checker
-from utils.threads import in_thread
 
 
 async def settle(sent: SentFile, checker: Checker, slots: Slots) -> Stage:
@@ -31,22 +32,22 @@ async def settle(sent: SentFile, checker: Checker, slots: Slots) -> Stage:
             checked.hardlink_to(upload.path)
         except OSError:  # the file system has no hard links: check first, then keep
             await checker.check(place.slot, upload.path, sent.intact)
-            await in_thread(slots.keep, place, upload)
+            await run_in_threadpool(slots.keep, place, upload)
         else:
             await _check_and_keep(sent, checked, checker, slots)
-        return await in_thread(slots.fill, sent.client_id, place, upload)
+        return await run_in_threadpool(slots.fill, sent.client_id, place, upload)
     finally:
         checked.unlink(missing_ok=True)
         upload.path.unlink(missing_ok=True)
 
 
 async def _check_and_keep(sent: SentFile, checked: Path, checker: Checker, slots: Slots) -> None:
-    keeping = asyncio.create_task(in_thread(slots.keep, sent.place, sent.upload))
+    keeping = asyncio.create_task(run_in_threadpool(slots.keep, sent.place, sent.upload))
     try:
         await checker.check(sent.place.slot, checked, sent.intact)
     except BaseException:
         with suppress(Exception):
             await keeping
-            await in_thread(slots.drop, sent.client_id, sent.place, sent.upload)
+            await run_in_threadpool(slots.drop, sent.client_id, sent.place, sent.upload)
         raise
     await keeping

@@ -13,12 +13,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import ParamSpec, TypeVar
 
+from starlette.concurrency import run_in_threadpool
+
 from service.execution import tasks
 from service.execution.interface import Introduction, WorkerLostError
 from service.execution.worker import EngineSource
 from service.storage.blobs import BlobPlace
 from utils.errors import DeploymentMixed, EngineUnavailable, TrisealError
-from utils.threads import in_thread
 
 logger = logging.getLogger("triseal.workers")
 
@@ -113,7 +114,7 @@ class WorkerProcess:
             self._restarting.cancel()
         self._drop()
         if self._dropped is not None:
-            await in_thread(self._dropped.join, STOP_SECONDS)
+            await run_in_threadpool(self._dropped.join, STOP_SECONDS)
 
     @property
     def _alive(self) -> bool:

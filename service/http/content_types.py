@@ -44,7 +44,7 @@ class TypedRoute(APIRoute):
 def held_by(scope: Scope) -> ExitStack:
     """Return the contexts that end when the response to this request has been sent.
 
-    A dependency with `yield` has the same effect, at ten times the cost.
+    They replace dependencies with `yield`, for each of which FastAPI enters several async contexts.
     """
     held: ExitStack = scope[_HELD]
     return held

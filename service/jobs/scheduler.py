@@ -13,6 +13,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
+
 from service.applications.events import Events
 from service.execution.interface import Executor, WorkerLostError
 from service.jobs.claims import Claim, Claims
@@ -25,7 +27,6 @@ from utils.errors import (
     StorageUnavailable,
     TrisealError,
 )
-from utils.threads import in_thread
 
 logger = logging.getLogger("triseal.jobs")
 
@@ -85,7 +86,7 @@ class Scheduler:
             self._woken.clear()
             try:
                 while len(self._under_way) < self._executor.capacity and self._executor.ready:
-                    claim = await in_thread(self._claims.claim)
+                    claim = await run_in_threadpool(self._claims.claim)
                     if claim is None:
                         break
                     self._begin(claim)
@@ -97,7 +98,7 @@ class Scheduler:
     async def _watch(self) -> None:
         while True:
             try:
-                if count := await in_thread(self._claims.overdue):
+                if count := await run_in_threadpool(self._claims.overdue):
                     logger.info("overdue", extra={"facts": {"jobs": count}})
                     self._events.changed_all()
             except Exception as error:
@@ -138,7 +139,7 @@ class Scheduler:
             outcome = await self._evaluate(claim)
         except asyncio.CancelledError:
             self._executor.cancel(claim.evaluation.job)
-            await _settled(in_thread(self._claims.give_back, claim))
+            await _settled(run_in_threadpool(self._claims.give_back, claim))
             raise
         except StorageUnavailable:
             # The row still names this server; when its lease runs out, the job is queued again.
@@ -177,7 +178,7 @@ class Scheduler:
             return await self._failed(claim, fault)
         self._metrics.evaluated(program, seconds)
         try:
-            kept = await in_thread(self._claims.finish, claim, seconds, result)
+            kept = await run_in_threadpool(self._claims.finish, claim, seconds, result)
         except StorageUnavailable as error:  # for example, a full disk
             return await self._given_back(claim, error)
         self._metrics.ended(program, DONE if kept else ERASED)
@@ -195,20 +196,20 @@ class Scheduler:
             )
             return await self._failed(claim, late)
         logger.error("an evaluation ended its worker", extra={"facts": {"program": program}})
-        became = await in_thread(self._claims.crashed, claim)
+        became = await run_in_threadpool(self._claims.crashed, claim)
         if became == FAILED:
             self._metrics.ended(program, FAILED)
         return f"{how}, {became}"
 
     async def _given_back(self, claim: Claim, error: TrisealError) -> str:
-        await in_thread(self._claims.give_back, claim)
+        await run_in_threadpool(self._claims.give_back, claim)
         await self._pause("evaluating", error)
         return "given back"
 
     async def _failed(self, claim: Claim, error: TrisealError) -> str:
         erased = isinstance(error, ApplicationError)
         self._metrics.ended(claim.evaluation.program, ERASED if erased else FAILED)
-        await in_thread(self._claims.fail, claim, error)
+        await run_in_threadpool(self._claims.fail, claim, error)
         return f"failed, {error.code}"
 
     async def _keep(self, claim: Claim) -> None:
@@ -217,7 +218,7 @@ class Scheduler:
             await asyncio.sleep(self._lease / 4)
             try:
                 share = self.progress.get(claim.key, 0.0)
-                if not await in_thread(self._claims.hold, claim, share):
+                if not await run_in_threadpool(self._claims.hold, claim, share):
                     self._executor.cancel(claim.evaluation.job)
                     return
             except StorageUnavailable:

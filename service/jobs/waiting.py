@@ -7,6 +7,7 @@ import logging
 from contextlib import suppress
 
 from sse_starlette.sse import AppStatus
+from starlette.concurrency import run_in_threadpool
 
 from contract.http import ProgramState
 from engines.interface import DECIDE
@@ -22,7 +23,6 @@ from utils.errors import (
     TrisealError,
     error_classes,
 )
-from utils.threads import in_thread
 
 logger = logging.getLogger("triseal.runs")
 
@@ -44,7 +44,7 @@ class Runs:
 
     async def ask(self, client_id: str, token: str | None, program: str) -> ProgramState:
         """Queue a program; raises the errors of Jobs.ask."""
-        state = await in_thread(self._jobs.ask, client_id, token, program)
+        state = await run_in_threadpool(self._jobs.ask, client_id, token, program)
         self._scheduler.wake()
         self._events.changed(client_id)
         return state
@@ -68,14 +68,14 @@ class Runs:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), GLANCE_SECONDS)
                 changed.clear()
-                state = await in_thread(self._jobs.look, client_id, program)
+                state = await run_in_threadpool(self._jobs.look, client_id, program)
         if state.status == DONE:
             return float(state.seconds or 0.0)
         raise _fault_of(state, program)
 
     async def cancel(self, client_id: str, token: str | None, program: str) -> ProgramState:
         """Cancel a run that is queued or running; raises the errors of Jobs.cancel."""
-        state = await in_thread(self._jobs.cancel, client_id, token, program)
+        state = await run_in_threadpool(self._jobs.cancel, client_id, token, program)
         return self.cancelled(client_id, state)
 
     def cancelled(self, client_id: str, state: ProgramState) -> ProgramState:
@@ -99,7 +99,7 @@ class Runs:
 
     async def _warm(self, client_id: str) -> None:
         try:
-            evaluation = await in_thread(self._jobs.evaluation, client_id, DECIDE)
+            evaluation = await run_in_threadpool(self._jobs.evaluation, client_id, DECIDE)
             await self._executor.warm(evaluation)
         except ApplicationError:
             return  # erased in the meantime

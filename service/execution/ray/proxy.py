@@ -16,12 +16,13 @@ from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
+
 from engines.interface import Progress
 from service.execution.interface import Evaluation, Executor, Introduction, WorkerLostError
 from service.execution.pipe import MessagePipe
 from service.execution.ray.executor_process import serve
 from utils.errors import EngineUnavailable, TrisealError
-from utils.threads import in_thread
 
 logger = logging.getLogger("triseal.workers")
 
@@ -99,7 +100,7 @@ class ExecutorProxy(Executor):
         if self._pipe is not None:
             self._pipe.close()  # at which the child stops its executor and exits
         if process is not None:
-            await in_thread(process.join, STOP_SECONDS)
+            await run_in_threadpool(process.join, STOP_SECONDS)
         self._drop()
 
     async def _launch(self) -> None:
