@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -37,10 +38,10 @@ from contract.http import (
 )
 from engines.interface import DECIDE, PublicModel
 from parties.bounded_http import ANSWER_BYTES, MIB, BoundedHttp
+from parties.file_body import FileBody
 from parties.retrying import Told, ask_again, untold
-from parties.upload_form import UploadForm
 from settings import Settings
-from utils.errors import InvalidRequest, ServerUnreachable
+from utils.errors import ForbiddenSlot, InvalidRequest, ServerUnreachable
 
 CLIENT_FILES_BYTES = 64 * MIB
 RESULT_BYTES = 64 * MIB
@@ -224,11 +225,19 @@ class ServerClient(BoundedHttp):
     def send_file(
         self, client_id: str, party: str, file_name: str, message: bytes, token: str
     ) -> Receipt:
-        """Put a sealed message into the party's slot `file_name`."""
-        fields = {"client_id": client_id, "client_type": party, "file_name": file_name}
-        form = UploadForm(fields, "files", message)
-        more = {"content": form, "headers": form.headers, "timeout": self.timeout}
-        return self._patient(Receipt, "POST", "/send_file", token=token, **more)
+        """Put a sealed message into the slot `file_name` of the token's party, `party`.
+
+        Raises ForbiddenSlot if the token belonged to another party, whose slot was then filled.
+        """
+        body = FileBody(message)
+        path = f"/applications/{client_id}/slots/{quote(file_name, safe='')}"
+        more = {"content": body, "headers": body.headers, "timeout": self.timeout}
+        receipt = self._patient(Receipt, "PUT", path, token=token, **more)
+        if receipt.client_type != party:
+            raise ForbiddenSlot(
+                f"The token belongs to {receipt.client_type}; it cannot fill {party}'s slots."
+            )
+        return receipt
 
     def queue(self, client_id: str, token: str, program: str = DECIDE) -> ProgramState:
         """Queue a run of a program without waiting for it, unless one is active or done.

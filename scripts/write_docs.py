@@ -42,6 +42,7 @@ An error is a problem document (RFC 9457, `application/problem+json`). Its `type
 
 CALLERS = {
     "join": "holder of a join code",
+    "fill_slot": "the slot's party",
     "send_file": "the slot's party",
     "traffic": "any party, or the watch token",
 }
@@ -149,10 +150,11 @@ def _parameters(operation: dict[str, Any], document: dict[str, Any]) -> list[str
         media_types = " or ".join(sorted(contents))
         schema = _resolved(next(iter(contents.values()))["schema"], document)
         required = schema.get("required", [])
+        whole = operation["requestBody"].get("description")
         rows += [
             _parameter(name, media_types, of, name in required, of.get("description"))
-            for name, of in schema["properties"].items()
-        ]
+            for name, of in schema.get("properties", {}).items()
+        ] or [_parameter("body", media_types, schema, True, whole)]
     return rows
 
 

@@ -56,6 +56,7 @@ logger = logging.getLogger("triseal.app")
 
 _RELAY_PATH = re.compile(r"/applications/[^/]*/messages")
 _EXCHANGE_PATH = re.compile(r"/applications/[^/]*/exchange")
+_UPLOAD_PATH = re.compile(r"/send_file|/applications/[^/]*/slots/[^/]*")
 LONGEST_SWEEP_SECONDS = 60.0
 SHORTEST_SWEEP_SECONDS = 0.2
 CLUSTER_SECONDS = 5.0
@@ -151,14 +152,15 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
-    for routes in (model, applications, messages, runs, relay, metrics, operator):
+    # The router compares a path with one route after another, so frequent ones come first.
+    for routes in (relay, messages, applications, runs, model, metrics, operator):
         app.include_router(routes.router)
     app.include_router(documentation.router)
     app.add_middleware(
         BodyLimit,
         limit_of=lambda path: _limit(app, path),
         # Uploads are timed from the start of their file (service/applications/uploads.py).
-        pace_of=lambda path: None if path == "/send_file" else small_bodies,
+        pace_of=lambda path: None if _UPLOAD_PATH.fullmatch(path) else small_bodies,
     )
     app.add_middleware(HostGuard, hosts=hosts_of(settings))  # the last one added comes first
     return app
@@ -190,7 +192,7 @@ def _limit(app: FastAPI, path: str) -> int:
         return relay.LARGEST_REQUEST
     if _EXCHANGE_PATH.fullmatch(path):
         return relay.LARGEST_EXCHANGE
-    if path != "/send_file":
+    if not _UPLOAD_PATH.fullmatch(path):
         return SMALL_BODY
     services: LoadedServices | None = app.state.server_state.services
     # While the engine loads, no file is read and the response is 503, not 413.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Self
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from utils.errors import InvalidRequest
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, never bound
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?")
+REMEMBERED = 32
+"""Values of the header Host whose parsed form is kept; almost all calls have the same few."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -79,12 +82,16 @@ class AllowedHosts:
         if self._own is not None:
             names.add(self._own.name)
         self._names = frozenset(names)
+        self._named = lru_cache(REMEMBERED)(self._find)
 
     def named(self, host: str) -> Authority | None:
         """Return the authority in a header Host, or None if its name is not allowed.
 
         The port is ignored: it does not identify the caller, and it differs behind a proxy.
         """
+        return self._named(host)
+
+    def _find(self, host: str) -> Authority | None:
         try:
             found = Authority.parse(host)
         except InvalidRequest:

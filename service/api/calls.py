@@ -1,6 +1,6 @@
 """Routes for the three basic calls of a party: send a file, run a program, fetch its result.
 
-Their paths and form fields match those of the known Concrete ML demo.
+Paths and form fields of the POST calls match those of the known Concrete ML demo.
 """
 
 from __future__ import annotations
@@ -10,21 +10,29 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Annotated, Any
 
-from fastapi import Form, Request, Response
+from fastapi import Form, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from contract.http import ProgramForm, Receipt
-from engines.interface import EVALUATION_KEY
-from service.api.dependencies import ServerStateDep, ServicesDep, TokenDep
+from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY
+from service.api.dependencies import (
+    ClientId,
+    LoadedServices,
+    ServerState,
+    ServerStateDep,
+    ServicesDep,
+    TokenDep,
+)
 from service.api.examples import SENT
 from service.api.openapi import APPLICATION, BODY, TOKEN, content, example, make_router, problems
 from service.api.runs import ASKED
 from service.applications.slots import Place
 from service.applications.upload_acceptance import settle
-from service.applications.uploads import receive_upload
+from service.applications.uploads import BodyReader, receive_upload, require_size
 from service.http.body_limits import Pace
 from service.http.large_bodies import large_body_of
-from service.http.upload_form import FIELDS, FILE
+from service.http.raw_body import MEDIA_TYPE, RawBodyReader
+from service.http.upload_form import FIELDS, FILE, FormReader
 from utils.errors import (
     AlreadyRunning,
     AlreadySent,
@@ -82,25 +90,34 @@ _FORM: dict[str, Any] = {
     }
 }
 """Documentation of the form, which FastAPI cannot derive: the route parses it as it arrives."""
+_FILE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The sealed message.",
+        "content": {
+            MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}, "example": SENT[-1]}
+        },
+    }
+}
+_RECEIPT = "A receipt with the file's size and digest and the application's state."
+_UPLOAD = (
+    *_CALL,
+    AlreadyRunning,
+    AlreadySent,
+    ForeignMessage,
+    MalformedMessage,
+    UploadEmpty,
+    QuotaExceeded,
+    StorageFull,
+)
 
 
 @router.post(
     "/send_file",
     summary="Upload a file",
-    response_description="A receipt with the file's size and digest and the application's state.",
+    response_description=_RECEIPT,
     openapi_extra=_FORM,
-    responses=problems(
-        *_CALL,
-        UnknownParty,
-        ForbiddenSlot,
-        AlreadyRunning,
-        AlreadySent,
-        ForeignMessage,
-        MalformedMessage,
-        UploadEmpty,
-        QuotaExceeded,
-        StorageFull,
-    ),
+    responses=problems(*_UPLOAD, UnknownParty, ForbiddenSlot),
 )
 async def send_file(
     request: Request, server_state: ServerStateDep, services: ServicesDep, token: TokenDep
@@ -110,46 +127,89 @@ async def send_file(
     The file replaces an earlier one until a program that uses the slot is queued. Put `client_id`,
     `client_type` (the party) and `file_name` (the slot) before `files` in the form. The slots and
     their maximum sizes are listed in `GET /model`. Requires a token with the scope `send`.
+    `PUT /applications/{client_id}/slots/{file_name}` does the same without a form.
     """
+    reader = FormReader(request.headers.get("content-type", ""))
+    return await _receive(request, reader, server_state, services, token)
+
+
+@router.put(
+    "/applications/{client_id}/slots/{file_name}",
+    summary="Upload a file as it is",
+    response_description=_RECEIPT,
+    openapi_extra=_FILE,
+    responses=problems(*_UPLOAD),
+)
+async def fill_slot(
+    request: Request,
+    client_id: ClientId,
+    file_name: Annotated[
+        str, Path(description="The name of the slot.", examples=[ENCRYPTED_INPUTS])
+    ],
+    server_state: ServerStateDep,
+    services: ServicesDep,
+    token: TokenDep,
+) -> Receipt:
+    """Upload a sealed message, the body as it is, into a slot of the token's party.
+
+    It is checked as in `POST /send_file` and replaces an earlier one likewise. Sending the same
+    message again is harmless. Requires a token with the scope `send`.
+    """
+    fields = {"client_id": client_id, "file_name": file_name}
+    reader = RawBodyReader(request.headers.get("content-type", ""), fields)
+    length = request.headers.get("content-length", "")
+    declared = int(length) if length.isdecimal() else 0
+    return await _receive(request, reader, server_state, services, token, declared)
+
+
+async def _receive(
+    request: Request,
+    reader: BodyReader,
+    server_state: ServerState,
+    services: LoadedServices,
+    token: str | None,
+    declared: int = 0,
+) -> Receipt:
+    """Receive a file into its slot; `declared` is its size if that is known beforehand, or 0."""
 
     path = server_state.storage.incoming.new()
-    content_type = request.headers.get("content-type", "")
     pace = Pace(server_state.settings.stall_timeout, server_state.settings.upload_timeout)
     with ExitStack() as held:
 
         async def admit(fields: Mapping[str, str]) -> Place:
-            client_id, client_type, file_name = (fields[name] for name in FIELDS)
+            client_id, party = fields["client_id"], fields.get("client_type")
             place = await run_in_threadpool(
-                services.slots.admit, client_id, token, client_type, file_name
+                services.slots.admit, client_id, token, party, fields["file_name"]
             )
+            require_size(place.slot, declared)
             # Counted after the token check, so that invalid tokens cannot use up the limit.
             held.enter_context(server_state.rate_limits.uploading(token or ""))
             return place
 
         large = large_body_of(request.scope)
         try:
-            form = await receive_upload(request.stream(), content_type, path, admit, pace, large)
+            sent = await receive_upload(request.stream(), reader, path, admit, pace, large)
         except StorageUnavailable as fault:
             server_state.storage.health.failed(fault, fault.__cause__)
             raise
-        slot = form.place.slot
-        server_state.metrics.received(slot.file_name, form.upload.size)
-        stage = await settle(form, server_state.checker, services.slots)
-    server_state.events.changed(form.client_id)
+        slot = sent.place.slot
+        server_state.metrics.received(slot.file_name, sent.upload.size)
+        stage = await settle(sent, server_state.checker, services.slots)
+    server_state.events.changed(sent.client_id)
     if slot.file_name == EVALUATION_KEY:
-        services.runs.warm(form.client_id)
+        services.runs.warm(sent.client_id)
     facts = {
-        "application": form.client_id,
+        "application": sent.client_id,
         "slot": slot.file_name,
-        "bytes": form.upload.size,
+        "bytes": sent.upload.size,
     }
     logger.info("received", extra={"facts": facts})
     return Receipt(
-        client_id=form.client_id,
+        client_id=sent.client_id,
         client_type=slot.party,
         file_name=slot.file_name,
-        bytes=form.upload.size,
-        sha256=form.upload.sha256,
+        bytes=sent.upload.size,
+        sha256=sent.upload.sha256,
         state=stage,
     )
 

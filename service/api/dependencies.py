@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from service.applications.slots import Slots
 from service.erasure import Erasure
 from service.execution.checker import Checker
 from service.execution.interface import Executor
+from service.http.content_types import held_by
 from service.http.rate_limits import RateLimits
 from service.jobs.queue import Claims, Jobs
 from service.jobs.scheduler import Scheduler
@@ -79,13 +79,12 @@ async def get_server_state(request: Request) -> ServerState:
     return server_state
 
 
-async def get_services(
-    server_state: Annotated[ServerState, Depends(get_server_state)],
-) -> LoadedServices:
+async def get_services(request: Request) -> LoadedServices:
     """Return the loaded services.
 
     Raises EngineUnavailable while the engine loads, and the engine's error if it cannot be loaded.
     """
+    server_state: ServerState = request.app.state.server_state
     if server_state.fault is not None:
         raise server_state.fault
     if server_state.services is None:
@@ -93,7 +92,25 @@ async def get_services(
     return server_state.services
 
 
-_bearer = HTTPBearer(
+class _PartyToken(HTTPBearer):
+    """Returns the bearer token, or None if none was sent; Applications checks if it is valid.
+
+    Raises TooManyRequests if the token exceeds its limit of calls per minute or of concurrent
+    calls. The call counts as one of the latter until its response has been sent.
+    """
+
+    async def __call__(self, request: Request) -> str | None:  # type: ignore[override]
+        credentials = await super().__call__(request)
+        if credentials is None:
+            return None
+        token = credentials.credentials
+        limits = request.app.state.server_state.rate_limits
+        limits.called(token)
+        held_by(request.scope).enter_context(limits.calling(token))
+        return token
+
+
+party_token = _PartyToken(
     auto_error=False,
     scheme_name="party",
     description="The token that a party gets when it joins an application; for reading the state "
@@ -105,23 +122,6 @@ _operator = HTTPBearer(
     description="The operator's token, from TRISEAL_OPERATOR_TOKEN or the file `operator_token` "
     "in the server's data folder.",
 )
-_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-
-
-async def token_of(
-    credentials: _Credentials, server_state: Annotated[ServerState, Depends(get_server_state)]
-) -> AsyncIterator[str | None]:
-    """Yield the bearer token, or None if none was sent; Applications checks if it is valid.
-
-    Raises TooManyRequests if the token exceeds its limit of calls per minute or of concurrent
-    calls.
-    """
-    if credentials is None:
-        yield None
-        return
-    server_state.rate_limits.called(credentials.credentials)
-    with server_state.rate_limits.calling(credentials.credentials):
-        yield credentials.credentials
 
 
 async def require_operator(
@@ -146,4 +146,4 @@ ProgramName = Annotated[
 ]
 ServerStateDep = Annotated[ServerState, Depends(get_server_state)]
 ServicesDep = Annotated[LoadedServices, Depends(get_services)]
-TokenDep = Annotated[str | None, Depends(token_of)]
+TokenDep = Annotated[str | None, Depends(party_token)]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 from sse_starlette.sse import AppStatus
 from starlette.concurrency import run_in_threadpool
 
@@ -24,7 +24,14 @@ from contract.http import (
     RelayedMessages,
     Traffic,
 )
-from service.api.dependencies import ClientId, ServerStateDep, ServicesDep, TokenDep
+from service.api.dependencies import (
+    ClientId,
+    ServerState,
+    ServerStateDep,
+    ServicesDep,
+    TokenDep,
+)
+from service.api.direct_route import DirectRoute
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
 from service.applications.relay import Given
 from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UnknownParty, UploadEmpty
@@ -114,18 +121,10 @@ async def messages(
                 return found
 
 
-@router.post(
-    "/{client_id}/exchange",
-    response_model=Exchanged,
-    summary="Post and read messages",
-    response_description="The numbers of the posted messages, new messages, and the "
-    "application's state.",
-    responses=_POSTS,
-)
 async def exchange(
     client_id: ClientId,
-    request: ExchangeRequest,
-    server_state: ServerStateDep,
+    body: ExchangeRequest,
+    request: Request,
     services: ServicesDep,
     token: TokenDep,
 ) -> Response:
@@ -134,30 +133,41 @@ async def exchange(
     The response has the messages numbered above `after` that the token's party may read, except
     those posted by this call. Requires a token with the scope `relay`.
     """
-    end = time.monotonic() + request.wait
+    server_state: ServerState = request.app.state.server_state
+    end = time.monotonic() + body.wait
 
-    def post_and_read() -> Exchanged:
-        given = [_given(one, f"messages.{i}.body") for i, one in enumerate(request.messages)]
-        return services.relay.exchange(client_id, token, given, request.after)
-
-    def read(posted: Sequence[int]) -> Exchanged:
-        return services.relay.exchange(client_id, token, (), request.after, posted)
+    def read(given: Sequence[Given], posted: Sequence[int] = ()) -> Exchanged:
+        return services.relay.exchange(client_id, token, given, body.after, posted)
 
     with server_state.events.subscribe(client_id) as changed:
-        found = await run_in_threadpool(post_and_read)
-        if request.messages:
-            for _ in request.messages:
+        given = [_given(one, f"messages.{i}.body") for i, one in enumerate(body.messages)]
+        found = await run_in_threadpool(read, given)
+        if body.messages:
+            for _ in body.messages:
                 server_state.metrics.relayed()
             server_state.events.changed(client_id, but=changed)
         pause = math.inf
-        while not _enough(request, found):
-            if _has_news(request, found) and pause == math.inf:
-                pause = time.monotonic() + request.linger
+        while not _enough(body, found):
+            if _has_news(body, found) and pause == math.inf:
+                pause = time.monotonic() + body.linger
             if not await _woken(changed, min(end, pause)):
                 break
             changed.clear()
-            found = await run_in_threadpool(read, found.numbers)
+            found = await run_in_threadpool(read, (), found.numbers)
     return Response(found.model_dump_json(), media_type="application/json")
+
+
+router.add_api_route(
+    "/{client_id}/exchange",
+    exchange,
+    methods=["POST"],
+    route_class_override=DirectRoute,
+    response_model=Exchanged,
+    summary="Post and read messages",
+    response_description="The numbers of the posted messages, new messages, and the "
+    "application's state.",
+    responses=_POSTS,
+)
 
 
 @router.get(

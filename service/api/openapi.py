@@ -143,6 +143,13 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas["Problem"] = _PROBLEM
     for name, value in EXAMPLES.items():
         schemas[name]["examples"] = [value]
+    order = list(TAGS)
+    document["paths"] = dict(
+        sorted(
+            document["paths"].items(),
+            key=lambda item: min(order.index(o["tags"][0]) for o in item[1].values()),
+        )
+    )
     document["tags"] = [{"name": tag, "description": text} for tag, text in TAGS.items()]
     document["servers"] = [SERVER]
     for path in document["paths"].values():

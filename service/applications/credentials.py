@@ -58,7 +58,8 @@ def token_of(application: Application, secret: str | None, now: float) -> Token:
     """Return the application's token with that secret; raises NotAuthorised."""
     if secret is None:
         raise NotAuthorised("Send the party's token as `Authorization: Bearer <token>`.")
-    found = [token for token in application.tokens if matches(secret, token.digest)]
+    own = digest(secret)
+    found = [token for token in application.tokens if hmac.compare_digest(own, token.digest)]
     if not found:
         raise NotAuthorised(
             "This token does not belong to this application; join the application to get one."

@@ -32,6 +32,7 @@ from service.applications.activity_log import traffic_of
 from service.applications.credentials import RELAY, bearer_of, require_viewer
 from service.applications.rules import describe, seen
 from service.applications.views import ApplicationView
+from service.storage.prepared import Prepared
 from service.storage.storage import Storage
 from service.storage.tables import ApplicationRecord, TrafficRecord, table_of
 from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UploadEmpty, UploadTooLarge
@@ -43,12 +44,11 @@ MAXIMUM_TOTAL = 1 << 20
 PAGE = 32
 """Messages per response; the next call returns the next ones."""
 
-# Rows instead of records, for the reason in service/applications/views.py; each statement is built
-# once.
+# Rows instead of records, for the reason in service/applications/views.py.
 _TRAFFIC = table_of(TrafficRecord)
 _SAID = (_TRAFFIC.c.client_id == bindparam("client_id")) & _TRAFFIC.c.body.is_not(None)
 _OWN = _TRAFFIC.c.sender == bindparam("party")
-_NEWER = (
+_NEWER = Prepared(
     select(_TRAFFIC)
     .where(
         _SAID,
@@ -58,21 +58,26 @@ _NEWER = (
     .order_by(_TRAFFIC.c.number)
     .limit(PAGE)
 )
-_EARLIER = select(_TRAFFIC).where(
-    _SAID,
-    _OWN,
-    _TRAFFIC.c.what == bindparam("step"),
-    _TRAFFIC.c.receiver.is_not_distinct_from(bindparam("receiver")),
+_EARLIER = Prepared(
+    select(_TRAFFIC).where(
+        _SAID,
+        _OWN,
+        _TRAFFIC.c.what == bindparam("step"),
+        _TRAFFIC.c.receiver.is_not_distinct_from(bindparam("receiver")),
+    )
 )
-_NUMBERS = select(
-    func.coalesce(func.max(_TRAFFIC.c.number), 0),
-    func.count().filter(_OWN & _TRAFFIC.c.body.is_not(None)),
-    func.coalesce(func.sum(_TRAFFIC.c.size).filter(_OWN & _TRAFFIC.c.body.is_not(None)), 0),
-).where(_TRAFFIC.c.client_id == bindparam("client_id"))
+_GIVEN = _OWN & _TRAFFIC.c.body.is_not(None)
+_NUMBERS = Prepared(
+    select(
+        func.coalesce(func.max(_TRAFFIC.c.number), 0).label("last"),
+        func.count().filter(_GIVEN).label("messages"),
+        func.coalesce(func.sum(_TRAFFIC.c.size).filter(_GIVEN), 0).label("bytes"),
+    ).where(_TRAFFIC.c.client_id == bindparam("client_id"))
+)
 """The last number of an application, and the messages and bytes that a party has sent."""
-_INSERT = _TRAFFIC.insert()
+_INSERT = Prepared(_TRAFFIC.insert())
 _APPLICATIONS = table_of(ApplicationRecord)
-_GIVE_KEY = (
+_GIVE_KEY = Prepared(
     _APPLICATIONS.update()
     .where(_APPLICATIONS.c.client_id == bindparam("application"))
     .values(relay_key=bindparam("key"))
@@ -226,7 +231,7 @@ class Relay:
                 if made is None:
                     raise _KeyLackingError(application.store)
                 key = made
-                session.execute(_GIVE_KEY, {"application": application.client_id, "key": key})
+                _GIVE_KEY.run(session, application=application.client_id, key=key)
             self._insert(session, application, key, number, sender, message)
             numbers.append(number)
         self._storage.announce(session, application.client_id)
@@ -255,17 +260,17 @@ class Relay:
     ) -> None:
         client_id, step, receiver = application.client_id, message.step, message.receiver
         place = _place(client_id, number, sender, receiver, step)
-        row = {
-            "client_id": client_id,
-            "number": number,
-            "at": self._clock(),
-            "sender": sender,
-            "receiver": receiver,
-            "what": step,
-            "size": len(message.body),
-            "body": self._storage.relay_keys.seal(application.store, key, message.body, place),
-        }
-        session.execute(_INSERT, row)
+        _INSERT.run(
+            session,
+            client_id=client_id,
+            number=number,
+            at=self._clock(),
+            sender=sender,
+            receiver=receiver,
+            what=step,
+            size=len(message.body),
+            body=self._storage.relay_keys.seal(application.store, key, message.body, place),
+        )
 
     def _answer(
         self,
@@ -276,8 +281,7 @@ class Relay:
         after: int,
         posted: list[int],
     ) -> Exchanged:
-        query = {"client_id": application.client_id, "party": party, "after": after}
-        rows = session.execute(_NEWER, query).all()
+        rows = _NEWER.all(session, client_id=application.client_id, party=party, after=after)
         last = [] if len(rows) == PAGE else posted  # a full page may have others after it
         cursor = max([after, *(row.number for row in rows), *last])
         found = [
@@ -308,17 +312,17 @@ class Relay:
     def _earlier(
         self, session: Session, application: ApplicationView, sender: str, message: Given
     ) -> Row[Any] | None:
-        own = {
-            "client_id": application.client_id,
-            "party": sender,
-            "step": message.step,
-            "receiver": message.receiver,
-        }
-        return session.execute(_EARLIER, own).one_or_none()
+        earlier: Row[Any] | None = _EARLIER.one_or_none(
+            session,
+            client_id=application.client_id,
+            party=sender,
+            step=message.step,
+            receiver=message.receiver,
+        )
+        return earlier
 
     def _next_number(self, session: Session, client_id: str, sender: str, size: int) -> int:
-        own = {"client_id": client_id, "party": sender}
-        last, count, total = session.execute(_NUMBERS, own).one()
+        last, count, total = _NUMBERS.one_or_none(session, client_id=client_id, party=sender)
         if count >= MAXIMUM_MESSAGES or total + size > MAXIMUM_TOTAL:
             raise OutOfStep(
                 f"{sender} has reached the limit of messages in one application "

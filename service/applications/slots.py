@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import BindParameter, bindparam
 
 from contract.http import Stage
 from engines.interface import Slot, slot_of
@@ -18,9 +19,35 @@ from service.applications.base import ApplicationService
 from service.applications.credentials import SEND, bearer_of
 from service.applications.rules import require_model, require_open_slot, seen, stage_of, uploads_of
 from service.applications.views import ApplicationView
+from service.storage.prepared import Prepared
 from service.storage.storage import MEGABYTE
 from service.storage.tables import ApplicationRecord, UploadRecord, table_of
 from utils.errors import ForbiddenSlot, QuotaExceeded, StorageUnavailable, UnknownName
+
+_UPLOADS, _APPLICATIONS = table_of(UploadRecord), table_of(ApplicationRecord)
+_CONTENT: dict[str, BindParameter[Any]] = {"sha256": bindparam("sha256"), "size": bindparam("size")}
+_INSERT = Prepared(
+    _UPLOADS.insert().values(
+        client_id=bindparam("of_application"),
+        party=bindparam("of_party"),
+        file_name=bindparam("of_slot"),
+        **_CONTENT,
+    )
+)
+_REPLACE = Prepared(
+    _UPLOADS.update()
+    .where(
+        _UPLOADS.c.client_id == bindparam("of_application"),
+        _UPLOADS.c.party == bindparam("of_party"),
+        _UPLOADS.c.file_name == bindparam("of_slot"),
+    )
+    .values(**_CONTENT)
+)
+_RECEIVED = Prepared(
+    _APPLICATIONS.update()
+    .where(_APPLICATIONS.c.client_id == bindparam("of_application"))
+    .values(received=bindparam("received"))
+)
 
 
 @dataclass(frozen=True)
@@ -47,27 +74,28 @@ class Slots(ApplicationService):
     UnknownApplication, and ApplicationExpired; `admit` raises NotAuthorised and ForbiddenScope.
     """
 
-    def admit(self, client_id: str, token: str | None, party: str, file_name: str) -> Place:
+    def admit(self, client_id: str, token: str | None, party: str | None, file_name: str) -> Place:
         """Return the slot that this token may fill now, and the store for its content.
 
-        Raises UnknownParty, ForbiddenSlot, UnknownName, AlreadyRunning, AlreadySent,
-        QuotaExceeded, StorageFull, DiskFull, and ForeignMessage if the application belongs to
-        another model.
+        `party` must be the token's own; None stands for it. Raises UnknownParty, ForbiddenSlot,
+        UnknownName, AlreadyRunning, AlreadySent, QuotaExceeded, StorageFull, DiskFull, and
+        ForeignMessage if the application belongs to another model.
         """
         now = self._clock()
         with self._storage.read() as session:
             application = seen(session, client_id, now)
             owner = bearer_of(application, token, SEND, now)
-            self._public.schema_.party(party)
-            if owner != party:
-                raise ForbiddenSlot(
-                    f"This token belongs to {owner}; it cannot fill {party}'s slots."
-                )
-            slot = slot_of(self._public.slots, party, file_name)
+            if party is not None:
+                self._public.schema_.party(party)
+                if owner != party:
+                    raise ForbiddenSlot(
+                        f"This token belongs to {owner}; it cannot fill {party}'s slots."
+                    )
+            slot = slot_of(self._public.slots, owner, file_name)
             if slot is None:
-                names = ", ".join(s.file_name for s in self._public.slots if s.party == party)
+                names = ", ".join(s.file_name for s in self._public.slots if s.party == owner)
                 raise UnknownName(
-                    f"{party} has no slot {file_name[:40]!r}; it has: {names or 'none'}."
+                    f"{owner} has no slot {file_name[:40]!r}; it has: {names or 'none'}."
                 )
             require_model(application, self._public)
             require_open_slot(application, slot)
@@ -111,16 +139,16 @@ class Slots(ApplicationService):
                 # Two concurrent uploads had the same content, and one of them was replaced.
                 raise StorageUnavailable("The file was replaced in the meantime; send it again.")
             earlier = uploads_of(application).get((slot.party, slot.file_name))
-            place_of = {"client_id": client_id, "party": slot.party, "file_name": slot.file_name}
-            content = {"sha256": upload.sha256, "size": upload.size}
-            uploads, applications = table_of(UploadRecord), table_of(ApplicationRecord)
-            if earlier is None:
-                session.execute(insert(uploads), {**place_of, **content})
-            else:
-                session.execute(update(uploads).filter_by(**place_of).values(**content))
+            (_INSERT if earlier is None else _REPLACE).run(
+                session,
+                of_application=client_id,
+                of_party=slot.party,
+                of_slot=slot.file_name,
+                sha256=upload.sha256,
+                size=upload.size,
+            )
             received = application.received + upload.size
-            this = applications.c.client_id == client_id
-            session.execute(update(applications).where(this).values(received=received))
+            _RECEIVED.run(session, of_application=client_id, received=received)
             note(session, client_id, now, (slot.party, SERVER), slot.file_name, upload.size)
             self._storage.announce(session, client_id)
             stage = stage_of(seen(session, client_id, now), self._public)  # with the new upload

@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from engines.envelope import DIGEST_BYTES
+from engines.interface import Slot
 from service.applications.slots import Place, Upload
 from service.http.body_limits import SMALL_BODY, Pace
 from service.http.large_bodies import LargeBody
-from service.http.upload_form import FIELDS, FILE, FormReader
+from service.http.upload_form import FIELDS, FILE
 from utils.atomic_files import PRIVATE_FILE
 from utils.disk_errors import storage_fault
 from utils.errors import InvalidRequest, UploadEmpty, UploadTooLarge
@@ -31,12 +33,28 @@ UNADMITTED_BYTES = SMALL_BODY
 """Bytes of a file that may be read, into memory, before its sender is authorised."""
 
 Admit = Callable[[Mapping[str, str]], Awaitable[Place]]
-"""Returns the place that the form's fields name; raises an error if it may not be filled."""
+"""Returns the place that the fields name; raises an error if it may not be filled."""
+
+
+class BodyReader(Protocol):
+    """Separates a request body into the fields that name a slot and the file for it."""
+
+    fields: dict[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """True if all fields are known."""
+
+    def feed(self, chunk: bytes | bytearray) -> list[memoryview]:
+        """Read a chunk of the body; return the file's bytes in it."""
+
+    def finish(self) -> None:
+        """Check, at the end of the body, that it is complete; raises InvalidRequest."""
 
 
 @dataclass(frozen=True)
-class SentForm:
-    """A form that was read completely: its application, its place and the received file."""
+class SentFile:
+    """A file that was received completely: its application, its place and its content."""
 
     client_id: str
     place: Place
@@ -147,30 +165,36 @@ def _disk() -> Iterator[None]:
 
 async def receive_upload(
     body: AsyncIterable[bytes],
-    content_type: str,
+    reader: BodyReader,
     path: Path,
     admit: Admit,
     pace: Pace,
     large: LargeBody | None = None,
-) -> SentForm:
-    """Read a form completely, writing its file to `path`, which must not exist yet.
+) -> SentFile:
+    """Read a body completely, writing its file to `path`, which must not exist yet.
 
     If `large` is given, all but the beginning of the body is read from it.
 
-    `admit` is called as soon as all fields have arrived, which must be within `pace.stall` seconds
+    `admit` is called as soon as all fields are known, which must be within `pace.stall` seconds
     and before UNADMITTED_BYTES of the file. On any error the file is removed. Raises
-    InvalidRequest, UnsupportedContent, UploadEmpty, UploadTooLarge, UploadTooSlow, and any error
-    that `admit` raises.
+    InvalidRequest, UploadEmpty, UploadTooLarge, UploadTooSlow, and any error that `admit` raises.
     """
-    reader = FormReader(content_type)
     writer = _FileWriter(path)
-    # Until the sender is authorised, the form gets no more time than a small body.
+    # Until the sender is authorised, the body gets no more time than a small one.
     hurried, patient = Pace(pace.stall, pace.stall).begin(), pace.begin()
     place: Place | None = None
     beginning = aiter(body)
     rest: LargeBody | None = None
     try:
+        pieces: list[memoryview] = []
         while True:
+            if place is None and reader.complete:
+                place = await admit(reader.fields)
+                writer.open()
+                rest = large if large is not None and large.begin() else None
+            _require_room(place, writer.size + sum(map(len, pieces)))
+            for piece in pieces:
+                await writer.write(piece)
             chunk: bytes | bytearray | None
             if rest is not None:
                 chunk = await patient.wait_while(anext(rest, None), rest.heard)
@@ -180,18 +204,11 @@ async def receive_upload(
             if chunk is None:
                 break
             pieces = reader.feed(chunk)
-            if place is None and reader.complete:
-                place = await admit(reader.fields)
-                writer.open()
-                rest = large if large is not None and large.begin() else None
-            _require_room(place, writer.size + sum(map(len, pieces)))
-            for piece in pieces:
-                await writer.write(piece)
         reader.finish()
         if place is None or writer.size == 0:
             raise UploadEmpty("The file is empty; nothing was stored.")
         upload = await writer.finish()
-        return SentForm(reader.fields["client_id"], place, upload, writer.intact)
+        return SentFile(reader.fields["client_id"], place, upload, writer.intact)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -205,8 +222,14 @@ def _require_room(place: Place | None, size: int) -> None:
     if place is None:
         if size > UNADMITTED_BYTES:
             raise InvalidRequest(f"Put {', '.join(FIELDS)} before {FILE} in the form.")
-    elif size > place.slot.maximum_bytes:
+    else:
+        require_size(place.slot, size)
+
+
+def require_size(slot: Slot, size: int) -> None:
+    """Raise UploadTooLarge if the slot takes no file of `size` bytes."""
+    if size > slot.maximum_bytes:
         raise UploadTooLarge(
-            f"{place.slot.party}'s {place.slot.file_name} may have at most "
-            f"{place.slot.maximum_bytes} bytes; nothing was stored."
+            f"{slot.party}'s {slot.file_name} may have at most {slot.maximum_bytes} bytes; "
+            "nothing was stored."
         )

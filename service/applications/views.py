@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import Row, Select, bindparam, select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
+from service.storage.prepared import Prepared
 from service.storage.tables import (
     ApplicationRecord,
     PartyRecord,
@@ -81,12 +82,13 @@ def _select(kind: type[Record], columns: Sequence[str]) -> Select[Any]:
     return select(*(table.c[name] for name in columns)).where(table.c[_ID] == bindparam(_ID))
 
 
-_APPLICATION = _select(ApplicationRecord, table_of(ApplicationRecord).c.keys())
-_LOCKED = _APPLICATION.with_for_update()
-_PARTIES = _select(PartyRecord, PartyRow._fields)
-_TOKENS = _select(TokenRecord, TokenRow._fields)
-_UPLOADS = _select(UploadRecord, UploadRow._fields)
-_RUNS = _select(RunRecord, RunRow._fields).order_by(table_of(RunRecord).c.program)
+_WHOLE = _select(ApplicationRecord, table_of(ApplicationRecord).c.keys())
+_APPLICATION = Prepared(_WHOLE)
+_LOCKED = Prepared(_WHOLE.with_for_update())
+_PARTIES = Prepared(_select(PartyRecord, PartyRow._fields))
+_TOKENS = Prepared(_select(TokenRecord, TokenRow._fields))
+_UPLOADS = Prepared(_select(UploadRecord, UploadRow._fields))
+_RUNS = Prepared(_select(RunRecord, RunRow._fields).order_by(table_of(RunRecord).c.program))
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ class ApplicationView:
         """Its programs, ordered by name."""
         return [RunRow._make(row) for row in self._rows(_RUNS)]
 
-    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        return self.session.execute(query, {_ID: self.client_id}).all()
+    def _rows(self, query: Prepared) -> list[Any]:
+        return query.all(self.session, client_id=self.client_id)
 
 
 Application: TypeAlias = ApplicationRecord | ApplicationView
@@ -133,5 +135,5 @@ Application: TypeAlias = ApplicationRecord | ApplicationView
 
 def view_of(session: Session, client_id: str, *, lock: bool = False) -> ApplicationView | None:
     """Return the application with this id, or None; `lock` locks its row until the commit."""
-    row = session.execute(_LOCKED if lock else _APPLICATION, {_ID: client_id}).one_or_none()
-    return None if row is None else ApplicationView(session, **row._mapping)
+    row = (_LOCKED if lock else _APPLICATION).one_or_none(session, client_id=client_id)
+    return None if row is None else ApplicationView(session, **row._asdict())

@@ -1,6 +1,9 @@
-"""Checks that a request's content type is one that its route documents."""
+"""The routes' own class: it checks content types and holds what a call needs until its end."""
 
 from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import cached_property
 
 from fastapi import params
 from fastapi.routing import APIRoute
@@ -11,6 +14,7 @@ from utils.errors import UnsupportedContent
 
 JSON = ("application/json",)
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+_HELD = "triseal.held"
 
 
 class TypedRoute(APIRoute):
@@ -20,7 +24,7 @@ class TypedRoute(APIRoute):
     checks the type itself (service/http/upload_form.py).
     """
 
-    @property
+    @cached_property
     def accepted(self) -> tuple[str, ...]:
         """The accepted content types; empty if FastAPI does not read a body."""
         if self.body_field is None:
@@ -28,12 +32,22 @@ class TypedRoute(APIRoute):
         return FORMS if isinstance(self.body_field.field_info, params.Form) else JSON
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        if self.accepted and _has_body(headers):
+        if self.accepted and _has_body(headers := Headers(scope=scope)):
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind not in self.accepted:
                 raise UnsupportedContent(f"Send this as {' or '.join(self.accepted)}.")
-        await super().handle(scope, receive, send)
+        with ExitStack() as held:
+            scope[_HELD] = held
+            await super().handle(scope, receive, send)
+
+
+def held_by(scope: Scope) -> ExitStack:
+    """Return the contexts that end when the response to this request has been sent.
+
+    They replace dependencies with `yield`, for each of which FastAPI enters several async contexts.
+    """
+    held: ExitStack = scope[_HELD]
+    return held
 
 
 def _has_body(headers: Headers) -> bool:

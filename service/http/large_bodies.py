@@ -56,6 +56,9 @@ class LargeBody(asyncio.BufferedProtocol):
         cycle = connection.cycle
         if cycle.scope is not self._scope or cycle.disconnected or not cycle.more_body:
             return False
+        if cycle.waiting_for_100_continue:  # uvicorn confirms it when a body is first received
+            connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            cycle.waiting_for_100_continue = False
         self._early, cycle.body = bytes(cycle.body), bytearray()
         cycle.message_event.clear()
         self._left = self._length - connection.body_bytes

@@ -41,6 +41,9 @@ def configure() -> None:
     """Configure logging for this process: Triseal's at INFO, libraries' at WARNING."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
+    # A line shows neither the caller nor its thread, process and task.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # from Python 3.12
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("triseal").setLevel(logging.INFO)
     # It warns about every malformed form, which the response already reports.

@@ -5,9 +5,8 @@ No response carries a CORS header, so pages of another origin cannot read any of
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.paths import path_in_app
@@ -28,7 +27,16 @@ DOCUMENTATION = "; ".join(
 )
 """The policy of the documentation page (service/api/documentation.py): only from this server."""
 REFUSED = {**ALWAYS, "Content-Security-Policy": NOTHING, "Cache-Control": "no-store"}
-"""Headers of the response to malformed HTTP, which never reaches the app."""
+"""Headers of a response that no browser may cache, as of one to malformed HTTP."""
+
+
+def _raw(headers: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {name.lower().encode(): value.encode() for name, value in headers.items()}
+
+
+_GUARDED = _raw(REFUSED)
+_CACHEABLE = _raw({**ALWAYS, "Content-Security-Policy": NOTHING})
+_PAGE = _raw({**ALWAYS, "Content-Security-Policy": DOCUMENTATION})
 
 
 class SecurityHeaders:
@@ -50,16 +58,15 @@ class SecurityHeaders:
             await self.app(scope, receive, send)
             return
         path = path_in_app(scope)
+        if path not in self.cacheable:
+            own = _GUARDED
+        else:
+            own = _PAGE if path in self.pages else _CACHEABLE
 
         async def guarded_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(ALWAYS)
-                headers["Content-Security-Policy"] = (
-                    DOCUMENTATION if path in self.pages else NOTHING
-                )
-                if path not in self.cacheable:
-                    headers["Cache-Control"] = "no-store"
+                others = [h for h in message.get("headers", ()) if h[0].lower() not in own]
+                message = {**message, "headers": [*others, *own.items()]}
             await send(message)
 
         await self.app(scope, receive, guarded_send)

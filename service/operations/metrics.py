@@ -111,8 +111,10 @@ class Metrics:
 
     def travelled(self, came: int, went: int) -> None:
         """Count bytes of request bodies (`came`) and of response bodies (`went`)."""
-        self._bytes_in.inc(came)
-        self._bytes_out.inc(went)
+        if came:
+            self._bytes_in.inc(came)
+        if went:
+            self._bytes_out.inc(went)
 
     def refused(self, problem: bytes, status: int) -> None:
         """Count an error response by its code, or by `http-<status>` for plain HTTP errors."""
@@ -165,8 +167,9 @@ class ProblemCount:
             nonlocal status, problem
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if Headers(raw=message["headers"]).get("content-type") == MEDIA_TYPE:
-                    problem = bytearray()
+                if status >= HTTPStatus.BAD_REQUEST:
+                    kind = Headers(raw=message["headers"]).get("content-type")
+                    problem = bytearray() if kind == MEDIA_TYPE else None
             elif message["type"] == "http.response.body":
                 body = message.get("body", b"")
                 self.metrics.travelled(0, len(body))

@@ -32,6 +32,7 @@ from service.storage.database_connections import (
     sqlite,
 )
 from service.storage.health import OnFault, untold
+from service.storage.prepared import forget_cursor
 from service.storage.tables import PairingRecord, Record, table_of
 from utils.errors import DiskFull, StorageError, StorageUnavailable, StoredDataDamaged
 
@@ -260,6 +261,7 @@ class _Session(Session):
     """A session that raises StorageUnavailable if the database fails, at the commit too."""
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        forget_cursor(self)
         with _answering(self.info[_ON_FAULT]):
             super().__exit__(kind, error, trace)
             if _fault(error) is not None:

@@ -148,6 +148,7 @@ def sqlite(address: URL, *, foreign_keys: bool = True) -> Engine:
     def begin(connection: Connection) -> None:
         # sqlite3 begins transactions lazily; a check and the write after it need one lock.
         writes = connection.get_execution_options().get(WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        driver = connection.connection
+        driver.cursor().execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine

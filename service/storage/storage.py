@@ -26,6 +26,7 @@ from service.storage.disk_reserve import DiskReserve
 from service.storage.health import StorageHealth
 from service.storage.message_keys import RelayKeys
 from service.storage.pairing import Pair, pair, require_pair
+from service.storage.prepared import Prepared
 from service.storage.server_folder import DATABASE, SETTING, ServerFolder, in_use
 from service.storage.tables import ApplicationRecord, RunRecord, UploadRecord
 from settings import Settings
@@ -34,9 +35,11 @@ from utils.errors import DiskFull, StorageFull, StorageUnavailable
 from utils.file_lock import hold_database_lock, hold_lock
 
 MEGABYTE = 1_000_000
-_KEPT = select(
-    select(func.coalesce(func.sum(UploadRecord.size), 0)).scalar_subquery(),
-    select(func.coalesce(func.sum(RunRecord.size), 0)).scalar_subquery(),
+_KEPT = Prepared(
+    select(
+        select(func.coalesce(func.sum(UploadRecord.size), 0)).scalar_subquery().label("sent"),
+        select(func.coalesce(func.sum(RunRecord.size), 0)).scalar_subquery().label("results"),
+    )
 )
 """Total bytes of all uploads, and of all results."""
 OPENING, QUEUE = 1, 2
@@ -131,7 +134,7 @@ class Storage:
 
     def require_room(self, session: Session, size: int) -> None:
         """Raise StorageFull if `size` more bytes would exceed the storage limit."""
-        sent, results = session.execute(_KEPT).one()
+        sent, results = _KEPT.one_or_none(session)
         if sent + results + size > self._most:
             raise StorageFull(
                 "The server has reached its limit for stored ciphertexts "

@@ -23,6 +23,9 @@ ON_POSTGRESQL = "TRISEAL_TEST_ON_POSTGRESQL"
 """If set to 1, all servers that the tests start use PostgreSQL (`make test-postgresql`)."""
 database_of: Callable[[Path], str] | None = None
 """The database of a server's folder, if it is not in that folder."""
+WAYS = ("POST", "PUT")
+"""The methods of the two calls that upload a file: in a form, and as raw bytes."""
+RAW = {"Content-Type": "application/octet-stream"}
 
 
 def gone(pids: list[int], seconds: float = 10.0) -> bool:
@@ -123,12 +126,20 @@ class Application:
         file_name: str = ENCRYPTED_INPUTS,
         payload: bytes = b"bits",
         content: bytes | None = None,
+        way: str = "POST",
         **change: Any,
     ) -> httpx.Response:
-        """Send a message; `change` replaces form fields, `headers` included."""
+        """Send a message in a form, or as it is if `way` is PUT.
+
+        `change` replaces fields, `headers` included.
+        """
         headers = change.pop("headers", None) or self.auth(party)
         fields = {"client_id": self.client_id, "client_type": party, "file_name": file_name}
         sealed = message(party, file_name, payload) if content is None else content
+        if way == "PUT":
+            named = {**fields, **change}
+            path = f"/applications/{named['client_id']}/slots/{named['file_name']}"
+            return self.server.http.put(path, content=sealed, headers={**RAW, **headers})
         return self.server.http.post(
             "/send_file",
             data={**fields, **change},

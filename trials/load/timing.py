@@ -15,6 +15,7 @@ UNJUDGED = (RUN, LONG_POLL, EVENTS)
 """Kinds of calls without a target, because they wait for something else."""
 _ID = re.compile(r"/applications/[0-9a-f]{32}")
 _PROGRAM = re.compile(r"/runs/[a-z]+")
+_SLOT = re.compile(r"/slots/[a-z_]+")
 _KINDS = {
     "POST /applications": "open",
     "POST /applications/{id}/join": "join",
@@ -27,6 +28,7 @@ _KINDS = {
     "GET /applications/{id}/events": EVENTS,
     "POST /applications/{id}/runs/{program}": "run, ask",
     "GET /applications/{id}/runs/{program}": "run, look",
+    "PUT /applications/{id}/slots/{name}": UPLOAD,
     "POST /send_file": UPLOAD,
     "POST /run_fhe": RUN,
     "POST /get_output": "get_output",
@@ -113,6 +115,7 @@ class _Watched(httpx.SyncByteStream):
 def kind_of(request: httpx.Request) -> str:
     """Return a call's kind, without the id of the application."""
     path = _PROGRAM.sub("/runs/{program}", _ID.sub("/applications/{id}", request.url.path))
+    path = _SLOT.sub("/slots/{name}", path)
     kind = _KINDS.get(f"{request.method} {path}", f"{request.method} {path}")
     if kind == UPLOAD:
         megabytes = int(request.headers.get("content-length", 0)) / 1e6

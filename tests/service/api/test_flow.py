@@ -45,6 +45,23 @@ def test_health_and_model_are_public(server: Server) -> None:
     assert hashlib.sha256(client.content).hexdigest() == model["client_sha256"]
 
 
+def test_file_may_be_sent_again_by_either_method(server: Server) -> None:
+    application = server.joined()
+    first = application.parties[0]
+    receipts = [application.send(first, way=way).json() for way in ("PUT", "PUT", "POST", "PUT")]
+    assert receipts == receipts[:1] * 4
+    other = application.send(first, payload=b"other bits", way="PUT").json()
+    slots = application.state()["slots"]
+    (slot,) = (s for s in slots if (s["party"], s["file_name"]) == (first, ENCRYPTED_INPUTS))
+    assert slot["sha256"] == other["sha256"] != receipts[0]["sha256"]
+    path = f"/applications/{application.client_id}/traffic"
+    items = server.http.get(path, headers=application.auth()).json()["items"]
+    assert [(i["sender"], i["receiver"], i["what"], i["bytes"]) for i in items] == [
+        (first, "server", ENCRYPTED_INPUTS, receipt["bytes"]) for receipt in [*receipts, other]
+    ]
+    application.erase()
+
+
 def test_application_from_opening_to_explanation(server: Server) -> None:
     application = server.open()
     assert len(application.client_id) == 32

@@ -70,6 +70,8 @@ class Insider:
             case.path_parameters["client_id"] = client_id
         if "program" in case.path_parameters:
             case.path_parameters["program"] = program
+        if "file_name" in case.path_parameters:
+            case.path_parameters["file_name"] = slot
         if isinstance(case.body, dict):
             truth = {"client_id": client_id, "program": program, "client_type": party}
             truth |= {"party": party, "file_name": slot, "code": self.application.codes[party]}

@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY
-from tests.service.driver import Application, Server, code_of, refused
+from tests.service.driver import RAW, WAYS, Application, Server, bearer, code_of, refused
 from trials.stand_in import SMALL, message
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("content", "status", "code"),
     [
@@ -51,15 +53,16 @@ pytestmark = pytest.mark.usefixtures("unchanged")
     ],
 )
 def test_invalid_content_is_rejected(
-    application: Application, content: bytes, status: int, code: str
+    application: Application, content: bytes, status: int, code: str, way: str
 ) -> None:
-    refused(application.send(application.parties[0], content=content), status, code)
+    refused(application.send(application.parties[0], content=content, way=way), status, code)
 
 
-def test_content_of_maximum_size_is_accepted(server: Server) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_content_of_maximum_size_is_accepted(server: Server, way: str) -> None:
     application = server.joined()
     overhead = len(message(application.parties[0], ENCRYPTED_INPUTS, b""))
-    answer = application.send(application.parties[0], payload=bytes(SMALL - overhead))
+    answer = application.send(application.parties[0], payload=bytes(SMALL - overhead), way=way)
     assert answer.json()["bytes"] == SMALL
     application.erase()
 
@@ -99,6 +102,44 @@ def test_upload_without_content_length_is_limited(application: Application) -> N
     refused(big, 413, "upload-too-large")
 
 
+def test_a_file_without_a_length_is_bounded_too(application: Application) -> None:
+    path = f"/applications/{application.client_id}/slots/{ENCRYPTED_INPUTS}"
+    endless = (bytes(1_000_000) for _ in range(32))
+    answer = application.server.http.put(path, content=endless, headers=RAW | application.auth())
+    assert "encrypted_inputs may have" in refused(answer, 413, "upload-too-large")
+
+
+def test_a_file_that_is_too_large_for_its_slot_is_not_awaited(application: Application) -> None:
+    base = application.server.http.base_url
+    for length, expected in ((SMALL + 1, b"encrypted_inputs may have"), (31_000_000, b"413")):
+        with socket.create_connection((base.host, base.port), timeout=20) as connection:
+            connection.sendall(_head(application, "PUT", length))
+            answer = b""
+            while expected not in answer:
+                piece = connection.recv(1 << 16)
+                assert piece, answer
+                answer += piece
+        assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_file_is_sent_by_its_own_party_to_its_own_slot(application: Application) -> None:
+    first, *_, last = application.parties
+
+    def put(party: str = first, file_name: str = ENCRYPTED_INPUTS, **change: Any) -> httpx.Response:
+        return application.send(party, file_name, way="PUT", **change)
+
+    refused(put(client_id="0" * 32), 404, "unknown-application")
+    refused(put(client_id="x"), 422, "invalid-request")
+    assert EVALUATION_KEY in refused(put(file_name="nothing"), 422, "unknown-name")
+    refused(put(last, EVALUATION_KEY), 422, "unknown-name")
+    refused(put(file_name="a/b"), 404, "about:blank")
+    refused(put(headers=bearer("forged")), 401, "not-authorised")
+    refused(put(headers={"X": "no token"}), 401, "not-authorised")
+    for kind in ("", "multipart/form-data; boundary=b", "application/octet-streams"):
+        other = put(headers={**application.auth(), "Content-Type": kind})
+        refused(other, 415, "unsupported-content")
+
+
 def form(*parts: tuple[str, bytes], end: bytes = b"--b--\r\n") -> bytes:
     head = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
     return b"".join(head % (name.encode(), value) for name, value in parts) + end
@@ -129,21 +170,31 @@ def test_malformed_forms_are_rejected(application: Application, body: bytes) -> 
     refused(answer, 422, "invalid-request")
 
 
-def test_disconnected_upload_leaves_no_file(application: Application) -> None:
-    base = application.server.http.base_url
-    head = (
-        "POST /send_file HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000\r\n"
-        "Content-Type: multipart/form-data; boundary=b\r\n"
+def _head(application: Application, way: str, length: int) -> bytes:
+    path, kind = "/send_file", "multipart/form-data; boundary=b"
+    if way == "PUT":
+        path = f"/applications/{application.client_id}/slots/{ENCRYPTED_INPUTS}"
+        kind = RAW["Content-Type"]
+    return (
+        f"{way} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n"
+        f"Content-Type: {kind}\r\n"
         f"Authorization: {application.auth()['Authorization']}\r\n\r\n"
     ).encode()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_sender_that_goes_away_leaves_nothing(application: Application, way: str) -> None:
+    base = application.server.http.base_url
     fields = (
         ("client_id", application.client_id.encode()),
         ("client_type", application.parties[0].encode()),
         ("file_name", ENCRYPTED_INPUTS.encode()),
     )
+    half = b"half of it"
+    body = half if way == "PUT" else form(*fields, ("files", half), end=b"")
     before = application.server.blobs()
     with socket.create_connection((base.host, base.port)) as connection:
-        connection.sendall(head + form(*fields, ("files", b"half of it"), end=b""))
+        connection.sendall(_head(application, way, 30_000) + body)
         appeared = _within(5, lambda: application.server.blobs() != before)
     assert appeared, "the file is on its way"
     assert _within(5, lambda: application.server.blobs() == before)
@@ -161,7 +212,7 @@ def _within(seconds: float, true: Callable[[], bool]) -> bool:
 def test_failed_or_crashed_check_is_reported_as_malformed_message(application: Application) -> None:
     first = application.parties[0]
     refused(application.send(first, payload=b"check fault"), 422, "malformed-message")
-    refused(application.send(first, payload=b"check abort"), 422, "malformed-message")
+    refused(application.send(first, payload=b"check abort", way="PUT"), 422, "malformed-message")
     # The server continues with a new worker.
     other = application.server.filled()
     assert other.run().status_code == 200

@@ -19,7 +19,9 @@ from service.applications.uploads import receive_upload
 from service.http.body_limits import BodyLimit, Pace
 from service.http.large_bodies import LARGE_BYTES
 from service.http.rate_limits import TOKEN_UPLOADS, TOKEN_WAITS
-from tests.service.driver import Application, Server, bearer, refused
+from service.http.raw_body import MEDIA_TYPE, RawBodyReader
+from service.http.upload_form import FormReader
+from tests.service.driver import RAW, WAYS, Application, Server, bearer, refused
 from tests.service.http.test_upload_form import KIND, body_of
 from utils.errors import UploadTooSlow
 from utils.marked_folder import MARK
@@ -31,9 +33,13 @@ THREADS = 40
 WAIT = 60.0
 
 
-def receive(path: Path, pace: Pace, stop_at: int, pause: float = FOREVER) -> None:
-    """Return the body of a form whose sender stops or pauses after some bytes, then after each."""
-    body = body_of(bytes(300))
+def receive(
+    path: Path, pace: Pace, stop_at: int, pause: float = FOREVER, way: str = "POST"
+) -> None:
+    """Receive a body whose sender stops or pauses after some bytes, then after each."""
+    raw = way == "PUT"
+    body = bytes(300) if raw else body_of(bytes(300))
+    reader = RawBodyReader(MEDIA_TYPE, {"client_id": "c"}) if raw else FormReader(KIND)
 
     async def stream() -> AsyncIterator[bytes]:
         yield body[:stop_at]
@@ -44,22 +50,25 @@ def receive(path: Path, pace: Pace, stop_at: int, pause: float = FOREVER) -> Non
     async def admit(_: Mapping[str, str]) -> Place:
         return Place(SLOT, "store")
 
-    asyncio.run(receive_upload(stream(), KIND, path, admit, pace))
+    asyncio.run(receive_upload(stream(), reader, path, admit, pace))
 
 
 BEFORE_FIELDS, IN_FILE = 20, len(body_of(bytes(300))) - 100
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("stop_at", [0, BEFORE_FIELDS, IN_FILE])
-def test_silent_sender_times_out(tmp_path: Path, stop_at: int) -> None:
+def test_silent_sender_times_out(tmp_path: Path, stop_at: int, way: str) -> None:
     with pytest.raises(UploadTooSlow, match=r"no data for 0\.1 s"):
-        receive(tmp_path / "blob", Pace(0.1, FOREVER), stop_at)
+        receive(tmp_path / "blob", Pace(0.1, FOREVER), min(stop_at, 200), way=way)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_upload_has_a_total_time_limit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_upload_has_a_total_time_limit(tmp_path: Path, way: str) -> None:
+    stop_at = 200 if way == "PUT" else IN_FILE
     with pytest.raises(UploadTooSlow, match=r"everything within 0\.2 s"):
-        receive(tmp_path / "blob", Pace(FOREVER, 0.2), IN_FILE, pause=0.01)
+        receive(tmp_path / "blob", Pace(FOREVER, 0.2), stop_at, pause=0.01, way=way)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -95,9 +104,11 @@ def test_time_limit_does_not_apply_after_the_body() -> None:
     assert heard == ["http.request", "http.disconnect"]
 
 
-def request(application: Application, path: str, body: bytes, length: int, kind: str) -> bytes:
+def request(
+    application: Application, path: str, body: bytes, length: int, kind: str, way: str = "POST"
+) -> bytes:
     return (
-        f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+        f"{way} {path} HTTP/1.1\r\nHost: localhost\r\n"
         f"Content-Length: {length}\r\nContent-Type: {kind}\r\n"
         f"Authorization: {application.auth()['Authorization']}\r\n\r\n"
     ).encode() + body
@@ -111,6 +122,11 @@ def half_sent(application: Application, fields: bool = True) -> bytes:
         body = body.replace(f"value of {name}".encode(), value.encode())
     part = body[:-200] if fields else body[:30]
     return request(application, "/send_file", part, len(body), KIND)
+
+
+def put(application: Application, file_name: str, body: bytes, length: int) -> bytes:
+    path = f"/applications/{application.client_id}/slots/{file_name}"
+    return request(application, path, body, length, RAW["Content-Type"], "PUT")
 
 
 def without_token(sent: bytes) -> bytes:
@@ -146,6 +162,7 @@ def test_stalled_body_of_every_call_is_refused(impatient: Server) -> None:
     stalled = [
         half_sent(application),
         half_sent(application, fields=False),
+        put(application, ENCRYPTED_INPUTS, bytes(700), 900),
         request(application, "/run_fhe", b"client_id=", 80, "application/x-www-form-urlencoded"),
         request(application, f"{path}/join", b'{"party"', 80, "application/json"),
         request(application, f"{path}/messages", b"", 80, "application/json"),
@@ -164,7 +181,8 @@ def test_stalled_body_of_every_call_is_refused(impatient: Server) -> None:
     assert application.send(application.parties[0]).status_code == 200
 
 
-def test_large_file_is_limited_by_silence_not_by_piece_time(impatient: Server) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_large_file_is_limited_by_silence_not_by_piece_time(impatient: Server, way: str) -> None:
     """Most of a large file is read in large pieces (service/http/large_bodies.py)."""
     application = impatient.joined()
     values = (application.client_id, application.parties[0], EVALUATION_KEY)
@@ -172,6 +190,8 @@ def test_large_file_is_limited_by_silence_not_by_piece_time(impatient: Server) -
     for name, value in zip(("client_id", "client_type", "file_name"), values, strict=True):
         body = body.replace(f"value of {name}".encode(), value.encode())
     sent = request(application, "/send_file", body, len(body), KIND)
+    if way == "PUT":
+        sent = put(application, EVALUATION_KEY, bytes(LARGE_BYTES), LARGE_BYTES)
     with connected(impatient) as connection:
         for start in range(0, len(sent), -(-len(sent) // 5)):  # takes longer than the allowed pause
             connection.sendall(sent[start : start + -(-len(sent) // 5)])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from engines.interface import ENCRYPTED_INPUTS
 from tests.fuzz.decoders import FORM, form_of
 from tests.fuzz.mutations import spoilt
-from tests.service.driver import Application, Server
+from tests.service.driver import RAW, Application, Server
 from trials.stand_in import message
 
 FEW = settings(
@@ -35,13 +35,13 @@ def samples(application: Application) -> tuple[bytes, ...]:
     party, client_id = application.parties[0], application.client_id
     path = f"/applications/{client_id}"
     fields = {"client_id": client_id, "client_type": party, "file_name": ENCRYPTED_INPUTS}
-    upload = form_of(
-        {name: value.encode() for name, value in fields.items()}, message(party, ENCRYPTED_INPUTS)
-    )
+    sealed = message(party, ENCRYPTED_INPUTS)
+    upload = form_of({name: value.encode() for name, value in fields.items()}, sealed)
     said = {"step": "hello", "receiver": None, "body": base64.b64encode(b"word").decode()}
     form = f"client_id={client_id}&program=decide".encode()
     calls: list[tuple[str, str, bytes]] = [
         ("POST /send_file", FORM, upload),
+        (f"PUT {path}/slots/{ENCRYPTED_INPUTS}", RAW["Content-Type"], sealed),
         ("POST /run_fhe", URLENCODED, form),
         ("POST /get_output", URLENCODED, form),
         ("POST /applications", JSON, json.dumps({"readers": [party]}).encode()),

@@ -24,6 +24,7 @@ CALLS = (
     ("GET", "/model"),
     ("POST", "/applications"),
     ("POST", "/send_file"),
+    ("PUT", "/applications/0/slots/encrypted_inputs"),
     ("GET", "/operator/applications"),
     ("GET", "/docs"),
     ("GET", "/openapi.json"),

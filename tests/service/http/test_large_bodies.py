@@ -27,7 +27,8 @@ HEAD = b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 class Reader:
     """Reads a large body; responds with its SHA-256, its size, and the number of large pieces.
 
-    `/early` takes one large piece and answers; `/slow` takes them one by one when it is told to.
+    `/early` takes one large piece and answers; `/slow` takes them one by one when it is told to;
+    `/direct` takes over before it has received anything.
     """
 
     def __init__(self) -> None:
@@ -44,9 +45,10 @@ class Reader:
     async def _read(self, scope: Any, receive: Any, path: str) -> bytes:
         found, size, large = hashlib.sha256(), 0, 0
         body = large_body_of(scope)
-        message = await receive()
-        found.update(message["body"])
-        size += len(message["body"])
+        if path != "direct":
+            message = await receive()
+            found.update(message["body"])
+            size += len(message["body"])
         if body is not None and body.begin():
             try:
                 async for piece in body:
@@ -144,6 +146,19 @@ def test_most_of_a_large_body_is_read_in_large_pieces(connect: Callable[[], Any]
         found, large = read(answer(connection))
     assert found == answer_to(body)
     assert large >= 6
+
+
+def test_reader_may_take_over_before_the_body(connect: Callable[[], Any]) -> None:
+    body = content(2 * PIECE_BYTES)
+    head = HEAD % (b"direct", len(body))
+    with connect() as connection:
+        connection.sendall(head.replace(b"Host", b"Expect: 100-continue\r\nHost"))
+        confirmed = b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert connection.recv(len(confirmed), socket.MSG_WAITALL) == confirmed
+        connection.sendall(body + GET)
+        found, large = read(answer(connection))
+        assert (found, large) == (answer_to(body), 2)
+        assert answer(connection) == b"next"
 
 
 def test_large_body_arrives_in_any_segmentation(connect: Callable[[], Any]) -> None:

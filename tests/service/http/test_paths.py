@@ -53,4 +53,6 @@ def test_policies_and_limits_ignore_the_prefix(app: Any) -> None:
     assert "cache-control" not in document.headers
     large = bytes(2 * SMALL_BODY)
     assert client.post("/triseal/send_file", content=large).status_code == 503, "not 413"
+    slot = client.put("/triseal/applications/0/slots/evaluation_key", content=large)
+    assert slot.status_code == 503, "not 413"
     assert client.post("/triseal/run_fhe", content=large).status_code == 413

@@ -178,7 +178,7 @@ class Gate:
                 threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
                 hold = False
                 while piece := client.recv(1 << 14):
-                    if piece.startswith(b"POST /send_file"):
+                    if piece.startswith(b"PUT /applications/"):
                         self.uploads.append(piece[:20])
                         hold = len(self.uploads) == 1
                     elif hold:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engines.interface import Slot
 from service.applications.slots import Place
-from service.applications.uploads import BATCH_BYTES, UNADMITTED_BYTES, SentForm, receive_upload
+from service.applications.uploads import BATCH_BYTES, UNADMITTED_BYTES, SentFile, receive_upload
 from service.http.body_limits import Pace
 from service.http.upload_form import FIELDS, FormReader
 from utils.errors import ForbiddenSlot, InvalidRequest, UnsupportedContent, UploadTooLarge
@@ -58,7 +58,7 @@ def test_parsed_form_is_independent_of_chunks(
     assert reader.fields == {name: f"value of {name}" for name in FIELDS}
 
 
-def receive(path: Path, chunks: list[bytes], slot: Slot = ROOMY) -> tuple[SentForm, int]:
+def receive(path: Path, chunks: list[bytes], slot: Slot = ROOMY) -> tuple[SentFile, int]:
     read = 0
     admitted_after = -1
 
@@ -75,7 +75,7 @@ def receive(path: Path, chunks: list[bytes], slot: Slot = ROOMY) -> tuple[SentFo
             raise ForbiddenSlot("no")
         return Place(slot, "store")
 
-    sent = receive_upload(stream(), KIND, path, admit, Pace(30.0, 30.0))
+    sent = receive_upload(stream(), FormReader(KIND), path, admit, Pace(30.0, 30.0))
     return asyncio.run(sent), admitted_after
 
 
@@ -136,7 +136,9 @@ def test_no_file_is_created_before_authorisation(tmp_path: Path) -> None:
     async def admit(_: Mapping[str, str]) -> Place:
         return Place(SLOT, "store")
 
-    asyncio.run(receive_upload(stream(), KIND, tmp_path / "blob", admit, Pace(30.0, 30.0)))
+    asyncio.run(
+        receive_upload(stream(), FormReader(KIND), tmp_path / "blob", admit, Pace(30.0, 30.0))
+    )
     assert seen == [False]
     assert (tmp_path / "blob").read_bytes() == b"x"
 
