@@ -92,7 +92,7 @@ def reached(module: str) -> set[str]:
     return found
 
 
-def test_every_folder_has_its_place() -> None:
+def test_every_folder_is_in_the_layout_table() -> None:
     assert {folder_of(path) for path in imported()} == set(MAY_IMPORT)
     above: set[str] = set()
     for folder, allowed in MAY_IMPORT.items():
@@ -101,7 +101,7 @@ def test_every_folder_has_its_place() -> None:
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
-def test_a_folder_imports_only_its_own(folder: str) -> None:
+def test_folder_imports_only_the_listed_folders(folder: str) -> None:
     ours = {*MAY_IMPORT, "tests"}
     wrong = {
         (path, name)
@@ -114,7 +114,7 @@ def test_a_folder_imports_only_its_own(folder: str) -> None:
     assert wrong == set()
 
 
-def test_a_library_is_imported_only_where_it_belongs() -> None:
+def test_library_is_imported_only_by_its_folders() -> None:
     wrong = {
         (path, name)
         for path, names in imported().items()
@@ -124,7 +124,7 @@ def test_a_library_is_imported_only_where_it_belongs() -> None:
     assert wrong == set()
 
 
-def test_the_contract_has_only_data() -> None:
+def test_contract_imports_only_data_libraries() -> None:
     """Both sides of HTTP import it, so that it brings neither side's libraries."""
     names = set().union(*(own for path, own in imported().items() if folder_of(path) == "contract"))
     tops = {name.partition(".")[0] for name in names}
@@ -135,7 +135,7 @@ def test_the_contract_has_only_data() -> None:
     }
 
 
-def test_the_joint_protocol_does_no_input_or_output() -> None:
+def test_joint_protocol_does_no_io() -> None:
     """The protocol is given messages and returns messages, so that tests can play it alone."""
     names = reached("parties.joint.protocol")
     assert "parties.joint.key_making" in names  # indirect imports are followed
@@ -149,12 +149,12 @@ def _path(module: str) -> str:
 
 
 @pytest.mark.parametrize("engine", ["concrete", "concrete_ml", "levelled"])
-def test_neither_half_of_an_engine_imports_the_other(engine: str) -> None:
+def test_party_and_server_halves_do_not_import_each_other(engine: str) -> None:
     assert f"engines.{engine}.server" not in reached(f"engines.{engine}.party")
     assert f"engines.{engine}.party" not in reached(f"engines.{engine}.server")
 
 
-def test_no_process_of_an_application_makes_all_keys() -> None:
+def test_key_ceremony_is_not_imported_by_parties_or_server() -> None:
     """The ceremony holds the secrets of all parties; only measurements and tests import it."""
     users = {path for path, names in imported().items() if "engines.levelled.ceremony" in names}
     assert users == {

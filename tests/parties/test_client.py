@@ -291,7 +291,7 @@ def test_token_is_sent_only_in_the_header():
     }
 
 
-def test_an_upload_is_the_file_itself_and_its_path_names_the_slot():
+def test_upload_sends_raw_bytes_to_the_slots_path():
     def handler(request):
         assert request.method == "PUT"
         assert request.url.path == f"/applications/{CLIENT_ID}/slots/encrypted_inputs"
@@ -305,7 +305,7 @@ def test_an_upload_is_the_file_itself_and_its_path_names_the_slot():
         client_for(handler).send_file(CLIENT_ID, "bank", "encrypted_inputs", b"\0\1", "token")
 
 
-def test_an_upload_into_another_partys_slot_is_noticed():
+def test_receipt_for_another_party_raises_forbidden_slot():
     with pytest.raises(ForbiddenSlot, match="belongs to bank"):
         client_for(lambda request: receipt()).send_file(CLIENT_ID, "agency", "slot", b"x", "token")
 
@@ -409,7 +409,7 @@ def test_relayed_messages_are_sent_as_base64():
         (lambda c: c.run(CLIENT_ID, "token", "x" * 300), "program"),
     ],
 )
-def test_a_request_outside_the_contract_is_not_sent(call, field):
+def test_request_outside_the_contract_is_not_sent(call, field):
     seen = []
     client = client_for(seen.append)
     with pytest.raises(InvalidRequest, match=f"not valid: {field}: ") as caught:

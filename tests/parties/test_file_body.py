@@ -9,7 +9,7 @@ from parties.file_body import PIECE_BYTES, FileBody
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, 2 * PIECE_BYTES + 1])
-def test_the_body_has_its_length_and_can_be_sent_again(size: int) -> None:
+def test_file_body_has_a_length_and_can_be_sent_again(size: int) -> None:
     content = bytes(range(256)) * (size // 256 + 1)
     body = FileBody(content[:size])
     assert [b"".join(body) for _ in range(2)] == [content[:size]] * 2

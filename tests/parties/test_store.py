@@ -152,7 +152,7 @@ def test_same_folder_with_the_mark_is_deleted(tmp_path):
     assert not (tmp_path / ONE).exists()
 
 
-def test_a_folder_of_agents_folders_is_accepted(tmp_path):
+def test_folder_that_contains_only_agents_folders_is_accepted(tmp_path):
     for party in ("applicant", "bank"):
         use(PartyStore(tmp_path / party))
     assert not (tmp_path / MARK).exists()
@@ -160,7 +160,7 @@ def test_a_folder_of_agents_folders_is_accepted(tmp_path):
     assert (tmp_path / MARK).is_file()
 
 
-def test_a_folder_that_lost_its_mark_is_refused(tmp_path):
+def test_folder_without_its_mark_is_refused(tmp_path):
     use(PartyStore(tmp_path))
     (tmp_path / MARK).unlink()
     with pytest.raises(FolderNotOurs, match="--home"):

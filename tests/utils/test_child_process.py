@@ -33,7 +33,7 @@ def child(tmp_path: Path) -> Iterator[Callable[..., ChildProcess]]:
         one.kill()
 
 
-def test_only_the_given_settings_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_gets_only_the_given_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRISEAL_WORKERS", "7")
     monkeypatch.setenv("triseal_database_url", "sqlite://")
     monkeypatch.setenv("OTHER", "kept")
@@ -44,7 +44,9 @@ def test_only_the_given_settings_are_passed_on(monkeypatch: pytest.MonkeyPatch) 
     assert own["OTHER"] == "kept"
 
 
-def test_starts_share_a_log_and_have_an_input_each(child: Callable[..., ChildProcess]) -> None:
+def test_restarts_append_to_one_log_and_get_their_own_stdin(
+    child: Callable[..., ChildProcess],
+) -> None:
     process = child(ECHO, engine="clear")
     for said in ("one", "two"):
         process.start(said)
@@ -53,7 +55,7 @@ def test_starts_share_a_log_and_have_an_input_each(child: Callable[..., ChildPro
     assert process.stop() == 0
 
 
-def test_a_process_that_ends_too_early_shows_its_log(child: Callable[..., ChildProcess]) -> None:
+def test_early_exit_raises_with_the_log(child: Callable[..., ChildProcess]) -> None:
     process = child("raise SystemExit('no such model')")
     process.start()
     with pytest.raises(ServerUnreachable, match="has ended: no such model"):
@@ -61,7 +63,7 @@ def test_a_process_that_ends_too_early_shows_its_log(child: Callable[..., ChildP
     assert not process.alive
 
 
-def test_a_process_that_ignores_its_signal_is_killed(child: Callable[..., ChildProcess]) -> None:
+def test_process_that_ignores_sigterm_is_killed(child: Callable[..., ChildProcess]) -> None:
     process = child(STUBBORN)
     with pytest.raises(ServerUnreachable, match="has not been started"):
         process.send(signal.SIGTERM)

@@ -11,7 +11,7 @@ from utils.ports import unused_socket
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_a_bound_port_is_not_listened_at_until_it_is_asked_for(host: str) -> None:
+def test_unused_socket_is_bound_but_does_not_listen(host: str) -> None:
     with unused_socket(host, 0) as bound:
         place = bound.getsockname()[:2]
         with pytest.raises(ConnectionRefusedError):
@@ -23,7 +23,7 @@ def test_a_bound_port_is_not_listened_at_until_it_is_asked_for(host: str) -> Non
         socket.create_connection(place).close()
 
 
-def test_a_name_of_both_kinds_stands_for_its_ipv4_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_with_ipv4_and_ipv6_uses_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [
         (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),

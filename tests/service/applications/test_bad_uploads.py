@@ -102,14 +102,16 @@ def test_upload_without_content_length_is_limited(application: Application) -> N
     refused(big, 413, "upload-too-large")
 
 
-def test_a_file_without_a_length_is_bounded_too(application: Application) -> None:
+def test_chunked_upload_is_limited_to_the_slots_size(application: Application) -> None:
     path = f"/applications/{application.client_id}/slots/{ENCRYPTED_INPUTS}"
     endless = (bytes(1_000_000) for _ in range(32))
     answer = application.server.http.put(path, content=endless, headers=RAW | application.auth())
     assert "encrypted_inputs may have" in refused(answer, 413, "upload-too-large")
 
 
-def test_a_file_that_is_too_large_for_its_slot_is_not_awaited(application: Application) -> None:
+def test_too_long_declared_length_is_refused_before_the_body(
+    application: Application,
+) -> None:
     base = application.server.http.base_url
     for length, expected in ((SMALL + 1, b"encrypted_inputs may have"), (31_000_000, b"413")):
         with socket.create_connection((base.host, base.port), timeout=20) as connection:
@@ -122,7 +124,7 @@ def test_a_file_that_is_too_large_for_its_slot_is_not_awaited(application: Appli
         assert answer.startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_file_is_sent_by_its_own_party_to_its_own_slot(application: Application) -> None:
+def test_raw_upload_fills_only_the_own_partys_slot(application: Application) -> None:
     first, *_, last = application.parties
 
     def put(party: str = first, file_name: str = ENCRYPTED_INPUTS, **change: Any) -> httpx.Response:
@@ -183,7 +185,7 @@ def _head(application: Application, way: str, length: int) -> bytes:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_sender_that_goes_away_leaves_nothing(application: Application, way: str) -> None:
+def test_disconnected_upload_leaves_no_file(application: Application, way: str) -> None:
     base = application.server.http.base_url
     fields = (
         ("client_id", application.client_id.encode()),

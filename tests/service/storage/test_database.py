@@ -170,7 +170,7 @@ def test_foreign_tables_are_refused_unchanged(postgres: Callable[[], str]) -> No
         assert found.fetchall() == [("uploads",)], "nothing is half made"
 
 
-def test_a_file_with_tables_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+def test_database_with_foreign_tables_is_refused_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "applications.sqlite3"
     with closing(sqlite3.connect(path)) as theirs:
         theirs.execute("CREATE TABLE applications (theirs text)")

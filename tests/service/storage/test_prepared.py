@@ -22,7 +22,7 @@ def played(request: pytest.FixtureRequest, tmp_path: Path) -> Played:
     return Played(Storage(settings), settings)
 
 
-def test_the_rows_are_those_of_sqlalchemy(played: Played) -> None:
+def test_prepared_rows_equal_sqlalchemys(played: Played) -> None:
     client_id = played.ready().client_id
     for kind in (ApplicationRecord, UploadRecord):
         table = table_of(kind)
@@ -33,7 +33,7 @@ def test_the_rows_are_those_of_sqlalchemy(played: Played) -> None:
         assert rows and [row._asdict() for row in rows] == [row._asdict() for row in expected]
 
 
-def test_a_write_belongs_to_the_transaction(played: Played) -> None:
+def test_prepared_write_is_part_of_the_transaction(played: Played) -> None:
     tombstones = table_of(TombstoneRecord)
     insert = Prepared(tombstones.insert())
     query = Prepared(select(tombstones).where(tombstones.c.client_id == bindparam("client_id")))
@@ -53,7 +53,7 @@ def test_a_write_belongs_to_the_transaction(played: Played) -> None:
         assert query.one_or_none(session, client_id="undone") is None
 
 
-def test_an_error_of_the_driver_is_converted(played: Played) -> None:
+def test_driver_error_becomes_storage_unavailable(played: Played) -> None:
     class Failing(Prepared):
         def _execute(self, *_: object) -> sqlite3.Cursor:
             raise sqlite3.OperationalError("disk I/O error")
