@@ -30,7 +30,6 @@ from service.applications.slots import Place
 from service.applications.upload_acceptance import settle
 from service.applications.uploads import BodyReader, receive_upload, require_size
 from service.http.body_limits import Pace
-from service.http.large_bodies import large_body_of
 from service.http.raw_body import MEDIA_TYPE, RawBodyReader
 from service.http.upload_form import FIELDS, FILE, FormReader
 from utils.errors import (
@@ -186,9 +185,8 @@ async def _receive(
             held.enter_context(server_state.rate_limits.uploading(token or ""))
             return place
 
-        large = large_body_of(request.scope)
         try:
-            sent = await receive_upload(request.stream(), reader, path, admit, pace, large)
+            sent = await receive_upload(request.stream(), reader, path, admit, pace)
         except StorageUnavailable as fault:
             server_state.storage.health.failed(fault, fault.__cause__)
             raise

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import Query, Request, Response
+from fastapi import Query, Response
 from sse_starlette.sse import AppStatus
 from starlette.concurrency import run_in_threadpool
 
@@ -26,12 +26,10 @@ from contract.http import (
 )
 from service.api.dependencies import (
     ClientId,
-    ServerState,
     ServerStateDep,
     ServicesDep,
     TokenDep,
 )
-from service.api.direct_route import DirectRoute
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
 from service.applications.relay import Given
 from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UnknownParty, UploadEmpty
@@ -121,10 +119,18 @@ async def messages(
                 return found
 
 
+@router.post(
+    "/{client_id}/exchange",
+    response_model=Exchanged,
+    summary="Post and read messages",
+    response_description="The numbers of the posted messages, new messages, and the "
+    "application's state.",
+    responses=_POSTS,
+)
 async def exchange(
     client_id: ClientId,
     body: ExchangeRequest,
-    request: Request,
+    server_state: ServerStateDep,
     services: ServicesDep,
     token: TokenDep,
 ) -> Response:
@@ -133,7 +139,6 @@ async def exchange(
     The response has the messages numbered above `after` that the token's party may read, except
     those posted by this call. Requires a token with the scope `relay`.
     """
-    server_state: ServerState = request.app.state.server_state
     end = time.monotonic() + body.wait
 
     def read(given: Sequence[Given], posted: Sequence[int] = ()) -> Exchanged:
@@ -155,19 +160,6 @@ async def exchange(
             changed.clear()
             found = await run_in_threadpool(read, (), found.numbers)
     return Response(found.model_dump_json(), media_type="application/json")
-
-
-router.add_api_route(
-    "/{client_id}/exchange",
-    exchange,
-    methods=["POST"],
-    route_class_override=DirectRoute,
-    response_model=Exchanged,
-    summary="Post and read messages",
-    response_description="The numbers of the posted messages, new messages, and the "
-    "application's state.",
-    responses=_POSTS,
-)
 
 
 @router.get(

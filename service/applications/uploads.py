@@ -6,11 +6,9 @@ import asyncio
 import hashlib
 import hmac
 import os
-from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,13 +16,10 @@ from engines.envelope import DIGEST_BYTES
 from engines.interface import Slot
 from service.applications.slots import Place, Upload
 from service.http.body_limits import SMALL_BODY, Pace
-from service.http.large_bodies import LargeBody
 from service.http.upload_form import FIELDS, FILE
 from utils.atomic_files import PRIVATE_FILE
 from utils.disk_errors import storage_fault
 from utils.errors import InvalidRequest, UploadEmpty, UploadTooLarge
-from utils.strand import Strand
-from utils.writeback import begin_writeback
 
 BATCH_BYTES = 1 << 20
 """Bytes held in memory before they are hashed and written in threads."""
@@ -45,7 +40,7 @@ class BodyReader(Protocol):
     def complete(self) -> bool:
         """True if all fields are known."""
 
-    def feed(self, chunk: bytes | bytearray) -> list[memoryview]:
+    def feed(self, chunk: bytes) -> list[memoryview]:
         """Read a chunk of the body; return the file's bytes in it."""
 
     def finish(self) -> None:
@@ -64,7 +59,7 @@ class SentFile:
 
 
 class _FileWriter:
-    """Writes a new file in batches, and counts and hashes its bytes."""
+    """Writes a new file in batches, in threads, and counts and hashes its bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -73,9 +68,7 @@ class _FileWriter:
         self._end = b""
         self._batch: list[memoryview] = []
         self._held = 0  # bytes in the batch
-        self._written = 0
-        self._writing, self._hashing = Strand(), Strand()
-        self._under_way: deque[asyncio.Future[tuple[None, None]]] = deque()  # one per batch
+        self._storing: asyncio.Task[None] | None = None  # of the batch before
         self.size = 0
         self.intact = False
 
@@ -86,73 +79,65 @@ class _FileWriter:
             self._handle = os.open(self._path, flags, PRIVATE_FILE)
 
     async def write(self, piece: memoryview) -> None:
-        if self._held and len(piece) >= BATCH_BYTES:
-            self._flush()  # joining them would copy the large piece
         self._batch.append(piece)
         self._held += len(piece)
         self.size += len(piece)
         if self._held >= BATCH_BYTES:
-            self._flush()
-            await self._wait_for_all_but(1)  # one batch may be in progress while the next arrives
+            await self._flush()
 
     async def finish(self) -> Upload:
         if self._held > SMALL_BATCH:
-            self._flush()
-        await self._wait_for_all_but(0)
-        rest = self._take()  # small enough to handle here; a thread would take longer
-        self._put(rest)
-        self._digest(rest)
+            await self._flush()
+        await self._stored()
+        self._store(self._take())  # small enough to handle here; a thread would take longer
         self.intact = hmac.compare_digest(self._hash.digest(), self._end)
         self._hash.update(self._end)
         return Upload(self._path, self.size, self._hash.hexdigest())
 
     async def close(self) -> None:
-        if not self._under_way:
+        if self._storing is None:
             self._close()
             return
-        # After an error: close only when pending writes are done, even if this task is cancelled.
-        closed = self._writing.call(self._close)
-        await asyncio.shield(asyncio.gather(*self._under_way, closed, return_exceptions=True))
+        # After an error: the file is closed once the thread has written, even if this task is
+        # cancelled meanwhile.
+        self._storing.add_done_callback(self._close)
+        await asyncio.wait({self._storing})
 
-    def _close(self) -> None:
+    def _close(self, storing: asyncio.Task[None] | None = None) -> None:
+        if storing is not None and not storing.cancelled():
+            storing.exception()  # the first error has been raised already
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
 
-    def _flush(self) -> None:
-        """Start writing and hashing the batch, in parallel."""
+    async def _flush(self) -> None:
+        """Start to store the batch; the next one may arrive meanwhile."""
+        await self._stored()
         batch = self._take()
-        written = self._writing.call(partial(self._put, batch))
-        hashed = self._hashing.call(partial(self._digest, batch))
-        self._under_way.append(asyncio.gather(written, hashed))
+        self._storing = asyncio.create_task(asyncio.to_thread(self._store, batch))
 
-    async def _wait_for_all_but(self, most: int) -> None:
-        while len(self._under_way) > most:
-            await asyncio.shield(self._under_way[0])
-            self._under_way.popleft()
+    async def _stored(self) -> None:
+        if self._storing is not None:
+            await asyncio.shield(self._storing)
+            self._storing = None
 
-    def _take(self) -> memoryview:
-        batch, self._batch, self._held = self._batch, [], 0
-        return batch[0] if len(batch) == 1 else memoryview(b"".join(batch))
+    def _take(self) -> bytes:
+        batch, self._batch, self._held = b"".join(self._batch), [], 0
+        return batch
 
-    def _put(self, batch: memoryview) -> None:
-        rest, size = batch, len(batch)
+    def _store(self, batch: bytes) -> None:
+        rest = memoryview(batch)
         with _disk():
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
-        if size >= BATCH_BYTES:  # smaller batches are written faster by the final sync
-            begin_writeback(self._handle, self._written, size)
-        self._written += size
-
-    def _digest(self, batch: memoryview) -> None:
-        # The last bytes may be the trailing digest, so they wait; large pieces are not copied.
+        # The last bytes may be the trailing digest, so they wait.
         if len(batch) < DIGEST_BYTES:
-            batch = memoryview(self._end + batch)
+            batch = self._end + batch
         else:
             self._hash.update(self._end)
         cut = max(0, len(batch) - DIGEST_BYTES)
-        self._hash.update(batch[:cut])
-        self._end = bytes(batch[cut:])
+        self._hash.update(memoryview(batch)[:cut])
+        self._end = batch[cut:]
 
 
 @contextmanager
@@ -169,11 +154,8 @@ async def receive_upload(
     path: Path,
     admit: Admit,
     pace: Pace,
-    large: LargeBody | None = None,
 ) -> SentFile:
     """Read a body completely, writing its file to `path`, which must not exist yet.
-
-    If `large` is given, all but the beginning of the body is read from it.
 
     `admit` is called as soon as all fields are known, which must be within `pace.stall` seconds
     and before UNADMITTED_BYTES of the file. On any error the file is removed. Raises
@@ -183,24 +165,18 @@ async def receive_upload(
     # Until the sender is authorised, the body gets no more time than a small one.
     hurried, patient = Pace(pace.stall, pace.stall).begin(), pace.begin()
     place: Place | None = None
-    beginning = aiter(body)
-    rest: LargeBody | None = None
+    chunks = aiter(body)
     try:
         pieces: list[memoryview] = []
         while True:
             if place is None and reader.complete:
                 place = await admit(reader.fields)
                 writer.open()
-                rest = large if large is not None and large.begin() else None
             _require_room(place, writer.size + sum(map(len, pieces)))
             for piece in pieces:
                 await writer.write(piece)
-            chunk: bytes | bytearray | None
-            if rest is not None:
-                chunk = await patient.wait_while(anext(rest, None), rest.heard)
-            else:
-                patience = hurried if place is None else patient
-                chunk = await patience.wait(anext(beginning, None))
+            patience = hurried if place is None else patient
+            chunk = await patience.wait(anext(chunks, None))
             if chunk is None:
                 break
             pieces = reader.feed(chunk)
@@ -213,8 +189,6 @@ async def receive_upload(
         path.unlink(missing_ok=True)
         raise
     finally:
-        if rest is not None:
-            rest.leave()
         await writer.close()
 
 

@@ -48,22 +48,6 @@ class Patience:
         except TimeoutError as error:
             raise self._too_slow() from error
 
-    async def wait_while(self, coming: Awaitable[T], heard: Callable[[], float]) -> T:
-        """Await `coming`, which receives data gradually, and return its result.
-
-        `heard` returns when data arrived last, in seconds of the event loop's clock. Raises
-        UploadTooSlow if no data arrives for `stall` seconds or the total time is over.
-        """
-        now = asyncio.get_running_loop().time
-        task = asyncio.ensure_future(coming)
-        try:
-            while (left := min(heard() + self._pace.stall, self._end) - now()) > 0:
-                if (await asyncio.wait({task}, timeout=left))[0]:
-                    return task.result()
-            raise self._too_slow()
-        finally:
-            task.cancel()
-
     def _too_slow(self) -> UploadTooSlow:
         return UploadTooSlow(
             f"The request did not arrive completely: no data for {self._pace.stall:g} s, or not "
@@ -74,9 +58,8 @@ class Patience:
 class BodyLimit:
     """ASGI middleware: responds 413 to a body over `limit_of(path)` bytes, 408 to a slow one.
 
-    It checks Content-Length, if given, and counts the bytes that arrive; bodies that bypass it
-    (service/http/large_bodies.py) always declare a length. If `pace_of(path)` is None, the reader
-    of the body enforces the time limits.
+    It checks Content-Length, if given, and counts the bytes that arrive. If `pace_of(path)` is
+    None, the reader of the body enforces the time limits.
     """
 
     def __init__(

@@ -13,10 +13,8 @@ import math
 import resource
 import time
 
-import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.http.large_bodies import LARGE_BYTES, LargeBody
 from service.http.problems import problem
 from service.http.security_headers import REFUSED
 from utils.errors import InvalidRequest
@@ -101,31 +99,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._around = self._content = 0
         super().on_message_begin()
 
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        length = next((int(v) for name, v in self.headers if name == b"content-length"), 0)
-        if length >= LARGE_BYTES:
-            LargeBody(self, self.scope, length)
-
     def on_body(self, body: bytes) -> None:
         self._content += len(body)
         self._bodies += len(body)
         super().on_body(body)
-
-    @property
-    def body_bytes(self) -> int:
-        """Bytes of the request's body that this protocol has received."""
-        return self._content
-
-    def heard_something(self) -> None:
-        """Note that the client has sent more of a body whose response is complete."""
-        self._unset_keepalive_if_required()
-
-    def body_was_read(self) -> None:
-        """Resume parsing after LargeBody has read the rest of the body."""
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-        self.on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Respond to malformed HTTP with a problem, like every other error, and disconnect."""

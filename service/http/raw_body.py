@@ -20,7 +20,7 @@ class RawBodyReader:
             raise UnsupportedContent(f"Send the sealed message itself, as {MEDIA_TYPE}.")
         self.fields = fields
 
-    def feed(self, chunk: bytes | bytearray) -> list[memoryview]:
+    def feed(self, chunk: bytes) -> list[memoryview]:
         """Return the chunk."""
         return [memoryview(chunk)]
 

@@ -65,10 +65,10 @@ class FormReader:
         """True if all fields have arrived; the file may still be incomplete."""
         return len(self.fields) == len(FIELDS)
 
-    def feed(self, chunk: bytes | bytearray) -> list[memoryview]:
+    def feed(self, chunk: bytes) -> list[memoryview]:
         """Parse a chunk of the body; return the file's bytes in it."""
         try:
-            self._parser.write(chunk)  # type: ignore[arg-type]  # it only searches and cuts
+            self._parser.write(chunk)
         except FormParserError as error:
             raise InvalidRequest("The form is malformed; build it with an HTTP library.") from error
         pieces, self._pieces = self._pieces, []

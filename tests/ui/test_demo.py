@@ -2,7 +2,6 @@
 
 import html
 import os
-import re
 import signal
 import socket
 import stat
@@ -146,27 +145,6 @@ def test_every_party_has_its_own_process_and_page(joint_demo, schema):
     assert alive(family) == []
 
 
-def test_demo_works_on_ipv6(tmp_path, levelled_deployment, schema):
-    addresses = {"server_host": "::1", "page_host": "::1"}
-    demo = Demo(tmp_path, levelled_deployment, "levelled", **addresses)
-    try:
-        demo.wait_for("Triseal is ready")
-        said = demo.log()
-        assert f"listens at http://[::1]:{demo.server_port}" in said
-        assert f"open http://[::1]:{demo.page_port}/?token=" in said
-        for port in (demo.page_port, *demo.agent_ports(len(schema.party_names))):
-            assert f"at http://[::1]:{port}" in said
-            refused = httpx.get(f"http://[::1]:{port}", trust_env=False)
-            assert refused.status_code == 403, "it responds, and asks for its link"
-        (link,) = re.findall(r"open (\S+) in a browser", said)
-        with opened(link) as client:
-            assert client.get("config").is_success
-        with ServerClient(f"http://[::1]:{demo.server_port}", 30) as client:
-            assert client.health().status == "ok"
-    finally:
-        demo.stop()
-
-
 def test_an_agents_port_in_use_is_named(busy_port, levelled_deployment):
     ended = run(
         "-m",
@@ -181,41 +159,33 @@ def test_an_agents_port_in_use_is_named(busy_port, levelled_deployment):
     assert "The page of the applicant" in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_sigterm_leaves_no_process_behind(demo):
-    demo.wait_for("Triseal is ready")
-    assert demo.link.startswith(f"http://127.0.0.1:{demo.page_port}/?token=")
-    with opened(demo.link) as client:
-        assert "Triseal" in client.get("/").text
-    family = demo.family()
-    assert len(family) >= 3  # server, its workers, page
-    demo.send(signal.SIGTERM)
-    assert demo.join(30) == 0
-    assert alive(family) == []
-
-
-def test_open_page_does_not_delay_shutdown(demo):
-    demo.wait_for("Triseal is ready")
-    with opened(demo.link) as client, client.stream("GET", "gradio_api/heartbeat/x") as stream:
-        assert "ALIVE" in next(stream.iter_text())
-        demo.send(signal.SIGINT)
-        assert demo.join(30) == 0
-    printed = demo.log()
-    assert "Traceback" not in printed and "ERROR" not in printed
-
-
-def test_temporary_folder_of_another_user_is_not_used(tmp_path, clear_deployment):
+def test_sigterm_stops_every_process_though_a_page_is_open(tmp_path, clear_deployment):
+    """The same demonstration shows a token of the operator and a temporary folder of others."""
+    token = "a-token-of-the-operators-own"  # noqa: S105
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     (temporary / "gradio").touch()  # neither a folder nor owned by us
-    started = Demo(tmp_path, clear_deployment, "clear", more={"TMPDIR": str(temporary)})
+    more = {"TMPDIR": str(temporary)}
+    demo = Demo(tmp_path, clear_deployment, "clear", more=more, page_token=token)
     try:
-        started.wait_for("Triseal is ready")
-        with opened(started.link) as client:
+        demo.wait_for("Triseal is ready")
+        with opened(f"http://127.0.0.1:{demo.page_port}/?token={token}") as client:
             assert client.get("/config").is_success
-        own = list(temporary.glob("triseal-page-*"))
-        assert [stat.S_IMODE(folder.stat().st_mode) for folder in own] == [0o700]
+            assert "Triseal" in client.get("/").text
+            own = list(temporary.glob("triseal-page-*"))
+            assert [stat.S_IMODE(folder.stat().st_mode) for folder in own] == [0o700]
+            family = demo.family()
+            assert len(family) >= 3  # server, its workers, page
+            with client.stream("GET", "gradio_api/heartbeat/x") as stream:
+                assert "ALIVE" in next(stream.iter_text())
+                demo.send(signal.SIGTERM)
+                assert demo.join(30) == 0
+        assert alive(family) == []
+        printed = demo.log()
+        assert "TRISEAL_PAGE_TOKEN" in printed and token not in printed
+        assert "Traceback" not in printed and "ERROR" not in printed
     finally:
-        started.stop()
+        demo.stop()
     assert [path.name for path in temporary.iterdir()] == ["gradio"]
 
 
@@ -231,19 +201,6 @@ def test_browser_gets_a_private_file_instead_of_the_link(tmp_path):
     assert address.startswith("file://") and "token" not in address
     assert f'content="0;url={html.escape(link)}"' in text
     assert not Path(address.removeprefix("file://")).exists()
-
-
-def test_configured_page_token_works_and_is_not_printed(tmp_path, clear_deployment):
-    token = "a-token-of-the-operators-own"  # noqa: S105
-    started = Demo(tmp_path, clear_deployment, "clear", page_token=token)
-    try:
-        started.wait_for("TRISEAL_PAGE_TOKEN")
-        started.wait_for("Triseal is ready")
-        with opened(f"http://127.0.0.1:{started.page_port}/?token={token}") as client:
-            assert client.get("/config").is_success
-        assert token not in started.log()
-    finally:
-        started.stop()
 
 
 @pytest.mark.parametrize(

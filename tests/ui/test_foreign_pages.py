@@ -9,6 +9,7 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service.app import create_app
@@ -248,18 +249,25 @@ def test_demo_refuses_requests_without_access(context, demo, schema):
     one.decide()
 
 
-@pytest.mark.parametrize("name", ["localhost", "[::1]"])
-def test_frames_use_the_requested_host_name(
-    context, tmp_path_factory, levelled_deployment, schema, name, demo
-):
-    if name == "localhost":
-        one = Stage(context, demo, schema, host="localhost").open()
-        assert all("//localhost:" in one.url(party) for party in one.names)
-        return
-    made = Demo(tmp_path_factory.mktemp("sixth"), levelled_deployment, "levelled", page_host="::1")
+def test_frames_use_the_requested_host_name(context, schema, demo):
+    one = Stage(context, demo, schema, host="localhost").open()
+    assert all("//localhost:" in one.url(party) for party in one.names)
+
+
+def test_demo_works_on_ipv6(context, tmp_path, levelled_deployment, schema):
+    addresses = {"server_host": "::1", "page_host": "::1"}
+    made = Demo(tmp_path, levelled_deployment, "levelled", **addresses)
     try:
         made.wait_for("Triseal is ready")
+        said = made.log()
+        assert f"listens at http://[::1]:{made.server_port}" in said
+        assert f"open http://[::1]:{made.page_port}/?token=" in said
+        for port in (made.page_port, *made.agent_ports(len(schema.party_names))):
+            assert f"at http://[::1]:{port}" in said
+            refused = httpx.get(f"http://[::1]:{port}", trust_env=False)
+            assert refused.status_code == 403, "it responds, and asks for its link"
         one = Stage(context, made, schema).open()
         assert one.page.url.startswith("http://[::1]:")
+        assert all("//[::1]:" in one.url(party) for party in one.names)
     finally:
         made.stop()

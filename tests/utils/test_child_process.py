@@ -44,7 +44,7 @@ def test_child_gets_only_the_given_settings(monkeypatch: pytest.MonkeyPatch) -> 
     assert own["OTHER"] == "kept"
 
 
-def test_restarts_append_to_one_log_and_get_their_own_stdin(
+def test_restarts_append_to_one_log_and_have_own_stdin(
     child: Callable[..., ChildProcess],
 ) -> None:
     process = child(ECHO, engine="clear")

@@ -17,7 +17,6 @@ from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY, PROGRAMS, Slot
 from service.applications.slots import Place
 from service.applications.uploads import receive_upload
 from service.http.body_limits import BodyLimit, Pace
-from service.http.large_bodies import LARGE_BYTES
 from service.http.rate_limits import TOKEN_UPLOADS, TOKEN_WAITS
 from service.http.raw_body import MEDIA_TYPE, RawBodyReader
 from service.http.upload_form import FormReader
@@ -183,15 +182,15 @@ def test_stalled_body_of_every_call_is_refused(impatient: Server) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_large_file_is_limited_by_silence_not_by_piece_time(impatient: Server, way: str) -> None:
-    """Most of a large file is read in large pieces (service/http/large_bodies.py)."""
     application = impatient.joined()
     values = (application.client_id, application.parties[0], EVALUATION_KEY)
-    body = body_of(bytes(LARGE_BYTES))
+    size = 1 << 19
+    body = body_of(bytes(size))
     for name, value in zip(("client_id", "client_type", "file_name"), values, strict=True):
         body = body.replace(f"value of {name}".encode(), value.encode())
     sent = request(application, "/send_file", body, len(body), KIND)
     if way == "PUT":
-        sent = put(application, EVALUATION_KEY, bytes(LARGE_BYTES), LARGE_BYTES)
+        sent = put(application, EVALUATION_KEY, bytes(size), size)
     with connected(impatient) as connection:
         for start in range(0, len(sent), -(-len(sent) // 5)):  # takes longer than the allowed pause
             connection.sendall(sent[start : start + -(-len(sent) // 5)])

@@ -16,7 +16,6 @@ import pytest
 from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY
 from parties.client import ServerClient
 from parties.retrying import may_pass
-from service.http.large_bodies import LARGE_BYTES
 from service.http.security_headers import NOTHING
 from tests.service.applications.test_slow_uploads import (
     answer_of,
@@ -34,9 +33,9 @@ from utils.errors import TrisealError
 
 
 def half_of_a_large_file(application: Application) -> bytes:
-    """A form that stops within a file read in large pieces (service/http/large_bodies.py)."""
+    """Return a form that stops within a large file."""
     values = (application.client_id, application.parties[0], EVALUATION_KEY)
-    body = body_of(bytes(4 * LARGE_BYTES))
+    body = body_of(bytes(2 << 20))
     for name, value in zip(("client_id", "client_type", "file_name"), values, strict=True):
         body = body.replace(f"value of {name}".encode(), value.encode())
     return request(application, "/send_file", body[: len(body) // 2], len(body), KIND)

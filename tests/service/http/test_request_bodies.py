@@ -1,4 +1,4 @@
-"""Large bodies over sockets, on both event loops: complete, abandoned, cut off, read slowly."""
+"""Request bodies over sockets, on both event loops: complete, abandoned, cut off, read slowly."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import asyncio
 import hashlib
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
 import uvicorn
-from starlette.requests import ClientDisconnect
 
 from service.http.connections import guarded
-from service.http.large_bodies import LARGE_BYTES, PIECE_BYTES, large_body_of
 
+MIB = 1 << 20
 SILENCE = 2.0
 WAIT = 20.0
 GET = b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -25,51 +23,37 @@ HEAD = b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
 
 class Reader:
-    """Reads a large body; responds with its SHA-256, its size, and the number of large pieces.
+    """Reads a body; responds with its SHA-256 and its size.
 
-    `/early` takes one large piece and answers; `/slow` takes them one by one when it is told to;
-    `/direct` takes over before it has received anything.
+    `/early` responds after the first piece; `/slow` takes pieces one by one when it is told to.
     """
 
     def __init__(self) -> None:
-        self.go_on = threading.Semaphore(0)
+        self.go_on = threading.Event()
         self.lost = threading.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"].strip("/")
-        answer = b"next" if path == "next" else await self._read(scope, receive, path)
+        answer = b"next" if path == "next" else await self._read(receive, path)
         headers = [(b"content-length", str(len(answer)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    async def _read(self, scope: Any, receive: Any, path: str) -> bytes:
-        found, size, large = hashlib.sha256(), 0, 0
-        body = large_body_of(scope)
-        if path != "direct":
+    async def _read(self, receive: Any, path: str) -> bytes:
+        found, size, more = hashlib.sha256(), 0, True
+        while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                self.lost.set()
+                return b"lost"
+            if path == "early":
+                return b"early"
+            if path == "slow":
+                await asyncio.to_thread(self.go_on.wait)
             found.update(message["body"])
             size += len(message["body"])
-        if body is not None and body.begin():
-            try:
-                async for piece in body:
-                    if path == "slow":
-                        await asyncio.to_thread(self.go_on.acquire)
-                    found.update(piece)
-                    size += len(piece)
-                    large += len(piece) == PIECE_BYTES
-                    if path == "early" and large:
-                        return b"early"
-            except ClientDisconnect:
-                self.lost.set()
-                raise
-            finally:
-                body.leave()
-        else:
-            while message["more_body"]:
-                message = await receive()
-                found.update(message["body"])
-                size += len(message["body"])
-        return f"{found.hexdigest()} {size} {large}".encode()
+            more = message["more_body"]
+        return f"{found.hexdigest()} {size}".encode()
 
 
 @pytest.fixture(scope="module")
@@ -115,68 +99,36 @@ def answer(connection: socket.socket) -> bytes:
     return body
 
 
-def answer_to(body: bytes) -> tuple[str, int]:
-    return hashlib.sha256(body).hexdigest(), len(body)
+def answer_to(body: bytes) -> bytes:
+    return f"{hashlib.sha256(body).hexdigest()} {len(body)}".encode()
 
 
-def read(said: bytes) -> tuple[tuple[str, int], int]:
-    digest, size, large = said.decode().split()
-    return (digest, int(size)), int(large)
-
-
-@pytest.mark.parametrize(
-    "size", [LARGE_BYTES, PIECE_BYTES, 2 * PIECE_BYTES + 1, 5 * PIECE_BYTES + 77_777]
-)
-def test_large_body_arrives_and_the_connection_stays_usable(
+@pytest.mark.parametrize("size", [1, MIB, 5 * MIB + 77_777])
+def test_body_arrives_and_the_connection_stays_usable(
     connect: Callable[[], Any], size: int
 ) -> None:
     body = content(size)
     with connect() as connection:
         for _ in range(2):
             connection.sendall(HEAD % (b"x", size) + body + GET)
-            (found, _) = read(answer(connection))
-            assert found == answer_to(body)
+            assert answer(connection) == answer_to(body)
             assert answer(connection) == b"next"
 
 
-def test_most_of_a_large_body_is_read_in_large_pieces(connect: Callable[[], Any]) -> None:
-    body = content(8 * PIECE_BYTES)
+def test_body_is_sent_after_100_continue(connect: Callable[[], Any]) -> None:
+    body = content(2 * MIB)
     with connect() as connection:
-        connection.sendall(HEAD % (b"x", len(body)) + body)
-        found, large = read(answer(connection))
-    assert found == answer_to(body)
-    assert large >= 6
-
-
-def test_reader_may_take_over_before_the_body(connect: Callable[[], Any]) -> None:
-    body = content(2 * PIECE_BYTES)
-    head = HEAD % (b"direct", len(body))
-    with connect() as connection:
+        head = HEAD % (b"x", len(body))
         connection.sendall(head.replace(b"Host", b"Expect: 100-continue\r\nHost"))
         confirmed = b"HTTP/1.1 100 Continue\r\n\r\n"
         assert connection.recv(len(confirmed), socket.MSG_WAITALL) == confirmed
         connection.sendall(body + GET)
-        found, large = read(answer(connection))
-        assert (found, large) == (answer_to(body), 2)
+        assert answer(connection) == answer_to(body)
         assert answer(connection) == b"next"
 
 
-def test_large_body_arrives_in_any_segmentation(connect: Callable[[], Any]) -> None:
-    body = content(LARGE_BYTES + 5)
-    with connect() as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sent = HEAD % (b"x", len(body)) + body
-        cuts = (10, len(sent) - len(body), 1, 1, 70_000, 3, 300_000, len(sent))
-        start = 0
-        for cut in cuts:
-            connection.sendall(sent[start : start + cut])
-            start += cut
-            time.sleep(0.01)
-        assert read(answer(connection))[0] == answer_to(body)
-
-
-def test_a_reader_may_respond_before_the_end_of_the_body(connect: Callable[[], Any]) -> None:
-    body = content(6 * PIECE_BYTES)
+def test_response_before_the_end_of_the_body(connect: Callable[[], Any]) -> None:
+    body = content(6 * MIB)
     with connect() as connection:
         connection.sendall(HEAD % (b"early", len(body)) + body + GET)
         assert answer(connection) == b"early"
@@ -185,23 +137,24 @@ def test_a_reader_may_respond_before_the_end_of_the_body(connect: Callable[[], A
 
 def test_unread_rest_of_a_body_is_not_awaited(connect: Callable[[], Any]) -> None:
     with connect() as connection:
-        connection.sendall(HEAD % (b"early", 6 * PIECE_BYTES) + bytes(3 * PIECE_BYTES))
+        connection.sendall(HEAD % (b"early", 6 * MIB) + bytes(3 * MIB))
         assert answer(connection) == b"early"
         assert connection.recv(1) == b""
 
 
-def test_reader_raises_if_the_sender_disconnects(
+def test_reader_learns_that_the_sender_disconnected(
     connect: Callable[[], Any], reader: Reader
 ) -> None:
     reader.lost.clear()
     with connect() as connection:
-        connection.sendall(HEAD % (b"x", 4 * PIECE_BYTES) + bytes(2 * PIECE_BYTES))
+        connection.sendall(HEAD % (b"x", 4 * MIB) + bytes(2 * MIB))
     assert reader.lost.wait(WAIT)
 
 
 def test_slow_reader_applies_backpressure(connect: Callable[[], Any], reader: Reader) -> None:
     """Otherwise the arriving data would fill the server's memory."""
-    body = content(64 * PIECE_BYTES)
+    reader.go_on.clear()
+    body = content(64 * MIB)
     with connect() as connection:
         sender = threading.Thread(
             target=connection.sendall, args=(HEAD % (b"slow", len(body)) + body,)
@@ -209,7 +162,6 @@ def test_slow_reader_applies_backpressure(connect: Callable[[], Any], reader: Re
         sender.start()
         sender.join(SILENCE / 4)
         assert sender.is_alive(), "all was taken while nothing was read"
-        reader.go_on.release(100)
-        found, _ = read(answer(connection))
+        reader.go_on.set()
+        assert answer(connection) == answer_to(body)
         sender.join(WAIT)
-    assert found == answer_to(body)
