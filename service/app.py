@@ -22,7 +22,6 @@ from service.api import messages as relay
 from service.api.dependencies import LoadedServices, ServerState
 from service.api.openapi import complete
 from service.applications.applications import Applications
-from service.applications.credentials import new_id
 from service.applications.events import Events
 from service.applications.party_tokens import PartyTokens
 from service.applications.relay import Relay
@@ -51,6 +50,7 @@ from service.storage.storage import Storage
 from settings import Settings
 from utils.errors import DeploymentMixed, StorageUnavailable, TrisealError
 from utils.one_line import in_one_line
+from utils.tokens import new_id
 
 logger = logging.getLogger("triseal.app")
 

@@ -54,6 +54,10 @@ INPUT_AND_OUTPUT = {
 }
 
 
+SERVICE = ("http", "storage", "execution", "applications", "operations", "jobs", "api")
+"""The folders of the server, lowest first; each imports only those before it."""
+
+
 @cache
 def imported() -> dict[str, set[str]]:
     """Return the names of the modules that each Python file imports, by its path, without tests."""
@@ -111,6 +115,20 @@ def test_folder_imports_only_the_listed_folders(folder: str) -> None:
         if (top := name.partition(".")[0]) in ours - {folder} - MAY_IMPORT[folder]
         and top not in ENTRY_POINTS.get(path, set())
     }
+    assert wrong == set()
+
+
+def test_server_folders_import_only_lower_ones() -> None:
+    rank = {folder: number for number, folder in enumerate(SERVICE)}
+    wrong = set()
+    for path, names in imported().items():
+        parts = PurePath(path).parts
+        if parts[0] == "service" and len(parts) > 2:
+            for name in names:
+                top, _, rest = name.partition(".")
+                folder = rest.partition(".")[0]
+                if top == "service" and rank.get(folder, 0) > rank[parts[1]]:
+                    wrong.add((path, name))
     assert wrong == set()
 
 

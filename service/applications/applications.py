@@ -22,16 +22,7 @@ from sqlalchemy.orm import Session
 from contract.http import ApplicationState, Opened, moment
 from service.applications.activity_log import SERVER, fetched, note
 from service.applications.base import ApplicationService
-from service.applications.credentials import (
-    ERASE,
-    READ,
-    WATCH,
-    bearer_of,
-    digest,
-    new_id,
-    new_secret,
-    require_viewer,
-)
+from service.applications.credentials import ERASE, READ, WATCH, bearer_of, require_viewer
 from service.applications.party_tokens import token_row
 from service.applications.rules import count_live, describe, readers_of, run_of, seen
 from service.applications.views import ApplicationView
@@ -45,6 +36,7 @@ from service.storage.tables import (
     table_of,
 )
 from utils.errors import OutOfStep, TooManyApplications, TrisealError
+from utils.tokens import digest, new_id, new_secret
 
 FULL_SECONDS = 60.0
 _NO_PROGRESS: Mapping[tuple[str, str], float] = {}

@@ -1,22 +1,18 @@
-"""Ids, join codes and tokens: random values from the operating system.
+"""The checks of ids, tokens and scopes.
 
-Codes and tokens are stored as digests only. Each has 256 random bits, so its plain SHA-256 can be
-neither reversed nor guessed; a salt or a slow hash, as for passwords, is not needed. A token
-permits what its scopes list until it expires or is revoked.
+Join codes and tokens are stored as digests only (utils/tokens.py). A token permits what its scopes
+list until it expires or is revoked.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
-import secrets
 
 from service.applications.views import Application, Token
 from utils.errors import ForbiddenScope, InvalidRequest, NotAuthorised
+from utils.tokens import digest
 
-ID_BYTES = 16
-SECRET_BYTES = 32
 _CLIENT_ID = re.compile(r"[0-9a-f]{32}")
 
 SEND, RUN, READ, RELAY, ERASE = "send", "run", "read", "relay", "erase"
@@ -24,26 +20,6 @@ PARTY_SCOPES = (SEND, RUN, READ, RELAY, ERASE)
 """The scopes of a party's token, unless the party asked for fewer when it joined."""
 WATCH = "watch"
 """The scope of the watch token: read the state and the traffic."""
-
-
-def new_id() -> str:
-    """Return 128 random bits as 32 hexadecimal digits."""
-    return secrets.token_hex(ID_BYTES)
-
-
-def new_secret() -> str:
-    """Return 256 random bits in characters that are safe in a header."""
-    return secrets.token_urlsafe(SECRET_BYTES)
-
-
-def digest(secret: str) -> bytes:
-    """Return the SHA-256 under which a code or token is stored."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
-def matches(secret: str, stored: bytes) -> bool:
-    """Return True if `stored` is the digest of `secret`, comparing in constant time."""
-    return hmac.compare_digest(digest(secret), stored)
 
 
 def require_id(client_id: str) -> None:

@@ -9,12 +9,13 @@ from sqlalchemy import delete, insert, update
 
 from contract.http import Joined, moment
 from service.applications.base import ApplicationService
-from service.applications.credentials import digest, matches, new_secret, token_of
+from service.applications.credentials import token_of
 from service.applications.rules import scopes_of, seen
 from service.applications.views import ApplicationView
 from service.storage.storage import even_when_full
 from service.storage.tables import PartyRecord, TokenRecord, table_of
 from utils.errors import NotAuthorised, TooManyRequests
+from utils.tokens import digest, matches, new_secret
 
 MOST_TOKENS = 8
 """Valid tokens that one party may have at the same time."""

@@ -18,9 +18,9 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from service.applications.credentials import digest
 from settings import Settings
 from utils.errors import TooManyRequests
+from utils.tokens import digest
 
 OPENINGS = 600
 """Applications that one address may open per minute."""

@@ -25,7 +25,7 @@ from contract.http import ProgramState
 from engines.interface import PublicModel
 from service.applications.activity_log import SERVER, note
 from service.applications.base import ApplicationService
-from service.applications.credentials import READ, RUN, bearer_of, new_id
+from service.applications.credentials import READ, RUN, bearer_of
 from service.applications.rules import (
     ACTIVE,
     live,
@@ -56,6 +56,7 @@ from utils.errors import (
     RunCancelled,
     TrisealError,
 )
+from utils.tokens import new_id
 
 QUEUE_SECONDS = 2.0
 """Seconds after which to try again if the queue is full."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.applications.credentials import new_secret
 from settings import Settings
 from utils.atomic_files import write_atomic
 from utils.disk_errors import storage_fault
+from utils.tokens import new_secret
 
 FILE = "operator_token"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from service.applications.credentials import digest
 from service.storage.blob_backends import UNFINISHED
 from tests.service.applications.test_relay import say
 from tests.service.driver import Application, Server, bearer
 from tests.service.storages import DATABASES, database_settings
+from utils.tokens import digest
 
 Start = Callable[..., Server]
 WINDOW = 24
