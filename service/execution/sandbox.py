@@ -14,8 +14,6 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NoReturn
 
-from utils.time_slices import take_long_slices
-
 _PR_SET_PDEATHSIG = 1
 SESSION_NICENESS = 15
 """Niceness of evaluations towards other sessions: they keep 3 % of a core that others want."""
@@ -72,20 +70,12 @@ def end_with_parent() -> None:
 
 
 def give_way() -> None:
-    """Let this process run only when nothing else needs its core (Linux).
+    """Give this process a session of its own with a high niceness (Linux).
 
-    Linux divides a core among sessions first (autogroups), and then within each session. In its own
-    session with a high niceness, this process delays neither the server nor a client on the same
-    machine; without autogroups, the idle policy still prefers the server. Without long time slices,
-    a process that wakes up may have to wait for the end of the evaluation's slice, several times
-    in each call.
+    Linux divides a core among sessions first (autogroups), and then within each session, so that
+    this process delays neither the server nor a client on the same machine.
     """
-    if sys.platform != "linux":
-        return
-    with suppress(OSError):  # already a session leader, or the system has no autogroups
-        os.setsid()
-        Path("/proc/self/autogroup").write_text(str(SESSION_NICENESS))
-    for thread in Path("/proc/self/task").iterdir():
-        with suppress(OSError):  # the thread has ended, or the system does not permit it
-            take_long_slices(int(thread.name))  # before the idle policy, which has no slices
-            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+    if sys.platform == "linux":
+        with suppress(OSError):  # already a session leader, or the system has no autogroups
+            os.setsid()
+            Path("/proc/self/autogroup").write_text(str(SESSION_NICENESS))
