@@ -26,15 +26,15 @@ demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
 	@exec $(if $(CONCRETE_ENGINE),$(RUN_CONCRETE),$(RUN)) -m ui.demo
 
 check: setup-tests lint
-	$(RUN) -m pytest $(QUICK_TESTS)
+	$(RUN) -m pytest $(IN_TWO) $(QUICK_TESTS)
 
 test: setup-test lint
-	$(RUN) -m pytest --ignore=tests/concrete
-	$(RUN_CONCRETE) -m pytest tests/concrete
+	$(RUN) -m pytest $(IN_TWO) --ignore=tests/concrete
+	$(RUN_CONCRETE) -m pytest $(IN_TWO) tests/concrete
 
 # The server's tests again, with every server on PostgreSQL.
 test-postgresql: setup-test
-	TRISEAL_TEST_ON_POSTGRESQL=1 $(RUN) -m pytest tests/service
+	TRISEAL_TEST_ON_POSTGRESQL=1 $(RUN) -m pytest $(IN_TWO) tests/service
 
 setup:
 	@scripts/environment $(VENV) core $(PYTHON)

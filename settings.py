@@ -152,6 +152,12 @@ class Settings(BaseSettings):
     evaluation_timeout: float = Field(
         default=600.0, gt=0, description="Seconds after which an evaluation is aborted."
     )
+    evaluation_niceness: int = Field(
+        default=15,
+        ge=0,
+        le=19,
+        description="How far evaluations give way to other processes (Linux); 0: not at all.",
+    )
     queue_timeout: float = Field(
         default=1800.0, gt=0, description="Seconds after which a queued run is abandoned."
     )

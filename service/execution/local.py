@@ -20,8 +20,6 @@ from utils.errors import TrisealError
 logger = logging.getLogger("triseal.workers")
 
 ALIVE_SECONDS = 20.0
-NICENESS = 10
-"""Lowers the priority of evaluations, so that the server stays responsive while they run."""
 
 
 class LocalExecutor(Executor):
@@ -33,7 +31,11 @@ class LocalExecutor(Executor):
         self._pool = Pool(
             [
                 WorkerProcess(
-                    source, place, niceness=NICENESS, report=self._report, changed=self._wake
+                    source,
+                    place,
+                    niceness=settings.evaluation_niceness,
+                    report=self._report,
+                    changed=self._wake,
                 )
                 for _ in range(settings.workers)
             ],

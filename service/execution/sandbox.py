@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
-SESSION_NICENESS = 15
-"""Niceness of evaluations towards other sessions: they keep 3 % of a core that others want."""
 
 
 def limit_memory(mebibytes: int) -> None:
@@ -69,13 +67,13 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="parent watch", daemon=True).start()
 
 
-def give_way() -> None:
-    """Give this process a session of its own with a high niceness (Linux).
+def give_way(niceness: int) -> None:
+    """Give this process a session of its own with that niceness (Linux).
 
-    Linux divides a core among sessions first (autogroups), and then within each session, so that
-    this process delays neither the server nor a client on the same machine.
+    Linux divides a core among sessions first (autogroups), so that with a high niceness this
+    process delays neither the server nor a client on the same machine.
     """
     if sys.platform == "linux":
         with suppress(OSError):  # already a session leader, or the system has no autogroups
             os.setsid()
-            Path("/proc/self/autogroup").write_text(str(SESSION_NICENESS))
+            Path("/proc/self/autogroup").write_text(str(niceness))

@@ -7,7 +7,6 @@ the server as the same class. A separate thread receives the stores to forget.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -38,6 +37,7 @@ class _Process:
 
     worker: Worker
     place: BlobPlace | None
+    niceness: int
     blobs: Blobs | None = None
     pipe: Connection
     sending = threading.Lock()
@@ -51,16 +51,16 @@ def begin(source: EngineSource, place: BlobPlace | None, niceness: int, pipe: Co
     logs.configure()
     leave_signals_to_parent()
     end_with_parent()
-    os.nice(niceness)
     _process.worker, _process.place, _process.pipe = Worker(source), place, pipe
+    _process.niceness = niceness
     threading.Thread(target=_listen, name="forgetting", daemon=True).start()
 
 
 def introduce() -> Introduction:
     """Load the engine; raises EngineUnavailable, DeploymentError."""
     introduction = _process.worker.introduce()
-    if _process.place is not None:  # an evaluating process; a checking one keeps its priority
-        give_way()
+    if _process.niceness:
+        give_way(_process.niceness)
     return introduction
 
 

@@ -34,7 +34,12 @@ class LiveServer(Server):
         command: tuple[str, ...] = ("server.py",),
     ) -> None:
         self.folder, self.deployment = folder, deployment
-        settings = {"engine": engine, "deployment": deployment, "disk_reserve_megabytes": 1}
+        settings = {
+            "engine": engine,
+            "deployment": deployment,
+            "disk_reserve_megabytes": 1,
+            "evaluation_niceness": 0,  # another process of the tests may be busy
+        }
         super().__init__("server", folder, Setup(settings, command))
 
     def start(self, stdin: str = "") -> None:

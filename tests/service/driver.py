@@ -44,6 +44,7 @@ class Server(servers.Server):
             "engine": "clear",
             "deployment": "deployment",
             "evaluation_timeout": 20,
+            "evaluation_niceness": 0,  # another process of the tests may be busy
             "disk_reserve_megabytes": 1,  # the folders of a day's tests stay for a while
             **({} if database_of is None else {"database_url": database_of(data)}),
             **settings,

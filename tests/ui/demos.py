@@ -55,6 +55,7 @@ class Demo(ChildProcess):
             "party_data": folder / "parties",
             "page_port": self.page_port,
             "agent_port": self.agent_port,
+            "evaluation_niceness": 0,  # another process of the tests may be busy
             **settings,
         }
         variables = {"DISPLAY": "", "WAYLAND_DISPLAY": "", **(more or {})}
