@@ -17,6 +17,7 @@ from service.execution import local
 from service.execution.checker import Checker
 from service.execution.interface import Evaluation, WorkerLostError
 from service.execution.local import LocalExecutor
+from settings import Settings
 from tests.service.execution.orders import (
     PARTIES,
     Orders,
