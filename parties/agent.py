@@ -263,7 +263,7 @@ class Agent:
             )
         self.connection = connection
         self.party = connection.public.schema_.party(party)
-        self._seats: dict[str, ApplicationAgent] = {}
+        self._applications: dict[str, ApplicationAgent] = {}
         self._lock = threading.Lock()
         self._first: ApplicationAgent | None = None
         self._timer = ExpiryTimer(self._erase_expired)
@@ -284,7 +284,7 @@ class Agent:
         if self.connection.public.schema_ != before:
             raise DeploymentMixed("The server has loaded another model; restart this agent.")
         with self._lock:  # a code works once, but a page with the code may be loaded twice
-            found = self._seats.get(JoinCode.parse(code).client_id)
+            found = self._applications.get(JoinCode.parse(code).client_id)
             if found is None:
                 found = ApplicationAgent(JointMember.join(self.connection, self.party.name, code))
             else:
@@ -294,8 +294,8 @@ class Agent:
     def resume(self) -> ApplicationAgent | None:
         """Return the agent of the newest application of this folder that still exists, or None."""
         for client_id in self.connection.store.applications(self.party.name):
-            if client_id in self._seats:
-                return self._seats[client_id]
+            if client_id in self._applications:
+                return self._applications[client_id]
             try:
                 member = JointMember.resume(self.connection, client_id, self.party.name)
             except (*_OVER, ForeignMessage, MalformedMessage) as error:
@@ -312,10 +312,10 @@ class Agent:
                 return self._take(ApplicationAgent(member), pinned=True)
         return None
 
-    def seat(self, client_id: str) -> ApplicationAgent:
+    def application(self, client_id: str) -> ApplicationAgent:
         """Return the agent of an application; raises UnknownApplication."""
         with self._lock:
-            found = self._seats.get(client_id)
+            found = self._applications.get(client_id)
         if found is None:
             raise UnknownApplication("This process no longer takes part in that application.")
         return found
@@ -324,31 +324,35 @@ class Agent:
         """Close all applications, which stay as they are; call before closing the connection."""
         self._timer.stop()
         with self._lock:
-            for seat in self._seats.values():
-                seat.close()
+            for application in self._applications.values():
+                application.close()
 
     def _erase_expired(self) -> float:
         """Erase expired files in this party's folder; return the seconds until the next expiry."""
         with self._lock:
-            seats = [seat for seat in self._seats.values() if not seat.expired]
+            applications = [
+                application
+                for application in self._applications.values()
+                if not application.expired
+            ]
         soonest = math.inf
-        for seat in seats:
-            left = seat.member.seconds_left
+        for application in applications:
+            left = application.member.seconds_left
             if left > 0:
                 soonest = min(soonest, left)
             else:
-                seat.expire()
+                application.expire()
         connection = self.connection
         return min(soonest, erase_expired(connection.store, connection.hours, self.party.name))
 
-    def _take(self, seat: ApplicationAgent, pinned: bool) -> ApplicationAgent:
-        self._seats[seat.member.client_id] = seat
+    def _take(self, application: ApplicationAgent, pinned: bool) -> ApplicationAgent:
+        self._applications[application.member.client_id] = application
         self._timer.wake()
         if pinned:
-            seat.pinned = True
-            self._first = seat
-        seat.look()
-        return seat
+            application.pinned = True
+            self._first = application
+        application.look()
+        return application
 
 
 def hold_folder(home: Path) -> BinaryIO:

@@ -227,10 +227,10 @@ def test_a_session_waits_for_another_process_and_then_fails(
 
 def test_a_closed_agent_releases_its_applications(agents, agent_of):
     agent, made = agent_of("bank"), agents()
-    seat = agent.join(made.opening.codes["bank"])
-    assert agent.join(made.opening.codes["bank"]) is seat
+    application = agent.join(made.opening.codes["bank"])
+    assert agent.join(made.opening.codes["bank"]) is application
     agent.close()
-    until(lambda: seat.member.closed)
+    until(lambda: application.member.closed)
     other = agent_of("bank")
     assert other.resume().member.client_id == made.opening.client_id
 
@@ -253,14 +253,16 @@ def agent_of(levelled_server, tmp_path):
 
 def test_a_page_that_is_loaded_twice_at_once_joins_once(agents, agent_of):
     agent, code = agent_of("bank"), agents().opening.codes["bank"]
-    seats = []
-    threads = [threading.Thread(target=lambda: seats.append(agent.join(code))) for _ in range(4)]
+    applications = []
+    threads = [
+        threading.Thread(target=lambda: applications.append(agent.join(code))) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert len(seats) == 4 and len(set(map(id, seats))) == 1
-    assert agent.seat(seats[0].member.client_id) is seats[0]
+    assert len(applications) == 4 and len(set(map(id, applications))) == 1
+    assert agent.application(applications[0].member.client_id) is applications[0]
 
 
 def test_joined_application_requires_its_own_code(agents, agent_of):
@@ -269,20 +271,20 @@ def test_joined_application_requires_its_own_code(agents, agent_of):
     with pytest.raises(NotAuthorised):
         agent.join(code[:-22] + "A" * 22)
     with pytest.raises(UnknownApplication):
-        agent.seat("ab" * 16)
-    assert agent.seat(client_id).member.party == "bank"
+        agent.application("ab" * 16)
+    assert agent.application(client_id).member.party == "bank"
     with pytest.raises(UnknownParty):
         agent_of("nobody")
 
 
 def test_an_erased_application_ends_its_agent(agents, agent_of):
     agent, made = agent_of("bank"), agents()
-    seat = agent.join(made.opening.codes["bank"])
-    serial = seat.serial
+    application = agent.join(made.opening.codes["bank"])
+    serial = application.serial
     other = agent_of("applicant").join(made.opening.codes["applicant"])
     other.member.erase()
-    while not seat.over:
-        new = seat.wait(serial, 30)
+    while not application.over:
+        new = application.wait(serial, 30)
         assert new != serial, "nothing was noticed"
         serial = new
-    assert "erased" in seat.over
+    assert "erased" in application.over

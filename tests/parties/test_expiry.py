@@ -174,13 +174,13 @@ def test_agent_erases_at_its_own_limit_despite_a_later_server_end(levelled_serve
     with ServerClient(levelled_server.url, 30) as client:
         agent = Agent(Connection(client, store, hours=5 / HOUR), "bank")
         opening = open_joint(client)
-        seat = agent.join(opening.codes["bank"])
+        application = agent.join(opening.codes["bank"])
         found = read_expiry(store, opening.client_id, "bank")
         assert found.until - found.joined > HOUR  # the server's end time
-        until(lambda: seat.over)
-        assert "this machine has erased its files" in seat.over
+        until(lambda: application.over)
+        assert "its files on this machine are erased" in application.over
         assert not store.application_folder(opening.client_id).exists()
-        assert seat.member.secret_bytes == 0
+        assert application.member.secret_bytes == 0
         agent.close()
 
 

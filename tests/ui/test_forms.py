@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from features.encoding import Layout
+from features.schema import Schema
+from settings import ROOT
 from ui.forms import (
     NOT_GIVEN,
     build_field,
@@ -53,9 +55,6 @@ def test_optional_fields_may_stay_empty(any_schema):
 
 @pytest.mark.parametrize("name", ["credit_card", "credit_card_fair_lending"])
 def test_shown_values_encode_like_their_record(name):
-    from features.schema import Schema
-    from tests.parties.running import ROOT
-
     schema = Schema.load(ROOT / "features" / f"{name}.json")
     layout = Layout(schema)
     for party in schema.parties:

@@ -298,44 +298,46 @@ def test_agreed_parties_are_shown(public):
 )
 def test_run_status_is_shown(public, status, word, says):
     names = public.schema_.party_names
-    seat = ApplicationAgent(public, agreed={DECIDE: names})
-    seat.member.state = state = state_of(public, joined=names, runs={DECIDE: status})
-    assert says in agent_panels.decision_panel(seat, public)
-    assert agent_panels.agent_steps(seat, public)[3].name == word
+    application = ApplicationAgent(public, agreed={DECIDE: names})
+    application.member.state = state = state_of(public, joined=names, runs={DECIDE: status})
+    assert says in agent_panels.decision_panel(application, public)
+    assert agent_panels.agent_steps(application, public)[3].name == word
     assert stage_panels.stage_steps(state, (), public)[4].name == word
-    assert agent_panels.is_under_way(seat) is (status in ("queued", "running"))
-    assert (agent_panels.stopped_run(seat) is not None) is (status in ("cancelled", "failed"))
+    assert agent_panels.is_under_way(application) is (status in ("queued", "running"))
+    assert (agent_panels.stopped_run(application) is not None) is (
+        status in ("cancelled", "failed")
+    )
 
 
 def test_non_reader_is_told_so(public):
-    seat = ApplicationAgent(public, is_reader=False, readers=("second",), answered=[DECIDE])
-    panel = agent_panels.decision_panel(seat, public)
+    application = ApplicationAgent(public, is_reader=False, readers=("second",), answered=[DECIDE])
+    panel = agent_panels.decision_panel(application, public)
     assert "sent its decryption share" in panel and "Only the second" in panel
-    assert agent_panels.agent_steps(seat, public)[3].done
+    assert agent_panels.agent_steps(application, public)[3].done
 
 
 def test_errors_are_shown(public):
-    seat = ApplicationAgent(public, awaits=("second",))
-    assert "Waiting for the second &lt;b&gt;." in agent_panels.status(seat, public)
-    seat.member.state = state_of(public, runs={DECIDE: "failed"})
-    assert "could not compute the decision. Any party" in agent_panels.status(seat, public)
-    seat.member.state = state_of(public, runs={EXPLAIN: "cancelled"})
-    told = agent_panels.status(seat, public)
+    application = ApplicationAgent(public, awaits=("second",))
+    assert "Waiting for the second &lt;b&gt;." in agent_panels.status(application, public)
+    application.member.state = state_of(public, runs={DECIDE: "failed"})
+    assert "could not compute the decision. Any party" in agent_panels.status(application, public)
+    application.member.state = state_of(public, runs={EXPLAIN: "cancelled"})
+    told = agent_panels.status(application, public)
     assert "Computing the explanation was cancelled. Any party can ask" in told
-    seat.failure = ProtocolError("<i>")
-    assert "&lt;i&gt;" in agent_panels.status(seat, public)
-    seat.waits = "The server is busy. Trying again in 2 s."
-    assert "Trying again in 2 s." in agent_panels.status(seat, public)
-    seat.over = "It is over."
-    assert "It is over. Join another" in agent_panels.status(seat, public)
+    application.failure = ProtocolError("<i>")
+    assert "&lt;i&gt;" in agent_panels.status(application, public)
+    application.waits = "The server is busy. Trying again in 2 s."
+    assert "Trying again in 2 s." in agent_panels.status(application, public)
+    application.over = "It is over."
+    assert "It is over. Join another" in agent_panels.status(application, public)
     assert agent_panels.status(None, public) == ""
 
 
 def test_change_after_sending_is_shown(public):
-    seat = ApplicationAgent(public, has_sent=True)
-    assert "Encrypt and send them again" in agent_panels.sent_panel(seat, True)
-    seat.sent = SliceSent(ID, "first", 9, 1234, 0.1, 0.2, "f" * 64, "ab" * 64, False, ())
-    shown = agent_panels.sent_panel(seat, False)
+    application = ApplicationAgent(public, has_sent=True)
+    assert "Encrypt and send them again" in agent_panels.sent_panel(application, True)
+    application.sent = SliceSent(ID, "first", 9, 1234, 0.1, 0.2, "f" * 64, "ab" * 64, False, ())
+    shown = agent_panels.sent_panel(application, False)
     assert "9 bits as 1.2 kB" in shown and "First 32 bytes" in shown
     late = ApplicationAgent(public, has_sent=True, agreed={DECIDE: ("first",)})
     assert "The result is for the values that were sent" in agent_panels.sent_panel(late, True)
@@ -344,11 +346,11 @@ def test_change_after_sending_is_shown(public):
 def test_decision_and_explanation_are_in_the_schemas_words(public):
     decision = Decision(ID, True, 5.0, 0.25, 128, 99, 0.1, "e" * 64, "aa", ())
     said = Explanation(Outcome.ALREADY_APPROVED, "Fine <5>.", ("3-6", "6+"), (1.0, 2.0), -1, None)
-    seat = ApplicationAgent(
+    application = ApplicationAgent(
         public, decision=decision, explanation=ExplanationOpened(ID, said, 1, 10, 1, ())
     )
-    assert "Granted" in agent_panels.decision_panel(seat, public)
-    assert "Fine &lt;5&gt;." in agent_panels.explanation_panel(seat, public)
+    assert "Granted" in agent_panels.decision_panel(application, public)
+    assert "Fine &lt;5&gt;." in agent_panels.explanation_panel(application, public)
 
 
 def test_own_log_counts_sent_and_received_messages(public):

@@ -196,7 +196,7 @@ class AgentActions:
 
     def _application(self, shown: PageApplication) -> ApplicationAgent | None:
         try:
-            return self.agent.seat(shown.client_id) if shown.client_id else None
+            return self.agent.application(shown.client_id) if shown.client_id else None
         except UnknownApplication:
             return None
 

@@ -245,15 +245,15 @@ def test_an_application_agent_reports_the_reason_of_its_end(group):
     members.connections[B].joint_engine = OddShare(members.server.public)
     members[B].close()
     members.members[B] = JointMember.resume(members.connections[B], members.opening.client_id, B)
-    seats = {name: ApplicationAgent(members[name], pinned=True) for name in members.names}
-    for seat in seats.values():
-        seat.look()
-    until(lambda: all(seat.over for seat in seats.values()))
-    for name, seat in seats.items():
-        assert "known vector" in seat.over and keys(members, name) == set()
+    applications = {name: ApplicationAgent(members[name], pinned=True) for name in members.names}
+    for application in applications.values():
+        application.look()
+    until(lambda: all(application.over for application in applications.values()))
+    for name, application in applications.items():
+        assert "known vector" in application.over and keys(members, name) == set()
         with pytest.raises(UnknownApplication, match="known vector"):
-            seat.send(members.record(name))
-        seat.close()
+            application.send(members.record(name))
+        application.close()
     until(lambda: all(member.closed for member in members.members.values()))
 
 

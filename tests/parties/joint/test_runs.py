@@ -91,18 +91,18 @@ class Full:
 
 def test_an_agent_waits_for_a_busy_server_and_reports_it(agreed):
     full = agreed.connections[A].client = Full(agreed.connections[A].client, 0.1)
-    seat = ApplicationAgent(agreed.restart(A), pinned=True)
-    seat.look()
-    until(lambda: seat.waits)
-    assert seat.waits == "The server is busy: 1 runs wait. Trying again in 1 s."
-    assert seat.failure is None and asked(agreed) == []
+    application = ApplicationAgent(agreed.restart(A), pinned=True)
+    application.look()
+    until(lambda: application.waits)
+    assert application.waits == "The server is busy: 1 runs wait. Trying again in 1 s."
+    assert application.failure is None and asked(agreed) == []
     full.full = False
     until(lambda: status(agreed) == "queued")
-    until(lambda: not seat.waits)
+    until(lambda: not application.waits)
     agreed.server.work()
     agreed.pump(names=[B, C])
     until(lambda: agreed[A].decision is not None)
-    seat.close()
+    application.close()
     assert full.asked > 1 and asked(agreed) == [A]
 
 
@@ -193,10 +193,10 @@ def test_a_renewal_whose_response_is_lost_is_repeated(due, monkeypatch):
 
 def test_a_revoked_token_ends_the_application_agent(due):
     due.server.party_tokens.revoke(due.opening.client_id, due[B].own.token)
-    seat = ApplicationAgent(due[B], pinned=True)
-    seat.look()
-    until(lambda: seat.over)
-    assert "does not belong to this application" in seat.over
+    application = ApplicationAgent(due[B], pinned=True)
+    application.look()
+    until(lambda: application.over)
+    assert "does not belong to this application" in application.over
     with pytest.raises(NotAuthorised):
         due[B].keep_token()
 
@@ -204,8 +204,8 @@ def test_a_revoked_token_ends_the_application_agent(due):
 def test_an_unattended_application_agent_renews_its_token(due, monkeypatch):
     monkeypatch.setattr("parties.agent.IDLE_SECONDS", 0.0)
     before = token_file(due)
-    seat = ApplicationAgent(due.restart(B))
-    seat.look()
+    application = ApplicationAgent(due.restart(B))
+    application.look()
     until(lambda: token_file(due) != before)
-    seat.close()
-    assert not seat.over
+    application.close()
+    assert not application.over

@@ -66,25 +66,25 @@ class Lifecycle(RuleBasedStateMachine):
         self.model = Model()
         opened = self.server.http.post("/applications").json()
         self.client_id, self.codes = opened["client_id"], opened["join_codes"]
-        seats = []
+        joined = []
         for party in PARTIES:
             limited = scopes is not None and party == restricted
-            seats.append(self._joined(party, sorted(scopes) if limited and scopes else None))
-        able = next(seat for seat in seats if "run" in seat.scopes)
+            joined.append(self._joined(party, sorted(scopes) if limited and scopes else None))
+        able = next(token for token in joined if "run" in token.scopes)
         if begin != "open":
             orders = {"decided": b"bits", "running": b"sleep 60"}
-            self._fill(seats, DECIDE, orders.get(begin, payload))
+            self._fill(joined, DECIDE, orders.get(begin, payload))
         if begin == "decided":
             self._is(self._form("/run_fhe", able, DECIDE), (200, OK))
             self.model.status[DECIDE] = "done"
-            self._fill(seats, EXPLAIN, b"bits")
+            self._fill(joined, EXPLAIN, b"bits")
         if begin == "running":
             self._is(self._post(f"runs/{DECIDE}", able), (202, OK))
             self.model.status[DECIDE] = "queued"
         other = self.server.open()
         other.join(FIRST)
         forged = [Token("forged", live=False), Token(other.tokens[FIRST], FIRST, live=False)]
-        self.tokens = [*seats, Token(opened["watch_token"]), *forged]
+        self.tokens = [*joined, Token(opened["watch_token"]), *forged]
 
     def teardown(self) -> None:
         if hasattr(self, "model") and not self.model.erased:
@@ -339,12 +339,12 @@ class Lifecycle(RuleBasedStateMachine):
         self.model.joined.add(party)
         return Token(answer.json()["token"], party, tuple(scopes or SCOPES))
 
-    def _fill(self, seats: list[Token], program: str, payload: bytes) -> None:
-        for seat in seats:
+    def _fill(self, joined: list[Token], program: str, payload: bytes) -> None:
+        for token in joined:
             for party, name in sorted(self.model.missing(program)):
-                if party == seat.party:
+                if party == token.party:
                     sealed = message(party, name, payload)
-                    self._is(self._send(seat, party, name, sealed), (200, OK))
+                    self._is(self._send(token, party, name, sealed), (200, OK))
                     self._keep((party, name), sealed, payload)
 
     def _refused(self, token: Token, scope: str, program: str | None = None) -> Outcome | None:

@@ -120,7 +120,7 @@ def test_migration_preserves_existing_rows(database: Database, url: str) -> None
     database.prepare()
     with database.write() as session:
         kept = session.scalars(select(ApplicationRecord)).one()
-        assert (kept.relay_key, [seat.party for seat in kept.parties]) == ("0" * 64, ["bank"])
+        assert (kept.relay_key, [row.party for row in kept.parties]) == ("0" * 64, ["bank"])
     with database.write() as session:
         remove_rows(session, ["a" * 32])
         assert session.execute(select(PartyRecord.party)).all() == [], "they still go together"
