@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines.levelled.budgets import linear_row
-from engines.levelled.ggsw import Ggsw
+from engines.levelled.ggsw import EncodedGgsw, Ggsw
 from engines.levelled.parameters import MODULUS_BITS, Parameters
 from engines.levelled.ring import Spectrum, decompose, forward, inverse
 from engines.levelled.selection import Level, Positions, SelectionTree
@@ -58,16 +58,22 @@ class Evaluator:
         step = np.uint64(1 << (MODULUS_BITS - tree.score_bits))
         self._constants = tree.constants.view(np.uint64) * step
 
-    def prepare(self, ciphertexts: Ggsw) -> Operands:
+    def prepare(self, *parts: Ggsw | EncodedGgsw) -> Operands:
         """Prepare one applicant's ciphertexts of the bits `tree.bits`, in this order."""
-        masks, bodies = ciphertexts.masks, ciphertexts.bodies
-        shape = (len(self._tree.selecting), self._parameters.rows, 2, self._parameters.n // 2)
+        tree, n = self._tree, self._parameters.n
+        shape = (len(tree.selecting), self._parameters.rows, 2, n // 2)
         selectors = np.empty(shape, np.complex128)
-        for i, bit in enumerate(self._tree.selecting):
-            own = slice(bit, bit + 1)
-            selectors[i] = Ggsw(masks[own], bodies[own]).transform()[0]
-        rows = np.stack((ciphertexts.masks[:, self._row], ciphertexts.bodies[:, self._row]), axis=1)
-        return Operands(selectors, stepped(rows, self._tree.steps, self._tree.outputs))
+        rows = np.empty((len(tree.bits), 2, n), np.uint64)
+        selector = {int(bit): i for i, bit in enumerate(tree.selecting)}
+        every = ((part, i) for part in parts for i in range(part.bits))
+        for bit, (part, position) in enumerate(every):
+            if bit in selector:
+                one = part.one(position)
+                selectors[selector[bit]] = one.transform()[0]
+                rows[bit] = one.row(0, self._row)
+            else:
+                rows[bit] = part.row(position, self._row)
+        return Operands(selectors, stepped(rows, tree.steps, tree.outputs))
 
     def evaluate(
         self, applicants: Sequence[Operands], progress: Callable[[float], None] | None = None

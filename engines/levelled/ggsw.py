@@ -59,15 +59,43 @@ class Ggsw:
         short = self.cut(parameters)
         return _pack(short.masks, parameters.mask_bits) + _pack(short.bodies, parameters.body_bits)
 
+    def one(self, position: int) -> Ggsw:
+        """Return the ciphertext of one bit."""
+        return Ggsw(self.masks[position : position + 1], self.bodies[position : position + 1])
+
+    def row(self, position: int, row: int) -> tuple[Words, Words]:
+        """Return mask and body of one row, each of shape (N,)."""
+        return self.masks[position, row], self.bodies[position, row]
+
     @classmethod
-    def from_bytes(
-        cls,
+    def from_bytes(cls, data: bytes | memoryview, bits: int, parameters: Parameters) -> Ggsw:
+        """Decode the ciphertexts of `bits` bits; raises MalformedMessage if the length is wrong."""
+        return EncodedGgsw(data, bits, parameters).decode()
+
+    @classmethod
+    def joined(cls, parts: list[Ggsw]) -> Ggsw:
+        """Concatenate the ciphertexts of several parties."""
+        return cls(
+            np.concatenate([part.masks for part in parts]),
+            np.concatenate([part.bodies for part in parts]),
+        )
+
+
+class EncodedGgsw:
+    """Ciphertexts as they were sent, of which one bit or row is decoded when it is needed.
+
+    An evaluation needs all rows of few bits, and one row of all others; decoding no more than that
+    leaves most of ten megabytes unread, and a bit's words in the cache until their transform.
+    """
+
+    def __init__(
+        self,
         data: bytes | memoryview,
         bits: int,
         parameters: Parameters,
         wanted: NDArray[np.intp] | None = None,
-    ) -> Ggsw:
-        """Decode the ciphertexts of `bits` bits, or only those at the positions `wanted`.
+    ) -> None:
+        """`data` encodes `bits` bits, of which those at `wanted` count, or else all.
 
         Raises MalformedMessage if the length is wrong.
         """
@@ -76,23 +104,41 @@ class Ggsw:
                 f"The ciphertexts of {bits} bits have {len(data)} bytes instead of "
                 f"{parameters.ggsw_bytes(bits)}; encrypt and send them again."
             )
+        self._parameters = parameters
+        self._wanted = np.arange(bits) if wanted is None else wanted
         split = bits * parameters.rows * parameters.n * parameters.mask_bits // 8
         octets = np.frombuffer(data, np.uint8)
-        masks, bodies = octets[:split].reshape(bits, -1), octets[split:].reshape(bits, -1)
-        if wanted is not None:
-            masks, bodies = masks[wanted], bodies[wanted]
-        shape = (len(masks), parameters.rows, parameters.n)
-        return cls(
-            _unpack(masks.ravel(), shape, parameters.mask_bits),
-            _unpack(bodies.ravel(), shape, parameters.body_bits),
+        self._masks = octets[:split].reshape(bits, parameters.rows, -1)
+        self._bodies = octets[split:].reshape(bits, parameters.rows, -1)
+
+    @property
+    def bits(self) -> int:
+        return len(self._wanted)
+
+    def one(self, position: int) -> Ggsw:
+        """Decode the ciphertext of one bit."""
+        own, wanted = self._parameters, self._wanted[position]
+        shape = (1, own.rows, own.n)
+        return Ggsw(
+            _unpack(self._masks[wanted].ravel(), shape, own.mask_bits),
+            _unpack(self._bodies[wanted].ravel(), shape, own.body_bits),
         )
 
-    @classmethod
-    def joined(cls, parts: list[Ggsw]) -> Ggsw:
-        """Concatenate the ciphertexts of several parties."""
-        return cls(
-            np.concatenate([part.masks for part in parts]),
-            np.concatenate([part.bodies for part in parts]),
+    def row(self, position: int, row: int) -> tuple[Words, Words]:
+        """Decode mask and body of one row, each of shape (N,)."""
+        own, wanted = self._parameters, self._wanted[position]
+        return (
+            _unpack(self._masks[wanted, row], (own.n,), own.mask_bits),
+            _unpack(self._bodies[wanted, row], (own.n,), own.body_bits),
+        )
+
+    def decode(self) -> Ggsw:
+        """Decode all of the wanted bits."""
+        own = self._parameters
+        shape = (self.bits, own.rows, own.n)
+        return Ggsw(
+            _unpack(self._masks[self._wanted].ravel(), shape, own.mask_bits),
+            _unpack(self._bodies[self._wanted].ravel(), shape, own.body_bits),
         )
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.envelope import Header
 from engines.interface import EngineFacts
-from engines.levelled.ggsw import Ggsw
+from engines.levelled.ggsw import EncodedGgsw, Ggsw
 from engines.levelled.parameters import DEFAULT, DIGEST_BYTES, Parameters
 from engines.levelled.randomness import MAXIMUM_SIGMA
 from engines.zip_files import pack, unpack
@@ -98,10 +98,10 @@ def split_inputs(
     bits: int,
     parameters: Parameters,
     wanted: NDArray[np.intp] | None = None,
-) -> tuple[bytes, Ggsw]:
+) -> tuple[bytes, EncodedGgsw]:
     """Return the key's digest, and the ciphertexts of `bits` bits or of those `wanted` only.
 
     Raises MalformedMessage unless the length is `parameters.inputs_bytes(bits)`.
     """
-    ciphertexts = Ggsw.from_bytes(payload[DIGEST_BYTES:], bits, parameters, wanted)
+    ciphertexts = EncodedGgsw(payload[DIGEST_BYTES:], bits, parameters, wanted)
     return bytes(payload[:DIGEST_BYTES]), ciphertexts

@@ -18,7 +18,7 @@ from engines.interface import (
 )
 from engines.levelled.budgets import noise_budgets
 from engines.levelled.evaluation import Evaluator
-from engines.levelled.ggsw import Ggsw
+from engines.levelled.ggsw import EncodedGgsw
 from engines.levelled.keys import PublicKey
 from engines.levelled.messages import NAME, RESULT, ClientFacts, facts, header, split_inputs
 from engines.levelled.opening import rerandomise
@@ -115,8 +115,8 @@ class LevelledServer(ServerEngine):
 
     def _ciphertexts(
         self, key: PublicKey, messages: Mapping[tuple[str, str], bytes], wanted: Positions
-    ) -> Ggsw:
-        """Return the ciphertexts of the bits `wanted`, in order.
+    ) -> list[EncodedGgsw]:
+        """Return the ciphertexts of the bits `wanted`, in order, by party.
 
         Raises ForeignMessage if a party's inputs are not encrypted under `key`.
         """
@@ -138,7 +138,7 @@ class LevelledServer(ServerEngine):
                     "encrypt and send them again."
                 )
             parts.append(ciphertexts)
-        return Ggsw.joined(parts)
+        return parts
 
     def evaluate(
         self,
@@ -156,7 +156,7 @@ class LevelledServer(ServerEngine):
                 payload = self._payload(PUBLIC_KEY, first, messages[first, PUBLIC_KEY], True)
                 key = PublicKey.from_bytes(payload, self._parameters)
                 operands = evaluator.prepare(
-                    self._ciphertexts(key, messages, self._trees[program].bits)
+                    *self._ciphertexts(key, messages, self._trees[program].bits)
                 )
                 mask, body = evaluator.evaluate([operands], progress)[0]
             except MemoryError as error:

@@ -155,7 +155,7 @@ class Application:
     def inputs(self, party: str, layout: Layout) -> Ggsw:
         own = layout.party_bits(party)
         payload = unseal(self.messages[party, ENCRYPTED_INPUTS])[1]
-        return split_inputs(payload, own.stop - own.start, DEFAULT)[1]
+        return split_inputs(payload, own.stop - own.start, DEFAULT)[1].decode()
 
 
 def run(halves: EngineHalves, bits: Bits) -> Application:

@@ -98,7 +98,7 @@ class LevelledSteps:
             own = self._layout.party_bits(party)
             needed = wanted[(own.start <= wanted) & (wanted < own.stop)] - own.start
             bits = own.stop - own.start
-            parts.append(split_inputs(payload, bits, self._parameters, needed)[1])
+            parts.append(split_inputs(payload, bits, self._parameters, needed)[1].decode())
         return Ggsw.joined(parts)
 
     def _open(self, name: str, result: bytes, keys: JointKeys, bits: Bits) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engines.levelled.encryption import encrypt_bits
-from engines.levelled.ggsw import Ggsw
+from engines.levelled.ggsw import EncodedGgsw, Ggsw
 from engines.levelled.parameters import DEFAULT
 from engines.levelled.randomness import Expander
 from engines.levelled.ring import forward
@@ -67,7 +67,13 @@ def test_subset_of_bits_can_be_decoded():
     data = random_ggsw(6).to_bytes(SMALL)
     every = Ggsw.from_bytes(data, 6, SMALL)
     for wanted in ([5, 0, 3], [2], []):
-        some = Ggsw.from_bytes(data, 6, SMALL, np.array(wanted, np.intp))
+        encoded = EncodedGgsw(data, 6, SMALL, np.array(wanted, np.intp))
+        some = encoded.decode()
+        for i, bit in enumerate(wanted):
+            assert np.array_equal(encoded.one(i).masks[0], every.masks[bit])
+            assert np.array_equal(encoded.one(i).bodies[0], every.bodies[bit])
+            for row in range(SMALL.rows):
+                assert np.array_equal(encoded.row(i, row), every.row(bit, row))
         assert np.array_equal(some.masks, every.masks[wanted])
         assert np.array_equal(some.bodies, every.bodies[wanted])
 

@@ -72,7 +72,7 @@ def test_inputs_contain_the_digest_of_their_key(joint):
     assert len(payload) == DEFAULT.inputs_bytes(3)
     digest, read = split_inputs(memoryview(payload), 3, DEFAULT)
     assert digest == joint.public.digest
-    assert np.array_equal(read.bodies, ciphertexts.cut(DEFAULT).bodies)
+    assert np.array_equal(read.decode().bodies, ciphertexts.cut(DEFAULT).bodies)
     for broken in (payload[:-1], payload + b"\0", payload[:10], b""):
         with pytest.raises(MalformedMessage):
             split_inputs(broken, 3, DEFAULT)
