@@ -31,9 +31,9 @@ MAY_IMPORT = {
     "scripts": {"service", "settings"},
     "examples": {"engines", "features", "parties", "settings", "utils"},
 }
-"""What a folder, or a module beside the folders, may import; only from above it in this table."""
+"""The folders and modules that each may import, all of them above it in this table."""
 ENTRY_POINTS = {"parties/__main__.py": {"ui"}}
-"""What an entry point imports beyond its folder, to put both together."""
+"""Further imports of an entry point, which puts two folders together."""
 LIBRARIES = {
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
     "fastapi": ("service/", "server.py", "ui/"),

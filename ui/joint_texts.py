@@ -71,7 +71,7 @@ def stage_holds(public: PublicModel) -> str:
 
 
 def stage_protection(public: PublicModel) -> str:
-    """Return the lists of what is protected and what is not."""
+    """Return two lists: the protections, and their limits."""
     schema, others = public.schema_, len(public.schema_.parties) - 1
     together = "the other" if others == 1 else f"the other {number_word(others).lower()}"
     good = [

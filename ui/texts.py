@@ -1,4 +1,4 @@
-"""Texts of the single page: introduction, who holds what, what is protected and what is not.
+"""Texts of the single page: introduction, holders of the data, protections and their limits.
 
 All of them follow from the public model: the parties' names from the schema, statements about keys
 from the engine's own facts.
@@ -67,7 +67,7 @@ def who_holds_what(public: PublicModel) -> str:
 
 
 def protection(public: PublicModel) -> str:
-    """Return the lists of what is protected and what is not, and the note on the model."""
+    """Return two lists, the protections and their limits, and the note on the model."""
     engine = public.engine
     good, bad = [], []
     if engine.encrypted:

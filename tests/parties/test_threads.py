@@ -223,7 +223,7 @@ def test_without_the_lock_two_threads_make_two_keys(schema, tmp_path, monkeypatc
 
 
 def test_server_and_party_keep_the_same_record(served, truth):
-    """Of two records sent at once, server and party keep the same one."""
+    """Server and party keep the same one of two records that are sent at once."""
     client_id = backend.keygen_send().client_id
     young, old = ({"Account_age": months} for months in (0, 600))
     sends = [
