@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,28 +118,24 @@ class EncodedGgsw:
 
     def one(self, position: int) -> Ggsw:
         """Decode the ciphertext of one bit."""
-        own, wanted = self._parameters, self._wanted[position]
-        shape = (1, own.rows, own.n)
-        return Ggsw(
-            _unpack(self._masks[wanted].ravel(), shape, own.mask_bits),
-            _unpack(self._bodies[wanted].ravel(), shape, own.body_bits),
-        )
+        shape = (1, self._parameters.rows, self._parameters.n)
+        return Ggsw(*self._words(self._wanted[position], shape))
 
     def row(self, position: int, row: int) -> tuple[Words, Words]:
         """Decode mask and body of one row, each of shape (N,)."""
-        own, wanted = self._parameters, self._wanted[position]
-        return (
-            _unpack(self._masks[wanted, row], (own.n,), own.mask_bits),
-            _unpack(self._bodies[wanted, row], (own.n,), own.body_bits),
-        )
+        return self._words((self._wanted[position], row), (self._parameters.n,))
 
     def decode(self) -> Ggsw:
         """Decode all of the wanted bits."""
+        shape = (self.bits, self._parameters.rows, self._parameters.n)
+        return Ggsw(*self._words(self._wanted, shape))
+
+    def _words(self, index: Any, shape: tuple[int, ...]) -> tuple[Words, Words]:
+        """Decode masks and bodies at an index of (bits, rows), each as words of that shape."""
         own = self._parameters
-        shape = (self.bits, own.rows, own.n)
-        return Ggsw(
-            _unpack(self._masks[self._wanted].ravel(), shape, own.mask_bits),
-            _unpack(self._bodies[self._wanted].ravel(), shape, own.body_bits),
+        return (
+            _unpack(self._masks[index].ravel(), shape, own.mask_bits),
+            _unpack(self._bodies[index].ravel(), shape, own.body_bits),
         )
 
 

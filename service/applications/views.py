@@ -85,10 +85,10 @@ def _select(kind: type[Record], columns: Sequence[str]) -> Select[Any]:
 _WHOLE = _select(ApplicationRecord, table_of(ApplicationRecord).c.keys())
 _APPLICATION = Prepared(_WHOLE)
 _LOCKED = Prepared(_WHOLE.with_for_update())
-_PARTIES = Prepared(_select(PartyRecord, PartyRow._fields))
-_TOKENS = Prepared(_select(TokenRecord, TokenRow._fields))
-_UPLOADS = Prepared(_select(UploadRecord, UploadRow._fields))
-_RUNS = Prepared(_select(RunRecord, RunRow._fields).order_by(table_of(RunRecord).c.program))
+_PARTIES = Prepared(_select(PartyRecord, PartyRow._fields), PartyRow)
+_TOKENS = Prepared(_select(TokenRecord, TokenRow._fields), TokenRow)
+_UPLOADS = Prepared(_select(UploadRecord, UploadRow._fields), UploadRow)
+_RUNS = Prepared(_select(RunRecord, RunRow._fields).order_by(table_of(RunRecord).c.program), RunRow)
 
 
 @dataclass(frozen=True)
@@ -109,22 +109,22 @@ class ApplicationView:
     @cached_property
     def parties(self) -> list[PartyRow]:
         """The parties' join codes, and when each party joined."""
-        return [PartyRow._make(row) for row in self._rows(_PARTIES)]
+        return self._rows(_PARTIES)
 
     @cached_property
     def tokens(self) -> list[TokenRow]:
         """The tokens that have not been revoked."""
-        return [TokenRow._make(row) for row in self._rows(_TOKENS)]
+        return self._rows(_TOKENS)
 
     @cached_property
     def uploads(self) -> list[UploadRow]:
         """The content of its slots."""
-        return [UploadRow._make(row) for row in self._rows(_UPLOADS)]
+        return self._rows(_UPLOADS)
 
     @cached_property
     def runs(self) -> list[RunRow]:
         """Its programs, ordered by name."""
-        return [RunRow._make(row) for row in self._rows(_RUNS)]
+        return self._rows(_RUNS)
 
     def _rows(self, query: Prepared) -> list[Any]:
         return query.all(self.session, client_id=self.client_id)

@@ -11,7 +11,7 @@ import sqlite3
 from collections import namedtuple
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Delete, Insert, Select, Update
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
@@ -24,18 +24,25 @@ _CURSOR = "triseal_cursor"
 class Prepared:
     """A statement with named parameters, whose values must be of the driver's own types.
 
-    Rows have one attribute per column. ORM records of the session are neither flushed nor loaded.
-    Errors of the driver reach the session's context manager, which converts them.
+    Rows are of the named tuple `kind` if it is given, which has a field for each column, in order;
+    otherwise they have one attribute per column. ORM records of the session are neither flushed nor
+    loaded. Errors of the driver reach the session's context manager, which converts them.
     """
 
-    def __init__(self, statement: Select[Any] | Insert | Update | Delete) -> None:
+    def __init__(
+        self,
+        statement: Select[Any] | Insert | Update | Delete,
+        kind: type[NamedTuple] | None = None,
+    ) -> None:
         self._statement = statement
+        self._kind = kind
 
     def all(self, session: Session, **values: Any) -> list[Any]:
         """Run the query; return its rows."""
         cursor = _cursor_of(session)
         if cursor is None:
-            return list(session.connection().execute(self._statement, values).all())
+            found = session.connection().execute(self._statement, values).all()
+            return list(found) if self._kind is None else [self._kind._make(row) for row in found]
         rows = self._execute(cursor, values).fetchall()
         make, converters = self._row
         if converters:
@@ -69,10 +76,10 @@ class Prepared:
         if not isinstance(self._statement, Select):
             raise TypeError("Only a query has rows.")
         columns = list(self._statement.selected_columns)
-        row = namedtuple("Row", [column.key for column in columns])  # type: ignore[misc]
+        kind: Any = self._kind or namedtuple("Row", [str(column.key) for column in columns])
         dialect = sqlite_dialect()
         found = {i: c.type.result_processor(dialect, None) for i, c in enumerate(columns)}
-        return row._make, {i: convert for i, convert in found.items() if convert is not None}
+        return kind._make, {i: convert for i, convert in found.items() if convert is not None}
 
 
 def forget_cursor(session: Session) -> None:

@@ -128,6 +128,12 @@ class Table:
             uploads[name, ENCRYPTED_INPUTS] = self.halves.party.encrypt(name, own, key)
         return uploads
 
+    def decided(self, bits: Bits) -> bytes:
+        """Send all inputs, agree to the decision, and return its result, still sealed."""
+        uploads = self.sent(bits)
+        self.agree("decide", uploads)
+        return self.halves.server.evaluate("decide", uploads)
+
     def agree(self, program: str, uploads: Mapping[tuple[str, str], bytes]) -> None:
         """Have all parties agree to `program` on these uploads."""
         for protocol in self.protocols.values():

@@ -107,9 +107,7 @@ def test_different_results_for_each_party_are_not_opened(halves, table, bits):
 
 def test_false_digest_of_the_opened_result_is_detected(halves, table, bits):
     """The liar's message names a different result than that of the agreed run."""
-    uploads = table.keys().sent(bits)
-    table.agree("decide", uploads)
-    result = halves.server.evaluate("decide", uploads)
+    result = table.keys().decided(bits)
     table.carries = without(DECIDE_PART)
     table.open("decide", result)
     share = table[LIAR].conversation.state.said(Partial, DECIDE_PART)[LIAR].share
@@ -155,9 +153,7 @@ def test_a_decryption_share_of_a_wrong_length_is_refused(halves, bits, size):
         return os.urandom(size)
 
     table = Table(halves, engines={LIAR: lying(halves, partial=partial)})
-    uploads = table.keys().sent(bits)
-    table.agree("decide", uploads)
-    result = halves.server.evaluate("decide", uploads)
+    result = table.keys().decided(bits)
     table.open("decide", result)
     for name in PARTIES:
         with pytest.raises(MalformedMessage):
@@ -200,9 +196,7 @@ def test_inputs_under_a_key_of_fewer_parties_are_refused_by_the_server(halves, t
 
 def test_decryption_share_is_sent_to_readers_only(halves, bits):
     table = Table(halves, readers=("credit_agency",))
-    uploads = table.keys().sent(bits)
-    table.agree("decide", uploads)
-    result = halves.server.evaluate("decide", uploads)
+    result = table.keys().decided(bits)
     table.open("decide", result)
     parts = {(p.sender, p.receiver) for p in table.post if p.step == DECIDE_PART}
     assert parts == {("applicant", "credit_agency"), ("bank", "credit_agency")}

@@ -86,9 +86,7 @@ def test_key_check_detects_faults_but_not_dishonest_parties(halves):
     liar = kind(halves.server.public, halves.server.client_files())
     table = Table(halves, engines={LIAR: liar}).keys()  # the check has passed
     bits = random_bits(halves.deployment.layout, np.random.default_rng(4), 1)[0]
-    uploads = table.sent(bits)
-    table.agree("decide", uploads)
-    result = halves.server.evaluate("decide", uploads)
+    result = table.decided(bits)
     table.open("decide", result)
     for name in PARTIES:
         with pytest.raises(OpeningFailed):
@@ -99,9 +97,7 @@ def test_last_party_can_read_the_score_and_withhold_its_share(halves):
     """Without further assumptions, no protocol guarantees the result to all readers or to none."""
     table = Table(halves).keys()
     bits = random_bits(halves.deployment.layout, np.random.default_rng(4), 1)[0]
-    uploads = table.sent(bits)
-    table.agree("decide", uploads)
-    result = halves.server.evaluate("decide", uploads)
+    result = table.decided(bits)
     table.carries = lambda posted: posted.sender != LIAR
     table.open("decide", result)
     truth = tuple(halves.scores("decide", bits).tolist())

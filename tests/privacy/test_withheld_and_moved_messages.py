@@ -37,9 +37,7 @@ def test_missing_agreement_stops_the_opening(halves, table, bits):
 
 
 def test_withheld_decryption_share_leaves_all_without_a_score(halves, table, bits):
-    uploads = table.keys().sent(bits)
-    table.agree("decide", uploads)
-    result = halves.server.evaluate("decide", uploads)
+    result = table.keys().decided(bits)
     table.carries = without(DECIDE_PART)
     table.open("decide", result)
     for name in HONEST:
