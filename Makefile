@@ -12,8 +12,11 @@ ENGINES ?= clear levelled
 CONCRETE_ENGINE := $(findstring concrete,$(TRISEAL_ENGINE))
 CONCRETE_COMPILE := $(findstring concrete,$(ENGINES))
 
+# Without bytecode files, every process compiles its libraries again: two seconds more for a page.
+unexport PYTHONDONTWRITEBYTECODE
+
 # In two processes, since many tests wait; a file's tests share what is expensive to make.
-IN_TWO := --numprocesses 2 --dist loadfile
+IN_TWO := --numprocesses 3 --dist loadfile
 # Tests that need no encryption at scale, browser, database server or Ray.
 QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/parties/joint/test_protocol.py \
 	tests/parties/test_store.py tests/service/http/test_upload_form.py tests/service/http/test_hosts.py \

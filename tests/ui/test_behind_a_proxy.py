@@ -48,8 +48,7 @@ def proxy(upstream, keep_host):
     return Starlette(routes=[route], lifespan=lifespan)
 
 
-@pytest.mark.parametrize("keep_host", [True, False])
-@pytest.mark.parametrize("kind", ["party", "single"])
+@pytest.mark.parametrize(("kind", "keep_host"), [("party", True), ("single", False)])
 def test_page_works_at_the_address_of_its_proxy(browser, tmp_path, kind, keep_host):
     port = free_port()
     address = f"http://localhost:{port}/triseal"

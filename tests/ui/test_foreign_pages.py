@@ -62,6 +62,11 @@ def context(browser):
     opened.close()
 
 
+def open_link(context, made):
+    """Follow the page's link: from now on the browser has its cookie."""
+    assert context.request.get(made.link).ok
+
+
 def attack(context, origin, html="<title>harmless</title>"):
     """Open a foreign page at that origin."""
     page = context.new_page()
@@ -106,7 +111,7 @@ def kept(kind, folder, guarded):
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
 def test_dns_rebinding_cannot_read_or_act_on_pages(context, tmp_path, kind, guarded):
     with kept(kind, tmp_path, guarded) as made:
-        context.new_page().goto(made.link)  # the user has it open
+        open_link(context, made)
         stranger = attack(context, f"http://evil.example:{made.port}")
         found = [fetch(stranger, path) for path in READ]
         called = fetch(stranger, "/gradio_api/call/join", "POST", CALL)
@@ -127,7 +132,7 @@ def test_dns_rebinding_cannot_read_or_act_on_pages(context, tmp_path, kind, guar
 def test_page_on_another_port_cannot_read_or_act(context, tmp_path, guarded):
     """On the same host, the browser sends the cookie and Gradio allows reading."""
     with kept("party", tmp_path, guarded) as made:
-        context.new_page().goto(made.link)
+        open_link(context, made)
         stranger = attack(context, f"http://127.0.0.1:{free_port()}")
         read = fetch(stranger, "/config", base=made.place.address)
         fetch(stranger, "/gradio_api/run/join", "POST", CALL, base=made.place.address)
@@ -143,7 +148,7 @@ def test_page_on_another_port_cannot_read_or_act(context, tmp_path, guarded):
 @pytest.mark.parametrize("name", ["evil.example", "127.0.0.1"])
 def test_foreign_page_cannot_frame_a_partys_page(context, tmp_path, name, guarded):
     with kept("party", tmp_path, guarded) as made:
-        context.new_page().goto(made.link)
+        open_link(context, made)
         frame = framed(context, f"http://{name}:{free_port()}", f"{made.place.address}/")
         if guarded:
             assert frame.url.startswith("chrome-error://")
@@ -156,7 +161,7 @@ def test_foreign_page_cannot_frame_a_partys_page(context, tmp_path, name, guarde
 @pytest.mark.parametrize("kind", ["stage", "single"])
 def test_other_pages_cannot_be_framed(context, tmp_path, kind, guarded):
     with kept(kind, tmp_path, guarded) as made:
-        context.new_page().goto(made.link)
+        open_link(context, made)
         frame = framed(context, f"http://127.0.0.1:{free_port()}", f"{made.place.address}/")
         assert (frame.url.startswith("chrome-error://")) is guarded
         if not guarded:
@@ -165,7 +170,7 @@ def test_other_pages_cannot_be_framed(context, tmp_path, kind, guarded):
 
 def test_link_on_a_foreign_page_cannot_join(context, tmp_path):
     with kept("party", tmp_path, guarded=True) as made:
-        context.new_page().goto(made.link)
+        open_link(context, made)
         for name in ("evil.example", "127.0.0.1"):
             target = f"{made.place.address}/?join=a-code-of-the-stranger"
             page = attack(
@@ -250,8 +255,15 @@ def test_demo_refuses_requests_without_access(context, demo, schema):
 
 
 def test_frames_use_the_requested_host_name(context, schema, demo):
-    one = Stage(context, demo, schema, host="localhost").open()
-    assert all("//localhost:" in one.url(party) for party in one.names)
+    one = Stage(context, demo, schema, host="localhost")
+    assert_framed(one, "//localhost:")
+
+
+def assert_framed(stage, address):
+    """The parties' pages have this address, and the browser shows them."""
+    for party in stage.names:
+        stage.page.wait_for_selector(f'iframe[data-agent="{party}"][src*="{address}"]')
+        stage.frame(party).locator("#send").wait_for()
 
 
 def test_demo_works_on_ipv6(context, tmp_path, levelled_deployment, schema):
@@ -266,8 +278,8 @@ def test_demo_works_on_ipv6(context, tmp_path, levelled_deployment, schema):
             assert f"at http://[::1]:{port}" in said
             refused = httpx.get(f"http://[::1]:{port}", trust_env=False)
             assert refused.status_code == 403, "it responds, and asks for its link"
-        one = Stage(context, made, schema).open()
+        one = Stage(context, made, schema)
         assert one.page.url.startswith("http://[::1]:")
-        assert all("//[::1]:" in one.url(party) for party in one.names)
+        assert_framed(one, "//[::1]:")
     finally:
         made.stop()

@@ -1,5 +1,6 @@
 """The stage and a party's page for any schema: their texts are true and escaped."""
 
+import asyncio
 from types import SimpleNamespace
 
 import gradio as gr
@@ -222,17 +223,18 @@ class Busy:
         raise self.error
 
 
-def test_stage_backs_off_from_a_busy_server_and_recovers(public):
+def test_stage_backs_off_from_a_busy_server_and_recovers(public, monkeypatch):
+    monkeypatch.setattr("ui.stage.page.WAIT_SECONDS", 0.0)
     with gr.Blocks():
         client = Busy(TooManyRequests("This token has asked 9 times. Wait.", 30))
         stage = Stage(public, client, Settings())
     watched = Watched(ID, "token")
-    _, strip, log = stage.tick(watched)
+    _, strip, log = asyncio.run(stage.tick(watched))
     assert "asked 9 times. Trying again in 30 s." in strip and log == gr.skip()
-    assert stage.tick(watched)[1:] == [gr.skip(), gr.skip()] and client.asked == 1
+    assert asyncio.run(stage.tick(watched))[1:] == [gr.skip(), gr.skip()] and client.asked == 1
     assert watched.client_id == ID
     watched.quiet_until, client.error = 0.0, UnknownApplication("It has been erased.")
-    assert "It has been erased." in stage.tick(watched)[1] and watched.client_id == ""
+    assert "It has been erased." in asyncio.run(stage.tick(watched))[1] and watched.client_id == ""
 
 
 class ApplicationAgent:

@@ -33,11 +33,15 @@ class Stage:
         self.schema, self.names = schema, schema.party_names
         self.page = context.new_page()
         self.page.set_default_timeout(20_000)
-        self.asked = []
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.asked, self.referrers = [], []
+        self.page.on("request", self._note)
         link = demo.link if host is None else demo.link.replace("127.0.0.1", host)
         self.page.goto(link)
         self.page.wait_for_selector("#new")
+
+    def _note(self, request):
+        self.asked.append(request.url)
+        self.referrers.append(request.headers.get("referer"))
 
     def frame(self, party):
         return self.page.frame_locator(f'iframe[data-agent="{party}"]')
@@ -210,23 +214,6 @@ def test_only_readers_learn_the_result(stage):
         assert "has sent its decryption share" in one.frame(name).locator("main").inner_text()
 
 
-def test_an_application_opened_elsewhere_can_be_watched(stage, demo, schema):
-    with ServerClient(f"http://127.0.0.1:{demo.server_port}", 30) as client:
-        opened = open_joint(client)
-        first = schema.party_names[0]
-        client.join(opened.client_id, first, opened.codes[first].split(".")[1])
-        one = stage()
-        watch = f"?watch={opened.client_id}.{opened.watch_token}"
-        one.page.goto(f"http://127.0.0.1:{demo.page_port}/{watch}")  # as it is printed
-        one.page.wait_for_selector("text=opened elsewhere")
-        one.page.wait_for_selector(".ts-strip >> text=Join 1/3")
-        assert one.page.locator("iframe").count() == 0
-        token = client.join(opened.client_id, "bank", opened.codes["bank"].split(".")[1]).token
-        one.page.wait_for_selector(".ts-strip >> text=Join 2/3")
-        client.erase(opened.client_id, token)
-        one.page.wait_for_selector("text=it has been erased")
-
-
 def assert_all_fit(one, beside):
     """The stage and the parties' pages on it, `beside` each other or one below the other."""
     assert_fits(one.page)
@@ -242,12 +229,19 @@ def assert_all_fit(one, beside):
     assert (max(tops) - min(tops) < 60) is beside
 
 
-def test_codes_and_tokens_stay_out_of_referrers_and_logs(stage, demo):
-    one = stage()
-    sent = []
-    one.page.on("request", lambda request: sent.append(request.headers))
-    one.open()
-    assert sent and not [headers for headers in sent if headers.get("referer")]
+@pytest.fixture(scope="module")
+def opened(browser, demo, schema):
+    """A stage with an application that nobody has agreed to, for tests that leave it so.
+
+    They are the last ones here: an open stage takes its part of the processor.
+    """
+    with stages(browser, demo, schema) as begin:
+        yield begin().open()
+
+
+def test_codes_and_tokens_stay_out_of_referrers_and_logs(opened, demo):
+    one = opened
+    assert one.referrers and not any(one.referrers)
     asked = [dict(parse_qsl(urlsplit(one.url(name)).query)) for name in one.names]
     secrets = [value for query in asked for value in (query["token"], query["join"])]
     assert len(set(secrets)) == 2 * len(one.names)
@@ -257,27 +251,32 @@ def test_codes_and_tokens_stay_out_of_referrers_and_logs(stage, demo):
     assert len(framed) == len(one.names) and not [url for url in framed if "token" in url]
 
 
-def test_each_page_offers_its_steps_by_name(stage, demo, schema):
-    one = stage()
-    for name in one.names:
-        one.frame(name).locator("#send").wait_for()
+def test_each_page_offers_its_steps_by_name(opened, demo):
     named = []
-    for port in [demo.page_port, *demo.agent_ports(len(one.names))]:
-        answer = one.page.context.request.get(f"http://127.0.0.1:{port}/gradio_api/info")
+    for port in [demo.page_port, *demo.agent_ports(len(opened.names))]:
+        answer = opened.page.context.request.get(f"http://127.0.0.1:{port}/gradio_api/info")
         named.append(set(answer.json()["named_endpoints"]))
     assert "/new_application" in named[0]
     for found in named[1:]:
         assert {"/join", "/send", "/agree_decide", "/agree_explain"} <= found
 
 
-@pytest.fixture(scope="module")
-def opened(browser, demo, schema):
-    """A stage with an application that nobody has agreed to, for tests that leave it so.
-
-    They are the last ones here: an open stage takes its part of the processor.
-    """
-    with stages(browser, demo, schema) as begin:
-        yield begin().open()
+def test_an_application_opened_elsewhere_can_be_watched(opened, demo, schema):
+    with ServerClient(f"http://127.0.0.1:{demo.server_port}", 30) as client:
+        other = open_joint(client)
+        first = schema.party_names[0]
+        client.join(other.client_id, first, other.codes[first].split(".")[1])
+        page = opened.page.context.new_page()
+        watch = f"?watch={other.client_id}.{other.watch_token}"
+        page.goto(f"http://127.0.0.1:{demo.page_port}/{watch}")  # as it is printed
+        page.wait_for_selector("text=opened elsewhere")
+        page.wait_for_selector(".ts-strip >> text=Join 1/3")
+        assert page.locator("iframe").count() == 0
+        token = client.join(other.client_id, "bank", other.codes["bank"].split(".")[1]).token
+        page.wait_for_selector(".ts-strip >> text=Join 2/3")
+        client.erase(other.client_id, token)
+        page.wait_for_selector("text=it has been erased")
+        page.close()
 
 
 def test_out_of_domain_value_shows_its_domain(opened):

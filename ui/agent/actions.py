@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
+from anyio import to_thread
 
 from engines.interface import DECIDE, EXPLAIN
 from parties.agent import Agent, ApplicationAgent
@@ -16,6 +17,7 @@ from ui.agent import panels as agent_panels
 from ui.forms import record_of, shown_record
 from ui.plots import blank_figure, explanation_figure
 from ui.steps import show_steps
+from ui.ticks import wait_for
 from ui.timeline import own_timeline
 from utils.errors import OutOfStep, TrisealError, UnknownApplication
 
@@ -139,15 +141,24 @@ class AgentActions:
         shown.client_id, shown.sent, shown.changed = application.member.client_id, [], False
         return self.view(shown)
 
-    def tick(self, shown: PageApplication) -> View:
-        """Return what has changed since the last tick."""
+    async def tick(self, shown: PageApplication) -> View:
+        """Wait for a change of the application, at most `WAIT_SECONDS`; return what changed."""
         application = self._application(shown)
-        if application is None:
+        if application is not None:
+            application.look()
+        if not await wait_for(lambda: self._news(shown)):
             return self.nothing(shown)
-        application.look()
-        changed = application.serial != shown.serial
-        if not changed and shown.settled:
-            return self.nothing(shown)
+        return await to_thread.run_sync(self._again, shown)
+
+    def _news(self, shown: PageApplication) -> bool:
+        application = self._application(shown)
+        return application is not None and not (
+            shown.settled and application.serial == shown.serial
+        )
+
+    def _again(self, shown: PageApplication) -> View:
+        application = self._application(shown)
+        changed = application is not None and application.serial != shown.serial
         view = self.view(shown)
         # Render once more after a change: the result of a click may arrive after a newer view.
         shown.settled = not changed

@@ -1,7 +1,7 @@
 """One party's own page: its form, its key, its agreements, and the results opened for it.
 
-Built from the schema like the single page, but only for this party's columns. The page polls the
-agent's application (parties/agent.py) a few times a second and updates what has changed.
+Built from the schema like the single page, but only for this party's columns. A timer keeps the
+page up to date with the agent's application (parties/agent.py).
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from ui.forms import build_field, shown_record
 from ui.panels import heading
 from ui.single.actions import shown_at_once
 from ui.steps import show_steps
+from ui.ticks import CONCURRENT_TICKS, TICK_SECONDS
 from ui.timeline import own_timeline
-
-TICK_SECONDS = 0.4
 
 # Narrower than on other pages: the stage shows several of these pages side by side.
 _html = partial(html, min_width=250)
@@ -152,7 +151,9 @@ class _AgentPage:
         self._step("send", self.send_button.click, do.send, everything, "send")
         for program, button in ((DECIDE, self.decide_button), (EXPLAIN, self.explain_button)):
             self._step(program, button.click, do.agree(program), everything, f"agree_{program}")
-        self._on(self.timer.tick, do.tick, [self.state], "tick", mode="once")
+        self._on(
+            self.timer.tick, do.tick, [self.state], "tick", mode="once", limit=CONCURRENT_TICKS
+        )
         gr.on(
             [component.change for component in self.fields],
             shown_at_once(do.note_changes),
@@ -179,6 +180,7 @@ class _AgentPage:
         name: str,
         more: list[Component] | None = None,
         mode: str | None = None,
+        limit: int = 8,
     ) -> None:
         event(
             shown_at_once(handler),
@@ -186,7 +188,7 @@ class _AgentPage:
             [*self.outputs, *(more or [])],
             show_progress="hidden",
             trigger_mode=mode,
-            concurrency_limit=8,
+            concurrency_limit=limit,
             api_name=name,
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import html
+import inspect
 import logging
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar
@@ -68,7 +69,14 @@ def shown_at_once(handler: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             raise _as_gradio(error) from error
 
-    return guarded
+    @functools.wraps(handler)
+    async def guarded_async(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await handler(*args, **kwargs)
+        except Exception as error:
+            raise _as_gradio(error) from error
+
+    return guarded_async if inspect.iscoroutinefunction(handler) else guarded
 
 
 def _as_gradio(error: Exception) -> gr.Error:

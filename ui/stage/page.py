@@ -8,12 +8,14 @@ which browsers isolate from this page.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from anyio import to_thread
 
 from engines.interface import PublicModel
 from parties.client import ServerClient
@@ -29,10 +31,9 @@ from ui.single.actions import shown_at_once
 from ui.stage import beside
 from ui.stage import panels as stage_panels
 from ui.steps import show_steps
+from ui.ticks import CONCURRENT_TICKS, TICK_SECONDS, WAIT_SECONDS
 from ui.units import escape
 from utils.errors import ApplicationError, InvalidRequest, ServerBusy, TrisealError
-
-TICK_SECONDS = 0.6
 
 HEAD = """<script>
 // Each frame takes the height that the page in it reports; other senders are ignored.
@@ -48,6 +49,9 @@ addEventListener("message", (event) => {
 </script>"""
 
 View = list[Any]
+NOTHING: View = [gr.skip(), gr.skip()]
+POLL_SECONDS = 0.6
+"""Interval at which a tick reads the application from the server."""
 
 
 @dataclass
@@ -174,21 +178,26 @@ class Stage:
         """Run one example on both engines; see ui/stage/side_by_side.py."""
         return beside.beside_panel(beside.run_beside(self.settings.deployment))
 
-    def tick(self, watched: Watched) -> View:
-        """Return what has changed since the last tick."""
-        return [watched, *self._look(watched)]
+    async def tick(self, watched: Watched) -> View:
+        """Wait for a change of the application, at most `WAIT_SECONDS`; return what changed."""
+        view = await to_thread.run_sync(self._look, watched)
+        end = time.monotonic() + WAIT_SECONDS
+        while view == NOTHING and time.monotonic() < end:
+            await asyncio.sleep(POLL_SECONDS)
+            view = await to_thread.run_sync(self._look, watched)
+        return [watched, *view]
 
     def _look(self, watched: Watched) -> View:
         """Return the strip and the message log, skipped if nothing has changed."""
         if not watched.client_id or time.monotonic() < watched.quiet_until:
-            return [gr.skip(), gr.skip()]
+            return NOTHING
         try:
             state = self.client.state(watched.client_id, watched.token)
             traffic = self.client.traffic(watched.client_id, watched.token).items
         except TrisealError as error:
             text = error.message
             if may_pass(error):
-                pause = error.retry_seconds if isinstance(error, ServerBusy) else TICK_SECONDS
+                pause = error.retry_seconds if isinstance(error, ServerBusy) else POLL_SECONDS
                 watched.quiet_until = time.monotonic() + pause
                 text = waiting_words(error, pause)
             elif isinstance(error, ApplicationError):  # it is over
@@ -202,7 +211,7 @@ class Stage:
 
     def _new(self, watched: Watched, strip: str, log: Any) -> View:
         if (strip, log) == watched.shown:
-            return [gr.skip(), gr.skip()]
+            return NOTHING
         watched.shown = (strip, log)
         return [strip, log]
 
@@ -239,6 +248,6 @@ class Stage:
             [self.state, *looked],
             show_progress="hidden",
             trigger_mode="once",
-            concurrency_limit=8,
+            concurrency_limit=CONCURRENT_TICKS,
             api_name="tick",
         )
