@@ -12,11 +12,11 @@ ENGINES ?= clear levelled
 CONCRETE_ENGINE := $(findstring concrete,$(TRISEAL_ENGINE))
 CONCRETE_COMPILE := $(findstring concrete,$(ENGINES))
 
-# Without bytecode files, every process compiles its libraries again: two seconds more for a page.
+# Without bytecode files, every process would compile its libraries again, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-# In two processes, since many tests wait; a file's tests share what is expensive to make.
-IN_TWO := --numprocesses 3 --dist loadfile
+# In three processes, since many tests wait; a file's tests share what is expensive to make.
+PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # Tests that need no encryption at scale, browser, database server or Ray.
 QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/parties/joint/test_protocol.py \
 	tests/parties/test_store.py tests/service/http/test_upload_form.py tests/service/http/test_hosts.py \
@@ -31,15 +31,15 @@ demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
 	@exec $(if $(CONCRETE_ENGINE),$(RUN_CONCRETE),$(RUN)) -m ui.demo
 
 check: setup-tests lint
-	$(RUN) -m pytest $(IN_TWO) $(QUICK_TESTS)
+	$(RUN) -m pytest $(PARALLEL) $(QUICK_TESTS)
 
 test: setup-test lint
-	$(RUN) -m pytest $(IN_TWO) --ignore=tests/concrete
-	$(RUN_CONCRETE) -m pytest $(IN_TWO) tests/concrete
+	$(RUN) -m pytest $(PARALLEL) --ignore=tests/concrete tests/ui tests
+	$(RUN_CONCRETE) -m pytest $(PARALLEL) tests/concrete
 
 # The server's tests again, with every server on PostgreSQL.
 test-postgresql: setup-test
-	TRISEAL_TEST_ON_POSTGRESQL=1 $(RUN) -m pytest $(IN_TWO) tests/service
+	TRISEAL_TEST_ON_POSTGRESQL=1 $(RUN) -m pytest $(PARALLEL) tests/service
 
 setup:
 	@scripts/environment $(VENV) core $(PYTHON)

@@ -3,21 +3,23 @@
 import pytest
 
 from engines.concrete.build import build
+from engines.levelled.build import build as build_levelled
 from tests.concrete.deployments import Runs
 from tests.conftest import write_small_deployment
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory, layout, small_programs):
-    return Runs.built(tmp_path_factory.mktemp("concrete"), layout, small_programs)
+def both_deployment(tmp_path_factory, layout, small_booster, small_programs, small_programs_of):
+    """Return a deployment for Concrete and for the levelled engine."""
+    folder = tmp_path_factory.mktemp("both")
+    engines = {
+        "levelled": build_levelled(small_programs_of, layout, folder),
+        "concrete": build(small_programs, layout, folder),
+    }
+    write_small_deployment(folder, layout.schema, small_booster, small_programs, engines)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def sign_only_deployment(tmp_path_factory, layout, small_booster, small_programs):
-    """Return a deployment for Concrete whose programs open approved or denied and nothing else."""
-    folder = tmp_path_factory.mktemp("sign_only")
-    facts = build(small_programs, layout, folder, sign_only=True)
-    write_small_deployment(
-        folder, layout.schema, small_booster, small_programs, {"concrete": facts}
-    )
-    return folder
+def runs(both_deployment, layout):
+    return Runs(both_deployment, layout)

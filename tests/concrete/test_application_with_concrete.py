@@ -1,4 +1,4 @@
-"""Whole applications over HTTP with Concrete: bad messages, a restart, and sign-only results."""
+"""Whole applications over HTTP with Concrete, and bad messages."""
 
 import os
 from pathlib import Path
@@ -7,22 +7,15 @@ import pytest
 
 from engines.concrete.messages import PROFILE
 from engines.envelope import Header, seal, unseal
-from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, slot_of
+from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY, slot_of
 from model.explanation import Outcome
-from parties.single_key.session import ApplicationSession
-from tests.parties.running import LiveServer, Oracle
+from tests.concrete.deployments import filled, started
+from tests.parties.running import Oracle
 from utils.errors import AlreadySent, ForeignMessage, MalformedMessage, UploadTooLarge
 
 FOLDER = Path(__file__).resolve().parents[2] / "deployment_files"
 BANK = ("bank", ENCRYPTED_INPUTS)
 KEYS = ("applicant", EVALUATION_KEY)
-
-
-def started(folder, deployment):
-    server = LiveServer(folder, deployment)
-    server.settings["engine"] = "concrete"
-    server.start()
-    return server
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +40,6 @@ def shipped():
 @pytest.fixture(scope="module")
 def denied(shipped):
     return shipped.find(Outcome.TURNED)
-
-
-def filled(connection, oracle, record):
-    """Return an application with keys and all inputs sent."""
-    session = ApplicationSession.open(connection)
-    session.make_keys()
-    for party in oracle.schema.party_names:
-        session.send(party, oracle.of(party, record))
-    return session
 
 
 @pytest.fixture(scope="module")
@@ -180,45 +164,3 @@ def test_inputs_under_another_key_decrypt_to_noise(connection, shipped, denied):
     decision = first.open_decision()  # noise may fill the padding bit as well
     assert abs(decision.score) <= 2 * decision.reach
     assert first.state().state == "decided"
-
-
-def test_application_survives_server_restart(tmp_path, shipped, denied):
-    server = started(tmp_path, FOLDER)
-    connection = server.connect(tmp_path / "parties")
-    try:
-        session = filled(connection, shipped, denied)
-        before = session.state()
-        server.stop()
-        server.start()
-        assert session.state() == before
-        resumed = ApplicationSession.resume(connection, session.client_id)
-        resumed.run()
-        assert resumed.open_decision().score == shipped.score(denied)
-        assert resumed.explain().explanation == shipped.explanation(denied)
-    finally:
-        connection.client.close()
-        server.stop()
-
-
-def test_sign_only_deployment_opens_only_the_decision(sign_only_deployment, tmp_path):
-    oracle = Oracle(sign_only_deployment)
-    server = started(tmp_path, sign_only_deployment)
-    connection = server.connect(tmp_path / "parties")
-    try:
-        assert "no score" in connection.public.engine.opened
-        for outcome in (Outcome.ALREADY_APPROVED, Outcome.TURNED):
-            record = oracle.find(outcome)
-            session = filled(connection, oracle, record)
-            session.run()
-            decision = session.open_decision()
-            assert decision.score is None and decision.log_odds is None
-            assert decision.approved is (outcome is Outcome.ALREADY_APPROVED)
-            scores, _ = session.membership.open_result(DECIDE, "applicant")
-            assert scores[0] in (0, -1)
-            explained, expected = session.explain().explanation, oracle.explanation(record)
-            assert (explained.outcome, explained.text) == (outcome, expected.text)
-            assert explained.turning_bin == expected.turning_bin
-            assert set(explained.scores) <= {0, -1}
-    finally:
-        connection.client.close()
-        server.stop()

@@ -15,3 +15,6 @@ def test_recompiling_for_concrete_gives_same_version_and_programs(trained, tmp_p
     programs = [[(f / "programs" / n).read_bytes() for n in ("decide.json", "explain.json")]
                 for f in folders]  # fmt: skip
     assert programs[0] == programs[1]
+    for name in ("client.specs.json", "structure.json"):
+        first, second = ((folder / "concrete" / name).read_bytes() for folder in folders)
+        assert first == second

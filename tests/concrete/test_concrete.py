@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.concrete.build import build
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLAIN
 from features.encoding import Layout
 from features.schema import Schema
@@ -168,13 +167,6 @@ def test_wrong_secret_gives_wrong_scores(runs, rows):
     assert opened != reference_scores(runs.programs[EXPLAIN], rows[0])
 
 
-def test_recompiling_the_same_programs_records_the_same_facts(runs, tmp_path):
-    assert build(runs.programs, runs.layout, tmp_path) == runs.facts
-    for name in ("client.specs.json", "structure.json"):
-        again = (tmp_path / "concrete" / name).read_bytes()
-        assert again == (runs.folder / "concrete" / name).read_bytes()
-
-
 def two_party_ensemble(layout):
     """Return an ensemble with interactions of both parties' columns, including missing values."""
     regular, visits, kind = (layout.code(name).first_bit for name in ("Regular", "Visits", "Kind"))
@@ -229,30 +221,3 @@ def test_program_without_lookups_is_exact(tmp_path, layout, rows, ensemble):
     assert len(runs.facts["parameters"]["bootstrap"]) == 1
     extreme = layout.bits_of_states(programs[DECIDE].extreme_rows)
     assert_equals_reference(runs, np.concatenate([extreme, rows[2:6]]))
-
-
-def signs(scores):
-    return tuple(0 if score >= 0 else -1 for score in scores)
-
-
-def test_sign_only_is_correct_over_the_whole_score_range(
-    sign_only_deployment, layout, small_programs, credit_data
-):
-    runs = Runs(sign_only_deployment, layout)
-    program = small_programs[DECIDE]
-    sample = layout.bits_of_states(sample_states(layout, 5000, seed=3))
-    extreme = layout.bits_of_states(program.extreme_rows)
-    rows = np.concatenate([extreme, credit_data[0][0], sample])
-    scores = program.scores(rows)[:, 0]
-    by_score = dict(zip(scores.tolist(), rows, strict=True))
-    wanted = {program.low, program.high, *range(-4, 4), *sorted(by_score)[::4]}
-    assert len(wanted) >= 30
-    for score in sorted(wanted):
-        sent = runs.messages(by_score[score])
-        assert runs.opened(DECIDE, sent) == signs([score]), f"wrong sign of {score}"
-    for score in (program.low, -1, program.high):
-        row = by_score[score]
-        expected = signs(reference_scores(small_programs[EXPLAIN], row))
-        assert runs.opened(EXPLAIN, runs.messages(row)) == expected
-    assert runs.server.facts.opened.startswith("Only approved or denied")
-    assert {f.score_bits for f in runs.server.public.programs.values()} == {1}

@@ -6,9 +6,6 @@ from dataclasses import replace
 import pytest
 
 import training.evaluate
-from engines.concrete.build import build as build_concrete
-from engines.levelled.build import build as build_levelled
-from tests.conftest import write_small_deployment
 from training.encrypted_runs import EncryptedRuns
 from training.evaluate import BOTH
 
@@ -18,18 +15,6 @@ BINS = 6
 def evaluate(deployment, *more):
     arguments = ["--deployment", deployment, "--applicants", 5, "--explanations", 2, *more]
     return training.evaluate.main([str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def both_deployment(tmp_path_factory, layout, small_booster, small_programs, small_programs_of):
-    """Return a deployment for the levelled engine and for Concrete."""
-    folder = tmp_path_factory.mktemp("both")
-    engines = {
-        "levelled": build_levelled(small_programs_of, layout, folder),
-        "concrete": build_concrete(small_programs, layout, folder),
-    }
-    write_small_deployment(folder, layout.schema, small_booster, small_programs, engines)
-    return folder
 
 
 def test_both_engines_return_equal_scores(both_deployment, tmp_path, capsys):

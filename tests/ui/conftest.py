@@ -202,18 +202,25 @@ def browser():
         started.close()
 
 
+@pytest.fixture(scope="module")
+def context(browser):
+    """One browser profile for a module's tests, so that it caches what all pages load."""
+    made = browser.new_context()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def open_page(browser, live_page):
-    """Open the page in a new browser session; returns it and the hosts that it contacted."""
-    contexts = []
+def open_page(context, live_page):
+    """Open the page in a new session; the list `asked` has the addresses that it requested."""
+    pages = []
 
     def begin(width=1280, height=900, scheme="light"):
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme
-        )
-        contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme)
+        page.set_default_timeout(40_000)
         page.asked = []
         page.on("request", lambda request: page.asked.append(request.url))
         page.goto(live_page.link)
@@ -221,5 +228,6 @@ def open_page(browser, live_page):
         return page
 
     yield begin
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
+    context.clear_cookies()

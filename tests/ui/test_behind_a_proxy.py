@@ -59,7 +59,7 @@ def test_page_works_at_the_address_of_its_proxy(browser, tmp_path, kind, keep_ho
     try:
         with made.served() as upstream, served(proxy(upstream, keep_host), port):
             page = context.new_page()
-            page.set_default_timeout(20_000)
+            page.set_default_timeout(40_000)
             asked = []
             page.on("request", lambda request: asked.append(request.url))
             page.goto(made.link)

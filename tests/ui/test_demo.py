@@ -117,34 +117,6 @@ def demo(tmp_path, clear_deployment):
     started.stop()
 
 
-@pytest.fixture
-def joint_demo(tmp_path, levelled_deployment):
-    started = Demo(tmp_path, levelled_deployment, "levelled")
-    yield started
-    started.stop()
-
-
-def test_every_party_has_its_own_process_and_page(joint_demo, schema):
-    joint_demo.wait_for("Triseal is ready")
-    with opened(joint_demo.link) as client:
-        assert "Triseal" in client.get("/").text
-        for port in joint_demo.agent_ports(len(schema.party_names)):
-            refused = client.get(f"http://127.0.0.1:{port}")
-            assert refused.status_code == 403 and "with its link" in refused.text
-    commands = [joint_demo.command(pid) for pid in joint_demo.family()]
-    assert "token" not in " ".join(commands)  # other users of the machine can read them
-    agents = [command for command in commands if "-m parties" in command]
-    assert (
-        [f"--party {name} " in agent for name in schema.party_names for agent in agents].count(True)
-        == len(agents)
-        == len(schema.party_names)
-    )
-    family = joint_demo.family()
-    joint_demo.send(signal.SIGINT)
-    assert joint_demo.join(30) == 0
-    assert alive(family) == []
-
-
 def test_an_agents_port_in_use_is_named(busy_port, levelled_deployment):
     ended = run(
         "-m",

@@ -65,7 +65,7 @@ class Documentation:
 
     def __init__(self, page: Any, url: str) -> None:
         self.page, self.asked, self.complaints = page, [], []
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(40_000)
         page.on("request", lambda request: self.asked.append(request.url))
         page.on("requestfailed", lambda request: self.complaints.append(request.url))
         page.on(

@@ -11,7 +11,7 @@ from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PROGRAMS, PUBLI
 from model.explanation import Explanation, Outcome
 from parties.results import ALL, SERVER, Decision, ExplanationOpened, Message, SliceSent
 from settings import ROOT, Settings
-from tests.ui.conftest import public_of
+from tests.ui.conftest import public_of, with_parties
 from ui import joint_texts
 from ui.agent import panels as agent_panels
 from ui.agent.page import build_agent_page
@@ -136,7 +136,8 @@ def assert_named_and_limited(page):
         ("::1", "", "[::1]"),
     ],
 )
-def test_page_addresses_use_the_browsers_host(public, host, asked, found):
+def test_page_addresses_use_the_browsers_host(host, asked, found):
+    public = joint_public(with_parties(2))
     settings = Settings(page_host=host, agent_port=9000, allowed_hosts="demo.test")
     with gr.Blocks():
         stage = Stage(public, None, settings)

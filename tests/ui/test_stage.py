@@ -1,5 +1,6 @@
 """The stage and the parties' own pages, as `make demo` starts them, in a real browser."""
 
+import signal
 from contextlib import ExitStack, contextmanager
 from urllib.parse import parse_qsl, urlsplit
 
@@ -8,7 +9,8 @@ import pytest
 from model.explanation import Outcome
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
-from tests.ui.demos import Demo
+from tests.ui.demos import Demo, alive
+from tests.ui.links import opened as opened_link
 from tests.ui.test_page import assert_fits
 
 NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
@@ -29,14 +31,18 @@ def demo(tmp_path_factory, levelled_deployment):
 class Stage:
     """The stage in a new browser session."""
 
-    def __init__(self, context, demo, schema, host=None):
+    def __init__(self, context, demo, schema, host=None, size=(1280, 900), scheme="light"):
         self.schema, self.names = schema, schema.party_names
         self.page = context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_viewport_size({"width": size[0], "height": size[1]})
+        self.page.emulate_media(color_scheme=scheme)
+        self.page.set_default_timeout(40_000)
         self.asked, self.referrers = [], []
         self.page.on("request", self._note)
-        link = demo.link if host is None else demo.link.replace("127.0.0.1", host)
-        self.page.goto(link)
+        link = urlsplit(demo.link)
+        if host is not None:
+            link = link._replace(netloc=f"{host}:{link.port}")
+        self.page.goto(link.geturl())
         self.page.wait_for_selector("#new")
 
     def _note(self, request):
@@ -110,23 +116,21 @@ class Stage:
 
 
 @contextmanager
-def stages(browser, demo, schema):
-    """Open stages, each in a new browser session; they are closed together."""
+def stages(context, demo, schema):
+    """Open stages, each in a new session; they are closed together."""
     with ExitStack() as held:
 
         def begin(width=1280, height=900, scheme="light"):
-            context = browser.new_context(
-                viewport={"width": width, "height": height}, color_scheme=scheme
-            )
-            held.callback(context.close)
-            return Stage(context, demo, schema)
+            one = Stage(context, demo, schema, size=(width, height), scheme=scheme)
+            held.callback(one.page.close)
+            return one
 
         yield begin
 
 
 @pytest.fixture
-def stage(browser, demo, schema):
-    with stages(browser, demo, schema) as begin:
+def stage(context, demo, schema):
+    with stages(context, demo, schema) as begin:
         yield begin
 
 
@@ -203,17 +207,6 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(stage, demo):
     assert "agreed to the decision" in one.told("bank", "#send")
 
 
-def test_only_readers_learn_the_result(stage):
-    one = stage().open(readers=["applicant"])
-    assert "Only the applicant will learn" in one.text("bank", ".ts-section:has(#agree-decide)")
-    one.send()
-    one.press("#agree-decide", ".ts-strip li.done:nth-child(4)")
-    assert one.text("applicant", ".ts-word") in ("Approved", "Denied")
-    for name in ("bank", "credit_agency"):
-        assert one.frame(name).locator(".ts-word").count() == 0
-        assert "has sent its decryption share" in one.frame(name).locator("main").inner_text()
-
-
 def assert_all_fit(one, beside):
     """The stage and the parties' pages on it, `beside` each other or one below the other."""
     assert_fits(one.page)
@@ -230,12 +223,12 @@ def assert_all_fit(one, beside):
 
 
 @pytest.fixture(scope="module")
-def opened(browser, demo, schema):
+def opened(context, demo, schema):
     """A stage with an application that nobody has agreed to, for tests that leave it so.
 
     They are the last ones here: an open stage takes its part of the processor.
     """
-    with stages(browser, demo, schema) as begin:
+    with stages(context, demo, schema) as begin:
         yield begin().open()
 
 
@@ -319,3 +312,21 @@ def test_reloaded_page_keeps_its_application(opened):
     assert alone.inner_text(".ts-print code") == before
     assert alone.input_value("#field-Account_age input") == "61"
     alone.close()
+
+
+def test_every_party_has_its_own_process_and_ctrl_c_stops_all(demo, schema):
+    """The last test on this demonstration."""
+    with opened_link(demo.link) as client:
+        for port in demo.agent_ports(len(schema.party_names)):
+            refused = client.get(f"http://127.0.0.1:{port}")
+            assert refused.status_code == 403 and "with its link" in refused.text
+    family = demo.family()
+    commands = [demo.command(pid) for pid in family]
+    assert "token" not in " ".join(commands)  # other users of the machine can read them
+    agents = [command for command in commands if "-m parties" in command]
+    assert len(agents) == len(schema.party_names)
+    for name in schema.party_names:
+        assert [f"--party {name} " in agent for agent in agents].count(True) == 1
+    demo.send(signal.SIGINT)
+    assert demo.join(30) == 0
+    assert alive(family) == []

@@ -1,0 +1,75 @@
+"""Deployments for Concrete whose programs open approved or denied and nothing else."""
+
+import numpy as np
+import pytest
+
+from engines.concrete.build import build
+from engines.interface import DECIDE, EXPLAIN
+from model.explanation import Outcome
+from model.polynomial import sample_states
+from model.reference import reference_scores
+from tests.concrete.deployments import Runs, filled, started
+from tests.conftest import write_small_deployment
+from tests.parties.running import Oracle
+
+
+@pytest.fixture(scope="module")
+def sign_only_deployment(tmp_path_factory, layout, small_booster, small_programs):
+    """Return a deployment for Concrete whose programs open approved or denied and nothing else."""
+    folder = tmp_path_factory.mktemp("sign_only")
+    facts = build(small_programs, layout, folder, sign_only=True)
+    write_small_deployment(
+        folder, layout.schema, small_booster, small_programs, {"concrete": facts}
+    )
+    return folder
+
+
+def signs(scores):
+    return tuple(0 if score >= 0 else -1 for score in scores)
+
+
+def test_sign_only_is_correct_over_the_whole_score_range(
+    sign_only_deployment, layout, small_programs, credit_data
+):
+    runs = Runs(sign_only_deployment, layout)
+    program = small_programs[DECIDE]
+    sample = layout.bits_of_states(sample_states(layout, 5000, seed=3))
+    extreme = layout.bits_of_states(program.extreme_rows)
+    rows = np.concatenate([extreme, credit_data[0][0], sample])
+    scores = program.scores(rows)[:, 0]
+    by_score = dict(zip(scores.tolist(), rows, strict=True))
+    wanted = {program.low, program.high, *range(-4, 4), *sorted(by_score)[::8]}
+    assert len(wanted) >= 20
+    for score in sorted(wanted):
+        sent = runs.messages(by_score[score])
+        assert runs.opened(DECIDE, sent) == signs([score]), f"wrong sign of {score}"
+    for score in (program.low, -1, program.high):
+        row = by_score[score]
+        expected = signs(reference_scores(small_programs[EXPLAIN], row))
+        assert runs.opened(EXPLAIN, runs.messages(row)) == expected
+    assert runs.server.facts.opened.startswith("Only approved or denied")
+    assert {f.score_bits for f in runs.server.public.programs.values()} == {1}
+
+
+def test_sign_only_deployment_opens_only_the_decision(sign_only_deployment, tmp_path):
+    oracle = Oracle(sign_only_deployment)
+    server = started(tmp_path, sign_only_deployment)
+    connection = server.connect(tmp_path / "parties")
+    try:
+        assert "no score" in connection.public.engine.opened
+        for outcome in (Outcome.ALREADY_APPROVED, Outcome.TURNED):
+            record = oracle.find(outcome)
+            session = filled(connection, oracle, record)
+            session.run()
+            decision = session.open_decision()
+            assert decision.score is None and decision.log_odds is None
+            assert decision.approved is (outcome is Outcome.ALREADY_APPROVED)
+            scores, _ = session.membership.open_result(DECIDE, "applicant")
+            assert scores[0] in (0, -1)
+            explained, expected = session.explain().explanation, oracle.explanation(record)
+            assert (explained.outcome, explained.text) == (outcome, expected.text)
+            assert explained.turning_bin == expected.turning_bin
+            assert set(explained.scores) <= {0, -1}
+    finally:
+        connection.client.close()
+        server.stop()
