@@ -11,8 +11,6 @@ from ui.units import escape
 
 STEP_WORDS = {
     "hello": "introduces itself",
-    "seed_commit": "commits to its share of the randomness",
-    "seed_open": "reveals its share of the randomness",
     "share_commit": "commits to its share of the public key",
     "share_open": "reveals its share of the public key",
     "key_check": "confirms the key",

@@ -8,15 +8,12 @@ import hmac
 from parties.joint.channel import commitment
 from parties.joint.conversation import Conversation
 from parties.joint.messages import (
-    SEED_COMMIT,
     SHARE_COMMIT,
     Agreement,
     Hello,
     JointMessage,
     KeyCheck,
     Partial,
-    SeedCommit,
-    SeedOpen,
     ShareCommit,
     ShareOpen,
 )
@@ -31,9 +28,6 @@ def check(talk: Conversation, sender: str, step: str, message: JointMessage) -> 
     match message:
         case Hello():
             _same_application(talk, sender, message)
-        case SeedOpen():
-            promised = talk.state.said(SeedCommit, SEED_COMMIT)[sender].digest
-            _as_promised(talk, sender, SEED_COMMIT, promised, message.nonce, message.seed)
         case ShareOpen():
             promised = talk.state.said(ShareCommit, SHARE_COMMIT)[sender].digest
             _as_promised(talk, sender, SHARE_COMMIT, promised, message.nonce, message.share)

@@ -97,8 +97,8 @@ class Conversation:
         """Return the agreements received so far, by party; their contents are all the same."""
         return self.state.said(Agreement, agree_step(program))
 
-    def greet(self, readers: tuple[str, ...]) -> None:
-        """Put the hello into the outbox."""
+    def greet(self, readers: tuple[str, ...], seed: bytes) -> None:
+        """Put the hello into the outbox, with this party's share of the common randomness."""
         own = self.identity.public
         self.say(
             HELLO,
@@ -107,6 +107,7 @@ class Conversation:
                 readers=readers,
                 signing_key=own.signing,
                 exchange_key=own.exchange,
+                seed=seed,
             ),
         )
 

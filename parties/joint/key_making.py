@@ -2,8 +2,9 @@
 
 Follows Mouchet, Troncoso-Pastoriza, Bossuat, Hubaux, "Multiparty homomorphic encryption from
 ring-learning-with-errors", PETS 2021, section IV, with two additions: a commitment before every
-share, since the last party to send could otherwise choose the key; and a check that decrypts a
-known vector with the new key.
+share of the key, since the last party to send could otherwise choose the key; and a check that
+decrypts a known vector with the new key. The common polynomial is expanded from a hash of the
+shares of randomness in all hellos.
 """
 
 from __future__ import annotations
@@ -18,13 +19,10 @@ from parties.joint.messages import (
     HELLO,
     KEY_CHECK,
     KEY_STEPS,
-    SEED_COMMIT,
-    SEED_OPEN,
     SHARE_COMMIT,
     SHARE_OPEN,
+    Hello,
     KeyCheck,
-    SeedCommit,
-    SeedOpen,
     ShareCommit,
     ShareOpen,
 )
@@ -44,9 +42,7 @@ class KeyMaking:
         Raises MalformedMessage for an invalid share, and KeyCheckFailed.
         """
         replies = {
-            HELLO: self._commit_seed,
-            SEED_COMMIT: self._open_seed,
-            SEED_OPEN: self._commit_share,
+            HELLO: self._commit_share,
             SHARE_COMMIT: self._open_share,
             SHARE_OPEN: self._check_key,
             KEY_CHECK: self._finish,
@@ -56,14 +52,6 @@ class KeyMaking:
             done = self._talk.party in state.senders(following) if following else state.ready
             if not done and self._talk.all_said(step):
                 replies[step]()
-
-    def _commit_seed(self) -> None:
-        seed = self._talk.state.seed = self._engine.seed_share()
-        self._talk.say(SEED_COMMIT, SeedCommit(digest=self._commit(SEED_COMMIT, seed)))
-
-    def _open_seed(self) -> None:
-        state = self._talk.state
-        self._talk.say(SEED_OPEN, SeedOpen(seed=state.seed, nonce=state.nonces[SEED_COMMIT]))
 
     def _commit_share(self) -> None:
         made = self._engine.key_share(self._common())
@@ -90,7 +78,7 @@ class KeyMaking:
         self._talk.state.ready = True
 
     def _common(self) -> bytes:
-        said = self._talk.state.said(SeedOpen, SEED_OPEN)
+        said = self._talk.state.said(Hello, HELLO)
         context = framed(
             self._talk.application.encode(),
             self._talk.public.model_version.encode(),

@@ -1,6 +1,6 @@
 """The messages that the parties send each other, one class per step; JSON in the sealed body.
 
-    hello ─► seed_commit ─► seed_open ─► share_commit ─► share_open ─► key_check ─► (keys ready)
+    hello ─► share_commit ─► share_open ─► key_check ─► (keys ready)
     agree:decide ─► partial:decide      then      agree:explain ─► partial:explain
 
 Every party sends each step once. Every message goes to all parties, except `partial`, which goes to
@@ -35,25 +35,17 @@ class JointMessage(BaseModel):
 
 
 class Hello(JointMessage):
-    """The party's public keys, and the model and readers that it expects of this application."""
+    """The party's public keys, and the model and readers that it expects of this application.
+
+    `seed` is its share of the common randomness, which is public: the hash of all shares. The last
+    party can only try many values of its share, each with a hash that is as random as any other.
+    """
 
     model_version: Name
     readers: tuple[Name, ...] = Field(min_length=1, max_length=64)
     signing_key: RawKey
     exchange_key: RawKey
-
-
-class SeedCommit(JointMessage):
-    """Commitment to a share of the common randomness, which is public."""
-
-    digest: Digest
-
-
-class SeedOpen(JointMessage):
-    """The share of the randomness that was committed to."""
-
     seed: Seed = Field(repr=False)
-    nonce: Nonce = Field(repr=False)
 
 
 class ShareCommit(JointMessage):
@@ -92,15 +84,13 @@ class Partial(JointMessage):
     share: Share = Field(repr=False)
 
 
-HELLO, SEED_COMMIT, SEED_OPEN = "hello", "seed_commit", "seed_open"
-SHARE_COMMIT, SHARE_OPEN, KEY_CHECK = "share_commit", "share_open", "key_check"
-KEY_STEPS = (HELLO, SEED_COMMIT, SEED_OPEN, SHARE_COMMIT, SHARE_OPEN, KEY_CHECK)
+HELLO, KEY_CHECK = "hello", "key_check"
+SHARE_COMMIT, SHARE_OPEN = "share_commit", "share_open"
+KEY_STEPS = (HELLO, SHARE_COMMIT, SHARE_OPEN, KEY_CHECK)
 AGREE, PARTIAL = "agree", "partial"
 
 _CLASSES: dict[str, type[JointMessage]] = {
     HELLO: Hello,
-    SEED_COMMIT: SeedCommit,
-    SEED_OPEN: SeedOpen,
     SHARE_COMMIT: ShareCommit,
     SHARE_OPEN: ShareOpen,
     KEY_CHECK: KeyCheck,

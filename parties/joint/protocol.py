@@ -60,7 +60,7 @@ class JointProtocol:
         """
         public.schema_.party(party)
         talk = Conversation(public, party, application, identity, ProtocolState(), b"")
-        talk.greet(readers)
+        talk.greet(readers, engine.seed_share())
         return cls(engine, talk)
 
     @classmethod

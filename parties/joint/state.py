@@ -41,7 +41,6 @@ class ProtocolState(_Stored):
     version: Literal[1] = 1
     outbox: list[Outgoing] = []
     inbox: dict[str, dict[str, Kept]] = {}
-    seed: bytes = Field(default=b"", repr=False)
     share: bytes = Field(default=b"", repr=False)
     nonces: dict[str, bytes] = Field(default={}, repr=False)
     public_key: bytes = Field(default=b"", repr=False)

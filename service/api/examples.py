@@ -140,11 +140,11 @@ EXAMPLES: Mapping[str, Any] = {
         "tag": _DIGEST[:16],
     },
     "ExchangeRequest": {
-        "messages": [{"step": "seed_commit", "receiver": None, "body": "c2VhbGVk"}],
+        "messages": [{"step": "share_commit", "receiver": None, "body": "c2VhbGVk"}],
         "after": 7,
         "wait": 20.0,
         "seen": _DIGEST[:16],
-        "until": [{"sender": "applicant", "step": "seed_commit"}],
+        "until": [{"sender": "applicant", "step": "share_commit"}],
         "linger": 0.3,
     },
     "Exchanged": {
@@ -154,7 +154,7 @@ EXAMPLES: Mapping[str, Any] = {
                 "number": 9,
                 "sender": "applicant",
                 "receiver": None,
-                "step": "seed_commit",
+                "step": "share_commit",
                 "bytes": 6,
                 "sent_at": _OPENED,
                 "body": "c2VhbGVk",

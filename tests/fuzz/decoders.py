@@ -38,8 +38,6 @@ from parties.joint.messages import (
     JointMessage,
     KeyCheck,
     Partial,
-    SeedCommit,
-    SeedOpen,
     ShareCommit,
     ShareOpen,
     decode,
@@ -135,9 +133,9 @@ def _place(receiver: str | None) -> Place:
 def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
     key, nonce = bytes(range(32)), bytes(32)
     for message in (
-        Hello(model_version="m", readers=("bank", "x"), signing_key=key, exchange_key=key),
-        SeedCommit(digest=SHA256),
-        SeedOpen(seed=key, nonce=nonce),
+        Hello(
+            model_version="m", readers=("bank", "x"), signing_key=key, exchange_key=key, seed=key
+        ),
         ShareCommit(digest=SHA256),
         ShareOpen(share=bytes(200), nonce=nonce),
         KeyCheck(share=bytes(128), public_key_digest=SHA256),

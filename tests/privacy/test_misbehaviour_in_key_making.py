@@ -7,17 +7,15 @@ import os
 import pytest
 
 from engines.interface import KeyShare
+from engines.levelled.parameters import SEED_BYTES
 from engines.levelled.party import LevelledParty
 from engines.levelled.words import words_from_bytes, words_to_bytes
 from parties.joint.channel import FirstWords, commitment
 from parties.joint.messages import (
     KEY_CHECK,
-    SEED_COMMIT,
-    SEED_OPEN,
     SHARE_COMMIT,
     SHARE_OPEN,
     KeyCheck,
-    SeedOpen,
     ShareOpen,
 )
 from tests.privacy.misbehaving import HONEST, LIAR, lying, refused, without
@@ -33,23 +31,34 @@ from utils.errors import (
 )
 
 
-@pytest.mark.parametrize(
-    ("step", "commit"),
-    [(SEED_OPEN, SEED_COMMIT), (SHARE_OPEN, SHARE_COMMIT)],
-    ids=["seed", "share"],
-)
-def test_opened_value_must_match_its_commitment(table, step, commit):
-    table.carries = without(step)
+def test_opened_share_must_match_its_commitment(table):
+    table.carries = without(SHARE_OPEN)
     table.run()
     state = table[LIAR].conversation.state
-    nonce = state.nonces[commit]
-    other = os.urandom(32) if step == SEED_OPEN else os.urandom(len(state.share))
-    message = (
-        SeedOpen(seed=other, nonce=nonce)
-        if step == SEED_OPEN
-        else ShareOpen(share=other, nonce=nonce)
-    )
-    refused(table, table.forge(LIAR, step, message), CommitmentBroken)
+    other = ShareOpen(share=os.urandom(len(state.share)), nonce=state.nonces[SHARE_COMMIT])
+    refused(table, table.forge(LIAR, SHARE_OPEN, other), CommitmentBroken)
+
+
+def test_last_hello_cannot_choose_the_common_polynomial(halves):
+    """Its share of the randomness is hashed with all others: copied or zero, it gives nothing."""
+    found = set()
+    for seed in (bytes(SEED_BYTES), b"\1" * SEED_BYTES):
+
+        def seed_share(self, seed=seed):
+            return seed
+
+        for _ in range(2):
+            table = Table(halves, engines={LIAR: lying(halves, seed_share=seed_share)})
+            table.run()
+            found.add(table[HONEST[0]].public_key[:64])
+    assert len(found) == 4
+
+
+def test_hello_with_a_short_share_of_randomness_ends_the_key_making(halves):
+    table = Table(halves, engines={LIAR: lying(halves, seed_share=lambda self: b"x")})
+    with pytest.raises(MalformedMessage):
+        table.run()
+    assert not any(protocol.ready for protocol in table.protocols.values())
 
 
 def test_last_party_to_open_its_share_cannot_choose_the_key(halves, table):

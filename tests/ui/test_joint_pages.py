@@ -207,7 +207,7 @@ def test_stage_timeline_shows_sender_and_time(public):
 def test_steps_have_readable_descriptions():
     assert step_words("agree:decide") == "agrees to open the decision"
     assert step_words("cancelled decide") == "cancelled computing the decision"
-    assert step_words("seed_open") == "reveals its share of the randomness"
+    assert step_words("share_open") == "reveals its share of the public key"
     assert step_words("something_new") == "something new"
     assert 'aria-current="step"' in show_steps([Step("A", 1), Step("B", 0, 3)])
     assert "B 0/3" in show_steps([Step("A", 1), Step("B", 0, 3)])

@@ -63,7 +63,7 @@ class LevelledSteps:
         payloads = self._timed(_DIGESTS, self._checked, inputs)
         for name in PROGRAMS:
             evaluator = self._evaluators[name]
-            ciphertexts = self._timed(f"unpack, {name}", self._unpacked, name, payloads)
+            ciphertexts = self._unpacked(name, payloads)
             operands = self._timed(f"transform, {name}", evaluator.prepare, ciphertexts)
             self._timed(f"selection tree, {name}", evaluator.evaluate, [operands])
             result = self._timed(f"evaluate, {name}", self._server.evaluate, name, messages)
@@ -140,7 +140,6 @@ class LevelledSteps:
             "programs": {
                 name: {
                     "evaluate_seconds": seconds[f"evaluate, {name}"],
-                    "unpack_seconds": seconds[f"unpack, {name}"],
                     "transform_seconds": seconds[f"transform, {name}"],
                     "tree_seconds": seconds[f"selection tree, {name}"],
                     "part_seconds": seconds[f"open, part, {name}"],

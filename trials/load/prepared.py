@@ -31,9 +31,7 @@ from trials.load.timing import Call, TimedTransport
 from trials.load.work import Application, Scores, Work
 
 KEY_STEPS = {
-    "hello": 341,
-    "seed_commit": 196,
-    "seed_open": 229,
+    "hello": 395,
     "share_commit": 196,
     "share_open": 22034,
     "key_check": 390,
