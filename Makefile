@@ -35,7 +35,7 @@ check: setup-tests lint
 
 test: setup-test lint
 	$(RUN) -m pytest $(PARALLEL) --ignore=tests/concrete tests/ui tests
-	$(RUN_CONCRETE) -m pytest $(PARALLEL) tests/concrete
+	$(RUN_CONCRETE) -m pytest $(PARALLEL) --numprocesses 2 tests/concrete
 
 # The server's tests again, with every server on PostgreSQL.
 test-postgresql: setup-test

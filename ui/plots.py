@@ -29,8 +29,9 @@ def explanation_figure(explanation: Explanation, schema: Schema, narrow: bool = 
     first = len(column.bin_labels()) - len(labels)
     marks = {explanation.current_bin - first: "now"}
     if explanation.turning_bin is not None:
-        # In a narrow plot, the labels of neighbouring bins would touch.
-        marks[explanation.turning_bin - first] = "changes<br>it" if narrow else "changes it"
+        # One line lower next to "now", which it could touch.
+        beside = abs(explanation.turning_bin - explanation.current_bin) == 1
+        marks[explanation.turning_bin - first] = "<br>changes it" if beside else "changes it"
     ticks = [
         f"{label}<br><b>{marks[i]}</b>" if i in marks else label for i, label in enumerate(labels)
     ]

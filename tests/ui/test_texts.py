@@ -187,7 +187,8 @@ def test_followed_call_yields_progress_then_result():
 @pytest.mark.parametrize(
     ("current", "turning", "marked"),
     [
-        (1, 2, ["3-6<br><b>now</b>", "6+<br><b>changes it</b>"]),
+        (1, 2, ["3-6<br><b>now</b>", "6+<br><b><br>changes it</b>"]),
+        (0, 2, ["3-6", "6+<br><b>changes it</b>"]),
         (0, None, ["3-6", "6+"]),
         (-1, None, ["3-6", "6+"]),
     ],
