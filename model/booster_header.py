@@ -98,6 +98,8 @@ def _check_kind(
     learner: dict[str, Any], parameters: dict[str, Any], booster: dict[str, Any]
 ) -> None:
     kind, objective = booster["name"], learner["objective"]["name"]
+    if kind == "gbtree" and any(float(w) != 1 for w in booster["model"].get("weight_drop") or ()):
+        kind = "dart"  # XGBoost 3.4 saves it as a gbtree whose trees have weights
     classes = int(parameters.get("num_class", "0"))
     if kind == "gbtree" and objective == "binary:logistic" and classes <= 1:
         return

@@ -105,7 +105,7 @@ def trained(credit_data, trees=2, **parameters):
         ({"objective": "reg:squarederror"}, "not gbtree with reg:squarederror"),
         ({"objective": "rank:pairwise"}, "not gbtree with rank:pairwise"),
         ({"objective": "multi:softprob", "num_class": 3}, "not gbtree with multi:softprob"),
-        ({"booster": "dart", "rate_drop": 0.1}, "not dart with binary:logistic"),
+        ({"booster": "dart", "rate_drop": 1.0}, "not dart with binary:logistic"),
         ({"booster": "gblinear", "max_depth": None}, "gblinear"),
     ],
 )
@@ -115,6 +115,17 @@ def test_unsupported_model_error_names_its_kind(layout, credit_data, parameters,
     booster = xgboost.train({"objective": "binary:logistic"} | chosen, xgboost.DMatrix(bits, y), 2)
     with pytest.raises(UnsupportedBooster, match=fault):
         parse_ensemble(json.loads(model_json(booster)), layout)
+
+
+def test_trees_with_dropout_weights_are_refused(layout, document):
+    """XGBoost 3.4 saves a dart booster as a gbtree; its leaf values without weights are wrong."""
+    model = document["learner"]["gradient_booster"]["model"]
+    plain = parse_ensemble(document, layout)
+    model["weight_drop"] = [1.0] * len(model["trees"])
+    assert parse_ensemble(document, layout) == plain
+    model["weight_drop"][-1] = 0.5
+    with pytest.raises(UnsupportedBooster, match="not dart with binary:logistic"):
+        parse_ensemble(document, layout)
 
 
 def test_feature_count_mismatch_error_names_both_counts(layout, credit_data):

@@ -22,7 +22,7 @@ from utils.errors import ModelTooLarge, UnsupportedBooster
 FOLDER = Path(__file__).parent / "boosters"
 SCHEMA = json.loads((FOLDER / "schema.json").read_text())
 ROWS = np.array(list(itertools.product([0, 1], repeat=7)), np.uint8)
-VERSIONS = ["1.6.2", "2.1.4", "3.2.0"]
+VERSIONS = ["1.6.2", "2.1.4", "3.2.0", "3.4.1"]
 DENSE = ["plain", "exact", "base_score", "early_stopped", "forest", "early_stopped_forest"]
 SPARSE = ["sparse", "sparse_exact"]
 
