@@ -60,7 +60,7 @@ def explanation_figure(explanation: Explanation, schema: Schema, narrow: bool = 
     figure.add_hline(y=0, line={"color": LINE, "width": 2, "dash": "dash"})
     figure.update_layout(
         height=340,
-        margin={"l": 44 if narrow else 64, "r": 12, "t": 16, "b": 64},
+        margin={"l": 44 if narrow else 64, "r": 12, "t": 16, "b": 64 if narrow else 84},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 11 if narrow else 13},
