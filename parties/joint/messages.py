@@ -37,8 +37,8 @@ class JointMessage(BaseModel):
 class Hello(JointMessage):
     """The party's public keys, and the model and readers that it expects of this application.
 
-    `seed` is its share of the common randomness, which is public: the hash of all shares. The last
-    party can only try many values of its share, each with a hash that is as random as any other.
+    `seed` is the party's share of the common randomness, which is a public hash of all shares. The
+    last party to send its share can try several, but each gives a hash as random as any other.
     """
 
     model_version: Name

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,10 +15,7 @@ from features.encoding import Layout
 from model.booster import Ensemble
 from model.program import Program, decide_program, explain_program
 from model.quantise import quantise
-from parties.connection import Connection
-from parties.single_key.session import ApplicationSession
 from tests.conftest import write_small_deployment
-from tests.parties.running import LiveServer, Oracle
 
 
 class Runs:
@@ -65,19 +60,3 @@ class Runs:
 def programs_of(ensemble: Ensemble, layout: Layout, score_bits: int = 7) -> dict[str, Program]:
     decide = decide_program(quantise(ensemble, layout, score_bits), layout)
     return {"decide": decide, "explain": explain_program(decide, layout)}
-
-
-def started(folder: Path, deployment: Path) -> LiveServer:
-    """Start a server on Concrete."""
-    server = LiveServer(folder, deployment, "concrete")
-    server.start()
-    return server
-
-
-def filled(connection: Connection, oracle: Oracle, record: Mapping[str, Any]) -> ApplicationSession:
-    """Return an application with keys and all inputs sent."""
-    session = ApplicationSession.open(connection)
-    session.make_keys()
-    for party in oracle.schema.party_names:
-        session.send(party, oracle.of(party, record))
-    return session

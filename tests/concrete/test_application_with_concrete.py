@@ -9,8 +9,7 @@ from engines.concrete.messages import PROFILE
 from engines.envelope import Header, seal, unseal
 from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY, slot_of
 from model.explanation import Outcome
-from tests.concrete.deployments import filled, started
-from tests.parties.running import Oracle
+from tests.parties.running import Oracle, filled, started
 from utils.errors import AlreadySent, ForeignMessage, MalformedMessage, UploadTooLarge
 
 FOLDER = Path(__file__).resolve().parents[2] / "deployment_files"
@@ -20,7 +19,7 @@ KEYS = ("applicant", EVALUATION_KEY)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    made = started(tmp_path_factory.mktemp("concrete"), FOLDER)
+    made = started(tmp_path_factory.mktemp("concrete"), FOLDER, "concrete")
     yield made
     made.stop()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parties.running import LiveServer, Oracle
+from tests.parties.running import Oracle, started
 from utils.child_process import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,9 +17,7 @@ EXAMPLE = ROOT / "examples" / "http_client.py"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    made = LiveServer(tmp_path_factory.mktemp("example"), ROOT / "deployment_files")
-    made.settings["engine"] = "concrete"
-    made.start()
+    made = started(tmp_path_factory.mktemp("example"), ROOT / "deployment_files", "concrete")
     yield made
     made.stop()
 

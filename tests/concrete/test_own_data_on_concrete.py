@@ -6,12 +6,12 @@ from engines.interface import DECIDE, EXPLAIN
 from model.explanation import Outcome
 from model.polynomial import sample_states
 from parties.single_key.session import ApplicationSession
+from tests.parties.running import started
 from tests.training.test_own_data import (
     HOME_EQUITY,
     Oracle,
     home_equity_rows,
     in_this_process,
-    served,
     train_and_compile,
     whole_application,
 )
@@ -27,7 +27,7 @@ def two_parties(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def concrete_connection(two_parties, tmp_path_factory):
-    server = served(tmp_path_factory.mktemp("server"), two_parties[0], "concrete")
+    server = started(tmp_path_factory.mktemp("server"), two_parties[0], "concrete")
     made = server.connect(tmp_path_factory.mktemp("parties"))
     yield made
     made.client.close()

@@ -8,9 +8,9 @@ from engines.interface import DECIDE, EXPLAIN
 from model.explanation import Outcome
 from model.polynomial import sample_states
 from model.reference import reference_scores
-from tests.concrete.deployments import Runs, filled, started
+from tests.concrete.deployments import Runs
 from tests.conftest import write_small_deployment
-from tests.parties.running import Oracle
+from tests.parties.running import Oracle, filled, started
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_sign_only_is_correct_over_the_whole_score_range(
 
 def test_sign_only_deployment_opens_only_the_decision(sign_only_deployment, tmp_path):
     oracle = Oracle(sign_only_deployment)
-    server = started(tmp_path, sign_only_deployment)
+    server = started(tmp_path, sign_only_deployment, "concrete")
     connection = server.connect(tmp_path / "parties")
     try:
         assert "no score" in connection.public.engine.opened

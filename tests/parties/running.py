@@ -19,6 +19,7 @@ from features.schema import BooleanColumn, CategoricalColumn, Column, Schema
 from model.explanation import Explanation, explain_scores
 from parties.client import ServerClient
 from parties.connection import Connection
+from parties.single_key.session import ApplicationSession
 from parties.store import PartyStore
 from trials.servers import Server, Setup
 
@@ -66,6 +67,13 @@ class LiveServer(Server):
         return Connection(ServerClient(self.url, 30), PartyStore(folder))
 
 
+def started(folder: Path, deployment: Path, engine: str) -> LiveServer:
+    """Start a server with an engine."""
+    server = LiveServer(folder, deployment, engine)
+    server.start()
+    return server
+
+
 @contextmanager
 def standing_still(processes: list[psutil.Process]) -> Iterator[None]:
     """Suspend processes; some of them may be killed meanwhile."""
@@ -98,8 +106,7 @@ def live_server(tmp_path_factory, clear_deployment):
 
 @pytest.fixture(scope="session")
 def levelled_server(tmp_path_factory, levelled_deployment):
-    server = LiveServer(tmp_path_factory.mktemp("levelled"), levelled_deployment, "levelled")
-    server.start()
+    server = started(tmp_path_factory.mktemp("levelled"), levelled_deployment, "levelled")
     yield server
     server.stop()
 
@@ -148,6 +155,15 @@ class Oracle:
             if self.explanation(record).outcome == outcome:
                 return record
         raise LookupError(f"no record is {outcome}")
+
+
+def filled(connection: Connection, oracle: Oracle, record: Mapping[str, Any]) -> ApplicationSession:
+    """Return an application with keys and all inputs sent."""
+    session = ApplicationSession.open(connection)
+    session.make_keys()
+    for party in oracle.schema.party_names:
+        session.send(party, oracle.of(party, record))
+    return session
 
 
 def _any_value(column: Column, draw: random.Random) -> Any:

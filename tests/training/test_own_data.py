@@ -21,7 +21,7 @@ from engines.interface import DECIDE, EXPLAIN
 from model.explanation import Outcome
 from model.polynomial import sample_states
 from parties.single_key.session import ApplicationSession
-from tests.parties.running import LiveServer, Oracle
+from tests.parties.running import Oracle, started
 from training.encrypted_runs import EncryptedRuns
 from utils.child_process import environment
 
@@ -172,16 +172,9 @@ def four_parties(tmp_path_factory):
     return train_and_compile(folder, TENANCY, tenancy_rows(), None, ["clear"], in_this_process)
 
 
-def served(folder, deployment, engine):
-    server = LiveServer(folder, deployment)
-    server.settings["engine"] = engine
-    server.start()
-    return server
-
-
 @pytest.fixture(scope="module")
 def clear_connection(four_parties, tmp_path_factory):
-    server = served(tmp_path_factory.mktemp("server"), four_parties[0], "clear")
+    server = started(tmp_path_factory.mktemp("server"), four_parties[0], "clear")
     made = server.connect(tmp_path_factory.mktemp("parties"))
     yield made
     made.client.close()

@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -190,16 +191,25 @@ def live_page(tmp_path_factory, live_server):
     page.stop()
 
 
-@pytest.fixture(scope="module")  # while it exists, this thread can run no other event loop
-def browser():
+@contextmanager
+def chromium_with(*options: str):
+    """Run Chromium with further options; skips the test if there is none."""
     sync_api = pytest.importorskip("playwright.sync_api")
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not chromium:
         pytest.skip("no chromium on this machine; set CHROMIUM to one")
     with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+        started = playwright.chromium.launch(
+            executable_path=chromium, args=[*CHROMIUM_OPTIONS, *options]
+        )
         yield started
         started.close()
+
+
+@pytest.fixture(scope="module")  # while it exists, this thread can run no other event loop
+def browser():
+    with chromium_with() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,7 @@ import re
 from urllib.parse import urlsplit
 
 from model.explanation import Outcome
-from parties.single_key.session import ApplicationSession
-from tests.parties.running import until
+from tests.parties.running import filled, until
 from tests.ui.links import opened
 
 NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
@@ -187,7 +186,7 @@ def test_run_can_be_queued_cancelled_and_repeated(open_page, live_server, oracle
         page.wait_for_selector(f"{run} >> text=Cancelled. You can run it again")
     assert not page.is_visible("#cancel-run") and "Run" in text(page, strip)
     connection = live_server.connect(tmp_path / "others")
-    others = [ready_to_run(connection, oracle) for _ in range(2)]
+    others = [filled(connection, oracle, oracle.default()) for _ in range(2)]
     with live_server.stuck():
         for other in others:  # one occupies the worker, the other the only place in the queue
             connection.client.queue(other.client_id, other.membership.token())
@@ -203,14 +202,6 @@ def test_run_can_be_queued_cancelled_and_repeated(open_page, live_server, oracle
     step_is_done(page, 3)
     assert not page.is_visible("#cancel-run")
     connection.client.close()
-
-
-def ready_to_run(connection, oracle):
-    session = ApplicationSession.open(connection)
-    session.make_keys()
-    for party in oracle.schema.party_names:
-        session.send(party, oracle.of(party, oracle.default()))
-    return session
 
 
 def test_page_fits_a_narrow_window(open_page):
