@@ -168,14 +168,6 @@ class JointPartyEngine(ABC):
         """Return the public key whose secret key is the sum of the parties' secrets."""
 
     @abstractmethod
-    def check_share(self, public_key: bytes, secret: bytes) -> bytes:
-        """Return a party's decryption share of the known vector that belongs to a public key."""
-
-    @abstractmethod
-    def check_key(self, public_key: bytes, shares: Mapping[str, bytes]) -> None:
-        """Decrypt the known vector; raises KeyCheckFailed if its value is wrong."""
-
-    @abstractmethod
     def seal_public_key(self, party: str, public_key: bytes) -> bytes:
         """Return the sealed message with which `party` sends the server the public key."""
 

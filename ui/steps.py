@@ -13,7 +13,6 @@ STEP_WORDS = {
     "hello": "introduces itself",
     "share_commit": "commits to its share of the public key",
     "share_open": "reveals its share of the public key",
-    "key_check": "confirms the key",
     "agree": "agrees to open {}",
     "partial": "its decryption share of {}",
     "run": "requests {}",

@@ -20,7 +20,6 @@ TrisealError
 │   ├── KeyMissing               the party has not generated its keys yet
 │   ├── MalformedMessage         the message is empty, truncated, too large or not decodable
 │   ├── ForeignMessage           well formed, but for another model, engine, party or purpose
-│   ├── KeyCheckFailed           the collective key does not match the parties' shares
 │   ├── OpeningFailed            a party's decryption share does not match the result
 │   └── EvaluationFailed         the worker could not complete the evaluation
 ├── ProtocolError                errors in the parties' joint protocol
@@ -150,9 +149,6 @@ class MalformedMessage(EngineError): ...
 
 
 class ForeignMessage(EngineError): ...
-
-
-class KeyCheckFailed(EngineError): ...
 
 
 class OpeningFailed(EngineError): ...

@@ -28,8 +28,6 @@ CEREMONY_STEPS = (
     "common randomness",
     "key share",
     "collective key",
-    "part in the key check",
-    "key check",
 )
 """The steps of every party to make the keys, in order."""
 
@@ -66,19 +64,17 @@ def _call(_step: str, function: Run, *arguments: Any) -> Any:
 def make_joint_keys(
     engine: JointPartyEngine, parties: Sequence[str], context: bytes, run: Run = _call
 ) -> JointKeys:
-    """Make and check the keys of all parties with one engine, since it keeps no secrets.
+    """Make the keys of all parties with one engine, since it keeps no secrets.
 
     `run` makes each call, with its step of `CEREMONY_STEPS`, so that it can be timed. Steps that
     give every party the same result are run once. Raises the engine's errors.
     """
-    seed, common, share, collective, part, check = CEREMONY_STEPS
+    seed, common, share, collective = CEREMONY_STEPS
     seeds = {party: run(seed, engine.seed_share) for party in parties}
     randomness = run(common, engine.common, context, seeds)
     shares = {party: run(share, engine.key_share, randomness) for party in parties}
     sent = {party: own.share for party, own in shares.items()}
     public_key = run(collective, engine.collective_key, randomness, sent)
-    parts = {p: run(part, engine.check_share, public_key, s.secret) for p, s in shares.items()}
-    run(check, engine.check_key, public_key, parts)
     return JointKeys(public_key, shares, pairwise_keys(parties))
 
 

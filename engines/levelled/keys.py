@@ -1,50 +1,34 @@
-"""The collective key: shares of the public key, their sum, and its check on a known vector.
+"""The collective key: shares of the public key, and their sum.
 
 Party p draws a ternary S_p and publishes B_p = A·S_p + E_p for a common random A; the public key
 (A, ΣB_p) then belongs to the secret ΣS_p, which no party ever holds. Commitments in the protocol
-prevent the last party from choosing its share after seeing the others'.
-
-The known vector is an encryption, with public randomness, of digits derived from the public key's
-digest. It detects faults: an altered share, a lost secret or a key made of other shares gives
-random digits, which pass with probability 2^-64. It does not detect a dishonest party, since with
-public randomness u·B_p can replace A·u·S_p; the known zeros of an opening do. The smudging noise of
-a check share is 2^30 times wider than what its noise could reveal about E_p.
+prevent the last party from choosing its share after seeing the others'. A share without its secret
+is detected by the known zeros of the first opening (opening.py).
 
 Source: Mouchet, Troncoso-Pastoriza, Bossuat, Hubaux, "Multiparty Homomorphic Encryption from
-Ring-Learning-with-Errors", PETS 2021, protocols EncKeyGen and DecShare.
+Ring-Learning-with-Errors", PETS 2021, protocol EncKeyGen.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from engines.levelled.parameters import (
-    MODULUS_BITS,
-    SEED_BYTES,
-    Parameters,
-)
-from engines.levelled.randomness import Expander, derive
-from engines.levelled.ring import PreparedPoly, forward, multiply_exact
+from engines.levelled.parameters import SEED_BYTES, Parameters
+from engines.levelled.randomness import Expander
+from engines.levelled.ring import PreparedPoly, multiply_exact
 from engines.levelled.words import (
     Integers,
     Words,
-    round_to_bits,
     sum_of_words,
     words_from_bytes,
     words_to_bytes,
 )
-from utils.errors import KeyCheckFailed, MalformedMessage
-
-CHECK_COEFFICIENTS = 16
-CHECK_BITS = 4
-CHECK_SIGMA_LOG = -14
-"""log2 of σ of the sum of all check smudges, in units of the torus; half a step is 2^-5."""
+from utils.errors import MalformedMessage
 
 _SECRET_FORMAT = 1
 _TERNARY_PER_BYTE = 4
@@ -139,46 +123,3 @@ def key_share(
 def collective_key(common: bytes, shares: Mapping[str, bytes], parameters: Parameters) -> PublicKey:
     """Return the sum of all shares; raises MalformedMessage if a share has the wrong length."""
     return PublicKey(common, sum_of_words(shares, parameters.n))
-
-
-@dataclass(frozen=True)
-class _KnownVector:
-    """An encryption, mask (N,) and body (16,), of the public `digits`, shape (16,)."""
-
-    mask: Words
-    body: Words
-    digits: Words
-
-
-def _known_vector(key: PublicKey) -> _KnownVector:
-    """Derive the known vector from the key's digest, exactly, so that all parties get the same."""
-    n = len(key.body)
-    randomness = Expander(derive(key.digest, "known vector"))
-    product = forward(randomness.ternary(n))
-    digits = randomness.uniform_words(CHECK_COEFFICIENTS) >> np.uint64(MODULUS_BITS - CHECK_BITS)
-    mask, body = (polynomial.times(product) for polynomial in key.prepared)
-    message = digits << np.uint64(MODULUS_BITS - CHECK_BITS)
-    return _KnownVector(mask, body[:CHECK_COEFFICIENTS] + message, digits)
-
-
-def check_sigma(parties: int) -> float:
-    """Return σ of one party's smudge on the known vector, in units of the torus."""
-    return 2.0**CHECK_SIGMA_LOG / math.sqrt(parties)
-
-
-def check_share(key: PublicKey, secret: SecretShare, parties: int) -> bytes:
-    """Return a party's decryption share of the known vector; deterministic."""
-    smudges = Expander(derive(secret.smudge_key, "check", key.digest))
-    smudge = smudges.gaussian(CHECK_COEFFICIENTS, check_sigma(parties))
-    return words_to_bytes(secret.opens(_known_vector(key).mask, CHECK_COEFFICIENTS) + smudge)
-
-
-def check_key(key: PublicKey, shares: Mapping[str, bytes]) -> None:
-    """Raise KeyCheckFailed if the shares do not open the known vector; raises MalformedMessage."""
-    vector = _known_vector(key)
-    opened = round_to_bits(vector.body - sum_of_words(shares, CHECK_COEFFICIENTS), CHECK_BITS)
-    if not np.array_equal(opened.view(np.uint64) % (1 << CHECK_BITS), vector.digits):
-        raise KeyCheckFailed(
-            "The parties' shares do not match the public key: a share was altered in transit, or a "
-            "party lost its secret. Open a new application and make new keys."
-        )

@@ -75,14 +75,6 @@ class LevelledParty(JointPartyEngine):
         self._check_parties(shares, self._parties)
         return keys.collective_key(common, shares, self._parameters).to_bytes()
 
-    def check_share(self, public_key: bytes, secret: bytes) -> bytes:
-        own = SecretShare.from_bytes(secret, self._parameters)
-        return keys.check_share(self._key(public_key), own, len(self._parties))
-
-    def check_key(self, public_key: bytes, shares: Mapping[str, bytes]) -> None:
-        self._check_parties(shares, self._parties)
-        keys.check_key(self._key(public_key), shares)
-
     def seal_public_key(self, party: str, public_key: bytes) -> bytes:
         self._key(public_key)
         return seal(self._header(PUBLIC_KEY, party), public_key)

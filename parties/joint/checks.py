@@ -12,7 +12,6 @@ from parties.joint.messages import (
     Agreement,
     Hello,
     JointMessage,
-    KeyCheck,
     Partial,
     ShareCommit,
     ShareOpen,
@@ -31,8 +30,6 @@ def check(talk: Conversation, sender: str, step: str, message: JointMessage) -> 
         case ShareOpen():
             promised = talk.state.said(ShareCommit, SHARE_COMMIT)[sender].digest
             _as_promised(talk, sender, SHARE_COMMIT, promised, message.nonce, message.share)
-        case KeyCheck():
-            _same_key(talk, sender, message.public_key_digest)
         case Agreement():
             _same_key(talk, sender, message.public_key_digest)
             _same_inputs(talk, sender, step, message)

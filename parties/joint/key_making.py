@@ -1,15 +1,14 @@
-"""Key generation, from the hellos to a checked public key.
+"""Key generation, from the hellos to the public key.
 
 Follows Mouchet, Troncoso-Pastoriza, Bossuat, Hubaux, "Multiparty homomorphic encryption from
-ring-learning-with-errors", PETS 2021, section IV, with two additions: a commitment before every
-share of the key, since the last party to send could otherwise choose the key; and a check that
-decrypts a known vector with the new key. The common polynomial is expanded from a hash of the
-shares of randomness in all hellos.
+ring-learning-with-errors", PETS 2021, section IV, with a commitment before every share of the key,
+since the last party to send could otherwise choose the key. The common polynomial is expanded from
+a hash of the shares of randomness in all hellos. A share without its secret is detected by the
+first opening, whose known zeros do not open to 0.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 
 from engines.interface import JointPartyEngine
@@ -17,12 +16,10 @@ from parties.joint.channel import commitment, framed
 from parties.joint.conversation import Conversation
 from parties.joint.messages import (
     HELLO,
-    KEY_CHECK,
     KEY_STEPS,
     SHARE_COMMIT,
     SHARE_OPEN,
     Hello,
-    KeyCheck,
     ShareCommit,
     ShareOpen,
 )
@@ -39,13 +36,12 @@ class KeyMaking:
     def go_on(self) -> None:
         """Send every message that is due.
 
-        Raises MalformedMessage for an invalid share, and KeyCheckFailed.
+        Raises MalformedMessage for an invalid share.
         """
         replies = {
             HELLO: self._commit_share,
             SHARE_COMMIT: self._open_share,
-            SHARE_OPEN: self._check_key,
-            KEY_CHECK: self._finish,
+            SHARE_OPEN: self._add_shares,
         }
         for step, following in zip(KEY_STEPS, (*KEY_STEPS[1:], ""), strict=True):
             state = self._talk.state
@@ -62,19 +58,10 @@ class KeyMaking:
         state = self._talk.state
         self._talk.say(SHARE_OPEN, ShareOpen(share=state.share, nonce=state.nonces[SHARE_COMMIT]))
 
-    def _check_key(self) -> None:
+    def _add_shares(self) -> None:
         said = self._talk.state.said(ShareOpen, SHARE_OPEN)
         shares = {name: message.share for name, message in said.items()}
-        key = self._engine.collective_key(self._common(), shares)
-        self._talk.state.public_key = key
-        part = self._engine.check_share(key, self._talk.secret)
-        digest = hashlib.sha256(key).hexdigest()
-        self._talk.say(KEY_CHECK, KeyCheck(share=part, public_key_digest=digest))
-
-    def _finish(self) -> None:
-        said = self._talk.state.said(KeyCheck, KEY_CHECK)
-        parts = {name: message.share for name, message in said.items()}
-        self._engine.check_key(self._talk.state.public_key, parts)
+        self._talk.state.public_key = self._engine.collective_key(self._common(), shares)
         self._talk.state.ready = True
 
     def _common(self) -> bytes:

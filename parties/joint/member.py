@@ -227,7 +227,7 @@ class JointMember:
         become due after that call are sent by the next one; see `pending`. If `answer` is False, no
         result is opened.
 
-        Raises ProtocolError, KeyCheckFailed, MalformedMessage or ForeignMessage for a refused
+        Raises ProtocolError, MalformedMessage or ForeignMessage for a refused
         message. The state is then that before the message, and `failure` keeps the error until an
         `advance` succeeds. The next call fetches the same message again without delay, so pause
         before it. A failed run raises no error; see `state`.

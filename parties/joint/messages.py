@@ -1,6 +1,6 @@
 """The messages that the parties send each other, one class per step; JSON in the sealed body.
 
-    hello ─► share_commit ─► share_open ─► key_check ─► (keys ready)
+    hello ─► share_commit ─► share_open ─► (keys ready)
     agree:decide ─► partial:decide      then      agree:explain ─► partial:explain
 
 Every party sends each step once. Every message goes to all parties, except `partial`, which goes to
@@ -61,13 +61,6 @@ class ShareOpen(JointMessage):
     nonce: Nonce = Field(repr=False)
 
 
-class KeyCheck(JointMessage):
-    """A decryption share of the known vector, and the digest of the party's computed public key."""
-
-    share: Share = Field(repr=False)
-    public_key_digest: Digest
-
-
 class Agreement(JointMessage):
     """Consent to open the result of `program` on exactly these inputs: digests by party."""
 
@@ -84,16 +77,14 @@ class Partial(JointMessage):
     share: Share = Field(repr=False)
 
 
-HELLO, KEY_CHECK = "hello", "key_check"
-SHARE_COMMIT, SHARE_OPEN = "share_commit", "share_open"
-KEY_STEPS = (HELLO, SHARE_COMMIT, SHARE_OPEN, KEY_CHECK)
+HELLO, SHARE_COMMIT, SHARE_OPEN = "hello", "share_commit", "share_open"
+KEY_STEPS = (HELLO, SHARE_COMMIT, SHARE_OPEN)
 AGREE, PARTIAL = "agree", "partial"
 
 _CLASSES: dict[str, type[JointMessage]] = {
     HELLO: Hello,
     SHARE_COMMIT: ShareCommit,
     SHARE_OPEN: ShareOpen,
-    KEY_CHECK: KeyCheck,
     AGREE: Agreement,
     PARTIAL: Partial,
 }

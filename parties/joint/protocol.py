@@ -111,12 +111,12 @@ class JointProtocol:
 
     @property
     def ready(self) -> bool:
-        """True once the public key has been made and checked."""
+        """True once the public key has been made."""
         return self._talk.state.ready
 
     @property
     def public_key(self) -> bytes:
-        """The public key; raises OutOfStep before it has been made and checked."""
+        """The public key; raises OutOfStep before it has been made."""
         if not self.ready:
             awaited = ", ".join(self.awaits()) or "the others"
             raise OutOfStep(f"The joint keys are not ready yet; waiting for: {awaited}.")
@@ -148,7 +148,7 @@ class JointProtocol:
         """Process a message as the server delivers it; return True if it was new.
 
         Raises NotAuthentic, MessageRepeated, MessageOutOfOrder, CommitmentBroken,
-        PartiesDisagree, KeyCheckFailed or MalformedMessage; the state is then unchanged.
+        PartiesDisagree or MalformedMessage; the state is then unchanged.
         """
         talk = self._talk
         if sender == talk.party:

@@ -37,7 +37,6 @@ STATUS: Mapping[type[errors.TrisealError], int] = {
     errors.KeyMissing: 409,
     errors.MalformedMessage: 422,
     errors.ForeignMessage: 422,
-    errors.KeyCheckFailed: 409,
     errors.OpeningFailed: 409,
     errors.EvaluationFailed: 500,
     errors.ProtocolError: 409,

@@ -36,7 +36,6 @@ from parties.joint.messages import (
     Agreement,
     Hello,
     JointMessage,
-    KeyCheck,
     Partial,
     ShareCommit,
     ShareOpen,
@@ -127,7 +126,7 @@ def _channels() -> tuple[Channel, Channel]:
 
 
 def _place(receiver: str | None) -> Place:
-    return Place(APPLICATION, "model", "bank", receiver, "key_check")
+    return Place(APPLICATION, "model", "bank", receiver, "share_open")
 
 
 def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
@@ -138,7 +137,6 @@ def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
         ),
         ShareCommit(digest=SHA256),
         ShareOpen(share=bytes(200), nonce=nonce),
-        KeyCheck(share=bytes(128), public_key_digest=SHA256),
         Agreement(program="decide", inputs={"bank": SHA256}, public_key_digest=SHA256),
         Partial(program="decide", result_sha256=SHA256, share=bytes(72)),
     ):

@@ -12,21 +12,19 @@ from engines.levelled.party import LevelledParty
 from engines.levelled.words import words_from_bytes, words_to_bytes
 from parties.joint.channel import FirstWords, commitment
 from parties.joint.messages import (
-    KEY_CHECK,
     SHARE_COMMIT,
     SHARE_OPEN,
-    KeyCheck,
+    Agreement,
     ShareOpen,
+    agree_step,
 )
 from tests.privacy.misbehaving import HONEST, LIAR, lying, refused, without
 from tests.privacy.small import PARTIES
 from tests.privacy.table import Posted, Table
 from utils.errors import (
     CommitmentBroken,
-    KeyCheckFailed,
     MalformedMessage,
     MessageOutOfOrder,
-    OutOfStep,
     PartiesDisagree,
 )
 
@@ -97,42 +95,6 @@ def test_a_commitment_of_another_party_cannot_be_copied(table):
     assert len(set(made.values())) == len(PARTIES)
 
 
-@pytest.mark.parametrize("kind", ["of another share", "all zero"])
-def test_a_key_share_without_its_secret_fails_the_check(halves, kind):
-    """The liar publishes a share and continues with a secret that does not belong to it."""
-
-    def key_share(self, common):
-        true = LevelledParty.key_share(self, common)
-        other = LevelledParty.key_share(self, common).secret
-        if kind == "all zero":
-            other = other[:33] + b"\x55" * (len(other) - 33)
-        return KeyShare(secret=other, share=true.share)
-
-    table = Table(halves, engines={LIAR: lying(halves, key_share=key_share)})
-    with pytest.raises(KeyCheckFailed):
-        table.run()
-    assert not any(protocol.ready for protocol in table.protocols.values())
-    with pytest.raises(OutOfStep):
-        _ = table["applicant"].public_key
-
-
-def test_a_garbage_key_share_fails_the_check(halves):
-    def key_share(self, common):
-        true = LevelledParty.key_share(self, common)
-        return KeyShare(secret=true.secret, share=os.urandom(len(true.share)))
-
-    with pytest.raises(KeyCheckFailed):
-        Table(halves, engines={LIAR: lying(halves, key_share=key_share)}).run()
-
-
-def test_a_garbage_check_share_fails_the_check(halves):
-    def check_share(self, key, secret):
-        return os.urandom(len(LevelledParty.check_share(self, key, secret)))
-
-    with pytest.raises(KeyCheckFailed):
-        Table(halves, engines={LIAR: lying(halves, check_share=check_share)}).run()
-
-
 @pytest.mark.parametrize("size", [1, 16383, 16385])
 def test_key_share_of_wrong_length_is_refused(halves, size):
     def key_share(self, common):
@@ -142,12 +104,11 @@ def test_key_share_of_wrong_length_is_refused(halves, size):
         Table(halves, engines={LIAR: lying(halves, key_share=key_share)}).run()
 
 
-def test_different_public_key_is_detected(table):
-    table.carries = without(KEY_CHECK)
-    table.run()
-    share = table[LIAR].conversation.state.said(KeyCheck, KEY_CHECK)[LIAR].share
-    message = KeyCheck(share=share, public_key_digest=os.urandom(32).hex())
-    refused(table, table.forge(LIAR, KEY_CHECK, message), PartiesDisagree)
+def test_agreement_under_another_public_key_is_refused(table):
+    table.keys()
+    digests = dict.fromkeys(PARTIES, os.urandom(32).hex())
+    message = Agreement(program="decide", inputs=digests, public_key_digest=os.urandom(32).hex())
+    refused(table, table.forge(LIAR, agree_step("decide"), message), PartiesDisagree)
 
 
 @pytest.mark.parametrize("readers", [("bank",), ("applicant", "bank")])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 import pytest
 
-from engines.interface import ENCRYPTED_INPUTS
+from engines.interface import ENCRYPTED_INPUTS, KeyShare
 from engines.levelled.party import LevelledParty
-from parties.joint.messages import KEY_CHECK, Agreement, KeyCheck, Partial, agree_step
+from parties.joint.messages import Agreement, Partial, agree_step
 from parties.joint.protocol import JointProtocol
 from tests.privacy.misbehaving import (
     DECIDE_AGREE,
@@ -39,7 +40,7 @@ def test_agreement_to_other_inputs_is_detected(table, bits):
     for name in HONEST:
         table[name].agree("decide", digests(uploads))
     table.run()
-    key = table[LIAR].conversation.state.said(KeyCheck, KEY_CHECK)[LIAR].public_key_digest
+    key = hashlib.sha256(table[LIAR].public_key).hexdigest()
     message = Agreement(program="decide", inputs=others, public_key_digest=key)
     refused(table, table.forge(LIAR, DECIDE_AGREE, message), PartiesDisagree)
     with pytest.raises(PartiesDisagree):
@@ -54,6 +55,29 @@ def test_no_party_opens_before_all_have_agreed(halves, table, bits):
         with pytest.raises(OutOfStep):
             table[name].open("decide", result)
         refused(table, table.forge(LIAR, DECIDE_PART, message, name), MessageOutOfOrder, [name])
+
+
+@pytest.mark.parametrize("kind", ["share of another secret", "secret of zeros", "random share"])
+def test_a_key_share_without_its_secret_opens_nothing(halves, bits, kind):
+    """The liar publishes a share and continues with a secret that does not belong to it."""
+
+    def key_share(self, common):
+        true = LevelledParty.key_share(self, common)
+        match kind:
+            case "share of another secret":
+                return KeyShare(secret=true.secret, share=halves.party.key_share(common).share)
+            case "secret of zeros":
+                zeros = true.secret[:33] + b"\x55" * (len(true.secret) - 33)
+                return KeyShare(secret=zeros, share=true.share)
+        return KeyShare(secret=true.secret, share=os.urandom(len(true.share)))
+
+    table = Table(halves, engines={LIAR: lying(halves, key_share=key_share)})
+    result = table.keys().decided(bits)
+    table.open("decide", result)
+    for name in PARTIES:
+        with pytest.raises(OpeningFailed):
+            table[name].scores("decide", result)
+        assert table[name].broken
 
 
 def test_party_opens_only_one_result_of_a_program(halves, table, bits):
@@ -132,7 +156,7 @@ def test_explanation_is_refused_before_the_decision(halves, table, bits):
     uploads = table.keys().sent(bits)
     with pytest.raises(OutOfStep):
         table[LIAR].agree("explain", digests(uploads))
-    key = table[LIAR].conversation.state.said(KeyCheck, KEY_CHECK)[LIAR].public_key_digest
+    key = hashlib.sha256(table[LIAR].public_key).hexdigest()
     message = Agreement(program="explain", inputs=digests(uploads), public_key_digest=key)
     refused(table, table.forge(LIAR, agree_step("explain"), message), MessageOutOfOrder)
 

@@ -7,21 +7,13 @@ test_misbehaviour_in_opening.py.
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 
-from engines.interface import KeyShare
-from engines.levelled.keys import CHECK_COEFFICIENTS, PublicKey
-from engines.levelled.parameters import DEFAULT, MODULUS_BITS
-from engines.levelled.party import LevelledParty
-from engines.levelled.randomness import Expander, derive
-from engines.levelled.ring import multiply_exact
+from engines.levelled.parameters import MODULUS_BITS
 from engines.levelled.words import words_from_bytes, words_to_bytes
 from tests.privacy.small import PARTIES, random_bits, run
 from tests.privacy.table import Table
-from utils.errors import OpeningFailed
 
 LIAR = "bank"
 
@@ -63,34 +55,6 @@ def test_different_shares_for_different_readers_are_not_detected(halves, applica
     told = [combined(halves, opened, shifted(halves, opened, shift)[0]) for shift in (0, 1, 2)]
     assert told[0] == opened.truth.tolist()
     assert len({score for (score,) in told}) == 3
-
-
-def test_key_check_detects_faults_but_not_dishonest_parties(halves):
-    """The known vector's randomness is public: u·B_p passes for u·A·S_p without any secret S_p.
-
-    Then no party can open a result, and the first opening reports it.
-    """
-
-    def key_share(self, common):
-        secret = LevelledParty.key_share(self, common).secret
-        self.share = os.urandom(DEFAULT.polynomial_bytes)
-        return KeyShare(secret=secret, share=self.share)
-
-    def check_share(self, public_key, secret):
-        digest = PublicKey.from_bytes(public_key, DEFAULT).digest
-        u = Expander(derive(digest, "known vector")).ternary(DEFAULT.n)
-        product = multiply_exact(words_from_bytes(self.share, DEFAULT.n), u)
-        return words_to_bytes(product[:CHECK_COEFFICIENTS])
-
-    kind = type("Lying", (LevelledParty,), {"key_share": key_share, "check_share": check_share})
-    liar = kind(halves.server.public, halves.server.client_files())
-    table = Table(halves, engines={LIAR: liar}).keys()  # the check has passed
-    bits = random_bits(halves.deployment.layout, np.random.default_rng(4), 1)[0]
-    result = table.decided(bits)
-    table.open("decide", result)
-    for name in PARTIES:
-        with pytest.raises(OpeningFailed):
-            table[name].scores("decide", result)
 
 
 def test_last_party_can_read_the_score_and_withhold_its_share(halves):

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from parties.joint.messages import KEY_CHECK, KEY_STEPS
+from parties.joint.messages import KEY_STEPS, SHARE_OPEN
 from tests.privacy.misbehaving import DECIDE_AGREE, DECIDE_PART, HONEST, LIAR, refused, without
 from tests.privacy.small import PARTIES
 from tests.privacy.table import Posted, Table, digests
@@ -128,10 +128,10 @@ class _Raw:
 def test_party_cannot_impersonate_another(table):
     """It has the group key, but not the other's signing key."""
     victim = "credit_agency"
-    table.carries = without(KEY_CHECK, victim)
+    table.carries = without(SHARE_OPEN, victim)
     table.run()
-    payload = table[victim].conversation.state.inbox[KEY_CHECK][victim].payload
-    forged = table.forge(LIAR, KEY_CHECK, _Raw(payload), name=victim)
+    payload = table[victim].conversation.state.inbox[SHARE_OPEN][victim].payload
+    forged = table.forge(LIAR, SHARE_OPEN, _Raw(payload), name=victim)
     refused(table, forged, NotAuthentic, ["applicant"])
 
 
@@ -145,6 +145,6 @@ def test_server_without_the_group_secret_cannot_send_messages(halves, table):
 
 def test_a_party_refuses_messages_in_its_own_name_that_it_did_not_send(table):
     table.keys()
-    (said,) = table.messages_of("applicant", KEY_CHECK)
+    (said,) = table.messages_of("applicant", SHARE_OPEN)
     with pytest.raises(NotAuthentic):
-        table.tell("applicant", Posted("applicant", KEY_CHECK, None, said.body[:-1] + b"x"))
+        table.tell("applicant", Posted("applicant", SHARE_OPEN, None, said.body[:-1] + b"x"))

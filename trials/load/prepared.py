@@ -34,7 +34,6 @@ KEY_STEPS = {
     "hello": 395,
     "share_commit": 196,
     "share_open": 22034,
-    "key_check": 390,
 }
 """Messages of each party to all during key generation, with their sizes in bytes."""
 _OPEN_STEPS = {"agree": 473, "partial": 330}

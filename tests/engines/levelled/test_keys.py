@@ -1,4 +1,4 @@
-"""Key shares, their sum, and the check on a known vector that detects a wrong share."""
+"""Key shares, and their sum."""
 
 import numpy as np
 import pytest
@@ -7,24 +7,14 @@ from engines.levelled import keys
 from engines.levelled.keys import (
     PublicKey,
     SecretShare,
-    check_key,
-    check_share,
     collective_key,
     common_mask,
 )
 from engines.levelled.parameters import DEFAULT
 from engines.levelled.randomness import Expander
 from engines.levelled.ring import multiply_exact
-from engines.levelled.words import words_from_bytes, words_to_bytes
-from tests.engines.levelled.joint_keys import PARTIES, joint_keys
-from utils.errors import KeyCheckFailed, MalformedMessage
-
-
-def shares_of(joint, key=None):
-    return {
-        party: check_share(key or joint.public, secret, len(PARTIES))
-        for party, secret in joint.secrets.items()
-    }
+from engines.levelled.words import words_from_bytes
+from utils.errors import MalformedMessage
 
 
 def test_public_key_matches_sum_of_secrets(joint):
@@ -52,7 +42,6 @@ def test_keys_round_trip_with_exact_sizes(joint):
         assert np.array_equal(read.polynomial, secret.polynomial)
         assert read.smudge_key == secret.smudge_key
     assert {len(share) for share in joint.shares.values()} == {16384}
-    assert {len(share) for share in shares_of(joint).values()} == {128}
 
 
 def test_secrets_are_fresh_and_hidden_in_repr(joint):
@@ -64,54 +53,6 @@ def test_secrets_are_fresh_and_hidden_in_repr(joint):
 def test_the_sum_does_not_depend_on_the_order(joint):
     turned = dict(reversed(joint.shares.items()))
     assert collective_key(joint.public.common, turned, DEFAULT).digest == joint.public.digest
-
-
-def test_valid_shares_open_the_known_vector(joint):
-    check_key(joint.public, shares_of(joint))
-
-
-def test_check_share_is_deterministic(joint):
-    assert shares_of(joint) == shares_of(joint)
-
-
-@pytest.mark.parametrize("party", PARTIES)
-def test_two_of_three_shares_do_not_open_the_known_vector(joint, party):
-    shares = shares_of(joint) | {party: bytes(128)}
-    with pytest.raises(KeyCheckFailed):
-        check_key(joint.public, shares)
-
-
-@pytest.mark.parametrize("party", PARTIES)
-def test_share_of_another_secret_does_not_open_the_known_vector(joint, party):
-    other = joint_keys()
-    shares = shares_of(joint)
-    shares[party] = check_share(joint.public, other.secrets[party], len(PARTIES))
-    with pytest.raises(KeyCheckFailed, match="new application"):
-        check_key(joint.public, shares)
-
-
-def test_public_key_with_altered_share_is_detected(joint):
-    share = words_from_bytes(joint.shares["bank"], DEFAULT.n).copy()
-    share[7] += np.uint64(1 << 60)
-    forged = joint.shares | {"bank": words_to_bytes(share)}
-    key = collective_key(joint.public.common, forged, DEFAULT)
-    with pytest.raises(KeyCheckFailed):
-        check_key(key, shares_of(joint, key))
-
-
-def test_check_shares_for_different_public_keys_are_rejected(joint):
-    other = joint_keys()
-    shares = shares_of(joint)
-    shares["bank"] = check_share(other.public, joint.secrets["bank"], len(PARTIES))
-    with pytest.raises(KeyCheckFailed):
-        check_key(joint.public, shares)
-
-
-def test_a_check_share_hides_the_noise_of_the_key_share(joint):
-    """Without its smudge it would reveal 16 values of u·E_p; the smudge is 2^30 times wider."""
-    noise = DEFAULT.sigma * (DEFAULT.n * 2 / 3) ** 0.5
-    assert keys.check_sigma(len(PARTIES)) > 2.0**30 * noise
-    assert keys.check_sigma(1) * 100 < 2.0**-5
 
 
 @pytest.mark.parametrize("change", [-1, 1, -16384])
@@ -126,8 +67,6 @@ def test_bytes_of_wrong_length_are_refused(joint, change):
     with pytest.raises(MalformedMessage):
         wrong = joint.shares | {"bank": changed(joint.shares["bank"])}
         collective_key(joint.public.common, wrong, DEFAULT)
-    with pytest.raises(MalformedMessage):
-        check_key(joint.public, shares_of(joint) | {"bank": changed(bytes(128))})
 
 
 def test_secrets_with_impossible_coefficients_or_another_format_are_refused(joint):
@@ -137,16 +76,6 @@ def test_secrets_with_impossible_coefficients_or_another_format_are_refused(join
         broken[position] = value
         with pytest.raises(MalformedMessage, match="secret key"):
             SecretShare.from_bytes(bytes(broken), DEFAULT)
-
-
-def test_keys_of_two_and_four_parties():
-    small = DEFAULT.model_copy(update={"n": 64})
-    for parties in (("a", "b"), ("a", "b", "c", "d")):
-        joint = joint_keys(small, parties)
-        shares = {p: check_share(joint.public, s, len(parties)) for p, s in joint.secrets.items()}
-        check_key(joint.public, shares)
-        with pytest.raises(KeyCheckFailed):
-            check_key(joint.public, {p: s for p, s in shares.items() if p != "a"})
 
 
 def test_fresh_randomness_gives_different_secrets():

@@ -16,7 +16,7 @@ from engines.levelled.party import LevelledParty
 from engines.levelled.randomness import Expander
 from engines.zip_files import EMPTY_ZIP, sha256
 from tests.engines.levelled.joint_keys import PARTIES
-from utils.errors import ForeignMessage, KeyCheckFailed, MalformedMessage, UnknownParty
+from utils.errors import ForeignMessage, MalformedMessage, UnknownParty
 
 MODEL = "model"
 BITS = 12
@@ -87,15 +87,6 @@ def test_common_randomness_depends_on_every_input(engine):
     assert engine.common(b"application", swapped) != common
 
 
-def test_key_check_passes_with_all_secrets_and_fails_with_a_wrong_one(engine, keys):
-    secrets, key = keys
-    shares = {party: engine.check_share(key, secrets[party]) for party in PARTIES}
-    engine.check_key(key, shares)
-    wrong = engine.check_share(key, secrets["applicant"])
-    with pytest.raises(KeyCheckFailed):
-        engine.check_key(key, shares | {"bank": wrong})
-
-
 @pytest.mark.parametrize(
     ("program", "scores"), [("decide", [-3]), ("explain", [-2048, -5, 0, 1, 77, 2047])]
 )
@@ -145,8 +136,6 @@ def test_shares_of_unknown_parties_are_refused(engine, keys):
         with pytest.raises(MalformedMessage, match="bank"):
             engine.combine("decide", result, wrong)
         with pytest.raises(MalformedMessage, match="bank"):
-            engine.check_key(key, wrong)
-        with pytest.raises(MalformedMessage, match="bank"):
             engine.collective_key(bytes(32), wrong)
         with pytest.raises(MalformedMessage, match="bank"):
             engine.common(b"", {party: seeds.get(party, bytes(32)) for party in wrong})
@@ -166,10 +155,6 @@ def test_malformed_bytes_are_refused_by_every_method(engine, keys, broken):
         lambda: engine.key_share(broken),
         lambda: engine.collective_key(broken, everybody),
         lambda: engine.collective_key(bytes(32), everybody),
-        lambda: engine.check_share(broken, secrets["bank"]),
-        lambda: engine.check_share(key, broken),
-        lambda: engine.check_key(broken, everybody),
-        lambda: engine.check_key(key, everybody),
         lambda: engine.seal_public_key("bank", broken),
         lambda: engine.encrypt("bank", np.zeros(0, np.uint8), broken),
         lambda: engine.partial("decide", broken, "bank", key, secrets["bank"], pairwise["bank"]),

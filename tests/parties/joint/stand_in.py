@@ -33,7 +33,7 @@ from engines.interface import (
 )
 from features.encoding import Layout
 from features.schema import Schema
-from utils.errors import ForeignMessage, KeyCheckFailed, MalformedMessage
+from utils.errors import ForeignMessage, MalformedMessage
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = "joint-stand-in"
@@ -120,14 +120,6 @@ class JointStandIn(JointPartyEngine):
 
     def collective_key(self, common: bytes, shares: Mapping[str, bytes]) -> bytes:
         return common + pack(sum(self._all(shares)))
-
-    def check_share(self, public_key: bytes, secret: bytes) -> bytes:
-        return pack(hashed(public_key) * number(secret))
-
-    def check_key(self, public_key: bytes, shares: Mapping[str, bytes]) -> None:
-        g, key = number(public_key[:8]), number(public_key[8:])
-        if hashed(public_key) * key % PRIME != g * sum(self._all(shares)) % PRIME:
-            raise KeyCheckFailed("The known vector does not open.")
 
     def seal_public_key(self, party: str, public_key: bytes) -> bytes:
         return seal(header(PUBLIC_KEY, party), public_key)

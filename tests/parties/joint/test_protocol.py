@@ -18,7 +18,6 @@ from utils.errors import (
     AlreadyOpened,
     CommitmentBroken,
     ForeignMessage,
-    KeyCheckFailed,
     MalformedMessage,
     MessageOutOfOrder,
     MessageRepeated,
@@ -307,29 +306,18 @@ def test_hello_with_different_model_or_readers_is_refused(change):
     refuse(group, A, Posted(B, "hello", None, hello.body), PartiesDisagree)
 
 
-class OddShare(JointStandIn):
-    """Publishes a share that does not belong to its secret."""
-
-    def key_share(self, common):
-        made = super().key_share(common)
-        return made.model_copy(update={"share": b"\1" + made.share[1:]})
-
-
 class ShortShare(JointStandIn):
     def key_share(self, common):
         return super().key_share(common).model_copy(update={"share": b"short"})
 
 
-@pytest.mark.parametrize(
-    ("engine", "error"), [(OddShare, KeyCheckFailed), (ShortShare, MalformedMessage)]
-)
-def test_an_invalid_share_gives_no_key(engine, error):
+def test_an_invalid_share_gives_no_key():
     group = Group()
-    liar = engine(group.public)
+    liar = ShortShare(group.public)
     group.protocols[B] = JointProtocol.start(
         liar, group.public, B, APPLICATION, group.identities[B], group.readers
     )
-    with pytest.raises(error):
+    with pytest.raises(MalformedMessage):
         group.pump()
     assert not any(protocol.ready for protocol in group.protocols.values())
 
