@@ -22,7 +22,7 @@ from pydantic import (
     TypeAdapter,
 )
 
-from engines.interface import DECIDE
+from engines.interface import DECIDE, SIGN_OF
 
 RunStatus = Literal["idle", "queued", "running", "done", "failed", "cancelled"]
 Stage = Literal["open", "ready", "running", "decided", "explained"]
@@ -255,6 +255,11 @@ class ApplicationState(Body):
     def under_way(self) -> tuple[str, ProgramState] | None:
         """The queued or running program, or None."""
         return next((item for item in self.programs.items() if item[1].under_way), None)
+
+    def run_of(self, program: str) -> ProgramState | None:
+        """Return the state of a program's run or, once it is done, of its comparison's."""
+        run, comparison = self.programs.get(program), self.programs.get(SIGN_OF.get(program, ""))
+        return comparison if comparison and run and run.status == "done" else run
 
     @property
     def stopped(self) -> tuple[str, ProgramState] | None:

@@ -6,7 +6,9 @@ and evaluates messages; it is built from the deployment and never sees a secret 
 exchange sealed messages (engines/envelope.py), each for one named slot of an application.
 
 All engines have the same two programs: `decide` returns one score, `explain` one score for each bin
-of the explained column. A score of 0 or more means approved.
+of the explained column. A score of 0 or more means approved. If a deployment opens signs only, each
+of the two is followed by a comparison: the scores open under masks that no single party knows, and
+a second program, `decide_sign` or `explain_sign`, returns only their signs: 0 approved, -1 denied.
 """
 
 from __future__ import annotations
@@ -19,15 +21,23 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from features.encoding import Bits
 from features.schema import Schema
+from utils.errors import EngineUnavailable
 
 DECIDE = "decide"
 EXPLAIN = "explain"
 PROGRAMS = (DECIDE, EXPLAIN)
+SIGN_OF = {DECIDE: "decide_sign", EXPLAIN: "explain_sign"}
+"""The program that compares the masked scores of another one with 0."""
+MASKED_BY = {sign: program for program, sign in SIGN_OF.items()}
 
 EVALUATION_KEY = "evaluation_key"
 PUBLIC_KEY = "public_key"
 ENCRYPTED_INPUTS = "encrypted_inputs"
 EXPLANATION_INPUTS = "explanation_inputs"
+MASKS_OF = {DECIDE: "decide_masks", EXPLAIN: "explain_masks"}
+"""The file with a party's encrypted masks of a program's scores."""
+MASKED_OF = {DECIDE: "decide_masked", EXPLAIN: "explain_masked"}
+"""The file with a program's opened, masked scores; sent by the first party."""
 
 Progress = Callable[[float], None]
 """Called with the finished fraction, 0 to 1."""
@@ -89,6 +99,14 @@ class PublicModel(_Facts):
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True
     )
+
+    def masked(self, program: str) -> bool:
+        """Return True if the program's scores open under masks, for its comparison."""
+        return SIGN_OF.get(program) in self.programs
+
+    def final(self, program: str) -> str:
+        """Return the program whose scores a reader of `program` learns."""
+        return SIGN_OF[program] if self.masked(program) else program
 
 
 class KeyPair(_Facts):
@@ -175,6 +193,21 @@ class JointPartyEngine(ABC):
     def encrypt(self, party: str, bits: Bits, public_key: bytes) -> bytes:
         """Encrypt one party's bits, shape (bits of the party,), and return the sealed message."""
 
+    def encrypt_masks(self, program: str, party: str, public_key: bytes, secret: bytes) -> bytes:
+        """Return the sealed message with the party's encrypted masks of the program's scores.
+
+        The masks follow from `secret`; every call encrypts them with fresh randomness. Called only
+        if the public model says that the program is masked.
+        """
+        raise EngineUnavailable(f"{self.facts.label} has no masks.")
+
+    def seal_masked(self, program: str, result: bytes, partials: Mapping[str, bytes]) -> bytes:
+        """Return the sealed message with the masked scores that the shares open.
+
+        The same for every party. Raises ForeignMessage, and OpeningFailed if a share is wrong.
+        """
+        raise EngineUnavailable(f"{self.facts.label} has no masks.")
+
     @abstractmethod
     def partial(
         self,
@@ -186,6 +219,8 @@ class JointPartyEngine(ABC):
         pairwise: Mapping[str, bytes],
     ) -> bytes:
         """Return a party's decryption share of a sealed result; deterministic for one result.
+
+        The share of a masked program's result includes the party's masks.
 
         `pairwise` maps every other party to a 32-byte key that only the two share; with these
         keys the shares reveal nothing but their sum. Raises ForeignMessage.

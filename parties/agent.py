@@ -93,10 +93,11 @@ class ApplicationAgent:
     def answered(self, program: str) -> bool:
         """Return True if this party has sent its decryption share to all other readers."""
         member = self.member
+        final = member.public.final(program)
         given = {
             message.receiver
             for message in member.events
-            if message.sender == member.party and message.what == f"partial:{program}"
+            if message.sender == member.party and message.what == f"partial:{final}"
         }
         return bool(given) and given >= set(member.readers) - {member.party}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.http import ProgramState
-from engines.interface import DECIDE, EXPLAIN, PROGRAMS
+from engines.interface import DECIDE, EXPLAIN, MASKED_BY, PROGRAMS
 from parties.agent import Agent, ApplicationAgent, hold_folder
 from parties.client import ServerClient
 from parties.connection import Connection
@@ -225,7 +225,9 @@ def _stopped(
 ) -> tuple[str, ProgramState] | None:
     state = application.member.state
     stopped = None if state is None else state.stopped
-    return stopped if stopped is not None and stopped[0] in agree else None
+    if stopped is None:
+        return None
+    return stopped if MASKED_BY.get(stopped[0], stopped[0]) in agree else None
 
 
 def _opened(agent: Agent, application: ApplicationAgent, once: Any) -> set[str]:

@@ -150,6 +150,7 @@ def test_contract_imports_only_data_libraries() -> None:
     assert {n for n in names if n.startswith("engines")} <= {
         "engines.interface",
         "engines.interface.DECIDE",
+        "engines.interface.SIGN_OF",
     }
 
 

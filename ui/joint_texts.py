@@ -84,7 +84,7 @@ def stage_protection(public: PublicModel) -> str:
         "The model's trees, from the parties.",
     ]
     bad = []
-    if public.programs[DECIDE].score_bits > 1:
+    if public.programs[public.final(DECIDE)].score_bits > 1:
         bad.append(
             "The score: it is opened with the decision and shows how close the decision was. The "
             "scores of many chosen records would reveal something about the model."

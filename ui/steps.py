@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contract.http import ApplicationState
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, MASKED_OF, MASKS_OF, SIGN_OF
 from ui.units import escape
 
 STEP_WORDS = {
@@ -22,8 +22,17 @@ STEP_WORDS = {
     "result": "encrypted {}",
     "public_key": "the joint public key",
     "encrypted_inputs": "its encrypted record",
+    MASKS_OF[DECIDE]: "its encrypted mask of the score",
+    MASKS_OF[EXPLAIN]: "its encrypted masks of the scores",
+    MASKED_OF[DECIDE]: "the masked score",
+    MASKED_OF[EXPLAIN]: "the masked scores",
 }
-PROGRAM_WORDS = {DECIDE: "the decision", EXPLAIN: "the explanation"}
+PROGRAM_WORDS = {
+    DECIDE: "the decision",
+    EXPLAIN: "the explanation",
+    SIGN_OF[DECIDE]: "the decision's sign",
+    SIGN_OF[EXPLAIN]: "the explanation's signs",
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Step:
 
 def run_step(name: str, state: ApplicationState | None, program: str, done: bool) -> Step:
     """Return a program's step; while its run is queued or running, the name is that status."""
-    found = None if state is None else state.programs.get(program)
+    found = None if state is None else state.run_of(program)
     if found is not None and found.under_way:
         name = found.status.capitalize()
     return Step(name, int(done))

@@ -85,7 +85,7 @@ def protection(public: PublicModel) -> str:
             f"Against a party that colludes with the server. {engine.secret_key} With that key and "
             "the ciphertexts stored on the server, the other parties' records could be decrypted."
         )
-    if public.programs[DECIDE].score_bits > 1:
+    if public.programs[public.final(DECIDE)].score_bits > 1:
         bad.append(
             "The score: it is opened with the decision and shows how close the decision was. The "
             "scores of many chosen records would reveal something about the model."

@@ -91,7 +91,12 @@ def _same_inputs(talk: Conversation, sender: str, step: str, message: Agreement)
     _same_program(sender, step, message.program)
     if set(message.inputs) != set(talk.names):
         raise PartiesDisagree(f"{sender} agreed to inputs of a different set of parties.")
-    for program in talk.programs:
+    if (message.masks is not None) is not talk.public.masked(message.program):
+        raise PartiesDisagree(
+            f"{sender} agreed to {message.program[:16]} as if its scores were opened in another "
+            "way. Load the current model at every party and open a new application."
+        )
+    for program in talk.agreed_programs:
         for name, other in talk.agreements(program).items():
             differing = [p for p in talk.names if other.inputs[p] != message.inputs[p]]
             if differing:

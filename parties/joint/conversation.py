@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engines.interface import PROGRAMS, PublicModel
+from engines.interface import PROGRAMS, SIGN_OF, PublicModel
 from parties.joint.channel import (
     Channel,
     FirstWords,
@@ -38,7 +38,9 @@ class Conversation:
         self.public, self.party, self.application = public, party, application
         self.state, self.secret = state, secret
         self.names: tuple[str, ...] = tuple(public.schema_.party_names)
-        self.programs = tuple(name for name in PROGRAMS if name in public.programs)
+        pairs = ((name, SIGN_OF[name]) for name in PROGRAMS)
+        self.programs = tuple(n for pair in pairs for n in pair if n in public.programs)
+        self.agreed_programs = tuple(name for name in self.programs if name in PROGRAMS)
         self._identity = identity
         self._channel: Channel | None = None
 

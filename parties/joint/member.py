@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from contract.http import LONGEST_WAIT, ApplicationState
-from engines.interface import ENCRYPTED_INPUTS, EXPLAIN
+from engines.interface import ENCRYPTED_INPUTS, EXPLAIN, PublicModel
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
 from parties.joint.channel import Identity
@@ -208,6 +208,11 @@ class JointMember:
         if state is not None:
             own.note(state)
         return cls(connection, own, folder)
+
+    @property
+    def public(self) -> PublicModel:
+        """The public model of the server."""
+        return self._connection.public
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -430,7 +435,9 @@ class JointMember:
         schema, state = self._connection.public.schema_, self.state
         record = self.record if schema.explained_party == self.party else None
         ran = None if state is None else state.programs[EXPLAIN].seconds
-        return explanation_of(schema, self.client_id, self.own.remembered, record, ran or 0.0)
+        return explanation_of(
+            self._connection.public, self.client_id, self.own.remembered, record, ran or 0.0
+        )
 
     @property
     def events(self) -> tuple[Message, ...]:

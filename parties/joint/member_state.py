@@ -13,7 +13,14 @@ from time import perf_counter
 from typing import Any
 
 from contract.http import MAXIMUM_POSTED, ApplicationState, Exchanged, ProgramState
-from engines.interface import DECIDE, ENCRYPTED_INPUTS, PUBLIC_KEY
+from engines.interface import (
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    MASKED_BY,
+    MASKED_OF,
+    MASKS_OF,
+    PUBLIC_KEY,
+)
 from parties.client import Posting, Waiting
 from parties.connection import Connection
 from parties.expiry import Expiry, read_expiry, write_expiry
@@ -172,10 +179,11 @@ class MemberState:
         if self.protocol.secret:
             self.protocol.forget_secret()
             self.files.remove(SECRET_KEY)
-        programs = self._connection.public.programs
+        public = self._connection.public
+        finals = [program for program in public.programs if not public.masked(program)]
         reads = self.party in self.protocol.readers
         if not self.protocol.pending() and (
-            not reads or all(program in self.remembered.scores for program in programs)
+            not reads or all(program in self.remembered.scores for program in finals)
         ):
             self.protocol.forget_keys()
             self.files.remove(IDENTITY)
@@ -192,7 +200,10 @@ class MemberState:
             if answer and self._may_open(program):
                 self.open(program)
                 acted = True
-            acted |= self._read(program)
+            if self._connection.public.masked(program):
+                acted |= self._give_masked(program)
+            else:
+                acted |= self._read(program)
         self._erase_used_keys()
         return acted
 
@@ -353,13 +364,46 @@ class MemberState:
                 "The server holds a different public key than the parties made. Open a new "
                 "application."
             )
-        self.protocol.agree(program, inputs)
+        self.protocol.agree(program, inputs, self._give_masks(program))
         self._send()
+
+    def _give_masks(self, program: str) -> str | None:
+        """Send this party's encrypted masks of a masked program; return their SHA-256, or None."""
+        if not self._connection.public.masked(program):
+            return None
+        own = self.protocol.agreements(program).get(self.party)
+        if own is not None:
+            return own.masks
+        with self._connection.engine_lock:
+            sealed = self._connection.joint_engine.encrypt_masks(
+                program, self.party, self.protocol.public_key, self.protocol.secret
+            )
+        return self._fill(MASKS_OF[program], sealed, "encrypted masks").sha256
+
+    def _give_masked(self, program: str) -> bool:
+        """Send the server the masked scores once all shares of them are there, as first party.
+
+        Every party computes them, to compare their digest with the server's before it opens the
+        signs.
+        """
+        if program in self.remembered.masked or self.protocol.opened(program) is None:
+            return False
+        with self._connection.engine_lock:
+            sealed = self.protocol.masked_scores(program, self._result(program))
+        if sealed is None:
+            return False
+        if self.party == self._names[0]:
+            self._fill(MASKED_OF[program], sealed, "masked scores")
+        self.remembered.masked[program] = digest(sealed)
+        self.save()
+        return True
 
     def ask(self, again: bool) -> str | None:
         """Request the run that is due, if any, and return its program; see Asking."""
         self.require_going_on()
-        program = self._asking.due(self.state, self._agreed(), again)
+        missing = {} if self.state is None else self.state.missing
+        agreed = [program for program in self._agreed() if not missing.get(program)]
+        program = self._asking.due(self.state, agreed, again)
         if program is None:
             return None
         start = perf_counter()
@@ -401,11 +445,11 @@ class MemberState:
             or state.programs[program].status != "done"
         ):
             raise OutOfStep(f"There is no result yet of a run of {program} that all agreed to.")
-        agreed = self.protocol.agreements(program)[self.party].inputs
-        for party in self._names:
-            if state.sha256_of(party, ENCRYPTED_INPUTS) != agreed[party]:
+        for (party, file_name), sha256 in self._agreed_files(program).items():
+            if state.sha256_of(party, file_name) != sha256:
+                item = "record" if file_name == ENCRYPTED_INPUTS else file_name
                 raise PartiesDisagree(
-                    f"{program} was run on a different record of {party} than was agreed to. Its "
+                    f"{program} was run on a different {item} of {party} than was agreed to. Its "
                     "result is not opened; open a new application."
                 )
         start = perf_counter()
@@ -424,7 +468,27 @@ class MemberState:
             )
             self.save()
 
+    def _agreed_files(self, program: str) -> dict[tuple[str, str], str]:
+        """Return the SHA-256 that the program's files must have, by party and file name."""
+        masked = MASKED_BY.get(program)
+        agreements = self.protocol.agreements(masked or program)
+        if masked is None:
+            inputs = agreements[self.party].inputs
+            return {(party, ENCRYPTED_INPUTS): inputs[party] for party in self._names}
+        files = {(name, MASKS_OF[masked]): said.masks or "" for name, said in agreements.items()}
+        return {**files, (self._names[0], MASKED_OF[masked]): self.remembered.masked[masked]}
+
+    def _result(self, program: str) -> bytes:
+        """Return the result that this party made its share for."""
+        kept = self.files.read(f"{program}.result")
+        if kept is None:
+            return self._client.get_output(self.client_id, self.token, program)
+        return kept
+
     def _may_open(self, program: str) -> bool:
+        masked = MASKED_BY.get(program)
+        if masked is not None and masked not in self.remembered.masked:
+            return False
         return (
             self.state is not None
             and self.state.programs[program].status == "done"
@@ -435,11 +499,8 @@ class MemberState:
     def _read(self, program: str) -> bool:
         if program in self.remembered.scores or self.protocol.opened(program) is None:
             return False
-        result = self.files.read(f"{program}.result")
-        if result is None:
-            result = self._client.get_output(self.client_id, self.token, program)
         with self._connection.engine_lock:
-            scores = self.protocol.scores(program, result)
+            scores = self.protocol.scores(program, self._result(program))
         if scores is None:
             return False
         self.remembered.scores[program] = scores

@@ -3,8 +3,13 @@
     hello ─► share_commit ─► share_open ─► (keys ready)
     agree:decide ─► partial:decide      then      agree:explain ─► partial:explain
 
-Every party sends each step once. Every message goes to all parties, except `partial`, which goes to
-one reader. A later format gets another `version`; an unreadable message is refused.
+and, if only signs are opened,
+
+    agree:decide ─► partial:decide ─► partial:decide_sign, and the same of explain.
+
+Every party sends each step once. Every message goes to all parties, except a `partial` that opens a
+score or a sign, which goes to one reader. A later format gets another `version`; an unreadable
+message is refused.
 """
 
 from __future__ import annotations
@@ -62,11 +67,15 @@ class ShareOpen(JointMessage):
 
 
 class Agreement(JointMessage):
-    """Consent to open the result of `program` on exactly these inputs: digests by party."""
+    """Consent to open the result of `program` on exactly these inputs: digests by party.
+
+    `masks` is the digest of the sender's own encrypted masks, if scores are opened under masks.
+    """
 
     program: Name
     inputs: dict[Name, Digest] = Field(max_length=64)
     public_key_digest: Digest
+    masks: Digest | None = None
 
 
 class Partial(JointMessage):

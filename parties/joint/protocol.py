@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from engines.interface import DECIDE, JointPartyEngine, PublicModel
+from engines.interface import DECIDE, MASKED_BY, JointPartyEngine, PublicModel
 from parties.joint.channel import Identity, framed
 from parties.joint.checks import check, same_result
 from parties.joint.conversation import Conversation
@@ -172,19 +172,23 @@ class JointProtocol:
                 self._keys.go_on()
         return True
 
-    def agree(self, program: str, inputs: Mapping[str, str]) -> None:
+    def agree(self, program: str, inputs: Mapping[str, str], masks: str | None = None) -> None:
         """Agree, once, to open the result of `program` on `inputs`: SHA-256 by party.
+
+        `masks` is the SHA-256 of this party's encrypted masks if the program has a comparison.
 
         Raises OutOfStep before the keys are ready, for an unknown program, or for an explanation
         before the decision is opened; PartiesDisagree if another party, or this party itself, has
         agreed to different inputs.
         """
-        if program not in self._talk.programs:
+        if program not in self._talk.agreed_programs:
             raise OutOfStep(f"There is no program {program[:16]!r} to agree to.")
         key = hashlib.sha256(self.public_key).hexdigest()
-        if program != DECIDE and DECIDE not in self._talk.state.opened:
+        if program != DECIDE and self._talk.public.final(DECIDE) not in self._talk.state.opened:
             raise OutOfStep("The explanation comes after the decision: open the decision first.")
-        message = Agreement(program=program, inputs=dict(inputs), public_key_digest=key)
+        message = Agreement(
+            program=program, inputs=dict(inputs), public_key_digest=key, masks=masks
+        )
         step = agree_step(program)
         check(self._talk, self._talk.party, step, message)
         if self._talk.party not in self._talk.state.senders(step):
@@ -195,8 +199,12 @@ class JointProtocol:
         return self._talk.agreements(program)
 
     def agreed(self, program: str) -> bool:
-        """Return True if all parties have agreed."""
-        return self._talk.all_said(agree_step(program))
+        """Return True if all parties have agreed.
+
+        To a comparison they have agreed once all of their shares of the masked scores are there.
+        """
+        masked = MASKED_BY.get(program)
+        return self._talk.all_said(agree_step(program) if masked is None else partial_step(masked))
 
     def opened(self, program: str) -> str | None:
         """Return the SHA-256 of the one result that this party sent its share for, or None."""
@@ -226,10 +234,25 @@ class JointProtocol:
         message = Partial(program=program, result_sha256=sha256, share=share)
         with talk.or_unchanged():
             talk.state.opened[program] = sha256
+            if talk.public.masked(program):
+                talk.say(step, message)
+                return
             for reader in self.readers:
                 if reader != talk.party:
                     talk.say(step, message, reader)
             talk.state.keep(talk.party, step, encode(message), b"")
+
+    def masked_scores(self, program: str, result: bytes) -> bytes | None:
+        """Return the sealed message with the masked scores, or None before all shares are there.
+
+        Raises AlreadyOpened if the shares belong to a different result, OpeningFailed if a share is
+        wrong, ForeignMessage, and MalformedMessage.
+        """
+        parts = self._parts(program, result)
+        if parts is None:
+            return None
+        with self._binding():
+            return self._engine.seal_masked(program, result, parts)
 
     def scores(self, program: str, result: bytes) -> tuple[float, ...] | None:
         """Return the decrypted scores, or None before all shares are there or for a non-reader.
@@ -237,13 +260,19 @@ class JointProtocol:
         Raises AlreadyOpened if the shares belong to a different result, ForeignMessage, and
         MalformedMessage.
         """
-        talk, step = self._talk, partial_step(program)
-        if not talk.reads or not talk.all_said(step):
+        parts = self._parts(program, result) if self._talk.reads else None
+        if parts is None:
             return None
-        self._require_same(program, self.opened(program) or "", hashlib.sha256(result).hexdigest())
-        parts = {name: said.share for name, said in talk.state.said(Partial, step).items()}
         with self._binding():
             return self._engine.combine(program, result, parts)
+
+    def _parts(self, program: str, result: bytes) -> dict[str, bytes] | None:
+        """Return all shares of the result by party, or None before they are there."""
+        talk, step = self._talk, partial_step(program)
+        if not talk.all_said(step):
+            return None
+        self._require_same(program, self.opened(program) or "", hashlib.sha256(result).hexdigest())
+        return {name: said.share for name, said in talk.state.said(Partial, step).items()}
 
     def awaits(self) -> tuple[str, ...]:
         """Return the other parties whose message is needed next; empty if none is."""
@@ -260,7 +289,7 @@ class JointProtocol:
             step = agree_step(program)
             if talk.party in talk.state.senders(step):
                 expected = expected or self._missing(step)
-            if program in talk.state.opened and talk.reads:
+            if program in talk.state.opened and (talk.reads or talk.public.masked(program)):
                 expected = expected or self._missing(partial_step(program))
         return expected
 

@@ -14,10 +14,11 @@ from parties.results import Decision, ExplanationOpened
 
 def decision_of(public: PublicModel, client_id: str, remembered: MemberRecord) -> Decision | None:
     """Return the decision from the opened score, or None before it is opened."""
-    scores = remembered.scores.get(DECIDE)
+    program = public.final(DECIDE)
+    scores = remembered.scores.get(program)
     if scores is None:
         return None
-    facts, fetched, score = public.programs[DECIDE], remembered.results[DECIDE], scores[0]
+    facts, fetched, score = public.programs[program], remembered.results[program], scores[0]
     alone = facts.score_bits <= 1  # the program returns only the sign of the score
     return Decision(
         client_id=client_id,
@@ -34,7 +35,7 @@ def decision_of(public: PublicModel, client_id: str, remembered: MemberRecord) -
 
 
 def explanation_of(
-    schema: Schema,
+    public: PublicModel,
     client_id: str,
     remembered: MemberRecord,
     record: Mapping[str, Any] | None,
@@ -45,10 +46,11 @@ def explanation_of(
     `record` is that of the explained column's owner. It is None for the other parties: they do not
     know the applicant's own bin, and their explanation is about the column alone.
     """
-    scores, decided = remembered.scores.get(EXPLAIN), remembered.scores.get(DECIDE)
+    schema, program = public.schema_, public.final(EXPLAIN)
+    scores, decided = remembered.scores.get(program), remembered.scores.get(public.final(DECIDE))
     if scores is None or decided is None:
         return None
-    approved, fetched = decided[0] >= 0, remembered.results[EXPLAIN]
+    approved, fetched = decided[0] >= 0, remembered.results[program]
     if record is None:
         said = _for_others(schema, approved, scores)
     else:

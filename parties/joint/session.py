@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic, perf_counter
 from typing import Any, Self
 
-from contract.http import ApplicationState
+from contract.http import LONGEST_WAIT, ApplicationState
 from engines.interface import DECIDE, EXPLAIN, Progress
 from parties.connection import Connection
 from parties.exclusive import WAIT_SECONDS, one_step, one_thread
@@ -180,7 +180,7 @@ class JointSession:
             reader = self._reader()
             if reader.decision is None:
                 self._require_records(DECIDE)
-                self._pump(lambda: reader.decision is not None)
+                self._open(DECIDE, lambda: reader.decision is not None)
             if reader.decision is None:
                 raise OutOfStep(
                     f"There is no decision to open yet: {self._awaited() or 'run it first'}."
@@ -209,7 +209,7 @@ class JointSession:
         start = perf_counter()
         with self._step() as since:
             reader = self._member(owner)
-            self._pump(lambda: reader.explanation is not None)
+            self._open(EXPLAIN, lambda: reader.explanation is not None)
             found = reader.explanation
             if found is None:
                 raise OutOfStep(f"The explanation is not open yet: {self._awaited()}.")
@@ -326,6 +326,22 @@ class JointSession:
             raise OutOfStep(f"{program} cannot run yet: the keys have to be made first.")
         if lacking:
             raise OutOfStep(f"The server cannot run {program} yet: {'; '.join(lacking)}.")
+
+    def _open(self, program: str, done: Callable[[], bool]) -> None:
+        """Advance all members until `done`; waits for the program's comparison if it has one.
+
+        Raises the error that the comparison failed with, and RunCancelled.
+        """
+        self._pump(done)
+        final, one = self._public.final(program), next(iter(self.members.values()))
+        if final == program:
+            return
+        while not done() and one.state is not None and one.state.programs[final].under_way:
+            one.advance(LONGEST_WAIT)
+            self._taken = {}
+            self._pump(done)
+        if not done() and one.state is not None and one.state.programs[final].stopped:
+            seconds_of(final, one.state.programs[final])
 
     def _pump(self, done: Callable[[], bool], answer: bool = True) -> None:
         """Advance all members until `done`, or until nothing changes any more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engines.interface import DECIDE
+from engines.interface import DECIDE, MASKED_BY
 from parties.joint.conversation import Conversation
 from parties.joint.messages import KEY_STEPS, PARTIAL, agree_step, class_of, partial_step
 from utils.errors import MessageOutOfOrder, NotAuthentic
@@ -14,9 +14,11 @@ def require_place(talk: Conversation, sender: str, step: str, receiver: str | No
     if name in KEY_STEPS:
         known, meant = not colon, receiver is None
     elif name == PARTIAL:
-        known, meant = program in talk.programs, talk.reads and receiver == talk.party
+        to_all = talk.public.masked(program)
+        known = program in talk.programs
+        meant = receiver is None if to_all else talk.reads and receiver == talk.party
     else:
-        known, meant = _is_step(name) and program in talk.programs, receiver is None
+        known, meant = _is_step(name) and program in talk.agreed_programs, receiver is None
     if sender not in talk.names or not known or not meant:
         raise NotAuthentic(
             f"A message of {sender[:32]} for {step[:49]} has no place in this application."
@@ -30,12 +32,14 @@ def require_turn(talk: Conversation, sender: str, step: str) -> None:
         before = KEY_STEPS[: KEY_STEPS.index(name)]
         due = not before or talk.all_said(before[-1])
     elif name == PARTIAL:
-        due = talk.all_said(agree_step(program))
+        masked = MASKED_BY.get(program)
+        due = talk.all_said(agree_step(program) if masked is None else partial_step(masked))
     elif program == DECIDE:
         due = talk.state.ready
     else:
         # The sender's share of the decision comes first; other parties' may still be on their way.
-        answered = not talk.reads or sender in talk.state.senders(partial_step(DECIDE))
+        final = partial_step(talk.public.final(DECIDE))
+        answered = not talk.reads or sender in talk.state.senders(final)
         due = answered and talk.all_said(agree_step(DECIDE))
     if not due:
         raise MessageOutOfOrder(

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from contract.http import ApplicationState, ProgramState, SlotState, Stage, moment
-from engines.interface import DECIDE, EXPLAIN, PublicModel, Slot
+from engines.interface import DECIDE, EXPLAIN, MASKED_BY, PublicModel, Slot
 from service.applications.credentials import PARTY_SCOPES, require_id
 from service.applications.views import (
     Application,
@@ -161,8 +161,9 @@ def require_turn(application: Application, public: PublicModel, program: str) ->
     """Raise AlreadyRunning, or an OutOfStep that names the missing step or files."""
     if any(run.status in ACTIVE for run in application.runs if run.program != program):
         raise AlreadyRunning(BUSY)
-    if program == EXPLAIN and run_of(application, DECIDE).status != DONE:
-        raise OutOfStep(f"{EXPLAIN} comes after {DECIDE}: run {DECIDE} first.")
+    before = public.final(DECIDE) if program == EXPLAIN else MASKED_BY.get(program)
+    if before is not None and run_of(application, before).status != DONE:
+        raise OutOfStep(f"{program} comes after {before}: run {before} first.")
     missing = missing_slots(application, public, program)
     if missing:
         raise OutOfStep(f"{program} cannot run yet; still to be sent: {', '.join(missing)}.")
@@ -173,9 +174,9 @@ def stage_of(application: Application, public: PublicModel) -> Stage:
     status = {run.program: run.status for run in application.runs}
     if any(each in ACTIVE for each in status.values()):
         return "running"
-    if status.get(EXPLAIN) == DONE:
+    if status.get(public.final(EXPLAIN)) == DONE:
         return "explained"
-    if status.get(DECIDE) == DONE:
+    if status.get(public.final(DECIDE)) == DONE:
         return "decided"
     return "open" if missing_slots(application, public, DECIDE) else "ready"
 

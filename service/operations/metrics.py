@@ -26,13 +26,20 @@ from engines.interface import (
     ENCRYPTED_INPUTS,
     EVALUATION_KEY,
     EXPLANATION_INPUTS,
+    MASKED_OF,
+    MASKS_OF,
     PROGRAMS,
     PUBLIC_KEY,
+    SIGN_OF,
 )
 from service.http.problems import MEDIA_TYPE, TYPE_PREFIX
 from utils.errors import error_classes
 
-SLOT_NAMES = (PUBLIC_KEY, EVALUATION_KEY, ENCRYPTED_INPUTS, EXPLANATION_INPUTS)
+SLOT_NAMES = (
+    *(PUBLIC_KEY, EVALUATION_KEY, ENCRYPTED_INPUTS, EXPLANATION_INPUTS),
+    *(*MASKS_OF.values(), *MASKED_OF.values()),
+)
+PROGRAM_NAMES = (*PROGRAMS, *SIGN_OF.values())
 DONE, FAILED, CANCELLED, ERASED = "done", "failed", "cancelled", "erased"
 OUTCOMES = (DONE, FAILED, CANCELLED, ERASED)
 """`erased`: the application was erased, or expired, while its program ran."""
@@ -91,11 +98,11 @@ class Metrics:
 
     def ended(self, program: str, outcome: str) -> None:
         """Count a run that ended in one of OUTCOMES."""
-        self._runs.labels(_listed(program, PROGRAMS), _listed(outcome, OUTCOMES)).inc()
+        self._runs.labels(_listed(program, PROGRAM_NAMES), _listed(outcome, OUTCOMES)).inc()
 
     def evaluated(self, program: str, seconds: float) -> None:
         """Record the duration of an evaluation, in seconds."""
-        self._seconds.labels(_listed(program, PROGRAMS)).observe(seconds)
+        self._seconds.labels(_listed(program, PROGRAM_NAMES)).observe(seconds)
 
     def received(self, slot: str, size: int) -> None:
         """Count the bytes of a completely received file, valid or not."""
@@ -103,7 +110,7 @@ class Metrics:
 
     def sent(self, program: str, size: int) -> None:
         """Count the bytes of a result sent to a party."""
-        self._sent.labels(_listed(program, PROGRAMS)).inc(size)
+        self._sent.labels(_listed(program, PROGRAM_NAMES)).inc(size)
 
     def relayed(self) -> None:
         """Count a message that a party sent to other parties."""
@@ -132,7 +139,7 @@ class Metrics:
 
     def _begin_at_zero(self) -> None:
         """Create each series at zero, since a rate misses the first value of a new series."""
-        for program in PROGRAMS:
+        for program in PROGRAM_NAMES:
             self._seconds.labels(program)
             self._sent.labels(program)
             for outcome in OUTCOMES:

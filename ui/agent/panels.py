@@ -198,7 +198,7 @@ def _agreement(application: ApplicationAgent, program: str, public: PublicModel)
 
 def _progress(application: ApplicationAgent, program: str) -> str:
     state = application.member.state
-    found = None if state is None else state.programs[program]
+    found = None if state is None else state.run_of(program)
     if found is None or found.status in ("idle", "done"):
         return ""
     if found.stopped:

@@ -22,7 +22,7 @@ def stage_steps(
     slots = state.slots if state else ()
     arrived = [slot.file_name for slot in slots if slot.received_bytes is not None]
     partials = {
-        program: len({e.sender for e in traffic if e.what == f"partial:{program}"})
+        program: len({e.sender for e in traffic if e.what == f"partial:{public.final(program)}"})
         for program in (DECIDE, EXPLAIN)
     }
     # The only reader of an application does not send its decryption share.

@@ -30,9 +30,9 @@ from tests.service.storages import settings_of
 class LocalServer:
     """A storage in `folder` with the stand-in joint engine; `client` works like ServerClient."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, signs: bool = False) -> None:
         self.folder = folder
-        self.engine = JointStandInServer()
+        self.engine = JointStandInServer(signs)
         self.public = self.engine.public
         settings = settings_of(folder / "server", maximum_applications=10_000)
         self.storage = Storage(settings)

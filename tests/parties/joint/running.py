@@ -18,7 +18,15 @@ from tests.parties.joint.local import LocalServer
 from tests.parties.joint.stand_in import JointStandIn
 from tests.parties.running import LiveServer
 
-__all__ = ["connect", "group", "http_group", "joint_server", "local_server"]
+__all__ = [
+    "connect",
+    "group",
+    "http_group",
+    "joint_server",
+    "local_server",
+    "signs_group",
+    "signs_server",
+]
 
 
 def connect(server: Any, folder: Path, client: Any = None) -> Any:
@@ -58,6 +66,14 @@ def joint_server(tmp_path_factory):
 @pytest.fixture(scope="session")
 def local_server(tmp_path_factory):
     server = LocalServer(tmp_path_factory.mktemp("local"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def signs_server(tmp_path_factory):
+    """A server whose deployment opens signs only."""
+    server = LocalServer(tmp_path_factory.mktemp("signs"), signs=True)
     yield server
     server.stop()
 
@@ -148,6 +164,12 @@ def group(local_server, tmp_path):
 def http_group(joint_server, tmp_path):
     """Return a function that makes members of a new application, over HTTP."""
     yield from _groups(joint_server, tmp_path)
+
+
+@pytest.fixture
+def signs_group(signs_server, tmp_path):
+    """Return a function that makes members of a new application that opens signs only."""
+    yield from _groups(signs_server, tmp_path)
 
 
 def _groups(server, folder):

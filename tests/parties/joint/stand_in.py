@@ -20,8 +20,12 @@ from engines.interface import (
     DECIDE,
     ENCRYPTED_INPUTS,
     EXPLAIN,
+    MASKED_BY,
+    MASKED_OF,
+    MASKS_OF,
     PROGRAMS,
     PUBLIC_KEY,
+    SIGN_OF,
     EngineFacts,
     JointPartyEngine,
     KeyShare,
@@ -51,21 +55,31 @@ FACTS = EngineFacts(
 THRESHOLD = 12
 
 
-def public_model(schema: Schema | None = None, model: str = MODEL) -> PublicModel:
+def public_model(
+    schema: Schema | None = None, model: str = MODEL, signs: bool = False
+) -> PublicModel:
     schema = schema or Schema.load(ROOT / "features" / "credit_card.json")
     first = schema.party_names[0]
     slots = [(first, PUBLIC_KEY), *((party, ENCRYPTED_INPUTS) for party in schema.party_names)]
+    needed = [(*slot, PROGRAMS) for slot in slots]
     bins = tuple(schema.explained_column.bin_labels())
+    programs = {
+        DECIDE: ProgramFacts(outputs=("score",), score_bits=8, scale=10.0),
+        EXPLAIN: ProgramFacts(outputs=bins, score_bits=8, scale=10.0),
+    }
+    if signs:
+        for program, sign in SIGN_OF.items():
+            programs[sign] = programs[program].model_copy(update={"score_bits": 1})
+            needed += [(party, MASKS_OF[program], (sign,)) for party in schema.party_names]
+            needed.append((first, MASKED_OF[program], (sign,)))
+        needed[0] = (first, PUBLIC_KEY, tuple(programs))
     return PublicModel(
         engine=FACTS,
         model_version=model,
         schema=schema,
-        programs={
-            DECIDE: ProgramFacts(outputs=("score",), score_bits=8, scale=10.0),
-            EXPLAIN: ProgramFacts(outputs=bins, score_bits=8, scale=10.0),
-        },
+        programs=programs,
         slots=[
-            Slot(party=p, file_name=n, needed_for=PROGRAMS, maximum_bytes=10_000) for p, n in slots
+            Slot(party=p, file_name=n, needed_for=f, maximum_bytes=10_000) for p, n, f in needed
         ],
         client_sha256=hashlib.sha256(CLIENT_FILES).hexdigest(),
         versions={},
@@ -121,6 +135,24 @@ class JointStandIn(JointPartyEngine):
     def collective_key(self, common: bytes, shares: Mapping[str, bytes]) -> bytes:
         return common + pack(sum(self._all(shares)))
 
+    def _words(self, program: str, secret: bytes) -> list[int]:
+        count = len(self.public.programs[program].outputs)
+        return [hashed(secret, program.encode(), bytes([k])) for k in range(count)]
+
+    def encrypt_masks(self, program: str, party: str, public_key: bytes, secret: bytes) -> bytes:
+        words = b"".join(pack(word) for word in self._words(program, secret))
+        return seal(header(MASKS_OF[program], party), words)
+
+    def seal_masked(self, program: str, result: bytes, partials: Mapping[str, bytes]) -> bytes:
+        _, values = self._result(program, result)
+        self._all({name: part[:8] for name, part in partials.items()})
+        if len({len(part) for part in partials.values()} | {8 * len(values)}) != 1:
+            raise MalformedMessage("A masked share has one number per score.")
+        rows = [[number(p[i : i + 8]) for i in range(0, len(p), 8)] for p in partials.values()]
+        masked = [value - sum(column) for value, *column in zip(values, *rows, strict=True)]
+        payload = b"".join(pack(value) for value in masked)
+        return seal(header(MASKED_OF[program], self.public.schema_.party_names[0]), payload)
+
     def seal_public_key(self, party: str, public_key: bytes) -> bytes:
         return seal(header(PUBLIC_KEY, party), public_key)
 
@@ -150,7 +182,10 @@ class JointStandIn(JointPartyEngine):
         zero = sum(
             (1 if other > party else -1) * hashed(key, result) for other, key in pairwise.items()
         )
-        return pack(mask * number(secret) + zero)
+        part = mask * number(secret) + zero
+        if self.public.masked(program):
+            return b"".join(pack(part + word) for word in self._words(program, secret))
+        return pack(part)
 
     def combine(
         self, program: str, result: bytes, partials: Mapping[str, bytes]
@@ -164,17 +199,28 @@ def result_of(
     program: str, public: PublicModel, public_key: bytes, inputs: Mapping[str, bytes]
 ) -> bytes:
     """Return a sealed result, freshly randomised; `inputs` are bits by party."""
+    return encrypted(program, public_key, scores_of(program, public, inputs))
+
+
+def encrypted(program: str, public_key: bytes, scores: list[int]) -> bytes:
     g, key = number(public_key[:8]), number(public_key[8:])
     r = secrets.randbelow(PRIME)
-    values = [r * g, *(r * key + score for score in scores_of(program, public, inputs))]
+    values = [r * g, *(r * key + score for score in scores)]
     payload = b"".join(pack(value) for value in values)
     return seal(header("result", program=program), payload)
 
 
+def signs_of(payloads: list[bytes]) -> list[int]:
+    """Return 0 or -1 for each sum of masked scores and masks; `payloads` have one number each."""
+    rows = [[number(p[i : i + 8]) for i in range(0, len(p), 8)] for p in payloads]
+    sums = [sum(column) % PRIME for column in zip(*rows, strict=True)]
+    return [0 if value < PRIME // 2 else -1 for value in sums]
+
+
 class JointStandInServer(ServerEngine):
-    def __init__(self) -> None:
+    def __init__(self, signs: bool = False) -> None:
         self.facts = FACTS
-        self.public = public_model()
+        self.public = public_model(signs=signs)
         self._layout = Layout(self.public.schema_)
 
     def client_files(self) -> bytes:
@@ -191,6 +237,13 @@ class JointStandInServer(ServerEngine):
     ) -> bytes:
         first, *_ = self.public.schema_.party_names
         key = bytes(unseal_as(header(PUBLIC_KEY, first), messages[first, PUBLIC_KEY]))
+        if (base := MASKED_BY.get(program)) is not None:
+            payloads = [
+                bytes(unseal_as(header(name, party), message))
+                for (party, name), message in messages.items()
+                if name in (MASKS_OF[base], MASKED_OF[base])
+            ]
+            return encrypted(program, key, signs_of(payloads))
         inputs = {
             party: bytes(unseal_as(header(name, party), message))[16:]
             for (party, name), message in messages.items()

@@ -11,9 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engines.interface import EVALUATION_KEY, EXPLAIN, EXPLANATION_INPUTS, PROGRAMS
+from engines.interface import EVALUATION_KEY, EXPLAIN, EXPLANATION_INPUTS
 from service.app import create_app
-from service.operations.metrics import CANCELLED, DONE, FAILED, OUTCOMES, SLOT_NAMES, Metrics
+from service.operations.metrics import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    OUTCOMES,
+    PROGRAM_NAMES,
+    SLOT_NAMES,
+    Metrics,
+)
 from settings import Settings
 from tests.service.driver import Server, code_of
 from trials.stand_in import load, message
@@ -23,7 +31,7 @@ Start = Callable[..., Server]
 Figures = dict[tuple[str, ...], float]
 
 LABELS = {
-    "program": set(PROGRAMS),
+    "program": set(PROGRAM_NAMES),
     "outcome": set(OUTCOMES),
     "slot": set(SLOT_NAMES),
     "state": {"queued", "running"},
@@ -69,7 +77,7 @@ def test_every_series_exists_from_the_start(own: Server) -> None:
     told = {key for key, value in figures.items() if value}
     assert told <= {("response_bytes_total",)}, "what the health was asked with"
     assert {key[1:] for key in figures if key[0] == "runs_total"} == {
-        (program, outcome) for program in PROGRAMS for outcome in OUTCOMES
+        (program, outcome) for program in PROGRAM_NAMES for outcome in OUTCOMES
     }
     assert {key[1] for key in figures if key[0] == "received_bytes_total"} == set(SLOT_NAMES)
 
