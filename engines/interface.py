@@ -209,6 +209,10 @@ class JointPartyEngine(ABC):
         raise EngineUnavailable(f"{self.facts.label} has no masks.")
 
     @abstractmethod
+    def check_result(self, program: str, result: bytes) -> None:
+        """Check a result before it is confirmed; raises ForeignMessage, MalformedMessage."""
+
+    @abstractmethod
     def partial(
         self,
         program: str,

@@ -14,6 +14,7 @@ STEP_WORDS = {
     "share_commit": "commits to its share of the public key",
     "share_open": "reveals its share of the public key",
     "agree": "agrees to open {}",
+    "confirm": "confirms the encrypted result of {}",
     "partial": "its decryption share of {}",
     "run": "requests {}",
     "ran": "has computed {}",

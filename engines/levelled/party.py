@@ -90,6 +90,9 @@ class LevelledParty(JointPartyEngine):
             join_inputs(key.digest, ciphertexts, self._parameters),
         )
 
+    def check_result(self, program: str, result: bytes) -> None:
+        self._result(program, result)
+
     def partial(
         self,
         program: str,

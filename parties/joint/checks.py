@@ -10,6 +10,7 @@ from parties.joint.conversation import Conversation
 from parties.joint.messages import (
     SHARE_COMMIT,
     Agreement,
+    Confirmation,
     Hello,
     JointMessage,
     Partial,
@@ -33,11 +34,11 @@ def check(talk: Conversation, sender: str, step: str, message: JointMessage) -> 
         case Agreement():
             _same_key(talk, sender, message.public_key_digest)
             _same_inputs(talk, sender, step, message)
-        case Partial():
+        case Confirmation() | Partial():
             _same_program(sender, step, message.program)
-            answered = talk.state.opened.get(message.program)
-            if answered is not None:
-                same_result(sender, message.program, message.result_sha256, answered)
+            for name, other in talk.confirmations(message.program).items():
+                theirs = name if sender == talk.party else sender
+                same_result(theirs, message.program, message.result_sha256, other.result_sha256)
 
 
 def same_result(sender: str, program: str, theirs: str, ours: str) -> None:

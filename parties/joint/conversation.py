@@ -18,7 +18,17 @@ from parties.joint.channel import (
     signed,
     transcript,
 )
-from parties.joint.messages import HELLO, Agreement, Hello, JointMessage, agree_step, decode, encode
+from parties.joint.messages import (
+    HELLO,
+    Agreement,
+    Confirmation,
+    Hello,
+    JointMessage,
+    agree_step,
+    confirm_step,
+    decode,
+    encode,
+)
 from parties.joint.state import Outgoing, ProtocolState
 from utils.errors import NotAuthentic, OutOfStep
 
@@ -98,6 +108,10 @@ class Conversation:
     def agreements(self, program: str) -> dict[str, Agreement]:
         """Return the agreements received so far, by party; their contents are all the same."""
         return self.state.said(Agreement, agree_step(program))
+
+    def confirmations(self, program: str) -> dict[str, Confirmation]:
+        """Return the confirmations received so far, by party; all name the same result."""
+        return self.state.said(Confirmation, confirm_step(program))
 
     def greet(self, readers: tuple[str, ...], seed: bytes) -> None:
         """Put the hello into the outbox, with this party's share of the common randomness."""

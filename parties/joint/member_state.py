@@ -433,10 +433,10 @@ class MemberState:
         return state
 
     def open(self, program: str) -> None:
-        """Fetch a result and make this party's part of opening it, by the state last learned.
+        """Fetch and confirm a result; make this party's share of it once all have confirmed it.
 
         Raises OutOfStep before the agreed run, PartiesDisagree if it was run on other inputs, and
-        AlreadyOpened if this party has opened another result.
+        AlreadyOpened if this party has confirmed another result.
         """
         state = self.state
         if (
@@ -453,12 +453,12 @@ class MemberState:
                     "result is not opened; open a new application."
                 )
         start = perf_counter()
-        result = self._client.get_output(self.client_id, self.token, program)
+        result = self._result(program)
         seconds = perf_counter() - start
-        first = self.protocol.opened(program) is None
+        first = self.protocol.confirmed(program) is None
         with self._connection.engine_lock:
             self.protocol.open(program, result)
-        if first:  # before the state, which refers to it once it says opened
+        if first:  # before the state, which refers to it once it says confirmed
             self.files.write(f"{program}.result", result)
             what, shown = f"encrypted result of {program}", preview(result)
             fetched = Message(SERVER, self.party, what, len(result), seconds, digest(result), shown)
@@ -479,7 +479,7 @@ class MemberState:
         return {**files, (self._names[0], MASKED_OF[masked]): self.remembered.masked[masked]}
 
     def _result(self, program: str) -> bytes:
-        """Return the result that this party made its share for."""
+        """Return the program's result, from the folder if this party has confirmed it."""
         kept = self.files.read(f"{program}.result")
         if kept is None:
             return self._client.get_output(self.client_id, self.token, program)
@@ -494,6 +494,7 @@ class MemberState:
             and self.state.programs[program].status == "done"
             and self.protocol.opened(program) is None
             and self.protocol.agreed(program)
+            and (self.protocol.confirmed(program) is None or self.protocol.all_confirmed(program))
         )
 
     def _read(self, program: str) -> bool:

@@ -1,11 +1,11 @@
 """The messages that the parties send each other, one class per step; JSON in the sealed body.
 
     hello ─► share_commit ─► share_open ─► (keys ready)
-    agree:decide ─► partial:decide      then      agree:explain ─► partial:explain
+    agree:decide ─► confirm:decide ─► partial:decide           and the same of explain
 
-and, if only signs are opened,
+and, if only signs are opened, after partial:decide
 
-    agree:decide ─► partial:decide ─► partial:decide_sign, and the same of explain.
+    confirm:decide_sign ─► partial:decide_sign
 
 Every party sends each step once. Every message goes to all parties, except a `partial` that opens a
 score or a sign, which goes to one reader. A later format gets another `version`; an unreadable
@@ -78,6 +78,17 @@ class Agreement(JointMessage):
     masks: Digest | None = None
 
 
+class Confirmation(JointMessage):
+    """The digest of the only result of a program that the sender makes a decryption share for.
+
+    A party makes its share once all have confirmed the same result. A folder that is put back to an
+    earlier state therefore opens no second result, as long as one other party has kept its own.
+    """
+
+    program: Name
+    result_sha256: Digest
+
+
 class Partial(JointMessage):
     """A party's decryption share of one result."""
 
@@ -88,13 +99,14 @@ class Partial(JointMessage):
 
 HELLO, SHARE_COMMIT, SHARE_OPEN = "hello", "share_commit", "share_open"
 KEY_STEPS = (HELLO, SHARE_COMMIT, SHARE_OPEN)
-AGREE, PARTIAL = "agree", "partial"
+AGREE, CONFIRM, PARTIAL = "agree", "confirm", "partial"
 
 _CLASSES: dict[str, type[JointMessage]] = {
     HELLO: Hello,
     SHARE_COMMIT: ShareCommit,
     SHARE_OPEN: ShareOpen,
     AGREE: Agreement,
+    CONFIRM: Confirmation,
     PARTIAL: Partial,
 }
 
@@ -104,6 +116,11 @@ M = TypeVar("M", bound=JointMessage)
 def agree_step(program: str) -> str:
     """Return the step in which a party agrees to open the program's result."""
     return f"{AGREE}:{program}"
+
+
+def confirm_step(program: str) -> str:
+    """Return the step in which a party confirms the program's result."""
+    return f"{CONFIRM}:{program}"
 
 
 def partial_step(program: str) -> str:

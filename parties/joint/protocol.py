@@ -14,15 +14,17 @@ from contextlib import contextmanager
 
 from engines.interface import DECIDE, MASKED_BY, JointPartyEngine, PublicModel
 from parties.joint.channel import Identity, framed
-from parties.joint.checks import check, same_result
+from parties.joint.checks import check
 from parties.joint.conversation import Conversation
 from parties.joint.key_making import KeyMaking
 from parties.joint.messages import (
     KEY_STEPS,
     Agreement,
+    Confirmation,
     Partial,
     agree_step,
     class_of,
+    confirm_step,
     decode,
     encode,
     partial_step,
@@ -210,24 +212,37 @@ class JointProtocol:
         """Return the SHA-256 of the one result that this party sent its share for, or None."""
         return self._talk.state.opened.get(program)
 
-    def open(self, program: str, result: bytes) -> None:
-        """Make this party's decryption share of the agreed run's result; for one result only.
+    def confirmed(self, program: str) -> str | None:
+        """Return the SHA-256 of the one result that this party has confirmed, or None."""
+        own = self._talk.confirmations(program).get(self._talk.party)
+        return None if own is None else own.result_sha256
 
-        Raises OutOfStep before all agree, AlreadyOpened if a different result was opened before,
-        PartiesDisagree if another party opened a different result, ForeignMessage, and
-        MalformedMessage.
+    def all_confirmed(self, program: str) -> bool:
+        """Return True if all parties have confirmed the same result."""
+        return self._talk.all_said(confirm_step(program))
+
+    def open(self, program: str, result: bytes) -> None:
+        """Confirm the result of an agreed run; once all have, make this party's share of it.
+
+        Call it again when others have confirmed. For one result only. Raises OutOfStep before all
+        agree, AlreadyOpened if this party has confirmed a different result, PartiesDisagree if
+        another party has, ForeignMessage, and MalformedMessage.
         """
         talk, step = self._talk, partial_step(program)
         sha256 = hashlib.sha256(result).hexdigest()
-        answered = self.opened(program)
-        if answered is not None:
-            self._require_same(program, answered, sha256)
+        self._require_same(program, self.confirmed(program) or sha256, sha256)
+        if self.opened(program) is not None:
             return
         if not self.agreed(program):
             raise OutOfStep(f"Not all parties have agreed to {program} yet.")
-        with self._binding():
-            for sender, other in talk.state.said(Partial, step).items():
-                same_result(sender, program, other.result_sha256, sha256)
+        if self.confirmed(program) is None:
+            self._engine.check_result(program, result)
+            said = Confirmation(program=program, result_sha256=sha256)
+            with self._binding():
+                check(talk, talk.party, confirm_step(program), said)
+            talk.say(confirm_step(program), said)
+        if not self.all_confirmed(program):
+            return
         share = self._engine.partial(
             program, result, talk.party, self.public_key, self.secret, talk.channel.pairwise
         )
@@ -289,6 +304,8 @@ class JointProtocol:
             step = agree_step(program)
             if talk.party in talk.state.senders(step):
                 expected = expected or self._missing(step)
+            if self.confirmed(program) is not None:
+                expected = expected or self._missing(confirm_step(program))
             if program in talk.state.opened and (talk.reads or talk.public.masked(program)):
                 expected = expected or self._missing(partial_step(program))
         return expected
@@ -321,6 +338,6 @@ class JointProtocol:
     def _require_same(self, program: str, answered: str, sha256: str) -> None:
         if answered != sha256:
             raise AlreadyOpened(
-                f"{self._talk.party} has already opened a different result of {program}. It opens "
-                "no second one: two openings could reveal the encrypted data."
+                f"{self._talk.party} has already confirmed a different result of {program}. It "
+                "opens no second one: two openings could reveal the encrypted data."
             )

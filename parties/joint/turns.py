@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from engines.interface import DECIDE, MASKED_BY
 from parties.joint.conversation import Conversation
-from parties.joint.messages import KEY_STEPS, PARTIAL, agree_step, class_of, partial_step
+from parties.joint.messages import (
+    CONFIRM,
+    KEY_STEPS,
+    PARTIAL,
+    agree_step,
+    class_of,
+    confirm_step,
+    partial_step,
+)
 from utils.errors import MessageOutOfOrder, NotAuthentic
 
 
@@ -17,6 +25,8 @@ def require_place(talk: Conversation, sender: str, step: str, receiver: str | No
         to_all = talk.public.masked(program)
         known = program in talk.programs
         meant = receiver is None if to_all else talk.reads and receiver == talk.party
+    elif name == CONFIRM:
+        known, meant = program in talk.programs, receiver is None
     else:
         known, meant = _is_step(name) and program in talk.agreed_programs, receiver is None
     if sender not in talk.names or not known or not meant:
@@ -31,9 +41,11 @@ def require_turn(talk: Conversation, sender: str, step: str) -> None:
     if name in KEY_STEPS:
         before = KEY_STEPS[: KEY_STEPS.index(name)]
         due = not before or talk.all_said(before[-1])
-    elif name == PARTIAL:
+    elif name == CONFIRM:
         masked = MASKED_BY.get(program)
         due = talk.all_said(agree_step(program) if masked is None else partial_step(masked))
+    elif name == PARTIAL:
+        due = talk.all_said(confirm_step(program))
     elif program == DECIDE:
         due = talk.state.ready
     else:

@@ -46,8 +46,7 @@ def at(step: str) -> Group:
     if step.startswith(PARTIAL):
         group.pump()
         group.results["decide"] = group.result()
-        for name in group.names:
-            group.protocols[name].open("decide", group.results["decide"])
+        group.open("decide", group.results["decide"])
     for name in group.names:
         group.post(name)
     return group

@@ -145,6 +145,9 @@ class Table:
         for protocol in self.protocols.values():
             protocol.open(program, result)
         self.run()
+        for protocol in self.protocols.values():
+            protocol.open(program, result)
+        self.run()
 
 
 def digests(uploads: Mapping[tuple[str, str], bytes]) -> dict[str, str]:

@@ -36,7 +36,7 @@ KEY_STEPS = {
     "share_open": 22034,
 }
 """Messages of each party to all during key generation, with their sizes in bytes."""
-_OPEN_STEPS = {"agree": 473, "partial": 330}
+_OPEN_STEPS = {"agree": 486, "confirm": 222, "partial": 330}
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ class PreparedParties:
                 patiently(partial(client.get_output, client_id, token, program))
                 for token in tokens.values()
             ]
-            self._say(client_id, tokens, f"partial:{program}", _OPEN_STEPS["partial"])
+            for step in ("confirm", "partial"):
+                self._say(client_id, tokens, f"{step}:{program}", _OPEN_STEPS[step])
             scores[program] = self._preparation.engine.open(program, results[0], prepared.secret)
         patiently(partial(client.erase, client_id, first))
         return scores

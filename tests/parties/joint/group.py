@@ -114,11 +114,18 @@ class Group:
         """Agree, evaluate and open, all in order."""
         self.agree(program)
         self.pump()
-        result = self.results[program] = self.result(program)
-        for name in self.names:
-            self.protocols[name].open(program, result)
+        result = self.results.setdefault(program, self.result(program))
+        self.open(program, result)
         self.pump()
         return result
+
+    def open(self, program: str, result: bytes) -> None:
+        """Confirm a result, and put every party's decryption share of it into its outbox."""
+        for protocol in self.protocols.values():
+            protocol.open(program, result)
+        self.pump()
+        for protocol in self.protocols.values():
+            protocol.open(program, result)
 
     def scores(self, program=DECIDE) -> dict[str, list[int] | None]:
         found = {

@@ -167,6 +167,9 @@ class JointStandIn(JointPartyEngine):
             raise MalformedMessage("The result has a wrong number of scores.")
         return values[0], values[1:]
 
+    def check_result(self, program: str, result: bytes) -> None:
+        self._result(program, result)
+
     def partial(
         self,
         program: str,

@@ -71,9 +71,16 @@ def test_opened_results_remain_readable_without_keys(group):
         JointMember.join(members.connections[B], B, code[:-22] + "A" * 22)
 
 
+def confirm(members):
+    """Have every party confirm the result, before any makes its share."""
+    for name in members.names:
+        members[name].advance()
+
+
 def test_a_party_keeps_its_identity_until_all_shares_have_arrived(group):
     members = decided(group())
     members.agree(EXPLAIN).pump(answer=False)
+    confirm(members)
     members[A].advance()
     assert members[A].explanation is None
     assert keys(members, A) == {"identity"}  # its share is made; the others' must be unsealed
@@ -101,6 +108,7 @@ class LastWords:
 def test_an_unsent_share_is_sent_after_the_secret_is_erased(group):
     members = decided(group([C]))
     members.agree(EXPLAIN).pump(answer=False)
+    confirm(members)
     real = members.connections[B].client
     members.connections[B].client = LastWords(real)
     members.restart(B)
@@ -177,7 +185,7 @@ def test_forged_messages_of_a_server_do_not_end_the_application(group):
     members.restart(A)
     members[A].advance()  # learns the state
     with pytest.raises(AlreadyOpened):
-        members[A].own.open(DECIDE)
+        members[A].own.protocol.open(DECIDE, other + b"x")
     assert members[A].ended is None and keys(members, A) == KEYS
 
 

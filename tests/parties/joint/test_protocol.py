@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from engines.interface import DECIDE, EXPLAIN
 from parties.joint.channel import FirstWords, Identity, Place
-from parties.joint.messages import KEY_STEPS, ShareOpen, encode, partial_step
+from parties.joint.messages import (
+    KEY_STEPS,
+    ShareOpen,
+    confirm_step,
+    encode,
+)
 from parties.joint.protocol import JointProtocol
 from tests.parties.joint.group import APPLICATION, DIGESTS, INPUTS, Group, Posted
 from tests.parties.joint.stand_in import JointStandIn, public_model
@@ -29,7 +34,11 @@ from utils.errors import (
 )
 
 A, B, C = INPUTS
-ALL_STEPS = (*KEY_STEPS, "agree:decide", "partial:decide", "agree:explain", "partial:explain")
+ALL_STEPS = (
+    *KEY_STEPS,
+    *("agree:decide", "confirm:decide", "partial:decide"),
+    *("agree:explain", "confirm:explain", "partial:explain"),
+)
 
 
 def test_all_parties_compute_the_same_key_and_scores():
@@ -109,7 +118,9 @@ def _act(group, name, programs) -> bool:
         if name not in protocol.agreements(program):
             protocol.agree(program, DIGESTS)
             return True
-        if protocol.agreed(program) and not protocol.opened(program):
+        confirmed, all_confirmed = protocol.confirmed(program), protocol.all_confirmed(program)
+        waits = confirmed is not None and not all_confirmed
+        if protocol.agreed(program) and not protocol.opened(program) and not waits:
             result = group.results.setdefault(program, group.result(program))
             protocol.open(program, result)
             return True
@@ -142,11 +153,14 @@ def _drive_until(group: Group, step: str) -> None:
     if program == EXPLAIN:
         group.run(DECIDE)
     group.agree(program)
-    if name == "partial":
+    if name in ("confirm", "partial"):
         group.pump()
-        group.results[program] = group.result(program)
-        for protocol in group.protocols.values():
-            protocol.open(program, group.results[program])
+        result = group.results[program] = group.result(program)
+        if name == "partial":
+            group.open(program, result)
+        else:
+            for protocol in group.protocols.values():
+                protocol.open(program, result)
     for party in group.names:
         group.post(party)
 
@@ -430,7 +444,7 @@ def test_neither_of_two_different_results_is_opened(answered_first):
     mine, theirs = group.result(), group.result()
     group.protocols[B].open(DECIDE, theirs)
     group.post(B)
-    part = next(p for p in group.wire if p.step == partial_step(DECIDE) and p.receiver == A)
+    part = next(p for p in group.wire if p.step == confirm_step(DECIDE))
     if answered_first:
         group.protocols[A].open(DECIDE, mine)
         refuse(group, A, part, PartiesDisagree)

@@ -100,7 +100,7 @@ def test_each_message_is_listed_once_in_the_step_that_sent_it(connection):
     assert sorted(m.what for m in run.messages) == ["agree:decide"] * 3 + ["run decide"]
     opened = session.open_decision()
     assert sorted(m.what for m in opened.messages) == (
-        ["encrypted result of decide"] * 3 + ["partial:decide"] * 6
+        ["confirm:decide"] * 3 + ["encrypted result of decide"] * 3 + ["partial:decide"] * 6
     )
     assert session.explain().messages[0].what == "agree:explain"
 
