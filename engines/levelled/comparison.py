@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.levelled.exact_products import products, transformed
-from engines.levelled.ggsw import EncodedGgsw
+from engines.levelled.ggsw import EncodedGgsw, Ggsw
 from engines.levelled.masks import MaskFormat
 from engines.levelled.opening import Result, combine
 from engines.levelled.parameters import KNOWN_ZEROS, MODULUS_BITS, Parameters
@@ -55,13 +55,19 @@ def rotated_bits(n: int, outputs: int, word_bits: int) -> int:
     return min((2 * n // (outputs + KNOWN_ZEROS)).bit_length() - 1, word_bits)
 
 
-def signs(y: Words, masks: Sequence[EncodedGgsw], mask_format: MaskFormat) -> tuple[Words, Words]:
+def signs(
+    y: Words, masks: Sequence[Ggsw | EncodedGgsw], mask_format: MaskFormat
+) -> tuple[Words, Words]:
     """Return mask and body, shape (N,) each, of the signs of masked scores y, shape (outputs,).
 
     `masks` are all parties' decoded masks of these scores. Coefficient j of the phase is 1/4 if
-    score j is 0 or more, else -1/4; the next KNOWN_ZEROS coefficients are 0.
+    score j is 0 or more, else -1/4; the next KNOWN_ZEROS coefficients are 0. Deterministic, and the
+    same words on every machine. Raises ValueError unless there is a mask of every party, each of
+    one word per score.
     """
     n, outputs, kept = mask_format.parameters.n, len(y), mask_format.word_bits
+    if [mask.bits for mask in masks] != [outputs * kept] * mask_format.parties:
+        raise ValueError("a comparison needs one encrypted word per score of every party")
     rotating = rotated_bits(n, outputs, kept)
     stride = 2 * n >> rotating
     x = ((y + np.uint64(mask_format.offset)) >> np.uint64(MODULUS_BITS - kept)).astype(np.int64)
@@ -92,7 +98,7 @@ def _carried(
     nodes: Words,
     bits: Integers,
     stride: int,
-    masks: Sequence[EncodedGgsw],
+    masks: Sequence[Ggsw | EncodedGgsw],
     mask_format: MaskFormat,
 ) -> Words:
     """Return the values for carry 0 into the least significant bit, shape (outputs, 2, N).
@@ -147,7 +153,9 @@ def _numbered(counts: Sequence[int]) -> list[NDArray[np.intp]]:
     return np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
 
 
-def _selectors(mask: EncodedGgsw, place: int, outputs: int, parameters: Parameters) -> Spectrum:
+def _selectors(
+    mask: Ggsw | EncodedGgsw, place: int, outputs: int, parameters: Parameters
+) -> Spectrum:
     """Return the transforms of one bit of every word, shape (outputs, 2l, limbs, N/2)."""
     word_bits = mask.bits // outputs
     return np.stack(
