@@ -24,19 +24,17 @@ from numpy.typing import NDArray
 
 from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN
-from engines.levelled.budgets import noise_budgets
 from engines.levelled.ceremony import WholeKey, pairwise_keys
 from engines.levelled.comparison import combine_signs, signs
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.masked_opening import masked_partial, masked_scores, rerandomise_for_masks
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
 from engines.levelled.messages import NAME
-from engines.levelled.noise import NoiseBudget
 from engines.levelled.opening import partial, rerandomise
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES, SEED_BYTES, Parameters
 from engines.levelled.randomness import Expander
 from engines.levelled.selection import SelectionTree
-from engines.levelled.sign_budgets import sign_budgets
+from engines.levelled.sign_budgets import SignBudgets, sign_budgets
 from engines.levelled.words import Words
 from features.encoding import Bits, Layout
 from model.polynomial import sample_states
@@ -51,14 +49,13 @@ Timed = dict[str, list[float]]
 class SignRun:
     """All parties' and the server's steps from a program's evaluation to its signs.
 
-    `milliseconds` collects the times of the steps, `errors` the errors of the signs' phases, in
+    `milliseconds` collects the processor times of the steps, `errors` the errors of the signs' phases, in
     units of the torus, before re-randomisation.
     """
 
     program: Program
     key: WholeKey
-    scores: NoiseBudget
-    signs: NoiseBudget
+    budgets: SignBudgets
     milliseconds: Timed = field(default_factory=lambda: defaultdict(list))
     errors: list[float] = field(default_factory=list)
 
@@ -66,13 +63,7 @@ class SignRun:
     def of(cls, name: str, program: Program, key: WholeKey) -> SignRun:
         """Return the run of a program under a key, with budgets for the key's parties."""
         trees = {name: SelectionTree.of(program)}
-        parties, parameters = len(key.secrets), key.parameters
-        return cls(
-            program,
-            key,
-            noise_budgets(trees, parties, parameters)[name],
-            sign_budgets(trees, parties, parameters)[name],
-        )
+        return cls(program, key, sign_budgets(trees, len(key.secrets), key.parameters)[name])
 
     def __post_init__(self) -> None:
         self.tree = SelectionTree.of(self.program)
@@ -100,22 +91,34 @@ class SignRun:
             for party, own in words.items()
         }
         first = rerandomise_for_masks(
-            mask, body, self.outputs, self.scores.sigma_flood, key.public, parameters, fresh()
+            mask,
+            body,
+            self.outputs,
+            self.budgets.zeros.sigma_flood,
+            key.public,
+            parameters,
+            fresh(),
         )
-        smudge, digest = self.scores.sigma_smudge, os.urandom(SEED_BYTES)
+        smudge, digest = self.budgets.zeros.sigma_smudge, os.urandom(SEED_BYTES)
         parts = {
             p: masked_partial(
                 first, digest, p, key.public, secret, words[p], smudge, self._pairwise[p]
             )
             for p, secret in key.secrets.items()
         }
-        y = masked_scores(first, parts, self.tree.score_bits)
+        y = masked_scores(first, parts)
         mask, body = self._timed("comparison", self._compared, y, sent)
         self._measure(mask, body)
         second = rerandomise(
-            mask, body, self.outputs, self.signs.sigma_flood, key.public, parameters, fresh()
+            mask,
+            body,
+            self.outputs,
+            self.budgets.signs.sigma_flood,
+            key.public,
+            parameters,
+            fresh(),
         )
-        smudge, digest = self.signs.sigma_smudge, os.urandom(SEED_BYTES)
+        smudge, digest = self.budgets.signs.sigma_smudge, os.urandom(SEED_BYTES)
         parts = {
             p: partial(second, digest, p, key.public, secret, smudge, self._pairwise[p])
             for p, secret in key.secrets.items()
@@ -130,9 +133,9 @@ class SignRun:
         return signs(y, decoded, self.format)
 
     def _timed(self, step: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        began = time.perf_counter()
+        began = time.thread_time()
         result = function(*arguments)
-        self.milliseconds[step].append(1000 * (time.perf_counter() - began))
+        self.milliseconds[step].append(1000 * (time.thread_time() - began))
         return result
 
     def _measure(self, mask: Words, body: Words) -> None:
@@ -171,13 +174,14 @@ def report(name: str, run: SignRun, rows: Bits) -> int:
     )
     print(
         f"  noise of a sign 2^{math.log2(measured):.2f}, model "
-        f"2^{math.log2(run.signs.sigma_program):.2f}, largest "
-        f"2^{math.log2(np.abs(run.errors).max()):.2f}; room {run.signs.room:.2f} bits"
+        f"2^{math.log2(run.budgets.signs.sigma_program):.2f}, largest "
+        f"2^{math.log2(np.abs(run.errors).max()):.2f}; room {run.budgets.signs.room:.2f} bits; "
+        f"a sign turns with 2^{run.budgets.border_log2:.0f}"
     )
     print(f"  {run.format.mask_bytes(run.outputs):,} bytes of masks a party")
     for step, times in run.milliseconds.items():
         low, middle, high = np.percentile(times, [5, 50, 95])
-        print(f"  {step}: median {middle:.1f} ms, 5 % {low:.1f}, 95 % {high:.1f}")
+        print(f"  {step}: median {middle:.1f} ms of a processor, 5 % {low:.1f}, 95 % {high:.1f}")
     return wrong
 
 

@@ -11,7 +11,9 @@ Which noise is needed:
   its top bits, under a key that needs S_p; the lower bits never leave the party. Noise on scores
   would only move them towards the border of the comparison.
 - Flooding and smudges on the known zeros, as in opening.py, since these are opened without masks.
-  They detect a share of another key or result, which would otherwise turn a decision unnoticed.
+  They detect a share of another key or result, which would otherwise turn a decision unnoticed. Of
+  ZERO_BITS only, they have room for wider noise than scores; a random share passes with
+  probability 2^-64.
 - Re-randomisation of the mask, as in opening.py. Parties that know all their encryption randomness
   could read the model's coefficients from the mask alone.
 
@@ -36,6 +38,9 @@ from engines.levelled.words import (
     words_to_bytes,
 )
 from utils.errors import OpeningFailed
+
+ZERO_BITS = 8
+"""Width to which the known zeros of a masked opening are rounded."""
 
 
 def rerandomise_for_masks(
@@ -78,13 +83,13 @@ def masked_partial(
     return words_to_bytes(bare + cover)
 
 
-def masked_scores(result: Result, partials: Mapping[str, bytes], score_bits: int) -> Words:
+def masked_scores(result: Result, partials: Mapping[str, bytes]) -> Words:
     """Return y, shape (outputs,), from all parties' shares; public.
 
     Raises OpeningFailed if the known zeros are not 0, and MalformedMessage.
     """
     phases = result.bodies - sum_of_words(partials, len(result.bodies))
-    if round_to_bits(phases[-KNOWN_ZEROS:], score_bits).any():
+    if round_to_bits(phases[-KNOWN_ZEROS:], ZERO_BITS).any():
         raise OpeningFailed(
             "The parties' shares do not open this result: a share is wrong, or belongs to another "
             "key or result. Nothing is compared; open a new application."

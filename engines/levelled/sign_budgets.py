@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from engines.levelled.budgets import noise_terms
 from engines.levelled.comparison import SIGN_BITS
+from engines.levelled.masked_opening import ZERO_BITS
 from engines.levelled.masks import MaskFormat
 from engines.levelled.noise import REQUIRED_LOG2, NoiseBudget, NoiseModel, failure_log2
 from engines.levelled.parameters import KNOWN_ZEROS, Parameters
@@ -61,10 +63,23 @@ def border_failure_log2(
     return failure_log2(left, sigma, outputs)
 
 
+@dataclass(frozen=True)
+class SignBudgets:
+    """The noise of both openings of a program of which only signs are opened.
+
+    `zeros` is the budget of the masked opening's known zeros, `signs` that of the second opening.
+    `border_log2` is log2 of the probability that noise turns a sign.
+    """
+
+    zeros: NoiseBudget
+    signs: NoiseBudget
+    border_log2: float
+
+
 def sign_budgets(
     trees: Mapping[str, SelectionTree], parties: int, parameters: Parameters
-) -> dict[str, NoiseBudget]:
-    """Return the budget of every program's signs.
+) -> dict[str, SignBudgets]:
+    """Return the budgets of every program.
 
     Raises NoiseBudgetExceeded if there is too little room, or if noise turns a sign of a program
     with a probability above 2^-64.
@@ -74,13 +89,18 @@ def sign_budgets(
     for name, tree in trees.items():
         mask_format = MaskFormat.of(parameters, tree.score_bits, parties)
         terms = noise_terms(tree, parameters)
-        variance = model.program_variance(terms.products, terms.linear)
-        failure = border_failure_log2(mask_format, variance, tree.outputs)
-        if failure > REQUIRED_LOG2:
+        # A constant program has no noise of its own, but the model divides by it.
+        variance = model.program_variance(terms.products, max(terms.linear, 1))
+        border = border_failure_log2(mask_format, variance, tree.outputs)
+        if border > REQUIRED_LOG2:
             raise NoiseBudgetExceeded(
                 f"The noise of program {name[:40]} at {tree.score_bits} bits turns a sign with "
-                f"probability 2^{failure:.1f}; 2^{REQUIRED_LOG2:.0f} is required (profile "
+                f"probability 2^{border:.1f}; 2^{REQUIRED_LOG2:.0f} is required (profile "
                 f"{parameters.profile}). Use fewer score bits or a smaller model."
             )
-        budgets[name] = sign_budget(mask_format, tree.outputs)
+        budgets[name] = SignBudgets(
+            zeros=model.divided(ZERO_BITS, variance, KNOWN_ZEROS),
+            signs=sign_budget(mask_format, tree.outputs),
+            border_log2=border,
+        )
     return budgets

@@ -190,9 +190,9 @@ def test_signs_of_real_programs_equal_the_reference(joint, layout, small_program
         mask, body = outcome[0], outcome[1].copy()
         body[: len(scores)] += (wanted - scores).view(np.uint64) << np.uint64(52)
         assert run.approvals(mask, body).tolist() == (wanted >= 0).tolist()
-    measured = np.sqrt(np.mean(np.square(run.errors)))
-    print(f"measured 2^{np.log2(measured):.2f}, model 2^{np.log2(run.signs.sigma_program):.2f}")
-    assert run.signs.sigma_program / 2 < measured < 1.25 * run.signs.sigma_program
+    measured, model = np.sqrt(np.mean(np.square(run.errors))), run.budgets.signs.sigma_program
+    print(f"measured 2^{np.log2(measured):.2f}, model 2^{np.log2(model):.2f}")
+    assert model / 2 < measured < 1.25 * model
 
 
 def test_values_other_than_a_sign_are_errors():

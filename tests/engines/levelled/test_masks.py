@@ -126,7 +126,7 @@ def words_of(count):
 def test_masked_opening_gives_the_score_less_all_words(joint):
     scores, words = np.array([5, -17, 2047, -2047, 0, -1]), words_of(6)
     result, parts = masked(joint, scores, words)
-    phases = masked_scores(result, parts, BITS) + sum(words.values())
+    phases = masked_scores(result, parts) + sum(words.values())
     assert round_to_bits(phases, BITS).tolist() == scores.tolist()
     # No noise moves a score towards the border but that of the re-randomisation.
     errors = (phases - (scores.view(np.uint64) << np.uint64(52))).view(np.int64) * 2.0**-64
@@ -146,9 +146,9 @@ def test_known_zeros_are_covered_and_detect_wrong_parts(joint):
     }
     for part in wrong.values():
         with pytest.raises(OpeningFailed, match="Nothing is compared"):
-            masked_scores(result, parts | {"bank": part}, BITS)
+            masked_scores(result, parts | {"bank": part})
     with pytest.raises(MalformedMessage):
-        masked_scores(result, parts | {"bank": parts["bank"][:-8]}, BITS)
+        masked_scores(result, parts | {"bank": parts["bank"][:-8]})
 
 
 def test_parts_are_deterministic_and_need_one_word_per_score(joint):
@@ -167,7 +167,7 @@ def test_without_one_party_masked_scores_are_uniform_and_with_it_they_open(joint
     """All others and the server remove the masks that they know from what opened."""
     scores = np.full(2000, 700)
     words = words_of(len(scores))
-    y = masked_scores(*masked(joint, scores, words), BITS)
+    y = masked_scores(*masked(joint, scores, words))
     known = y + sum(own for party, own in words.items() if party != lacking)
     counts, _ = np.histogram(round_to_bits(known, BITS), bins=16, range=(-2048, 2048))
     expected = len(scores) / 16
@@ -175,7 +175,7 @@ def test_without_one_party_masked_scores_are_uniform_and_with_it_they_open(joint
     # Control: with all words, or if the last party masks nothing, the score is read at once.
     assert (round_to_bits(known + words[lacking], BITS) == 700).all()
     words[lacking] = np.zeros(len(scores), np.uint64)
-    unmasked = masked_scores(*masked(joint, scores, words), BITS)
+    unmasked = masked_scores(*masked(joint, scores, words))
     known = unmasked + sum(words.values())
     assert (round_to_bits(known, BITS) == 700).all()
 
@@ -183,7 +183,7 @@ def test_without_one_party_masked_scores_are_uniform_and_with_it_they_open(joint
 def test_words_used_twice_show_the_difference_of_two_scores(joint):
     """The attack that makes a second opening under the same words impossible to allow."""
     words = words_of(1)
-    one, two = (masked_scores(*masked(joint, np.array([s]), words), BITS) for s in (300, -45))
+    one, two = (masked_scores(*masked(joint, np.array([s]), words)) for s in (300, -45))
     assert round_to_bits(one - two, BITS).tolist() == [345]
-    fresh = masked_scores(*masked(joint, np.array([-45]), words_of(1)), 12)
+    fresh = masked_scores(*masked(joint, np.array([-45]), words_of(1)))
     assert round_to_bits(one - fresh, 20).tolist() != [345 << 8]

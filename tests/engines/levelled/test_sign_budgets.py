@@ -92,8 +92,11 @@ def test_border_failure_grows_with_outputs_and_added_noise():
 @pytest.mark.parametrize("name", [DECIDE, EXPLAIN])
 def test_real_programs_have_budgets_in_every_profile(small_programs_of, profile, name):
     trees = {name: SelectionTree.of(small_programs_of(12)[name])}
-    budget = sign_budgets(trees, 3, PROFILES[profile])[name]
-    assert budget.failure_log2 <= -128 and budget.room > 4
+    found = sign_budgets(trees, 3, PROFILES[profile])[name]
+    assert found.signs.failure_log2 <= -128 and found.signs.room > 4
+    assert found.zeros.failure_log2 <= -128 and found.zeros.room > 7
+    assert found.zeros.half_step == 2.0**-9
+    assert found.border_log2 < -500
 
 
 @pytest.mark.parametrize(("sigma_log", "match"), [(-43, "turns a sign with"), (-20, "2\\^-")])
