@@ -49,8 +49,8 @@ Timed = dict[str, list[float]]
 class SignRun:
     """All parties' and the server's steps from a program's evaluation to its signs.
 
-    `milliseconds` collects the processor times of the steps, `errors` the errors of the signs' phases, in
-    units of the torus, before re-randomisation.
+    `milliseconds` collects the steps' times on a processor, `errors` the errors of the signs'
+    phases, in units of the torus, before re-randomisation.
     """
 
     program: Program
@@ -148,9 +148,9 @@ class SignRun:
 def rows_near_the_border(program: Program, layout: Layout, seed: int = 7) -> Bits:
     """Return the extreme rows, and rows with scores -1, 0 and +1 in some output, if there are any.
 
-    They are searched among 50,000 random rows.
+    They are searched among 20,000 random rows.
     """
-    random = layout.bits_of_states(sample_states(layout, 50_000, seed=seed))
+    random = layout.bits_of_states(sample_states(layout, 20_000, seed=seed))
     scores = program.scores(random)
     found = [np.flatnonzero((scores == wanted).any(axis=1))[:5] for wanted in (-1, 0, 1)]
     extremes = layout.bits_of_states(program.extreme_rows)

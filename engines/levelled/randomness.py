@@ -27,8 +27,7 @@ from utils.forks import generation
 MAXIMUM_SIGMA = 2.0**-6
 """The widest Gaussian that is drawn; its values are all below a quarter of the torus."""
 
-_EXACT_SIGMA = 2.0**-14.25  # the widest Gaussian whose values, in words, are all below 2^53
-_GRID_SIGMA = 2.0**-20  # wider ones have at most this many steps: few values are rounded from ties
+_GRID_SIGMA = 2.0**-20  # of up to 2^47 steps: fewer than 2^-5 of the values are rounded from ties
 
 _TRITS = 5  # 3^5 = 243 of a byte's 256 values
 _ACCEPTED = 3**_TRITS
@@ -87,14 +86,14 @@ class Expander:
     def gaussian(self, shape: int | tuple[int, ...], sigma: float) -> Words:
         """Draw rounded Gaussian words of standard deviation `sigma`, in units of the torus.
 
-        The tail is cut off at 8.6 sigma, which a Gaussian exceeds with probability 2^-56. Words of
-        more than 53 bits would end in zeros and not cover the lowest bits of what they are added
-        to, so a wide Gaussian is drawn on a coarser grid, and the bits below are uniform. Raises
-        ValueError if `sigma` exceeds MAXIMUM_SIGMA.
+        The tail is cut off at 8.6 sigma, which a Gaussian exceeds with probability 2^-56. Doubles
+        have 53 bits, so the last bits of wide words would be biased or 0 and not cover those of
+        what they are added to. A wide Gaussian is therefore drawn on a coarser grid, and the bits
+        below are uniform. Raises ValueError if `sigma` exceeds MAXIMUM_SIGMA.
         """
         if sigma > MAXIMUM_SIGMA:
             raise ValueError(f"a Gaussian of {sigma} is too wide; use at most {MAXIMUM_SIGMA}")
-        below = math.ceil(math.log2(sigma / _GRID_SIGMA)) if sigma > _EXACT_SIGMA else 0
+        below = math.ceil(math.log2(sigma / _GRID_SIGMA)) if sigma > _GRID_SIGMA else 0
         count = math.prod(_tuple(shape))
         pairs = -(-count // 2)
         uniform = (self.uniform_words((2, pairs)) >> np.uint64(11)).astype(np.float64)

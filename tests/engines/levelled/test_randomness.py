@@ -51,7 +51,7 @@ def test_ternary_numbers_are_uniform():
     assert abs((neighbours[:-1] * neighbours[1:]).mean()) < 6 * (2 / 3) / math.sqrt(300_000)
 
 
-@pytest.mark.parametrize("sigma", [2.0**-51, 2.0**-20, 2.0**-14, MAXIMUM_SIGMA])
+@pytest.mark.parametrize("sigma", [2.0**-51, 2.0**-20, 2.0**-14.25, MAXIMUM_SIGMA])
 def test_gaussian_words_have_requested_standard_deviation(sigma):
     draws = Expander.fresh().gaussian((2, 100_001), sigma).view(np.int64) / (sigma * 2.0**64)
     assert draws.shape == (2, 100_001)
@@ -70,7 +70,7 @@ def test_gaussian_beyond_half_the_torus_is_refused():
     assert math.sqrt(2 * 53 * math.log(2)) * MAXIMUM_SIGMA < 1 / 4
 
 
-@pytest.mark.parametrize("sigma_log", [-14, -10, -6])
+@pytest.mark.parametrize("sigma_log", [-17, -14.25, -10, -6])
 def test_wide_gaussians_cover_the_lowest_bits(sigma_log):
     """The last eight bits are uniform, so that they cover those of what they are added to."""
     draws = Expander.fresh().gaussian(100_000, 2.0**sigma_log)
