@@ -130,9 +130,13 @@ class NoiseModel:
         """
         return n_ext * self.external_product_variance() + linear_square_sum * self.row_variance()
 
+    def opened_variance(self, variance: float) -> float:
+        """Return the variance of a re-randomised result without covering noise, with reserve."""
+        return _RESERVE**2 * variance + self.public_key_zero_variance()
+
     def program_failure_log2(self, score_bits: int, variance: float, outputs: int) -> float:
         """Return log2 of the failure probability with this program noise and no added noise."""
-        sigma = math.sqrt(_RESERVE**2 * variance + self.public_key_zero_variance())
+        sigma = math.sqrt(self.opened_variance(variance))
         return failure_log2(2.0 ** -(score_bits + 1), sigma, outputs)
 
     def budget(
@@ -150,7 +154,23 @@ class NoiseModel:
         NoiseBudgetExceeded if both leave too little.
         """
         variance = self.program_variance(n_ext, linear_square_sum)
-        own = _RESERVE**2 * variance + self.public_key_zero_variance()
+        try:
+            return self.divided(score_bits, variance, outputs)
+        except NoiseBudgetExceeded:
+            alone = self.program_failure_log2(score_bits, variance, outputs)
+            raise NoiseBudgetExceeded(
+                f"Program {program[:40]} at {score_bits} bits fails with probability "
+                f"2^{alone:.1f} before any covering noise ({n_ext} external products, profile "
+                f"{self.parameters.profile}); 2^{REQUIRED_LOG2:.0f} is required with flooding at "
+                f"least {MINIMUM_ROOM:.0f} bit wider. Use fewer score bits or a smaller model."
+            ) from None
+
+    def divided(self, score_bits: int, variance: float, outputs: int) -> NoiseBudget:
+        """Divide the half step of values of `score_bits` bits, as `budget`, for a given variance.
+
+        Raises NoiseBudgetExceeded if there is too little room for covering noise.
+        """
+        own = self.opened_variance(variance)
         half_step = 2.0 ** -(score_bits + 1)
         for target in (TARGET_LOG2, REQUIRED_LOG2):
             room_variance = (half_step / sigmas_for(target, outputs)) ** 2 - own
@@ -171,12 +191,9 @@ class NoiseModel:
                 room=room,
                 failure_log2=failure_log2(half_step, total, outputs),
             )
-        alone = self.program_failure_log2(score_bits, variance, outputs)
         raise NoiseBudgetExceeded(
-            f"Program {program[:40]} at {score_bits} bits fails with probability 2^{alone:.1f} "
-            f"before any covering noise ({n_ext} external products, profile "
-            f"{self.parameters.profile}); 2^{REQUIRED_LOG2:.0f} is required with flooding at least "
-            f"{MINIMUM_ROOM:.0f} bit wider. Use fewer score bits or a smaller model."
+            f"Noise of 2^{math.log2(variance) / 2:.1f} leaves too little of half a step of "
+            f"2^-{score_bits + 1} for covering noise; use fewer bits or another profile."
         )
 
 

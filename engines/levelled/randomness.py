@@ -24,8 +24,10 @@ from engines.levelled.parameters import SEED_BYTES
 from engines.levelled.words import Integers, Words
 from utils.forks import generation
 
-MAXIMUM_SIGMA = 2.0**-14.25
-"""The widest Gaussian whose values, in words, are all integers below 2^53."""
+MAXIMUM_SIGMA = 2.0**-6
+"""The widest Gaussian that is drawn; its values are all below a quarter of the torus."""
+
+_GRID_SIGMA = 2.0**-20  # of up to 2^47 steps: fewer than 2^-5 of the values are rounded from ties
 
 _TRITS = 5  # 3^5 = 243 of a byte's 256 values
 _ACCEPTED = 3**_TRITS
@@ -84,21 +86,29 @@ class Expander:
     def gaussian(self, shape: int | tuple[int, ...], sigma: float) -> Words:
         """Draw rounded Gaussian words of standard deviation `sigma`, in units of the torus.
 
-        The tail is cut off at 8.6 sigma, which a Gaussian exceeds with probability 2^-56. Raises
-        ValueError if `sigma` exceeds MAXIMUM_SIGMA.
+        The tail is cut off at 8.6 sigma, which a Gaussian exceeds with probability 2^-56. Doubles
+        have 53 bits, so the last bits of wide words would be biased or 0 and not cover those of
+        what they are added to. A wide Gaussian is therefore drawn on a coarser grid, and the bits
+        below are uniform. Raises ValueError if `sigma` exceeds MAXIMUM_SIGMA.
         """
         if sigma > MAXIMUM_SIGMA:
-            raise ValueError(f"a Gaussian of {sigma} has more bits than a double")
+            raise ValueError(f"a Gaussian of {sigma} is too wide; use at most {MAXIMUM_SIGMA}")
+        below = math.ceil(math.log2(sigma / _GRID_SIGMA)) if sigma > _GRID_SIGMA else 0
         count = math.prod(_tuple(shape))
         pairs = -(-count // 2)
         uniform = (self.uniform_words((2, pairs)) >> np.uint64(11)).astype(np.float64)
-        radius = np.sqrt(-2 * np.log((uniform[0] + 1) * 2.0**-53)) * (sigma * 2.0**64)
+        radius = np.sqrt(-2 * np.log((uniform[0] + 1) * 2.0**-53)) * (sigma * 2.0 ** (64 - below))
         angle = uniform[1] * (2 * np.pi * 2.0**-53)
         normal = np.empty(2 * pairs)
         np.multiply(radius, np.cos(angle), out=normal[:pairs])
         np.multiply(radius, np.sin(angle), out=normal[pairs:])
         np.rint(normal, out=normal)
-        return normal[:count].astype(np.int64).view(np.uint64).reshape(shape)
+        words = normal[:count].astype(np.int64).view(np.uint64)
+        if below:
+            words <<= np.uint64(below)
+            words += self.uniform_words(count) >> np.uint64(64 - below)
+            words -= np.uint64(1 << (below - 1))
+        return words.reshape(shape)
 
 
 class _FreshExpander(Expander):

@@ -22,6 +22,7 @@ from engines.concrete.structure import Structure
 from engines.envelope import Header, seal, unseal, unseal_as
 from engines.levelled.encryption import encrypt_bits
 from engines.levelled.keys import PublicKey, SecretShare
+from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
 from engines.levelled.messages import ClientFacts, ProgramBudget, join_inputs, split_inputs
 from engines.levelled.opening import Result
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, SEED_BYTES
@@ -152,6 +153,8 @@ def decoders() -> dict[str, Decoder]:
     inputs = join_inputs(
         key.digest, encrypt_bits(np.array([1, 0], np.uint8), key, DEFAULT, randomness), DEFAULT
     )
+    mask_format = MaskFormat.of(DEFAULT, score_bits=4, parties=2)
+    masks = encrypt_masks(draw_words(1, randomness), key, mask_format, randomness)
     secret = SecretShare(randomness.ternary(DEFAULT.n), bytes(SEED_BYTES)).to_bytes()
     result = Result(
         bytes(32), randomness.uniform_words(DEFAULT.n), randomness.uniform_words(1 + KNOWN_ZEROS)
@@ -183,6 +186,9 @@ def decoders() -> dict[str, Decoder]:
         ),
         "encrypted inputs": Decoder(
             (inputs,), _resealed(lambda data: split_inputs(data, BITS, DEFAULT))
+        ),
+        "encrypted masks": Decoder(
+            (masks,), _resealed(lambda data: decode_masks(data, key, mask_format, 1).decode())
         ),
         "result": Decoder(
             (result,), _resealed(lambda data: Result.from_bytes(data, DEFAULT, outputs=1))

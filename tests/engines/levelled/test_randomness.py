@@ -51,7 +51,7 @@ def test_ternary_numbers_are_uniform():
     assert abs((neighbours[:-1] * neighbours[1:]).mean()) < 6 * (2 / 3) / math.sqrt(300_000)
 
 
-@pytest.mark.parametrize("sigma", [2.0**-51, 2.0**-20, MAXIMUM_SIGMA])
+@pytest.mark.parametrize("sigma", [2.0**-51, 2.0**-20, 2.0**-14.25, MAXIMUM_SIGMA])
 def test_gaussian_words_have_requested_standard_deviation(sigma):
     draws = Expander.fresh().gaussian((2, 100_001), sigma).view(np.int64) / (sigma * 2.0**64)
     assert draws.shape == (2, 100_001)
@@ -64,8 +64,24 @@ def test_gaussian_words_have_requested_standard_deviation(sigma):
         assert abs(measured - expected) < 6 * math.sqrt(expected / draws.size)
 
 
-def test_gaussian_beyond_double_precision_is_refused():
-    with pytest.raises(ValueError, match="more bits"):
+def test_gaussian_beyond_half_the_torus_is_refused():
+    with pytest.raises(ValueError, match="too wide"):
         Expander.fresh().gaussian(1, MAXIMUM_SIGMA * 1.01)
-    widest = math.sqrt(2 * 53 * math.log(2)) * MAXIMUM_SIGMA * 2.0**64
-    assert widest < 2.0**53
+    assert math.sqrt(2 * 53 * math.log(2)) * MAXIMUM_SIGMA < 1 / 4
+
+
+@pytest.mark.parametrize("sigma_log", [-17, -14.25, -10, -6])
+def test_wide_gaussians_cover_the_lowest_bits(sigma_log):
+    """The last eight bits are uniform, so that they cover those of what they are added to."""
+    draws = Expander.fresh().gaussian(100_000, 2.0**sigma_log)
+    counts = np.bincount((draws & np.uint64(255)).astype(np.int64), minlength=256)
+    expected = len(draws) / 256
+    assert ((counts - expected) ** 2 / expected).sum() < 255 + 8 * math.sqrt(2 * 255)
+    # Control: doubles alone, beyond 53 bits, are even.
+    alone = np.random.default_rng(1).normal(0, 2.0 ** (64 - 6), 100_000).astype(np.int64)
+    assert ((alone & 15) == 0).mean() > 0.5
+
+
+def test_wide_gaussian_repeats_for_the_same_seed():
+    first, second = (Expander(SEED).gaussian(100, 2.0**-7) for _ in range(2))
+    assert np.array_equal(first, second)

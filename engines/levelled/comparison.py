@@ -1,0 +1,189 @@
+"""The sign of a masked score, computed under encryption from the parties' encrypted masks.
+
+A masked opening makes y = phase - Σ w_p public. With x, the K top bits of y plus a public offset,
+and w_p's K top bits, the most significant bit of T = x + Σ w_p mod 2^K is 0 for scores of 0 or more
+(approved) and 1 for negative ones (denied). The offset of half a score step puts scores 0 and -1
+equally far from the border. Dropping the lower bits of y plus the offset costs nothing, since the
+sum of the words' top bits has none.
+
+T is never formed. The result is read from a table by CMUXes, one external product each, from the
+most significant bits to the least:
+
+1. The R top bits rotate. The accumulator is X^(-s·x_top)·Σ_k X^(s·k)/4 for k < N/s, a public
+   constant; each bit of weight 2^i of each mask multiplies it by X^(-s·2^i) or by 1. Since X^N = -1
+   and s·2^R = 2N, coefficient 0 is then 1/4 or -1/4 by the top bit of the sum.
+2. The other bits are a branching program over the carry. A carry c into the rotated part multiplies
+   the accumulator by X^(-s·c). Below, a level's value for carry c is that of the level above for
+   carry (c + x_i + Σ w_p,i) div 2, selected by one bit of one mask at a time, for all partial sums
+   that some carry reaches. Partial sums that lead to the same carry need no product.
+
+All sums of output j are multiplied by X^j. Since only every s-th coefficient of an accumulator is
+not 0, the sum over all outputs has sign j on coefficient j, and 0 on the coefficients after them up
+to s - 1.
+
+Sources: Chillotti, Gama, Georgieva, Izabachène, J. Cryptology 33 (2020), sections 3.4 (CMUX), 5.1
+(automata, from the last transition to the first) and 4.3 (rotation of a table).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.levelled.exact_products import products, transformed
+from engines.levelled.ggsw import EncodedGgsw, Ggsw
+from engines.levelled.masks import MaskFormat
+from engines.levelled.opening import Result, combine
+from engines.levelled.parameters import KNOWN_ZEROS, MODULUS_BITS, Parameters
+from engines.levelled.ring import Spectrum
+from engines.levelled.words import Integers, Words
+from utils.errors import OpeningFailed
+
+SIGN_BITS = 2
+"""Width of the values in a result of signs: ±1 of two bits is ±1/4, other values are errors."""
+
+_QUARTER = np.uint64(1 << (MODULUS_BITS - SIGN_BITS))
+
+
+def rotated_bits(n: int, outputs: int, word_bits: int) -> int:
+    """Return R, the number of a word's top bits that rotate: 8 for N = 2048 and up to 8 outputs.
+
+    The largest for which signs and known zeros fit between two multiples of s = 2N / 2^R.
+    """
+    return min((2 * n // (outputs + KNOWN_ZEROS)).bit_length() - 1, word_bits)
+
+
+def signs(
+    y: Words, masks: Sequence[Ggsw | EncodedGgsw], mask_format: MaskFormat
+) -> tuple[Words, Words]:
+    """Return mask and body, shape (N,) each, of the signs of masked scores y, shape (outputs,).
+
+    `masks` are all parties' decoded masks of these scores. Coefficient j of the phase is 1/4 if
+    score j is 0 or more, else -1/4; the next KNOWN_ZEROS coefficients are 0. Deterministic, and the
+    same words on every machine. Raises ValueError unless there is a mask of every party, each of
+    one word per score.
+    """
+    n, outputs, kept = mask_format.parameters.n, len(y), mask_format.word_bits
+    if [mask.bits for mask in masks] != [outputs * kept] * mask_format.parties:
+        raise ValueError("a comparison needs one encrypted word per score of every party")
+    rotating = rotated_bits(n, outputs, kept)
+    stride = 2 * n >> rotating
+    x = ((y + np.uint64(mask_format.offset)) >> np.uint64(MODULUS_BITS - kept)).astype(np.int64)
+    nodes = _table(x >> (kept - rotating), stride, n)
+    for place in range(rotating):
+        turn = -stride << (rotating - 1 - place)
+        for mask in masks:
+            selectors = _selectors(mask, place, outputs, mask_format.parameters)
+            nodes += products(
+                selectors, np.arange(outputs), turned(nodes, turn) - nodes, mask_format.parameters
+            )
+    bits = x[:, None] >> np.arange(kept - rotating) & 1
+    nodes = _carried(nodes, bits, stride, masks, mask_format)
+    mask, body = nodes.sum(axis=0, dtype=np.uint64)
+    return mask, body
+
+
+def _table(tops: Integers, stride: int, n: int) -> Words:
+    """Return the noiseless accumulators of outputs with these top bits, shape (outputs, 2, N)."""
+    nodes = np.zeros((len(tops), 2, n), np.uint64)
+    nodes[:, 1, ::stride] = _QUARTER
+    return np.stack(
+        [turned(node, j - stride * int(tops[j])) for j, node in enumerate(nodes)],
+    )
+
+
+def _carried(
+    nodes: Words,
+    bits: Integers,
+    stride: int,
+    masks: Sequence[Ggsw | EncodedGgsw],
+    mask_format: MaskFormat,
+) -> Words:
+    """Return the values for carry 0 into the least significant bit, shape (outputs, 2, N).
+
+    `nodes` (outputs, 2, N) are the rotated accumulators, `bits` (outputs, levels) the other bits of
+    x, least significant first.
+    """
+    outputs, levels = bits.shape
+    carries = largest_carries(bits, len(masks))
+    at = [np.full(count + 1, j) for j, count in enumerate(carries[:, levels])]
+    turns = -stride * np.concatenate([np.arange(len(own)) for own in at])
+    nodes = np.stack(
+        [turned(nodes[j], int(t)) for j, t in zip(np.concatenate(at), turns, strict=True)]
+    )
+    at = _numbered([len(own) for own in at])
+    for level in reversed(range(levels)):
+        # `at` has the node of every carry out of this level, then of every sum of the bits added.
+        sums = [np.arange(most + len(masks) + 1) for most in carries[:, level]]
+        at = [at[j][own + bits[j, level] >> 1] for j, own in enumerate(sums)]
+        place = mask_format.word_bits - 1 - level
+        for mask in reversed(masks):
+            selectors = _selectors(mask, place, outputs, mask_format.parameters)
+            low = np.concatenate([own[:-1] for own in at])
+            high = np.concatenate([own[1:] for own in at])
+            which = np.repeat(np.arange(outputs), [len(own) - 1 for own in at])
+            differ = low != high
+            sources, nodes = nodes, nodes[low]
+            nodes[differ] += products(
+                selectors,
+                which[differ],
+                sources[high[differ]] - sources[low[differ]],
+                mask_format.parameters,
+            )
+            at = _numbered([len(own) - 1 for own in at])
+    return nodes
+
+
+def largest_carries(bits: Integers, parties: int) -> Integers:
+    """Return the largest carry into each bit and out of the last, shape (outputs, levels + 1).
+
+    All smaller ones are reached as well. `bits` are those of x, least significant first.
+    """
+    outputs, levels = bits.shape
+    carries = np.zeros((outputs, levels + 1), np.int64)
+    for level in range(levels):
+        carries[:, level + 1] = carries[:, level] + bits[:, level] + parties >> 1
+    return carries
+
+
+def _numbered(counts: Sequence[int]) -> list[NDArray[np.intp]]:
+    """Return consecutive numbers, divided into arrays of these lengths."""
+    return np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
+
+
+def _selectors(
+    mask: Ggsw | EncodedGgsw, place: int, outputs: int, parameters: Parameters
+) -> Spectrum:
+    """Return the transforms of one bit of every word, shape (outputs, 2l, limbs, N/2)."""
+    word_bits = mask.bits // outputs
+    return np.stack(
+        [transformed(mask.one(j * word_bits + place), parameters) for j in range(outputs)]
+    )
+
+
+def turned(polynomials: Words, amount: int) -> Words:
+    """Return the products of polynomials, shape (..., N), with X^amount modulo X^N + 1."""
+    n = polynomials.shape[-1]
+    odd, shift = divmod(amount % (2 * n), n)
+    result = np.empty_like(polynomials)
+    result[..., shift:] = polynomials[..., : n - shift]
+    np.negative(polynomials[..., n - shift :], out=result[..., :shift])
+    return np.negative(result, out=result) if odd else result
+
+
+def combine_signs(result: Result, partials: Mapping[str, bytes]) -> NDArray[np.bool_]:
+    """Return whether each score is 0 or more, shape (outputs,), from all parties' shares.
+
+    A value is accepted within 1/8 of ±1/4, for which the budget's noise is sufficient. Raises
+    OpeningFailed for any other, or if the known zeros are not 0, and MalformedMessage.
+    """
+    values = combine(result, partials, SIGN_BITS)
+    if not (np.abs(values) == 1).all():
+        raise OpeningFailed(
+            "The opened result is neither approved nor denied: a share or a mask is wrong, or the "
+            "server evaluated something else. Open a new application."
+        )
+    approved: NDArray[np.bool_] = values > 0
+    return approved
