@@ -106,8 +106,20 @@ def clear_deployment(tmp_path_factory, schema, small_booster, small_programs):
 
 @pytest.fixture(scope="session")
 def levelled_deployment(tmp_path_factory, layout, small_booster, small_programs, small_programs_of):
-    """Return a deployment folder for the clear and the levelled engine, with its own programs."""
+    """Return a deployment folder for the clear and the levelled engine, which opens scores."""
     folder = tmp_path_factory.mktemp("levelled_deployment")
+    engines = {
+        "clear": {},
+        "levelled": build_levelled(small_programs_of, layout, folder, opens="score"),
+    }
+    write_small_deployment(folder, layout.schema, small_booster, small_programs, engines)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def signs_deployment(tmp_path_factory, layout, small_booster, small_programs, small_programs_of):
+    """Return the same as `levelled_deployment`, except that only signs are opened."""
+    folder = tmp_path_factory.mktemp("signs_deployment")
     engines = {"clear": {}, "levelled": build_levelled(small_programs_of, layout, folder)}
     write_small_deployment(folder, layout.schema, small_booster, small_programs, engines)
     return folder

@@ -27,6 +27,7 @@ from engines.deployment import (
     write_public,
 )
 from engines.interface import DECIDE
+from engines.levelled.build import OPENS, SIGN
 from engines.levelled.build import build as build_levelled
 from engines.registry import ENGINES
 from features.encoding import Bits, Layout
@@ -77,12 +78,25 @@ def main(arguments: list[str] | None = None) -> int:
         "--score-bits", type=int, help="width of the score in bits; chosen by default"
     )
     parser.add_argument(
-        "--sign-only", action="store_true", help="open only the decision, never the score"
+        "--open",
+        choices=OPENS,
+        default=SIGN,
+        dest="opens",
+        help="for the engine levelled: open approved or denied (the default), or the score, for "
+        "research",
+    )
+    parser.add_argument(
+        "--sign-only", action="store_true", help="for the engine concrete: never open the score"
     )
     options = parser.parse_args(arguments)
     try:
         compile_deployment(
-            options.model, options.out, options.engines, options.score_bits, options.sign_only
+            options.model,
+            options.out,
+            options.engines,
+            options.score_bits,
+            options.opens,
+            options.sign_only,
         )
     except (TrisealError, OSError) as error:
         print(f"training.compile: {in_one_line(error)}", file=sys.stderr)
@@ -95,6 +109,7 @@ def compile_deployment(
     out: Path,
     engines: list[str],
     score_bits: int | None = None,
+    opens: str = SIGN,
     sign_only: bool = False,
 ) -> None:
     """Compile the model in folder `model` for `engines` and replace folder `out`.
@@ -147,7 +162,7 @@ def compile_deployment(
                 facts[engine] = build_concrete(programs, layout, folder, sign_only)
             elif engine == "levelled":
                 own = partial(programs_for, booster, layout, bits)
-                facts[engine] = build_levelled(own, layout, folder)
+                facts[engine] = build_levelled(own, layout, folder, opens=opens)
                 check.check_program(Program.load(folder / engine / program_file(DECIDE), layout))
             else:
                 from engines.concrete_ml.build import build as build_concrete_ml

@@ -22,8 +22,11 @@ RESULT = "result"
 CLIENT_FACTS_FILE = "levelled.json"
 
 
-def facts(parties: int) -> EngineFacts:
-    """Return the engine's facts for a schema with this number of parties."""
+def facts(parties: int, signs: bool) -> EngineFacts:
+    """Return the engine's facts for a schema with this number of parties.
+
+    `signs` is True if only the signs of scores are opened.
+    """
     return EngineFacts(
         name=NAME,
         label=LABEL,
@@ -35,9 +38,13 @@ def facts(parties: int) -> EngineFacts:
             "unless all parties take part."
         ),
         opened=(
-            "The score, and with an explanation the score of every bin, once all parties have "
+            "Approved or denied, and with an explanation approved or denied for every bin, once "
+            "all parties have contributed their share. The scores open under masks that no party "
+            "knows alone, and only their signs are computed from that."
+            if signs
+            else "The score, and with an explanation the score of every bin, once all parties have "
             "contributed their share. Wider noise hides the noise of the evaluation, so that it "
-            "reveals little about the model."
+            "reveals little about the model. Compile with --open sign to keep scores hidden."
         ),
         explains_by="program",
     )

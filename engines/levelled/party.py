@@ -9,14 +9,20 @@ from collections.abc import Iterable, Mapping
 from engines.envelope import Header, seal, unseal_as
 from engines.interface import (
     ENCRYPTED_INPUTS,
+    MASKED_BY,
+    MASKED_OF,
+    MASKS_OF,
     PUBLIC_KEY,
     JointPartyEngine,
     KeyShare,
     PublicModel,
 )
 from engines.levelled import keys, opening
+from engines.levelled.comparison import SIGN_BITS, combine_signs
 from engines.levelled.encryption import encrypt_bits
 from engines.levelled.keys import PublicKey, SecretShare
+from engines.levelled.masked_opening import masked_partial, masked_scores
+from engines.levelled.masks import MaskFormat, draw_words, encrypt_masks
 from engines.levelled.messages import (
     RESULT,
     ClientFacts,
@@ -26,7 +32,8 @@ from engines.levelled.messages import (
 )
 from engines.levelled.opening import Result
 from engines.levelled.parameters import KNOWN_ZEROS, SEED_BYTES, Parameters
-from engines.levelled.randomness import Expander
+from engines.levelled.randomness import Expander, derive
+from engines.levelled.words import Words, words_to_bytes
 from features.encoding import Bits, Layout
 from utils.errors import ForeignMessage, MalformedMessage
 
@@ -45,7 +52,10 @@ class LevelledParty(JointPartyEngine):
         client = ClientFacts.from_archive(client_files)
         self._parameters = Parameters.by_profile(client.profile)
         self._budgets = client.budgets
-        stated = {name: program.score_bits for name, program in public.programs.items()}
+        stated = {
+            name: SIGN_BITS if name in MASKED_BY else program.score_bits
+            for name, program in public.programs.items()
+        }
         if {name: b.score_bits for name, b in client.budgets.items()} != stated:
             raise ForeignMessage("The client files belong to other programs; load them again.")
         if any(len(p.outputs) + KNOWN_ZEROS > self._parameters.n for p in public.programs.values()):
@@ -90,6 +100,29 @@ class LevelledParty(JointPartyEngine):
             join_inputs(key.digest, ciphertexts, self._parameters),
         )
 
+    def encrypt_masks(self, program: str, party: str, public_key: bytes, secret: bytes) -> bytes:
+        key, own = self._key(public_key), SecretShare.from_bytes(secret, self._parameters)
+        words = self._words(program, key, own)
+        payload = encrypt_masks(words, key, self._mask_format(program), Expander.fresh())
+        return seal(self._header(MASKS_OF[program], party), payload)
+
+    def seal_masked(self, program: str, result: bytes, partials: Mapping[str, bytes]) -> bytes:
+        self._check_parties(partials, self._parties)
+        masked = masked_scores(self._result(program, result), partials)
+        return seal(self._header(MASKED_OF[program], self._parties[0]), words_to_bytes(masked))
+
+    def _words(self, program: str, key: PublicKey, secret: SecretShare) -> Words:
+        """Return the party's masks of a program's scores, which follow from its secret.
+
+        So they need no file of their own and are erased with the secret.
+        """
+        seed = derive(secret.smudge_key, "mask words", key.digest, program.encode())
+        return draw_words(len(self._public.programs[program].outputs), Expander(seed))
+
+    def _mask_format(self, program: str) -> MaskFormat:
+        bits = self._budget(program).score_bits
+        return MaskFormat.of(self._parameters, bits, len(self._parties))
+
     def check_result(self, program: str, result: bytes) -> None:
         self._result(program, result)
 
@@ -104,21 +137,21 @@ class LevelledParty(JointPartyEngine):
     ) -> bytes:
         self._check_parties({*pairwise, party}, self._parties)
         self._check_parties(pairwise, [name for name in self._parties if name != party])
-        return opening.partial(
-            self._result(program, result),
-            hashlib.sha256(result).digest(),
-            party,
-            self._key(public_key),
-            SecretShare.from_bytes(secret, self._parameters),
-            self._budget(program).sigma_smudge,
-            pairwise,
-        )
+        opened, digest = self._result(program, result), hashlib.sha256(result).digest()
+        key, own = self._key(public_key), SecretShare.from_bytes(secret, self._parameters)
+        smudge = self._budget(program).sigma_smudge
+        if self._public.masked(program):
+            words = self._words(program, key, own)
+            return masked_partial(opened, digest, party, key, own, words, smudge, pairwise)
+        return opening.partial(opened, digest, party, key, own, smudge, pairwise)
 
     def combine(
         self, program: str, result: bytes, partials: Mapping[str, bytes]
     ) -> tuple[float, ...]:
         self._check_parties(partials, self._parties)
         opened = self._result(program, result)
+        if program in MASKED_BY:
+            return tuple(0.0 if sign else -1.0 for sign in combine_signs(opened, partials))
         scores = opening.combine(opened, partials, self._budget(program).score_bits)
         return tuple(float(score) for score in scores)
 

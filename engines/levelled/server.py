@@ -5,26 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from engines import interface
 from engines.deployment import Deployment, public_facts
 from engines.envelope import OVERHEAD, seal, unseal_as
 from engines.interface import (
     ENCRYPTED_INPUTS,
+    MASKED_BY,
+    MASKED_OF,
+    MASKS_OF,
     PROGRAMS,
     PUBLIC_KEY,
+    SIGN_OF,
     Progress,
     PublicModel,
     ServerEngine,
     Slot,
 )
 from engines.levelled.budgets import noise_budgets
+from engines.levelled.build import SCORE, SIGN
+from engines.levelled.comparison import signs
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.ggsw import EncodedGgsw
 from engines.levelled.keys import PublicKey
-from engines.levelled.messages import NAME, RESULT, ClientFacts, facts, header, split_inputs
-from engines.levelled.opening import rerandomise
-from engines.levelled.parameters import Parameters
+from engines.levelled.masked_opening import rerandomise_for_masks
+from engines.levelled.masks import MaskFormat, decode_masks
+from engines.levelled.messages import (
+    NAME,
+    RESULT,
+    ClientFacts,
+    ProgramBudget,
+    facts,
+    header,
+    split_inputs,
+)
+from engines.levelled.opening import Result, rerandomise
+from engines.levelled.parameters import WORD_BYTES, Parameters
 from engines.levelled.randomness import Expander
 from engines.levelled.selection import Positions, SelectionTree
+from engines.levelled.sign_budgets import sign_budgets
+from engines.levelled.words import Words, words_from_bytes
 from engines.zip_files import sha256
 from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage
 
@@ -33,7 +52,7 @@ class LevelledServer(ServerEngine):
     """Built from a deployment; holds no key, since evaluation does not need one."""
 
     def __init__(self, deployment: Deployment, shared: bool = False) -> None:
-        """`shared` runs the programs of the other engines instead of this engine's own.
+        """`shared` runs the programs of the other engines, and opens their scores.
 
         Raises DeploymentMissing, ForeignMessage for an unknown profile, NoiseBudgetExceeded.
         """
@@ -45,40 +64,74 @@ class LevelledServer(ServerEngine):
         trees = {name: SelectionTree.of(program) for name, program in programs.items()}
         self._trees = trees
         self._evaluators = {n: Evaluator(tree, self._parameters) for n, tree in trees.items()}
-        self._budgets = noise_budgets(trees, len(self._parties), self._parameters)
-        client = ClientFacts(
-            profile=self._parameters.profile,
-            budgets={name: budget.client for name, budget in self._budgets.items()},
-        )
+        self._signs = recorded.get("opens", SCORE) == SIGN and not shared
+        self._budgets = self._opening_budgets()
+        client = ClientFacts(profile=self._parameters.profile, budgets=self._budgets)
         self._client_files = client.to_archive()
-        self.facts = facts(len(self._parties))
+        self.facts = facts(len(self._parties), self._signs)
+        stated = public_facts(programs)
+        if self._signs:
+            stated |= {
+                SIGN_OF[name]: own.model_copy(update={"score_bits": 1})
+                for name, own in stated.items()
+            }
         self.public = PublicModel(
             engine=self.facts,
             model_version=deployment.manifest.model_version,
             schema_=deployment.schema,
-            programs=public_facts(programs),
+            programs=stated,
             slots=self._slots(),
             client_sha256=sha256(self._client_files),
             versions=deployment.manifest.versions,
         )
 
+    def _opening_budgets(self) -> dict[str, ProgramBudget]:
+        """Return the noise of every opening, by program."""
+        given = (self._trees, len(self._parties), self._parameters)
+        if not self._signs:
+            return {name: budget.client for name, budget in noise_budgets(*given).items()}
+        budgets = {}
+        for name, own in sign_budgets(*given).items():
+            bits = self._trees[name].score_bits
+            budgets[name] = own.zeros.client.model_copy(update={"score_bits": bits})
+            budgets[SIGN_OF[name]] = own.signs.client
+        return budgets
+
     def _slots(self) -> tuple[Slot, ...]:
-        key = Slot(
-            party=self._parties[0],
-            file_name=PUBLIC_KEY,
-            needed_for=PROGRAMS,
-            maximum_bytes=OVERHEAD + self._parameters.public_key_bytes,
-        )
-        inputs = (
+        first, compared = self._parties[0], tuple(SIGN_OF.values()) if self._signs else ()
+        found = [(first, PUBLIC_KEY, (*PROGRAMS, *compared))]
+        found += [(party, ENCRYPTED_INPUTS, PROGRAMS) for party in self._parties]
+        for sign in compared:
+            program = MASKED_BY[sign]
+            found += [(party, MASKS_OF[program], (sign,)) for party in self._parties]
+            found.append((first, MASKED_OF[program], (sign,)))
+        return tuple(
             Slot(
                 party=party,
-                file_name=ENCRYPTED_INPUTS,
-                needed_for=PROGRAMS,
-                maximum_bytes=OVERHEAD + self._parameters.inputs_bytes(self._bits(party)),
+                file_name=file_name,
+                needed_for=needed_for,
+                maximum_bytes=OVERHEAD + self._payload_bytes(party, file_name),
             )
-            for party in self._parties
+            for party, file_name, needed_for in found
         )
-        return (key, *inputs)
+
+    def _payload_bytes(self, party: str, file_name: str) -> int:
+        """Return the exact size of a slot's payload."""
+        match file_name:
+            case interface.PUBLIC_KEY:
+                return self._parameters.public_key_bytes
+            case interface.ENCRYPTED_INPUTS:
+                return self._parameters.inputs_bytes(self._bits(party))
+        for program, tree in self._trees.items():
+            if file_name == MASKS_OF[program]:
+                return self._mask_format(program).mask_bytes(tree.outputs)
+            if file_name == MASKED_OF[program]:
+                return tree.outputs * WORD_BYTES
+        raise ForeignMessage(f"This model has no file {file_name[:40]!r}.")
+
+    def _mask_format(self, program: str) -> MaskFormat:
+        bits = self._trees[program].score_bits
+        return MaskFormat.of(self._parameters, bits, len(self._parties))
 
     def _bits(self, party: str) -> int:
         own = self._layout.party_bits(party)
@@ -90,11 +143,7 @@ class LevelledServer(ServerEngine):
     def check(self, slot: Slot, message: bytes | memoryview, intact: bool = False) -> None:
         """Check the header and the exact length; any word is valid, so no more can be checked."""
         payload = self._payload(slot.file_name, slot.party, message, intact)
-        expected = (
-            self._parameters.public_key_bytes
-            if slot.file_name == PUBLIC_KEY
-            else self._parameters.inputs_bytes(self._bits(slot.party))
-        )
+        expected = self._payload_bytes(slot.party, slot.file_name)
         if len(payload) != expected:
             raise MalformedMessage(
                 f"The payload has {len(payload)} bytes instead of {expected}; make the message "
@@ -109,9 +158,10 @@ class LevelledServer(ServerEngine):
         )
         return unseal_as(wanted, message, intact)
 
-    def _check_all(self, messages: Mapping[tuple[str, str], bytes]) -> None:
+    def _check_all(self, program: str, messages: Mapping[tuple[str, str], bytes]) -> None:
         for slot in self.public.slots:
-            self.check(slot, messages[slot.party, slot.file_name])
+            if program in slot.needed_for:
+                self.check(slot, messages[slot.party, slot.file_name])
 
     def _ciphertexts(
         self, key: PublicKey, messages: Mapping[tuple[str, str], bytes], wanted: Positions
@@ -146,35 +196,63 @@ class LevelledServer(ServerEngine):
         messages: Mapping[tuple[str, str], bytes],
         progress: Progress | None = None,
     ) -> bytes:
-        first = self._parties[0]
-        evaluator = self._evaluators[program]
         with ThreadPoolExecutor(1) as background:
             # Hashing the messages takes longer than the evaluation, so both run concurrently; no
             # result is returned unless the messages are intact.
-            checked = background.submit(self._check_all, messages)
+            checked = background.submit(self._check_all, program, messages)
             try:
+                first = self._parties[0]
                 payload = self._payload(PUBLIC_KEY, first, messages[first, PUBLIC_KEY], True)
                 key = PublicKey.from_bytes(payload, self._parameters)
-                operands = evaluator.prepare(
-                    *self._ciphertexts(key, messages, self._trees[program].bits)
-                )
-                mask, body = evaluator.evaluate([operands], progress)[0]
+                if program in MASKED_BY:
+                    mask, body = self._compare(MASKED_BY[program], key, messages)
+                else:
+                    mask, body = self._scores(program, key, messages, progress)
             except MemoryError as error:
                 raise EvaluationFailed(
                     "There is not enough memory to evaluate these inputs; run the program again."
                 ) from error
             finally:
                 checked.result()
-        result = rerandomise(
-            mask,
-            body,
-            self._trees[program].outputs,
-            self._budgets[program].sigma_flood,
-            key,
-            self._parameters,
-            Expander.fresh(),
-        )
+        result = self._rerandomised(program, mask, body, key, Expander.fresh())
         wanted = header(
             self.public.model_version, RESULT, program=program, profile=self._parameters.profile
         )
         return seal(wanted, result.to_bytes())
+
+    def _scores(
+        self,
+        program: str,
+        key: PublicKey,
+        messages: Mapping[tuple[str, str], bytes],
+        progress: Progress | None,
+    ) -> tuple[Words, Words]:
+        """Return the outcome of a program, mask and body (N,) each."""
+        evaluator = self._evaluators[program]
+        inputs = self._ciphertexts(key, messages, self._trees[program].bits)
+        mask, body = evaluator.evaluate([evaluator.prepare(*inputs)], progress)[0]
+        return mask, body
+
+    def _compare(
+        self, program: str, key: PublicKey, messages: Mapping[tuple[str, str], bytes]
+    ) -> tuple[Words, Words]:
+        """Return the encrypted signs of a program's masked scores, mask and body (N,) each."""
+        own, outputs = self._mask_format(program), self._trees[program].outputs
+        names, first = (MASKS_OF[program], MASKED_OF[program]), self._parties[0]
+        masks = [
+            decode_masks(self._payload(names[0], p, messages[p, names[0]], True), key, own, outputs)
+            for p in self._parties
+        ]
+        payload = self._payload(names[1], first, messages[first, names[1]], True)
+        if len(payload) != outputs * WORD_BYTES:
+            raise MalformedMessage("The masked scores have a wrong length; send them again.")
+        return signs(words_from_bytes(payload, outputs), masks, own)
+
+    def _rerandomised(
+        self, program: str, mask: Words, body: Words, key: PublicKey, randomness: Expander
+    ) -> Result:
+        """Return the result to open, with the program's flooding."""
+        again = rerandomise_for_masks if self.public.masked(program) else rerandomise
+        outputs = self._trees[MASKED_BY.get(program, program)].outputs
+        flood = self._budgets[program].sigma_flood
+        return again(mask, body, outputs, flood, key, self._parameters, randomness)

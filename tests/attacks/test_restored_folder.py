@@ -1,7 +1,8 @@
 """A folder put back to an earlier state must not open a second result.
 
 The server evaluates twice and re-randomises anew, so that it has two results on the same inputs.
-Two openings with fresh noise would tell more than one; of masked scores they would cancel the masks.
+Two openings with fresh noise would tell more than one; of masked scores they would cancel the
+masks.
 """
 
 import pytest

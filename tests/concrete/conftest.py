@@ -13,7 +13,7 @@ def both_deployment(tmp_path_factory, layout, small_booster, small_programs, sma
     """Return a deployment for Concrete and for the levelled engine."""
     folder = tmp_path_factory.mktemp("both")
     engines = {
-        "levelled": build_levelled(small_programs_of, layout, folder),
+        "levelled": build_levelled(small_programs_of, layout, folder, opens="score"),
         "concrete": build(small_programs, layout, folder),
     }
     write_small_deployment(folder, layout.schema, small_booster, small_programs, engines)

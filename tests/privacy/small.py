@@ -19,7 +19,7 @@ from engines.deployment import Deployment
 from engines.envelope import unseal
 from engines.interface import ENCRYPTED_INPUTS, PUBLIC_KEY, KeyShare
 from engines.levelled import server as server_module
-from engines.levelled.build import build
+from engines.levelled.build import SCORE, build
 from engines.levelled.ceremony import make_joint_keys
 from engines.levelled.ggsw import Ggsw
 from engines.levelled.keys import SecretShare
@@ -73,7 +73,7 @@ def small_schema() -> Schema:
     )
 
 
-def small_deployment(folder: Path) -> Deployment:
+def small_deployment(folder: Path, opens: str = SCORE) -> Deployment:
     """Train, quantise and build a model of 8 trees for the levelled engine."""
     layout = Layout(small_schema())
     draw = np.random.default_rng(3)
@@ -90,7 +90,7 @@ def small_deployment(folder: Path) -> Deployment:
         decide = decide_program(quantise(ensemble, layout, width, bits), layout)
         return {"decide": decide, "explain": explain_program(decide, layout)}
 
-    facts = build(programs, layout, folder)
+    facts = build(programs, layout, folder, opens=opens)
     engines = {"clear": {}, "levelled": facts}
     write_small_deployment(folder, layout.schema, booster, programs(7), engines)
     return Deployment.load(folder)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from engines.envelope import unseal
-from engines.interface import ENCRYPTED_INPUTS, PUBLIC_KEY, JointPartyEngine
+from engines.interface import ENCRYPTED_INPUTS, MASKS_OF, PUBLIC_KEY, JointPartyEngine
 from features.encoding import Bits
 from parties.joint.channel import GROUP_SECRET_BYTES, Identity, Place
 from parties.joint.messages import JointMessage, encode
@@ -134,10 +134,18 @@ class Table:
         self.agree("decide", uploads)
         return self.halves.server.evaluate("decide", uploads)
 
-    def agree(self, program: str, uploads: Mapping[tuple[str, str], bytes]) -> None:
-        """Have all parties agree to `program` on these uploads."""
-        for protocol in self.protocols.values():
-            protocol.agree(program, digests(uploads))
+    def agree(self, program: str, uploads: dict[tuple[str, str], bytes]) -> None:
+        """Have all parties agree to `program` on these uploads; adds their masks, if there are."""
+        masked = self.halves.server.public.masked(program)
+        for name, protocol in self.protocols.items():
+            masks = None
+            if masked:
+                key = (name, MASKS_OF[program])
+                uploads[key] = self.halves.party.encrypt_masks(
+                    program, name, protocol.public_key, protocol.secret
+                )
+                masks = hashlib.sha256(uploads[key]).hexdigest()
+            protocol.agree(program, digests(uploads), masks)
         self.run()
 
     def open(self, program: str, result: bytes) -> None:

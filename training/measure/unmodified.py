@@ -23,7 +23,7 @@ from engines.deployment import (
     write_public,
 )
 from engines.interface import DECIDE, PROGRAMS
-from engines.levelled.build import build
+from engines.levelled.build import SCORE, build
 from engines.levelled.messages import NAME
 from features.encoding import Bits
 from model.program import Program
@@ -101,7 +101,7 @@ def write_unmodified(
     own: partial[dict[str, Program]] = partial(
         programs_for, booster, layout, bits, seconds=_PROOF_SECONDS
     )
-    facts = build(own, layout, folder)
+    facts = build(own, layout, folder, opens=SCORE)
     # No other engine runs this deployment, but every deployment has shared programs.
     programs = (Program.load(folder / NAME / program_file(name), layout) for name in PROGRAMS)
     write_programs(folder, {program.name: program for program in programs})

@@ -286,7 +286,7 @@ def test_own_programs_determine_the_model_version(deployment, levelled_deploymen
 
 
 def test_recompiling_records_the_same_facts(deployment, small_programs_of, layout, tmp_path):
-    assert build(small_programs_of, layout, tmp_path) == deployment.engine_facts(NAME)
+    assert build(small_programs_of, layout, tmp_path, opens="score") == deployment.engine_facts(NAME)
 
 
 def test_score_is_narrowed_until_its_noise_budget_suffices(small_programs_of, layout, tmp_path):
@@ -295,7 +295,7 @@ def test_score_is_narrowed_until_its_noise_budget_suffices(small_programs_of, la
     for sigma_log in range(-51, -40):
         parameters = DEFAULT.model_copy(update={"sigma_log": sigma_log})
         try:
-            recorded = build(small_programs_of, layout, tmp_path, parameters)
+            recorded = build(small_programs_of, layout, tmp_path, parameters, "score")
         except NoiseBudgetExceeded as error:
             assert "at 10 bits fails with probability" in error.message
             widths[sigma_log] = None
