@@ -50,7 +50,9 @@ class TrustFile:
     def parse(cls, data: bytes, name: str) -> Self:
         """Parse the contents of the trust file `name`; raises TrustFileInvalid."""
         if len(data) > LARGEST:
-            raise TrustFileInvalid(f"{name} is not a trust file: it is larger than {LARGEST} bytes.")
+            raise TrustFileInvalid(
+                f"{name} is larger than {LARGEST} bytes. Correct --trust or TRISEAL_TRUST."
+            )
         found = cls(name, {}, {})
         for number, line in enumerate(data.split(b"\n"), 1):
             text = line.decode("ascii", "replace").strip(" \t\r")

@@ -96,7 +96,7 @@ class PartyIdentity:
         """A few words for a person."""
         if self.pinned:
             return f"pinned, key {shown(self.key)}" if self.key else "pinned"
-        return "not pinned: whoever has the join codes could play it"
+        return "not pinned: whoever has its join code can play it"
 
 
 def shown(key: bytes) -> str:

@@ -284,7 +284,7 @@ def test_the_key_is_shown_by_its_fingerprint(public):
         state=state_of(public, joined=["first"]),
         identities=(PartyIdentity("second", None, pinned=False),),
     )
-    assert "not pinned: whoever has the join codes" in agent_panels.key_panel(away, public)
+    assert "not pinned: whoever has its join code" in agent_panels.key_panel(away, public)
     assert "still ha" in agent_panels.key_panel(away, public)
 
 

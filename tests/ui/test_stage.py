@@ -324,6 +324,7 @@ def test_every_party_has_its_own_process_and_ctrl_c_stops_all(demo, schema):
     commands = [demo.command(pid) for pid in family]
     assert "token" not in " ".join(commands)  # other users of the machine can read them
     agents = [command for command in commands if "-m parties" in command]
+    assert all("/trust" in agent for agent in agents)
     assert len(agents) == len(schema.party_names)
     for name in schema.party_names:
         assert [f"--party {name} " in agent for agent in agents].count(True) == 1
