@@ -33,11 +33,11 @@ def words_of(command, url, code=""):
     return [sys.executable, *words]
 
 
-@pytest.fixture
-def server(tmp_path, levelled_deployment):
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, levelled_deployment):
     own, *words = shlex.split(COMMANDS[0])
     assert own == "TRISEAL_ENGINE=levelled" and words == [".venv/bin/python", "server.py"]
-    started = LiveServer(tmp_path, levelled_deployment, "levelled")
+    started = LiveServer(tmp_path_factory.mktemp("server"), levelled_deployment, "levelled")
     started.start()
     with ServerClient(started.url, 10) as client:
         yield client
