@@ -114,6 +114,10 @@ class Settings(BaseSettings):
         default=ROOT / ".data" / "parties",
         description="Folder of the parties' own files, keys and tokens, mode 0700.",
     )
+    trust: Path | None = Field(
+        default=None,
+        description="File of the other parties' pinned identity keys, for `python -m parties`.",
+    )
     application_hours: float = Field(
         default=24.0,
         gt=0,

@@ -1,5 +1,7 @@
 """Entry point of `python -m parties`, one party's agent: its command line and its page.
 
+`python -m parties identity` makes or prints an institution's identity key instead.
+
 As an entry point it may import the pages, which no other module of this folder does.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from parties import identity_command
 from parties.command import parse, run
 from ui.agent.serving import open_pages
 from ui.entry import run_entry
@@ -15,6 +18,9 @@ from ui.entry import run_entry
 
 def main(words: Sequence[str]) -> int:
     """Run the agent until it is stopped or its work is done; return the exit code."""
+    if list(words[:1]) == [identity_command.WORD]:
+        wanted = identity_command.parse(words[1:])
+        return run_entry(lambda settings: identity_command.run(wanted, settings))
     arguments = parse(words)
     return run_entry(lambda settings: run(arguments, settings, open_pages))
 

@@ -4,6 +4,7 @@ The page itself is passed in by parties/__main__.py, because this folder does no
 
     python -m parties --party bank --join CODE                        a page for the bank's clerk
     python -m parties --party bank --join CODE --no-page --record bank.json --agree decide,explain
+    python -m parties identity --party bank                    see parties/identity_command.py
 
 Without --join, the agent resumes the application that its folder joined last.
 """
@@ -25,9 +26,12 @@ from engines.interface import DECIDE, EXPLAIN, MASKED_BY, PROGRAMS
 from parties.agent import Agent, ApplicationAgent, hold_folder
 from parties.client import ServerClient
 from parties.connection import Connection
+from parties.identity_file import read_identity
+from parties.joint.identities import Trust
 from parties.retrying import may_pass
 from parties.run_follower import stopped_by
 from parties.store import PartyStore
+from parties.trust_file import TrustFile
 from parties.waiting import wait_for_server
 from settings import Settings
 from utils.addresses import base_url_of
@@ -54,12 +58,16 @@ OpenPages = Callable[[], AbstractContextManager[ServePage]]
 
 @dataclass(frozen=True)
 class Arguments:
-    """The parsed command line; None for `home`, `server` or `port` means the settings' value."""
+    """The parsed command line.
+
+    None for `home`, `server`, `trust` or `port` means the settings' value.
+    """
 
     party: str
     server: str | None
     join: str | None
     home: Path | None
+    trust: Path | None
     port: int | None
     page: bool
     record: Path | None
@@ -71,7 +79,7 @@ def parse(words: Sequence[str]) -> Arguments:
     """Parse the command line; an invalid one prints the usage and exits with code 2."""
     parser = argparse.ArgumentParser(prog="python -m parties", description="One party's agent.")
     parser.add_argument(
-        "--party", required=True, type=_party, metavar="NAME", help="which party this is"
+        "--party", required=True, type=party_name, metavar="NAME", help="which party this is"
     )
     parser.add_argument(
         "--server", type=_url, metavar="URL", help="the server; from the settings if left out"
@@ -81,6 +89,9 @@ def parse(words: Sequence[str]) -> Arguments:
     )
     parser.add_argument("--new", action="store_true", help="do not resume the last application")
     parser.add_argument("--home", type=Path, metavar="DIR", help="the party's own folder")
+    parser.add_argument(
+        "--trust", type=Path, metavar="FILE", help="the other parties' identity keys, to require"
+    )
     parser.add_argument("--port", type=_port, metavar="PORT", help="port of the party's page")
     parser.add_argument("--no-page", action="store_true", help="work without a page")
     parser.add_argument(
@@ -101,6 +112,7 @@ def parse(words: Sequence[str]) -> Arguments:
         server=found.server,
         join=found.join,
         home=found.home,
+        trust=found.trust,
         port=found.port,
         page=not found.no_page,
         record=found.record,
@@ -113,11 +125,19 @@ def run(arguments: Arguments, settings: Settings, open_pages: OpenPages) -> None
     """Connect, join or resume, and then serve the page or call `attend`.
 
     `open_pages` is called only for an agent with a page. Raises InvalidRequest for an unreadable
-    record, PortInUse, DataFolderInUse, and the errors of connecting and joining.
+    record, IdentityKeyInvalid, TrustFileInvalid, PortInUse, DataFolderInUse, and the errors of
+    connecting and joining.
     """
     record = None if arguments.record is None else _read_record(arguments.record)
     if arguments.page and arguments.port is not None:
         _check_port(settings, arguments.port)
+    home = arguments.home or settings.party_data / arguments.party
+    trust_file = arguments.trust or settings.trust
+    pinned = None if trust_file is None else TrustFile.read(trust_file)
+    key = read_identity(home)
+    if pinned is not None:
+        pinned.require_own(arguments.party, key)
+    trust = Trust(key, pinned.of_others(arguments.party) if pinned else {})
     code = sys.stdin.readline() if arguments.join == "-" else arguments.join
     with ExitStack() as held:
         client = ServerClient(arguments.server or settings.url, settings.request_timeout)
@@ -127,8 +147,9 @@ def run(arguments: Arguments, settings: Settings, open_pages: OpenPages) -> None
         else:  # the page's handlers may use the client until the process ends
             serve_page = held.enter_context(open_pages())  # the server may start meanwhile
         wait_for_server(client, _say)
-        home = arguments.home or settings.party_data / arguments.party
-        connection = Connection(client, PartyStore(home), settings.application_hours)
+        connection = Connection(client, PartyStore(home), settings.application_hours, trust)
+        if pinned is not None:
+            pinned.require_names(connection.public.schema_.party_names)
         agent = Agent(connection, arguments.party)
         if record is not None:
             connection.layout.encode_party(arguments.party, record)  # validates it before joining
@@ -201,6 +222,10 @@ def _do_what_is_due(
 ) -> None:
     """Send the record, agree to the programs that are ready; raise the error of a failed run."""
     member = application.member
+    for other in member.identities:
+        if other.key is not None:
+            label = agent.connection.public.schema_.party(other.party).label
+            once(f"identity of {other.party}", f"{label}: {other.words}.")
     if member.keys_ready:
         once("keys", f"the joint key is made; its fingerprint is {member.fingerprint}.")
         if record is not None and application.sent is None and not member.has_sent:
@@ -278,7 +303,8 @@ def _check_port(settings: Settings, port: int) -> None:
     check_port(settings.page_host, port, "The party's page", "--port or TRISEAL_AGENT_PORT")
 
 
-def _party(text: str) -> str:
+def party_name(text: str) -> str:
+    """Return a party's name of the command line; raises ArgumentTypeError."""
     if not _NAME.fullmatch(text):  # it becomes the name of a folder
         raise argparse.ArgumentTypeError(f"{text!r} is not a valid party name")
     return text

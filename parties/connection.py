@@ -9,6 +9,7 @@ from engines.registry import load_joint_party_engine, load_party_engine
 from features.encoding import Layout
 from parties.client import ServerClient
 from parties.expiry import erase_expired
+from parties.joint.identities import Trust
 from parties.store import PartyStore
 from settings import Settings
 from utils.errors import EngineUnavailable
@@ -19,16 +20,24 @@ class Connection:
     """A server, its public model, and the engine loaded from the model's client files.
 
     Hold `engine_lock` around calls of the engine, because native libraries keep the current keys as
-    global state. `hours` is the party's own limit on how long it keeps an application's files. A
+    global state. `hours` is the party's own limit on how long it keeps an application's files, and
+    `trust` holds the identity key of the one party that is played, with its pins of the others. A
     forked child may go on using the connection, with HTTP connections of its own. Raises
     ServerUnreachable, EngineUnavailable, and ForeignMessage if the client files are not the
     model's.
     """
 
-    def __init__(self, client: ServerClient, store: PartyStore, hours: float = 24.0) -> None:
+    def __init__(
+        self,
+        client: ServerClient,
+        store: PartyStore,
+        hours: float = 24.0,
+        trust: Trust | None = None,
+    ) -> None:
         self.client = client
         self.store = store
         self.hours = hours
+        self.trust = trust or Trust()
         self.engine_lock = threading.Lock()
         self._load(client.model())
         renew_in_children(self)

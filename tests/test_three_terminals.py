@@ -15,7 +15,14 @@ from tests.parties.running import LiveServer, Oracle
 from utils.child_process import environment
 
 GUIDE = (ROOT / "examples" / "three_terminals.md").read_text()
-COMMANDS = [text.strip() for text in re.findall(r"```sh\n(.+?)```", GUIDE, flags=re.DOTALL)]
+PLAIN, _, PINNING = GUIDE.partition("\n## 5. Optional: pin the institutions\n")
+
+
+def commands_of(text):
+    return [found.strip() for found in re.findall(r"```sh\n(.+?)```", text, flags=re.DOTALL)]
+
+
+COMMANDS, IDENTITIES = commands_of(PLAIN), commands_of(PINNING)
 URL = "http://127.0.0.1:8000"
 
 
@@ -26,11 +33,11 @@ def words_of(command, url, code=""):
     return [sys.executable, *words]
 
 
-@pytest.fixture
-def server(tmp_path, levelled_deployment):
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, levelled_deployment):
     own, *words = shlex.split(COMMANDS[0])
     assert own == "TRISEAL_ENGINE=levelled" and words == [".venv/bin/python", "server.py"]
-    started = LiveServer(tmp_path, levelled_deployment, "levelled")
+    started = LiveServer(tmp_path_factory.mktemp("server"), levelled_deployment, "levelled")
     started.start()
     with ServerClient(started.url, 10) as client:
         yield client
@@ -42,10 +49,32 @@ def test_guide_has_a_command_for_every_process(schema):
     for party, command in zip(schema.party_names, COMMANDS[2:-1], strict=True):
         assert f"-m parties --party {party} " in command and " CODE " in command
     assert COMMANDS[-1] == ".venv/bin/python app.py"
+    assert len(IDENTITIES) == 2 and "`--trust trust.txt`" in PINNING
 
 
-def test_guide_commands_decide_and_explain(server, schema, levelled_deployment, tmp_path):
+def trust_file(folder, kept):
+    """Run the optional step's commands, and return the trust file of the lines that they print."""
+    lines = ""
+    for command in IDENTITIES:
+        ended = subprocess.run(
+            words_of(command, URL),
+            cwd=ROOT,
+            env=environment(**kept),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        lines += ended.stdout.splitlines()[-1] + "\n"
+    path = folder / "trust.txt"
+    path.write_text(lines)
+    return path
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_guide_commands_decide_and_explain(server, schema, levelled_deployment, tmp_path, pinned):
     kept = {"party_data": tmp_path / "parties"}
+    trust = ["--trust", str(trust_file(tmp_path, kept))] if pinned else []
     opening = subprocess.run(
         words_of(COMMANDS[1], server.url),
         cwd=ROOT,
@@ -59,7 +88,7 @@ def test_guide_commands_decide_and_explain(server, schema, levelled_deployment, 
     assert list(said) == [*schema.party_names, "watch"]
     processes = [
         subprocess.Popen(
-            words_of(command, server.url, said[party]),
+            words_of(command, server.url, said[party]) + trust,
             cwd=ROOT,
             env=environment(**kept),
             stdout=subprocess.PIPE,
@@ -77,5 +106,9 @@ def test_guide_commands_decide_and_explain(server, schema, levelled_deployment, 
     score = oracle.score(record)
     word = "approved" if score >= 0 else "denied"
     assert all(f": {word}, score {score}.\n" in text for text in printed)
+    for own, text in zip(schema.party_names, printed, strict=True):
+        for other in set(schema.party_names) - {own}:
+            known = "pinned, key " if pinned and other != "applicant" else "not pinned: "
+            assert f": {schema.party(other).label}: {known}" in text
     client_id, token = said["watch"].partition("?watch=")[2].split(".")
     assert len(server.traffic(client_id, token).items) > 20

@@ -1,10 +1,11 @@
 """`python -m ui.demo`: start and stop the server and the pages together.
 
 With joint keys there is an agent for every party (`python -m parties`), each a process with its
-own page, and the stage that shows these pages side by side; with any other engine a single page
-plays all parties. Each child leads its own process group, so that its workers end with it. Ctrl-C,
-SIGTERM and SIGHUP stop all of them. If any child ends by itself, the others are stopped too, and
-that is an error.
+own page, and the stage that shows these pages side by side. The institutions' identity keys are
+made at the first start, and every agent pins those of the others unless a trust file is set. With
+any other engine a single page plays all parties. Each child leads its own process group, so that
+its workers end with it. Ctrl-C, SIGTERM and SIGHUP stop all of them. If any child ends by itself,
+the others are stopped too, and that is an error.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from types import FrameType
 
 from features.schema import Schema
 from settings import ROOT, Settings
+from ui.demo_identities import make_and_pin
 from ui.entry import run_entry
 from ui.places import page_place, said_address
 from ui.units import escape
@@ -102,7 +104,8 @@ def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> Non
 def run(settings: Settings, stop: threading.Event) -> None:
     """Start the server and the pages, print the address, and watch them until `stop` is set.
 
-    Raises PortInUse before anything is started, and ServerUnreachable if a child ends.
+    Raises PortInUse, FolderNotOurs and IdentityKeyInvalid before anything is started, and
+    ServerUnreachable if a child ends.
     """
     check_port(settings.server_host, settings.server_port, "The server", "TRISEAL_SERVER_PORT")
     check_port(settings.page_host, settings.page_port, "The page", "TRISEAL_PAGE_PORT")
@@ -112,6 +115,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         check_port(settings.page_host, port, what, "TRISEAL_AGENT_PORT")
     server_url = url_of(reachable(settings.server_host), settings.server_port)
     place = page_place(settings)
+    trust = {} if settings.trust else make_and_pin(ROOT / settings.party_data, list(agents))
     tokens = {name: secrets.token_urlsafe(32) for name in agents}
     children = Children()
 
@@ -125,6 +129,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
         # Started at once: pages load their libraries while the server loads its model.
         for name, port in agents.items():
             arguments = ["-m", "parties", "--party", name, "--port", str(port), "--new"]
+            if name in trust:
+                arguments += ["--trust", str(trust[name])]
             own = {"server_url": server_url, "page_token": tokens[name]}
             children.start(f"{name.replace('_', ' ')}'s agent", arguments, own)
         own = {

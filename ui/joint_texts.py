@@ -81,6 +81,8 @@ def stage_protection(public: PublicModel) -> str:
         "The decision and the explanation, from the server and from every party that is not a "
         "reader of the application.",
         "The messages between the parties, from the server that relays them: they are sealed.",
+        "The place of a pinned institution, from everybody else: only the holder of its identity "
+        "key can take part as this institution.",
         "The model's trees, from the parties.",
     ]
     bad = []
@@ -96,8 +98,10 @@ def stage_protection(public: PublicModel) -> str:
         "Against a dishonest server: it is trusted to run the right program, and the result "
         "carries no proof. Parties are trusted to follow the protocol; docs/PROTOCOL.md lists the "
         "deviations that are detected.",
-        "Against the maker of the join codes, here this page: it could join in a party's place. "
-        "The parties notice if they compare the key's fingerprint over another channel.",
+        "Against the maker of the join codes, here this page: it could join in place of a party "
+        "that the others have not pinned, for example the applicant. Every page says "
+        "which parties are pinned. The parties notice if they compare the key's fingerprint over "
+        "another channel.",
         "In this demonstration, against the user who runs it: all processes run on one machine "
         "under one user, who could read every folder. In production each party runs its own.",
     ]
@@ -113,6 +117,7 @@ def agent_holds(public: PublicModel, party: Party) -> str:
         "its own part of the secret key, in a folder that only its user can read",
         "the public key, under which all records are encrypted",
         "the secret in the join code, which authenticates the parties to each other",
+        "an institution's identity key, made once; a person's is made for each application",
         "the results, once opened, if it is a reader of the application",
     ]
     never = [

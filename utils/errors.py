@@ -25,6 +25,7 @@ TrisealError
 ├── ProtocolError                errors in the parties' joint protocol
 │   ├── NotAuthentic             the message was not sealed by its sender for this step
 │   ├── MessageRepeated          a second, different message for the same step
+│   ├── IdentityMismatch         the hello is not from the institution that was pinned
 │   ├── MessageOutOfOrder        a message for a step that has not been reached
 │   ├── CommitmentBroken         the opened value does not match its commitment
 │   ├── PartiesDisagree          the parties differ on the model, the run or its readers
@@ -53,6 +54,9 @@ TrisealError
 │   ├── UploadEmpty              the upload has no content
 │   ├── UploadTooLarge           the upload is larger than the slot allows
 │   └── UploadTooSlow            the upload was too slow or stalled
+├── IdentityError                errors in the files of identity keys
+│   ├── IdentityKeyInvalid       the key file is damaged, or other users can read it
+│   └── TrustFileInvalid         the trust file cannot be read or is not valid
 ├── StorageError                 errors of the server's storage
 │   ├── StorageUnavailable       the database or the ciphertext store does not respond
 │   │   └── DiskFull             the server's disk is full
@@ -166,6 +170,9 @@ class NotAuthentic(ProtocolError): ...
 class MessageRepeated(ProtocolError): ...
 
 
+class IdentityMismatch(ProtocolError): ...
+
+
 class MessageOutOfOrder(ProtocolError): ...
 
 
@@ -253,6 +260,15 @@ class UploadTooLarge(ApplicationError): ...
 
 
 class UploadTooSlow(ApplicationError): ...
+
+
+class IdentityError(TrisealError): ...
+
+
+class IdentityKeyInvalid(IdentityError): ...
+
+
+class TrustFileInvalid(IdentityError): ...
 
 
 class StorageError(TrisealError): ...

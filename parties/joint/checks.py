@@ -7,6 +7,7 @@ import hmac
 
 from parties.joint.channel import commitment
 from parties.joint.conversation import Conversation
+from parties.joint.identities import require_identity
 from parties.joint.messages import (
     SHARE_COMMIT,
     Agreement,
@@ -23,10 +24,11 @@ from utils.errors import CommitmentBroken, PartiesDisagree
 def check(talk: Conversation, sender: str, step: str, message: JointMessage) -> None:
     """Check a message, not yet in the inbox, against all earlier messages.
 
-    Raises CommitmentBroken or PartiesDisagree.
+    Raises IdentityMismatch, CommitmentBroken or PartiesDisagree.
     """
     match message:
         case Hello():
+            require_identity(talk.application, sender, message, talk.state.pins.get(sender))
             _same_application(talk, sender, message)
         case ShareOpen():
             promised = talk.state.said(ShareCommit, SHARE_COMMIT)[sender].digest

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from engines.interface import PROGRAMS, SIGN_OF, PublicModel
 from parties.joint.channel import (
+    SIGNATURE_BYTES,
     Channel,
     FirstWords,
     Identity,
@@ -18,6 +19,7 @@ from parties.joint.channel import (
     signed,
     transcript,
 )
+from parties.joint.identities import IdentityKey
 from parties.joint.messages import (
     HELLO,
     Agreement,
@@ -113,19 +115,22 @@ class Conversation:
         """Return the confirmations received so far, by party; all name the same result."""
         return self.state.said(Confirmation, confirm_step(program))
 
-    def greet(self, readers: tuple[str, ...], seed: bytes) -> None:
-        """Put the hello into the outbox, with this party's share of the common randomness."""
+    def greet(self, readers: tuple[str, ...], seed: bytes, key: IdentityKey) -> None:
+        """Put the hello into the outbox, signed by this party's identity key.
+
+        `seed` is this party's share of the common randomness.
+        """
         own = self.identity.public
-        self.say(
-            HELLO,
-            Hello(
-                model_version=self.public.model_version,
-                readers=readers,
-                signing_key=own.signing,
-                exchange_key=own.exchange,
-                seed=seed,
-            ),
+        hello = Hello(
+            model_version=self.public.model_version,
+            readers=readers,
+            signing_key=own.signing,
+            exchange_key=own.exchange,
+            seed=seed,
+            identity_key=key.public,
+            identity_signature=bytes(SIGNATURE_BYTES),
         )
+        self.say(HELLO, key.signed(self.application, self.party, hello))
 
     def say(self, step: str, message: JointMessage, receiver: str | None = None) -> None:
         """Seal a message into the outbox; one for all parties is also added to the own inbox."""

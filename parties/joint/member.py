@@ -25,6 +25,7 @@ from parties.expiry import Expiry, erase_expired, write_expiry
 from parties.joint.channel import Identity
 from parties.joint.codes import JoinCode
 from parties.joint.files import MemberFiles, MemberRecord
+from parties.joint.identities import PartyIdentity
 from parties.joint.member_state import MemberState
 from parties.joint.protocol import JointProtocol
 from parties.joint.reading import decision_of, explanation_of
@@ -182,7 +183,13 @@ class JointMember:
         state: ApplicationState | None = None
         if kept is not None:
             protocol = JointProtocol.resume(
-                connection.joint_engine, connection.public, party, client_id, identity, *kept
+                connection.joint_engine,
+                connection.public,
+                party,
+                client_id,
+                identity,
+                *kept,
+                connection.trust.pins,
             )
         elif identity is None:
             raise MalformedMessage(
@@ -199,12 +206,15 @@ class JointMember:
                 client_id,
                 identity,
                 readers,
+                connection.trust,
             )
         if protocol.model_version != connection.public.model_version:
             raise ForeignMessage(
                 "The server's model has changed since the application was opened; join a new one."
             )
         own = MemberState(connection, client_id, party, files, protocol)
+        if identity is not None:
+            own.end_if_not_pinned()
         if state is not None:
             own.note(state)
         return cls(connection, own, folder)
@@ -331,6 +341,17 @@ class JointMember:
         Parties that compare it over another channel detect an attacker between them.
         """
         return self.own.protocol.fingerprint
+
+    @property
+    def identities(self) -> tuple[PartyIdentity, ...]:
+        """The other parties' identity keys as known so far, and whether they are pinned."""
+        with self._lock:
+            return self.own.protocol.identities
+
+    @property
+    def own_identity(self) -> bytes:
+        """This party's public identity key."""
+        return self.own.protocol.own_identity
 
     @property
     def secret_bytes(self) -> int:

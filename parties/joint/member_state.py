@@ -40,7 +40,14 @@ from parties.results import (
 )
 from parties.single_key.slots import send_slot
 from parties.store import SECRET_KEY
-from utils.errors import AlreadySent, OutOfStep, PartiesDisagree, TrisealError, error_classes
+from utils.errors import (
+    AlreadySent,
+    IdentityMismatch,
+    OutOfStep,
+    PartiesDisagree,
+    TrisealError,
+    error_classes,
+)
 
 LINGER_SECONDS = 0.3
 """Time for which the server waits for the remaining messages after any other change."""
@@ -141,6 +148,13 @@ class MemberState:
     def end_if_broken(self, error: TrisealError) -> None:
         """End the application if the error refused content that another party signed."""
         if self.protocol.broken:
+            self.end(error)
+
+    def end_if_not_pinned(self) -> None:
+        """End the application if a hello was accepted before another key was pinned."""
+        try:
+            self.protocol.require_pinned()
+        except IdentityMismatch as error:
             self.end(error)
 
     def end_if_gone(self, error: TrisealError) -> None:

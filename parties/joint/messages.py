@@ -24,6 +24,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[bytes, Field(min_length=1, max_length=64)]
 Nonce = Annotated[bytes, Field(min_length=32, max_length=32)]
 RawKey = Annotated[bytes, Field(min_length=32, max_length=32)]
+Signature = Annotated[bytes, Field(min_length=64, max_length=64)]
 Share = Annotated[bytes, Field(min_length=1, max_length=48 * 1024)]
 """Bytes in the engine's own format; sealed and in base64 they must fit the relay's 64 KiB."""
 Name = Annotated[str, Field(max_length=64)]
@@ -44,6 +45,7 @@ class Hello(JointMessage):
 
     `seed` is the party's share of the common randomness, which is a public hash of all shares. The
     last party to send its share can try several, but each gives a hash as random as any other.
+    `identity_signature` covers all other fields; see parties/joint/identities.py.
     """
 
     model_version: Name
@@ -51,6 +53,8 @@ class Hello(JointMessage):
     signing_key: RawKey
     exchange_key: RawKey
     seed: Seed = Field(repr=False)
+    identity_key: RawKey
+    identity_signature: Signature = Field(repr=False)
 
 
 class ShareCommit(JointMessage):

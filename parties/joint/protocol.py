@@ -16,11 +16,14 @@ from engines.interface import DECIDE, MASKED_BY, JointPartyEngine, PublicModel
 from parties.joint.channel import Identity, framed
 from parties.joint.checks import check
 from parties.joint.conversation import Conversation
+from parties.joint.identities import IdentityKey, PartyIdentity, Trust, require_identity
 from parties.joint.key_making import KeyMaking
 from parties.joint.messages import (
+    HELLO,
     KEY_STEPS,
     Agreement,
     Confirmation,
+    Hello,
     Partial,
     agree_step,
     class_of,
@@ -31,7 +34,13 @@ from parties.joint.messages import (
 )
 from parties.joint.state import Outgoing, ProtocolState
 from parties.joint.turns import require_place, require_turn
-from utils.errors import AlreadyOpened, MessageRepeated, OutOfStep, TrisealError
+from utils.errors import (
+    AlreadyOpened,
+    IdentityMismatch,
+    MessageRepeated,
+    OutOfStep,
+    TrisealError,
+)
 
 
 class JointProtocol:
@@ -55,14 +64,17 @@ class JointProtocol:
         application: str,
         identity: Identity,
         readers: tuple[str, ...],
+        trust: Trust | None = None,
     ) -> JointProtocol:
-        """Start the protocol, with the party's hello in `pending`.
+        """Start the protocol, with the party's hello in `pending`; `trust` of None pins nobody.
 
         Raises UnknownParty if the schema has no such party.
         """
         public.schema_.party(party)
-        talk = Conversation(public, party, application, identity, ProtocolState(), b"")
-        talk.greet(readers, engine.seed_share())
+        trust = trust or Trust()
+        state = ProtocolState(pins=dict(trust.pins))
+        talk = Conversation(public, party, application, identity, state, b"")
+        talk.greet(readers, engine.seed_share(), trust.own or IdentityKey.fresh())
         return cls(engine, talk)
 
     @classmethod
@@ -75,12 +87,15 @@ class JointProtocol:
         identity: Identity | None,
         state: bytes,
         secret: bytes,
+        pins: Mapping[str, bytes] | None = None,
     ) -> JointProtocol:
         """Resume from a stored state; `identity` is None and `secret` empty if they were erased.
 
-        Raises MalformedMessage if the state is damaged.
+        `pins` are added to those stored. Call `require_pinned` if a hello may be older than they
+        are. Raises MalformedMessage if the state is damaged.
         """
         kept = ProtocolState.from_bytes(state)
+        kept.pins |= pins or {}
         return cls(engine, Conversation(public, party, application, identity, kept, secret))
 
     def to_bytes(self) -> bytes:
@@ -134,6 +149,38 @@ class JointProtocol:
         digits = hashlib.sha256(whole).hexdigest()[:20]
         return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
 
+    @property
+    def identities(self) -> tuple[PartyIdentity, ...]:
+        """The identity of every other party, in the schema's order."""
+        talk = self._talk
+        hellos = talk.state.said(Hello, HELLO)
+        return tuple(
+            PartyIdentity(
+                name, hellos[name].identity_key if name in hellos else None, name in talk.state.pins
+            )
+            for name in talk.names
+            if name != talk.party
+        )
+
+    @property
+    def own_identity(self) -> bytes:
+        """The public identity key in this party's own hello."""
+        return self._talk.state.hello_of(self._talk.party).identity_key
+
+    def require_pinned(self) -> None:
+        """Compare the hellos received so far with the pins; raises IdentityMismatch.
+
+        Messages not sent yet are then dropped: they would go to somebody else.
+        """
+        talk = self._talk
+        try:
+            for name, hello in talk.state.said(Hello, HELLO).items():
+                if name != talk.party:
+                    require_identity(talk.application, name, hello, talk.state.pins.get(name))
+        except IdentityMismatch:
+            talk.state.outbox = [message for message in talk.state.outbox if message.posted]
+            raise
+
     def pending(self) -> list[Outgoing]:
         """Return the messages still to be sent, oldest first; save the state before sending any."""
         return [message for message in self._talk.state.outbox if not message.posted]
@@ -149,8 +196,8 @@ class JointProtocol:
     def receive(self, sender: str, step: str, receiver: str | None, body: bytes) -> bool:
         """Process a message as the server delivers it; return True if it was new.
 
-        Raises NotAuthentic, MessageRepeated, MessageOutOfOrder, CommitmentBroken,
-        PartiesDisagree or MalformedMessage; the state is then unchanged.
+        Raises NotAuthentic, MessageRepeated, MessageOutOfOrder, IdentityMismatch,
+        CommitmentBroken, PartiesDisagree or MalformedMessage; the state is then unchanged.
         """
         talk = self._talk
         if sender == talk.party:

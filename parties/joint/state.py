@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from parties.joint.messages import HELLO, Hello, M, decode
+from parties.joint.messages import HELLO, Hello, M, RawKey, decode
 from utils.errors import MalformedMessage
 
 
@@ -47,6 +47,8 @@ class ProtocolState(_Stored):
     ready: bool = False
     opened: dict[str, str] = {}
     """By program, the SHA-256 of the one result that this party has made its share for."""
+    pins: dict[str, RawKey] = {}
+    """By party, the public identity key that its hello has to be signed with."""
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ProtocolState:

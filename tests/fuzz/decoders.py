@@ -33,6 +33,7 @@ from engines.zip_files import pack, unpack
 from parties.client import ServerClient
 from parties.joint.channel import Channel, FirstWords, Identity, Place
 from parties.joint.codes import JoinCode
+from parties.joint.identities import IdentityKey
 from parties.joint.messages import (
     Agreement,
     Hello,
@@ -44,6 +45,7 @@ from parties.joint.messages import (
     encode,
 )
 from parties.joint.state import ProtocolState
+from parties.trust_file import TrustFile
 from service.http.upload_form import FIELDS, FILE, FormReader
 from trials.stand_in import public_model
 from utils.errors import TrisealError
@@ -134,7 +136,13 @@ def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
     key, nonce = bytes(range(32)), bytes(32)
     for message in (
         Hello(
-            model_version="m", readers=("bank", "x"), signing_key=key, exchange_key=key, seed=key
+            model_version="m",
+            readers=("bank", "x"),
+            signing_key=key,
+            exchange_key=key,
+            seed=key,
+            identity_key=key,
+            identity_signature=bytes(64),
         ),
         ShareCommit(digest=SHA256),
         ShareOpen(share=bytes(200), nonce=nonce),
@@ -204,6 +212,10 @@ def decoders() -> dict[str, Decoder]:
             lambda data: JoinCode.parse(data.decode("utf-8", "surrogateescape")),
         ),
         "identity": Decoder((_identities()[0].to_bytes(),), Identity.from_bytes),
+        "identity key": Decoder((IdentityKey.fresh().to_pem(),), IdentityKey.from_pem),
+        "trust file": Decoder(
+            (f"# pins\nbank = {SHA256}\n".encode(),), lambda data: TrustFile.parse(data, "pins")
+        ),
         "protocol state": Decoder((ProtocolState().to_bytes(),), ProtocolState.from_bytes),
         **_sealed_words(),
         **_answers(),

@@ -16,6 +16,7 @@ from engines.envelope import unseal
 from engines.interface import ENCRYPTED_INPUTS, MASKS_OF, PUBLIC_KEY, JointPartyEngine
 from features.encoding import Bits
 from parties.joint.channel import GROUP_SECRET_BYTES, Identity, Place
+from parties.joint.identities import Trust
 from parties.joint.messages import JointMessage, encode
 from parties.joint.protocol import JointProtocol
 from tests.privacy.small import PARTIES, EngineHalves
@@ -41,6 +42,7 @@ class Table:
         engines: Mapping[str, JointPartyEngine] | None = None,
         application: str = APPLICATION,
         group_secret: bytes | None = None,
+        trust: Mapping[str, Trust] | None = None,
     ) -> None:
         self.halves = halves
         secret = group_secret or os.urandom(GROUP_SECRET_BYTES)
@@ -53,6 +55,7 @@ class Table:
                 application,
                 self.identities[name],
                 readers,
+                (trust or {}).get(name),
             )
             for name in PARTIES
         }

@@ -11,12 +11,14 @@ from engines.levelled.parameters import SEED_BYTES
 from engines.levelled.party import LevelledParty
 from engines.levelled.words import words_from_bytes, words_to_bytes
 from parties.joint.channel import FirstWords, commitment
+from parties.joint.identities import IdentityKey
 from parties.joint.messages import (
     SHARE_COMMIT,
     SHARE_OPEN,
     Agreement,
     ShareOpen,
     agree_step,
+    encode,
 )
 from tests.privacy.misbehaving import HONEST, LIAR, lying, refused, without
 from tests.privacy.small import PARTIES
@@ -123,8 +125,8 @@ def test_parties_with_different_models_do_not_continue(halves, table):
     table.carries = without("hello")
     table.collect()
     conversation = table[LIAR].conversation
-    payload = conversation.state.inbox["hello"][LIAR].payload.decode()
-    other = payload.replace(halves.server.public.model_version, "0" * 32)
+    other = conversation.state.hello_of(LIAR).model_copy(update={"model_version": "0" * 32})
+    other = IdentityKey.fresh().signed(conversation.application, LIAR, other)
     place = conversation.place(LIAR, "hello", None)
-    body = FirstWords(conversation.application, conversation.identity).seal(place, other.encode())
+    body = FirstWords(conversation.application, conversation.identity).seal(place, encode(other))
     refused(table, Posted(LIAR, "hello", None, body), PartiesDisagree)

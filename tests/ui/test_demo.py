@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 from parties.client import ServerClient
+from parties.identity_file import read_identity
+from parties.trust_file import TrustFile
 from parties.waiting import wait_for_server
 from settings import ROOT
 from tests.parties.running import until
@@ -189,6 +191,34 @@ def test_invalid_access_setting_is_named(name, value):
     ended = run("app.py", **{name: value})
     assert ended.returncode == 1 and f"TRISEAL_{name.upper()}" in ended.stderr
     assert "Traceback" not in ended.stderr and value not in ended.stderr.replace("TRISEAL", "")
+
+
+def agents_of(demo):
+    """Return the command lines of the parties' agents."""
+    commands = [demo.command(pid) for pid in demo.family()]
+    return [command for command in commands if "-m parties " in command]
+
+
+def test_demo_makes_and_pins_keys_once(tmp_path, levelled_deployment, schema):
+    institutions = [name for name in schema.party_names if name != "applicant"]
+    found = []
+    for _ in range(2):
+        demo = Demo(tmp_path, levelled_deployment, "levelled")
+        try:
+            demo.wait_until(lambda demo=demo: len(agents_of(demo)) == 3, 60)
+            started = agents_of(demo)
+            demo.send(signal.SIGTERM)
+            assert demo.join(30) == 0
+        finally:
+            demo.stop()
+        keys = {n: read_identity(tmp_path / "parties" / n) for n in schema.party_names}
+        assert [name for name, key in keys.items() if key] == institutions
+        for name in schema.party_names:
+            trust = tmp_path / "parties" / name / "trust"
+            assert any(f"--party {name} " in c and f"--trust {trust}" in c for c in started)
+            found.append(TrustFile.read(trust).pins)
+        assert found[-1] == {name: keys[name].public for name in institutions}
+    assert all(pins == found[0] for pins in found)
 
 
 def test_dead_child_stops_the_demo_with_a_message(demo):

@@ -9,6 +9,7 @@ import pytest
 from contract.http import ApplicationState, ProgramState, SlotState, TrafficItem
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PROGRAMS, PUBLIC_KEY, Slot
 from model.explanation import Explanation, Outcome
+from parties.joint.identities import PartyIdentity
 from parties.results import ALL, SERVER, Decision, ExplanationOpened, Message, SliceSent
 from settings import ROOT, Settings
 from tests.ui.conftest import public_of, with_parties
@@ -248,6 +249,8 @@ class ApplicationAgent:
             "state": state_of(public, joined=public.schema_.party_names),
             "keys_ready": True,
             "fingerprint": "0123 4567",
+            "identities": (PartyIdentity("second", bytes(32), pinned=True),),
+            "own_identity": b"\xab" * 32,
             "secret_bytes": 545,
             "public_key_bytes": 16000,
             "awaits": (),
@@ -274,7 +277,14 @@ def test_a_page_without_an_application_asks_for_a_code(public):
 def test_the_key_is_shown_by_its_fingerprint(public):
     panel = agent_panels.key_panel(ApplicationAgent(public), public)
     assert "0123 4567" in panel and "Compare it with the second &lt;b&gt;" in panel
-    away = ApplicationAgent(public, keys_ready=False, state=state_of(public, joined=["first"]))
+    assert "pinned, key 0000 0000 0000 0000" in panel and "abab abab abab abab" in panel
+    away = ApplicationAgent(
+        public,
+        keys_ready=False,
+        state=state_of(public, joined=["first"]),
+        identities=(PartyIdentity("second", None, pinned=False),),
+    )
+    assert "not pinned: whoever has its join code" in agent_panels.key_panel(away, public)
     assert "still ha" in agent_panels.key_panel(away, public)
 
 

@@ -141,6 +141,12 @@ def test_all_steps_from_keys_to_explanation(stage, demo, schema, levelled_oracle
     one.open()
     prints = {one.text(name, ".ts-print code") for name in one.names}
     assert len(prints) == 1
+    key_of = {
+        (party, label): one.text(party, f".ts-facts div:has-text('{label}') dd")
+        for party, label in (("applicant", "Bank"), ("bank", "Applicant"), ("bank", "Own identity"))
+    }
+    assert key_of["applicant", "Bank"] == f"pinned, key {key_of['bank', 'Own identity']}"
+    assert key_of["bank", "Applicant"].startswith("not pinned")
     one.fill(levelled_oracle, record).send()
     one.strip_done(4)
     one.decide()
@@ -324,6 +330,7 @@ def test_every_party_has_its_own_process_and_ctrl_c_stops_all(demo, schema):
     commands = [demo.command(pid) for pid in family]
     assert "token" not in " ".join(commands)  # other users of the machine can read them
     agents = [command for command in commands if "-m parties" in command]
+    assert all("/trust" in agent for agent in agents)
     assert len(agents) == len(schema.party_names)
     for name in schema.party_names:
         assert [f"--party {name} " in agent for agent in agents].count(True) == 1

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from utils import atomic_files
-from utils.atomic_files import private_folder, write_atomic
+from utils.atomic_files import private_folder, write_atomic, write_new
 
 
 def mode_of(path):
@@ -67,6 +67,26 @@ def test_a_failure_at_any_step_leaves_the_old_file_and_no_part(tmp_path, monkeyp
         write_atomic(tmp_path / "f", b"new")
     assert (tmp_path / "f").read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_new_file_never_replaces_one(tmp_path, open_umask):
+    assert write_new(tmp_path / "key", b"first") is True
+    assert write_new(tmp_path / "key", b"second") is False
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    assert write_new(tmp_path / "broken", b"third") is False
+    assert (tmp_path / "key").read_bytes() == b"first" and mode_of(tmp_path / "key") == 0o600
+    assert {p.name for p in tmp_path.iterdir()} == {"key", "broken"}
+
+
+@pytest.mark.parametrize("step", ["fsync", "link", "fchmod"])
+def test_a_failed_new_file_leaves_nothing(tmp_path, monkeypatch, step):
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(atomic_files.os, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_new(tmp_path / "f", b"new")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_concurrent_reader_sees_old_or_new_file(tmp_path):

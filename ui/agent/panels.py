@@ -8,6 +8,7 @@ from contract.http import ProgramState
 from engines.interface import DECIDE, EXPLAIN, PublicModel
 from features.schema import Party
 from parties.agent import ApplicationAgent
+from parties.joint.identities import shown
 from ui import panels
 from ui.state import PageState
 from ui.steps import PROGRAM_WORDS, Step, run_step
@@ -95,7 +96,7 @@ def is_under_way(application: ApplicationAgent | None) -> bool:
 
 
 def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
-    """Return the joint key's fingerprint, how to compare it, and the sizes of the local parts."""
+    """Return the other parties' identities, and the joint key's fingerprint once it is made."""
     if application is None:
         return _empty(NO_APPLICATION)
     member = application.member
@@ -105,9 +106,8 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         waits = f" {_named(away, public).capitalize()} still has to join." if len(away) == 1 else ""
         if len(away) > 1:
             waits = f" {_named(away, public).capitalize()} still have to join."
-        return _empty(
-            f"Not made yet. The parties' processes make it together, automatically.{waits}"
-        )
+        text = f"Not made yet. The parties' processes make it together, automatically.{waits}"
+        return _empty(text) + _identities(application, public)
     others = [p.name for p in public.schema_.parties if p.name != member.party]
     facts = [
         ("Own part, never sent", show_bytes(member.secret_bytes))
@@ -118,7 +118,9 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
     return (
         f'<p class="ts-print"><span>Fingerprint</span><code>{escape(member.fingerprint)}</code></p>'
         f'<p class="ts-note">Compare it with {escape(_named(others, public))} by telephone. If all '
-        "digits match, no one has tampered with the messages between you.</p>" + _facts(facts)
+        "digits match, no one has tampered with the messages between you.</p>"
+        + _facts(facts)
+        + _identities(application, public)
     )
 
 
@@ -218,6 +220,13 @@ def _is_over(application: ApplicationAgent, program: str) -> bool:
 
 def _agreed(application: ApplicationAgent) -> bool:
     return application.member.party in application.member.agreed_by(DECIDE)
+
+
+def _identities(application: ApplicationAgent, public: PublicModel) -> str:
+    """Return who the other parties are: pinned, with a short fingerprint, or not pinned."""
+    member = application.member
+    facts = [(public.schema_.party(one.party).label, one.words) for one in member.identities]
+    return _facts([*facts, ("Own identity key", shown(member.own_identity))])
 
 
 def _named(parties: tuple[str, ...] | list[str], public: PublicModel) -> str:

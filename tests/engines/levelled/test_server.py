@@ -286,7 +286,9 @@ def test_own_programs_determine_the_model_version(deployment, levelled_deploymen
 
 
 def test_recompiling_records_the_same_facts(deployment, small_programs_of, layout, tmp_path):
-    assert build(small_programs_of, layout, tmp_path, opens="score") == deployment.engine_facts(NAME)
+    assert build(small_programs_of, layout, tmp_path, opens="score") == deployment.engine_facts(
+        NAME
+    )
 
 
 def test_score_is_narrowed_until_its_noise_budget_suffices(small_programs_of, layout, tmp_path):

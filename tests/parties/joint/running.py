@@ -12,6 +12,7 @@ import pytest
 from features.encoding import Layout
 from parties.client import ServerClient
 from parties.joint.codes import JointOpening, open_joint
+from parties.joint.identities import Trust
 from parties.joint.member import JointMember
 from parties.store import PartyStore
 from tests.parties.joint.local import LocalServer
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-def connect(server: Any, folder: Path, client: Any = None) -> Any:
+def connect(server: Any, folder: Path, client: Any = None, trust: Trust | None = None) -> Any:
     """Connect with files in `folder`; the stand-in engine is passed, as no registry has it."""
     return SimpleNamespace(
         client=client or server.client(),
@@ -39,6 +40,7 @@ def connect(server: Any, folder: Path, client: Any = None) -> Any:
         joint_engine=JointStandIn(server.public),
         layout=Layout(server.public.schema_),
         public=server.public,
+        trust=trust or Trust(),
     )
 
 
