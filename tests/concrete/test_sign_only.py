@@ -8,9 +8,9 @@ from engines.interface import DECIDE, EXPLAIN
 from model.explanation import Outcome
 from model.polynomial import sample_states
 from model.reference import reference_scores
+from parties.single_key.session import ApplicationSession
 from tests.concrete.deployments import Runs
 from tests.conftest import write_small_deployment
-from parties.single_key.session import ApplicationSession
 from tests.parties.running import Oracle, started
 
 

@@ -1,4 +1,9 @@
-"""The stage and the parties' own pages, as `make demo` starts them, in a real browser."""
+"""The stage and the parties' own pages, as `make demo` starts them, in a real browser.
+
+The demonstration listens on IPv6. The first half of the tests reaches it by an IPv4 address,
+through a relay; the second half by its own address, and attacks it from foreign pages in the same
+browser.
+"""
 
 import signal
 from contextlib import contextmanager
@@ -9,9 +14,20 @@ import pytest
 from model.explanation import Outcome
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
-from tests.ui.demos import Demo, alive
+from tests.ui.conftest import chromium_with
+from tests.ui.demos import Demo, alive, relayed_from_ipv4
+from tests.ui.foreign import (
+    CALL,
+    NAMED_BY_STRANGERS,
+    READ,
+    SERVER_READ,
+    attack,
+    fetch,
+    submit,
+)
 from tests.ui.links import opened as opened_link
 from tests.ui.test_page import assert_fits
+from utils.ports import free_port
 
 NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
 CHECKS = ["Own_car", "Own_property", "Mobile_phone", "Employed"]
@@ -20,18 +36,27 @@ VARIED = [*NUMBERS, *CHECKS, "Years_employed"]
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory, levelled_deployment):
-    started = Demo(tmp_path_factory.mktemp("stage"), levelled_deployment, "levelled")
+    addresses = {"server_host": "::1", "page_host": "::1"}
+    folder = tmp_path_factory.mktemp("stage")
+    started = Demo(folder, levelled_deployment, "levelled", **addresses)
     try:
         started.wait_for("Triseal is ready")
-        yield started
+        with relayed_from_ipv4([started.page_port, *started.agent_ports(3)]):
+            yield started
     finally:
         started.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium_with(*NAMED_BY_STRANGERS) as started:
+        yield started
 
 
 class Stage:
     """The stage in a new browser session."""
 
-    def __init__(self, context, demo, schema, host=None, size=(1280, 900), scheme="light"):
+    def __init__(self, context, demo, schema, host, size, scheme):
         self.schema, self.names = schema, schema.party_names
         self.page = context.new_page()
         self.page.set_viewport_size({"width": size[0], "height": size[1]})
@@ -40,9 +65,7 @@ class Stage:
         self.asked, self.referrers = [], []
         self.page.on("request", self._note)
         link = urlsplit(demo.link)
-        if host is not None:
-            link = link._replace(netloc=f"{host}:{link.port}")
-        self.page.goto(link.geturl())
+        self.page.goto(link._replace(netloc=f"{host}:{link.port}").geturl())
         self.page.wait_for_selector("#new")
 
     def _note(self, request):
@@ -111,27 +134,28 @@ class Stage:
 
 
 @contextmanager
-def opened_stage(context, demo, schema, *size, scheme="light"):
+def opened_stage(context, demo, schema, host, size, scheme):
     """Yield a stage with a new application; before it, the stage loads no party's page."""
-    one = Stage(context, demo, schema, size=size, scheme=scheme)
+    one = Stage(context, demo, schema, host, size, scheme)
+    for port in demo.agent_ports(len(one.names)):
+        one.page.wait_for_selector(f".ts-frames >> text=own process, {host}:{port}")
     assert_fits(one.page)
     assert one.page.locator("iframe").count() == 0
-    shown = one.page.inner_text(".ts-frames")
-    for port in demo.agent_ports(len(one.names)):
-        assert f"own process, 127.0.0.1:{port}" in shown
-    yield one.open()
+    one.open()
+    assert all(one.url(party).startswith(f"http://{host}:") for party in one.names)
+    yield one
     one.page.close()
 
 
 @pytest.fixture(scope="module")
 def wide(context, demo, schema):
-    with opened_stage(context, demo, schema, 1280, 900) as one:
+    with opened_stage(context, demo, schema, "127.0.0.1", (1280, 900), "light") as one:
         yield one
 
 
 @pytest.fixture(scope="module")
 def narrow(context, demo, schema):
-    with opened_stage(context, demo, schema, 390, 900, scheme="dark") as one:
+    with opened_stage(context, demo, schema, "[::1]", (390, 900), "dark") as one:
         yield one
 
 
@@ -142,7 +166,7 @@ def assert_all_fit(one, beside):
     for name in one.names:
         box = one.page.locator(f'iframe[data-agent="{name}"]').bounding_box()
         tops.append(round(box["y"]))
-        frame = next(f for f in one.page.frames if f.url.startswith(one.url(name)[:22]))
+        frame = next(f for f in one.page.frames if f.url.startswith(one.url(name).split("?")[0]))
         assert_fits(frame)
         # Each frame is as high as its page: nothing is cut off and nothing scrolls inside.
         end = frame.evaluate("document.getElementById('agent-end').getBoundingClientRect().bottom")
@@ -173,7 +197,7 @@ def test_each_page_offers_its_steps_by_name(wide, demo):
 
 
 def test_an_application_opened_elsewhere_can_be_watched(wide, demo, schema):
-    with ServerClient(f"http://127.0.0.1:{demo.server_port}", 30) as client:
+    with ServerClient(f"http://[::1]:{demo.server_port}", 30) as client:
         other = open_joint(client)
         first = schema.party_names[0]
         client.join(other.client_id, first, other.codes[first].split(".")[1])
@@ -206,13 +230,6 @@ def test_example_fills_only_its_own_form(wide):
         wide.page.wait_for_timeout(100)
     assert account_age.input_value() == "2"
     assert age.input_value() == before
-
-
-def test_browser_sessions_are_separate(wide, narrow):
-    assert wide.text("bank", ".ts-print code") != narrow.text("bank", ".ts-print code")
-    wide.press("#send", ".ts-hex code", parties=["bank"])
-    wide.page.wait_for_selector(".ts-strip >> text=Send 1/3")
-    assert "Send 0/3" in narrow.page.inner_text(".ts-strip")
 
 
 def test_reloaded_page_keeps_its_application(wide):
@@ -259,6 +276,14 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, levelled_oracle)
     assert "Traceback" not in demo.log()
 
 
+def test_browser_sessions_are_separate(wide, narrow):
+    """The last test on the wide stage."""
+    assert wide.text("bank", ".ts-print code") != narrow.text("bank", ".ts-print code")
+    assert "Send 0/3" in narrow.page.inner_text(".ts-strip")
+    assert "Send 0/3" not in wide.page.inner_text(".ts-strip")
+    wide.page.close()  # its pages would go on asking for news
+
+
 def test_steps_out_of_order_name_missing_steps(narrow):
     one = narrow
     first = one.names[0]
@@ -267,6 +292,34 @@ def test_steps_out_of_order_name_missing_steps(narrow):
     assert "still to be sent: applicant." in one.told(one.names[1], "#agree-decide")
     one.press("#send", ".ts-strip li.done:nth-child(3)", parties=[first])
     assert "open the decision first" in one.told(first, "#agree-explain")
+
+
+def test_demo_refuses_requests_without_access(narrow, context, demo):
+    """All parties have sent their records, none has agreed."""
+    one = narrow
+    one.strip_done(4)  # the stage, which reads the log from the server, has it too
+    before = one.page.inner_text(".ts-log")
+    near = attack(context, f"http://[::1]:{free_port()}")
+    for port in [demo.page_port, *demo.agent_ports(len(one.names))]:
+        stranger = attack(context, f"http://evil6.example:{port}")
+        for path in READ:
+            assert fetch(stranger, path)[0] == 421
+        for name in ("agree_decide", "send", "join", "new_application", "tick"):
+            assert fetch(stranger, f"/gradio_api/call/{name}", "POST", CALL)[0] == 421
+        stranger.close()
+        assert fetch(near, "/config", base=f"http://[::1]:{port}")[0] == 0
+        called = f"http://[::1]:{port}/gradio_api/call/agree_decide"
+        assert submit(context, called) == 403
+    stranger = attack(context, f"http://evil6.example:{demo.server_port}")
+    for path in SERVER_READ:
+        assert fetch(stranger, path)[0] == 421
+    assert fetch(stranger, "/applications", "POST", "{}")[0] == 421
+    assert submit(context, f"http://[::1]:{demo.server_port}/applications") == 403
+    for page in (near, stranger):
+        page.close()
+    for name in one.names:  # no party has agreed meanwhile
+        assert "No party has agreed yet" in one.text(name, ".ts-section:has(#agree-decide)")
+    assert one.page.inner_text(".ts-log") == before
 
 
 def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
@@ -300,9 +353,13 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
 
 def test_every_party_has_its_own_process_and_ctrl_c_stops_all(demo, schema):
     """The last test on this demonstration."""
+    said = demo.log()
+    assert f"listens at http://[::1]:{demo.server_port}" in said
+    assert f"open http://[::1]:{demo.page_port}/?token=" in said
     with opened_link(demo.link) as client:
         for port in demo.agent_ports(len(schema.party_names)):
-            refused = client.get(f"http://127.0.0.1:{port}")
+            assert f"at http://[::1]:{port}" in said
+            refused = client.get(f"http://[::1]:{port}")
             assert refused.status_code == 403 and "with its link" in refused.text
     family = demo.family()
     commands = [demo.command(pid) for pid in family]

@@ -1,9 +1,9 @@
 """The stage: the parties' own pages side by side, and the log of all messages between them.
 
 It opens an application and passes each party its join code in the address of its frame; before
-that, no party's page is loaded. From then on it holds the application's watch token and, if `agent_tokens` are set, the tokens that open the
-parties' pages. The forms, keys and results in the frames belong to the parties' own processes,
-which browsers isolate from this page.
+that, no party's page is loaded. From then on it holds the application's watch token and, if
+`agent_tokens` are set, the tokens that open the parties' pages. The forms, keys and results in the
+frames belong to the parties' own processes, which browsers isolate from this page.
 """
 
 from __future__ import annotations
@@ -130,9 +130,9 @@ class Stage:
                 min_width=290,
             )
         html(
-            '<p class="ts-note">A new application has one join code per party, and the parties\' pages '
-            "open below with it. The parties' processes make their joint key at once. Each party then sends "
-            "its record and agrees to the decision and to the explanation.</p>"
+            '<p class="ts-note">A new application has one join code per party, and the parties\' '
+            "pages open below with it. The parties' processes make their joint key at once. Each "
+            "party then sends its record and agrees to the decision and to the explanation.</p>"
         )
 
     def open(self, watched: Watched, readers: list[str], request: gr.Request) -> View:
