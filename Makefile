@@ -24,7 +24,7 @@ QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/partie
 	tests/test_docs.py tests/test_docs_security.py tests/test_layers.py tests/test_makefile.py \
 	tests/test_requirements.py
 
-.PHONY: demo check test test-postgresql setup setup-concrete setup-test setup-cluster train compile
+.PHONY: demo check test core-tests test-postgresql setup setup-concrete setup-test setup-cluster train compile
 .PHONY: evaluate bench load faults fuzz lint docs lock clean
 
 demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
@@ -33,9 +33,13 @@ demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
 check: setup-tests lint
 	$(RUN) -m pytest $(PARALLEL) $(QUICK_TESTS)
 
-test: setup-test lint
-	$(RUN) -m pytest $(PARALLEL) --ignore=tests/concrete tests/ui tests
+# The checkers use one core, so they run beside the tests; if one fails, so does `make test`.
+test: setup-test
+	@$(MAKE) --no-print-directory --jobs 2 lint core-tests
 	$(RUN_CONCRETE) -m pytest $(PARALLEL) --numprocesses 2 tests/concrete
+
+core-tests: setup-tests
+	$(RUN) -m pytest $(PARALLEL) --ignore=tests/concrete tests/ui tests
 
 # The server's tests again, with every server on PostgreSQL.
 test-postgresql: setup-test

@@ -33,17 +33,24 @@ def clone(tmp_path):
     return folder
 
 
-def installations(folder, target="setup"):
-    """Run make and return the lists that it installed."""
-    (folder / "installed").write_text("")
+def run(folder, target, python=PYTHON):
+    """Run make with an interpreter for new environments."""
     tools = folder.parent / "bin"
-    subprocess.run(
+    (tools / "python").write_text(python)
+    return subprocess.run(
         ["make", target, f"PYTHON={tools / 'python'}"],
         cwd=folder,
         env={"PATH": f"{tools}:/usr/bin:/bin"},
-        check=True,
         capture_output=True,
+        text=True,
     )
+
+
+def installations(folder, target="setup"):
+    """Run make and return the lists that it installed."""
+    (folder / "installed").write_text("")
+    ended = run(folder, target)
+    assert ended.returncode == 0, ended.stderr
     lines = (folder / "installed").read_text().splitlines()
     assert all("--require-hashes" in line for line in lines)
     return [line.rpartition("/")[2] for line in lines]
@@ -80,6 +87,17 @@ def test_environment_of_a_changed_list_is_installed_again(clone):
         file.write("# changed\n")
     os.utime(path, (0, 0))
     assert installations(clone) == ["core.txt"]
+
+
+@pytest.mark.parametrize("failing", ["nothing", "mypy", "tests/ui", "tests/concrete"])
+def test_tests_fail_with_any_of_their_parts(clone, failing):
+    """The environments' interpreter stands for the checkers and for pytest."""
+    for name in ("install_chromium", "install_postgresql"):
+        (clone / "scripts" / name).write_text("#!/bin/sh\n")
+    python = PYTHON.replace("exit 1", f"echo $*; case $* in *{failing}*) exit 1 ;; esac")
+    ended = run(clone, "test", python)
+    assert (ended.returncode == 0) is (failing == "nothing"), ended.stdout
+    assert "-m mypy ." in ended.stdout and "tests/ui" in ended.stdout
 
 
 def test_missing_python_creates_nothing_and_prints_advice(clone):

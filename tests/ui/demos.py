@@ -1,10 +1,13 @@
 """The whole demonstration as a process, and its child processes."""
 
+import asyncio
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
+from anyio.from_thread import start_blocking_portal
 
 from tests.parties.running import standing_still
 from tests.ui.links import printed_link
@@ -39,6 +42,31 @@ def processes():
             state, parent = stat.rpartition(")")[2].split()[:2]
             found[int(entry.name)] = (state, int(parent))
     return found
+
+
+@contextmanager
+def relayed_from_ipv4(ports):
+    """Relay these ports of 127.0.0.1 to the same ports of ::1, within the context."""
+
+    async def copy(reader, writer):
+        with suppress(OSError), closing(writer):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+
+    async def relay(port, reader, writer):
+        with suppress(OSError), closing(writer):
+            there = await asyncio.open_connection("::1", port)
+            await asyncio.gather(copy(reader, there[1]), copy(there[0], writer))
+
+    with start_blocking_portal() as portal:
+        servers = [
+            portal.call(asyncio.start_server, partial(relay, port), "127.0.0.1", port)
+            for port in ports
+        ]
+        yield
+        for server in servers:
+            portal.call(server.close)
 
 
 class Demo(ChildProcess):

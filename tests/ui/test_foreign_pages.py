@@ -1,48 +1,27 @@
-"""Foreign pages in a browser that has every page of Triseal open: they get nothing.
+"""Foreign pages in a browser that has a page of Triseal open: they get nothing.
 
-In this browser `evil.example` resolves to this machine, like a name after DNS rebinding. Its path
-/attack is the attacker's page; all other requests reach the real pages. The whole demonstration is
-attacked on IPv6, single pages on IPv4.
+The whole demonstration is attacked in test_stage.py.
 """
 
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from service.app import create_app
 from service.http.hosts import HostGuard
 from settings import Settings
 from tests.ui.conftest import chromium_with
-from tests.ui.demos import Demo
+from tests.ui.foreign import CALL, NAMED_BY_STRANGERS, READ, attack, fetch
 from tests.ui.guarded_pages import KINDS, Page
 from tests.ui.serving import served
-from tests.ui.test_stage import Stage
 from trials.stand_in import load
 from utils.ports import free_port
-
-READ = ("/", "/config", "/gradio_api/info", "/gradio_api/app_id", "/theme.css")
-SERVER_READ = ("/", "/health", "/model", "/model/client", "/metrics", "/docs", "/openapi.json")
-FETCH = """async ([base, method, path, body]) => {
-  const init = {method, credentials: "include"};
-  if (body) { init.body = body; init.headers = {"Content-Type": "application/json"}; }
-  try {
-    const answer = await fetch(base + path, init);
-    return [answer.status, (await answer.text()).slice(0, 200000)];
-  } catch (error) { return [0, String(error)]; }
-}"""
-CALL = '{"data": ["a join code of the stranger"]}'
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with chromium_with(
-        "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP evil6.example [::1]",
-        # Some browsers ask before a public page accesses the local network; not all do.
-        "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
-    ) as started:
+    with chromium_with(*NAMED_BY_STRANGERS) as started:
         yield started
 
 
@@ -57,30 +36,6 @@ def context(browser):
 def open_link(context, made):
     """Follow the page's link: from now on the browser has its cookie."""
     assert context.request.get(made.link).ok
-
-
-def attack(context, origin, html="<title>harmless</title>"):
-    """Open a foreign page at that origin."""
-    page = context.new_page()
-    page.route(f"{origin}/attack", lambda route: route.fulfill(body=html, content_type="text/html"))
-    page.goto(f"{origin}/attack")
-    return page
-
-
-def fetch(page, path, method="GET", body=None, base=""):
-    """Return the status that the foreign page can read; 0 if the browser blocks it."""
-    return page.evaluate(FETCH, [base, method, path, body])
-
-
-def submit(context, address):
-    """Return the status of a form sent to the address by a page on another port of this host."""
-    form = f'<form method="post" enctype="text/plain" action="{address}"></form>'
-    page = attack(
-        context, f"http://{urlsplit(address).netloc.rsplit(':', 1)[0]}:{free_port()}", form
-    )
-    with page.expect_response(address) as answered:
-        page.evaluate("document.forms[0].submit()")
-    return answered.value.status
 
 
 def framed(context, origin, address):
@@ -190,11 +145,9 @@ def test_page_link_works_from_any_page(context, tmp_path, place):
         page.wait_for_selector("#send")
         assert page.url == f"{made.place.address}/"
         assert page.evaluate("document.cookie") == ""  # HttpOnly
-        page.reload()
-        page.wait_for_selector("#send")
+        assert page.reload(wait_until="commit").status == 200
         second = context.new_page()
-        second.goto(made.place.address)
-        second.wait_for_selector("#send")
+        assert second.goto(made.place.address, wait_until="commit").status == 200
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
@@ -207,60 +160,3 @@ def test_dns_rebinding_cannot_read_the_server(context, guarded):
         stranger = attack(context, f"http://evil.example:{port}")
         status, text = fetch(stranger, "/openapi.json")
     assert (status, "/send_file" in text) == ((421, False) if guarded else (200, True))
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory, levelled_deployment):
-    addresses = {"server_host": "::1", "page_host": "::1"}
-    folder = tmp_path_factory.mktemp("foreign")
-    started = Demo(folder, levelled_deployment, "levelled", **addresses)
-    try:
-        started.wait_for("Triseal is ready")
-        yield started
-    finally:
-        started.stop()
-
-
-def test_demo_works_on_ipv6(demo, schema):
-    said = demo.log()
-    assert f"listens at http://[::1]:{demo.server_port}" in said
-    assert f"open http://[::1]:{demo.page_port}/?token=" in said
-    for port in (demo.page_port, *demo.agent_ports(len(schema.party_names))):
-        assert f"at http://[::1]:{port}" in said
-        refused = httpx.get(f"http://[::1]:{port}", trust_env=False)
-        assert refused.status_code == 403, "it responds, and asks for its link"
-
-
-def test_demo_refuses_requests_without_access(context, demo, schema):
-    one = Stage(context, demo, schema).open()
-    assert one.page.url.startswith("http://[::1]:")
-    assert all("//[::1]:" in one.url(party) for party in one.names)
-    one.send().strip_done(4)  # the stage, which reads the log from the server, has it too
-    before = one.page.inner_text(".ts-log")
-    ports = [demo.page_port, *demo.agent_ports(len(one.names))]
-    for port in ports:
-        stranger = attack(context, f"http://evil6.example:{port}")
-        for path in READ:
-            assert fetch(stranger, path)[0] == 421
-        for name in ("agree_decide", "send", "join", "new_application", "tick"):
-            assert fetch(stranger, f"/gradio_api/call/{name}", "POST", CALL)[0] == 421
-        near = attack(context, f"http://[::1]:{free_port()}")
-        assert fetch(near, "/config", base=f"http://[::1]:{port}")[0] == 0
-        called = f"http://[::1]:{port}/gradio_api/call/agree_decide"
-        assert submit(context, called) == 403
-    stranger = attack(context, f"http://evil6.example:{demo.server_port}")
-    for path in SERVER_READ:
-        assert fetch(stranger, path)[0] == 421
-    assert fetch(stranger, "/applications", "POST", "{}")[0] == 421
-    assert submit(context, f"http://[::1]:{demo.server_port}/applications") == 403
-    for name in one.names:  # no party has agreed meanwhile
-        assert "No party has agreed yet" in one.text(name, ".ts-section:has(#agree-decide)")
-    assert one.page.inner_text(".ts-log") == before
-    one.decide()
-
-
-def test_frames_use_the_requested_host_name(context, schema, demo):
-    one = Stage(context, demo, schema, host="localhost")
-    for party in one.names:
-        one.page.wait_for_selector(f'iframe[data-agent="{party}"][src*="//localhost:"]')
-        one.frame(party).locator("#send").wait_for()

@@ -103,10 +103,18 @@ def test_the_stage_has_a_frame_for_every_party(public):
     page = build_stage(public, None, Settings(agent_port=9000))
     assert_named_and_limited(page)
     addresses = agent_addresses(Settings(agent_port=9000), public.schema_.party_names)
-    shown = stage_panels.frames(public, addresses, {"first": 'a"b'}, {"second": "s-e"})
+    tokens = {"second": "s-e"}
+    shown = stage_panels.frames(public, addresses, {"first": 'a"b'}, tokens, turn=False)
     assert shown.count("<iframe") == len(public.schema_.parties)
     assert 'src="http://127.0.0.1:9000/?join=a%22b"' in shown
     assert 'src="http://127.0.0.1:9001/?token=s-e"' in shown and "<b>Second <b>" not in shown
+
+
+def test_addresses_are_shown_before_frames_are_loaded(public):
+    addresses = agent_addresses(Settings(agent_port=9000), public.schema_.party_names)
+    shown = stage_panels.before_frames(public, addresses)
+    assert "own process, 127.0.0.1:9001" in shown and "<iframe" not in shown
+    assert "The page of the second &lt;b&gt; opens here" in shown
 
 
 def test_each_opening_has_new_frames(public):

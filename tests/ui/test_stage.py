@@ -1,7 +1,12 @@
-"""The stage and the parties' own pages, as `make demo` starts them, in a real browser."""
+"""The stage and the parties' own pages, as `make demo` starts them, in a real browser.
+
+The demonstration listens on IPv6. The first half of the tests reaches it by an IPv4 address,
+through a relay; the second half by its own address, and attacks it from foreign pages in the same
+browser.
+"""
 
 import signal
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -9,9 +14,20 @@ import pytest
 from model.explanation import Outcome
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
-from tests.ui.demos import Demo, alive
+from tests.ui.conftest import chromium_with
+from tests.ui.demos import Demo, alive, relayed_from_ipv4
+from tests.ui.foreign import (
+    CALL,
+    NAMED_BY_STRANGERS,
+    READ,
+    SERVER_READ,
+    attack,
+    fetch,
+    submit,
+)
 from tests.ui.links import opened as opened_link
 from tests.ui.test_page import assert_fits
+from utils.ports import free_port
 
 NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
 CHECKS = ["Own_car", "Own_property", "Mobile_phone", "Employed"]
@@ -20,18 +36,27 @@ VARIED = [*NUMBERS, *CHECKS, "Years_employed"]
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory, levelled_deployment):
-    started = Demo(tmp_path_factory.mktemp("stage"), levelled_deployment, "levelled")
+    addresses = {"server_host": "::1", "page_host": "::1"}
+    folder = tmp_path_factory.mktemp("stage")
+    started = Demo(folder, levelled_deployment, "levelled", **addresses)
     try:
         started.wait_for("Triseal is ready")
-        yield started
+        with relayed_from_ipv4([started.page_port, *started.agent_ports(3)]):
+            yield started
     finally:
         started.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium_with(*NAMED_BY_STRANGERS) as started:
+        yield started
 
 
 class Stage:
     """The stage in a new browser session."""
 
-    def __init__(self, context, demo, schema, host=None, size=(1280, 900), scheme="light"):
+    def __init__(self, context, demo, schema, host, size, scheme):
         self.schema, self.names = schema, schema.party_names
         self.page = context.new_page()
         self.page.set_viewport_size({"width": size[0], "height": size[1]})
@@ -40,9 +65,7 @@ class Stage:
         self.asked, self.referrers = [], []
         self.page.on("request", self._note)
         link = urlsplit(demo.link)
-        if host is not None:
-            link = link._replace(netloc=f"{host}:{link.port}")
-        self.page.goto(link.geturl())
+        self.page.goto(link._replace(netloc=f"{host}:{link.port}").geturl())
         self.page.wait_for_selector("#new")
 
     def _note(self, request):
@@ -60,12 +83,7 @@ class Stage:
             wanted = readers is None or name in readers
             label = self.schema.party(name).label
             self.page.get_by_label(label, exact=True).set_checked(wanted)
-        before = self.url(self.names[0])
         self.page.click("#new")
-        self.page.wait_for_function(
-            "before => document.querySelector('iframe[data-agent]').getAttribute('src') !== before",
-            arg=before,
-        )
         for name in self.names:
             self.frame(name).locator(".ts-print").wait_for()
         return self
@@ -116,29 +134,121 @@ class Stage:
 
 
 @contextmanager
-def stages(context, demo, schema):
-    """Open stages, each in a new session; they are closed together."""
-    with ExitStack() as held:
-
-        def begin(width=1280, height=900, scheme="light"):
-            one = Stage(context, demo, schema, size=(width, height), scheme=scheme)
-            held.callback(one.page.close)
-            return one
-
-        yield begin
-
-
-@pytest.fixture
-def stage(context, demo, schema):
-    with stages(context, demo, schema) as begin:
-        yield begin
-
-
-def test_all_steps_from_keys_to_explanation(stage, demo, schema, levelled_oracle):
-    record = levelled_oracle.find(Outcome.TURNED, VARIED)
-    one = stage()
+def opened_stage(context, demo, schema, host, size, scheme):
+    """Yield a stage with a new application; before it, the stage loads no party's page."""
+    one = Stage(context, demo, schema, host, size, scheme)
+    for port in demo.agent_ports(len(one.names)):
+        one.page.wait_for_selector(f".ts-frames >> text=own process, {host}:{port}")
     assert_fits(one.page)
+    assert one.page.locator("iframe").count() == 0
     one.open()
+    assert all(one.url(party).startswith(f"http://{host}:") for party in one.names)
+    yield one
+    one.page.close()
+
+
+@pytest.fixture(scope="module")
+def wide(context, demo, schema):
+    with opened_stage(context, demo, schema, "127.0.0.1", (1280, 900), "light") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def narrow(context, demo, schema):
+    with opened_stage(context, demo, schema, "[::1]", (390, 900), "dark") as one:
+        yield one
+
+
+def assert_all_fit(one, beside):
+    """The stage and the parties' pages on it, `beside` each other or one below the other."""
+    assert_fits(one.page)
+    tops = []
+    for name in one.names:
+        box = one.page.locator(f'iframe[data-agent="{name}"]').bounding_box()
+        tops.append(round(box["y"]))
+        frame = next(f for f in one.page.frames if f.url.startswith(one.url(name).split("?")[0]))
+        assert_fits(frame)
+        # Each frame is as high as its page: nothing is cut off and nothing scrolls inside.
+        end = frame.evaluate("document.getElementById('agent-end').getBoundingClientRect().bottom")
+        assert end <= box["height"] <= end + 60
+    assert (max(tops) - min(tops) < 60) is beside
+
+
+def test_codes_and_tokens_stay_out_of_referrers_and_logs(wide, demo):
+    one = wide
+    assert one.referrers and not any(one.referrers)
+    asked = [dict(parse_qsl(urlsplit(one.url(name)).query)) for name in one.names]
+    secrets = [value for query in asked for value in (query["token"], query["join"])]
+    assert len(set(secrets)) == 2 * len(one.names)
+    printed = demo.log()
+    assert not [secret for secret in secrets if secret in printed]
+    framed = [frame.url for frame in one.page.frames[1:]]
+    assert len(framed) == len(one.names) and not [url for url in framed if "token" in url]
+
+
+def test_each_page_offers_its_steps_by_name(wide, demo):
+    named = []
+    for port in [demo.page_port, *demo.agent_ports(len(wide.names))]:
+        answer = wide.page.context.request.get(f"http://127.0.0.1:{port}/gradio_api/info")
+        named.append(set(answer.json()["named_endpoints"]))
+    assert "/new_application" in named[0]
+    for found in named[1:]:
+        assert {"/join", "/send", "/agree_decide", "/agree_explain"} <= found
+
+
+def test_an_application_opened_elsewhere_can_be_watched(wide, demo, schema):
+    with ServerClient(f"http://[::1]:{demo.server_port}", 30) as client:
+        other = open_joint(client)
+        first = schema.party_names[0]
+        client.join(other.client_id, first, other.codes[first].split(".")[1])
+        page = wide.page.context.new_page()
+        watch = f"?watch={other.client_id}.{other.watch_token}"
+        page.goto(f"http://127.0.0.1:{demo.page_port}/{watch}")  # as it is printed
+        page.wait_for_selector("text=opened elsewhere")
+        page.wait_for_selector(".ts-strip >> text=Join 1/3")
+        assert page.locator("iframe").count() == 0
+        token = client.join(other.client_id, "bank", other.codes["bank"].split(".")[1]).token
+        page.wait_for_selector(".ts-strip >> text=Join 2/3")
+        client.erase(other.client_id, token)
+        page.wait_for_selector("text=it has been erased")
+        page.close()
+
+
+def test_out_of_domain_value_shows_its_domain(wide):
+    wide.frame("applicant").locator("#field-Age input").fill("17")
+    assert "Age cannot be '17': give a number from 18 to 120" in wide.told("applicant", "#send")
+
+
+def test_example_fills_only_its_own_form(wide):
+    age = wide.frame("applicant").locator("#field-Age input")
+    before = age.input_value()
+    wide.frame("bank").locator("text=Young, first account").click()
+    account_age = wide.frame("bank").locator("#field-Account_age input")
+    for _ in range(50):
+        if account_age.input_value() == "2":
+            break
+        wide.page.wait_for_timeout(100)
+    assert account_age.input_value() == "2"
+    assert age.input_value() == before
+
+
+def test_reloaded_page_keeps_its_application(wide):
+    one = wide
+    bank = one.frame("bank")
+    bank.locator("#field-Account_age input").fill("61")
+    one.press("#send", ".ts-hex code", parties=["bank"])
+    before = one.text("bank", ".ts-print code")
+    alone = one.page.context.new_page()
+    alone.goto(one.url("bank"))
+    alone.wait_for_selector(".ts-print")
+    assert alone.inner_text(".ts-print code") == before
+    assert alone.input_value("#field-Account_age input") == "61"
+    alone.close()
+
+
+def test_all_steps_from_keys_to_explanation(wide, demo, schema, levelled_oracle):
+    record = levelled_oracle.find(Outcome.TURNED, VARIED)
+    one = wide
     prints = {one.text(name, ".ts-print code") for name in one.names}
     assert len(prints) == 1
     key_of = {
@@ -172,23 +282,55 @@ def test_all_steps_from_keys_to_explanation(stage, demo, schema, levelled_oracle
     assert "Traceback" not in demo.log()
 
 
-def test_steps_out_of_order_name_missing_steps_in_a_narrow_window(stage):
-    one = stage(390, scheme="dark")
-    assert_fits(one.page)
+def test_browser_sessions_are_separate(wide, narrow):
+    """The last test on the wide stage."""
+    assert wide.text("bank", ".ts-print code") != narrow.text("bank", ".ts-print code")
+    assert "Send 0/3" in narrow.page.inner_text(".ts-strip")
+    assert "Send 0/3" not in wide.page.inner_text(".ts-strip")
+    wide.page.close()  # its pages would go on asking for news
+
+
+def test_steps_out_of_order_name_missing_steps(narrow):
+    one = narrow
     first = one.names[0]
-    assert "Enter a join code first" in one.told(first, "#send")
-    one.open()
     assert "still to be sent" in one.told(first, "#agree-decide")
     one.press("#send", ".ts-hex code", parties=one.names[1:])
     assert "still to be sent: applicant." in one.told(one.names[1], "#agree-decide")
     one.press("#send", ".ts-strip li.done:nth-child(3)", parties=[first])
     assert "open the decision first" in one.told(first, "#agree-explain")
-    one.decide().press("#agree-explain", ".js-plotly-plot .bars .point")
-    assert_all_fit(one, beside=False)
 
 
-def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(stage, demo):
-    one = stage().open().send()
+def test_demo_refuses_requests_without_access(narrow, context, demo):
+    """All parties have sent their records, none has agreed."""
+    one = narrow
+    one.strip_done(4)  # the stage, which reads the log from the server, has it too
+    before = one.page.inner_text(".ts-log")
+    near = attack(context, f"http://[::1]:{free_port()}")
+    for port in [demo.page_port, *demo.agent_ports(len(one.names))]:
+        stranger = attack(context, f"http://evil6.example:{port}")
+        for path in READ:
+            assert fetch(stranger, path)[0] == 421
+        for name in ("agree_decide", "send", "join", "new_application", "tick"):
+            assert fetch(stranger, f"/gradio_api/call/{name}", "POST", CALL)[0] == 421
+        stranger.close()
+        assert fetch(near, "/config", base=f"http://[::1]:{port}")[0] == 0
+        called = f"http://[::1]:{port}/gradio_api/call/agree_decide"
+        assert submit(context, called) == 403
+    stranger = attack(context, f"http://evil6.example:{demo.server_port}")
+    for path in SERVER_READ:
+        assert fetch(stranger, path)[0] == 421
+    assert fetch(stranger, "/applications", "POST", "{}")[0] == 421
+    assert submit(context, f"http://[::1]:{demo.server_port}/applications") == 403
+    for page in (near, stranger):
+        page.close()
+    for name in one.names:  # no party has agreed meanwhile
+        assert "No party has agreed yet" in one.text(name, ".ts-section:has(#agree-decide)")
+    assert one.page.inner_text(".ts-log") == before
+
+
+def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
+    """After all parties have sent their records, in a narrow window."""
+    one = narrow
     bank = one.frame("bank")
     bank.locator("#field-Account_age input").fill("77")
     bank.locator("text=Values changed since they were sent").wait_for()
@@ -211,120 +353,19 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(stage, demo):
     assert log.count("requests the decision") == 2
     assert "cancelled computing the decision" in log
     assert "agreed to the decision" in one.told("bank", "#send")
-
-
-def assert_all_fit(one, beside):
-    """The stage and the parties' pages on it, `beside` each other or one below the other."""
-    assert_fits(one.page)
-    tops = []
-    for name in one.names:
-        box = one.page.locator(f'iframe[data-agent="{name}"]').bounding_box()
-        tops.append(round(box["y"]))
-        frame = next(f for f in one.page.frames if f.url.startswith(one.url(name)[:22]))
-        assert_fits(frame)
-        # Each frame is as high as its page: nothing is cut off and nothing scrolls inside.
-        end = frame.evaluate("document.getElementById('agent-end').getBoundingClientRect().bottom")
-        assert end <= box["height"] <= end + 60
-    assert (max(tops) - min(tops) < 60) is beside
-
-
-@pytest.fixture(scope="module")
-def opened(context, demo, schema):
-    """A stage with an application that nobody has agreed to, for tests that leave it so.
-
-    They are the last ones here: an open stage takes its part of the processor.
-    """
-    with stages(context, demo, schema) as begin:
-        yield begin().open()
-
-
-def test_codes_and_tokens_stay_out_of_referrers_and_logs(opened, demo):
-    one = opened
-    assert one.referrers and not any(one.referrers)
-    asked = [dict(parse_qsl(urlsplit(one.url(name)).query)) for name in one.names]
-    secrets = [value for query in asked for value in (query["token"], query["join"])]
-    assert len(set(secrets)) == 2 * len(one.names)
-    printed = demo.log()
-    assert not [secret for secret in secrets if secret in printed]
-    framed = [frame.url for frame in one.page.frames[1:]]
-    assert len(framed) == len(one.names) and not [url for url in framed if "token" in url]
-
-
-def test_each_page_offers_its_steps_by_name(opened, demo):
-    named = []
-    for port in [demo.page_port, *demo.agent_ports(len(opened.names))]:
-        answer = opened.page.context.request.get(f"http://127.0.0.1:{port}/gradio_api/info")
-        named.append(set(answer.json()["named_endpoints"]))
-    assert "/new_application" in named[0]
-    for found in named[1:]:
-        assert {"/join", "/send", "/agree_decide", "/agree_explain"} <= found
-
-
-def test_an_application_opened_elsewhere_can_be_watched(opened, demo, schema):
-    with ServerClient(f"http://127.0.0.1:{demo.server_port}", 30) as client:
-        other = open_joint(client)
-        first = schema.party_names[0]
-        client.join(other.client_id, first, other.codes[first].split(".")[1])
-        page = opened.page.context.new_page()
-        watch = f"?watch={other.client_id}.{other.watch_token}"
-        page.goto(f"http://127.0.0.1:{demo.page_port}/{watch}")  # as it is printed
-        page.wait_for_selector("text=opened elsewhere")
-        page.wait_for_selector(".ts-strip >> text=Join 1/3")
-        assert page.locator("iframe").count() == 0
-        token = client.join(other.client_id, "bank", other.codes["bank"].split(".")[1]).token
-        page.wait_for_selector(".ts-strip >> text=Join 2/3")
-        client.erase(other.client_id, token)
-        page.wait_for_selector("text=it has been erased")
-        page.close()
-
-
-def test_out_of_domain_value_shows_its_domain(opened):
-    opened.frame("applicant").locator("#field-Age input").fill("17")
-    assert "Age cannot be '17': give a number from 18 to 120" in opened.told("applicant", "#send")
-
-
-def test_example_fills_only_its_own_form(opened):
-    one = opened
-    before = one.frame("bank").locator("#field-Account_age input").input_value()
-    applicant = one.frame("applicant")
-    applicant.locator("text=Young, first account").click()
-    one.page.wait_for_function("true")
-    applicant.locator("#field-Age input").wait_for()
-    for _ in range(50):
-        if applicant.locator("#field-Age input").input_value() == "24":
-            break
-        one.page.wait_for_timeout(100)
-    assert applicant.locator("#field-Age input").input_value() == "24"
-    assert one.frame("bank").locator("#field-Account_age input").input_value() == before
-
-
-def test_browser_sessions_are_separate(opened, stage):
-    one, two = opened, stage().open()
-    assert one.text("bank", ".ts-print code") != two.text("bank", ".ts-print code")
-    one.press("#send", ".ts-hex code", parties=["bank"])
-    one.page.wait_for_selector(".ts-strip >> text=Send 1/3")
-    assert "Send 0/3" in two.page.inner_text(".ts-strip")
-
-
-def test_reloaded_page_keeps_its_application(opened):
-    one = opened
-    bank = one.frame("bank")
-    bank.locator("#field-Account_age input").fill("61")
-    one.press("#send", ".ts-hex code", parties=["bank"])
-    before = one.text("bank", ".ts-print code")
-    alone = one.page.context.new_page()
-    alone.goto(one.url("bank"))
-    alone.wait_for_selector(".ts-print")
-    assert alone.inner_text(".ts-print code") == before
-    assert alone.input_value("#field-Account_age input") == "61"
-    alone.close()
+    one.press("#agree-explain", ".js-plotly-plot .bars .point")
+    assert_all_fit(one, beside=False)
 
 
 def test_every_party_has_its_own_process_and_ctrl_c_stops_all(demo, schema):
     """The last test on this demonstration."""
+    said = demo.log()
+    assert f"listens at http://[::1]:{demo.server_port}" in said
+    assert f"open http://[::1]:{demo.page_port}/?token=" in said
     with opened_link(demo.link) as client:
         for port in demo.agent_ports(len(schema.party_names)):
-            refused = client.get(f"http://127.0.0.1:{port}")
+            assert f"at http://[::1]:{port}" in said
+            refused = client.get(f"http://[::1]:{port}")
             assert refused.status_code == 403 and "with its link" in refused.text
     family = demo.family()
     commands = [demo.command(pid) for pid in family]

@@ -1,9 +1,9 @@
 """The stage: the parties' own pages side by side, and the log of all messages between them.
 
-It opens an application and passes each party its join code in the address of its frame. From then
-on it holds the application's watch token and, if `agent_tokens` are set, the tokens that open the
-parties' pages. The forms, keys and results in the frames belong to the parties' own processes,
-which browsers isolate from this page.
+It opens an application and passes each party its join code in the address of its frame; before
+that, no party's page is loaded. From then on it holds the application's watch token and, if
+`agent_tokens` are set, the tokens that open the parties' pages. The forms, keys and results in the
+frames belong to the parties' own processes, which browsers isolate from this page.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Stage:
         self._opening()
         steps = stage_panels.stage_steps(None, (), public)
         self.strip = html(show_steps(steps), "ts-sticky")
-        self.frames = html(self._frames(self.first))
+        self.frames = html(stage_panels.before_frames(public, self.first))
         with section():
             html(heading(None, "Message log"))
             self.log = html(stage_panels.stage_timeline(None, (), public))
@@ -130,9 +130,9 @@ class Stage:
                 min_width=290,
             )
         html(
-            '<p class="ts-note">A new application has one join code per party, and the pages below '
-            "open it. The parties' processes make their joint key at once. Each party then sends "
-            "its record and agrees to the decision and to the explanation.</p>"
+            '<p class="ts-note">A new application has one join code per party, and the parties\' '
+            "pages open below with it. The parties' processes make their joint key at once. Each "
+            "party then sends its record and agrees to the decision and to the explanation.</p>"
         )
 
     def open(self, watched: Watched, readers: list[str], request: gr.Request) -> View:
@@ -155,24 +155,19 @@ class Stage:
         addresses = self.addresses(request)
         if addresses == self.first:
             return [watched, gr.skip(), gr.skip(), gr.skip()]
-        watched.turn = not watched.turn
-        return [watched, self._frames(addresses, turn=watched.turn), gr.skip(), gr.skip()]
+        before = stage_panels.before_frames(self.public, addresses)
+        return [watched, before, gr.skip(), gr.skip()]
 
     def addresses(self, request: gr.Request) -> Mapping[str, str]:
         """Return the addresses at which the requesting browser reaches the parties' pages."""
         called = self.hosts.named(request.headers.get("host", ""))
         return agent_addresses(self.settings, self.public.schema_.party_names, called)
 
-    def _frames(
-        self,
-        addresses: Mapping[str, str],
-        codes: Mapping[str, str] | None = None,
-        turn: bool = False,
-    ) -> str:
+    def _frames(self, addresses: Mapping[str, str], codes: Mapping[str, str], turn: bool) -> str:
         tokens = {
             party: token.get_secret_value() for party, token in self.settings.agent_tokens.items()
         }
-        return stage_panels.frames(self.public, addresses, codes or {}, tokens, turn)
+        return stage_panels.frames(self.public, addresses, codes, tokens, turn)
 
     def run_beside(self) -> str:
         """Run one example on both engines; see ui/stage/side_by_side.py."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import urlencode
 
 from contract.http import ApplicationState, TrafficItem
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PUBLIC_KEY, PublicModel
+from features.schema import Party
 from parties.results import ALL, SERVER
 from ui.access import PARAMETER
 from ui.steps import Step, run_step, step_words
@@ -42,34 +43,53 @@ def frames(
     urls: Mapping[str, str],
     codes: Mapping[str, str],
     tokens: Mapping[str, str],
-    turn: bool = False,
+    turn: bool,
 ) -> str:
-    """Return the parties' pages in frames; with join codes, each page opens the application.
+    """Return the parties' pages in frames, in which each page joins with its join code.
 
     `tokens` are the pages' access tokens, as far as the stage knows them. If `turn` differs from
     the previous call, the browser makes new frames. In an old frame, the page would notice its lost
     connection and might reload itself instead of the new address.
     """
-    figures = []
-    for party in public.schema_.parties:
-        url = urls[party.name]
+
+    def frame(party: Party) -> str:
         asked = {PARAMETER: tokens.get(party.name), "join": codes.get(party.name)}
         query = urlencode({name: value for name, value in asked.items() if value})
-        target = f"{url}/?{query}" if query else f"{url}/"
-        figures.append(
-            f'<figure class="ts-frame"><figcaption><b>{escape(party.label)}</b> '
-            f"<span>own process, {escape(url.split('://')[-1])}</span></figcaption>"
+        target = f"{urls[party.name]}/?{query}" if query else f"{urls[party.name]}/"
+        return (
             f'<iframe src="{escape(target)}" data-agent="{escape(party.name)}" '
             f'title="{escape(party.label)}: own page" referrerpolicy="no-referrer"></iframe>'
-            "</figure>"
         )
-    # A party with many columns is wide enough for several fields side by side.
-    widths = " ".join(
-        f"minmax(0, {1.5 if len(party.columns) > 8 else 1}fr)" for party in public.schema_.parties
+
+    # Gradio reuses an element with the same tag.
+    return _side_by_side(public, urls, frame, "section" if turn else "div")
+
+
+def before_frames(public: PublicModel, urls: Mapping[str, str]) -> str:
+    """Return a placeholder with the address of each party's page, which is not loaded yet."""
+
+    def placeholder(party: Party) -> str:
+        return (
+            f'<p class="ts-empty">The page of the {escape(party.label.lower())} opens here with '
+            "a new application.</p>"
+        )
+
+    return _side_by_side(public, urls, placeholder, "div")
+
+
+def _side_by_side(
+    public: PublicModel, urls: Mapping[str, str], content: Callable[[Party], str], tag: str
+) -> str:
+    parties = public.schema_.parties
+    figures = "".join(
+        f'<figure class="ts-frame"><figcaption><b>{escape(party.label)}</b> '
+        f"<span>own process, {escape(urls[party.name].split('://')[-1])}</span></figcaption>"
+        f"{content(party)}</figure>"
+        for party in parties
     )
-    tag = "section" if turn else "div"  # Gradio reuses an element with the same tag
-    shown = "".join(figures)
-    return f'<{tag} class="ts-frames" style="--ts-widths: {widths}">{shown}</{tag}>'
+    # A party with many columns is wide enough for several fields side by side.
+    widths = " ".join(f"minmax(0, {1.5 if len(p.columns) > 8 else 1}fr)" for p in parties)
+    return f'<{tag} class="ts-frames" style="--ts-widths: {widths}">{figures}</{tag}>'
 
 
 def no_frames() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -72,8 +72,16 @@ def own(start: Start) -> Server:
     return start().wait()
 
 
-def test_every_series_exists_from_the_start(own: Server) -> None:
-    figures = figures_of(own)
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Yield a server whose figures only the tests that share it change, in their order here."""
+    running = Server(tmp_path_factory.mktemp("counted") / "data")
+    yield running.wait()
+    running.stop()
+
+
+def test_every_series_exists_from_the_start(counted: Server) -> None:
+    figures = figures_of(counted)
     told = {key for key, value in figures.items() if value}
     assert told <= {("response_bytes_total",)}, "what the health was asked with"
     assert {key[1:] for key in figures if key[0] == "runs_total"} == {
@@ -82,8 +90,8 @@ def test_every_series_exists_from_the_start(own: Server) -> None:
     assert {key[1] for key in figures if key[0] == "received_bytes_total"} == set(SLOT_NAMES)
 
 
-def test_complete_application_is_counted(own: Server) -> None:
-    application = own.filled()
+def test_complete_application_is_counted(counted: Server) -> None:
+    application = counted.filled()
     first, second, *_ = application.parties
     application.run()
     application.run()
@@ -91,13 +99,13 @@ def test_complete_application_is_counted(own: Server) -> None:
     application.explanation()
     application.run(EXPLAIN)
     body = base64.b64encode(b"sealed").decode()
-    posted = own.http.post(
+    posted = counted.http.post(
         f"/applications/{application.client_id}/messages",
         json={"step": "hello", "body": body},
         headers=application.auth(),
     )
     assert posted.status_code == 200
-    figures = figures_of(own)
+    figures = figures_of(counted)
     assert figures["applications",] == 1
     assert figures["runs_total", "decide", "done"] == 1, "what is done already is no run"
     assert figures["runs_total", "explain", "done"] == 1
@@ -110,7 +118,7 @@ def test_complete_application_is_counted(own: Server) -> None:
     assert figures["relay_messages_total",] == 1
     assert not [key for key in figures if key[0] == "problems_total"]
     assert application.erase().status_code == 204
-    assert figures_of(own)["applications",] == 0
+    assert figures_of(counted)["applications",] == 0
 
 
 def test_failed_and_cancelled_runs_are_counted_separately(own: Server) -> None:
@@ -134,26 +142,26 @@ def test_failed_and_cancelled_runs_are_counted_separately(own: Server) -> None:
     assert figures["problems_total", "unknown-application"] == 1
 
 
-def test_queued_and_running_evaluations_are_counted(own: Server) -> None:
-    orders = [own.filled(b"sleep 1") for _ in range(3)]
+def test_queued_and_running_evaluations_are_counted(counted: Server) -> None:
+    orders = [counted.filled(b"sleep 1") for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
         runs = [pool.submit(one.run) for one in orders]
-        until(own, "jobs", "queued", value=2)
-        until(own, "jobs", "running", value=1)
+        until(counted, "jobs", "queued", value=2)
+        until(counted, "jobs", "running", value=1)
         assert [run.result().status_code for run in runs] == [200, 200, 200]
-    assert figures_of(own)["jobs", "queued"] == 0
-    assert figures_of(own)["jobs", "running"] == 0
+    assert figures_of(counted)["jobs", "queued"] == 0
+    assert figures_of(counted)["jobs", "running"] == 0
 
 
-def test_each_problem_is_counted_once_by_its_code(own: Server) -> None:
-    own.http.get("/nowhere")
-    own.http.put("/model")
-    own.http.get("/applications/x")
-    own.http.post("/applications", json={"readers": ["nobody"]})
-    own.http.post("/applications", content=b"x" * 100_000)  # its length is declared
+def test_each_problem_is_counted_once_by_its_code(counted: Server) -> None:
+    counted.http.get("/nowhere")
+    counted.http.put("/model")
+    counted.http.get("/applications/x")
+    counted.http.post("/applications", json={"readers": ["nobody"]})
+    counted.http.post("/applications", content=b"x" * 100_000)  # its length is declared
     json = {"Content-Type": "application/json"}
-    own.http.post("/applications", content=(b"x" * 50_000 for _ in range(3)), headers=json)
-    figures = figures_of(own)
+    counted.http.post("/applications", content=(b"x" * 50_000 for _ in range(3)), headers=json)
+    figures = figures_of(counted)
     assert {key[1]: value for key, value in figures.items() if key[0] == "problems_total"} == {
         "http-404": 1,
         "http-405": 1,
@@ -163,12 +171,12 @@ def test_each_problem_is_counted_once_by_its_code(own: Server) -> None:
     }
 
 
-def test_metrics_contain_no_ids_or_names(own: Server) -> None:
+def test_metrics_contain_no_ids_or_names(counted: Server) -> None:
     """Run an application, with rejected calls that put its secrets where labels might take them."""
-    application = own.filled()
+    application = counted.filled()
     first, *_ = application.parties
     tokens = list(application.tokens.values())
-    opened = own.http.post("/applications").json()
+    opened = counted.http.post("/applications").json()
     secrets = [application.client_id, *application.codes.values(), *tokens]
     secrets += [opened["client_id"], opened["watch_token"], *opened["join_codes"].values()]
     for secret in secrets:
@@ -177,13 +185,13 @@ def test_metrics_contain_no_ids_or_names(own: Server) -> None:
         application.send(first, content=b"sealed", file_name=secret)
         application.send(secret, content=b"sealed", headers=application.auth())
         application.join(first, secret)
-        own.http.get(f"/{secret}")
-        own.http.get(f"/applications/{secret}", headers={"Authorization": f"Bearer {secret}"})
+        counted.http.get(f"/{secret}")
+        counted.http.get(f"/applications/{secret}", headers={"Authorization": f"Bearer {secret}"})
     application.run()
     application.output()
     application.explanation()
     application.run(EXPLAIN)
-    text = text_of(own)
+    text = text_of(counted)
     assert "evaluation_seconds" in text and "unknown-name" in text
     for secret in (*secrets, *application.parties):
         assert secret not in text
