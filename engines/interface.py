@@ -11,8 +11,11 @@ of the explained column. A score of 0 or more means approved.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,7 +37,7 @@ Progress = Callable[[float], None]
 
 
 class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class EngineFacts(_Facts):
@@ -89,6 +92,29 @@ class PublicModel(_Facts):
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True
     )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the model's canonical JSON, in hexadecimal; it covers `client_sha256`.
+
+        Canonical JSON is UTF-8 with sorted keys and no spaces. Parties with equal digests have
+        the same schema, programs, client files and versions.
+        """
+        document = self.model_dump(mode="json")
+        text = json.dumps(
+            document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def fingerprint(self) -> str:
+        """The start of `digest`, for people to compare; see `fingerprint_of`."""
+        return fingerprint_of(self.digest)
+
+
+def fingerprint_of(digest: str) -> str:
+    """Return the first 12 digits of a model's digest, in groups of 4."""
+    return " ".join(digest[i : i + 4] for i in range(0, 12, 4))
 
 
 class KeyPair(_Facts):

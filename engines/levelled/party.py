@@ -14,7 +14,7 @@ from engines.interface import (
     KeyShare,
     PublicModel,
 )
-from engines.levelled import keys, opening
+from engines.levelled import bounds, keys, opening
 from engines.levelled.encryption import encrypt_bits
 from engines.levelled.keys import PublicKey, SecretShare
 from engines.levelled.messages import (
@@ -37,19 +37,21 @@ class LevelledParty(JointPartyEngine):
     """Built from the public model and the engine's client files alone; stores no secret."""
 
     def __init__(self, public: PublicModel, client_files: bytes) -> None:
-        """Raises MalformedMessage or ForeignMessage if the client files do not fit the model."""
+        """Raises MalformedMessage or ForeignMessage if the client files do not fit the model.
+
+        Raises UnsafeParameters if they are outside this party's own bounds.
+        """
         self.facts = public.engine
         self._public = public
         self._layout = Layout(public.schema_)
         self._parties = public.schema_.party_names
         client = ClientFacts.from_archive(client_files)
+        bounds.check_bounds(public, client)
         self._parameters = Parameters.by_profile(client.profile)
         self._budgets = client.budgets
         stated = {name: program.score_bits for name, program in public.programs.items()}
         if {name: b.score_bits for name, b in client.budgets.items()} != stated:
             raise ForeignMessage("The client files belong to other programs; load them again.")
-        if any(len(p.outputs) + KNOWN_ZEROS > self._parameters.n for p in public.programs.values()):
-            raise MalformedMessage("A program has more outputs than a ciphertext can hold.")
 
     def seed_share(self) -> bytes:
         return os.urandom(SEED_BYTES)
@@ -101,8 +103,10 @@ class LevelledParty(JointPartyEngine):
     ) -> bytes:
         self._check_parties({*pairwise, party}, self._parties)
         self._check_parties(pairwise, [name for name in self._parties if name != party])
+        opened = self._result(program, result)
+        bounds.check_outputs(program, len(opened.bodies) - KNOWN_ZEROS, self._public.schema_)
         return opening.partial(
-            self._result(program, result),
+            opened,
             hashlib.sha256(result).digest(),
             party,
             self._key(public_key),

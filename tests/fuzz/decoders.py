@@ -133,7 +133,13 @@ def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
     key, nonce = bytes(range(32)), bytes(32)
     for message in (
         Hello(
-            model_version="m", readers=("bank", "x"), signing_key=key, exchange_key=key, seed=key
+            model_version="m",
+            model_sha256=SHA256,
+            client_sha256=SHA256,
+            readers=("bank", "x"),
+            signing_key=key,
+            exchange_key=key,
+            seed=key,
         ),
         ShareCommit(digest=SHA256),
         ShareOpen(share=bytes(200), nonce=nonce),

@@ -248,6 +248,7 @@ class ApplicationAgent:
             "state": state_of(public, joined=public.schema_.party_names),
             "keys_ready": True,
             "fingerprint": "0123 4567",
+            "model_fingerprint": public.fingerprint,
             "secret_bytes": 545,
             "public_key_bytes": 16000,
             "awaits": (),
@@ -273,9 +274,23 @@ def test_a_page_without_an_application_asks_for_a_code(public):
 
 def test_the_key_is_shown_by_its_fingerprint(public):
     panel = agent_panels.key_panel(ApplicationAgent(public), public)
-    assert "0123 4567" in panel and "Compare it with the second &lt;b&gt;" in panel
+    assert "0123 4567" in panel and public.fingerprint in panel
+    assert "Compare it with the second &lt;b&gt;" in panel
     away = ApplicationAgent(public, keys_ready=False, state=state_of(public, joined=["first"]))
     assert "still ha" in agent_panels.key_panel(away, public)
+
+
+def test_every_page_shows_the_same_model_fingerprint_and_tells_to_compare_it(public):
+    party = public.schema_.parties[0]
+    pages = [
+        joint_texts.stage_introduction(public),
+        agent_panels.agent_introduction(public, party),
+        texts.introduction(public),
+    ]
+    assert re.fullmatch(r"[0-9a-f]{4} [0-9a-f]{4} [0-9a-f]{4}", public.fingerprint)
+    assert public.digest.startswith(public.fingerprint.replace(" ", ""))
+    for page in pages:
+        assert public.fingerprint in page and texts.COMPARE_MODELS in page
 
 
 def test_agreed_parties_are_shown(public):

@@ -10,6 +10,7 @@ from features.schema import Party
 from parties.agent import ApplicationAgent
 from ui import panels
 from ui.state import PageState
+from ui.texts import COMPARE_MODELS
 from ui.steps import PROGRAM_WORDS, Step, run_step
 from ui.units import escape, join_words, show_bytes, show_seconds
 
@@ -27,6 +28,8 @@ def agent_introduction(public: PublicModel, party: Party) -> str:
   <p class="ts-note">{escape(party.description)} This page belongs to a process that
   acts for this party alone.<span class="ts-of-all"> {escape(public.schema_.title)}; engine:
   {escape(public.engine.label)}.</span></p>
+  <p class="ts-note">Model fingerprint: <code>{escape(public.fingerprint)}</code>.
+  {COMPARE_MODELS}</p>
 </header>"""
 
 
@@ -110,6 +113,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         )
     others = [p.name for p in public.schema_.parties if p.name != member.party]
     facts = [
+        ("Model fingerprint", member.model_fingerprint),
         ("Own part, never sent", show_bytes(member.secret_bytes))
         if member.secret_bytes
         else ("Own part", "erased; nothing more can be opened"),
