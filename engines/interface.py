@@ -15,7 +15,6 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -93,13 +92,14 @@ class PublicModel(_Facts):
         frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True
     )
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """SHA-256 of the model's canonical JSON, in hexadecimal; it covers `client_sha256`.
 
         Canonical JSON is UTF-8 with sorted keys and no spaces. Parties with equal digests have
         the same schema, programs, client files and versions.
         """
+        # Not cached: copies of the model, with other fields, would inherit the digest.
         document = self.model_dump(mode="json")
         text = json.dumps(
             document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False

@@ -9,7 +9,6 @@ from __future__ import annotations
 from engines.interface import DECIDE, EVALUATION_KEY, PUBLIC_KEY, PublicModel
 from ui.units import escape, join_words, number_word
 
-
 COMPARE_MODELS = (
     "Compare the model fingerprint with the other parties over another channel: equal digits show "
     "that the server gave all of them the same model."

@@ -1,6 +1,7 @@
 """The stage and a party's page for any schema: their texts are true and escaped."""
 
 import asyncio
+import re
 from types import SimpleNamespace
 
 import gradio as gr
@@ -12,7 +13,7 @@ from model.explanation import Explanation, Outcome
 from parties.results import ALL, SERVER, Decision, ExplanationOpened, Message, SliceSent
 from settings import ROOT, Settings
 from tests.ui.conftest import public_of, with_parties
-from ui import joint_texts
+from ui import joint_texts, texts
 from ui.agent import panels as agent_panels
 from ui.agent.page import build_agent_page
 from ui.places import agent_addresses

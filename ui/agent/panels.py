@@ -10,8 +10,8 @@ from features.schema import Party
 from parties.agent import ApplicationAgent
 from ui import panels
 from ui.state import PageState
-from ui.texts import COMPARE_MODELS
 from ui.steps import PROGRAM_WORDS, Step, run_step
+from ui.texts import COMPARE_MODELS
 from ui.units import escape, join_words, show_bytes, show_seconds
 
 LOOK_DIGITS = 64
