@@ -13,6 +13,8 @@ a second program, `decide_sign` or `explain_sign`, returns only their signs: 0 a
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from typing import Literal
@@ -44,7 +46,7 @@ Progress = Callable[[float], None]
 
 
 class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class EngineFacts(_Facts):
@@ -107,6 +109,30 @@ class PublicModel(_Facts):
     def final(self, program: str) -> str:
         """Return the program whose scores a reader of `program` learns."""
         return SIGN_OF[program] if self.masked(program) else program
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the model's canonical JSON, in hexadecimal; it covers `client_sha256`.
+
+        Canonical JSON is UTF-8 with sorted keys and no spaces. Parties with equal digests have
+        the same schema, programs, client files and versions.
+        """
+        # Not cached: copies of the model, with other fields, would inherit the digest.
+        document = self.model_dump(mode="json")
+        text = json.dumps(
+            document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def fingerprint(self) -> str:
+        """The start of `digest`, for people to compare; see `fingerprint_of`."""
+        return fingerprint_of(self.digest)
+
+
+def fingerprint_of(digest: str) -> str:
+    """Return the first 12 digits of a model's digest, in groups of 4."""
+    return " ".join(digest[i : i + 4] for i in range(0, 12, 4))
 
 
 class KeyPair(_Facts):

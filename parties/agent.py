@@ -264,6 +264,7 @@ class Agent:
             )
         self.connection = connection
         self.party = connection.public.schema_.party(party)
+        self._model_sha256 = connection.public.digest
         self._applications: dict[str, ApplicationAgent] = {}
         self._lock = threading.Lock()
         self._first: ApplicationAgent | None = None
@@ -278,11 +279,11 @@ class Agent:
         """Join with a join code, or resume the application if this folder has joined with it.
 
         Raises InvalidRequest, NotAuthorised, UnknownApplication, ApplicationExpired, and
-        DeploymentMixed if the server's schema has changed since this agent was started.
+        DeploymentMixed if the server's model has changed since this agent was started: its page and
+        output show the fingerprint of that one.
         """
-        before = self.connection.public.schema_
         self.connection.refresh()
-        if self.connection.public.schema_ != before:
+        if self.connection.public.digest != self._model_sha256:
             raise DeploymentMixed("The server has loaded another model; restart this agent.")
         with self._lock:  # a code works once, but a page with the code may be loaded twice
             found = self._applications.get(JoinCode.parse(code).client_id)

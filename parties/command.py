@@ -154,6 +154,8 @@ def run(arguments: Arguments, settings: Settings, open_pages: OpenPages) -> None
         if record is not None:
             connection.layout.encode_party(arguments.party, record)  # validates it before joining
         with hold_folder(home), closing(agent):
+            shown = connection.public.fingerprint
+            _say(f"Model fingerprint: {shown}; all parties must see the same.")
             application = _application(agent, code, arguments.new)
             if serve_page is None:
                 # `attend` prints errors itself; do not log them as well.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from engines.interface import DECIDE, PublicModel
 from features.schema import Party
-from ui.texts import about_model, two_lists
+from ui.texts import COMPARE_MODELS, about_model, two_lists
 from ui.units import escape, join_words, number_word
 
 
@@ -27,8 +27,9 @@ def stage_introduction(public: PublicModel) -> str:
   one holds whole, encrypt their records under it, and open the result. A server without any
   decryption key computes an XGBoost credit decision on the ciphertexts.</p>
   <p class="ts-chips"><span>Engine: {escape(public.engine.label)}</span>
-  <span>Model: {escape(public.model_version[:12])}</span>
+  <span>Model fingerprint: {escape(public.fingerprint)}</span>
   <span>A demonstration, not a credit decision</span></p>
+  <p class="ts-note">{COMPARE_MODELS}</p>
 </header>"""
 
 

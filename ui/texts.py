@@ -9,6 +9,11 @@ from __future__ import annotations
 from engines.interface import DECIDE, EVALUATION_KEY, PUBLIC_KEY, PublicModel
 from ui.units import escape, join_words, number_word
 
+COMPARE_MODELS = (
+    "Compare the model fingerprint with the other parties over another channel: equal digits show "
+    "that the server gave all of them the same model."
+)
+
 
 def introduction(public: PublicModel) -> str:
     """Return the page header, with a warning if nothing is encrypted."""
@@ -32,8 +37,9 @@ def introduction(public: PublicModel) -> str:
   part of one application and encrypt it before it leaves them. A server that cannot decrypt
   computes an XGBoost credit decision on the ciphertexts, and only the parties can open it.</p>
   <p class="ts-chips"><span>Engine: {escape(engine.label)}</span>
-  <span>Model: {escape(public.model_version[:12])}</span>
+  <span>Model fingerprint: {escape(public.fingerprint)}</span>
   <span>A demonstration, not a credit decision</span></p>
+  <p class="ts-note">{COMPARE_MODELS}</p>
   {warning}
 </header>"""
 

@@ -20,6 +20,7 @@ TrisealError
 │   ├── KeyMissing               the party has not generated its keys yet
 │   ├── MalformedMessage         the message is empty, truncated, too large or not decodable
 │   ├── ForeignMessage           well formed, but for another model, engine, party or purpose
+│   ├── UnsafeParameters         the server asks for an opening outside the party's own bounds
 │   ├── OpeningFailed            a party's decryption share does not match the result
 │   └── EvaluationFailed         the worker could not complete the evaluation
 ├── ProtocolError                errors in the parties' joint protocol
@@ -153,6 +154,9 @@ class MalformedMessage(EngineError): ...
 
 
 class ForeignMessage(EngineError): ...
+
+
+class UnsafeParameters(EngineError): ...
 
 
 class OpeningFailed(EngineError): ...

@@ -36,13 +36,10 @@ from engines.levelled.exact_products import products, transformed
 from engines.levelled.ggsw import EncodedGgsw, Ggsw
 from engines.levelled.masks import MaskFormat
 from engines.levelled.opening import Result, combine
-from engines.levelled.parameters import KNOWN_ZEROS, MODULUS_BITS, Parameters
+from engines.levelled.parameters import KNOWN_ZEROS, MODULUS_BITS, SIGN_BITS, Parameters
 from engines.levelled.ring import Spectrum
 from engines.levelled.words import Integers, Words
 from utils.errors import OpeningFailed
-
-SIGN_BITS = 2
-"""Width of the values in a result of signs: ±1 of two bits is ±1/4, other values are errors."""
 
 _QUARTER = np.uint64(1 << (MODULUS_BITS - SIGN_BITS))
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from engines.levelled.keys import PublicKey, SecretShare
 from engines.levelled.opening import Result, partial, rerandomise
-from engines.levelled.parameters import KNOWN_ZEROS, Parameters
+from engines.levelled.parameters import KNOWN_ZEROS, ZERO_BITS, Parameters
 from engines.levelled.randomness import Expander, derive
 from engines.levelled.words import (
     Words,
@@ -38,9 +38,6 @@ from engines.levelled.words import (
     words_to_bytes,
 )
 from utils.errors import OpeningFailed
-
-ZERO_BITS = 8
-"""Width to which the known zeros of a masked opening are rounded."""
 
 
 def rerandomise_for_masks(

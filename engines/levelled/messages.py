@@ -22,7 +22,7 @@ RESULT = "result"
 CLIENT_FACTS_FILE = "levelled.json"
 
 
-def facts(parties: int, signs: bool) -> EngineFacts:
+def facts(parties: int, signs: bool = False) -> EngineFacts:
     """Return the engine's facts for a schema with this number of parties.
 
     `signs` is True if only the signs of scores are opened.

@@ -21,6 +21,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from engines.levelled.bounds import check_coefficients
 from engines.levelled.encryption import zeros
 from engines.levelled.keys import PublicKey, SecretShare
 from engines.levelled.parameters import DIGEST_BYTES, KNOWN_ZEROS, SEED_BYTES, Parameters
@@ -104,9 +105,11 @@ def partial(
 ) -> bytes:
     """Return a party's decryption share of the result in the message with this digest.
 
-    Deterministic. Raises MalformedMessage if a pairwise key has the wrong length.
+    Deterministic. Raises MalformedMessage if a pairwise key has the wrong length, and
+    UnsafeParameters for more coefficients than any opening has.
     """
     outputs = len(result.bodies)
+    check_coefficients(outputs)
     smudges = Expander(derive(secret.smudge_key, "smudge", key.digest, digest))
     part = secret.opens(result.mask, outputs) + smudges.gaussian(outputs, sigma_smudge)
     for other in sorted(pairwise):

@@ -22,6 +22,10 @@ SEED_BYTES = 32
 DIGEST_BYTES = 32
 KNOWN_ZEROS = 8
 """Coefficients of a result, after its scores, that are opened as well and must be 0."""
+ZERO_BITS = 8
+"""Width to which the known zeros of masked scores are rounded."""
+SIGN_BITS = 2
+"""Width of the values in a result of signs: ±1 of two bits is ±1/4, other values are errors."""
 TERNARY_VARIANCE = 2 / 3
 """Variance of a coefficient drawn uniformly from -1, 0 and 1, as in a party's secret and u."""
 

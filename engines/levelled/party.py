@@ -17,8 +17,8 @@ from engines.interface import (
     KeyShare,
     PublicModel,
 )
-from engines.levelled import keys, opening
-from engines.levelled.comparison import SIGN_BITS, combine_signs
+from engines.levelled import bounds, keys, opening
+from engines.levelled.comparison import combine_signs
 from engines.levelled.encryption import encrypt_bits
 from engines.levelled.keys import PublicKey, SecretShare
 from engines.levelled.masked_opening import masked_partial, masked_scores
@@ -31,7 +31,7 @@ from engines.levelled.messages import (
     join_inputs,
 )
 from engines.levelled.opening import Result
-from engines.levelled.parameters import KNOWN_ZEROS, SEED_BYTES, Parameters
+from engines.levelled.parameters import KNOWN_ZEROS, SEED_BYTES, SIGN_BITS, Parameters
 from engines.levelled.randomness import Expander, derive
 from engines.levelled.words import Words, words_to_bytes
 from features.encoding import Bits, Layout
@@ -44,12 +44,16 @@ class LevelledParty(JointPartyEngine):
     """Built from the public model and the engine's client files alone; stores no secret."""
 
     def __init__(self, public: PublicModel, client_files: bytes) -> None:
-        """Raises MalformedMessage or ForeignMessage if the client files do not fit the model."""
+        """Raises MalformedMessage or ForeignMessage if the client files do not fit the model.
+
+        Raises UnsafeParameters if they are outside this party's own bounds.
+        """
         self.facts = public.engine
         self._public = public
         self._layout = Layout(public.schema_)
         self._parties = public.schema_.party_names
         client = ClientFacts.from_archive(client_files)
+        bounds.check_bounds(public, client)
         self._parameters = Parameters.by_profile(client.profile)
         self._budgets = client.budgets
         stated = {
@@ -58,8 +62,6 @@ class LevelledParty(JointPartyEngine):
         }
         if {name: b.score_bits for name, b in client.budgets.items()} != stated:
             raise ForeignMessage("The client files belong to other programs; load them again.")
-        if any(len(p.outputs) + KNOWN_ZEROS > self._parameters.n for p in public.programs.values()):
-            raise MalformedMessage("A program has more outputs than a ciphertext can hold.")
 
     def seed_share(self) -> bytes:
         return os.urandom(SEED_BYTES)
@@ -138,6 +140,7 @@ class LevelledParty(JointPartyEngine):
         self._check_parties({*pairwise, party}, self._parties)
         self._check_parties(pairwise, [name for name in self._parties if name != party])
         opened, digest = self._result(program, result), hashlib.sha256(result).digest()
+        bounds.check_outputs(program, len(opened.bodies) - KNOWN_ZEROS, self._public.schema_)
         key, own = self._key(public_key), SecretShare.from_bytes(secret, self._parameters)
         smudge = self._budget(program).sigma_smudge
         if self._public.masked(program):

@@ -22,11 +22,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engines.levelled.budgets import noise_terms
-from engines.levelled.comparison import SIGN_BITS
-from engines.levelled.masked_opening import ZERO_BITS
 from engines.levelled.masks import MaskFormat
 from engines.levelled.noise import REQUIRED_LOG2, NoiseBudget, NoiseModel, failure_log2
-from engines.levelled.parameters import KNOWN_ZEROS, Parameters
+from engines.levelled.parameters import KNOWN_ZEROS, SIGN_BITS, ZERO_BITS, Parameters
 from engines.levelled.selection import SelectionTree
 from utils.errors import NoiseBudgetExceeded
 

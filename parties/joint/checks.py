@@ -60,10 +60,22 @@ def _same_application(talk: Conversation, sender: str, hello: Hello) -> None:
             f"{own.model_version[:12]}: load the current model at every party and open a new "
             "application."
         )
+    _same_model(sender, hello, own)
     if hello.readers != own.readers:
         raise PartiesDisagree(
             f"The server named {', '.join(hello.readers)} to {sender} as readers of the result, "
             f"but {', '.join(own.readers)} to this party. Open a new application."
+        )
+
+
+def _same_model(sender: str, hello: Hello, own: Hello) -> None:
+    """Raise PartiesDisagree unless both parties have the same public model and client files."""
+    theirs, ours = (hello.model_sha256, hello.client_sha256), (own.model_sha256, own.client_sha256)
+    if theirs != ours:
+        raise PartiesDisagree(
+            f"The server gave {sender} and this party different models under one version; no key "
+            "is made. Restart every party's process and open a new application. If this happens "
+            "again, do not use this server."
         )
 
 

@@ -123,6 +123,8 @@ class Conversation:
         own = self.identity.public
         hello = Hello(
             model_version=self.public.model_version,
+            model_sha256=self.public.digest,
+            client_sha256=self.public.client_sha256,
             readers=readers,
             signing_key=own.signing,
             exchange_key=own.exchange,

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from contract.http import LONGEST_WAIT, ApplicationState
-from engines.interface import ENCRYPTED_INPUTS, EXPLAIN, PublicModel
+from engines.interface import ENCRYPTED_INPUTS, EXPLAIN, PublicModel, fingerprint_of
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
 from parties.joint.channel import Identity
@@ -208,7 +208,7 @@ class JointMember:
                 readers,
                 connection.trust,
             )
-        if protocol.model_version != connection.public.model_version:
+        if protocol.model_sha256 != connection.public.digest:
             raise ForeignMessage(
                 "The server's model has changed since the application was opened; join a new one."
             )
@@ -228,6 +228,11 @@ class JointMember:
     def readers(self) -> tuple[str, ...]:
         """The parties that learn the result."""
         return self.own.protocol.readers
+
+    @property
+    def model_fingerprint(self) -> str:
+        """The fingerprint of the public model that this party joined the application with."""
+        return fingerprint_of(self.own.protocol.model_sha256)
 
     @property
     def is_reader(self) -> bool:

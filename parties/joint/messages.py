@@ -49,6 +49,8 @@ class Hello(JointMessage):
     """
 
     model_version: Name
+    model_sha256: Digest
+    client_sha256: Digest
     readers: tuple[Name, ...] = Field(min_length=1, max_length=64)
     signing_key: RawKey
     exchange_key: RawKey

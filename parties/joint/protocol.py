@@ -122,9 +122,9 @@ class JointProtocol:
         return self._talk.readers
 
     @property
-    def model_version(self) -> str:
-        """The version of the model that this party joined the application with."""
-        return self._talk.state.hello_of(self._talk.party).model_version
+    def model_sha256(self) -> str:
+        """The digest of the public model that this party joined the application with."""
+        return self._talk.state.hello_of(self._talk.party).model_sha256
 
     @property
     def ready(self) -> bool:

@@ -137,6 +137,8 @@ def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
     for message in (
         Hello(
             model_version="m",
+            model_sha256=SHA256,
+            client_sha256=SHA256,
             readers=("bank", "x"),
             signing_key=key,
             exchange_key=key,

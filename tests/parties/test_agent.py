@@ -70,6 +70,9 @@ def test_three_processes_decide_and_explain(agents, levelled_oracle, outcome):
     assert levelled_oracle.explanation(made.record).text in owner.printed
     prints = {agent.printed.split("fingerprint is ")[1].split("\n")[0] for agent in played}
     assert len(prints) == 1
+    models = {agent.printed.split("Model fingerprint: ")[1].split(";")[0] for agent in played}
+    with ServerClient(made.url, 30) as client:
+        assert models == {client.model().fingerprint}
     for agent in played:
         folders = [path for path in (agent.home, *agent.home.rglob("*")) if path.is_dir()]
         assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}

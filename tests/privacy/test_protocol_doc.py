@@ -1,11 +1,13 @@
 """Checks of docs/PROTOCOL.md: steps, sizes, parameters, figures and the tests that it names."""
 
+import math
 import re
 
 import pytest
 
 from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN
+from engines.levelled.bounds import BOUNDS, MOST_COEFFICIENTS, MOST_OUTPUTS
 from engines.levelled.noise import REQUIRED_LOG2, TARGET_LOG2, NoiseModel, sigmas_for
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES
 from engines.levelled.security import primal_usvp
@@ -109,6 +111,21 @@ def test_documented_parameters_match_the_profiles():
     assert f"keeps {DEFAULT.mask_bits} bits and a body word {DEFAULT.body_bits}" in DOCUMENT
 
 
+def test_documented_bounds_match_the_code():
+    bounds = BOUNDS[DEFAULT.profile]
+    assert list(BOUNDS) == list(PROFILES) and set(BOUNDS.values()) == {bounds}
+    assert [row[1] for row in rows("bounds")] == [
+        f"2^{math.log2(bounds.least_smudge):g}",
+        f"2^{math.log2(bounds.least_zeros_smudge):g}",
+        f"2^{math.log2(bounds.least_sign_smudge):g}",
+        str(bounds.most_score_bits),
+        f"{bounds.least_margin:g}",
+        "1",
+        f"the bins of the explained column, at most {MOST_OUTPUTS}",
+        f"at most {MOST_COEFFICIENTS} of {DEFAULT.n}",
+    ]
+
+
 def test_documented_security_estimate_matches_the_script():
     found = primal_usvp(DEFAULT)
     assert f"block size {found.block_size}, **2^{found.operations_log2:.1f}**" in DOCUMENT
@@ -154,6 +171,7 @@ def test_the_delay_of_a_party_before_it_requests_the_run_is_as_stated():
 
 def test_every_claim_names_tests_and_every_named_test_exists():
     assert all("::" in row[-1] for name in ("claims", "caught") for row in rows(name))
+    assert all("::" in row[2] for row in rows("refused"))
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT)
     assert len(named) > 30
     for path, test in named:
@@ -162,7 +180,7 @@ def test_every_claim_names_tests_and_every_named_test_exists():
 
 
 def test_every_named_error_exists():
-    assert [row[1] for row in rows("caught")]
+    assert [row[1] for name in ("caught", "refused") for row in rows(name)]
     for name in re.findall(r"`([A-Z]\w+)`", DOCUMENT):
         assert issubclass(getattr(errors, name), errors.TrisealError)
 

@@ -1,6 +1,7 @@
 """The stage and a party's page for any schema: their texts are true and escaped."""
 
 import asyncio
+import re
 from types import SimpleNamespace
 
 import gradio as gr
@@ -13,7 +14,7 @@ from parties.joint.identities import PartyIdentity
 from parties.results import ALL, SERVER, Decision, ExplanationOpened, Message, SliceSent
 from settings import ROOT, Settings
 from tests.ui.conftest import public_of, with_parties
-from ui import joint_texts
+from ui import joint_texts, texts
 from ui.agent import panels as agent_panels
 from ui.agent.page import build_agent_page
 from ui.places import agent_addresses
@@ -259,6 +260,7 @@ class ApplicationAgent:
             "fingerprint": "0123 4567",
             "identities": (PartyIdentity("second", bytes(32), pinned=True),),
             "own_identity": b"\xab" * 32,
+            "model_fingerprint": public.fingerprint,
             "secret_bytes": 545,
             "public_key_bytes": 16000,
             "awaits": (),
@@ -284,7 +286,8 @@ def test_a_page_without_an_application_asks_for_a_code(public):
 
 def test_the_key_is_shown_by_its_fingerprint(public):
     panel = agent_panels.key_panel(ApplicationAgent(public), public)
-    assert "0123 4567" in panel and "Compare it with the second &lt;b&gt;" in panel
+    assert "0123 4567" in panel and public.fingerprint in panel
+    assert "Compare it with the second &lt;b&gt;" in panel
     assert "pinned, key 0000 0000 0000 0000" in panel and "abab abab abab abab" in panel
     away = ApplicationAgent(
         public,
@@ -294,6 +297,19 @@ def test_the_key_is_shown_by_its_fingerprint(public):
     )
     assert "not pinned: whoever has its join code" in agent_panels.key_panel(away, public)
     assert "still ha" in agent_panels.key_panel(away, public)
+
+
+def test_every_page_shows_the_same_model_fingerprint_and_tells_to_compare_it(public):
+    party = public.schema_.parties[0]
+    pages = [
+        joint_texts.stage_introduction(public),
+        agent_panels.agent_introduction(public, party),
+        texts.introduction(public),
+    ]
+    assert re.fullmatch(r"[0-9a-f]{4} [0-9a-f]{4} [0-9a-f]{4}", public.fingerprint)
+    assert public.digest.startswith(public.fingerprint.replace(" ", ""))
+    for page in pages:
+        assert public.fingerprint in page and texts.COMPARE_MODELS in page
 
 
 def test_agreed_parties_are_shown(public):

@@ -274,7 +274,7 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, levelled_oracle)
         assert ("now" in marks) is (name == owner)
     assert_all_fit(one, beside=True)
     log = one.page.inner_text(".ts-log")
-    assert "confirms the key" in log and "its encrypted record" in log
+    assert "confirms the encrypted result" in log and "its encrypted record" in log
     assert "has computed the explanation" in log
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}

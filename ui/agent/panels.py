@@ -12,6 +12,7 @@ from parties.joint.identities import shown
 from ui import panels
 from ui.state import PageState
 from ui.steps import PROGRAM_WORDS, Step, run_step
+from ui.texts import COMPARE_MODELS
 from ui.units import escape, join_words, show_bytes, show_seconds
 
 LOOK_DIGITS = 64
@@ -28,6 +29,8 @@ def agent_introduction(public: PublicModel, party: Party) -> str:
   <p class="ts-note">{escape(party.description)} This page belongs to a process that
   acts for this party alone.<span class="ts-of-all"> {escape(public.schema_.title)}; engine:
   {escape(public.engine.label)}.</span></p>
+  <p class="ts-note">Model fingerprint: <code>{escape(public.fingerprint)}</code>.
+  {COMPARE_MODELS}</p>
 </header>"""
 
 
@@ -110,6 +113,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         return _empty(text) + _identities(application, public)
     others = [p.name for p in public.schema_.parties if p.name != member.party]
     facts = [
+        ("Model fingerprint", member.model_fingerprint),
         ("Own part, never sent", show_bytes(member.secret_bytes))
         if member.secret_bytes
         else ("Own part", "erased; nothing more can be opened"),

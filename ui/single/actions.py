@@ -267,7 +267,7 @@ class Actions:
     def _make_keys(self, state: PageState) -> None:
         before = state.client_id
         keys = backend.keygen_send()
-        if backend.connection().public.schema_ != self.public.schema_:
+        if backend.connection().public.digest != self.public.digest:
             backend.discard_application(keys.client_id)
             raise DeploymentMixed(
                 "The server has loaded another model since this page was started. Restart the page."

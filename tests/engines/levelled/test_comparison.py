@@ -10,18 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.interface import DECIDE, EXPLAIN
-from engines.levelled.comparison import (
-    SIGN_BITS,
-    combine_signs,
-    largest_carries,
-    rotated_bits,
-    signs,
-    turned,
-)
+from engines.levelled.comparison import combine_signs, largest_carries, rotated_bits, signs, turned
 from engines.levelled.ggsw import Ggsw
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
 from engines.levelled.opening import Result
-from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS
+from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, SIGN_BITS
 from engines.levelled.randomness import Expander
 from engines.levelled.words import words_to_bytes
 from model.polynomial import sample_states

@@ -1,17 +1,19 @@
 """Opening: correct with all shares, meaningless without one, and deterministic shares."""
 
 import math
+import os
 
 import numpy as np
 import pytest
 
+from engines.levelled.bounds import MOST_COEFFICIENTS
 from engines.levelled.ceremony import pairwise_keys
 from engines.levelled.opening import Result, combine, commitment, opened, partial, rerandomise
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS
 from engines.levelled.randomness import Expander
 from engines.levelled.words import words_from_bytes, words_to_bytes
 from tests.engines.levelled.joint_keys import PARTIES, joint_keys
-from utils.errors import MalformedMessage, OpeningFailed
+from utils.errors import MalformedMessage, OpeningFailed, UnsafeParameters
 
 BITS = 12
 FLOOD = SMUDGE = 2.0**-18
@@ -52,17 +54,24 @@ def test_share_is_deterministic_per_result(joint):
 
 
 def test_smudge_depends_on_result_and_has_requested_width(joint):
-    count = 2000
+    count = MOST_COEFFICIENTS
     result = result_of(joint, np.zeros(count - KNOWN_ZEROS, np.int64))
     secret = joint.secrets["bank"]
-    smudged, other = (
-        words_from_bytes(partial(result, d, "bank", joint.public, secret, SMUDGE, {}), count)
-        for d in (DIGEST, bytes(32))
+    opened_part = secret.opens(result.mask, count)
+    parts = (
+        partial(result, bytes([i] * 32), "bank", joint.public, secret, SMUDGE, {})
+        for i in range(100)
     )
-    for part in (smudged, other):
-        smudge = (part - secret.opens(result.mask, count)).view(np.int64) * 2.0**-64
-        assert abs(smudge.std() / SMUDGE - 1) < 0.1
-    assert not np.array_equal(smudged, other)
+    words = np.array([words_from_bytes(part, count) for part in parts])
+    smudges = (words - opened_part).view(np.int64) * 2.0**-64
+    assert abs(smudges.std() / SMUDGE - 1) < 0.1
+    assert len({row.tobytes() for row in smudges}) == len(smudges)
+
+
+def test_share_of_more_coefficients_than_any_opening_has_is_refused(joint):
+    result = result_of(joint, np.zeros(MOST_COEFFICIENTS - KNOWN_ZEROS + 1, np.int64))
+    with pytest.raises(UnsafeParameters, match=f"{MOST_COEFFICIENTS + 1} coefficients"):
+        partial(result, DIGEST, "bank", joint.public, joint.secrets["bank"], SMUDGE, {})
 
 
 def test_zero_shares_cancel_in_the_sum_and_mask_each_share(joint):
@@ -103,12 +112,13 @@ def test_wrong_share_is_detected(joint, kind):
 
 
 def test_opened_noise_matches_the_budget(joint):
-    count = DEFAULT.n
-    result = result_of(joint, np.zeros(count - KNOWN_ZEROS, np.int64))
-    parts = parts_of(joint, result, pairwise_keys(PARTIES))
-    total = sum(words_from_bytes(part, count) for part in parts.values())
-    errors = (result.bodies - total).view(np.int64) * 2.0**-64
-    assert abs(errors.std() / (FLOOD * math.sqrt(1 + len(PARTIES))) - 1) < 0.1
+    count, pairwise, errors = MOST_COEFFICIENTS, pairwise_keys(PARTIES), []
+    for _ in range(80):
+        result = result_of(joint, np.zeros(count - KNOWN_ZEROS, np.int64))
+        parts = parts_of(joint, result, pairwise, digest=os.urandom(32))
+        total = sum(words_from_bytes(part, count) for part in parts.values())
+        errors.append((result.bodies - total).view(np.int64) * 2.0**-64)
+    assert abs(np.std(errors) / (FLOOD * math.sqrt(1 + len(PARTIES))) - 1) < 0.1
 
 
 def test_results_are_rerandomised_with_equal_commitments(joint):
@@ -167,11 +177,12 @@ def test_two_parties_colluding_with_server_decode_at_chance_level():
 
 
 def test_two_shares_and_a_guessed_third_decode_to_uniform_values(joint):
-    scores = np.full(DEFAULT.n - KNOWN_ZEROS, 700)
-    result = result_of(joint, scores)
-    parts = parts_of(joint, result, pairwise_keys(PARTIES))
-    parts["applicant"] = words_to_bytes(np.zeros(DEFAULT.n, np.uint64))
-    values = opened(result, parts, BITS)
+    scores, values = np.full(MOST_COEFFICIENTS - KNOWN_ZEROS, 700), []
+    for _ in range(80):
+        result, pairwise = result_of(joint, scores), pairwise_keys(PARTIES)
+        parts = parts_of(joint, result, pairwise)
+        parts["applicant"] = bytes(len(parts["applicant"]))
+        values.extend(opened(result, parts, BITS))
     counts, _ = np.histogram(values, bins=16, range=(-2048, 2048))
-    expected = DEFAULT.n / 16
+    expected = len(values) / 16
     assert ((counts - expected) ** 2 / expected).sum() < 60  # 15 degrees of freedom

@@ -16,7 +16,7 @@ from engines.levelled.party import LevelledParty
 from engines.levelled.randomness import Expander
 from engines.zip_files import EMPTY_ZIP, sha256
 from tests.engines.levelled.joint_keys import PARTIES
-from utils.errors import ForeignMessage, MalformedMessage, UnknownParty
+from utils.errors import ForeignMessage, MalformedMessage, UnknownParty, UnsafeParameters
 
 MODEL = "model"
 BITS = 12
@@ -193,7 +193,7 @@ def test_client_files_that_do_not_fit_the_model_are_refused(public):
         LevelledParty(public, EMPTY_ZIP)
     with pytest.raises(MalformedMessage):
         LevelledParty(public, b"no archive")
-    with pytest.raises(ForeignMessage, match="profile"):
+    with pytest.raises(UnsafeParameters, match="parameters 'other'"):
         LevelledParty(public, CLIENT.model_copy(update={"profile": "other"}).to_archive())
     narrower = BUDGET.model_copy(update={"score_bits": 7})
     for budgets in ({"decide": BUDGET}, {"decide": narrower, "explain": BUDGET}):

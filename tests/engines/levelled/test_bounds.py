@@ -1,0 +1,197 @@
+"""The party's own bounds: every model that can be compiled is within them, little else is."""
+
+import math
+
+import pytest
+
+from engines.deployment import Deployment
+from engines.levelled.bounds import (
+    BOUNDS,
+    MOST_COEFFICIENTS,
+    MOST_OUTPUTS,
+    allowed_outputs,
+    check_bounds,
+    check_coefficients,
+    check_outputs,
+)
+from engines.levelled.build import SCORE_WIDTHS
+from engines.levelled.masks import MaskFormat
+from engines.levelled.messages import ClientFacts
+from engines.levelled.noise import REQUIRED_LOG2, NoiseModel, sigmas_for
+from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES, ZERO_BITS
+from engines.levelled.server import LevelledServer
+from engines.levelled.sign_budgets import border_failure_log2, sign_budget
+from features.schema import MAXIMUM_BINS, Schema
+from settings import ROOT
+from utils.errors import NoiseBudgetExceeded, UnsafeParameters
+
+OWN = BOUNDS[DEFAULT.profile]
+
+
+@pytest.fixture(scope="module")
+def deployed(levelled_deployment):
+    """The public model and client facts of a compiled model."""
+    server = LevelledServer(Deployment.load(levelled_deployment))
+    return server.public, ClientFacts.from_archive(server.client_files())
+
+
+@pytest.fixture(scope="module")
+def opens_signs(signs_deployment):
+    """The same of a model of which only signs are opened."""
+    server = LevelledServer(Deployment.load(signs_deployment))
+    return server.public, ClientFacts.from_archive(server.client_files())
+
+
+def sign_budgets_of(parameters, parties):
+    """Yield the budgets of known zeros and signs of programs with every admissible noise."""
+    model = NoiseModel(parameters, parties)
+    for bits in SCORE_WIDTHS:
+        own = MaskFormat.of(parameters, bits, parties)
+        for outputs in (1, MOST_OUTPUTS):
+            sign = sign_budget(own, outputs).client
+            for quarter in range(-120, -40):
+                variance = 4.0 ** (quarter / 4)
+                if border_failure_log2(own, variance, outputs) <= REQUIRED_LOG2:
+                    zeros = model.divided(ZERO_BITS, variance, KNOWN_ZEROS).client
+                    yield zeros.model_copy(update={"score_bits": bits}), sign
+
+
+def smudges(made):
+    return [(zeros.sigma_smudge, sign.sigma_smudge) for zeros, sign in made]
+
+
+def budgets(parties):
+    """Yield the budgets of programs with every admissible noise, by width and outputs."""
+    model = NoiseModel(DEFAULT, parties)
+    for bits in SCORE_WIDTHS:
+        for outputs in (1, MOST_OUTPUTS):
+            for quarter in range(-120, -40):  # log2 of the program's standard deviation, times 4
+                squares = 4.0 ** (quarter / 4) / model.row_variance()
+                try:
+                    yield model.budget("", bits, 0, squares, outputs + KNOWN_ZEROS).client
+                except NoiseBudgetExceeded:
+                    continue
+
+
+def parties_of(public, count):
+    """Return the model with parties of one column added, up to `count` in all."""
+    document = public.schema_.model_dump(mode="json")
+    flag = {"kind": "boolean", "label": "Flag", "default": False}
+    for i in range(len(document["parties"]), count):
+        column = flag | {"name": f"Flag{i}"}
+        document["parties"].append({"name": f"party{i}", "label": "One", "columns": [column]})
+    return public.model_copy(update={"schema_": Schema.parse(document)})
+
+
+def with_budget(client, budget):
+    return client.model_copy(update={"budgets": client.budgets | {"decide": budget}})
+
+
+@pytest.mark.parametrize("parties", [3, 5, 8])
+def test_every_budget_that_can_be_compiled_is_within_the_bounds(deployed, parties):
+    public, client = parties_of(deployed[0], parties), deployed[1]
+    made = list(budgets(parties))
+    assert len(made) > 300 and {b.score_bits for b in made} == set(SCORE_WIDTHS)
+    for budget in made:
+        check_bounds(public, with_budget(client, budget))
+
+
+def test_the_floor_is_one_step_below_the_smallest_budget():
+    most = Schema.model_json_schema()["properties"]["parties"]["maxItems"]
+    smallest = min(budget.sigma_smudge for budget in budgets(most))
+    assert math.log2(smallest) == pytest.approx(math.log2(OWN.least_smudge) + 0.25)
+
+
+def test_limits_are_those_of_the_schema_and_the_compiler():
+    assert set(BOUNDS) <= set(PROFILES)
+    assert OWN.most_score_bits == max(SCORE_WIDTHS)
+    assert MOST_OUTPUTS == MAXIMUM_BINS
+    assert MOST_COEFFICIENTS == MAXIMUM_BINS + KNOWN_ZEROS
+    assert 9.0 <= OWN.least_margin < sigmas_for(-64, 1)
+
+
+@pytest.mark.parametrize("parameters", PROFILES.values(), ids=list(PROFILES))
+@pytest.mark.parametrize("parties", [3, 8])
+def test_every_budget_of_signs_that_can_be_compiled_is_within_the_bounds(
+    opens_signs, parameters, parties
+):
+    public, client = parties_of(opens_signs[0], parties), opens_signs[1]
+    client = client.model_copy(update={"profile": parameters.profile})
+    made = list(sign_budgets_of(parameters, parties))
+    assert len(made) > 100
+    for zeros, sign in made:
+        given = {"decide": zeros, "decide_sign": sign}
+        check_bounds(public, client.model_copy(update={"budgets": client.budgets | given}))
+    floors = OWN.least_zeros_smudge, OWN.least_sign_smudge
+    if parties == 8:
+        for floor, least in zip(floors, map(min, zip(*smudges(made), strict=True)), strict=True):
+            assert math.log2(least) == pytest.approx(math.log2(floor) + 0.25)
+
+
+@pytest.mark.parametrize("program", ["decide", "decide_sign"])
+def test_smudge_below_the_floor_of_signs_is_refused(opens_signs, program):
+    public, client = opens_signs
+    floors = {"decide": OWN.least_zeros_smudge, "decide_sign": OWN.least_sign_smudge}
+    check_bounds(public, client)
+    low = client.budgets[program].model_copy(update={"sigma_smudge": floors[program] * 0.999})
+    with pytest.raises(UnsafeParameters, match=f"for {program}, less than"):
+        check_bounds(public, client.model_copy(update={"budgets": client.budgets | {program: low}}))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"sigma_smudge": OWN.least_smudge * 0.999},
+        {"sigma_smudge": 1e-300},
+        {"sigma_smudge": math.nan},
+        {"sigma_smudge": math.inf},
+        {"sigma_smudge": -1.0},
+        {"sigma_flood": math.nan},
+        {"sigma_flood": math.inf},
+        {"sigma_smudge": 2.0**-16},
+        {"sigma_flood": 2.0**-16},
+        {"score_bits": 13},
+        {"score_bits": 64},
+    ],
+)
+def test_budget_outside_the_bounds_is_refused(deployed, changed):
+    """The values are not validated again here, so that the bounds alone must refuse them."""
+    public, client = deployed
+    check_bounds(public, client)
+    budget = client.budgets["decide"].model_copy(update=changed)
+    with pytest.raises(UnsafeParameters, match="opens nothing with it"):
+        check_bounds(public, with_budget(client, budget))
+
+
+def test_unknown_profiles_and_programs_are_refused(deployed):
+    public, client = deployed
+    with pytest.raises(UnsafeParameters, match="'n1024'"):
+        check_bounds(public, client.model_copy(update={"profile": "n1024"}))
+    extra = client.budgets | {"third": client.budgets["decide"]}
+    with pytest.raises(UnsafeParameters, match="'third'"):
+        check_bounds(public, client.model_copy(update={"budgets": extra}))
+
+
+def test_only_the_exact_number_of_scores_is_opened(schema):
+    allowed = allowed_outputs(schema)
+    assert allowed == {"decide": 1, "explain": 6, "decide_sign": 1, "explain_sign": 6}
+    for program, count in allowed.items():
+        check_outputs(program, count, schema)
+        for other in (0, count - 1, count + 1, MOST_OUTPUTS + 1, 2040):
+            with pytest.raises(UnsafeParameters):
+                check_outputs(program, other, schema)
+    check_coefficients(MOST_COEFFICIENTS)
+    with pytest.raises(UnsafeParameters):
+        check_coefficients(MOST_COEFFICIENTS + 1)
+
+
+def test_leakage_at_the_floor_is_as_stated():
+    """The figures of the module's docstring and of docs/PROTOCOL.md."""
+    coefficients = 1 + 6 + 2 * KNOWN_ZEROS
+    program = 2.0**-22.68
+    honest = coefficients / 2 * math.log2(1 + (program / OWN.least_smudge) ** 2)
+    chosen = coefficients * math.log2(1 / (OWN.least_smudge * math.sqrt(2 * math.pi * math.e)))
+    secret = DEFAULT.n * math.log2(3)
+    figures = f"{honest:.2f} and {chosen:.0f} bits of the secret's {secret:,.0f}"
+    assert figures in " ".join((ROOT / "engines/levelled/bounds.py").read_text().split())
+    assert figures in " ".join((ROOT / "docs/PROTOCOL.md").read_text().split())
