@@ -142,17 +142,18 @@ class NoiseModel:
         n_ext: int,
         linear_square_sum: float,
         outputs: int,
+        target_log2: float = TARGET_LOG2,
     ) -> NoiseBudget:
         """Divide the half step of a program's scores between its noise and the covering noise.
 
-        Flooding and smudges get the same variance. The target is a failure probability of 2^-128
-        for all `outputs` together or, if that leaves too little room, of 2^-64. Raises
-        NoiseBudgetExceeded if both leave too little.
+        Flooding and smudges get the same variance. The target is a failure probability of
+        2^target_log2 for all `outputs` together or, if that leaves too little room, of 2^-64.
+        Raises NoiseBudgetExceeded if both leave too little.
         """
         variance = self.program_variance(n_ext, linear_square_sum)
         own = _RESERVE**2 * variance + self.public_key_zero_variance()
         half_step = 2.0 ** -(score_bits + 1)
-        for target in (TARGET_LOG2, REQUIRED_LOG2):
+        for target in (target_log2, REQUIRED_LOG2):
             room_variance = (half_step / sigmas_for(target, outputs)) ** 2 - own
             if room_variance <= 0:
                 continue
