@@ -38,29 +38,28 @@ class Forger:
         bodies[0, self.parameters.levels :] += messages[self.parameters.levels :]
         return Ggsw(masks, bodies).cut(self.parameters)
 
-    def number(self, value: float, exponent: int = 0, only: tuple[int, ...] | None = None) -> Ggsw:
-        """Return a ciphertext of value·X^exponent, in the rows `only` or in all."""
+    def number(self, *values: float, exponent: int = 0) -> Ggsw:
+        """Return a ciphertext of value·X^exponent, with one value for all rows or one for each."""
         messages = np.zeros((self.parameters.rows, self.parameters.n), np.uint64)
-        for row in range(self.parameters.rows) if only is None else only:
+        for row in range(self.parameters.rows):
             gadget = int(self.parameters.gadget(row % self.parameters.levels))
-            messages[row, exponent] = round(value * gadget) % 2**64
+            messages[row, exponent] = round(values[row % len(values)] * gadget) % 2**64
         return self.rows(messages)
 
     def garbage(self, masks: bool, bodies: bool) -> Ggsw:
         """Return a ciphertext of 1 with random words in its masks or bodies."""
         honest, shape = self.number(1), (1, self.parameters.rows, self.parameters.n)
         words = Expander.fresh().uniform_words((2, *shape))
-        return Ggsw(
-            words[0] if masks else honest.masks, words[1] if bodies else honest.bodies
-        ).cut(self.parameters)
+        return Ggsw(words[0] if masks else honest.masks, words[1] if bodies else honest.bodies).cut(
+            self.parameters
+        )
 
     def without_mask(self) -> Ggsw:
-        """Return a ciphertext of 7 whose first body row is exactly 1, with the mask 0.
+        """Return masks of 7 and bodies of 1, of which the first body row is exactly 1, its mask 0.
 
         The operand R - g is then 0 and would test nothing.
         """
-        forged = self.number(7)
-        row = self.parameters.levels
+        forged, row = self.number(7, 7, 1, 1), self.parameters.levels
         forged.masks[0, row], forged.bodies[0, row] = 0, 0
         forged.bodies[0, row, 0] = self.parameters.gadget(0)
         return forged
@@ -75,19 +74,19 @@ FORGED_BITS: Mapping[str, Callable[[Forger], Ggsw]] = {
     "4096": lambda forger: forger.number(4096),
     "1 + 2^15": lambda forger: forger.number(1 + 2**15),
     "X^5": lambda forger: forger.number(1, exponent=5),
-    "masks of 1, bodies of 0": lambda forger: forger.number(1, only=(0, 1)),
-    "masks of 0, bodies of 1": lambda forger: forger.number(1, only=(2, 3)),
-    "body rows of 1 and 0": lambda forger: forger.number(1, only=(0, 1, 2)),
-    "mask rows of 1 and 0": lambda forger: forger.number(1, only=(0, 2, 3)),
+    "masks of 1, bodies of 0": lambda forger: forger.number(1, 1, 0, 0),
+    "masks of 0, bodies of 1": lambda forger: forger.number(0, 0, 1, 1),
+    "body rows of 1 and 0": lambda forger: forger.number(1, 1, 1, 0),
+    "mask rows of 1 and 0": lambda forger: forger.number(1, 0, 1, 1),
     "garbage masks": lambda forger: forger.garbage(masks=True, bodies=False),
     "garbage bodies": lambda forger: forger.garbage(masks=False, bodies=True),
-    "7 with a body row without mask": Forger.without_mask,
+    "masks of 7, bodies of 1 without mask": Forger.without_mask,
 }
 """Forged ciphertexts in place of one bit's, for the default profile's two levels."""
 
 
 def two_ones(code: ColumnCode) -> Bits:
-    bits = code.table[0].copy()
+    bits: Bits = code.table[0].copy()
     bits[-1] = 1
     return bits
 
@@ -105,7 +104,7 @@ def hole(code: ColumnCode) -> Bits:
 
 def missing_and_given(code: ColumnCode) -> Bits:
     """Return a code that has both a value and the bit `is missing`."""
-    bits = code.table[-1].copy()
+    bits: Bits = code.table[-1].copy()
     bits[0] = 1
     return bits
 

@@ -84,9 +84,7 @@ def encoded(upload: Ggsw) -> tuple[EncodedGgsw, bytes]:
     return EncodedGgsw(data, upload.bits, DEFAULT), hashlib.sha256(data).digest()
 
 
-def checks_of(
-    key: WholeKey, layout: Layout, uploads: Mapping[str, Ggsw]
-) -> tuple[Checks, float]:
+def checks_of(key: WholeKey, layout: Layout, uploads: Mapping[str, Ggsw]) -> tuple[Checks, float]:
     """Return the checks of uploads under a new challenge, and their processor time in seconds."""
     sent = {party: encoded(upload) for party, upload in uploads.items()}
     digests = {party: digest for party, (_, digest) in sent.items()}
@@ -146,7 +144,8 @@ def honest(layout: Layout, count: int, seed: int) -> int:
 
 
 def _errors(key: WholeKey, check: tuple[Words, Words]) -> NDArray[np.float64]:
-    return key.phase(*check).view(np.int64) * 2.0**-64
+    errors: NDArray[np.float64] = np.ldexp(key.phase(*check).view(np.int64), -64)
+    return errors
 
 
 def forged(layout: Layout, tries: int, seed: int) -> int:

@@ -82,7 +82,7 @@ class Expander:
         return trits
 
     def centred(self, shape: int | tuple[int, ...], bits: int) -> Integers:
-        """Draw uniformly from the integers from -2^(bits-1) to 2^(bits-1) - 1; `bits` is 1 to 32."""
+        """Draw uniform integers from -2^(bits-1) to 2^(bits-1) - 1, with 1 to 32 bits."""
         drawn = self.octets(4 * math.prod(_tuple(shape))).view("<u4") >> np.uint32(32 - bits)
         return (drawn.astype(np.int64) - (1 << (bits - 1))).reshape(shape)
 

@@ -132,21 +132,25 @@ def decompose(words: Words, base_log: int, levels: int) -> Integers:
     return digits
 
 
-_SPLIT = 28
+_SPLIT = 26
 _UNUSED = np.uint64(64 - 2 * _SPLIT)
 
 
 def split_forward(words: Words) -> Spectrum:
     """Return the transforms of the two halves of words (..., N), shape (..., 2, N/2), high first.
 
-    The halves have 28 bits each; the last 8 bits of a word, far below the noise, are dropped. The
-    sum of a few products with polynomials of 15-bit coefficients is then exact for N = 2048: its
-    coefficients are about 2^46, and their errors in double precision below 0.2.
+    The halves have 26 bits each; the last 12 bits of a word, below the noise, are dropped. A sum of
+    16 products with polynomials of 15-bit coefficients is then exact, and so the same on every
+    machine: for N = 2048 the errors in double precision stay below 0.2, with any words.
     """
     numbers = words.view(np.int64) >> np.int64(_UNUSED)
-    centre = 1 << (_SPLIT - 1)
-    low = ((numbers + centre) & ((1 << _SPLIT) - 1)) - centre
-    return forward(np.stack([(numbers - low) >> _SPLIT, low], axis=-2))
+    halves = np.empty((*words.shape[:-1], 2, words.shape[-1]), np.int64)
+    high, low = halves[..., 0, :], halves[..., 1, :]
+    np.add(numbers, 1 << (_SPLIT - 1), out=high)
+    high >>= _SPLIT
+    np.left_shift(high, _SPLIT, out=low)
+    np.subtract(numbers, low, out=low)
+    return forward(halves)
 
 
 def split_inverse(values: Spectrum) -> Words:

@@ -18,8 +18,8 @@ open a result. A party fails if one of them is not within ±2^-(CHECK_BITS+1) =:
 has a ciphertext of its own, because a failed product is spread over all coefficients and would hide
 who failed.
 
-The multipliers enter before the decomposition, so that they cost almost no noise; sums of rows and
-differences between rows are added to the digits, so that they cost no transform.
+The multipliers enter before the decomposition, so that they cost almost no noise. Groups' sums are
+added to the digits of their rows, so that they cost no transform.
 
 What it detects. Probabilities are those of passing, over the challenge.
 
@@ -59,11 +59,11 @@ relations by one random combination.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.levelled.ggsw import EncodedGgsw, Ggsw
 from engines.levelled.keys import PublicKey
@@ -71,7 +71,7 @@ from engines.levelled.noise import REQUIRED_LOG2, NoiseBudget, NoiseModel
 from engines.levelled.parameters import KNOWN_ZEROS, TERNARY_VARIANCE, Parameters
 from engines.levelled.randomness import Expander, derive
 from engines.levelled.relations import Relations
-from engines.levelled.ring import decompose, forward, inverse, split_forward, split_inverse
+from engines.levelled.ring import Spectrum, decompose, forward, split_forward, split_inverse
 from engines.levelled.words import Integers, Words
 from features.encoding import Layout
 from utils.errors import MalformedMessage
@@ -83,7 +83,7 @@ CHECK_OUTPUTS = CHECKED - KNOWN_ZEROS
 CHECK_BITS = 11
 """Bits to which an opened coefficient is rounded: it counts as 0 if it is within ±2^-12."""
 
-_CHUNK = 8  # bits at a time, so that their polynomials fit into a core's cache
+_CHUNK = 4  # bits at a time, so that their polynomials fit into a core's cache
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,10 @@ def check_ciphertext(
 ) -> dict[str, tuple[Words, Words]]:
     """Return every party's check, mask and body (N,) each, in the schema's order.
 
-    `uploads` are the ciphertexts of all bits of each party. Deterministic up to the rounding of the
-    last transform, 2^-29 of the torus. Raises MalformedMessage if an upload is missing or has
-    another number of bits, and ValueError if the seed is not 32 bytes long.
+    `uploads` are the ciphertexts of all bits of each party. All arithmetic is exact, so that every
+    machine computes the same words, and whoever repeats the check can compare them. Raises
+    MalformedMessage if an upload is missing or has another number of bits, and ValueError if the
+    seed is not 32 bytes long.
     """
     checks = {}
     for party in layout.schema.party_names:
@@ -154,44 +155,66 @@ def combined(
     """Return the sum of one party's terms, mask and body (N,) each."""
     levels, rows, n = parameters.levels, parameters.rows, parameters.n
     step = parameters.gadget(0)
-    level_rows = np.array([upload.row(bit, levels) for bit in range(upload.bits)])
-    halves = split_forward(level_rows)
+    first = np.array([split_forward(np.array(upload.row(i, levels))) for i in range(upload.bits)])
     zero = split_forward(np.array([key.mask, key.body]))
     sums = np.concatenate([by.sums, np.zeros((1, n), np.int64)])  # the last for bits of no group
-    total = np.zeros((2, n // 2), np.complex128)
+    total = np.zeros((2, n), np.uint64)
+    short = np.zeros((levels - 1, 2, 2, 2, n // 2), np.complex128)
     for start in range(0, upload.bits, _CHUNK):
         own = slice(start, min(start + _CHUNK, upload.bits))
-        values = halves[own] * _spectra(by.squares[own])
-        values += halves[relations.partner[own]] * _spectra(by.partners[own])
+        values = first[own] * _spectra(by.squares[own])
+        values += first[relations.partner[own]] * _spectra(by.partners[own])
         values += zero * _spectra(by.zeros[own])
         operands = split_inverse(values)
         ones = by.squares[own] + relations.offset[own, None] * by.partners[own]
         operands[:, 1] -= ones.view(np.uint64) * step
         digits = decompose(operands, parameters.base_log, levels).reshape(-1, rows, n)
         digits[:, levels] += sums[relations.group[own]]
-        _add_row_differences(digits, by.rows[:, own], parameters)
-        for bit, value in zip(range(own.start, own.stop), forward(digits), strict=True):
-            total += np.einsum("rpn,rn->pn", upload.one(bit).transform()[0], value)
-    mask, body = inverse(total)
-    return mask, body - by.sums.sum(axis=0).view(np.uint64) * step
+        bodies = _row_spectra(upload, own, first, parameters)
+        total += split_inverse(np.einsum("brphn,brn->phn", bodies, forward(digits)))
+        for j in range(1, levels):
+            value = forward(_padded(by.rows[j - 1, own], n))
+            for which, row in enumerate((levels, levels + j)):
+                short[j - 1, which] += np.einsum("bphn,bn->phn", bodies[:, row], value)
+    total[1] -= by.sums.sum(axis=0).view(np.uint64) * step
+    for j, (one, other) in enumerate(split_inverse(short), start=1):
+        total += np.uint64(_row_scale(parameters)) * (np.uint64(parameters.base**j) * other - one)
+    return total[0], total[1]
 
 
-def _spectra(polynomials: Integers) -> NDArray[np.complex128]:
+def _spectra(polynomials: Integers) -> Spectrum:
     """Transform polynomials (bits, N), shaped to multiply masks and bodies (bits, 2, 2, N/2)."""
     return forward(polynomials)[:, None, None]
+
+
+def _row_spectra(
+    upload: EncodedGgsw | Ggsw, own: slice, first: Spectrum, parameters: Parameters
+) -> Spectrum:
+    """Return the transforms of all rows of some bits, shape (bits, 2l, 2, 2, N/2).
+
+    `first` are those of all bits' most significant body rows, which need no second transform.
+    """
+    levels, n = parameters.levels, parameters.n
+    bits = range(own.start, own.stop)
+    values = np.empty((len(bits), parameters.rows, 2, 2, n // 2), np.complex128)
+    others = [row for row in range(parameters.rows) if row != levels]
+    ciphertexts = Ggsw.joined([upload.one(bit) for bit in bits])
+    values[:, others, 0] = split_forward(ciphertexts.masks[:, others])
+    values[:, others, 1] = split_forward(ciphertexts.bodies[:, others])
+    values[:, levels] = first[own]
+    return values
+
+
+def _padded(polynomials: Integers, n: int) -> Integers:
+    """Return polynomials of fewer coefficients, shape (bits, CHECKED), with N coefficients."""
+    padded = np.zeros((len(polynomials), n), np.int64)
+    padded[:, : polynomials.shape[1]] = polynomials
+    return padded
 
 
 def _row_scale(parameters: Parameters) -> int:
     """Return s, which makes a difference of 1 between rows, 1/B, 1.5 times the tolerance."""
     return 3 * parameters.base // (4 << CHECK_BITS)
-
-
-def _add_row_differences(digits: Integers, by: Integers, parameters: Parameters) -> None:
-    """Add r·s·(B^j·body_j - body_0) for each j > 0 by changing the digits of these rows."""
-    scaled = by * _row_scale(parameters)
-    for j, polynomials in enumerate(scaled, start=1):
-        digits[:, parameters.levels, :CHECKED] -= polynomials
-        digits[:, parameters.levels + j, :CHECKED] += polynomials * parameters.base**j
 
 
 def verdict(opened: Mapping[str, Integers]) -> tuple[str, ...]:
@@ -211,11 +234,12 @@ def check_linear_squares(relations: Relations, parameters: Parameters) -> int:
     Multipliers uniform modulo B have the variance B²/12 and N coefficients. They occur in every
     bit's square, in every product with a partner, and with the bits of the groups.
     """
-    uses = relations.bits + (relations.partner >= 0).sum() + (relations.group >= 0).sum()
-    uniform = int(uses) * parameters.n * parameters.base**2 / 12
-    differences = sum(parameters.base ** (2 * j) + 1 for j in range(1, parameters.levels))
-    short = relations.bits * CHECKED * TERNARY_VARIANCE * _row_scale(parameters) ** 2 * differences
-    return round(uniform + short)
+    related = np.count_nonzero(relations.partner >= 0) + np.count_nonzero(relations.group >= 0)
+    uniform = (relations.bits + related) * parameters.n * parameters.base**2 / 12
+    differences = sum((1 << 2 * j * parameters.base_log) + 1 for j in range(1, parameters.levels))
+    scale = _row_scale(parameters) ** 2
+    short = relations.bits * CHECKED * TERNARY_VARIANCE * scale * differences
+    return math.ceil(uniform + short)
 
 
 def check_budget(layout: Layout, parameters: Parameters) -> NoiseBudget:

@@ -69,3 +69,15 @@ def test_gaussian_beyond_double_precision_is_refused():
         Expander.fresh().gaussian(1, MAXIMUM_SIGMA * 1.01)
     widest = math.sqrt(2 * 53 * math.log(2)) * MAXIMUM_SIGMA * 2.0**64
     assert widest < 2.0**53
+
+
+@pytest.mark.parametrize("bits", [1, 8, 15, 32])
+def test_centred_integers_are_uniform(bits):
+    drawn = Expander(SEED).centred((4, 10_000), bits)
+    half = 2.0 ** (bits - 1)
+    assert drawn.shape == (4, 10_000)
+    assert drawn.min() >= -half and drawn.max() < half
+    assert abs(drawn.mean() + 0.5) < 5 * half / math.sqrt(3 * 40_000)
+    assert drawn.var() == pytest.approx((4 * half**2 - 1) / 12, rel=0.03)
+    # A fifth of the range holds its share on both sides, so low and high bits count alike.
+    assert np.mean(drawn >= half * 0.6) == pytest.approx(0.2 if bits > 1 else 0, abs=0.02)
