@@ -41,13 +41,17 @@ What it detects. Probabilities are those of passing, over the challenge.
   less significant rows, by one unit: 3^-16 on the body, by the last sum; 2^-25 on the mask, where
   digits times S give a deviation of 2^-10.8, and the same if m is a bit modulo 2^15 only.
 - Smaller deviations may pass. Those that pass more often than 2^-16 change a product by about 2h,
-  two steps of a score of 12 bits, in the same unforeseeable way as they change the check.
+  two steps of a score of 12 bits, in the same unforeseeable way as they change the check; and the
+  first body row's own value by 2^-10, so that a bit whose coefficient is c changes the score by
+  c/1024 steps more or less than it should.
 
 These figures treat the digits of A·u as uniform and independent of rows that were fixed before the
 challenge, which is the assumption of Ring-LWE for (A, B), heuristically where rows depend on S.
 
 What it reveals. The opened noise depends on the bits and secrets of all parties, so it is covered
-like that of a result: `check_budget`. If a check fails, up to CHECKED linear equations in S and the
+like that of a result: `check_budget`, with 4.7 bits of room for the 76 bits of the deployed
+schema's largest party. About half of its variance is s·B times the noise of body_1, which does not
+depend on bits. If a check fails, up to CHECKED linear equations in S and the
 failing party's own plaintexts become known, so the keys must be erased and nothing else opened. An
 upload made of another party's ciphertexts would make the check a function of that party's bits:
 digests of uploads must be committed to before the first upload.

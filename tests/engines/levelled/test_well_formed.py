@@ -132,6 +132,9 @@ def test_budget_has_room_and_a_rare_false_alarm(layout):
     assert budget.half_step == 2.0 ** -(CHECK_BITS + 1)
     assert budget.failure_log2 <= REQUIRED_LOG2
     assert budget.room > 4.5
+    wider = check_budget(layout, DEFAULT.model_copy(update={"sigma_log": -49}))
+    assert wider.failure_log2 <= REQUIRED_LOG2
+    assert wider.room > 2.5
 
 
 def test_checks_of_the_largest_schemas_have_room_or_are_refused():
