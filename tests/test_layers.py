@@ -182,5 +182,6 @@ def test_key_ceremony_is_not_imported_by_parties_or_server() -> None:
         "training/measure/noise_table.py",
         "training/measure/scaling.py",
         "trials/signs.py",
+        "trials/well_formed.py",
         "ui/stage/side_by_side.py",
     }

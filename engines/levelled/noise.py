@@ -146,16 +146,17 @@ class NoiseModel:
         n_ext: int,
         linear_square_sum: float,
         outputs: int,
+        target_log2: float = TARGET_LOG2,
     ) -> NoiseBudget:
         """Divide the half step of a program's scores between its noise and the covering noise.
 
-        Flooding and smudges get the same variance. The target is a failure probability of 2^-128
-        for all `outputs` together or, if that leaves too little room, of 2^-64. Raises
-        NoiseBudgetExceeded if both leave too little.
+        Flooding and smudges get the same variance. The target is a failure probability of
+        2^target_log2 for all `outputs` together or, if that leaves too little room, of 2^-64.
+        Raises NoiseBudgetExceeded if both leave too little.
         """
         variance = self.program_variance(n_ext, linear_square_sum)
         try:
-            return self.divided(score_bits, variance, outputs)
+            return self.divided(score_bits, variance, outputs, target_log2)
         except NoiseBudgetExceeded:
             alone = self.program_failure_log2(score_bits, variance, outputs)
             raise NoiseBudgetExceeded(
@@ -165,14 +166,20 @@ class NoiseModel:
                 f"least {MINIMUM_ROOM:.0f} bit wider. Use fewer score bits or a smaller model."
             ) from None
 
-    def divided(self, score_bits: int, variance: float, outputs: int) -> NoiseBudget:
+    def divided(
+        self,
+        score_bits: int,
+        variance: float,
+        outputs: int,
+        target_log2: float = TARGET_LOG2,
+    ) -> NoiseBudget:
         """Divide the half step of values of `score_bits` bits, as `budget`, for a given variance.
 
         Raises NoiseBudgetExceeded if there is too little room for covering noise.
         """
         own = self.opened_variance(variance)
         half_step = 2.0 ** -(score_bits + 1)
-        for target in (TARGET_LOG2, REQUIRED_LOG2):
+        for target in (target_log2, REQUIRED_LOG2):
             room_variance = (half_step / sigmas_for(target, outputs)) ** 2 - own
             if room_variance <= 0:
                 continue

@@ -83,6 +83,11 @@ class Expander:
         trits: Integers = _TERNARY[kept[:wanted]].reshape(-1)[:count].reshape(shape)
         return trits
 
+    def centred(self, shape: int | tuple[int, ...], bits: int) -> Integers:
+        """Draw uniform integers from -2^(bits-1) to 2^(bits-1) - 1, with 1 to 32 bits."""
+        drawn = self.octets(4 * math.prod(_tuple(shape))).view("<u4") >> np.uint32(32 - bits)
+        return (drawn.astype(np.int64) - (1 << (bits - 1))).reshape(shape)
+
     def gaussian(self, shape: int | tuple[int, ...], sigma: float) -> Words:
         """Draw rounded Gaussian words of standard deviation `sigma`, in units of the torus.
 

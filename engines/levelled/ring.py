@@ -139,3 +139,33 @@ def decompose(words: Words, base_log: int, levels: int) -> Integers:
         digit = (shifted >> shift) & np.uint64((1 << base_log) - 1)
         digits[..., level, :] = digit.view(np.int64) - centre
     return digits
+
+
+_SPLIT = 26
+_UNUSED = np.uint64(64 - 2 * _SPLIT)
+
+
+def split_forward(words: Words) -> Spectrum:
+    """Return the transforms of the two halves of words (..., N), shape (..., 2, N/2), high first.
+
+    The halves have 26 bits each; the last 12 bits of a word, below the noise, are dropped. A sum of
+    16 products with polynomials of 15-bit coefficients is then exact, and so the same on every
+    machine: for N = 2048 the errors in double precision stay below 0.2, with any words.
+    """
+    numbers = words.view(np.int64) >> np.int64(_UNUSED)
+    halves = np.empty((*words.shape[:-1], 2, words.shape[-1]), np.int64)
+    high, low = halves[..., 0, :], halves[..., 1, :]
+    np.add(numbers, 1 << (_SPLIT - 1), out=high)
+    high >>= _SPLIT
+    np.left_shift(high, _SPLIT, out=low)
+    np.subtract(numbers, low, out=low)
+    return forward(halves)
+
+
+def split_inverse(values: Spectrum) -> Words:
+    """Return the words, shape (..., N), of sums of products with `split_forward` (..., 2, N/2)."""
+    halves = _rounded(_interpolated(values))
+    words = halves[..., 0, :] << np.uint64(_SPLIT)
+    words += halves[..., 1, :]
+    words <<= _UNUSED
+    return words

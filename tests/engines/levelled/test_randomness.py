@@ -85,3 +85,15 @@ def test_wide_gaussians_cover_the_lowest_bits(sigma_log):
 def test_wide_gaussian_repeats_for_the_same_seed():
     first, second = (Expander(SEED).gaussian(100, 2.0**-7) for _ in range(2))
     assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("bits", [1, 8, 15, 32])
+def test_centred_integers_are_uniform(bits):
+    drawn = Expander(SEED).centred((4, 10_000), bits)
+    half = 2.0 ** (bits - 1)
+    assert drawn.shape == (4, 10_000)
+    assert drawn.min() >= -half and drawn.max() < half
+    assert abs(drawn.mean() + 0.5) < 5 * half / math.sqrt(3 * 40_000)
+    assert drawn.var() == pytest.approx((4 * half**2 - 1) / 12, rel=0.03)
+    # A fifth of the range holds its share on both sides, so low and high bits count alike.
+    assert np.mean(drawn >= half * 0.6) == pytest.approx(0.2 if bits > 1 else 0, abs=0.02)

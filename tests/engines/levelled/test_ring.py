@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.levelled.randomness import Expander
-from engines.levelled.ring import PreparedPoly, decompose, forward, inverse, multiply_exact
+from engines.levelled.ring import (
+    PreparedPoly,
+    decompose,
+    forward,
+    inverse,
+    multiply_exact,
+    split_forward,
+    split_inverse,
+)
 from tests.strategies import QUICK
 
 Q = 2**64
@@ -140,3 +148,26 @@ def test_decompose_handles_batches():
     digits = decompose(words, 15, 2)
     assert digits.shape == (3, 2, 2, 16)
     assert np.array_equal(digits[1, 0], decompose(words[1, 0], 15, 2))
+
+
+@pytest.mark.parametrize("fill", ["random", "largest", "smallest"])
+def test_split_products_are_exact_for_uniform_digits(fill):
+    """Sums of 16 products of the leading 52 bits, at the largest N, even if all words are equal."""
+    stream = Expander.fresh()
+    words = stream.uniform_words((16, 2048)) >> np.uint64(12) << np.uint64(12)
+    if fill != "random":
+        words[:] = 2**63 - 2**12 if fill == "largest" else 2**63
+    digits = stream.centred((16, 2048), 15)
+    made = split_inverse((split_forward(words) * forward(digits)[:, None]).sum(axis=0))
+    parts = decompose((digits << 46).view(np.uint64), 6, 3)  # for which products are exact
+    expected = np.zeros(2048, np.uint64)
+    for level, weight in enumerate((1 << 12, 1 << 6, 1)):
+        products = multiply_exact(words, parts[:, level])
+        expected += products.sum(axis=0, dtype=np.uint64) * np.uint64(weight)
+    assert np.array_equal(made, expected)
+
+
+def test_split_drops_the_last_bits_only():
+    words = Expander.fresh().uniform_words((3, 64))
+    kept = words >> np.uint64(12) << np.uint64(12)
+    assert np.array_equal(split_inverse(split_forward(words)), kept)
