@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from engines.deployment import Deployment, public_facts
-from engines.envelope import OVERHEAD, seal, unseal_as
+from engines.envelope import OVERHEAD, Header, seal, unseal_as
 from engines.interface import (
     ENCRYPTED_INPUTS,
     PROGRAMS,
@@ -21,12 +22,12 @@ from engines.levelled.evaluation import Evaluator
 from engines.levelled.ggsw import EncodedGgsw
 from engines.levelled.keys import PublicKey
 from engines.levelled.messages import NAME, RESULT, ClientFacts, facts, header, split_inputs
-from engines.levelled.opening import rerandomise
-from engines.levelled.parameters import Parameters
-from engines.levelled.randomness import Expander
+from engines.levelled.opening import Result, rerandomise
+from engines.levelled.parameters import SEED_BYTES, Parameters
+from engines.levelled.randomness import Expander, derive
 from engines.levelled.selection import Positions, SelectionTree
 from engines.zip_files import sha256
-from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage
+from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage, ResultDiffers
 
 
 class LevelledServer(ServerEngine):
@@ -146,6 +147,48 @@ class LevelledServer(ServerEngine):
         messages: Mapping[tuple[str, str], bytes],
         progress: Progress | None = None,
     ) -> bytes:
+        return self.evaluate_seeded(program, messages, os.urandom(SEED_BYTES), progress)
+
+    def evaluate_seeded(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        seed: bytes,
+        progress: Progress | None = None,
+    ) -> bytes:
+        result = self._result(program, messages, seed, progress)
+        return seal(self._result_header(program), result.to_bytes())
+
+    def recheck(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        seed: bytes,
+        result: bytes,
+    ) -> None:
+        payload = unseal_as(self._result_header(program), result)
+        given = Result.from_bytes(payload, self._parameters, self._trees[program].outputs)
+        if not given.equals(self._result(program, messages, seed)):
+            raise ResultDiffers(
+                f"The result is not that of {program} on these messages. Do not open it; ask the "
+                "server's operator for the cause."
+            )
+
+    def _result_header(self, program: str) -> Header:
+        return header(
+            self.public.model_version, RESULT, program=program, profile=self._parameters.profile
+        )
+
+    def _result(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        seed: bytes,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Evaluate and re-randomise; raises the errors of `evaluate_seeded`."""
+        if len(seed) != SEED_BYTES:
+            raise MalformedMessage(f"The seed of a run must have {SEED_BYTES} bytes.")
         first = self._parties[0]
         evaluator = self._evaluators[program]
         with ThreadPoolExecutor(1) as background:
@@ -165,16 +208,12 @@ class LevelledServer(ServerEngine):
                 ) from error
             finally:
                 checked.result()
-        result = rerandomise(
+        return rerandomise(
             mask,
             body,
             self._trees[program].outputs,
             self._budgets[program].sigma_flood,
             key,
             self._parameters,
-            Expander.fresh(),
+            Expander(derive(seed, "re-randomise", program)),
         )
-        wanted = header(
-            self.public.model_version, RESULT, program=program, profile=self._parameters.profile
-        )
-        return seal(wanted, result.to_bytes())
