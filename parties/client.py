@@ -110,6 +110,8 @@ class ServerClient(BoundedHttp):
     def open_application(self, readers: Sequence[str] | None = None) -> Opened:
         """Open an application; the returned join codes are secrets of the parties.
 
+        All of the server's witnesses check its results.
+
         `readers` are the parties that learn the result, all parties if None.
         """
         if readers is None:

@@ -24,7 +24,8 @@ from contract.http import ProgramState
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
 from parties.agent import Agent, ApplicationAgent, hold_folder
 from parties.client import ServerClient
-from parties.connection import Connection
+from parties.connection import Connection, trusted_witnesses
+from parties.joint.witnesses import witness_words
 from parties.retrying import may_pass
 from parties.run_follower import stopped_by
 from parties.store import PartyStore
@@ -128,7 +129,9 @@ def run(arguments: Arguments, settings: Settings, open_pages: OpenPages) -> None
             serve_page = held.enter_context(open_pages())  # the server may start meanwhile
         wait_for_server(client, _say)
         home = arguments.home or settings.party_data / arguments.party
-        connection = Connection(client, PartyStore(home), settings.application_hours)
+        connection = Connection(
+            client, PartyStore(home), settings.application_hours, trusted_witnesses(settings)
+        )
         agent = Agent(connection, arguments.party)
         if record is not None:
             connection.layout.encode_party(arguments.party, record)  # validates it before joining
@@ -162,7 +165,7 @@ def attend(
     example EvaluationFailed.
     """
     member, label = application.member, agent.party.label
-    _say(f"{label}: application {member.client_id[:8]}, joined.")
+    _say(f"{label}: application {member.client_id[:8]}, joined. {witness_words(member.witnesses)}")
     told: set[str] = set()
 
     def once(key: str, text: str) -> None:
@@ -206,6 +209,9 @@ def _do_what_is_due(
         if record is not None and application.sent is None and not member.has_sent:
             sent = application.send(record)
             once("sent", f"{sent.bits} bits encrypted and sent as {sent.size} bytes.")
+    if member.awaited_witnesses:
+        names = ", ".join(member.awaited_witnesses)
+        once(f"witness {names}", f"waiting for the witness {names}.")
     for program in agree:
         if agent.party.name not in member.agreed_by(program):
             try:

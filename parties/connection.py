@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 from engines.interface import JointPartyEngine, PartyEngine, PublicModel
 from engines.registry import load_joint_party_engine, load_party_engine
@@ -13,22 +14,37 @@ from parties.store import PartyStore
 from settings import Settings
 from utils.errors import EngineUnavailable
 from utils.forks import renew_in_children
+from utils.witness_list import parse_witnesses
+
+
+def trusted_witnesses(settings: Settings) -> dict[str, str] | None:
+    """Return the party's own list of witnesses, names by key; None if it has none."""
+    listed = settings.trusted_witnesses
+    return None if listed is None else parse_witnesses(listed)
 
 
 class Connection:
     """A server, its public model, and the engine loaded from the model's client files.
 
     Hold `engine_lock` around calls of the engine, because native libraries keep the current keys as
-    global state. `hours` is the party's own limit on how long it keeps an application's files. A
+    global state. `hours` is the party's own limit on how long it keeps an application's files, and
+    `witnesses` its own list of witnesses (see parties/joint/witnesses.py). A
     forked child may go on using the connection, with HTTP connections of its own. Raises
     ServerUnreachable, EngineUnavailable, and ForeignMessage if the client files are not the
     model's.
     """
 
-    def __init__(self, client: ServerClient, store: PartyStore, hours: float = 24.0) -> None:
+    def __init__(
+        self,
+        client: ServerClient,
+        store: PartyStore,
+        hours: float = 24.0,
+        witnesses: Mapping[str, str] | None = None,
+    ) -> None:
         self.client = client
         self.store = store
         self.hours = hours
+        self.witnesses = witnesses
         self.engine_lock = threading.Lock()
         self._load(client.model())
         renew_in_children(self)
@@ -38,7 +54,8 @@ class Connection:
         """Connect to the server of the settings, and erase expired files from the folder."""
         store = PartyStore(settings.party_data)
         erase_expired(store, settings.application_hours)
-        return cls(ServerClient.from_settings(settings), store, settings.application_hours)
+        client = ServerClient.from_settings(settings)
+        return cls(client, store, settings.application_hours, trusted_witnesses(settings))
 
     def renew_after_fork(self) -> None:
         self.engine_lock = threading.Lock()  # another thread of the parent may have held it

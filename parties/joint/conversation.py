@@ -5,7 +5,7 @@ The rules on their order and content are in turns.py and checks.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from engines.interface import PROGRAMS, PublicModel
@@ -97,7 +97,12 @@ class Conversation:
         """Return the agreements received so far, by party; their contents are all the same."""
         return self.state.said(Agreement, agree_step(program))
 
-    def greet(self, readers: tuple[str, ...], seed: bytes) -> None:
+    @property
+    def witnesses(self) -> dict[str, str]:
+        """The names of the application's witnesses by public key, in hexadecimal."""
+        return self.state.hello_of(self.party).witnesses
+
+    def greet(self, readers: tuple[str, ...], seed: bytes, witnesses: Mapping[str, str]) -> None:
         """Put the hello into the outbox, with this party's share of the common randomness."""
         own = self.identity.public
         self.say(
@@ -105,6 +110,7 @@ class Conversation:
             Hello(
                 model_version=self.public.model_version,
                 readers=readers,
+                witnesses=dict(witnesses),
                 signing_key=own.signing,
                 exchange_key=own.exchange,
                 seed=seed,

@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from contract.http import MAXIMUM_POSTED, ApplicationState, Exchanged, ProgramState
+from contract.http import (
+    MAXIMUM_POSTED,
+    ApplicationState,
+    Exchanged,
+    ProgramState,
+    WitnessStatement,
+)
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, PUBLIC_KEY
 from parties.client import Posting, Waiting
 from parties.connection import Connection
@@ -33,10 +39,23 @@ from parties.results import (
 )
 from parties.single_key.slots import send_slot
 from parties.store import SECRET_KEY
-from utils.errors import AlreadySent, OutOfStep, PartiesDisagree, TrisealError, error_classes
+from utils.errors import (
+    AlreadySent,
+    OutOfStep,
+    PartiesDisagree,
+    ResultNotWitnessed,
+    TrisealError,
+    error_classes,
+)
 
 LINGER_SECONDS = 0.3
 """Time for which the server waits for the remaining messages after any other change."""
+REFUSALS = {
+    "other_model": "it holds another program than the server",
+    "messages_refused": "it cannot evaluate the messages that the server gave it",
+    "result_differs": "the program gives another result on the parties' records",
+}
+"""Why a witness does not sign, in words, by the refusals of the contract."""
 
 
 @dataclass(frozen=True)
@@ -391,8 +410,9 @@ class MemberState:
     def open(self, program: str) -> None:
         """Fetch a result and make this party's part of opening it, by the state last learned.
 
-        Raises OutOfStep before the agreed run, PartiesDisagree if it was run on other inputs, and
-        AlreadyOpened if this party has opened another result.
+        Raises OutOfStep before the agreed run, PartiesDisagree if it was run on other inputs,
+        AlreadyOpened if this party has opened another result, and ResultNotWitnessed, which ends
+        the application for this party.
         """
         state = self.state
         if (
@@ -412,8 +432,13 @@ class MemberState:
         result = self._client.get_output(self.client_id, self.token, program)
         seconds = perf_counter() - start
         first = self.protocol.opened(program) is None
-        with self._connection.engine_lock:
-            self.protocol.open(program, result)
+        signatures = self._signatures(program, state.programs[program])
+        try:
+            with self._connection.engine_lock:
+                self.protocol.open(program, result, signatures)
+        except ResultNotWitnessed as error:
+            self.end(error)
+            raise
         if first:  # before the state, which refers to it once it says opened
             self.files.write(f"{program}.result", result)
             what, shown = f"encrypted result of {program}", preview(result)
@@ -424,13 +449,51 @@ class MemberState:
             )
             self.save()
 
+    def _signatures(self, program: str, run: ProgramState) -> dict[str, bytes]:
+        """Return the witnesses' signatures, by key; raises ResultNotWitnessed if one refused."""
+        found: dict[str, bytes] = {}
+        for key, name in self.protocol.witnesses.items():
+            said = run.statements.get(key, WitnessStatement())
+            if said.refusal is not None:
+                error = ResultNotWitnessed(
+                    f"The witness {name} refused to sign the result of {program}: "
+                    f"{REFUSALS.get(said.refusal, said.refusal)}. Nothing was opened. Open a new "
+                    f"application, and ask {name} for the cause."
+                )
+                self.end(error)
+                raise error
+            with suppress(ValueError):  # an invalid signature is as good as none
+                found[key] = bytes.fromhex(said.signature or "")
+        return found
+
+    def awaited_witnesses(self) -> tuple[str, ...]:
+        """Return the names of the witnesses that have to sign a result before it is opened."""
+        return tuple(
+            dict.fromkeys(
+                name
+                for program in self._connection.public.programs
+                if self._is_due(program)
+                for name in self._unheard(program)
+            )
+        )
+
     def _may_open(self, program: str) -> bool:
+        return self._is_due(program) and not self._unheard(program)
+
+    def _is_due(self, program: str) -> bool:
         return (
             self.state is not None
             and self.state.programs[program].status == "done"
             and self.protocol.opened(program) is None
             and self.protocol.agreed(program)
         )
+
+    def _unheard(self, program: str) -> list[str]:
+        """Return the witnesses without a statement, unless one has refused already."""
+        said = {} if self.state is None else self.state.programs[program].statements
+        if any(s.refusal is not None for k, s in said.items() if k in self.protocol.witnesses):
+            return []
+        return [name for key, name in self.protocol.witnesses.items() if key not in said]
 
     def _read(self, program: str) -> bool:
         if program in self.remembered.scores or self.protocol.opened(program) is None:

@@ -37,12 +37,14 @@ class JointMessage(BaseModel):
 class Hello(JointMessage):
     """The party's public keys, and the model and readers that it expects of this application.
 
+    `witnesses` are the names, by public key, of those without whose signature nothing is opened.
     `seed` is the party's share of the common randomness, which is a public hash of all shares. The
     last party to send its share can try several, but each gives a hash as random as any other.
     """
 
     model_version: Name
     readers: tuple[Name, ...] = Field(min_length=1, max_length=64)
+    witnesses: dict[Digest, Name] = Field(default={}, max_length=8)
     signing_key: RawKey
     exchange_key: RawKey
     seed: Seed = Field(repr=False)

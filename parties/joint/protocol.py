@@ -11,10 +11,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
-from engines.interface import DECIDE, JointPartyEngine, PublicModel
+from engines.interface import (
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    PUBLIC_KEY,
+    JointPartyEngine,
+    PublicModel,
+)
+from engines.statement import Statement, model_sha256, slot_name
 from parties.joint.channel import Identity, framed
-from parties.joint.checks import check, same_result
+from parties.joint.checks import check, require_signatures, same_result
 from parties.joint.conversation import Conversation
 from parties.joint.key_making import KeyMaking
 from parties.joint.messages import (
@@ -53,14 +61,16 @@ class JointProtocol:
         application: str,
         identity: Identity,
         readers: tuple[str, ...],
+        witnesses: Mapping[str, str] = MappingProxyType({}),
     ) -> JointProtocol:
         """Start the protocol, with the party's hello in `pending`.
 
+        `witnesses` are the names, by public key, of those that have to sign every result.
         Raises UnknownParty if the schema has no such party.
         """
         public.schema_.party(party)
         talk = Conversation(public, party, application, identity, ProtocolState(), b"")
-        talk.greet(readers, engine.seed_share())
+        talk.greet(readers, engine.seed_share(), witnesses)
         return cls(engine, talk)
 
     @classmethod
@@ -103,6 +113,11 @@ class JointProtocol:
     def readers(self) -> tuple[str, ...]:
         """The parties that learn the result."""
         return self._talk.readers
+
+    @property
+    def witnesses(self) -> Mapping[str, str]:
+        """The names, by public key, of those without whose signature nothing is opened."""
+        return self._talk.witnesses
 
     @property
     def model_version(self) -> str:
@@ -202,12 +217,18 @@ class JointProtocol:
         """Return the SHA-256 of the one result that this party sent its share for, or None."""
         return self._talk.state.opened.get(program)
 
-    def open(self, program: str, result: bytes) -> None:
+    def open(
+        self,
+        program: str,
+        result: bytes,
+        signatures: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> None:
         """Make this party's decryption share of the agreed run's result; for one result only.
 
-        Raises OutOfStep before all agree, AlreadyOpened if a different result was opened before,
-        PartiesDisagree if another party opened a different result, ForeignMessage, and
-        MalformedMessage.
+        `signatures` are those of the witnesses, by public key. Raises OutOfStep before all agree,
+        ResultNotWitnessed unless every witness has signed exactly this result, AlreadyOpened if a
+        different result was opened before, PartiesDisagree if another party opened a different
+        result, ForeignMessage, and MalformedMessage.
         """
         talk, step = self._talk, partial_step(program)
         sha256 = hashlib.sha256(result).hexdigest()
@@ -220,6 +241,8 @@ class JointProtocol:
         with self._binding():
             for sender, other in talk.state.said(Partial, step).items():
                 same_result(sender, program, other.result_sha256, sha256)
+        if talk.witnesses:
+            require_signatures(talk, self._statement(program, sha256), signatures)
         share = self._engine.partial(
             program, result, talk.party, self.public_key, self.secret, talk.channel.pairwise
         )
@@ -230,6 +253,23 @@ class JointProtocol:
                 if reader != talk.party:
                     talk.say(step, message, reader)
             talk.state.keep(talk.party, step, encode(message), b"")
+
+    def _statement(self, program: str, result_sha256: str) -> Statement:
+        """Return the statement that the witnesses must have signed, from what this party knows."""
+        talk = self._talk
+        sealed = self._engine.seal_public_key(talk.names[0], self.public_key)
+        agreed = talk.agreements(program)[talk.party].inputs
+        known = {(name, ENCRYPTED_INPUTS): sha256 for name, sha256 in agreed.items()}
+        known[talk.names[0], PUBLIC_KEY] = hashlib.sha256(sealed).hexdigest()
+        used = [(s.party, s.file_name) for s in talk.public.slots if program in s.needed_for]
+        return Statement(
+            application=talk.application,
+            program=program,
+            model_sha256=model_sha256(talk.public),
+            # A message that the parties have not agreed to makes every signature invalid.
+            messages={slot_name(*slot): known.get(slot, "") for slot in used},
+            result_sha256=result_sha256,
+        )
 
     def scores(self, program: str, result: bytes) -> tuple[float, ...] | None:
         """Return the decrypted scores, or None before all shares are there or for a non-reader.
