@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "training": {"contract", "engines", "features", "model", "parties", "settings", "utils"},
     "trials": {
         *("engines", "features", "model", "parties", "server", "service", "settings"),
-        *("training", "utils"),
+        *("training", "utils", "witness"),
     },
     "scripts": {"service", "settings"},
     "examples": {"engines", "features", "parties", "settings", "utils"},

@@ -1,0 +1,52 @@
+"""Forged results are refused before any part is given; without a witness they are opened."""
+
+import pytest
+
+from engines.interface import DECIDE
+from trials.witness import FAMILIES, Scene, forge, is_refused
+from utils.errors import ResultNotWitnessed
+
+COUNT = 42
+SHOWN = {"other bits", "other program", "one coefficient", "chosen mask"}
+"""The families of which the witness sees the forged result; the others show it something else."""
+
+
+@pytest.fixture(scope="module")
+def scene(levelled_deployment):
+    return Scene(levelled_deployment)
+
+
+@pytest.fixture(scope="module")
+def unwitnessed(levelled_deployment):
+    return Scene(levelled_deployment, witnessed=False)
+
+
+def test_every_forged_result_is_refused_before_any_part_is_given(scene):
+    families = set()
+    for number in range(COUNT):
+        forgery = forge(scene, number)
+        families.add(forgery.family)
+        assert (forgery.refusal == "result_differs") == (forgery.family in SHOWN)
+        assert is_refused(scene, forgery), (number, forgery.family)
+    assert len(families) == len(FAMILIES)
+
+
+@pytest.mark.parametrize("number", range(len(FAMILIES)))
+def test_without_a_witness_the_forged_result_is_opened(unwitnessed, number):
+    party = unwitnessed.copy_of(unwitnessed.names[0])
+    party.open(DECIDE, forge(unwitnessed, number).result)
+    assert party.opened(DECIDE) is not None
+    assert any(message.step == "partial:decide" for message in party.pending())
+
+
+def test_honest_result_is_signed_and_opened(scene):
+    seed = bytes(range(32))
+    result = scene.honest(seed)
+    signature, refusal = scene.signed(scene.messages, result, seed)
+    assert refusal is None
+    party = scene.copy_of(scene.names[0])
+    for given in ({}, {"0" * 64: signature}):
+        with pytest.raises(ResultNotWitnessed):
+            party.open(DECIDE, result, given)
+    party.open(DECIDE, result, {scene.public_hex: signature})
+    assert any(message.step == "partial:decide" for message in party.pending())
