@@ -35,6 +35,7 @@ from contract.http import (
     Receipt,
     RelayedMessages,
     Traffic,
+    Witnesses,
 )
 from engines.interface import DECIDE, PublicModel
 from parties.bounded_http import ANSWER_BYTES, MIB, BoundedHttp
@@ -102,6 +103,10 @@ class ServerClient(BoundedHttp):
     def model(self) -> PublicModel:
         """Return the public facts of the deployment that the server runs."""
         return self._answer(PublicModel, "GET", "/model")
+
+    def witnesses(self) -> Witnesses:
+        """Return the witnesses that check the results of new applications."""
+        return self._answer(Witnesses, "GET", "/witnesses")
 
     def client_files(self) -> bytes:
         """Return the zip archive of a party's engine, not yet compared with its digest."""

@@ -22,7 +22,10 @@ MAY_IMPORT = {
     "parties": {"contract", "engines", "features", "model", "settings", "utils"},
     "witness": {"contract", "engines", "parties", "settings", "utils"},
     "backend": {"engines", "features", "parties", "settings", "utils"},
-    "ui": {"backend", "contract", "engines", "features", "model", "parties", "settings", "utils"},
+    "ui": {
+        *("backend", "contract", "engines", "features", "model", "parties", "settings", "utils"),
+        "witness",
+    },
     "app": {"backend", "parties", "settings", "ui", "utils"},
     "training": {"contract", "engines", "features", "model", "parties", "settings", "utils"},
     "trials": {

@@ -7,6 +7,7 @@ from the engine's own facts.
 from __future__ import annotations
 
 from engines.interface import DECIDE, EVALUATION_KEY, PUBLIC_KEY, PublicModel
+from parties.joint.witnesses import witness_words
 from ui.units import escape, join_words, number_word
 
 
@@ -34,6 +35,7 @@ def introduction(public: PublicModel) -> str:
   <p class="ts-chips"><span>Engine: {escape(engine.label)}</span>
   <span>Model: {escape(public.model_version[:12])}</span>
   <span>A demonstration, not a credit decision</span></p>
+  <p class="ts-note">{escape(witness_words(()))}</p>
   {warning}
 </header>"""
 

@@ -83,12 +83,17 @@ def run(arguments: Arguments, settings: Settings) -> None:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
         logging.getLogger("httpx").setLevel(logging.WARNING)
         stop = _stopped_by_signals()
+
+        def going_on() -> None:
+            if stop.is_set():
+                raise KeyboardInterrupt
+
         status = Status(arguments.name, public_hex(key), engine.public.model_version)
         url = arguments.server or settings.url
         with status_page(status, port), WitnessClient(url, CALL_SECONDS, key) as client:
             _say(f"Witness {arguments.name}: key {public_hex(key)}, http://{HOST}:{port}/")
             with ServerClient(url, CALL_SECONDS) as server:
-                wait_for_server(server, _say)
+                wait_for_server(server, _say, alive=going_on)
             # In a thread of its own, so that a signal is handled while a call waits.
             work = Work(client, Judge(engine, key), status, stop)
             threading.Thread(target=work.run, name="work", daemon=True).start()

@@ -8,6 +8,7 @@ from contract.http import ProgramState
 from engines.interface import DECIDE, EXPLAIN, PublicModel
 from features.schema import Party
 from parties.agent import ApplicationAgent
+from parties.joint.witnesses import witness_words
 from ui import panels
 from ui.state import PageState
 from ui.steps import PROGRAM_WORDS, Step, run_step
@@ -71,6 +72,9 @@ def status(application: ApplicationAgent | None, public: PublicModel) -> str:
         return _note(f"{text} Any party can ask the server to try again.", "ts-stale")
     if application.member.awaits:
         return _note(f"Waiting for {_named(application.member.awaits, public)}.")
+    if application.member.awaited_witnesses:
+        names = [f"the witness {name}" for name in application.member.awaited_witnesses]
+        return _note(f"Waiting for {join_words(names)}.")
     return ""
 
 
@@ -99,14 +103,16 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
     if application is None:
         return _empty(NO_APPLICATION)
     member = application.member
+    witnesses = _note(witness_words(member.witnesses))
     if not member.keys_ready:
         joined = member.state.joined if member.state else ()
         away = [name for name in public.schema_.party_names if name not in joined]
         waits = f" {_named(away, public).capitalize()} still has to join." if len(away) == 1 else ""
         if len(away) > 1:
             waits = f" {_named(away, public).capitalize()} still have to join."
-        return _empty(
-            f"Not made yet. The parties' processes make it together, automatically.{waits}"
+        return (
+            _empty(f"Not made yet. The parties' processes make it together, automatically.{waits}")
+            + witnesses
         )
     others = [p.name for p in public.schema_.parties if p.name != member.party]
     facts = [
@@ -118,7 +124,9 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
     return (
         f'<p class="ts-print"><span>Fingerprint</span><code>{escape(member.fingerprint)}</code></p>'
         f'<p class="ts-note">Compare it with {escape(_named(others, public))} by telephone. If all '
-        "digits match, no one has tampered with the messages between you.</p>" + _facts(facts)
+        "digits match, no one has tampered with the messages between you.</p>"
+        + _facts(facts)
+        + witnesses
     )
 
 
