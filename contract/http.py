@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from engines.interface import DECIDE
+from utils.witness_list import MOST_WITNESSES
 
 RunStatus = Literal["idle", "queued", "running", "done", "failed", "cancelled"]
 Stage = Literal["open", "ready", "running", "decided", "explained"]
@@ -85,7 +86,7 @@ class OpenRequest(RequestBody):
     witnesses: Annotated[
         list[PartyName] | None,
         Field(
-            max_length=8,
+            max_length=MOST_WITNESSES,
             description="Names of the server's witnesses that check the results; all if null.",
         ),
     ] = None
@@ -198,7 +199,7 @@ class Witness(Body):
 class Witnesses(Body):
     """The witnesses that the server knows."""
 
-    items: tuple[Witness, ...] = Field(max_length=64)
+    items: tuple[Witness, ...] = Field(max_length=MOST_WITNESSES)
 
 
 class Opened(Body):
@@ -213,7 +214,7 @@ class Opened(Body):
     join_codes: dict[str, str] = Field(repr=False)
     watch_token: str = Field(default="", repr=False)
     readers: tuple[str, ...] = ()
-    witnesses: tuple[Witness, ...] = ()
+    witnesses: tuple[Witness, ...] = Field(default=(), max_length=MOST_WITNESSES)
 
 
 class Joined(Body):
@@ -227,7 +228,9 @@ class Joined(Body):
     expires_at: AwareDatetime | None = None
     readers: tuple[str, ...] = Field(default=(), description="The parties that learn the result.")
     witnesses: tuple[Witness, ...] = Field(
-        default=(), description="The witnesses that check the results."
+        default=(),
+        max_length=MOST_WITNESSES,
+        description="The witnesses that check the results.",
     )
     application_created_at: AwareDatetime | None = None
     application_expires_at: AwareDatetime | None = Field(
@@ -300,7 +303,9 @@ class ApplicationState(Body):
     joined: tuple[str, ...]
     readers: tuple[str, ...] = Field(default=(), description="The parties that learn the result.")
     witnesses: tuple[Witness, ...] = Field(
-        default=(), description="The witnesses that check the results."
+        default=(),
+        max_length=MOST_WITNESSES,
+        description="The witnesses that check the results.",
     )
     slots: tuple[SlotState, ...]
     programs: dict[str, ProgramState]

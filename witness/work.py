@@ -10,6 +10,7 @@ from contract.http import WitnessTask
 from utils.errors import (
     AlreadySent,
     ApplicationExpired,
+    EvaluationFailed,
     MalformedMessage,
     ServerBusy,
     TrisealError,
@@ -42,18 +43,35 @@ class Work:
         """Work until stopped; an error is shown in the status, and the call repeated later."""
         pause = PAUSE_SECONDS
         while not self._stop.is_set():
-            try:
-                for task in self._client.tasks(WAIT_SECONDS).items:
-                    self._do(task)
-            except TrisealError as error:
-                self._status.problem(error.message)
-                log.warning("%s", error.message)
-                seconds = error.retry_seconds if isinstance(error, ServerBusy) else pause
-                self._stop.wait(max(pause, min(seconds, LONGEST_PAUSE_SECONDS)))
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            else:
-                self._status.problem("")
+            error = self._round()
+            self._status.problem("" if error is None else error.message)
+            if error is None:
                 pause = PAUSE_SECONDS
+                continue
+            log.warning("%s", error.message)
+            seconds = error.retry_seconds if isinstance(error, ServerBusy) else pause
+            self._stop.wait(max(pause, min(seconds, LONGEST_PAUSE_SECONDS)))
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _round(self) -> TrisealError | None:
+        """Do every open task; return the last error, which keeps no other task waiting."""
+        found: TrisealError | None = None
+        try:
+            tasks = self._client.tasks(WAIT_SECONDS).items
+        except TrisealError as error:
+            return error
+        for task in tasks:
+            try:
+                self._do(task)
+            except TrisealError as error:
+                found = error
+            except Exception:
+                log.exception("task %s", task.id[:8])
+                found = EvaluationFailed(
+                    f"Application {task.client_id[:8]} could not be checked because of an internal "
+                    "error; the witness's log has the details. It is tried again."
+                )
+        return found
 
     def _do(self, task: WitnessTask) -> None:
         start = perf_counter()

@@ -79,7 +79,7 @@ def _same_application(talk: Conversation, sender: str, hello: Hello) -> None:
 
 
 def _same_witnesses(sender: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
-    if theirs != ours:
+    if set(theirs) != set(ours):  # the names are each party's own
         raise PartiesDisagree(
             f"{sender} requires the signatures of {_listed(theirs)}, but this party those of "
             f"{_listed(ours)}. Agree on the witnesses (TRISEAL_TRUSTED_WITNESSES), and open a new "

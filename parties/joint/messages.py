@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from utils.errors import MalformedMessage
+from utils.witness_list import MOST_WITNESSES
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[bytes, Field(min_length=1, max_length=64)]
@@ -44,7 +45,7 @@ class Hello(JointMessage):
 
     model_version: Name
     readers: tuple[Name, ...] = Field(min_length=1, max_length=64)
-    witnesses: dict[Digest, Name] = Field(default={}, max_length=8)
+    witnesses: dict[Digest, Name] = Field(default={}, max_length=MOST_WITNESSES)
     signing_key: RawKey
     exchange_key: RawKey
     seed: Seed = Field(repr=False)

@@ -159,7 +159,7 @@ def test_stage_states_what_it_holds(public):
     protection = joint_texts.stage_protection(public)
     protected, not_protected = protection.split("Not protected")
     assert "even if they collude with the server" in protected
-    assert "no proof" in not_protected and "fingerprint" in not_protected
+    assert "no witness" in not_protected and "fingerprint" in not_protected
     column = public.schema_.explained_column.label
     assert f"“{column}”, once an explanation is opened" in not_protected
     for text in (table, protection, joint_texts.stage_introduction(public)):

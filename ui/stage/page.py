@@ -30,7 +30,7 @@ from ui.places import agent_addresses, page_place
 from ui.single.actions import shown_at_once
 from ui.stage import beside
 from ui.stage import panels as stage_panels
-from ui.stage.witness import witness_card
+from ui.stage.witness import witness_card, witness_note
 from ui.steps import show_steps
 from ui.ticks import CONCURRENT_TICKS, TICK_SECONDS, WAIT_SECONDS
 from ui.units import escape
@@ -220,7 +220,8 @@ class Stage:
             # Keep the last view and add the reason why it is not updated.
             note = f'<p class="ts-stale" role="status">{escape(text)}</p>'
             return self._new(watched, watched.strip + note, gr.skip())
-        watched.strip = show_steps(stage_panels.stage_steps(state, traffic, self.public))
+        strip = show_steps(stage_panels.stage_steps(state, traffic, self.public))
+        watched.strip = strip + witness_note(state)
         log = stage_panels.stage_timeline(state, traffic, self.public)
         return self._new(watched, watched.strip, log)
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import httpx
 
-from contract.http import Witness
+from contract.http import ApplicationState, Witness
 from parties.client import ServerClient
 from parties.joint.witnesses import witness_words
 from settings import Settings
+from ui.steps import PROGRAM_WORDS
 from ui.units import escape
 from utils.errors import TrisealError
 
@@ -27,6 +28,22 @@ def witness_card(client: ServerClient, settings: Settings) -> str:
     words = f'<p class="ts-note">{escape(witness_words([w.name for w in witnesses]))}</p>'
     status = _status(settings.witness_port) if witnesses else {}
     return words + "".join(_facts(witness, status) for witness in witnesses)
+
+
+def witness_note(state: ApplicationState) -> str:
+    """Return which witness has not signed a finished run yet, or refused it; empty if none."""
+    texts = []
+    for program, run in state.programs.items():
+        if run.status != "done":
+            continue
+        for witness in state.witnesses:
+            said = run.statements.get(witness.key)
+            what = PROGRAM_WORDS.get(program, program)
+            if said is None:
+                texts.append(f"Waiting for the witness {witness.name} to sign {what}.")
+            elif said.refusal is not None:
+                texts.append(f"The witness {witness.name} refused to sign {what}. Not opened.")
+    return "".join(f'<p class="ts-stale" role="status">{escape(text)}</p>' for text in texts)
 
 
 def _facts(witness: Witness, status: dict[str, Any]) -> str:
