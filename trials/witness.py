@@ -14,7 +14,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +66,7 @@ class Scene:
         group = secrets.token_bytes(16)
         self._identities = {name: Identity.fresh(group) for name in self.names}
         witnesses = {self.public_hex: NAME} if witnessed else {}
-        self.protocols = {
-            name: JointProtocol.start(
-                self._party, public, name, APPLICATION, own, tuple(self.names), witnesses
-            )
-            for name, own in self._identities.items()
-        }
+        self.protocols = {name: self.joined(name, witnesses) for name in self.names}
         deliver(self.protocols)
         self.key = self.protocols[self.names[0]].public_key
         self.messages = self.encrypted(random.Random(1), self.key)  # noqa: S311 - not secret
@@ -83,6 +78,12 @@ class Scene:
         for protocol in self.protocols.values():
             protocol.agree(DECIDE, digests)
         deliver(self.protocols)
+
+    def joined(self, name: str, witnesses: Mapping[str, str]) -> JointProtocol:
+        """Return a party that has just joined and requires these witnesses."""
+        own, readers = self._identities[name], tuple(self.names)
+        public = self.engine.public
+        return JointProtocol.start(self._party, public, name, APPLICATION, own, readers, witnesses)
 
     def copy_of(self, name: str) -> JointProtocol:
         """Return a party as resumed from its files."""

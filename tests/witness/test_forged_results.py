@@ -3,8 +3,8 @@
 import pytest
 
 from engines.interface import DECIDE
-from trials.witness import FAMILIES, Scene, forge, is_refused
-from utils.errors import ResultNotWitnessed
+from trials.witness import FAMILIES, Scene, deliver, forge, is_refused
+from utils.errors import PartiesDisagree, ResultNotWitnessed
 
 COUNT = 42
 SHOWN = {"other bits", "other program", "one coefficient", "chosen mask"}
@@ -37,6 +37,19 @@ def test_without_a_witness_the_forged_result_is_opened(unwitnessed, number):
     party.open(DECIDE, forge(unwitnessed, number).result)
     assert party.opened(DECIDE) is not None
     assert any(message.step == "partial:decide" for message in party.pending())
+
+
+def test_server_cannot_name_different_witnesses_to_the_parties(scene):
+    """Without the comparison, one party would open what its own, false witness has signed."""
+    one, *others = scene.names
+    for false in ({}, {"0" * 64: "Auditor"}):
+        named = {name: {scene.public_hex: "Auditor"} for name in others} | {one: false}
+        with pytest.raises(PartiesDisagree, match="TRISEAL_TRUSTED_WITNESSES"):
+            deliver({name: scene.joined(name, named[name]) for name in scene.names})
+    named = {name: {scene.public_hex: f"Auditor of {name}"} for name in scene.names}
+    parties = {name: scene.joined(name, named[name]) for name in scene.names}
+    deliver(parties)
+    assert all(party.ready for party in parties.values())
 
 
 def test_honest_result_is_signed_and_opened(scene):
