@@ -123,7 +123,8 @@ class ServerClient(BoundedHttp):
             return self._answer(Opened, "POST", "/applications")
         with _valid():
             request = OpenRequest(readers=list(readers))
-        return self._answer(Opened, "POST", "/applications", json=request.model_dump())
+        body = request.model_dump(exclude_none=True)
+        return self._answer(Opened, "POST", "/applications", json=body)
 
     def join(
         self, client_id: str, party: str, code: str, scopes: Sequence[str] | None = None
