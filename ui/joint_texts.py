@@ -96,9 +96,9 @@ def stage_protection(public: PublicModel) -> str:
         f"The {schema.party(schema.explained_party).label.lower()}'s value of "
         f"“{schema.explained_column.label}”, once an explanation is opened: it gives the score of "
         "every range, and the range whose score equals the decision's is the applicant's own.",
-        "Against a dishonest server: it is trusted to run the right program, and the result "
-        "carries no proof. Parties are trusted to follow the protocol; docs/PROTOCOL.md lists the "
-        "deviations that are detected.",
+        "Against a dishonest server whose application has no witness, or that colludes with all of "
+        "its witnesses: it is trusted to evaluate the right program. Parties are trusted to follow "
+        "the protocol; docs/PROTOCOL.md lists the deviations that are detected.",
         "Against the maker of the join codes, here this page: it could join in place of a party "
         "that the others have not pinned, for example the applicant. Every page says "
         "which parties are pinned. The parties notice if they compare the key's fingerprint over "

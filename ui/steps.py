@@ -20,6 +20,8 @@ STEP_WORDS = {
     "ran": "has computed {}",
     "failed": "could not compute {}",
     "cancelled": "cancelled computing {}",
+    "signed": "has signed {}",
+    "refused": "refuses to sign {}",
     "result": "encrypted {}",
     "public_key": "the joint public key",
     "encrypted_inputs": "its encrypted record",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 
+from engines.statement import Statement, verify_statement
 from parties.joint.channel import commitment
 from parties.joint.conversation import Conversation
 from parties.joint.identities import require_identity
@@ -52,6 +54,14 @@ def same_result(sender: str, program: str, theirs: str, ours: str) -> None:
         )
 
 
+def require_signatures(
+    talk: Conversation, statement: Statement, signatures: Mapping[str, bytes]
+) -> None:
+    """Raise ResultNotWitnessed unless every witness of the application signed the statement."""
+    for key, name in talk.witnesses.items():
+        verify_statement(statement, bytes.fromhex(key), signatures.get(key, b""), name)
+
+
 def _same_application(talk: Conversation, sender: str, hello: Hello) -> None:
     own = talk.state.hello_of(talk.party)
     if hello.model_version != own.model_version:
@@ -66,6 +76,21 @@ def _same_application(talk: Conversation, sender: str, hello: Hello) -> None:
             f"The server named {', '.join(hello.readers)} to {sender} as readers of the result, "
             f"but {', '.join(own.readers)} to this party. Open a new application."
         )
+    _same_witnesses(sender, hello.witnesses, own.witnesses)
+
+
+def _same_witnesses(sender: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
+    if set(theirs) != set(ours):  # the names are each party's own
+        raise PartiesDisagree(
+            f"{sender} requires the signatures of {_listed(theirs)}, but this party those of "
+            f"{_listed(ours)}. Agree on the witnesses (TRISEAL_TRUSTED_WITNESSES), and open a new "
+            "application."
+        )
+
+
+def _listed(witnesses: Mapping[str, str]) -> str:
+    named = [f"the witness {name} ({key[:8]})" for key, name in witnesses.items()]
+    return ", ".join(named) or "no witness"
 
 
 def _same_model(sender: str, hello: Hello, own: Hello) -> None:

@@ -59,7 +59,7 @@ class MemberRecord(BaseModel):
 
     `sent` is the digest of its sealed record, `token_from` and `token_until` are in seconds since
     1970, `code` is the digest of the join code's group secret, and `server` the address that the
-    party joined at. `masked` has the SHA-256 of the sealed masked scores by program.
+    party joined at.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -75,7 +75,6 @@ class MemberRecord(BaseModel):
     token_until: float | None = None
     events: list[Message] = []
     results: dict[str, Fetched] = {}
-    masked: dict[str, str] = {}
     scores: dict[str, tuple[float, ...]] = {}
 
 

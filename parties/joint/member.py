@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from contract.http import LONGEST_WAIT, ApplicationState
+from contract.http import LONGEST_WAIT, ApplicationState, Joined
 from engines.interface import ENCRYPTED_INPUTS, EXPLAIN, PublicModel, fingerprint_of
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
@@ -30,6 +30,7 @@ from parties.joint.member_state import MemberState
 from parties.joint.protocol import JointProtocol
 from parties.joint.reading import decision_of, explanation_of
 from parties.joint.token import note_times
+from parties.joint.witnesses import required_witnesses
 from parties.results import Decision, ExplanationOpened, Message, SliceSent
 from utils.errors import (
     ApplicationExpired,
@@ -129,7 +130,7 @@ class JointMember:
             files.require_code(given.group_secret)
             return cls.resume(connection, client_id, party, seconds)
         folder = connection.store.make_and_hold(client_id, party)
-        readers: tuple[str, ...] = ()
+        joined: Joined | None = None
         try:
             if files.joined():  # another process has joined meanwhile
                 files.require_code(given.group_secret)
@@ -137,14 +138,14 @@ class JointMember:
                 joined = connection.client.join(client_id, party, given.server_code)
                 remembered = MemberRecord(server=connection.client.url)
                 note_times(remembered, joined)
-                readers = joined.readers
+                required_witnesses(connection.witnesses, joined.witnesses)
                 files.admit(Identity.fresh(given.group_secret), joined.token, remembered)
                 # At once, so that the files expire on time even if nothing else is ever received.
                 expiry = Expiry(joined=time.time()).as_told(
                     _iso(joined.application_created_at), _iso(joined.application_expires_at)
                 )
                 write_expiry(connection.store, client_id, party, expiry)
-            return cls._of(connection, client_id, party, folder, readers)
+            return cls._of(connection, client_id, party, folder, joined)
         except BaseException:
             if not files.joined():
                 files.erase()
@@ -176,7 +177,7 @@ class JointMember:
         client_id: str,
         party: str,
         folder: HeldLock,
-        readers: tuple[str, ...] = (),
+        joined: Joined | None = None,
     ) -> Self:
         files = MemberFiles(connection.store, client_id, party)
         token, identity, kept = files.token(), files.identity(), files.protocol()
@@ -196,17 +197,18 @@ class JointMember:
                 f"The identity file of {party} is missing; join a new application."
             )
         else:
-            if not readers:
+            if joined is None or not joined.readers:
                 state = connection.client.state(client_id, token)
-                readers = state.readers or tuple(connection.public.schema_.party_names)
+            named = state or joined
             protocol = JointProtocol.start(
                 connection.joint_engine,
                 connection.public,
                 party,
                 client_id,
                 identity,
-                readers,
+                (named.readers if named else ()) or tuple(connection.public.schema_.party_names),
                 connection.trust,
+                required_witnesses(connection.witnesses, named.witnesses if named else ()),
             )
         if protocol.model_sha256 != connection.public.digest:
             raise ForeignMessage(
@@ -373,6 +375,17 @@ class JointMember:
         """The other parties whose message this one needs next; empty if it needs none."""
         with self._lock:
             return self.own.protocol.awaits()
+
+    @property
+    def witnesses(self) -> tuple[str, ...]:
+        """The names of the witnesses without whose signature this party opens nothing."""
+        return tuple(self.own.protocol.witnesses.values())
+
+    @property
+    def awaited_witnesses(self) -> tuple[str, ...]:
+        """The names of the witnesses whose signature is needed next."""
+        with self._lock:
+            return self.own.awaited_witnesses()
 
     @property
     def state(self) -> ApplicationState | None:

@@ -12,15 +12,14 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from contract.http import MAXIMUM_POSTED, ApplicationState, Exchanged, ProgramState
-from engines.interface import (
-    DECIDE,
-    ENCRYPTED_INPUTS,
-    MASKED_BY,
-    MASKED_OF,
-    MASKS_OF,
-    PUBLIC_KEY,
+from contract.http import (
+    MAXIMUM_POSTED,
+    ApplicationState,
+    Exchanged,
+    ProgramState,
+    WitnessStatement,
 )
+from engines.interface import DECIDE, ENCRYPTED_INPUTS, MASKED_BY, MASKED_OF, MASKS_OF, PUBLIC_KEY
 from parties.client import Posting, Waiting
 from parties.connection import Connection
 from parties.expiry import Expiry, read_expiry, write_expiry
@@ -45,12 +44,19 @@ from utils.errors import (
     IdentityMismatch,
     OutOfStep,
     PartiesDisagree,
+    ResultNotWitnessed,
     TrisealError,
     error_classes,
 )
 
 LINGER_SECONDS = 0.3
 """Time for which the server waits for the remaining messages after any other change."""
+REFUSALS = {
+    "other_model": "it holds another program than the server",
+    "messages_refused": "it cannot evaluate the messages that the server gave it",
+    "result_differs": "the program gives another result on the parties' records",
+}
+"""Why a witness does not sign, in words, by the refusals of the contract."""
 
 
 @dataclass(frozen=True)
@@ -400,16 +406,20 @@ class MemberState:
         Every party computes them, to compare their digest with the server's before it opens the
         signs.
         """
-        if program in self.remembered.masked or self.protocol.opened(program) is None:
+        known, state = self.protocol.masked_sha256(program), self.state
+        if state is None or self.protocol.opened(program) is None:
+            return False
+        first = self.party == self._names[0]
+        sent = not first or state.sha256_of(self.party, MASKED_OF[program]) is not None
+        if known is not None and sent:
             return False
         with self._connection.engine_lock:
             sealed = self.protocol.masked_scores(program, self._result(program))
         if sealed is None:
             return False
-        if self.party == self._names[0]:
-            self._fill(MASKED_OF[program], sealed, "masked scores")
-        self.remembered.masked[program] = digest(sealed)
         self.save()
+        if not sent:
+            self._fill(MASKED_OF[program], sealed, "masked scores")
         return True
 
     def ask(self, again: bool) -> str | None:
@@ -449,8 +459,9 @@ class MemberState:
     def open(self, program: str) -> None:
         """Fetch and confirm a result; make this party's share of it once all have confirmed it.
 
-        Raises OutOfStep before the agreed run, PartiesDisagree if it was run on other inputs, and
-        AlreadyOpened if this party has confirmed another result.
+        Raises OutOfStep before the agreed run, PartiesDisagree if it was run on other inputs,
+        AlreadyOpened if this party has confirmed another result, and ResultNotWitnessed, which ends
+        the application for this party.
         """
         state = self.state
         if (
@@ -459,7 +470,7 @@ class MemberState:
             or state.programs[program].status != "done"
         ):
             raise OutOfStep(f"There is no result yet of a run of {program} that all agreed to.")
-        for (party, file_name), sha256 in self._agreed_files(program).items():
+        for (party, file_name), sha256 in self.protocol.agreed_files(program).items():
             if state.sha256_of(party, file_name) != sha256:
                 item = "record" if file_name == ENCRYPTED_INPUTS else file_name
                 raise PartiesDisagree(
@@ -470,8 +481,13 @@ class MemberState:
         result = self._result(program)
         seconds = perf_counter() - start
         first = self.protocol.confirmed(program) is None
-        with self._connection.engine_lock:
-            self.protocol.open(program, result)
+        signatures = self._signatures(program, state.programs[program])
+        try:
+            with self._connection.engine_lock:
+                self.protocol.open(program, result, signatures)
+        except ResultNotWitnessed as error:
+            self.end(error)
+            raise
         if first:  # before the state, which refers to it once it says confirmed
             self.files.write(f"{program}.result", result)
             what, shown = f"encrypted result of {program}", preview(result)
@@ -482,16 +498,6 @@ class MemberState:
             )
             self.save()
 
-    def _agreed_files(self, program: str) -> dict[tuple[str, str], str]:
-        """Return the SHA-256 that the program's files must have, by party and file name."""
-        masked = MASKED_BY.get(program)
-        agreements = self.protocol.agreements(masked or program)
-        if masked is None:
-            inputs = agreements[self.party].inputs
-            return {(party, ENCRYPTED_INPUTS): inputs[party] for party in self._names}
-        files = {(name, MASKS_OF[masked]): said.masks or "" for name, said in agreements.items()}
-        return {**files, (self._names[0], MASKED_OF[masked]): self.remembered.masked[masked]}
-
     def _result(self, program: str) -> bytes:
         """Return the program's result, from the folder if this party has confirmed it."""
         kept = self.files.read(f"{program}.result")
@@ -499,9 +505,40 @@ class MemberState:
             return self._client.get_output(self.client_id, self.token, program)
         return kept
 
+    def _signatures(self, program: str, run: ProgramState) -> dict[str, bytes]:
+        """Return the witnesses' signatures, by key; raises ResultNotWitnessed if one refused."""
+        found: dict[str, bytes] = {}
+        for key, name in self.protocol.witnesses.items():
+            said = run.statements.get(key, WitnessStatement())
+            if said.refusal is not None:
+                error = ResultNotWitnessed(
+                    f"The witness {name} refused to sign the result of {program}: "
+                    f"{REFUSALS.get(said.refusal, said.refusal)}. Nothing was opened. Open a new "
+                    f"application, and ask {name} for the cause."
+                )
+                self.end(error)
+                raise error
+            with suppress(ValueError):  # an invalid signature is as good as none
+                found[key] = bytes.fromhex(said.signature or "")
+        return found
+
+    def awaited_witnesses(self) -> tuple[str, ...]:
+        """Return the names of the witnesses that have to sign a result before it is opened."""
+        return tuple(
+            dict.fromkeys(
+                name
+                for program in self._connection.public.programs
+                if self._is_due(program)
+                for name in self._unheard(program)
+            )
+        )
+
     def _may_open(self, program: str) -> bool:
+        return self._is_due(program) and not self._unheard(program)
+
+    def _is_due(self, program: str) -> bool:
         masked = MASKED_BY.get(program)
-        if masked is not None and masked not in self.remembered.masked:
+        if masked is not None and self.protocol.masked_sha256(masked) is None:
             return False
         return (
             self.state is not None
@@ -510,6 +547,13 @@ class MemberState:
             and self.protocol.agreed(program)
             and (self.protocol.confirmed(program) is None or self.protocol.all_confirmed(program))
         )
+
+    def _unheard(self, program: str) -> list[str]:
+        """Return the witnesses without a statement, unless one has refused already."""
+        said = {} if self.state is None else self.state.programs[program].statements
+        if any(s.refusal is not None for k, s in said.items() if k in self.protocol.witnesses):
+            return []
+        return [name for key, name in self.protocol.witnesses.items() if key not in said]
 
     def _read(self, program: str) -> bool:
         if program in self.remembered.scores or self.protocol.opened(program) is None:

@@ -19,6 +19,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from utils.errors import MalformedMessage
+from utils.witness_list import MOST_WITNESSES
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[bytes, Field(min_length=1, max_length=64)]
@@ -43,6 +44,7 @@ class JointMessage(BaseModel):
 class Hello(JointMessage):
     """The party's public keys, and the model and readers that it expects of this application.
 
+    `witnesses` are the names, by public key, of those without whose signature nothing is opened.
     `seed` is the party's share of the common randomness, which is a public hash of all shares. The
     last party to send its share can try several, but each gives a hash as random as any other.
     `identity_signature` covers all other fields; see parties/joint/identities.py.
@@ -52,6 +54,7 @@ class Hello(JointMessage):
     model_sha256: Digest
     client_sha256: Digest
     readers: tuple[Name, ...] = Field(min_length=1, max_length=64)
+    witnesses: dict[Digest, Name] = Field(default={}, max_length=MOST_WITNESSES)
     signing_key: RawKey
     exchange_key: RawKey
     seed: Seed = Field(repr=False)

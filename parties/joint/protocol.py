@@ -11,10 +11,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
-from engines.interface import DECIDE, MASKED_BY, JointPartyEngine, PublicModel
+from engines.interface import (
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    MASKED_BY,
+    MASKED_OF,
+    MASKS_OF,
+    PUBLIC_KEY,
+    JointPartyEngine,
+    PublicModel,
+)
+from engines.statement import Statement, slot_name
 from parties.joint.channel import Identity, framed
-from parties.joint.checks import check
+from parties.joint.checks import check, require_signatures
 from parties.joint.conversation import Conversation
 from parties.joint.identities import IdentityKey, PartyIdentity, Trust, require_identity
 from parties.joint.key_making import KeyMaking
@@ -65,16 +76,18 @@ class JointProtocol:
         identity: Identity,
         readers: tuple[str, ...],
         trust: Trust | None = None,
+        witnesses: Mapping[str, str] = MappingProxyType({}),
     ) -> JointProtocol:
         """Start the protocol, with the party's hello in `pending`; `trust` of None pins nobody.
 
+        `witnesses` are the names, by public key, of those that have to sign every result.
         Raises UnknownParty if the schema has no such party.
         """
         public.schema_.party(party)
         trust = trust or Trust()
         state = ProtocolState(pins=dict(trust.pins))
         talk = Conversation(public, party, application, identity, state, b"")
-        talk.greet(readers, engine.seed_share(), trust.own or IdentityKey.fresh())
+        talk.greet(readers, engine.seed_share(), trust.own or IdentityKey.fresh(), witnesses)
         return cls(engine, talk)
 
     @classmethod
@@ -120,6 +133,11 @@ class JointProtocol:
     def readers(self) -> tuple[str, ...]:
         """The parties that learn the result."""
         return self._talk.readers
+
+    @property
+    def witnesses(self) -> Mapping[str, str]:
+        """The names, by public key, of those without whose signature nothing is opened."""
+        return self._talk.witnesses
 
     @property
     def model_sha256(self) -> str:
@@ -268,12 +286,18 @@ class JointProtocol:
         """Return True if all parties have confirmed the same result."""
         return self._talk.all_said(confirm_step(program))
 
-    def open(self, program: str, result: bytes) -> None:
+    def open(
+        self,
+        program: str,
+        result: bytes,
+        signatures: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> None:
         """Confirm the result of an agreed run; once all have, make this party's share of it.
 
-        Call it again when others have confirmed. For one result only. Raises OutOfStep before all
-        agree, AlreadyOpened if this party has confirmed a different result, PartiesDisagree if
-        another party has, ForeignMessage, and MalformedMessage.
+        Call it again when others have confirmed. For one result only. `signatures` are those of the
+        witnesses, by public key. Raises OutOfStep before all agree, ResultNotWitnessed unless every
+        witness has signed exactly this result, AlreadyOpened if this party has confirmed a
+        different one, PartiesDisagree if another party has, ForeignMessage, and MalformedMessage.
         """
         talk, step = self._talk, partial_step(program)
         sha256 = hashlib.sha256(result).hexdigest()
@@ -282,6 +306,8 @@ class JointProtocol:
             return
         if not self.agreed(program):
             raise OutOfStep(f"Not all parties have agreed to {program} yet.")
+        if talk.witnesses:
+            require_signatures(talk, self._statement(program, sha256), signatures)
         if self.confirmed(program) is None:
             self._engine.check_result(program, result)
             said = Confirmation(program=program, result_sha256=sha256)
@@ -314,7 +340,42 @@ class JointProtocol:
         if parts is None:
             return None
         with self._binding():
-            return self._engine.seal_masked(program, result, parts)
+            sealed = self._engine.seal_masked(program, result, parts)
+        self._talk.state.masked[program] = hashlib.sha256(sealed).hexdigest()
+        return sealed
+
+    def masked_sha256(self, program: str) -> str | None:
+        """Return the SHA-256 of the message with the masked scores, or None before it is made."""
+        return self._talk.state.masked.get(program)
+
+    def agreed_files(self, program: str) -> dict[tuple[str, str], str]:
+        """Return the SHA-256 that a run's files must have, by party and file name.
+
+        These are the files that the parties have agreed to; the public key is among them.
+        """
+        talk, first = self._talk, self._talk.names[0]
+        sealed = self._engine.seal_public_key(first, self.public_key)
+        files = {(first, PUBLIC_KEY): hashlib.sha256(sealed).hexdigest()}
+        masked = MASKED_BY.get(program)
+        agreements = talk.agreements(masked or program)
+        if masked is None:
+            inputs = agreements[talk.party].inputs
+            return files | {(name, ENCRYPTED_INPUTS): inputs[name] for name in talk.names}
+        masks = {(name, MASKS_OF[masked]): said.masks or "" for name, said in agreements.items()}
+        return files | masks | {(first, MASKED_OF[masked]): self.masked_sha256(masked) or ""}
+
+    def _statement(self, program: str, result_sha256: str) -> Statement:
+        """Return the statement that the witnesses must have signed, from what this party knows."""
+        talk, known = self._talk, self.agreed_files(program)
+        used = [(s.party, s.file_name) for s in talk.public.slots if program in s.needed_for]
+        return Statement(
+            application=talk.application,
+            program=program,
+            model_sha256=talk.public.digest,
+            # A message that the parties have not agreed to makes every signature invalid.
+            messages={slot_name(*slot): known.get(slot, "") for slot in used},
+            result_sha256=result_sha256,
+        )
 
     def scores(self, program: str, result: bytes) -> tuple[float, ...] | None:
         """Return the decrypted scores, or None before all shares are there or for a non-reader.

@@ -313,7 +313,12 @@ class JointSession:
 
     def _awaited(self) -> str:
         awaited = {name for member in self.members.values() for name in member.awaits}
-        return ", ".join(name for name in self._public.schema_.party_names if name in awaited)
+        parties = [name for name in self._public.schema_.party_names if name in awaited]
+        return ", ".join([*parties, *self._awaited_witnesses()])
+
+    def _awaited_witnesses(self) -> list[str]:
+        names = {n: None for member in self.members.values() for n in member.awaited_witnesses}
+        return [f"the witness {name}" for name in names]
 
     def _require_records(self, program: str) -> None:
         lacking = [
@@ -345,17 +350,19 @@ class JointSession:
 
     def _pump(self, done: Callable[[], bool], answer: bool = True) -> None:
         """Advance all members until `done`, or until nothing changes any more."""
-        deadline = monotonic() + (0.0 if self._plays_all else PATIENCE_SECONDS)
+        start = monotonic()
         while True:
             moved = [self._advance(member, answer) for member in self.members.values()]
             if done():
                 return
             if any(moved):
                 continue
-            left = deadline - monotonic()
+            others = not self._plays_all or (answer and self._awaited_witnesses())
+            left = start + (PATIENCE_SECONDS if others else 0.0) - monotonic()
             if left <= 0 or not self._awaited():
                 return
             next(iter(self.members.values())).advance(min(left, 1.0), answer)
+            self._taken.clear()
 
     def _advance(self, member: JointMember, answer: bool) -> bool:
         """Advance a member; if all are played here, only if another has acted since."""

@@ -186,6 +186,7 @@ def keys_made_twice(schema, folder):
         client=client,
         store=PartyStore(folder),
         hours=24.0,
+        witnesses=None,
         engine_lock=contextmanager(lambda: iter([None])),
         engine=CountedKeys(),
         layout=Layout(schema),

@@ -169,7 +169,7 @@ def test_stage_states_what_it_holds(public):
     protection = joint_texts.stage_protection(public)
     protected, not_protected = protection.split("Not protected")
     assert "even if they collude with the server" in protected
-    assert "no proof" in not_protected and "fingerprint" in not_protected
+    assert "no witness" in not_protected and "fingerprint" in not_protected
     column = public.schema_.explained_column.label
     assert f"“{column}”, once an explanation is opened" in not_protected
     for text in (table, protection, joint_texts.stage_introduction(public)):
@@ -264,6 +264,8 @@ class ApplicationAgent:
             "secret_bytes": 545,
             "public_key_bytes": 16000,
             "awaits": (),
+            "witnesses": ("Auditor",),
+            "awaited_witnesses": (),
             "sent_by": (),
             "has_sent": False,
             "readers": tuple(public.schema_.party_names),
@@ -282,6 +284,13 @@ def test_a_page_without_an_application_asks_for_a_code(public):
     assert "join code" in agent_panels.key_panel(None, public)
     for panel in (agent_panels.decision_panel, agent_panels.explanation_panel):
         assert "Not opened yet" in panel(None, public)
+
+
+def test_the_page_says_who_checks_the_evaluation(public):
+    panel = agent_panels.key_panel(ApplicationAgent(public), public)
+    assert "Opened only if signed by the witness Auditor." in panel
+    panel = agent_panels.key_panel(ApplicationAgent(public, witnesses=()), public)
+    assert "the server is trusted to evaluate the program that it says" in panel
 
 
 def test_the_key_is_shown_by_its_fingerprint(public):
@@ -356,6 +365,8 @@ def test_non_reader_is_told_so(public):
 def test_errors_are_shown(public):
     application = ApplicationAgent(public, awaits=("second",))
     assert "Waiting for the second &lt;b&gt;." in agent_panels.status(application, public)
+    away = ApplicationAgent(public, awaited_witnesses=("Auditor",))
+    assert "Waiting for the witness Auditor." in agent_panels.status(away, public)
     application.member.state = state_of(public, runs={DECIDE: "failed"})
     assert "could not compute the decision. Any party" in agent_panels.status(application, public)
     application.member.state = state_of(public, runs={EXPLAIN: "cancelled"})

@@ -9,6 +9,7 @@ from engines.interface import DECIDE, EXPLAIN, PublicModel
 from features.schema import Party
 from parties.agent import ApplicationAgent
 from parties.joint.identities import shown
+from parties.joint.witnesses import witness_words
 from ui import panels
 from ui.state import PageState
 from ui.steps import PROGRAM_WORDS, Step, run_step
@@ -75,6 +76,9 @@ def status(application: ApplicationAgent | None, public: PublicModel) -> str:
         return _note(f"{text} Any party can ask the server to try again.", "ts-stale")
     if application.member.awaits:
         return _note(f"Waiting for {_named(application.member.awaits, public)}.")
+    if application.member.awaited_witnesses:
+        names = [f"the witness {name}" for name in application.member.awaited_witnesses]
+        return _note(f"Waiting for {join_words(names)}.")
     return ""
 
 
@@ -103,6 +107,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
     if application is None:
         return _empty(NO_APPLICATION)
     member = application.member
+    witnesses = _note(witness_words(member.witnesses))
     if not member.keys_ready:
         joined = member.state.joined if member.state else ()
         away = [name for name in public.schema_.party_names if name not in joined]
@@ -110,7 +115,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         if len(away) > 1:
             waits = f" {_named(away, public).capitalize()} still have to join."
         text = f"Not made yet. The parties' processes make it together, automatically.{waits}"
-        return _empty(text) + _identities(application, public)
+        return _empty(text) + _identities(application, public) + witnesses
     others = [p.name for p in public.schema_.parties if p.name != member.party]
     facts = [
         ("Model fingerprint", member.model_fingerprint),
@@ -125,6 +130,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         "digits match, no one has tampered with the messages between you.</p>"
         + _facts(facts)
         + _identities(application, public)
+        + witnesses
     )
 
 

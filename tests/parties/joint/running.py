@@ -36,6 +36,7 @@ def connect(server: Any, folder: Path, client: Any = None, trust: Trust | None =
         client=client or server.client(),
         store=PartyStore(folder),
         hours=24.0,
+        witnesses=None,
         engine_lock=threading.Lock(),
         joint_engine=JointStandIn(server.public),
         layout=Layout(server.public.schema_),
