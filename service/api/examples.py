@@ -27,7 +27,7 @@ _PROGRAM = {
     "queued_at": _OPENED,
     "deadline": "2026-03-02T09:30:00Z",
     "seconds": 0.0253,
-    "result_bytes": 16680,
+    "result_bytes": 16648,
     "error_code": None,
     "error": None,
     "statements": {_DIGEST[::-1]: {"signature": _DIGEST * 2, "refusal": None}},

@@ -6,11 +6,11 @@ from tests.witness.running import Table, WitnessProcess
 
 
 @pytest.fixture(scope="session")
-def watched(tmp_path_factory, levelled_deployment):
+def watched(tmp_path_factory, signs_deployment):
     """A server with one witness, whose process is not started yet, and that process."""
     folder = tmp_path_factory.mktemp("watched")
-    server = LiveServer(folder, levelled_deployment, "levelled")
-    witness = WitnessProcess(folder, levelled_deployment, server.url)
+    server = LiveServer(folder, signs_deployment, "levelled")
+    witness = WitnessProcess(folder, signs_deployment, server.url)
     server.settings["witnesses"] = f"Auditor={witness.public}"
     server.start()
     yield server, witness
@@ -20,8 +20,8 @@ def watched(tmp_path_factory, levelled_deployment):
 
 
 @pytest.fixture(scope="session")
-def oracle(levelled_deployment):
-    return Oracle(levelled_deployment, "levelled")
+def oracle(signs_deployment):
+    return Oracle(signs_deployment, "levelled")
 
 
 @pytest.fixture
