@@ -184,10 +184,12 @@ def test_steps_out_of_order_name_missing_steps_in_a_narrow_window(stage):
 def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(stage, demo):
     one = stage().open().send()
     bank = one.frame("bank")
+    before = bank.locator("#field-Account_age input").input_value()
     bank.locator("#field-Account_age input").fill("77")
     bank.locator("text=Values changed since they were sent").wait_for()
-    assert "Encrypt and send them" in one.told("bank", "#agree-decide")
-    one.press("#send", ".ts-hex code", parties=["bank"])
+    assert "Restore the values that were sent" in one.told("bank", "#agree-decide")
+    assert "open a new application" in one.told("bank", "#send")
+    bank.locator("#field-Account_age input").fill(before)
     bank.locator("text=Values changed since they were sent").wait_for(state="detached")
     with demo.stuck():
         one.press("#agree-decide", ".ts-strip >> text=Running")
@@ -204,7 +206,7 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(stage, demo):
     log = one.page.inner_text(".ts-log")
     assert log.count("requests the decision") == 2
     assert "cancelled computing the decision" in log
-    assert "agreed to the decision" in one.told("bank", "#send")
+    assert "committed to its record" in one.told("bank", "#send")
 
 
 def assert_all_fit(one, beside):

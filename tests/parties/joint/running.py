@@ -133,10 +133,10 @@ class Members:
     def record(self, name: str) -> dict[str, Any]:
         return {column.name: column.default for column in self.schema.party(name).columns}
 
-    def send(self, **changed: dict[str, Any]):
-        for name in self.names:
+    def send(self, names=None, **changed: dict[str, Any]):
+        for name in names or self.names:
             self.members[name].send_record(self.record(name) | changed.get(name, {}))
-        return self
+        return self.pump()  # records are uploaded once all parties have committed to theirs
 
     def agree(self, program: str, names=None):
         for name in names or self.names:
