@@ -36,7 +36,7 @@ KEY_STEPS = {
     "share_open": 22034,
 }
 """Messages of each party to all during key generation, with their sizes in bytes."""
-_COMMIT_BYTES = 0
+_COMMIT_BYTES = 271
 _OPEN_STEPS = {"agree": 486, "confirm": 222, "partial": 330}
 
 

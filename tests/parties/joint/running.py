@@ -30,13 +30,13 @@ __all__ = [
 
 
 def connect(server: Any, folder: Path, client: Any = None) -> Any:
-    """Connect with files in `folder`; the stand-in engine is passed, as no registry has it."""
+    """Connect with files in `folder`; the engine is passed, as no registry has the stand-in."""
     return SimpleNamespace(
         client=client or server.client(),
         store=PartyStore(folder),
         hours=24.0,
         engine_lock=threading.Lock(),
-        joint_engine=JointStandIn(server.public),
+        joint_engine=getattr(server, "party_engine", None) or JointStandIn(server.public),
         layout=Layout(server.public.schema_),
         public=server.public,
     )
