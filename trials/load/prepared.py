@@ -37,7 +37,7 @@ KEY_STEPS = {
 }
 """Messages of each party to all during key generation, with their sizes in bytes."""
 _COMMIT_BYTES = 271
-_OPEN_STEPS = {"agree": 486, "confirm": 222, "partial": 330}
+_OPEN_STEPS = {"agree": 541, "confirm": 222, "partial": 330}
 
 
 @dataclass(frozen=True)
