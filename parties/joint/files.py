@@ -69,6 +69,7 @@ class MemberRecord(BaseModel):
 
     version: Literal[1] = 1
     cursor: int = 0
+    encrypt_seconds: float = 0.0
     code: str = ""
     server: str = ""
     ended: Ended | None = None

@@ -1,8 +1,8 @@
 """One party in one joint application: its protocol, its files, and its calls to the server.
 
 A member works without any page. `advance` does everything that needs no person: it sends and
-receives messages, makes the keys, sends the server the public key and, once all parties have committed to
-theirs, the encrypted record. It requests the agreed run when it is its turn
+receives messages, makes the keys, sends the server the public key and, once all parties have
+committed to theirs, the encrypted record. It requests the agreed run when it is its turn
 (parties/joint/asking.py), fetches the result and sends this party's decryption share.
 Decisions of a person have methods of their own: `send_record`, `agree`, `cancel`.
 """
@@ -360,8 +360,9 @@ class JointMember:
         This commits to the encrypted record; it leaves once all parties have committed to theirs,
         so that no party's record can depend on another's. It cannot be replaced: after any upload
         under this key, a replaced record could be a modified copy of another party's ciphertext,
-        and only new keys, in a new application, prevent that. Raises UnknownColumn,
-        ValueOutOfDomain, OutOfStep before the keys are made, and AlreadySent for a second record.
+        and only new keys, in a new application, prevent that. The same record again, before any
+        agreement, changes nothing. Raises UnknownColumn, ValueOutOfDomain, OutOfStep before the
+        keys are made, and AlreadySent for another record.
         """
         with self._alone() as own:
             return own.send_record(record)

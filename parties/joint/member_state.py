@@ -12,14 +12,18 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from contract.http import MAXIMUM_POSTED, ApplicationState, Exchanged, ProgramState
 from engines.interface import (
+    DECIDE,
     ENCRYPTED_INPUTS,
     MASKED_BY,
     MASKED_OF,
     MASKS_OF,
     PUBLIC_KEY,
 )
+from features.encoding import Bits
 from parties.client import Posting, Waiting
 from parties.connection import Connection
 from parties.expiry import Expiry, read_expiry, write_expiry
@@ -300,42 +304,69 @@ class MemberState:
     def send_record(self, record: Mapping[str, Any]) -> SliceSent:
         """Encrypt a record and commit to it; it is sent once all parties have committed to theirs.
 
-        The commitment is final; see JointProtocol.commit_record. If the server cannot be reached
-        now, the next `advance` sends what is due.
+        The commitment is final; see JointProtocol.commit_record. The same record again, before any
+        agreement, changes nothing. If the server cannot be reached now, the next `advance` sends
+        what is due.
         """
         self.require_going_on()
         bits = self._connection.layout.encode_party(self.party, record)
-        key = self.protocol.public_key
-        self.protocol.require_uncommitted()
+        if self._has_committed_to(bits):
+            self.exchange()
+        else:
+            self._encrypt(record, bits)
         start = perf_counter()
-        with self._connection.engine_lock:
-            sealed = self._connection.joint_engine.encrypt(self.party, bits, key)
-        encrypted = perf_counter()
-        sha256 = digest(sealed)
-        self.files.write(UPLOAD, sealed)  # before the commitment, which refers to it
-        self.files.keep_record(record)
-        self.protocol.commit_record(sha256)
-        self.save()
         try:
             self._send()
             self._give_record()
         except TrisealError as error:
             if not may_pass(error):
                 raise
-        sent = SliceSent(
+        return self._sent(len(bits), perf_counter() - start)
+
+    def _has_committed_to(self, bits: Bits) -> bool:
+        """Return True if this party has committed to a record of these bits, and none has agreed.
+
+        Raises OutOfStep before the keys are ready, and AlreadySent if it can send no record.
+        """
+        kept = self.files.record() if self.protocol.has_committed else None
+        if kept is not None and not self.protocol.agreements(DECIDE):
+            own = self._connection.layout.encode_party(self.party, kept)
+            if np.array_equal(own, bits):
+                return True
+        self.protocol.require_uncommitted()
+        return False
+
+    def _encrypt(self, record: Mapping[str, Any], bits: Bits) -> None:
+        """Encrypt a record into the folder, and commit to the ciphertext."""
+        start = perf_counter()
+        with self._connection.engine_lock:
+            sealed = self._connection.joint_engine.encrypt(
+                self.party, bits, self.protocol.public_key
+            )
+        self.remembered.encrypt_seconds = perf_counter() - start
+        self.files.write(UPLOAD, sealed)  # before the commitment, which refers to it
+        self.files.keep_record(record)
+        self.protocol.commit_record(digest(sealed))
+        self.save()
+
+    def _sent(self, bits: int, seconds: float) -> SliceSent:
+        """Return the facts about this party's record; its commitment took `seconds`."""
+        upload, sealed = self.upload, b""
+        if upload is None:
+            sealed = self.files.read(UPLOAD) or b""
+        return SliceSent(
             client_id=self.client_id,
             party=self.party,
-            bits=len(bits),
-            size=len(sealed),
-            encrypt_seconds=encrypted - start,
-            send_seconds=perf_counter() - encrypted,
-            sha256=sha256,
-            preview=preview(sealed),
+            bits=bits,
+            size=len(sealed) if upload is None else upload.size,
+            encrypt_seconds=self.remembered.encrypt_seconds,
+            send_seconds=seconds if upload is None else upload.seconds,
+            sha256=self.protocol.committed()[self.party],
+            preview=preview(sealed) if upload is None else upload.preview,
             fresh=False,
             messages=(),
-            waits=True,
+            waits=upload is None,
         )
-        return sent if self.upload is None else sent.uploaded(self.upload)
 
     def _give_record(self) -> bool:
         """Send the encrypted record that was committed to, once all parties have committed.
@@ -379,7 +410,8 @@ class MemberState:
         held = {party: state.sha256_of(party, ENCRYPTED_INPUTS) for party in self._names}
         inputs = {party: sha256 for party, sha256 in held.items() if sha256 is not None}
         committed = self.protocol.committed()
-        missing = [p for p in self._names if p not in inputs or p not in committed]
+        missing = [party for party in self._names if party not in committed]
+        missing = missing or [party for party in self._names if party not in inputs]
         held_key = state.sha256_of(first, PUBLIC_KEY)
         if missing or held_key is None:
             raise OutOfStep(

@@ -122,10 +122,13 @@ class JointProtocol:
     @property
     def public_key(self) -> bytes:
         """The public key; raises OutOfStep before it has been made."""
+        self._require_keys()
+        return self._talk.state.public_key
+
+    def _require_keys(self) -> None:
         if not self.ready:
             awaited = ", ".join(self.awaits()) or "the others"
             raise OutOfStep(f"The joint keys are not ready yet; waiting for: {awaited}.")
-        return self._talk.state.public_key
 
     @property
     def fingerprint(self) -> str | None:
@@ -196,8 +199,7 @@ class JointProtocol:
 
     def require_uncommitted(self) -> None:
         """Raise OutOfStep before the keys are ready, AlreadySent after `commit_record`."""
-        if not self.ready:
-            raise OutOfStep("The keys have to be made before a record is encrypted and sent.")
+        self._require_keys()
         if self.has_committed:
             raise AlreadySent(
                 f"{self._talk.party} has committed to its record, which is now fixed: a record "

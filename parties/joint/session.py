@@ -133,9 +133,10 @@ class JointSession:
         """Encode, encrypt and send one party's record, a mapping of its columns to values.
 
         The ciphertexts are uploaded once all parties have committed to theirs, by the last call.
-        If the party has sent a record before (or the application has expired) and all parties are
-        played here, a new application is opened with new keys, under which the other parties'
-        records are encrypted again. Then the old one is erased.
+        If the party has sent another record before, or a party has agreed to the decision (or the
+        application has expired), and all parties are played here, a new application is opened with
+        new keys, under which the other parties' records are encrypted again. Then the old one is
+        erased.
         Raises UnknownParty, UnknownColumn, ValueOutOfDomain, OutOfStep, ForbiddenSlot.
         """
         self._public.schema_.party(party)

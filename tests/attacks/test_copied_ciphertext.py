@@ -343,10 +343,9 @@ def test_control_without_the_check_a_nonce_is_chosen_after_the_others(table, bit
 def test_a_replaced_record_has_a_fresh_ciphertext_and_nonce(server, tmp_path):
     session = JointSession.open(connect(server, tmp_path / "one"))
     session.make_keys()
-    record = {"bank_years": 3, "bank_flag": True}
     seen = set()
-    for _ in range(2):
-        sent = session.send(LIAR, record)
+    for flag in (True, False):
+        sent = session.send(LIAR, {"bank_years": 3, "bank_flag": flag})
         nonce = session.members[LIAR].own.protocol.conversation.state.nonces[RECORD_COMMIT]
         seen |= {sent.sha256, nonce}
     assert len(seen) == 4

@@ -158,7 +158,7 @@ def test_all_steps_from_keys_to_explanation(stage, demo, schema, levelled_oracle
         assert ("now" in marks) is (name == owner)
     assert_all_fit(one, beside=True)
     log = one.page.inner_text(".ts-log")
-    assert "confirms the key" in log and "its encrypted record" in log
+    assert "commits to its encrypted record" in log and "its encrypted record" in log
     assert "has computed the explanation" in log
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
@@ -302,8 +302,8 @@ def test_browser_sessions_are_separate(opened, stage):
     assert "Send 0/3" in two.page.inner_text(".ts-strip")
 
 
-def test_reloaded_page_keeps_its_application(opened):
-    one = opened
+def test_reloaded_page_keeps_its_application(stage):
+    one = stage().open()
     bank = one.frame("bank")
     bank.locator("#field-Account_age input").fill("61")
     one.press("#send", ".ts-hex code", parties=["bank"])

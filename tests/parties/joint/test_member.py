@@ -316,17 +316,22 @@ def test_a_record_is_fixed_once_it_is_committed_to(group):
     sent = members[B].send_record(record)
     assert members[B].is_sent(record) and not members[B].is_sent(other)
     assert sent.waits and not sent.fresh
-    for change in (other, record):
-        with pytest.raises(AlreadySent, match="new application, which has new keys"):
-            members[B].send_record(change)
-        with pytest.raises(AlreadySent):
-            members.restart(B).send_record(change)
+    again = members.restart(B).send_record(record)
+    assert (again.sha256, again.size) == (sent.sha256, sent.size) and again.waits
+    with pytest.raises(AlreadySent, match="new application, which has new keys"):
+        members[B].send_record(other)
+    with pytest.raises(AlreadySent):
+        members.restart(B).send_record(other)
     for name in (A, C):
         members[name].send_record(members.record(name))
     members.pump()
     assert members.restart(B).is_sent(record) and not members[B].is_sent(other)
     assert members[B].upload.sha256 == sent.sha256
-    members.agree(DECIDE).pump()
+    assert members[B].send_record(record).sha256 == sent.sha256
+    members.agree(DECIDE, [A]).pump()
+    with pytest.raises(AlreadySent):
+        members[B].send_record(record)
+    members.agree(DECIDE, [B, C]).pump()
     assert members[B].decision.score == members.truth(DECIDE)[0]
 
 
