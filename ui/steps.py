@@ -13,6 +13,7 @@ STEP_WORDS = {
     "hello": "introduces itself",
     "share_commit": "commits to its share of the public key",
     "share_open": "reveals its share of the public key",
+    "record_commit": "commits to its encrypted record",
     "agree": "agrees to open {}",
     "confirm": "confirms the encrypted result of {}",
     "partial": "its decryption share of {}",

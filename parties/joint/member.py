@@ -1,8 +1,9 @@
 """One party in one joint application: its protocol, its files, and its calls to the server.
 
 A member works without any page. `advance` does everything that needs no person: it sends and
-receives messages, makes the keys, sends the server the public key, requests the agreed run when it
-is its turn (parties/joint/asking.py), fetches the result and sends this party's decryption share.
+receives messages, makes the keys, sends the server the public key and, once all parties have
+committed to theirs, the encrypted record. It requests the agreed run when it is its turn
+(parties/joint/asking.py), fetches the result and sends this party's decryption share.
 Decisions of a person have methods of their own: `send_record`, `agree`, `cancel`.
 """
 
@@ -395,14 +396,18 @@ class JointMember:
     def send_record(self, record: Mapping[str, Any]) -> SliceSent:
         """Encode, encrypt and send the party's record, a mapping of its columns to values.
 
-        The record may be replaced until a party has agreed to the decision. Raises UnknownColumn,
-        ValueOutOfDomain, OutOfStep before the keys are made, and AlreadySent after an agreement.
+        This commits to the encrypted record; it leaves once all parties have committed to theirs,
+        so that no party's record can depend on another's. It cannot be replaced: after any upload
+        under this key, a replaced record could be a modified copy of another party's ciphertext,
+        and only new keys, in a new application, prevent that. The same record again, before any
+        agreement, changes nothing. Raises UnknownColumn, ValueOutOfDomain, OutOfStep before the
+        keys are made, and AlreadySent for another record.
         """
         with self._alone() as own:
             return own.send_record(record)
 
     def is_sent(self, record: Mapping[str, Any]) -> bool:
-        """Return True if the server holds exactly this record."""
+        """Return True if this party has sent a record with the same encoding."""
         stored = self.record
         if stored is None or not self.has_sent:
             return False
@@ -411,8 +416,19 @@ class JointMember:
 
     @property
     def has_sent(self) -> bool:
-        """Return True if the server holds the record that this party sent last."""
-        return self.own.has_sent
+        """Return True once this party has committed to its record; the rest is automatic."""
+        return self.own.protocol.has_committed
+
+    @property
+    def upload(self) -> Message | None:
+        """The upload of this party's encrypted record, or None before it has arrived."""
+        return self.own.upload
+
+    @property
+    def records_arrived(self) -> bool:
+        """Return True if the server holds all parties' encrypted records."""
+        state, names = self.state, self._connection.public.schema_.party_names
+        return state is not None and all(state.sha256_of(n, ENCRYPTED_INPUTS) for n in names)
 
     @property
     def record(self) -> dict[str, Any] | None:
@@ -421,15 +437,17 @@ class JointMember:
 
     @property
     def sent_by(self) -> tuple[str, ...]:
-        """The parties whose encrypted record the server holds, in the schema's order."""
-        state, names = self.state, self._connection.public.schema_.party_names
-        return tuple(n for n in names if state and state.sha256_of(n, ENCRYPTED_INPUTS))
+        """The parties that have committed to their records, in the schema's order."""
+        with self._lock:
+            committed = self.own.protocol.committed()
+        return tuple(n for n in self._connection.public.schema_.party_names if n in committed)
 
     def agree(self, program: str) -> None:
-        """Agree to open the result of `program` ("decide", then "explain") on the current inputs.
+        """Agree to open the result of `program` ("decide", then "explain") on the records
+        committed to.
 
         Raises OutOfStep if a record is missing or, for "explain", before the decision is opened,
-        and PartiesDisagree if the server's inputs differ from those sent or agreed to.
+        and PartiesDisagree if the server's records are not those committed to.
         """
         with self._alone() as own:
             own.agree(program)

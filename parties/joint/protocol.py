@@ -9,6 +9,7 @@ message leaves the state unchanged.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -24,18 +25,20 @@ from engines.interface import (
     PublicModel,
 )
 from engines.statement import Statement, slot_name
-from parties.joint.channel import Identity, framed
+from parties.joint.channel import Identity, commitment, framed
 from parties.joint.checks import check, require_signatures
 from parties.joint.conversation import Conversation
 from parties.joint.identities import IdentityKey, PartyIdentity, Trust, require_identity
-from parties.joint.key_making import KeyMaking
+from parties.joint.key_making import NONCE_BYTES, KeyMaking
 from parties.joint.messages import (
     HELLO,
     KEY_STEPS,
+    RECORD_COMMIT,
     Agreement,
     Confirmation,
     Hello,
     Partial,
+    RecordCommit,
     agree_step,
     class_of,
     confirm_step,
@@ -47,6 +50,7 @@ from parties.joint.state import Outgoing, ProtocolState
 from parties.joint.turns import require_place, require_turn
 from utils.errors import (
     AlreadyOpened,
+    AlreadySent,
     IdentityMismatch,
     MessageRepeated,
     OutOfStep,
@@ -152,10 +156,13 @@ class JointProtocol:
     @property
     def public_key(self) -> bytes:
         """The public key; raises OutOfStep before it has been made."""
+        self._require_keys()
+        return self._talk.state.public_key
+
+    def _require_keys(self) -> None:
         if not self.ready:
             awaited = ", ".join(self.awaits()) or "the others"
             raise OutOfStep(f"The joint keys are not ready yet; waiting for: {awaited}.")
-        return self._talk.state.public_key
 
     @property
     def fingerprint(self) -> str | None:
@@ -239,22 +246,72 @@ class JointProtocol:
                 self._keys.go_on()
         return True
 
+    def commit_record(self, sha256: str) -> None:
+        """Commit, once, to this party's sealed record with this SHA-256, and to a fresh nonce.
+
+        Raises OutOfStep before the keys are ready, and AlreadySent for a second record: once any
+        party has uploaded under this key, another record could be a copy, or a modified copy, of
+        that party's ciphertext, and only new keys prevent that.
+        """
+        talk = self._talk
+        self.require_uncommitted()
+        nonce = os.urandom(NONCE_BYTES)
+        sealed = commitment(talk.application, talk.party, RECORD_COMMIT, nonce, b"")
+        message = RecordCommit(inputs=sha256, nonce=sealed)
+        with self._binding():
+            check(talk, talk.party, RECORD_COMMIT, message)
+        talk.state.nonces[RECORD_COMMIT] = nonce
+        talk.say(RECORD_COMMIT, message)
+
+    def require_uncommitted(self) -> None:
+        """Raise OutOfStep before the keys are ready, AlreadySent after `commit_record`."""
+        self._require_keys()
+        if self.has_committed:
+            raise AlreadySent(
+                f"{self._talk.party} has committed to its record, which is now fixed: a record "
+                "replaced after others were sent could be made from theirs. To send another one, "
+                "open a new application, which has new keys."
+            )
+
+    def committed(self) -> dict[str, str]:
+        """Return the SHA-256 of the sealed records committed to so far, by party."""
+        said = self._talk.state.said(RecordCommit, RECORD_COMMIT)
+        return {name: message.inputs for name, message in said.items()}
+
+    @property
+    def has_committed(self) -> bool:
+        """True once this party has committed to its record."""
+        return self._talk.party in self._talk.state.senders(RECORD_COMMIT)
+
+    @property
+    def all_committed(self) -> bool:
+        """True once all parties have committed to their records: only then are these sent."""
+        return self._talk.all_said(RECORD_COMMIT)
+
     def agree(self, program: str, inputs: Mapping[str, str], masks: str | None = None) -> None:
         """Agree, once, to open the result of `program` on `inputs`: SHA-256 by party.
 
         `masks` is the SHA-256 of this party's encrypted masks if the program has a comparison.
 
-        Raises OutOfStep before the keys are ready, for an unknown program, or for an explanation
-        before the decision is opened; PartiesDisagree if another party, or this party itself, has
-        agreed to different inputs.
+        Raises OutOfStep before all parties have committed to their records, for an unknown program,
+        or for an explanation before the decision is opened; PartiesDisagree if `inputs` are not the
+        records committed to.
         """
         if program not in self._talk.agreed_programs:
             raise OutOfStep(f"There is no program {program[:16]!r} to agree to.")
         key = hashlib.sha256(self.public_key).hexdigest()
         if program != DECIDE and self._talk.public.final(DECIDE) not in self._talk.state.opened:
             raise OutOfStep("The explanation comes after the decision: open the decision first.")
+        if not self.all_committed:
+            missing = ", ".join(n for n in self._talk.names if n not in self.committed())
+            raise OutOfStep(f"There is nothing to agree to yet; still to be sent: {missing}.")
+        nonce = self._talk.state.nonces[RECORD_COMMIT] if program == DECIDE else None
         message = Agreement(
-            program=program, inputs=dict(inputs), public_key_digest=key, masks=masks
+            program=program,
+            inputs=dict(inputs),
+            public_key_digest=key,
+            masks=masks,
+            nonce=nonce,
         )
         step = agree_step(program)
         check(self._talk, self._talk.party, step, message)
@@ -407,7 +464,7 @@ class JointProtocol:
         for step in KEY_STEPS:
             if not talk.all_said(step):
                 return self._missing(step)
-        expected: tuple[tuple[str, str], ...] = ()
+        expected = self._missing(RECORD_COMMIT) if self.has_committed else ()
         for program in talk.programs:
             step = agree_step(program)
             if talk.party in talk.state.senders(step):

@@ -48,7 +48,7 @@ class JointSession:
 
     Steps of one application run one at a time, even if several threads or processes call them; only
     waiting for a run, `state` and `cancel` run alongside. `client_id` changes when a record is
-    replaced after the agreement; see `send`. Besides the errors that it names, every method raises
+    replaced; see `send`. Besides the errors that it names, every method raises
     those of JointMember.advance, and DataFolderInUse if another process holds a party's folder for
     too long.
     """
@@ -132,22 +132,28 @@ class JointSession:
     def send(self, party: str, record: Mapping[str, Any]) -> SliceSent:
         """Encode, encrypt and send one party's record, a mapping of its columns to values.
 
-        If a party has already agreed to the decision (or the application has expired) and all
-        parties are played here, a new application is opened with new keys, since keys belong to one
-        application, and the other parties' records are encrypted again. Then the old one is erased.
+        The ciphertexts are uploaded once all parties have committed to theirs, by the last call.
+        If the party has sent another record before, or a party has agreed to the decision (or the
+        application has expired), and all parties are played here, a new application is opened with
+        new keys, under which the other parties' records are encrypted again. Then the old one is
+        erased.
         Raises UnknownParty, UnknownColumn, ValueOutOfDomain, OutOfStep, ForbiddenSlot.
         """
         self._public.schema_.party(party)
         self.connection.layout.encode_party(party, record)
         with self._step() as news:
             try:
-                sent = self._member(party).send_record(record)
-                news.take(self.members)
+                member = self._member(party)
+                sent = member.send_record(record)
+                if all(one.has_sent for one in self.members.values()):
+                    self._pump(lambda: True)  # once is enough to learn that all have committed
+                if member.upload is not None:
+                    sent = sent.uploaded(member.upload)
+                return replace(sent, messages=news.take(self.members))
             except _ONLY_AFRESH:
                 if not self._plays_all:
                     raise
                 return self._send_afresh(party, record)
-        return sent
 
     def is_sent(self, party: str, record: Mapping[str, Any]) -> bool:
         """Return True if the party has sent a record with the same encoding as this one."""
@@ -279,6 +285,8 @@ class JointSession:
         with self._step() as news:
             try:
                 self._require_records(program)
+                if not all(member.records_arrived for member in self.members.values()):
+                    self._pump(lambda: True, False)  # others may have committed since
                 found = agree_and_ask(self.members, program, self._pump, self._awaited, asked.asked)
             finally:
                 asked.messages += news.take(self.members)
@@ -380,7 +388,7 @@ class JointSession:
             keys = new.make_keys()
             messages = list(keys.messages)
             for other, member in self.members.items():
-                kept = member.record
+                kept = member.record if member.has_sent else None
                 if other != party and kept is not None:
                     messages += new.send(other, kept).messages
             sent = new.send(party, record)

@@ -12,7 +12,7 @@ from engines.levelled.noise import REQUIRED_LOG2, TARGET_LOG2, NoiseModel, sigma
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES
 from engines.levelled.security import primal_usvp
 from parties.joint.asking import TURN_SECONDS
-from parties.joint.messages import KEY_STEPS, agree_step, class_of, confirm_step, partial_step
+from parties.joint.messages import FIRST_STEPS, agree_step, class_of, confirm_step, partial_step
 from settings import ROOT
 from tests.privacy.small import PARTIES, EngineHalves
 from tests.privacy.table import Table
@@ -58,7 +58,7 @@ def test_documented_steps_match_the_protocol_order():
         for program in (DECIDE, EXPLAIN)
         for step in (agree_step, confirm_step, partial_step)
     ]
-    assert list(STEPS) == [*KEY_STEPS, *opening]
+    assert list(STEPS) == [*FIRST_STEPS, *opening]
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -134,27 +134,45 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
     )
 
 
-def sent_panel(application: ApplicationAgent | None, changed: bool) -> str:
+def sent_panel(application: ApplicationAgent | None, public: PublicModel, changed: bool) -> str:
     """Return what this party has sent: bits, bytes, times and the start of the ciphertext."""
     sent = None if application is None else application.sent
     if application is None or not (sent or application.member.has_sent):
         return _empty("Nothing sent yet.")
     note = ""
     if changed:
-        advice = (
-            "The result is for the values that were sent."
-            if _agreed(application)
-            else "Encrypt and send them again."
+        note = _note(
+            "Values changed since they were sent. The record that was sent is fixed, and the "
+            "result is for it. To send another one, open a new application: it has new keys.",
+            "ts-stale",
         )
-        note = _note(f"Values changed since they were sent. {advice}", "ts-stale")
+    upload = application.member.upload
+    if upload is None:
+        note += _waiting(application, public)
     if sent is None:  # sent by an earlier process
-        return note + _empty("Sent before this process was started.")
+        return note + _empty("Encrypted before this process was started.")
     facts = [
-        ("Sent", f"{sent.bits} bit{'s' if sent.bits != 1 else ''} as {show_bytes(sent.size)}"),
+        (
+            "Encrypted" if upload is None else "Sent",
+            f"{sent.bits} bit{'s' if sent.bits != 1 else ''} as {show_bytes(sent.size)}",
+        ),
         ("Encrypted in", show_seconds(sent.encrypt_seconds)),
-        ("Upload time", show_seconds(sent.send_seconds)),
     ]
+    if upload is not None:
+        facts.append(("Upload time", show_seconds(upload.seconds)))
     return note + _facts(facts) + panels.ciphertext(sent.preview[:LOOK_DIGITS], sent.sha256)
+
+
+def _waiting(application: ApplicationAgent, public: PublicModel) -> str:
+    sent_by = application.member.sent_by
+    away = [name for name in public.schema_.party_names if name not in sent_by]
+    if not away:
+        return _note("All parties have encrypted their records; this one is being sent.")
+    verb, theirs = ("has", "its own") if len(away) == 1 else ("have", "theirs")
+    return _note(
+        f"Encrypted, and fixed. It is sent automatically once {_named(away, public)} {verb} "
+        f"encrypted {theirs}, so that no party can copy another's ciphertext."
+    )
 
 
 def decision_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
@@ -226,10 +244,6 @@ def _is_over(application: ApplicationAgent, program: str) -> bool:
     member = application.member
     opened = member.decision if program == DECIDE else member.explanation
     return opened is not None or (not member.is_reader and application.answered(program))
-
-
-def _agreed(application: ApplicationAgent) -> bool:
-    return application.member.party in application.member.agreed_by(DECIDE)
 
 
 def _identities(application: ApplicationAgent, public: PublicModel) -> str:
