@@ -46,7 +46,7 @@ LONGEST_LINGER = 2.0
 """Seconds that an exchange may wait for more after the first news."""
 LARGEST_NUMBER = 2**31 - 1
 """Largest number of a message: what its column holds in PostgreSQL."""
-STEP_PATTERN = r"^[a-z][a-z_]{0,31}(:[a-z]{1,16})?$"
+STEP_PATTERN = r"^[a-z][a-z_]{0,31}(:[a-z][a-z_]{0,15})?$"
 
 _DATETIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 

@@ -110,6 +110,10 @@ class PublicModel(_Facts):
         """Return the program whose scores a reader of `program` learns."""
         return SIGN_OF[program] if self.masked(program) else program
 
+    def opens_sign(self, program: str) -> bool:
+        """Return True if a reader of `program` learns only signs: 0 approved, -1 denied."""
+        return self.programs[self.final(program)].score_bits <= 1
+
     @property
     def digest(self) -> str:
         """SHA-256 of the model's canonical JSON, in hexadecimal; it covers `client_sha256`.

@@ -78,3 +78,4 @@ def test_extreme_records_do_not_wrap_under_encryption(runs):
     assert {program.low, program.high} <= set(program.scores(extremes)[:, 0].tolist())
     opened = [runs.decide(bits).scores for bits in extremes]
     assert opened == [runs.expected(DECIDE, bits) for bits in extremes]
+    assert {sign for signs in opened for sign in signs} == {0.0, -1.0}

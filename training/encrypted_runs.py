@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from engines.deployment import Deployment
 from engines.interface import (
@@ -16,6 +16,7 @@ from engines.interface import (
     EXPLAIN,
     EXPLANATION_INPUTS,
     PUBLIC_KEY,
+    SIGN_OF,
     PartyEngine,
     ServerEngine,
 )
@@ -24,11 +25,16 @@ from features.encoding import Bits
 from model.program import Program
 from model.reference import counterfactual_rows, reference_scores
 from training.measure.joint_parties import JointParties
+from training.opened import opened_values
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Opened scores, and seconds to encrypt (all parties), to evaluate and to open."""
+    """Opened values, and seconds to encrypt (all parties), to evaluate and to open.
+
+    If only signs are opened, `encrypt` covers the masks too, `evaluate` the program and the
+    comparison, and `open` both openings.
+    """
 
     scores: tuple[float, ...]
     encrypt: float
@@ -42,8 +48,8 @@ class EncryptedRuns:
     def __init__(self, engine: str, folder: Path, shared: bool = False) -> None:
         """Load the engine, make keys and warm up; raises the engine's loading errors.
 
-        With `shared`, the levelled engine runs the programs that all engines share, so that their
-        scores can be compared.
+        With `shared`, the levelled engine runs the programs that all engines share and opens
+        their scores, so that they can be compared.
         """
         self.engine = engine
         self.deployment = Deployment.load(folder)
@@ -88,14 +94,25 @@ class EncryptedRuns:
         return self._run(EXPLAIN, time.perf_counter() - start)
 
     def _run(self, program: str, encrypt: float) -> Timed:
-        start = time.perf_counter()
-        result = self.server.evaluate(program, {**self._keys, **self._inputs})
-        evaluated = time.perf_counter()
-        scores = self.party.open(program, result, self.keys.secret)
-        return Timed(scores, encrypt, evaluated - start, time.perf_counter() - evaluated)
+        messages, secret = {**self._keys, **self._inputs}, self.keys.secret
+        spent = {"encrypt": encrypt, "evaluate": 0.0, "open": 0.0}
+        final = program
+        if self.server.public.masked(program) and isinstance(self.party, JointParties):
+            final = SIGN_OF[program]
+            with _added(spent, "encrypt"):
+                messages |= self.party.masks(program, secret)
+            with _added(spent, "evaluate"):
+                result = self.server.evaluate(program, messages)
+            with _added(spent, "open"):
+                messages |= self.party.masked(program, result, secret)
+        with _added(spent, "evaluate"):
+            result = self.server.evaluate(final, messages)
+        with _added(spent, "open"):
+            opened = self.party.open(final, result, secret)
+        return Timed(opened, **spent)
 
     def expected(self, program: str, bits: Bits) -> tuple[float, ...]:
-        """Return all outputs of the program, computed without encryption."""
+        """Return all values that the program opens, computed without encryption."""
         layout = self.deployment.layout
         if self.engine == "concrete_ml":
             from engines.concrete_ml.reference import reference_scores as quantised_scores
@@ -104,10 +121,15 @@ class EncryptedRuns:
             quantised = quantised_scores(self.deployment.folder, layout, rows)
             return tuple(float(score) for score in quantised)
         scores = reference_scores(self.programs[program], bits)
-        recorded = self.deployment.manifest.engines[self.engine]
-        if recorded.get("sign_only"):
-            return tuple(float(s) for s in np.where(np.array(scores) >= 0, 0, -1))
-        return tuple(float(score) for score in scores)
+        return opened_values(self.server.public, program, scores)
+
+
+@contextmanager
+def _added(spent: dict[str, float], step: str) -> Iterator[None]:
+    """Add the seconds spent in the context to a step's."""
+    start = time.perf_counter()
+    yield
+    spent[step] += time.perf_counter() - start
 
 
 def _server(engine: str, deployment: Deployment, shared: bool) -> ServerEngine:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from engines.interface import DECIDE, PublicModel
 from features.schema import Party
-from ui.texts import COMPARE_MODELS, about_model, two_lists
+from ui.texts import COMPARE_MODELS, HIDDEN_SCORE, about_model, two_lists
 from ui.units import escape, join_words, number_word
 
 
@@ -86,16 +86,25 @@ def stage_protection(public: PublicModel) -> str:
         "key can take part as this institution.",
         "The model's trees, from the parties.",
     ]
-    bad = []
-    if public.programs[public.final(DECIDE)].score_bits > 1:
+    bad, owner = [], schema.party(schema.explained_party).label.lower()
+    if public.opens_sign(DECIDE):
+        good.append(HIDDEN_SCORE)
+        bad.append(
+            f"A part of the {owner}'s value of “{schema.explained_column.label}”, once an "
+            "explanation is opened: the applicant's own range is one of those that it shows with "
+            "the decision itself."
+        )
+    else:
         bad.append(
             "The score: it is opened with the decision and shows how close the decision was. The "
             "scores of many chosen records would reveal something about the model."
         )
+        bad.append(
+            f"The {owner}'s value of “{schema.explained_column.label}”, once an explanation is "
+            "opened: it gives the score of every range, and the range whose score equals the "
+            "decision's is the applicant's own."
+        )
     bad += [
-        f"The {schema.party(schema.explained_party).label.lower()}'s value of "
-        f"“{schema.explained_column.label}”, once an explanation is opened: it gives the score of "
-        "every range, and the range whose score equals the decision's is the applicant's own.",
         "Against a dishonest server whose application has no witness, or that colludes with all of "
         "its witnesses: it is trusted to evaluate the right program. Parties are trusted to follow "
         "the protocol; docs/PROTOCOL.md lists the deviations that are detected.",

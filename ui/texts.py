@@ -16,6 +16,9 @@ COMPARE_MODELS = (
 )
 
 
+HIDDEN_SCORE = "The score, from everybody: only approved or denied is opened."
+
+
 def introduction(public: PublicModel) -> str:
     """Return the page header, with a warning if nothing is encrypted."""
     schema = public.schema_
@@ -93,7 +96,9 @@ def protection(public: PublicModel) -> str:
             f"Against a party that colludes with the server. {engine.secret_key} With that key and "
             "the ciphertexts stored on the server, the other parties' records could be decrypted."
         )
-    if public.programs[public.final(DECIDE)].score_bits > 1:
+    if public.opens_sign(DECIDE):
+        good.append(HIDDEN_SCORE)
+    else:
         bad.append(
             "The score: it is opened with the decision and shows how close the decision was. The "
             "scores of many chosen records would reveal something about the model."

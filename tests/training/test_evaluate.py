@@ -53,6 +53,17 @@ def test_the_levelled_engine_is_evaluated_with_its_own_programs(
     assert result["agreement"]["share"] > 0.95
 
 
+def test_signs_are_compared_if_only_they_are_opened(signs_deployment):
+    runs = EncryptedRuns("levelled", signs_deployment)
+    row = runs.deployment.layout.bits_of_states(runs.programs["decide"].extreme_rows[:1])[0]
+    for timed, name in ((runs.decide(row), "decide"), (runs.explain(row), "explain")):
+        assert timed.scores == runs.expected(name, row)
+        assert set(timed.scores) <= {0.0, -1.0}
+    shared = EncryptedRuns("levelled", signs_deployment, shared=True)
+    (score,) = shared.decide(row).scores
+    assert (score,) == shared.expected("decide", row) and abs(score) > 1
+
+
 def test_engine_both_requires_both_engines(levelled_deployment, capsys):
     assert evaluate(levelled_deployment, "--engine", "both") == 1
     assert "not compiled for engine concrete" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import platform
 import httpx
 import pytest
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, SIGN_OF
 from trials.load import phase as load_phase
 from trials.load import report
 from trials.load.__main__ import main
@@ -18,13 +18,13 @@ APPLICATIONS, AT_ONCE = 6, 3
 
 
 @pytest.fixture(scope="module")
-def phase(levelled_deployment, tmp_path_factory):
+def phase(signs_deployment, tmp_path_factory):
     """Return the figures of a small load with the parties' own code."""
     path = tmp_path_factory.mktemp("load") / "load.json"
     options = f"--applications {APPLICATIONS} --at-once {AT_ONCE} --warm-up 2 --saturated 0".split()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(load_phase, "SETTLE_SECONDS", 0.2)
-        code = main([*options, "--deployment", str(levelled_deployment), "--json", str(path)])
+        code = main([*options, "--deployment", str(signs_deployment), "--json", str(path)])
     document = json.loads(path.read_text())
     assert code == 0, document["phases"][0]["applications"]
     assert document["machine"]["python"] == platform.python_version()
@@ -39,7 +39,10 @@ def test_every_application_gets_its_exact_result(phase):
     assert made["first_errors"] == []
     others = phase["outside"]["calls"][RUN]["count"]
     assert phase["evaluations"]["count"][DECIDE] == APPLICATIONS + others
-    assert 0 < phase["evaluations"]["count"][EXPLAIN] < APPLICATIONS
+    explained = phase["evaluations"]["count"][EXPLAIN]
+    assert 0 < explained < APPLICATIONS
+    assert phase["evaluations"]["count"][SIGN_OF[DECIDE]] == APPLICATIONS + others
+    assert phase["evaluations"]["count"][SIGN_OF[EXPLAIN]] == explained
 
 
 def test_every_kind_of_call_is_timed(phase):
@@ -47,7 +50,9 @@ def test_every_kind_of_call_is_timed(phase):
     assert calls["open"]["count"] == APPLICATIONS
     assert calls["join"]["count"] == 3 * APPLICATIONS
     uploads = {kind: own["count"] for kind, own in calls.items() if kind.startswith(UPLOAD)}
-    assert sum(uploads.values()) == 4 * APPLICATIONS
+    # The public key and three records; three masks and the masked scores for each program.
+    explained = phase["evaluations"]["count"][EXPLAIN]
+    assert sum(uploads.values()) == 8 * APPLICATIONS + 4 * explained
     assert uploads["send_file, 8 MB"] == APPLICATIONS
     assert {"exchange", "get_output", "state"} <= set(calls)
     assert {"health", "state", "open", "join", "get_output", "send_file, 8 MB"} <= set(outside)
@@ -102,7 +107,8 @@ def test_prepared_applications_are_sent_with_correct_results(clear_deployment, t
     (phase,) = json.loads(path.read_text())["phases"]
     assert phase["applications"]["right"] == 6
     others = phase["outside"]["calls"][RUN]["count"]
-    assert phase["evaluations"]["count"] == {DECIDE: 6 + others, EXPLAIN: 6}
+    counts = {DECIDE: 6 + others, EXPLAIN: 6, **dict.fromkeys(SIGN_OF.values(), 0)}
+    assert phase["evaluations"]["count"] == counts
 
 
 def test_score_off_by_one_is_reported_as_wrong(levelled_deployment):
@@ -118,6 +124,17 @@ def test_score_off_by_one_is_reported_as_wrong(levelled_deployment):
             work.require(application, DECIDE, wrong)
 
 
+def test_opposite_sign_is_reported_as_wrong(signs_deployment):
+    work = Work.drawn(signs_deployment, "levelled", 3, 0.5, seed=4)
+    application = work.applications[1]
+    scores = work.programs[EXPLAIN].scores(application.bits[None, :])[0]
+    right = tuple(0.0 if score >= 0 else -1.0 for score in scores)
+    work.require(application, EXPLAIN, right)
+    for wrong in ((-1.0 - right[0], *right[1:]), right[1:], tuple(map(float, scores))):
+        with pytest.raises(WrongAnswer, match="but expected"):
+            work.require(application, EXPLAIN, wrong)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "kind"),
     [
@@ -126,6 +143,7 @@ def test_score_off_by_one_is_reported_as_wrong(levelled_deployment):
         ("GET", f"/applications/{ID}/messages?wait=5", LONG_POLL),
         ("POST", f"/applications/{ID}/exchange", "exchange"),
         ("POST", f"/applications/{ID}/runs/decide", "run, ask"),
+        ("POST", f"/applications/{ID}/runs/explain_sign", "run, ask"),
         ("POST", "/run_fhe", RUN),
         ("PUT", f"/applications/{ID}/x", "PUT /applications/{id}/x"),
     ],

@@ -20,13 +20,13 @@ from engines.interface import (
     Slot,
 )
 from features.schema import Schema
-from tests.parties.running import LiveServer, levelled_oracle, live_server, oracle
+from tests.parties.running import LiveServer, live_server, oracle
 from tests.ui.links import printed_link
 from ui.waiting import wait_for_page
 from utils.child_process import ChildProcess
 from utils.ports import free_port
 
-__all__ = ["levelled_oracle", "live_server", "oracle"]
+__all__ = ["live_server", "oracle"]
 
 CHROMIUM_OPTIONS = [
     "--no-sandbox",

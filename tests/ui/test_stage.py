@@ -14,6 +14,7 @@ import pytest
 from model.explanation import Outcome
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
+from tests.parties.running import Oracle
 from tests.ui.conftest import chromium_with
 from tests.ui.demos import Demo, alive, relayed_from_ipv4
 from tests.ui.foreign import (
@@ -35,16 +36,21 @@ VARIED = [*NUMBERS, *CHECKS, "Years_employed"]
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory, levelled_deployment):
+def demo(tmp_path_factory, signs_deployment):
     addresses = {"server_host": "::1", "page_host": "::1"}
     folder = tmp_path_factory.mktemp("stage")
-    started = Demo(folder, levelled_deployment, "levelled", **addresses)
+    started = Demo(folder, signs_deployment, "levelled", **addresses)
     try:
         started.wait_for("Triseal is ready")
         with relayed_from_ipv4([started.page_port, *started.agent_ports(3)]):
             yield started
     finally:
         started.stop()
+
+
+@pytest.fixture(scope="module")
+def signs_oracle(signs_deployment):
+    return Oracle(signs_deployment, "levelled")
 
 
 @pytest.fixture(scope="module")
@@ -246,8 +252,8 @@ def test_reloaded_page_keeps_its_application(wide):
     alone.close()
 
 
-def test_all_steps_from_keys_to_explanation(wide, demo, schema, levelled_oracle):
-    record = levelled_oracle.find(Outcome.TURNED, VARIED)
+def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle):
+    record = signs_oracle.find(Outcome.TURNED, VARIED)
     one = wide
     prints = {one.text(name, ".ts-print code") for name in one.names}
     assert len(prints) == 1
@@ -257,19 +263,21 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, levelled_oracle)
     }
     assert key_of["applicant", "Bank"] == f"pinned, key {key_of['bank', 'Own identity']}"
     assert key_of["bank", "Applicant"].startswith("not pinned")
-    one.fill(levelled_oracle, record).send()
+    one.fill(signs_oracle, record).send()
     one.strip_done(4)
     one.decide()
-    score = levelled_oracle.score(record)
     for name in one.names:
         assert one.text(name, ".ts-word") == "Denied"
-        shown = one.text(name, ".ts-decision").replace("−", "-").replace("+", "")
-        assert f"Score {score};" in shown
+        assert "without a score" in one.text(name, ".ts-decision")
+        assert not any(character.isdigit() for character in one.text(name, ".ts-decision"))
     one.press("#agree-explain", ".js-plotly-plot .bars .point")
     one.strip_done(6)
     owner = schema.explained_party
-    assert one.text(owner, ".ts-says") == levelled_oracle.explanation(record).text
+    explanation = signs_oracle.explanation(record)
+    assert one.text(owner, ".ts-says") == explanation.text
     for name in one.names:
+        tiles = one.frame(name).locator(".js-plotly-plot .bars .point text").all_text_contents()
+        assert tiles == ["✓" if score >= 0 else "✕" for score in explanation.scores]
         marks = one.frame(name).locator(".js-plotly-plot .xaxislayer-above").text_content()
         assert ("now" in marks) is (name == owner)
     assert_all_fit(one, beside=True)
@@ -280,6 +288,8 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, levelled_oracle)
     assert "has signed the decision" in log and "has signed the explanation" in log
     card = one.page.locator('[data-witness="Auditor"]', has_text=": signed")
     card.filter(has_text="explain of").wait_for()
+    assert "its encrypted mask of the score" in log and "the masked scores" in log
+    assert "has computed the explanation's signs" in log
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
     assert hosts == {f"127.0.0.1:{port}" for port in ports}  # nothing from elsewhere

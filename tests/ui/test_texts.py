@@ -73,6 +73,8 @@ def test_score_is_listed_as_opened_only_if_it_is(public):
     alone = public_of(public.schema_, score_bits=1)
     assert "The score: it is opened" in texts.protection(public)
     assert "The score: it is opened" not in texts.protection(alone)
+    assert texts.HIDDEN_SCORE in texts.protection(alone)
+    assert texts.HIDDEN_SCORE not in texts.protection(public)
 
 
 def test_step_strip_follows_the_state(public):
@@ -199,6 +201,22 @@ def test_plot_marks_own_and_deciding_bin(public, current, turning, marked):
     assert list(figure.data[0].y) == [-1.0, 2.0]
     assert list(figure.layout.xaxis.ticktext) == marked
     assert figure.layout.yaxis.range[0] < -1 and figure.layout.yaxis.range[1] > 2
+
+
+def test_plot_of_signs_has_tiles_of_one_height_with_marks(public):
+    said = Explanation(Outcome.TURNED, "", ("3-6", "6+"), (-1.0, 0.0), 1, 2)
+    figure = explanation_figure(said, public.schema_, signs=True)
+    (tiles,) = figure.data
+    assert len(set(tiles.y)) == 1
+    assert list(tiles.text) == ["✕", "✓"] and list(tiles.hovertext) == ["refused", "granted"]
+    assert len(set(tiles.marker.color)) == 2
+    assert list(figure.layout.xaxis.ticktext) == [
+        "3-6<br><b>now</b>",
+        "6+<br><b><br>changes it</b>",
+    ]
+    (legend,) = figure.layout.annotations
+    assert "granted" in legend.text and "refused" in legend.text
+    assert not figure.layout.yaxis.visible and not figure.layout.shapes
 
 
 def test_a_plot_of_equal_scores_has_room(public):

@@ -29,6 +29,7 @@ from training.measure.http_overhead import record_of
 from training.measure.machine import descendants, peak_bytes
 from training.measure.remote import Remote
 from training.measure.running_server import running_server
+from training.opened import opened_values
 from utils.errors import EvaluationFailed, OutOfStep, UnknownApplication
 
 _ANSWER_SECONDS = 120.0
@@ -52,7 +53,7 @@ class PartyProcess:
         application = self._application = self._agent.join(code, pinned=True)
         self._until(application, lambda: application.member.keys_ready)
 
-    def decide(self, record: Mapping[str, Any]) -> dict[str, float]:
+    def decide(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Encrypt and send, agree once all have sent, and return once the decision is opened."""
         application = self._own()
         sent = application.send(record)
@@ -61,30 +62,41 @@ class PartyProcess:
         self._agreed(application, DECIDE)
         self._until(application, lambda: application.member.decision is not None)
         decision = application.member.decision
-        if decision is None or decision.score is None:
-            raise EvaluationFailed("The decision came without a score.")
-        state = application.member.state
-        ran = None if state is None else state.programs[DECIDE].seconds
+        if decision is None:
+            raise EvaluationFailed("There is no decision.")
+        sign = 0.0 if decision.approved else -1.0
         return {
-            "score": decision.score,
+            "opened": sign if decision.score is None else decision.score,
             "encrypt": sent.encrypt_seconds,
             "send": sent.send_seconds if upload is None else upload.seconds,
-            "run": ran or 0.0,
+            **self._runs(application, DECIDE),
         }
 
-    def explain(self) -> list[float]:
-        """Agree to the explanation; returns the scores of its bins once it is opened."""
+    def explain(self) -> dict[str, Any]:
+        """Agree to the explanation; returns the values of its bins once it is opened."""
         application = self._own()
         self._agreed(application, EXPLAIN)
         self._until(application, lambda: application.member.explanation is not None)
         opened = application.member.explanation
-        return [] if opened is None else list(opened.explanation.scores)
+        return {
+            "opened": () if opened is None else opened.explanation.scores,
+            **self._runs(application, EXPLAIN),
+        }
 
     def leave(self) -> None:
         """Erase the application and this party's files for it."""
         application, self._application = self._own(), None
         with suppress(UnknownApplication):
             application.member.discard()
+
+    def _runs(self, application: ApplicationAgent, program: str) -> dict[str, float]:
+        """Return the server's seconds for a program and, if it has one, its comparison."""
+        state, public = application.member.state, self._agent.connection.public
+        programs = dict.fromkeys((program, public.final(program)))
+        return {
+            f"run of {one}": (state.programs[one].seconds if state else None) or 0.0
+            for one in programs
+        }
 
     def _own(self) -> ApplicationAgent:
         if self._application is None:
@@ -118,13 +130,14 @@ def application_time(
 ) -> dict[str, Any]:
     """Measure `rounds` applications, one row of `bits` (rows, n_bits) each, after a warm-up.
 
-    Scores are compared with those of `programs`. Raises EvaluationFailed if one differs, and
-    errors from starting the server and the agents.
+    Opened scores, or signs, are compared with those of `programs`. Raises EvaluationFailed if one
+    differs, and errors from starting the server and the agents.
     """
     with ExitStack() as stack:
         server = stack.enter_context(running_server(folder, engine))
         client = stack.enter_context(server.client())
-        layout = Layout(client.model().schema_)
+        public = client.model()
+        layout = Layout(public.schema_)
         agents = {
             party: stack.enter_context(
                 Remote(f"agent of {party}", PartyProcess, server.url, party, server.data / party)
@@ -136,7 +149,11 @@ def application_time(
         taken: list[dict[str, float]] = []
         for round_ in range(rounds + 1):
             row = bits[round_ % len(bits)]
-            seconds, traffic = _application(client, agents, layout, programs, row)
+            expected = {
+                name: opened_values(public, name, program.scores(row[None, :])[0])
+                for name, program in programs.items()
+            }
+            seconds, traffic = _application(client, agents, record_of(layout, row), expected)
             if round_ or not rounds:
                 taken.append(seconds)
         workers = [peak_bytes(process) for process in descendants(server.process)]
@@ -156,12 +173,13 @@ def application_time(
 def _application(
     client: ServerClient,
     agents: Mapping[str, Remote],
-    layout: Layout,
-    programs: Mapping[str, Program],
-    bits: Bits,
+    records: Mapping[str, Mapping[str, Any]],
+    expected: Mapping[str, tuple[float, ...]],
 ) -> tuple[dict[str, float], Traffic]:
-    """Run one application from opening to explanation; returns seconds by step, and the traffic."""
-    records = record_of(layout, bits)
+    """Run one application from opening to explanation; returns seconds by step, and the traffic.
+
+    `expected` has the values that each program opens.
+    """
     times = [time.perf_counter()]
     opening = open_joint(client)
     _all(agents, "join", {party: (opening.codes[party],) for party in agents})
@@ -172,8 +190,8 @@ def _application(
     times.append(time.perf_counter())
     traffic = client.traffic(opening.client_id, opening.watch_token)
     _all(agents, "leave", dict.fromkeys(agents, ()))
-    _compare(DECIDE, programs, bits, [[found["score"]] for found in decided.values()])
-    _compare(EXPLAIN, programs, bits, list(explained.values()))
+    _compare(DECIDE, expected, [(found["opened"],) for found in decided.values()])
+    _compare(EXPLAIN, expected, [found["opened"] for found in explained.values()])
     keys, decision, explanation = np.diff(times)
     seconds = {
         "opening_to_keys": float(keys),
@@ -184,7 +202,12 @@ def _application(
             f"{step}, slowest party": max(found[step] for found in decided.values())
             for step in ("encrypt", "send")
         },
-        "run of decide": max(found["run"] for found in decided.values()),
+        **{
+            step: max(found[step] for found in answers.values())
+            for answers in (decided, explained)
+            for step in next(iter(answers.values()))
+            if step.startswith("run of ")
+        },
     }
     return seconds, traffic
 
@@ -199,12 +222,11 @@ def _all(
 
 
 def _compare(
-    name: str, programs: Mapping[str, Program], bits: Bits, opened: list[list[float]]
+    name: str, expected: Mapping[str, tuple[float, ...]], opened: list[tuple[float, ...]]
 ) -> None:
-    expected = [float(score) for score in programs[name].scores(bits[None, :])[0]]
-    for scores in opened:
-        if scores != expected:
-            raise EvaluationFailed(f"Opened {scores}, but expected {expected} ({name}).")
+    for values in opened:
+        if values != expected[name]:
+            raise EvaluationFailed(f"Opened {values}, but expected {expected[name]} ({name}).")
 
 
 def traffic_by_step(traffic: Traffic, parties: list[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 
-from engines.interface import JointPartyEngine, KeyPair, PartyEngine
+from engines.interface import MASKED_OF, MASKS_OF, JointPartyEngine, KeyPair, PartyEngine
 from engines.levelled.ceremony import make_joint_keys
 from engines.payload import join_parts, read_parts
 from features.encoding import Bits
@@ -41,14 +41,31 @@ class JointParties(PartyEngine):
     def encrypt(self, party: str, bits: Bits, secret: bytes) -> bytes:
         return self._engine.encrypt(party, bits, self._parts(secret)[0])
 
+    def masks(self, program: str, secret: bytes) -> dict[tuple[str, str], bytes]:
+        """Return all parties' encrypted masks of a masked program, by (party, file name)."""
+        public_key, *parts = self._parts(secret)
+        return {
+            (party, MASKS_OF[program]): self._engine.encrypt_masks(program, party, public_key, own)
+            for party, own in zip(self._parties, parts, strict=False)
+        }
+
+    def masked(self, program: str, result: bytes, secret: bytes) -> dict[tuple[str, str], bytes]:
+        """Open a masked program's result; returns the message with the masked scores."""
+        sealed = self._engine.seal_masked(program, result, self._partials(program, result, secret))
+        return {(self._parties[0], MASKED_OF[program]): sealed}
+
     def open(self, program: str, result: bytes, secret: bytes) -> tuple[float, ...]:
+        partials = self._partials(program, result, secret)
+        return self._engine.combine(program, result, partials)
+
+    def _partials(self, program: str, result: bytes, secret: bytes) -> dict[str, bytes]:
+        """Return all parties' decryption shares of a result."""
         public_key, *parts = self._parts(secret)
         secrets = dict(zip(self._parties, parts, strict=False))
         pairwise: dict[str, dict[str, bytes]] = {party: {} for party in self._parties}
         for (one, other), key in zip(self._pairs(), parts[len(self._parties) :], strict=True):
             pairwise[one][other] = pairwise[other][one] = key
-        partials = {
+        return {
             party: self._engine.partial(program, result, party, public_key, own, pairwise[party])
             for party, own in secrets.items()
         }
-        return self._engine.combine(program, result, partials)

@@ -1,7 +1,8 @@
 """Times and sizes of the levelled engine's steps: keys, encryption, evaluation and opening.
 
 All parties and the server run in one process, so that only the steps themselves are timed. Times
-are medians over the rounds; a round makes new keys and decides and explains one applicant.
+are medians over the rounds; a round makes new keys and decides and explains one applicant. If the
+deployment opens signs only, the steps include the masks, the masked opening and the comparison.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ import numpy as np
 
 from engines.deployment import Deployment
 from engines.envelope import unseal
-from engines.interface import ENCRYPTED_INPUTS, PROGRAMS, PUBLIC_KEY
+from engines.interface import (
+    ENCRYPTED_INPUTS,
+    MASKED_OF,
+    MASKS_OF,
+    PROGRAMS,
+    PUBLIC_KEY,
+    SIGN_OF,
+)
 from engines.levelled.ceremony import CEREMONY_STEPS, JointKeys, make_joint_keys
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.ggsw import Ggsw
@@ -24,9 +32,12 @@ from engines.levelled.parameters import Parameters
 from engines.levelled.selection import SelectionTree
 from engines.registry import load_joint_party_engine, load_server_engine
 from features.encoding import Bits
+from training.opened import opened_values
 from utils.errors import EvaluationFailed
 
 T = TypeVar("T")
+Messages = dict[tuple[str, str], bytes]
+"""Sealed messages by (party, file name)."""
 
 _DIGESTS = "compare the messages' digests"
 
@@ -52,7 +63,7 @@ class LevelledSteps:
         """Make new keys and run one applicant, shape (n_bits,); raises EvaluationFailed."""
         keys = self._keys()
         public_key, first = keys.public_key, self._parties[0]
-        messages = {(first, PUBLIC_KEY): self._engine.seal_public_key(first, public_key)}
+        messages: Messages = {(first, PUBLIC_KEY): self._engine.seal_public_key(first, public_key)}
         self._bytes["public key"] = len(messages[first, PUBLIC_KEY])
         for party in self._parties:
             own = bits[self._layout.party_bits(party)]
@@ -66,9 +77,15 @@ class LevelledSteps:
             ciphertexts = self._unpacked(name, payloads)
             operands = self._timed(f"transform, {name}", evaluator.prepare, ciphertexts)
             self._timed(f"selection tree, {name}", evaluator.evaluate, [operands])
-            result = self._timed(f"evaluate, {name}", self._server.evaluate, name, messages)
-            self._bytes[f"result, {name}"] = len(result)
-            self._open(name, result, keys, bits)
+            opened = name
+            result = self._evaluated(name, messages)
+            if self._server.public.masked(name):
+                opened = SIGN_OF[name]
+                masks = self._masks(name, keys)
+                result = self._evaluated(
+                    opened, {**messages, **masks, **self._masked(name, result, keys)}
+                )
+            self._open(name, opened, result, keys, bits)
 
     def _timed(self, what: str, step: Callable[..., T], *arguments: Any) -> T:
         start = time.perf_counter()
@@ -101,12 +118,37 @@ class LevelledSteps:
             parts.append(split_inputs(payload, bits, self._parameters, needed)[1].decode())
         return Ggsw.joined(parts)
 
-    def _open(self, name: str, result: bytes, keys: JointKeys, bits: Bits) -> None:
+    def _evaluated(self, program: str, messages: Messages) -> bytes:
+        result = self._timed(f"evaluate, {program}", self._server.evaluate, program, messages)
+        self._bytes[f"result, {program}"] = len(result)
+        return result
+
+    def _masks(self, name: str, keys: JointKeys) -> Messages:
+        """Return all parties' encrypted masks."""
+        masks = {
+            (party, MASKS_OF[name]): self._timed(
+                f"masks, {name}", self._engine.encrypt_masks, name, party, keys.public_key, secret
+            )
+            for party, secret in keys.secrets.items()
+        }
+        self._bytes[f"masks, {name}"] = len(masks[self._parties[0], MASKS_OF[name]])
+        return masks
+
+    def _masked(self, name: str, result: bytes, keys: JointKeys) -> Messages:
+        """Open a result under the masks; returns the message with the masked scores."""
+        parts = self._parts(name, result, keys)
+        step, first = f"open, add up, {name}", self._parties[0]
+        sealed = self._timed(step, self._engine.seal_masked, name, result, parts)
+        self._bytes[f"masked scores, {name}"] = len(sealed)
+        return {(first, MASKED_OF[name]): sealed}
+
+    def _parts(self, program: str, result: bytes, keys: JointKeys) -> dict[str, bytes]:
+        """Return all parties' decryption shares of a program's result."""
         parts = {
             party: self._timed(
-                f"open, part, {name}",
+                f"open, part, {program}",
                 self._engine.partial,
-                name,
+                program,
                 result,
                 party,
                 keys.public_key,
@@ -115,11 +157,17 @@ class LevelledSteps:
             )
             for party in self._parties
         }
-        self._bytes[f"part in opening, {name}"] = len(parts[self._parties[0]])
-        scores = self._timed(f"open, add up, {name}", self._engine.combine, name, result, parts)
-        expected = tuple(float(s) for s in self._programs[name].scores(bits[None, :])[0])
-        if scores != expected:
-            raise EvaluationFailed(f"{NAME} opened {scores}, but expected {expected} ({name}).")
+        self._bytes[f"part in opening, {program}"] = len(parts[self._parties[0]])
+        return parts
+
+    def _open(self, name: str, final: str, result: bytes, keys: JointKeys, bits: Bits) -> None:
+        """Open the result of `final`, which readers of `name` learn, and compare it."""
+        parts = self._parts(final, result, keys)
+        opened = self._timed(f"open, add up, {final}", self._engine.combine, final, result, parts)
+        scores = self._programs[name].scores(bits[None, :])[0]
+        expected = opened_values(self._server.public, name, scores)
+        if opened != expected:
+            raise EvaluationFailed(f"{NAME} opened {opened}, but expected {expected} ({name}).")
 
     def figures(self) -> dict[str, Any]:
         """Return medians in seconds, and bytes, of all rounds so far (at least one)."""
@@ -142,12 +190,29 @@ class LevelledSteps:
                     "evaluate_seconds": seconds[f"evaluate, {name}"],
                     "transform_seconds": seconds[f"transform, {name}"],
                     "tree_seconds": seconds[f"selection tree, {name}"],
-                    "part_seconds": seconds[f"open, part, {name}"],
-                    "add_up_seconds": seconds[f"open, add up, {name}"],
-                    "open_seconds": len(self._parties) * seconds[f"open, part, {name}"]
-                    + seconds[f"open, add up, {name}"],
+                    **self._opening(name, seconds),
+                    **self._comparison(name, seconds),
                 }
                 for name in PROGRAMS
             },
             "bytes": dict(self._bytes),
+        }
+
+    def _opening(self, program: str, seconds: dict[str, float]) -> dict[str, float]:
+        part, add_up = (seconds[f"open, {step}, {program}"] for step in ("part", "add up"))
+        return {
+            "part_seconds": part,
+            "add_up_seconds": add_up,
+            "open_seconds": len(self._parties) * part + add_up,
+        }
+
+    def _comparison(self, name: str, seconds: dict[str, float]) -> dict[str, Any]:
+        """Return the figures of a program's comparison; none if its scores are opened."""
+        if not self._server.public.masked(name):
+            return {}
+        sign = SIGN_OF[name]
+        return {
+            "masks_seconds": seconds[f"masks, {name}"],
+            "compare_seconds": seconds[f"evaluate, {sign}"],
+            "sign": self._opening(sign, seconds),
         }

@@ -5,19 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
+from engines.levelled.build import SCORE, SIGN
 from training.measure.text_tables import Table, figure, labelled
 
 LEVELLED, UNMODIFIED = "levelled", "levelled_40x3"
 COLUMNS = (LEVELLED, "concrete", UNMODIFIED, "concrete_ml")
 """The deployment's model on two engines, and two models of 40 trees of depth 3."""
-_HEADS = ("", "levelled", "on Concrete", "levelled, XGBoost 40 x 3", "Concrete ML 40 x 3", "ratio")
+_HEADS = (
+    "",
+    "levelled",
+    "on Concrete",
+    "levelled, XGBoost 40 x 3",
+    "Concrete ML 40 x 3",
+    "ratio, deployed model",
+    "ratio, XGBoost 40 x 3",
+)
 _MEGABYTE = 1e6
 
 
 def levelled_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Return one row per figure for the engines of COLUMNS; empty if levelled was not measured.
 
-    `ratio` is Concrete ML's value divided by that of the unmodified model of the same shape.
+    `ratio` is Concrete ML's value divided by that of the unmodified model of the same shape,
+    `ratio_deployed` by that of the deployed model.
     """
     engines = result["engines"]
     if LEVELLED not in engines:
@@ -37,6 +47,7 @@ def levelled_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         if column in engines
     }
     parties = list(engines[LEVELLED]["recorded"]["input_bytes"])
+    signs = "mask_bytes" in engines[LEVELLED]["recorded"]
     rows = []
     for name, words in ((DECIDE, "decide"), (EXPLAIN, "explain")):
         rows += [
@@ -49,8 +60,30 @@ def levelled_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
                 "transform_seconds",
             ),
         ]
+        if signs:
+            rows.append(
+                steps(
+                    f"{words}: comparison with 0, counted within",
+                    "s",
+                    "programs",
+                    name,
+                    "compare_seconds",
+                )
+            )
+    masks = [
+        row("masks of a decision, each party", "MB", "recorded", "mask_bytes", DECIDE, scale=1e6),
+        row(
+            "masks of an explanation, each party",
+            "MB",
+            "recorded",
+            "mask_bytes",
+            EXPLAIN,
+            scale=1e6,
+        ),
+    ]
     return [
         *rows,
+        _row("opened to the readers", "", {c: _opened(own) for c, own in engines.items()}),
         row("external products of a decision", "", "recorded", "external_products", DECIDE),
         row("external products of an explanation", "", "recorded", "external_products", EXPLAIN),
         row("bootstraps of a decision", "", "recorded", "lookups", DECIDE),
@@ -72,6 +105,11 @@ def levelled_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         steps("key generation, one party", "s", "keys", "one_party_seconds"),
         steps("key generation, its slowest step", "s", "keys", "slowest_step_seconds"),
         *(steps(f"encrypt, {party}", "s", "encrypt_seconds", party) for party in parties),
+        *(
+            steps(f"encrypt a party's masks, {words}", "s", "programs", name, "masks_seconds")
+            for name, words in ((DECIDE, "decide"), (EXPLAIN, "explain"))
+            if signs
+        ),
         row("encrypt, all parties", "s", DECIDE, "encrypt_seconds"),
         row("open, all parties", "s", DECIDE, "open_seconds"),
         row("public key or evaluation key", "MB", "evaluation_key_bytes", scale=_MEGABYTE),
@@ -88,8 +126,16 @@ def levelled_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
             "MB",
             {column: sum(own.values()) / _MEGABYTE for column, own in uploads.items()},
         ),
+        *(masks if signs else []),
         row("peak memory", "MB", "peak_bytes", scale=_MEGABYTE),
     ]
+
+
+def _opened(engine: dict[str, Any]) -> str:
+    """Return the value that an engine opens: `sign` or `score`."""
+    recorded = engine["recorded"]
+    alone = recorded.get("opens") == SIGN or recorded.get("sign_only")
+    return SIGN if alone else SCORE
 
 
 def _at(found: Any, path: tuple[str, ...]) -> Any:
@@ -99,10 +145,13 @@ def _at(found: Any, path: tuple[str, ...]) -> Any:
 
 
 def _row(name: str, unit: str, values: dict[str, Any]) -> dict[str, Any]:
-    own, other = values.get(UNMODIFIED), values.get("concrete_ml")
-    ratio = other / own if unit == "s" and own and other else None
+    other = values.get("concrete_ml")
+    ratios = {
+        key: other / own if unit == "s" and other and (own := values.get(column)) else None
+        for key, column in (("ratio_deployed", LEVELLED), ("ratio", UNMODIFIED))
+    }
     shown = {column: values.get(column) for column in COLUMNS}
-    return {"name": name, "unit": unit, **shown, "ratio": ratio}
+    return {"name": name, "unit": unit, **shown, **ratios}
 
 
 def levelled_table(rows: list[dict[str, Any]]) -> Table:
@@ -113,6 +162,7 @@ def levelled_table(rows: list[dict[str, Any]]) -> Table:
             (
                 labelled(row["name"], row["unit"]),
                 *(figure(row[column]) for column in COLUMNS),
+                figure(row.get("ratio_deployed")),
                 figure(row["ratio"]),
             )
             for row in rows
@@ -127,6 +177,8 @@ def application_table(own: dict[str, Any]) -> Table:
         "records_to_decision": "from the records to the opened decision",
         "opening_to_decision": "from opening to the decision",
         "agreement_to_explanation": "from agreement to the opened explanation",
+        "run of decide_sign": "run of the decision's comparison",
+        "run of explain_sign": "run of the explanation's comparison",
     }
     rows: list[tuple[str, ...]] = [
         (f"{words.get(k, k)}, s", figure(v)) for k, v in own["seconds"].items()

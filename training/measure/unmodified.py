@@ -23,7 +23,7 @@ from engines.deployment import (
     write_public,
 )
 from engines.interface import DECIDE, PROGRAMS
-from engines.levelled.build import SCORE, build
+from engines.levelled.build import build
 from engines.levelled.messages import NAME
 from features.encoding import Bits
 from model.program import Program
@@ -91,7 +91,7 @@ def write_unmodified(
 ) -> Deployment:
     """Train and compile into `folder` a deployment for the levelled engine only.
 
-    Its scores have as many bits as the noise guard allows. Raises ModelError.
+    It opens signs only; its scores have as many bits as the noise guard allows. Raises ModelError.
     """
     layout, (bits, y) = deployment.layout, rows
     booster = train_unmodified(bits, y, trees, depth)
@@ -101,7 +101,7 @@ def write_unmodified(
     own: partial[dict[str, Program]] = partial(
         programs_for, booster, layout, bits, seconds=_PROOF_SECONDS
     )
-    facts = build(own, layout, folder, opens=SCORE)
+    facts = build(own, layout, folder)
     # No other engine runs this deployment, but every deployment has shared programs.
     programs = (Program.load(folder / NAME / program_file(name), layout) for name in PROGRAMS)
     write_programs(folder, {program.name: program for program in programs})

@@ -13,11 +13,11 @@ from engines.interface import DECIDE, EXPLAIN
 from trials.load.parties import Parties
 from trials.load.prepared import Preparation, PreparedParties
 from trials.load.timing import Call
-from trials.load.work import Application, Scores, Work, WrongAnswer
+from trials.load.work import Application, Opened, Work, WrongAnswer
 from trials.processes import give_way
 from utils.errors import TrisealError
 
-_Maker = Callable[[int, Application], Scores]
+_Maker = Callable[[int, Application], Opened]
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from parties.retrying import ask_again
 from parties.sessions import Session, session_class
 from parties.store import PartyStore
 from trials.load.timing import Call, TimedTransport
-from trials.load.work import Application, Scores
-from utils.errors import EvaluationFailed
+from trials.load.work import Application, Opened
 
 ANSWER_SECONDS = 180.0
 BUSY_SECONDS = 120.0
@@ -34,8 +33,8 @@ class Parties:
         self._connection = Connection(client, PartyStore(home))
         self._servers = len(urls)
 
-    def make(self, number: int, application: Application) -> Scores:
-        """Make a complete application and erase it; returns all opened scores.
+    def make(self, number: int, application: Application) -> Opened:
+        """Make a complete application and erase it; returns all opened values.
 
         Raises errors of the server and the engine.
         """
@@ -47,11 +46,8 @@ class Parties:
                 patiently(partial(session.send, party, record))
             patiently(session.run)
             decision = patiently(session.open_decision)
-            if decision.score is None:
-                raise EvaluationFailed(
-                    "The decision came without a score, so there is nothing to compare."
-                )
-            opened: Scores = {DECIDE: (decision.score,)}
+            sign = 0.0 if decision.approved else -1.0
+            opened: Opened = {DECIDE: (sign if decision.score is None else decision.score,)}
             if application.explained:
                 opened[EXPLAIN] = patiently(session.explain).explanation.scores
             patiently(session.erase)

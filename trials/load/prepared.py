@@ -19,6 +19,7 @@ from engines.interface import (
     EXPLAIN,
     EXPLANATION_INPUTS,
     PUBLIC_KEY,
+    SIGN_OF,
     PartyEngine,
     PublicModel,
     slot_of,
@@ -28,7 +29,7 @@ from parties.client import ServerClient
 from training.measure.joint_parties import JointParties
 from trials.load.parties import ANSWER_SECONDS, home_of, patiently
 from trials.load.timing import Call, TimedTransport
-from trials.load.work import Application, Scores, Work
+from trials.load.work import Application, Opened, Work
 
 KEY_STEPS = {
     "hello": 395,
@@ -42,10 +43,14 @@ _OPEN_STEPS = {"agree": 541, "confirm": 222, "partial": 330}
 
 @dataclass(frozen=True)
 class Prepared:
-    """One application's secrets, and its sealed messages by (party, file name)."""
+    """One application's secrets, and its sealed messages by (party, file name).
+
+    `masks` are the parties' masks of each masked program that the application runs.
+    """
 
     secret: bytes
     messages: dict[tuple[str, str], bytes]
+    masks: dict[str, dict[tuple[str, str], bytes]]
 
 
 class Preparation:
@@ -74,7 +79,12 @@ class Preparation:
                 extra = self.engine.encrypt_explanation(bits, keys.secret)
                 if extra is not None:
                     messages[party, EXPLANATION_INPUTS] = extra
-        return Prepared(keys.secret, messages)
+        masks = {
+            program: self.engine.masks(program, keys.secret)
+            for program in programs_of(application)
+            if isinstance(self.engine, JointParties) and self.public.masked(program)
+        }
+        return Prepared(keys.secret, messages, masks)
 
 
 class PreparedParties:
@@ -98,8 +108,8 @@ class PreparedParties:
         self._preparation = preparation
         self._servers = len(urls)
 
-    def make(self, number: int, application: Application) -> Scores:
-        """Send a prepared application with its own keys; returns all opened scores."""
+    def make(self, number: int, application: Application) -> Opened:
+        """Send a prepared application with its own keys; returns all opened values."""
         prepared = self._preparation.made[application.number]
         self._transport.stay_at(home_of(number, self._servers))
         client = self._client
@@ -112,23 +122,41 @@ class PreparedParties:
         for step, size in KEY_STEPS.items():
             self._say(client_id, tokens, step, size)
         self._say(client_id, tokens, "record_commit", _COMMIT_BYTES)
-        for (party, name), message in prepared.messages.items():
-            send = partial(client.send_file, client_id, party, name, message, tokens[party])
-            patiently(send)
-        first = next(iter(tokens.values()))
-        scores: Scores = {}
-        for program in (DECIDE, EXPLAIN)[: 2 if application.explained else 1]:
+        self._send(client_id, tokens, prepared.messages)
+        engine = self._preparation.engine
+        values: Opened = {}
+        for program in programs_of(application):
+            masks = prepared.masks.get(program)
+            if masks is not None:
+                self._send(client_id, tokens, masks)
             self._say(client_id, tokens, f"agree:{program}", _OPEN_STEPS["agree"])
-            patiently(partial(client.run, client_id, first, program))
-            results = [
-                patiently(partial(client.get_output, client_id, token, program))
-                for token in tokens.values()
-            ]
-            for step in ("confirm", "partial"):
-                self._say(client_id, tokens, f"{step}:{program}", _OPEN_STEPS[step])
-            scores[program] = self._preparation.engine.open(program, results[0], prepared.secret)
-        patiently(partial(client.erase, client_id, first))
-        return scores
+            result, final = self._result(client_id, tokens, program), program
+            if masks is not None and isinstance(engine, JointParties):
+                self._send(client_id, tokens, engine.masked(program, result, prepared.secret))
+                final = SIGN_OF[program]
+                result = self._result(client_id, tokens, final)
+            values[program] = engine.open(final, result, prepared.secret)
+        patiently(partial(client.erase, client_id, next(iter(tokens.values()))))
+        return values
+
+    def _send(
+        self, client_id: str, tokens: dict[str, str], files: dict[tuple[str, str], bytes]
+    ) -> None:
+        for (party, name), message in files.items():
+            send = partial(self._client.send_file, client_id, party, name, message, tokens[party])
+            patiently(send)
+
+    def _result(self, client_id: str, tokens: dict[str, str], program: str) -> bytes:
+        """Run a program, fetch its result as every party, and send the shares' messages."""
+        client, first = self._client, next(iter(tokens.values()))
+        patiently(partial(client.run, client_id, first, program))
+        results = [
+            patiently(partial(client.get_output, client_id, token, program))
+            for token in tokens.values()
+        ]
+        for step in ("confirm", "partial"):
+            self._say(client_id, tokens, f"{step}:{program}", _OPEN_STEPS[step])
+        return results[0]
 
     def _say(self, client_id: str, tokens: dict[str, str], step: str, size: int) -> None:
         """Post a message from every party to all, and fetch the others' messages."""
@@ -140,6 +168,11 @@ class PreparedParties:
             after = patiently(partial(self._client.post, client_id, token, step, None, body))
         for token in tokens.values():
             patiently(partial(self._client.messages, client_id, token, max(0, after - len(tokens))))
+
+
+def programs_of(application: Application) -> tuple[str, ...]:
+    """Return the programs that the parties of an application agree to, in order."""
+    return (DECIDE, EXPLAIN) if application.explained else (DECIDE,)
 
 
 def _engine(public: PublicModel, files: bytes) -> PartyEngine:

@@ -14,7 +14,7 @@ EVENTS = "events"
 UNJUDGED = (RUN, LONG_POLL, EVENTS)
 """Kinds of calls without a target, because they wait for something else."""
 _ID = re.compile(r"/applications/[0-9a-f]{32}")
-_PROGRAM = re.compile(r"/runs/[a-z]+")
+_PROGRAM = re.compile(r"/runs/[a-z_]+")
 _SLOT = re.compile(r"/slots/[a-z_]+")
 _KINDS = {
     "POST /applications": "open",

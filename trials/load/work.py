@@ -1,4 +1,4 @@
-"""The applications of a load: random records and their expected scores."""
+"""The applications of a load: random records, and the values expected to be opened."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Any
 import numpy as np
 
 from engines.deployment import Deployment
+from engines.levelled.build import SCORE, SIGN
 from features.encoding import Bits, Layout
 from model.polynomial import sample_states
 from model.program import Program
 from model.reference import reference_record
 from training.measure.http_overhead import record_of
 
-Scores = dict[str, tuple[float, ...]]
-"""Opened scores by program."""
+Opened = dict[str, tuple[float, ...]]
+"""Opened scores by program; 0 (approved) and -1 (denied) if only signs are opened."""
 
 ENGINES = ("levelled", "clear")
-"""Engines whose opened scores are exactly the integers of the program."""
+"""Engines whose opened scores are exactly the integers of the program, or their signs."""
 
 
 class WrongAnswer(Exception):
-    """An opened score differs from the reference."""
+    """An opened score or sign differs from the reference."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Work:
 
     layout: Layout
     programs: Mapping[str, Program]
+    signs: bool
+    """True if only the signs of scores are opened."""
     applications: tuple[Application, ...]
 
     @classmethod
@@ -52,7 +55,7 @@ class Work:
         Raises DeploymentError.
         """
         loaded = Deployment.load(deployment)
-        loaded.engine_facts(engine)
+        signs = loaded.engine_facts(engine).get("opens", SCORE) == SIGN
         layout = loaded.layout
         rows = layout.bits_of_states(sample_states(layout, max(count, 1), seed))[:count]
         explained = np.random.default_rng(seed).random(count) < share
@@ -60,12 +63,13 @@ class Work:
             Application(i, row, record_of(layout, row), bool(explained[i]))
             for i, row in enumerate(rows)
         )
-        return cls(layout, loaded.programs_of(engine), tuple(applications))
+        return cls(layout, loaded.programs_of(engine), signs, tuple(applications))
 
     def require(self, application: Application, program: str, opened: tuple[float, ...]) -> None:
-        """Raise WrongAnswer unless the opened scores are exactly those of the reference."""
+        """Raise WrongAnswer unless the opened values are exactly those of the reference."""
         record = {k: v for own in application.records.values() for k, v in own.items()}
         scores = reference_record(self.programs[program], record, self.layout)
-        expected = tuple(float(score) for score in scores)
+        signs = tuple(0 if score >= 0 else -1 for score in scores)
+        expected = tuple(float(value) for value in (signs if self.signs else scores))
         if opened != expected:
             raise WrongAnswer(f"Opened {opened}, but expected {expected} ({program}).")

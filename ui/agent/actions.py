@@ -236,5 +236,6 @@ class AgentActions:
         if opened is None or shown.plotted:
             return gr.skip()
         shown.plotted = True
-        figure = explanation_figure(opened.explanation, self.public.schema_, narrow=True)
+        signs = self.public.opens_sign(EXPLAIN)
+        figure = explanation_figure(opened.explanation, self.public.schema_, signs, narrow=True)
         return gr.Plot(value=figure, visible=True)

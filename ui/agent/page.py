@@ -95,7 +95,8 @@ class _AgentPage:
             self.decision = _html(agent_panels.decision_panel(None, self.public), "ts-panel")
         with section():
             phrase = self.public.schema_.explanation.phrase
-            _html(heading(4, "The explanation", f"The score for every range of {phrase}."))
+            opened = "Approved or denied" if self.public.opens_sign(EXPLAIN) else "The score"
+            _html(heading(4, "The explanation", f"{opened} for every range of {phrase}."))
             self.explain_button = _button("Agree to the explanation", "agree-explain")
             self.explanation = _html(agent_panels.explanation_panel(None, self.public), "ts-panel")
             self.plot = gr.Plot(

@@ -132,7 +132,8 @@ class Actions:
     def _plot(self, state: PageState) -> Any:
         if state.explained is None:
             return gr.Plot(value=None, visible=False)
-        figure = explanation_figure(state.explained.explanation, self.public.schema_)
+        signs = self.public.opens_sign(EXPLAIN)
+        figure = explanation_figure(state.explained.explanation, self.public.schema_, signs)
         return gr.Plot(value=figure, visible=True)
 
     def note_changes(self, state: PageState, *values: Any) -> Iterator[View]:

@@ -116,7 +116,7 @@ class Stage:
                     "Compare with Concrete",
                     "Runs one fictitious applicant on this engine and on Concrete, in a separate "
                     "process that plays all parties. On Concrete, one party makes the secret key "
-                    "and gives it to the others.",
+                    "and gives it to the others. Both open scores here, to compare integers.",
                 )
             )
             self.beside_button = gr.Button(

@@ -10,7 +10,7 @@ import pytest
 import training.measure.benchmark
 from contract.http import Traffic
 from engines.deployment import Deployment, write_manifest
-from engines.interface import DECIDE, EXPLAIN, PROGRAMS
+from engines.interface import DECIDE, EXPLAIN, PROGRAMS, SIGN_OF
 from engines.levelled.build import build
 from engines.levelled.ceremony import CEREMONY_STEPS
 from engines.levelled.parameters import DEFAULT
@@ -75,10 +75,25 @@ def test_the_levelled_engine_is_measured_step_by_step(quick):
         times = steps["programs"][name]
         assert 0 < times["transform_seconds"] < times["evaluate_seconds"] < 5
         assert times["open_seconds"] > 3 * times["part_seconds"]
+        assert 0 < times["sign"]["part_seconds"] < times["compare_seconds"] < 5
+        assert times["masks_seconds"] > 0
+        masks = steps["bytes"][f"masks, {name}"] - own["recorded"]["mask_bytes"][name]
+        assert 0 < masks < 1024  # the envelope
+        # The engine's own process runs the program and the comparison.
+        both = times["evaluate_seconds"] + times["compare_seconds"]
+        assert both / 4 < own[name]["evaluate_seconds"] < 4 * both
     sizes = own["recorded"]["input_bytes"]
     for party in PARTIES:
         assert 0 < steps["bytes"][f"inputs, {party}"] - sizes[party][0] < 1024  # the envelope
     assert 20e6 < own["peak_bytes"] < 4e9
+
+
+def test_opened_scores_are_measured_without_a_comparison(levelled_deployment, rows):
+    steps = LevelledSteps(levelled_deployment)
+    steps.round(rows.bits[0])
+    figures = steps.figures()
+    assert not {"compare_seconds", "masks_seconds", "sign"} & set(figures["programs"][DECIDE])
+    assert not [name for name in figures["bytes"] if "mask" in name]
 
 
 def test_skipped_parts_are_none(quick):
@@ -90,7 +105,14 @@ def test_skipped_parts_are_none(quick):
 
 def test_the_tables_show_what_was_measured(quick, tmp_path):
     text = table(quick)
-    for shown in ("external products of a decision", "public-key zero", "5 x 2", "machine: "):
+    for shown in (
+        "external products of a decision",
+        "decide: comparison with 0, counted within",
+        "masks of an explanation, each party",
+        "public-key zero",
+        "5 x 2",
+        "machine: ",
+    ):
         assert shown in text
     document = tmp_path / "text.md"
     begin, end = marks("noise")
@@ -123,6 +145,10 @@ def test_ratios_compare_models_of_the_same_shape(quick):
     engines = {LEVELLED: own, UNMODIFIED: faster, "concrete_ml": peer}
     lines = {row["name"]: row for row in levelled_rows({"engines": engines})}
     assert lines["decide"]["ratio"] == pytest.approx(1000)
+    assert lines["decide"]["ratio_deployed"] == pytest.approx(
+        10.0 / own[DECIDE]["evaluate_seconds"]
+    )
+    assert lines["opened to the readers"][LEVELLED] == "sign"
     assert lines["decide"]["concrete"] is None
     assert lines["bits of the score"]["ratio"] is None
     total = lines["encrypted inputs, all parties"][LEVELLED]
@@ -206,7 +232,12 @@ def test_a_whole_application_over_http_is_timed(small_levelled, rows):
     assert 0 < seconds["encrypt, slowest party"] < seconds["records_to_decision"]
     steps = {step["step"]: step for step in found["bytes"]["steps"]}
     assert set(steps["encrypted_inputs"]["sent"]) == set(PARTIES)
-    assert sum(found["bytes"]["sent"].values()) < 11e6
+    assert max(steps["decide_masks"]["sent"].values()) < 0.7e6
+    assert max(steps["explain_masks"]["sent"].values()) < 4e6
+    assert list(steps["decide_masked"]["sent"]) == PARTIES[:1]
+    assert {f"confirm:{SIGN_OF[name]}" for name in PROGRAMS} < set(steps)
+    assert all(seconds[f"run of {name}"] > 0 for name in (*PROGRAMS, *SIGN_OF.values()))
+    assert sum(found["bytes"]["sent"].values()) < 24e6
     assert {"server", "server's worker"} < set(found["peak_bytes"])
     assert len(found["peak_bytes"]) == 5 and min(found["peak_bytes"].values()) > 10e6
 
