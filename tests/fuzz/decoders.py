@@ -37,6 +37,7 @@ from parties.joint.messages import (
     Hello,
     JointMessage,
     Partial,
+    RecordCommit,
     ShareCommit,
     ShareOpen,
     decode,
@@ -136,6 +137,7 @@ def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
             model_version="m", readers=("bank", "x"), signing_key=key, exchange_key=key, seed=key
         ),
         ShareCommit(digest=SHA256),
+        RecordCommit(inputs=SHA256, nonce=SHA256),
         ShareOpen(share=bytes(200), nonce=nonce),
         Agreement(program="decide", inputs={"bank": SHA256}, public_key_digest=SHA256),
         Partial(program="decide", result_sha256=SHA256, share=bytes(72)),
