@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from utils.addresses import base_url_of, host_of, reachable, url_of
 from utils.errors import AddressInvalid, InvalidRequest, SettingsInvalid
 from utils.hosts import parse_names
+from utils.witness_list import parse_witnesses
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent
@@ -90,6 +91,22 @@ class Settings(BaseSettings):
         default={},
         repr=False,
         description="JSON options for fsspec's file system, e.g. an endpoint.",
+    )
+    witnesses: str | None = Field(
+        default=None,
+        description="Witnesses of new applications, `Name=key, …`; empty: none. If unset, "
+        "`make demo` starts one.",
+    )
+    trusted_witnesses: str | None = Field(
+        default=None,
+        description="Witnesses without whose signatures a party opens nothing, `Name=key, …`; if "
+        "unset, those that the server names.",
+    )
+    witness_data: Path = Field(
+        default=ROOT / ".data" / "witness", description="Folder of a witness's key, mode 0700."
+    )
+    witness_port: int = Field(
+        default=7859, ge=1, le=65535, description="Port of a witness's status page, on 127.0.0.1."
     )
     executor: Literal["local", "ray"] = Field(
         default="local", description="Where evaluations run: `local` worker processes, or `ray`."
@@ -201,6 +218,12 @@ class Settings(BaseSettings):
     @classmethod
     def _has_names(cls, listed: str) -> str:
         _read(parse_names, listed)
+        return listed
+
+    @field_validator("witnesses", "trusted_witnesses")
+    @classmethod
+    def _has_witnesses(cls, listed: str | None) -> str | None:
+        _read(parse_witnesses, listed or "")
         return listed
 
     @property

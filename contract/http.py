@@ -20,12 +20,17 @@ from pydantic import (
     ConfigDict,
     Field,
     TypeAdapter,
+    model_validator,
 )
 
 from engines.interface import DECIDE, SIGN_OF
+from utils.witness_list import MOST_WITNESSES
 
 RunStatus = Literal["idle", "queued", "running", "done", "failed", "cancelled"]
 Stage = Literal["open", "ready", "running", "decided", "explained"]
+Refusal = Literal["other_model", "messages_refused", "result_differs"]
+"""Why a witness does not sign: it holds another model than the server; it cannot evaluate the
+messages that the server gave it; or its evaluation gives another result than the server's."""
 
 MAXIMUM_BODY = 64 * 1024
 """Bytes of one message between parties."""
@@ -68,7 +73,7 @@ class RequestBody(BaseModel):
 
 
 class OpenRequest(RequestBody):
-    """The parties that learn the decision; all parties if `readers` is omitted."""
+    """The parties that learn the decision, and the witnesses; all if they are omitted."""
 
     readers: Annotated[
         list[PartyName] | None,
@@ -76,6 +81,13 @@ class OpenRequest(RequestBody):
             min_length=1,
             max_length=64,
             description="Names of the parties that learn the decision; all if null.",
+        ),
+    ] = None
+    witnesses: Annotated[
+        list[PartyName] | None,
+        Field(
+            max_length=MOST_WITNESSES,
+            description="Names of the server's witnesses that check the results; all if null.",
         ),
     ] = None
 
@@ -134,6 +146,22 @@ class Awaited(RequestBody):
     step: Step
 
 
+class StatementRequest(RequestBody):
+    """A witness's statement on a result: its signature, or the reason why it refuses to sign."""
+
+    signature: Annotated[
+        str | None,
+        Field(pattern=r"^[0-9a-f]{128}$", description="Ed25519 signature, in hexadecimal."),
+    ] = None
+    refusal: Annotated[Refusal | None, Field(description="Why the witness does not sign.")] = None
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if (self.signature is None) == (self.refusal is None):
+            raise ValueError("send either a signature or a refusal")
+        return self
+
+
 class ExchangeRequest(RequestBody):
     """Messages to post, and conditions to wait for.
 
@@ -161,11 +189,24 @@ class Body(BaseModel):
     )
 
 
+class Witness(Body):
+    """A witness: its name, for people, and its public key (Ed25519), in hexadecimal."""
+
+    name: str = Field(max_length=64)
+    key: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Witnesses(Body):
+    """The witnesses that the server knows."""
+
+    items: tuple[Witness, ...] = Field(max_length=MOST_WITNESSES)
+
+
 class Opened(Body):
     """A new application: its id, and each party's join code, which works once.
 
     `watch_token` gives access to the state, the events and the traffic only. `readers` are the
-    parties that learn the result.
+    parties that learn the result, `witnesses` those that check it.
     """
 
     client_id: str = Field(pattern=r"^[0-9a-f]{32}$")
@@ -173,6 +214,7 @@ class Opened(Body):
     join_codes: dict[str, str] = Field(repr=False)
     watch_token: str = Field(default="", repr=False)
     readers: tuple[str, ...] = ()
+    witnesses: tuple[Witness, ...] = Field(default=(), max_length=MOST_WITNESSES)
 
 
 class Joined(Body):
@@ -185,6 +227,11 @@ class Joined(Body):
     scopes: tuple[str, ...] = ()
     expires_at: AwareDatetime | None = None
     readers: tuple[str, ...] = Field(default=(), description="The parties that learn the result.")
+    witnesses: tuple[Witness, ...] = Field(
+        default=(),
+        max_length=MOST_WITNESSES,
+        description="The witnesses that check the results.",
+    )
     application_created_at: AwareDatetime | None = None
     application_expires_at: AwareDatetime | None = Field(
         default=None, description="Time at which the application expires and is erased."
@@ -199,6 +246,13 @@ class SlotState(Body):
     needed_for: tuple[str, ...]
     received_bytes: int | None = None
     sha256: str | None = None
+
+
+class WitnessStatement(Body):
+    """A witness's signature of a result (64 bytes, hexadecimal), or its reason to refuse it."""
+
+    signature: str | None = Field(default=None, max_length=128)
+    refusal: str | None = Field(default=None, max_length=40)
 
 
 class ProgramState(Body):
@@ -219,6 +273,9 @@ class ProgramState(Body):
     result_bytes: int | None = None
     error_code: str | None = None
     error: str | None = None
+    statements: dict[str, WitnessStatement] = Field(
+        default={}, description="What the witnesses say about the result, by public key."
+    )
 
     @property
     def under_way(self) -> bool:
@@ -245,6 +302,11 @@ class ApplicationState(Body):
     expires_at: Moment
     joined: tuple[str, ...]
     readers: tuple[str, ...] = Field(default=(), description="The parties that learn the result.")
+    witnesses: tuple[Witness, ...] = Field(
+        default=(),
+        max_length=MOST_WITNESSES,
+        description="The witnesses that check the results.",
+    )
     slots: tuple[SlotState, ...]
     programs: dict[str, ProgramState]
     missing: dict[str, tuple[str, ...]] = Field(
@@ -336,9 +398,10 @@ class Exchanged(Body):
 class TrafficItem(Body):
     """One item of an application's traffic, without its content.
 
-    `sender` and `receiver` are parties or `server`; a `receiver` of null means all parties.
-    `what` is a step of the parties' protocol, the name of a slot, `run <program>` (requested),
-    `ran <program>`, `failed <program>`, or `result of <program>` (fetched).
+    `sender` and `receiver` are parties, `server` or the name of a witness; a `receiver` of null
+    means all parties. `what` is a step of the parties' protocol, the name of a slot,
+    `run <program>` (requested), `ran <program>`, `failed <program>`, `result of <program>`
+    (fetched), or `signed <program>` or `refused <program>` by a witness.
     """
 
     number: int
@@ -353,6 +416,42 @@ class Traffic(Body):
     """An application's traffic, oldest first."""
 
     items: tuple[TrafficItem, ...]
+
+
+class WitnessMessage(Body):
+    """A message that a witness fetches for a task."""
+
+    party: str = Field(max_length=64)
+    file_name: str = Field(max_length=64)
+    bytes: int = Field(ge=0)
+
+
+class WitnessTask(Body):
+    """A finished run on which a witness has not made its statement yet."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    client_id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    program: str = Field(max_length=40)
+    model_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    messages: tuple[WitnessMessage, ...] = Field(max_length=1024)
+
+
+class WitnessTasks(Body):
+    """A witness's open tasks, the oldest first."""
+
+    items: tuple[WitnessTask, ...] = Field(max_length=64)
+
+
+class WitnessedResult(Body):
+    """The sealed result of a task, and the seed of the server's re-randomisation."""
+
+    result: Base64Bytes = Field(description="Base64 (RFC 4648).", repr=False)
+    seed: Base64Bytes = Field(description="Base64, 32 bytes.", repr=False)
+
+    @classmethod
+    def of(cls, result: bytes, seed: bytes) -> Self:
+        """Return the response with these bytes."""
+        return cls(result=base64.b64encode(result), seed=base64.b64encode(seed))
 
 
 class Receipt(Body):

@@ -300,6 +300,34 @@ class ServerEngine(ABC):
         Returns the sealed result. Raises MalformedMessage, ForeignMessage, EvaluationFailed.
         """
 
+    def evaluate_seeded(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        seed: bytes,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """Do the same as `evaluate`, with all randomness from `seed` (32 bytes), for `recheck`.
+
+        The seed must be fresh and must not reach a party, which could remove with it what hides
+        the model. Also raises EngineUnavailable if the engine's results cannot be checked.
+        """
+        raise EngineUnavailable(f"Results of the engine {self.facts.name} cannot be witnessed.")
+
+    def recheck(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        seed: bytes,
+        result: bytes,
+    ) -> None:
+        """Evaluate again and compare with a sealed result of `evaluate_seeded`.
+
+        Evaluations on processors that round differently count as equal. Raises ResultDiffers, and
+        the errors of `evaluate_seeded`.
+        """
+        raise EngineUnavailable(f"Results of the engine {self.facts.name} cannot be witnessed.")
+
     def warm(self, messages: Mapping[tuple[str, str], bytes]) -> None:
         """Do the work that is possible before the first run, once the evaluation key is there."""
         return

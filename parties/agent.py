@@ -46,6 +46,8 @@ LONGEST_PAUSE_SECONDS = 8.0
 LONGEST_REST_SECONDS = 600.0
 LONGEST_BUSY_SECONDS = 60.0
 """Longest pause that a busy server can request."""
+UPLOAD_SECONDS = 20.0
+"""Longest wait of an agreement for records that their parties are uploading."""
 CLOSE_SECONDS = 5.0
 """Longest wait for a page's step when an agent is closed; the process ends anyway."""
 
@@ -126,8 +128,12 @@ class ApplicationAgent:
         return self.sent
 
     def agree(self, program: str) -> None:
-        """Agree to open a program's result; see JointMember.agree."""
+        """Agree to open a program's result; see JointMember.agree.
+
+        If all parties have committed to their records, wait until these have arrived.
+        """
         self._require_open()
+        self._await_uploads()
         self.member.agree(program)
         self._note()
 
@@ -169,6 +175,16 @@ class ApplicationAgent:
     def _require_open(self) -> None:
         if self.over:
             raise UnknownApplication(self.over)
+
+    def _await_uploads(self) -> None:
+        """Wait at most UPLOAD_SECONDS for uploads that are under way, as all have committed."""
+        member, end = self.member, time.monotonic() + UPLOAD_SECONDS
+        parties = len(member.public.schema_.parties)
+        while len(member.sent_by) == parties and not member.records_arrived:
+            left = end - time.monotonic()
+            if left <= 0 or member.failure is not None or self.over:
+                return
+            self.wait(self.serial, min(left, PAUSE_SECONDS))
 
     def _note(self) -> None:
         with self._changed:

@@ -35,6 +35,7 @@ from contract.http import (
     Receipt,
     RelayedMessages,
     Traffic,
+    Witnesses,
 )
 from engines.interface import DECIDE, PublicModel
 from parties.bounded_http import ANSWER_BYTES, MIB, BoundedHttp
@@ -103,6 +104,10 @@ class ServerClient(BoundedHttp):
         """Return the public facts of the deployment that the server runs."""
         return self._answer(PublicModel, "GET", "/model")
 
+    def witnesses(self) -> Witnesses:
+        """Return the witnesses that check the results of new applications."""
+        return self._answer(Witnesses, "GET", "/witnesses")
+
     def client_files(self) -> bytes:
         """Return the zip archive of a party's engine, not yet compared with its digest."""
         return self._bytes("GET", "/model/client", CLIENT_FILES_BYTES)
@@ -110,13 +115,16 @@ class ServerClient(BoundedHttp):
     def open_application(self, readers: Sequence[str] | None = None) -> Opened:
         """Open an application; the returned join codes are secrets of the parties.
 
+        All of the server's witnesses check its results.
+
         `readers` are the parties that learn the result, all parties if None.
         """
         if readers is None:
             return self._answer(Opened, "POST", "/applications")
         with _valid():
             request = OpenRequest(readers=list(readers))
-        return self._answer(Opened, "POST", "/applications", json=request.model_dump())
+        body = request.model_dump(exclude_none=True)
+        return self._answer(Opened, "POST", "/applications", json=body)
 
     def join(
         self, client_id: str, party: str, code: str, scopes: Sequence[str] | None = None

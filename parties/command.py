@@ -25,9 +25,10 @@ from contract.http import ProgramState
 from engines.interface import DECIDE, EXPLAIN, MASKED_BY, PROGRAMS
 from parties.agent import Agent, ApplicationAgent, hold_folder
 from parties.client import ServerClient
-from parties.connection import Connection
+from parties.connection import Connection, trusted_witnesses
 from parties.identity_file import read_identity
 from parties.joint.identities import Trust
+from parties.joint.witnesses import witness_words
 from parties.retrying import may_pass
 from parties.run_follower import stopped_by
 from parties.store import PartyStore
@@ -147,7 +148,13 @@ def run(arguments: Arguments, settings: Settings, open_pages: OpenPages) -> None
         else:  # the page's handlers may use the client until the process ends
             serve_page = held.enter_context(open_pages())  # the server may start meanwhile
         wait_for_server(client, _say)
-        connection = Connection(client, PartyStore(home), settings.application_hours, trust)
+        connection = Connection(
+            client,
+            PartyStore(home),
+            settings.application_hours,
+            trusted_witnesses(settings),
+            trust,
+        )
         if pinned is not None:
             pinned.require_names(connection.public.schema_.party_names)
         agent = Agent(connection, arguments.party)
@@ -185,7 +192,7 @@ def attend(
     example EvaluationFailed.
     """
     member, label = application.member, agent.party.label
-    _say(f"{label}: application {member.client_id[:8]}, joined.")
+    _say(f"{label}: application {member.client_id[:8]}, joined. {witness_words(member.witnesses)}")
     told: set[str] = set()
 
     def once(key: str, text: str) -> None:
@@ -233,6 +240,9 @@ def _do_what_is_due(
         if record is not None and application.sent is None and not member.has_sent:
             sent = application.send(record)
             once("sent", f"{sent.bits} bits encrypted and sent as {sent.size} bytes.")
+    if member.awaited_witnesses:
+        names = ", ".join(member.awaited_witnesses)
+        once(f"witness {names}", f"waiting for the witness {names}.")
     for program in agree:
         if agent.party.name not in member.agreed_by(program):
             try:

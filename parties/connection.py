@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 from engines.interface import JointPartyEngine, PartyEngine, PublicModel
 from engines.registry import load_joint_party_engine, load_party_engine
@@ -14,6 +15,13 @@ from parties.store import PartyStore
 from settings import Settings
 from utils.errors import EngineUnavailable
 from utils.forks import renew_in_children
+from utils.witness_list import parse_witnesses
+
+
+def trusted_witnesses(settings: Settings) -> dict[str, str] | None:
+    """Return the party's own list of witnesses, names by key; None if it has none."""
+    listed = settings.trusted_witnesses
+    return None if listed is None else parse_witnesses(listed)
 
 
 class Connection:
@@ -21,7 +29,8 @@ class Connection:
 
     Hold `engine_lock` around calls of the engine, because native libraries keep the current keys as
     global state. `hours` is the party's own limit on how long it keeps an application's files, and
-    `trust` holds the identity key of the one party that is played, with its pins of the others. A
+    `witnesses` its own list of witnesses (see parties/joint/witnesses.py). `trust` holds the
+    identity key of the one party that is played, with its pins of the others. A
     forked child may go on using the connection, with HTTP connections of its own. Raises
     ServerUnreachable, EngineUnavailable, and ForeignMessage if the client files are not the
     model's.
@@ -32,11 +41,13 @@ class Connection:
         client: ServerClient,
         store: PartyStore,
         hours: float = 24.0,
+        witnesses: Mapping[str, str] | None = None,
         trust: Trust | None = None,
     ) -> None:
         self.client = client
         self.store = store
         self.hours = hours
+        self.witnesses = witnesses
         self.trust = trust or Trust()
         self.engine_lock = threading.Lock()
         self._load(client.model())
@@ -47,7 +58,8 @@ class Connection:
         """Connect to the server of the settings, and erase expired files from the folder."""
         store = PartyStore(settings.party_data)
         erase_expired(store, settings.application_hours)
-        return cls(ServerClient.from_settings(settings), store, settings.application_hours)
+        client = ServerClient.from_settings(settings)
+        return cls(client, store, settings.application_hours, trusted_witnesses(settings))
 
     def renew_after_fork(self) -> None:
         self.engine_lock = threading.Lock()  # another thread of the parent may have held it

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from engines.envelope import unseal
 from model.explanation import Explanation
@@ -59,6 +60,9 @@ class KeysMade:
 class SliceSent:
     """One party's record, encrypted and sent; `bits` is the number of bits it was encoded as.
 
+    With joint keys, the ciphertext is uploaded once all parties have committed to theirs. Until
+    then `waits` is True, and `send_seconds` is the time of the commitment.
+
     `client_id` is new if the application had been decided and a new one was opened. Then `messages`
     begin with those sent again for the other parties, and `keys` are the new keys if keys are
     joint.
@@ -75,6 +79,11 @@ class SliceSent:
     fresh: bool
     messages: tuple[Message, ...]
     keys: KeysMade | None = None
+    waits: bool = False
+
+    def uploaded(self, upload: Message) -> Self:
+        """Return the same with the time of the upload, which has arrived."""
+        return replace(self, waits=False, send_seconds=upload.seconds)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ CALLERS = {
 }
 """Callers of the operations whose security scheme is not specific enough, by operation id."""
 
-_SCHEMES = {"party": "any party", "operator": "operator"}
+_SCHEMES = {"party": "any party", "operator": "operator", "witness": "witness"}
 
 
 def settings_page() -> str:

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api import applications, documentation, model, operator, runs
+from service.api import applications, documentation, model, operator, runs, witness
 from service.api import calls as messages
 from service.api import health as metrics
 from service.api import messages as relay
@@ -26,6 +26,7 @@ from service.applications.events import Events
 from service.applications.party_tokens import PartyTokens
 from service.applications.relay import Relay
 from service.applications.slots import Slots
+from service.applications.witnesses import WitnessTasksService
 from service.erasure import Erasure
 from service.execution.checker import Checker
 from service.execution.interface import Introduction
@@ -153,7 +154,7 @@ def create_app(
     )
     problems.install(app)
     # The router compares a path with one route after another, so frequent ones come first.
-    for routes in (relay, messages, applications, runs, model, metrics, operator):
+    for routes in (relay, messages, applications, runs, model, metrics, witness, operator):
         app.include_router(routes.router)
     app.include_router(documentation.router)
     app.add_middleware(
@@ -271,6 +272,7 @@ def _load_services(server_state: ServerState, introduction: Introduction) -> Loa
             storage, all_applications, scheduler, server_state.executor, server_state.events
         ),
         relay=Relay(storage, public),
+        witness_tasks=WitnessTasksService(*shared),
         operations=Operations(storage, public),
     )
 

@@ -96,7 +96,7 @@ def test_readme_python_calls_existing_functions():
 def test_every_named_option_exists(name):
     sources = "".join(
         path.read_text()
-        for folder in ("training", "parties", "service", "trials", "ui")
+        for folder in ("training", "parties", "service", "trials", "ui", "witness")
         for path in (ROOT / folder).rglob("*.py")
     )
     for option in set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", DOCUMENTS[name])):

@@ -20,19 +20,23 @@ MAY_IMPORT = {
     "service": {"contract", "engines", "settings", "utils"},
     "server": {"service", "settings", "utils"},
     "parties": {"contract", "engines", "features", "model", "settings", "utils"},
+    "witness": {"contract", "engines", "parties", "settings", "utils"},
     "backend": {"engines", "features", "parties", "settings", "utils"},
-    "ui": {"backend", "contract", "engines", "features", "model", "parties", "settings", "utils"},
+    "ui": {
+        *("backend", "contract", "engines", "features", "model", "parties", "settings", "utils"),
+        "witness",
+    },
     "app": {"backend", "parties", "settings", "ui", "utils"},
     "training": {"contract", "engines", "features", "model", "parties", "settings", "utils"},
     "trials": {
         *("engines", "features", "model", "parties", "server", "service", "settings"),
-        *("training", "utils"),
+        *("training", "utils", "witness"),
     },
     "scripts": {"service", "settings"},
     "examples": {"engines", "features", "parties", "settings", "utils"},
 }
 """The folders and modules that each may import, all of them above it in this table."""
-ENTRY_POINTS = {"parties/__main__.py": {"ui"}}
+ENTRY_POINTS = {"parties/__main__.py": {"ui"}, "witness/__main__.py": {"ui"}}
 """Further imports of an entry point, which puts two folders together."""
 LIBRARIES = {
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),

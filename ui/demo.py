@@ -1,11 +1,11 @@
 """`python -m ui.demo`: start and stop the server and the pages together.
 
 With joint keys there is an agent for every party (`python -m parties`), each a process with its
-own page, and the stage that shows these pages side by side. The institutions' identity keys are
-made at the first start, and every agent pins those of the others unless a trust file is set. With
-any other engine a single page plays all parties. Each child leads its own process group, so that
-its workers end with it. Ctrl-C, SIGTERM and SIGHUP stop all of them. If any child ends by itself,
-the others are stopped too, and that is an error.
+own page, a witness, and the stage that shows the pages side by side. The institutions' identity
+keys are made at the first start, and every agent pins those of the others unless a trust file is
+set. With any other engine a single page plays all parties. Each child leads its own process group,
+so that its workers end with it. Ctrl-C, SIGTERM and SIGHUP stop all of them. If any child ends by
+itself, the others are stopped too, and that is an error.
 """
 
 from __future__ import annotations
@@ -35,9 +35,13 @@ from ui.waiting import POLL_SECONDS, wait_for_page
 from utils.addresses import reachable, url_of
 from utils.errors import ServerUnreachable
 from utils.ports import check_port
+from witness.key import claim_home, load_key, public_hex
+from witness.page import HOST as WITNESS_HOST
 
 JOINT_ENGINE = "levelled"
 """The engine whose parties run in processes of their own."""
+WITNESS = "Auditor"
+"""Name of the demonstration's witness."""
 GRACE_SECONDS = 15.0
 """Time for a child to end before it is killed; the server needs up to 10 seconds."""
 
@@ -117,6 +121,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
     place = page_place(settings)
     trust = {} if settings.trust else make_and_pin(ROOT / settings.party_data, list(agents))
     tokens = {name: secrets.token_urlsafe(32) for name in agents}
+    witness = _witness(settings)
+    trusted = {} if witness is None else {"trusted_witnesses": witness}
     children = Children()
 
     def alive() -> None:
@@ -125,18 +131,24 @@ def run(settings: Settings, stop: threading.Event) -> None:
         children.check()
 
     try:
-        children.start("server", ["server.py"], {"server_url": server_url})
+        own = {"server_url": server_url}
+        if witness is not None:
+            words = ["-m", "witness", "--name", WITNESS, "--port", str(settings.witness_port)]
+            children.start("witness", words, own)
+            own["witnesses"] = witness
+        children.start("server", ["server.py"], own)
         # Started at once: pages load their libraries while the server loads its model.
         for name, port in agents.items():
             arguments = ["-m", "parties", "--party", name, "--port", str(port), "--new"]
             if name in trust:
                 arguments += ["--trust", str(trust[name])]
-            own = {"server_url": server_url, "page_token": tokens[name]}
+            own = {"server_url": server_url, "page_token": tokens[name], **trusted}
             children.start(f"{name.replace('_', ' ')}'s agent", arguments, own)
         own = {
             "server_url": server_url,
             "page_token": place.access.token,
             "agent_tokens": json.dumps(tokens),
+            **trusted,
         }
         children.start("page", ["app.py"], own)
         for port in (*agents.values(), settings.page_port):
@@ -152,6 +164,18 @@ def run(settings: Settings, stop: threading.Event) -> None:
         _say("Stopping the server and the pages.")
     finally:
         children.stop()
+
+
+def _witness(settings: Settings) -> str | None:
+    """Return the demonstration's own witness as in TRISEAL_WITNESSES, with its key made if needed.
+
+    None if the settings name other witnesses or none, or if the engine's results cannot be checked.
+    Raises PortInUse if its status page cannot be served.
+    """
+    if settings.engine != JOINT_ENGINE or settings.witnesses is not None:
+        return None
+    check_port(WITNESS_HOST, settings.witness_port, "The witness's page", "TRISEAL_WITNESS_PORT")
+    return f"{WITNESS}={public_hex(load_key(claim_home(settings.witness_data)))}"
 
 
 @contextmanager

@@ -105,9 +105,9 @@ def stage_protection(public: PublicModel) -> str:
             "decision's is the applicant's own."
         )
     bad += [
-        "Against a dishonest server: it is trusted to run the right program, and the result "
-        "carries no proof. Parties are trusted to follow the protocol; docs/PROTOCOL.md lists the "
-        "deviations that are detected.",
+        "Against a dishonest server whose application has no witness, or that colludes with all of "
+        "its witnesses: it is trusted to evaluate the right program. Parties are trusted to follow "
+        "the protocol; docs/PROTOCOL.md lists the deviations that are detected.",
         "Against the maker of the join codes, here this page: it could join in place of a party "
         "that the others have not pinned, for example the applicant. Every page says "
         "which parties are pinned. The parties notice if they compare the key's fingerprint over "

@@ -90,13 +90,15 @@ def party_panel(state: PageState, party: Party) -> str:
             else "with the same keys; the other parties' ciphertexts were sent again"
         )
         note = (
-            '<p class="ts-note">The application was already decided, so a new one was opened '
+            '<p class="ts-note">What an application was given is fixed, so a new one was opened '
             f"{again}.</p>"
         )
     facts = [
         ("Sent", f"{sent.bits} bit{'s' if sent.bits != 1 else ''} as {show_bytes(sent.size)}"),
         ("Encrypted in", show_seconds(sent.encrypt_seconds)),
-        ("Upload time", show_seconds(sent.send_seconds)),
+        ("Upload", "waits until all parties have encrypted theirs")
+        if sent.waits
+        else ("Upload time", show_seconds(sent.send_seconds)),
     ]
     return note + _facts(facts) + ciphertext(sent.preview, sent.sha256)
 

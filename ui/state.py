@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parties.results import Decision, ExplanationOpened, KeysMade, Message, ProgramRun, SliceSent
+from parties.results import (
+    SERVER,
+    Decision,
+    ExplanationOpened,
+    KeysMade,
+    Message,
+    ProgramRun,
+    SliceSent,
+)
 from parties.run_follower import RunNews
 
 
@@ -68,6 +76,10 @@ class PageState:
         self.sent_values[slice_sent.party] = list(values)
         self.changed.discard(slice_sent.party)
         self.messages.extend(slice_sent.messages)
+        for message in slice_sent.messages:  # the last party's send uploads those of all
+            waiting = self.sent.get(message.sender)
+            if waiting is not None and waiting.waits and message.receiver == SERVER:
+                self.sent[message.sender] = waiting.uploaded(message)
         self.forget_results()
 
     def compare(self, party: str, values: Sequence[Any]) -> None:

@@ -7,6 +7,7 @@ from the engine's own facts.
 from __future__ import annotations
 
 from engines.interface import DECIDE, EVALUATION_KEY, PUBLIC_KEY, PublicModel
+from parties.joint.witnesses import witness_words
 from ui.units import escape, join_words, number_word
 
 COMPARE_MODELS = (
@@ -43,6 +44,7 @@ def introduction(public: PublicModel) -> str:
   <span>Model fingerprint: {escape(public.fingerprint)}</span>
   <span>A demonstration, not a credit decision</span></p>
   <p class="ts-note">{COMPARE_MODELS}</p>
+  <p class="ts-note">{escape(witness_words(()))}</p>
   {warning}
 </header>"""
 

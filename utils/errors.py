@@ -22,6 +22,7 @@ TrisealError
 │   ├── ForeignMessage           well formed, but for another model, engine, party or purpose
 │   ├── UnsafeParameters         the server asks for an opening outside the party's own bounds
 │   ├── OpeningFailed            a party's decryption share does not match the result
+│   ├── ResultDiffers            a repeated evaluation does not give this result
 │   └── EvaluationFailed         the worker could not complete the evaluation
 ├── ProtocolError                errors in the parties' joint protocol
 │   ├── NotAuthentic             the message was not sealed by its sender for this step
@@ -30,7 +31,8 @@ TrisealError
 │   ├── MessageOutOfOrder        a message for a step that has not been reached
 │   ├── CommitmentBroken         the opened value does not match its commitment
 │   ├── PartiesDisagree          the parties differ on the model, the run or its readers
-│   └── AlreadyOpened            a different ciphertext for a program that was already opened
+│   ├── AlreadyOpened            a different ciphertext for a program that was already opened
+│   └── ResultNotWitnessed       a named witness has not signed exactly this result
 ├── ApplicationError             errors of one credit application on the server
 │   ├── ServerBusy               a limit is reached for now; retry later
 │   │   ├── TooManyApplications  the server's limit of open applications is reached
@@ -162,6 +164,9 @@ class UnsafeParameters(EngineError): ...
 class OpeningFailed(EngineError): ...
 
 
+class ResultDiffers(EngineError): ...
+
+
 class EvaluationFailed(EngineError): ...
 
 
@@ -187,6 +192,9 @@ class PartiesDisagree(ProtocolError): ...
 
 
 class AlreadyOpened(ProtocolError): ...
+
+
+class ResultNotWitnessed(ProtocolError): ...
 
 
 class ApplicationError(TrisealError): ...

@@ -17,14 +17,20 @@ Ishai, TCC 2005, for pseudorandom sharing of zero.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from engines.levelled.bounds import check_coefficients
 from engines.levelled.encryption import zeros
 from engines.levelled.keys import PublicKey, SecretShare
-from engines.levelled.parameters import DIGEST_BYTES, KNOWN_ZEROS, SEED_BYTES, Parameters
+from engines.levelled.parameters import (
+    KNOWN_ZEROS,
+    MODULUS_BITS,
+    SEED_BYTES,
+    Parameters,
+)
 from engines.levelled.randomness import Expander, derive
 from engines.levelled.words import (
     Integers,
@@ -36,20 +42,24 @@ from engines.levelled.words import (
 )
 from utils.errors import MalformedMessage, OpeningFailed
 
+TOLERANCE_LOG = -26
+"""log2 of the largest difference, in units of the torus, between two evaluations of one program.
+
+Processors round double precision differently: without AVX2 and FMA most words differ, by up to
+2^-29. A server can use the rest of the tolerance: 2^-26 a word changes a phase by about 2^-20,
+less than any party's smudge."""
+_MOST = np.uint64(1 << (MODULUS_BITS + TOLERANCE_LOG))
+
 
 @dataclass(frozen=True)
 class Result:
-    """A result as sent to the parties: `mask` (N,) and `bodies` (outputs + KNOWN_ZEROS,).
+    """A result as sent to the parties: `mask` (N,) and `bodies` (outputs + KNOWN_ZEROS,)."""
 
-    `commitment` is that of the evaluation before re-randomisation.
-    """
-
-    commitment: bytes
     mask: Words
     bodies: Words
 
     def to_bytes(self) -> bytes:
-        return self.commitment + words_to_bytes(self.mask) + words_to_bytes(self.bodies)
+        return words_to_bytes(self.mask) + words_to_bytes(self.bodies)
 
     @classmethod
     def from_bytes(
@@ -61,17 +71,20 @@ class Result:
                 f"The result has {len(payload)} bytes instead of "
                 f"{parameters.result_bytes(outputs)}; fetch it again."
             )
-        bodies = DIGEST_BYTES + parameters.polynomial_bytes
+        bodies = parameters.polynomial_bytes
         return cls(
-            bytes(payload[:DIGEST_BYTES]),
-            words_from_bytes(payload[DIGEST_BYTES:bodies], parameters.n),
+            words_from_bytes(payload[:bodies], parameters.n),
             words_from_bytes(payload[bodies:], outputs + KNOWN_ZEROS),
         )
 
+    def equals(self, other: Result) -> bool:
+        """Return True if every word differs by at most TOLERANCE, in units of the torus.
 
-def commitment(mask: Words, body: Words) -> bytes:
-    """Return the SHA-256 of an evaluation's deterministic outcome, mask and body (N,) each."""
-    return hashlib.sha256(words_to_bytes(mask) + words_to_bytes(body)).digest()
+        The results must have the same numbers of words.
+        """
+        difference = np.concatenate((self.mask - other.mask, self.bodies - other.bodies))
+        # The distance on the torus, in words without a sign: -2^63 has no absolute value in int64.
+        return bool((difference + _MOST <= np.uint64(2) * _MOST).all())
 
 
 def rerandomise(
@@ -87,11 +100,7 @@ def rerandomise(
     zero_masks, zero_bodies = zeros(key, 1, parameters, randomness)
     count = outputs + KNOWN_ZEROS
     flood = randomness.gaussian(count, sigma_flood)
-    return Result(
-        commitment(mask, body),
-        mask + zero_masks[0],
-        body[:count] + zero_bodies[0, :count] + flood,
-    )
+    return Result(mask + zero_masks[0], body[:count] + zero_bodies[0, :count] + flood)
 
 
 def partial(

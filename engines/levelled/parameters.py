@@ -100,8 +100,8 @@ class Parameters(BaseModel):
         return DIGEST_BYTES + self.ggsw_bytes(bits)
 
     def result_bytes(self, outputs: int) -> int:
-        """Return the size of a result: commitment, mask, and bodies of scores and known zeros."""
-        return DIGEST_BYTES + self.polynomial_bytes + (outputs + KNOWN_ZEROS) * WORD_BYTES
+        """Return the size of a result: mask, and bodies of scores and known zeros."""
+        return self.polynomial_bytes + (outputs + KNOWN_ZEROS) * WORD_BYTES
 
 
 DEFAULT = Parameters(

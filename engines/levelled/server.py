@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from engines import interface
 from engines.deployment import Deployment, public_facts
-from engines.envelope import OVERHEAD, seal, unseal_as
+from engines.envelope import OVERHEAD, Header, seal, unseal_as
 from engines.interface import (
     ENCRYPTED_INPUTS,
     MASKED_BY,
@@ -39,13 +40,13 @@ from engines.levelled.messages import (
     split_inputs,
 )
 from engines.levelled.opening import Result, rerandomise
-from engines.levelled.parameters import WORD_BYTES, Parameters
-from engines.levelled.randomness import Expander
+from engines.levelled.parameters import SEED_BYTES, WORD_BYTES, Parameters
+from engines.levelled.randomness import Expander, derive
 from engines.levelled.selection import Positions, SelectionTree
 from engines.levelled.sign_budgets import sign_budgets
 from engines.levelled.words import Words, words_from_bytes
 from engines.zip_files import sha256
-from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage
+from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage, ResultDiffers
 
 
 class LevelledServer(ServerEngine):
@@ -196,6 +197,48 @@ class LevelledServer(ServerEngine):
         messages: Mapping[tuple[str, str], bytes],
         progress: Progress | None = None,
     ) -> bytes:
+        return self.evaluate_seeded(program, messages, os.urandom(SEED_BYTES), progress)
+
+    def evaluate_seeded(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        seed: bytes,
+        progress: Progress | None = None,
+    ) -> bytes:
+        result = self._result(program, messages, seed, progress)
+        return seal(self._result_header(program), result.to_bytes())
+
+    def recheck(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        seed: bytes,
+        result: bytes,
+    ) -> None:
+        payload = unseal_as(self._result_header(program), result)
+        given = Result.from_bytes(payload, self._parameters, self._outputs(program))
+        if not given.equals(self._result(program, messages, seed)):
+            raise ResultDiffers(
+                f"The result is not that of {program} on these messages. Do not open it; ask the "
+                "server's operator for the cause."
+            )
+
+    def _result_header(self, program: str) -> Header:
+        return header(
+            self.public.model_version, RESULT, program=program, profile=self._parameters.profile
+        )
+
+    def _result(
+        self,
+        program: str,
+        messages: Mapping[tuple[str, str], bytes],
+        seed: bytes,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Evaluate and re-randomise; raises the errors of `evaluate_seeded`."""
+        if len(seed) != SEED_BYTES:
+            raise MalformedMessage(f"The seed of a run must have {SEED_BYTES} bytes.")
         with ThreadPoolExecutor(1) as background:
             # Hashing the messages takes longer than the evaluation, so both run concurrently; no
             # result is returned unless the messages are intact.
@@ -214,11 +257,11 @@ class LevelledServer(ServerEngine):
                 ) from error
             finally:
                 checked.result()
-        result = self._rerandomised(program, mask, body, key, Expander.fresh())
-        wanted = header(
-            self.public.model_version, RESULT, program=program, profile=self._parameters.profile
-        )
-        return seal(wanted, result.to_bytes())
+        randomness = Expander(derive(seed, "re-randomise", program))
+        return self._rerandomised(program, mask, body, key, randomness)
+
+    def _outputs(self, program: str) -> int:
+        return self._trees[MASKED_BY.get(program, program)].outputs
 
     def _scores(
         self,
@@ -253,6 +296,6 @@ class LevelledServer(ServerEngine):
     ) -> Result:
         """Return the result to open, with the program's flooding."""
         again = rerandomise_for_masks if self.public.masked(program) else rerandomise
-        outputs = self._trees[MASKED_BY.get(program, program)].outputs
+        outputs = self._outputs(program)
         flood = self._budgets[program].sigma_flood
         return again(mask, body, outputs, flood, key, self._parameters, randomness)

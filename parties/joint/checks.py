@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 
+from engines.interface import DECIDE
+from engines.statement import Statement, verify_statement
 from parties.joint.channel import commitment
 from parties.joint.conversation import Conversation
 from parties.joint.identities import require_identity
 from parties.joint.messages import (
+    RECORD_COMMIT,
     SHARE_COMMIT,
     Agreement,
     Confirmation,
     Hello,
     JointMessage,
     Partial,
+    RecordCommit,
     ShareCommit,
     ShareOpen,
 )
@@ -33,9 +38,12 @@ def check(talk: Conversation, sender: str, step: str, message: JointMessage) -> 
         case ShareOpen():
             promised = talk.state.said(ShareCommit, SHARE_COMMIT)[sender].digest
             _as_promised(talk, sender, SHARE_COMMIT, promised, message.nonce, message.share)
+        case RecordCommit():
+            _own_record(talk, sender, message)
         case Agreement():
             _same_key(talk, sender, message.public_key_digest)
             _same_inputs(talk, sender, step, message)
+            _opened_nonce(talk, sender, message)
         case Confirmation() | Partial():
             _same_program(sender, step, message.program)
             for name, other in talk.confirmations(message.program).items():
@@ -52,6 +60,14 @@ def same_result(sender: str, program: str, theirs: str, ours: str) -> None:
         )
 
 
+def require_signatures(
+    talk: Conversation, statement: Statement, signatures: Mapping[str, bytes]
+) -> None:
+    """Raise ResultNotWitnessed unless every witness of the application signed the statement."""
+    for key, name in talk.witnesses.items():
+        verify_statement(statement, bytes.fromhex(key), signatures.get(key, b""), name)
+
+
 def _same_application(talk: Conversation, sender: str, hello: Hello) -> None:
     own = talk.state.hello_of(talk.party)
     if hello.model_version != own.model_version:
@@ -66,6 +82,21 @@ def _same_application(talk: Conversation, sender: str, hello: Hello) -> None:
             f"The server named {', '.join(hello.readers)} to {sender} as readers of the result, "
             f"but {', '.join(own.readers)} to this party. Open a new application."
         )
+    _same_witnesses(sender, hello.witnesses, own.witnesses)
+
+
+def _same_witnesses(sender: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
+    if set(theirs) != set(ours):  # the names are each party's own
+        raise PartiesDisagree(
+            f"{sender} requires the signatures of {_listed(theirs)}, but this party those of "
+            f"{_listed(ours)}. Agree on the witnesses (TRISEAL_TRUSTED_WITNESSES), and open a new "
+            "application."
+        )
+
+
+def _listed(witnesses: Mapping[str, str]) -> str:
+    named = [f"the witness {name} ({key[:8]})" for key, name in witnesses.items()]
+    return ", ".join(named) or "no witness"
 
 
 def _same_model(sender: str, hello: Hello, own: Hello) -> None:
@@ -85,8 +116,8 @@ def _as_promised(
     found = commitment(talk.application, sender, step, nonce, value)
     if not hmac.compare_digest(found, promised):
         raise CommitmentBroken(
-            f"{sender} opened a different value than it committed to; its share was refused. Open "
-            f"a new application, and ask {sender} for the cause."
+            f"{sender} opened a different value than it committed to; its message was refused. "
+            f"Open a new application, and ask {sender} for the cause."
         )
 
 
@@ -111,12 +142,31 @@ def _same_inputs(talk: Conversation, sender: str, step: str, message: Agreement)
             f"{sender} agreed to {message.program[:16]} as if its scores were opened in another "
             "way. Load the current model at every party and open a new application."
         )
-    for program in talk.agreed_programs:
-        for name, other in talk.agreements(program).items():
-            differing = [p for p in talk.names if other.inputs[p] != message.inputs[p]]
-            if differing:
-                raise PartiesDisagree(
-                    f"{sender} and {name} have agreed to different records of "
-                    f"{', '.join(differing)}: a record was replaced in the meantime, or the server "
-                    "gave them different digests. Open a new application."
-                )
+    committed = talk.state.said(RecordCommit, RECORD_COMMIT)
+    differing = [p for p in talk.names if committed[p].inputs != message.inputs[p]]
+    if differing:
+        raise PartiesDisagree(
+            f"{sender} agreed to a record of {', '.join(differing)} that was not committed to: it "
+            "was replaced after the others were sent, or the server gave a false digest. Open a "
+            "new application."
+        )
+
+
+def _own_record(talk: Conversation, sender: str, message: RecordCommit) -> None:
+    for name, other in talk.state.said(RecordCommit, RECORD_COMMIT).items():
+        if name != sender and other.inputs == message.inputs:
+            raise PartiesDisagree(
+                f"{sender} and {name} have committed to the same encrypted record: one of them "
+                "copied the other's. Open a new application, and ask both for the cause."
+            )
+
+
+def _opened_nonce(talk: Conversation, sender: str, message: Agreement) -> None:
+    if (message.nonce is not None) is not (message.program == DECIDE):
+        raise CommitmentBroken(
+            f"{sender} did not open the commitment to its nonce with its agreement to the "
+            f"decision. Open a new application, and ask {sender} for the cause."
+        )
+    if message.nonce is not None:
+        promised = talk.state.said(RecordCommit, RECORD_COMMIT)[sender].nonce
+        _as_promised(talk, sender, RECORD_COMMIT, promised, message.nonce, b"")

@@ -5,7 +5,7 @@ The rules on their order and content are in turns.py and checks.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from engines.interface import PROGRAMS, SIGN_OF, PublicModel
@@ -115,7 +115,18 @@ class Conversation:
         """Return the confirmations received so far, by party; all name the same result."""
         return self.state.said(Confirmation, confirm_step(program))
 
-    def greet(self, readers: tuple[str, ...], seed: bytes, key: IdentityKey) -> None:
+    @property
+    def witnesses(self) -> dict[str, str]:
+        """The names of the application's witnesses by public key, in hexadecimal."""
+        return self.state.hello_of(self.party).witnesses
+
+    def greet(
+        self,
+        readers: tuple[str, ...],
+        seed: bytes,
+        key: IdentityKey,
+        witnesses: Mapping[str, str],
+    ) -> None:
         """Put the hello into the outbox, signed by this party's identity key.
 
         `seed` is this party's share of the common randomness.
@@ -126,6 +137,7 @@ class Conversation:
             model_sha256=self.public.digest,
             client_sha256=self.public.client_sha256,
             readers=readers,
+            witnesses=dict(witnesses),
             signing_key=own.signing,
             exchange_key=own.exchange,
             seed=seed,

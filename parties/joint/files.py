@@ -2,8 +2,9 @@
 
 `secret_key` is its share of the key, `identity` its signing and exchange keys with the group
 secret; neither is in any other file. `protocol.json` has the messages sent and received,
-`member.json` the rest. The state behind a message is written before the message is sent. The two
-key files are erased when nothing is left to open with them, the others when the application ends.
+`member.json` the rest. `upload` is the encrypted record that the party has committed to, until it
+is sent. The state behind a message is written before the message is sent. The two key files are
+erased when nothing is left to open with them, the others when the application ends.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from utils.errors import MalformedMessage, NotAuthorised
 IDENTITY = "identity"
 PROTOCOL = "protocol.json"
 MEMBER = "member.json"
+UPLOAD = "upload"
 
 _PHRASES = {
     SECRET_KEY: "its own part of the secret key",
@@ -33,6 +35,7 @@ _PHRASES = {
     TOKEN: "its token for the server",
     PROTOCOL: "the messages that it sent and received, with the public key",
     RECORD: "its own record",
+    UPLOAD: "its encrypted record, until it is sent",
     MEMBER: "its log, and the results that it has opened",
     EXPIRY: "the time when all of this is erased",
 }
@@ -57,17 +60,15 @@ class Ended(BaseModel):
 class MemberRecord(BaseModel):
     """A member's state outside the protocol.
 
-    `sent` is the digest of its sealed record, `token_from` and `token_until` are in seconds since
-    1970, `code` is the digest of the join code's group secret, and `server` the address that the
-    party joined at. `masked` has the SHA-256 of the sealed masked scores by program.
+    `token_from` and `token_until` are in seconds since 1970, `code` is the digest of the join
+    code's group secret, and `server` the address that the party joined at.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     version: Literal[1] = 1
     cursor: int = 0
-    sent: str | None = None
-    arrived: bool = False
+    encrypt_seconds: float = 0.0
     code: str = ""
     server: str = ""
     ended: Ended | None = None
@@ -75,7 +76,6 @@ class MemberRecord(BaseModel):
     token_until: float | None = None
     events: list[Message] = []
     results: dict[str, Fetched] = {}
-    masked: dict[str, str] = {}
     scores: dict[str, tuple[float, ...]] = {}
 
 

@@ -1,8 +1,9 @@
 """One party in one joint application: its protocol, its files, and its calls to the server.
 
 A member works without any page. `advance` does everything that needs no person: it sends and
-receives messages, makes the keys, sends the server the public key, requests the agreed run when it
-is its turn (parties/joint/asking.py), fetches the result and sends this party's decryption share.
+receives messages, makes the keys, sends the server the public key and, once all parties have
+committed to theirs, the encrypted record. It requests the agreed run when it is its turn
+(parties/joint/asking.py), fetches the result and sends this party's decryption share.
 Decisions of a person have methods of their own: `send_record`, `agree`, `cancel`.
 """
 
@@ -18,7 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from contract.http import LONGEST_WAIT, ApplicationState
+from contract.http import LONGEST_WAIT, ApplicationState, Joined
 from engines.interface import ENCRYPTED_INPUTS, EXPLAIN, PublicModel, fingerprint_of
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
@@ -30,6 +31,7 @@ from parties.joint.member_state import MemberState
 from parties.joint.protocol import JointProtocol
 from parties.joint.reading import decision_of, explanation_of
 from parties.joint.token import note_times
+from parties.joint.witnesses import required_witnesses
 from parties.results import Decision, ExplanationOpened, Message, SliceSent
 from utils.errors import (
     ApplicationExpired,
@@ -129,7 +131,7 @@ class JointMember:
             files.require_code(given.group_secret)
             return cls.resume(connection, client_id, party, seconds)
         folder = connection.store.make_and_hold(client_id, party)
-        readers: tuple[str, ...] = ()
+        joined: Joined | None = None
         try:
             if files.joined():  # another process has joined meanwhile
                 files.require_code(given.group_secret)
@@ -137,14 +139,14 @@ class JointMember:
                 joined = connection.client.join(client_id, party, given.server_code)
                 remembered = MemberRecord(server=connection.client.url)
                 note_times(remembered, joined)
-                readers = joined.readers
+                required_witnesses(connection.witnesses, joined.witnesses)
                 files.admit(Identity.fresh(given.group_secret), joined.token, remembered)
                 # At once, so that the files expire on time even if nothing else is ever received.
                 expiry = Expiry(joined=time.time()).as_told(
                     _iso(joined.application_created_at), _iso(joined.application_expires_at)
                 )
                 write_expiry(connection.store, client_id, party, expiry)
-            return cls._of(connection, client_id, party, folder, readers)
+            return cls._of(connection, client_id, party, folder, joined)
         except BaseException:
             if not files.joined():
                 files.erase()
@@ -176,7 +178,7 @@ class JointMember:
         client_id: str,
         party: str,
         folder: HeldLock,
-        readers: tuple[str, ...] = (),
+        joined: Joined | None = None,
     ) -> Self:
         files = MemberFiles(connection.store, client_id, party)
         token, identity, kept = files.token(), files.identity(), files.protocol()
@@ -196,17 +198,18 @@ class JointMember:
                 f"The identity file of {party} is missing; join a new application."
             )
         else:
-            if not readers:
+            if joined is None or not joined.readers:
                 state = connection.client.state(client_id, token)
-                readers = state.readers or tuple(connection.public.schema_.party_names)
+            named = state or joined
             protocol = JointProtocol.start(
                 connection.joint_engine,
                 connection.public,
                 party,
                 client_id,
                 identity,
-                readers,
+                (named.readers if named else ()) or tuple(connection.public.schema_.party_names),
                 connection.trust,
+                required_witnesses(connection.witnesses, named.witnesses if named else ()),
             )
         if protocol.model_sha256 != connection.public.digest:
             raise ForeignMessage(
@@ -375,6 +378,17 @@ class JointMember:
             return self.own.protocol.awaits()
 
     @property
+    def witnesses(self) -> tuple[str, ...]:
+        """The names of the witnesses without whose signature this party opens nothing."""
+        return tuple(self.own.protocol.witnesses.values())
+
+    @property
+    def awaited_witnesses(self) -> tuple[str, ...]:
+        """The names of the witnesses whose signature is needed next."""
+        with self._lock:
+            return self.own.awaited_witnesses()
+
+    @property
     def state(self) -> ApplicationState | None:
         """Return the application state that the server sent last."""
         return self.own.state
@@ -382,14 +396,18 @@ class JointMember:
     def send_record(self, record: Mapping[str, Any]) -> SliceSent:
         """Encode, encrypt and send the party's record, a mapping of its columns to values.
 
-        The record may be replaced until a party has agreed to the decision. Raises UnknownColumn,
-        ValueOutOfDomain, OutOfStep before the keys are made, and AlreadySent after an agreement.
+        This commits to the encrypted record; it leaves once all parties have committed to theirs,
+        so that no party's record can depend on another's. It cannot be replaced: after any upload
+        under this key, a replaced record could be a modified copy of another party's ciphertext,
+        and only new keys, in a new application, prevent that. The same record again, before any
+        agreement, changes nothing. Raises UnknownColumn, ValueOutOfDomain, OutOfStep before the
+        keys are made, and AlreadySent for another record.
         """
         with self._alone() as own:
             return own.send_record(record)
 
     def is_sent(self, record: Mapping[str, Any]) -> bool:
-        """Return True if the server holds exactly this record."""
+        """Return True if this party has sent a record with the same encoding."""
         stored = self.record
         if stored is None or not self.has_sent:
             return False
@@ -398,8 +416,19 @@ class JointMember:
 
     @property
     def has_sent(self) -> bool:
-        """Return True if the server holds the record that this party sent last."""
-        return self.own.has_sent
+        """Return True once this party has committed to its record; the rest is automatic."""
+        return self.own.protocol.has_committed
+
+    @property
+    def upload(self) -> Message | None:
+        """The upload of this party's encrypted record, or None before it has arrived."""
+        return self.own.upload
+
+    @property
+    def records_arrived(self) -> bool:
+        """Return True if the server holds all parties' encrypted records."""
+        state, names = self.state, self._connection.public.schema_.party_names
+        return state is not None and all(state.sha256_of(n, ENCRYPTED_INPUTS) for n in names)
 
     @property
     def record(self) -> dict[str, Any] | None:
@@ -408,15 +437,17 @@ class JointMember:
 
     @property
     def sent_by(self) -> tuple[str, ...]:
-        """The parties whose encrypted record the server holds, in the schema's order."""
-        state, names = self.state, self._connection.public.schema_.party_names
-        return tuple(n for n in names if state and state.sha256_of(n, ENCRYPTED_INPUTS))
+        """The parties that have committed to their records, in the schema's order."""
+        with self._lock:
+            committed = self.own.protocol.committed()
+        return tuple(n for n in self._connection.public.schema_.party_names if n in committed)
 
     def agree(self, program: str) -> None:
-        """Agree to open the result of `program` ("decide", then "explain") on the current inputs.
+        """Agree to open the result of `program` ("decide", then "explain") on the records
+        committed to.
 
         Raises OutOfStep if a record is missing or, for "explain", before the decision is opened,
-        and PartiesDisagree if the server's inputs differ from those sent or agreed to.
+        and PartiesDisagree if the server's records are not those committed to.
         """
         with self._alone() as own:
             own.agree(program)

@@ -12,20 +12,22 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from contract.http import MAXIMUM_POSTED, ApplicationState, Exchanged, ProgramState
-from engines.interface import (
-    DECIDE,
-    ENCRYPTED_INPUTS,
-    MASKED_BY,
-    MASKED_OF,
-    MASKS_OF,
-    PUBLIC_KEY,
+import numpy as np
+
+from contract.http import (
+    MAXIMUM_POSTED,
+    ApplicationState,
+    Exchanged,
+    ProgramState,
+    WitnessStatement,
 )
+from engines.interface import DECIDE, ENCRYPTED_INPUTS, MASKED_BY, MASKED_OF, MASKS_OF, PUBLIC_KEY
+from features.encoding import Bits
 from parties.client import Posting, Waiting
 from parties.connection import Connection
 from parties.expiry import Expiry, read_expiry, write_expiry
 from parties.joint.asking import Asking
-from parties.joint.files import IDENTITY, Ended, Fetched, MemberFiles
+from parties.joint.files import IDENTITY, UPLOAD, Ended, Fetched, MemberFiles
 from parties.joint.protocol import JointProtocol
 from parties.joint.state import Outgoing
 from parties.joint.token import MemberToken
@@ -38,19 +40,29 @@ from parties.results import (
     digest,
     preview,
 )
+from parties.retrying import may_pass
 from parties.single_key.slots import send_slot
 from parties.store import SECRET_KEY
 from utils.errors import (
-    AlreadySent,
     IdentityMismatch,
+    MalformedMessage,
     OutOfStep,
     PartiesDisagree,
+    ResultNotWitnessed,
     TrisealError,
     error_classes,
 )
 
+RECORD_UPLOAD = "encrypted inputs"
+"""The upload of an encrypted record, in the log."""
 LINGER_SECONDS = 0.3
 """Time for which the server waits for the remaining messages after any other change."""
+REFUSALS = {
+    "other_model": "it holds another program than the server",
+    "messages_refused": "it cannot evaluate the messages that the server gave it",
+    "result_differs": "the program gives another result on the parties' records",
+}
+"""Why a witness does not sign, in words, by the refusals of the contract."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +152,8 @@ class MemberState:
             self.remembered.ended = Ended(code=error.code, message=error.message)
             self.save()
         self.protocol.forget_keys()
-        self.files.remove(SECRET_KEY)
-        self.files.remove(IDENTITY)
+        for name in (SECRET_KEY, IDENTITY, UPLOAD):
+            self.files.remove(name)
         with suppress(TrisealError):
             self._deliver()
 
@@ -203,13 +215,14 @@ class MemberState:
             self.files.remove(IDENTITY)
 
     def act(self, answer: bool) -> bool:
-        """Send the public key, open results and read scores, as far as they are due.
+        """Send the public key and the record, open results and read scores, as far as they are due.
 
         Return True if anything was done. If `answer` is False, no result is opened; otherwise
         `state` must be up to date.
         """
         self.require_going_on()
         acted = self._give_public_key()
+        acted |= self._give_record()
         for program in self._connection.public.programs:
             if answer and self._may_open(program):
                 self.open(program)
@@ -303,40 +316,96 @@ class MemberState:
             self._log(self.party, message.receiver or ALL, message.step, message.body, seconds)
 
     def send_record(self, record: Mapping[str, Any]) -> SliceSent:
-        """Encrypt and send a record, replacing an earlier one."""
+        """Encrypt a record and commit to it; it is sent once all parties have committed to theirs.
+
+        The commitment is final; see JointProtocol.commit_record. The same record again, before any
+        agreement, changes nothing. If the server cannot be reached now, the next `advance` sends
+        what is due.
+        """
         self.require_going_on()
         bits = self._connection.layout.encode_party(self.party, record)
-        key = self.protocol.public_key
-        if self.remembered.sent is not None:  # without an earlier record nothing is agreed
+        if self._has_committed_to(bits):
             self.exchange()
-        agreed = sorted(self.protocol.agreements(DECIDE))
-        if agreed:
-            raise AlreadySent(
-                f"{', '.join(agreed)} agreed to the decision on the current records. To send "
-                "another record, open a new application; it will have new keys."
-            )
+        else:
+            self._encrypt(record, bits)
+        start = perf_counter()
+        try:
+            self._send()
+            self._give_record()
+        except TrisealError as error:
+            if not may_pass(error):
+                raise
+        return self._sent(len(bits), perf_counter() - start)
+
+    def _has_committed_to(self, bits: Bits) -> bool:
+        """Return True if this party has committed to a record of these bits, and none has agreed.
+
+        Raises OutOfStep before the keys are ready, and AlreadySent if it can send no record.
+        """
+        kept = self.files.record() if self.protocol.has_committed else None
+        if kept is not None and not self.protocol.agreements(DECIDE):
+            own = self._connection.layout.encode_party(self.party, kept)
+            if np.array_equal(own, bits):
+                return True
+        self.protocol.require_uncommitted()
+        return False
+
+    def _encrypt(self, record: Mapping[str, Any], bits: Bits) -> None:
+        """Encrypt a record into the folder, and commit to the ciphertext."""
         start = perf_counter()
         with self._connection.engine_lock:
-            sealed = self._connection.joint_engine.encrypt(self.party, bits, key)
-        seconds = perf_counter() - start
-        self.remembered.sent, self.remembered.arrived = digest(sealed), False
+            sealed = self._connection.joint_engine.encrypt(
+                self.party, bits, self.protocol.public_key
+            )
+        self.remembered.encrypt_seconds = perf_counter() - start
+        self.files.write(UPLOAD, sealed)  # before the commitment, which refers to it
         self.files.keep_record(record)
+        self.protocol.commit_record(digest(sealed))
         self.save()
-        sent = self._fill(ENCRYPTED_INPUTS, sealed, "encrypted inputs")
-        self.remembered.arrived = True
-        self.save()
+
+    def _sent(self, bits: int, seconds: float) -> SliceSent:
+        """Return the facts about this party's record; its commitment took `seconds`."""
+        upload, sealed = self.upload, b""
+        if upload is None:
+            sealed = self.files.read(UPLOAD) or b""
         return SliceSent(
             client_id=self.client_id,
             party=self.party,
-            bits=len(bits),
-            size=sent.size,
-            encrypt_seconds=seconds,
-            send_seconds=sent.seconds,
-            sha256=sent.sha256,
-            preview=sent.preview,
+            bits=bits,
+            size=len(sealed) if upload is None else upload.size,
+            encrypt_seconds=self.remembered.encrypt_seconds,
+            send_seconds=seconds if upload is None else upload.seconds,
+            sha256=self.protocol.committed()[self.party],
+            preview=preview(sealed) if upload is None else upload.preview,
             fresh=False,
-            messages=(sent,),
+            messages=(),
+            waits=upload is None,
         )
+
+    def _give_record(self) -> bool:
+        """Send the encrypted record that was committed to, once all parties have committed.
+
+        Raises MalformedMessage if the file of the record is damaged.
+        """
+        sealed = self.files.read(UPLOAD) if self.protocol.all_committed else None
+        if sealed is None:
+            return False
+        if digest(sealed) != self.protocol.committed()[self.party]:
+            raise MalformedMessage(
+                f"The file {UPLOAD} of {self.party} is damaged; open a new application."
+            )
+        self._fill(ENCRYPTED_INPUTS, sealed, RECORD_UPLOAD)
+        self.save()
+        self.files.remove(UPLOAD)
+        return True
+
+    @property
+    def upload(self) -> Message | None:
+        """The upload of this party's encrypted record, or None before it has arrived."""
+        for event in self.remembered.events:
+            if (event.sender, event.what) == (self.party, RECORD_UPLOAD):
+                return event
+        return None
 
     def _learned(self, program: str, run: ProgramState) -> None:
         self.given += 1
@@ -344,34 +413,30 @@ class MemberState:
         if self.state is not None:
             self.state = self.state.with_program(program, run)
 
-    @property
-    def has_sent(self) -> bool:
-        """Return True if the server holds the record that this party sent last."""
-        if self.state is None:
-            return self.remembered.arrived
-        held = self.state.sha256_of(self.party, ENCRYPTED_INPUTS)
-        return held is not None and held == self.remembered.sent
-
     def agree(self, program: str) -> None:
-        """Agree to the inputs that the server holds now."""
+        """Agree to the records committed to, which the server must hold now."""
         self.require_going_on()
         key = self.protocol.public_key
+        self._give_record()
         state = self._look()
         first = self._names[0]
         sealed = self._connection.joint_engine.seal_public_key(first, key)
         held = {party: state.sha256_of(party, ENCRYPTED_INPUTS) for party in self._names}
         inputs = {party: sha256 for party, sha256 in held.items() if sha256 is not None}
-        missing = [party for party in self._names if party not in inputs]
+        committed = self.protocol.committed()
+        missing = [party for party in self._names if party not in committed]
+        missing = missing or [party for party in self._names if party not in inputs]
         held_key = state.sha256_of(first, PUBLIC_KEY)
         if missing or held_key is None:
             raise OutOfStep(
                 f"There is nothing to agree to yet; still to be sent: "
                 f"{', '.join(missing) or 'the public key'}."
             )
-        if inputs[self.party] != self.remembered.sent:
+        differing = [party for party in self._names if inputs[party] != committed[party]]
+        if differing:
             raise PartiesDisagree(
-                f"The server holds a different record of {self.party} than {self.party} sent. Send "
-                "it again; if that does not help, open a new application."
+                f"The server holds a different record of {', '.join(differing)} than was committed "
+                "to. Nothing is opened; open a new application."
             )
         if held_key != digest(sealed):
             raise PartiesDisagree(
@@ -400,16 +465,20 @@ class MemberState:
         Every party computes them, to compare their digest with the server's before it opens the
         signs.
         """
-        if program in self.remembered.masked or self.protocol.opened(program) is None:
+        known, state = self.protocol.masked_sha256(program), self.state
+        if state is None or self.protocol.opened(program) is None:
+            return False
+        first = self.party == self._names[0]
+        sent = not first or state.sha256_of(self.party, MASKED_OF[program]) is not None
+        if known is not None and sent:
             return False
         with self._connection.engine_lock:
             sealed = self.protocol.masked_scores(program, self._result(program))
         if sealed is None:
             return False
-        if self.party == self._names[0]:
-            self._fill(MASKED_OF[program], sealed, "masked scores")
-        self.remembered.masked[program] = digest(sealed)
         self.save()
+        if not sent:
+            self._fill(MASKED_OF[program], sealed, "masked scores")
         return True
 
     def ask(self, again: bool) -> str | None:
@@ -449,8 +518,9 @@ class MemberState:
     def open(self, program: str) -> None:
         """Fetch and confirm a result; make this party's share of it once all have confirmed it.
 
-        Raises OutOfStep before the agreed run, PartiesDisagree if it was run on other inputs, and
-        AlreadyOpened if this party has confirmed another result.
+        Raises OutOfStep before the agreed run, PartiesDisagree if it was run on other inputs,
+        AlreadyOpened if this party has confirmed another result, and ResultNotWitnessed, which ends
+        the application for this party.
         """
         state = self.state
         if (
@@ -459,7 +529,7 @@ class MemberState:
             or state.programs[program].status != "done"
         ):
             raise OutOfStep(f"There is no result yet of a run of {program} that all agreed to.")
-        for (party, file_name), sha256 in self._agreed_files(program).items():
+        for (party, file_name), sha256 in self.protocol.agreed_files(program).items():
             if state.sha256_of(party, file_name) != sha256:
                 item = "record" if file_name == ENCRYPTED_INPUTS else file_name
                 raise PartiesDisagree(
@@ -470,8 +540,13 @@ class MemberState:
         result = self._result(program)
         seconds = perf_counter() - start
         first = self.protocol.confirmed(program) is None
-        with self._connection.engine_lock:
-            self.protocol.open(program, result)
+        signatures = self._signatures(program, state.programs[program])
+        try:
+            with self._connection.engine_lock:
+                self.protocol.open(program, result, signatures)
+        except ResultNotWitnessed as error:
+            self.end(error)
+            raise
         if first:  # before the state, which refers to it once it says confirmed
             self.files.write(f"{program}.result", result)
             what, shown = f"encrypted result of {program}", preview(result)
@@ -482,16 +557,6 @@ class MemberState:
             )
             self.save()
 
-    def _agreed_files(self, program: str) -> dict[tuple[str, str], str]:
-        """Return the SHA-256 that the program's files must have, by party and file name."""
-        masked = MASKED_BY.get(program)
-        agreements = self.protocol.agreements(masked or program)
-        if masked is None:
-            inputs = agreements[self.party].inputs
-            return {(party, ENCRYPTED_INPUTS): inputs[party] for party in self._names}
-        files = {(name, MASKS_OF[masked]): said.masks or "" for name, said in agreements.items()}
-        return {**files, (self._names[0], MASKED_OF[masked]): self.remembered.masked[masked]}
-
     def _result(self, program: str) -> bytes:
         """Return the program's result, from the folder if this party has confirmed it."""
         kept = self.files.read(f"{program}.result")
@@ -499,9 +564,40 @@ class MemberState:
             return self._client.get_output(self.client_id, self.token, program)
         return kept
 
+    def _signatures(self, program: str, run: ProgramState) -> dict[str, bytes]:
+        """Return the witnesses' signatures, by key; raises ResultNotWitnessed if one refused."""
+        found: dict[str, bytes] = {}
+        for key, name in self.protocol.witnesses.items():
+            said = run.statements.get(key, WitnessStatement())
+            if said.refusal is not None:
+                error = ResultNotWitnessed(
+                    f"The witness {name} refused to sign the result of {program}: "
+                    f"{REFUSALS.get(said.refusal, said.refusal)}. Nothing was opened. Open a new "
+                    f"application, and ask {name} for the cause."
+                )
+                self.end(error)
+                raise error
+            with suppress(ValueError):  # an invalid signature is as good as none
+                found[key] = bytes.fromhex(said.signature or "")
+        return found
+
+    def awaited_witnesses(self) -> tuple[str, ...]:
+        """Return the names of the witnesses that have to sign a result before it is opened."""
+        return tuple(
+            dict.fromkeys(
+                name
+                for program in self._connection.public.programs
+                if self._is_due(program)
+                for name in self._unheard(program)
+            )
+        )
+
     def _may_open(self, program: str) -> bool:
+        return self._is_due(program) and not self._unheard(program)
+
+    def _is_due(self, program: str) -> bool:
         masked = MASKED_BY.get(program)
-        if masked is not None and masked not in self.remembered.masked:
+        if masked is not None and self.protocol.masked_sha256(masked) is None:
             return False
         return (
             self.state is not None
@@ -510,6 +606,13 @@ class MemberState:
             and self.protocol.agreed(program)
             and (self.protocol.confirmed(program) is None or self.protocol.all_confirmed(program))
         )
+
+    def _unheard(self, program: str) -> list[str]:
+        """Return the witnesses without a statement, unless one has refused already."""
+        said = {} if self.state is None else self.state.programs[program].statements
+        if any(s.refusal is not None for k, s in said.items() if k in self.protocol.witnesses):
+            return []
+        return [name for key, name in self.protocol.witnesses.items() if key not in said]
 
     def _read(self, program: str) -> bool:
         if program in self.remembered.scores or self.protocol.opened(program) is None:

@@ -1,6 +1,6 @@
 """The messages that the parties send each other, one class per step; JSON in the sealed body.
 
-    hello ─► share_commit ─► share_open ─► (keys ready)
+    hello ─► share_commit ─► share_open ─► (keys ready) ─► record_commit ─► (uploads)
     agree:decide ─► confirm:decide ─► partial:decide           and the same of explain
 
 and, if only signs are opened, after partial:decide
@@ -19,6 +19,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from utils.errors import MalformedMessage
+from utils.witness_list import MOST_WITNESSES
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[bytes, Field(min_length=1, max_length=64)]
@@ -43,6 +44,7 @@ class JointMessage(BaseModel):
 class Hello(JointMessage):
     """The party's public keys, and the model and readers that it expects of this application.
 
+    `witnesses` are the names, by public key, of those without whose signature nothing is opened.
     `seed` is the party's share of the common randomness, which is a public hash of all shares. The
     last party to send its share can try several, but each gives a hash as random as any other.
     `identity_signature` covers all other fields; see parties/joint/identities.py.
@@ -52,6 +54,7 @@ class Hello(JointMessage):
     model_sha256: Digest
     client_sha256: Digest
     readers: tuple[Name, ...] = Field(min_length=1, max_length=64)
+    witnesses: dict[Digest, Name] = Field(default={}, max_length=MOST_WITNESSES)
     signing_key: RawKey
     exchange_key: RawKey
     seed: Seed = Field(repr=False)
@@ -72,16 +75,31 @@ class ShareOpen(JointMessage):
     nonce: Nonce = Field(repr=False)
 
 
+class RecordCommit(JointMessage):
+    """Commitment to the sender's encrypted record, before any party uploads its own.
+
+    `inputs` is the SHA-256 of the sealed record. Without it, a party could wait for another's
+    ciphertext and send a copy, or a modified copy, as its own. `nonce` is a commitment to 32 random
+    bytes, opened in the agreement to the decision: no party can choose its nonce after another's.
+    """
+
+    inputs: Digest
+    nonce: Digest
+
+
 class Agreement(JointMessage):
     """Consent to open the result of `program` on exactly these inputs: digests by party.
 
     `masks` is the digest of the sender's own encrypted masks, if scores are opened under masks.
+    `nonce` opens the commitment in the sender's RecordCommit; only the agreement to the decision
+    has it.
     """
 
     program: Name
     inputs: dict[Name, Digest] = Field(max_length=64)
     public_key_digest: Digest
     masks: Digest | None = None
+    nonce: Nonce | None = Field(default=None, repr=False)
 
 
 class Confirmation(JointMessage):
@@ -105,12 +123,16 @@ class Partial(JointMessage):
 
 HELLO, SHARE_COMMIT, SHARE_OPEN = "hello", "share_commit", "share_open"
 KEY_STEPS = (HELLO, SHARE_COMMIT, SHARE_OPEN)
+RECORD_COMMIT = "record_commit"
+FIRST_STEPS = (*KEY_STEPS, RECORD_COMMIT)
+"""The steps before the first agreement, in order; each is for all parties."""
 AGREE, CONFIRM, PARTIAL = "agree", "confirm", "partial"
 
 _CLASSES: dict[str, type[JointMessage]] = {
     HELLO: Hello,
     SHARE_COMMIT: ShareCommit,
     SHARE_OPEN: ShareOpen,
+    RECORD_COMMIT: RecordCommit,
     AGREE: Agreement,
     CONFIRM: Confirmation,
     PARTIAL: Partial,

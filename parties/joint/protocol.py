@@ -9,22 +9,36 @@ message leaves the state unchanged.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
-from engines.interface import DECIDE, MASKED_BY, JointPartyEngine, PublicModel
-from parties.joint.channel import Identity, framed
-from parties.joint.checks import check
+from engines.interface import (
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    MASKED_BY,
+    MASKED_OF,
+    MASKS_OF,
+    PUBLIC_KEY,
+    JointPartyEngine,
+    PublicModel,
+)
+from engines.statement import Statement, slot_name
+from parties.joint.channel import Identity, commitment, framed
+from parties.joint.checks import check, require_signatures
 from parties.joint.conversation import Conversation
 from parties.joint.identities import IdentityKey, PartyIdentity, Trust, require_identity
-from parties.joint.key_making import KeyMaking
+from parties.joint.key_making import NONCE_BYTES, KeyMaking
 from parties.joint.messages import (
     HELLO,
     KEY_STEPS,
+    RECORD_COMMIT,
     Agreement,
     Confirmation,
     Hello,
     Partial,
+    RecordCommit,
     agree_step,
     class_of,
     confirm_step,
@@ -36,6 +50,7 @@ from parties.joint.state import Outgoing, ProtocolState
 from parties.joint.turns import require_place, require_turn
 from utils.errors import (
     AlreadyOpened,
+    AlreadySent,
     IdentityMismatch,
     MessageRepeated,
     OutOfStep,
@@ -65,16 +80,18 @@ class JointProtocol:
         identity: Identity,
         readers: tuple[str, ...],
         trust: Trust | None = None,
+        witnesses: Mapping[str, str] = MappingProxyType({}),
     ) -> JointProtocol:
         """Start the protocol, with the party's hello in `pending`; `trust` of None pins nobody.
 
+        `witnesses` are the names, by public key, of those that have to sign every result.
         Raises UnknownParty if the schema has no such party.
         """
         public.schema_.party(party)
         trust = trust or Trust()
         state = ProtocolState(pins=dict(trust.pins))
         talk = Conversation(public, party, application, identity, state, b"")
-        talk.greet(readers, engine.seed_share(), trust.own or IdentityKey.fresh())
+        talk.greet(readers, engine.seed_share(), trust.own or IdentityKey.fresh(), witnesses)
         return cls(engine, talk)
 
     @classmethod
@@ -122,6 +139,11 @@ class JointProtocol:
         return self._talk.readers
 
     @property
+    def witnesses(self) -> Mapping[str, str]:
+        """The names, by public key, of those without whose signature nothing is opened."""
+        return self._talk.witnesses
+
+    @property
     def model_sha256(self) -> str:
         """The digest of the public model that this party joined the application with."""
         return self._talk.state.hello_of(self._talk.party).model_sha256
@@ -134,10 +156,13 @@ class JointProtocol:
     @property
     def public_key(self) -> bytes:
         """The public key; raises OutOfStep before it has been made."""
+        self._require_keys()
+        return self._talk.state.public_key
+
+    def _require_keys(self) -> None:
         if not self.ready:
             awaited = ", ".join(self.awaits()) or "the others"
             raise OutOfStep(f"The joint keys are not ready yet; waiting for: {awaited}.")
-        return self._talk.state.public_key
 
     @property
     def fingerprint(self) -> str | None:
@@ -221,22 +246,72 @@ class JointProtocol:
                 self._keys.go_on()
         return True
 
+    def commit_record(self, sha256: str) -> None:
+        """Commit, once, to this party's sealed record with this SHA-256, and to a fresh nonce.
+
+        Raises OutOfStep before the keys are ready, and AlreadySent for a second record: once any
+        party has uploaded under this key, another record could be a copy, or a modified copy, of
+        that party's ciphertext, and only new keys prevent that.
+        """
+        talk = self._talk
+        self.require_uncommitted()
+        nonce = os.urandom(NONCE_BYTES)
+        sealed = commitment(talk.application, talk.party, RECORD_COMMIT, nonce, b"")
+        message = RecordCommit(inputs=sha256, nonce=sealed)
+        with self._binding():
+            check(talk, talk.party, RECORD_COMMIT, message)
+        talk.state.nonces[RECORD_COMMIT] = nonce
+        talk.say(RECORD_COMMIT, message)
+
+    def require_uncommitted(self) -> None:
+        """Raise OutOfStep before the keys are ready, AlreadySent after `commit_record`."""
+        self._require_keys()
+        if self.has_committed:
+            raise AlreadySent(
+                f"{self._talk.party} has committed to its record, which is now fixed: a record "
+                "replaced after others were sent could be made from theirs. To send another one, "
+                "open a new application, which has new keys."
+            )
+
+    def committed(self) -> dict[str, str]:
+        """Return the SHA-256 of the sealed records committed to so far, by party."""
+        said = self._talk.state.said(RecordCommit, RECORD_COMMIT)
+        return {name: message.inputs for name, message in said.items()}
+
+    @property
+    def has_committed(self) -> bool:
+        """True once this party has committed to its record."""
+        return self._talk.party in self._talk.state.senders(RECORD_COMMIT)
+
+    @property
+    def all_committed(self) -> bool:
+        """True once all parties have committed to their records: only then are these sent."""
+        return self._talk.all_said(RECORD_COMMIT)
+
     def agree(self, program: str, inputs: Mapping[str, str], masks: str | None = None) -> None:
         """Agree, once, to open the result of `program` on `inputs`: SHA-256 by party.
 
         `masks` is the SHA-256 of this party's encrypted masks if the program has a comparison.
 
-        Raises OutOfStep before the keys are ready, for an unknown program, or for an explanation
-        before the decision is opened; PartiesDisagree if another party, or this party itself, has
-        agreed to different inputs.
+        Raises OutOfStep before all parties have committed to their records, for an unknown program,
+        or for an explanation before the decision is opened; PartiesDisagree if `inputs` are not the
+        records committed to.
         """
         if program not in self._talk.agreed_programs:
             raise OutOfStep(f"There is no program {program[:16]!r} to agree to.")
         key = hashlib.sha256(self.public_key).hexdigest()
         if program != DECIDE and self._talk.public.final(DECIDE) not in self._talk.state.opened:
             raise OutOfStep("The explanation comes after the decision: open the decision first.")
+        if not self.all_committed:
+            missing = ", ".join(n for n in self._talk.names if n not in self.committed())
+            raise OutOfStep(f"There is nothing to agree to yet; still to be sent: {missing}.")
+        nonce = self._talk.state.nonces[RECORD_COMMIT] if program == DECIDE else None
         message = Agreement(
-            program=program, inputs=dict(inputs), public_key_digest=key, masks=masks
+            program=program,
+            inputs=dict(inputs),
+            public_key_digest=key,
+            masks=masks,
+            nonce=nonce,
         )
         step = agree_step(program)
         check(self._talk, self._talk.party, step, message)
@@ -268,12 +343,18 @@ class JointProtocol:
         """Return True if all parties have confirmed the same result."""
         return self._talk.all_said(confirm_step(program))
 
-    def open(self, program: str, result: bytes) -> None:
+    def open(
+        self,
+        program: str,
+        result: bytes,
+        signatures: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> None:
         """Confirm the result of an agreed run; once all have, make this party's share of it.
 
-        Call it again when others have confirmed. For one result only. Raises OutOfStep before all
-        agree, AlreadyOpened if this party has confirmed a different result, PartiesDisagree if
-        another party has, ForeignMessage, and MalformedMessage.
+        Call it again when others have confirmed. For one result only. `signatures` are those of the
+        witnesses, by public key. Raises OutOfStep before all agree, ResultNotWitnessed unless every
+        witness has signed exactly this result, AlreadyOpened if this party has confirmed a
+        different one, PartiesDisagree if another party has, ForeignMessage, and MalformedMessage.
         """
         talk, step = self._talk, partial_step(program)
         sha256 = hashlib.sha256(result).hexdigest()
@@ -282,6 +363,8 @@ class JointProtocol:
             return
         if not self.agreed(program):
             raise OutOfStep(f"Not all parties have agreed to {program} yet.")
+        if talk.witnesses:
+            require_signatures(talk, self._statement(program, sha256), signatures)
         if self.confirmed(program) is None:
             self._engine.check_result(program, result)
             said = Confirmation(program=program, result_sha256=sha256)
@@ -314,7 +397,42 @@ class JointProtocol:
         if parts is None:
             return None
         with self._binding():
-            return self._engine.seal_masked(program, result, parts)
+            sealed = self._engine.seal_masked(program, result, parts)
+        self._talk.state.masked[program] = hashlib.sha256(sealed).hexdigest()
+        return sealed
+
+    def masked_sha256(self, program: str) -> str | None:
+        """Return the SHA-256 of the message with the masked scores, or None before it is made."""
+        return self._talk.state.masked.get(program)
+
+    def agreed_files(self, program: str) -> dict[tuple[str, str], str]:
+        """Return the SHA-256 that a run's files must have, by party and file name.
+
+        These are the files that the parties have agreed to; the public key is among them.
+        """
+        talk, first = self._talk, self._talk.names[0]
+        sealed = self._engine.seal_public_key(first, self.public_key)
+        files = {(first, PUBLIC_KEY): hashlib.sha256(sealed).hexdigest()}
+        masked = MASKED_BY.get(program)
+        agreements = talk.agreements(masked or program)
+        if masked is None:
+            inputs = agreements[talk.party].inputs
+            return files | {(name, ENCRYPTED_INPUTS): inputs[name] for name in talk.names}
+        masks = {(name, MASKS_OF[masked]): said.masks or "" for name, said in agreements.items()}
+        return files | masks | {(first, MASKED_OF[masked]): self.masked_sha256(masked) or ""}
+
+    def _statement(self, program: str, result_sha256: str) -> Statement:
+        """Return the statement that the witnesses must have signed, from what this party knows."""
+        talk, known = self._talk, self.agreed_files(program)
+        used = [(s.party, s.file_name) for s in talk.public.slots if program in s.needed_for]
+        return Statement(
+            application=talk.application,
+            program=program,
+            model_sha256=talk.public.digest,
+            # A message that the parties have not agreed to makes every signature invalid.
+            messages={slot_name(*slot): known.get(slot, "") for slot in used},
+            result_sha256=result_sha256,
+        )
 
     def scores(self, program: str, result: bytes) -> tuple[float, ...] | None:
         """Return the decrypted scores, or None before all shares are there or for a non-reader.
@@ -346,7 +464,7 @@ class JointProtocol:
         for step in KEY_STEPS:
             if not talk.all_said(step):
                 return self._missing(step)
-        expected: tuple[tuple[str, str], ...] = ()
+        expected = self._missing(RECORD_COMMIT) if self.has_committed else ()
         for program in talk.programs:
             step = agree_step(program)
             if talk.party in talk.state.senders(step):

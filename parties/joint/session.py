@@ -48,7 +48,7 @@ class JointSession:
 
     Steps of one application run one at a time, even if several threads or processes call them; only
     waiting for a run, `state` and `cancel` run alongside. `client_id` changes when a record is
-    replaced after the agreement; see `send`. Besides the errors that it names, every method raises
+    replaced; see `send`. Besides the errors that it names, every method raises
     those of JointMember.advance, and DataFolderInUse if another process holds a party's folder for
     too long.
     """
@@ -132,22 +132,28 @@ class JointSession:
     def send(self, party: str, record: Mapping[str, Any]) -> SliceSent:
         """Encode, encrypt and send one party's record, a mapping of its columns to values.
 
-        If a party has already agreed to the decision (or the application has expired) and all
-        parties are played here, a new application is opened with new keys, since keys belong to one
-        application, and the other parties' records are encrypted again. Then the old one is erased.
+        The ciphertexts are uploaded once all parties have committed to theirs, by the last call.
+        If the party has sent another record before, or a party has agreed to the decision (or the
+        application has expired), and all parties are played here, a new application is opened with
+        new keys, under which the other parties' records are encrypted again. Then the old one is
+        erased.
         Raises UnknownParty, UnknownColumn, ValueOutOfDomain, OutOfStep, ForbiddenSlot.
         """
         self._public.schema_.party(party)
         self.connection.layout.encode_party(party, record)
         with self._step() as news:
             try:
-                sent = self._member(party).send_record(record)
-                news.take(self.members)
+                member = self._member(party)
+                sent = member.send_record(record)
+                if all(one.has_sent for one in self.members.values()):
+                    self._pump(lambda: True)  # once is enough to learn that all have committed
+                if member.upload is not None:
+                    sent = sent.uploaded(member.upload)
+                return replace(sent, messages=news.take(self.members))
             except _ONLY_AFRESH:
                 if not self._plays_all:
                     raise
                 return self._send_afresh(party, record)
-        return sent
 
     def is_sent(self, party: str, record: Mapping[str, Any]) -> bool:
         """Return True if the party has sent a record with the same encoding as this one."""
@@ -279,6 +285,8 @@ class JointSession:
         with self._step() as news:
             try:
                 self._require_records(program)
+                if not all(member.records_arrived for member in self.members.values()):
+                    self._pump(lambda: True, False)  # others may have committed since
                 found = agree_and_ask(self.members, program, self._pump, self._awaited, asked.asked)
             finally:
                 asked.messages += news.take(self.members)
@@ -313,7 +321,12 @@ class JointSession:
 
     def _awaited(self) -> str:
         awaited = {name for member in self.members.values() for name in member.awaits}
-        return ", ".join(name for name in self._public.schema_.party_names if name in awaited)
+        parties = [name for name in self._public.schema_.party_names if name in awaited]
+        return ", ".join([*parties, *self._awaited_witnesses()])
+
+    def _awaited_witnesses(self) -> list[str]:
+        names = {n: None for member in self.members.values() for n in member.awaited_witnesses}
+        return [f"the witness {name}" for name in names]
 
     def _require_records(self, program: str) -> None:
         lacking = [
@@ -345,17 +358,19 @@ class JointSession:
 
     def _pump(self, done: Callable[[], bool], answer: bool = True) -> None:
         """Advance all members until `done`, or until nothing changes any more."""
-        deadline = monotonic() + (0.0 if self._plays_all else PATIENCE_SECONDS)
+        start = monotonic()
         while True:
             moved = [self._advance(member, answer) for member in self.members.values()]
             if done():
                 return
             if any(moved):
                 continue
-            left = deadline - monotonic()
+            others = not self._plays_all or (answer and self._awaited_witnesses())
+            left = start + (PATIENCE_SECONDS if others else 0.0) - monotonic()
             if left <= 0 or not self._awaited():
                 return
             next(iter(self.members.values())).advance(min(left, 1.0), answer)
+            self._taken.clear()
 
     def _advance(self, member: JointMember, answer: bool) -> bool:
         """Advance a member; if all are played here, only if another has acted since."""
@@ -373,7 +388,7 @@ class JointSession:
             keys = new.make_keys()
             messages = list(keys.messages)
             for other, member in self.members.items():
-                kept = member.record
+                kept = member.record if member.has_sent else None
                 if other != party and kept is not None:
                     messages += new.send(other, kept).messages
             sent = new.send(party, record)

@@ -45,6 +45,8 @@ class ProtocolState(_Stored):
     nonces: dict[str, bytes] = Field(default={}, repr=False)
     public_key: bytes = Field(default=b"", repr=False)
     ready: bool = False
+    masked: dict[str, str] = {}
+    """By program, the SHA-256 of the sealed masked scores that all shares have opened."""
     opened: dict[str, str] = {}
     """By program, the SHA-256 of the one result that this party has made its share for."""
     pins: dict[str, RawKey] = {}

@@ -6,8 +6,9 @@ from engines.interface import DECIDE, MASKED_BY
 from parties.joint.conversation import Conversation
 from parties.joint.messages import (
     CONFIRM,
-    KEY_STEPS,
+    FIRST_STEPS,
     PARTIAL,
+    RECORD_COMMIT,
     agree_step,
     class_of,
     confirm_step,
@@ -19,7 +20,7 @@ from utils.errors import MessageOutOfOrder, NotAuthentic
 def require_place(talk: Conversation, sender: str, step: str, receiver: str | None) -> None:
     """Raise NotAuthentic if the protocol has no such message: sender, step and receiver."""
     name, colon, program = step.partition(":")
-    if name in KEY_STEPS:
+    if name in FIRST_STEPS:
         known, meant = not colon, receiver is None
     elif name == PARTIAL:
         to_all = talk.public.masked(program)
@@ -38,8 +39,8 @@ def require_place(talk: Conversation, sender: str, step: str, receiver: str | No
 def require_turn(talk: Conversation, sender: str, step: str) -> None:
     """Raise MessageOutOfOrder unless all parties have sent the messages that precede this step."""
     name, _, program = step.partition(":")
-    if name in KEY_STEPS:
-        before = KEY_STEPS[: KEY_STEPS.index(name)]
+    if name in FIRST_STEPS:
+        before = FIRST_STEPS[: FIRST_STEPS.index(name)]
         due = not before or talk.all_said(before[-1])
     elif name == CONFIRM:
         masked = MASKED_BY.get(program)
@@ -47,7 +48,7 @@ def require_turn(talk: Conversation, sender: str, step: str) -> None:
     elif name == PARTIAL:
         due = talk.all_said(confirm_step(program))
     elif program == DECIDE:
-        due = talk.state.ready
+        due = talk.all_said(RECORD_COMMIT)
     else:
         # The sender's share of the decision comes first; other parties' may still be on their way.
         final = partial_step(talk.public.final(DECIDE))

@@ -52,7 +52,8 @@ def open_application(
     does not allow taking part. Neither the codes nor the token are shown again.
     """
     server_state.rate_limits.opening("" if request.client is None else request.client.host)
-    opened = services.applications.open(None if body is None else body.readers)
+    body = body or OpenRequest()
+    opened = services.applications.open(body.readers, body.witnesses)
     logger.info("opened", extra={"facts": {"application": opened.client_id}})
     return opened
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from engines.interface import DECIDE, PublicModel
 from service.api.examples import EXAMPLE_ID
@@ -16,6 +17,7 @@ from service.applications.events import Events
 from service.applications.party_tokens import PartyTokens
 from service.applications.relay import Relay
 from service.applications.slots import Slots
+from service.applications.witnesses import WitnessTasksService
 from service.erasure import Erasure
 from service.execution.checker import Checker
 from service.execution.interface import Executor
@@ -29,6 +31,9 @@ from service.operations.overview import Operations
 from service.storage.storage import Storage
 from settings import Settings
 from utils.errors import EngineUnavailable, NotAuthorised, TrisealError
+from utils.signed_requests import signer_of
+
+WITNESS_PATH = "/witness/"
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class LoadedServices:
     runs: Runs
     erasure: Erasure
     relay: Relay
+    witness_tasks: WitnessTasksService
     operations: Operations
 
 
@@ -137,6 +143,38 @@ async def require_operator(
         )
 
 
+class _WitnessKey(APIKeyHeader):
+    """Returns the public key of the witness that signed the request (utils/signed_requests.py).
+
+    Raises NotAuthorised, and TooManyRequests as _PartyToken does.
+    """
+
+    async def __call__(self, request: Request) -> str:  # type: ignore[override]
+        services = await get_services(request)
+        path, query = request.url.path, request.scope["query_string"].decode("latin-1")
+        # A proxy may have put a prefix before the path that the witness signed.
+        target = path[path.index(WITNESS_PATH) :] + (f"?{query}" if query else "")
+        key = signer_of(
+            request.headers.get("authorization", ""),
+            request.method,
+            target,
+            await request.body(),
+            time.time(),
+            services.witness_tasks.known,
+        )
+        limits = request.app.state.server_state.rate_limits
+        limits.called(key)
+        held_by(request.scope).enter_context(limits.calling(key))
+        return key
+
+
+witness_key = _WitnessKey(
+    name="Authorization",
+    auto_error=False,
+    scheme_name="witness",
+    description="A signed request: `Witness <public key> <seconds since 1970> <signature>`, with "
+    "the Ed25519 signature of the method, the path with query, the time and SHA-256 of the body.",
+)
 ClientId = Annotated[
     str,
     Path(description="The application's id: 32 hexadecimal digits.", examples=[EXAMPLE_ID]),
@@ -146,4 +184,5 @@ ProgramName = Annotated[
 ]
 ServerStateDep = Annotated[ServerState, Depends(get_server_state)]
 ServicesDep = Annotated[LoadedServices, Depends(get_services)]
+WitnessDep = Annotated[str, Depends(witness_key)]
 TokenDep = Annotated[str | None, Depends(party_token)]

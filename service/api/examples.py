@@ -10,25 +10,27 @@ from collections.abc import Mapping
 from typing import Any
 
 EXAMPLE_ID = "1f0c8e5ad3b94b7d9a6e2c4f5b7d8e90"
-_JOB = "7be3a1c2d4f5061728394a5b6c7d8e9f"
+EXAMPLE_JOB = "7be3a1c2d4f5061728394a5b6c7d8e9f"
 _SECRET = "Zk3vY2ZQm0Jm1o8eJw3uQb7dX5sT9nL4pR6aHc2iGfE"  # noqa: S105 (opens nothing)
 _DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _OPENED, _ENDS = "2026-03-02T09:00:00Z", "2026-03-03T09:00:00Z"
+_WITNESS = {"name": "Auditor", "key": _DIGEST[::-1]}
 
 SENT = (EXAMPLE_ID, "bank", "encrypted_inputs", "TRISEAL1")
 """The values of an upload form, in the order of its fields."""
 
 _PROGRAM = {
     "status": "done",
-    "job": _JOB,
+    "job": EXAMPLE_JOB,
     "attempts": 1,
     "progress": 1.0,
     "queued_at": _OPENED,
     "deadline": "2026-03-02T09:30:00Z",
     "seconds": 0.0253,
-    "result_bytes": 16680,
+    "result_bytes": 16648,
     "error_code": None,
     "error": None,
+    "statements": {_DIGEST[::-1]: {"signature": _DIGEST * 2, "refusal": None}},
 }
 _STATE = {
     "client_id": EXAMPLE_ID,
@@ -37,6 +39,7 @@ _STATE = {
     "expires_at": _ENDS,
     "joined": ["applicant", "bank"],
     "readers": ["applicant", "bank"],
+    "witnesses": [_WITNESS],
     "slots": [
         {
             "party": "bank",
@@ -94,13 +97,14 @@ _MODEL = {
 }
 
 EXAMPLES: Mapping[str, Any] = {
-    "OpenRequest": {"readers": ["applicant", "bank"]},
+    "OpenRequest": {"readers": ["applicant", "bank"], "witnesses": ["Auditor"]},
     "Opened": {
         "client_id": EXAMPLE_ID,
         "expires_at": _ENDS,
         "join_codes": {"applicant": _SECRET, "bank": _SECRET[::-1]},
         "watch_token": _SECRET.swapcase(),
         "readers": ["applicant", "bank"],
+        "witnesses": [_WITNESS],
     },
     "JoinRequest": {"party": "bank", "code": _SECRET, "scopes": ["send", "read"]},
     "Joined": {
@@ -108,6 +112,7 @@ EXAMPLES: Mapping[str, Any] = {
         "scopes": ["send", "read"],
         "expires_at": _ENDS,
         "readers": ["applicant"],
+        "witnesses": [_WITNESS],
         "application_created_at": _OPENED,
         "application_expires_at": _ENDS,
     },
@@ -164,6 +169,20 @@ EXAMPLES: Mapping[str, Any] = {
         "state": _STATE,
         "tag": _DIGEST[:16],
     },
+    "Witnesses": {"items": [_WITNESS]},
+    "WitnessTasks": {
+        "items": [
+            {
+                "id": EXAMPLE_JOB,
+                "client_id": EXAMPLE_ID,
+                "program": "decide",
+                "model_sha256": _DIGEST,
+                "messages": [{"party": "bank", "file_name": "encrypted_inputs", "bytes": 1171688}],
+            }
+        ]
+    },
+    "WitnessedResult": {"result": "c2VhbGVk", "seed": "c2VlZA=="},
+    "StatementRequest": {"refusal": "result_differs"},
     "Traffic": {
         "items": [
             {
@@ -195,7 +214,7 @@ EXAMPLES: Mapping[str, Any] = {
     "JobLines": {
         "items": [
             {
-                "job": _JOB,
+                "job": EXAMPLE_JOB,
                 "client_id": EXAMPLE_ID,
                 "program": "decide",
                 "status": "running",
@@ -205,7 +224,7 @@ EXAMPLES: Mapping[str, Any] = {
                 "queued_at": _OPENED,
                 "started_at": _OPENED,
                 "ended_at": None,
-                "server": _JOB[::-1],
+                "server": EXAMPLE_JOB[::-1],
                 "error_code": None,
             }
         ]

@@ -115,7 +115,7 @@ async def messages(
             found = await run_in_threadpool(services.relay.messages, client_id, token, after)
             if found.messages or (seen and found.tag != seen):
                 return found
-            if not await _woken(changed, end):
+            if not await woken(changed, end):
                 return found
 
 
@@ -155,7 +155,7 @@ async def exchange(
         while not _enough(body, found):
             if _has_news(body, found) and pause == math.inf:
                 pause = time.monotonic() + body.linger
-            if not await _woken(changed, min(end, pause)):
+            if not await woken(changed, min(end, pause)):
                 break
             changed.clear()
             found = await run_in_threadpool(read, (), found.numbers)
@@ -201,7 +201,7 @@ def _has_news(request: ExchangeRequest, found: Exchanged) -> bool:
     return bool(request.messages or found.messages) or changed
 
 
-async def _woken(changed: asyncio.Event, end: float) -> bool:
+async def woken(changed: asyncio.Event, end: float) -> bool:
     """Return True if the application changed before `end` and the server is not shutting down."""
     while not AppStatus.should_exit and (left := end - time.monotonic()) > 0:
         try:

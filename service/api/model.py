@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
-from contract.http import Health
+from contract.http import Health, Witnesses
 from engines.interface import PublicModel
 from service.api.dependencies import ServerStateDep, ServicesDep
 from service.api.openapi import READY, content, make_router, not_yet, problems
+from service.applications.rules import witnesses_of
 
 router = make_router("model")
 
@@ -52,6 +53,20 @@ async def model(services: ServicesDep) -> Response:
     The schema lists the parties and the columns that each of them provides.
     """
     return Response(services.public_json, media_type="application/json")
+
+
+@router.get(
+    "/witnesses",
+    summary="List the witnesses",
+    response_description="The witnesses of new applications.",
+    responses=problems(*READY),
+)
+async def witnesses(services: ServicesDep) -> Witnesses:
+    """Return the witnesses that check the results of new applications, unless fewer are named.
+
+    Compare the keys with those that the witnesses publish themselves.
+    """
+    return Witnesses(items=witnesses_of(services.witness_tasks.known))
 
 
 @router.get(

@@ -62,6 +62,7 @@ TAGS = {
     "runs": "Run a program as a background job: start it, check its progress, cancel it.",
     "between parties": "Messages that the parties exchange. The server relays them, but cannot "
     "read the sealed contents.",
+    "witness": "For witnesses, which evaluate every result again. They sign their requests.",
     "operation": "Monitoring and administration, for the operator of the server.",
 }
 SERVER = {"url": ".", "description": "The server that this document comes from."}

@@ -24,8 +24,16 @@ from service.applications.activity_log import SERVER, fetched, note
 from service.applications.base import ApplicationService
 from service.applications.credentials import ERASE, READ, WATCH, bearer_of, require_viewer
 from service.applications.party_tokens import token_row
-from service.applications.rules import count_live, describe, readers_of, run_of, seen
+from service.applications.rules import (
+    count_live,
+    describe,
+    readers_of,
+    run_of,
+    seen,
+    witnesses_of,
+)
 from service.applications.views import ApplicationView
+from service.applications.witnesses import named_witnesses
 from service.storage.storage import OPENING, even_when_full
 from service.storage.tables import (
     DONE,
@@ -58,15 +66,17 @@ class Applications(ApplicationService):
     a token also raise NotAuthorised and ForbiddenScope.
     """
 
-    def open(self, readers: list[str] | None = None) -> Opened:
+    def open(self, readers: list[str] | None = None, witnesses: list[str] | None = None) -> Opened:
         """Open an application whose decision `readers` learn (None: all parties).
 
-        Raises UnknownParty, InvalidRequest, TooManyApplications, DiskFull.
+        `witnesses` are names in TRISEAL_WITNESSES (None: all of them). Raises UnknownParty,
+        InvalidRequest, TooManyApplications, DiskFull.
         """
         self._storage.require_disk()
         now = self._clock()
         client_id, store, watch_token = new_id(), new_id(), new_secret()
         learn = readers_of(self._public, readers)
+        check = named_witnesses(self._public, self._settings, witnesses)
         codes = {party: new_secret() for party in self._public.schema_.party_names}
         expires = now + self._settings.application_hours * 3600
         application = {
@@ -76,6 +86,7 @@ class Applications(ApplicationService):
             "created": now,
             "expires": expires,
             "readers": learn,
+            "witnesses": check,
         }
         parties = [
             {"client_id": client_id, "party": party, "code_digest": digest(code)}
@@ -96,6 +107,7 @@ class Applications(ApplicationService):
             join_codes=codes,
             watch_token=watch_token,
             readers=learn,
+            witnesses=witnesses_of(check),
         )
 
     def output(self, client_id: str, token: str | None, program: str) -> bytes:

@@ -11,6 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+ANY = ""
+"""The id that stands for every application, in `subscribe`."""
+
 
 class Events:
     """Subscriptions by application id; must be created in a running event loop."""
@@ -40,9 +43,10 @@ class Events:
                 del self._subscribers[client_id]
 
     def _wake(self, client_id: str, but: asyncio.Event | None = None) -> None:
-        for event in self._subscribers.get(client_id, ()):
-            if event is not but:
-                event.set()
+        for name in (client_id, ANY):
+            for event in self._subscribers.get(name, ()):
+                if event is not but:
+                    event.set()
 
     def _wake_all(self) -> None:
         for client_id in list(self._subscribers):

@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, update
 from contract.http import Joined, moment
 from service.applications.base import ApplicationService
 from service.applications.credentials import token_of
-from service.applications.rules import scopes_of, seen
+from service.applications.rules import scopes_of, seen, witnesses_of
 from service.applications.views import ApplicationView
 from service.storage.storage import even_when_full
 from service.storage.tables import PartyRecord, TokenRecord, table_of
@@ -99,6 +99,7 @@ class PartyTokens(ApplicationService):
             scopes=scopes,
             expires_at=moment(expires),
             readers=application.readers,
+            witnesses=witnesses_of(application.witnesses),
             application_created_at=moment(application.created),
             application_expires_at=moment(application.expires),
         )

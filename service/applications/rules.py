@@ -5,13 +5,22 @@ Functions of an application's rows and the public model alone; they read and nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TypeVar, overload
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from contract.http import ApplicationState, ProgramState, SlotState, Stage, moment
+from contract.http import (
+    ApplicationState,
+    ProgramState,
+    SlotState,
+    Stage,
+    Witness,
+    WitnessStatement,
+    moment,
+)
 from engines.interface import DECIDE, EXPLAIN, MASKED_BY, PublicModel, Slot
 from service.applications.credentials import PARTY_SCOPES, require_id
 from service.applications.views import (
@@ -19,6 +28,7 @@ from service.applications.views import (
     ApplicationView,
     Run,
     RunRow,
+    Statement,
     Upload,
     view_of,
 )
@@ -209,17 +219,46 @@ def describe(
         expires_at=moment(application.expires),
         joined=[party for party in public.schema_.party_names if party in joined],
         readers=application.readers,
+        witnesses=witnesses_of(application.witnesses),
         slots=slots,
         programs={
-            run.program: program_state(run, progress.get((run.client_id, run.program)))
+            run.program: program_state(
+                run,
+                progress.get((run.client_id, run.program)),
+                statements_on(application, run.program),
+            )
             for run in application.runs
         },
         missing={p: missing_slots(application, public, p) for p in public.programs},
     )
 
 
-def program_state(run: Run, share: float | None = None) -> ProgramState:
-    """Return the state of a program; `share` is its progress if this server evaluates it."""
+def witnesses_of(named: Mapping[str, str]) -> tuple[Witness, ...]:
+    """Return the witnesses in the form of the contract, from their names by public key."""
+    return tuple(Witness(name=name, key=key) for key, name in named.items())
+
+
+def statements_on(application: Application, program: str) -> dict[str, WitnessStatement]:
+    """Return the witnesses' statements on the result of a program, by public key."""
+    rows: Iterable[Statement] = application.statements
+    return {
+        row.witness: WitnessStatement(
+            signature=None if row.signature is None else row.signature.hex(), refusal=row.refusal
+        )
+        for row in sorted(rows, key=lambda row: row.witness)
+        if row.program == program
+    }
+
+
+def program_state(
+    run: Run,
+    share: float | None = None,
+    statements: Mapping[str, WitnessStatement] = MappingProxyType({}),
+) -> ProgramState:
+    """Return the state of a program.
+
+    `share` is its progress if this server evaluates it, `statements` what its witnesses say.
+    """
     running = (run.progress if share is None else share) if run.status == RUNNING else 0.0
     return ProgramState(
         status=run.status,
@@ -232,4 +271,5 @@ def program_state(run: Run, share: float | None = None) -> ProgramState:
         result_bytes=run.size,
         error_code=run.error_code,
         error=run.error,
+        statements=dict(statements),
     )

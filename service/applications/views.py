@@ -20,6 +20,7 @@ from service.storage.tables import (
     PartyRecord,
     Record,
     RunRecord,
+    StatementRecord,
     TokenRecord,
     UploadRecord,
     table_of,
@@ -72,9 +73,19 @@ class RunRow(NamedTuple):
     error: str | None
 
 
+class StatementRow(NamedTuple):
+    """A witness's statement on the result of one program."""
+
+    program: str
+    witness: str
+    signature: bytes | None
+    refusal: str | None
+
+
 Token: TypeAlias = TokenRecord | TokenRow
 Upload: TypeAlias = UploadRecord | UploadRow
 Run: TypeAlias = RunRecord | RunRow
+Statement: TypeAlias = StatementRecord | StatementRow
 
 
 def _select(kind: type[Record], columns: Sequence[str]) -> Select[Any]:
@@ -89,6 +100,7 @@ _PARTIES = Prepared(_select(PartyRecord, PartyRow._fields), PartyRow)
 _TOKENS = Prepared(_select(TokenRecord, TokenRow._fields), TokenRow)
 _UPLOADS = Prepared(_select(UploadRecord, UploadRow._fields), UploadRow)
 _RUNS = Prepared(_select(RunRecord, RunRow._fields).order_by(table_of(RunRecord).c.program), RunRow)
+_STATEMENTS = Prepared(_select(StatementRecord, StatementRow._fields), StatementRow)
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,7 @@ class ApplicationView:
     created: float
     expires: float
     readers: list[str]
+    witnesses: dict[str, str]
     received: int
     asked: int
 
@@ -125,6 +138,11 @@ class ApplicationView:
     def runs(self) -> list[RunRow]:
         """Its programs, ordered by name."""
         return self._rows(_RUNS)
+
+    @cached_property
+    def statements(self) -> list[StatementRow]:
+        """Its witnesses' statements."""
+        return self._rows(_STATEMENTS) if self.witnesses else []
 
     def _rows(self, query: Prepared) -> list[Any]:
         return query.all(self.session, client_id=self.client_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from engines.interface import Progress, PublicModel
@@ -26,13 +26,15 @@ class Introduction:
 class Evaluation:
     """A program to run: the job's id, the application's store, and the input blobs.
 
-    `messages` maps (party, file name) to the SHA-256 that names the blob in `store`.
+    `messages` maps (party, file name) to the SHA-256 that names the blob in `store`. `seed` is for
+    ServerEngine.evaluate_seeded, or None if no witness checks the result.
     """
 
     job: str
     program: str
     store: str
     messages: Mapping[tuple[str, str], str]
+    seed: bytes | None = field(default=None, repr=False)
 
 
 class WorkerLostError(Exception):

@@ -73,6 +73,7 @@ class LocalExecutor(Executor):
                     store,
                     evaluation.messages,
                     ticket,
+                    evaluation.seed,
                 )
         finally:
             del self._listeners[ticket]

@@ -73,7 +73,9 @@ def check(slot: Slot, path: Path, intact: bool) -> None:
     _process.worker.check(slot, path, intact)
 
 
-def evaluate(program: str, store: str, names: Names, ticket: int) -> tuple[bytes, float]:
+def evaluate(
+    program: str, store: str, names: Names, ticket: int, seed: bytes | None = None
+) -> tuple[bytes, float]:
     """Return the sealed result and the time of the evaluation alone, in seconds.
 
     Reports its progress under `ticket`. Raises MalformedMessage, ForeignMessage, EvaluationFailed,
@@ -90,7 +92,7 @@ def evaluate(program: str, store: str, names: Names, ticket: int) -> tuple[bytes
 
     with evaluation_faults(program):
         messages = _read(store, names)
-    return _process.worker.evaluate(program, store, messages, progress)
+    return _process.worker.evaluate(program, store, messages, progress, seed)
 
 
 def warm(store: str, names: Names) -> None:

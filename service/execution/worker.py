@@ -100,16 +100,24 @@ class Worker:
             ) from error
 
     def evaluate(
-        self, program: str, store: str, messages: Messages, progress: Progress
+        self,
+        program: str,
+        store: str,
+        messages: Messages,
+        progress: Progress,
+        seed: bytes | None = None,
     ) -> tuple[bytes, float]:
         """Return the sealed result and the time of the evaluation alone, in seconds.
 
-        `store` is the store of the messages. Raises MalformedMessage, ForeignMessage,
-        EvaluationFailed.
+        `store` is the store of the messages, `seed` that of Evaluation. Raises MalformedMessage,
+        ForeignMessage, EvaluationFailed.
         """
         with evaluation_faults(program), self._noted(store, messages):
             start = perf_counter()
-            result = self._loaded.evaluate(program, messages, progress)
+            if seed is None:
+                result = self._loaded.evaluate(program, messages, progress)
+            else:
+                result = self._loaded.evaluate_seeded(program, messages, seed, progress)
             return result, perf_counter() - start
 
     def warm(self, store: str, messages: Messages) -> None:

@@ -14,9 +14,10 @@ result however often it was computed. Synchronous and thread-safe.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
@@ -34,9 +35,11 @@ from service.applications.rules import (
     require_turn,
     run_of,
     seen,
+    statements_on,
     uploads_of,
 )
 from service.applications.views import Application, Run
+from service.applications.witnesses import SEED_BYTES, seed_place
 from service.execution.interface import Evaluation
 from service.storage.storage import QUEUE, Storage, even_when_full
 from service.storage.tables import (
@@ -54,6 +57,7 @@ from utils.errors import (
     QueueFull,
     QuotaExceeded,
     RunCancelled,
+    StorageUnavailable,
     TrisealError,
 )
 from utils.tokens import new_id
@@ -88,7 +92,7 @@ class Jobs(ApplicationService):
             party = bearer_of(application, token, RUN, now)
             run = run_of(application, program)
             if run.status in (*ACTIVE, DONE):
-                return program_state(run)
+                return _shown(application, run)
             require_model(application, self._public)
             require_turn(application, self._public, program)
             self._require_quota(application)
@@ -109,12 +113,13 @@ class Jobs(ApplicationService):
         with self._storage.read() as session:
             application = seen(session, client_id, now)
             bearer_of(application, token, READ, now)
-            return program_state(run_of(application, program))
+            return _shown(application, run_of(application, program))
 
     def look(self, client_id: str, program: str) -> ProgramState:
         """Return the state of a program for a caller whose token has been checked."""
         with self._storage.read() as session:
-            return program_state(run_of(seen(session, client_id, self._clock()), program))
+            application = seen(session, client_id, self._clock())
+            return _shown(application, run_of(application, program))
 
     @even_when_full
     def cancel(self, client_id: str, token: str | None, program: str) -> ProgramState:
@@ -218,9 +223,10 @@ class Claims(ApplicationService):
             run.attempts += 1
             run.progress = 0.0
             self._storage.announce(session, run.client_id)
-            return Claim(
-                run.client_id, run.attempts, _evaluation_of(application, run, self._public)
-            )
+            evaluation = _evaluation_of(application, run, self._public)
+            if application.witnesses:
+                evaluation = replace(evaluation, seed=secrets.token_bytes(SEED_BYTES))
+            return Claim(run.client_id, run.attempts, evaluation)
 
     def hold(self, claim: Claim, progress: float) -> bool:
         """Renew the lease of a claim; return False if the job is no longer this server's."""
@@ -239,6 +245,7 @@ class Claims(ApplicationService):
         """
         store, now = claim.evaluation.store, self._clock()
         name = self._storage.blobs.write(store, result)
+        seed, made = self._sealed_seed(claim)
         kept = False
         try:
             with self._storage.write() as session:
@@ -246,14 +253,41 @@ class Claims(ApplicationService):
                 if run is not None:
                     _end(run, DONE, now)
                     run.seconds, run.sha256, run.size = seconds, name, len(result)
+                    run.seed = seed
+                    if made is not None:
+                        self._give_key(session, claim.client_id, made)
                     what = f"ran {run.program}"
                     note(session, claim.client_id, now, (SERVER, None), what, len(result))
                     self._storage.announce(session, claim.client_id)
                     kept = True
         finally:
             if not kept:
-                self._storage.release(claim.client_id, store, [name])
+                unused = [name] if made is None else [name, made]
+                self._storage.release(claim.client_id, store, unused)
         return kept
+
+    def _sealed_seed(self, claim: Claim) -> tuple[bytes | None, str | None]:
+        """Return a claim's seed, encrypted under its application's key for messages, or None.
+
+        Also returns the key's name if it was made for that, as no party has sent a message yet.
+        """
+        seed, store = claim.evaluation.seed, claim.evaluation.store
+        if seed is None:
+            return None, None
+        with self._storage.read() as session:
+            application = session.get(ApplicationRecord, claim.client_id)
+            key = None if application is None else application.relay_key
+        made = self._storage.relay_keys.make(store) if key is None else None
+        place = seed_place(claim.client_id, claim.evaluation.job)
+        return self._storage.relay_keys.seal(store, key or made or "", seed, place), made
+
+    def _give_key(self, session: Session, client_id: str, made: str) -> None:
+        """Make `made` the application's key; raises StorageUnavailable if it has got another."""
+        application = session.get(ApplicationRecord, client_id)
+        if application is not None and application.relay_key is None:
+            application.relay_key = made
+        else:  # a party has sent the first message just now, and the run is tried again
+            raise StorageUnavailable("The application's key has changed; try again.")
 
     @even_when_full
     def fail(self, claim: Claim, error: TrisealError) -> bool:
@@ -376,6 +410,11 @@ class Claims(ApplicationService):
 def _end(run: RunRecord, status: str, now: float) -> None:
     """Set a run's final status and release its owner and lease."""
     run.status, run.ended, run.owner, run.lease = status, now, None, None
+
+
+def _shown(application: Application, run: Run) -> ProgramState:
+    """Return the state of a program, with its witnesses' statements."""
+    return program_state(run, statements=statements_on(application, run.program))
 
 
 def _evaluation_of(application: Application, run: Run, public: PublicModel) -> Evaluation:

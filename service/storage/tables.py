@@ -50,6 +50,8 @@ class ApplicationRecord(Record):
     created: Mapped[float]
     expires: Mapped[float] = mapped_column(index=True)
     readers: Mapped[list[str]] = mapped_column(JSON)
+    witnesses: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
+    """Names of the witnesses by public key, in hexadecimal."""
     received: Mapped[int] = mapped_column(BigInteger, default=0)
     """Bytes of all files ever accepted, including replaced ones."""
     asked: Mapped[int] = mapped_column(default=0)
@@ -59,6 +61,7 @@ class ApplicationRecord(Record):
     tokens: Mapped[list[TokenRecord]] = relationship(passive_deletes=True)
     uploads: Mapped[list[UploadRecord]] = relationship(passive_deletes=True)
     runs: Mapped[list[RunRecord]] = relationship(passive_deletes=True, order_by="RunRecord.program")
+    statements: Mapped[list[StatementRecord]] = relationship(passive_deletes=True)
 
 
 class PartyRecord(Record):
@@ -107,7 +110,8 @@ class RunRecord(Record):
 
     idle -> queued -> running -> done | failed | cancelled; the last two may be queued again.
     `owner` is the server that evaluates it, and `lease` the time at which its claim expires unless
-    renewed. A server writes a result only while `owner` and `attempts` are still its own.
+    renewed. A server writes a result only while `owner` and `attempts` are still its own. `seed`,
+    that of the re-randomisation, is kept, encrypted as messages are, while a witness needs it.
     """
 
     __tablename__ = "runs"
@@ -128,8 +132,21 @@ class RunRecord(Record):
     seconds: Mapped[float | None]
     sha256: Mapped[str | None] = mapped_column(String(64))
     size: Mapped[int | None] = mapped_column(BigInteger)
+    seed: Mapped[bytes | None] = mapped_column(LargeBinary)
     error_code: Mapped[str | None] = mapped_column(String(40))
     error: Mapped[str | None] = mapped_column(Text)
+
+
+class StatementRecord(Record):
+    """A witness's statement on the result of a program: its signature, or why it refused."""
+
+    __tablename__ = "statements"
+
+    client_id: Mapped[str] = _owner()
+    program: Mapped[str] = mapped_column(String(40), primary_key=True)
+    witness: Mapped[str] = mapped_column(String(64), primary_key=True)
+    signature: Mapped[bytes | None] = mapped_column(LargeBinary(64))
+    refusal: Mapped[str | None] = mapped_column(String(40))
 
 
 class TrafficRecord(Record):

@@ -13,7 +13,7 @@ from engines.levelled import bounds, opening
 from engines.levelled.keys import SecretShare
 from engines.levelled.messages import RESULT, ClientFacts, header
 from engines.levelled.opening import Result
-from engines.levelled.parameters import DEFAULT, DIGEST_BYTES, KNOWN_ZEROS
+from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS
 from engines.levelled.party import LevelledParty
 from engines.levelled.randomness import Expander, derive
 from engines.levelled.words import words_from_bytes
@@ -48,7 +48,7 @@ def chosen_result(halves, coefficients=DEFAULT.n):
     """Return a result whose mask is the constant polynomial 1."""
     mask = np.zeros(DEFAULT.n, np.uint64)
     mask[0] = 1
-    result = Result(bytes(DIGEST_BYTES), mask, np.zeros(coefficients, np.uint64))
+    result = Result(mask, np.zeros(coefficients, np.uint64))
     version = halves.server.public.model_version
     return seal(header(version, RESULT, program="decide"), result.to_bytes())
 

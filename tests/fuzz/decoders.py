@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from engines.concrete.structure import Structure
 from engines.envelope import Header, seal, unseal, unseal_as
@@ -49,6 +50,12 @@ from parties.trust_file import TrustFile
 from service.http.upload_form import FIELDS, FILE, FormReader
 from trials.stand_in import public_model
 from utils.errors import TrisealError
+from utils.signed_requests import authorization, signer_of
+from utils.witness_list import parse_witnesses
+from witness.key import public_hex
+
+WITNESS_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+WITNESS = public_hex(WITNESS_KEY)
 
 HEADER = Header(engine="levelled", model="0f" * 16, kind="encrypted_inputs", party="bank")
 APPLICATION = "0123456789abcdef" * 2
@@ -167,7 +174,7 @@ def decoders() -> dict[str, Decoder]:
     masks = encrypt_masks(draw_words(1, randomness), key, mask_format, randomness)
     secret = SecretShare(randomness.ternary(DEFAULT.n), bytes(SEED_BYTES)).to_bytes()
     result = Result(
-        bytes(32), randomness.uniform_words(DEFAULT.n), randomness.uniform_words(1 + KNOWN_ZEROS)
+        randomness.uniform_words(DEFAULT.n), randomness.uniform_words(1 + KNOWN_ZEROS)
     ).to_bytes()
     budget = ProgramBudget(score_bits=12, sigma_flood=2.0**-18, sigma_smudge=2.0**-19)
     client = ClientFacts(profile=DEFAULT.profile, budgets={"decide": budget}).to_archive()
@@ -212,6 +219,16 @@ def decoders() -> dict[str, Decoder]:
         "join code": Decoder(
             (str(JoinCode(APPLICATION, "code", bytes(16))).encode(),),
             lambda data: JoinCode.parse(data.decode("utf-8", "surrogateescape")),
+        ),
+        "list of witnesses": Decoder(
+            (f"Auditor={WITNESS}, Other={'0' * 64}".encode(),),
+            lambda data: parse_witnesses(data.decode("utf-8", "surrogateescape")),
+        ),
+        "signed request": Decoder(
+            (authorization(WITNESS_KEY, "GET", "/witness/tasks", b"", 1e9).encode(),),
+            lambda data: signer_of(
+                data.decode("latin-1"), "GET", "/witness/tasks", b"", 1e9, [WITNESS]
+            ),
         ),
         "identity": Decoder((_identities()[0].to_bytes(),), Identity.from_bytes),
         "identity key": Decoder((IdentityKey.fresh().to_pem(),), IdentityKey.from_pem),
@@ -262,6 +279,7 @@ def _answers() -> dict[str, Decoder]:
         "expires_at": "2026-01-02T00:00:00Z",
         "joined": ["bank"],
         "readers": ["bank"],
+        "witnesses": [{"name": "Auditor", "key": WITNESS}],
         "slots": [
             {
                 "party": "bank",
@@ -271,7 +289,13 @@ def _answers() -> dict[str, Decoder]:
                 "sha256": None,
             }
         ],
-        "programs": {"decide": {"status": "idle", "progress": 0.0}},
+        "programs": {
+            "decide": {
+                "status": "idle",
+                "progress": 0.0,
+                "statements": {WITNESS: {"signature": "00" * 64, "refusal": None}},
+            }
+        },
         "missing": {"decide": ["bank: encrypted_inputs"]},
     }
     opened = {
@@ -313,6 +337,9 @@ def _answers() -> dict[str, Decoder]:
         "answer: messages": said(lambda client: client.messages(APPLICATION, "t"), relayed),
         "answer: exchanged": said(
             lambda client: client.exchange(APPLICATION, "t"), relayed | {"numbers": [], "after": 1}
+        ),
+        "answer: witnesses": said(
+            lambda client: client.witnesses(), {"items": [{"name": "Auditor", "key": WITNESS}]}
         ),
         "answer: seconds": said(lambda client: client.run(APPLICATION, "t"), 0.5),
     }

@@ -134,6 +134,7 @@ def make_session(schema, tmp_path):
             client=client,
             store=PartyStore(tmp_path / "parties"),
             hours=24.0,
+            witnesses=None,
             engine_lock=threading.Lock(),
             engine=StubEngine(),
             layout=Layout(schema),

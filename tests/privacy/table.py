@@ -122,14 +122,25 @@ class Table:
         return self
 
     def sent(self, bits: Bits) -> dict[tuple[str, str], bytes]:
-        """Return the public key and all parties' encrypted bits, as uploaded."""
+        """Return the public key and all parties' encrypted bits, as uploaded.
+
+        The parties commit to them, unless they have committed to others before.
+        """
         first, layout = PARTIES[0], self.halves.deployment.layout
         key = self[first].public_key
         uploads = {(first, PUBLIC_KEY): self.halves.party.seal_public_key(first, key)}
         for name in PARTIES:
             own = bits[layout.party_bits(name)]
             uploads[name, ENCRYPTED_INPUTS] = self.halves.party.encrypt(name, own, key)
+        self.commit(digests(uploads))
         return uploads
+
+    def commit(self, records: Mapping[str, str]) -> None:
+        """Have every party that has not commit to its record, by SHA-256."""
+        for name, sha256 in records.items():
+            if not self[name].has_committed:
+                self[name].commit_record(sha256)
+        self.run()
 
     def decided(self, bits: Bits) -> bytes:
         """Send all inputs, agree to the decision, and return its result, still sealed."""

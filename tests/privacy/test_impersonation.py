@@ -160,7 +160,9 @@ def _other(value):
         case bytes():
             return bytes([value[0] ^ 1]) + value[1:]
         case str():
-            return "x" + value[1:]
+            return ("1" if value[0] == "0" else "0") + value[1:]
+        case dict():
+            return {"0" * 64: "Auditor"}
         case tuple():
             return value[::-1]
     raise AssertionError(f"add a case for {value!r}")

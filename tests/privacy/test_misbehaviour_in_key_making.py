@@ -107,8 +107,8 @@ def test_key_share_of_wrong_length_is_refused(halves, size):
 
 
 def test_agreement_under_another_public_key_is_refused(table):
-    table.keys()
-    digests = dict.fromkeys(PARTIES, os.urandom(32).hex())
+    digests = {name: os.urandom(32).hex() for name in PARTIES}
+    table.keys().commit(digests)
     message = Agreement(program="decide", inputs=digests, public_key_digest=os.urandom(32).hex())
     refused(table, table.forge(LIAR, agree_step("decide"), message), PartiesDisagree)
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from parties.joint.messages import KEY_STEPS, SHARE_OPEN
+from parties.joint.messages import FIRST_STEPS, KEY_STEPS, RECORD_COMMIT, SHARE_OPEN
 from tests.privacy.misbehaving import DECIDE_AGREE, DECIDE_PART, HONEST, LIAR, refused, without
 from tests.privacy.small import PARTIES
 from tests.privacy.table import Posted, Table, digests
@@ -22,6 +22,16 @@ def test_withheld_key_step_stops_all_parties_and_names_the_sender(table, step):
         assert table[name].awaits() == (LIAR,)
         with pytest.raises(OutOfStep):
             table[name].agree("decide", dict.fromkeys(PARTIES, "0" * 64))
+
+
+def test_withheld_commitment_to_a_record_stops_the_agreement(table):
+    table.keys().carries = without(RECORD_COMMIT)
+    digests = {name: f"{i}" * 64 for i, name in enumerate(PARTIES)}
+    table.commit(digests)
+    for name in HONEST:
+        assert not table[name].all_committed and table[name].awaits() == (LIAR,)
+        with pytest.raises(OutOfStep, match=LIAR):
+            table[name].agree("decide", digests)
 
 
 def test_missing_agreement_stops_the_opening(halves, table, bits):
@@ -65,7 +75,7 @@ def test_message_cannot_be_opened_in_another_place(halves, table, bits):
     caught = (NotAuthentic, MessageRepeated, MessageOutOfOrder)
     for posted in table.post:
         for sender in PARTIES[1:]:
-            for step in [*KEY_STEPS, DECIDE_AGREE, DECIDE_PART]:
+            for step in [*FIRST_STEPS, DECIDE_AGREE, DECIDE_PART]:
                 if (sender, step) != (posted.sender, posted.step):
                     receiver = "applicant" if step == DECIDE_PART else None
                     moved = Posted(sender, step, receiver, posted.body)
@@ -106,8 +116,8 @@ def test_an_altered_message_is_refused(table, step, position):
 
 
 def test_a_second_different_message_for_a_step_is_refused(table):
-    table.keys()
-    for step in KEY_STEPS[1:]:
+    table.keys().commit({name: f"{i}" * 64 for i, name in enumerate(PARTIES)})
+    for step in FIRST_STEPS[1:]:
         said = next(p for p in table.post if (p.sender, p.step) == (LIAR, step))
         message = table[LIAR].conversation.state.inbox[step][LIAR].payload
         again = table.forge(LIAR, step, _Raw(message))

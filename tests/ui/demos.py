@@ -83,6 +83,8 @@ class Demo(ChildProcess):
             "party_data": folder / "parties",
             "page_port": self.page_port,
             "agent_port": self.agent_port,
+            "witness_port": free_port(),
+            "witness_data": folder / "witness",
             "evaluation_niceness": 0,  # another process of the tests may be busy
             **settings,
         }

@@ -16,13 +16,15 @@ from parties.client import ServerClient
 from parties.identity_file import read_identity
 from parties.trust_file import TrustFile
 from parties.waiting import wait_for_server
-from settings import ROOT
+from settings import ROOT, Settings
 from tests.parties.running import until
 from tests.ui.demos import Demo, alive
 from tests.ui.links import opened
+from ui.demo import _witness
 from utils.child_process import environment
 from utils.errors import AddressInvalid, PortInUse, ServerUnreachable
 from utils.ports import check_port, free_port
+from utils.witness_list import parse_witnesses
 
 
 @pytest.fixture
@@ -110,6 +112,15 @@ def test_waiting_continues_while_a_server_starts():
     said = []
     wait_for_server(client, said.append, seconds=20)
     assert next(answers, None) is None and said
+
+
+def test_own_witness_is_started_unless_the_setting_names_others_or_none(tmp_path):
+    given = {"witness_data": tmp_path / "witness", "witness_port": free_port(), "_env_file": None}
+    own = _witness(Settings(**given))
+    assert parse_witnesses(own) == {own.partition("=")[2]: "Auditor"}
+    assert _witness(Settings(**given)) == own, "the key is kept"
+    for more in ({"witnesses": ""}, {"witnesses": own}, {"engine": "clear"}):
+        assert _witness(Settings(**given, **more)) is None
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def test_stage_states_what_it_holds(public):
     protection = joint_texts.stage_protection(public)
     protected, not_protected = protection.split("Not protected")
     assert "even if they collude with the server" in protected
-    assert "no proof" in not_protected and "fingerprint" in not_protected
+    assert "no witness" in not_protected and "fingerprint" in not_protected
     column = public.schema_.explained_column.label
     assert f"“{column}”, once an explanation is opened" in not_protected
     for text in (table, protection, joint_texts.stage_introduction(public)):
@@ -187,8 +187,11 @@ def test_stage_steps_follow_state_and_traffic(public):
     assert [s.done for s in stage_panels.stage_steps(None, (), public)] == [False] * 6
     filled = [(names[0], PUBLIC_KEY), *((name, ENCRYPTED_INPUTS) for name in names)]
     state = state_of(public, joined=names, filled=filled)
+    committed = [item(i, name, "record_commit") for i, name in enumerate(names)]
+    some = stage_panels.stage_steps(state, committed[1:], public)
+    assert some[3].count == len(names) - 1 and not some[3].done
     parts = [item(i, name, "partial:decide", names[0]) for i, name in enumerate(names)]
-    steps = stage_panels.stage_steps(state, parts, public)
+    steps = stage_panels.stage_steps(state, committed + parts, public)
     assert [s.done for s in steps] == [True] * 5 + [False]
     steps = stage_panels.stage_steps(state, parts[1:], public)
     assert not steps[4].done
@@ -264,8 +267,11 @@ class ApplicationAgent:
             "secret_bytes": 545,
             "public_key_bytes": 16000,
             "awaits": (),
+            "witnesses": ("Auditor",),
+            "awaited_witnesses": (),
             "sent_by": (),
             "has_sent": False,
+            "upload": None,
             "readers": tuple(public.schema_.party_names),
             "is_reader": True,
             "decision": None,
@@ -282,6 +288,13 @@ def test_a_page_without_an_application_asks_for_a_code(public):
     assert "join code" in agent_panels.key_panel(None, public)
     for panel in (agent_panels.decision_panel, agent_panels.explanation_panel):
         assert "Not opened yet" in panel(None, public)
+
+
+def test_the_page_says_who_checks_the_evaluation(public):
+    panel = agent_panels.key_panel(ApplicationAgent(public), public)
+    assert "Opened only if signed by the witness Auditor." in panel
+    panel = agent_panels.key_panel(ApplicationAgent(public, witnesses=()), public)
+    assert "the server is trusted to evaluate the program that it says" in panel
 
 
 def test_the_key_is_shown_by_its_fingerprint(public):
@@ -356,6 +369,8 @@ def test_non_reader_is_told_so(public):
 def test_errors_are_shown(public):
     application = ApplicationAgent(public, awaits=("second",))
     assert "Waiting for the second &lt;b&gt;." in agent_panels.status(application, public)
+    away = ApplicationAgent(public, awaited_witnesses=("Auditor",))
+    assert "Waiting for the witness Auditor." in agent_panels.status(away, public)
     application.member.state = state_of(public, runs={DECIDE: "failed"})
     assert "could not compute the decision. Any party" in agent_panels.status(application, public)
     application.member.state = state_of(public, runs={EXPLAIN: "cancelled"})
@@ -371,13 +386,24 @@ def test_errors_are_shown(public):
 
 
 def test_change_after_sending_is_shown(public):
-    application = ApplicationAgent(public, has_sent=True)
-    assert "Encrypt and send them again" in agent_panels.sent_panel(application, True)
+    application = ApplicationAgent(public, has_sent=True, sent_by=("first",))
+    told = agent_panels.sent_panel(application, public, True)
+    assert "open a new application: it has new keys" in told and "Encrypt and send" not in told
+    assert "open a new application" not in agent_panels.sent_panel(application, public, False)
+
+
+def test_ciphertext_that_waits_for_other_parties_is_shown(public):
+    names = public.schema_.party_names
+    application = ApplicationAgent(public, has_sent=True, sent_by=names[:1])
     application.sent = SliceSent(ID, "first", 9, 1234, 0.1, 0.2, "f" * 64, "ab" * 64, False, ())
-    shown = agent_panels.sent_panel(application, False)
+    shown = agent_panels.sent_panel(application, public, False)
     assert "9 bits as 1.2 kB" in shown and "First 32 bytes" in shown
-    late = ApplicationAgent(public, has_sent=True, agreed={DECIDE: ("first",)})
-    assert "The result is for the values that were sent" in agent_panels.sent_panel(late, True)
+    assert "once the second &lt;b&gt;" in shown and "Upload time" not in shown
+    application.member.sent_by = names
+    assert "is being sent" in agent_panels.sent_panel(application, public, False)
+    application.member.upload = Message("first", SERVER, "encrypted inputs", 1234, 0.25)
+    shown = agent_panels.sent_panel(application, public, False)
+    assert "Upload time" in shown and "250 ms" in shown and "being sent" not in shown
 
 
 def test_decision_and_explanation_are_in_the_schemas_words(public):

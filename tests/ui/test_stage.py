@@ -282,10 +282,14 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle):
         assert ("now" in marks) is (name == owner)
     assert_all_fit(one, beside=True)
     log = one.page.inner_text(".ts-log")
-    assert "confirms the encrypted result" in log and "its encrypted record" in log
+    assert "commits to its encrypted record" in log and "its encrypted record" in log
+    assert "confirms the encrypted result" in log
     assert "has computed the explanation" in log
     assert "its encrypted mask of the score" in log and "the masked scores" in log
     assert "has computed the explanation's signs" in log
+    assert "has signed the decision" in log and "has signed the explanation" in log
+    card = one.page.locator('[data-witness="Auditor"]', has_text=": signed")
+    card.filter(has_text="explain of").wait_for()
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
     assert hosts == {f"127.0.0.1:{port}" for port in ports}  # nothing from elsewhere
@@ -342,10 +346,12 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
     """After all parties have sent their records, in a narrow window."""
     one = narrow
     bank = one.frame("bank")
+    before = bank.locator("#field-Account_age input").input_value()
     bank.locator("#field-Account_age input").fill("77")
     bank.locator("text=Values changed since they were sent").wait_for()
-    assert "Encrypt and send them" in one.told("bank", "#agree-decide")
-    one.press("#send", ".ts-hex code", parties=["bank"])
+    assert "Restore the values that were sent" in one.told("bank", "#agree-decide")
+    assert "open a new application" in one.told("bank", "#send")
+    bank.locator("#field-Account_age input").fill(before)
     bank.locator("text=Values changed since they were sent").wait_for(state="detached")
     with demo.stuck():
         one.press("#agree-decide", ".ts-strip >> text=Running")
@@ -362,7 +368,7 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
     log = one.page.inner_text(".ts-log")
     assert log.count("requests the decision") == 2
     assert "cancelled computing the decision" in log
-    assert "agreed to the decision" in one.told("bank", "#send")
+    assert "committed to its record" in one.told("bank", "#send")
     one.press("#agree-explain", ".js-plotly-plot .bars .point")
     assert_all_fit(one, beside=False)
 

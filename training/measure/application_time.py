@@ -57,7 +57,8 @@ class PartyProcess:
         """Encrypt and send, agree once all have sent, and return once the decision is opened."""
         application = self._own()
         sent = application.send(record)
-        self._until(application, lambda: len(application.member.sent_by) == len(self._parties))
+        self._until(application, lambda: application.member.records_arrived)
+        upload = application.member.upload
         self._agreed(application, DECIDE)
         self._until(application, lambda: application.member.decision is not None)
         decision = application.member.decision
@@ -67,7 +68,7 @@ class PartyProcess:
         return {
             "opened": sign if decision.score is None else decision.score,
             "encrypt": sent.encrypt_seconds,
-            "send": sent.send_seconds,
+            "send": sent.send_seconds if upload is None else upload.seconds,
             **self._runs(application, DECIDE),
         }
 

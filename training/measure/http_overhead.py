@@ -59,7 +59,9 @@ def _measure(connection: Connection, bits: Bits) -> dict[str, float]:
             if message.what == "evaluation key":
                 note("send_file, evaluation key", message.seconds)
         for party, record in records.items():
-            note("send_file, encrypted inputs", session.send(party, record).send_seconds)
+            for message in session.send(party, record).messages:
+                if message.what == "encrypted inputs":
+                    note("send_file, encrypted inputs", message.seconds)
         for program in (DECIDE, EXPLAIN):
             if program == EXPLAIN:
                 note("get_output", session.open_decision().messages[0].seconds)

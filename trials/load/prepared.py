@@ -37,7 +37,8 @@ KEY_STEPS = {
     "share_open": 22034,
 }
 """Messages of each party to all during key generation, with their sizes in bytes."""
-_OPEN_STEPS = {"agree": 486, "confirm": 222, "partial": 330}
+_COMMIT_BYTES = 271
+_OPEN_STEPS = {"agree": 541, "confirm": 222, "partial": 330}
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class PreparedParties:
         }
         for step, size in KEY_STEPS.items():
             self._say(client_id, tokens, step, size)
+        self._say(client_id, tokens, "record_commit", _COMMIT_BYTES)
         self._send(client_id, tokens, prepared.messages)
         engine = self._preparation.engine
         values: Opened = {}

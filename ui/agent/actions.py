@@ -86,7 +86,7 @@ class AgentActions:
             ),
             gr.update(visible=agent_panels.is_under_way(application)),
             agent_panels.key_panel(application, public),
-            told["send"] + agent_panels.sent_panel(application, shown.changed),
+            told["send"] + agent_panels.sent_panel(application, public, shown.changed),
             gr.update(visible=not agreed[DECIDE]),
             told[DECIDE] + agent_panels.decision_panel(application, public),
             gr.update(visible=not agreed[EXPLAIN]),
@@ -178,8 +178,8 @@ class AgentActions:
             self._compare(shown, values)
             if shown.changed and program == DECIDE:
                 raise OutOfStep(
-                    "The values above have changed since they were sent. Encrypt and send them "
-                    "again, or restore the values that were sent."
+                    "The values above have changed since they were sent, and what was sent is "
+                    "fixed. Restore the values that were sent, or open a new application."
                 )
             application.agree(program)
             return self.view(shown)

@@ -118,7 +118,7 @@ class _AgentPage:
         with gr.Row(elem_classes="ts-fields"):
             self.fields = [build_field(column) for column in self.party.columns]
         self.send_button = _button("Encrypt and send", "send")
-        self.sent = _html(agent_panels.sent_panel(None, False), "ts-panel")
+        self.sent = _html(agent_panels.sent_panel(None, self.public, False), "ts-panel")
 
     @property
     def outputs(self) -> list[Component]:

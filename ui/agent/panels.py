@@ -9,6 +9,7 @@ from engines.interface import DECIDE, EXPLAIN, PublicModel
 from features.schema import Party
 from parties.agent import ApplicationAgent
 from parties.joint.identities import shown
+from parties.joint.witnesses import witness_words
 from ui import panels
 from ui.state import PageState
 from ui.steps import PROGRAM_WORDS, Step, run_step
@@ -75,6 +76,9 @@ def status(application: ApplicationAgent | None, public: PublicModel) -> str:
         return _note(f"{text} Any party can ask the server to try again.", "ts-stale")
     if application.member.awaits:
         return _note(f"Waiting for {_named(application.member.awaits, public)}.")
+    if application.member.awaited_witnesses:
+        names = [f"the witness {name}" for name in application.member.awaited_witnesses]
+        return _note(f"Waiting for {join_words(names)}.")
     return ""
 
 
@@ -103,6 +107,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
     if application is None:
         return _empty(NO_APPLICATION)
     member = application.member
+    witnesses = _note(witness_words(member.witnesses))
     if not member.keys_ready:
         joined = member.state.joined if member.state else ()
         away = [name for name in public.schema_.party_names if name not in joined]
@@ -110,7 +115,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         if len(away) > 1:
             waits = f" {_named(away, public).capitalize()} still have to join."
         text = f"Not made yet. The parties' processes make it together, automatically.{waits}"
-        return _empty(text) + _identities(application, public)
+        return _empty(text) + _identities(application, public) + witnesses
     others = [p.name for p in public.schema_.parties if p.name != member.party]
     facts = [
         ("Model fingerprint", member.model_fingerprint),
@@ -125,30 +130,49 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         "digits match, no one has tampered with the messages between you.</p>"
         + _facts(facts)
         + _identities(application, public)
+        + witnesses
     )
 
 
-def sent_panel(application: ApplicationAgent | None, changed: bool) -> str:
+def sent_panel(application: ApplicationAgent | None, public: PublicModel, changed: bool) -> str:
     """Return what this party has sent: bits, bytes, times and the start of the ciphertext."""
     sent = None if application is None else application.sent
     if application is None or not (sent or application.member.has_sent):
         return _empty("Nothing sent yet.")
     note = ""
     if changed:
-        advice = (
-            "The result is for the values that were sent."
-            if _agreed(application)
-            else "Encrypt and send them again."
+        note = _note(
+            "Values changed since they were sent. The record that was sent is fixed, and the "
+            "result is for it. To send another one, open a new application: it has new keys.",
+            "ts-stale",
         )
-        note = _note(f"Values changed since they were sent. {advice}", "ts-stale")
+    upload = application.member.upload
+    if upload is None:
+        note += _waiting(application, public)
     if sent is None:  # sent by an earlier process
-        return note + _empty("Sent before this process was started.")
+        return note + _empty("Encrypted before this process was started.")
     facts = [
-        ("Sent", f"{sent.bits} bit{'s' if sent.bits != 1 else ''} as {show_bytes(sent.size)}"),
+        (
+            "Encrypted" if upload is None else "Sent",
+            f"{sent.bits} bit{'s' if sent.bits != 1 else ''} as {show_bytes(sent.size)}",
+        ),
         ("Encrypted in", show_seconds(sent.encrypt_seconds)),
-        ("Upload time", show_seconds(sent.send_seconds)),
     ]
+    if upload is not None:
+        facts.append(("Upload time", show_seconds(upload.seconds)))
     return note + _facts(facts) + panels.ciphertext(sent.preview[:LOOK_DIGITS], sent.sha256)
+
+
+def _waiting(application: ApplicationAgent, public: PublicModel) -> str:
+    sent_by = application.member.sent_by
+    away = [name for name in public.schema_.party_names if name not in sent_by]
+    if not away:
+        return _note("All parties have encrypted their records; this one is being sent.")
+    verb, theirs = ("has", "its own") if len(away) == 1 else ("have", "theirs")
+    return _note(
+        f"Encrypted, and fixed. It is sent automatically once {_named(away, public)} {verb} "
+        f"encrypted {theirs}, so that no party can copy another's ciphertext."
+    )
 
 
 def decision_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
@@ -220,10 +244,6 @@ def _is_over(application: ApplicationAgent, program: str) -> bool:
     member = application.member
     opened = member.decision if program == DECIDE else member.explanation
     return opened is not None or (not member.is_reader and application.answered(program))
-
-
-def _agreed(application: ApplicationAgent) -> bool:
-    return application.member.party in application.member.agreed_by(DECIDE)
 
 
 def _identities(application: ApplicationAgent, public: PublicModel) -> str:

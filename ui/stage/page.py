@@ -30,6 +30,7 @@ from ui.places import agent_addresses, page_place
 from ui.single.actions import shown_at_once
 from ui.stage import beside
 from ui.stage import panels as stage_panels
+from ui.stage.witness import witness_card, witness_note
 from ui.steps import show_steps
 from ui.ticks import CONCURRENT_TICKS, TICK_SECONDS, WAIT_SECONDS
 from ui.units import escape
@@ -50,6 +51,8 @@ addEventListener("message", (event) => {
 
 View = list[Any]
 NOTHING: View = [gr.skip(), gr.skip()]
+WITNESS_SECONDS = 3.0
+"""Interval at which the card of the witnesses is updated."""
 POLL_SECONDS = 0.6
 """Interval at which a tick reads the application from the server."""
 
@@ -90,6 +93,14 @@ class Stage:
         steps = stage_panels.stage_steps(None, (), public)
         self.strip = html(show_steps(steps), "ts-sticky")
         self.frames = html(stage_panels.before_frames(public, self.first))
+        with section():
+            html(
+                heading(
+                    None, "Witness", "Evaluates every result again, and signs it or refuses to."
+                )
+            )
+            self.witness = html('<p class="ts-empty">Not asked yet.</p>', "ts-panel")
+            self.witness_timer = gr.Timer(WITNESS_SECONDS)
         with section():
             html(heading(None, "Message log"))
             self.log = html(stage_panels.stage_timeline(None, (), public))
@@ -173,6 +184,10 @@ class Stage:
         """Run one example on both engines; see ui/stage/side_by_side.py."""
         return beside.beside_panel(beside.run_beside(self.settings.deployment))
 
+    def look_at_witness(self) -> str:
+        """Return the card of the witnesses, as they are now."""
+        return witness_card(self.client, self.settings)
+
     async def tick(self, watched: Watched) -> View:
         """Wait for a change of the application, at most `WAIT_SECONDS`; return what changed."""
         view = await to_thread.run_sync(self._look, watched)
@@ -200,7 +215,8 @@ class Stage:
             # Keep the last view and add the reason why it is not updated.
             note = f'<p class="ts-stale" role="status">{escape(text)}</p>'
             return self._new(watched, watched.strip + note, gr.skip())
-        watched.strip = show_steps(stage_panels.stage_steps(state, traffic, self.public))
+        strip = show_steps(stage_panels.stage_steps(state, traffic, self.public))
+        watched.strip = strip + witness_note(state)
         log = stage_panels.stage_timeline(state, traffic, self.public)
         return self._new(watched, watched.strip, log)
 
@@ -237,6 +253,16 @@ class Stage:
             concurrency_limit=4,
             api_name="arrive",
         )
+        for event, name in ((page.load, "witness_first"), (self.witness_timer.tick, "witness")):
+            event(
+                shown_at_once(self.look_at_witness),
+                None,
+                self.witness,
+                show_progress="hidden",
+                trigger_mode="once",
+                concurrency_limit=CONCURRENT_TICKS,
+                api_name=name,
+            )
         self.timer.tick(
             shown_at_once(self.tick),
             [self.state],

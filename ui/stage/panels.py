@@ -7,8 +7,9 @@ from datetime import datetime
 from urllib.parse import urlencode
 
 from contract.http import ApplicationState, TrafficItem
-from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PUBLIC_KEY, PublicModel
+from engines.interface import DECIDE, EXPLAIN, PUBLIC_KEY, PublicModel
 from features.schema import Party
+from parties.joint.messages import RECORD_COMMIT
 from parties.results import ALL, SERVER
 from ui.access import PARAMETER
 from ui.steps import Step, run_step, step_words
@@ -22,6 +23,7 @@ def stage_steps(
     parties = len(public.schema_.parties)
     slots = state.slots if state else ()
     arrived = [slot.file_name for slot in slots if slot.received_bytes is not None]
+    committed = {entry.sender for entry in traffic if entry.what == RECORD_COMMIT}
     partials = {
         program: len({e.sender for e in traffic if e.what == f"partial:{public.final(program)}"})
         for program in (DECIDE, EXPLAIN)
@@ -32,7 +34,7 @@ def stage_steps(
         Step("Open", int(state is not None)),
         Step("Join", len(state.joined) if state else 0, parties),
         Step("Key", arrived.count(PUBLIC_KEY)),
-        Step("Send", arrived.count(ENCRYPTED_INPUTS), parties),
+        Step("Send", len(committed), parties),
         run_step("Decide", state, DECIDE, partials[DECIDE] >= parts),
         run_step("Explain", state, EXPLAIN, partials[EXPLAIN] >= parts),
     ]

@@ -44,7 +44,9 @@ class EvaluationActor:
         """Load the engine; raises EngineUnavailable, DeploymentError."""
         return self._worker.introduce()
 
-    def evaluate(self, job: str, program: str, store: str, sent: Sent) -> tuple[bytes, float]:
+    def evaluate(
+        self, job: str, program: str, store: str, sent: Sent, seed: bytes | None = None
+    ) -> tuple[bytes, float]:
         """Return the sealed result and the time of the evaluation alone, in seconds.
 
         Raises the errors of Worker.evaluate, StoredDataDamaged, and Ray's errors if a message
@@ -56,7 +58,7 @@ class EvaluationActor:
 
         try:
             messages = self._messages(program, store, sent)
-            return self._worker.evaluate(program, store, messages, progress)
+            return self._worker.evaluate(program, store, messages, progress, seed)
         finally:
             self._at = None
 

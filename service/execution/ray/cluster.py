@@ -168,7 +168,7 @@ class RayExecutor(Executor):
             polling = asyncio.create_task(_poll(worker, job, progress))
             try:
                 answer: tuple[bytes, float] = await worker.call(
-                    self._seconds, "evaluate", job, program, store, sent
+                    self._seconds, "evaluate", job, program, store, sent, evaluation.seed
                 )
                 return answer
             finally:

@@ -191,7 +191,7 @@ def test_signs_of_real_programs_equal_the_reference(joint, layout, small_program
 def test_values_other_than_a_sign_are_errors():
     def result(values):
         phases = np.array([*values, *[0] * KNOWN_ZEROS], np.int64).view(np.uint64)
-        return Result(bytes(32), np.zeros(16, np.uint64), phases << np.uint64(64 - SIGN_BITS))
+        return Result(np.zeros(16, np.uint64), phases << np.uint64(64 - SIGN_BITS))
 
     none = {"one": words_to_bytes(np.zeros(2 + KNOWN_ZEROS, np.uint64))}
     assert combine_signs(result([1, -1]), none).tolist() == [True, False]

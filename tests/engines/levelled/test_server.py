@@ -2,11 +2,16 @@
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
 from engines.deployment import Deployment, write_manifest
 from engines.envelope import seal, unseal
@@ -32,6 +37,7 @@ from engines.registry import (
 from model.horner import external_products
 from model.polynomial import sample_states
 from model.reference import reference_scores
+from settings import ROOT
 from tests.engines.levelled.joint_keys import PARTIES
 from tests.strategies import QUICK
 from training.measure.joint_parties import JointParties
@@ -42,6 +48,7 @@ from utils.errors import (
     ForeignMessage,
     MalformedMessage,
     NoiseBudgetExceeded,
+    ResultDiffers,
 )
 
 FIXTURES = settings(QUICK, suppress_health_check=list(HealthCheck))
@@ -90,6 +97,12 @@ def sent(party, keys, layout, row):
     return encrypted(party, keys, layout, row)
 
 
+@pytest.fixture(scope="module")
+def other_sent(party, keys, layout, row):
+    """The same record, encrypted again under the same key."""
+    return encrypted(party, keys, layout, row)
+
+
 def test_both_programs_open_to_the_reference(server, party, keys, deployment, credit_data):
     layout, programs = deployment.layout, deployment.programs_of(NAME)
     extreme = layout.bits_of_states(programs[DECIDE].extreme_rows)
@@ -131,11 +144,64 @@ def test_sizes_match_the_manifest(deployment, sent):
         assert len(unseal(sent[name, ENCRYPTED_INPUTS])[1]) == size
 
 
-def test_server_results_are_rerandomised_with_equal_commitments(server, sent):
-    one, other = (bytes(unseal(server.evaluate(EXPLAIN, sent))[1]) for _ in range(2))
-    assert one[:32] == other[:32]  # the commitment depends on the ciphertexts alone
-    assert one[32:] != other[32:]
-    assert unseal(server.evaluate(DECIDE, sent))[1][:32] != one[:32]
+def test_server_results_are_rerandomised(server, sent):
+    one, other = (words_of(server.evaluate(EXPLAIN, sent)) for _ in range(2))
+    assert not (one == other).any()
+
+
+def words_of(result):
+    """Return the words of a sealed result: mask and bodies."""
+    return np.frombuffer(unseal(result)[1], "<u8").copy()
+
+
+def test_result_is_confirmed_with_its_own_seed_and_inputs_only(server, sent, other_sent):
+    seed, result = bytes(range(32)), server.evaluate_seeded(DECIDE, sent, bytes(range(32)))
+    server.recheck(DECIDE, sent, seed, result)
+    header, _ = unseal(result)
+    for position in (0, 2047, 2048, -1):
+        altered = words_of(result)
+        altered[position] += np.uint64(1 << 39)
+        with pytest.raises(ResultDiffers):
+            server.recheck(DECIDE, sent, seed, seal(header, altered.tobytes()))
+    for messages, other_seed in ((sent, bytes(32)), (other_sent, seed)):
+        with pytest.raises(ResultDiffers):
+            server.recheck(DECIDE, messages, other_seed, result)
+    with pytest.raises(ForeignMessage):
+        server.recheck(EXPLAIN, sent, seed, result)
+    with pytest.raises(MalformedMessage, match="seed"):
+        server.recheck(DECIDE, sent, seed[:-1], result)
+    with pytest.raises(MalformedMessage, match="instead of"):
+        server.recheck(DECIDE, sent, seed, seal(header, words_of(result)[:-1].tobytes()))
+
+
+def test_result_of_another_processor_is_confirmed(levelled_deployment, server, sent, tmp_path):
+    """A process without AVX2, FMA and AVX-512 gives other low bits, within the tolerance."""
+    for (party, name), message in sent.items():
+        (tmp_path / f"{party}.{name}").write_bytes(message)
+    seed = bytes(range(32))
+    script = f"""
+import sys, pathlib
+from engines.registry import load_server_engine
+server = load_server_engine("levelled", pathlib.Path({str(levelled_deployment)!r}))
+sent = {{tuple(p.name.split(".", 1)): p.read_bytes() for p in pathlib.Path(".").iterdir()}}
+sys.stdout.buffer.write(server.evaluate_seeded({EXPLAIN!r}, sent, bytes(range(32))))
+"""
+    features = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "NPY_DISABLE_CPU_FEATURES": " ".join(features),
+        },
+        capture_output=True,
+        check=True,
+    ).stdout
+    server.recheck(EXPLAIN, sent, seed, result)
+    if "X86_V3" in features:  # AVX2 and FMA
+        own = server.evaluate_seeded(EXPLAIN, sent, seed)
+        assert (words_of(own) != words_of(result)).mean() > 0.1  # bits alone would not be equal
 
 
 def test_progress_ends_at_one(server, sent):

@@ -101,8 +101,18 @@ class Group:
         return self
 
     def agree(self, program=DECIDE, names=None) -> Group:
+        self.commit()
         for name in names or self.names:
             self.protocols[name].agree(program, DIGESTS)
+        return self
+
+    def commit(self, **digests: str) -> Group:
+        """Have every party commit to its record, if it has not; deliver what is due before."""
+        for name, protocol in self.protocols.items():
+            if not protocol.has_committed:
+                protocol.commit_record((DIGESTS | digests)[name])
+        if not all(protocol.all_committed for protocol in self.protocols.values()):
+            self.pump()
         return self
 
     def result(self, program=DECIDE) -> bytes:

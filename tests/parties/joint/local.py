@@ -28,11 +28,15 @@ from tests.service.storages import settings_of
 
 
 class LocalServer:
-    """A storage in `folder` with the stand-in joint engine; `client` works like ServerClient."""
+    """A storage in `folder`; `client` works like ServerClient.
 
-    def __init__(self, folder: Path, signs: bool = False) -> None:
+    The engine is the stand-in joint engine, unless both halves of another are given.
+    """
+
+    def __init__(self, folder: Path, signs: bool = False, engine=None, party_engine=None) -> None:
         self.folder = folder
-        self.engine = JointStandInServer(signs)
+        self.engine = engine or JointStandInServer(signs)
+        self.party_engine = party_engine
         self.public = self.engine.public
         settings = settings_of(folder / "server", maximum_applications=10_000)
         self.storage = Storage(settings)

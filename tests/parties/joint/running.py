@@ -31,13 +31,14 @@ __all__ = [
 
 
 def connect(server: Any, folder: Path, client: Any = None, trust: Trust | None = None) -> Any:
-    """Connect with files in `folder`; the stand-in engine is passed, as no registry has it."""
+    """Connect with files in `folder`; the engine is passed, as no registry has the stand-in."""
     return SimpleNamespace(
         client=client or server.client(),
         store=PartyStore(folder),
         hours=24.0,
+        witnesses=None,
         engine_lock=threading.Lock(),
-        joint_engine=JointStandIn(server.public),
+        joint_engine=getattr(server, "party_engine", None) or JointStandIn(server.public),
         layout=Layout(server.public.schema_),
         public=server.public,
         trust=trust or Trust(),
@@ -135,10 +136,10 @@ class Members:
     def record(self, name: str) -> dict[str, Any]:
         return {column.name: column.default for column in self.schema.party(name).columns}
 
-    def send(self, **changed: dict[str, Any]):
-        for name in self.names:
+    def send(self, names=None, **changed: dict[str, Any]):
+        for name in names or self.names:
             self.members[name].send_record(self.record(name) | changed.get(name, {}))
-        return self
+        return self.pump()  # records are uploaded once all parties have committed to theirs
 
     def agree(self, program: str, names=None):
         for name in names or self.names:

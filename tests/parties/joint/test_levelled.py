@@ -80,6 +80,7 @@ def test_parties_with_separate_secrets_open_one_decision(server, tmp_path, oracl
     assert len({m.fingerprint for m in members.values()}) == 1
     for party, member in members.items():
         member.send_record(oracle.of(party, record))
+    _pump(members, lambda: all(m.records_arrived for m in members.values()))
     for member in members.values():
         member.agree(DECIDE)
     _pump(members, lambda: members["bank"].decision is not None)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import stat
 import threading
 import time
 
+import httpx
 import pytest
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PUBLIC_KEY
@@ -24,11 +26,13 @@ from utils.errors import (
     ForbiddenSlot,
     ForeignMessage,
     InvalidRequest,
+    MalformedMessage,
     MessageRepeated,
     NotAuthentic,
     NotAuthorised,
     OutOfStep,
     PartiesDisagree,
+    ServerUnreachable,
     UnknownApplication,
     UnknownParty,
     ValueOutOfDomain,
@@ -113,6 +117,7 @@ def test_events_list_the_messages_and_holdings_the_files(group):
         ("hello", ALL),
         ("share_commit", ALL),
         ("share_open", ALL),
+        ("record_commit", ALL),
         ("encrypted inputs", SERVER),
         ("agree:decide", ALL),
         ("confirm:decide", ALL),
@@ -301,29 +306,93 @@ def test_record_is_refused_before_the_keys_are_made(group):
     assert members[A].fingerprint is None and members[A].public_key_bytes == 0
 
 
-def test_record_may_be_replaced_until_first_agreement(group):
-    members = group().pump().send()
-    old = members.record(B)
-    new = old | {"Account_age": 60}
-    assert members[B].is_sent(old) and not members[B].is_sent(new)
-    sent = members[B].send_record(new)
-    assert members[B].is_sent(new) and members[B].has_sent and not sent.fresh
+def test_a_record_is_fixed_once_it_is_committed_to(group):
+    members = group().pump()
+    record = members.record(B)
+    other = record | {"Account_age": 60}
     with pytest.raises(ValueOutOfDomain):
         members[B].send_record({"Account_age": -1})
-    members.pump().agree(DECIDE, [A])
-    for name in (A, B):
-        with pytest.raises(AlreadySent, match="new application"):
-            members[name].send_record(members.record(name))
-    assert members[B].is_sent(new)
+    assert not members[B].has_sent
+    sent = members[B].send_record(record)
+    assert members[B].is_sent(record) and not members[B].is_sent(other)
+    assert sent.waits and not sent.fresh
+    again = members.restart(B).send_record(record)
+    assert (again.sha256, again.size) == (sent.sha256, sent.size) and again.waits
+    with pytest.raises(AlreadySent, match="new application, which has new keys"):
+        members[B].send_record(other)
+    with pytest.raises(AlreadySent):
+        members.restart(B).send_record(other)
+    for name in (A, C):
+        members[name].send_record(members.record(name))
+    members.pump()
+    assert members.restart(B).is_sent(record) and not members[B].is_sent(other)
+    assert members[B].upload.sha256 == sent.sha256
+    assert members[B].send_record(record).sha256 == sent.sha256
+    members.agree(DECIDE, [A]).pump()
+    with pytest.raises(AlreadySent):
+        members[B].send_record(record)
     members.agree(DECIDE, [B, C]).pump()
-    assert members[B].decision.score == members.truth(DECIDE, bank=new)[0]
-    assert members.restart(B).is_sent(new)
+    assert members[B].decision.score == members.truth(DECIDE)[0]
 
 
-def test_each_encryption_is_fresh(group):
+def test_no_record_is_uploaded_before_all_have_committed(group):
     members = group().pump()
-    digests = {members[B].send_record(members.record(B)).sha256 for _ in range(3)}
-    assert len(digests) == 3
+    for name in (A, B):
+        members[name].send_record(members.record(name))
+    members.pump()
+    assert members[A].sent_by == members[B].sent_by == (A, B)
+    assert members[A].awaits == (C,) and members[A].upload is None
+    held = [slot.file_name for slot in members[A].state.slots if slot.received_bytes]
+    assert held == [PUBLIC_KEY]
+    sent = members[C].send_record(members.record(C))
+    assert not sent.waits and members[C].upload.sha256 == sent.sha256  # the others' are known
+    assert not members[C].records_arrived
+    members.pump()
+    assert all(member.records_arrived for member in members.members.values())
+    assert not list(members.folder.rglob("upload"))
+
+
+def test_restart_between_commitment_and_upload_sends_the_committed_bytes(group):
+    members = group().pump()
+    sent = {A: members[A].send_record(members.record(A)).sha256}
+    kept = members.files(A)["upload"]
+    members.restart(A)
+    for name in (B, C):
+        sent[name] = members[name].send_record(members.record(name)).sha256
+    members.restart(A)
+    members.pump()
+    state = members[B].state
+    assert {name: state.sha256_of(name, ENCRYPTED_INPUTS) for name in sent} == sent
+    assert hashlib.sha256(kept).hexdigest() == sent[A] == members[A].upload.sha256
+
+
+def test_damaged_upload_is_not_sent(group):
+    members = group().pump()
+    for name in (A, B):
+        members[name].send_record(members.record(name))
+    path = next((members.folder / A).rglob("upload"))
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    members.restart(A)
+    members[C].send_record(members.record(C))
+    with pytest.raises(MalformedMessage, match="damaged"):
+        members[A].advance()
+    assert members[A].upload is None and not members[A].records_arrived
+
+
+def test_commitment_reaches_the_server_after_a_lost_connection(group):
+    members = group().pump()
+    real = members.connections[B].client
+
+    def unreachable(*_):
+        raise ServerUnreachable("no response") from httpx.ConnectError("refused")
+
+    lie(members, B, exchange=unreachable)
+    sent = members[B].send_record(members.record(B))
+    assert sent.waits and members[B].has_sent
+    members.connections[B].client = real
+    members.restart(B)
+    members.send(names=[A, C])
+    assert members[B].upload.sha256 == sent.sha256
 
 
 def test_an_agreement_needs_all_records(group):
@@ -335,6 +404,9 @@ def test_an_agreement_needs_all_records(group):
     with pytest.raises(OutOfStep):
         members[A].own.open(DECIDE)
     members[C].send_record(members.record(C))
+    with pytest.raises(OutOfStep, match=C):
+        members[A].agree(DECIDE)  # its record is on the server, but its commitment is not known
+    members.pump()
     with pytest.raises(OutOfStep, match="after the decision"):
         members[A].agree(EXPLAIN)
     members.agree(DECIDE, [A, B]).pump()
@@ -395,14 +467,10 @@ def test_a_server_that_shows_parties_different_records_is_detected(group):
         A,
         state=lambda *a: _slot(real.state(*a), C, ENCRYPTED_INPUTS, "f" * 64),
     )
-    members.agree(DECIDE, [A])
-    members[B].advance()
     with pytest.raises(PartiesDisagree, match=C):
-        members[B].agree(DECIDE)
-    members.agree(DECIDE, [C])  # it has not received the other agreement yet
-    for name in (A, C):
-        with pytest.raises(PartiesDisagree, match=C):
-            members[name].advance()
+        members[A].agree(DECIDE)
+    members.agree(DECIDE, [B, C]).pump()
+    assert members[B].agreed_by(DECIDE) == (B, C) and members[B].decision is None
 
 
 def test_a_run_on_swapped_records_is_not_opened(group):

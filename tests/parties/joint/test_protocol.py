@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from engines.interface import DECIDE, EXPLAIN
 from parties.joint.channel import FirstWords, Identity, Place
 from parties.joint.messages import (
+    FIRST_STEPS,
     KEY_STEPS,
+    RECORD_COMMIT,
     ShareOpen,
     confirm_step,
     encode,
@@ -35,7 +37,7 @@ from utils.errors import (
 
 A, B, C = INPUTS
 ALL_STEPS = (
-    *KEY_STEPS,
+    *FIRST_STEPS,
     *("agree:decide", "confirm:decide", "partial:decide"),
     *("agree:explain", "confirm:explain", "partial:explain"),
 )
@@ -115,6 +117,11 @@ def _act(group, name, programs) -> bool:
     for program in programs:
         if program == EXPLAIN and not protocol.opened(DECIDE):
             return False
+        if not protocol.has_committed:
+            protocol.commit_record(DIGESTS[name])
+            return True
+        if not protocol.all_committed:
+            return False
         if name not in protocol.agreements(program):
             protocol.agree(program, DIGESTS)
             return True
@@ -146,10 +153,15 @@ def test_restart_at_any_step_sends_identical_messages(step):
 def _drive_until(group: Group, step: str) -> None:
     """Complete everything before `step`; its messages are on the wire, not delivered."""
     name, _, program = step.partition(":")
-    if not program:
+    if step in KEY_STEPS:
         group.until(step)
         return
     group.ready()
+    if step == RECORD_COMMIT:
+        for party, protocol in group.protocols.items():
+            protocol.commit_record(DIGESTS[party])
+            group.post(party)
+        return
     if program == EXPLAIN:
         group.run(DECIDE)
     group.agree(program)
@@ -389,8 +401,20 @@ def test_agreements_to_different_inputs_are_refused(inputs):
     assert group.protocols[A].agreed(DECIDE)
 
 
-def test_both_parties_detect_simultaneous_different_agreements():
+def test_parties_that_were_told_different_commitments_open_nothing():
+    """C commits to one record towards A and to another towards B, with the server's help."""
     group = Group().ready()
+    kept = group.snapshot(C)
+    for name in (A, B):
+        group.protocols[name].commit_record(DIGESTS[name])
+    group.pump()
+    for name, sha256 in ((A, DIGESTS[C]), (B, "e" * 64)):
+        identity = Identity.from_bytes(group.identities[C].to_bytes())
+        parts = (group.engine, group.public, C, group.application, identity)
+        liar = JointProtocol.resume(*parts, *kept)
+        liar.commit_record(sha256)
+        body = liar.pending()[0].body
+        group.protocols[name].receive(C, RECORD_COMMIT, None, body)
     group.protocols[A].agree(DECIDE, DIGESTS)
     group.protocols[B].agree(DECIDE, DIGESTS | {C: "e" * 64})
     for name in (A, B):

@@ -114,13 +114,17 @@ def test_migration_preserves_existing_rows(database: Database, url: str) -> None
         command.downgrade(configuration(connection), "0001")
     engine.dispose()
     with database.write() as session:
-        session.add(application())
-        session.flush()
+        columns = "client_id, store, relay_key, model_version, created, expires, readers"
+        values = f"'{'a' * 32}', 's', '{'0' * 64}', 'v', 0.5, 1e9, '[]', 0, 0"
+        session.execute(
+            text(f"INSERT INTO applications ({columns}, received, asked) VALUES ({values})")  # noqa: S608
+        )
         session.add(PartyRecord(client_id="a" * 32, party="bank", code_digest=b"digest"))
     database.prepare()
     with database.write() as session:
         kept = session.scalars(select(ApplicationRecord)).one()
         assert (kept.relay_key, [row.party for row in kept.parties]) == ("0" * 64, ["bank"])
+        assert kept.witnesses == {}
     with database.write() as session:
         remove_rows(session, ["a" * 32])
         assert session.execute(select(PartyRecord.party)).all() == [], "they still go together"

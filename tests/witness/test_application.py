@@ -1,0 +1,94 @@
+"""Applications with a real server, a real witness process and real parties."""
+
+import stat
+
+import pytest
+
+from engines.interface import DECIDE, EXPLAIN, SIGN_OF
+from parties.client import ServerClient
+from parties.connection import Connection
+from parties.joint.codes import open_joint
+from parties.joint.member import JointMember
+from parties.store import PartyStore
+from tests.witness.running import agreed_and_run, parts
+from utils.errors import PartiesDisagree, ResultNotWitnessed
+from witness.client import WitnessClient
+from witness.key import KEY_FILE
+
+
+def test_decision_and_explanation_are_opened_with_the_witness(session, witness, oracle):
+    witness.start()
+    session.run()
+    decision = session.open_decision()
+    record = oracle.default()
+    assert decision.score is None and decision.approved is (oracle.score(record) >= 0)
+    assert session.explain().explanation.text == oracle.explanation(record).text
+    said = session.state().programs
+    assert {len(run.statements[witness.public].signature) for run in said.values()} == {128}
+    status = witness.status()
+    assert (status["signed"], status["refused"], status["problem"]) == (4, 0, "")
+    order = [EXPLAIN, DECIDE]
+    assert [each["program"] for each in status["last"]] == [
+        name for program in order for name in (SIGN_OF[program], program)
+    ]
+    assert stat.S_IMODE((witness.home / KEY_FILE).stat().st_mode) == 0o600
+
+
+def test_nothing_is_opened_until_a_killed_witness_is_back(watched, table, witness, oracle):
+    witness.start()
+    witness.kill()
+    agreed_and_run(table)
+    table.pump()
+    assert parts(table) == []
+    for member in table.members.values():
+        assert member.awaited_witnesses == ("Auditor",)
+        assert member.decision is None and member.ended is None
+    watched[0].kill()
+    watched[0].start()  # the task is offered again after a restart of the server, too
+    witness.start()
+    table.pump(lambda: all(m.decision for m in table.members.values()), 30)
+    approved = oracle.score(oracle.default()) >= 0
+    assert {m.decision.approved for m in table.members.values()} == {approved}
+    assert all(m.awaited_witnesses == () for m in table.members.values())
+
+
+def test_refusal_is_shown_with_its_reason_and_opens_nothing(watched, table, witness):
+    agreed_and_run(table)
+    with WitnessClient(watched[0].url, 30, witness.key) as client:
+        (task,) = client.tasks().items
+        client.state(task.id, None, "result_differs")
+    for member in table.members.values():
+        with pytest.raises(ResultNotWitnessed, match=r"Auditor refused .* gives another result"):
+            for _ in range(20):
+                member.advance(0.2)
+        assert isinstance(member.ended, ResultNotWitnessed)
+        assert member.secret_bytes == 0  # the keys are erased
+    assert parts(table) == []
+
+
+def test_signature_of_another_result_opens_nothing(watched, table, witness):
+    """A server that has the statement altered in its database is refused by every party."""
+    agreed_and_run(table)
+    member = table.members[table.names[0]]
+    run = member.state.programs[DECIDE]
+    false = {witness.public: {"signature": "00" * 64, "refusal": None}}
+    forged = run.model_validate(run.model_dump() | {"statements": false})
+    with pytest.raises(ResultNotWitnessed, match="does not belong"):
+        member.own.state = member.own.state.with_program(DECIDE, forged)
+        member.own.open(DECIDE)
+    assert isinstance(member.ended, ResultNotWitnessed) and parts(table) == []
+
+
+def test_party_requires_its_own_list_of_witnesses(watched, tmp_path):
+    server, witness = watched
+    name = "applicant"
+    for number, own in enumerate(({}, {"0" * 64: "Auditor"}, {witness.public: "Auditor"})):
+        with ServerClient(server.url, 30) as client:
+            codes = open_joint(client).codes
+            connection = Connection(client, PartyStore(tmp_path / str(number)), 24.0, own)
+            if witness.public in own:
+                with JointMember.join(connection, name, codes[name]) as member:
+                    assert member.witnesses == ("Auditor",)
+            else:
+                with pytest.raises(PartiesDisagree, match="TRISEAL_TRUSTED_WITNESSES"):
+                    JointMember.join(connection, name, codes[name])
