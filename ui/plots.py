@@ -103,7 +103,7 @@ def _signs(explanation: Explanation, schema: Schema) -> go.Figure:
         yanchor="bottom",
         showarrow=False,
     )
-    figure.update_layout(height=190, margin={"l": 12, "r": 12, "t": 36, "b": 84}, bargap=0.08)
+    figure.update_layout(height=190, margin={"l": 12, "r": 12, "t": 32, "b": 66}, bargap=0.08)
     figure.update_yaxes(visible=False, range=[0, 1])
     return figure
 

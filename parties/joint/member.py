@@ -489,12 +489,11 @@ class JointMember:
         For parties other than the owner of the explained column, `current_bin` is -1 and the text
         does not mention the applicant's own value.
         """
-        schema, state = self._connection.public.schema_, self.state
-        record = self.record if schema.explained_party == self.party else None
-        ran = None if state is None else state.programs[EXPLAIN].seconds
-        return explanation_of(
-            self._connection.public, self.client_id, self.own.remembered, record, ran or 0.0
-        )
+        public, state = self._connection.public, self.state
+        record = self.record if public.schema_.explained_party == self.party else None
+        programs = {EXPLAIN, public.final(EXPLAIN)}
+        ran = sum(state.programs[name].seconds or 0.0 for name in programs) if state else 0.0
+        return explanation_of(public, self.client_id, self.own.remembered, record, ran)
 
     @property
     def events(self) -> tuple[Message, ...]:

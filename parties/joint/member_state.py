@@ -452,6 +452,7 @@ class MemberState:
                 "The server holds a different public key than the parties made. Open a new "
                 "application."
             )
+        self.protocol.require_time_to_agree(program)  # before the masks are sent
         self.protocol.agree(program, inputs, self._give_masks(program))
         self._send()
 

@@ -298,14 +298,8 @@ class JointProtocol:
         or for an explanation before the decision is opened; PartiesDisagree if `inputs` are not the
         records committed to.
         """
-        if program not in self._talk.agreed_programs:
-            raise OutOfStep(f"There is no program {program[:16]!r} to agree to.")
+        self.require_time_to_agree(program)
         key = hashlib.sha256(self.public_key).hexdigest()
-        if program != DECIDE and self._talk.public.final(DECIDE) not in self._talk.state.opened:
-            raise OutOfStep("The explanation comes after the decision: open the decision first.")
-        if not self.all_committed:
-            missing = ", ".join(n for n in self._talk.names if n not in self.committed())
-            raise OutOfStep(f"There is nothing to agree to yet; still to be sent: {missing}.")
         nonce = self._talk.state.nonces[RECORD_COMMIT] if program == DECIDE else None
         message = Agreement(
             program=program,
@@ -318,6 +312,16 @@ class JointProtocol:
         check(self._talk, self._talk.party, step, message)
         if self._talk.party not in self._talk.state.senders(step):
             self._talk.say(step, message)
+
+    def require_time_to_agree(self, program: str) -> None:
+        """Raise OutOfStep if it is too early to agree, as `agree` does, or no such program."""
+        if program not in self._talk.agreed_programs:
+            raise OutOfStep(f"There is no program {program[:16]!r} to agree to.")
+        if program != DECIDE and self._talk.public.final(DECIDE) not in self._talk.state.opened:
+            raise OutOfStep("The explanation comes after the decision: open the decision first.")
+        if not self.all_committed:
+            missing = ", ".join(n for n in self._talk.names if n not in self.committed())
+            raise OutOfStep(f"There is nothing to agree to yet; still to be sent: {missing}.")
 
     def agreements(self, program: str) -> dict[str, Agreement]:
         """Return the agreements received so far, by party; their contents are all the same."""

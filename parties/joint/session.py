@@ -222,7 +222,6 @@ class JointSession:
             self._pump(lambda: False)
             return replace(
                 found,
-                run_seconds=run.seconds,
                 seconds=perf_counter() - start,
                 messages=(*run.messages, *since.take(self.members)),
             )

@@ -1,6 +1,7 @@
 """The whole demonstration as a process, and its child processes."""
 
 import asyncio
+import os
 import socket
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
@@ -85,7 +86,9 @@ class Demo(ChildProcess):
             "agent_port": self.agent_port,
             "witness_port": free_port(),
             "witness_data": folder / "witness",
-            "evaluation_niceness": 0,  # another process of the tests may be busy
+            # Almost none, since another process of the tests may be busy; not 0, so that the
+            # evaluation has a session of its own.
+            "evaluation_niceness": 1,
             **settings,
         }
         variables = {"DISPLAY": "", "WAYLAND_DISPLAY": "", **(more or {})}
@@ -114,9 +117,12 @@ class Demo(ChildProcess):
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
     def stuck(self):
-        """Suspend the server's workers within the context."""
+        """Suspend evaluations within the context; uploads are still checked."""
         (server,) = [pid for pid in self.family() if "server.py" in self.command(pid)]
-        return standing_still(psutil.Process(server).children(recursive=True))
+        workers = psutil.Process(server).children(recursive=True)
+        evaluating = [worker for worker in workers if os.getsid(worker.pid) == worker.pid]
+        assert len(evaluating) == 1
+        return standing_still(evaluating)
 
     def agent_ports(self, count: int) -> list[int]:
         """Return the addresses of the parties' own pages."""

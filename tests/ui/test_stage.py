@@ -285,11 +285,11 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle):
     assert "commits to its encrypted record" in log and "its encrypted record" in log
     assert "confirms the encrypted result" in log
     assert "has computed the explanation" in log
+    assert "its encrypted mask of the score" in log and "the masked scores" in log
+    assert "has computed the explanation's signs" in log
     assert "has signed the decision" in log and "has signed the explanation" in log
     card = one.page.locator('[data-witness="Auditor"]', has_text=": signed")
     card.filter(has_text="explain of").wait_for()
-    assert "its encrypted mask of the score" in log and "the masked scores" in log
-    assert "has computed the explanation's signs" in log
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
     assert hosts == {f"127.0.0.1:{port}" for port in ports}  # nothing from elsewhere

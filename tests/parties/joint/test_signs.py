@@ -99,6 +99,8 @@ def test_comparison_comes_after_its_program(signs_group):
         members.client.queue(*run)
     with pytest.raises(OutOfStep, match="open the decision first"):
         members[A].agree(EXPLAIN)
+    state = members.client.state(members.opening.client_id, members[A].own.token)
+    assert state.sha256_of(A, MASKS_OF[EXPLAIN]) is None  # refused before the masks were sent
 
 
 def test_masked_share_is_made_for_one_result_only(signs_group):
