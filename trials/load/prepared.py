@@ -32,7 +32,7 @@ from trials.load.timing import Call, TimedTransport
 from trials.load.work import Application, Opened, Work
 
 KEY_STEPS = {
-    "hello": 395,
+    "hello": 734,
     "share_commit": 196,
     "share_open": 22034,
 }
