@@ -366,7 +366,7 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
     for name in one.names:
         one.frame(name).locator(".ts-word").wait_for()
     log = one.page.inner_text(".ts-log")
-    assert log.count("requests the decision") == 2
+    assert log.count("requests the decision\n") == 2
     assert "cancelled computing the decision" in log
     assert "committed to its record" in one.told("bank", "#send")
     one.press("#agree-explain", ".js-plotly-plot .bars .point")
