@@ -188,7 +188,9 @@ def application_table(own: dict[str, Any]) -> Table:
         (f"peak memory, {name}, MB", figure(peak / _MEGABYTE))
         for name, peak in own["peak_bytes"].items()
     ]
-    return Table(("whole application over HTTP, all on one machine", "median"), rows)
+    return Table(
+        ("whole application over HTTP, with a witness, all on one machine", "median"), rows
+    )
 
 
 def byte_table(own: dict[str, Any]) -> Table:

@@ -32,13 +32,13 @@ from trials.load.timing import Call, TimedTransport
 from trials.load.work import Application, Opened, Work
 
 KEY_STEPS = {
-    "hello": 734,
+    "hello": 825,
     "share_commit": 196,
     "share_open": 22034,
 }
 """Messages of each party to all during key generation, with their sizes in bytes."""
 _COMMIT_BYTES = 271
-_OPEN_STEPS = {"agree": 541, "confirm": 222, "partial": 330}
+_OPEN_STEPS = {"agree": 603, "confirm": 222, "partial": 330}
 
 
 @dataclass(frozen=True)
