@@ -38,6 +38,8 @@ ENCRYPTED_INPUTS = "encrypted_inputs"
 EXPLANATION_INPUTS = "explanation_inputs"
 MASKS_OF = {DECIDE: "decide_masks", EXPLAIN: "explain_masks"}
 """The file with a party's encrypted masks of a program's scores."""
+CHALLENGE = "challenge"
+"""The file with the challenge of the check that all inputs are bits; sent by the first party."""
 MASKED_OF = {DECIDE: "decide_masked", EXPLAIN: "explain_masked"}
 """The file with a program's opened, masked scores; sent by the first party."""
 
@@ -101,6 +103,11 @@ class PublicModel(_Facts):
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True
     )
+
+    @property
+    def checked(self) -> bool:
+        """True if the decision comes with a check that all encrypted inputs are bits."""
+        return any(slot.file_name == CHALLENGE for slot in self.slots)
 
     def masked(self, program: str) -> bool:
         """Return True if the program's scores open under masks, for its comparison."""
@@ -231,10 +238,21 @@ class JointPartyEngine(ABC):
         """
         raise EngineUnavailable(f"{self.facts.label} has no masks.")
 
+    def seal_challenge(
+        self, context: bytes, inputs: Mapping[str, bytes], nonces: Mapping[str, bytes]
+    ) -> bytes:
+        """Return the sealed message with the challenge of the check that inputs are bits.
+
+        The same for every party. `context` identifies the application and its public key, `inputs`
+        are the SHA-256 digests of the parties' sealed inputs, `nonces` their 32-byte nonces.
+        """
+        raise EngineUnavailable(f"{self.facts.label} does not check inputs.")
+
     def seal_masked(self, program: str, result: bytes, partials: Mapping[str, bytes]) -> bytes:
         """Return the sealed message with the masked scores that the shares open.
 
-        The same for every party. Raises ForeignMessage, and OpeningFailed if a share is wrong.
+        The same for every party. Raises ForeignMessage, OpeningFailed if a share is wrong, and
+        InvalidInputs if a party's inputs failed their check.
         """
         raise EngineUnavailable(f"{self.facts.label} has no masks.")
 

@@ -75,6 +75,9 @@ class Scene:
             name: hashlib.sha256(self.messages[name, ENCRYPTED_INPUTS]).hexdigest()
             for name in self.names
         }
+        for name, protocol in self.protocols.items():
+            protocol.commit_record(digests[name])
+        deliver(self.protocols)
         for protocol in self.protocols.values():
             protocol.agree(DECIDE, digests)
         deliver(self.protocols)

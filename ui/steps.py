@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contract.http import ApplicationState
-from engines.interface import DECIDE, EXPLAIN, MASKED_OF, MASKS_OF, SIGN_OF
+from engines.interface import CHALLENGE, DECIDE, EXPLAIN, MASKED_OF, MASKS_OF, SIGN_OF
 from ui.units import escape
 
 STEP_WORDS = {
@@ -26,6 +26,7 @@ STEP_WORDS = {
     "result": "encrypted {}",
     "public_key": "the joint public key",
     "encrypted_inputs": "its encrypted record",
+    CHALLENGE: "the challenge that checks the records",
     MASKS_OF[DECIDE]: "its encrypted mask of the score",
     MASKS_OF[EXPLAIN]: "its encrypted masks of the scores",
     MASKED_OF[DECIDE]: "the masked score",

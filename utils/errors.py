@@ -22,6 +22,7 @@ TrisealError
 │   ├── ForeignMessage           well formed, but for another model, engine, party or purpose
 │   ├── UnsafeParameters         the server asks for an opening outside the party's own bounds
 │   ├── OpeningFailed            a party's decryption share does not match the result
+│   ├── InvalidInputs            a party has not encrypted the bits of a record
 │   ├── ResultDiffers            a repeated evaluation does not give this result
 │   └── EvaluationFailed         the worker could not complete the evaluation
 ├── ProtocolError                errors in the parties' joint protocol
@@ -162,6 +163,9 @@ class UnsafeParameters(EngineError): ...
 
 
 class OpeningFailed(EngineError): ...
+
+
+class InvalidInputs(EngineError): ...
 
 
 class ResultDiffers(EngineError): ...

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from engines.envelope import Header, seal, unseal_as
 from engines.interface import (
+    CHALLENGE,
     ENCRYPTED_INPUTS,
     MASKED_BY,
     MASKED_OF,
@@ -18,6 +19,7 @@ from engines.interface import (
     PublicModel,
 )
 from engines.levelled import bounds, keys, opening
+from engines.levelled.challenge import challenge
 from engines.levelled.comparison import combine_signs
 from engines.levelled.encryption import encrypt_bits
 from engines.levelled.keys import PublicKey, SecretShare
@@ -33,9 +35,11 @@ from engines.levelled.messages import (
 from engines.levelled.opening import Result
 from engines.levelled.parameters import KNOWN_ZEROS, SEED_BYTES, SIGN_BITS, Parameters
 from engines.levelled.randomness import Expander, derive
+from engines.levelled.results import outputs_of_parts, split_results, split_shares
+from engines.levelled.well_formed import CHECK_BITS, check_budget, verdict
 from engines.levelled.words import Words, words_to_bytes
 from features.encoding import Bits, Layout
-from utils.errors import ForeignMessage, MalformedMessage
+from utils.errors import ForeignMessage, InvalidInputs, MalformedMessage
 
 _COMMON = b"triseal levelled common randomness 1"
 
@@ -56,6 +60,8 @@ class LevelledParty(JointPartyEngine):
         bounds.check_bounds(public, client)
         self._parameters = Parameters.by_profile(client.profile)
         self._budgets = client.budgets
+        # Not from the server: a party computes the noise of checks from the schema itself.
+        self._check_smudge = check_budget(self._layout, self._parameters).sigma_smudge
         stated = {
             name: SIGN_BITS if name in MASKED_BY else program.score_bits
             for name, program in public.programs.items()
@@ -108,9 +114,30 @@ class LevelledParty(JointPartyEngine):
         payload = encrypt_masks(words, key, self._mask_format(program), Expander.fresh())
         return seal(self._header(MASKS_OF[program], party), payload)
 
+    def seal_challenge(
+        self, context: bytes, inputs: Mapping[str, bytes], nonces: Mapping[str, bytes]
+    ) -> bytes:
+        self._check_parties(inputs, self._parties)
+        ordered = {party: inputs[party] for party in self._parties}
+        seed = challenge(context, ordered, nonces)
+        return seal(self._header(CHALLENGE, self._parties[0]), seed)
+
     def seal_masked(self, program: str, result: bytes, partials: Mapping[str, bytes]) -> bytes:
         self._check_parties(partials, self._parties)
-        masked = masked_scores(self._result(program, result), partials)
+        outcome, *checks = self._results(program, result)
+        own, *others = split_shares(partials, outputs_of_parts(self._public, program))
+        opened = {
+            party: opening.opened(check, shares, CHECK_BITS)
+            for party, check, shares in zip(self._parties, checks, others, strict=bool(checks))
+        }
+        failed = verdict(opened)
+        if failed:
+            raise InvalidInputs(
+                f"What {', '.join(failed)} encrypted is not a record of 0s and 1s. Nothing was "
+                "opened, and the keys are erased. Open a new application, and ask "
+                f"{', '.join(failed)} for the cause."
+            )
+        masked = masked_scores(outcome, own)
         return seal(self._header(MASKED_OF[program], self._parties[0]), words_to_bytes(masked))
 
     def _words(self, program: str, key: PublicKey, secret: SecretShare) -> Words:
@@ -126,7 +153,7 @@ class LevelledParty(JointPartyEngine):
         return MaskFormat.of(self._parameters, bits, len(self._parties))
 
     def check_result(self, program: str, result: bytes) -> None:
-        self._result(program, result)
+        self._results(program, result)
 
     def partial(
         self,
@@ -139,20 +166,39 @@ class LevelledParty(JointPartyEngine):
     ) -> bytes:
         self._check_parties({*pairwise, party}, self._parties)
         self._check_parties(pairwise, [name for name in self._parties if name != party])
-        opened, digest = self._result(program, result), hashlib.sha256(result).digest()
+        opened, *checks = self._results(program, result)
+        digest = hashlib.sha256(result).digest()
         bounds.check_outputs(program, len(opened.bodies) - KNOWN_ZEROS, self._public.schema_)
         key, own = self._key(public_key), SecretShare.from_bytes(secret, self._parameters)
         smudge = self._budget(program).sigma_smudge
         if self._public.masked(program):
             words = self._words(program, key, own)
-            return masked_partial(opened, digest, party, key, own, words, smudge, pairwise)
+            share = masked_partial(opened, digest, party, key, own, words, smudge, pairwise)
+            return share + self._check_shares(checks, digest, party, key, own, pairwise)
         return opening.partial(opened, digest, party, key, own, smudge, pairwise)
+
+    def _check_shares(
+        self,
+        checks: Sequence[Result],
+        digest: bytes,
+        party: str,
+        key: PublicKey,
+        own: SecretShare,
+        pairwise: Mapping[str, bytes],
+    ) -> bytes:
+        """Return this party's shares of all parties' checks, one after the other."""
+        shares = []
+        for name, check in zip(self._parties, checks, strict=bool(checks)):
+            label = hashlib.sha256(digest + name.encode()).digest()
+            smudge = self._check_smudge
+            shares.append(opening.partial(check, label, party, key, own, smudge, pairwise))
+        return b"".join(shares)
 
     def combine(
         self, program: str, result: bytes, partials: Mapping[str, bytes]
     ) -> tuple[float, ...]:
         self._check_parties(partials, self._parties)
-        opened = self._result(program, result)
+        (opened,) = self._results(program, result)
         if program in MASKED_BY:
             return tuple(0.0 if sign else -1.0 for sign in combine_signs(opened, partials))
         scores = opening.combine(opened, partials, self._budget(program).score_bits)
@@ -169,11 +215,11 @@ class LevelledParty(JointPartyEngine):
         except KeyError:
             raise ForeignMessage(f"This model has no program {program[:40]!r}.") from None
 
-    def _result(self, program: str, message: bytes) -> Result:
+    def _results(self, program: str, message: bytes) -> list[Result]:
         self._budget(program)
         payload = unseal_as(self._header(RESULT, program=program), message)
-        outputs = len(self._public.programs[program].outputs)
-        return Result.from_bytes(payload, self._parameters, outputs)
+        outputs = outputs_of_parts(self._public, program)
+        return split_results(payload, self._parameters, outputs)
 
     def _key(self, public_key: bytes) -> PublicKey:
         return PublicKey.from_bytes(public_key, self._parameters)

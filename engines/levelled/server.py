@@ -6,10 +6,13 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from engines import interface
 from engines.deployment import Deployment, public_facts
 from engines.envelope import OVERHEAD, Header, seal, unseal_as
 from engines.interface import (
+    DECIDE,
     ENCRYPTED_INPUTS,
     MASKED_BY,
     MASKED_OF,
@@ -42,8 +45,15 @@ from engines.levelled.messages import (
 from engines.levelled.opening import Result, rerandomise
 from engines.levelled.parameters import SEED_BYTES, WORD_BYTES, Parameters
 from engines.levelled.randomness import Expander, derive
+from engines.levelled.results import (
+    has_checks,
+    join_results,
+    outputs_of_parts,
+    split_results,
+)
 from engines.levelled.selection import Positions, SelectionTree
 from engines.levelled.sign_budgets import sign_budgets
+from engines.levelled.well_formed import CHECK_OUTPUTS, check_budget, check_ciphertext
 from engines.levelled.words import Words, words_from_bytes
 from engines.zip_files import sha256
 from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage, ResultDiffers
@@ -102,6 +112,8 @@ class LevelledServer(ServerEngine):
         first, compared = self._parties[0], tuple(SIGN_OF.values()) if self._signs else ()
         found = [(first, PUBLIC_KEY, (*PROGRAMS, *compared))]
         found += [(party, ENCRYPTED_INPUTS, PROGRAMS) for party in self._parties]
+        if self._signs:
+            found.append((first, interface.CHALLENGE, (DECIDE,)))
         for sign in compared:
             program = MASKED_BY[sign]
             found += [(party, MASKS_OF[program], (sign,)) for party in self._parties]
@@ -121,6 +133,8 @@ class LevelledServer(ServerEngine):
         match file_name:
             case interface.PUBLIC_KEY:
                 return self._parameters.public_key_bytes
+            case interface.CHALLENGE:
+                return SEED_BYTES
             case interface.ENCRYPTED_INPUTS:
                 return self._parameters.inputs_bytes(self._bits(party))
         for program, tree in self._trees.items():
@@ -206,8 +220,8 @@ class LevelledServer(ServerEngine):
         seed: bytes,
         progress: Progress | None = None,
     ) -> bytes:
-        result = self._result(program, messages, seed, progress)
-        return seal(self._result_header(program), result.to_bytes())
+        results = self._results(program, messages, seed, progress)
+        return seal(self._result_header(program), join_results(results))
 
     def recheck(
         self,
@@ -217,8 +231,10 @@ class LevelledServer(ServerEngine):
         result: bytes,
     ) -> None:
         payload = unseal_as(self._result_header(program), result)
-        given = Result.from_bytes(payload, self._parameters, self._outputs(program))
-        if not given.equals(self._result(program, messages, seed)):
+        outputs = outputs_of_parts(self.public, program)
+        given = split_results(payload, self._parameters, outputs)
+        own = self._results(program, messages, seed)
+        if not all(part.equals(other) for part, other in zip(given, own, strict=True)):
             raise ResultDiffers(
                 f"The result is not that of {program} on these messages. Do not open it; ask the "
                 "server's operator for the cause."
@@ -229,13 +245,13 @@ class LevelledServer(ServerEngine):
             self.public.model_version, RESULT, program=program, profile=self._parameters.profile
         )
 
-    def _result(
+    def _results(
         self,
         program: str,
         messages: Mapping[tuple[str, str], bytes],
         seed: bytes,
         progress: Progress | None = None,
-    ) -> Result:
+    ) -> list[Result]:
         """Evaluate and re-randomise; raises the errors of `evaluate_seeded`."""
         if len(seed) != SEED_BYTES:
             raise MalformedMessage(f"The seed of a run must have {SEED_BYTES} bytes.")
@@ -251,6 +267,7 @@ class LevelledServer(ServerEngine):
                     mask, body = self._compare(MASKED_BY[program], key, messages)
                 else:
                     mask, body = self._scores(program, key, messages, progress)
+                checks = self._checks(program, key, messages, seed)
             except MemoryError as error:
                 raise EvaluationFailed(
                     "There is not enough memory to evaluate these inputs; run the program again."
@@ -258,7 +275,40 @@ class LevelledServer(ServerEngine):
             finally:
                 checked.result()
         randomness = Expander(derive(seed, "re-randomise", program))
-        return self._rerandomised(program, mask, body, key, randomness)
+        return [self._rerandomised(program, mask, body, key, randomness), *checks]
+
+    def _checks(
+        self,
+        program: str,
+        key: PublicKey,
+        messages: Mapping[tuple[str, str], bytes],
+        seed: bytes,
+    ) -> list[Result]:
+        """Return the checks of all parties' inputs, to be opened with the program's outcome."""
+        if not has_checks(self.public, program):
+            return []
+        first = self._parties[0]
+        challenge = self._payload(
+            interface.CHALLENGE, first, messages[first, interface.CHALLENGE], True
+        )
+        if len(challenge) != SEED_BYTES:
+            raise MalformedMessage("The challenge has a wrong length; send it again.")
+        every = np.arange(self._layout.n_bits)
+        uploads = dict(zip(self._parties, self._ciphertexts(key, messages, every), strict=True))
+        found = check_ciphertext(key, uploads, self._layout, bytes(challenge), self._parameters)
+        flood = check_budget(self._layout, self._parameters).sigma_flood
+        return [
+            rerandomise(
+                mask,
+                body,
+                CHECK_OUTPUTS,
+                flood,
+                key,
+                self._parameters,
+                Expander(derive(seed, "re-randomise check", party)),
+            )
+            for party, (mask, body) in found.items()
+        ]
 
     def _outputs(self, program: str) -> int:
         return self._trees[MASKED_BY.get(program, program)].outputs

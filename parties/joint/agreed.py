@@ -41,6 +41,8 @@ def agree_and_ask(
     member = found()
     if member is None or member.state is None:
         raise OutOfStep(f"{program} needs all parties to agree; not yet: {awaited()}.")
+    if member.state.missing.get(program):  # the first party sends the challenge of the check
+        pump(lambda: member.state is not None and not member.state.missing.get(program), False)
     run = member.state.programs[program]
     if run.status == "idle" or (run.stopped and not asked):
         member.run_if_due()

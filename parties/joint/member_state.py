@@ -21,7 +21,15 @@ from contract.http import (
     ProgramState,
     WitnessStatement,
 )
-from engines.interface import DECIDE, ENCRYPTED_INPUTS, MASKED_BY, MASKED_OF, MASKS_OF, PUBLIC_KEY
+from engines.interface import (
+    CHALLENGE,
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    MASKED_BY,
+    MASKED_OF,
+    MASKS_OF,
+    PUBLIC_KEY,
+)
 from features.encoding import Bits
 from parties.client import Posting, Waiting
 from parties.connection import Connection
@@ -227,6 +235,7 @@ class MemberState:
             if answer and self._may_open(program):
                 self.open(program)
                 acted = True
+            acted |= self._give_challenge(program)
             if self._connection.public.masked(program):
                 acted |= self._give_masked(program)
             else:
@@ -459,6 +468,19 @@ class MemberState:
                 program, self.party, self.protocol.public_key, self.protocol.secret
             )
         return self._fill(MASKS_OF[program], sealed, "encrypted masks").sha256
+
+    def _give_challenge(self, program: str) -> bool:
+        """Send the server the challenge of the decision's check, as first party."""
+        state, first = self.state, self._names[0]
+        due = program == DECIDE and self._connection.public.checked and self.party == first
+        if not due or state is None or not self.protocol.agreed(program):
+            return False
+        if state.sha256_of(first, CHALLENGE) is not None:
+            return False
+        with self._connection.engine_lock:
+            sealed = self.protocol.challenge()
+        self._fill(CHALLENGE, sealed, "challenge")
+        return True
 
     def _give_masked(self, program: str) -> bool:
         """Send the server the masked scores once all shares of them are there, as first party.

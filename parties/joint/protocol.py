@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 
 from engines.interface import (
+    CHALLENGE,
     DECIDE,
     ENCRYPTED_INPUTS,
     MASKED_BY,
@@ -391,6 +392,20 @@ class JointProtocol:
                     talk.say(step, message, reader)
             talk.state.keep(talk.party, step, encode(message), b"")
 
+    def challenge(self) -> bytes:
+        """Return the sealed challenge of the check that inputs are bits, once all have agreed.
+
+        It depends on all records and on all nonces that were committed to before any record was
+        sent, so that no party could choose either by the other.
+        """
+        talk = self._talk
+        said = talk.agreements(DECIDE)
+        inputs = {name: bytes.fromhex(sha256) for name, sha256 in self.committed().items()}
+        nonces = {name: message.nonce or b"" for name, message in said.items()}
+        key = hashlib.sha256(self.public_key).digest()
+        context = framed(talk.application.encode(), talk.public.digest.encode(), key)
+        return self._engine.seal_challenge(context, inputs, nonces)
+
     def masked_scores(self, program: str, result: bytes) -> bytes | None:
         """Return the sealed message with the masked scores, or None before all shares are there.
 
@@ -421,7 +436,11 @@ class JointProtocol:
         agreements = talk.agreements(masked or program)
         if masked is None:
             inputs = agreements[talk.party].inputs
-            return files | {(name, ENCRYPTED_INPUTS): inputs[name] for name in talk.names}
+            files |= {(name, ENCRYPTED_INPUTS): inputs[name] for name in talk.names}
+            if program == DECIDE and talk.public.checked:
+                sealed = self.challenge()
+                files[first, CHALLENGE] = hashlib.sha256(sealed).hexdigest()
+            return files
         masks = {(name, MASKS_OF[masked]): said.masks or "" for name, said in agreements.items()}
         return files | masks | {(first, MASKED_OF[masked]): self.masked_sha256(masked) or ""}
 

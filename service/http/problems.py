@@ -38,6 +38,7 @@ STATUS: Mapping[type[errors.TrisealError], int] = {
     errors.MalformedMessage: 422,
     errors.ForeignMessage: 422,
     errors.OpeningFailed: 409,
+    errors.InvalidInputs: 409,
     errors.EvaluationFailed: 500,
     errors.ProtocolError: 409,
     errors.ApplicationError: 500,

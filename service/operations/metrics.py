@@ -23,6 +23,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engines.interface import (
+    CHALLENGE,
     ENCRYPTED_INPUTS,
     EVALUATION_KEY,
     EXPLANATION_INPUTS,
@@ -36,7 +37,7 @@ from service.http.problems import MEDIA_TYPE, TYPE_PREFIX
 from utils.errors import error_classes
 
 SLOT_NAMES = (
-    *(PUBLIC_KEY, EVALUATION_KEY, ENCRYPTED_INPUTS, EXPLANATION_INPUTS),
+    *(PUBLIC_KEY, EVALUATION_KEY, ENCRYPTED_INPUTS, EXPLANATION_INPUTS, CHALLENGE),
     *(*MASKS_OF.values(), *MASKED_OF.values()),
 )
 PROGRAM_NAMES = (*PROGRAMS, *SIGN_OF.values())

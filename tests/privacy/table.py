@@ -13,7 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from engines.envelope import unseal
-from engines.interface import ENCRYPTED_INPUTS, MASKS_OF, PUBLIC_KEY, JointPartyEngine
+from engines.interface import (
+    CHALLENGE,
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    MASKS_OF,
+    PUBLIC_KEY,
+    JointPartyEngine,
+)
 from features.encoding import Bits
 from parties.joint.channel import GROUP_SECRET_BYTES, Identity, Place
 from parties.joint.identities import Trust
@@ -149,7 +156,7 @@ class Table:
         return self.halves.server.evaluate("decide", uploads)
 
     def agree(self, program: str, uploads: dict[tuple[str, str], bytes]) -> None:
-        """Have all parties agree to `program` on these uploads; adds their masks, if there are."""
+        """Have all parties agree to `program`; adds masks and challenge to the uploads."""
         masked = self.halves.server.public.masked(program)
         for name, protocol in self.protocols.items():
             masks = None
@@ -161,6 +168,8 @@ class Table:
                 masks = hashlib.sha256(uploads[key]).hexdigest()
             protocol.agree(program, digests(uploads), masks)
         self.run()
+        if program == DECIDE and self.halves.server.public.checked:
+            (uploads[PARTIES[0], CHALLENGE],) = {p.challenge() for p in self.protocols.values()}
 
     def open(self, program: str, result: bytes) -> None:
         """Have all parties send their decryption shares of the same result."""
