@@ -60,6 +60,9 @@ def levelled_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
                 "transform_seconds",
             ),
         ]
+        if signs and name == DECIDE:
+            check = "decide: check that all inputs are bits, counted within"
+            rows.append(steps(check, "s", "check_seconds"))
         if signs:
             rows.append(
                 steps(

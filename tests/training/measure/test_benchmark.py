@@ -79,9 +79,10 @@ def test_the_levelled_engine_is_measured_step_by_step(quick):
         assert times["masks_seconds"] > 0
         masks = steps["bytes"][f"masks, {name}"] - own["recorded"]["mask_bytes"][name]
         assert 0 < masks < 1024  # the envelope
-        # The engine's own process runs the program and the comparison.
+        # The engine's own process runs the program, with the check, and the comparison.
         both = times["evaluate_seconds"] + times["compare_seconds"]
         assert both / 4 < own[name]["evaluate_seconds"] < 4 * both
+    assert 0 < steps["check_seconds"] < 5
     sizes = own["recorded"]["input_bytes"]
     for party in PARTIES:
         assert 0 < steps["bytes"][f"inputs, {party}"] - sizes[party][0] < 1024  # the envelope
@@ -108,6 +109,7 @@ def test_the_tables_show_what_was_measured(quick, tmp_path):
     for shown in (
         "external products of a decision",
         "decide: comparison with 0, counted within",
+        "decide: check that all inputs are bits, counted within",
         "masks of an explanation, each party",
         "public-key zero",
         "5 x 2",
@@ -236,6 +238,7 @@ def test_a_whole_application_over_http_is_timed(small_levelled, rows):
     assert max(steps["decide_masks"]["sent"].values()) < 0.7e6
     assert max(steps["explain_masks"]["sent"].values()) < 4e6
     assert list(steps["decide_masked"]["sent"]) == PARTIES[:1]
+    assert list(steps["challenge"]["sent"]) == PARTIES[:1]
     assert {f"confirm:{SIGN_OF[name]}" for name in PROGRAMS} < set(steps)
     assert all(seconds[f"run of {name}"] > 0 for name in (*PROGRAMS, *SIGN_OF.values()))
     assert sum(found["bytes"]["sent"].values()) < 24e6
