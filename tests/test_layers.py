@@ -185,6 +185,7 @@ def test_key_ceremony_is_not_imported_by_parties_or_server() -> None:
         "training/measure/levelled_steps.py",
         "training/measure/noise_table.py",
         "training/measure/scaling.py",
+        "training/measure/sign_noise.py",
         "trials/signs.py",
         "trials/well_formed.py",
         "ui/stage/side_by_side.py",

@@ -32,8 +32,8 @@ from training.opened import opened_values
 class Timed:
     """Opened values, and seconds to encrypt (all parties), to evaluate and to open.
 
-    If only signs are opened, `encrypt` covers the masks too, `evaluate` the program and the
-    comparison, and `open` both openings.
+    If only signs are opened, `encrypt` covers the masks too, `evaluate` the program, the check of
+    the inputs and the comparison, and `open` both openings.
     """
 
     scores: tuple[float, ...]
@@ -97,6 +97,13 @@ class EncryptedRuns:
         messages, secret = {**self._keys, **self._inputs}, self.keys.secret
         spent = {"encrypt": encrypt, "evaluate": 0.0, "open": 0.0}
         final = program
+        if (
+            program == DECIDE
+            and self.server.public.checked
+            and isinstance(self.party, JointParties)
+        ):
+            with _added(spent, "encrypt"):
+                messages |= self.party.challenge(messages, secret)
         if self.server.public.masked(program) and isinstance(self.party, JointParties):
             final = SIGN_OF[program]
             with _added(spent, "encrypt"):

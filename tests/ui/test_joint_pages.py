@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -412,7 +413,11 @@ def test_decision_and_explanation_are_in_the_schemas_words(public):
     application = ApplicationAgent(
         public, decision=decision, explanation=ExplanationOpened(ID, said, 1, 10, 1, ())
     )
-    assert "Granted" in agent_panels.decision_panel(application, public)
+    panel = agent_panels.decision_panel(application, public)
+    assert "Granted" in panel and "Score <strong>+5</strong>" in panel
+    sign = replace(decision, score=None, log_odds=None)
+    panel = agent_panels.decision_panel(ApplicationAgent(public, decision=sign), public)
+    assert "Granted" in panel and "without a score" in panel and "<strong>" not in panel
     assert "Fine &lt;5&gt;." in agent_panels.explanation_panel(application, public)
 
 

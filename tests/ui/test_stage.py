@@ -54,6 +54,12 @@ def signs_oracle(signs_deployment):
 
 
 @pytest.fixture(scope="module")
+def turned(signs_oracle):
+    """Return a denied record that a longer employment would turn."""
+    return signs_oracle.find(Outcome.TURNED, VARIED)
+
+
+@pytest.fixture(scope="module")
 def browser():
     with chromium_with(*NAMED_BY_STRANGERS) as started:
         yield started
@@ -238,23 +244,23 @@ def test_example_fills_only_its_own_form(wide):
     assert age.input_value() == before
 
 
-def test_reloaded_page_keeps_its_application(wide):
-    one = wide
+def test_reloaded_page_keeps_its_application(wide, turned):
+    one, age = wide, str(turned["Account_age"])
     bank = one.frame("bank")
-    bank.locator("#field-Account_age input").fill("61")
+    bank.locator("#field-Account_age input").fill(age)
     one.press("#send", ".ts-hex code", parties=["bank"])
     before = one.text("bank", ".ts-print code")
     alone = one.page.context.new_page()
     alone.goto(one.url("bank"))
     alone.wait_for_selector(".ts-print")
     assert alone.inner_text(".ts-print code") == before
-    assert alone.input_value("#field-Account_age input") == "61"
+    assert alone.input_value("#field-Account_age input") == age
     alone.close()
 
 
-def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle):
-    record = signs_oracle.find(Outcome.TURNED, VARIED)
-    one = wide
+def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, turned):
+    """The bank has sent its record already."""
+    one, record = wide, turned
     prints = {one.text(name, ".ts-print code") for name in one.names}
     assert len(prints) == 1
     key_of = {
@@ -366,7 +372,7 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
     for name in one.names:
         one.frame(name).locator(".ts-word").wait_for()
     log = one.page.inner_text(".ts-log")
-    assert log.count("requests the decision") == 2
+    assert log.count("requests the decision\n") == 2
     assert "cancelled computing the decision" in log
     assert "committed to its record" in one.told("bank", "#send")
     one.press("#agree-explain", ".js-plotly-plot .bars .point")

@@ -1,4 +1,4 @@
-"""A complete application over HTTP, with the real server and every party's agent in processes.
+"""A complete application over HTTP: server, witness and every party's agent in processes.
 
 All processes run on one machine and communicate over the loopback interface. The agents are those
 of `python -m parties` without a page: the measurement, instead of a person, gives each its record
@@ -134,7 +134,7 @@ def application_time(
     differs, and errors from starting the server and the agents.
     """
     with ExitStack() as stack:
-        server = stack.enter_context(running_server(folder, engine))
+        server = stack.enter_context(running_server(folder, engine, witnessed=True))
         client = stack.enter_context(server.client())
         public = client.model()
         layout = Layout(public.schema_)
@@ -165,6 +165,7 @@ def application_time(
                 "server": peak_bytes(server.process),
                 # The server's other processes only manage shared resources.
                 "server's worker": max(workers, default=0),
+                **({"witness": peak_bytes(server.witness)} if server.witness else {}),
                 **{agent.name: agent.peak_bytes() for agent in agents.values()},
             },
         }

@@ -6,12 +6,25 @@ they call one another directly.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
+from collections.abc import Mapping
 
-from engines.interface import MASKED_OF, MASKS_OF, JointPartyEngine, KeyPair, PartyEngine
+from engines.interface import (
+    CHALLENGE,
+    ENCRYPTED_INPUTS,
+    MASKED_OF,
+    MASKS_OF,
+    JointPartyEngine,
+    KeyPair,
+    PartyEngine,
+)
 from engines.levelled.ceremony import make_joint_keys
 from engines.payload import join_parts, read_parts
 from features.encoding import Bits
+
+_NONCE_BYTES = 32
 
 
 class JointParties(PartyEngine):
@@ -40,6 +53,16 @@ class JointParties(PartyEngine):
 
     def encrypt(self, party: str, bits: Bits, secret: bytes) -> bytes:
         return self._engine.encrypt(party, bits, self._parts(secret)[0])
+
+    def challenge(
+        self, messages: Mapping[tuple[str, str], bytes], secret: bytes
+    ) -> dict[tuple[str, str], bytes]:
+        """Return the message with the challenge of the check of `messages`, with new nonces."""
+        inputs = {p: hashlib.sha256(messages[p, ENCRYPTED_INPUTS]).digest() for p in self._parties}
+        nonces = {party: os.urandom(_NONCE_BYTES) for party in self._parties}
+        context = hashlib.sha256(self._parts(secret)[0]).digest()
+        sealed = self._engine.seal_challenge(context, inputs, nonces)
+        return {(self._parties[0], CHALLENGE): sealed}
 
     def masks(self, program: str, secret: bytes) -> dict[tuple[str, str], bytes]:
         """Return all parties' encrypted masks of a masked program, by (party, file name)."""

@@ -7,6 +7,8 @@ deployment opens signs only, the steps include the masks, the masked opening and
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 from engines.deployment import Deployment
 from engines.envelope import unseal
 from engines.interface import (
+    CHALLENGE,
     ENCRYPTED_INPUTS,
     MASKED_OF,
     MASKS_OF,
@@ -27,9 +30,11 @@ from engines.interface import (
 from engines.levelled.ceremony import CEREMONY_STEPS, JointKeys, make_joint_keys
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.ggsw import Ggsw
+from engines.levelled.keys import PublicKey
 from engines.levelled.messages import NAME, split_inputs
-from engines.levelled.parameters import Parameters
+from engines.levelled.parameters import SEED_BYTES, Parameters
 from engines.levelled.selection import SelectionTree
+from engines.levelled.well_formed import check_ciphertext
 from engines.registry import load_joint_party_engine, load_server_engine
 from features.encoding import Bits
 from training.opened import opened_values
@@ -40,6 +45,7 @@ Messages = dict[tuple[str, str], bytes]
 """Sealed messages by (party, file name)."""
 
 _DIGESTS = "compare the messages' digests"
+_CHECK = "check that the inputs are bits"
 
 
 class LevelledSteps:
@@ -72,6 +78,7 @@ class LevelledSteps:
             self._bytes[f"inputs, {party}"] = len(message)
         inputs = [messages[party, ENCRYPTED_INPUTS] for party in self._parties]
         payloads = self._timed(_DIGESTS, self._checked, inputs)
+        messages |= self._challenge(public_key, messages, payloads)
         for name in PROGRAMS:
             evaluator = self._evaluators[name]
             ciphertexts = self._unpacked(name, payloads)
@@ -117,6 +124,31 @@ class LevelledSteps:
             bits = own.stop - own.start
             parts.append(split_inputs(payload, bits, self._parameters, needed)[1].decode())
         return Ggsw.joined(parts)
+
+    def _challenge(
+        self, public_key: bytes, messages: Messages, payloads: list[memoryview]
+    ) -> Messages:
+        """Return the challenge of the check of the inputs, if there is one; times the check."""
+        if not self._server.public.checked:
+            return {}
+        digests = {
+            party: hashlib.sha256(messages[party, ENCRYPTED_INPUTS]).digest()
+            for party in self._parties
+        }
+        nonces = {party: os.urandom(SEED_BYTES) for party in self._parties}
+        context = hashlib.sha256(public_key).digest()
+        step = "challenge of the check"
+        sealed = self._timed(step, self._engine.seal_challenge, context, digests, nonces)
+        self._bytes["challenge"] = len(sealed)
+        uploads = {}
+        for party, payload in zip(self._parties, payloads, strict=True):
+            own = self._layout.party_bits(party)
+            bits = int(own.stop - own.start)
+            uploads[party] = split_inputs(payload, bits, self._parameters, np.arange(bits))[1]
+        key = PublicKey.from_bytes(public_key, self._parameters)
+        seed = bytes(unseal(sealed)[1])
+        self._timed(_CHECK, check_ciphertext, key, uploads, self._layout, seed, self._parameters)
+        return {(self._parties[0], CHALLENGE): sealed}
 
     def _evaluated(self, program: str, messages: Messages) -> bytes:
         result = self._timed(f"evaluate, {program}", self._server.evaluate, program, messages)
@@ -185,6 +217,7 @@ class LevelledSteps:
             },
             "encrypt_seconds": {p: seconds[f"encrypt, {p}"] for p in self._parties},
             "digests_seconds": seconds[_DIGESTS],
+            "check_seconds": seconds.get(_CHECK),
             "programs": {
                 name: {
                     "evaluate_seconds": seconds[f"evaluate, {name}"],

@@ -60,6 +60,9 @@ def levelled_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
                 "transform_seconds",
             ),
         ]
+        if signs and name == DECIDE:
+            check = "decide: check that all inputs are bits, counted within"
+            rows.append(steps(check, "s", "check_seconds"))
         if signs:
             rows.append(
                 steps(
@@ -188,7 +191,9 @@ def application_table(own: dict[str, Any]) -> Table:
         (f"peak memory, {name}, MB", figure(peak / _MEGABYTE))
         for name, peak in own["peak_bytes"].items()
     ]
-    return Table(("whole application over HTTP, all on one machine", "median"), rows)
+    return Table(
+        ("whole application over HTTP, with a witness, all on one machine", "median"), rows
+    )
 
 
 def byte_table(own: dict[str, Any]) -> Table:

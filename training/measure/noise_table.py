@@ -26,10 +26,12 @@ from engines.levelled.parameters import DIGEST_BYTES, MODULUS_BITS, Parameters
 from engines.levelled.randomness import Expander
 from engines.levelled.ring import decompose, forward, inverse
 from engines.levelled.selection import SelectionTree
+from engines.levelled.sign_budgets import sign_budgets
 from engines.levelled.words import Words, sum_of_words
 from features.encoding import Bits
 from model.horner import Nested, nest
 from model.program import Program
+from training.measure.sign_noise import sign_noise
 
 _ZEROS = 64
 _PRODUCTS = 16
@@ -44,7 +46,8 @@ def noise_table(
 ) -> list[dict[str, Any]]:
     """Return one row per kind of noise; `applicants` (rows, n_bits) are evaluated and opened.
 
-    Each is opened `openings` times. `model_log2` of a program is for these applicants;
+    Each is opened `openings` times, as scores; as many comparisons are made and opened as signs. A
+    deployment opens one or the other. `model_log2` of a program is for these applicants;
     `bound_log2` is the guard's bound for any applicant.
     """
     key, model = WholeKey.make(parties, parameters), NoiseModel(parameters, len(parties))
@@ -72,6 +75,16 @@ def noise_table(
         covered += len(parties) * budget.sigma_smudge**2
         table.append(_line(name, errors, variance, budget.sigma_program**2))
         table.append(_line(f"{name}, opened", opened, covered, _bound(model, budget)))
+    compared = sign_budgets(trees, len(parties), parameters)
+    for name in PROGRAMS:
+        outputs, own = trees[name].outputs, compared[name]
+        errors, opened = sign_noise(
+            key, trees[name].score_bits, outputs, own, len(applicants), openings
+        )
+        variance = own.signs.sigma_program**2
+        table.append(_line(f"{name}, signs", errors, variance, variance))
+        bound = _bound(model, own.signs)
+        table.append(_line(f"{name}, signs opened", opened, bound, bound))
     return table
 
 

@@ -32,25 +32,27 @@ from trials.load.timing import Call, TimedTransport
 from trials.load.work import Application, Opened, Work
 
 KEY_STEPS = {
-    "hello": 395,
+    "hello": 825,
     "share_commit": 196,
     "share_open": 22034,
 }
 """Messages of each party to all during key generation, with their sizes in bytes."""
 _COMMIT_BYTES = 271
-_OPEN_STEPS = {"agree": 541, "confirm": 222, "partial": 330}
+_OPEN_STEPS = {"agree": 603, "confirm": 222, "partial": 330}
 
 
 @dataclass(frozen=True)
 class Prepared:
     """One application's secrets, and its sealed messages by (party, file name).
 
-    `masks` are the parties' masks of each masked program that the application runs.
+    `masks` are the parties' masks of each masked program that the application runs, `challenge` the
+    message for the check of the inputs, if there is one.
     """
 
     secret: bytes
     messages: dict[tuple[str, str], bytes]
     masks: dict[str, dict[tuple[str, str], bytes]]
+    challenge: dict[tuple[str, str], bytes]
 
 
 class Preparation:
@@ -84,7 +86,10 @@ class Preparation:
             for program in programs_of(application)
             if isinstance(self.engine, JointParties) and self.public.masked(program)
         }
-        return Prepared(keys.secret, messages, masks)
+        challenge = {}
+        if isinstance(self.engine, JointParties) and self.public.checked:
+            challenge = self.engine.challenge(messages, keys.secret)
+        return Prepared(keys.secret, messages, masks, challenge)
 
 
 class PreparedParties:
@@ -130,6 +135,8 @@ class PreparedParties:
             if masks is not None:
                 self._send(client_id, tokens, masks)
             self._say(client_id, tokens, f"agree:{program}", _OPEN_STEPS["agree"])
+            if program == DECIDE:
+                self._send(client_id, tokens, prepared.challenge)
             result, final = self._result(client_id, tokens, program), program
             if masks is not None and isinstance(engine, JointParties):
                 self._send(client_id, tokens, engine.masked(program, result, prepared.secret))

@@ -79,9 +79,10 @@ def test_the_levelled_engine_is_measured_step_by_step(quick):
         assert times["masks_seconds"] > 0
         masks = steps["bytes"][f"masks, {name}"] - own["recorded"]["mask_bytes"][name]
         assert 0 < masks < 1024  # the envelope
-        # The engine's own process runs the program and the comparison.
+        # The engine's own process runs the program, with the check, and the comparison.
         both = times["evaluate_seconds"] + times["compare_seconds"]
         assert both / 4 < own[name]["evaluate_seconds"] < 4 * both
+    assert 0 < steps["check_seconds"] < 5
     sizes = own["recorded"]["input_bytes"]
     for party in PARTIES:
         assert 0 < steps["bytes"][f"inputs, {party}"] - sizes[party][0] < 1024  # the envelope
@@ -100,7 +101,7 @@ def test_skipped_parts_are_none(quick):
     assert quick["http"] is None and quick["application"] is None
     assert quick["ratios"] == {} and quick["rows"] == []
     assert UNMODIFIED not in quick["engines"]
-    assert len(quick["scaling"]["models"]) == 2 and len(quick["noise"]) == 7
+    assert len(quick["scaling"]["models"]) == 2 and len(quick["noise"]) == 11
 
 
 def test_the_tables_show_what_was_measured(quick, tmp_path):
@@ -108,6 +109,7 @@ def test_the_tables_show_what_was_measured(quick, tmp_path):
     for shown in (
         "external products of a decision",
         "decide: comparison with 0, counted within",
+        "decide: check that all inputs are bits, counted within",
         "masks of an explanation, each party",
         "public-key zero",
         "5 x 2",
@@ -163,8 +165,9 @@ def test_measured_noise_matches_the_model(small_levelled, rows):
         line["noise"]: line for line in noise_table(programs, PARTIES, DEFAULT, rows.bits[:2], 30)
     }
     for name, line in lines.items():
-        assert abs(line["difference_bits"]) < 0.5, name
-        if line["bound_log2"] is not None:
+        few = line["samples"] < 100  # signs before the opening: too few to compare closely
+        assert abs(line["difference_bits"]) < (2 if few else 0.5), name
+        if line["bound_log2"] is not None and not few:
             assert line["measured_log2"] < line["bound_log2"] + 0.5
             assert line["model_log2"] <= line["bound_log2"] + 1e-9
     for name in ("public-key zero", "cut of the words", "external product"):
@@ -235,11 +238,12 @@ def test_a_whole_application_over_http_is_timed(small_levelled, rows):
     assert max(steps["decide_masks"]["sent"].values()) < 0.7e6
     assert max(steps["explain_masks"]["sent"].values()) < 4e6
     assert list(steps["decide_masked"]["sent"]) == PARTIES[:1]
+    assert list(steps["challenge"]["sent"]) == PARTIES[:1]
     assert {f"confirm:{SIGN_OF[name]}" for name in PROGRAMS} < set(steps)
     assert all(seconds[f"run of {name}"] > 0 for name in (*PROGRAMS, *SIGN_OF.values()))
     assert sum(found["bytes"]["sent"].values()) < 24e6
-    assert {"server", "server's worker"} < set(found["peak_bytes"])
-    assert len(found["peak_bytes"]) == 5 and min(found["peak_bytes"].values()) > 10e6
+    assert {"server", "server's worker", "witness"} < set(found["peak_bytes"])
+    assert len(found["peak_bytes"]) == 6 and min(found["peak_bytes"].values()) > 10e6
 
 
 def test_traffic_is_counted_for_its_receivers():

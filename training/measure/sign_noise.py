@@ -1,0 +1,71 @@
+"""Measured noise of opened signs against the model that budgets it.
+
+Masked scores and masks are drawn at random: the noise of a comparison depends on neither the model
+nor the scores.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from engines.levelled.ceremony import WholeKey, pairwise_keys
+from engines.levelled.comparison import signs
+from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
+from engines.levelled.opening import partial, rerandomise
+from engines.levelled.parameters import DIGEST_BYTES, KNOWN_ZEROS, MODULUS_BITS
+from engines.levelled.randomness import Expander
+from engines.levelled.sign_budgets import SignBudgets
+from engines.levelled.words import Words, sum_of_words
+
+_QUARTER = 1 << (MODULUS_BITS - 2)
+
+
+def sign_noise(
+    key: WholeKey, score_bits: int, outputs: int, budgets: SignBudgets, runs: int, openings: int
+) -> tuple[list[Words], list[Words]]:
+    """Return the errors of the signs' phases, before and after the real opening.
+
+    Each item has the `outputs` signs and the known zeros, as centred words. `runs` comparisons are
+    made, and each result is opened `openings` times.
+    """
+    own = MaskFormat.of(key.parameters, score_bits, len(key.secrets))
+    errors, opened = [], []
+    for _ in range(runs):
+        masked = Expander.fresh().uniform_words(outputs)
+        masks = [_mask(key, own, outputs) for _ in key.secrets]
+        decoded = [decode_masks(sent, key.public, own, outputs) for sent in masks]
+        mask, body = signs(masked, decoded, own)
+        errors.append(_errors(key.phase(mask, body)[: outputs + KNOWN_ZEROS], outputs))
+        for _ in range(openings):
+            opened.append(_errors(_opened(key, mask, body, outputs, budgets), outputs))
+    return errors, opened
+
+
+def _mask(key: WholeKey, own: MaskFormat, outputs: int) -> bytes:
+    """Return one party's encrypted masks."""
+    words = draw_words(outputs, Expander.fresh())
+    return encrypt_masks(words, key.public, own, Expander.fresh())
+
+
+def _opened(key: WholeKey, mask: Words, body: Words, outputs: int, budgets: SignBudgets) -> Words:
+    """Return the opened phases of a comparison's result, shape (outputs + KNOWN_ZEROS,)."""
+    budget, fresh = budgets.signs, Expander.fresh()
+    result = rerandomise(mask, body, outputs, budget.sigma_flood, key.public, key.parameters, fresh)
+    digest = os.urandom(DIGEST_BYTES)  # a different result each time
+    pairwise = pairwise_keys(list(key.secrets))
+    parts = {
+        party: partial(
+            result, digest, party, key.public, secret, budget.sigma_smudge, pairwise[party]
+        )
+        for party, secret in key.secrets.items()
+    }
+    return result.bodies - sum_of_words(parts, len(result.bodies))
+
+
+def _errors(phases: Words, outputs: int) -> Words:
+    """Return the distances of signs from ±1/4, and of the known zeros from 0."""
+    errors = phases.view(np.int64).copy()
+    errors[:outputs] = np.abs(errors[:outputs]) - _QUARTER
+    return errors.view(np.uint64)
