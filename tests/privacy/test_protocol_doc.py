@@ -9,7 +9,7 @@ from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN, MASKED_OF, SIGN_OF
 from engines.levelled.bounds import BOUNDS, MOST_COEFFICIENTS, MOST_OUTPUTS
 from engines.levelled.noise import REQUIRED_LOG2, TARGET_LOG2, NoiseModel, sigmas_for
-from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES
+from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES, SIGN_BITS, ZERO_BITS
 from engines.levelled.security import primal_usvp
 from engines.levelled.well_formed import CHECKED
 from parties.joint.asking import TURN_SECONDS
@@ -165,7 +165,9 @@ def section_of(heading):
 
 def test_the_known_zeros_are_as_stated():
     assert f"K + {KNOWN_ZEROS} coefficients" in DOCUMENT
-    assert f"probability 2^-{12 * KNOWN_ZEROS}" in DOCUMENT
+    assert f"probability 2^-{ZERO_BITS * KNOWN_ZEROS} to pass" in DOCUMENT
+    assert f"scores of 12 bits with 2^-{12 * KNOWN_ZEROS}" in DOCUMENT
+    assert f"signs with 2^-{SIGN_BITS * KNOWN_ZEROS}" in DOCUMENT
 
 
 def test_the_noise_margin_for_flooding_is_as_stated(levelled_deployment):
