@@ -29,6 +29,7 @@ from parties.joint.channel import Identity
 from parties.joint.protocol import JointProtocol
 from settings import get_settings
 from utils.errors import ResultNotWitnessed
+from utils.terminal import print_any_text
 from witness.judge import Judge, Messages
 from witness.key import public_hex
 
@@ -229,6 +230,7 @@ def is_refused(scene: Scene, forgery: Forgery) -> bool:
 
 def main() -> None:
     """Forge results and print how many were refused, and the witness's time for a result."""
+    print_any_text()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000, help="number of forgeries")
     parser.add_argument("--deployment", type=Path, default=None, help="the program's folder")
