@@ -245,7 +245,7 @@ def test_example_fills_only_its_own_form(wide):
 
 
 def test_reloaded_page_keeps_its_application(wide, turned):
-    one, age = wide, str(turned["Account_age"])
+    one, age = wide, str(int(turned["Account_age"]))
     bank = one.frame("bank")
     bank.locator("#field-Account_age input").fill(age)
     one.press("#send", ".ts-hex code", parties=["bank"])
