@@ -6,11 +6,12 @@ import re
 import pytest
 
 from engines.deployment import Deployment
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, MASKED_OF, SIGN_OF
 from engines.levelled.bounds import BOUNDS, MOST_COEFFICIENTS, MOST_OUTPUTS
 from engines.levelled.noise import REQUIRED_LOG2, TARGET_LOG2, NoiseModel, sigmas_for
-from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES
+from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES, SIGN_BITS, ZERO_BITS
 from engines.levelled.security import primal_usvp
+from engines.levelled.well_formed import CHECKED
 from parties.joint.asking import TURN_SECONDS
 from parties.joint.messages import FIRST_STEPS, agree_step, class_of, confirm_step, partial_step
 from settings import ROOT
@@ -37,9 +38,9 @@ STEPS = {row[0].strip("`"): row for row in rows("steps")}
 
 
 @pytest.fixture(scope="module")
-def played(levelled_deployment, layout):
+def played(signs_deployment, layout):
     """(table, uploads, results) of an application to the demonstration's schema."""
-    halves = EngineHalves.of(Deployment.load(levelled_deployment))
+    halves = EngineHalves.of(Deployment.load(signs_deployment))
     table = Table(halves).keys()
     bits = layout.encode({c.name: c.default for c in layout.schema.columns()})
     uploads, results = table.sent(bits), {}
@@ -47,16 +48,24 @@ def played(levelled_deployment, layout):
         table.agree(program, uploads)
         results[program] = halves.server.evaluate(program, uploads)
         table.open(program, results[program])
-        scores = tuple(halves.scores(program, bits).tolist())
-        assert {table[name].scores(program, results[program]) for name in PARTIES} == {scores}
+        masked = {table[name].masked_scores(program, results[program]) for name in PARTIES}
+        (uploads[PARTIES[0], MASKED_OF[program]],) = masked
+        sign = SIGN_OF[program]
+        results[sign] = halves.server.evaluate(sign, uploads)
+        table.open(sign, results[sign])
+        signs = tuple(0.0 if score >= 0 else -1.0 for score in halves.scores(program, bits))
+        assert {table[name].scores(sign, results[sign]) for name in PARTIES} == {signs}
     return table, uploads, results
 
 
 def test_documented_steps_match_the_protocol_order():
     opening = [
-        step(program)
+        step
         for program in (DECIDE, EXPLAIN)
-        for step in (agree_step, confirm_step, partial_step)
+        for step in (
+            *(agree_step(program), confirm_step(program), partial_step(program)),
+            *(confirm_step(SIGN_OF[program]), partial_step(SIGN_OF[program])),
+        )
     ]
     assert list(STEPS) == [*FIRST_STEPS, *opening]
 
@@ -88,8 +97,9 @@ def test_uploads_and_results_have_the_stated_sizes(played, layout):
         bits = layout.party_bits(party)
         assert f" {bits.stop - bits.start} bits" in stated["encrypted_inputs", party][1]
     for program, result in results.items():
-        count = len(table.halves.deployment.programs_of("levelled")[program].outputs)
+        count = len(table.halves.server.public.programs[program].outputs)
         assert f"{count} + {KNOWN_ZEROS} coefficients" in stated[program, "server"][1], result
+    assert f"and {CHECKED} coefficients of every party's check" in stated[DECIDE, "server"][1]
     assert f"{sum(len(p.body) for p in table.post)} bytes" in DOCUMENT
     assert f"uploads have {sum(len(message) for message in uploads.values())}" in DOCUMENT
     assert f"schema of {layout.n_bits} bits" in DOCUMENT
@@ -155,7 +165,9 @@ def section_of(heading):
 
 def test_the_known_zeros_are_as_stated():
     assert f"K + {KNOWN_ZEROS} coefficients" in DOCUMENT
-    assert f"probability 2^-{12 * KNOWN_ZEROS}" in DOCUMENT
+    assert f"probability 2^-{ZERO_BITS * KNOWN_ZEROS} to pass" in DOCUMENT
+    assert f"scores of 12 bits with 2^-{12 * KNOWN_ZEROS}" in DOCUMENT
+    assert f"signs with 2^-{SIGN_BITS * KNOWN_ZEROS}" in DOCUMENT
 
 
 def test_the_noise_margin_for_flooding_is_as_stated(levelled_deployment):
