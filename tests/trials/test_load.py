@@ -37,7 +37,8 @@ def test_every_application_gets_its_exact_result(phase):
     assert (made["right"], made["wrong"], made["lost"]) == (APPLICATIONS, 0, 0)
     assert made["begun"] == APPLICATIONS
     assert made["first_errors"] == []
-    others = phase["outside"]["calls"][RUN]["count"]
+    # Applications of the probe: each runs the decision and its comparison.
+    others = phase["outside"]["calls"][RUN]["count"] / 2
     assert phase["evaluations"]["count"][DECIDE] == APPLICATIONS + others
     explained = phase["evaluations"]["count"][EXPLAIN]
     assert 0 < explained < APPLICATIONS
@@ -50,9 +51,9 @@ def test_every_kind_of_call_is_timed(phase):
     assert calls["open"]["count"] == APPLICATIONS
     assert calls["join"]["count"] == 3 * APPLICATIONS
     uploads = {kind: own["count"] for kind, own in calls.items() if kind.startswith(UPLOAD)}
-    # The public key and three records; three masks and the masked scores for each program.
+    # The public key, three records and the challenge; masks and masked scores for each program.
     explained = phase["evaluations"]["count"][EXPLAIN]
-    assert sum(uploads.values()) == 8 * APPLICATIONS + 4 * explained
+    assert sum(uploads.values()) == 9 * APPLICATIONS + 4 * explained
     assert uploads["send_file, 8 MB"] == APPLICATIONS
     assert {"exchange", "get_output", "state"} <= set(calls)
     assert {"health", "state", "open", "join", "get_output", "send_file, 8 MB"} <= set(outside)
