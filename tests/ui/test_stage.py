@@ -94,7 +94,8 @@ class Stage:
         for name in self.names:
             wanted = readers is None or name in readers
             label = self.schema.party(name).label
-            self.page.get_by_label(label, exact=True).set_checked(wanted)
+            for group in ("#readers", "#explanation-readers"):
+                self.page.locator(group).get_by_label(label, exact=True).set_checked(wanted)
         self.page.click("#new")
         for name in self.names:
             self.frame(name).locator(".ts-print").wait_for()
