@@ -136,11 +136,19 @@ class Stage:
         return self.frame(party).locator(selector).first.inner_text().strip()
 
     def told(self, party, button):
-        """Return the message below a button of a party's page whose step cannot be taken."""
-        frame = self.frame(party)
-        section = frame.locator(f".ts-section:has({button})")
+        """Return the message below a button of a party's page whose step cannot be taken.
+
+        Waits some seconds for it to replace an earlier message.
+        """
+        section = self.frame(party).locator(f".ts-section:has({button})")
+        message = section.locator(".ts-told")
+        before = message.all_inner_texts()
         section.locator(button).click()
-        return section.locator(".ts-told").inner_text()
+        for _ in range(50):
+            if message.all_inner_texts() not in ([], before):
+                break
+            self.page.wait_for_timeout(100)
+        return message.inner_text()
 
     def strip_done(self, number):
         self.page.wait_for_selector(f".ts-strip li.done:nth-child({number})")
