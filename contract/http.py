@@ -73,7 +73,11 @@ class RequestBody(BaseModel):
 
 
 class OpenRequest(RequestBody):
-    """The parties that learn the decision, and the witnesses; all if they are omitted."""
+    """The parties that learn the decision and the explanation, and the witnesses.
+
+    If they are omitted, all parties learn the decision, and of these the first one and the owner of
+    the explained column the explanation; all witnesses check the results.
+    """
 
     readers: Annotated[
         list[PartyName] | None,
@@ -81,6 +85,15 @@ class OpenRequest(RequestBody):
             min_length=1,
             max_length=64,
             description="Names of the parties that learn the decision; all if null.",
+        ),
+    ] = None
+    explanation_readers: Annotated[
+        list[PartyName] | None,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Names of those of them that learn the explanation; if null, the first "
+            "party and the owner of the explained column.",
         ),
     ] = None
     witnesses: Annotated[
@@ -214,6 +227,7 @@ class Opened(Body):
     join_codes: dict[str, str] = Field(repr=False)
     watch_token: str = Field(default="", repr=False)
     readers: tuple[str, ...] = ()
+    explanation_readers: tuple[str, ...] = ()
     witnesses: tuple[Witness, ...] = Field(default=(), max_length=MOST_WITNESSES)
 
 
@@ -226,7 +240,10 @@ class Joined(Body):
     token: str = Field(repr=False)
     scopes: tuple[str, ...] = ()
     expires_at: AwareDatetime | None = None
-    readers: tuple[str, ...] = Field(default=(), description="The parties that learn the result.")
+    readers: tuple[str, ...] = Field(default=(), description="The parties that learn the decision.")
+    explanation_readers: tuple[str, ...] = Field(
+        default=(), description="Those of them that learn the explanation."
+    )
     witnesses: tuple[Witness, ...] = Field(
         default=(),
         max_length=MOST_WITNESSES,
@@ -301,7 +318,10 @@ class ApplicationState(Body):
     created_at: Moment
     expires_at: Moment
     joined: tuple[str, ...]
-    readers: tuple[str, ...] = Field(default=(), description="The parties that learn the result.")
+    readers: tuple[str, ...] = Field(default=(), description="The parties that learn the decision.")
+    explanation_readers: tuple[str, ...] = Field(
+        default=(), description="Those of them that learn the explanation."
+    )
     witnesses: tuple[Witness, ...] = Field(
         default=(),
         max_length=MOST_WITNESSES,

@@ -101,7 +101,7 @@ class ApplicationAgent:
             for message in member.events
             if message.sender == member.party and message.what == f"partial:{final}"
         }
-        return bool(given) and given >= set(member.readers) - {member.party}
+        return bool(given) and given >= set(member.readers_of(program)) - {member.party}
 
     def look(self) -> None:
         """Note that the application is viewed; start the background thread if it is not running."""

@@ -112,17 +112,25 @@ class ServerClient(BoundedHttp):
         """Return the zip archive of a party's engine, not yet compared with its digest."""
         return self._bytes("GET", "/model/client", CLIENT_FILES_BYTES)
 
-    def open_application(self, readers: Sequence[str] | None = None) -> Opened:
+    def open_application(
+        self,
+        readers: Sequence[str] | None = None,
+        explanation_readers: Sequence[str] | None = None,
+    ) -> Opened:
         """Open an application; the returned join codes are secrets of the parties.
 
         All of the server's witnesses check its results.
 
-        `readers` are the parties that learn the result, all parties if None.
+        `readers` are the parties that learn the decision, all parties if None, and
+        `explanation_readers` those of them that learn the explanation; if None, the first party and
+        the owner of the explained column.
         """
-        if readers is None:
+        named = {"readers": readers, "explanation_readers": explanation_readers}
+        given = {field: list(names) for field, names in named.items() if names is not None}
+        if not given:
             return self._answer(Opened, "POST", "/applications")
         with _valid():
-            request = OpenRequest(readers=list(readers))
+            request = OpenRequest.model_validate(given)
         body = request.model_dump(exclude_none=True)
         return self._answer(Opened, "POST", "/applications", json=body)
 

@@ -270,12 +270,9 @@ def _stopped(
 def _opened(agent: Agent, application: ApplicationAgent, once: Any) -> set[str]:
     """Return the programs that are finished for this party, and print each once."""
     member = application.member
-    if not member.is_reader:
-        over = {program for program in PROGRAMS if application.answered(program)}
-        for program in over:
-            once(program, f"{program} is finished; this party is not among its readers.")
-        return over
-    over = set()
+    over = {p for p in PROGRAMS if not member.reads(p) and application.answered(p)}
+    for program in over:
+        once(program, f"{program} is finished; this party is not among its readers.")
     if member.decision is not None:
         words = agent.connection.public.schema_.decision
         word = words.approved if member.decision.approved else words.denied

@@ -27,7 +27,16 @@ MAY_IMPORT = {
         "witness",
     },
     "app": {"backend", "parties", "settings", "ui", "utils"},
-    "training": {"contract", "engines", "features", "model", "parties", "settings", "utils"},
+    "training": {
+        "contract",
+        "engines",
+        "features",
+        "model",
+        "parties",
+        "settings",
+        "utils",
+        "witness",
+    },
     "trials": {
         *("engines", "features", "model", "parties", "server", "service", "settings"),
         *("training", "utils", "witness"),

@@ -77,11 +77,15 @@ def _same_application(talk: Conversation, sender: str, hello: Hello) -> None:
             "application."
         )
     _same_model(sender, hello, own)
-    if hello.readers != own.readers:
-        raise PartiesDisagree(
-            f"The server named {', '.join(hello.readers)} to {sender} as readers of the result, "
-            f"but {', '.join(own.readers)} to this party. Open a new application."
-        )
+    for result, theirs, ours in (
+        ("decision", hello.readers, own.readers),
+        ("explanation", hello.explanation_readers, own.explanation_readers),
+    ):
+        if theirs != ours:
+            raise PartiesDisagree(
+                f"The server named {', '.join(theirs)} to {sender} as readers of the {result}, but "
+                f"{', '.join(ours)} to this party. Open a new application."
+            )
     _same_witnesses(sender, hello.witnesses, own.witnesses)
 
 

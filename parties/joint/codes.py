@@ -57,18 +57,26 @@ class JointOpening:
     codes: dict[str, str] = field(repr=False)
     watch_token: str = field(repr=False)
     readers: tuple[str, ...] = ()
+    explanation_readers: tuple[str, ...] = ()
 
 
-def open_joint(client: ServerClient, readers: Sequence[str] | None = None) -> JointOpening:
-    """Open an application and make a join code for every party; `readers` learn the result.
+def open_joint(
+    client: ServerClient,
+    readers: Sequence[str] | None = None,
+    explanation_readers: Sequence[str] | None = None,
+) -> JointOpening:
+    """Open an application and make a join code for every party.
 
-    `readers` of None stands for all parties. Raises UnknownParty, InvalidRequest and
-    TooManyApplications as the server reports them, and ServerUnreachable.
+    `readers` and `explanation_readers` are as in ServerClient.open_application. Raises
+    UnknownParty, InvalidRequest and TooManyApplications as the server reports them, and
+    ServerUnreachable.
     """
-    opened = client.open_application(readers)
+    opened = client.open_application(readers, explanation_readers)
     secret = secrets.token_bytes(GROUP_SECRET_BYTES)
     codes = {
         party: str(JoinCode(opened.client_id, code, secret))
         for party, code in opened.join_codes.items()
     }
-    return JointOpening(opened.client_id, codes, opened.watch_token, opened.readers)
+    return JointOpening(
+        opened.client_id, codes, opened.watch_token, opened.readers, opened.explanation_readers
+    )

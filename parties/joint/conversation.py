@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from engines.interface import PROGRAMS, SIGN_OF, PublicModel
+from engines.interface import DECIDE, MASKED_BY, PROGRAMS, SIGN_OF, PublicModel
 from parties.joint.channel import (
     SIGNATURE_BYTES,
     Channel,
@@ -61,10 +61,15 @@ class Conversation:
         """The parties that learn the result."""
         return self.state.hello_of(self.party).readers
 
-    @property
-    def reads(self) -> bool:
-        """True if this party learns the result."""
-        return self.party in self.readers
+    def readers_of(self, program: str) -> tuple[str, ...]:
+        """Return the parties that learn the scores or signs of a program."""
+        own = self.state.hello_of(self.party)
+        base = MASKED_BY.get(program, program)
+        return own.readers if base == DECIDE else own.explanation_readers
+
+    def reads(self, program: str) -> bool:
+        """Return True if this party learns the scores or signs of a program."""
+        return self.party in self.readers_of(program)
 
     @property
     def channel(self) -> Channel:
@@ -123,6 +128,7 @@ class Conversation:
     def greet(
         self,
         readers: tuple[str, ...],
+        explanation_readers: tuple[str, ...],
         seed: bytes,
         key: IdentityKey,
         witnesses: Mapping[str, str],
@@ -137,6 +143,7 @@ class Conversation:
             model_sha256=self.public.digest,
             client_sha256=self.public.client_sha256,
             readers=readers,
+            explanation_readers=explanation_readers,
             witnesses=dict(witnesses),
             signing_key=own.signing,
             exchange_key=own.exchange,

@@ -210,6 +210,7 @@ class JointMember:
                 (named.readers if named else ()) or tuple(connection.public.schema_.party_names),
                 connection.trust,
                 required_witnesses(connection.witnesses, named.witnesses if named else ()),
+                (named.explanation_readers if named else ()) or None,
             )
         if protocol.model_sha256 != connection.public.digest:
             raise ForeignMessage(
@@ -239,8 +240,16 @@ class JointMember:
 
     @property
     def is_reader(self) -> bool:
-        """Return True if this party is a reader of the result."""
+        """Return True if this party learns the decision."""
         return self.party in self.readers
+
+    def readers_of(self, program: str) -> tuple[str, ...]:
+        """Return the parties that learn the result of "decide" or "explain"."""
+        return self.own.protocol.readers_of(program)
+
+    def reads(self, program: str) -> bool:
+        """Return True if this party learns the result of "decide" or "explain"."""
+        return self.party in self.readers_of(program)
 
     def advance(self, wait: float = 0.0, answer: bool = True) -> bool:
         """Do everything that is possible now; return True if anything has changed.

@@ -215,10 +215,8 @@ class MemberState:
             self.files.remove(SECRET_KEY)
         public = self._connection.public
         finals = [program for program in public.programs if not public.masked(program)]
-        reads = self.party in self.protocol.readers
-        if not self.protocol.pending() and (
-            not reads or all(program in self.remembered.scores for program in finals)
-        ):
+        read = [p for p in finals if self.party in self.protocol.readers_of(p)]
+        if not self.protocol.pending() and all(p in self.remembered.scores for p in read):
             self.protocol.forget_keys()
             self.files.remove(IDENTITY)
 

@@ -54,6 +54,7 @@ class Hello(JointMessage):
     model_sha256: Digest
     client_sha256: Digest
     readers: tuple[Name, ...] = Field(min_length=1, max_length=64)
+    explanation_readers: tuple[Name, ...] = Field(min_length=1, max_length=64)
     witnesses: dict[Digest, Name] = Field(default={}, max_length=MOST_WITNESSES)
     signing_key: RawKey
     exchange_key: RawKey

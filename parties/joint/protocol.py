@@ -82,17 +82,25 @@ class JointProtocol:
         readers: tuple[str, ...],
         trust: Trust | None = None,
         witnesses: Mapping[str, str] = MappingProxyType({}),
+        explanation_readers: tuple[str, ...] | None = None,
     ) -> JointProtocol:
         """Start the protocol, with the party's hello in `pending`; `trust` of None pins nobody.
 
         `witnesses` are the names, by public key, of those that have to sign every result.
+        `explanation_readers` of None stands for all `readers`.
         Raises UnknownParty if the schema has no such party.
         """
         public.schema_.party(party)
         trust = trust or Trust()
         state = ProtocolState(pins=dict(trust.pins))
         talk = Conversation(public, party, application, identity, state, b"")
-        talk.greet(readers, engine.seed_share(), trust.own or IdentityKey.fresh(), witnesses)
+        talk.greet(
+            readers,
+            explanation_readers or readers,
+            engine.seed_share(),
+            trust.own or IdentityKey.fresh(),
+            witnesses,
+        )
         return cls(engine, talk)
 
     @classmethod
@@ -136,8 +144,12 @@ class JointProtocol:
 
     @property
     def readers(self) -> tuple[str, ...]:
-        """The parties that learn the result."""
+        """The parties that learn the decision."""
         return self._talk.readers
+
+    def readers_of(self, program: str) -> tuple[str, ...]:
+        """Return the parties that learn the scores or signs of a program."""
+        return self._talk.readers_of(program)
 
     @property
     def witnesses(self) -> Mapping[str, str]:
@@ -387,7 +399,7 @@ class JointProtocol:
             if talk.public.masked(program):
                 talk.say(step, message)
                 return
-            for reader in self.readers:
+            for reader in self.readers_of(program):
                 if reader != talk.party:
                     talk.say(step, message, reader)
             talk.state.keep(talk.party, step, encode(message), b"")
@@ -463,7 +475,7 @@ class JointProtocol:
         Raises AlreadyOpened if the shares belong to a different result, ForeignMessage, and
         MalformedMessage.
         """
-        parts = self._parts(program, result) if self._talk.reads else None
+        parts = self._parts(program, result) if self._talk.reads(program) else None
         if parts is None:
             return None
         with self._binding():
@@ -494,7 +506,9 @@ class JointProtocol:
                 expected = expected or self._missing(step)
             if self.confirmed(program) is not None:
                 expected = expected or self._missing(confirm_step(program))
-            if program in talk.state.opened and (talk.reads or talk.public.masked(program)):
+            if program in talk.state.opened and (
+                talk.reads(program) or talk.public.masked(program)
+            ):
                 expected = expected or self._missing(partial_step(program))
         return expected
 

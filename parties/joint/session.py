@@ -205,7 +205,7 @@ class JointSession:
         owner = self._public.schema_.explained_party
         with self._step():
             reader = self.members.get(owner)
-            if reader is None or not reader.is_reader:
+            if reader is None or not reader.reads(EXPLAIN):
                 raise ForbiddenSlot(
                     f"The explanation is about a column of {owner}: only {owner} can read it."
                 )

@@ -25,7 +25,7 @@ def require_place(talk: Conversation, sender: str, step: str, receiver: str | No
     elif name == PARTIAL:
         to_all = talk.public.masked(program)
         known = program in talk.programs
-        meant = receiver is None if to_all else talk.reads and receiver == talk.party
+        meant = receiver is None if to_all else talk.reads(program) and receiver == talk.party
     elif name == CONFIRM:
         known, meant = program in talk.programs, receiver is None
     else:
@@ -52,7 +52,7 @@ def require_turn(talk: Conversation, sender: str, step: str) -> None:
     else:
         # The sender's share of the decision comes first; other parties' may still be on their way.
         final = partial_step(talk.public.final(DECIDE))
-        answered = not talk.reads or sender in talk.state.senders(final)
+        answered = not talk.reads(DECIDE) or sender in talk.state.senders(final)
         due = answered and talk.all_said(agree_step(DECIDE))
     if not due:
         raise MessageOutOfOrder(

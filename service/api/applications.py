@@ -53,7 +53,7 @@ def open_application(
     """
     server_state.rate_limits.opening("" if request.client is None else request.client.host)
     body = body or OpenRequest()
-    opened = services.applications.open(body.readers, body.witnesses)
+    opened = services.applications.open(body.readers, body.witnesses, body.explanation_readers)
     logger.info("opened", extra={"facts": {"application": opened.client_id}})
     return opened
 

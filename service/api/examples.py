@@ -39,6 +39,7 @@ _STATE = {
     "expires_at": _ENDS,
     "joined": ["applicant", "bank"],
     "readers": ["applicant", "bank"],
+    "explanation_readers": ["applicant", "bank"],
     "witnesses": [_WITNESS],
     "slots": [
         {
@@ -97,13 +98,18 @@ _MODEL = {
 }
 
 EXAMPLES: Mapping[str, Any] = {
-    "OpenRequest": {"readers": ["applicant", "bank"], "witnesses": ["Auditor"]},
+    "OpenRequest": {
+        "readers": ["applicant", "bank"],
+        "explanation_readers": ["applicant"],
+        "witnesses": ["Auditor"],
+    },
     "Opened": {
         "client_id": EXAMPLE_ID,
         "expires_at": _ENDS,
         "join_codes": {"applicant": _SECRET, "bank": _SECRET[::-1]},
         "watch_token": _SECRET.swapcase(),
         "readers": ["applicant", "bank"],
+        "explanation_readers": ["applicant", "bank"],
         "witnesses": [_WITNESS],
     },
     "JoinRequest": {"party": "bank", "code": _SECRET, "scopes": ["send", "read"]},
@@ -112,6 +118,7 @@ EXAMPLES: Mapping[str, Any] = {
         "scopes": ["send", "read"],
         "expires_at": _ENDS,
         "readers": ["applicant"],
+        "explanation_readers": ["applicant"],
         "witnesses": [_WITNESS],
         "application_created_at": _OPENED,
         "application_expires_at": _ENDS,

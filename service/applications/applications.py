@@ -27,6 +27,7 @@ from service.applications.party_tokens import token_row
 from service.applications.rules import (
     count_live,
     describe,
+    explanation_readers_of,
     readers_of,
     run_of,
     seen,
@@ -66,16 +67,23 @@ class Applications(ApplicationService):
     a token also raise NotAuthorised and ForbiddenScope.
     """
 
-    def open(self, readers: list[str] | None = None, witnesses: list[str] | None = None) -> Opened:
+    def open(
+        self,
+        readers: list[str] | None = None,
+        witnesses: list[str] | None = None,
+        explanation_readers: list[str] | None = None,
+    ) -> Opened:
         """Open an application whose decision `readers` learn (None: all parties).
 
-        `witnesses` are names in TRISEAL_WITNESSES (None: all of them). Raises UnknownParty,
-        InvalidRequest, TooManyApplications, DiskFull.
+        `explanation_readers` are those of them that learn the explanation (None: see
+        rules.explanation_readers_of). `witnesses` are names in TRISEAL_WITNESSES (None: all of
+        them). Raises UnknownParty, InvalidRequest, TooManyApplications, DiskFull.
         """
         self._storage.require_disk()
         now = self._clock()
         client_id, store, watch_token = new_id(), new_id(), new_secret()
         learn = readers_of(self._public, readers)
+        learn_why = explanation_readers_of(self._public, explanation_readers, learn)
         check = named_witnesses(self._public, self._settings, witnesses)
         codes = {party: new_secret() for party in self._public.schema_.party_names}
         expires = now + self._settings.application_hours * 3600
@@ -86,6 +94,7 @@ class Applications(ApplicationService):
             "created": now,
             "expires": expires,
             "readers": learn,
+            "explanation_readers": learn_why,
             "witnesses": check,
         }
         parties = [
@@ -107,6 +116,7 @@ class Applications(ApplicationService):
             join_codes=codes,
             watch_token=watch_token,
             readers=learn,
+            explanation_readers=learn_why,
             witnesses=witnesses_of(check),
         )
 

@@ -99,6 +99,7 @@ class PartyTokens(ApplicationService):
             scopes=scopes,
             expires_at=moment(expires),
             readers=application.readers,
+            explanation_readers=application.explanation_readers,
             witnesses=witnesses_of(application.witnesses),
             application_created_at=moment(application.created),
             application_expires_at=moment(application.expires),

@@ -105,6 +105,26 @@ def readers_of(public: PublicModel, named: list[str] | None) -> list[str]:
     return [name for name in names if name in named]
 
 
+def explanation_readers_of(
+    public: PublicModel, named: list[str] | None, readers: list[str]
+) -> list[str]:
+    """Return those of the decision's `readers` that learn the explanation, in the schema's order.
+
+    If `named` is None, the explanation goes to whom it concerns: the first party, which is the
+    applicant, and the owner of the explained column, as far as they are readers; to all readers if
+    neither is. Raises InvalidRequest if `named` is empty or contains a party that is no reader.
+    """
+    if named is None:
+        concerned = (public.schema_.party_names[0], public.schema_.explained_party)
+        return [name for name in readers if name in concerned] or readers
+    if not named or not set(named) <= set(readers):
+        raise InvalidRequest(
+            "explanation_readers: name at least one of the parties that learn the decision, and "
+            f"no other: {', '.join(readers)}."
+        )
+    return [name for name in readers if name in named]
+
+
 def scopes_of(asked: list[str] | None) -> list[str]:
     """Return the scopes of a party's token: those asked for, or all. Raises InvalidRequest."""
     if asked is None:
@@ -219,6 +239,7 @@ def describe(
         expires_at=moment(application.expires),
         joined=[party for party in public.schema_.party_names if party in joined],
         readers=application.readers,
+        explanation_readers=application.explanation_readers,
         witnesses=witnesses_of(application.witnesses),
         slots=slots,
         programs={

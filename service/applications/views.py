@@ -115,6 +115,7 @@ class ApplicationView:
     created: float
     expires: float
     readers: list[str]
+    explanation_readers: list[str]
     witnesses: dict[str, str]
     received: int
     asked: int

@@ -50,6 +50,7 @@ class ApplicationRecord(Record):
     created: Mapped[float]
     expires: Mapped[float] = mapped_column(index=True)
     readers: Mapped[list[str]] = mapped_column(JSON)
+    explanation_readers: Mapped[list[str]] = mapped_column(JSON, default=list)
     witnesses: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     """Names of the witnesses by public key, in hexadecimal."""
     received: Mapped[int] = mapped_column(BigInteger, default=0)

@@ -148,6 +148,7 @@ def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
             model_sha256=SHA256,
             client_sha256=SHA256,
             readers=("bank", "x"),
+            explanation_readers=("bank",),
             signing_key=key,
             exchange_key=key,
             seed=key,

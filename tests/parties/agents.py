@@ -50,7 +50,7 @@ class Agents:
     def __init__(self, folder: Path, url: str, records: dict[str, dict], readers=None) -> None:
         self.folder, self.url, self.started = folder, url, []
         with ServerClient(url, 30) as client:
-            self.opening = open_joint(client, readers)
+            self.opening = open_joint(client, readers, readers or list(records))
         self.files = {}
         for party, record in records.items():
             self.files[party] = folder / f"{party}.json"

@@ -127,7 +127,7 @@ def play(folder: Path, deployment: Path) -> Played:
     server.settings["engine"] = "levelled"
     server.start()
     with ServerClient(server.url, 30) as client:
-        return Played(folder, server, open_joint(client))
+        return Played(folder, server, open_joint(client, PARTIES, PARTIES))
 
 
 def held_by_the_server(played: Played) -> Path:

@@ -37,7 +37,7 @@ def test_every_application_gets_its_exact_result(phase):
     assert (made["right"], made["wrong"], made["lost"]) == (APPLICATIONS, 0, 0)
     assert made["begun"] == APPLICATIONS
     assert made["first_errors"] == []
-    # Each application of the probe runs the decision and its comparison.
+    # Applications of the probe: each runs the decision and its comparison.
     others = phase["outside"]["calls"][RUN]["count"] / 2
     assert phase["evaluations"]["count"][DECIDE] == APPLICATIONS + others
     explained = phase["evaluations"]["count"][EXPLAIN]
@@ -51,8 +51,7 @@ def test_every_kind_of_call_is_timed(phase):
     assert calls["open"]["count"] == APPLICATIONS
     assert calls["join"]["count"] == 3 * APPLICATIONS
     uploads = {kind: own["count"] for kind, own in calls.items() if kind.startswith(UPLOAD)}
-    # The public key, three records and the challenge of their check; three masks and the masked
-    # scores for each program.
+    # The public key, three records and the challenge; masks and masked scores for each program.
     explained = phase["evaluations"]["count"][EXPLAIN]
     assert sum(uploads.values()) == 9 * APPLICATIONS + 4 * explained
     assert uploads["send_file, 8 MB"] == APPLICATIONS

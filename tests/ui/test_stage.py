@@ -94,7 +94,8 @@ class Stage:
         for name in self.names:
             wanted = readers is None or name in readers
             label = self.schema.party(name).label
-            self.page.get_by_label(label, exact=True).set_checked(wanted)
+            for group in ("#readers", "#explanation-readers"):
+                self.page.locator(group).get_by_label(label, exact=True).set_checked(wanted)
         self.page.click("#new")
         for name in self.names:
             self.frame(name).locator(".ts-print").wait_for()
@@ -135,11 +136,19 @@ class Stage:
         return self.frame(party).locator(selector).first.inner_text().strip()
 
     def told(self, party, button):
-        """Return the message below a button of a party's page whose step cannot be taken."""
-        frame = self.frame(party)
-        section = frame.locator(f".ts-section:has({button})")
+        """Return the message below a button of a party's page whose step cannot be taken.
+
+        Waits some seconds for it to replace an earlier message.
+        """
+        section = self.frame(party).locator(f".ts-section:has({button})")
+        message = section.locator(".ts-told")
+        before = message.all_inner_texts()
         section.locator(button).click()
-        return section.locator(".ts-told").inner_text()
+        for _ in range(50):
+            if message.all_inner_texts() not in ([], before):
+                break
+            self.page.wait_for_timeout(100)
+        return message.inner_text()
 
     def strip_done(self, number):
         self.page.wait_for_selector(f".ts-strip li.done:nth-child({number})")
@@ -245,7 +254,7 @@ def test_example_fills_only_its_own_form(wide):
 
 
 def test_reloaded_page_keeps_its_application(wide, turned):
-    one, age = wide, str(turned["Account_age"])
+    one, age = wide, str(int(turned["Account_age"]))
     bank = one.frame("bank")
     bank.locator("#field-Account_age input").fill(age)
     one.press("#send", ".ts-hex code", parties=["bank"])
@@ -295,7 +304,7 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
     assert "has computed the explanation's signs" in log
     assert "has signed the decision" in log and "has signed the explanation" in log
     card = one.page.locator('[data-witness="Auditor"]', has_text=": signed")
-    card.filter(has_text="explain of").wait_for()
+    card.filter(has_text="explain_sign of").wait_for()
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
     assert hosts == {f"127.0.0.1:{port}" for port in ports}  # nothing from elsewhere
@@ -315,6 +324,7 @@ def test_steps_out_of_order_name_missing_steps(narrow):
     first = one.names[0]
     assert "still to be sent" in one.told(first, "#agree-decide")
     one.press("#send", ".ts-hex code", parties=one.names[1:])
+    one.frame(one.names[1]).locator(".ts-strip >> text=Send 2/3").wait_for()
     assert "still to be sent: applicant." in one.told(one.names[1], "#agree-decide")
     one.press("#send", ".ts-strip li.done:nth-child(3)", parties=[first])
     assert "open the decision first" in one.told(first, "#agree-explain")

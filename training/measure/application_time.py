@@ -182,7 +182,8 @@ def _application(
     `expected` has the values that each program opens.
     """
     times = [time.perf_counter()]
-    opening = open_joint(client)
+    names = client.model().schema_.party_names
+    opening = open_joint(client, names, names)  # every party waits for the explanation
     _all(agents, "join", {party: (opening.codes[party],) for party in agents})
     times.append(time.perf_counter())
     decided = _all(agents, "decide", {party: (records[party],) for party in agents})

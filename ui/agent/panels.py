@@ -206,7 +206,7 @@ def holdings_panel(application: ApplicationAgent | None) -> str:
 def _agreement(application: ApplicationAgent, program: str, public: PublicModel) -> str:
     member, answer = application.member, PROGRAM_WORDS[program]
     agreed = member.agreed_by(program)
-    open_to = "" if member.is_reader else _not_read(application, public)
+    open_to = "" if member.reads(program) else _not_read(application, program, public)
     if _is_over(application, program):
         return f'<p class="ts-says">This party has sent its decryption share.</p>{open_to}'
     if not agreed:
@@ -236,14 +236,16 @@ def _progress(application: ApplicationAgent, program: str) -> str:
     return panels.run_words(found.status, found.progress)
 
 
-def _not_read(application: ApplicationAgent, public: PublicModel) -> str:
-    return _note(f"Only {_named(application.member.readers, public)} will learn the result.")
+def _not_read(application: ApplicationAgent, program: str, public: PublicModel) -> str:
+    readers = application.member.readers_of(program)
+    what = "decision" if program == DECIDE else "explanation"
+    return _note(f"Only {_named(readers, public)} will learn the {what}.")
 
 
 def _is_over(application: ApplicationAgent, program: str) -> bool:
     member = application.member
     opened = member.decision if program == DECIDE else member.explanation
-    return opened is not None or (not member.is_reader and application.answered(program))
+    return opened is not None or (not member.reads(program) and application.answered(program))
 
 
 def _identities(application: ApplicationAgent, public: PublicModel) -> str:

@@ -136,8 +136,16 @@ class Stage:
             self.readers = gr.CheckboxGroup(
                 [(party.label, party.name) for party in parties],
                 value=[party.name for party in parties],
-                label="Parties that learn the result",
+                label="Parties that learn the decision",
                 elem_id="readers",
+                min_width=290,
+            )
+            concerned = (parties[0].name, self.public.schema_.explained_party)
+            self.why = gr.CheckboxGroup(
+                [(party.label, party.name) for party in parties],
+                value=[party.name for party in parties if party.name in concerned],
+                label="Of these, parties that learn the explanation",
+                elem_id="explanation-readers",
                 min_width=290,
             )
         html(
@@ -146,11 +154,14 @@ class Stage:
             "party then sends its record and agrees to the decision and to the explanation.</p>"
         )
 
-    def open(self, watched: Watched, readers: list[str], request: gr.Request) -> View:
+    def open(
+        self, watched: Watched, readers: list[str], why: list[str], request: gr.Request
+    ) -> View:
         """Open an application and show it in the parties' pages."""
         if not readers:
             raise InvalidRequest("Choose at least one party that learns the result.")
-        opened = open_joint(self.client, readers)
+        explained = [name for name in why if name in readers] or readers
+        opened = open_joint(self.client, readers, explained)
         watched.client_id, watched.token = opened.client_id, opened.watch_token
         watched.shown = ("", "")
         watched.turn = not watched.turn
@@ -231,7 +242,7 @@ class Stage:
         looked = [self.strip, self.log]
         self.button.click(
             shown_at_once(self.open),
-            [self.state, self.readers],
+            [self.state, self.readers, self.why],
             [self.state, self.frames, *looked],
             show_progress="hidden",
             concurrency_limit=4,

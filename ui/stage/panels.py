@@ -28,15 +28,19 @@ def stage_steps(
         program: len({e.sender for e in traffic if e.what == f"partial:{public.final(program)}"})
         for program in (DECIDE, EXPLAIN)
     }
-    # The only reader of an application does not send its decryption share.
-    parts = parties - 1 if state and len(state.readers) == 1 else parties
+    readers = {
+        DECIDE: state.readers if state else (),
+        EXPLAIN: state.explanation_readers if state else (),
+    }
+    # The only reader of a result does not send its decryption share.
+    parts = {p: parties - (len(named) == 1) for p, named in readers.items()}
     return [
         Step("Open", int(state is not None)),
         Step("Join", len(state.joined) if state else 0, parties),
         Step("Key", arrived.count(PUBLIC_KEY)),
         Step("Send", len(committed), parties),
-        run_step("Decide", state, DECIDE, partials[DECIDE] >= parts),
-        run_step("Explain", state, EXPLAIN, partials[EXPLAIN] >= parts),
+        run_step("Decide", state, DECIDE, partials[DECIDE] >= parts[DECIDE]),
+        run_step("Explain", state, EXPLAIN, partials[EXPLAIN] >= parts[EXPLAIN]),
     ]
 
 

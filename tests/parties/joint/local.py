@@ -82,8 +82,9 @@ class LocalClient:
     def close(self) -> None:
         return
 
-    def open_application(self, readers=None) -> Opened:
-        opened = self._applications.open(None if readers is None else list(readers))
+    def open_application(self, readers=None, explanation_readers=None) -> Opened:
+        named = [None if n is None else list(n) for n in (readers, explanation_readers)]
+        opened = self._applications.open(named[0], explanation_readers=named[1])
         return Opened.model_validate_json(opened.model_dump_json())
 
     def join(self, client_id, party, code, scopes=None) -> Joined:

@@ -84,12 +84,14 @@ def signs_server(tmp_path_factory):
 class Members:
     """Three members with folders of their own, in one application."""
 
-    def __init__(self, server: Any, folder: Path, readers=None) -> None:
+    def __init__(self, server: Any, folder: Path, readers=None, explained=None) -> None:
         self.server, self.folder = server, folder
         self.schema = server.public.schema_
         self.names = self.schema.party_names
         self.client = server.client()
-        self.opening: JointOpening = open_joint(self.client, readers)
+        self.opening: JointOpening = open_joint(
+            self.client, readers, explained or readers or self.names
+        )
         self.connections = {name: connect(server, folder / name) for name in self.names}
         self.members = {
             name: JointMember.join(self.connections[name], name, self.opening.codes[name])
@@ -178,8 +180,8 @@ def signs_group(signs_server, tmp_path):
 def _groups(server, folder):
     made = []
 
-    def make(readers=None, name="parties") -> Members:
-        made.append(Members(server, folder / name, readers))
+    def make(readers=None, name="parties", explained=None) -> Members:
+        made.append(Members(server, folder / name, readers, explained))
         return made[-1]
 
     yield make

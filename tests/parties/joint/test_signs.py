@@ -3,8 +3,10 @@
 import pytest
 
 from engines.interface import DECIDE, EXPLAIN, MASKED_OF, MASKS_OF, SIGN_OF
-from tests.parties.joint.stand_in import header, pack, seal
-from utils.errors import AlreadyOpened, OutOfStep, PartiesDisagree
+from parties.joint.codes import open_joint
+from tests.parties.joint.group import Group
+from tests.parties.joint.stand_in import header, pack, public_model, seal
+from utils.errors import AlreadyOpened, InvalidRequest, OutOfStep, PartiesDisagree
 
 A, B, C = "applicant", "bank", "credit_agency"
 
@@ -108,3 +110,36 @@ def test_masked_share_is_made_for_one_result_only(signs_group):
     members.agree(DECIDE).pump()
     with pytest.raises(AlreadyOpened):
         members[B].own.protocol.open(DECIDE, b"another result")
+
+
+def test_explanation_goes_to_the_applicant_and_the_columns_owner_only(signs_group):
+    """By default; the others contribute their shares and learn nothing of it."""
+    members = signs_group(explained=[A])
+    default = open_joint(members.client)
+    owner = members.schema.explained_party
+    assert default.readers == (A, B, C)
+    assert set(default.explanation_readers) == {A, owner}
+    assert open_joint(members.client, [B, C]).explanation_readers == (B, C)  # neither of the two
+    members.pump().send().agree(DECIDE).pump()
+    members.agree(EXPLAIN).pump()
+    assert members[A].explanation is not None
+    for name in (B, C):
+        assert members[name].decision is not None and members[name].explanation is None
+        assert SIGN_OF[EXPLAIN] not in members[name].own.remembered.scores
+        received = {e.what for e in members[name].events if e.sender != name}
+        assert f"partial:{SIGN_OF[EXPLAIN]}" not in received
+        assert not {"secret_key", "identity"} & set(members.files(name))
+
+
+def test_explanation_reader_must_learn_the_decision(signs_group):
+    members = signs_group()
+    for wrong in ([C], [A, C], []):
+        with pytest.raises(InvalidRequest):
+            open_joint(members.client, [A, B], wrong)
+
+
+def test_parties_with_different_readers_of_the_explanation_make_no_key():
+    group = Group(public=public_model(signs=True))
+    told = group.start(B, explanation_readers=(A,)).pending()[0]
+    with pytest.raises(PartiesDisagree, match="readers of the explanation"):
+        group.protocols[A].receive(B, "hello", None, told.body)

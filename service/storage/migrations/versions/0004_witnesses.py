@@ -1,4 +1,4 @@
-"""Witnesses of applications, the seeds of their runs, and the witnesses' statements."""
+"""Witnesses of applications, their statements, seeds of runs, and readers of explanations."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ down_revision: str | None = "0003"
 def upgrade() -> None:
     with op.batch_alter_table("applications") as table:
         table.add_column(sa.Column("witnesses", sa.JSON(), nullable=False, server_default="{}"))
+        column = sa.Column("explanation_readers", sa.JSON(), nullable=False, server_default="[]")
+        table.add_column(column)
+    op.execute("UPDATE applications SET explanation_readers = readers")
     with op.batch_alter_table("applications") as table:
         table.alter_column("witnesses", existing_type=sa.JSON(), server_default=None)
+        table.alter_column("explanation_readers", existing_type=sa.JSON(), server_default=None)
     with op.batch_alter_table("runs") as table:
         table.add_column(sa.Column("seed", sa.LargeBinary(), nullable=True))
     op.create_table(
@@ -39,3 +43,4 @@ def downgrade() -> None:
         table.drop_column("seed")
     with op.batch_alter_table("applications") as table:
         table.drop_column("witnesses")
+        table.drop_column("explanation_readers")
