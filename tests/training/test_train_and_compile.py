@@ -197,7 +197,7 @@ def test_failed_compilation_leaves_only_the_old_folder(trained, tmp_path, monkey
     compile_deployment(trained, out, ["clear"], score_bits=7)
     before = files_of(out)
 
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise ModelTooLarge("Too large for the test.")
 
     monkeypatch.setattr(training.compile, "build_levelled", fail)
