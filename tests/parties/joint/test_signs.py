@@ -119,7 +119,8 @@ def test_explanation_goes_to_the_applicant_and_the_columns_owner_only(signs_grou
     owner = members.schema.explained_party
     assert default.readers == (A, B, C)
     assert set(default.explanation_readers) == {A, owner}
-    assert open_joint(members.client, [B, C]).explanation_readers == (B, C)  # neither of the two
+    assert open_joint(members.client, [B, C]).explanation_readers == (owner,)
+    assert open_joint(members.client, [B]).explanation_readers == (B,)  # neither of the two reads
     members.pump().send().agree(DECIDE).pump()
     members.agree(EXPLAIN).pump()
     assert members[A].explanation is not None
