@@ -55,7 +55,9 @@ def _facts(witness: Witness, status: dict[str, Any]) -> str:
         facts.append(("Refused", str(status.get("refused", 0))))
         if isinstance(last, dict):
             said = last.get("refusal") or "signed"
-            facts.append(("Last", f"{last.get('program')} of {last.get('application')}: {said}"))
+            program = str(last.get("program"))
+            what = PROGRAM_WORDS.get(program, program)
+            facts.append(("Last", f"{what} of {last.get('application')}: {said}"))
         if status.get("problem"):
             facts.append(("Problem", str(status["problem"])))
     else:

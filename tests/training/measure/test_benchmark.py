@@ -81,7 +81,8 @@ def test_the_levelled_engine_is_measured_step_by_step(quick):
         assert 0 < masks < 1024  # the envelope
         # The engine's own process runs the program, with the check, and the comparison.
         both = times["evaluate_seconds"] + times["compare_seconds"]
-        assert both / 4 < own[name]["evaluate_seconds"] < 4 * both
+        # A single run of a fifth of a second on a busy machine can take several times as long.
+        assert both / 4 < own[name]["evaluate_seconds"] < 10 * both
     assert 0 < steps["check_seconds"] < 5
     sizes = own["recorded"]["input_bytes"]
     for party in PARTIES:
