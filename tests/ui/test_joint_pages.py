@@ -275,6 +275,8 @@ class ApplicationAgent:
             "upload": None,
             "readers": tuple(public.schema_.party_names),
             "is_reader": True,
+            "reads": lambda program: self.member.is_reader,
+            "readers_of": lambda program: self.member.readers,
             "decision": None,
             "explanation": None,
         }
