@@ -46,7 +46,8 @@ def submit(context, address):
     page = attack(
         context, f"http://{urlsplit(address).netloc.rsplit(':', 1)[0]}:{free_port()}", form
     )
-    with page.expect_response(address) as answered:
+    # Until the response is shown: closing the page before that can wait forever.
+    with page.expect_navigation(url=address) as answered:
         page.evaluate("document.forms[0].submit()")
     page.close()
     return answered.value.status
