@@ -19,7 +19,7 @@ from engines.levelled.parameters import DEFAULT
 from tests.privacy.misbehaving import HONEST, LIAR
 from tests.privacy.small import PARTIES, EngineHalves, random_bits, small_deployment
 from tests.privacy.table import Table, digests
-from trials.forged_inputs import FORGED_BITS, Forger, forged_upload, with_bit
+from trials.forged_inputs import Forger, forged_upload, with_bit
 from utils.errors import InvalidInputs
 
 
@@ -47,8 +47,8 @@ def uploaded(halves, bits, forge):
     return table, uploads
 
 
-KINDS = [*FORGED_BITS, "hole"]
-"""The small schema has no categories: see tests/engines/levelled/test_well_formed.py."""
+KINDS = ["7", "-1", "1.5", "X^5", "masks of 1, bodies of 0", "garbage masks", "hole"]
+"""Some of each sort; tests/engines/levelled/test_well_formed.py has all kinds."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
