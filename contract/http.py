@@ -209,6 +209,16 @@ class Witness(Body):
     key: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+Readers = Annotated[tuple[str, ...], Field(description="The parties that learn the decision.")]
+ExplanationReaders = Annotated[
+    tuple[str, ...], Field(description="Those of them that learn the explanation.")
+]
+NamedWitnesses = Annotated[
+    tuple[Witness, ...],
+    Field(max_length=MOST_WITNESSES, description="The witnesses that check the results."),
+]
+
+
 class Witnesses(Body):
     """The witnesses that the server knows."""
 
@@ -240,15 +250,9 @@ class Joined(Body):
     token: str = Field(repr=False)
     scopes: tuple[str, ...] = ()
     expires_at: AwareDatetime | None = None
-    readers: tuple[str, ...] = Field(default=(), description="The parties that learn the decision.")
-    explanation_readers: tuple[str, ...] = Field(
-        default=(), description="Those of them that learn the explanation."
-    )
-    witnesses: tuple[Witness, ...] = Field(
-        default=(),
-        max_length=MOST_WITNESSES,
-        description="The witnesses that check the results.",
-    )
+    readers: Readers = ()
+    explanation_readers: ExplanationReaders = ()
+    witnesses: NamedWitnesses = ()
     application_created_at: AwareDatetime | None = None
     application_expires_at: AwareDatetime | None = Field(
         default=None, description="Time at which the application expires and is erased."
@@ -318,15 +322,9 @@ class ApplicationState(Body):
     created_at: Moment
     expires_at: Moment
     joined: tuple[str, ...]
-    readers: tuple[str, ...] = Field(default=(), description="The parties that learn the decision.")
-    explanation_readers: tuple[str, ...] = Field(
-        default=(), description="Those of them that learn the explanation."
-    )
-    witnesses: tuple[Witness, ...] = Field(
-        default=(),
-        max_length=MOST_WITNESSES,
-        description="The witnesses that check the results.",
-    )
+    readers: Readers = ()
+    explanation_readers: ExplanationReaders = ()
+    witnesses: NamedWitnesses = ()
     slots: tuple[SlotState, ...]
     programs: dict[str, ProgramState]
     missing: dict[str, tuple[str, ...]] = Field(

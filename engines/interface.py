@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from features.encoding import Bits
 from features.schema import Schema
 from utils.errors import EngineUnavailable
+from utils.fingerprints import grouped
 
 DECIDE = "decide"
 EXPLAIN = "explain"
@@ -143,7 +144,7 @@ class PublicModel(_Facts):
 
 def fingerprint_of(digest: str) -> str:
     """Return the first 12 digits of a model's digest, in groups of 4."""
-    return " ".join(digest[i : i + 4] for i in range(0, 12, 4))
+    return grouped(digest, 12)
 
 
 class KeyPair(_Facts):

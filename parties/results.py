@@ -116,6 +116,12 @@ class Decision:
     preview: str
     messages: tuple[Message, ...]
 
+    @property
+    def opened(self) -> float:
+        """The opened value: the score or, if only the decision is returned, 0 or -1 (denied)."""
+        sign = 0.0 if self.approved else -1.0
+        return sign if self.score is None else self.score
+
 
 @dataclass(frozen=True)
 class ExplanationOpened:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from utils.atomic_files import write_atomic
+from utils.atomic_files import write_new
 from utils.errors import MalformedMessage
 from utils.file_lock import HeldLock, hold_lock
+from utils.fingerprints import grouped
 from utils.marked_folder import claim_folder
 
 KEY_FILE = "signing_key"
 KEY_BYTES = 32
 _LOCK = ".lock"
-_LOCK_SECONDS = 5.0
 
 
 def claim_home(home: Path) -> Path:
@@ -40,14 +40,10 @@ def load_key(home: Path) -> Ed25519PrivateKey:
     Raises MalformedMessage if the file is damaged.
     """
     path = home / KEY_FILE
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        # Two processes must not make two keys, one of which is then published and lost.
-        with hold_lock(home / f"{_LOCK}.key", f"{home} is in use.", _LOCK_SECONDS):
-            if not path.exists():
-                write_atomic(path, Ed25519PrivateKey.generate().private_bytes_raw())
-            data = path.read_bytes()
+    if not path.exists():
+        # Another process may be faster: a second key would be published and lost.
+        write_new(path, Ed25519PrivateKey.generate().private_bytes_raw())
+    data = path.read_bytes()
     if len(data) != KEY_BYTES:
         raise MalformedMessage(
             f"The key file {path} is damaged. Restore it, or remove it to make a new key, which "
@@ -63,4 +59,4 @@ def public_hex(key: Ed25519PrivateKey) -> str:
 
 def fingerprint(public: str) -> str:
     """Return the first 20 hexadecimal digits of a public key, in groups of 4."""
-    return " ".join(public[i : i + 4] for i in range(0, 20, 4))
+    return grouped(public, 20)

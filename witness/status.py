@@ -1,4 +1,4 @@
-"""What a witness tells about itself: counts and its last statements, without any content."""
+"""The public status of a witness: counts and its last statements, without any content."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from engines.levelled.messages import NAME
 from engines.levelled.parameters import DEFAULT, Parameters
 from engines.levelled.selection import SelectionTree
 from engines.levelled.sign_budgets import sign_budgets
+from engines.levelled.well_formed import check_budget
 from features.encoding import Layout
 from model.program import Program
 from utils.errors import NoiseBudgetExceeded
@@ -43,9 +44,12 @@ def build(
     """Write `folder`/levelled and return the engine's facts for the manifest.
 
     `programs_of_width` builds a model's programs for a given score width; `opens` is one of OPENS.
-    Raises NoiseBudgetExceeded if even the narrowest programs fail to decrypt too often.
+    Raises NoiseBudgetExceeded if even the narrowest programs fail to decrypt too often, or if the
+    noise leaves no room to check the inputs.
     """
     parties = len(layout.schema.parties)
+    if opens == SIGN:
+        check_budget(layout, parameters)  # raises if a party's inputs are too many to be checked
     programs, noise = _widest(programs_of_width, parties, parameters, opens)
     own = folder / NAME
     shutil.rmtree(own, ignore_errors=True)

@@ -60,8 +60,9 @@ class LevelledParty(JointPartyEngine):
         bounds.check_bounds(public, client)
         self._parameters = Parameters.by_profile(client.profile)
         self._budgets = client.budgets
-        # Not from the server: a party computes the noise of checks from the schema itself.
-        self._check_smudge = check_budget(self._layout, self._parameters).sigma_smudge
+        if public.checked:
+            # Not from the server: a party computes the noise of checks from the schema itself.
+            self._check_smudge = check_budget(self._layout, self._parameters).sigma_smudge
         stated = {
             name: SIGN_BITS if name in MASKED_BY else program.score_bits
             for name, program in public.programs.items()
@@ -133,8 +134,8 @@ class LevelledParty(JointPartyEngine):
         failed = verdict(opened)
         if failed:
             raise InvalidInputs(
-                f"What {', '.join(failed)} encrypted is not a record of 0s and 1s. Nothing was "
-                "opened, and the keys are erased. Open a new application, and ask "
+                f"The encrypted inputs of {', '.join(failed)} are not the bits of a record. "
+                "Nothing was opened, and the keys are erased. Open a new application, and ask "
                 f"{', '.join(failed)} for the cause."
             )
         masked = masked_scores(outcome, own)

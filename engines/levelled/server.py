@@ -77,6 +77,8 @@ class LevelledServer(ServerEngine):
         self._evaluators = {n: Evaluator(tree, self._parameters) for n, tree in trees.items()}
         self._signs = recorded.get("opens", SCORE) == SIGN and not shared
         self._budgets = self._opening_budgets()
+        if self._signs:
+            self._check_flood = check_budget(self._layout, self._parameters).sigma_flood
         client = ClientFacts(profile=self._parameters.profile, budgets=self._budgets)
         self._client_files = client.to_archive()
         self.facts = facts(len(self._parties), self._signs)
@@ -157,13 +159,7 @@ class LevelledServer(ServerEngine):
 
     def check(self, slot: Slot, message: bytes | memoryview, intact: bool = False) -> None:
         """Check the header and the exact length; any word is valid, so no more can be checked."""
-        payload = self._payload(slot.file_name, slot.party, message, intact)
-        expected = self._payload_bytes(slot.party, slot.file_name)
-        if len(payload) != expected:
-            raise MalformedMessage(
-                f"The payload has {len(payload)} bytes instead of {expected}; make the message "
-                "again."
-            )
+        self._payload(slot.file_name, slot.party, message, intact)
 
     def _payload(
         self, kind: str, party: str, message: bytes | memoryview, intact: bool
@@ -171,7 +167,14 @@ class LevelledServer(ServerEngine):
         wanted = header(
             self.public.model_version, kind, party=party, profile=self._parameters.profile
         )
-        return unseal_as(wanted, message, intact)
+        payload = unseal_as(wanted, message, intact)
+        expected = self._payload_bytes(party, kind)
+        if len(payload) != expected:
+            raise MalformedMessage(
+                f"The payload has {len(payload)} bytes instead of {expected}; make the message "
+                "again."
+            )
+        return payload
 
     def _check_all(self, program: str, messages: Mapping[tuple[str, str], bytes]) -> None:
         for slot in self.public.slots:
@@ -291,18 +294,15 @@ class LevelledServer(ServerEngine):
         challenge = self._payload(
             interface.CHALLENGE, first, messages[first, interface.CHALLENGE], True
         )
-        if len(challenge) != SEED_BYTES:
-            raise MalformedMessage("The challenge has a wrong length; send it again.")
         every = np.arange(self._layout.n_bits)
         uploads = dict(zip(self._parties, self._ciphertexts(key, messages, every), strict=True))
         found = check_ciphertext(key, uploads, self._layout, bytes(challenge), self._parameters)
-        flood = check_budget(self._layout, self._parameters).sigma_flood
         return [
             rerandomise(
                 mask,
                 body,
                 CHECK_OUTPUTS,
-                flood,
+                self._check_flood,
                 key,
                 self._parameters,
                 Expander(derive(seed, "re-randomise check", party)),
@@ -337,8 +337,6 @@ class LevelledServer(ServerEngine):
             for p in self._parties
         ]
         payload = self._payload(names[1], first, messages[first, names[1]], True)
-        if len(payload) != outputs * WORD_BYTES:
-            raise MalformedMessage("The masked scores have a wrong length; send them again.")
         return signs(words_from_bytes(payload, outputs), masks, own)
 
     def _rerandomised(

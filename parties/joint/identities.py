@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from parties.joint.channel import KEY_BYTES, framed
 from parties.joint.messages import Hello
 from utils.errors import IdentityKeyInvalid, IdentityMismatch
+from utils.fingerprints import grouped
 
 _DOMAIN = b"triseal identity of a hello 1"
 _SHOWN_DIGITS = 16
@@ -85,7 +86,7 @@ class Trust:
 
 @dataclass(frozen=True)
 class PartyIdentity:
-    """What is known about another party: its public key, None before its hello, and any pin."""
+    """Another party's public key, None before its hello, and whether it is pinned."""
 
     party: str
     key: bytes | None
@@ -101,8 +102,7 @@ class PartyIdentity:
 
 def shown(key: bytes) -> str:
     """Return the first 16 hexadecimal digits of a public key, in groups of 4."""
-    digits = key.hex()[:_SHOWN_DIGITS]
-    return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
+    return grouped(key.hex(), _SHOWN_DIGITS)
 
 
 def require_identity(application: str, party: str, hello: Hello, pin: bytes | None) -> None:

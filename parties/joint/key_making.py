@@ -62,7 +62,6 @@ class KeyMaking:
         said = self._talk.state.said(ShareOpen, SHARE_OPEN)
         shares = {name: message.share for name, message in said.items()}
         self._talk.state.public_key = self._engine.collective_key(self._common(), shares)
-        self._talk.state.ready = True
 
     def _common(self) -> bytes:
         said = self._talk.state.said(Hello, HELLO)

@@ -561,8 +561,8 @@ class MemberState:
         result = self._result(program)
         seconds = perf_counter() - start
         first = self.protocol.confirmed(program) is None
-        signatures = self._signatures(program, state.programs[program])
         try:
+            signatures = self._signatures(program, state.programs[program])
             with self._connection.engine_lock:
                 self.protocol.open(program, result, signatures)
         except ResultNotWitnessed as error:
@@ -591,13 +591,11 @@ class MemberState:
         for key, name in self.protocol.witnesses.items():
             said = run.statements.get(key, WitnessStatement())
             if said.refusal is not None:
-                error = ResultNotWitnessed(
+                raise ResultNotWitnessed(
                     f"The witness {name} refused to sign the result of {program}: "
                     f"{REFUSALS.get(said.refusal, said.refusal)}. Nothing was opened. Open a new "
                     f"application, and ask {name} for the cause."
                 )
-                self.end(error)
-                raise error
             with suppress(ValueError):  # an invalid signature is as good as none
                 found[key] = bytes.fromhex(said.signature or "")
         return found

@@ -57,6 +57,7 @@ from utils.errors import (
     OutOfStep,
     TrisealError,
 )
+from utils.fingerprints import grouped
 
 
 class JointProtocol:
@@ -184,8 +185,7 @@ class JointProtocol:
             return None
         key = hashlib.sha256(self.public_key).digest()
         whole = framed(b"fingerprint", self._talk.transcript(), key)
-        digits = hashlib.sha256(whole).hexdigest()[:20]
-        return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
+        return grouped(hashlib.sha256(whole).hexdigest(), 20)
 
     @property
     def identities(self) -> tuple[PartyIdentity, ...]:

@@ -44,13 +44,17 @@ class ProtocolState(_Stored):
     share: bytes = Field(default=b"", repr=False)
     nonces: dict[str, bytes] = Field(default={}, repr=False)
     public_key: bytes = Field(default=b"", repr=False)
-    ready: bool = False
     masked: dict[str, str] = {}
     """By program, the SHA-256 of the sealed masked scores that all shares have opened."""
     opened: dict[str, str] = {}
     """By program, the SHA-256 of the one result that this party has made its share for."""
     pins: dict[str, RawKey] = {}
     """By party, the public identity key that its hello has to be signed with."""
+
+    @property
+    def ready(self) -> bool:
+        """True once the public key has been made."""
+        return bool(self.public_key)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ProtocolState:

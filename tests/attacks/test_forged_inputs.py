@@ -65,7 +65,7 @@ def test_forged_inputs_end_the_application_and_name_the_party(signs, kind):
     result = signs.server.evaluate(DECIDE, uploads)
     table.open(DECIDE, result)
     for name in HONEST:
-        with pytest.raises(InvalidInputs, match=f"^What {LIAR} encrypted"):
+        with pytest.raises(InvalidInputs, match=f"^The encrypted inputs of {LIAR} are not"):
             table[name].masked_scores(DECIDE, result)
         assert table[name].broken and not table[name].agreed_files(SIGN_OF[DECIDE]).get(
             (PARTIES[0], MASKED_OF[DECIDE])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,7 +23,21 @@ from parties.client import ServerClient
 from parties.connection import Connection
 from parties.single_key.session import ApplicationSession
 from parties.store import PartyStore
+from settings import ROOT
 from trials.servers import Server, Setup
+from utils.child_process import environment
+
+
+def run_python(*command: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """Run Python with these words and settings until it ends, for at most a minute."""
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 class LiveServer(Server):

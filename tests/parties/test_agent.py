@@ -1,9 +1,8 @@
 """Agents: real processes, each with its own folder, over a real HTTP server."""
 
 import stat
-import subprocess
-import sys
 import threading
+from functools import partial
 
 import pytest
 
@@ -15,10 +14,8 @@ from parties.connection import Connection
 from parties.joint.member import JointMember
 from parties.joint.session import JointSession
 from parties.store import PartyStore
-from settings import ROOT
 from tests.parties.agents import AgentProcess, Agents
-from tests.parties.running import until
-from utils.child_process import environment
+from tests.parties.running import run_python, until
 from utils.errors import DataFolderInUse, NotAuthorised, UnknownApplication, UnknownParty
 
 
@@ -38,15 +35,7 @@ def agents(tmp_path, levelled_server, levelled_oracle):
         one.stop()
 
 
-def run(*words, **settings):
-    return subprocess.run(
-        [sys.executable, "-m", "parties", *words],
-        cwd=ROOT,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+run = partial(run_python, "-m", "parties")
 
 
 def one_line(ended):

@@ -3,9 +3,8 @@
 import json
 import os
 import stat
-import subprocess
-import sys
 import threading
+from functools import partial
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -20,24 +19,14 @@ from parties.joint.identities import IdentityKey, Trust
 from parties.joint.member import JointMember
 from parties.store import PartyStore
 from parties.trust_file import LARGEST, TrustFile, line_of
-from settings import ROOT
 from tests.parties.joint.running import connect
-from tests.parties.running import until
-from utils.child_process import environment
+from tests.parties.running import run_python, until
 from utils.errors import FolderNotOurs, IdentityKeyInvalid, IdentityMismatch, TrustFileInvalid
 
 A_KEY, B_KEY = "0a" * 32, "0b" * 32
 
 
-def run(*words, **settings):
-    return subprocess.run(
-        [sys.executable, "-m", "parties", *words],
-        cwd=ROOT,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+run = partial(run_python, "-m", "parties")
 
 
 def mode_of(path):

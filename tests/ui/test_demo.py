@@ -17,6 +17,7 @@ from parties.identity_file import read_identity
 from parties.trust_file import TrustFile
 from parties.waiting import wait_for_server
 from settings import ROOT, Settings
+from tests.parties.running import run_python as run
 from tests.parties.running import until
 from tests.ui.demos import Demo, alive
 from tests.ui.links import opened
@@ -31,17 +32,6 @@ from utils.witness_list import parse_witnesses
 def busy_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
-
-
-def run(*command, **settings):
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def test_port_check_does_not_hold_a_free_port(busy_port):

@@ -64,9 +64,8 @@ class PartyProcess:
         decision = application.member.decision
         if decision is None:
             raise EvaluationFailed("There is no decision.")
-        sign = 0.0 if decision.approved else -1.0
         return {
-            "opened": sign if decision.score is None else decision.score,
+            "opened": decision.opened,
             "encrypt": sent.encrypt_seconds,
             "send": sent.send_seconds if upload is None else upload.seconds,
             **self._runs(application, DECIDE),

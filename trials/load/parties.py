@@ -46,8 +46,7 @@ class Parties:
                 patiently(partial(session.send, party, record))
             patiently(session.run)
             decision = patiently(session.open_decision)
-            sign = 0.0 if decision.approved else -1.0
-            opened: Opened = {DECIDE: (sign if decision.score is None else decision.score,)}
+            opened: Opened = {DECIDE: (decision.opened,)}
             if application.explained:
                 opened[EXPLAIN] = patiently(session.explain).explanation.scores
             patiently(session.erase)
