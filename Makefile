@@ -33,9 +33,10 @@ demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
 check: setup-tests lint
 	$(RUN) -m pytest $(PARALLEL) $(QUICK_TESTS)
 
-# The checkers use one core, so they run beside the tests; if one fails, so does `make test`.
+# The checkers use one core, so they run beside the tests; if one fails, the tests still run to
+# their end, and `make test` fails.
 test: setup-test
-	@$(MAKE) --no-print-directory --jobs 2 lint core-tests
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going lint core-tests
 	$(RUN_CONCRETE) -m pytest $(PARALLEL) --numprocesses 2 tests/concrete
 
 core-tests: setup-tests
