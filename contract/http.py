@@ -445,19 +445,24 @@ class WitnessMessage(Body):
 
 
 class WitnessTask(Body):
-    """A finished run on which a witness has not made its statement yet."""
+    """A run on which a witness has not made its statement yet.
+
+    While it is not `done`, the server is evaluating, and the witness can do the same.
+    """
 
     id: str = Field(pattern=r"^[0-9a-f]{32}$")
     client_id: str = Field(pattern=r"^[0-9a-f]{32}$")
     program: str = Field(max_length=40)
     model_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     messages: tuple[WitnessMessage, ...] = Field(max_length=1024)
+    done: bool = Field(description="True if the result is there.")
 
 
 class WitnessTasks(Body):
-    """A witness's open tasks, the oldest first."""
+    """A witness's open tasks: finished runs, the oldest first, and then active ones."""
 
     items: tuple[WitnessTask, ...] = Field(max_length=64)
+    tag: str = Field(max_length=64, description="Differs for different items.")
 
 
 class WitnessedResult(Body):

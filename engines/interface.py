@@ -289,6 +289,10 @@ class JointPartyEngine(ABC):
         """
 
 
+class Outcome:
+    """A program's outcome before its re-randomisation; only its own engine can read it."""
+
+
 class ServerEngine(ABC):
     """The half of an engine that runs on the server, in a worker process."""
 
@@ -333,17 +337,18 @@ class ServerEngine(ABC):
         """
         raise EngineUnavailable(f"Results of the engine {self.facts.name} cannot be witnessed.")
 
-    def recheck(
-        self,
-        program: str,
-        messages: Mapping[tuple[str, str], bytes],
-        seed: bytes,
-        result: bytes,
-    ) -> None:
-        """Evaluate again and compare with a sealed result of `evaluate_seeded`.
+    def outcome(self, program: str, messages: Mapping[tuple[str, str], bytes]) -> Outcome:
+        """Evaluate again, for `recheck`, as far as is possible without the seed.
 
-        Evaluations on processors that round differently count as equal. Raises ResultDiffers, and
-        the errors of `evaluate_seeded`.
+        Raises the errors of `evaluate_seeded`.
+        """
+        raise EngineUnavailable(f"Results of the engine {self.facts.name} cannot be witnessed.")
+
+    def recheck(self, program: str, outcome: Outcome, seed: bytes, result: bytes) -> None:
+        """Compare a sealed result of `evaluate_seeded` with the program's own `outcome`.
+
+        Evaluations on processors that round differently count as equal. Raises ResultDiffers,
+        MalformedMessage and ForeignMessage.
         """
         raise EngineUnavailable(f"Results of the engine {self.facts.name} cannot be witnessed.")
 

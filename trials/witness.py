@@ -30,7 +30,7 @@ from parties.joint.protocol import JointProtocol
 from settings import get_settings
 from utils.errors import ResultNotWitnessed
 from utils.terminal import print_any_text
-from witness.judge import Judge, Messages
+from witness.judge import Evaluated, Judge, Messages
 from witness.key import public_hex
 
 APPLICATION, OTHER = "a" * 32, "b" * 32
@@ -114,7 +114,10 @@ class Scene:
         self, messages: Messages, result: bytes, seed: bytes, application: str = APPLICATION
     ) -> tuple[bytes, str | None]:
         """Return the witness's signature, or its refusal with an empty signature."""
-        found = self.judge.judge(application, DECIDE, messages, result, seed)
+        evaluated = self.judge.evaluate(application, DECIDE, messages)
+        if not isinstance(evaluated, Evaluated):
+            return b"", evaluated
+        found = self.judge.judge(evaluated, result, seed)
         return found.signature or b"", found.refusal
 
     def honest(self, seed: bytes) -> bytes:

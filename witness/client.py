@@ -22,9 +22,13 @@ class WitnessClient(BoundedHttp):
         super().__init__(url, timeout)
         self._key = key
 
-    def tasks(self, wait: float = 0.0) -> WitnessTasks:
-        """Return the open tasks; the server waits up to `wait` seconds (at most 25) for one."""
-        target = f"/witness/tasks?wait={wait:g}"
+    def tasks(self, wait: float = 0.0, seen: str = "") -> WitnessTasks:
+        """Return the open tasks.
+
+        If there are none, or only those with the tag `seen`, the server waits up to `wait` seconds
+        (at most 25) for others.
+        """
+        target = f"/witness/tasks?wait={wait:g}&seen={quote(seen, '')}"
         body = self._signed("GET", target, ANSWER_BYTES, timeout=wait + self.timeout)
         return self._parse(WitnessTasks, body)
 

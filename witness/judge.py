@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from contract.http import Refusal
-from engines.interface import ServerEngine
+from engines.interface import Outcome, ServerEngine
 from engines.statement import Statement, slot_name
-from utils.errors import EngineError, EvaluationFailed, ResultDiffers
+from utils.errors import EngineError, EvaluationFailed
 
 Messages = Mapping[tuple[str, str], bytes]
 
@@ -27,6 +27,16 @@ class Judgement:
 
     signature: bytes | None = None
     refusal: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The witness's own evaluation of a program, and the SHA-256 of every message that it used."""
+
+    application: str
+    program: str
+    messages: Mapping[str, str]
+    outcome: Outcome
 
 
 class Judge:
@@ -49,26 +59,34 @@ class Judge:
         """Return True if the witness has this program of the model with this SHA-256."""
         return model == self._model and program in self.engine.public.programs
 
-    def judge(
-        self, application: str, program: str, messages: Messages, result: bytes, seed: bytes
-    ) -> Judgement:
-        """Evaluate again and compare; raises EvaluationFailed if there is not enough memory."""
+    def evaluate(self, application: str, program: str, messages: Messages) -> Evaluated | Refusal:
+        """Evaluate a program again; returns a refusal if the messages do not allow it.
+
+        Raises EvaluationFailed if there is not enough memory.
+        """
         try:
-            self.engine.recheck(program, messages, seed, result)
+            outcome = self.engine.outcome(program, messages)
         except EvaluationFailed:
             raise  # no fault of the server; the task stays open
-        except ResultDiffers:
-            return Judgement(refusal="result_differs")
         except EngineError:
-            return Judgement(refusal="messages_refused")
+            return "messages_refused"
+        digests = {
+            slot_name(*key): hashlib.sha256(messages[key]).hexdigest()
+            for key in self.slots(program)
+        }
+        return Evaluated(application, program, digests, outcome)
+
+    def judge(self, evaluated: Evaluated, result: bytes, seed: bytes) -> Judgement:
+        """Compare a result with the witness's own evaluation, and sign it if they agree."""
+        try:
+            self.engine.recheck(evaluated.program, evaluated.outcome, seed, result)
+        except EngineError:
+            return Judgement(refusal="result_differs")
         statement = Statement(
-            application=application,
-            program=program,
+            application=evaluated.application,
+            program=evaluated.program,
             model_sha256=self._model,
-            messages={
-                slot_name(*key): hashlib.sha256(messages[key]).hexdigest()
-                for key in self.slots(program)
-            },
+            messages=evaluated.messages,
             result_sha256=hashlib.sha256(result).hexdigest(),
         )
         return Judgement(signature=statement.sign(self._key))

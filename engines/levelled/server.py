@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from engines.interface import (
     PROGRAMS,
     PUBLIC_KEY,
     SIGN_OF,
+    Outcome,
     Progress,
     PublicModel,
     ServerEngine,
@@ -57,6 +59,16 @@ from engines.levelled.well_formed import CHECK_OUTPUTS, check_budget, check_ciph
 from engines.levelled.words import Words, words_from_bytes
 from engines.zip_files import sha256
 from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage, ResultDiffers
+
+
+@dataclass(frozen=True)
+class LevelledOutcome(Outcome):
+    """A program's outcome, mask and body (N,) each, and the check of each party's inputs."""
+
+    key: PublicKey
+    mask: Words
+    body: Words
+    checks: Mapping[str, tuple[Words, Words]]
 
 
 class LevelledServer(ServerEngine):
@@ -223,20 +235,20 @@ class LevelledServer(ServerEngine):
         seed: bytes,
         progress: Progress | None = None,
     ) -> bytes:
-        results = self._results(program, messages, seed, progress)
+        outcome = self._outcome(program, messages, progress)
+        results = self._rerandomised(program, outcome, seed)
         return seal(self._result_header(program), join_results(results))
 
-    def recheck(
-        self,
-        program: str,
-        messages: Mapping[tuple[str, str], bytes],
-        seed: bytes,
-        result: bytes,
-    ) -> None:
+    def outcome(self, program: str, messages: Mapping[tuple[str, str], bytes]) -> Outcome:
+        return self._outcome(program, messages)
+
+    def recheck(self, program: str, outcome: Outcome, seed: bytes, result: bytes) -> None:
+        if not isinstance(outcome, LevelledOutcome):
+            raise TypeError("not an outcome of this engine")
         payload = unseal_as(self._result_header(program), result)
         outputs = outputs_of_parts(self.public, program)
         given = split_results(payload, self._parameters, outputs)
-        own = self._results(program, messages, seed)
+        own = self._rerandomised(program, outcome, seed)
         if not all(part.equals(other) for part, other in zip(given, own, strict=True)):
             raise ResultDiffers(
                 f"The result is not that of {program} on these messages. Do not open it; ask the "
@@ -248,16 +260,13 @@ class LevelledServer(ServerEngine):
             self.public.model_version, RESULT, program=program, profile=self._parameters.profile
         )
 
-    def _results(
+    def _outcome(
         self,
         program: str,
         messages: Mapping[tuple[str, str], bytes],
-        seed: bytes,
         progress: Progress | None = None,
-    ) -> list[Result]:
-        """Evaluate and re-randomise; raises the errors of `evaluate_seeded`."""
-        if len(seed) != SEED_BYTES:
-            raise MalformedMessage(f"The seed of a run must have {SEED_BYTES} bytes.")
+    ) -> LevelledOutcome:
+        """Evaluate a program, and the checks that are opened with it."""
         with ThreadPoolExecutor(1) as background:
             # Hashing the messages takes longer than the evaluation, so both run concurrently; no
             # result is returned unless the messages are intact.
@@ -270,45 +279,46 @@ class LevelledServer(ServerEngine):
                     mask, body = self._compare(MASKED_BY[program], key, messages)
                 else:
                     mask, body = self._scores(program, key, messages, progress)
-                checks = self._checks(program, key, messages, seed)
+                return LevelledOutcome(key, mask, body, self._checks(program, key, messages))
             except MemoryError as error:
                 raise EvaluationFailed(
                     "There is not enough memory to evaluate these inputs; run the program again."
                 ) from error
             finally:
                 checked.result()
-        randomness = Expander(derive(seed, "re-randomise", program))
-        return [self._rerandomised(program, mask, body, key, randomness), *checks]
 
     def _checks(
-        self,
-        program: str,
-        key: PublicKey,
-        messages: Mapping[tuple[str, str], bytes],
-        seed: bytes,
-    ) -> list[Result]:
-        """Return the checks of all parties' inputs, to be opened with the program's outcome."""
+        self, program: str, key: PublicKey, messages: Mapping[tuple[str, str], bytes]
+    ) -> dict[str, tuple[Words, Words]]:
+        """Return the check of every party's inputs, to be opened with the program's outcome."""
         if not has_checks(self.public, program):
-            return []
+            return {}
         first = self._parties[0]
         challenge = self._payload(
             interface.CHALLENGE, first, messages[first, interface.CHALLENGE], True
         )
         every = np.arange(self._layout.n_bits)
         uploads = dict(zip(self._parties, self._ciphertexts(key, messages, every), strict=True))
-        found = check_ciphertext(key, uploads, self._layout, bytes(challenge), self._parameters)
-        return [
-            rerandomise(
-                mask,
-                body,
-                CHECK_OUTPUTS,
-                self._check_flood,
-                key,
-                self._parameters,
-                Expander(derive(seed, "re-randomise check", party)),
-            )
-            for party, (mask, body) in found.items()
+        return check_ciphertext(key, uploads, self._layout, bytes(challenge), self._parameters)
+
+    def _rerandomised(self, program: str, found: LevelledOutcome, seed: bytes) -> list[Result]:
+        """Return the results to open: the program's outcome, then the checks, with flooding."""
+        if len(seed) != SEED_BYTES:
+            raise MalformedMessage(f"The seed of a run must have {SEED_BYTES} bytes.")
+        again = rerandomise_for_masks if self.public.masked(program) else rerandomise
+        outputs, flood = self._outputs(program), self._budgets[program].sigma_flood
+        randomness = Expander(derive(seed, "re-randomise", program))
+        results = [
+            again(found.mask, found.body, outputs, flood, found.key, self._parameters, randomness)
         ]
+        for party, (mask, body) in found.checks.items():
+            own = Expander(derive(seed, "re-randomise check", party))
+            results.append(
+                rerandomise(
+                    mask, body, CHECK_OUTPUTS, self._check_flood, found.key, self._parameters, own
+                )
+            )
+        return results
 
     def _outputs(self, program: str) -> int:
         return self._trees[MASKED_BY.get(program, program)].outputs
@@ -338,12 +348,3 @@ class LevelledServer(ServerEngine):
         ]
         payload = self._payload(names[1], first, messages[first, names[1]], True)
         return signs(words_from_bytes(payload, outputs), masks, own)
-
-    def _rerandomised(
-        self, program: str, mask: Words, body: Words, key: PublicKey, randomness: Expander
-    ) -> Result:
-        """Return the result to open, with the program's flooding."""
-        again = rerandomise_for_masks if self.public.masked(program) else rerandomise
-        outputs = self._outputs(program)
-        flood = self._budgets[program].sigma_flood
-        return again(mask, body, outputs, flood, key, self._parameters, randomness)

@@ -229,6 +229,7 @@ class MemberState:
         self.require_going_on()
         acted = self._give_public_key()
         acted |= self._give_record()
+        acted |= self._give_masks_ahead()
         for program in self._connection.public.programs:
             if answer and self._may_open(program):
                 self.open(program)
@@ -458,14 +459,35 @@ class MemberState:
         """Send this party's encrypted masks of a masked program; return their SHA-256, or None."""
         if not self._connection.public.masked(program):
             return None
-        own = self.protocol.agreements(program).get(self.party)
-        if own is not None:
-            return own.masks
+        sent = self._masks_sent(program)
+        if sent is not None:
+            return sent
         with self._connection.engine_lock:
             sealed = self._connection.joint_engine.encrypt_masks(
                 program, self.party, self.protocol.public_key, self.protocol.secret
             )
-        return self._fill(MASKS_OF[program], sealed, "encrypted masks").sha256
+        made = self._fill(MASKS_OF[program], sealed, _masks_upload(program))
+        self.save()
+        return made.sha256
+
+    def _give_masks_ahead(self) -> bool:
+        """Send the masks of the decision once there is a key, so that nobody waits for them later.
+
+        They are random and independent of the records.
+        """
+        ready = self.protocol.ready and bool(self.protocol.secret)
+        if not ready or not self._connection.public.masked(DECIDE) or self._masks_sent(DECIDE):
+            return False
+        self._give_masks(DECIDE)
+        return True
+
+    def _masks_sent(self, program: str) -> str | None:
+        """Return the SHA-256 of the masks that this party has sent, or None."""
+        what = _masks_upload(program)
+        for event in self.remembered.events:
+            if (event.sender, event.what) == (self.party, what):
+                return event.sha256
+        return None
 
     def _give_challenge(self, program: str) -> bool:
         """Send the server the challenge of the decision's check, as first party."""
@@ -679,3 +701,8 @@ class MemberState:
         known = {(e.receiver, e.sha256) for e in self.remembered.events if e.relayed}
         if (event.receiver, event.sha256) not in known:  # sent again after a restart
             self.remembered.events.append(event)
+
+
+def _masks_upload(program: str) -> str:
+    """Return the name of the upload of a program's masks, in the log."""
+    return f"{program}: encrypted masks"

@@ -51,7 +51,7 @@ _TASK = problems(*_SIGNED, UnknownName, UnknownApplication, ApplicationExpired, 
 @router.get(
     "/tasks",
     summary="List open tasks",
-    response_description="The finished runs that the witness has not stated anything about.",
+    response_description="The runs that the witness has not stated anything about.",
     responses=problems(*_SIGNED),
 )
 async def witness_tasks(
@@ -61,14 +61,24 @@ async def witness_tasks(
     wait: Annotated[
         float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait if there is no task.")
     ] = 0.0,
+    seen: Annotated[
+        str,
+        Query(
+            max_length=64,
+            description="The tag of the tasks that the witness knows; the call waits for others.",
+        ),
+    ] = "",
 ) -> WitnessTasks:
-    """Return the witness's open tasks, the oldest first; wait up to `wait` seconds for one."""
+    """Return the witness's open tasks: finished runs, the oldest first, then active ones.
+
+    If there are none, or only those with the tag `seen`, wait up to `wait` seconds for others.
+    """
     end = time.monotonic() + wait
     with server_state.events.subscribe(ANY) as changed:
         while True:
             changed.clear()
             found = await run_in_threadpool(services.witness_tasks.tasks, witness)
-            if found.items or not await woken(changed, end):
+            if (found.items and found.tag != seen) or not await woken(changed, end):
                 return found
 
 

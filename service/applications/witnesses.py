@@ -1,14 +1,18 @@
 """Witnesses of applications: their open tasks, what they fetch for them, and their statements.
 
-A task is the finished run of a program on which a witness of the application has not made its
-statement. It stays open over restarts, until the application ends. The seed of the run's
-re-randomisation is stored encrypted under the application's key for messages, is given to witnesses
-only, and is removed with the last statement. This module is independent of HTTP; its methods are
-synchronous and thread-safe, and take the public key of a witness that has signed its request.
+A task is a run of a program on which a witness of the application has not made its statement. It
+begins with the evaluation, so that the witness can evaluate at the same time: the messages that the
+run uses can no longer be replaced. It stays open over restarts, until the application ends.
+
+The seed of the run's re-randomisation is stored encrypted under the application's key for messages,
+is given to witnesses only, and is removed with the last statement. This module is independent of
+HTTP; its methods are synchronous and thread-safe, and take the public key of a witness that has
+signed its request.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 from sqlalchemy import insert, select
@@ -28,7 +32,14 @@ from service.applications.base import ApplicationService
 from service.applications.rules import seen, uploads_of
 from service.applications.views import ApplicationView, Upload
 from service.storage.storage import even_when_full
-from service.storage.tables import DONE, ApplicationRecord, RunRecord, StatementRecord, table_of
+from service.storage.tables import (
+    DONE,
+    RUNNING,
+    ApplicationRecord,
+    RunRecord,
+    StatementRecord,
+    table_of,
+)
 from settings import Settings
 from utils.errors import AlreadySent, InvalidRequest, UnknownName
 from utils.witness_list import parse_witnesses
@@ -84,13 +95,17 @@ class WitnessTasksService(ApplicationService):
         return known_witnesses(self._public, self._settings)
 
     def tasks(self, witness: str) -> WitnessTasks:
-        """Return the open tasks of a witness, at most MOST_TASKS, the oldest first."""
+        """Return the open tasks of a witness, at most MOST_TASKS.
+
+        Finished runs come first, the oldest first, and then active ones.
+        """
         with self._storage.read() as session:
             found = [
                 self._task(application, run)
                 for application, run in self._open(session, witness, None)[:MOST_TASKS]
             ]
-        return WitnessTasks(items=tuple(found))
+        listed = " ".join(f"{task.id} {task.done}" for task in found)
+        return WitnessTasks(items=tuple(found), tag=hashlib.sha256(listed.encode()).hexdigest())
 
     def message(self, witness: str, task: str, party: str, file_name: str) -> bytes:
         """Return a message that the task's run used; also raises UnknownName for another name."""
@@ -103,9 +118,11 @@ class WitnessTasksService(ApplicationService):
         return self._storage.blobs.read(store, name)
 
     def result(self, witness: str, task: str) -> WitnessedResult:
-        """Return the task's sealed result and its seed."""
+        """Return the task's sealed result and its seed; also raises UnknownName before the end."""
         with self._storage.read() as session:
             application, run = self._one(session, witness, task)
+            if run.status != DONE:
+                raise _unknown()
             store, name, key = application.store, run.sha256 or "", application.relay_key or ""
             sealed, place = run.seed or b"", seed_place(application.client_id, task)
         return WitnessedResult.of(
@@ -168,8 +185,8 @@ class WitnessTasksService(ApplicationService):
             select(RunRecord)
             .join(ApplicationRecord, ApplicationRecord.client_id == RunRecord.client_id)
             .where(
-                RunRecord.status == DONE,
-                RunRecord.seed.is_not(None),
+                (RunRecord.status == RUNNING)
+                | ((RunRecord.status == DONE) & RunRecord.seed.is_not(None)),
                 ApplicationRecord.expires > now,
                 ~select(StatementRecord.witness)
                 .where(
@@ -179,7 +196,7 @@ class WitnessTasksService(ApplicationService):
                 )
                 .exists(),
             )
-            .order_by(RunRecord.ended)
+            .order_by(RunRecord.status == RUNNING, RunRecord.ended, RunRecord.started)
         )
         if task is not None:
             wanted = wanted.where(RunRecord.job == task)
@@ -207,7 +224,7 @@ class WitnessTasksService(ApplicationService):
     def _used(self, application: ApplicationView, program: str) -> dict[tuple[str, str], Upload]:
         """Return the messages that a run of the program used, by (party, file name).
 
-        They can no longer be replaced once the run is done.
+        They can no longer be replaced once the run has begun.
         """
         sent = uploads_of(application)
         keys = [(s.party, s.file_name) for s in self._public.slots if program in s.needed_for]
@@ -224,6 +241,7 @@ class WitnessTasksService(ApplicationService):
             program=run.program,
             model_sha256=self._public.digest,
             messages=messages,
+            done=run.status == DONE,
         )
 
     def _statement(self, application: ApplicationView, run: RunRecord) -> Statement:

@@ -106,7 +106,8 @@ def test_seed_is_for_witnesses_only_and_removed_with_their_statement(
             client.message(task.id, "bank", "other", 1 << 20)
         with pytest.raises(ResultNotWitnessed):
             client.state(task.id, bytes(64), None)
-        signed = judge.judge(task.client_id, DECIDE, messages, found.result, found.seed).signature
+        evaluated = judge.evaluate(task.client_id, DECIDE, messages)
+        signed = judge.judge(evaluated, found.result, found.seed).signature
         client.state(task.id, signed, None)
         client.state(task.id, signed, None)  # a lost response is repeated
         with pytest.raises(AlreadySent):

@@ -156,22 +156,23 @@ def words_of(result):
 
 def test_result_is_confirmed_with_its_own_seed_and_inputs_only(server, sent, other_sent):
     seed, result = bytes(range(32)), server.evaluate_seeded(DECIDE, sent, bytes(range(32)))
-    server.recheck(DECIDE, sent, seed, result)
+    own = server.outcome(DECIDE, sent)
+    server.recheck(DECIDE, own, seed, result)
     header, _ = unseal(result)
     for position in (0, 2047, 2048, -1):
         altered = words_of(result)
         altered[position] += np.uint64(1 << 39)
         with pytest.raises(ResultDiffers):
-            server.recheck(DECIDE, sent, seed, seal(header, altered.tobytes()))
+            server.recheck(DECIDE, own, seed, seal(header, altered.tobytes()))
     for messages, other_seed in ((sent, bytes(32)), (other_sent, seed)):
         with pytest.raises(ResultDiffers):
-            server.recheck(DECIDE, messages, other_seed, result)
+            server.recheck(DECIDE, server.outcome(DECIDE, messages), other_seed, result)
     with pytest.raises(ForeignMessage):
-        server.recheck(EXPLAIN, sent, seed, result)
+        server.recheck(EXPLAIN, own, seed, result)
     with pytest.raises(MalformedMessage, match="seed"):
-        server.recheck(DECIDE, sent, seed[:-1], result)
+        server.recheck(DECIDE, own, seed[:-1], result)
     with pytest.raises(MalformedMessage, match="instead of"):
-        server.recheck(DECIDE, sent, seed, seal(header, words_of(result)[:-1].tobytes()))
+        server.recheck(DECIDE, own, seed, seal(header, words_of(result)[:-1].tobytes()))
 
 
 def test_result_of_another_processor_is_confirmed(levelled_deployment, server, sent, tmp_path):
@@ -198,7 +199,7 @@ sys.stdout.buffer.write(server.evaluate_seeded({EXPLAIN!r}, sent, bytes(range(32
         capture_output=True,
         check=True,
     ).stdout
-    server.recheck(EXPLAIN, sent, seed, result)
+    server.recheck(EXPLAIN, server.outcome(EXPLAIN, sent), seed, result)
     if "X86_V3" in features:  # AVX2 and FMA
         own = server.evaluate_seeded(EXPLAIN, sent, seed)
         assert (words_of(own) != words_of(result)).mean() > 0.1  # bits alone would not be equal
