@@ -185,8 +185,10 @@ EXAMPLES: Mapping[str, Any] = {
                 "program": "decide",
                 "model_sha256": _DIGEST,
                 "messages": [{"party": "bank", "file_name": "encrypted_inputs", "bytes": 1171688}],
+                "done": True,
             }
-        ]
+        ],
+        "tag": _DIGEST,
     },
     "WitnessedResult": {"result": "c2VhbGVk", "seed": "c2VlZA=="},
     "StatementRequest": {"refusal": "result_differs"},

@@ -20,7 +20,7 @@ from service.api.dependencies import ServerStateDep, ServicesDep, WitnessDep
 from service.api.examples import EXAMPLE_JOB
 from service.api.messages import woken
 from service.api.openapi import BODY, READY, content, make_router, problems
-from service.applications.events import ANY
+from service.applications.events import WITNESSED_RUNS
 from utils.errors import (
     AlreadySent,
     ApplicationExpired,
@@ -74,7 +74,7 @@ async def witness_tasks(
     If there are none, or only those with the tag `seen`, wait up to `wait` seconds for others.
     """
     end = time.monotonic() + wait
-    with server_state.events.subscribe(ANY) as changed:
+    with server_state.events.subscribe(WITNESSED_RUNS) as changed:
         while True:
             changed.clear()
             found = await run_in_threadpool(services.witness_tasks.tasks, witness)

@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ANY = ""
-"""The id that stands for every application, in `subscribe`."""
+WITNESSED_RUNS = "witnessed runs"
+"""Stands for an application's id: a run that witnesses check has begun or ended."""
 
 
 class Events:
@@ -43,10 +43,9 @@ class Events:
                 del self._subscribers[client_id]
 
     def _wake(self, client_id: str, but: asyncio.Event | None = None) -> None:
-        for name in (client_id, ANY):
-            for event in self._subscribers.get(name, ()):
-                if event is not but:
-                    event.set()
+        for event in self._subscribers.get(client_id, ()):
+            if event is not but:
+                event.set()
 
     def _wake_all(self) -> None:
         for client_id in list(self._subscribers):

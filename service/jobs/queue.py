@@ -27,6 +27,7 @@ from engines.interface import PublicModel
 from service.applications.activity_log import SERVER, note
 from service.applications.base import ApplicationService
 from service.applications.credentials import READ, RUN, bearer_of
+from service.applications.events import WITNESSED_RUNS
 from service.applications.rules import (
     ACTIVE,
     live,
@@ -225,6 +226,7 @@ class Claims(ApplicationService):
             self._storage.announce(session, run.client_id)
             evaluation = _evaluation_of(application, run, self._public)
             if application.witnesses:
+                self._storage.announce(session, WITNESSED_RUNS)
                 evaluation = replace(evaluation, seed=secrets.token_bytes(SEED_BYTES))
             return Claim(run.client_id, run.attempts, evaluation)
 
@@ -259,6 +261,8 @@ class Claims(ApplicationService):
                     what = f"ran {run.program}"
                     note(session, claim.client_id, now, (SERVER, None), what, len(result))
                     self._storage.announce(session, claim.client_id)
+                    if seed is not None:
+                        self._storage.announce(session, WITNESSED_RUNS)
                     kept = True
         finally:
             if not kept:

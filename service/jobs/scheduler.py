@@ -15,7 +15,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from service.applications.events import Events
+from service.applications.events import WITNESSED_RUNS, Events
 from service.execution.interface import Executor, WorkerLostError
 from service.jobs.queue import Claim, Claims
 from service.operations.metrics import CANCELLED, DONE, ERASED, FAILED, Metrics
@@ -133,6 +133,7 @@ class Scheduler:
             "attempt": claim.attempt,
         }
         self._note(claim, 0.0)
+        self._tell_witnesses(claim)
         keeping = asyncio.create_task(self._keep(claim))
         start = time.monotonic()
         try:
@@ -153,6 +154,7 @@ class Scheduler:
             keeping.cancel()
             self.progress.pop(claim.key, None)
             self._events.changed(claim.client_id)
+            self._tell_witnesses(claim)
 
     async def _evaluate(self, claim: Claim) -> str:
         program = claim.evaluation.program
@@ -225,6 +227,10 @@ class Scheduler:
                 continue  # logged once, by the storage
             except StorageError as error:
                 logger.warning("renewing the claim on a job: %s", error.message)
+
+    def _tell_witnesses(self, claim: Claim) -> None:
+        if claim.evaluation.seed is not None:
+            self._events.changed(WITNESSED_RUNS)
 
     def _note(self, claim: Claim, share: float) -> None:
         self.progress[claim.key] = share

@@ -26,7 +26,7 @@ from parties.joint.codes import open_joint
 from parties.results import SERVER
 from parties.store import PartyStore
 from training.measure.http_overhead import record_of
-from training.measure.machine import descendants, peak_bytes
+from training.measure.machine import cpu_seconds, descendants, peak_bytes
 from training.measure.remote import Remote
 from training.measure.running_server import running_server
 from training.opened import opened_values
@@ -125,15 +125,23 @@ class PartyProcess:
 
 
 def application_time(
-    folder: Path, programs: Mapping[str, Program], bits: Bits, rounds: int, engine: str = "levelled"
+    folder: Path,
+    programs: Mapping[str, Program],
+    bits: Bits,
+    rounds: int,
+    engine: str = "levelled",
+    *,
+    witnessed: bool = True,
 ) -> dict[str, Any]:
     """Measure `rounds` applications, one row of `bits` (rows, n_bits) each, after a warm-up.
+
+    With `witnessed`, a witness checks every result.
 
     Opened scores, or signs, are compared with those of `programs`. Raises EvaluationFailed if one
     differs, and errors from starting the server and the agents.
     """
     with ExitStack() as stack:
-        server = stack.enter_context(running_server(folder, engine, witnessed=True))
+        server = stack.enter_context(running_server(folder, engine, witnessed=witnessed))
         client = stack.enter_context(server.client())
         public = client.model()
         layout = Layout(public.schema_)
@@ -145,6 +153,10 @@ def application_time(
         }
         for agent in agents.values():
             agent.ready()
+        processes = {"server": server.process}
+        if server.witness:
+            processes["witness"] = server.witness
+        used: dict[str, float] = {}
         taken: list[dict[str, float]] = []
         for round_ in range(rounds + 1):
             row = bits[round_ % len(bits)]
@@ -152,6 +164,8 @@ def application_time(
                 name: opened_values(public, name, program.scores(row[None, :])[0])
                 for name, program in programs.items()
             }
+            if round_ == min(rounds, 1):  # after the warm-up
+                used = {name: cpu_seconds(process) for name, process in processes.items()}
             seconds, traffic = _application(client, agents, record_of(layout, row), expected)
             if round_ or not rounds:
                 taken.append(seconds)
@@ -159,6 +173,10 @@ def application_time(
         return {
             "rounds": len(taken),
             "seconds": {step: float(np.median([t[step] for t in taken])) for step in taken[0]},
+            "processor_seconds": {
+                name: (cpu_seconds(process) - used[name]) / len(taken)
+                for name, process in processes.items()
+            },
             "bytes": traffic_by_step(traffic, layout.schema.party_names),
             "peak_bytes": {
                 "server": peak_bytes(server.process),

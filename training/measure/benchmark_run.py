@@ -18,6 +18,7 @@ from features.encoding import Bits
 from training.held_out import HeldOut
 from training.measure.application_time import application_time
 from training.measure.benchmark_tables import ENGINES, OURS, PARTS, PEER, comparison_rows
+from training.measure.defences import ROUNDS, defences
 from training.measure.engine_process import EngineProcess
 from training.measure.http_overhead import http_overhead
 from training.measure.interleaved import Contender, explained_first, in_turn, medians, paired
@@ -74,6 +75,7 @@ def benchmark(folder: Path, rows: HeldOut, scope: Scope) -> dict[str, Any]:
         "engines": {},
         "http": None,
         "application": None,
+        "defences": None,
         "scaling": None,
         "noise": None,
     }
@@ -83,6 +85,7 @@ def benchmark(folder: Path, rows: HeldOut, scope: Scope) -> dict[str, Any]:
     if "application" in parts:
         programs = deployment.programs_of(LEVELLED)
         result["application"] = application_time(folder, programs, rows.bits, scope.applications)
+        result["defences"] = defences(folder, rows.bits, min(scope.applications, ROUNDS))
     with scratch_folder("triseal-benchmark-") as temporary:
         folders = dict.fromkeys(scope.engines, folder)
         if "unmodified" in parts:

@@ -11,6 +11,7 @@ from training.measure.levelled_tables import (
     application_table,
     batch_table,
     byte_table,
+    defence_table,
     levelled_table,
     noise_lines,
     scaling_table,
@@ -117,6 +118,8 @@ def levelled_sections(result: dict[str, Any]) -> list[tuple[str, list[Table]]]:
     if result.get("application"):
         own = result["application"]
         sections.append(("application", [application_table(own), byte_table(own)]))
+    if result.get("defences"):
+        sections.append(("defences", [defence_table(result["defences"])]))
     if result.get("scaling"):
         own = result["scaling"]
         sections.append(("scaling", [scaling_table(own["models"]), batch_table(own["batches"])]))

@@ -173,6 +173,12 @@ def levelled_table(rows: list[dict[str, Any]]) -> Table:
     )
 
 
+_DEFENCE_SECONDS = {
+    "records_to_decision": "records to decision",
+    "agreement_to_explanation": "agreement to explanation",
+}
+
+
 def application_table(own: dict[str, Any]) -> Table:
     """Return the seconds of a complete application by step, and the processes' memory."""
     words = {
@@ -186,6 +192,10 @@ def application_table(own: dict[str, Any]) -> Table:
     rows: list[tuple[str, ...]] = [
         (f"{words.get(k, k)}, s", figure(v)) for k, v in own["seconds"].items()
     ]
+    rows += [
+        (f"processor of the {name} for one application, s", figure(v))
+        for name, v in own["processor_seconds"].items()
+    ]
     rows.append(("sent by all parties, MB", figure(sum(own["bytes"]["sent"].values()) / _MEGABYTE)))
     rows += [
         (f"peak memory, {name}, MB", figure(peak / _MEGABYTE))
@@ -193,6 +203,25 @@ def application_table(own: dict[str, Any]) -> Table:
     ]
     return Table(
         ("whole application over HTTP, with a witness, all on one machine", "median"), rows
+    )
+
+
+def defence_table(measured: list[dict[str, Any]]) -> Table:
+    """Return the cost of opening signs only, with masks and checks, and of a witness."""
+    head = ("opened", "witness", *(f"{key}, s" for key in _DEFENCE_SECONDS.values()))
+    head = (*head, "server's processor, s", "witness's processor, s", "sent by all parties, MB")
+    return Table(
+        head,
+        [
+            (
+                "signs" if own["opens"] == "sign" else "scores",
+                "yes" if own["witness"] else "no",
+                *(figure(own["seconds"][key]) for key in _DEFENCE_SECONDS),
+                *(figure(own["processor_seconds"].get(name)) for name in ("server", "witness")),
+                figure(own["sent_bytes"] / _MEGABYTE),
+            )
+            for own in measured
+        ],
     )
 
 
