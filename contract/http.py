@@ -179,10 +179,11 @@ class ExchangeRequest(RequestBody):
     """Messages to post, and conditions to wait for.
 
     If `wait` is 0, the response is immediate. Otherwise it is sent, within `wait` seconds, once
-    all messages of `until` have arrived and the run of the program `until_ended` has ended. If
-    there is any other change (a message was posted or has arrived, or the state's tag differs from
-    `seen`), it is sent `linger` seconds later. If neither `until` nor `until_ended` is given, it is
-    sent at the first change, without delay.
+    all messages of `until` have arrived and the run of the program `until_ended` has ended, with
+    the statements of all witnesses on its result. If there is any other change (a message was
+    posted or has arrived, or the state's tag differs from `seen`), it is sent `linger` seconds
+    later. If neither `until` nor `until_ended` is given, it is sent at the first change, without
+    delay.
     """
 
     messages: Annotated[list[MessageRequest], Field(max_length=MAXIMUM_POSTED)] = []

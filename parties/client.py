@@ -62,9 +62,9 @@ class Waiting:
     """Conditions that end the wait of an exchange; `seconds` is its limit, at most 25.
 
     The wait ends when all messages of `until`, pairs of sender and step, have arrived and the run
-    of the program `until_ended` has ended, or `linger` seconds (at most 2) after any other change:
-    a message, or a state whose tag differs from `seen`. Without conditions it ends at the first
-    change.
+    of the program `until_ended` has ended, with the statements of all witnesses on its result, or
+    `linger` seconds (at most 2) after any other change: a message, or a state whose tag differs
+    from `seen`. Without conditions it ends at the first change.
     """
 
     seconds: float = 0.0

@@ -254,9 +254,10 @@ class JointMember:
     def advance(self, wait: float = 0.0, answer: bool = True) -> bool:
         """Do everything that is possible now; return True if anything has changed.
 
-        With `wait`, make one call to the server, which waits up to `wait` seconds (at most 25) for
-        the next messages that this party needs, or for its turn to request a run. Messages that
-        become due after that call are sent by the next one; see `pending`. If `answer` is False, no
+        With `wait`, and if there is nothing to do now, make one call to the server, which waits up
+        to `wait` seconds (at most 25) for the next messages that this party needs, or for its turn
+        to request a run. Messages that become due after that call are sent by the next one; see
+        `pending`. If `answer` is False, no
         result is opened.
 
         Raises ProtocolError, MalformedMessage or ForeignMessage for a refused
@@ -284,6 +285,8 @@ class JointMember:
             # Results are opened only on the state of a new exchange.
             changed = own.act(answer=False)
             changed |= own.ask(again=False) is not None
+        if changed and wait > 0:
+            return True
         while True:
             with self._alone() as own:
                 request = own.request()

@@ -265,7 +265,9 @@ class MemberState:
         if self.state is None or self.protocol.opened(program) is not None:
             return False
         found = self.state.programs[program]
-        return not found.stopped and found.status != "done"
+        if found.status == "done":
+            return any(key not in found.statements for key in self.protocol.witnesses)
+        return not found.stopped
 
     def exchange(self) -> None:
         """Send pending messages and process new ones, without waiting; see `take`."""
@@ -426,8 +428,10 @@ class MemberState:
         self.require_going_on()
         key = self.protocol.public_key
         self._give_record()
-        state = self._look()
         first = self._names[0]
+        state = self.state
+        if state is None or not all(state.sha256_of(n, ENCRYPTED_INPUTS) for n in self._names):
+            state = self._look()
         sealed = self._connection.joint_engine.seal_public_key(first, key)
         held = {party: state.sha256_of(party, ENCRYPTED_INPUTS) for party in self._names}
         inputs = {party: sha256 for party, sha256 in held.items() if sha256 is not None}

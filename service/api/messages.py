@@ -192,7 +192,9 @@ def _enough(request: ExchangeRequest, found: Exchanged) -> bool:
     if any((one.sender, one.step) not in arrived for one in request.until):
         return False
     run = found.state.programs.get(request.until_ended or "")
-    return run is None or run.ended
+    if run is None or run.status != "done":
+        return run is None or run.ended
+    return all(witness.key in run.statements for witness in found.state.witnesses)
 
 
 def _has_news(request: ExchangeRequest, found: Exchanged) -> bool:
