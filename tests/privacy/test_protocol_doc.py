@@ -155,12 +155,21 @@ def test_documented_noise_formulas_match_the_model():
     assert model.external_product_variance() == pytest.approx(product)
     assert model.program_variance(7, 3.0) == pytest.approx(7 * product + 3 * row)
     for target in (TARGET_LOG2, REQUIRED_LOG2):
-        assert f"{sigmas_for(target, 1):.1f}" in section_of("## Noise budget")
-        assert f"2^{target:.0f}" in section_of("## Noise budget")
+        assert f"{sigmas_for(target, 1):.1f}" in section_of("### Noise budget")
+        assert f"2^{target:.0f}" in section_of("### Noise budget")
 
 
 def section_of(heading):
-    return DOCUMENT[DOCUMENT.index(heading) :].split("\n## ")[0]
+    start = DOCUMENT.index(f"\n{heading}\n") + 1
+    return re.split(rf"\n#{{1,{heading.index(' ')}}} ", DOCUMENT[start:])[0]
+
+
+def test_sections_are_in_the_order_of_nists_threshold_call():
+    """System model, security claims, building blocks, performance (IR 8214C)."""
+    top = ["System model", "Security claims", "Building blocks", "Performance", "Sources"]
+    assert re.findall(r"^## (.+)$", DOCUMENT, re.MULTILINE) == top
+    claims = re.findall(r"^### (.+)$", section_of("## Security claims"), re.MULTILINE)
+    assert claims == ["Claims", "Active server", "Active party", "Leakage", "Not claimed"]
 
 
 def test_the_known_zeros_are_as_stated():
