@@ -31,7 +31,7 @@ from engines.levelled.masked_opening import masked_partial, masked_scores, reran
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
 from engines.levelled.messages import NAME
 from engines.levelled.opening import partial, rerandomise
-from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES, SEED_BYTES, Parameters
+from engines.levelled.parameters import KNOWN_ZEROS, PROFILES, SEED_BYTES, WIDE_NOISE, Parameters
 from engines.levelled.randomness import Expander
 from engines.levelled.selection import SelectionTree
 from engines.levelled.sign_budgets import SignBudgets, sign_budgets
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / "deployment_files")
     parser.add_argument("--decisions", type=int, default=1000)
     parser.add_argument("--explanations", type=int, default=200)
-    parser.add_argument("--profile", default=DEFAULT.profile, choices=PROFILES)
+    parser.add_argument("--profile", default=WIDE_NOISE.profile, choices=PROFILES)
     given = parser.parse_args(arguments)
     deployment = Deployment.load(given.folder)
     parameters = Parameters.by_profile(given.profile)

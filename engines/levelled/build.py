@@ -7,7 +7,7 @@ programs whose noise budget suffices are used.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from engines.interface import DECIDE
 from engines.levelled.budgets import noise_budgets
 from engines.levelled.masks import MaskFormat
 from engines.levelled.messages import NAME
-from engines.levelled.parameters import DEFAULT, Parameters
+from engines.levelled.parameters import DEFAULT, WIDE_NOISE, Parameters
 from engines.levelled.selection import SelectionTree
 from engines.levelled.sign_budgets import sign_budgets
 from engines.levelled.well_formed import check_budget
@@ -31,6 +31,9 @@ SIGN, SCORE = "sign", "score"
 OPENS = (SIGN, SCORE)
 """Data that a deployment opens to its readers."""
 
+PARAMETERS_OF: Mapping[str, Parameters] = {SIGN: WIDE_NOISE, SCORE: DEFAULT}
+"""The profile that is compiled. Covered scores need the room of the narrower noise."""
+
 ProgramsOfWidth = Callable[[int], dict[str, Program]]
 
 
@@ -38,15 +41,18 @@ def build(
     programs_of_width: ProgramsOfWidth,
     layout: Layout,
     folder: Path,
-    parameters: Parameters = DEFAULT,
+    parameters: Parameters | None = None,
     opens: str = SIGN,
 ) -> dict[str, Any]:
     """Write `folder`/levelled and return the engine's facts for the manifest.
 
-    `programs_of_width` builds a model's programs for a given score width; `opens` is one of OPENS.
+    `programs_of_width` builds a model's programs for a given score width; `opens` is one of OPENS,
+    and `parameters` are those of PARAMETERS_OF by default.
+
     Raises NoiseBudgetExceeded if even the narrowest programs fail to decrypt too often, or if the
     noise leaves no room to check the inputs.
     """
+    parameters = parameters or PARAMETERS_OF[opens]
     parties = len(layout.schema.parties)
     if opens == SIGN:
         check_budget(layout, parameters)  # raises if a party's inputs are too many to be checked

@@ -53,7 +53,7 @@ from engines.levelled.results import (
 )
 from engines.levelled.selection import Positions, SelectionTree
 from engines.levelled.sign_budgets import sign_budgets
-from engines.levelled.well_formed import CHECK_OUTPUTS, check_budget, check_ciphertext
+from engines.levelled.well_formed import CHECK_OUTPUTS, check_ciphertext
 from engines.levelled.words import Words, words_from_bytes
 from engines.zip_files import sha256
 from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage, ResultDiffers
@@ -77,8 +77,6 @@ class LevelledServer(ServerEngine):
         self._evaluators = {n: Evaluator(tree, self._parameters) for n, tree in trees.items()}
         self._signs = recorded.get("opens", SCORE) == SIGN and not shared
         self._budgets = self._opening_budgets()
-        if self._signs:
-            self._check_flood = check_budget(self._layout, self._parameters).sigma_flood
         client = ClientFacts(profile=self._parameters.profile, budgets=self._budgets)
         self._client_files = client.to_archive()
         self.facts = facts(len(self._parties), self._signs)
@@ -297,12 +295,13 @@ class LevelledServer(ServerEngine):
         every = np.arange(self._layout.n_bits)
         uploads = dict(zip(self._parties, self._ciphertexts(key, messages, every), strict=True))
         found = check_ciphertext(key, uploads, self._layout, bytes(challenge), self._parameters)
+        flood = 0.0  # the noise of a check does not depend on the model
         return [
             rerandomise(
                 mask,
                 body,
                 CHECK_OUTPUTS,
-                self._check_flood,
+                flood,
                 key,
                 self._parameters,
                 Expander(derive(seed, "re-randomise check", party)),
