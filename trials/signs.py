@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN
 from engines.levelled.ceremony import WholeKey, pairwise_keys
-from engines.levelled.comparison import combine_signs, signs
+from engines.levelled.comparison import combine_signs, signs, table_cover
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.masked_opening import masked_partial, masked_scores, rerandomise_for_masks
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
@@ -130,7 +130,8 @@ class SignRun:
         decoded = [
             decode_masks(part, self.key.public, self.format, self.outputs) for part in sent.values()
         ]
-        return signs(y, decoded, self.format)
+        cover = table_cover(self.key.public, os.urandom(SEED_BYTES), self.outputs)
+        return signs(y, decoded, self.format, cover)
 
     def _timed(self, step: str, function: Callable[..., Any], *arguments: Any) -> Any:
         began = time.thread_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import numpy as np
 
 from engines import interface
 from engines.deployment import Deployment, public_facts
-from engines.envelope import OVERHEAD, Header, seal, unseal_as
+from engines.envelope import OVERHEAD, Header, digest_of, seal, unseal_as
 from engines.interface import (
     DECIDE,
     ENCRYPTED_INPUTS,
@@ -27,7 +28,7 @@ from engines.interface import (
 )
 from engines.levelled.budgets import noise_budgets
 from engines.levelled.build import SCORE, SIGN
-from engines.levelled.comparison import signs
+from engines.levelled.comparison import signs, table_cover
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.ggsw import EncodedGgsw
 from engines.levelled.keys import PublicKey
@@ -336,7 +337,10 @@ class LevelledServer(ServerEngine):
             for p in self._parties
         ]
         payload = self._payload(names[1], first, messages[first, names[1]], True)
-        return signs(words_from_bytes(payload, outputs), masks, own)
+        sent = [*(messages[p, names[0]] for p in self._parties), messages[first, names[1]]]
+        seed = hashlib.sha256(key.digest + b"".join(map(digest_of, sent))).digest()
+        cover = table_cover(key, derive(seed, "cover of comparison", program), outputs)
+        return signs(words_from_bytes(payload, outputs), masks, own, cover)
 
     def _rerandomised(
         self, program: str, mask: Words, body: Words, key: PublicKey, randomness: Expander
