@@ -217,6 +217,41 @@ def test_masks_with_anothers_record_open_nothing(key):
         opened(key, reading_a_record(key, masks, random_record()), y)
 
 
+@pytest.mark.parametrize("score", [-700, -2, 3, 20, 1234, 1250])
+def test_integer_polynomial_turns_the_sign_by_the_score_unnoticed(key, score):
+    """What remains: here, the sign opens turned if bit 4 of the score is 1.
+
+    A ciphertext of v multiplies the table by 1 + v·(X^-s - 1), which turns the signs of T with
+    T + 1 among the exponents of v, modulo N / s.
+    """
+    y, _, masks = masked(key, score)
+    cheat = 1
+    place = ROTATING - 1
+    own = masks[cheat].decode()
+    turns = [top for top in range(OWN.n // STRIDE) if top & 1]
+    v = np.zeros(OWN.n, np.int64)
+    for top in turns:
+        at = STRIDE * (top + 1)
+        v[at % OWN.n] += -1 if at >= OWN.n else 1
+    forged = encrypt_bits(np.zeros(1, np.uint8), key.public, OWN, Expander.fresh())
+    added = v.view(np.uint64) * OWN.gadget(0)
+    forged.masks[0, 0] += added
+    forged.bodies[0, 1] += added
+    bits = Ggsw(own.masks.copy(), own.bodies.copy())
+    bits.masks[place], bits.bodies[place] = forged.masks[0], forged.bodies[0]
+    # The party leaves its word's bit out of what it adds to its part of the first opening too.
+    masks[cheat] = bits.cut(OWN)
+    y = y + np.uint64(masked_bit(key, own, place) << (63 - place))
+    found = opened(key, masks, y)
+    assert found.approved is ((score >= 0) ^ bool(score >> 4 & 1))
+
+
+def masked_bit(key, masks, place):
+    """Decrypt one bit of a mask, which its party knows."""
+    mask, body = masks.row(place, 1)
+    return round(int(key.phase(mask, body)[0]) / int(OWN.gadget(0))) % (1 << OWN.base_log)
+
+
 @pytest.mark.parametrize("score", [-700, 3, 1234])
 def test_control_first_party_reads_the_score(key, score):
     y, own, masks = masked(key, score)
