@@ -201,6 +201,14 @@ def _table(openings: Sequence[Opening]) -> list[str]:
     return lines
 
 
+def profile_of(deployment: Deployment, opens: str) -> Parameters:
+    """Return the deployment's profile, or that of another that opens `opens`."""
+    recorded = deployment.engine_facts(NAME)
+    if recorded["opens"] == opens:
+        return Parameters.by_profile(recorded["profile"])
+    return PARAMETERS_OF[opens][0]
+
+
 def report(deployment: Deployment, opens: str) -> list[str]:
     """Return the table for a deployment's programs, if `opens` is opened, and of the model.
 
@@ -208,7 +216,7 @@ def report(deployment: Deployment, opens: str) -> list[str]:
     """
     programs = deployment.programs_of(NAME)
     trees = {name: SelectionTree.of(program) for name, program in programs.items()}
-    layout, parameters = deployment.layout, PARAMETERS_OF[opens]
+    layout, parameters = deployment.layout, profile_of(deployment, opens)
     parties = len(layout.schema.parties)
     if opens == SIGN:
         openings = sign_openings(trees, layout, parameters)
@@ -229,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="of the deployment, deployment_files")
     deployment = Deployment.load(parser.parse_args(arguments).folder)
     for opens in (SIGN, SCORE):
-        print(f"Opening the {opens}, profile {PARAMETERS_OF[opens].profile}:\n")
+        print(f"Opening the {opens}, profile {profile_of(deployment, opens).profile}:\n")
         print("\n".join(report(deployment, opens)) + "\n")
     return 0
 

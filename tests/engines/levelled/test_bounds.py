@@ -208,13 +208,13 @@ def test_leakage_at_the_floor_is_as_stated(layout):
     """The figures of the module's docstring and of docs/PROTOCOL.md."""
     programs = Deployment.load(ROOT / "deployment_files").programs_of("levelled")
     trees = {name: SelectionTree.of(program) for name, program in programs.items()}
-    honest, chosen, checks = at_the_floor(sign_openings(trees, layout, PARAMETERS_OF[SIGN]))
+    honest, chosen, checks = at_the_floor(sign_openings(trees, layout, PARAMETERS_OF[SIGN][0]))
     secret = DEFAULT.n * math.log2(3)
     figures = [
         f"{honest:.2f} and {chosen:,.0f} bits of the secret's {secret:,.0f} if signs are opened",
         f"{100 * checks / chosen:.0f} %",
     ]
-    honest, chosen, _ = at_the_floor(score_openings(trees, 3, PARAMETERS_OF[SCORE]))
+    honest, chosen, _ = at_the_floor(score_openings(trees, 3, PARAMETERS_OF[SCORE][0]))
     figures.append(f"{honest:.2f} and {chosen:.0f} bits if scores are")
     for path in ("engines/levelled/bounds.py", "docs/PROTOCOL.md"):
         text = " ".join((ROOT / path).read_text().split())
