@@ -246,6 +246,22 @@ def test_integer_polynomial_turns_the_sign_by_the_score_unnoticed(key, score):
     assert found.approved is ((score >= 0) ^ bool(score >> 4 & 1))
 
 
+@pytest.mark.parametrize("bit", [0, 1])
+def test_anothers_bit_as_a_mask_turns_the_sign_unnoticed(key, bit):
+    """What remains: the less significant rows of a record's bit, times 2^9, are those of a mask."""
+    y, _, masks = masked(key, -300)
+    cheat, own = 1, masks[1].decode()
+    y = y + np.uint64(masked_bit(key, own, 0) << 63)  # its own word has 0 as its top bit
+    record = encrypt_bits(np.array([bit], np.uint8), key.public, WIDE_NOISE, Expander.fresh())
+    record = record.cut(WIDE_NOISE)
+    less = [level * WIDE_NOISE.levels + 1 for level in range(2)]
+    scale = np.uint64(WIDE_NOISE.levels * WIDE_NOISE.base_log - OWN.base_log)
+    bits = Ggsw(own.masks.copy(), own.bodies.copy())
+    bits.masks[0], bits.bodies[0] = record.masks[0, less] << scale, record.bodies[0, less] << scale
+    masks[cheat] = bits.cut(OWN)
+    assert opened(key, masks, y).approved is bool(bit)
+
+
 def masked_bit(key, masks, place):
     """Decrypt one bit of a mask, which its party knows."""
     mask, body = masks.row(place, 1)
