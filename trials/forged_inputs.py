@@ -76,13 +76,13 @@ FORGED_BITS: Mapping[str, Callable[[Forger], Ggsw]] = {
     "X^5": lambda forger: forger.number(1, exponent=5),
     "masks of 1, bodies of 0": lambda forger: forger.number(1, 1, 0, 0),
     "masks of 0, bodies of 1": lambda forger: forger.number(0, 0, 1, 1),
-    "body rows of 1 and 0": lambda forger: forger.number(1, 1, 1, 0),
-    "mask rows of 1 and 0": lambda forger: forger.number(1, 0, 1, 1),
+    "body rows of 1 and 5": lambda forger: forger.number(1, 1, 1, 5),
+    "mask rows of 1 and 5": lambda forger: forger.number(1, 5, 1, 1),
     "garbage masks": lambda forger: forger.garbage(masks=True, bodies=False),
     "garbage bodies": lambda forger: forger.garbage(masks=False, bodies=True),
     "masks of 7, bodies of 1 without mask": Forger.without_mask,
 }
-"""Forged ciphertexts in place of one bit's, for the default profile's two levels."""
+"""Forged ciphertexts in place of one bit's, for the two levels of all profiles."""
 
 
 def two_ones(code: ColumnCode) -> Bits:

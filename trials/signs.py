@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN
 from engines.levelled.ceremony import WholeKey, pairwise_keys
-from engines.levelled.comparison import combine_signs, signs
+from engines.levelled.comparison import combine_signs, signs, table_cover
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.masked_opening import masked_partial, masked_scores, rerandomise_for_masks
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
 from engines.levelled.messages import NAME
 from engines.levelled.opening import partial, rerandomise
-from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES, SEED_BYTES, Parameters
+from engines.levelled.parameters import KNOWN_ZEROS, PROFILES, SEED_BYTES, WIDE_NOISE, Parameters
 from engines.levelled.randomness import Expander
 from engines.levelled.selection import SelectionTree
 from engines.levelled.sign_budgets import SignBudgets, sign_budgets
@@ -130,7 +130,8 @@ class SignRun:
         decoded = [
             decode_masks(part, self.key.public, self.format, self.outputs) for part in sent.values()
         ]
-        return signs(y, decoded, self.format)
+        cover = table_cover(self.key.public, os.urandom(SEED_BYTES), self.outputs)
+        return signs(y, decoded, self.format, cover)
 
     def _timed(self, step: str, function: Callable[..., Any], *arguments: Any) -> Any:
         began = time.thread_time()
@@ -192,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / "deployment_files")
     parser.add_argument("--decisions", type=int, default=1000)
     parser.add_argument("--explanations", type=int, default=200)
-    parser.add_argument("--profile", default=DEFAULT.profile, choices=PROFILES)
+    parser.add_argument("--profile", default=WIDE_NOISE.profile, choices=PROFILES)
     given = parser.parse_args(arguments)
     deployment = Deployment.load(given.folder)
     parameters = Parameters.by_profile(given.profile)

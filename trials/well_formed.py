@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from engines.levelled.ceremony import WholeKey, pairwise_keys
 from engines.levelled.challenge import challenge
 from engines.levelled.ggsw import EncodedGgsw, Ggsw
-from engines.levelled.noise import NoiseBudget, NoiseModel
+from engines.levelled.noise import NoiseBudget
 from engines.levelled.opening import opened, partial, rerandomise
-from engines.levelled.parameters import DEFAULT, SEED_BYTES
+from engines.levelled.parameters import SEED_BYTES, WIDE_NOISE
 from engines.levelled.randomness import Expander
 from engines.levelled.relations import Relations
 from engines.levelled.well_formed import (
@@ -30,7 +30,7 @@ from engines.levelled.well_formed import (
     CHECK_OUTPUTS,
     check_budget,
     check_ciphertext,
-    check_linear_squares,
+    check_variance,
     verdict,
 )
 from engines.levelled.words import Integers, Words
@@ -80,8 +80,8 @@ def uploads_of(key: WholeKey, layout: Layout, row: Bits) -> dict[str, Ggsw]:
 
 def encoded(upload: Ggsw) -> tuple[EncodedGgsw, bytes]:
     """Return an upload as the server has it, and its digest."""
-    data = upload.to_bytes(DEFAULT)
-    return EncodedGgsw(data, upload.bits, DEFAULT), hashlib.sha256(data).digest()
+    data = upload.to_bytes(WIDE_NOISE)
+    return EncodedGgsw(data, upload.bits, WIDE_NOISE), hashlib.sha256(data).digest()
 
 
 def checks_of(key: WholeKey, layout: Layout, uploads: Mapping[str, Ggsw]) -> tuple[Checks, float]:
@@ -92,7 +92,7 @@ def checks_of(key: WholeKey, layout: Layout, uploads: Mapping[str, Ggsw]) -> tup
     seed = challenge(b"trial", digests, nonces)
     received = {party: ciphertexts for party, (ciphertexts, _) in sent.items()}
     start = time.process_time()
-    checks = check_ciphertext(key.public, received, layout, seed, DEFAULT)
+    checks = check_ciphertext(key.public, received, layout, seed, WIDE_NOISE)
     return checks, time.process_time() - start
 
 
@@ -105,16 +105,16 @@ def extreme_rows(layout: Layout) -> Bits:
 
 def honest(layout: Layout, count: int, seed: int) -> int:
     """Run honest applications, each under new keys of 10, and return the number of alarms."""
-    budget = check_budget(layout, DEFAULT)
-    model = NoiseModel(DEFAULT, len(layout.schema.parties))
+    budget = check_budget(layout, WIDE_NOISE)
+    parties = layout.schema.party_names
     drawn = layout.bits_of_states(sample_states(layout, count, seed=seed))
     rows = np.concatenate([extreme_rows(layout), drawn])[:count]
     alarms, times = 0, []
-    squares: dict[str, list[float]] = {party: [] for party in layout.schema.party_names}
+    squares: dict[str, list[float]] = {party: [] for party in parties}
     worst = 0.0
     for i, row in enumerate(rows):
         if i % 10 == 0:
-            key = WholeKey.make(layout.schema.party_names, DEFAULT)
+            key = WholeKey.make(parties, WIDE_NOISE)
         checks, seconds = checks_of(key, layout, uploads_of(key, layout, row))
         times.append(seconds)
         alarms += len(verdict(opened_checks(key, checks, budget)))
@@ -125,14 +125,14 @@ def honest(layout: Layout, count: int, seed: int) -> int:
     print(f"{count} honest applications, {layout.n_bits} bits: {alarms} false alarms")
     for party, found in squares.items():
         own = Relations.of(layout, party)
-        variance = model.program_variance(own.bits, check_linear_squares(own, DEFAULT))
+        variance = check_variance(own, WIDE_NOISE, len(parties))
         print(
             f"  {party}, {own.bits} bits: noise 2^{math.log2(np.mean(found)) / 2:.2f}, "
             f"model 2^{math.log2(variance) / 2:.2f}"
         )
     print(
         f"  largest error 2^{math.log2(worst):.2f}, tolerance 2^{math.log2(budget.half_step):.0f}; "
-        f"flooding 2^{math.log2(budget.sigma_flood):.2f}, "
+        f""
         f"smudge 2^{math.log2(budget.sigma_smudge):.2f}, room {budget.room:.2f} bits, "
         f"false alarm 2^{budget.failure_log2:.1f}"
     )
@@ -150,7 +150,7 @@ def _errors(key: WholeKey, check: tuple[Words, Words]) -> NDArray[np.float64]:
 
 def forged(layout: Layout, tries: int, seed: int) -> int:
     """Run every kind of forgery by a random party; return how many were not caught, or misnamed."""
-    budget = check_budget(layout, DEFAULT)
+    budget = check_budget(layout, WIDE_NOISE)
     generator = np.random.default_rng(seed)
     parties = layout.schema.party_names
     missed = 0
@@ -158,9 +158,9 @@ def forged(layout: Layout, tries: int, seed: int) -> int:
         caught = made = 0
         rows = layout.bits_of_states(sample_states(layout, tries, seed=seed))
         for row in rows:
-            key = WholeKey.make(parties, DEFAULT)
+            key = WholeKey.make(parties, WIDE_NOISE)
             uploads = uploads_of(key, layout, row)
-            forger = Forger(key.public, DEFAULT)
+            forger = Forger(key.public, WIDE_NOISE)
             cheats = [p for p in generator.permutation(parties).tolist() if _can(layout, p, kind)]
             if not cheats:
                 continue

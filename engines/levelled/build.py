@@ -7,7 +7,8 @@ programs whose noise budget suffices are used.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from engines.interface import DECIDE
 from engines.levelled.budgets import noise_budgets
 from engines.levelled.masks import MaskFormat
 from engines.levelled.messages import NAME
-from engines.levelled.parameters import DEFAULT, Parameters
+from engines.levelled.parameters import DEFAULT, WIDE_NOISE, Parameters
 from engines.levelled.selection import SelectionTree
 from engines.levelled.sign_budgets import sign_budgets
 from engines.levelled.well_formed import check_budget
@@ -31,6 +32,13 @@ SIGN, SCORE = "sign", "score"
 OPENS = (SIGN, SCORE)
 """Data that a deployment opens to its readers."""
 
+PARAMETERS_OF: Mapping[str, tuple[Parameters, ...]] = {
+    SIGN: (WIDE_NOISE, DEFAULT),
+    SCORE: (DEFAULT,),
+}
+"""The profiles that are tried, in this order. Covered scores need the room of the narrower noise;
+of signs, only models of hundreds of external products do."""
+
 ProgramsOfWidth = Callable[[int], dict[str, Program]]
 
 
@@ -38,19 +46,19 @@ def build(
     programs_of_width: ProgramsOfWidth,
     layout: Layout,
     folder: Path,
-    parameters: Parameters = DEFAULT,
+    parameters: Parameters | None = None,
     opens: str = SIGN,
 ) -> dict[str, Any]:
     """Write `folder`/levelled and return the engine's facts for the manifest.
 
     `programs_of_width` builds a model's programs for a given score width; `opens` is one of OPENS.
+    The first profile of PARAMETERS_OF that leaves enough room is used, or `parameters` alone.
+
     Raises NoiseBudgetExceeded if even the narrowest programs fail to decrypt too often, or if the
     noise leaves no room to check the inputs.
     """
-    parties = len(layout.schema.parties)
-    if opens == SIGN:
-        check_budget(layout, parameters)  # raises if a party's inputs are too many to be checked
-    programs, noise = _widest(programs_of_width, parties, parameters, opens)
+    tried = (parameters,) if parameters else PARAMETERS_OF[opens]
+    parameters, programs, noise = _first(cache(programs_of_width), layout, tried, opens)
     own = folder / NAME
     shutil.rmtree(own, ignore_errors=True)
     write_programs(own, programs)
@@ -65,6 +73,22 @@ def build(
         "public_key_bytes": parameters.public_key_bytes,
         "input_bytes": {p: [parameters.inputs_bytes(s.stop - s.start)] for p, s in sizes.items()},
     }
+
+
+def _first(
+    programs_of_width: ProgramsOfWidth, layout: Layout, tried: Sequence[Parameters], opens: str
+) -> tuple[Parameters, dict[str, Program], dict[str, Any]]:
+    """Return the first profile with enough room, and its programs and facts."""
+    refused: NoiseBudgetExceeded | None = None
+    for parameters in tried:
+        try:
+            if opens == SIGN:
+                check_budget(layout, parameters)  # raises if a party's inputs are too many
+            parties = len(layout.schema.parties)
+            return parameters, *_widest(programs_of_width, parties, parameters, opens)
+        except NoiseBudgetExceeded as error:
+            refused = error
+    raise refused or NoiseBudgetExceeded("There is no profile to try.")
 
 
 def _widest(

@@ -10,8 +10,8 @@ T is never formed. The result is read from a table by CMUXes, one external produ
 most significant bits to the least:
 
 1. The R top bits rotate. The accumulator is X^(-s·x_top)·Σ_k X^(s·k)/4 for k < N/s, a public
-   constant; each bit of weight 2^i of each mask multiplies it by X^(-s·2^i) or by 1. Since X^N = -1
-   and s·2^R = 2N, coefficient 0 is then 1/4 or -1/4 by the top bit of the sum.
+   constant, plus a cover; each bit of weight 2^i of each mask multiplies it by X^(-s·2^i) or by 1.
+   Since X^N = -1 and s·2^R = 2N, coefficient 0 is then 1/4 or -1/4 by the top bit of the sum.
 2. The other bits are a branching program over the carry. A carry c into the rotated part multiplies
    the accumulator by X^(-s·c). Below, a level's value for carry c is that of the level above for
    carry (c + x_i + Σ w_p,i) div 2, selected by one bit of one mask at a time, for all partial sums
@@ -20,6 +20,14 @@ most significant bits to the least:
 All sums of output j are multiplied by X^j. Since only every s-th coefficient of an accumulator is
 not 0, the sum over all outputs has sign j on coefficient j, and 0 on the coefficients after them up
 to s - 1.
+
+The cover is an encryption of zero, expanded from a hash of all masks as they were sent. It hides
+nothing, but makes the digits of all products unforeseeable. Without it, those of the first product,
+on a public constant, are known before masks are chosen. The first party could then send rows that
+are no ciphertext of a bit, but a table of its own or another party's ciphertexts divided by these
+digits, and have bits of the score or of another's record opened beside the sign, within the
+tolerance, so that no reader notices (tests/privacy/test_masks_of_other_numbers.py). With unknown
+digits, such rows turn the result into random words.
 
 Sources: Chillotti, Gama, Georgieva, Izabachène, J. Cryptology 33 (2020), sections 3.4 (CMUX), 5.1
 (automata, from the last transition to the first) and 4.3 (rotation of a table).
@@ -34,10 +42,12 @@ from numpy.typing import NDArray
 
 from engines.levelled.exact_products import products, transformed
 from engines.levelled.ggsw import EncodedGgsw, Ggsw
+from engines.levelled.keys import PublicKey
 from engines.levelled.masks import MaskFormat
 from engines.levelled.opening import Result, combine
 from engines.levelled.parameters import KNOWN_ZEROS, MODULUS_BITS, SIGN_BITS, Parameters
-from engines.levelled.ring import Spectrum
+from engines.levelled.randomness import Expander
+from engines.levelled.ring import Spectrum, forward
 from engines.levelled.words import Integers, Words
 from utils.errors import OpeningFailed
 
@@ -52,12 +62,24 @@ def rotated_bits(n: int, outputs: int, word_bits: int) -> int:
     return min((2 * n // (outputs + KNOWN_ZEROS)).bit_length() - 1, word_bits)
 
 
+def table_cover(key: PublicKey, seed: bytes, outputs: int) -> Words:
+    """Return encryptions of zero to cover the tables of a comparison, shape (outputs, 2, N).
+
+    `seed`, 32 bytes, must be a hash of all parties' masks as they were sent. There is no noise,
+    since the encryptions hide nothing. Exact, so that every machine computes the same words.
+    """
+    small = forward(Expander(seed).ternary((outputs, len(key.body))))
+    mask, body = key.prepared
+    return np.stack([mask.times(small), body.times(small)], axis=1)
+
+
 def signs(
-    y: Words, masks: Sequence[Ggsw | EncodedGgsw], mask_format: MaskFormat
+    y: Words, masks: Sequence[Ggsw | EncodedGgsw], mask_format: MaskFormat, cover: Words
 ) -> tuple[Words, Words]:
     """Return mask and body, shape (N,) each, of the signs of masked scores y, shape (outputs,).
 
-    `masks` are all parties' decoded masks of these scores. Coefficient j of the phase is 1/4 if
+    `masks` are all parties' decoded masks of these scores, and `cover` is that of `table_cover` for
+    them. Coefficient j of the phase is 1/4 if
     score j is 0 or more, else -1/4; the next KNOWN_ZEROS coefficients are 0. Deterministic, and the
     same words on every machine. Raises ValueError unless there is a mask of every party, each of
     one word per score.
@@ -68,7 +90,7 @@ def signs(
     rotating = rotated_bits(n, outputs, kept)
     stride = 2 * n >> rotating
     x = ((y + np.uint64(mask_format.offset)) >> np.uint64(MODULUS_BITS - kept)).astype(np.int64)
-    nodes = _table(x >> (kept - rotating), stride, n)
+    nodes = _table(x >> (kept - rotating), stride, n) + cover
     for place in range(rotating):
         turn = -stride << (rotating - 1 - place)
         for mask in masks:

@@ -59,7 +59,8 @@ class NoiseBudget(BaseModel):
     """The division of half a score step among noise terms, and the failure probability.
 
     Standard deviations are in units of the torus. `room` is log2(sigma_flood / sigma_program): the
-    bits by which the flooding is wider than the noise that depends on the model.
+    bits by which the flooding, or all smudges together where there is none, are wider than the
+    program's noise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -172,10 +173,13 @@ class NoiseModel:
         variance: float,
         outputs: int,
         target_log2: float = TARGET_LOG2,
+        flooded: bool = True,
     ) -> NoiseBudget:
         """Divide the half step of values of `score_bits` bits, as `budget`, for a given variance.
 
-        Raises NoiseBudgetExceeded if there is too little room for covering noise.
+        With `flooded` False, smudges alone cover the noise, twice as much of it: that is enough for
+        noise that depends on no model. Raises NoiseBudgetExceeded if there is too little room for
+        covering noise.
         """
         own = self.opened_variance(variance)
         half_step = 2.0 ** -(score_bits + 1)
@@ -183,9 +187,10 @@ class NoiseModel:
             room_variance = (half_step / sigmas_for(target, outputs)) ** 2 - own
             if room_variance <= 0:
                 continue
-            flood = _rounded_down(math.sqrt(room_variance / 2))
-            smudge = _rounded_down(math.sqrt(room_variance / 2 / self.parties))
-            room = math.log2(flood / math.sqrt(variance))
+            each = room_variance / (2 if flooded else 1)
+            flood = _rounded_down(math.sqrt(each)) if flooded else 0.0
+            smudge = _rounded_down(math.sqrt(each / self.parties))
+            room = math.log2((flood or smudge * math.sqrt(self.parties)) / math.sqrt(variance))
             if room < MINIMUM_ROOM:
                 continue
             total = math.sqrt(own + flood**2 + self.parties * smudge**2)

@@ -113,8 +113,10 @@ DEFAULT = Parameters(
     mask_bits=56,
     body_bits=48,
 )
+"""For programs whose scores are opened, which need the room."""
 WIDE_NOISE = DEFAULT.model_copy(update={"profile": "n2048-l2-b15-s49", "sigma_log": -49})
-"""For programs of which only signs are opened: more secure, with 1.85 bits less room."""
+"""For programs of which only signs are opened: more secure, with 1.85 bits less room for scores and
+checks, and 0.13 less for signs, whose noise is mostly the rounding of words."""
 PROFILES = {own.profile: own for own in (DEFAULT, WIDE_NOISE)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import numpy as np
 
 from engines import interface
 from engines.deployment import Deployment, public_facts
-from engines.envelope import OVERHEAD, Header, seal, unseal_as
+from engines.envelope import OVERHEAD, Header, digest_of, seal, unseal_as
 from engines.interface import (
     DECIDE,
     ENCRYPTED_INPUTS,
@@ -29,7 +30,7 @@ from engines.interface import (
 )
 from engines.levelled.budgets import noise_budgets
 from engines.levelled.build import SCORE, SIGN
-from engines.levelled.comparison import signs
+from engines.levelled.comparison import signs, table_cover
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.ggsw import EncodedGgsw
 from engines.levelled.keys import PublicKey
@@ -55,7 +56,7 @@ from engines.levelled.results import (
 )
 from engines.levelled.selection import Positions, SelectionTree
 from engines.levelled.sign_budgets import sign_budgets
-from engines.levelled.well_formed import CHECK_OUTPUTS, check_budget, check_ciphertext
+from engines.levelled.well_formed import CHECK_OUTPUTS, check_ciphertext
 from engines.levelled.words import Words, words_from_bytes
 from engines.zip_files import sha256
 from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage, ResultDiffers
@@ -89,8 +90,6 @@ class LevelledServer(ServerEngine):
         self._evaluators = {n: Evaluator(tree, self._parameters) for n, tree in trees.items()}
         self._signs = recorded.get("opens", SCORE) == SIGN and not shared
         self._budgets = self._opening_budgets()
-        if self._signs:
-            self._check_flood = check_budget(self._layout, self._parameters).sigma_flood
         client = ClientFacts(profile=self._parameters.profile, budgets=self._budgets)
         self._client_files = client.to_archive()
         self.facts = facts(len(self._parties), self._signs)
@@ -308,15 +307,14 @@ class LevelledServer(ServerEngine):
         again = rerandomise_for_masks if self.public.masked(program) else rerandomise
         outputs, flood = self._outputs(program), self._budgets[program].sigma_flood
         randomness = Expander(derive(seed, "re-randomise", program))
-        results = [
-            again(found.mask, found.body, outputs, flood, found.key, self._parameters, randomness)
-        ]
+        key, parameters = found.key, self._parameters
+        randomness = Expander(derive(seed, "re-randomise", program))
+        results = [again(found.mask, found.body, outputs, flood, key, parameters, randomness)]
         for party, (mask, body) in found.checks.items():
-            own = Expander(derive(seed, "re-randomise check", party))
+            randomness = Expander(derive(seed, "re-randomise check", party))
+            no_flood = 0.0  # the noise of a check does not depend on the model
             results.append(
-                rerandomise(
-                    mask, body, CHECK_OUTPUTS, self._check_flood, found.key, self._parameters, own
-                )
+                rerandomise(mask, body, CHECK_OUTPUTS, no_flood, key, parameters, randomness)
             )
         return results
 
@@ -347,4 +345,7 @@ class LevelledServer(ServerEngine):
             for p in self._parties
         ]
         payload = self._payload(names[1], first, messages[first, names[1]], True)
-        return signs(words_from_bytes(payload, outputs), masks, own)
+        sent = [*(messages[p, names[0]] for p in self._parties), messages[first, names[1]]]
+        seed = hashlib.sha256(key.digest + b"".join(map(digest_of, sent))).digest()
+        cover = table_cover(key, derive(seed, "cover of comparison", program), outputs)
+        return signs(words_from_bytes(payload, outputs), masks, own, cover)

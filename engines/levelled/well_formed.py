@@ -21,40 +21,47 @@ who failed.
 The multipliers enter before the decomposition, so that they cost almost no noise. Groups' sums are
 added to the digits of their rows, so that they cost no transform.
 
-What it detects. Probabilities are those of passing, over the challenge.
+What it detects. Probabilities are those of passing, over the challenge, for h = 2^-11.
 
 - All rows belong to one integer polynomial m, with the powers m·B^-(j+1). If m modulo 2^12 is
   neither 0 nor 1: at most 2^-48. Proof: Z_(2^12)[X]/(X^N + 1) is a local ring, without idempotents
   but 0 and 1, so m(m - 1) is 2^e times a polynomial with an odd coefficient, e ≤ 11. In the 2-adic
   integers of this ring, 2 is π^N times a unit for π = X + 1, and that polynomial divides 2. Its
   product with ρ, uniform modulo 2^15, is therefore uniform over an ideal that contains 2^(e+1)
-  times all polynomials: each opened coefficient has 2^(14-e) ≥ 8 equally likely values, one eighth
-  of them near 0 at most. If m is constant, 2^(15-e): at most 2^-64, and for 7, 2 or -1 2^-174. For
-  two 1s in a group, or none, at most 2^-144; for a code with a hole 2^-174.
+  times all polynomials: each opened coefficient has 2^(14-e) ≥ 8 equally likely values at equal
+  distances, and passes with the larger of 2h = 2^-10 and 2^-(14-e) ≤ 1/8, whatever the noise. If m
+  is constant, 2^(15-e): at most 2^-64, and for 7, 2 or -1 2^-160. For two 1s in a group, or none,
+  and for a code with a hole: 2^-160.
 - m is 0 or 1 modulo 2^12 but not modulo 2^15: 2^-16 if it is constant, 1/2 at worst. Such an m acts
   on scores of at most 12 bits as 0 or 1, or multiplies their noise by at least 2^12 and destroys
-  them, which any party can do anyway.
+  them, which any party can do anyway. The same holds if m is a bit modulo 2^15, not modulo 2^30,
+  which multiplies the operand's noise by 2^15 or more: 2^-41 for 1 + 2^15 if σ is 2^-49, 2^-16 for
+  1 + 2^29.
 - The rows do not belong to one m. A row with garbage, or rows for different bits, multiply the
-  uniform digits of the operand, up to B/2: a coefficient passes with about 2h, all with 2^-174. A
+  uniform digits of the operand, up to B/2: a coefficient passes with about 2h, all with 2^-160. A
   value that is not an integer, such as 1.5 or 1 + 2^-4, also multiplies the multiple of q by which
-  the mask times S exceeds the body, which the check detects down to 1 + 2^-15. Differences in the
-  less significant rows, by one unit: 3^-16 on the body, by the last sum; 2^-25 on the mask, where
-  digits times S give a deviation of 2^-10.8, and the same if m is a bit modulo 2^15 only.
+  the mask times S exceeds the body: 2^-25 for 1 + 2^-14, less for more. In the less significant
+  rows, differences by one unit on the mask: 2^-11, since digits times S give a deviation of
+  2^-10.8; by 4, 2^-40. On the body, by ROW_UNITS = 4 units: 3^-16, by the last sum. One or two
+  units pass there; d units change a product by at most d·2^-16, d sixteenths of a step of a 12-bit
+  score.
 - Smaller deviations may pass. Those that pass more often than 2^-16 change a product by about 2h,
-  two steps of a score of 12 bits, in the same unforeseeable way as they change the check; and the
-  first body row's own value by 2^-10, so that a bit whose coefficient is c changes the score by
-  c/1024 steps more or less than it should.
+  four steps of a score of 12 bits, in the same unforeseeable way as they change the check; and the
+  first body row's own value by 2^-9 (2^-19 to pass; 2^-10: 2^-6), so that a bit whose coefficient
+  is c changes the score by c/512 steps more or less than it should. By its part of the opening, any
+  party can change a score, or turn a sign, at will.
 
 These figures treat the digits of A·u as uniform and independent of rows that were fixed before the
 challenge, which is the assumption of Ring-LWE for (A, B), heuristically where rows depend on S.
 
-What it reveals. The opened noise depends on the bits and secrets of all parties, so it is covered
-like that of a result: `check_budget`, with 4.7 bits of room for the 76 bits of the deployed
-schema's largest party. About half of its variance is s·B times the noise of body_1, which does not
-depend on bits. If a check fails, up to CHECKED linear equations in S and the
-failing party's own plaintexts become known, so the keys must be erased and nothing else opened. An
-upload made of another party's ciphertexts would make the check a function of that party's bits:
-digests of uploads must be committed to before the first upload.
+What it reveals. The opened noise depends on the bits and secrets of all parties, not on the model.
+So the parties' smudges cover it, without flooding by the server: `check_budget`, with 4.6 bits of
+room for the 76 bits of the deployed schema's largest party and σ = 2^-49; leakage.py has the bound
+on what this tells. Tolerance and ROW_UNITS are chosen for it: every bit of them is a bit of room.
+If a check fails, up to CHECKED linear equations in S and the failing party's own plaintexts become
+known, so the keys must be erased and nothing else opened. An upload made of another party's
+ciphertexts would make the check a function of that party's bits: digests of uploads must be
+committed to before the first upload.
 
 Sources: Gentry, Sahai, Waters (CRYPTO 2013) and Chillotti, Gama, Georgieva, Izabachène, J.
 Cryptology 33 (2020), for the external product; Schwartz, J. ACM 27 (1980), for checking many
@@ -78,14 +85,17 @@ from engines.levelled.relations import Relations
 from engines.levelled.ring import Spectrum, decompose, forward, split_forward, split_inverse
 from engines.levelled.words import Integers, Words
 from features.encoding import Layout
-from utils.errors import MalformedMessage
+from utils.errors import MalformedMessage, NoiseBudgetExceeded
 
 CHECKED = 16
 """Coefficients of every party's check that are opened and must be 0."""
 CHECK_OUTPUTS = CHECKED - KNOWN_ZEROS
 """`outputs` of a check for `opening.rerandomise` and `Result`, which add the known zeros."""
-CHECK_BITS = 11
-"""Bits to which an opened coefficient is rounded: it counts as 0 if it is within ±2^-12."""
+CHECK_BITS = 10
+"""Bits to which an opened coefficient is rounded: it counts as 0 if it is within ±2^-11."""
+ROW_UNITS = 4
+"""Smallest difference between the body rows of a bit, in units of the least significant, that the
+last sum is scaled to detect. It changes a product by at most a quarter of a 12-bit score's step."""
 
 _CHUNK = 4  # bits at a time, so that their polynomials fit into a core's cache
 
@@ -217,8 +227,8 @@ def _padded(polynomials: Integers, n: int) -> Integers:
 
 
 def _row_scale(parameters: Parameters) -> int:
-    """Return s, which makes a difference of 1 between rows, 1/B, 1.5 times the tolerance."""
-    return 3 * parameters.base // (4 << CHECK_BITS)
+    """Return s, which makes a difference of ROW_UNITS/B between rows 1.5 times the tolerance."""
+    return 3 * parameters.base // ((4 << CHECK_BITS) * ROW_UNITS)
 
 
 def verdict(opened: Mapping[str, Integers]) -> tuple[str, ...]:
@@ -246,20 +256,30 @@ def check_linear_squares(relations: Relations, parameters: Parameters) -> int:
     return math.ceil(uniform + short)
 
 
+def check_variance(relations: Relations, parameters: Parameters, parties: int) -> float:
+    """Return the variance of a coefficient of one party's check, in units of the torus squared."""
+    linear = check_linear_squares(relations, parameters)
+    return NoiseModel(parameters, parties).program_variance(relations.bits, linear)
+
+
 def check_budget(layout: Layout, parameters: Parameters) -> NoiseBudget:
     """Return the budget of the checks of all parties, by the party with the widest noise.
 
     `score_bits` is CHECK_BITS. The failure is a false alarm of any check, at most 2^-64; since it
-    costs no more than a new application, covering noise is preferred to a smaller one. Raises
-    NoiseBudgetExceeded.
+    costs no more than a new application, covering noise is preferred to a smaller one. There is no
+    flooding, since the noise does not depend on the model. Raises NoiseBudgetExceeded.
     """
     parties = layout.schema.party_names
     relations = [Relations.of(layout, party) for party in parties]
-    return NoiseModel(parameters, len(parties)).budget(
-        "well-formed check",
-        CHECK_BITS,
-        max(own.bits for own in relations),
-        max(check_linear_squares(own, parameters) for own in relations),
-        CHECKED * len(parties),
-        REQUIRED_LOG2,
-    )
+    widest = max(check_variance(own, parameters, len(parties)) for own in relations)
+    outputs = CHECKED * len(parties)
+    model = NoiseModel(parameters, len(parties))
+    try:
+        return model.divided(CHECK_BITS, widest, outputs, REQUIRED_LOG2, flooded=False)
+    except NoiseBudgetExceeded:
+        raise NoiseBudgetExceeded(
+            f"The check that inputs are bits has noise of 2^{math.log2(widest) / 2:.1f} for "
+            f"{max(own.bits for own in relations)} bits of one party, which leaves too little of "
+            f"its tolerance of 2^-{CHECK_BITS + 1} for covering noise (profile "
+            f"{parameters.profile}). Give the party fewer columns, or columns of fewer values."
+        ) from None

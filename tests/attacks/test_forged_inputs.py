@@ -15,7 +15,7 @@ from engines.interface import DECIDE, ENCRYPTED_INPUTS, MASKED_OF, SIGN_OF
 from engines.levelled import party as party_module
 from engines.levelled.keys import PublicKey
 from engines.levelled.messages import header, join_inputs
-from engines.levelled.parameters import DEFAULT
+from engines.levelled.parameters import WIDE_NOISE
 from tests.privacy.misbehaving import HONEST, LIAR
 from tests.privacy.small import PARTIES, EngineHalves, random_bits, small_deployment
 from tests.privacy.table import Table, digests
@@ -32,15 +32,16 @@ def uploaded(halves, bits, forge):
     """Return a table whose parties agreed to uploads of which the liar's is forged."""
     table = Table(halves).keys()
     layout, key = halves.deployment.layout, table[LIAR].public_key
-    public = PublicKey.from_bytes(key, DEFAULT)
+    public = PublicKey.from_bytes(key, WIDE_NOISE)
     uploads = {}
     for name in PARTIES:
         uploads[name, ENCRYPTED_INPUTS] = halves.party.encrypt(
             name, bits[layout.party_bits(name)], key
         )
-    made = forge(Forger(public, DEFAULT), bits[layout.party_bits(LIAR)])
-    own = header(halves.server.public.model_version, ENCRYPTED_INPUTS, LIAR)
-    uploads[LIAR, ENCRYPTED_INPUTS] = seal(own, join_inputs(public.digest, made, DEFAULT))
+    made = forge(Forger(public, WIDE_NOISE), bits[layout.party_bits(LIAR)])
+    version, profile = halves.server.public.model_version, WIDE_NOISE.profile
+    own = header(version, ENCRYPTED_INPUTS, LIAR, profile=profile)
+    uploads[LIAR, ENCRYPTED_INPUTS] = seal(own, join_inputs(public.digest, made, WIDE_NOISE))
     uploads[PARTIES[0], "public_key"] = halves.party.seal_public_key(PARTIES[0], key)
     table.commit(digests(uploads))
     table.agree(DECIDE, uploads)

@@ -52,11 +52,12 @@ class Table:
         trust: Mapping[str, Trust] | None = None,
     ) -> None:
         self.halves = halves
+        self.engines = {name: (engines or {}).get(name, halves.party) for name in PARTIES}
         secret = group_secret or os.urandom(GROUP_SECRET_BYTES)
         self.identities = {name: Identity.fresh(secret) for name in PARTIES}
         self.protocols = {
             name: JointProtocol.start(
-                (engines or {}).get(name, halves.party),
+                self.engines[name],
                 halves.server.public,
                 name,
                 application,
@@ -162,7 +163,7 @@ class Table:
             masks = None
             if masked:
                 key = (name, MASKS_OF[program])
-                uploads[key] = self.halves.party.encrypt_masks(
+                uploads[key] = self.engines[name].encrypt_masks(
                     program, name, protocol.public_key, protocol.secret
                 )
                 masks = hashlib.sha256(uploads[key]).hexdigest()

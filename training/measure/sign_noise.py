@@ -11,10 +11,10 @@ import os
 import numpy as np
 
 from engines.levelled.ceremony import WholeKey, pairwise_keys
-from engines.levelled.comparison import signs
+from engines.levelled.comparison import signs, table_cover
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
 from engines.levelled.opening import partial, rerandomise
-from engines.levelled.parameters import DIGEST_BYTES, KNOWN_ZEROS, MODULUS_BITS
+from engines.levelled.parameters import DIGEST_BYTES, KNOWN_ZEROS, MODULUS_BITS, SEED_BYTES
 from engines.levelled.randomness import Expander
 from engines.levelled.sign_budgets import SignBudgets
 from engines.levelled.words import Words, sum_of_words
@@ -36,7 +36,8 @@ def sign_noise(
         masked = Expander.fresh().uniform_words(outputs)
         masks = [_mask(key, own, outputs) for _ in key.secrets]
         decoded = [decode_masks(sent, key.public, own, outputs) for sent in masks]
-        mask, body = signs(masked, decoded, own)
+        cover = table_cover(key.public, os.urandom(SEED_BYTES), outputs)
+        mask, body = signs(masked, decoded, own, cover)
         errors.append(_errors(key.phase(mask, body)[: outputs + KNOWN_ZEROS], outputs))
         for _ in range(openings):
             opened.append(_errors(_opened(key, mask, body, outputs, budgets), outputs))

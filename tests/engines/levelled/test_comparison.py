@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.interface import DECIDE, EXPLAIN
-from engines.levelled.comparison import combine_signs, largest_carries, rotated_bits, signs, turned
+from engines.levelled.comparison import (
+    combine_signs,
+    largest_carries,
+    rotated_bits,
+    signs,
+    table_cover,
+    turned,
+)
 from engines.levelled.ggsw import Ggsw
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
 from engines.levelled.opening import Result
@@ -44,7 +51,8 @@ def compared(y, words, mask_format):
 
     Asserts that the known zeros are 0.
     """
-    mask, body = signs(y, [bare(own, mask_format) for own in words], mask_format)
+    none = np.zeros((len(y), 2, mask_format.parameters.n), np.uint64)
+    mask, body = signs(y, [bare(own, mask_format) for own in words], mask_format, none)
     assert not mask.any() and not body[len(y) : len(y) + KNOWN_ZEROS].any()
     found = body[: len(y)].view(np.int64)
     assert set(np.abs(found).tolist()) == {QUARTER}
@@ -147,7 +155,7 @@ def test_masks_that_do_not_fit_are_refused():
     two, three = (bare(np.zeros(count, np.uint64), mask_format) for count in (2, 3))
     for masks in ([two, two], [two, two, three], []):
         with pytest.raises(ValueError, match="every party"):
-            signs(y, masks, mask_format)
+            signs(y, masks, mask_format, np.zeros((2, 2, TINY.n), np.uint64))
 
 
 @pytest.mark.parametrize("parties", [2, 3, 4])
@@ -160,7 +168,8 @@ def test_encrypted_comparison_is_exact_for_any_number_of_parties(parties, output
     y = (scores.view(np.uint64) << np.uint64(52)) - sum(words)
     sent = [encrypt_masks(own, key.public, mask_format, Expander.fresh()) for own in words]
     decoded = [decode_masks(own, key.public, mask_format, outputs) for own in sent]
-    phases = key.phase(*signs(y, decoded, mask_format))
+    cover = table_cover(key.public, os.urandom(32), outputs)
+    phases = key.phase(*signs(y, decoded, mask_format, cover))
     expected = np.zeros(outputs + KNOWN_ZEROS)
     expected[:outputs] = np.where(scores >= 0, 0.25, -0.25)
     errors = phases[: outputs + KNOWN_ZEROS].view(np.int64) * 2.0**-64 - expected
@@ -207,8 +216,9 @@ def test_values_other_than_a_sign_are_errors():
 _CHAINS = """
 import hashlib
 import numpy as np
-from engines.levelled.comparison import signs
+from engines.levelled.comparison import signs, table_cover
 from engines.levelled.ggsw import Ggsw
+from engines.levelled.keys import PublicKey
 from engines.levelled.masks import MaskFormat
 from engines.levelled.parameters import DEFAULT
 from engines.levelled.randomness import Expander
@@ -220,7 +230,9 @@ masks = [
     Ggsw(randomness.uniform_words(shape), randomness.uniform_words(shape)).cut(own.parameters)
     for _ in range(own.parties)
 ]
-exact = signs(randomness.uniform_words(1), masks, own)
+key = PublicKey(bytes(32), randomness.uniform_words(DEFAULT.n))
+cover = table_cover(key, bytes(32), 1)
+exact = signs(randomness.uniform_words(1), masks, own, cover)
 rounded = randomness.uniform_words((2, DEFAULT.n))
 for values in masks[0].transform():
     digits = forward(decompose(rounded, own.parameters.base_log, own.parameters.levels))

@@ -27,7 +27,7 @@ from engines.interface import (
 from engines.levelled import build as build_module
 from engines.levelled.build import build
 from engines.levelled.messages import NAME, ClientFacts
-from engines.levelled.parameters import DEFAULT
+from engines.levelled.parameters import DEFAULT, WIDE_NOISE
 from engines.levelled.server import LevelledServer
 from engines.registry import (
     load_joint_party_engine,
@@ -356,6 +356,25 @@ def test_recompiling_records_the_same_facts(deployment, small_programs_of, layou
     assert build(small_programs_of, layout, tmp_path, opens="score") == deployment.engine_facts(
         NAME
     )
+
+
+@pytest.mark.parametrize("opens", [build_module.SIGN, build_module.SCORE])
+def test_more_secure_profile_is_used_where_it_leaves_room(
+    small_programs_of, layout, tmp_path, monkeypatch, opens
+):
+    """Signs have it; a program with too much noise for it gets the next profile."""
+    recorded = build(small_programs_of, layout, tmp_path, opens=opens)
+    first = build_module.PARAMETERS_OF[opens][0]
+    assert recorded["profile"] == first.profile
+    assert (first is WIDE_NOISE) is (opens == build_module.SIGN)
+    noisy = DEFAULT.model_copy(update={"profile": "noisy", "sigma_log": -40})
+    monkeypatch.setitem(build_module.PARAMETERS_OF, opens, (noisy, DEFAULT))
+    recorded = build(small_programs_of, layout, tmp_path, opens=opens)
+    assert recorded["profile"] == DEFAULT.profile
+    assert recorded["score_bits"] == max(build_module.SCORE_WIDTHS)
+    monkeypatch.setitem(build_module.PARAMETERS_OF, opens, (noisy,))
+    with pytest.raises(NoiseBudgetExceeded):
+        build(small_programs_of, layout, tmp_path, opens=opens)
 
 
 def test_score_is_narrowed_until_its_noise_budget_suffices(small_programs_of, layout, tmp_path):

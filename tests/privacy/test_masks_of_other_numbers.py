@@ -1,0 +1,290 @@
+"""What a party gains by encrypted masks that are not bits, as stated in docs/PROTOCOL.md.
+
+Nobody checks the masks. The first party in the schema's order is the first whose mask acts on the
+comparison's public table, so it could add whatever it likes to the table, if the table's digits
+were known to it. They are not, since the table is covered by an encryption of zero that nobody can
+foresee. The control is the comparison without it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from engines.envelope import seal, unseal
+from engines.interface import DECIDE, MASKED_OF, SIGN_OF
+from engines.levelled import server as server_module
+from engines.levelled.build import SIGN
+from engines.levelled.ceremony import WholeKey, pairwise_keys
+from engines.levelled.comparison import combine_signs, rotated_bits, signs, table_cover, turned
+from engines.levelled.encryption import encrypt_bits
+from engines.levelled.ggsw import Ggsw
+from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
+from engines.levelled.messages import join_inputs, split_inputs
+from engines.levelled.opening import Result, partial, rerandomise
+from engines.levelled.parameters import KNOWN_ZEROS, WIDE_NOISE, mask_parameters
+from engines.levelled.party import LevelledParty
+from engines.levelled.randomness import Expander
+from engines.levelled.sign_budgets import sign_budget
+from engines.levelled.words import sum_of_words
+from tests.privacy.misbehaving import lying
+from tests.privacy.small import PARTIES, EngineHalves, random_bits, small_deployment
+from tests.privacy.table import Table
+from utils.errors import OpeningFailed
+
+FORMAT = MaskFormat.of(WIDE_NOISE, 12, len(PARTIES))
+KEPT, OWN = FORMAT.word_bits, mask_parameters(WIDE_NOISE)
+ROTATING = rotated_bits(OWN.n, 1, KEPT)
+STRIDE = 2 * OWN.n >> ROTATING
+LIFT_LOG = 20
+"""log2 of the public table's digits: it differs from its negative by 1/2, which is 2^20 / 2^21."""
+CODED = 1 << 60
+"""1/16: half of what a known zero may differ from 0, so that no reader notices."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The phases that all parties' parts open, shape (1 + KNOWN_ZEROS,), and what readers see."""
+
+    phases: np.ndarray
+    approved: bool
+
+
+@pytest.fixture(scope="module")
+def key():
+    return WholeKey.make(PARTIES, WIDE_NOISE)
+
+
+def opened(key, masks, y, covered=True):
+    """Open the sign of y as the parties do; raises OpeningFailed if a reader notices something."""
+    budget = sign_budget(FORMAT, 1)
+    mask, body = compared(key, y, masks, covered)
+    result = rerandomise(
+        mask, body, 1, budget.sigma_flood, key.public, WIDE_NOISE, Expander.fresh()
+    )
+    digest, pairwise = os.urandom(32), pairwise_keys(PARTIES)
+    parts = {
+        name: partial(result, digest, name, key.public, own, budget.sigma_smudge, pairwise[name])
+        for name, own in key.secrets.items()
+    }
+    phases = (result.bodies - sum_of_words(parts, len(result.bodies))).view(np.int64)
+    return Opened(phases, bool(combine_signs(result, parts)[0]))
+
+
+def masked(key, score):
+    """Return a masked score, the first party's top bit, and the encrypted masks of all parties."""
+    words = {name: draw_words(1, Expander.fresh()) for name in PARTIES}
+    phase = np.array([score << 52], np.int64).view(np.uint64)
+    y = phase - sum(words.values(), np.zeros(1, np.uint64))
+    masks = [
+        decode_masks(
+            encrypt_masks(own, key.public, FORMAT, Expander.fresh()), key.public, FORMAT, 1
+        )
+        for own in words.values()
+    ]
+    return y, int(words[PARTIES[0]][0] >> np.uint64(63)), masks
+
+
+def with_addition(mask, added_mask, added_body):
+    """Return masks of which the body row of the most significant bit has something added."""
+    own = mask.decode()
+    masks, bodies = own.masks.copy(), own.bodies.copy()
+    masks[0, 1] += added_mask
+    bodies[0, 1] += added_body
+    return Ggsw(masks, bodies).cut(OWN)
+
+
+def chosen_table(table):
+    """Return what a first party adds so that coefficient i opens table[i, T'], signed by T' ≥ N/s.
+
+    `table` has shape (1 + KNOWN_ZEROS, N / STRIDE), in words; T' is the sum of all words' top bits,
+    but for the party's own most significant one.
+    """
+    wanted = np.zeros(OWN.n, np.int64)
+    for i, values in enumerate(table):
+        wanted[i::STRIDE] = values
+    once = turned(wanted.view(np.uint64), STRIDE).view(np.int64)
+    return np.zeros(OWN.n, np.uint64), (-(wanted - once) >> (LIFT_LOG + 1)).view(np.uint64)
+
+
+def copied(rows):
+    """Return what a first party adds to have RLWE rows' messages opened on coefficients 1, 2, …"""
+    parts = [[turned(words, i) << np.uint64(12) for words in row] for i, row in enumerate(rows, 1)]
+    mask, body = (sum(own, np.zeros(OWN.n, np.uint64)) for own in zip(*parts, strict=True))
+    body[1:KNOWN_ZEROS] -= np.uint64(CODED)
+    body[KNOWN_ZEROS] += np.uint64(CODED)  # tells the sign of all
+    shift = np.uint64(LIFT_LOG)
+    return (np.uint64(0) - mask) >> shift, (np.uint64(0) - body) >> shift
+
+
+def compared(key, y, masks, covered):
+    """Compare as the server does, or with the table uncovered: the control."""
+    cover = table_cover(key.public, os.urandom(32), 1)
+    return signs(y, masks, FORMAT, cover if covered else np.zeros_like(cover))
+
+
+def reading_the_score(masks):
+    """Replace the first party's masks by those with which it reads the score's top 8 bits."""
+    table = np.full((1 + KNOWN_ZEROS, OWN.n // STRIDE), CODED, np.int64)
+    table[0] = 0
+    sums = np.arange(OWN.n // STRIDE)
+    for i in range(1, KNOWN_ZEROS):
+        table[i] = np.where(sums >> (i - 1) & 1, CODED, -CODED)
+    return [with_addition(masks[0], *chosen_table(table)), *masks[1:]]
+
+
+def reading_a_record(key, masks, bits):
+    """Replace the first party's masks by those with which it reads another's bits.
+
+    It needs their ciphertexts, which only the server and the witnesses have.
+    """
+    record = encrypt_bits(bits, key.public, WIDE_NOISE, Expander.fresh()).cut(WIDE_NOISE)
+    rows = [record.row(i, WIDE_NOISE.levels) for i in range(len(bits))]
+    return [with_addition(masks[0], *copied(rows)), *masks[1:]]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return EngineHalves.of(small_deployment(tmp_path_factory.mktemp("masks"), opens=SIGN))
+
+
+def decided_by_cheat(small):
+    """Return a table after the sign of a decision whose first party forges its masks, and it."""
+
+    def forged(self, program, party, public_key, secret):
+        honest = LevelledParty.encrypt_masks(self, program, party, public_key, secret)
+        header, payload = unseal(honest)
+        digest, ciphertexts = split_inputs(payload, KEPT, OWN)
+        made = reading_the_score([ciphertexts])[0]
+        return seal(header, join_inputs(digest, made, OWN))
+
+    assert small.score_bits(DECIDE) == FORMAT.score_bits
+    table = Table(small, engines={PARTIES[0]: lying(small, encrypt_masks=forged)}).keys()
+    bits = random_bits(small.deployment.layout, np.random.default_rng(6), 1)[0]
+    uploads = table.sent(bits)
+    table.agree(DECIDE, uploads)
+    first = small.server.evaluate(DECIDE, uploads)
+    table.open(DECIDE, first)
+    uploads[PARTIES[0], MASKED_OF[DECIDE]] = table[PARTIES[1]].masked_scores(DECIDE, first)
+    result = small.server.evaluate(SIGN_OF[DECIDE], uploads)
+    table.open(SIGN_OF[DECIDE], result)
+    return table, result, small.scores(DECIDE, bits)[0] >= 0
+
+
+def test_every_reader_notices_forged_masks(small):
+    table, result, _ = decided_by_cheat(small)
+    for name in PARTIES:
+        with pytest.raises(OpeningFailed):
+            table[name].scores(SIGN_OF[DECIDE], result)
+
+
+def test_control_without_the_cover_no_reader_notices_forged_masks(small, monkeypatch):
+    monkeypatch.setattr(
+        server_module, "table_cover", lambda *given: np.zeros_like(table_cover(*given))
+    )
+    table, result, approved = decided_by_cheat(small)
+    for name in PARTIES:
+        assert table[name].scores(SIGN_OF[DECIDE], result) == (0.0 if approved else -1.0,)
+    own = Result.from_bytes(unseal(result)[1], WIDE_NOISE, 1)
+    parts = table[PARTIES[0]]._parts(SIGN_OF[DECIDE], result)
+    phases = (own.bodies - sum_of_words(parts, len(own.bodies))).view(np.int64)
+    assert (np.abs(np.abs(phases[1:]) - CODED) < CODED).all()  # where zeros should open
+    assert np.abs(phases[1:]).mean() > CODED / 2
+
+
+def random_record():
+    return np.random.default_rng().integers(0, 2, KNOWN_ZEROS - 1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("score", [-700, 3])
+def test_honest_masks_open_the_sign(key, score):
+    y, _, masks = masked(key, score)
+    assert opened(key, masks, y).approved is (score >= 0)
+
+
+def test_masks_with_a_table_open_nothing(key):
+    y, _, masks = masked(key, 3)
+    with pytest.raises(OpeningFailed):
+        opened(key, reading_the_score(masks), y)
+
+
+def test_masks_with_anothers_record_open_nothing(key):
+    y, _, masks = masked(key, -5)
+    with pytest.raises(OpeningFailed):
+        opened(key, reading_a_record(key, masks, random_record()), y)
+
+
+@pytest.mark.parametrize("score", [-700, -2, 3, 20, 1234, 1250])
+def test_integer_polynomial_turns_the_sign_by_the_score_unnoticed(key, score):
+    """What remains: here, the sign opens turned if bit 4 of the score is 1.
+
+    A ciphertext of v multiplies the table by 1 + v·(X^-s - 1), which turns the signs of T with
+    T + 1 among the exponents of v, modulo N / s.
+    """
+    y, _, masks = masked(key, score)
+    cheat = 1
+    place = ROTATING - 1
+    own = masks[cheat].decode()
+    turns = [top for top in range(OWN.n // STRIDE) if top & 1]
+    v = np.zeros(OWN.n, np.int64)
+    for top in turns:
+        at = STRIDE * (top + 1)
+        v[at % OWN.n] += -1 if at >= OWN.n else 1
+    forged = encrypt_bits(np.zeros(1, np.uint8), key.public, OWN, Expander.fresh())
+    added = v.view(np.uint64) * OWN.gadget(0)
+    forged.masks[0, 0] += added
+    forged.bodies[0, 1] += added
+    bits = Ggsw(own.masks.copy(), own.bodies.copy())
+    bits.masks[place], bits.bodies[place] = forged.masks[0], forged.bodies[0]
+    # The party leaves its word's bit out of what it adds to its part of the first opening too.
+    masks[cheat] = bits.cut(OWN)
+    y = y + np.uint64(masked_bit(key, own, place) << (63 - place))
+    found = opened(key, masks, y)
+    assert found.approved is ((score >= 0) ^ bool(score >> 4 & 1))
+
+
+@pytest.mark.parametrize("bit", [0, 1])
+def test_anothers_bit_as_a_mask_turns_the_sign_unnoticed(key, bit):
+    """What remains: the less significant rows of a record's bit, times 2^9, are those of a mask."""
+    y, _, masks = masked(key, -300)
+    cheat, own = 1, masks[1].decode()
+    y = y + np.uint64(masked_bit(key, own, 0) << 63)  # its own word has 0 as its top bit
+    record = encrypt_bits(np.array([bit], np.uint8), key.public, WIDE_NOISE, Expander.fresh())
+    record = record.cut(WIDE_NOISE)
+    less = [level * WIDE_NOISE.levels + 1 for level in range(2)]
+    scale = np.uint64(WIDE_NOISE.levels * WIDE_NOISE.base_log - OWN.base_log)
+    bits = Ggsw(own.masks.copy(), own.bodies.copy())
+    bits.masks[0], bits.bodies[0] = record.masks[0, less] << scale, record.bodies[0, less] << scale
+    masks[cheat] = bits.cut(OWN)
+    assert opened(key, masks, y).approved is bool(bit)
+
+
+def masked_bit(key, masks, place):
+    """Decrypt one bit of a mask, which its party knows."""
+    mask, body = masks.row(place, 1)
+    return round(int(key.phase(mask, body)[0]) / int(OWN.gadget(0))) % (1 << OWN.base_log)
+
+
+@pytest.mark.parametrize("score", [-700, 3, 1234])
+def test_control_first_party_reads_the_score(key, score):
+    y, own, masks = masked(key, score)
+    found = opened(key, reading_the_score(masks), y, covered=False)
+    assert found.approved is (score >= 0)  # no reader notices anything
+    sign = np.sign(found.phases[KNOWN_ZEROS])
+    total = sum(int(found.phases[i] * sign > 0) << (i - 1) for i in range(1, KNOWN_ZEROS))
+    total += OWN.n // STRIDE * (own + int(sign < 0))
+    top = int((y + np.uint64(FORMAT.offset))[0]) >> (64 - ROTATING)
+    half = 1 << (ROTATING - 1)
+    assert (total + top + half) % (2 * half) - half == score >> 4
+
+
+def test_control_first_party_reads_anothers_record(key):
+    bits = random_record()
+    y, _, masks = masked(key, -5)
+    found = opened(key, reading_a_record(key, masks, bits), y, covered=False)
+    assert found.approved is False  # no reader notices anything
+    read = found.phases[1:KNOWN_ZEROS] * np.sign(found.phases[KNOWN_ZEROS]) > 0
+    assert np.array_equal(read, bits == 1)
