@@ -40,10 +40,8 @@ def outcomes(deployed):
 
 def program(name, layout, polynomial, outputs):
     """Return a program to evaluate by its polynomial alone."""
-    plan, rows = (
-        Plan(np.zeros((outputs, layout.n_states), np.int64), ()),
-        np.zeros((0, 0), np.int64),
-    )
+    plan = Plan(np.zeros((outputs, layout.n_states), np.int64), ())
+    rows = np.zeros((0, 0), np.int64)
     labels, own = tuple(map(str, range(outputs))), layout.schema.fingerprint()
     return Program(name, own, labels, 12, 1.0, 0.0, -2048, 2047, polynomial, plan, rows)
 
