@@ -4,7 +4,8 @@ Each coalition (no party, one party, any two) has its complete state: secrets, s
 keys, its own decryption shares; and everything that the server ever had, including the evaluation's
 outcome before it was re-randomised. It decodes in the usual way, without the terms that it lacks.
 The resulting phases are compared with the uniform distribution and with the truth, over complete
-encrypted applications with fresh keys. The same decoding by all three parties is the control.
+encrypted applications with fresh keys. The same decoding by all three parties is the control. This
+deployment opens scores; test_readers_learn_only_signs.py does the same for one that opens signs.
 
 A p-value below LEVEL fails a test. There are about 230 of them, so that one run in 40,000 fails by
 chance. With 1,200 phases, a distribution function that is off by 0.09 anywhere is detected.

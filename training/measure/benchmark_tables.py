@@ -17,7 +17,7 @@ from training.measure.levelled_tables import (
     scaling_table,
 )
 from training.measure.summary_table import summary_table
-from training.measure.text_tables import Table, figure, labelled, markdown, plain
+from training.measure.text_tables import Table, figure, labelled, markdown, plain, replaced
 
 OURS, PEER = "concrete", "concrete_ml"
 ENGINES = (OURS, PEER, LEVELLED)
@@ -161,7 +161,5 @@ def replace_table(document: Path, result: dict[str, Any]) -> None:
     """Replace each measured section between its marks, if `document` has them."""
     text = document.read_text(encoding="utf-8")
     for (begin, end), section in markdown_sections(result).items():
-        if begin in text and end in text:
-            before, _, rest = text.partition(begin)
-            text = before + section + rest.partition(end)[2]
+        text = replaced(text, begin, end, section)
     document.write_text(text, encoding="utf-8")

@@ -47,3 +47,11 @@ def markdown(table: Table) -> str:
     rule = "|" + "---|" * len(table.head)
     head, *rows = ["| " + " | ".join(row) + " |" for row in (table.head, *table.rows)]
     return "\n".join([head.replace("|  |", "| |"), rule, *rows])
+
+
+def replaced(text: str, begin: str, end: str, section: str) -> str:
+    """Return a document with `section`, its marks included, in place of the marked one, if any."""
+    if begin not in text or end not in text:
+        return text
+    before, _, rest = text.partition(begin)
+    return before + section + rest.partition(end)[2]
