@@ -41,6 +41,8 @@ from settings import ROOT
 from utils.errors import ForeignMessage, MalformedMessage
 
 MODEL = "joint-stand-in"
+SIGNS = "signs"
+"""Name of a deployment's folder with which the served engine opens signs only."""
 PRIME = 2**61 - 1
 CLIENT_FILES = b"PK\x05\x06" + bytes(18)
 FACTS = EngineFacts(
@@ -256,7 +258,7 @@ class JointStandInServer(ServerEngine):
 
 
 def load(name: str, deployment: Path) -> ServerEngine:
-    return JointStandInServer()
+    return JointStandInServer(deployment.name == SIGNS)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,9 @@ def _report(outcomes: Sequence[Outcome], seconds: float) -> int:
     shares = sum(outcome.shares for outcome in outcomes)
     print(f"{shares} decryption shares; opened in {dict(opened)} of the schedules")
     for title, counts in (("faults", faults), ("refusals", refusals)):
-        print(f"{title}:", *(f"  {count:6} {name}" for name, count in counts.most_common()), sep="\n")
+        print(
+            f"{title}:", *(f"  {count:6} {name}" for name, count in counts.most_common()), sep="\n"
+        )
     if violated:
         print(f"play one again with --schedules 1 --seed {violated[0]}")
     return bool(violated)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from parties.joint.messages import CONFIRM, PARTIAL, Confirmation, Partial, decode
 
 
-class Violated(Exception):  # noqa: N818 - it is reported as a finding
+class Violated(Exception):
     """An invariant does not hold."""
 
 

@@ -84,8 +84,9 @@ class DishonestServer:
 
     def _relayed(self, number: int, index: int) -> Relayed:
         sender, (step, receiver, body) = self.wire[index]
-        fields = {"sender": sender, "receiver": receiver, "step": step, "body": body}
-        return Relayed.model_construct(number=number, **fields)
+        return Relayed.model_construct(
+            number=number, sender=sender, receiver=receiver, step=step, body=body
+        )
 
     def offer_another(self, client_id: str, program: str, parties: Sequence[str]) -> None:
         """Evaluate once more, on the same messages, and give `parties` this result from now on."""

@@ -12,7 +12,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from engines.interface import DECIDE, EXPLAIN, JointPartyEngine
+from engines.interface import JointPartyEngine
 from features.encoding import Layout
 from parties.client import Posting
 from parties.joint.channel import Channel, Place
@@ -23,6 +23,7 @@ from parties.joint.messages import CONFIRM, PARTIAL
 from trials.local_server import LocalClient, LocalServer
 from trials.schedules.kills import FragileStore, Fuse, Killed
 from trials.schedules.ledger import Ledger, Violated
+from trials.schedules.person import goes_on
 from trials.schedules.server import Client, DishonestServer
 from utils.errors import DataFolderInUse, TrisealError
 
@@ -63,7 +64,8 @@ class World:
         self._snapshots: dict[str, list[Path]] = {}
         self._engine = WatchedEngine(engine, self.ledger)
         self._channels: dict[str, Channel] = {}
-        opening = open_joint(LocalClient(server), self.names, self.names)
+        client: Any = LocalClient(server)
+        opening = open_joint(client, self.names, self.names)
         self.client_id = opening.client_id
         for name in self.names:
             connection = self._connection(name)
@@ -128,7 +130,7 @@ class World:
         self._fuses[name].burnt = True
         self.stop(name)
         self.server.count("kill between steps")
-        self.act(name, lambda member: None)
+        self.act(name, JointMember.keep_token)
 
     def light_fuse(self, name: str, points: int) -> None:
         """Have a party killed at the last of its next `points` writes and calls."""
@@ -199,31 +201,22 @@ class World:
 
     def offer_another(self, name: str | None) -> None:
         """Offer another result of a finished program, to one party or to all."""
-        state = next((m.state for m in self.parties.values() if m.state is not None), None)
-        done = [] if state is None else [p for p, run in state.programs.items() if run.status == "done"]
+        states = (member.state for member in self.parties.values())
+        state = next((state for state in states if state is not None), None)
+        done = (
+            []
+            if state is None
+            else [p for p, run in state.programs.items() if run.status == "done"]
+        )
         if not done:
             return
         with suppress(TrisealError):
-            program = self.draw.choice(done)
             receivers = self.names if name is None else (name,)
-            self.server.offer_another(self.client_id, program, receivers)
+            self.server.offer_another(self.client_id, self.draw.choice(done), receivers)
 
     def goes_on(self, name: str) -> None:
         """Have a party do all that is due, and what its person would do next."""
-        self.act(name, lambda member: self._due(name, member))
-
-    def _due(self, name: str, member: JointMember) -> None:
-        member.advance()
-        if member.keys_ready and not member.has_sent:
-            columns = self.public.schema_.party(name).columns
-            member.send_record({column.name: column.default for column in columns})
-        elif member.records_arrived and name not in member.agreed_by(DECIDE):
-            member.agree(DECIDE)
-        elif name not in member.agreed_by(EXPLAIN) and self._decided(member):
-            member.agree(EXPLAIN)
-
-    def _decided(self, member: JointMember) -> bool:
-        return member.own.protocol.opened(self.public.final(DECIDE)) is not None
+        self.act(name, goes_on)
 
     def close(self) -> None:
         for name in list(self.parties):
