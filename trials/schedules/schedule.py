@@ -30,12 +30,14 @@ class Outcome:
     """Of "decide" and "explain", those that any party has opened."""
 
 
-def play(seed: int, server: LocalServer, engine: JointPartyEngine, folder: Path) -> Outcome:
+def play(
+    seed: int, server: LocalServer, engine: JointPartyEngine, folder: Path, steps: int = STEPS
+) -> Outcome:
     """Play the schedule of this number; `engine` is the party's half of the server's."""
     draw, outcome = Random(seed), Outcome(seed)  # noqa: S311 - choices, not secrets
     world = World(server, engine, folder, draw)
     try:
-        _play(world, draw)
+        _play(world, draw, steps)
     except Violated as error:
         outcome.violated = str(error)
     finally:
@@ -49,19 +51,19 @@ def play(seed: int, server: LocalServer, engine: JointPartyEngine, folder: Path)
     return outcome
 
 
-def _play(world: World, draw: Random) -> None:
+def _play(world: World, draw: Random, steps: int) -> None:
     weak = draw.choice(world.names)  # whose folder is put back; the others keep theirs
     world.server.shuffles = draw.choice((0.0, 0.2))
     world.server.repeats = draw.choice((0.0, 0.3))
     rate = draw.choice((0.1, 0.3))
-    for number in range(STEPS):
+    for number in range(steps):
         world.goes_on(draw.choice(world.names))
         if draw.random() < 0.2:
             world.server.local.work()
         if draw.random() < 0.15:
             world.snapshot(weak)
         if draw.random() < rate:
-            _fault(world, draw, weak, late=number > STEPS // 2)
+            _fault(world, draw, weak, late=number > steps // 2)
     world.put_out_fuses()
     world.server.withheld.clear()
     world.server.shuffles = world.server.repeats = 0.0
