@@ -5,8 +5,7 @@ from __future__ import annotations
 from engines.envelope import seal
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, PUBLIC_KEY
 from engines.levelled.keys import PublicKey
-from engines.levelled.messages import header, join_inputs
-from engines.levelled.parameters import DEFAULT
+from engines.levelled.messages import join_inputs
 from tests.privacy.misbehaving import LIAR
 from tests.privacy.small import PARTIES
 from tests.privacy.table import Table, digests
@@ -15,8 +14,13 @@ from trials.forged_inputs import Forger
 
 def sealed_upload(halves, made, key):
     """Return ciphertexts as the liar's upload under a public key."""
-    own = header(halves.server.public.model_version, ENCRYPTED_INPUTS, LIAR)
-    return seal(own, join_inputs(key.digest, made, DEFAULT))
+    own = halves.party._header(ENCRYPTED_INPUTS, LIAR)
+    return seal(own, join_inputs(key.digest, made, parameters_of(halves)))
+
+
+def parameters_of(halves):
+    """Return the parameters of the application's ciphertexts."""
+    return halves.party._parameters
 
 
 def encrypted(halves, table, bits):
@@ -36,10 +40,11 @@ def uploaded(halves, bits, forge):
     """
     table = Table(halves).keys()
     uploads = encrypted(halves, table, bits)
-    key = PublicKey.from_bytes(table[LIAR].public_key, DEFAULT)
+    parameters = parameters_of(halves)
+    key = PublicKey.from_bytes(table[LIAR].public_key, parameters)
     own = bits[halves.deployment.layout.party_bits(LIAR)]
     uploads[LIAR, ENCRYPTED_INPUTS] = sealed_upload(
-        halves, forge(Forger(key, DEFAULT), own, uploads), key
+        halves, forge(Forger(key, parameters), own, uploads), key
     )
     table.commit(digests(uploads))
     table.agree(DECIDE, uploads)

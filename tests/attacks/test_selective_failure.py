@@ -18,9 +18,9 @@ from engines.levelled.encryption import zeros
 from engines.levelled.ggsw import Ggsw
 from engines.levelled.keys import PublicKey
 from engines.levelled.messages import split_inputs
-from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS
+from engines.levelled.parameters import KNOWN_ZEROS
 from engines.levelled.randomness import Expander
-from tests.attacks.forging import encrypted, sealed_upload, uploaded
+from tests.attacks.forging import encrypted, parameters_of, sealed_upload, uploaded
 from tests.privacy.misbehaving import HONEST, LIAR
 from tests.privacy.small import random_bits
 from tests.privacy.table import Table, digests
@@ -45,11 +45,12 @@ def record(signs, flag):
 
 def doubled(forger, own, uploads):
     """Return the liar's upload with twice the victim's flag, made from its upload, as its own."""
-    theirs = split_inputs(unseal(uploads[VICTIM, ENCRYPTED_INPUTS])[1], FLAG + 1, DEFAULT)[1]
+    parameters = forger.parameters
+    theirs = split_inputs(unseal(uploads[VICTIM, ENCRYPTED_INPUTS])[1], FLAG + 1, parameters)[1]
     flag = theirs.one(FLAG)
-    fresh = zeros(forger.key, DEFAULT.rows, DEFAULT, Expander.fresh())
+    fresh = zeros(forger.key, parameters.rows, parameters, Expander.fresh())
     masks, bodies = 2 * flag.masks + fresh[0], 2 * flag.bodies + fresh[1]
-    return with_bit(forger.encrypted(own), FLAG, Ggsw(masks, bodies).cut(DEFAULT))
+    return with_bit(forger.encrypted(own), FLAG, Ggsw(masks, bodies).cut(parameters))
 
 
 def deviating(size):
@@ -58,8 +59,8 @@ def deviating(size):
     def forge(forger, own, _):
         made = forger.encrypted(own)
         step = np.uint64(round(size * 2**64))
-        made.bodies[SELECTED, DEFAULT.levels, 1 : 1 + KNOWN_ZEROS] += step
-        return made.cut(DEFAULT)
+        made.bodies[SELECTED, forger.parameters.levels, 1 : 1 + KNOWN_ZEROS] += step
+        return made.cut(forger.parameters)
 
     return forge
 
@@ -88,9 +89,10 @@ def test_an_upload_made_of_anothers_after_the_commitments_is_refused_for_either_
     table, bits = Table(signs).keys(), record(signs, flag)
     uploads = encrypted(signs, table, bits)
     table.commit(digests(uploads))  # only now does the liar see the victim's upload
-    key = PublicKey.from_bytes(table[LIAR].public_key, DEFAULT)
+    parameters = parameters_of(signs)
+    key = PublicKey.from_bytes(table[LIAR].public_key, parameters)
     own = bits[signs.deployment.layout.party_bits(LIAR)]
-    late = sealed_upload(signs, doubled(Forger(key, DEFAULT), own, uploads), key)
+    late = sealed_upload(signs, doubled(Forger(key, parameters), own, uploads), key)
     uploads[LIAR, ENCRYPTED_INPUTS] = late
     for name in HONEST:
         with pytest.raises(PartiesDisagree, match=f"record of {LIAR}"):
