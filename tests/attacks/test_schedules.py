@@ -17,6 +17,7 @@ from parties.joint import checks
 from parties.joint.protocol import JointProtocol
 from trials.joint_stand_in import JointStandIn
 from trials.local_server import LocalServer
+from trials.schedules.__main__ import main
 from trials.schedules.ledger import Ledger, Violated
 from trials.schedules.schedule import play
 from trials.schedules.world import World
@@ -60,16 +61,16 @@ def test_no_party_makes_two_different_shares_of_a_program(signs, scores, tmp_pat
     assert min(opened[DECIDE], opened[EXPLAIN]) >= 3 and shares > 50
 
 
-def test_control_without_confirmations_a_folder_put_back_makes_a_second_share(signs, tmp_path):
-    engine = JointStandIn(signs.public)
+def test_control_without_confirmations_a_folder_put_back_makes_a_second_share(capsys):
     with (
         patch.object(JointProtocol, "all_confirmed", lambda *_: True),
         patch.object(checks, "same_result", lambda *_: None),
         patch.object(Ledger, "send", lambda *_: None),  # the first share would be reported already
     ):
-        found = (play(n, signs, engine, tmp_path / f"{n}").violated for n in range(1, 41))
-        violated = next(text for text in found if text is not None)
-    assert violated.endswith("made 2 different shares of decide")
+        assert main(["--schedules", "3", "--seed", "11"]) == 1
+    printed = capsys.readouterr().out
+    assert "made 2 different shares of decide" in printed
+    assert "play one again with --schedules 1 --seed" in printed
 
 
 @pytest.mark.parametrize(
