@@ -211,6 +211,7 @@ class MemberState:
         if not self.protocol.last_part_given:
             return
         if self.protocol.secret:
+            self.save()  # without its share, a party without its secret could never go on
             self.protocol.forget_secret()
             self.files.remove(SECRET_KEY)
         public = self._connection.public

@@ -14,6 +14,13 @@ from trials.schedules.world import World
 
 STEPS = 60
 QUIET_ROUNDS = 30
+FOR_GOOD = {
+    "folder put back",
+    "another result offered",
+    "expiry at a party",
+    "expiry at the server",
+}
+"""Faults after which the parties may rightly open nothing more."""
 
 
 @dataclass
@@ -68,11 +75,22 @@ def _play(world: World, draw: Random, steps: int) -> None:
     world.server.withheld.clear()
     world.server.shuffles = world.server.repeats = 0.0
     _quietly(world)
+    _require_results(world)
     if draw.random() < 0.7:
         for _ in range(2):
             world.restore(weak)
             world.offer_another(draw.choice((None, weak)))
             _quietly(world)
+
+
+def _require_results(world: World) -> None:
+    """Raise Violated if a party has no results although nothing but passing faults happened."""
+    if FOR_GOOD & set(world.server.faults):
+        return
+    for name in world.names:
+        member = world.parties.get(name)
+        if member is None or member.explanation is None:
+            raise Violated(f"{name} cannot go on, although no fault forbids it")
 
 
 def _quietly(world: World) -> None:
