@@ -238,8 +238,14 @@ def _do_what_is_due(
     if member.keys_ready:
         once("keys", f"the joint key is made; its fingerprint is {member.fingerprint}.")
         if record is not None and application.sent is None and not member.has_sent:
-            sent = application.send(record)
-            once("sent", f"{sent.bits} bits encrypted and sent as {sent.size} bytes.")
+            made = application.send(record)
+            once(
+                "encrypted",
+                f"{made.bits} bits encrypted as {made.size} bytes; they leave this machine by "
+                "themselves once all parties have committed to theirs.",
+            )
+        if record is not None and (upload := member.upload) is not None:
+            once("sent", f"the encrypted record was sent, {upload.size} bytes.")
     if member.awaited_witnesses:
         names = ", ".join(member.awaited_witnesses)
         once(f"witness {names}", f"waiting for the witness {names}.")

@@ -38,7 +38,7 @@ MAY_IMPORT = {
         "witness",
     },
     "trials": {
-        *("engines", "features", "model", "parties", "server", "service", "settings"),
+        *("contract", "engines", "features", "model", "parties", "server", "service", "settings"),
         *("training", "utils", "witness"),
     },
     "scripts": {"service", "settings"},

@@ -94,7 +94,10 @@ def party_panel(state: PageState, party: Party) -> str:
             f"{again}.</p>"
         )
     facts = [
-        ("Sent", f"{sent.bits} bit{'s' if sent.bits != 1 else ''} as {show_bytes(sent.size)}"),
+        (
+            "Encrypted" if sent.waits else "Sent",
+            f"{sent.bits} bit{'s' if sent.bits != 1 else ''} as {show_bytes(sent.size)}",
+        ),
         ("Encrypted in", show_seconds(sent.encrypt_seconds)),
         ("Upload", "waits until all parties have encrypted theirs")
         if sent.waits

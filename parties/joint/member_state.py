@@ -211,6 +211,7 @@ class MemberState:
         if not self.protocol.last_part_given:
             return
         if self.protocol.secret:
+            self.save()  # without its share, a party without its secret could never go on
             self.protocol.forget_secret()
             self.files.remove(SECRET_KEY)
         public = self._connection.public
@@ -594,15 +595,23 @@ class MemberState:
         except ResultNotWitnessed as error:
             self.end(error)
             raise
-        if first:  # before the state, which refers to it once it says confirmed
+        if first:
+            # Before the state, which refers to it once it says confirmed, and may be all that is
+            # written before the process is killed.
             self.files.write(f"{program}.result", result)
-            what, shown = f"encrypted result of {program}", preview(result)
-            fetched = Message(SERVER, self.party, what, len(result), seconds, digest(result), shown)
-            self.remembered.events.append(fetched)
-            self.remembered.results[program] = Fetched(
-                size=len(result), seconds=seconds, sha256=fetched.sha256, preview=shown
-            )
+            self._note_fetched(program, result, seconds)
+            self.files.keep_member(self.remembered)
             self.save()
+
+    def _note_fetched(self, program: str, result: bytes, seconds: float) -> None:
+        if program in self.remembered.results:  # the process was killed before it confirmed
+            return
+        what, shown = f"encrypted result of {program}", preview(result)
+        fetched = Message(SERVER, self.party, what, len(result), seconds, digest(result), shown)
+        self.remembered.events.append(fetched)
+        self.remembered.results[program] = Fetched(
+            size=len(result), seconds=seconds, sha256=fetched.sha256, preview=shown
+        )
 
     def _result(self, program: str) -> bytes:
         """Return the program's result, from the folder if this party has confirmed it."""

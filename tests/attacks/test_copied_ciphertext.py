@@ -28,11 +28,11 @@ from parties.joint import checks
 from parties.joint.messages import RECORD_COMMIT, Agreement, RecordCommit
 from parties.joint.protocol import JointProtocol
 from parties.joint.session import JointSession
-from tests.parties.joint.local import LocalServer
 from tests.parties.joint.running import Members, connect
 from tests.privacy.misbehaving import DECIDE_AGREE, HONEST, LIAR, lying, refused
 from tests.privacy.small import PARTIES
 from tests.privacy.table import digests
+from trials.local_server import LocalServer
 from utils.errors import AlreadySent, CommitmentBroken, MessageRepeated, PartiesDisagree
 
 VICTIM = "applicant"

@@ -19,17 +19,29 @@ import httpx
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from contract.http import WitnessedResult
 from engines.concrete.structure import Structure
 from engines.envelope import Header, seal, unseal, unseal_as
+from engines.interface import CHALLENGE, DECIDE, MASKED_OF, Slot
 from engines.levelled.encryption import encrypt_bits
 from engines.levelled.keys import PublicKey, SecretShare
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
-from engines.levelled.messages import ClientFacts, ProgramBudget, join_inputs, split_inputs
+from engines.levelled.messages import (
+    RESULT,
+    ClientFacts,
+    ProgramBudget,
+    header,
+    join_inputs,
+    split_inputs,
+)
 from engines.levelled.opening import Result
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, SEED_BYTES
 from engines.levelled.randomness import Expander
+from engines.levelled.results import outputs_of_parts, split_shares
 from engines.levelled.words import sum_of_words, words_to_bytes
 from engines.payload import join_parts, read_parts, split_parts
+from engines.registry import load_joint_party_engine, load_server_engine
+from engines.statement import Statement, verify_statement
 from engines.zip_files import pack, unpack
 from parties.client import ServerClient
 from parties.joint.channel import Channel, FirstWords, Identity, Place
@@ -37,6 +49,7 @@ from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from parties.joint.messages import (
     Agreement,
+    Confirmation,
     Hello,
     JointMessage,
     Partial,
@@ -49,10 +62,12 @@ from parties.joint.messages import (
 from parties.joint.state import ProtocolState
 from parties.trust_file import TrustFile
 from service.http.upload_form import FIELDS, FILE, FormReader
+from settings import ROOT
 from trials.stand_in import public_model
 from utils.errors import TrisealError
 from utils.signed_requests import authorization, signer_of
 from utils.witness_list import parse_witnesses
+from witness.client import WitnessClient
 from witness.key import public_hex
 
 WITNESS_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -63,6 +78,7 @@ APPLICATION = "0123456789abcdef" * 2
 BITS = 2
 FORM = "multipart/form-data; boundary=b"
 SHA256 = "0f" * 32
+STATEMENT = Statement(APPLICATION, "decide", SHA256, {"bank/encrypted_inputs": SHA256}, SHA256)
 
 
 @dataclass(frozen=True)
@@ -149,6 +165,7 @@ def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
             client_sha256=SHA256,
             readers=("bank", "x"),
             explanation_readers=("bank",),
+            witnesses={WITNESS: "Auditor"},
             signing_key=key,
             exchange_key=key,
             seed=key,
@@ -158,7 +175,14 @@ def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
         ShareCommit(digest=SHA256),
         RecordCommit(inputs=SHA256, nonce=SHA256),
         ShareOpen(share=bytes(200), nonce=nonce),
-        Agreement(program="decide", inputs={"bank": SHA256}, public_key_digest=SHA256),
+        Agreement(
+            program="decide",
+            inputs={"bank": SHA256},
+            public_key_digest=SHA256,
+            masks=SHA256,
+            nonce=nonce,
+        ),
+        Confirmation(program="decide", result_sha256=SHA256),
         Partial(program="decide", result_sha256=SHA256, share=bytes(72)),
     ):
         yield type(message), message
@@ -239,14 +263,80 @@ def decoders() -> dict[str, Decoder]:
             (f"# pins\nbank = {SHA256}\n".encode(),), lambda data: TrustFile.parse(data, "pins")
         ),
         "protocol state": Decoder((ProtocolState().to_bytes(),), ProtocolState.from_bytes),
+        "signature of a witness": Decoder(
+            (STATEMENT.sign(WITNESS_KEY),),
+            lambda data: verify_statement(STATEMENT, bytes.fromhex(WITNESS), data, "Auditor"),
+        ),
+        **_files(),
         **_sealed_words(),
         **_answers(),
+        **_witness_answers(),
     }
     for kind, message in _joint_messages():
         found[f"joint {kind.__name__}"] = Decoder(
             (encode(message),), lambda data, kind=kind: decode(kind, data)
         )
     return found
+
+
+def _files() -> dict[str, Decoder]:
+    """Return decoders of the small files that the deployed engine's two halves exchange."""
+    server = load_server_engine("levelled", ROOT / "deployment_files")
+    party = load_joint_party_engine(server.public, server.client_files())
+    version, first = server.public.model_version, server.public.schema_.party_names[0]
+
+    def checked(slot: Slot) -> Decoder:
+        payload = bytes(server._payload_bytes(slot.party, slot.file_name))
+        sealed = seal(header(version, slot.file_name, slot.party), payload)
+        return Decoder((sealed,), lambda data: server.check(slot, data))
+
+    found = {
+        f"slot {slot.file_name}": checked(slot)
+        for slot in server.public.slots
+        if slot.party == first and slot.file_name in (CHALLENGE, *MASKED_OF.values())
+    }
+    sizes = outputs_of_parts(server.public, DECIDE)
+    results = bytes(sum(DEFAULT.result_bytes(count) for count in sizes))
+    shares = bytes(sum(8 * (count + KNOWN_ZEROS) for count in sizes))
+    found["result with checks"] = Decoder(
+        (seal(header(version, RESULT, program=DECIDE), results),),
+        lambda data: party.check_result(DECIDE, data),
+    )
+    found["shares with checks"] = Decoder(
+        (shares,), lambda data: split_shares({"bank": data}, sizes)
+    )
+    return found
+
+
+def _witness_answers() -> dict[str, Decoder]:
+    """Return decoders of the server's responses to a witness."""
+    task = {
+        "id": APPLICATION,
+        "client_id": APPLICATION,
+        "program": "decide",
+        "model_sha256": SHA256,
+        "messages": [{"party": "bank", "file_name": "encrypted_inputs", "bytes": 9}],
+    }
+    result = WitnessedResult.of(b"result", bytes(32)).model_dump_json().encode()
+
+    given = [b""]
+    client = WitnessClient("http://server", 5.0, WITNESS_KEY)
+    client._transport = httpx.MockTransport(lambda _: httpx.Response(200, content=given[0]))
+    client._http = client._client()
+
+    def said(call: Callable[[WitnessClient], object], sample: bytes) -> Decoder:
+        def read(content: bytes) -> None:
+            given[0] = content
+            call(client)
+
+        return Decoder((sample,), read)
+
+    return {
+        "answer: witness's tasks": said(
+            lambda client: client.tasks(), json.dumps({"items": [task]}).encode()
+        ),
+        "answer: witness's result": said(lambda client: client.result(APPLICATION), result),
+    }
 
 
 def _with_header(text: bytes) -> bytes:

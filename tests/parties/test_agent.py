@@ -80,7 +80,7 @@ def test_application_continues_after_agent_and_server_are_killed(
     one = made.start(first, "--record", str(made.files[first]))
     print_before = one.wait_for("its fingerprint is ")
     for agent in made.started:
-        agent.wait_for("encrypted and sent")
+        agent.wait_for("the encrypted record was sent")
     one.kill()
     token = made.opening.watch_token
     with ServerClient(levelled_server.url, 30) as client, levelled_server.stuck():

@@ -91,7 +91,7 @@ class Played:
             record.write_text(json.dumps(RECORDS[party]))
             words = ("--join", self.opening.codes[party], "--record", str(record))
             self.start_agent(party, *words, program=("-m", "parties"))
-        self.wait(lambda: all(b"sent" in self.log(party).read_bytes() for party in PARTIES))
+        self.wait(lambda: all(b"record was sent" in self.log(p).read_bytes() for p in PARTIES))
 
     def restart_and_open(self) -> None:
         """Restart the agents, which agree, open the results, and stay alive."""

@@ -1,8 +1,11 @@
 """Forged results are refused before any part is given; without a witness they are opened."""
 
+from dataclasses import replace
+
 import pytest
 
 from engines.interface import DECIDE
+from engines.statement import Statement
 from trials.witness import FAMILIES, Scene, deliver, forge, is_refused
 from utils.errors import PartiesDisagree, ResultNotWitnessed
 
@@ -63,6 +66,24 @@ def test_honest_result_is_signed_and_opened(scene):
             party.open(DECIDE, result, given)
     for party in opened_by_all(scene, result, {scene.public_hex: signature}):
         assert any(message.step == "partial:decide" for message in party.pending())
+
+
+@pytest.mark.parametrize("left_out", ["application", "result"])
+def test_signature_that_leaves_the_place_out_is_replayed(scene, monkeypatch, left_out):
+    """Control: a statement without its application, or without its result, counts for any."""
+
+    def blind(statement):
+        field = {"application": "application", "result": "result_sha256"}[left_out]
+        return whole(replace(statement, **{field: ""}))
+
+    whole = Statement.to_bytes
+    monkeypatch.setattr(Statement, "to_bytes", blind)
+    families = {"application": "other application", "result": "replay"}
+    number = [f.__name__.strip("_").replace("_", " ") for f in FAMILIES].index(families[left_out])
+    forgery = forge(scene, number)
+    assert forgery.family == families[left_out]
+    given = {scene.public_hex: forgery.signature}
+    assert all(p.opened(DECIDE) for p in opened_by_all(scene, forgery.result, given))
 
 
 def opened_by_all(scene, result, signatures):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from engines.interface import DECIDE
 from parties.joint.channel import Identity
 from parties.joint.protocol import JointProtocol
-from tests.parties.joint.stand_in import JointStandIn, public_model, result_of, scores_of
+from trials.joint_stand_in import JointStandIn, public_model, result_of, scores_of
 
 APPLICATION = "0123456789abcdef" * 2
 INPUTS = {"applicant": b"\1\0\1", "bank": b"\1\1", "credit_agency": b"\0\1\1"}

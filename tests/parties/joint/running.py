@@ -15,9 +15,9 @@ from parties.joint.codes import JointOpening, open_joint
 from parties.joint.identities import Trust
 from parties.joint.member import JointMember
 from parties.store import PartyStore
-from tests.parties.joint.local import LocalServer
-from tests.parties.joint.stand_in import JointStandIn
 from tests.parties.running import LiveServer
+from trials.joint_stand_in import JointStandIn
+from trials.local_server import LocalServer
 
 __all__ = [
     "connect",
@@ -46,10 +46,10 @@ def connect(server: Any, folder: Path, client: Any = None, trust: Trust | None =
 
 
 class JointServer(LiveServer):
-    """`python -m tests.parties.joint.stand_in`, which ignores its deployment."""
+    """`python -m trials.joint_stand_in`, which ignores its deployment."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, folder, command=("-m", "tests.parties.joint.stand_in"))
+        super().__init__(folder, folder, command=("-m", "trials.joint_stand_in"))
         self.start()
         with self.client() as client:
             self.public = client.model()
@@ -149,7 +149,7 @@ class Members:
         return self
 
     def truth(self, program: str, **changed: dict[str, Any]) -> list[int]:
-        from tests.parties.joint.stand_in import scores_of
+        from trials.joint_stand_in import scores_of
 
         layout = Layout(self.schema)
         inputs = {

@@ -9,8 +9,8 @@ from parties.agent import ApplicationAgent
 from parties.joint.member import JointMember
 from parties.joint.protocol import JointProtocol
 from tests.parties.joint.running import connect
-from tests.parties.joint.stand_in import JointStandIn
 from tests.parties.running import until
+from trials.joint_stand_in import JointStandIn
 from utils.errors import (
     AlreadyOpened,
     ApplicationExpired,

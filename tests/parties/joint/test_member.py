@@ -18,7 +18,7 @@ from parties.joint.codes import JoinCode
 from parties.joint.member import JointMember
 from parties.results import ALL, SERVER
 from tests.parties.joint.running import connect
-from tests.parties.joint.stand_in import result_of
+from trials.joint_stand_in import result_of
 from utils.errors import (
     AlreadyOpened,
     AlreadySent,

@@ -20,7 +20,7 @@ from parties.joint.messages import (
 )
 from parties.joint.protocol import JointProtocol
 from tests.parties.joint.group import APPLICATION, DIGESTS, INPUTS, Group, Posted
-from tests.parties.joint.stand_in import JointStandIn, public_model
+from trials.joint_stand_in import JointStandIn, public_model
 from utils.errors import (
     AlreadyOpened,
     CommitmentBroken,

@@ -13,7 +13,7 @@ from parties.results import ALL, SERVER
 from parties.sessions import session_class
 from parties.single_key.session import ApplicationSession
 from tests.parties.joint import running
-from tests.parties.joint.stand_in import scores_of
+from trials.joint_stand_in import scores_of
 from utils.errors import (
     AlreadySent,
     ForbiddenSlot,

@@ -5,7 +5,7 @@ import pytest
 from engines.interface import DECIDE, EXPLAIN, MASKED_OF, MASKS_OF, SIGN_OF
 from parties.joint.codes import open_joint
 from tests.parties.joint.group import Group
-from tests.parties.joint.stand_in import header, pack, public_model, seal
+from trials.joint_stand_in import header, pack, public_model, seal
 from utils.errors import AlreadyOpened, InvalidRequest, OutOfStep, PartiesDisagree
 
 A, B, C = "applicant", "bank", "credit_agency"

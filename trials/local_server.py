@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from contract.http import (
@@ -16,15 +17,16 @@ from contract.http import (
     RelayedMessages,
     Traffic,
 )
-from parties.client import Waiting
+from engines.interface import DECIDE, JointPartyEngine, ServerEngine
+from parties.client import Posting, Waiting
 from service.applications.applications import Applications
 from service.applications.party_tokens import PartyTokens
 from service.applications.relay import Given, Relay
 from service.applications.slots import Slots, Upload
 from service.jobs.queue import Claims, Jobs
 from service.storage.storage import Storage
-from tests.parties.joint.stand_in import JointStandInServer
-from tests.service.storages import settings_of
+from settings import Settings
+from trials.joint_stand_in import JointStandInServer
 
 
 class LocalServer:
@@ -33,12 +35,24 @@ class LocalServer:
     The engine is the stand-in joint engine, unless both halves of another are given.
     """
 
-    def __init__(self, folder: Path, signs: bool = False, engine=None, party_engine=None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        signs: bool = False,
+        engine: ServerEngine | None = None,
+        party_engine: JointPartyEngine | None = None,
+    ) -> None:
         self.folder = folder
         self.engine = engine or JointStandInServer(signs)
         self.party_engine = party_engine
         self.public = self.engine.public
-        settings = settings_of(folder / "server", maximum_applications=10_000)
+        settings = Settings(
+            _env_file=None,
+            server_data=folder / "server",
+            engine="clear",
+            disk_reserve_megabytes=1,
+            maximum_applications=10_000,
+        )
         self.storage = Storage(settings)
         given = (self.storage, self.public, settings)
         self.applications = Applications(*given)
@@ -82,27 +96,35 @@ class LocalClient:
     def close(self) -> None:
         return
 
-    def open_application(self, readers=None, explanation_readers=None) -> Opened:
+    def open_application(
+        self,
+        readers: Iterable[str] | None = None,
+        explanation_readers: Iterable[str] | None = None,
+    ) -> Opened:
         named = [None if n is None else list(n) for n in (readers, explanation_readers)]
         opened = self._applications.open(named[0], explanation_readers=named[1])
         return Opened.model_validate_json(opened.model_dump_json())
 
-    def join(self, client_id, party, code, scopes=None) -> Joined:
+    def join(
+        self, client_id: str, party: str, code: str, scopes: list[str] | None = None
+    ) -> Joined:
         found = self._server.party_tokens.join(client_id, party, code, scopes)
         return Joined.model_validate_json(found.model_dump_json())
 
-    def renew(self, client_id, token) -> Joined:
+    def renew(self, client_id: str, token: str) -> Joined:
         found = self._server.party_tokens.renew(client_id, token)
         return Joined.model_validate_json(found.model_dump_json())
 
-    def state(self, client_id, token) -> ApplicationState:
+    def state(self, client_id: str, token: str) -> ApplicationState:
         found = self._applications.look(client_id, token)
         return ApplicationState.model_validate_json(found.model_dump_json())
 
-    def post(self, client_id, token, step, receiver, body) -> int:
+    def post(self, client_id: str, token: str, step: str, receiver: str | None, body: bytes) -> int:
         return self._relay.post(client_id, token, step, receiver, bytes(body))
 
-    def messages(self, client_id, token, after=0, wait=0.0, seen="") -> RelayedMessages:
+    def messages(
+        self, client_id: str, token: str, after: int = 0, wait: float = 0.0, seen: str = ""
+    ) -> RelayedMessages:
         end = time.monotonic() + wait
         while True:
             found = self._relay.messages(client_id, token, after)
@@ -111,7 +133,14 @@ class LocalClient:
                 return RelayedMessages.model_validate_json(found.model_dump_json())
             time.sleep(0.01)
 
-    def exchange(self, client_id, token, messages=(), after=0, waiting=None) -> Exchanged:
+    def exchange(
+        self,
+        client_id: str,
+        token: str,
+        messages: Sequence[Posting] = (),
+        after: int = 0,
+        waiting: Waiting | None = None,
+    ) -> Exchanged:
         waiting = waiting or Waiting()
         end = time.monotonic() + waiting.seconds
         given = [Given(step, receiver, bytes(body)) for step, receiver, body in messages]
@@ -123,7 +152,7 @@ class LocalClient:
             found = self._relay.exchange(client_id, token, (), after, found.numbers)
         return Exchanged.model_validate_json(found.model_dump_json())
 
-    def events(self, client_id, token, silence):
+    def events(self, client_id: str, token: str, silence: float) -> Iterator[ApplicationState]:
         end, told = time.monotonic() + silence, None
         while time.monotonic() < end:
             state = self.state(client_id, token)
@@ -132,11 +161,13 @@ class LocalClient:
                 yield state
             time.sleep(0.01)
 
-    def traffic(self, client_id, token) -> Traffic:
+    def traffic(self, client_id: str, token: str) -> Traffic:
         found = self._relay.traffic(client_id, token)
         return Traffic.model_validate_json(found.model_dump_json())
 
-    def send_file(self, client_id, party, file_name, message, token) -> Receipt:
+    def send_file(
+        self, client_id: str, party: str, file_name: str, message: bytes, token: str
+    ) -> Receipt:
         place = self._server.slots.admit(client_id, token, party, file_name)
         self._server.engine.check(place.slot, message)
         sha256 = hashlib.sha256(message).hexdigest()
@@ -153,23 +184,23 @@ class LocalClient:
             sha256=sha256,
         )
 
-    def queue(self, client_id, token, program="decide") -> ProgramState:
+    def queue(self, client_id: str, token: str, program: str = DECIDE) -> ProgramState:
         self._server.jobs.ask(client_id, token, program)
         if not self.holds:
             self._server.work()
         return self.program(client_id, token, program)
 
-    def program(self, client_id, token, program="decide") -> ProgramState:
+    def program(self, client_id: str, token: str, program: str = DECIDE) -> ProgramState:
         found = self._server.jobs.view(client_id, token, program)
         return ProgramState.model_validate_json(found.model_dump_json())
 
-    def cancel(self, client_id, token, program="decide") -> ProgramState:
+    def cancel(self, client_id: str, token: str, program: str = DECIDE) -> ProgramState:
         found = self._server.jobs.cancel(client_id, token, program)
         return ProgramState.model_validate_json(found.model_dump_json())
 
-    def get_output(self, client_id, token, program="decide") -> bytes:
+    def get_output(self, client_id: str, token: str, program: str = DECIDE) -> bytes:
         return self._applications.output(client_id, token, program)
 
-    def erase(self, client_id, token) -> None:
+    def erase(self, client_id: str, token: str) -> None:
         removed = self._applications.remove(client_id, token)
         self._server.storage.remove_store(removed.store)

@@ -1,8 +1,8 @@
-"""A joint engine for tests of the protocol: additive keys over a prime, fast and without security.
+"""A joint engine for trials of the protocol: additive keys over a prime, fast, without security.
 
 The public key is g·S, where S is the sum of the parties' secrets and g comes from the common
 randomness; a result is (r·g, r·g·S + score). Inputs travel in the clear. `python -m
-tests.parties.joint.stand_in` serves it over HTTP; settings by TRISEAL_*.
+trials.joint_stand_in` serves it over HTTP; settings by TRISEAL_*.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ from engines.interface import (
 )
 from features.encoding import Layout
 from features.schema import Schema
+from settings import ROOT
 from utils.errors import ForeignMessage, MalformedMessage
 
-ROOT = Path(__file__).resolve().parents[3]
 MODEL = "joint-stand-in"
+SIGNS = "signs"
+"""Name of a deployment's folder with which the served engine opens signs only."""
 PRIME = 2**61 - 1
 CLIENT_FILES = b"PK\x05\x06" + bytes(18)
 FACTS = EngineFacts(
@@ -61,7 +63,7 @@ def public_model(
     schema = schema or Schema.load(ROOT / "features" / "credit_card.json")
     first = schema.party_names[0]
     slots = [(first, PUBLIC_KEY), *((party, ENCRYPTED_INPUTS) for party in schema.party_names)]
-    needed = [(*slot, PROGRAMS) for slot in slots]
+    needed: list[tuple[str, str, tuple[str, ...]]] = [(*slot, PROGRAMS) for slot in slots]
     bins = tuple(schema.explained_column.bin_labels())
     programs = {
         DECIDE: ProgramFacts(outputs=("score",), score_bits=8, scale=10.0),
@@ -76,11 +78,11 @@ def public_model(
     return PublicModel(
         engine=FACTS,
         model_version=model,
-        schema=schema,
+        schema_=schema,
         programs=programs,
-        slots=[
+        slots=tuple(
             Slot(party=p, file_name=n, needed_for=f, maximum_bytes=10_000) for p, n, f in needed
-        ],
+        ),
         client_sha256=hashlib.sha256(CLIENT_FILES).hexdigest(),
         versions={},
     )
@@ -256,11 +258,11 @@ class JointStandInServer(ServerEngine):
 
 
 def load(name: str, deployment: Path) -> ServerEngine:
-    return JointStandInServer()
+    return JointStandInServer(deployment.name == SIGNS)
 
 
 if __name__ == "__main__":
     from server import main
-    from tests.parties.joint.stand_in import load as importable  # by its name, for the workers
+    from trials.joint_stand_in import load as importable  # by its name, for the workers
 
     sys.exit(main(importable))

@@ -1,0 +1,20 @@
+"""What the person of a party does next: the only steps that `JointMember.advance` leaves open."""
+
+from __future__ import annotations
+
+from engines.interface import DECIDE, EXPLAIN
+from parties.joint.member import JointMember
+
+
+def goes_on(member: JointMember) -> None:
+    """Advance, then send the default record, or agree to what is due; raises their errors."""
+    member.advance()
+    name, public = member.party, member.public
+    decided = member.own.protocol.opened(public.final(DECIDE)) is not None
+    if member.keys_ready and not member.has_sent:
+        columns = public.schema_.party(name).columns
+        member.send_record({column.name: column.default for column in columns})
+    elif member.records_arrived and name not in member.agreed_by(DECIDE):
+        member.agree(DECIDE)
+    elif decided and name not in member.agreed_by(EXPLAIN):
+        member.agree(EXPLAIN)
