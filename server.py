@@ -12,7 +12,7 @@ import gc
 import socket
 import sys
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.http import request_log as logs
 from settings import get_settings
@@ -129,7 +129,12 @@ def _app() -> FastAPI:
         sys.exit(1)
 
 
+def __getattr__(name: str) -> Any:
+    """Return a new `app`, which only an external ASGI server asks for."""
+    if name == "app":
+        return _app()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 if __name__ == "__main__":
     sys.exit(main())
-elif __name__ != "__mp_main__":  # worker processes import this file too, but need no app
-    app = _app()

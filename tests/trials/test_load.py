@@ -14,14 +14,14 @@ from trials.load.timing import LONG_POLL, RUN, UPLOAD, kind_of
 from trials.load.work import Work, WrongAnswer
 
 ID = "0123456789abcdef" * 2
-APPLICATIONS, AT_ONCE = 6, 3
+APPLICATIONS, AT_ONCE = 4, 2
 
 
 @pytest.fixture(scope="module")
 def phase(signs_deployment, tmp_path_factory):
     """Return the figures of a small load with the parties' own code."""
     path = tmp_path_factory.mktemp("load") / "load.json"
-    options = f"--applications {APPLICATIONS} --at-once {AT_ONCE} --warm-up 2 --saturated 0".split()
+    options = f"--applications {APPLICATIONS} --at-once {AT_ONCE} --warm-up 1 --saturated 0".split()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(load_phase, "SETTLE_SECONDS", 0.2)
         code = main([*options, "--deployment", str(signs_deployment), "--json", str(path)])
