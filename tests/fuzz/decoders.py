@@ -285,10 +285,11 @@ def _files() -> dict[str, Decoder]:
     server = load_server_engine("levelled", ROOT / "deployment_files")
     party = load_joint_party_engine(server.public, server.client_files())
     version, first = server.public.model_version, server.public.schema_.party_names[0]
+    profile = server._parameters.profile
 
     def checked(slot: Slot) -> Decoder:
         payload = bytes(server._payload_bytes(slot.party, slot.file_name))
-        sealed = seal(header(version, slot.file_name, slot.party), payload)
+        sealed = seal(header(version, slot.file_name, slot.party, profile=profile), payload)
         return Decoder((sealed,), lambda data: server.check(slot, data))
 
     found = {
@@ -300,7 +301,7 @@ def _files() -> dict[str, Decoder]:
     results = bytes(sum(DEFAULT.result_bytes(count) for count in sizes))
     shares = bytes(sum(8 * count for count in sizes))
     found["result with checks"] = Decoder(
-        (seal(header(version, RESULT, program=DECIDE), results),),
+        (seal(header(version, RESULT, program=DECIDE, profile=profile), results),),
         lambda data: party.check_result(DECIDE, data),
     )
     found["shares with checks"] = Decoder(
@@ -309,7 +310,7 @@ def _files() -> dict[str, Decoder]:
     sign = SIGN_OF[DECIDE]
     counts = coefficients_of_parts(server.public, sign)
     result = seal(
-        header(version, RESULT, program=sign),
+        header(version, RESULT, program=sign, profile=profile),
         bytes(sum(DEFAULT.result_bytes(count) for count in counts)),
     )
     found["result of signs"] = Decoder((result,), lambda data: party.check_result(sign, data))
@@ -328,6 +329,7 @@ def _witness_answers() -> dict[str, Decoder]:
         "program": "decide",
         "model_sha256": SHA256,
         "messages": [{"party": "bank", "file_name": "encrypted_inputs", "bytes": 9}],
+        "done": True,
     }
     result = WitnessedResult.of(b"result", bytes(32)).model_dump_json().encode()
 
@@ -345,7 +347,7 @@ def _witness_answers() -> dict[str, Decoder]:
 
     return {
         "answer: witness's tasks": said(
-            lambda client: client.tasks(), json.dumps({"items": [task]}).encode()
+            lambda client: client.tasks(), json.dumps({"items": [task], "tag": "1"}).encode()
         ),
         "answer: witness's result": said(lambda client: client.result(APPLICATION), result),
     }
