@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN
 from engines.levelled.ceremony import WholeKey, pairwise_keys
-from engines.levelled.comparison import combine_signs, signs, table_cover
+from engines.levelled.comparison import combine_signs, rotated_bits, signs, table_cover
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.masked_opening import masked_partial, masked_scores, rerandomise_for_masks
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
 from engines.levelled.messages import NAME
-from engines.levelled.opening import partial, rerandomise
+from engines.levelled.opening import Result, partial, rerandomise
 from engines.levelled.parameters import KNOWN_ZEROS, PROFILES, SEED_BYTES, WIDE_NOISE, Parameters
 from engines.levelled.randomness import Expander
 from engines.levelled.selection import SelectionTree
@@ -43,6 +43,8 @@ from settings import ROOT
 from utils.terminal import print_any_text
 
 Timed = dict[str, list[float]]
+_MORE = 8
+"""Coefficients whose noise is measured besides that of signs, if there is room."""
 
 
 @dataclass
@@ -93,7 +95,7 @@ class SignRun:
         first = rerandomise_for_masks(
             mask,
             body,
-            self.outputs,
+            self.outputs + KNOWN_ZEROS,
             self.budgets.zeros.sigma_flood,
             key.public,
             parameters,
@@ -118,12 +120,18 @@ class SignRun:
             parameters,
             fresh(),
         )
+        none = np.zeros_like(mask)
+        zeros = rerandomise(none, none, KNOWN_ZEROS, 0.0, key.public, parameters, fresh())
+        results = [second, zeros]
+        return combine_signs(results, [self._shares(result) for result in results])
+
+    def _shares(self, result: Result) -> dict[str, bytes]:
+        """Return all parties' shares of a part of a result of signs."""
         smudge, digest = self.budgets.signs.sigma_smudge, os.urandom(SEED_BYTES)
-        parts = {
-            p: partial(second, digest, p, key.public, secret, smudge, self._pairwise[p])
-            for p, secret in key.secrets.items()
+        return {
+            p: partial(result, digest, p, self.key.public, secret, smudge, self._pairwise[p])
+            for p, secret in self.key.secrets.items()
         }
-        return combine_signs(second, parts)
 
     def _compared(self, y: Words, sent: dict[str, bytes]) -> tuple[Words, Words]:
         """Compute the signs from the parties' messages, as the server does."""
@@ -140,8 +148,10 @@ class SignRun:
         return result
 
     def _measure(self, mask: Words, body: Words) -> None:
-        phases = self.key.phase(mask, body)[: self.outputs + KNOWN_ZEROS].view(np.int64) * 2.0**-64
-        errors = np.abs(phases)
+        # After the signs, coefficients are 0 up to the next value of the table.
+        kept = rotated_bits(len(body), self.outputs, self.format.word_bits)
+        count = min(self.outputs + _MORE, 2 * len(body) >> kept)
+        errors = np.abs(self.key.phase(mask, body)[:count].view(np.int64) * 2.0**-64)
         errors[: self.outputs] -= 1 / 4
         self.errors.extend(errors)
 

@@ -27,7 +27,7 @@ from engines.levelled.randomness import Expander
 from engines.levelled.relations import Relations
 from engines.levelled.well_formed import (
     CHECK_BITS,
-    CHECK_OUTPUTS,
+    CHECKED,
     check_budget,
     check_ciphertext,
     check_variance,
@@ -52,7 +52,7 @@ def opened_checks(key: WholeKey, checks: Checks, budget: NoiseBudget) -> dict[st
         result = rerandomise(
             mask,
             body,
-            CHECK_OUTPUTS,
+            CHECKED,
             budget.sigma_flood,
             key.public,
             key.parameters,

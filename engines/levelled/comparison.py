@@ -18,8 +18,8 @@ most significant bits to the least:
    that some carry reaches. Partial sums that lead to the same carry need no product.
 
 All sums of output j are multiplied by X^j. Since only every s-th coefficient of an accumulator is
-not 0, the sum over all outputs has sign j on coefficient j, and 0 on the coefficients after them up
-to s - 1.
+not 0, the sum over all outputs has sign j on coefficient j. No other coefficient is opened: that
+they are 0 up to s - 1 holds for masks of bits only, which nobody checks.
 
 The cover is an encryption of zero, expanded from a hash of all masks as they were sent. It hides
 nothing, but makes the digits of all products unforeseeable. Without it, those of the first product,
@@ -28,6 +28,15 @@ are no ciphertext of a bit, but a table of its own or another party's ciphertext
 digits, and have bits of the score or of another's record opened beside the sign, within the
 tolerance, so that no reader notices (tests/privacy/test_masks_of_other_numbers.py). With unknown
 digits, such rows turn the result into random words.
+
+What is left to forged masks is one bit for each sign. Let all factors of a party's rows generate,
+with 1, the group L of real numbers: the integers for polynomials of integers. A CMUX adds factors
+times the difference of two nodes, whose phases differ by multiples of 1/2 wherever a table has
+values, plus unknown integers, by which the digits' product with the secret exceeds the torus. A
+sign so opens at 1/4 plus a multiple of 1/2 of elements of L, plus an unknown element of L: of what
+is known, one bit, the coset of L. For integers this is the sign or its opposite, exactly. For
+fractions the multiple of the fraction is as good as uniform (of a standard deviation of 18 units
+for three parties), which hides the sign itself, and half of the fraction tells one other bit.
 
 Sources: Chillotti, Gama, Georgieva, Izabachène, J. Cryptology 33 (2020), sections 3.4 (CMUX), 5.1
 (automata, from the last transition to the first) and 4.3 (rotation of a table).
@@ -44,22 +53,23 @@ from engines.levelled.exact_products import products, transformed
 from engines.levelled.ggsw import EncodedGgsw, Ggsw
 from engines.levelled.keys import PublicKey
 from engines.levelled.masks import MaskFormat
-from engines.levelled.opening import Result, combine
-from engines.levelled.parameters import KNOWN_ZEROS, MODULUS_BITS, SIGN_BITS, Parameters
+from engines.levelled.opening import Result, opened, require_zeros
+from engines.levelled.parameters import MODULUS_BITS, SIGN_BITS, Parameters
 from engines.levelled.randomness import Expander
 from engines.levelled.ring import Spectrum, forward
 from engines.levelled.words import Integers, Words
 from utils.errors import OpeningFailed
 
 _QUARTER = np.uint64(1 << (MODULUS_BITS - SIGN_BITS))
+_MOST_ROTATED = 8
 
 
 def rotated_bits(n: int, outputs: int, word_bits: int) -> int:
-    """Return R, the number of a word's top bits that rotate: 8 for N = 2048 and up to 8 outputs.
+    """Return R, the number of a word's top bits that rotate: 8 for N = 2048 and up to 16 outputs.
 
-    The largest for which signs and known zeros fit between two multiples of s = 2N / 2^R.
+    At most so many that all signs fit between two multiples of s = 2N / 2^R.
     """
-    return min((2 * n // (outputs + KNOWN_ZEROS)).bit_length() - 1, word_bits)
+    return min((2 * n // outputs).bit_length() - 1, _MOST_ROTATED, word_bits)
 
 
 def table_cover(key: PublicKey, seed: bytes, outputs: int) -> Words:
@@ -79,10 +89,9 @@ def signs(
     """Return mask and body, shape (N,) each, of the signs of masked scores y, shape (outputs,).
 
     `masks` are all parties' decoded masks of these scores, and `cover` is that of `table_cover` for
-    them. Coefficient j of the phase is 1/4 if
-    score j is 0 or more, else -1/4; the next KNOWN_ZEROS coefficients are 0. Deterministic, and the
-    same words on every machine. Raises ValueError unless there is a mask of every party, each of
-    one word per score.
+    them. Coefficient j of the phase is 1/4 if score j is 0 or more, else -1/4. Deterministic, and
+    the same words on every machine. Raises ValueError unless there is a mask of every party, each
+    of one word per score.
     """
     n, outputs, kept = mask_format.parameters.n, len(y), mask_format.word_bits
     if [mask.bits for mask in masks] != [outputs * kept] * mask_format.parties:
@@ -192,13 +201,19 @@ def turned(polynomials: Words, amount: int) -> Words:
     return np.negative(result, out=result) if odd else result
 
 
-def combine_signs(result: Result, partials: Mapping[str, bytes]) -> NDArray[np.bool_]:
+def combine_signs(
+    results: Sequence[Result], shares: Sequence[Mapping[str, bytes]]
+) -> NDArray[np.bool_]:
     """Return whether each score is 0 or more, shape (outputs,), from all parties' shares.
 
-    A value is accepted within 1/8 of ±1/4, for which the budget's noise is sufficient. Raises
-    OpeningFailed for any other, or if the known zeros are not 0, and MalformedMessage.
+    The results are those of the signs and of the known zeros. A value is accepted within 1/8 of
+    ±1/4, for which the budget's noise is sufficient. Raises OpeningFailed for any other, or if the
+    known zeros are not 0, and MalformedMessage.
     """
-    values = combine(result, partials, SIGN_BITS)
+    values, zeros = (
+        opened(result, given, SIGN_BITS) for result, given in zip(results, shares, strict=True)
+    )
+    require_zeros(zeros)
     if not (np.abs(values) == 1).all():
         raise OpeningFailed(
             "The opened result is neither approved nor denied: a share or a mask is wrong, or the "

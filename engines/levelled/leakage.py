@@ -108,10 +108,14 @@ def sign_openings(
     openings = []
     for name in PROGRAMS:
         own, outputs = budgets[name], trees[name].outputs
-        openings.append(_opening(name, "known zeros of masked scores", 0, own.zeros, model))
+        zeros = "known zeros of masked scores"
+        openings.append(_opening(name, zeros, KNOWN_ZEROS, own.zeros, model))
         if name == DECIDE:
             openings += _check_openings(layout, parameters)
-        openings.append(_opening(name, "signs and known zeros", outputs, own.signs, model))
+        openings.append(_opening(name, "signs", outputs, own.signs, model))
+        fresh = math.sqrt(model.public_key_zero_variance())
+        smudge = own.signs.sigma_smudge
+        openings.append(Opening(name, "known zeros of signs", KNOWN_ZEROS, fresh, smudge))
     return openings
 
 
@@ -124,8 +128,8 @@ def score_openings(
     """
     model, budgets = NoiseModel(parameters, parties), noise_budgets(trees, parties, parameters)
     return [
-        _opening(name, "scores and known zeros", trees[name].outputs, budgets[name], model)
-        for name in PROGRAMS
+        _opening(name, "scores and known zeros", tree.outputs + KNOWN_ZEROS, budgets[name], model)
+        for name, tree in ((name, trees[name]) for name in PROGRAMS)
     ]
 
 
@@ -168,14 +172,14 @@ def _check_openings(layout: Layout, parameters: Parameters) -> list[Opening]:
 
 
 def _opening(
-    program: str, opens: str, outputs: int, own: NoiseBudget, model: NoiseModel
+    program: str, opens: str, coefficients: int, own: NoiseBudget, model: NoiseModel
 ) -> Opening:
-    """Return an opening of `outputs` values and the known zeros with this budget.
+    """Return an opening of so many coefficients with this budget.
 
     The noise of the re-randomisation is added.
     """
     noise = math.sqrt(own.sigma_program**2 + model.public_key_zero_variance())
-    return Opening(program, opens, outputs + KNOWN_ZEROS, noise, own.sigma_smudge)
+    return Opening(program, opens, coefficients, noise, own.sigma_smudge)
 
 
 def _table(openings: Sequence[Opening]) -> list[str]:

@@ -43,15 +43,18 @@ from utils.errors import OpeningFailed
 def rerandomise_for_masks(
     mask: Words,
     body: Words,
-    outputs: int,
+    count: int,
     sigma_flood: float,
     key: PublicKey,
     parameters: Parameters,
     randomness: Expander,
 ) -> Result:
-    """Re-randomise an outcome, mask and body (N,) each; only the known zeros are flooded."""
-    result = rerandomise(mask, body, outputs, 0.0, key, parameters, randomness)
-    result.bodies[outputs:] += randomness.gaussian(KNOWN_ZEROS, sigma_flood)
+    """Re-randomise an outcome, mask and body (N,) each; only the known zeros are flooded.
+
+    `count` is that of all coefficients that are opened; the last KNOWN_ZEROS are the known zeros.
+    """
+    result = rerandomise(mask, body, count, 0.0, key, parameters, randomness)
+    result.bodies[-KNOWN_ZEROS:] += randomness.gaussian(KNOWN_ZEROS, sigma_flood)
     return result
 
 

@@ -7,9 +7,10 @@ deterministic function of the party's key and the result, so that repeated reque
 it out. The zero shares are derived from pairwise keys and cancel in the sum, so that the shares
 reveal nothing but their sum.
 
-After the scores, KNOWN_ZEROS further coefficients are opened, which every program leaves at 0. With
-an arbitrary wrong share they are all 0 with probability 2^-(8·score bits) only. They do not detect
-a party that adds a number of its choice to a score alone.
+After the scores, KNOWN_ZEROS further coefficients are opened, which every program leaves at 0; with
+signs, those of an encryption of zero are (results.py). With an arbitrary wrong share they are all 0
+with probability 2^-(8·score bits) only. They do not detect a party that adds a number of its choice
+to a score alone.
 
 Source: Mouchet, Troncoso-Pastoriza, Bossuat, Hubaux, PETS 2021, protocol DecShare; Cramer, Damgård,
 Ishai, TCC 2005, for pseudorandom sharing of zero.
@@ -53,7 +54,7 @@ _MOST = np.uint64(1 << (MODULUS_BITS + TOLERANCE_LOG))
 
 @dataclass(frozen=True)
 class Result:
-    """A result as sent to the parties: `mask` (N,) and `bodies` (outputs + KNOWN_ZEROS,)."""
+    """A result as sent to the parties: `mask` (N,) and `bodies` (coefficients,), to be opened."""
 
     mask: Words
     bodies: Words
@@ -63,18 +64,18 @@ class Result:
 
     @classmethod
     def from_bytes(
-        cls, payload: bytes | memoryview, parameters: Parameters, outputs: int
+        cls, payload: bytes | memoryview, parameters: Parameters, coefficients: int
     ) -> Result:
         """Decode a result; raises MalformedMessage if its length is wrong."""
-        if len(payload) != parameters.result_bytes(outputs):
+        if len(payload) != parameters.result_bytes(coefficients):
             raise MalformedMessage(
                 f"The result has {len(payload)} bytes instead of "
-                f"{parameters.result_bytes(outputs)}; fetch it again."
+                f"{parameters.result_bytes(coefficients)}; fetch it again."
             )
         bodies = parameters.polynomial_bytes
         return cls(
             words_from_bytes(payload[:bodies], parameters.n),
-            words_from_bytes(payload[bodies:], outputs + KNOWN_ZEROS),
+            words_from_bytes(payload[bodies:], coefficients),
         )
 
     def equals(self, other: Result) -> bool:
@@ -90,15 +91,14 @@ class Result:
 def rerandomise(
     mask: Words,
     body: Words,
-    outputs: int,
+    count: int,
     sigma_flood: float,
     key: PublicKey,
     parameters: Parameters,
     randomness: Expander,
 ) -> Result:
-    """Re-randomise an outcome, mask and body (N,) each; the result opens `outputs` scores."""
+    """Re-randomise an outcome, mask and body (N,) each; `count` coefficients of it are opened."""
     zero_masks, zero_bodies = zeros(key, 1, parameters, randomness)
-    count = outputs + KNOWN_ZEROS
     flood = randomness.gaussian(count, sigma_flood)
     return Result(mask + zero_masks[0], body[:count] + zero_bodies[0, :count] + flood)
 
@@ -130,7 +130,7 @@ def partial(
 
 
 def opened(result: Result, partials: Mapping[str, bytes], score_bits: int) -> Integers:
-    """Return the values that the shares open, shape (outputs + KNOWN_ZEROS,), unchecked.
+    """Return the values that the shares open, shape (coefficients,), unchecked.
 
     Raises MalformedMessage.
     """
@@ -143,9 +143,14 @@ def combine(result: Result, partials: Mapping[str, bytes], score_bits: int) -> I
     Raises OpeningFailed if the known zeros are not 0, and MalformedMessage.
     """
     values = opened(result, partials, score_bits)
-    if values[-KNOWN_ZEROS:].any():
+    require_zeros(values[-KNOWN_ZEROS:])
+    return values[:-KNOWN_ZEROS]
+
+
+def require_zeros(values: Integers) -> None:
+    """Raise OpeningFailed unless the values that the known zeros open to are 0."""
+    if values.any():
         raise OpeningFailed(
             "The parties' shares do not open this result: a share is wrong, or belongs to another "
             "key or result. The values cannot be trusted; open a new application."
         )
-    return values[:-KNOWN_ZEROS]

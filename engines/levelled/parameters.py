@@ -21,7 +21,7 @@ WORD_BYTES = MODULUS_BITS // 8
 SEED_BYTES = 32
 DIGEST_BYTES = 32
 KNOWN_ZEROS = 8
-"""Coefficients of a result, after its scores, that are opened as well and must be 0."""
+"""Coefficients that are opened besides scores or signs, and must be 0."""
 ZERO_BITS = 8
 """Width to which the known zeros of masked scores are rounded."""
 SIGN_BITS = 2
@@ -99,9 +99,9 @@ class Parameters(BaseModel):
         """Return the size of one party's encrypted inputs: the key's digest and the ciphertexts."""
         return DIGEST_BYTES + self.ggsw_bytes(bits)
 
-    def result_bytes(self, outputs: int) -> int:
-        """Return the size of a result: mask, and bodies of scores and known zeros."""
-        return self.polynomial_bytes + (outputs + KNOWN_ZEROS) * WORD_BYTES
+    def result_bytes(self, coefficients: int) -> int:
+        """Return the size of a result of which so many coefficients are opened: mask and bodies."""
+        return self.polynomial_bytes + coefficients * WORD_BYTES
 
 
 DEFAULT = Parameters(

@@ -35,7 +35,12 @@ from engines.levelled.messages import (
 from engines.levelled.opening import Result
 from engines.levelled.parameters import KNOWN_ZEROS, SEED_BYTES, SIGN_BITS, Parameters
 from engines.levelled.randomness import Expander, derive
-from engines.levelled.results import outputs_of_parts, split_results, split_shares
+from engines.levelled.results import (
+    coefficients_of_parts,
+    split_results,
+    split_shares,
+    zeros_apart,
+)
 from engines.levelled.well_formed import CHECK_BITS, check_budget, verdict
 from engines.levelled.words import Words, words_to_bytes
 from features.encoding import Bits, Layout
@@ -126,7 +131,7 @@ class LevelledParty(JointPartyEngine):
     def seal_masked(self, program: str, result: bytes, partials: Mapping[str, bytes]) -> bytes:
         self._check_parties(partials, self._parties)
         outcome, *checks = self._results(program, result)
-        own, *others = split_shares(partials, outputs_of_parts(self._public, program))
+        own, *others = self._shares(program, partials)
         opened = {
             party: opening.opened(check, shares, CHECK_BITS)
             for party, check, shares in zip(self._parties, checks, others, strict=bool(checks))
@@ -167,16 +172,21 @@ class LevelledParty(JointPartyEngine):
     ) -> bytes:
         self._check_parties({*pairwise, party}, self._parties)
         self._check_parties(pairwise, [name for name in self._parties if name != party])
-        opened, *checks = self._results(program, result)
+        opened, *others = self._results(program, result)
         digest = hashlib.sha256(result).digest()
-        bounds.check_outputs(program, len(opened.bodies) - KNOWN_ZEROS, self._public.schema_)
+        zeros = 0 if zeros_apart(program) else KNOWN_ZEROS
+        bounds.check_outputs(program, len(opened.bodies) - zeros, self._public.schema_)
         key, own = self._key(public_key), SecretShare.from_bytes(secret, self._parameters)
         smudge = self._budget(program).sigma_smudge
         if self._public.masked(program):
             words = self._words(program, key, own)
             share = masked_partial(opened, digest, party, key, own, words, smudge, pairwise)
-            return share + self._check_shares(checks, digest, party, key, own, pairwise)
-        return opening.partial(opened, digest, party, key, own, smudge, pairwise)
+            return share + self._check_shares(others, digest, party, key, own, pairwise)
+        share = opening.partial(opened, digest, party, key, own, smudge, pairwise)
+        for zero in others:
+            label = hashlib.sha256(digest + b"known zeros").digest()
+            share += opening.partial(zero, label, party, key, own, smudge, pairwise)
+        return share
 
     def _check_shares(
         self,
@@ -199,10 +209,10 @@ class LevelledParty(JointPartyEngine):
         self, program: str, result: bytes, partials: Mapping[str, bytes]
     ) -> tuple[float, ...]:
         self._check_parties(partials, self._parties)
-        (opened,) = self._results(program, result)
+        results, shares = self._results(program, result), self._shares(program, partials)
         if program in MASKED_BY:
-            return tuple(0.0 if sign else -1.0 for sign in combine_signs(opened, partials))
-        scores = opening.combine(opened, partials, self._budget(program).score_bits)
+            return tuple(0.0 if sign else -1.0 for sign in combine_signs(results, shares))
+        scores = opening.combine(results[0], shares[0], self._budget(program).score_bits)
         return tuple(float(score) for score in scores)
 
     def _header(self, kind: str, party: str | None = None, program: str | None = None) -> Header:
@@ -219,8 +229,12 @@ class LevelledParty(JointPartyEngine):
     def _results(self, program: str, message: bytes) -> list[Result]:
         self._budget(program)
         payload = unseal_as(self._header(RESULT, program=program), message)
-        outputs = outputs_of_parts(self._public, program)
-        return split_results(payload, self._parameters, outputs)
+        counts = coefficients_of_parts(self._public, program)
+        return split_results(payload, self._parameters, counts)
+
+    def _shares(self, program: str, partials: Mapping[str, bytes]) -> list[dict[str, bytes]]:
+        """Return all parties' shares of every part of the program's result."""
+        return split_shares(partials, coefficients_of_parts(self._public, program))
 
     def _key(self, public_key: bytes) -> PublicKey:
         return PublicKey.from_bytes(public_key, self._parameters)

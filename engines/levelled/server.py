@@ -46,17 +46,18 @@ from engines.levelled.messages import (
     split_inputs,
 )
 from engines.levelled.opening import Result, rerandomise
-from engines.levelled.parameters import SEED_BYTES, WORD_BYTES, Parameters
+from engines.levelled.parameters import KNOWN_ZEROS, SEED_BYTES, WORD_BYTES, Parameters
 from engines.levelled.randomness import Expander, derive
 from engines.levelled.results import (
+    coefficients_of_parts,
     has_checks,
     join_results,
-    outputs_of_parts,
     split_results,
+    zeros_apart,
 )
 from engines.levelled.selection import Positions, SelectionTree
 from engines.levelled.sign_budgets import sign_budgets
-from engines.levelled.well_formed import CHECK_OUTPUTS, check_ciphertext
+from engines.levelled.well_formed import CHECKED, check_ciphertext
 from engines.levelled.words import Words, words_from_bytes
 from engines.zip_files import sha256
 from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage, ResultDiffers
@@ -245,8 +246,8 @@ class LevelledServer(ServerEngine):
         if not isinstance(outcome, LevelledOutcome):
             raise TypeError("not an outcome of this engine")
         payload = unseal_as(self._result_header(program), result)
-        outputs = outputs_of_parts(self.public, program)
-        given = split_results(payload, self._parameters, outputs)
+        counts = coefficients_of_parts(self.public, program)
+        given = split_results(payload, self._parameters, counts)
         own = self._rerandomised(program, outcome, seed)
         if not all(part.equals(other) for part, other in zip(given, own, strict=True)):
             raise ResultDiffers(
@@ -301,25 +302,26 @@ class LevelledServer(ServerEngine):
         return check_ciphertext(key, uploads, self._layout, bytes(challenge), self._parameters)
 
     def _rerandomised(self, program: str, found: LevelledOutcome, seed: bytes) -> list[Result]:
-        """Return the results to open: the program's outcome, then the checks, with flooding."""
+        """Return the parts of the result to open, in the order of results.py."""
         if len(seed) != SEED_BYTES:
             raise MalformedMessage(f"The seed of a run must have {SEED_BYTES} bytes.")
         again = rerandomise_for_masks if self.public.masked(program) else rerandomise
-        outputs, flood = self._outputs(program), self._budgets[program].sigma_flood
-        randomness = Expander(derive(seed, "re-randomise", program))
+        count = coefficients_of_parts(self.public, program)[0]
+        flood, no_flood = self._budgets[program].sigma_flood, 0.0
         key, parameters = found.key, self._parameters
         randomness = Expander(derive(seed, "re-randomise", program))
-        results = [again(found.mask, found.body, outputs, flood, key, parameters, randomness)]
+        results = [again(found.mask, found.body, count, flood, key, parameters, randomness)]
+        # The noise of fresh zeros and of checks does not depend on the model.
+        if zeros_apart(program):
+            randomness = Expander(derive(seed, "known zeros", program))
+            none = np.zeros_like(key.body)
+            results.append(
+                rerandomise(none, none, KNOWN_ZEROS, no_flood, key, parameters, randomness)
+            )
         for party, (mask, body) in found.checks.items():
             randomness = Expander(derive(seed, "re-randomise check", party))
-            no_flood = 0.0  # the noise of a check does not depend on the model
-            results.append(
-                rerandomise(mask, body, CHECK_OUTPUTS, no_flood, key, parameters, randomness)
-            )
+            results.append(rerandomise(mask, body, CHECKED, no_flood, key, parameters, randomness))
         return results
-
-    def _outputs(self, program: str) -> int:
-        return self._trees[MASKED_BY.get(program, program)].outputs
 
     def _scores(
         self,

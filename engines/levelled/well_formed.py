@@ -79,7 +79,7 @@ import numpy as np
 from engines.levelled.ggsw import EncodedGgsw, Ggsw
 from engines.levelled.keys import PublicKey
 from engines.levelled.noise import REQUIRED_LOG2, NoiseBudget, NoiseModel
-from engines.levelled.parameters import KNOWN_ZEROS, TERNARY_VARIANCE, Parameters
+from engines.levelled.parameters import TERNARY_VARIANCE, Parameters
 from engines.levelled.randomness import Expander, derive
 from engines.levelled.relations import Relations
 from engines.levelled.ring import Spectrum, decompose, forward, split_forward, split_inverse
@@ -89,8 +89,6 @@ from utils.errors import MalformedMessage, NoiseBudgetExceeded
 
 CHECKED = 16
 """Coefficients of every party's check that are opened and must be 0."""
-CHECK_OUTPUTS = CHECKED - KNOWN_ZEROS
-"""`outputs` of a check for `opening.rerandomise` and `Result`, which add the known zeros."""
 CHECK_BITS = 10
 """Bits to which an opened coefficient is rounded: it counts as 0 if it is within ±2^-11."""
 ROW_UNITS = 4

@@ -40,9 +40,11 @@ def check(talk: Conversation, sender: str, step: str, message: JointMessage) -> 
             _as_promised(talk, sender, SHARE_COMMIT, promised, message.nonce, message.share)
         case RecordCommit():
             _own_record(talk, sender, message)
+            _masks_stated(talk, sender, DECIDE, message.masks)
         case Agreement():
             _same_key(talk, sender, message.public_key_digest)
             _same_inputs(talk, sender, step, message)
+            _committed_masks(talk, sender, message)
             _opened_nonce(talk, sender, message)
         case Confirmation() | Partial():
             _same_program(sender, step, message.program)
@@ -141,11 +143,7 @@ def _same_inputs(talk: Conversation, sender: str, step: str, message: Agreement)
     _same_program(sender, step, message.program)
     if set(message.inputs) != set(talk.names):
         raise PartiesDisagree(f"{sender} agreed to inputs of a different set of parties.")
-    if (message.masks is not None) is not talk.public.masked(message.program):
-        raise PartiesDisagree(
-            f"{sender} agreed to {message.program[:16]} as if its scores were opened in another "
-            "way. Load the current model at every party and open a new application."
-        )
+    _masks_stated(talk, sender, message.program, message.masks)
     committed = talk.state.said(RecordCommit, RECORD_COMMIT)
     differing = [p for p in talk.names if committed[p].inputs != message.inputs[p]]
     if differing:
@@ -153,6 +151,26 @@ def _same_inputs(talk: Conversation, sender: str, step: str, message: Agreement)
             f"{sender} agreed to a record of {', '.join(differing)} that was not committed to: it "
             "was replaced after the others were sent, or the server gave a false digest. Open a "
             "new application."
+        )
+
+
+def _masks_stated(talk: Conversation, sender: str, program: str, masks: str | None) -> None:
+    """Raise PartiesDisagree unless there is a digest of masks exactly if the program has any."""
+    if (masks is not None) is not talk.public.masked(program):
+        raise PartiesDisagree(
+            f"{sender} takes the scores of {program[:16]} to be opened in another way. Load the "
+            "current model at every party and open a new application."
+        )
+
+
+def _committed_masks(talk: Conversation, sender: str, message: Agreement) -> None:
+    """Raise PartiesDisagree if the masks of the decision are not those committed to."""
+    committed = talk.state.said(RecordCommit, RECORD_COMMIT)[sender].masks
+    if message.program == DECIDE and message.masks != committed:
+        raise PartiesDisagree(
+            f"{sender} replaced its masks of the decision after it had committed to them; they may "
+            f"be made from another party's record. Open a new application, and ask {sender} for "
+            "the cause."
         )
 
 

@@ -331,7 +331,7 @@ class MemberState:
 
         The commitment is final; see JointProtocol.commit_record. The same record again, before any
         agreement, changes nothing. If the server cannot be reached now, the next `advance` sends
-        what is due.
+        what is due, unless the masks, which the commitment names, could not be sent before.
         """
         self.require_going_on()
         bits = self._connection.layout.encode_party(self.party, record)
@@ -362,7 +362,8 @@ class MemberState:
         return False
 
     def _encrypt(self, record: Mapping[str, Any], bits: Bits) -> None:
-        """Encrypt a record into the folder, and commit to the ciphertext."""
+        """Encrypt a record into the folder, and commit to it and to the masks of the decision."""
+        masks = self._give_masks(DECIDE)  # sent already, unless the server could not be reached
         start = perf_counter()
         with self._connection.engine_lock:
             sealed = self._connection.joint_engine.encrypt(
@@ -371,7 +372,7 @@ class MemberState:
         self.remembered.encrypt_seconds = perf_counter() - start
         self.files.write(UPLOAD, sealed)  # before the commitment, which refers to it
         self.files.keep_record(record)
-        self.protocol.commit_record(digest(sealed))
+        self.protocol.commit_record(digest(sealed), masks)
         self.save()
 
     def _sent(self, bits: int, seconds: float) -> SliceSent:

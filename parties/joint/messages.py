@@ -80,20 +80,23 @@ class RecordCommit(JointMessage):
     """Commitment to the sender's encrypted record, before any party uploads its own.
 
     `inputs` is the SHA-256 of the sealed record. Without it, a party could wait for another's
-    ciphertext and send a copy, or a modified copy, as its own. `nonce` is a commitment to 32 random
-    bytes, opened in the agreement to the decision: no party can choose its nonce after another's.
+    ciphertext and send a copy, or a modified copy, as its own. `masks` is the SHA-256 of the sealed
+    masks of the decision, if its score is opened under masks, for the same reason: another's bit
+    could be copied into a mask. `nonce` is a commitment to 32 random bytes, opened in the agreement
+    to the decision: no party can choose its nonce after another's.
     """
 
     inputs: Digest
+    masks: Digest | None = None
     nonce: Digest
 
 
 class Agreement(JointMessage):
     """Consent to open the result of `program` on exactly these inputs: digests by party.
 
-    `masks` is the digest of the sender's own encrypted masks, if scores are opened under masks.
-    `nonce` opens the commitment in the sender's RecordCommit; only the agreement to the decision
-    has it.
+    `masks` is the digest of the sender's own encrypted masks, if scores are opened under masks; for
+    the decision, that in the sender's RecordCommit. `nonce` opens the commitment in that message;
+    only the agreement to the decision has it.
     """
 
     program: Name

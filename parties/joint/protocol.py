@@ -259,9 +259,10 @@ class JointProtocol:
                 self._keys.go_on()
         return True
 
-    def commit_record(self, sha256: str) -> None:
+    def commit_record(self, sha256: str, masks: str | None = None) -> None:
         """Commit, once, to this party's sealed record with this SHA-256, and to a fresh nonce.
 
+        `masks` is the SHA-256 of its encrypted masks of the decision if that has a comparison.
         Raises OutOfStep before the keys are ready, and AlreadySent for a second record: once any
         party has uploaded under this key, another record could be a copy, or a modified copy, of
         that party's ciphertext, and only new keys prevent that.
@@ -270,7 +271,7 @@ class JointProtocol:
         self.require_uncommitted()
         nonce = os.urandom(NONCE_BYTES)
         sealed = commitment(talk.application, talk.party, RECORD_COMMIT, nonce, b"")
-        message = RecordCommit(inputs=sha256, nonce=sealed)
+        message = RecordCommit(inputs=sha256, masks=masks, nonce=sealed)
         with self._binding():
             check(talk, talk.party, RECORD_COMMIT, message)
         talk.state.nonces[RECORD_COMMIT] = nonce

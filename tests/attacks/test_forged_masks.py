@@ -1,9 +1,10 @@
 """A party whose encrypted masks are not bits: what it gains, since masks are not checked.
 
 Their ciphertexts multiply what the comparison rotates. A number in place of a bit can turn the
-sign, and garbage makes every opening fail. A polynomial can also move values of the rotated table
-to the coefficients that are opened as known zeros. A reader that forges its masks so reads more of
-the score than its sign; other readers' openings then fail, but a single reader is not noticed.
+sign, and garbage opens a random number. A polynomial can also move values of the rotated table to
+other coefficients. None of these is opened. The control is an engine that opens them as known
+zeros: a reader that forges its masks then reads more of the score than its sign. Other readers'
+openings fail, but a single reader is not noticed.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import pytest
 
 from engines.envelope import seal, unseal
 from engines.interface import DECIDE, MASKED_OF, SIGN_OF
+from engines.levelled import server as server_module
+from engines.levelled.comparison import turned
 from engines.levelled.keys import SecretShare
 from engines.levelled.messages import join_inputs, split_inputs
-from engines.levelled.opening import Result, opened
+from engines.levelled.opening import opened
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, SIGN_BITS
 from engines.levelled.party import LevelledParty
+from engines.levelled.results import coefficients_of_parts, split_results, split_shares
 from parties.joint.messages import Partial, partial_step
 from tests.privacy.misbehaving import HONEST, LIAR, lying
 from tests.privacy.small import PARTIES, EngineHalves, random_bits
@@ -43,10 +47,15 @@ class Opened:
         return self.table[name].scores(SIGN_OF[DECIDE], self.result)[0]
 
     def values(self):
-        """Return all opened coefficients as the liar sees them, in quarters."""
+        """Return all opened coefficients as the liar sees them, in quarters: sign, known zeros."""
         said = self.table[LIAR].conversation.state.said(Partial, partial_step(SIGN_OF[DECIDE]))
-        parts = {name: message.share for name, message in said.items()}
-        return opened(Result.from_bytes(payload(self.result), DEFAULT, 1), parts, SIGN_BITS)
+        sent = {name: message.share for name, message in said.items()}
+        counts = coefficients_of_parts(self.table.halves.server.public, SIGN_OF[DECIDE])
+        parts = split_results(payload(self.result), DEFAULT, counts)
+        shares = split_shares(sent, counts)
+        return np.concatenate(
+            [opened(part, own, SIGN_BITS) for part, own in zip(parts, shares, strict=True)]
+        )
 
 
 def opens(signs, bits, place, forge, readers=PARTIES):
@@ -101,8 +110,34 @@ def rows(signs):
     return random_bits(signs.deployment.layout, np.random.default_rng(4), 6)
 
 
-def test_a_single_reader_with_forged_masks_reads_where_the_score_lies(signs, rows):
-    """Not prevented: eight thresholds of the score besides its sign, unnoticed by the others."""
+@pytest.fixture
+def zeros_of_the_comparison(monkeypatch):
+    """Have the server open the coefficients after the sign as known zeros."""
+    rerandomise, last = server_module.rerandomise, []
+
+    def opening(mask, body, *rest):
+        if mask.any():
+            last[:] = mask, body
+        else:
+            mask, body = (turned(own, -1) for own in last)
+        return rerandomise(mask, body, *rest)
+
+    monkeypatch.setattr(server_module, "rerandomise", opening)
+
+
+def test_forged_masks_open_nothing_beside_the_sign(signs, rows):
+    """The sign is right, nobody has anything to notice, and all else opens as 0 for any score."""
+    for row in rows[:4]:
+        found = opens(signs, row, 1, windows)
+        approved = signs.scores(DECIDE, row)[0] >= 0
+        assert found.values().tolist() == [1 if approved else -1] + [0] * KNOWN_ZEROS
+        assert {found.sign(name) for name in PARTIES} == {0.0 if approved else -1.0}
+
+
+def test_control_a_single_reader_with_forged_masks_reads_where_the_score_lies(
+    signs, rows, zeros_of_the_comparison
+):
+    """Eight thresholds of the score besides its sign, unnoticed by the others."""
     codes = {}
     for row in rows:
         score = int(signs.scores(DECIDE, row)[0])
@@ -117,7 +152,9 @@ def test_a_single_reader_with_forged_masks_reads_where_the_score_lies(signs, row
     assert len(codes) > 2
 
 
-def test_an_honest_reader_notices_and_ends_the_application(signs, rows):
+def test_control_an_honest_reader_notices_and_ends_the_application(
+    signs, rows, zeros_of_the_comparison
+):
     found = opens(signs, rows[0], 1, windows)
     with pytest.raises(OpeningFailed):
         found.sign(HONEST[0])
@@ -125,13 +162,16 @@ def test_an_honest_reader_notices_and_ends_the_application(signs, rows):
 
 
 @pytest.mark.parametrize(("kind", "place"), [("7", 0), ("garbage masks", 13)])
-def test_other_forged_masks_fail_for_any_score_or_for_none(signs, rows, kind, place):
+def test_other_forged_masks_open_a_sign_or_an_error_for_any_score(signs, rows, kind, place):
+    """A 7 opens a sign. Garbage opens a random number, which is a sign in half of all cases."""
     scores = signs.scores
     approved = sorted(rows, key=lambda row: scores(DECIDE, row)[0])
     for row in (approved[0], approved[-1]):
         found = opens(signs, row, place, lambda forger, _: FORGED_BITS[kind](forger))
+        values = found.values()
+        assert not values[1:].any()
         if kind == "7":
             assert found.sign(HONEST[0]) in (0.0, -1.0)
-        else:
+        elif abs(values[0]) != 1:
             with pytest.raises(OpeningFailed):
                 found.sign(HONEST[0])

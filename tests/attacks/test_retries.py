@@ -67,7 +67,7 @@ def covered(part, message, secret, pairwise):
     for name in COLLUDERS:
         zero = Expander(derive(pairwise[name], "zero", digest)).uniform_words(COUNT)
         words = words - zero if name > VICTIM else words + zero
-    mask = Result.from_bytes(payload(message), DEFAULT, 1).mask
+    mask = Result.from_bytes(payload(message), DEFAULT, COUNT).mask
     return words - secret.opens(mask, COUNT)
 
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from contract.http import WitnessedResult
 from engines.concrete.structure import Structure
 from engines.envelope import Header, seal, unseal, unseal_as
-from engines.interface import CHALLENGE, DECIDE, MASKED_OF, Slot
+from engines.interface import CHALLENGE, DECIDE, MASKED_OF, SIGN_OF, Slot
 from engines.levelled.encryption import encrypt_bits
 from engines.levelled.keys import PublicKey, SecretShare
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
@@ -37,7 +37,7 @@ from engines.levelled.messages import (
 from engines.levelled.opening import Result
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, SEED_BYTES
 from engines.levelled.randomness import Expander
-from engines.levelled.results import outputs_of_parts, split_shares
+from engines.levelled.results import coefficients_of_parts, split_shares
 from engines.levelled.words import sum_of_words, words_to_bytes
 from engines.payload import join_parts, read_parts, split_parts
 from engines.registry import load_joint_party_engine, load_server_engine
@@ -174,6 +174,7 @@ def _joint_messages() -> Iterable[tuple[type[JointMessage], JointMessage]]:
         ),
         ShareCommit(digest=SHA256),
         RecordCommit(inputs=SHA256, nonce=SHA256),
+        RecordCommit(inputs=SHA256, masks=SHA256, nonce=SHA256),
         ShareOpen(share=bytes(200), nonce=nonce),
         Agreement(
             program="decide",
@@ -235,7 +236,7 @@ def decoders() -> dict[str, Decoder]:
             (masks,), _resealed(lambda data: decode_masks(data, key, mask_format, 1).decode())
         ),
         "result": Decoder(
-            (result,), _resealed(lambda data: Result.from_bytes(data, DEFAULT, outputs=1))
+            (result,), _resealed(lambda data: Result.from_bytes(data, DEFAULT, 1 + KNOWN_ZEROS))
         ),
         "secret": Decoder((secret,), lambda data: SecretShare.from_bytes(data, DEFAULT)),
         "form": Decoder((form_of(fields, b"a file"), form_of(fields, bytes(300))), _read_form),
@@ -284,10 +285,11 @@ def _files() -> dict[str, Decoder]:
     server = load_server_engine("levelled", ROOT / "deployment_files")
     party = load_joint_party_engine(server.public, server.client_files())
     version, first = server.public.model_version, server.public.schema_.party_names[0]
+    profile = server._parameters.profile
 
     def checked(slot: Slot) -> Decoder:
         payload = bytes(server._payload_bytes(slot.party, slot.file_name))
-        sealed = seal(header(version, slot.file_name, slot.party), payload)
+        sealed = seal(header(version, slot.file_name, slot.party, profile=profile), payload)
         return Decoder((sealed,), lambda data: server.check(slot, data))
 
     found = {
@@ -295,15 +297,26 @@ def _files() -> dict[str, Decoder]:
         for slot in server.public.slots
         if slot.party == first and slot.file_name in (CHALLENGE, *MASKED_OF.values())
     }
-    sizes = outputs_of_parts(server.public, DECIDE)
+    sizes = coefficients_of_parts(server.public, DECIDE)
     results = bytes(sum(DEFAULT.result_bytes(count) for count in sizes))
-    shares = bytes(sum(8 * (count + KNOWN_ZEROS) for count in sizes))
+    shares = bytes(sum(8 * count for count in sizes))
     found["result with checks"] = Decoder(
-        (seal(header(version, RESULT, program=DECIDE), results),),
+        (seal(header(version, RESULT, program=DECIDE, profile=profile), results),),
         lambda data: party.check_result(DECIDE, data),
     )
     found["shares with checks"] = Decoder(
         (shares,), lambda data: split_shares({"bank": data}, sizes)
+    )
+    sign, none = SIGN_OF[DECIDE], np.zeros(DEFAULT.n, np.uint64)
+    opened = [Result(none, np.array([1 << 62], np.uint64)), Result(none, none[:KNOWN_ZEROS])]
+    result = seal(
+        header(version, RESULT, program=sign, profile=profile),
+        b"".join(part.to_bytes() for part in opened),
+    )
+    found["result of signs"] = Decoder((result,), lambda data: party.check_result(sign, data))
+    found["shares of signs"] = Decoder(
+        (bytes(8 * (1 + KNOWN_ZEROS)),),
+        lambda data: party.combine(sign, result, dict.fromkeys(server._parties, data)),
     )
     return found
 
@@ -316,6 +329,7 @@ def _witness_answers() -> dict[str, Decoder]:
         "program": "decide",
         "model_sha256": SHA256,
         "messages": [{"party": "bank", "file_name": "encrypted_inputs", "bytes": 9}],
+        "done": True,
     }
     result = WitnessedResult.of(b"result", bytes(32)).model_dump_json().encode()
 
@@ -333,7 +347,7 @@ def _witness_answers() -> dict[str, Decoder]:
 
     return {
         "answer: witness's tasks": said(
-            lambda client: client.tasks(), json.dumps({"items": [task]}).encode()
+            lambda client: client.tasks(), json.dumps({"items": [task], "tag": "1"}).encode()
         ),
         "answer: witness's result": said(lambda client: client.result(APPLICATION), result),
     }

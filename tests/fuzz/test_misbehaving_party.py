@@ -66,7 +66,7 @@ def _acts(group: Group) -> Iterator[Callable[[], object]]:
     def each(act: Callable[[str, JointProtocol], object]) -> Callable[[], object]:
         return lambda: [act(name, own) for name, own in group.protocols.items()]
 
-    yield each(lambda name, own: own.commit_record(DIGESTS[name]))
+    yield each(lambda name, own: own.commit_record(DIGESTS[name], "0" * 64))
     yield each(lambda _, own: own.agree(DECIDE, DIGESTS, "0" * 64))
     result = group.result(DECIDE)
     for _ in range(2):  # a party confirms, then it makes its share

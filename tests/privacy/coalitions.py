@@ -38,7 +38,7 @@ from engines.levelled.opening import Result
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, MODULUS_BITS, SEED_BYTES
 from engines.levelled.party import LevelledParty
 from engines.levelled.randomness import Expander, derive
-from engines.levelled.results import outputs_of_parts, split_results, split_shares
+from engines.levelled.results import coefficients_of_parts, split_results, split_shares, zeros_apart
 from engines.levelled.words import Words, sum_of_words, words_from_bytes
 from features.encoding import Bits
 from tests.privacy.small import CONTEXT, PARTIES, EngineHalves
@@ -49,7 +49,7 @@ QUARTER = 1 << (MODULUS_BITS - 2)
 
 @dataclass(frozen=True)
 class Part:
-    """An opened ciphertext, of which `outputs` values and the known zeros open.
+    """An opened ciphertext, of which `outputs` values and `zeros` known zeros open.
 
     `mask` and `body` are those before re-randomisation. `label` is the digest from which smudges
     and zero shares are derived. Shares of scores have words in place of smudges (`masked`).
@@ -63,19 +63,22 @@ class Part:
     shares: dict[str, bytes]
     smudge: float
     masked: bool
+    zeros: int = KNOWN_ZEROS
 
     @property
     def outputs(self) -> int:
-        return len(self.result.bodies) - KNOWN_ZEROS
+        return len(self.result.bodies) - self.zeros
 
     def opened(self) -> Words:
-        """Return what all shares open, shape (outputs + KNOWN_ZEROS,)."""
+        """Return what all shares open, shape (outputs + zeros,)."""
         return self.result.bodies - sum_of_words(self.shares, len(self.result.bodies))
 
 
 @dataclass
 class Signed:
     """An application that opens signs; `parts` are by program, and by party for checks.
+
+    The known zeros of signs are the part `zeros_of` their program.
 
     `sealed` has the results and `shares` all parties' shares, as sent, by program.
     """
@@ -125,18 +128,22 @@ class Signed:
         with recorded() as seen:
             sealed = self.sealed[program] = self.halves.server.evaluate(program, self.messages)
         self.shares[program] = {name: self.share(engine, program, name) for name in PARTIES}
-        outputs = outputs_of_parts(self.halves.server.public, program)
-        results = split_results(bytes(unseal(sealed)[1]), DEFAULT, outputs)
-        shares, label = split_shares(self.shares[program], outputs), sha256(sealed).digest()
+        counts = coefficients_of_parts(self.halves.server.public, program)
+        results = split_results(bytes(unseal(sealed)[1]), DEFAULT, counts)
+        shares, label = split_shares(self.shares[program], counts), sha256(sealed).digest()
         masked, smudge = program in MASKS_OF, engine._budget(program).sigma_smudge
-        # The server makes the checks before the outcome, but sends them after it.
-        *checks, outcome = seen
-        self.parts[program] = Part(*outcome, results[0], label, shares[0], smudge, masked)
-        for name, check, result, given in zip(
-            PARTIES, checks, results[1:], shares[1:], strict=bool(checks)
+        apart = zeros_apart(program)
+        zeros = 0 if apart else KNOWN_ZEROS
+        outcome, *others = seen
+        self.parts[program] = Part(*outcome, results[0], label, shares[0], smudge, masked, zeros)
+        names = [(zeros_of(program), "known zeros", smudge)] if apart else []
+        if len(others) > len(names):
+            names += [(party, party, engine._check_smudge) for party in PARTIES]
+        for (name, said, width), before, result, given in zip(
+            names, others, results[1:], shares[1:], strict=True
         ):
-            own = sha256(label + name.encode()).digest()
-            self.parts[name] = Part(*check, result, own, given, engine._check_smudge, False)
+            own = sha256(label + said.encode()).digest()
+            self.parts[name] = Part(*before, result, own, given, width, False)
 
     def share(self, engine: LevelledParty, program: str, party: str) -> bytes:
         """Return a party's share of a program's result, made by `engine`."""
@@ -210,13 +217,18 @@ class Signed:
         return np.concatenate(decoded)
 
 
+def zeros_of(program: str) -> str:
+    """Return the name of the part with the known zeros of a program's signs."""
+    return f"known zeros of {program}"
+
+
 @contextmanager
 def recorded() -> Iterator[list[tuple[Words, Words, Words]]]:
     """Record mask, body and flooding of everything that the server re-randomises."""
     seen: list[tuple[Words, Words, Words]] = []
 
     def watched(function: Any) -> Any:
-        def rerandomise(mask: Words, body: Words, outputs: int, *given: Any) -> Result:
+        def rerandomise(mask: Words, body: Words, count: int, *given: Any) -> Result:
             drawn: list[Words] = []
             randomness = given[-1]
             gaussian = randomness.gaussian
@@ -226,8 +238,8 @@ def recorded() -> Iterator[list[tuple[Words, Words, Words]]]:
                 return drawn[-1]
 
             randomness.gaussian = noise
-            result: Result = function(mask, body, outputs, *given)
-            flood = np.zeros(outputs + KNOWN_ZEROS, np.uint64)
+            result: Result = function(mask, body, count, *given)
+            flood = np.zeros(count, np.uint64)
             flood[-len(drawn[-1]) :] = drawn[-1]
             seen.append((mask.copy(), body.copy(), flood))
             return result
@@ -262,7 +274,7 @@ def _covered(application: Signed, coalition: Collection[str], program: str) -> d
     }
     if coalition and missing:
         found["shares of the others"] = sum(
-            words_from_bytes(part.shares[name], count + KNOWN_ZEROS)
+            words_from_bytes(part.shares[name], count + part.zeros)
             - application.zero_shares(part, name, coalition)
             for name in missing
         )[:count]

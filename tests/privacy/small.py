@@ -25,7 +25,7 @@ from engines.levelled.ggsw import Ggsw
 from engines.levelled.keys import SecretShare
 from engines.levelled.messages import split_inputs
 from engines.levelled.opening import Result
-from engines.levelled.parameters import DEFAULT, MODULUS_BITS
+from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, MODULUS_BITS
 from engines.levelled.party import LevelledParty
 from engines.levelled.server import LevelledServer
 from features.encoding import Bits, Layout
@@ -135,7 +135,7 @@ class Opened:
     @property
     def result(self) -> Result:
         payload = bytes(unseal(self.message)[1])
-        return Result.from_bytes(payload, DEFAULT, len(self.truth))
+        return Result.from_bytes(payload, DEFAULT, len(self.truth) + KNOWN_ZEROS)
 
 
 @dataclass(frozen=True)

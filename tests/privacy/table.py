@@ -68,6 +68,8 @@ class Table:
             for name in PARTIES
         }
         self.post: list[Posted] = []
+        self.masks: dict[str, bytes] = {}
+        """Every party's masks of the decision, once it has committed to them."""
         self.carries: Callable[[Posted], bool] = lambda posted: True
         self._seen = dict.fromkeys(PARTIES, 0)
 
@@ -144,11 +146,23 @@ class Table:
         return uploads
 
     def commit(self, records: Mapping[str, str]) -> None:
-        """Have every party that has not commit to its record, by SHA-256."""
+        """Have every party that has not commit to its record, by SHA-256, and to its masks."""
         for name, sha256 in records.items():
             if not self[name].has_committed:
-                self[name].commit_record(sha256)
+                self[name].commit_record(sha256, self.masks_of_decision(name))
         self.run()
+
+    def masks_of_decision(self, name: str) -> str | None:
+        """Make a party's masks of the decision, once; return their SHA-256, or None."""
+        if not self.halves.server.public.masked(DECIDE):
+            return None
+        if name not in self.masks:
+            self.masks[name] = self._encrypted_masks(DECIDE, name)
+        return hashlib.sha256(self.masks[name]).hexdigest()
+
+    def _encrypted_masks(self, program: str, name: str) -> bytes:
+        own = self[name]
+        return self.engines[name].encrypt_masks(program, name, own.public_key, own.secret)
 
     def decided(self, bits: Bits) -> bytes:
         """Send all inputs, agree to the decision, and return its result, still sealed."""
@@ -157,15 +171,17 @@ class Table:
         return self.halves.server.evaluate("decide", uploads)
 
     def agree(self, program: str, uploads: dict[tuple[str, str], bytes]) -> None:
-        """Have all parties agree to `program`; adds masks and challenge to the uploads."""
+        """Have all parties agree to `program`; adds masks and challenge to the uploads.
+
+        The masks of the decision are those committed to.
+        """
         masked = self.halves.server.public.masked(program)
         for name, protocol in self.protocols.items():
             masks = None
             if masked:
                 key = (name, MASKS_OF[program])
-                uploads[key] = self.engines[name].encrypt_masks(
-                    program, name, protocol.public_key, protocol.secret
-                )
+                made = self.masks.get(name) if program == DECIDE else None
+                uploads[key] = made or self._encrypted_masks(program, name)
                 masks = hashlib.sha256(uploads[key]).hexdigest()
             protocol.agree(program, digests(uploads), masks)
         self.run()

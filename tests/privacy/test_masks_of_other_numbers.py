@@ -3,7 +3,8 @@
 Nobody checks the masks. The first party in the schema's order is the first whose mask acts on the
 comparison's public table, so it could add whatever it likes to the table, if the table's digits
 were known to it. They are not, since the table is covered by an encryption of zero that nobody can
-foresee. The control is the comparison without it.
+foresee; and nothing but the sign is opened of the comparison. The controls are without the cover,
+and with known zeros opened from the comparison.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from engines.levelled.opening import Result, partial, rerandomise
 from engines.levelled.parameters import KNOWN_ZEROS, WIDE_NOISE, mask_parameters
 from engines.levelled.party import LevelledParty
 from engines.levelled.randomness import Expander
+from engines.levelled.results import coefficients_of_parts, split_results, split_shares
 from engines.levelled.sign_budgets import sign_budget
 from engines.levelled.words import sum_of_words
 from tests.privacy.misbehaving import lying
 from tests.privacy.small import PARTIES, EngineHalves, random_bits, small_deployment
 from tests.privacy.table import Table
-from utils.errors import OpeningFailed
 
 FORMAT = MaskFormat.of(WIDE_NOISE, 12, len(PARTIES))
 KEPT, OWN = FORMAT.word_bits, mask_parameters(WIDE_NOISE)
@@ -47,10 +48,25 @@ CODED = 1 << 60
 
 @dataclass(frozen=True)
 class Opened:
-    """The phases that all parties' parts open, shape (1 + KNOWN_ZEROS,), and what readers see."""
+    """The parts of a result of a sign, and all parties' shares of them."""
 
-    phases: np.ndarray
-    approved: bool
+    results: list[Result]
+    shares: list[dict[str, bytes]]
+
+    @property
+    def phases(self):
+        """The phases that open, shape (1 + KNOWN_ZEROS,)."""
+        return np.concatenate(
+            [
+                (result.bodies - sum_of_words(parts, len(result.bodies))).view(np.int64)
+                for result, parts in zip(self.results, self.shares, strict=True)
+            ]
+        )
+
+    @property
+    def approved(self):
+        """What readers see; raises OpeningFailed if they notice something."""
+        return bool(combine_signs(self.results, self.shares)[0])
 
 
 @pytest.fixture(scope="module")
@@ -58,20 +74,25 @@ def key():
     return WholeKey.make(PARTIES, WIDE_NOISE)
 
 
-def opened(key, masks, y, covered=True):
-    """Open the sign of y as the parties do; raises OpeningFailed if a reader notices something."""
-    budget = sign_budget(FORMAT, 1)
+def opened(key, masks, y, covered=True, apart=True):
+    """Open the sign of y as the parties do; as controls, uncovered, or with its own known zeros."""
+    budget, pairwise = sign_budget(FORMAT, 1), pairwise_keys(PARTIES)
     mask, body = compared(key, y, masks, covered)
-    result = rerandomise(
-        mask, body, 1, budget.sigma_flood, key.public, WIDE_NOISE, Expander.fresh()
-    )
-    digest, pairwise = os.urandom(32), pairwise_keys(PARTIES)
-    parts = {
-        name: partial(result, digest, name, key.public, own, budget.sigma_smudge, pairwise[name])
-        for name, own in key.secrets.items()
-    }
-    phases = (result.bodies - sum_of_words(parts, len(result.bodies))).view(np.int64)
-    return Opened(phases, bool(combine_signs(result, parts)[0]))
+    none = np.zeros_like(mask)
+    zeros = (none, none) if apart else (turned(mask, -1), turned(body, -1))
+    results, shares = [], []
+    for own, count in (((mask, body), 1), (zeros, KNOWN_ZEROS)):
+        flood, digest = budget.sigma_flood, os.urandom(32)
+        results.append(rerandomise(*own, count, flood, key.public, WIDE_NOISE, Expander.fresh()))
+        shares.append(
+            {
+                name: partial(
+                    results[-1], digest, name, key.public, own, budget.sigma_smudge, pairwise[name]
+                )
+                for name, own in key.secrets.items()
+            }
+        )
+    return Opened(results, shares)
 
 
 def masked(key, score):
@@ -174,23 +195,37 @@ def decided_by_cheat(small):
     return table, result, small.scores(DECIDE, bits)[0] >= 0
 
 
-def test_every_reader_notices_forged_masks(small):
+def phases_of(table, result):
+    """Return the phases that open to a reader, shape (1 + KNOWN_ZEROS,)."""
+    counts = coefficients_of_parts(table.halves.server.public, SIGN_OF[DECIDE])
+    results = split_results(unseal(result)[1], WIDE_NOISE, counts)
+    shares = split_shares(table[PARTIES[0]]._parts(SIGN_OF[DECIDE], result), counts)
+    return Opened(results, shares).phases
+
+
+def test_forged_masks_open_nothing_where_zeros_open(small):
     table, result, _ = decided_by_cheat(small)
-    for name in PARTIES:
-        with pytest.raises(OpeningFailed):
-            table[name].scores(SIGN_OF[DECIDE], result)
+    assert np.abs(phases_of(table, result)[1:]).max() < CODED
 
 
-def test_control_without_the_cover_no_reader_notices_forged_masks(small, monkeypatch):
+def test_control_without_both_defences_no_reader_notices_forged_masks(small, monkeypatch):
+    rerandomise, last = server_module.rerandomise, []
+
+    def of_the_comparison(mask, body, *rest):
+        if mask.any():
+            last[:] = mask, body
+        else:
+            mask, body = (turned(own, -1) for own in last)
+        return rerandomise(mask, body, *rest)
+
+    monkeypatch.setattr(server_module, "rerandomise", of_the_comparison)
     monkeypatch.setattr(
         server_module, "table_cover", lambda *given: np.zeros_like(table_cover(*given))
     )
     table, result, approved = decided_by_cheat(small)
     for name in PARTIES:
         assert table[name].scores(SIGN_OF[DECIDE], result) == (0.0 if approved else -1.0,)
-    own = Result.from_bytes(unseal(result)[1], WIDE_NOISE, 1)
-    parts = table[PARTIES[0]]._parts(SIGN_OF[DECIDE], result)
-    phases = (own.bodies - sum_of_words(parts, len(own.bodies))).view(np.int64)
+    phases = phases_of(table, result)
     assert (np.abs(np.abs(phases[1:]) - CODED) < CODED).all()  # where zeros should open
     assert np.abs(phases[1:]).mean() > CODED / 2
 
@@ -205,16 +240,67 @@ def test_honest_masks_open_the_sign(key, score):
     assert opened(key, masks, y).approved is (score >= 0)
 
 
-def test_masks_with_a_table_open_nothing(key):
+def concentration(phases, unit=1):
+    """Return |mean of e^(2πi·unit·phase)|: 1 for one value modulo 1/unit, about 0 if uniform.
+
+    More than 0.85 for 20 uniform phases with probability 10^-6.
+    """
+    return np.exp(2j * np.pi * unit * np.array(phases) * 2.0**-64).mean()
+
+
+def exact(key, masks, y):
+    """Return the phases of the sign after 20 comparisons, without the noise that covers them."""
+    return [key.phase(*compared(key, y, masks, True))[:1].view(np.int64)[0] for _ in range(20)]
+
+
+def test_masks_with_a_table_or_anothers_record_open_a_random_number(key):
+    """Whatever was added, digits that nobody could foresee multiply it; zeros show nothing."""
     y, _, masks = masked(key, 3)
-    with pytest.raises(OpeningFailed):
-        opened(key, reading_the_score(masks), y)
+    bits = random_record()
+    for forged in (reading_the_score(masks), reading_a_record(key, masks, bits)):
+        assert abs(concentration(exact(key, forged, y))) < 0.85
+        assert np.abs(opened(key, forged, y).phases[1:]).max() < CODED
 
 
-def test_masks_with_anothers_record_open_nothing(key):
-    y, _, masks = masked(key, -5)
-    with pytest.raises(OpeningFailed):
-        opened(key, reading_a_record(key, masks, random_record()), y)
+@pytest.mark.parametrize(("score", "bit"), [(500, 0), (1500, 1)])
+def test_fraction_opens_one_other_bit_in_place_of_the_sign(key, score, bit):
+    """What remains: with 1/16 in place of a bit, the phase modulo 1/16 is half of that, or 0.
+
+    By whether the sign would be another a quarter of the range on. The multiple of 1/16 is
+    uniform, so that the sign is not known in addition.
+    """
+    y, _, masks = masked(key, score)
+    cheat, place, own = 1, 1, masks[1].decode()
+    y = y + np.uint64(masked_bit(key, own, place) << (63 - place))
+    forged = encrypt_bits(np.zeros(1, np.uint8), key.public, OWN, Expander.fresh())
+    fraction = OWN.gadget(0) >> np.uint64(4)
+    own.masks[place], own.bodies[place] = forged.masks[0], forged.bodies[0]
+    own.masks[place, 0, 0] += fraction
+    own.bodies[place, 1, 0] += fraction
+    masks[cheat] = own.cut(OWN)
+    phases = exact(key, masks, y)
+    assert abs(concentration(phases)) < 0.85
+    assert concentration(phases, 16).real * (1 - 2 * bit) > 0.99
+
+
+@pytest.mark.parametrize("score", [-700, 3, 20, 1234])
+def test_control_without_the_cover_the_first_party_reads_a_bit_beside_the_sign(key, score):
+    """From whether the sign opens nearer to 1/2 or to 0.
+
+    Here the parity of T', the score's top 8 bits less numbers that the party knows, and whether T'
+    is in the upper half, which turns the added table as it does the sign's.
+    """
+    y, own, masks = masked(key, score)
+    sums = np.arange(OWN.n // STRIDE)
+    table = np.where(sums & 1, CODED, -CODED)[None]
+    forged = [with_addition(masks[0], *chosen_table(table)), *masks[1:]]
+    top = int((y + np.uint64(FORMAT.offset))[0]) >> (64 - ROTATING)
+    rest = ((score >> 4) - top - (own << (ROTATING - 1))) % (1 << ROTATING)
+    farther = bool(rest & 1) ^ (rest >= len(sums)) ^ (score < 0)
+    for _ in range(3):
+        found = opened(key, forged, y, covered=False)
+        assert found.approved is (score >= 0)  # no reader notices anything
+        assert (abs(int(found.phases[0])) > 1 << 62) is farther
 
 
 @pytest.mark.parametrize("score", [-700, -2, 3, 20, 1234, 1250])
@@ -271,7 +357,7 @@ def masked_bit(key, masks, place):
 @pytest.mark.parametrize("score", [-700, 3, 1234])
 def test_control_first_party_reads_the_score(key, score):
     y, own, masks = masked(key, score)
-    found = opened(key, reading_the_score(masks), y, covered=False)
+    found = opened(key, reading_the_score(masks), y, covered=False, apart=False)
     assert found.approved is (score >= 0)  # no reader notices anything
     sign = np.sign(found.phases[KNOWN_ZEROS])
     total = sum(int(found.phases[i] * sign > 0) << (i - 1) for i in range(1, KNOWN_ZEROS))
@@ -284,7 +370,7 @@ def test_control_first_party_reads_the_score(key, score):
 def test_control_first_party_reads_anothers_record(key):
     bits = random_record()
     y, _, masks = masked(key, -5)
-    found = opened(key, reading_a_record(key, masks, bits), y, covered=False)
+    found = opened(key, reading_a_record(key, masks, bits), y, covered=False, apart=False)
     assert found.approved is False  # no reader notices anything
     read = found.phases[1:KNOWN_ZEROS] * np.sign(found.phases[KNOWN_ZEROS]) > 0
     assert np.array_equal(read, bits == 1)

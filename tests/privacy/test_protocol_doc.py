@@ -6,7 +6,7 @@ import re
 import pytest
 
 from engines.deployment import Deployment
-from engines.interface import DECIDE, EXPLAIN, MASKED_OF, SIGN_OF
+from engines.interface import DECIDE, EXPLAIN, MASKED_BY, MASKED_OF, SIGN_OF
 from engines.levelled import security
 from engines.levelled.bounds import BOUNDS, MOST_COEFFICIENTS, MOST_OUTPUTS
 from engines.levelled.build import SCORE, SIGN
@@ -109,7 +109,11 @@ def test_uploads_and_results_have_the_stated_sizes(played, layout):
         assert f" {bits.stop - bits.start} bits" in stated["encrypted_inputs", party][1]
     for program, result in results.items():
         count = len(table.halves.server.public.programs[program].outputs)
-        assert f"{count} + {KNOWN_ZEROS} coefficients" in stated[program, "server"][1], result
+        content = f"mask, {count} + {KNOWN_ZEROS} coefficients"
+        if program in MASKED_BY:
+            some = "coefficient" if count == 1 else "coefficients"
+            content = f"mask, {count} {some}; and mask, {KNOWN_ZEROS} zeros"
+        assert content in stated[program, "server"][1], result
     assert f"and {CHECKED} coefficients of every party's check" in stated[DECIDE, "server"][1]
     assert f"{sum(len(p.body) for p in table.post)} bytes" in DOCUMENT
     assert f"uploads have {sum(len(message) for message in uploads.values())}" in DOCUMENT

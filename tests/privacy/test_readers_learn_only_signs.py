@@ -11,7 +11,7 @@ A p-value below LEVEL fails a test. There are about 1,500 of them, so that one r
 by chance. The records are drawn from a fixed seed, keys and noise by the operating system.
 Phases of an explanation with Gaussian noise of up to 0.15 of the torus around the score are
 detected, and noise whose mean or width follows the score by half of its standard deviation; for
-signs, which fewer applications open, by the whole.
+signs, of which a decision opens one, by twice.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from engines.deployment import Deployment
 from engines.envelope import unseal
 from engines.interface import DECIDE, EXPLAIN, MASKED_OF, MASKS_OF, SIGN_OF
 from engines.levelled.keys import PublicKey, SecretShare
-from engines.levelled.parameters import DEFAULT
+from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS
 from engines.levelled.party import LevelledParty
-from engines.levelled.results import outputs_of_parts, split_results, split_shares
+from engines.levelled.results import coefficients_of_parts, split_results, split_shares
 from engines.levelled.words import round_to_bits, sum_of_words
 from model.polynomial import sample_states
 from parties.joint.messages import Partial, partial_step
 from parties.joint.state import ProtocolState
 from settings import ROOT
-from tests.privacy.coalitions import COALITIONS, Signed, centred, covered, noise
+from tests.privacy.coalitions import COALITIONS, Signed, centred, covered, noise, zeros_of
 from tests.privacy.small import PARTIES, EngineHalves, random_bits, run, small_deployment
 from tests.privacy.table import Table
 
 APPLICATIONS = 70
-COMPARED = {DECIDE: 30, EXPLAIN: 4}
+COMPARED = {DECIDE: APPLICATIONS, EXPLAIN: 4}
 LEVEL = 1e-8
 SCORE_BITS = 12
+PARTS = (*MASKS_OF, *SIGN_OF.values(), *map(zeros_of, SIGN_OF.values()), *PARTIES)
 READERS = [coalition for coalition in COALITIONS if coalition]
 PAIR, MISSING = PARTIES[:2], PARTIES[2]
 
@@ -91,7 +92,7 @@ def differences_of(applications, coalition, program):
 def noise_of(applications, coalition, name):
     """Return the noise of a part and a score of its program for each value of it."""
     found, paired = [], []
-    program = EXPLAIN if name in (EXPLAIN, SIGN_OF[EXPLAIN]) else DECIDE
+    program = EXPLAIN if name in (EXPLAIN, SIGN_OF[EXPLAIN], zeros_of(SIGN_OF[EXPLAIN])) else DECIDE
     for application in applications:
         if name in application.parts:
             found.append(noise(application, coalition, name))
@@ -148,7 +149,7 @@ def test_no_two_scores_share_a_word(applications, coalition, program):
     assert dependences(*differences_of(applications, coalition, program)) == {}
 
 
-@pytest.mark.parametrize("name", [*MASKS_OF, *SIGN_OF.values(), *PARTIES])
+@pytest.mark.parametrize("name", PARTS)
 @pytest.mark.parametrize("coalition", READERS, ids=named)
 def test_noise_is_the_same_whatever_the_score(applications, coalition, name):
     assert noise_dependences(*noise_of(applications, coalition, name)) == {}
@@ -197,7 +198,7 @@ def test_control_all_parties_together_compute_every_score_and_remove_all_noise(a
         for name in ("comparison", "result of the comparison"):
             phases, scores = found[name]
             assert ((phases >= 0) == (scores >= 0)).all()
-    for name in (*MASKS_OF, *SIGN_OF.values(), *PARTIES):
+    for name in PARTS:
         left, most = (noise_of(applications, own, name)[0].std() for own in (PARTIES, PAIR))
         assert left < most / 8
 
@@ -270,7 +271,7 @@ def test_control_a_weak_dependence_of_phases_is_found(applications, width):
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [(DECIDE, 0.5), (EXPLAIN, 0.5), (PARTIES[0], 0.5), (SIGN_OF[DECIDE], 1.0)]
+    ("name", "size"), [(DECIDE, 0.5), (EXPLAIN, 0.5), (PARTIES[0], 0.5), (SIGN_OF[DECIDE], 2.0)]
 )
 @pytest.mark.parametrize("leak", ["mean", "width"])
 def test_control_noise_that_follows_the_score_is_found(applications, name, size, leak):
@@ -305,15 +306,15 @@ def test_no_coalition_computes_a_score_of_the_deployed_model():
         table.agree(program, uploads)
         sealed = halves.server.evaluate(program, uploads)
         table.open(program, sealed)
-        outputs = outputs_of_parts(halves.server.public, program)
-        result = split_results(bytes(unseal(sealed)[1]), DEFAULT, outputs)[0]
+        counts = coefficients_of_parts(halves.server.public, program)
+        result = split_results(bytes(unseal(sealed)[1]), DEFAULT, counts)[0]
         for coalition in equal:
             stored = ProtocolState.from_bytes(table[(coalition or PARTIES)[0]].to_bytes())
             said = stored.said(Partial, partial_step(program))
-            shares = split_shares({name: own.share for name, own in said.items()}, outputs)[0]
+            shares = split_shares({name: own.share for name, own in said.items()}, counts)[0]
             phases = result.bodies - sum_of_words(shares, len(result.bodies))
             words = [words_from_state(halves, table[name], program) for name in coalition]
-            found = round_to_bits(sum(words, start=phases[: outputs[0]]), SCORE_BITS)
+            found = round_to_bits(sum(words, start=phases[:-KNOWN_ZEROS]), SCORE_BITS)
             equal[coalition] += int((found == halves.scores(program, bits)).sum())
         if program == DECIDE:
             (uploads[PARTIES[0], MASKED_OF[DECIDE]],) = {

@@ -22,7 +22,7 @@ from engines.levelled.encryption import encrypt_bits, zeros
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.noise import NoiseBudget, NoiseModel
 from engines.levelled.opening import partial, rerandomise
-from engines.levelled.parameters import DIGEST_BYTES, MODULUS_BITS, Parameters
+from engines.levelled.parameters import DIGEST_BYTES, KNOWN_ZEROS, MODULUS_BITS, Parameters
 from engines.levelled.randomness import Expander
 from engines.levelled.ring import decompose, forward, inverse
 from engines.levelled.selection import SelectionTree
@@ -158,9 +158,8 @@ def _opened_noise(
     tree: SelectionTree,
 ) -> Words:
     """Return the noise of the opened coefficients (scores and known zeros), by the real opening."""
-    result = rerandomise(
-        mask, body, tree.outputs, budget.sigma_flood, key.public, key.parameters, Expander.fresh()
-    )
+    count, fresh = tree.outputs + KNOWN_ZEROS, Expander.fresh()
+    result = rerandomise(mask, body, count, budget.sigma_flood, key.public, key.parameters, fresh)
     digest = os.urandom(DIGEST_BYTES)  # a different result each time
     pairwise = pairwise_keys(list(key.secrets))
     parts = {

@@ -14,12 +14,14 @@ from engines.levelled.ceremony import WholeKey, pairwise_keys
 from engines.levelled.comparison import signs, table_cover
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
 from engines.levelled.opening import partial, rerandomise
-from engines.levelled.parameters import DIGEST_BYTES, KNOWN_ZEROS, MODULUS_BITS, SEED_BYTES
+from engines.levelled.parameters import DIGEST_BYTES, MODULUS_BITS, SEED_BYTES
 from engines.levelled.randomness import Expander
 from engines.levelled.sign_budgets import SignBudgets
 from engines.levelled.words import Words, sum_of_words
 
 _QUARTER = 1 << (MODULUS_BITS - 2)
+_MORE = 8
+"""Coefficients measured besides signs; up to 8 signs leave room for as many."""
 
 
 def sign_noise(
@@ -27,8 +29,9 @@ def sign_noise(
 ) -> tuple[list[Words], list[Words]]:
     """Return the errors of the signs' phases, before and after the real opening.
 
-    Each item has the `outputs` signs and the known zeros, as centred words. `runs` comparisons are
-    made, and each result is opened `openings` times.
+    Each item has the errors of the `outputs` signs, as centred words, and for more samples those of
+    the coefficients after them, which have the same noise and are 0 with masks of bits. `runs`
+    comparisons are made, and each result is opened `openings` times.
     """
     own = MaskFormat.of(key.parameters, score_bits, len(key.secrets))
     errors, opened = [], []
@@ -38,7 +41,7 @@ def sign_noise(
         decoded = [decode_masks(sent, key.public, own, outputs) for sent in masks]
         cover = table_cover(key.public, os.urandom(SEED_BYTES), outputs)
         mask, body = signs(masked, decoded, own, cover)
-        errors.append(_errors(key.phase(mask, body)[: outputs + KNOWN_ZEROS], outputs))
+        errors.append(_errors(key.phase(mask, body)[: outputs + _MORE], outputs))
         for _ in range(openings):
             opened.append(_errors(_opened(key, mask, body, outputs, budgets), outputs))
     return errors, opened
@@ -51,9 +54,9 @@ def _mask(key: WholeKey, own: MaskFormat, outputs: int) -> bytes:
 
 
 def _opened(key: WholeKey, mask: Words, body: Words, outputs: int, budgets: SignBudgets) -> Words:
-    """Return the opened phases of a comparison's result, shape (outputs + KNOWN_ZEROS,)."""
-    budget, fresh = budgets.signs, Expander.fresh()
-    result = rerandomise(mask, body, outputs, budget.sigma_flood, key.public, key.parameters, fresh)
+    """Return the opened phases of a comparison's result, shape (outputs + _MORE,)."""
+    budget, fresh, count = budgets.signs, Expander.fresh(), outputs + _MORE
+    result = rerandomise(mask, body, count, budget.sigma_flood, key.public, key.parameters, fresh)
     digest = os.urandom(DIGEST_BYTES)  # a different result each time
     pairwise = pairwise_keys(list(key.secrets))
     parts = {
@@ -66,7 +69,7 @@ def _opened(key: WholeKey, mask: Words, body: Words, outputs: int, budgets: Sign
 
 
 def _errors(phases: Words, outputs: int) -> Words:
-    """Return the distances of signs from ±1/4, and of the known zeros from 0."""
+    """Return the distances of signs from ±1/4, and of the other coefficients from 0."""
     errors = phases.view(np.int64).copy()
     errors[:outputs] = np.abs(errors[:outputs]) - _QUARTER
     return errors.view(np.uint64)

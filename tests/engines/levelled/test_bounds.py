@@ -192,7 +192,8 @@ def at_the_floor(openings):
     """Return the bits that the openings tell with the least smudges, by the module's formulas."""
     floors = {
         "known zeros of masked scores": OWN.least_zeros_smudge,
-        "signs and known zeros": OWN.least_sign_smudge,
+        "signs": OWN.least_sign_smudge,
+        "known zeros of signs": OWN.least_sign_smudge,
         "scores and known zeros": OWN.least_smudge,
     }
     least = [replace(own, smudge=floors.get(own.opens, own.smudge)) for own in openings]

@@ -47,13 +47,10 @@ def bare(words, mask_format):
 
 
 def compared(y, words, mask_format):
-    """Return the signs of a comparison with bare ciphertexts: 1 or -1 for each score.
-
-    Asserts that the known zeros are 0.
-    """
+    """Return the signs of a comparison with bare ciphertexts: 1 or -1 for each score."""
     none = np.zeros((len(y), 2, mask_format.parameters.n), np.uint64)
     mask, body = signs(y, [bare(own, mask_format) for own in words], mask_format, none)
-    assert not mask.any() and not body[len(y) : len(y) + KNOWN_ZEROS].any()
+    assert not mask.any()
     found = body[: len(y)].view(np.int64)
     assert set(np.abs(found).tolist()) == {QUARTER}
     return np.sign(found)
@@ -133,12 +130,12 @@ def test_largest_carries_are_those_that_are_reached():
             assert reached == set(range(most[-1] + 1))
 
 
-def test_rotations_leave_room_for_signs_and_known_zeros():
-    assert [rotated_bits(2048, outputs, 14) for outputs in (1, 6, 8, 9)] == [8, 8, 8, 7]
+def test_rotations_leave_room_for_all_signs():
+    assert [rotated_bits(2048, outputs, 14) for outputs in (1, 6, 16, 17)] == [8, 8, 8, 7]
     for n in (64, 2048):
-        for outputs in (1, 6, 8, 9, 24, n - KNOWN_ZEROS):
+        for outputs in (1, 6, 8, 9, 24, n):
             stride = 2 * n >> rotated_bits(n, outputs, 14)
-            assert outputs + KNOWN_ZEROS <= stride <= n
+            assert outputs <= stride <= n
 
 
 def test_turning_multiplies_by_a_monomial():
@@ -170,9 +167,7 @@ def test_encrypted_comparison_is_exact_for_any_number_of_parties(parties, output
     decoded = [decode_masks(own, key.public, mask_format, outputs) for own in sent]
     cover = table_cover(key.public, os.urandom(32), outputs)
     phases = key.phase(*signs(y, decoded, mask_format, cover))
-    expected = np.zeros(outputs + KNOWN_ZEROS)
-    expected[:outputs] = np.where(scores >= 0, 0.25, -0.25)
-    errors = phases[: outputs + KNOWN_ZEROS].view(np.int64) * 2.0**-64 - expected
+    errors = phases[:outputs].view(np.int64) * 2.0**-64 - np.where(scores >= 0, 0.25, -0.25)
     assert np.abs(errors).max() < 2.0**-8
 
 
@@ -198,19 +193,20 @@ def test_signs_of_real_programs_equal_the_reference(joint, layout, small_program
 
 
 def test_values_other_than_a_sign_are_errors():
-    def result(values):
-        phases = np.array([*values, *[0] * KNOWN_ZEROS], np.int64).view(np.uint64)
-        return Result(np.zeros(16, np.uint64), phases << np.uint64(64 - SIGN_BITS))
+    def results(values):
+        """Return the parts of a result whose masks are 0: signs, and known zeros."""
+        phases = [np.array(own, np.int64).view(np.uint64) for own in (values, [0] * KNOWN_ZEROS)]
+        return [Result(np.zeros(16, np.uint64), own << np.uint64(64 - SIGN_BITS)) for own in phases]
 
-    none = {"one": words_to_bytes(np.zeros(2 + KNOWN_ZEROS, np.uint64))}
-    assert combine_signs(result([1, -1]), none).tolist() == [True, False]
+    none = [{"one": bytes(8 * count)} for count in (2, KNOWN_ZEROS)]
+    assert combine_signs(results([1, -1]), none).tolist() == [True, False]
     for wrong in ([0, 1], [1, -2], [2, -1]):
         with pytest.raises(OpeningFailed, match="neither approved nor denied"):
-            combine_signs(result(wrong), none)
-    added = np.zeros(2 + KNOWN_ZEROS, np.uint64)
+            combine_signs(results(wrong), none)
+    added = np.zeros(KNOWN_ZEROS, np.uint64)
     added[-1] = QUARTER
     with pytest.raises(OpeningFailed, match="do not open this result"):
-        combine_signs(result([1, 1]), {"one": words_to_bytes(added)})
+        combine_signs(results([1, 1]), [none[0], {"one": words_to_bytes(added)}])
 
 
 _CHAINS = """

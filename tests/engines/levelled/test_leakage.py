@@ -20,7 +20,7 @@ from engines.levelled.leakage import (
     sign_openings,
 )
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, WIDE_NOISE
-from engines.levelled.results import outputs_of_parts
+from engines.levelled.results import coefficients_of_parts
 from engines.levelled.selection import SelectionTree
 from engines.levelled.server import LevelledServer
 from settings import ROOT
@@ -41,9 +41,9 @@ def test_every_opened_coefficient_but_masked_scores_is_counted(signs_deployment,
     for program in PROGRAMS:
         masked = len(public.programs[program].outputs)
         parts = [
-            outputs + KNOWN_ZEROS
+            count
             for name in (program, SIGN_OF[program])
-            for outputs in outputs_of_parts(public, name)
+            for count in coefficients_of_parts(public, name)
         ]
         assert counted(openings, program) == sum(parts) - masked
 
@@ -52,8 +52,9 @@ def test_every_opened_coefficient_of_scores_is_counted(levelled_deployment):
     public = LevelledServer(Deployment.load(levelled_deployment)).public
     openings = score_openings(trees_of(levelled_deployment), 3, DEFAULT)
     for program in PROGRAMS:
-        (outputs,) = outputs_of_parts(public, program)
-        assert counted(openings, program) == outputs + KNOWN_ZEROS
+        (count,) = coefficients_of_parts(public, program)
+        assert counted(openings, program) == count
+        assert count == len(public.programs[program].outputs) + KNOWN_ZEROS
 
 
 def test_smudges_are_those_of_the_parties(signs_deployment, layout):

@@ -106,7 +106,7 @@ def masked(joint, scores, words, pairwise=None):
     result = rerandomise_for_masks(
         np.zeros_like(body),
         body,
-        len(scores),
+        len(scores) + KNOWN_ZEROS,
         FLOOD,
         joint.public,
         joint.parameters,

@@ -28,7 +28,13 @@ def result_of(joint, scores=SCORES, flood=FLOOD):
     body[: len(scores)] = scores.astype(np.int64).view(np.uint64) << np.uint64(64 - BITS)
     mask = np.zeros_like(body)
     return rerandomise(
-        mask, body, len(scores), flood, joint.public, joint.parameters, Expander.fresh()
+        mask,
+        body,
+        len(scores) + KNOWN_ZEROS,
+        flood,
+        joint.public,
+        joint.parameters,
+        Expander.fresh(),
     )
 
 
@@ -142,13 +148,13 @@ def test_results_are_equal_within_the_tolerance_only(joint):
 def test_results_round_trip_as_bytes(joint):
     result = result_of(joint)
     data = result.to_bytes()
-    assert len(data) == DEFAULT.result_bytes(len(SCORES))
-    read = Result.from_bytes(memoryview(data), DEFAULT, len(SCORES))
+    assert len(data) == DEFAULT.result_bytes(len(SCORES) + KNOWN_ZEROS)
+    read = Result.from_bytes(memoryview(data), DEFAULT, len(SCORES) + KNOWN_ZEROS)
     assert np.array_equal(read.mask, result.mask)
     assert np.array_equal(read.bodies, result.bodies)
     for broken in (data[:-1], data + b"\0", data[:-8], b""):
         with pytest.raises(MalformedMessage, match="result"):
-            Result.from_bytes(broken, DEFAULT, len(SCORES))
+            Result.from_bytes(broken, DEFAULT, len(SCORES) + KNOWN_ZEROS)
 
 
 def test_malformed_shares_and_keys_are_refused(joint):

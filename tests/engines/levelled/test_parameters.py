@@ -23,7 +23,7 @@ def test_sizes_are_derived_from_the_parameters():
     assert DEFAULT.ggsw_bytes(1) == 4 * 2048 * (7 + 6)
     assert DEFAULT.ggsw_bytes(105) < 11_200_000
     assert DEFAULT.public_key_bytes == 32 + 16384
-    assert DEFAULT.result_bytes(6) == 16384 + 8 * (6 + 8)
+    assert DEFAULT.result_bytes(6 + 8) == 16384 + 8 * (6 + 8)
     assert DEFAULT.inputs_bytes(3) == 32 + DEFAULT.ggsw_bytes(3)
 
 

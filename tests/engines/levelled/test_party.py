@@ -11,7 +11,7 @@ from engines.levelled.ceremony import make_joint_keys, pairwise_keys
 from engines.levelled.keys import PublicKey
 from engines.levelled.messages import RESULT, ClientFacts, ProgramBudget, facts, header
 from engines.levelled.opening import rerandomise
-from engines.levelled.parameters import DEFAULT
+from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS
 from engines.levelled.party import LevelledParty
 from engines.levelled.randomness import Expander
 from engines.zip_files import EMPTY_ZIP, sha256
@@ -58,7 +58,7 @@ def result_message(key, program, scores):
     body = np.zeros(DEFAULT.n, np.uint64)
     body[: len(scores)] = np.array(scores, np.int64).view(np.uint64) << np.uint64(64 - BITS)
     result = rerandomise(
-        np.zeros_like(body), body, len(scores), BUDGET.sigma_flood,
+        np.zeros_like(body), body, len(scores) + KNOWN_ZEROS, BUDGET.sigma_flood,
         PublicKey.from_bytes(key, DEFAULT), DEFAULT, Expander.fresh(),
     )  # fmt: skip
     return seal(header(MODEL, RESULT, program=program), result.to_bytes())

@@ -4,6 +4,7 @@ import pytest
 
 from engines.interface import DECIDE, EXPLAIN, MASKED_OF, MASKS_OF, SIGN_OF
 from parties.joint.codes import open_joint
+from parties.joint.messages import RECORD_COMMIT, RecordCommit
 from tests.parties.joint.group import Group
 from trials.joint_stand_in import header, pack, public_model, seal
 from utils.errors import AlreadyOpened, InvalidRequest, OutOfStep, PartiesDisagree
@@ -50,6 +51,8 @@ def test_masks_are_encrypted_once_and_named_in_the_agreement(signs_group):
     members = signs_group().pump().send()
     members.agree(DECIDE)
     sent = members[B].own.state.sha256_of(B, MASKS_OF[DECIDE])
+    committed = members[B].own.protocol.conversation.state.said(RecordCommit, RECORD_COMMIT)
+    assert committed[B].masks == sent
     members.restart(B).agree(DECIDE)
     assert members[B].own.protocol.agreements(DECIDE)[B].masks == sent
     assert (
