@@ -71,6 +71,7 @@ def serve(app: FastAPI, listener: socket.socket) -> bool:
     # Long-lived objects are frozen: a full collection that scanned them would delay calls by 70 ms.
     gc.collect()
     gc.freeze()
+    gc.enable()
     try:
         with suppress(KeyboardInterrupt):  # uvicorn raises it again after shutting down
             server.run(sockets=[listener])
@@ -90,6 +91,7 @@ def main(loader: EngineLoader | None = None) -> int:
     replaces the default function that loads the engine in the worker processes.
     """
     print_any_text()
+    gc.disable()  # until `serve`: while modules are imported, collections find nothing to free
     try:
         settings = get_settings()
         require_open_files()
