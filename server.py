@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from service.http import request_log as logs
 from settings import get_settings
 from utils.addresses import url_of
+from utils.collector import without_collections
 from utils.errors import PortInUse, ServerUnreachable, TrisealError
 from utils.one_line import in_one_line
 from utils.open_files import require_open_files
@@ -71,7 +72,6 @@ def serve(app: FastAPI, listener: socket.socket) -> bool:
     # Long-lived objects are frozen: a full collection that scanned them would delay calls by 70 ms.
     gc.collect()
     gc.freeze()
-    gc.enable()
     try:
         with suppress(KeyboardInterrupt):  # uvicorn raises it again after shutting down
             server.run(sockets=[listener])
@@ -91,17 +91,17 @@ def main(loader: EngineLoader | None = None) -> int:
     replaces the default function that loads the engine in the worker processes.
     """
     print_any_text()
-    gc.disable()  # until `serve`: while modules are imported, collections find nothing to free
     try:
         settings = get_settings()
         require_open_files()
         with closing(bind(settings.server_host, settings.server_port)) as listener:
-            from service.app import create_app
-            from service.execution.worker import load_registered
-            from service.storage.storage import Storage
+            with without_collections():
+                from service.app import create_app
+                from service.execution.worker import load_registered
+                from service.storage.storage import Storage
 
-            storage = Storage(settings)
-            app = create_app(settings, loader or load_registered, storage)
+                storage = Storage(settings)
+                app = create_app(settings, loader or load_registered, storage)
             return 0 if serve(app, listener) else 1
     except (TrisealError, OSError) as error:
         print(in_one_line(error), file=sys.stderr)

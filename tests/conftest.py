@@ -23,8 +23,8 @@ from trials.postgres import postgres
 
 __all__ = ["object_store", "object_stores", "postgres"]
 
-# Collecting thousands of tests makes objects that stay until the end: scanning them again and again
-# took half of that time, and later part of every test's.
+# As in utils/collector.py: scanning the thousands of tests again and again while they are collected
+# took half of that time.
 gc.disable()
 
 
