@@ -56,7 +56,7 @@ def test_every_kind_of_call_is_timed(phase):
     explained = phase["evaluations"]["count"][EXPLAIN]
     assert sum(uploads.values()) == 9 * APPLICATIONS + 4 * explained
     assert uploads["send_file, 8 MB"] == APPLICATIONS
-    assert {"exchange", "get_output", "state"} <= set(calls)
+    assert {"exchange", "get_output"} <= set(calls)
     assert {"health", "state", "open", "join", "get_output", "send_file, 8 MB"} <= set(outside)
     assert phase["outside"]["failed"] == {}
     for kind in (*calls.values(), *outside.values()):
