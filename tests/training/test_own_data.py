@@ -219,7 +219,7 @@ def test_scores_of_many_records_are_exact_under_encryption(two_parties):
     runs = EncryptedRuns("levelled", two_parties[0])
     layout = runs.deployment.layout
     wrong = []
-    for bits in layout.bits_of_states(sample_states(layout, 20, seed=3)):
+    for bits in layout.bits_of_states(sample_states(layout, 8, seed=3)):
         for program, run in ((DECIDE, runs.decide), (EXPLAIN, runs.explain)):
             opened, expected = run(bits).scores, runs.expected(program, bits)
             wrong += [(program, opened, expected)] if opened != expected else []
