@@ -17,6 +17,15 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # In three processes, since many tests wait; a file's tests share what is expensive to make.
 PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# What takes longest begins first, so that no long file is left for one process at the end. Pytest
+# would sort arguments of which one contains another.
+LONG_TESTS := tests/ui tests/trials tests/training tests/service
+CORE_TESTS := $(LONG_TESTS) $(filter-out $(LONG_TESTS) tests/concrete tests/__pycache__, \
+	$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
+LONG_CONCRETE_TESTS := $(addprefix tests/concrete/test_,concrete.py sign_only.py \
+	own_data_on_concrete.py application_with_concrete.py)
+CONCRETE_TESTS := $(LONG_CONCRETE_TESTS) \
+	$(filter-out $(LONG_CONCRETE_TESTS),$(wildcard tests/concrete/test_*.py))
 # Tests that need no encryption at scale, browser, database server or Ray.
 QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/parties/joint/test_protocol.py \
 	tests/parties/test_store.py tests/service/http/test_upload_form.py tests/service/http/test_hosts.py \
@@ -37,10 +46,10 @@ check: setup-tests lint
 # their end, and `make test` fails.
 test: setup-test
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going lint core-tests
-	$(RUN_CONCRETE) -m pytest $(PARALLEL) --numprocesses 2 tests/concrete
+	$(RUN_CONCRETE) -m pytest $(PARALLEL) --numprocesses 2 $(CONCRETE_TESTS)
 
 core-tests: setup-tests
-	$(RUN) -m pytest $(PARALLEL) --ignore=tests/concrete tests/ui tests
+	$(RUN) -m pytest $(PARALLEL) $(CORE_TESTS)
 
 # The server's tests again, with every server on PostgreSQL.
 test-postgresql: setup-test

@@ -15,6 +15,7 @@ from settings import Settings
 from ui.entry import run_entry
 from ui.gradio_environment import gradio_environment
 from ui.places import page_place, said_address
+from utils.collector import without_collections
 from utils.ports import check_port
 
 
@@ -27,10 +28,11 @@ def serve(settings: Settings) -> None:
 
 def _serve(settings: Settings) -> None:
     # Imported late because they take seconds: a port in use is reported at once.
-    import backend
-    from ui.serving import serve_page
-    from ui.single import page as single
-    from ui.stage import page as stage
+    with without_collections():
+        import backend
+        from ui.serving import serve_page
+        from ui.single import page as single
+        from ui.stage import page as stage
 
     client = ServerClient.from_settings(settings)  # never closed: handlers may still use it
     wait_for_server(client, _say)

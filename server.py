@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from service.http import request_log as logs
 from settings import get_settings
 from utils.addresses import url_of
+from utils.collector import without_collections
 from utils.errors import PortInUse, ServerUnreachable, TrisealError
 from utils.one_line import in_one_line
 from utils.open_files import require_open_files
@@ -94,12 +95,13 @@ def main(loader: EngineLoader | None = None) -> int:
         settings = get_settings()
         require_open_files()
         with closing(bind(settings.server_host, settings.server_port)) as listener:
-            from service.app import create_app
-            from service.execution.worker import load_registered
-            from service.storage.storage import Storage
+            with without_collections():
+                from service.app import create_app
+                from service.execution.worker import load_registered
+                from service.storage.storage import Storage
 
-            storage = Storage(settings)
-            app = create_app(settings, loader or load_registered, storage)
+                storage = Storage(settings)
+                app = create_app(settings, loader or load_registered, storage)
             return 0 if serve(app, listener) else 1
     except (TrisealError, OSError) as error:
         print(in_one_line(error), file=sys.stderr)

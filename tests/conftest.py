@@ -1,5 +1,6 @@
 """Small deployments, boosters and data shared by many tests, built once per session."""
 
+import gc
 import hashlib
 import json
 from functools import lru_cache
@@ -21,6 +22,16 @@ from trials.object_store import object_store, object_stores
 from trials.postgres import postgres
 
 __all__ = ["object_store", "object_stores", "postgres"]
+
+# As in utils/collector.py: scanning the thousands of tests again and again while they are collected
+# took half of that time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
 
 ROOT = Path(__file__).resolve().parent.parent
 METRICS = {

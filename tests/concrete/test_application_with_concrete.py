@@ -1,5 +1,6 @@
-"""Whole applications over HTTP with Concrete, and bad messages."""
+"""Whole applications over HTTP with Concrete: the parties, bad messages, the example client."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from engines.concrete.messages import PROFILE
 from engines.envelope import Header, seal, unseal
 from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY, slot_of
 from model.explanation import Outcome
+from tests.concrete.test_http_client_example import run
 from tests.parties.running import Oracle, filled, started
 from utils.errors import AlreadySent, ForeignMessage, MalformedMessage, UploadTooLarge
 
@@ -154,12 +156,28 @@ def test_application_succeeds_after_refused_messages(ready, shipped, denied):
         ready.membership.send_slot(*BANK, message, "too late")
 
 
-def test_inputs_under_another_key_decrypt_to_noise(connection, shipped, denied):
+def test_inputs_under_another_key_decrypt_to_noise(connection, good, shipped, denied):
     """Inputs under another key are well formed, so the server cannot tell; the score is noise."""
-    first, other = (filled(connection, shipped, denied) for _ in range(2))
-    message = other.membership.read(*BANK)
-    first.membership.send_slot(*BANK, message, "under another key")
+    first = filled(connection, shipped, denied)
+    first.membership.send_slot(*BANK, good[BANK], "under another key")
     first.run()
     decision = first.open_decision()  # noise may fill the padding bit as well
     assert abs(decision.score) <= 2 * decision.reach
     assert first.state().state == "decided"
+
+
+def test_example_client_gets_the_reference_score_with_form_defaults(server, shipped, tmp_path):
+    own = {"Total_income": 90000, "Occupation_type": None, "Employed": False, "Years_employed": 0}
+    score = shipped.score(shipped.default() | own)
+    assert score < 0
+    done = run(tmp_path, server.url, json.dumps(own))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"denied: score {score}, ")
+    assert "s on the server" in done.stdout
+
+
+def test_example_client_prints_a_servers_error(server, tmp_path):
+    """The address is wrong, and the problem's own detail is printed."""
+    done = run(tmp_path, server.url + "/nowhere")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr and done.stderr.strip()

@@ -3,8 +3,6 @@
 import json
 from dataclasses import replace
 
-import pytest
-
 import training.evaluate
 from training.encrypted_runs import EncryptedRuns
 from training.evaluate import BOTH
@@ -28,10 +26,9 @@ def test_both_engines_return_equal_scores(both_deployment, tmp_path, capsys):
     assert levelled["scores_equal"] == concrete["scores_equal"]
 
 
-@pytest.mark.parametrize("wrong", BOTH)
-def test_evaluation_of_both_engines_stops_at_first_difference(
-    both_deployment, monkeypatch, capsys, wrong
-):
+def test_evaluation_of_both_engines_stops_at_first_difference(both_deployment, monkeypatch, capsys):
+    """Of the second engine; that of a single one is tested in tests/training/test_evaluate.py."""
+    wrong = BOTH[1]
     true = EncryptedRuns.explain
 
     def explain(self, bits):

@@ -1,30 +1,17 @@
-"""The example client is short, imports nothing of the project, and gets the right score."""
+"""The example client is short and imports nothing of the project.
+
+It is run against a server in test_application_with_concrete.py.
+"""
 
 import ast
-import json
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from tests.parties.running import Oracle, started
 from utils.child_process import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "http_client.py"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    made = started(tmp_path_factory.mktemp("example"), ROOT / "deployment_files", "concrete")
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return Oracle(ROOT / "deployment_files")
 
 
 def run(folder, url, *own):
@@ -57,27 +44,3 @@ def test_example_imports_nothing_from_the_project():
     assert {"features", "parties", "settings"} <= ours
     assert not imported & ours
     assert imported - sys.stdlib_module_names == {"requests", "concrete"}
-
-
-def test_complete_record_gets_the_reference_score(server, shipped, tmp_path):
-    record = shipped.find("already approved")
-    done = run(tmp_path, server.url, json.dumps(record))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"approved: score {shipped.score(record)}, ")
-    assert "s on the server" in done.stdout
-
-
-def test_missing_values_use_form_defaults(server, shipped, tmp_path):
-    own = {"Total_income": 90000, "Occupation_type": None, "Employed": False, "Years_employed": 0}
-    score = shipped.score(shipped.default() | own)
-    assert score < 0
-    done = run(tmp_path, server.url, json.dumps(own))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"denied: score {score}, ")
-
-
-def test_server_error_is_printed(server, tmp_path):
-    """The address is wrong, and the problem's own detail is printed."""
-    done = run(tmp_path, server.url + "/nowhere")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr and done.stderr.strip()

@@ -15,14 +15,12 @@ from trials.faults.invariants import Invariants
 from trials.faults.registry import KINDS, drawn
 from trials.faults.world import Choice, World
 
-FAULTS = 24
+FAULTS = 14
 
 
 def test_random_faults_break_no_invariant(tmp_path):
     path = tmp_path / "faults.json"
-    code = main(
-        ["--faults", str(FAULTS), "--seed", "4", "--check-every", "12", "--json", str(path)]
-    )
+    code = main(["--faults", str(FAULTS), "--seed", "4", "--check-every", "7", "--json", str(path)])
     found = json.loads(path.read_text())
     assert found["broken"] == []
     assert code == 0

@@ -14,7 +14,7 @@ from trials.load.timing import LONG_POLL, RUN, UPLOAD, kind_of
 from trials.load.work import Work, WrongAnswer
 
 ID = "0123456789abcdef" * 2
-APPLICATIONS, AT_ONCE = 4, 2
+APPLICATIONS, AT_ONCE = 2, 2
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,7 @@ def phase(signs_deployment, tmp_path_factory):
     """Return the figures of a small load with the parties' own code."""
     path = tmp_path_factory.mktemp("load") / "load.json"
     options = f"--applications {APPLICATIONS} --at-once {AT_ONCE} --warm-up 1 --saturated 0".split()
+    options += ["--explain", "0.5"]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(load_phase, "SETTLE_SECONDS", 0.2)
         code = main([*options, "--deployment", str(signs_deployment), "--json", str(path)])
@@ -55,7 +56,7 @@ def test_every_kind_of_call_is_timed(phase):
     explained = phase["evaluations"]["count"][EXPLAIN]
     assert sum(uploads.values()) == 9 * APPLICATIONS + 4 * explained
     assert uploads["send_file, 8 MB"] == APPLICATIONS
-    assert {"exchange", "get_output", "state"} <= set(calls)
+    assert {"exchange", "get_output"} <= set(calls)
     assert {"health", "state", "open", "join", "get_output", "send_file, 8 MB"} <= set(outside)
     assert phase["outside"]["failed"] == {}
     for kind in (*calls.values(), *outside.values()):
@@ -93,7 +94,7 @@ def test_prepared_applications_are_sent_with_correct_results(clear_deployment, t
     path = tmp_path / "load.json"
     options = [
         "--applications",
-        "6",
+        "3",
         "--at-once",
         "2",
         "--warm-up",
@@ -106,9 +107,9 @@ def test_prepared_applications_are_sent_with_correct_results(clear_deployment, t
     options += ["--explain", "1", "--engine", "clear", "--deployment", str(clear_deployment)]
     assert main([*options, "--json", str(path)]) == 0
     (phase,) = json.loads(path.read_text())["phases"]
-    assert phase["applications"]["right"] == 6
+    assert phase["applications"]["right"] == 3
     others = phase["outside"]["calls"][RUN]["count"]
-    counts = {DECIDE: 6 + others, EXPLAIN: 6, **dict.fromkeys(SIGN_OF.values(), 0)}
+    counts = {DECIDE: 3 + others, EXPLAIN: 3, **dict.fromkeys(SIGN_OF.values(), 0)}
     assert phase["evaluations"]["count"] == counts
 
 

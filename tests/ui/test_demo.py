@@ -12,16 +12,18 @@ from pathlib import Path
 import httpx
 import pytest
 
+import app
 from parties.client import ServerClient
 from parties.identity_file import read_identity
 from parties.trust_file import TrustFile
 from parties.waiting import wait_for_server
-from settings import ROOT, Settings
+from settings import ROOT, Settings, get_settings
 from tests.parties.running import run_python as run
 from tests.parties.running import until
 from tests.ui.demos import Demo, alive
 from tests.ui.links import opened
 from ui.demo import _witness
+from ui.entry import run_entry
 from utils.child_process import environment
 from utils.errors import AddressInvalid, PortInUse, ServerUnreachable
 from utils.ports import check_port, free_port
@@ -188,10 +190,17 @@ def test_browser_gets_a_private_file_instead_of_the_link(tmp_path):
         ("agent_tokens", "{"),
     ],
 )
-def test_invalid_access_setting_is_named(name, value):
-    ended = run("app.py", **{name: value})
-    assert ended.returncode == 1 and f"TRISEAL_{name.upper()}" in ended.stderr
-    assert "Traceback" not in ended.stderr and value not in ended.stderr.replace("TRISEAL", "")
+def test_invalid_access_setting_is_named(name, value, monkeypatch, capsys):
+    """In this process; the command itself is started with an invalid port above."""
+    monkeypatch.setenv(f"TRISEAL_{name.upper()}", value)
+    get_settings.cache_clear()
+    try:
+        assert run_entry(app.serve) == 1
+    finally:
+        get_settings.cache_clear()
+    told = capsys.readouterr().err
+    assert f"TRISEAL_{name.upper()}" in told
+    assert "Traceback" not in told and value not in told.replace("TRISEAL", "")
 
 
 def agents_of(demo):

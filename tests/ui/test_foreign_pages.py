@@ -3,7 +3,8 @@
 The whole demonstration is attacked in test_stage.py.
 """
 
-from contextlib import contextmanager
+from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -49,23 +50,35 @@ def framed(context, origin, address):
     return frame
 
 
-@contextmanager
-def kept(kind, folder, guarded):
-    made = Page(kind, folder)
-    with made.served(guarded):
-        yield made
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Return a function that serves a page, each kind only once, and forgets earlier actions."""
+    with ExitStack() as served_pages:
+
+        @lru_cache
+        def made(kind, guarded):
+            page = Page(kind, tmp_path_factory.mktemp(kind))
+            served_pages.enter_context(page.served(guarded))
+            return page
+
+        def page_of(kind, guarded):
+            page = made(kind, guarded)
+            page.joined.clear()
+            return page
+
+        yield page_of
 
 
 @pytest.mark.parametrize(("kind", "guarded"), [*((kind, True) for kind in KINDS), ("party", False)])
-def test_dns_rebinding_cannot_read_or_act_on_pages(context, tmp_path, kind, guarded):
-    with kept(kind, tmp_path, guarded) as made:
-        open_link(context, made)
-        stranger = attack(context, f"http://evil.example:{made.port}")
-        found = [fetch(stranger, path) for path in READ]
-        called = fetch(stranger, "/gradio_api/call/join", "POST", CALL)
-        if called[0] == 200:
-            event = called[1].split('"')[3]
-            fetch(stranger, f"/gradio_api/call/join/{event}")
+def test_dns_rebinding_cannot_read_or_act_on_pages(context, pages, kind, guarded):
+    made = pages(kind, guarded)
+    open_link(context, made)
+    stranger = attack(context, f"http://evil.example:{made.port}")
+    found = [fetch(stranger, path) for path in READ]
+    called = fetch(stranger, "/gradio_api/call/join", "POST", CALL)
+    if called[0] == 200:
+        event = called[1].split('"')[3]
+        fetch(stranger, f"/gradio_api/call/join/{event}")
     statuses, texts = {status for status, _ in found}, "".join(text for _, text in found)
     if guarded:
         assert statuses == {421} and called[0] == 421
@@ -77,17 +90,17 @@ def test_dns_rebinding_cannot_read_or_act_on_pages(context, tmp_path, kind, guar
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
-def test_page_on_another_port_cannot_read_or_act(context, tmp_path, guarded):
+def test_page_on_another_port_cannot_read_or_act(context, pages, guarded):
     """On the same host, the browser sends the cookie and Gradio allows reading."""
-    with kept("party", tmp_path, guarded) as made:
-        open_link(context, made)
-        stranger = attack(context, f"http://127.0.0.1:{free_port()}")
-        read = fetch(stranger, "/config", base=made.place.address)
-        fetch(stranger, "/gradio_api/run/join", "POST", CALL, base=made.place.address)
-        called = fetch(stranger, "/gradio_api/call/join", "POST", CALL, base=made.place.address)
-        if called[0] == 200:
-            event = called[1].split('"')[3]
-            fetch(stranger, f"/gradio_api/call/join/{event}", base=made.place.address)
+    made = pages("party", guarded)
+    open_link(context, made)
+    stranger = attack(context, f"http://127.0.0.1:{free_port()}")
+    read = fetch(stranger, "/config", base=made.place.address)
+    fetch(stranger, "/gradio_api/run/join", "POST", CALL, base=made.place.address)
+    called = fetch(stranger, "/gradio_api/call/join", "POST", CALL, base=made.place.address)
+    if called[0] == 200:
+        event = called[1].split('"')[3]
+        fetch(stranger, f"/gradio_api/call/join/{event}", base=made.place.address)
     assert (read[0], "field-" in read[1]) == ((0, False) if guarded else (200, True))
     assert (made.joined == []) is guarded
 
@@ -95,59 +108,55 @@ def test_page_on_another_port_cannot_read_or_act(context, tmp_path, guarded):
 @pytest.mark.parametrize(
     ("name", "guarded"), [("evil.example", True), ("127.0.0.1", True), ("127.0.0.1", False)]
 )
-def test_foreign_page_cannot_frame_a_partys_page(context, tmp_path, name, guarded):
-    with kept("party", tmp_path, guarded) as made:
-        open_link(context, made)
-        frame = framed(context, f"http://{name}:{free_port()}", f"{made.place.address}/")
-        if guarded:
-            assert frame.url.startswith("chrome-error://")
-            assert frame.locator("#send").count() == 0
-        else:
-            frame.locator("#send").wait_for()
+def test_foreign_page_cannot_frame_a_partys_page(context, pages, name, guarded):
+    made = pages("party", guarded)
+    open_link(context, made)
+    frame = framed(context, f"http://{name}:{free_port()}", f"{made.place.address}/")
+    if guarded:
+        assert frame.url.startswith("chrome-error://")
+        assert frame.locator("#send").count() == 0
+    else:
+        frame.locator("#send").wait_for()
 
 
 @pytest.mark.parametrize("kind", ["stage", "single"])
-def test_other_pages_cannot_be_framed(context, tmp_path, kind):
-    with kept(kind, tmp_path, guarded=True) as made:
-        open_link(context, made)
-        frame = framed(context, f"http://127.0.0.1:{free_port()}", f"{made.place.address}/")
-        assert frame.url.startswith("chrome-error://")
+def test_other_pages_cannot_be_framed(context, pages, kind):
+    made = pages(kind, guarded=True)
+    open_link(context, made)
+    frame = framed(context, f"http://127.0.0.1:{free_port()}", f"{made.place.address}/")
+    assert frame.url.startswith("chrome-error://")
 
 
-def test_link_on_a_foreign_page_cannot_join(context, tmp_path):
-    with kept("party", tmp_path, guarded=True) as made:
-        open_link(context, made)
-        for name in ("evil.example", "127.0.0.1"):
-            target = f"{made.place.address}/?join=a-code-of-the-stranger"
-            page = attack(
-                context, f"http://{name}:{free_port()}", f'<a href="{target}">A prize</a>'
-            )
-            page.click("a")
-            page.wait_for_url(f"{made.place.address}/**")
-            assert page.locator("#send").count() == 0
-        page.click("text=Open the page")  # of the second, whose cookie was sent
-        page.wait_for_selector("#send")
+def test_link_on_a_foreign_page_cannot_join(context, pages):
+    made = pages("party", guarded=True)
+    open_link(context, made)
+    for name in ("evil.example", "127.0.0.1"):
+        target = f"{made.place.address}/?join=a-code-of-the-stranger"
+        page = attack(context, f"http://{name}:{free_port()}", f'<a href="{target}">A prize</a>')
+        page.click("a")
+        page.wait_for_url(f"{made.place.address}/**")
+        assert page.locator("#send").count() == 0
+    page.click("text=Open the page")  # of the second, whose cookie was sent
+    page.wait_for_selector("#send")
     assert made.joined == []
 
 
 @pytest.mark.parametrize("place", ["mail", "file"])
-def test_page_link_works_from_any_page(context, tmp_path, place):
-    with kept("party", tmp_path, guarded=True) as made:
-        if place == "mail":
-            html = f'<a href="{made.link}">Your page</a>'
-            page = attack(context, f"http://evil.example:{free_port()}", html)
-            page.click("a")
-        else:
-            file = Path(tmp_path, "open.html")
-            file.write_text(f'<meta http-equiv="refresh" content="0;url={made.link}">')
-            page = context.new_page()
-            page.goto(file.as_uri())
-        page.wait_for_selector("#send")
-        assert page.url == f"{made.place.address}/"
-        assert page.evaluate("document.cookie") == ""  # HttpOnly
-        assert page.reload(wait_until="commit").status == 200
-        second = context.new_page()
-        assert second.goto(made.place.address, wait_until="commit").status == 200
+def test_page_link_works_from_any_page(context, pages, tmp_path, place):
+    made = pages("party", guarded=True)
+    if place == "mail":
+        html = f'<a href="{made.link}">Your page</a>'
+        page = attack(context, f"http://evil.example:{free_port()}", html)
+        page.click("a")
+    else:
+        file = Path(tmp_path, "open.html")
+        file.write_text(f'<meta http-equiv="refresh" content="0;url={made.link}">')
+        page = context.new_page()
+        page.goto(file.as_uri())
+    page.wait_for_selector("#send")
+    assert page.url == f"{made.place.address}/"
+    assert page.evaluate("document.cookie") == ""  # HttpOnly
+    assert page.context.request.get(made.place.address).status == 200  # with the cookie, again
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])

@@ -123,21 +123,6 @@ def test_changed_input_can_be_run_without_starting_over(open_page, oracle):
     assert text(page, ".ts-says") == oracle.explanation(turned).text
 
 
-def test_examples_fill_the_forms_and_start_over_empties_the_page(open_page, oracle):
-    page = open_page()
-    page.click("text=Young, first account")
-    page.wait_for_function("document.querySelector('#field-Age input').value === '24'")
-    page.click("#all-steps")
-    step_is_done(page, 5)
-    page.click("#start-over")
-    page.wait_for_selector(".ts-strip li.next:nth-child(1)")
-    default = oracle.schema.column("Age").default
-    page.wait_for_function(f"document.querySelector('#field-Age input').value === '{default:g}'")
-    assert page.locator(".ts-word").count() == 0
-    assert "No messages yet" in page.inner_text("body")
-    assert not page.locator(".js-plotly-plot").is_visible()
-
-
 def test_browser_sessions_are_separate(open_page):
     one, two = open_page(), open_page()
     for page in (one, two):
@@ -200,14 +185,23 @@ def test_run_can_be_queued_cancelled_and_repeated(open_page, live_server, oracle
     connection.client.close()
 
 
-def test_page_fits_a_narrow_window(open_page):
+def test_narrow_dark_page_fits_its_examples_and_starts_over(open_page, oracle):
     page = open_page(390, scheme="dark")
     assert_fits(page)
+    page.click("text=Young, first account")
+    page.wait_for_function("document.querySelector('#field-Age input').value === '24'")
     page.click("#all-steps")
     step_is_done(page, 5)
     page.wait_for_selector(".js-plotly-plot .bars .point")
     assert_fits(page)
     assert page.evaluate("document.body.classList.contains('dark')")
+    page.click("#start-over")
+    page.wait_for_selector(".ts-strip li.next:nth-child(1)")
+    default = oracle.schema.column("Age").default
+    page.wait_for_function(f"document.querySelector('#field-Age input').value === '{default:g}'")
+    assert page.locator(".ts-word").count() == 0
+    assert "No messages yet" in page.inner_text("body")
+    assert not page.locator(".js-plotly-plot").is_visible()
 
 
 # Elements that reach out of the window, as text. The container clips overflow, so each element is

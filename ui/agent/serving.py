@@ -9,6 +9,7 @@ from parties.agent import Agent
 from settings import Settings
 from ui.gradio_environment import gradio_environment
 from ui.places import agent_place, said_address
+from utils.collector import without_collections
 
 
 @contextmanager
@@ -18,8 +19,9 @@ def open_pages() -> Iterator[Callable[[Agent, Settings, int], None]]:
     The function prints the page's address and returns when the page is stopped.
     """
     with gradio_environment():
-        from ui.agent.page import HEAD, build_agent_page
-        from ui.serving import serve_page
+        with without_collections():
+            from ui.agent.page import HEAD, build_agent_page
+            from ui.serving import serve_page
 
         def serve(agent: Agent, settings: Settings, port: int) -> None:
             page = build_agent_page(agent)

@@ -364,34 +364,32 @@ def test_readers_are_set_at_opening(server: Server) -> None:
     refused(http.post("/applications", json={"reader": names}), 422, "invalid-request")
 
 
-def test_waiting_calls_do_not_delay_shutdown(start: Callable[..., Server]) -> None:
+def test_waiting_calls_do_not_delay_shutdown_and_messages_survive(
+    start: Callable[..., Server],
+) -> None:
+    """That a server which was killed continues is tested in test_life.py."""
     server = start().wait()
     application = server.joined()
+    a, b, _ = application.parties
+    say(application, a, body=b"kept")
     url = f"{str(server.http.base_url).rstrip('/')}/applications/{application.client_id}/messages"
     headers = application.auth()
 
     def wait() -> None:
         try:
-            httpx.get(url, params={"wait": 25}, headers=headers, timeout=30)
+            httpx.get(url, params={"after": 1, "wait": 25}, headers=headers, timeout=30)
         except httpx.TransportError:
             return
 
     thread = threading.Thread(target=wait)
     thread.start()
     time.sleep(0.5)
+    assert thread.is_alive(), "the call waits"
     begin = time.monotonic()
     server.send(signal.SIGINT)
     server.join(15)
     assert time.monotonic() - begin < 8
     thread.join(10)
-
-
-def test_messages_survive_a_restart(start: Callable[..., Server]) -> None:
-    server = start().wait()
-    application = server.joined()
-    a, b, _ = application.parties
-    say(application, a, body=b"kept")
-    server.kill()
     application.server = start().wait()
     assert [m["number"] for m in heard(application, b)] == [1]
     assert say(application, b).json() == {"number": 2}

@@ -149,9 +149,12 @@ def answer_of(connection: socket.socket) -> httpx.Response:
     return httpx.Response(int(first.split()[1]), headers=headers, content=body)
 
 
-@pytest.fixture
-def impatient(start: Callable[..., Server]) -> Server:
-    return start(stall_timeout=0.5, upload_timeout=2).wait()
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("impatient")
+    running = Server(folder / "data", stall_timeout=0.5, upload_timeout=2)
+    yield running.wait()
+    running.stop()
 
 
 def test_stalled_body_of_every_call_is_refused(impatient: Server) -> None:

@@ -41,6 +41,23 @@ def half_of_a_large_file(application: Application) -> bytes:
     return request(application, "/send_file", body[: len(body) // 2], len(body), KIND)
 
 
+ASK = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+def answered_until_closed(kept: socket.socket) -> bytes:
+    """Return what the server sends to an open connection, on which it is asked again and again."""
+    received = b""
+    with suppress(ConnectionError):
+        while True:
+            with suppress(BrokenPipeError):
+                kept.sendall(ASK)
+            piece = kept.recv(1 << 16)
+            if not piece:
+                break
+            received += piece
+    return received
+
+
 def stopping(answer: httpx.Response) -> None:
     refused(answer, 503, "server-stopping")
     assert int(answer.headers["retry-after"]) >= 1
@@ -49,7 +66,9 @@ def stopping(answer: httpx.Response) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_active_calls_get_server_stopping(start: Callable[..., Server]) -> None:
+def test_active_calls_get_server_stopping(
+    start: Callable[..., Server],
+) -> None:
     server = start(stall_timeout=3600, upload_timeout=3600).wait()
     application = server.joined()
     path = f"/applications/{application.client_id}"
@@ -66,7 +85,13 @@ def test_active_calls_get_server_stopping(start: Callable[..., Server]) -> None:
         for name, sent in under_way.items():
             connections[name].sendall(sent)
         until(lambda: len(arriving(server)) == 2)
+        idle = held.enter_context(connected(server))
+        idle.sendall(ASK)
+        assert answer_of(idle).status_code == 200
         server.send(signal.SIGTERM)
+        received = answered_until_closed(idle)
+        assert received.count(b"HTTP/1.1 ") == received.count(b"HTTP/1.1 200 OK")
+        assert b"text/plain" not in received
         for name, connection in connections.items():
             stopping(answer_of(connection))
             assert connection.recv(1) == b"", f"{name}: the connection ends"
@@ -108,11 +133,11 @@ def test_waiting_calls_and_streams_end_at_once_and_runs_continue(
 
         headers = application.auth()
         data = {"client_id": application.client_id, "program": "decide"}
+        query = {"after": 0, "wait": 25}
+        ask("wait", lambda http: http.get(f"{path}/messages", params=query, headers=headers))
         ask("run", lambda http: http.post("/run_fhe", data=data, headers=headers))
         begun = threading.Event()
         ask("stream", lambda http: followed(str(http.base_url), application, begun))
-        query = {"after": 0, "wait": 25}
-        ask("wait", lambda http: http.get(f"{path}/messages", params=query, headers=headers))
         until(lambda: application.state()["programs"]["decide"]["status"] == "running")
         assert begun.wait(30)
         server.send(signal.SIGTERM)
@@ -124,28 +149,6 @@ def test_waiting_calls_and_streams_end_at_once_and_runs_continue(
     again = start(evaluation_timeout=60).wait()
     application.server = again
     assert application.run().status_code == 200, "the run was kept"
-
-
-def test_idle_connection_is_closed_without_a_plain_text_response(
-    start: Callable[..., Server],
-) -> None:
-    server = start().wait()
-    ask = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    with connected(server) as kept:
-        kept.sendall(ask)
-        assert answer_of(kept).status_code == 200
-        server.send(signal.SIGTERM)
-        received = b""
-        with suppress(ConnectionError):
-            while True:
-                with suppress(BrokenPipeError):
-                    kept.sendall(ask)
-                piece = kept.recv(1 << 16)
-                if not piece:
-                    break
-                received += piece
-    assert received.count(b"HTTP/1.1 ") == received.count(b"HTTP/1.1 200 OK")
-    assert b"text/plain" not in received
 
 
 class Gate:

@@ -223,12 +223,10 @@ def test_apps_of_one_process_count_separately() -> None:
     assert b"relay_messages_total 0.0" in other.text(applications=0, queued=0, running=0)
 
 
-def test_probes_report_live_and_ready(start: Start) -> None:
-    server = start().wait()
+def test_probes_report_live_and_ready(counted: Server, start: Start) -> None:
     for path in ("/health/live", "/health/ready"):
-        answer = server.http.get(path)
+        answer = counted.http.get(path)
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
-    server.stop()
 
     server = start(deployment="missing").wait(503)
     deadline = time.monotonic() + 30
@@ -241,13 +239,13 @@ def test_probes_report_live_and_ready(start: Start) -> None:
     assert figures_of(server)["applications",] == 0, "the figures are there without an engine"
 
 
-def test_not_ready_while_a_worker_is_replaced(own: Server) -> None:
-    application = own.filled(b"abort")
+def test_not_ready_while_a_worker_is_replaced(counted: Server) -> None:
+    application = counted.filled(b"abort")
     application.run()
     deadline = time.monotonic() + 30
     seen = []
     while not seen or seen[-1] != 200:
         assert time.monotonic() < deadline
-        seen.append(own.http.get("/health/ready").status_code)
-        assert own.http.get("/health/live").status_code == 200
+        seen.append(counted.http.get("/health/ready").status_code)
+        assert counted.http.get("/health/live").status_code == 200
     assert seen[0] == 503

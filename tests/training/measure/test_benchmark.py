@@ -16,6 +16,7 @@ from engines.levelled.ceremony import CEREMONY_STEPS
 from engines.levelled.parameters import DEFAULT
 from model.booster import parse_ensemble
 from tests.conftest import write_small_deployment
+from tests.training.measure.fragile import Fragile
 from training.frontier import programs_for
 from training.held_out import HeldOut, held_out
 from training.measure import scaling, unmodified
@@ -288,24 +289,6 @@ def test_contenders_take_applicants_in_turn(clear_deployment, rows):
     assert medians(timings["few"], paired(timings))[EXPLAIN] is None
 
 
-class Fragile:
-    """The object in a separate process."""
-
-    def __init__(self, value):
-        if value is None:
-            raise MalformedMessage("Nothing to hold.")
-        self.value = value
-
-    def add(self, more):
-        if more < 0:
-            raise OutOfStep("Only more.")
-        self.value += more
-        return self.value
-
-    def die(self):
-        raise SystemExit(3)
-
-
 def test_remote_object_returns_results_and_survives_errors():
     with Remote("fragile", Fragile, 1) as remote:
         assert remote.call("add", 2) == 3
@@ -313,20 +296,15 @@ def test_remote_object_returns_results_and_survives_errors():
             remote.call("add", -1)
         remote.begin("add", 4)
         assert remote.answer() == 7
+        process = remote._process.pid
+        assert process in descendants(os.getpid())
         assert 5e6 < remote.peak_bytes() < 4e9
+        assert abs(peak_bytes(process) - remote.peak_bytes()) < 50e6, "of that process alone"
         with pytest.raises(EvaluationFailed, match="fragile has ended"):
             remote.call("die")
+    assert peak_bytes(process) == 0
 
 
 def test_remote_object_reports_its_creation_error():
     with Remote("fragile", Fragile, None) as remote, pytest.raises(MalformedMessage, match="hold"):
         remote.call("add", 1)
-
-
-def test_peak_memory_is_of_one_process():
-    with Remote("fragile", Fragile, 1) as remote:
-        remote.ready()
-        process = remote._process.pid
-        assert process in descendants(os.getpid())
-        assert abs(peak_bytes(process) - remote.peak_bytes()) < 50e6
-    assert peak_bytes(process) == 0
