@@ -39,6 +39,10 @@ QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/partie
 demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
 	@exec $(if $(CONCRETE_ENGINE),$(RUN_CONCRETE),$(RUN)) -m ui.demo
 
+# Each process computes with one thread: there are more processes than cores, and the threads of
+# OpenMP wait for each other actively.
+check test core-tests test-postgresql: export OMP_NUM_THREADS := 1
+
 check: setup-tests lint
 	$(RUN) -m pytest $(PARALLEL) $(QUICK_TESTS)
 
