@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from joserfc.jwk import OKPKey
 from joserfc.jws import JWSRegistry
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from governance.canonical import KEY_PATTERN
 from governance.request_state import PERMIT_SECONDS
 from governance.requests import MOST_FIELDS, Action
 from utils.errors import PermitExpired, PermitInvalid
@@ -148,10 +150,16 @@ def issue(
 def verify(text: str, key: bytes, use: Use, now: float) -> Permit:
     """Return the claims of a permit for exactly this use, signed with the owner's key (32 bytes).
 
-    The caller has to refuse a `jti` that it has accepted before. Raises PermitInvalid, naming the
-    first claim that differs, and PermitExpired.
+    The caller has to refuse a `jti` that it has accepted before. Raises PermitInvalid and
+    PermitExpired.
     """
     permit = signed_by(text, key)
+    require_use(permit, use, now)
+    return permit
+
+
+def require_use(permit: Permit, use: Use, now: float) -> None:
+    """Raise PermitInvalid, naming the first claim that differs from the use, or PermitExpired."""
     wanted = use.claims()
     found = permit.model_dump(mode="json")
     for claim, value in wanted.items():
@@ -161,7 +169,22 @@ def verify(text: str, key: bytes, use: Use, now: float) -> Permit:
                 "permit for this use."
             )
     require_time(permit, now)
-    return permit
+
+
+def key_named_in(text: str) -> str:
+    """Return the public key, in hexadecimal, that a permit says it is signed with, unverified.
+
+    Raises PermitInvalid.
+    """
+    if len(text) > LARGEST_PERMIT:
+        raise PermitInvalid(f"A permit has at most {LARGEST_PERMIT} characters.")
+    try:
+        named = jws.extract_compact(text.encode()).headers().get("kid")
+    except (JoseError, ValueError) as error:
+        raise _not_signed() from error
+    if not isinstance(named, str) or re.fullmatch(KEY_PATTERN, named) is None:
+        raise _not_signed()
+    return named
 
 
 def signed_by(text: str, key: bytes) -> Permit:

@@ -24,6 +24,7 @@ from service.api.openapi import complete
 from service.applications.applications import Applications
 from service.applications.events import Events
 from service.applications.party_tokens import PartyTokens
+from service.applications.permits import Permits
 from service.applications.relay import Relay
 from service.applications.slots import Slots
 from service.applications.witnesses import WitnessTasksService
@@ -263,6 +264,7 @@ def _load_services(server_state: ServerState, introduction: Introduction) -> Loa
         largest_slot=max(slot.maximum_bytes for slot in public.slots),
         applications=all_applications,
         party_tokens=PartyTokens(*shared),
+        permits=Permits(*shared),
         slots=Slots(*shared),
         jobs=jobs,
         claims=claims,

@@ -81,7 +81,7 @@ class StubClient:
         codes = {party: f"code of {party}" for party in self.parties}
         return Opened(client_id=client_id, expires_at="", join_codes=codes)
 
-    def join(self, client_id, party, code):
+    def join(self, client_id, party, code, permit_key=None):
         return Joined(token=f"token of {party}")
 
     def send_file(self, client_id, party, file_name, message, token):

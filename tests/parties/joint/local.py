@@ -87,8 +87,9 @@ class LocalClient:
         opened = self._applications.open(named[0], explanation_readers=named[1])
         return Opened.model_validate_json(opened.model_dump_json())
 
-    def join(self, client_id, party, code, scopes=None) -> Joined:
-        found = self._server.party_tokens.join(client_id, party, code, scopes)
+    def join(self, client_id, party, code, scopes=None, permit_key=None) -> Joined:
+        key = None if permit_key is None else permit_key.hex()
+        found = self._server.party_tokens.join(client_id, party, code, scopes, key)
         return Joined.model_validate_json(found.model_dump_json())
 
     def renew(self, client_id, token) -> Joined:
@@ -111,11 +112,13 @@ class LocalClient:
                 return RelayedMessages.model_validate_json(found.model_dump_json())
             time.sleep(0.01)
 
-    def exchange(self, client_id, token, messages=(), after=0, waiting=None) -> Exchanged:
+    def exchange(
+        self, client_id, token, messages=(), after=0, waiting=None, permits=()
+    ) -> Exchanged:
         waiting = waiting or Waiting()
         end = time.monotonic() + waiting.seconds
         given = [Given(step, receiver, bytes(body)) for step, receiver, body in messages]
-        found = self._relay.exchange(client_id, token, given, after)
+        found = self._relay.exchange(client_id, token, given, after, (), list(permits))
         while not found.messages and not (waiting.seen and found.tag != waiting.seen):
             if given or time.monotonic() >= end:
                 break
