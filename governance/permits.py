@@ -37,7 +37,7 @@ TYPE = "triseal-permit+jwt"
 LARGEST_PERMIT = 16 * 1024
 """Characters of a permit."""
 MOST_INPUTS = 64
-SKEW_SECONDS = 5
+SKEW_SECONDS = 30
 """Seconds by which the clock of the issuer may be ahead."""
 _PROOF_DOMAIN = b"triseal permit use 1\n"
 

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api import applications, documentation, model, operator, runs, witness
+from service.api import applications, documentation, model, operator, permits, runs, witness
 from service.api import calls as messages
 from service.api import health as metrics
 from service.api import messages as relay
@@ -155,7 +155,7 @@ def create_app(
     )
     problems.install(app)
     # The router compares a path with one route after another, so frequent ones come first.
-    for routes in (relay, messages, applications, runs, model, metrics, witness, operator):
+    for routes in (relay, messages, applications, runs, permits, model, metrics, witness, operator):
         app.include_router(routes.router)
     app.include_router(documentation.router)
     app.add_middleware(

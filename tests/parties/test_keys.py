@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from contract.http import Joined, Opened, ProgramState, Receipt
+from contract.http import ApplicationState, Joined, Opened, ProgramState, Receipt
 from engines.envelope import Header, seal, unseal
 from engines.interface import (
     DECIDE,
@@ -95,6 +95,11 @@ class StubClient:
             bytes=len(message),
             sha256=hashlib.sha256(message).hexdigest(),
         )
+
+    def state(self, client_id, token):
+        nothing = {"joined": (), "slots": (), "programs": {}, "missing": {}}
+        times = {"created_at": "", "expires_at": ""}
+        return ApplicationState(client_id=client_id, state="open", **times, **nothing)
 
     def queue(self, client_id, token, program):
         return ProgramState(status="done", seconds=0.5)

@@ -174,10 +174,9 @@ class Application:
         return self.server.http.post(path, json={"permits": permits}, headers=self.auth(party))
 
     def permit(self, program: str = DECIDE) -> None:
-        """Give permits of all parties, unless a message is missing."""
+        """Give permits of all parties, unless a message is missing; the run shows if it worked."""
         if permits := self.permits(program):
-            given = self.give(*permits)
-            assert given.status_code == 204, given.text
+            self.give(*permits)
 
     def run(self, program: str = DECIDE, **change: Any) -> httpx.Response:
         """Run a program with permits of all parties, unless the request is changed."""
