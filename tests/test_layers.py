@@ -41,8 +41,8 @@ MAY_IMPORT = {
         "witness",
     },
     "trials": {
-        *("engines", "features", "model", "parties", "server", "service", "settings"),
-        *("training", "utils", "witness"),
+        *("engines", "features", "governance", "model", "parties", "server", "service"),
+        *("settings", "training", "utils", "witness"),
     },
     "scripts": {"service", "settings"},
     "examples": {"engines", "features", "parties", "settings", "utils"},

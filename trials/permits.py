@@ -25,9 +25,13 @@ class PermitKeys:
         """Return the party's key."""
         return self.keys.setdefault(party, Ed25519PrivateKey.generate())
 
+    def raw(self, party: str) -> bytes:
+        """Return the party's public key, 32 bytes."""
+        return self.of(party).public_key().public_bytes_raw()
+
     def public(self, party: str) -> str:
         """Return the party's public key as the server takes it, in hexadecimal."""
-        return self.of(party).public_key().public_bytes_raw().hex()
+        return self.raw(party).hex()
 
     def permits(
         self,
