@@ -44,6 +44,10 @@ LONGEST_WAIT = 25.0
 """Seconds that a call for messages may wait."""
 LONGEST_LINGER = 2.0
 """Seconds that an exchange may wait for more after the first news."""
+MAXIMUM_PERMIT = 8 * 1024
+"""Characters of one permit for a run (governance/permits.py)."""
+MAXIMUM_PERMITS = 8
+"""Permits that one request may bring."""
 LARGEST_NUMBER = 2**31 - 1
 """Largest number of a message: what its column holds in PostgreSQL."""
 STEP_PATTERN = r"^[a-z][a-z_]{0,31}(:[a-z][a-z_]{0,15})?$"
@@ -64,6 +68,7 @@ Moment = Annotated[str, BeforeValidator(_text), Field(json_schema_extra={"format
 PartyName = Annotated[str, Field(max_length=256)]
 Step = Annotated[str, Field(pattern=STEP_PATTERN, max_length=49)]
 Number = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
+PermitText = Annotated[str, Field(min_length=1, max_length=MAXIMUM_PERMIT)]
 
 
 class RequestBody(BaseModel):
@@ -122,6 +127,14 @@ class JoinRequest(RequestBody):
         list[Annotated[str, Field(max_length=16)]] | None,
         Field(min_length=1, max_length=8, description="The token's scopes; all if null."),
     ] = None
+    permit_key: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9a-f]{64}$",
+            description="The public key (Ed25519, hexadecimal) that signs the party's permits. "
+            "Without it, no program runs on the party's data.",
+        ),
+    ] = None
 
 
 class ProgramForm(RequestBody):
@@ -175,8 +188,14 @@ class StatementRequest(RequestBody):
         return self
 
 
+class PermitsRequest(RequestBody):
+    """Permits of one or more parties for programs of the application, as signed tokens."""
+
+    permits: Annotated[list[PermitText], Field(min_length=1, max_length=MAXIMUM_PERMITS)]
+
+
 class ExchangeRequest(RequestBody):
-    """Messages to post, and conditions to wait for.
+    """Messages to post, permits to give, and conditions to wait for.
 
     If `wait` is 0, the response is immediate. Otherwise it is sent, within `wait` seconds, once
     all messages of `until` have arrived and the run of the program `until_ended` has ended, with
@@ -193,6 +212,7 @@ class ExchangeRequest(RequestBody):
     until: Annotated[list[Awaited], Field(max_length=MAXIMUM_AWAITED)] = []
     until_ended: Annotated[str | None, Field(max_length=256)] = None
     linger: Annotated[float, Field(ge=0, le=LONGEST_LINGER)] = 0.0
+    permits: Annotated[list[PermitText], Field(max_length=MAXIMUM_PERMITS)] = []
 
 
 class Body(BaseModel):
@@ -330,6 +350,10 @@ class ApplicationState(Body):
     programs: dict[str, ProgramState]
     missing: dict[str, tuple[str, ...]] = Field(
         description="For each program, its empty slots, such as `bank: encrypted_inputs`."
+    )
+    unpermitted: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="For each program that has not run, the parties without a valid permit for it.",
     )
 
     @property

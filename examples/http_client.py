@@ -1,15 +1,19 @@
-"""Run an application over HTTP with only `requests` and Concrete's client: URL, then own values.
+"""Run an application over HTTP without the library of this project: URL, then own values.
 python examples/http_client.py http://127.0.0.1:8000 '{"Total_income": 90000}'"""
 
+import base64
 import hashlib
 import io
 import json
+import secrets
 import struct
 import sys
+import time
 import zipfile
 
 import requests
 from concrete import fhe
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 def call(method, path, token="", **arguments):
@@ -35,16 +39,37 @@ def send(party, kind, payload):
     message = b"TRISEAL1" + struct.pack("<I", len(text)) + text + payload
     form = {**asked, "client_type": party, "file_name": kind}
     files = {"files": message + hashlib.sha256(message).digest()}
-    call("POST", "/send_file", tokens[party], data=form, files=files)
+    receipt = call("POST", "/send_file", tokens[party], data=form, files=files).json()
+    inputs_sha256[f"{party}/{kind}"] = receipt["sha256"]
+
+
+def canonical(value):
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def permit(party, program):  # a signed token (RFC 7519): this party allows one run on its data
+    now, public = int(time.time()), keys[party["name"]].public_key().public_bytes_raw().hex()
+    header = {"alg": "EdDSA", "kid": public, "typ": "triseal-permit+jwt"}
+    claims = {"iss": party["name"], "sub": opened["client_id"], "aud": "urn:triseal:server"}
+    claims |= {"jti": secrets.token_hex(16), "iat": now, "exp": now + 300, "action": program}
+    claims |= {"program": hashlib.sha256(canonical(model)).hexdigest(), "inputs": inputs_sha256}
+    claims |= {"fields": [column["name"] for column in party["columns"]]}
+    parts = [base64.urlsafe_b64encode(canonical(part)).rstrip(b"=") for part in (header, claims)]
+    signature = base64.urlsafe_b64encode(keys[party["name"]].sign(b".".join(parts)))
+    return b".".join([*parts, signature.rstrip(b"=")]).decode()
 
 
 own, model = json.loads(sys.argv[2]) if sys.argv[2:] else {}, call("GET", "/model").json()
 archive = zipfile.ZipFile(io.BytesIO(call("GET", "/model/client").content))
 client = fhe.Client(fhe.ClientSpecs.deserialize(archive.read("client.specs.json")))
 opened, parties, tokens = call("POST", "/applications").json(), model["schema"]["parties"], {}
-asked, join = {"client_id": opened["client_id"]}, f"/applications/{opened['client_id']}/join"
+asked, path = {"client_id": opened["client_id"]}, f"/applications/{opened['client_id']}"
+keys, inputs_sha256 = {party["name"]: Ed25519PrivateKey.generate() for party in parties}, {}
 for name, code in opened["join_codes"].items():
-    tokens[name] = call("POST", join, json={"party": name, "code": code}).json()["token"]
+    key = keys[name].public_key().public_bytes_raw().hex()
+    body = {"party": name, "code": code, "permit_key": key}
+    tokens[name] = call("POST", f"{path}/join", json=body).json()["token"]
 client.keygen()
 send(parties[0]["name"], "evaluation_key", client.evaluation_keys.serialize())
 for i, party in enumerate(parties):
@@ -52,6 +77,8 @@ for i, party in enumerate(parties):
     inputs = [None] * 2 * i + [sum(bits, []), sum(states, [])] + [None] * 2 * (len(parties) - i - 1)
     parts = [v.serialize() for v in client.encrypt(*inputs, function_name="decide") if v]
     send(party["name"], "encrypted_inputs", b"".join(struct.pack("<I", len(p)) + p for p in parts))
+permits = [permit(party, "decide") for party in parties]
+call("POST", f"{path}/permits", tokens[name], json={"permits": permits})
 seconds = call("POST", "/run_fhe", tokens[name], data=asked).json()
 sealed = call("POST", "/get_output", tokens[name], data=asked).content
 value = fhe.Value.deserialize(sealed[16 + struct.unpack_from("<I", sealed, 8)[0] : -32])

@@ -207,7 +207,7 @@ class ApplicationAgent:
         pause = PAUSE_SECONDS
         while not (self._closed or self.over):
             try:
-                if not self._watched and not self.member.pending:
+                if not (self._watched or self.member.pending or self.member.permits_runs):
                     if not self._rest():
                         return
                     continue

@@ -29,6 +29,7 @@ from contract.http import (
     MessageRequest,
     Opened,
     OpenRequest,
+    PermitsRequest,
     Posted,
     ProgramForm,
     ProgramState,
@@ -135,15 +136,22 @@ class ServerClient(BoundedHttp):
         return self._answer(Opened, "POST", "/applications", json=body)
 
     def join(
-        self, client_id: str, party: str, code: str, scopes: Sequence[str] | None = None
+        self,
+        client_id: str,
+        party: str,
+        code: str,
+        scopes: Sequence[str] | None = None,
+        permit_key: bytes | None = None,
     ) -> Joined:
         """Join as `party` with its code, which works once; return the party's bearer token.
 
         `scopes` limits the token to some of send, run, read, relay and erase; all if None.
+        `permit_key` is the public key (Ed25519) that signs the party's permits.
         """
         named = None if scopes is None else list(scopes)
+        key = None if permit_key is None else permit_key.hex()
         with _valid():
-            request = JoinRequest(party=party, code=code, scopes=named)
+            request = JoinRequest(party=party, code=code, scopes=named, permit_key=key)
         body = request.model_dump(exclude_none=True)
         return self._answer(Joined, "POST", f"/applications/{client_id}/join", json=body)
 
@@ -206,8 +214,9 @@ class ServerClient(BoundedHttp):
         messages: Sequence[Posting] = (),
         after: int = 0,
         waiting: Waiting | None = None,
+        permits: Sequence[str] = (),
     ) -> Exchanged:
-        """Post messages (at most 8), all or none, and return new ones with the state.
+        """Post messages and permits (at most 8 each), all or none; return new ones with the state.
 
         New messages are those numbered above `after`. A repeated call posts nothing twice. Without
         `waiting`, the call returns at once.
@@ -222,6 +231,7 @@ class ServerClient(BoundedHttp):
                 until=[Awaited(sender=sender, step=step) for sender, step in waiting.until],
                 until_ended=waiting.until_ended,
                 linger=waiting.linger,
+                permits=list(permits),
             )
         path = f"/applications/{client_id}/exchange"
         more = {"json": request.model_dump(), "timeout": waiting.seconds + SHORT_SECONDS}
@@ -229,6 +239,13 @@ class ServerClient(BoundedHttp):
         if len(found.numbers) != len(messages):
             raise self._not_triseal()
         return found
+
+    def give_permits(self, client_id: str, token: str, permits: Sequence[str]) -> None:
+        """Give the server permits for a run, of any parties of the application, all or none."""
+        with _valid():
+            body = PermitsRequest(permits=list(permits)).model_dump()
+        path = f"/applications/{client_id}/permits"
+        self._bytes("POST", path, ANSWER_BYTES, token=token, json=body, timeout=self._short)
 
     def traffic(self, client_id: str, token: str) -> Traffic:
         """Return the log of the application's messages so far, without content."""

@@ -88,15 +88,17 @@ def run_watched(
     program: str,
     progress: Progress | None = None,
     news: Tell | None = None,
+    queue: Callable[[], ProgramState] | None = None,
 ) -> float:
-    """Run `program` and return its seconds on the server.
+    """Run `program` and return its seconds on the server; `queue` requests it.
 
     `progress` gets the finished share, 0 to 1. The request is repeated after a lost connection and
     then finds the same run. Raises the error that the run failed with, RunCancelled, and the errors
     of ServerClient.queue.
     """
     follower = RunFollower(program, client.timeout, progress, news)
-    found = follower.patiently(lambda: client.queue(client_id, token, program))
+    queue = queue or (lambda: client.queue(client_id, token, program))
+    found = follower.patiently(queue)
     while found.under_way:
         follower.report(found)
         found = follower.patiently(lambda: look_at_run(client, client_id, token, follower))

@@ -25,6 +25,7 @@ from utils.marked_folder import claim_folder, is_marked
 
 TOKEN = "token"  # noqa: S105 - the name of a file, not a token
 SECRET_KEY = "secret_key"  # noqa: S105
+PERMIT_KEY = "permit_key"
 RECORD = "record.json"
 EXPIRY = "expiry.json"
 LOCK = ".lock"

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api import applications, documentation, model, operator, runs, witness
+from service.api import applications, documentation, model, operator, permits, runs, witness
 from service.api import calls as messages
 from service.api import health as metrics
 from service.api import messages as relay
@@ -24,6 +24,7 @@ from service.api.openapi import complete
 from service.applications.applications import Applications
 from service.applications.events import Events
 from service.applications.party_tokens import PartyTokens
+from service.applications.permits import Permits
 from service.applications.relay import Relay
 from service.applications.slots import Slots
 from service.applications.witnesses import WitnessTasksService
@@ -154,7 +155,7 @@ def create_app(
     )
     problems.install(app)
     # The router compares a path with one route after another, so frequent ones come first.
-    for routes in (relay, messages, applications, runs, model, metrics, witness, operator):
+    for routes in (relay, messages, applications, runs, permits, model, metrics, witness, operator):
         app.include_router(routes.router)
     app.include_router(documentation.router)
     app.add_middleware(
@@ -263,6 +264,7 @@ def _load_services(server_state: ServerState, introduction: Introduction) -> Loa
         largest_slot=max(slot.maximum_bytes for slot in public.slots),
         applications=all_applications,
         party_tokens=PartyTokens(*shared),
+        permits=Permits(*shared),
         slots=Slots(*shared),
         jobs=jobs,
         claims=claims,

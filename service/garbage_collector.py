@@ -10,6 +10,7 @@ from functools import partial
 from sqlalchemy import delete, select
 
 from service.applications.applications import remove_rows
+from service.applications.permits import remove_expired
 from service.storage.storage import Storage, named_by
 from service.storage.tables import ApplicationRecord, TombstoneRecord
 from utils.errors import DiskFull, StorageUnavailable
@@ -46,7 +47,7 @@ def sweep(storage: Storage, now: float) -> Swept:
 
     Each leaves a tombstone for TOMBSTONE_SECONDS. On a full disk they are erased one by one, since
     erasing many at once needs as much free space as they occupy. Raises StorageUnavailable if none
-    could be erased.
+    could be erased. Permits that have expired are removed too.
     """
     swept = Swept()
     most = BATCH
@@ -71,6 +72,8 @@ def sweep(storage: Storage, now: float) -> Swept:
         swept.stores += batch.stores
         if len(batch.applications) < most:
             break
+    with suppress(DiskFull):  # the next sweep tries again
+        remove_expired(storage, now)
     return swept
 
 

@@ -17,9 +17,12 @@ MAY_IMPORT = {
     "model": {"features", "utils"},
     "engines": {"features", "model", "utils"},
     "contract": {"engines", "utils"},
-    "service": {"contract", "engines", "settings", "utils"},
+    "governance": {"engines", "utils"},
+    "service": {"contract", "engines", "governance", "settings", "utils"},
     "server": {"service", "settings", "utils"},
-    "parties": {"contract", "engines", "features", "model", "settings", "utils"},
+    "parties": {
+        *("contract", "engines", "features", "governance", "model", "settings", "utils"),
+    },
     "witness": {"contract", "engines", "parties", "settings", "utils"},
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {
@@ -38,8 +41,8 @@ MAY_IMPORT = {
         "witness",
     },
     "trials": {
-        *("contract", "engines", "features", "model", "parties", "server", "service", "settings"),
-        *("training", "utils", "witness"),
+        *("contract", "engines", "features", "governance", "model", "parties", "server", "service"),
+        *("settings", "training", "utils", "witness"),
     },
     "scripts": {"service", "settings"},
     "examples": {"engines", "features", "parties", "settings", "utils"},

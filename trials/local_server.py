@@ -106,9 +106,15 @@ class LocalClient:
         return Opened.model_validate_json(opened.model_dump_json())
 
     def join(
-        self, client_id: str, party: str, code: str, scopes: list[str] | None = None
+        self,
+        client_id: str,
+        party: str,
+        code: str,
+        scopes: list[str] | None = None,
+        permit_key: bytes | None = None,
     ) -> Joined:
-        found = self._server.party_tokens.join(client_id, party, code, scopes)
+        key = None if permit_key is None else permit_key.hex()
+        found = self._server.party_tokens.join(client_id, party, code, scopes, key)
         return Joined.model_validate_json(found.model_dump_json())
 
     def renew(self, client_id: str, token: str) -> Joined:
@@ -140,11 +146,12 @@ class LocalClient:
         messages: Sequence[Posting] = (),
         after: int = 0,
         waiting: Waiting | None = None,
+        permits: Sequence[str] = (),
     ) -> Exchanged:
         waiting = waiting or Waiting()
         end = time.monotonic() + waiting.seconds
         given = [Given(step, receiver, bytes(body)) for step, receiver, body in messages]
-        found = self._relay.exchange(client_id, token, given, after)
+        found = self._relay.exchange(client_id, token, given, after, (), list(permits))
         while not found.messages and not (waiting.seen and found.tag != waiting.seen):
             if given or time.monotonic() >= end:
                 break

@@ -58,6 +58,23 @@ TrisealError
 │   ├── UploadEmpty              the upload has no content
 │   ├── UploadTooLarge           the upload is larger than the slot allows
 │   └── UploadTooSlow            the upload was too slow or stalled
+├── GovernanceError              errors in asking for, allowing and proving a use of data
+│   ├── PolicyInvalid            a policy file cannot be read or does not fit the schema
+│   ├── PolicyDenied             no rule of the policy allows the use, or one forbids it
+│   ├── RequestClosed            the request is not in a state that allows this step
+│   ├── ConsentMissing           the owner of the data has not allowed the use, or no longer does
+│   ├── PermitInvalid            the permit is not signed for this use
+│   ├── PermitExpired            the permit was issued too long ago
+│   ├── PermitSpent              the permit has been used already
+│   ├── ReceiptInvalid           the consent receipt is not signed by the owner, or was altered
+│   ├── ComputationInvalid       the computation does not fit the data set
+│   ├── ComputationTooNarrow     the result would say something about too few rows
+│   ├── DataSetInvalid           the data set cannot be read
+│   ├── UnknownDataSet           the owner has no such data set
+│   ├── StoreLocked              the passphrase or key does not open the data store
+│   ├── StoreDamaged             a stored record was altered, cut or swapped
+│   ├── LogInconsistent          the log is not the one that was shown before
+│   └── ProofInvalid             a proof does not lead to the signed checkpoint
 ├── IdentityError                errors in the files of identity keys
 │   ├── IdentityKeyInvalid       the key file is damaged, or other users can read it
 │   └── TrustFileInvalid         the trust file cannot be read or is not valid
@@ -276,6 +293,57 @@ class UploadTooLarge(ApplicationError): ...
 
 
 class UploadTooSlow(ApplicationError): ...
+
+
+class GovernanceError(TrisealError): ...
+
+
+class PolicyInvalid(GovernanceError): ...
+
+
+class PolicyDenied(GovernanceError): ...
+
+
+class RequestClosed(GovernanceError): ...
+
+
+class ConsentMissing(GovernanceError): ...
+
+
+class PermitInvalid(GovernanceError): ...
+
+
+class PermitExpired(GovernanceError): ...
+
+
+class PermitSpent(GovernanceError): ...
+
+
+class ReceiptInvalid(GovernanceError): ...
+
+
+class ComputationInvalid(GovernanceError): ...
+
+
+class ComputationTooNarrow(GovernanceError): ...
+
+
+class DataSetInvalid(GovernanceError): ...
+
+
+class UnknownDataSet(GovernanceError): ...
+
+
+class StoreLocked(GovernanceError): ...
+
+
+class StoreDamaged(GovernanceError): ...
+
+
+class LogInconsistent(GovernanceError): ...
+
+
+class ProofInvalid(GovernanceError): ...
 
 
 class IdentityError(TrisealError): ...

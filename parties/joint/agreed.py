@@ -41,8 +41,14 @@ def agree_and_ask(
     member = found()
     if member is None or member.state is None:
         raise OutOfStep(f"{program} needs all parties to agree; not yet: {awaited()}.")
-    if member.state.missing.get(program):  # the first party sends the challenge of the check
-        pump(lambda: member.state is not None and not member.state.missing.get(program), False)
+
+    def lacking() -> bool:
+        """Return True if a message (the challenge of the check) or a party's permit is missing."""
+        state = member.state
+        return state is None or bool(state.missing.get(program) or state.unpermitted.get(program))
+
+    if lacking():
+        pump(lambda: not lacking(), False)
     run = member.state.programs[program]
     if run.status == "idle" or (run.stopped and not asked):
         member.run_if_due()

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from governance.permits import Use, issue
 from utils.errors import MalformedMessage, NotAuthentic
 
 FORMAT = b"triseal joint 1"
@@ -105,6 +106,10 @@ class Identity:
     def sign(self, data: bytes) -> bytes:
         """Return a signature of SIGNATURE_BYTES bytes."""
         return self._signing.sign(data)
+
+    def permit(self, use: Use, now: float) -> str:
+        """Return a permit for a use of the party's data, signed with the signing key."""
+        return issue(self._signing, use, now)
 
     def shared_with(self, other: PublicIdentity) -> bytes:
         """Return 32 bytes known to the two parties only; raises NotAuthentic for an invalid key."""

@@ -35,6 +35,7 @@ from parties.joint.witnesses import required_witnesses
 from parties.results import Decision, ExplanationOpened, Message, SliceSent
 from utils.errors import (
     ApplicationExpired,
+    ConsentMissing,
     DataFolderInUse,
     ForeignMessage,
     MalformedMessage,
@@ -43,6 +44,10 @@ from utils.errors import (
 )
 from utils.file_lock import HeldLock
 from utils.forks import renew_in_children
+
+PERMITS_SECONDS = 3.0
+"""Longest wait of a person's request for a run for the other parties' new permits."""
+PAUSE_SECONDS = 0.2
 
 
 class JointMember:
@@ -136,11 +141,14 @@ class JointMember:
             if files.joined():  # another process has joined meanwhile
                 files.require_code(given.group_secret)
             else:
-                joined = connection.client.join(client_id, party, given.server_code)
+                identity = Identity.fresh(given.group_secret)
+                joined = connection.client.join(
+                    client_id, party, given.server_code, permit_key=identity.public.signing
+                )
                 remembered = MemberRecord(server=connection.client.url)
                 note_times(remembered, joined)
                 required_witnesses(connection.witnesses, joined.witnesses)
-                files.admit(Identity.fresh(given.group_secret), joined.token, remembered)
+                files.admit(identity, joined.token, remembered)
                 # At once, so that the files expire on time even if nothing else is ever received.
                 expiry = Expiry(joined=time.time()).as_told(
                     _iso(joined.application_created_at), _iso(joined.application_expires_at)
@@ -296,7 +304,12 @@ class JointMember:
             start = perf_counter()
             # Without the lock, so that a page stays usable.
             found = self._connection.client.exchange(
-                self.client_id, request.token, request.postings, request.after, waiting
+                self.client_id,
+                request.token,
+                request.postings,
+                request.after,
+                waiting,
+                request.permits,
             )
             seconds = 0.0 if hold else perf_counter() - start
             with self._alone() as own:
@@ -385,9 +398,15 @@ class JointMember:
 
     @property
     def awaits(self) -> tuple[str, ...]:
-        """The other parties whose message this one needs next; empty if it needs none."""
+        """The other parties whose message or permit is needed next; empty if none is."""
         with self._lock:
-            return self.own.protocol.awaits()
+            return self.own.protocol.awaits() or self.own.unpermitted()
+
+    @property
+    def permits_runs(self) -> bool:
+        """Return True if this party has agreed to a run that has not begun: it keeps a permit."""
+        with self._lock:
+            return bool(self.own.permits_runs())
 
     @property
     def witnesses(self) -> tuple[str, ...]:
@@ -473,11 +492,19 @@ class JointMember:
     def run_if_due(self) -> str | None:
         """Request an agreed run, even one that stopped; return the program, or None.
 
-        `advance` requests runs by itself, except those that stopped. Raises the errors of
-        ServerClient.queue.
+        `advance` requests runs by itself, except those that stopped. After one that stopped, all
+        parties' processes issue new permits; wait a moment for them. Raises the errors of
+        ServerClient.queue, among them ConsentMissing, which names the parties without a permit.
         """
-        with self._alone() as own:
-            return own.ask(again=True)
+        end = time.monotonic() + PERMITS_SECONDS
+        while True:
+            try:
+                with self._alone() as own:
+                    return own.ask(again=True)
+            except ConsentMissing:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(PAUSE_SECONDS)
 
     def cancel(self, program: str) -> None:
         """Cancel the queued or active run for all parties; their agreement remains valid."""

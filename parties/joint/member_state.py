@@ -5,10 +5,11 @@ Not thread-safe: JointMember holds its lock around every call.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -28,6 +29,7 @@ from engines.interface import (
     MASKED_BY,
     MASKED_OF,
     MASKS_OF,
+    PROGRAMS,
     PUBLIC_KEY,
 )
 from features.encoding import Bits
@@ -52,6 +54,7 @@ from parties.retrying import may_pass
 from parties.single_key.slots import send_slot
 from parties.store import SECRET_KEY
 from utils.errors import (
+    ConsentMissing,
     IdentityMismatch,
     MalformedMessage,
     OutOfStep,
@@ -63,6 +66,8 @@ from utils.errors import (
 
 RECORD_UPLOAD = "encrypted inputs"
 """The upload of an encrypted record, in the log."""
+PERMIT_AGE_SECONDS = 90.0
+"""Age from which a permit is replaced while the run has not begun; it is valid for 300 seconds."""
 LINGER_SECONDS = 0.3
 """Time for which the server waits for the remaining messages after any other change."""
 REFUSALS = {
@@ -81,11 +86,18 @@ class Request:
     messages: tuple[Outgoing, ...]
     after: int
     looks: int
+    permitted: Mapping[str, str] = field(default_factory=dict)
+    """This party's new permits, by program."""
 
     @property
     def postings(self) -> list[Posting]:
         """The messages in the form that the client expects."""
         return [(message.step, message.receiver, message.body) for message in self.messages]
+
+    @property
+    def permits(self) -> list[str]:
+        """The permits in the form that the client expects."""
+        return list(self.permitted.values())
 
 
 class MemberState:
@@ -111,6 +123,8 @@ class MemberState:
         self._connection, self._client = connection, connection.client
         self._names = tuple(connection.public.schema_.party_names)
         self._gave_key = False
+        self._permitted: dict[str, float] = {}
+        """When the server got this party's newest permit, by program (monotonic)."""
         self._token = MemberToken(self._client, client_id, files, self.remembered)
         self._asking = Asking(party, self._names)
         stored = read_expiry(connection.store, client_id, party)
@@ -253,7 +267,39 @@ class MemberState:
         if pending:
             self.save()
         messages = tuple(pending[:MAXIMUM_POSTED])
-        return Request(self.token, messages, self.remembered.cursor, self.looks)
+        permits = {program: self.protocol.permit(program, time.time()) for program in self._due()}
+        return Request(self.token, messages, self.remembered.cursor, self.looks, permits)
+
+    def permits_runs(self) -> list[str]:
+        """Return the programs that this party has agreed to and that have not begun to run."""
+        if self.remembered.ended is not None:
+            return []
+        return [
+            program
+            for program in PROGRAMS
+            if self.party in self.protocol.agreements(program)
+            and self.protocol.confirmed(program) is None
+            and not (self.state and self._has_begun(self.state.programs[program]))
+        ]
+
+    def _has_begun(self, run: ProgramState) -> bool:
+        return run.under_way or run.status == "done"
+
+    def _due(self) -> list[str]:
+        """Return the programs for which the server needs a new permit of this party."""
+        oldest = time.monotonic() - PERMIT_AGE_SECONDS
+        return [
+            program
+            for program in self.permits_runs()
+            if self._permitted.get(program, -math.inf) < oldest
+            or (self.state and self.party in self.state.unpermitted.get(program, ()))
+        ]
+
+    def unpermitted(self) -> tuple[str, ...]:
+        """Return the other parties without a permit for a run that all have agreed to."""
+        lacking = {} if self.state is None else self.state.unpermitted
+        found = {name for program in self._agreed() for name in lacking.get(program, ())}
+        return tuple(name for name in self._names if name in found and name != self.party)
 
     def waiting(self, seconds: float) -> Waiting:
         """Return the conditions that the next exchange waits for."""
@@ -287,7 +333,7 @@ class MemberState:
     def _exchanged(self) -> tuple[Exchanged, Request, float]:
         request, start = self.request(), perf_counter()
         found = self._client.exchange(
-            self.client_id, request.token, request.postings, request.after
+            self.client_id, request.token, request.postings, request.after, None, request.permits
         )
         self.looks += 1  # a response on its way to another thread is older
         request = replace(request, looks=self.looks)
@@ -298,8 +344,10 @@ class MemberState:
 
         A refused message raises its error and is fetched again by the next exchange.
         """
-        changed = bool(request.messages)
+        changed = bool(request.messages or request.permitted)
         self._note_posted(request.messages, seconds)
+        self.given += len(request.permitted)
+        self._permitted |= dict.fromkeys(request.permitted, time.monotonic())
         if request.looks == self.looks:  # otherwise a newer state is known already
             changed |= self.tag != found.tag
             self.note(found.state)
@@ -531,15 +579,26 @@ class MemberState:
         return True
 
     def ask(self, again: bool) -> str | None:
-        """Request the run that is due, if any, and return its program; see Asking."""
+        """Request the run that is due, if any, and return its program; see Asking.
+
+        If `again` is True, raises ConsentMissing if a party's permit is missing.
+        """
         self.require_going_on()
-        missing = {} if self.state is None else self.state.missing
-        agreed = [program for program in self._agreed() if not missing.get(program)]
-        program = self._asking.due(self.state, agreed, again)
+        if again and self._due():
+            found = self._exchanged()
+            with suppress(TrisealError):  # the next `advance` raises it again
+                self.take(*found)
+        program = self._asking.due(self.state, self._ready(permitted=not again), again)
         if program is None:
             return None
         start = perf_counter()
-        run = self._client.queue(self.client_id, self.token, program)
+        try:
+            run = self._client.queue(self.client_id, self.token, program)
+        except ConsentMissing:
+            if again:
+                raise
+            self._look()  # a permit has expired meanwhile; its party replaces it
+            return None
         seconds = perf_counter() - start
         self.remembered.events.append(Message(self.party, SERVER, f"run {program}", 0, seconds))
         self._learned(program, run)
@@ -547,7 +606,7 @@ class MemberState:
 
     def seconds_to_turn(self) -> float:
         """Return the seconds until this party has to request a run; infinity if it has not."""
-        return self._asking.seconds(self.state, self._agreed())
+        return self._asking.seconds(self.state, self._ready())
 
     def cancel(self, program: str) -> None:
         """Cancel a queued or active run, and fetch the new state."""
@@ -556,6 +615,17 @@ class MemberState:
 
     def _agreed(self) -> list[str]:
         return [p for p in self._connection.public.programs if self.protocol.agreed(p)]
+
+    def _ready(self, permitted: bool = True) -> list[str]:
+        """Return the programs that all have agreed to and that lack no message or permit."""
+        if self.state is None:
+            return self._agreed()
+        lacking = self.state.unpermitted if permitted else {}
+        return [
+            program
+            for program in self._agreed()
+            if not self.state.missing.get(program) and not lacking.get(program)
+        ]
 
     def _look(self) -> ApplicationState:
         """Fetch and return the application's current state."""

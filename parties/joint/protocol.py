@@ -26,6 +26,7 @@ from engines.interface import (
     PublicModel,
 )
 from engines.statement import Statement, slot_name
+from governance.program_permits import use_of
 from parties.joint.channel import Identity, commitment, framed
 from parties.joint.checks import check, require_signatures
 from parties.joint.conversation import Conversation
@@ -443,19 +444,38 @@ class JointProtocol:
         These are the files that the parties have agreed to; the public key is among them.
         """
         talk, first = self._talk, self._talk.names[0]
-        sealed = self._engine.seal_public_key(first, self.public_key)
-        files = {(first, PUBLIC_KEY): hashlib.sha256(sealed).hexdigest()}
         masked = MASKED_BY.get(program)
-        agreements = talk.agreements(masked or program)
+        files = self._data_files(masked or program)
         if masked is None:
-            inputs = agreements[talk.party].inputs
-            files |= {(name, ENCRYPTED_INPUTS): inputs[name] for name in talk.names}
             if program == DECIDE and talk.public.checked:
                 sealed = self.challenge()
                 files[first, CHALLENGE] = hashlib.sha256(sealed).hexdigest()
             return files
+        agreements = talk.agreements(masked)
+        files = {(first, PUBLIC_KEY): files[first, PUBLIC_KEY]}
         masks = {(name, MASKS_OF[masked]): said.masks or "" for name, said in agreements.items()}
         return files | masks | {(first, MASKED_OF[masked]): self.masked_sha256(masked) or ""}
+
+    def _data_files(self, program: str) -> dict[tuple[str, str], str]:
+        """Return the SHA-256 of the public key's file and of the records agreed to."""
+        talk, first = self._talk, self._talk.names[0]
+        sealed = self._engine.seal_public_key(first, self.public_key)
+        inputs = talk.agreements(program)[talk.party].inputs
+        files = {(name, ENCRYPTED_INPUTS): inputs[name] for name in talk.names}
+        return files | {(first, PUBLIC_KEY): hashlib.sha256(sealed).hexdigest()}
+
+    def permit(self, program: str, now: float) -> str:
+        """Return a new permit for one run of a program that this party has agreed to.
+
+        It is signed with the party's signing key and names the records agreed to. `now` is in
+        seconds since 1970. Raises OutOfStep if the party has not agreed or has erased its keys.
+        """
+        talk = self._talk
+        if talk.party not in talk.agreements(program):
+            raise OutOfStep(f"{talk.party} has not agreed to {program} yet.")
+        files = self._data_files(program)
+        use = use_of(talk.public, talk.application, talk.party, program, files)
+        return talk.identity.permit(use, now)
 
     def _statement(self, program: str, result_sha256: str) -> Statement:
         """Return the statement that the witnesses must have signed, from what this party knows."""

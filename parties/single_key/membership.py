@@ -8,26 +8,33 @@ client_id, and missing steps are found without asking the server.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from time import perf_counter
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from contract.http import Opened
 from engines.interface import EVALUATION_KEY, Slot
+from governance.permits import issue
+from governance.program_permits import covered_slots, parties_of, use_of
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
 from parties.results import SERVER, Message, digest, preview
 from parties.single_key.slots import send_slot
-from parties.store import RECORD, SECRET_KEY, TOKEN
+from parties.store import PERMIT_KEY, RECORD, SECRET_KEY, TOKEN
 from utils.errors import (
     ApplicationExpired,
     NotAuthorised,
     OutOfStep,
+    PartiesDisagree,
     TrisealError,
     UnknownApplication,
 )
 
+KEY_BYTES = 32
 log = logging.getLogger(__name__)
 
 
@@ -87,7 +94,10 @@ class Membership:
     def _join(connection: Connection, client_id: str, codes: Mapping[str, str]) -> None:
         for party, code in codes.items():
             connection.store.folder(client_id, party)  # refuses an invalid id before any request
-            token = connection.client.join(client_id, party, code).token
+            key = Ed25519PrivateKey.from_private_bytes(os.urandom(KEY_BYTES))
+            public = key.public_key().public_bytes_raw()
+            token = connection.client.join(client_id, party, code, permit_key=public).token
+            connection.store.write(client_id, party, PERMIT_KEY, key.private_bytes_raw())
             connection.store.write(client_id, party, TOKEN, token.encode())
 
     @staticmethod
@@ -162,6 +172,40 @@ class Membership:
         )
         self.write(party, file_name, message)
         return sent
+
+    def permit(self, program: str) -> None:
+        """Give the server a permit of every party played here for one run of the program.
+
+        The permits name the messages that the server holds now. Nothing is given for a run that is
+        under way or done, or as long as a message is missing. Raises PartiesDisagree if the server
+        holds another message than a party played here has sent.
+        """
+        public, client = self.connection.public, self.connection.client
+        state = client.state(self.client_id, self.token())
+        run = state.programs.get(program)
+        if run is None or run.under_way or run.status == "done" or state.missing.get(program):
+            return
+        slots = covered_slots(public, program)
+        sha256 = {slot: state.sha256_of(*slot) or "" for slot in slots}
+        for party, file_name in slots:
+            own = self.read(party, file_name) if party in self.plays else None
+            if own is not None and digest(own) != sha256[party, file_name]:
+                raise PartiesDisagree(
+                    f"The server holds another {file_name} than {party} has sent, so its use is "
+                    "not permitted. Send the record again."
+                )
+        permits = [
+            issue(key, use_of(public, self.client_id, party, program, sha256), time.time())
+            for party in parties_of(public, program)
+            if (key := self._permit_key(party)) is not None
+        ]
+        if permits:
+            client.give_permits(self.client_id, self.token(), permits)
+
+    def _permit_key(self, party: str) -> Ed25519PrivateKey | None:
+        """Return the key of a party's permits; None if it is not played here."""
+        data = self.read(party, PERMIT_KEY) if party in self.plays else None
+        return None if data is None else Ed25519PrivateKey.from_private_bytes(data)
 
     def secret_key(self, party: str) -> bytes:
         """Return the secret key that a party holds; raises OutOfStep before there is one."""

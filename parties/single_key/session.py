@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from contract.http import ApplicationState
+from contract.http import ApplicationState, ProgramState
 from engines.interface import (
     DECIDE,
     ENCRYPTED_INPUTS,
@@ -195,7 +195,8 @@ class ApplicationSession:
     ) -> ProgramRun:
         """Have the server evaluate a program, and wait for the end of the run.
 
-        A run that is already under way is waited for, even if the server restarts meanwhile.
+        The parties played here permit it; one that is played elsewhere calls `permit` there. A run
+        that is already under way is waited for, even if the server restarts meanwhile.
         `progress` and `news` are called from this thread. Raises OutOfStep that names the missing
         messages, RunCancelled, and the error that the run failed with.
         """
@@ -206,12 +207,27 @@ class ApplicationSession:
                 raise OutOfStep(f"The server cannot run {program} yet: {'; '.join(missing)}.")
         start = perf_counter()
         client, token = self.connection.client, membership.token()
-        seconds = run_watched(client, membership.client_id, token, program, progress, news)
+
+        def queue() -> ProgramState:
+            # Again for every attempt: permits are short-lived, and a failed run has used them up.
+            with self._step(membership):
+                membership.permit(program)
+            return client.queue(membership.client_id, token, program)
+
+        seconds = run_watched(client, membership.client_id, token, program, progress, news, queue)
         waited = perf_counter() - start
         with self._step(membership):
             membership.mark_ran(program, seconds)
         asked = Message(self.plays[0], SERVER, f"run {program}", 0, waited)
         return ProgramRun(self.client_id, program, seconds, waited, (asked,))
+
+    def permit(self, program: str = DECIDE) -> None:
+        """Permit one run of the program, as every party played here, for five minutes.
+
+        `run` does this by itself. Raises PartiesDisagree if the server holds other messages.
+        """
+        with self._step():
+            self.membership.permit(program)
 
     def cancel(self, program: str = DECIDE) -> None:
         """Cancel a queued or running program; it can be run again."""

@@ -69,9 +69,12 @@ def join(
 ) -> Joined:
     """Exchange a party's join code for its token. A code works once.
 
-    Send the token as `Authorization: Bearer <token>` in the party's other calls.
+    Send the token as `Authorization: Bearer <token>` in the party's other calls. `permit_key` is
+    the key that signs the party's permits, without which no program runs on its data.
     """
-    joined = services.party_tokens.join(client_id, body.party, body.code, body.scopes)
+    joined = services.party_tokens.join(
+        client_id, body.party, body.code, body.scopes, body.permit_key
+    )
     server_state.events.changed(client_id)
     return joined
 

@@ -225,8 +225,9 @@ async def run_fhe(
     """Queue a program, wait until it ends, and return the evaluation time in seconds.
 
     If the program is already queued or running, the call waits for that run; if it is done, the
-    call returns the recorded time. The run continues if the client disconnects. Requires a token
-    with the scope `run`.
+    call returns the recorded time. The run continues if the client disconnects. A new run spends a
+    permit of every party whose data it uses: see `POST /applications/{client_id}/permits`.
+    Requires a token with the scope `run`.
     """
     return await services.runs.run(form.client_id, token, form.program)
 

@@ -15,6 +15,7 @@ from service.api.examples import EXAMPLE_ID
 from service.applications.applications import Applications
 from service.applications.events import Events
 from service.applications.party_tokens import PartyTokens
+from service.applications.permits import Permits
 from service.applications.relay import Relay
 from service.applications.slots import Slots
 from service.applications.witnesses import WitnessTasksService
@@ -47,6 +48,7 @@ class LoadedServices:
     largest_slot: int
     applications: Applications
     party_tokens: PartyTokens
+    permits: Permits
     slots: Slots
     jobs: Jobs
     claims: Claims

@@ -14,6 +14,7 @@ EXAMPLE_JOB = "7be3a1c2d4f5061728394a5b6c7d8e9f"
 _SECRET = "Zk3vY2ZQm0Jm1o8eJw3uQb7dX5sT9nL4pR6aHc2iGfE"  # noqa: S105 (opens nothing)
 _DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _OPENED, _ENDS = "2026-03-02T09:00:00Z", "2026-03-03T09:00:00Z"
+_PERMIT = "eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJiYW5rIn0.c2lnbmF0dXJl"
 _WITNESS = {"name": "Auditor", "key": _DIGEST[::-1]}
 
 SENT = (EXAMPLE_ID, "bank", "encrypted_inputs", "TRISEAL1")
@@ -52,6 +53,7 @@ _STATE = {
     ],
     "programs": {"decide": _PROGRAM},
     "missing": {"decide": [], "explain": ["applicant: explanation_inputs"]},
+    "unpermitted": {"decide": [], "explain": ["applicant", "bank"]},
 }
 EVENT = f"event: state\r\ndata: {json.dumps(_STATE)}\r\n\r\n"
 _COLUMN = {"kind": "boolean", "label": "Own car", "default": False}
@@ -112,7 +114,13 @@ EXAMPLES: Mapping[str, Any] = {
         "explanation_readers": ["applicant", "bank"],
         "witnesses": [_WITNESS],
     },
-    "JoinRequest": {"party": "bank", "code": _SECRET, "scopes": ["send", "read"]},
+    "JoinRequest": {
+        "party": "bank",
+        "code": _SECRET,
+        "scopes": ["send", "read"],
+        "permit_key": _DIGEST,
+    },
+    "PermitsRequest": {"permits": [_PERMIT]},
     "Joined": {
         "token": _SECRET,
         "scopes": ["send", "read"],
@@ -158,6 +166,7 @@ EXAMPLES: Mapping[str, Any] = {
         "seen": _DIGEST[:16],
         "until": [{"sender": "applicant", "step": "share_commit"}],
         "linger": 0.3,
+        "permits": [_PERMIT],
     },
     "Exchanged": {
         "numbers": [8],

@@ -15,6 +15,8 @@ from starlette.concurrency import run_in_threadpool
 from contract.http import (
     LARGEST_NUMBER,
     LONGEST_WAIT,
+    MAXIMUM_PERMIT,
+    MAXIMUM_PERMITS,
     MAXIMUM_POSTED,
     MAXIMUM_TEXT,
     Exchanged,
@@ -31,6 +33,7 @@ from service.api.dependencies import (
     TokenDep,
 )
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
+from service.api.permits import GIVEN
 from service.applications.relay import Given
 from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UnknownParty, UploadEmpty
 
@@ -40,17 +43,17 @@ GLANCE_SECONDS = 0.5
 """Interval at which a waiting call checks whether the server is shutting down."""
 LARGEST_REQUEST = MAXIMUM_TEXT + 4096
 """Maximum bytes of a request that posts one message."""
-LARGEST_EXCHANGE = MAXIMUM_POSTED * LARGEST_REQUEST + 64 * 1024
+LARGEST_EXCHANGE = MAXIMUM_POSTED * LARGEST_REQUEST + MAXIMUM_PERMITS * MAXIMUM_PERMIT + 64 * 1024
 """Bytes of a request for an exchange."""
 
-_POSTS = problems(*APPLICATION, *TOKEN, *BODY, UnknownParty, UploadEmpty, AlreadySent, OutOfStep)
+_POSTED = (*APPLICATION, *TOKEN, *BODY, UnknownParty, UploadEmpty, AlreadySent, OutOfStep)
 
 
 @router.post(
     "/{client_id}/messages",
     summary="Post a message",
     response_description="The message's number.",
-    responses=_POSTS,
+    responses=problems(*_POSTED),
 )
 def post(
     client_id: ClientId,
@@ -125,7 +128,7 @@ async def messages(
     summary="Post and read messages",
     response_description="The numbers of the posted messages, new messages, and the "
     "application's state.",
-    responses=_POSTS,
+    responses=problems(*_POSTED, *GIVEN),
 )
 async def exchange(
     client_id: ClientId,
@@ -134,22 +137,26 @@ async def exchange(
     services: ServicesDep,
     token: TokenDep,
 ) -> Response:
-    """Post up to 8 messages, all or none, then wait for others' and return them with the state.
+    """Post up to 8 messages and 8 permits, all or none, then wait for other messages.
 
-    The response has the messages numbered above `after` that the token's party may read, except
-    those posted by this call. Requires a token with the scope `relay`.
+    The response has the application's state, and the messages numbered above `after` that the
+    token's party may read, except those posted by this call. Permits are as in
+    `POST /applications/{client_id}/permits`, but those that have been used are ignored. Requires a
+    token with the scope `relay`, and for permits also `send`.
     """
     end = time.monotonic() + body.wait
 
-    def read(given: Sequence[Given], posted: Sequence[int] = ()) -> Exchanged:
-        return services.relay.exchange(client_id, token, given, body.after, posted)
+    def read(
+        given: Sequence[Given], posted: Sequence[int] = (), permits: Sequence[str] = ()
+    ) -> Exchanged:
+        return services.relay.exchange(client_id, token, given, body.after, posted, permits)
 
     with server_state.events.subscribe(client_id) as changed:
         given = [_given(one, f"messages.{i}.body") for i, one in enumerate(body.messages)]
-        found = await run_in_threadpool(read, given)
-        if body.messages:
-            for _ in body.messages:
-                server_state.metrics.relayed()
+        found = await run_in_threadpool(read, given, (), body.permits)
+        for _ in body.messages:
+            server_state.metrics.relayed()
+        if body.messages or body.permits:
             server_state.events.changed(client_id, but=changed)
         pause = math.inf
         while not _enough(body, found):

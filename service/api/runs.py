@@ -11,8 +11,10 @@ from service.api.dependencies import ClientId, ProgramName, ServicesDep, TokenDe
 from service.api.openapi import APPLICATION, TOKEN, make_router, problems
 from utils.errors import (
     AlreadyRunning,
+    ConsentMissing,
     ForeignMessage,
     OutOfStep,
+    PermitSpent,
     QueueFull,
     QuotaExceeded,
     UnknownName,
@@ -21,7 +23,10 @@ from utils.errors import (
 logger = logging.getLogger("triseal.runs")
 router = make_router("runs", "/applications")
 
-ASKED = (UnknownName, OutOfStep, AlreadyRunning, ForeignMessage, QuotaExceeded, QueueFull)
+ASKED = (
+    *(UnknownName, OutOfStep, AlreadyRunning, ForeignMessage, QuotaExceeded, QueueFull),
+    *(ConsentMissing, PermitSpent),
+)
 """Errors that may keep a program from being queued."""
 
 
@@ -37,7 +42,8 @@ async def ask(
 ) -> ProgramState:
     """Queue a program and return at once.
 
-    A program that is queued, running or done is left unchanged. Requires a token with the scope
+    This spends a permit of every party whose data the program uses; a comparison needs none. A
+    program that is queued, running or done is left unchanged. Requires a token with the scope
     `run`.
     """
     return await services.runs.ask(client_id, token, program)
@@ -68,7 +74,7 @@ async def look(
 async def cancel(
     client_id: ClientId, program: ProgramName, services: ServicesDep, token: TokenDep
 ) -> ProgramState:
-    """Cancel a run that is queued or running; it may be started again.
+    """Cancel a run that is queued or running; it may be started again, with new permits.
 
     A run in any other state is left unchanged. Requires a token with the scope `run`.
     """

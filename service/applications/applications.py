@@ -158,7 +158,8 @@ class Applications(ApplicationService):
         `progress` maps (id, program) to the finished share of running programs, from 0 to 1.
         """
         with self._storage.read() as session:
-            return describe(seen(session, client_id, self._clock()), self._public, progress)
+            now = self._clock()
+            return describe(seen(session, client_id, now), self._public, progress, now)
 
     def look(
         self,
@@ -171,7 +172,7 @@ class Applications(ApplicationService):
         with self._storage.read() as session:
             application = seen(session, client_id, now)
             require_viewer(application, token, now)
-            return describe(application, self._public, progress)
+            return describe(application, self._public, progress, now)
 
     def require_viewer(self, client_id: str, token: str | None) -> None:
         """Raise unless the token may see the state: a party's with `read`, or the watch token."""

@@ -14,7 +14,7 @@ from service.applications.rules import scopes_of, seen, witnesses_of
 from service.applications.views import ApplicationView
 from service.storage.storage import even_when_full
 from service.storage.tables import PartyRecord, TokenRecord, table_of
-from utils.errors import NotAuthorised, TooManyRequests
+from utils.errors import InvalidRequest, NotAuthorised, TooManyRequests
 from utils.tokens import digest, matches, new_secret
 
 MOST_TOKENS = 8
@@ -31,11 +31,17 @@ class PartyTokens(ApplicationService):
     """
 
     def join(
-        self, client_id: str, party: str, code: str, scopes: list[str] | None = None
+        self,
+        client_id: str,
+        party: str,
+        code: str,
+        scopes: list[str] | None = None,
+        permit_key: str | None = None,
     ) -> Joined:
         """Exchange a join code, once, for the party's token; with all scopes if `scopes` is None.
 
-        Raises UnknownParty, InvalidRequest.
+        `permit_key` is the public key of the party's permits, in hexadecimal; it cannot be changed
+        later. Raises UnknownParty, and InvalidRequest also for another party's key.
         """
         now = self._clock()
         with self._storage.write() as session:
@@ -50,7 +56,11 @@ class PartyTokens(ApplicationService):
                 )
             parties = table_of(PartyRecord)
             own = (parties.c.client_id == client_id) & (parties.c.party == party)
-            session.execute(update(parties).where(own).values(joined=now))
+            if permit_key is not None and any(
+                permit_key == row.permit_key for row in application.parties
+            ):
+                raise InvalidRequest("permit_key: another party has this key; make one of its own.")
+            session.execute(update(parties).where(own).values(joined=now, permit_key=permit_key))
             self._storage.announce(session, client_id)
             return self._grant(application, party, granted, now)
 

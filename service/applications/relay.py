@@ -29,8 +29,9 @@ from contract.http import (
 )
 from engines.interface import PublicModel
 from service.applications.activity_log import traffic_of
-from service.applications.credentials import RELAY, bearer_of, require_viewer
-from service.applications.rules import describe, seen
+from service.applications.credentials import RELAY, SEND, bearer_of, require_viewer
+from service.applications.permits import accept
+from service.applications.rules import describe, require_model, seen
 from service.applications.views import ApplicationView
 from service.storage.prepared import Prepared
 from service.storage.storage import Storage
@@ -138,15 +139,19 @@ class Relay:
         given: Sequence[Given],
         after: int,
         posted: Sequence[int] = (),
+        permits: Sequence[str] = (),
     ) -> Exchanged:
-        """Store messages, all or none of them, and return those that the token's party may read.
+        """Store messages and permits, all or none, and return what the token's party may read.
 
-        Both happen in one transaction. Messages in `given`, and those whose numbers are in
-        `posted`, are not returned. Raises the errors of `post` and `messages`.
+        All happens in one transaction. Messages in `given`, and those whose numbers are in
+        `posted`, are not returned. Permits need the scope `send` too; those that have been used
+        are ignored, since the call may be a repetition. Raises the errors of `post`, `messages`
+        and Permits.give.
         """
-        if given:
+        if given or permits:
             return self._with_key(
-                client_id, lambda made: self._exchange(client_id, token, given, after, made)
+                client_id,
+                lambda made: self._exchange(client_id, token, given, after, permits, made),
             )
         with self._storage.read() as session:
             application, party = self._party(session, client_id, token)
@@ -159,11 +164,18 @@ class Relay:
         token: str | None,
         given: Sequence[Given],
         after: int,
+        permits: Sequence[str],
         made: str | None,
     ) -> tuple[Exchanged, str | None]:
         with self._storage.write() as session:
             application, party = self._party(session, client_id, token, lock=True)
             numbers, key = self._keep(session, application, party, given, made)
+            if permits:
+                now = self._clock()
+                bearer_of(application, token, SEND, now)
+                require_model(application, self._public)
+                if accept(application, self._public, permits, now, repeated=True):
+                    self._storage.announce(session, client_id)
             return self._answer(session, application, key, party, after, numbers), key
 
     def _post(
@@ -234,7 +246,8 @@ class Relay:
                 _GIVE_KEY.run(session, application=application.client_id, key=key)
             self._insert(session, application, key, number, sender, message)
             numbers.append(number)
-        self._storage.announce(session, application.client_id)
+        if given:
+            self._storage.announce(session, application.client_id)
         return numbers, key
 
     def _require(self, sender: str, message: Given) -> None:
@@ -289,7 +302,7 @@ class Relay:
             for row in rows
             if row.number not in posted
         ]
-        state = describe(application, self._public, {})
+        state = describe(application, self._public, {}, self._clock())
         return Exchanged(numbers=posted, messages=found, after=cursor, state=state, tag=_tag(state))
 
     def messages(self, client_id: str, token: str | None, after: int) -> RelayedMessages:

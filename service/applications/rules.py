@@ -22,6 +22,8 @@ from contract.http import (
     moment,
 )
 from engines.interface import DECIDE, EXPLAIN, MASKED_BY, PublicModel, Slot
+from governance.canonical import digest
+from governance.program_permits import covered_slots, inputs_of, parties_of
 from service.applications.credentials import PARTY_SCOPES, require_id
 from service.applications.views import (
     Application,
@@ -162,6 +164,37 @@ def run_of(application: Application, program: str) -> Run:
     raise UnknownName(f"There is no program {program[:40]!r}; the programs are {names}.")
 
 
+def sha256_of(application: Application) -> dict[tuple[str, str], str]:
+    """Return the digests of the uploads by (party, file name)."""
+    return {key: upload.sha256 for key, upload in uploads_of(application).items()}
+
+
+def permitted(
+    application: ApplicationView, public: PublicModel, program: str, now: float
+) -> set[str]:
+    """Return the parties that have a permit for a run of the program on the present messages."""
+    rows = [row for row in application.permits if row.program == program and row.expires > now]
+    sha256 = sha256_of(application)
+    if not rows or any(slot not in sha256 for slot in covered_slots(public, program)):
+        return set()
+    inputs = digest(inputs_of(public, program, sha256))
+    return {row.party for row in rows if row.inputs_sha256 == inputs}
+
+
+def unpermitted(
+    application: ApplicationView, public: PublicModel, program: str, now: float
+) -> tuple[str, ...]:
+    """Return the parties without a permit for a run of the program, in the schema's order.
+
+    A run that is under way or done, and a comparison, need none.
+    """
+    needed = parties_of(public, program)
+    if not needed or run_of(application, program).status in (*ACTIVE, DONE):
+        return ()
+    found = permitted(application, public, program, now)
+    return tuple(party for party in needed if party not in found)
+
+
 def require_model(application: Application, public: PublicModel) -> None:
     """Raise ForeignMessage if the deployment has changed since the application was opened."""
     if application.model_version != public.model_version:
@@ -212,9 +245,12 @@ def stage_of(application: Application, public: PublicModel) -> Stage:
 
 
 def describe(
-    application: Application, public: PublicModel, progress: Mapping[tuple[str, str], float]
+    application: ApplicationView,
+    public: PublicModel,
+    progress: Mapping[tuple[str, str], float],
+    now: float,
 ) -> ApplicationState:
-    """Return the state that all of its parties may see.
+    """Return the state that all of its parties may see at `now`.
 
     `progress` maps (id, program) to the finished share of running programs, from 0 to 1.
     """
@@ -251,6 +287,7 @@ def describe(
             for run in application.runs
         },
         missing={p: missing_slots(application, public, p) for p in public.programs},
+        unpermitted={p: unpermitted(application, public, p, now) for p in public.programs},
     )
 
 

@@ -18,6 +18,7 @@ from service.storage.prepared import Prepared
 from service.storage.tables import (
     ApplicationRecord,
     PartyRecord,
+    PermitRecord,
     Record,
     RunRecord,
     StatementRecord,
@@ -30,11 +31,12 @@ _ID = "client_id"
 
 
 class PartyRow(NamedTuple):
-    """A party's join code, as a digest, and when the party joined."""
+    """A party's join code, as a digest, when the party joined, and the key of its permits."""
 
     party: str
     code_digest: bytes
     joined: float | None
+    permit_key: str | None
 
 
 class TokenRow(NamedTuple):
@@ -82,6 +84,16 @@ class StatementRow(NamedTuple):
     refusal: str | None
 
 
+class PermitRow(NamedTuple):
+    """A party's permit for a program that has not been spent."""
+
+    jti: str
+    party: str
+    program: str
+    inputs_sha256: str
+    expires: float
+
+
 Token: TypeAlias = TokenRecord | TokenRow
 Upload: TypeAlias = UploadRecord | UploadRow
 Run: TypeAlias = RunRecord | RunRow
@@ -101,6 +113,10 @@ _TOKENS = Prepared(_select(TokenRecord, TokenRow._fields), TokenRow)
 _UPLOADS = Prepared(_select(UploadRecord, UploadRow._fields), UploadRow)
 _RUNS = Prepared(_select(RunRecord, RunRow._fields).order_by(table_of(RunRecord).c.program), RunRow)
 _STATEMENTS = Prepared(_select(StatementRecord, StatementRow._fields), StatementRow)
+_PERMITS = Prepared(
+    _select(PermitRecord, PermitRow._fields).where(table_of(PermitRecord).c.job.is_(None)),
+    PermitRow,
+)
 
 
 @dataclass(frozen=True)
@@ -144,6 +160,15 @@ class ApplicationView:
     def statements(self) -> list[StatementRow]:
         """Its witnesses' statements."""
         return self._rows(_STATEMENTS) if self.witnesses else []
+
+    @cached_property
+    def permits(self) -> list[PermitRow]:
+        """The permits that have not been spent, also those that have expired."""
+        return self._rows(_PERMITS)
+
+    def forget_permits(self) -> None:
+        """Load the permits again on the next access, since they have been changed."""
+        self.__dict__.pop("permits", None)
 
     def _rows(self, query: Prepared) -> list[Any]:
         return query.all(self.session, client_id=self.client_id)

@@ -28,6 +28,7 @@ from service.applications.activity_log import SERVER, note
 from service.applications.base import ApplicationService
 from service.applications.credentials import READ, RUN, bearer_of
 from service.applications.events import WITNESSED_RUNS
+from service.applications.permits import spend
 from service.applications.rules import (
     ACTIVE,
     live,
@@ -85,7 +86,9 @@ class Jobs(ApplicationService):
     def ask(self, client_id: str, token: str | None, program: str) -> ProgramState:
         """Queue a program; one that is queued, running or done is left unchanged.
 
-        Raises UnknownName, AlreadyRunning, OutOfStep, ForeignMessage, QuotaExceeded, QueueFull.
+        Queuing spends a permit of every party whose data the program uses. Raises UnknownName,
+        AlreadyRunning, OutOfStep, ForeignMessage, QuotaExceeded, ConsentMissing, PermitSpent,
+        QueueFull.
         """
         now = self._clock()
         with self._storage.write() as session:
@@ -97,10 +100,12 @@ class Jobs(ApplicationService):
             require_model(application, self._public)
             require_turn(application, self._public, program)
             self._require_quota(application)
+            job = new_id()
+            spend(session, application, self._public, program, job, now)
             self._storage.lock(session, QUEUE)
             self._require_place(session)
             application.asked += 1
-            run.job, run.status, run.queued = new_id(), QUEUED, now
+            run.job, run.status, run.queued = job, QUEUED, now
             run.deadline = now + self._settings.queue_timeout
             run.attempts = run.crashes = 0
             run.error = run.error_code = run.started = run.ended = None

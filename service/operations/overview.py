@@ -112,7 +112,8 @@ class Operations:
     def show(self, client_id: str) -> ApplicationState:
         """Return the state of an application, as its parties see it."""
         with self._storage.read() as session:
-            return describe(seen(session, client_id, self._clock()), self._public, {})
+            now = self._clock()
+            return describe(seen(session, client_id, now), self._public, {}, now)
 
     @even_when_full
     def revoke(self, client_id: str) -> None:

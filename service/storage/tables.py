@@ -66,7 +66,7 @@ class ApplicationRecord(Record):
 
 
 class PartyRecord(Record):
-    """A party of an application: the digest of its join code, and when the code was used."""
+    """A party of an application: the digest of its join code, when it joined, and its key."""
 
     __tablename__ = "parties"
 
@@ -74,6 +74,8 @@ class PartyRecord(Record):
     party: Mapped[str] = mapped_column(String(32), primary_key=True)
     code_digest: Mapped[bytes] = mapped_column(LargeBinary(32))
     joined: Mapped[float | None]
+    permit_key: Mapped[str | None] = mapped_column(String(64))
+    """The public key that signs the party's permits, in hexadecimal."""
 
 
 class TokenRecord(Record):
@@ -148,6 +150,26 @@ class StatementRecord(Record):
     witness: Mapped[str] = mapped_column(String(64), primary_key=True)
     signature: Mapped[bytes | None] = mapped_column(LargeBinary(64))
     refusal: Mapped[str | None] = mapped_column(String(40))
+
+
+class PermitRecord(Record):
+    """A party's permit for one run of a program (governance/program_permits.py).
+
+    `inputs_sha256` is the digest of the inputs that it names. `job` is the run that has spent it,
+    or None. Spent permits are kept with the application, as a record of what was allowed; others
+    are removed when they have expired.
+    """
+
+    __tablename__ = "permits"
+
+    client_id: Mapped[str] = _owner()
+    jti: Mapped[str] = mapped_column(String(32), primary_key=True)
+    party: Mapped[str] = mapped_column(String(32))
+    program: Mapped[str] = mapped_column(String(40))
+    inputs_sha256: Mapped[str] = mapped_column(String(64))
+    expires: Mapped[float] = mapped_column(index=True)
+    job: Mapped[str | None] = mapped_column(String(32))
+    text: Mapped[str] = mapped_column(Text)
 
 
 class TrafficRecord(Record):

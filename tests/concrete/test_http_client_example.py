@@ -29,7 +29,7 @@ def run(folder, url, *own):
 
 
 def test_example_is_short():
-    assert len(EXAMPLE.read_text().splitlines()) < 60
+    assert len(EXAMPLE.read_text().splitlines()) < 90
 
 
 def test_example_imports_nothing_from_the_project():
@@ -43,4 +43,4 @@ def test_example_imports_nothing_from_the_project():
     ours = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
     assert {"features", "parties", "settings"} <= ours
     assert not imported & ours
-    assert imported - sys.stdlib_module_names == {"requests", "concrete"}
+    assert imported - sys.stdlib_module_names == {"requests", "concrete", "cryptography"}

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from contract.http import Joined, Opened, ProgramState, Receipt
+from contract.http import ApplicationState, Joined, Opened, ProgramState, Receipt
 from engines.envelope import Header, seal, unseal
 from engines.interface import (
     DECIDE,
@@ -81,7 +81,7 @@ class StubClient:
         codes = {party: f"code of {party}" for party in self.parties}
         return Opened(client_id=client_id, expires_at="", join_codes=codes)
 
-    def join(self, client_id, party, code):
+    def join(self, client_id, party, code, permit_key=None):
         return Joined(token=f"token of {party}")
 
     def send_file(self, client_id, party, file_name, message, token):
@@ -95,6 +95,11 @@ class StubClient:
             bytes=len(message),
             sha256=hashlib.sha256(message).hexdigest(),
         )
+
+    def state(self, client_id, token):
+        nothing = {"joined": (), "slots": (), "programs": {}, "missing": {}}
+        times = {"created_at": "", "expires_at": ""}
+        return ApplicationState(client_id=client_id, state="open", **times, **nothing)
 
     def queue(self, client_id, token, program):
         return ProgramState(status="done", seconds=0.5)

@@ -14,9 +14,10 @@ import psutil
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLANATION_INPUTS
 from service.storage.blob_backends import OTHER_NAMES
 from trials import servers
+from trials.permits import PermitKeys
 from trials.processes import ended, runs
 from trials.servers import STAND_IN_SERVER, Setup
-from trials.stand_in import message
+from trials.stand_in import message, public_model
 from utils.child_process import STOP_SECONDS
 
 ON_POSTGRESQL = "TRISEAL_TEST_ON_POSTGRESQL"
@@ -25,6 +26,7 @@ database_of: Callable[[Path], str] | None = None
 """The database of a server's folder, if it is not in that folder."""
 WAYS = ("POST", "PUT")
 """The methods of the two calls that upload a file: in a form, and as raw bytes."""
+PUBLIC = public_model()
 RAW = {"Content-Type": "application/octet-stream"}
 
 
@@ -104,6 +106,9 @@ class Application:
     client_id: str
     codes: dict[str, str]
     tokens: dict[str, str] = field(default_factory=dict)
+    keys: PermitKeys = field(default_factory=PermitKeys, repr=False)
+    sent: dict[tuple[str, str], str] = field(default_factory=dict)
+    """SHA-256 of what the server holds in each slot."""
 
     @property
     def parties(self) -> list[str]:
@@ -112,7 +117,11 @@ class Application:
     def join(self, party: str, code: str | None = None) -> httpx.Response:
         answer = self.server.http.post(
             f"/applications/{self.client_id}/join",
-            json={"party": party, "code": self.codes.get(party, "") if code is None else code},
+            json={
+                "party": party,
+                "code": self.codes.get(party, "") if code is None else code,
+                "permit_key": self.keys.public(party),
+            },
         )
         if answer.is_success:
             self.tokens[party] = answer.json()["token"]
@@ -140,18 +149,39 @@ class Application:
         if way == "PUT":
             named = {**fields, **change}
             path = f"/applications/{named['client_id']}/slots/{named['file_name']}"
-            return self.server.http.put(path, content=sealed, headers={**RAW, **headers})
-        return self.server.http.post(
-            "/send_file",
-            data={**fields, **change},
-            files={"files": ("slice", sealed)},
-            headers=headers,
-        )
+            answer = self.server.http.put(path, content=sealed, headers={**RAW, **headers})
+        else:
+            answer = self.server.http.post(
+                "/send_file",
+                data={**fields, **change},
+                files={"files": ("slice", sealed)},
+                headers=headers,
+            )
+        if answer.is_success:
+            receipt = answer.json()
+            self.sent[receipt["client_type"], receipt["file_name"]] = receipt["sha256"]
+        return answer
 
     def explanation(self) -> httpx.Response:
         return self.send(self.parties[-1], EXPLANATION_INPUTS)
 
+    def permits(self, program: str = DECIDE, now: float | None = None) -> list[str]:
+        """Return new permits of all parties for a run on the messages that the server holds."""
+        return self.keys.permits(PUBLIC, self.client_id, program, self.sent, now)
+
+    def give(self, *permits: str, party: str | None = None) -> httpx.Response:
+        path = f"/applications/{self.client_id}/permits"
+        return self.server.http.post(path, json={"permits": permits}, headers=self.auth(party))
+
+    def permit(self, program: str = DECIDE) -> None:
+        """Give permits of all parties, unless a message is missing; the run shows if it worked."""
+        if permits := self.permits(program):
+            self.give(*permits)
+
     def run(self, program: str = DECIDE, **change: Any) -> httpx.Response:
+        """Run a program with permits of all parties, unless the request is changed."""
+        if not change:
+            self.permit(program)
         return self._post("/run_fhe", program, change)
 
     def output(self, program: str = DECIDE, **change: Any) -> httpx.Response:
@@ -169,6 +199,7 @@ class Application:
         return body
 
     def queue(self, program: str = DECIDE) -> httpx.Response:
+        self.permit(program)
         return self.server.http.post(self._run(program), headers=self.auth())
 
     def cancel(self, program: str = DECIDE) -> httpx.Response:

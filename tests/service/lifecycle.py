@@ -47,7 +47,37 @@ class Model:
     order: bytes = b""
     status: dict[str, str] = field(default_factory=lambda: {DECIDE: "idle", EXPLAIN: "idle"})
     said: dict[tuple[str, str, str | None], bytes] = field(default_factory=dict)
+    permitted: dict[str, dict[str, dict[tuple[str, str], bytes]]] = field(
+        default_factory=lambda: {DECIDE: {}, EXPLAIN: {}}
+    )
+    """The parties with an unspent permit for a program, and the messages that it names."""
     erased: bool = False
+
+    def unpermitted(self, program: str) -> set[str]:
+        """Return the parties without a permit for an idle, failed or cancelled program."""
+        if self.status[program] in (*ACTIVE, "done"):
+            return set()
+        used = {slot: self.sent.get(slot) for slot in NEEDED[program]}
+        good = {party for party, named in self.permitted[program].items() if named == used}
+        return set(PARTIES) - good
+
+    def permit(self, program: str, parties: list[str]) -> Outcome | None:
+        """Accept the parties' permits, on the present messages; return the reason to refuse."""
+        if self.missing(program):
+            return 409, "out-of-step"
+        if self.status[program] not in (*ACTIVE, "done"):
+            named = {slot: self.sent[slot] for slot in NEEDED[program]}
+            self.permitted[program] |= dict.fromkeys(parties, named)
+        return None
+
+    def begin(self, program: str) -> Outcome | None:
+        """Spend the permits for a run; return the reason why it cannot be queued."""
+        refused = self.turn(program)
+        if refused is None and self.unpermitted(program):
+            refused = 403, "consent-missing"
+        if refused is None:
+            self.permitted[program] = {}
+        return refused
 
     def admits(self, token: Token, scope: str) -> Outcome | None:
         """Return the reason to reject a party's call before its content is considered."""

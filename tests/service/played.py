@@ -10,10 +10,12 @@ from contract.http import Opened
 from engines.interface import DECIDE, PublicModel
 from service.applications.applications import Applications
 from service.applications.party_tokens import PartyTokens
+from service.applications.permits import Permits
 from service.applications.slots import Place, Slots, Upload
 from service.jobs.queue import Claim, Claims, Jobs
 from service.storage.storage import Storage
 from settings import Settings
+from trials.permits import PermitKeys
 from trials.stand_in import public_model
 
 PUBLIC = public_model()
@@ -41,18 +43,35 @@ class Played:
         self.applications = Applications(*parts, clock=self.clock)
         self.party_tokens = PartyTokens(*parts, clock=self.clock)
         self.slots = Slots(*parts, clock=self.clock)
+        self.permits = Permits(*parts, clock=self.clock)
         self.jobs = Jobs(*parts, clock=self.clock)
         self.claims = self.server("a")
         self.tokens: dict[str, str] = {}
+        self.keys: dict[str, PermitKeys] = {}
 
     def server(self, node: str) -> Claims:
         return Claims(self.storage, self.public, self.settings, node, clock=self.clock)
 
     def open(self) -> Opened:
         opened = self.applications.open()
-        party, code = next(iter(opened.join_codes.items()))
-        self.tokens[opened.client_id] = self.party_tokens.join(opened.client_id, party, code).token
+        keys = self.keys[opened.client_id] = PermitKeys()
+        for party, code in opened.join_codes.items():
+            key = keys.public(party)
+            joined = self.party_tokens.join(opened.client_id, party, code, None, key)
+            self.tokens.setdefault(opened.client_id, joined.token)
         return opened
+
+    def permits_for(self, client_id: str, program: str = DECIDE) -> list[str]:
+        """Return new permits of all parties for a run on the messages that the server holds."""
+        state = self.applications.look(client_id, self.tokens[client_id])
+        sha256 = {(s.party, s.file_name): s.sha256 for s in state.slots if s.sha256 is not None}
+        now = self.clock()
+        return self.keys[client_id].permits(self.public, client_id, program, sha256, now)
+
+    def permit(self, client_id: str, program: str = DECIDE) -> None:
+        """Give permits of all parties, unless a message is missing."""
+        if found := self.permits_for(client_id, program):
+            self.permits.give(client_id, self.tokens[client_id], found)
 
     def fill(self, client_id: str, place: Place, content: bytes | None = None) -> None:
         path = self.storage.incoming.new()
@@ -76,6 +95,9 @@ class Played:
         return opened
 
     def ask(self, client_id: str, program: str = DECIDE) -> Any:
+        """Queue a run with permits of all parties."""
+        if program in self.public.programs:
+            self.permit(client_id, program)
         return self.jobs.ask(client_id, self.tokens[client_id], program)
 
     def running(self) -> tuple[Opened, Claim]:

@@ -8,6 +8,7 @@ faults explains; anything else breaks an invariant.
 from __future__ import annotations
 
 import base64
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from engines.interface import DECIDE
 from trials.faults.calls import Answer, upload
 from trials.faults.content import Content, Key, needed
+from trials.permits import PermitKeys
 
 if TYPE_CHECKING:
     from trials.faults.world import World
@@ -54,6 +56,9 @@ class Application:
     tokens: dict[str, str] = field(default_factory=dict, repr=False)
     answers: dict[str, bytes] = field(default_factory=dict, repr=False)
     begun: float = field(default_factory=time.monotonic)
+    keys: PermitKeys = field(default_factory=PermitKeys, repr=False)
+    sent: dict[Key, str] = field(default_factory=dict)
+    """SHA-256 of what the server holds in each slot."""
 
     @classmethod
     def open(cls, world: World, content: Content) -> Application:
@@ -64,11 +69,12 @@ class Application:
 
     @classmethod
     def filled(cls, world: World, content: Content) -> Application:
-        """Open an application and send everything that a decision needs."""
+        """Open an application, send everything that a decision needs, and permit it."""
         application = cls.open(world, content)
         application.join()
         for key in needed(world.contents.public):
             application.send(key)
+        application.permit()
         return application
 
     @property
@@ -84,7 +90,8 @@ class Application:
     def join(self, parties: Sequence[str] = ()) -> None:
         """Join as `parties`, or as all parties if empty."""
         for party in parties or self.parties:
-            body = {"party": party, "code": self.codes[party]}
+            key = self.keys.public(party)
+            body = {"party": party, "code": self.codes[party], "permit_key": key}
             answer = self.world.caller.ask("POST", f"{self.path}/join", json=body)
             if not answer.good:
                 # The code was used, but the token was lost with the connection.
@@ -99,6 +106,7 @@ class Application:
             form = upload(self.client_id, key, body)
             answer = self.world.caller.ask("POST", "/send_file", self.tokens[key[0]], **form)
             if answer.good:
+                self.sent[key] = hashlib.sha256(body).hexdigest()
                 return
             if answer.code not in _AGAIN or not self._explained(answer.code):
                 self.give_up(answer)
@@ -125,6 +133,13 @@ class Application:
         if set(heard) != set(said):
             raise Broken("no lost application", f"relayed messages are missing: {set(said)}")
 
+    def permit(self, program: str = DECIDE) -> None:
+        """Give a new permit of every party; whether it was accepted, the run shows."""
+        found = self.keys.permits(self.world.contents.public, self.client_id, program, self.sent)
+        if found:
+            path = f"{self.path}/permits"
+            self.world.caller.ask("POST", path, self._first, json={"permits": found})
+
     def ask(self, program: str = DECIDE) -> Answer:
         """Queue a run."""
         return self.world.caller.ask("POST", f"{self.path}/runs/{program}", self._first)
@@ -144,6 +159,7 @@ class Application:
     def run(self, program: str = DECIDE, waiting: bool = True) -> None:
         """Run a program, repeatedly if necessary, and check its result."""
         for _ in range(ROUNDS):
+            self.permit(program)
             answer = self._result_of_run(program, waiting)
             if answer.good:
                 answer = self.output(program)
@@ -151,6 +167,8 @@ class Application:
                     return
                 # The stored result is damaged, and a run is done only once: give up.
                 self.give_up(answer)
+            if answer.spent:
+                continue
             if answer.code not in _AGAIN or not self._explained(answer.code):
                 self.give_up(answer)
             if answer.code == DAMAGED:

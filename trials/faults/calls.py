@@ -44,6 +44,11 @@ class Answer:
         """True if the request succeeded."""
         return self.status < 400
 
+    @property
+    def spent(self) -> bool:
+        """True if an earlier attempt, whose response was lost, has used up the run's permits."""
+        return self.cut and self.code == "consent-missing"
+
     def json(self) -> Any:
         """Return the decoded JSON body."""
         return json.loads(self.body)

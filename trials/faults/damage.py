@@ -63,7 +63,7 @@ def input_again(world: World, random: Random) -> str:
     form = {"client_id": application.client_id, "program": DECIDE}
     token = application.tokens[application.parties[0]]
     answer = world.caller.ask("POST", "/run_fhe", token, data=form)
-    if not answer.good and answer.code != DAMAGED:
+    if not answer.good and answer.code != DAMAGED and not answer.spent:
         raise Broken("no lost application", f"{answer} to a run on a damaged input")
     application.run()
     application.erase()

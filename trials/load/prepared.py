@@ -7,6 +7,7 @@ one process, unlike in a real application.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from training.measure.joint_parties import JointParties
 from trials.load.parties import ANSWER_SECONDS, home_of, patiently
 from trials.load.timing import Call, TimedTransport
 from trials.load.work import Application, Opened, Work
+from trials.permits import PermitKeys
 
 KEY_STEPS = {
     "hello": 825,
@@ -120,8 +122,11 @@ class PreparedParties:
         client = self._client
         opened = patiently(client.open_application)
         client_id, codes = opened.client_id, opened.join_codes
+        keys = PermitKeys()
         tokens = {
-            party: patiently(partial(client.join, client_id, party, code)).token
+            party: patiently(
+                partial(client.join, client_id, party, code, permit_key=keys.raw(party))
+            ).token
             for party, code in codes.items()
         }
         for step, size in KEY_STEPS.items():
@@ -137,6 +142,7 @@ class PreparedParties:
             self._say(client_id, tokens, f"agree:{program}", _OPEN_STEPS["agree"])
             if program == DECIDE:
                 self._send(client_id, tokens, prepared.challenge)
+            self._permit(client_id, tokens, keys, program, prepared)
             result, final = self._result(client_id, tokens, program), program
             if masks is not None and isinstance(engine, JointParties):
                 self._send(client_id, tokens, engine.masked(program, result, prepared.secret))
@@ -145,6 +151,22 @@ class PreparedParties:
             values[program] = engine.open(final, result, prepared.secret)
         patiently(partial(client.erase, client_id, next(iter(tokens.values()))))
         return values
+
+    def _permit(
+        self,
+        client_id: str,
+        tokens: dict[str, str],
+        keys: PermitKeys,
+        program: str,
+        prepared: Prepared,
+    ) -> None:
+        """Give the permits of all parties in one call; their own code adds them to another."""
+        sha256 = {
+            slot: hashlib.sha256(message).hexdigest() for slot, message in prepared.messages.items()
+        }
+        permits = keys.permits(self._preparation.public, client_id, program, sha256)
+        token = next(iter(tokens.values()))
+        patiently(partial(self._client.give_permits, client_id, token, permits))
 
     def _send(
         self, client_id: str, tokens: dict[str, str], files: dict[tuple[str, str], bytes]

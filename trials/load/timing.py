@@ -25,6 +25,7 @@ _KINDS = {
     "GET /applications/{id}/messages": "messages, get",
     "POST /applications/{id}/exchange": "exchange",
     "GET /applications/{id}/traffic": "traffic",
+    "POST /applications/{id}/permits": "permits",
     "GET /applications/{id}/events": EVENTS,
     "POST /applications/{id}/runs/{program}": "run, ask",
     "GET /applications/{id}/runs/{program}": "run, look",

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN
 from model.explanation import Outcome
 from parties.results import SERVER
 from parties.single_key.session import ApplicationSession
@@ -14,8 +14,10 @@ from tests.parties.running import until
 from utils.errors import (
     AlreadyRunning,
     AlreadySent,
+    ConsentMissing,
     ForbiddenSlot,
     OutOfStep,
+    PartiesDisagree,
     RunCancelled,
     ServerUnreachable,
     UnknownApplication,
@@ -195,6 +197,17 @@ def test_a_session_is_resumed_by_its_id(session, connection, oracle):
     assert resumed.explain().explanation == oracle.explanation(record)
 
 
+def test_party_permits_no_run_on_another_message_than_it_has_sent(session, oracle):
+    send_all(session, oracle, oracle.default())
+    other = oracle.default() | {"Account_age": 3}
+    sealed = session.membership.read("bank", ENCRYPTED_INPUTS)
+    session.send("bank", oracle.of("bank", other))
+    session.membership.write("bank", ENCRYPTED_INPUTS, sealed)  # the server has the other one
+    with pytest.raises(PartiesDisagree, match="bank has sent"):
+        session.run()
+    assert session.state().programs[DECIDE].status == "idle"
+
+
 def test_three_processes_each_play_one_party(live_server, tmp_path, oracle):
     record = oracle.find(Outcome.TURNED)
     first, second, third = (live_server.connect(tmp_path / name) for name in "abc")
@@ -216,7 +229,13 @@ def test_three_processes_each_play_one_party(live_server, tmp_path, oracle):
     with pytest.raises(OutOfStep, match="credit_agency"):
         bank.run()  # only the server knows the other parties' missing messages
     agency.send("credit_agency", oracle.of("credit_agency", record))
+    with pytest.raises(ConsentMissing, match="no valid permit of applicant, credit_agency"):
+        bank.run()  # the others have not permitted it
+    for other in (applicant, agency):
+        other.permit()
     bank.run()
+    for other in (applicant, bank):
+        other.permit(EXPLAIN)
     assert agency.open_decision().score == oracle.score(record)
     assert agency.explain().explanation == oracle.explanation(record)
     with pytest.raises(ForbiddenSlot):

@@ -103,6 +103,7 @@ def test_application_from_opening_to_explanation(server: Server) -> None:
 
 def test_program_defaults_to_decide(server: Server) -> None:
     application = server.filled()
+    application.permit()
     data = {"client_id": application.client_id}
     auth = application.auth(application.parties[-1])
     assert server.http.post("/run_fhe", data=data, headers=auth).status_code == 200
@@ -196,6 +197,7 @@ def test_slots_of_an_active_run_cannot_be_replaced(server: Server) -> None:
 
 def test_a_run_continues_after_its_client_disconnects(server: Server) -> None:
     application = server.filled(b"sleep 1")
+    application.permit()
     url = httpx.URL(server.http.base_url).join("/run_fhe")
     with pytest.raises(httpx.ReadTimeout):
         data = {"client_id": application.client_id}

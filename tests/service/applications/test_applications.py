@@ -230,7 +230,7 @@ def test_an_application_of_another_model_is_not_run(played: Played) -> None:
     opened = played.ready()
     newer = PUBLIC.model_copy(update={"model_version": "stand-in-2"})
     redeployed = Played(played.storage, played.settings, played.clock, newer)
-    redeployed.tokens = played.tokens
+    redeployed.tokens, redeployed.keys = played.tokens, played.keys
     with pytest.raises(ForeignMessage, match="model has changed"):
         redeployed.ask(opened.client_id)
     with pytest.raises(ForeignMessage, match="model has changed"):

@@ -7,6 +7,9 @@ says (tests/service/lifecycle.py).
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
+import time
 from typing import Any, ClassVar
 
 import httpx
@@ -21,6 +24,8 @@ from hypothesis.stateful import (
 )
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLAIN, EXPLANATION_INPUTS
+from governance.permits import issue
+from governance.program_permits import use_of
 from service.applications.party_tokens import MOST_TOKENS
 from tests.service.driver import Server, bearer, code_of
 from tests.service.lifecycle import (
@@ -38,6 +43,7 @@ from tests.service.lifecycle import (
     Outcome,
     Token,
 )
+from trials.permits import PermitKeys
 from trials.stand_in import message, result_of
 
 BOUNDED = settings(
@@ -66,6 +72,8 @@ class Lifecycle(RuleBasedStateMachine):
         self.model = Model()
         opened = self.server.http.post("/applications").json()
         self.client_id, self.codes = opened["client_id"], opened["join_codes"]
+        self.keys = PermitKeys()
+        self.given: list[tuple[str, str]] = []
         joined = []
         for party in PARTIES:
             limited = scopes is not None and party == restricted
@@ -74,6 +82,10 @@ class Lifecycle(RuleBasedStateMachine):
         if begin != "open":
             orders = {"decided": b"bits", "running": b"sleep 60"}
             self._fill(joined, DECIDE, orders.get(begin, payload))
+        if begin in ("decided", "running"):
+            sender = next(token for token in joined if "send" in token.scopes)
+            self._permit(sender, DECIDE, PARTIES)
+            assert self.model.begin(DECIDE) is None
         if begin == "decided":
             self._is(self._form("/run_fhe", able, DECIDE), (200, OK))
             self.model.status[DECIDE] = "done"
@@ -185,6 +197,33 @@ class Lifecycle(RuleBasedStateMachine):
             if token.party == party and self._refused(token, "send") is None:
                 self._fill([token], program, payload)
 
+    @rule(
+        which=WHICH,
+        program=st.sampled_from([DECIDE, DECIDE, EXPLAIN]),
+        parties=st.just(list(PARTIES))
+        | st.lists(st.sampled_from(PARTIES), min_size=1, unique=True),
+        what=st.sampled_from(["new", "new", "new", "late", "forged"]),
+    )
+    def permit(self, which: int, program: str, parties: list[str], what: str) -> None:
+        """Give permits of some or all parties with any token."""
+        self._permit(self._token(which), program, parties, what)
+
+    @precondition(lambda self: self.given)
+    @rule(which=WHICH, number=WHICH)
+    def permit_again(self, which: int, number: int) -> None:
+        """Give an old permit again: used, replaced, or for other messages."""
+        token, (program, text) = self._token(which), self.given[number % len(self.given)]
+        answer = self._post("permits", token, json={"permits": [text]})
+        refused = self._refused(token, "send")
+        if refused is not None:
+            self._is(answer, refused)
+        elif not answer.is_success:
+            assert code_of(answer) in ("permit-spent", "permit-invalid", "out-of-step")
+        else:  # it was replaced by another one, and is for the present messages
+            claims = text.split(".")[1]
+            party = json.loads(base64.urlsafe_b64decode(claims + "=="))["iss"]
+            assert self.model.permit(program, [party]) is None
+
     @precondition(lambda self: not any(self.model.active(p) for p in self.model.status))
     @rule(which=WHICH, program=st.sampled_from([DECIDE, DECIDE, EXPLAIN, "predict"]))
     def run(self, which: int, program: str) -> None:
@@ -194,7 +233,7 @@ class Lifecycle(RuleBasedStateMachine):
         answer = self._form("/run_fhe", token, program)
         expected = self._refused(token, "run", program)
         if expected is None and self.model.status[program] != "done":
-            expected = self.model.turn(program)
+            expected = self.model.begin(program)
             if expected is None and self.model.order == b"refuse":
                 self.model.status[program] = "failed"
                 expected = (500, "evaluation-failed")
@@ -206,13 +245,14 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(which=WHICH, program=st.sampled_from([DECIDE, DECIDE, EXPLAIN, "predict"]))
     def ask(self, which: int, program: str) -> None:
         token = self._token(which)
-        ready = self.model.turn(program) is None if program in NEEDED else False
+        ready = program in NEEDED and self.model.turn(program) is None
+        ready = ready and not self.model.unpermitted(program)
         if ready and self.model.order != b"sleep 60" and self.model.status[program] != "done":
             return  # it would end by itself at an unknown time
         answer = self._post(f"runs/{program}", token)
         expected = self._refused(token, "run", program)
         if expected is None and self.model.status[program] not in (*ACTIVE, "done"):
-            expected = self.model.turn(program)
+            expected = self.model.begin(program)
             if expected is None:
                 self.model.status[program] = "queued"
         self._is(answer, expected or (202, OK))
@@ -270,6 +310,7 @@ class Lifecycle(RuleBasedStateMachine):
                 self._has_status(found["programs"][program], program)
                 missing = {f"{party}: {name}" for party, name in self.model.missing(program)}
                 assert set(found["missing"][program]) == missing
+                assert set(found["unpermitted"][program]) == self.model.unpermitted(program)
 
     @rule(
         which=WHICH,
@@ -334,6 +375,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def _joined(self, party: str, scopes: list[str] | None) -> Token:
         body: dict[str, Any] = {"party": party, "code": self.codes[party]}
+        body["permit_key"] = self.keys.public(party)
         answer = self._post("join", json=body if scopes is None else body | {"scopes": scopes})
         self._is(answer, (200, OK))
         self.model.joined.add(party)
@@ -346,6 +388,31 @@ class Lifecycle(RuleBasedStateMachine):
                     sealed = message(party, name, payload)
                     self._is(self._send(token, party, name, sealed), (200, OK))
                     self._keep((party, name), sealed, payload)
+
+    def _permit(self, token: Token, program: str, parties: list[str], what: str = "new") -> None:
+        sha256 = {slot: hashlib.sha256(sent).hexdigest() for slot, sent in self.model.sent.items()}
+        named = {slot: sha256.get(slot, "0" * 64) for slot in NEEDED[program]}
+        now = time.time() - (301 if what == "late" else 0)
+        texts = [
+            issue(
+                self.keys.of("forger" if what == "forged" else party),
+                use_of(MODEL, self.client_id, party, program, named),
+                now,
+            )
+            for party in parties
+        ]
+        answer = self._post("permits", token, json={"permits": texts})
+        expected = self._refused(token, "send")
+        if expected is None and what == "forged":
+            expected = (403, "permit-invalid")
+        elif expected is None and self.model.missing(program):
+            expected = (409, "out-of-step")
+        elif expected is None and what == "late":
+            expected = (403, "permit-expired")
+        elif expected is None:
+            expected = self.model.permit(program, parties)
+            self.given += [(program, text) for text in texts]
+        self._is(answer, expected or (204, OK))
 
     def _refused(self, token: Token, scope: str, program: str | None = None) -> Outcome | None:
         found = self.model.admits(token, scope)

@@ -119,7 +119,8 @@ def test_migration_preserves_existing_rows(database: Database, url: str) -> None
         session.execute(
             text(f"INSERT INTO applications ({columns}, received, asked) VALUES ({values})")  # noqa: S608
         )
-        session.add(PartyRecord(client_id="a" * 32, party="bank", code_digest=b"digest"))
+        party = "INSERT INTO parties (client_id, party, code_digest) VALUES (:id, 'bank', :code)"
+        session.execute(text(party), {"id": "a" * 32, "code": b"digest"})
     database.prepare()
     with database.write() as session:
         kept = session.scalars(select(ApplicationRecord)).one()

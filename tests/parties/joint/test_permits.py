@@ -1,0 +1,168 @@
+"""A party's process permits the runs that its person has agreed to, for as long as they wait."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import select, update
+
+from engines.interface import DECIDE, EXPLAIN
+from parties.agent import ApplicationAgent
+from parties.joint import member, member_state
+from service.storage.tables import PermitRecord
+from tests.parties.running import until
+from utils.errors import ConsentMissing, OutOfStep
+
+A, B, C = "applicant", "bank", "credit_agency"
+
+
+@pytest.fixture
+def members(group):
+    """Return members whose records have arrived, on a server that computes only when asked."""
+    made = group().pump().send().pump()
+    for name in made.names:
+        made.connections[name].client.holds = True
+    return made
+
+
+def status(members, name=A):
+    return members[name].state.programs[DECIDE].status
+
+
+def rows(members):
+    with members.server.storage.read() as session:
+        own = PermitRecord.client_id == members.opening.client_id
+        return session.scalars(select(PermitRecord).where(own)).all()
+
+
+def expire(members, party):
+    """Let the party's permit expire on the server."""
+    with members.server.storage.write() as session:
+        own = PermitRecord.client_id == members.opening.client_id
+        over = update(PermitRecord).where(own, PermitRecord.party == party)
+        session.execute(over.values(expires=time.time()))
+
+
+def calls_of(members, name):
+    """Count the calls to the server of one party."""
+    client, made = members.connections[name].client, []
+    whole = client.exchange
+
+    def exchange(*arguments):
+        made.append(arguments)
+        return whole(*arguments)
+
+    client.exchange = exchange
+    return made
+
+
+def test_permit_is_in_the_request_that_brings_the_agreement(members):
+    made = calls_of(members, A)
+    members[A].agree(DECIDE)
+    (first, *_) = made
+    assert [step for step, *_ in first[2]] == ["agree:decide"] and len(first[5]) == 1
+    assert [(row.party, row.program, row.job) for row in rows(members)] == [(A, DECIDE, None)]
+    assert members[A].permits_runs
+
+
+def test_no_permit_is_issued_without_the_persons_agreement(members):
+    for name in (A, B):
+        members[name].agree(DECIDE)
+    members.pump()
+    assert {row.party for row in rows(members)} == {A, B}
+    assert not members[C].permits_runs
+    with pytest.raises(OutOfStep):
+        members[C].own.protocol.permit(DECIDE, time.time())
+    assert members[A].state.unpermitted[DECIDE] == (C,)
+
+
+def test_run_spends_the_permits_of_all_parties(members):
+    members.agree(DECIDE).pump()
+    assert status(members) == "queued"
+    (job,) = {row.job for row in rows(members)}
+    assert job == members[A].state.programs[DECIDE].job and len(rows(members)) == 3
+    assert not any(members[name].permits_runs for name in members.names)
+
+
+def test_parties_that_agree_hours_apart_still_run(members, monkeypatch):
+    for name in (A, B):
+        members[name].agree(DECIDE)
+    expire(members, A)  # hours later
+    members[C].agree(DECIDE)
+    members.pump(names=[B, C])
+    assert status(members, B) == "idle", "the server accepts no run"
+    assert members[B].awaits == (A,), "the party that is away is named"
+    members.pump()  # it is back, and its person's agreement stands
+    assert status(members) == "queued"
+
+
+def test_waiting_party_renews_its_permit_before_it_expires(members, monkeypatch):
+    members[A].agree(DECIDE)
+    (before,) = rows(members)
+    members[A].advance()
+    assert [row.jti for row in rows(members)] == [before.jti], "not at every call"
+    monkeypatch.setattr(member_state, "PERMIT_AGE_SECONDS", -1.0)
+    members[A].advance()
+    (after,) = rows(members)
+    assert after.jti != before.jti and after.expires >= before.expires
+    assert member_state.PERMIT_AGE_SECONDS < 90
+
+
+def test_agent_that_nobody_looks_at_keeps_its_permit(members, monkeypatch):
+    monkeypatch.setattr("parties.agent.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("parties.agent.WAIT_SECONDS", 0.05)
+    application = ApplicationAgent(members.restart(A))
+    application.member.advance()
+    application.agree(DECIDE)
+    application.look()
+    expire(members, A)
+    for name in (B, C):
+        members[name].agree(DECIDE)
+        members.pump(names=[B, C])
+    until(lambda: (members[B].advance(), status(members, B) == "queued")[1])
+    application.close()
+
+
+def test_after_a_cancelled_run_new_permits_are_issued_without_a_person(members):
+    members.agree(DECIDE).pump()
+    members[B].cancel(DECIDE)
+    spent = {row.jti for row in rows(members)}
+    members.pump()
+    fresh = [row for row in rows(members) if row.jti not in spent]
+    assert sorted(row.party for row in fresh) == [A, B, C]
+    assert {row.job for row in fresh} == {None}
+    assert members[C].run_if_due() == DECIDE
+    assert len(rows(members)) == 6 and all(row.job for row in rows(members))
+
+
+def test_persons_request_names_the_party_whose_process_is_away(members, monkeypatch):
+    monkeypatch.setattr(member, "PERMITS_SECONDS", 0.0)
+    members.agree(DECIDE).pump()
+    members[B].cancel(DECIDE)
+    members.pump(names=[A, B])
+    with pytest.raises(ConsentMissing, match=f"no valid permit of {C}"):
+        members[B].run_if_due()
+    members.pump()
+    assert members[B].run_if_due() == DECIDE
+
+
+def test_restarted_party_permits_again(members):
+    members[A].agree(DECIDE)
+    expire(members, A)
+    members.restart(A)
+    for name in (B, C):
+        members[name].agree(DECIDE)
+    members.pump()
+    assert status(members) == "queued"
+
+
+def test_explanation_needs_permits_of_its_own(group):
+    members = group().pump().send().pump().agree(DECIDE).pump()
+    assert members[A].decision is not None
+    assert {row.program for row in rows(members)} == {DECIDE}
+    members.agree(EXPLAIN).pump()
+    assert members[A].explanation is not None
+    assert sorted((row.program, row.party) for row in rows(members)) == [
+        (program, party) for program in (DECIDE, EXPLAIN) for party in (A, B, C)
+    ]
