@@ -17,9 +17,12 @@ MAY_IMPORT = {
     "model": {"features", "utils"},
     "engines": {"features", "model", "utils"},
     "contract": {"engines", "utils"},
-    "service": {"contract", "engines", "settings", "utils"},
+    "governance": {"engines", "utils"},
+    "service": {"contract", "engines", "governance", "settings", "utils"},
     "server": {"service", "settings", "utils"},
-    "parties": {"contract", "engines", "features", "model", "settings", "utils"},
+    "parties": {
+        *("contract", "engines", "features", "governance", "model", "settings", "utils"),
+    },
     "witness": {"contract", "engines", "parties", "settings", "utils"},
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {

@@ -1,0 +1,116 @@
+"""Canonical JSON, its digest, and documents signed with Ed25519.
+
+The canonical form is that of RFC 8785 (JSON Canonicalization Scheme, 2020), restricted to null,
+booleans, strings, integers that JSON parsers represent exactly, lists and objects. Floating-point
+numbers are refused, since parsers disagree about them: send a decimal number as a string.
+
+A signed document has a member `proof` with the public key and the Ed25519 signature (RFC 8032),
+both in hexadecimal. The signature covers a domain, which separates the kinds of documents, and the
+canonical form of all other members.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+LARGEST_INTEGER = 2**53 - 1
+"""Largest absolute value of an integer: what IEEE 754 represents exactly (RFC 7493, 2.2)."""
+DEEPEST = 32
+"""Levels of nested lists and objects."""
+PROOF = "proof"
+KEY_PATTERN = r"^[0-9a-f]{64}$"
+SIGNATURE_PATTERN = r"^[0-9a-f]{128}$"
+
+
+def canonical(value: object) -> bytes:
+    """Return the canonical form of a JSON value, in UTF-8.
+
+    Raises ValueError for a value that has none: of another type, a number out of range, text that
+    is not valid Unicode, or nested too deeply.
+    """
+    text = json.dumps(_ordered(value, DEEPEST), ensure_ascii=False, separators=(",", ":"))
+    return text.encode()
+
+
+def digest(value: object) -> str:
+    """Return the SHA-256 of the canonical form, in hexadecimal; raises ValueError as it does."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def signed(key: Ed25519PrivateKey, domain: bytes, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document with its `proof`, in place of one that it has; raises ValueError.
+
+    `domain` ends with a line feed, so that none begins with another.
+    """
+    content = _without_proof(document)
+    proof = {
+        "key": key.public_key().public_bytes_raw().hex(),
+        "signature": key.sign(domain + canonical(content)).hex(),
+    }
+    return {**content, PROOF: proof}
+
+
+def signer_of(domain: bytes, document: Mapping[str, Any]) -> str | None:
+    """Return the public key, in hexadecimal, that signed a document; None if it is not signed.
+
+    The caller has to compare the key with the one that it expects.
+    """
+    proof = document.get(PROOF)
+    if not isinstance(proof, dict) or proof.keys() != {"key", "signature"}:
+        return None
+    key, signature = proof["key"], proof["signature"]
+    if not _fits(KEY_PATTERN, key) or not _fits(SIGNATURE_PATTERN, signature):
+        return None
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(
+            bytes.fromhex(signature), domain + canonical(_without_proof(document))
+        )
+    except (InvalidSignature, ValueError):
+        return None
+    return str(key)
+
+
+def _without_proof(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name != PROOF}
+
+
+def _fits(pattern: str, value: object) -> bool:
+    # `$` also matches before a final line feed, hence the whole text.
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def _ordered(value: object, levels: int) -> object:
+    """Return the value with the members of all objects in the order of RFC 8785, 3.2.3."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _valid(value)
+    if isinstance(value, int):
+        if abs(value) > LARGEST_INTEGER:
+            raise ValueError(f"integers are at most {LARGEST_INTEGER}; send a larger one as a text")
+        return int(value)
+    if not isinstance(value, list | tuple | dict):
+        raise ValueError(f"JSON for signing has no {type(value).__name__}; send it as a text")
+    if levels == 0:
+        raise ValueError(f"it is nested in more than {DEEPEST} levels")
+    if isinstance(value, list | tuple):
+        return [_ordered(item, levels - 1) for item in value]
+    if not all(isinstance(name, str) for name in value):
+        raise ValueError("names of members are texts")
+    names = sorted(value, key=lambda name: _valid(name).encode("utf-16-be"))
+    return {name: _ordered(value[name], levels - 1) for name in names}
+
+
+def _valid(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a text is not valid Unicode") from error
+    return text
