@@ -62,6 +62,15 @@ def signer_of(
     return key
 
 
-def _signed(method: str, target: str, seconds: int, body: bytes) -> bytes:
+def signed_bytes(domain: bytes, method: str, target: str, context: str, body: bytes) -> bytes:
+    """Return the bytes that a signature of a request covers.
+
+    `domain` ends with a line feed and separates the kinds of signatures; `context` (without a line
+    feed) is what else the signature is bound to.
+    """
     digest = hashlib.sha256(body).hexdigest()
-    return _DOMAIN + f"{method}\n{target}\n{seconds}\n{digest}".encode()
+    return domain + f"{method}\n{target}\n{context}\n{digest}".encode()
+
+
+def _signed(method: str, target: str, seconds: int, body: bytes) -> bytes:
+    return signed_bytes(_DOMAIN, method, target, str(seconds), body)
