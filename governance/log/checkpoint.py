@@ -103,7 +103,9 @@ class Note:
         No two lines may be by one key, so that there is one time of each cosigner.
         """
         if _bytes_of(text) > LARGEST_NOTE:
-            raise ProofInvalid(f"A note has at most {LARGEST_NOTE} bytes. Ask the log for it again.")
+            raise ProofInvalid(
+                f"A note has at most {LARGEST_NOTE} bytes. Ask the log for it again."
+            )
         body, separator, signatures = text.rpartition("\n\n")
         lines = signatures.removesuffix("\n").split("\n")
         if not separator or not body or not signatures.endswith("\n") or _has_control(text):

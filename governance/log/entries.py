@@ -36,16 +36,28 @@ from utils.errors import ProofInvalid
 from utils.strict_json import parse_json
 
 Kind = Literal[
-    *("request", "decision", "answer", "permit", "use", "revocation", "erasure"),
-    *("policy_change", "checkpoint"),
+    "request",
+    "decision",
+    "answer",
+    "permit",
+    "use",
+    "revocation",
+    "erasure",
+    "policy_change",
+    "checkpoint",
 ]
 """What happened; `decision` is the policy's, `answer` the owner's."""
-Outcome = Literal[
-    *("allowed", "denied", "reduced", "paused", "resumed", "done", "failed"),
-]
+Outcome = Literal["allowed", "denied", "reduced", "paused", "resumed", "done", "failed"]
 """How it went: `reduced` is an approval of less than was asked for."""
 Digest = Literal[
-    *("answer", "checkpoint", "permit", "policy", "program", "receipt", "request", "result"),
+    "answer",
+    "checkpoint",
+    "permit",
+    "policy",
+    "program",
+    "receipt",
+    "request",
+    "result",
     "statement",
 ]
 """What an entry may have digests of."""
@@ -100,8 +112,8 @@ class Entry:
             kind=kind,
             time=time_text(seconds),
             outcome=outcome,
-            digests=_ordered(digests or {}),
-            pseudonyms=_ordered(pseudonyms or {}),
+            digests=_ordered((digests or {}).items()),
+            pseudonyms=_ordered((pseudonyms or {}).items()),
             details=details,
         )
         return cls.parse(entry.to_bytes())
@@ -185,8 +197,8 @@ def time_text(seconds: int) -> str:
         raise _malformed("its time is out of range") from error
 
 
-def _ordered(lists: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    ordered = {name: tuple(sorted(values)) for name, values in lists.items()}
+def _ordered(lists: Iterable[tuple[str, Iterable[str]]]) -> dict[str, tuple[str, ...]]:
+    ordered = {name: tuple(sorted(values)) for name, values in lists}
     return {name: values for name, values in ordered.items() if values}
 
 

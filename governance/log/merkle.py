@@ -4,8 +4,8 @@ The tree and its proofs are those of RFC 9162 (Certificate Transparency 2.0, 202
 which keeps the hashing of RFC 6962 (2013): SHA-256 over 0x00 and the entry for a leaf, over 0x01
 and both children for an inner node.
 
-A store keeps only the nodes of complete subtrees: the node at (level, index) covers the leaves from
-index * 2^level up to (index + 1) * 2^level. Such a node never changes again, so that a store may
+A store keeps only the nodes of complete subtrees: the node at (level, number) covers the leaves from
+number * 2^level up to (number + 1) * 2^level. Such a node never changes again, so that a store may
 refuse every second write, and the trees of all earlier sizes remain provable. The roots of the
 largest complete subtrees, from left to right, are the tree's frontier: all that an append or a root
 needs.
@@ -33,14 +33,14 @@ _LEAF, _NODE = b"\x00", b"\x01"
 
 
 class Position(NamedTuple):
-    """The place of a complete subtree: it covers 2^level leaves from index * 2^level on."""
+    """The place of a complete subtree: it covers 2^level leaves from number * 2^level on."""
 
     level: int
-    index: int
+    number: int
 
 
 class NodeStore(Protocol):
-    """Where the hashes of complete subtrees are kept, such as a table with (level, index) as key.
+    """Where the hashes of complete subtrees are kept, such as a table by level and number.
 
     `get` returns the hashes that it has; a missing position is left out. `put` adds new hashes; the
     caller makes all nodes of one append permanent together, for example in one transaction.
@@ -94,9 +94,9 @@ def append(store: NodeStore, size: int, leaves: Sequence[bytes]) -> int:
         _require_hash(leaf)
         place, value = Position(0, index), leaf
         new[place] = value
-        while place.index % 2:
+        while place.number % 2:
             _, left = open_subtrees.pop()
-            place, value = Position(place.level + 1, place.index // 2), node_hash(left, value)
+            place, value = Position(place.level + 1, place.number // 2), node_hash(left, value)
             new[place] = value
         open_subtrees.append((place, value))
     store.put(new)
@@ -283,8 +283,8 @@ def _found(store: NodeStore, places: Sequence[Position]) -> Mapping[Position, by
     for place in places:
         if len(found.get(place, b"")) != HASH_BYTES:
             raise LogInconsistent(
-                f"The log's stored hash {place.level}/{place.index} is missing or damaged. Restore "
-                "the log's database from a backup, and compare it with the last cosigned "
+                f"The log's stored hash {place.level}/{place.number} is missing or damaged. "
+                "Restore the log's database from a backup, and compare it with the last cosigned "
                 "checkpoint."
             )
     return found

@@ -1,4 +1,4 @@
-"""Signed notes and cosignatures: published ones verify, altered ones do not; the cosigner's rule."""
+"""Signed notes and cosignatures: published ones verify, altered ones do not; cosigners' rule."""
 
 import base64
 
@@ -227,7 +227,7 @@ def test_time_of_a_cosignature_is_signed():
 
 def test_all_named_cosigners_are_required_unless_fewer_are_allowed():
     two = cosigned(NOTE, {"bank": BANK, "agency": AGENCY})
-    with pytest.raises(ProofInvalid, match="2 of the 3 cosigners.*witness did not sign"):
+    with pytest.raises(ProofInvalid, match=r"2 of the 3 cosigners.*witness did not sign"):
         require_cosigners(two, COSIGNERS)
     assert set(require_cosigners(two, COSIGNERS, least=2)) == {"bank", "agency"}
 
@@ -295,7 +295,7 @@ def test_cosigner_refuses_a_forked_log(size):
     _, (first,) = grown([8])
     other, (forked,) = grown([size], b"forged %d")
     _, state = sign_with(CosignerState(ORIGIN), first, 0, [])
-    with pytest.raises(LogInconsistent, match="fork|not shown to continue"):
+    with pytest.raises(LogInconsistent, match=r"fork|not shown to continue"):
         sign_with(state, forked, 8, consistency_proof(other, 8, size))
     # Control: a cosigner without memory signs both, and two readers see different logs.
     line, _ = sign_with(CosignerState(ORIGIN), forked, 0, [])

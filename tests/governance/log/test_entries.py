@@ -121,7 +121,7 @@ def changed(**fields):
     ],
 )
 def test_malformed_entries_are_refused(data):
-    with pytest.raises(ProofInvalid, match="log entry|An entry of the log"):
+    with pytest.raises(ProofInvalid, match=r"log entry|An entry of the log"):
         Entry.parse(data)
 
 
