@@ -21,7 +21,7 @@ from governance.log.decision_file import (
     Trust,
     make_entry,
 )
-from governance.log.entries import Entry, pseudonym
+from governance.log.entries import Entry, Kind, pseudonym
 from governance.log.merkle import (
     MemoryNodes,
     append,
@@ -39,6 +39,8 @@ ORIGIN = "bank.example/log"
 OWNERS = ("applicant", "bank", "credit_agency")
 COSIGNERS = ("bank", "credit_agency", "witness")
 MODEL = hashlib.sha256(b"a public model").hexdigest()
+_ACTIONS: tuple[Action, ...] = ("decide", "explain", "statistic", "release")
+_STEPS: tuple[Kind, ...] = ("request", "decision", "answer", "permit")
 _LOG_PSEUDONYMS = hashlib.sha256(b"pseudonyms of this trial").digest()
 
 
@@ -161,8 +163,8 @@ def a_log(seed: int, rounds: int = 4) -> Log:
     """Return a log of `rounds` batches with uses and other entries, each batch cosigned."""
     draw, log, seconds = random.Random(seed), Log(), START  # noqa: S311 - what is drawn is no secret
     for _ in range(rounds):
-        for action in draw.sample(("decide", "explain", "statistic", "release"), 3):
-            for kind in ("request", "decision", "answer", "permit"):
+        for action in draw.sample(_ACTIONS, 3):
+            for kind in _STEPS:
                 seconds += draw.randrange(60)
                 request = {"request": [_digits(draw, 256)]}
                 log.add(Entry.made(kind, seconds, outcome="allowed", digests=request))

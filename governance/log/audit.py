@@ -16,7 +16,6 @@ from governance.log.merkle import (
     EMPTY_ROOT,
     MemoryNodes,
     NodeStore,
-    Position,
     append,
     frontier,
     leaf_hash,
@@ -75,17 +74,13 @@ def _require_stored(tree: MemoryNodes, store: NodeStore, size: int) -> None:
     known = set(frontier(size))
     added = {place: value for place, value in tree.nodes.items() if place not in known}
     found = store.get(list(added))
-    for place in sorted(added, key=_first_leaf):
+    for place in sorted(added):  # leaves first, which name the entry
         if found.get(place) != added[place]:
             raise LogInconsistent(
-                f"The entries of the log from {_first_leaf(place)[0]} on are not those that it was "
-                f"made of (stored hash {place.level}/{place.number}): entries were changed, "
-                "removed, inserted or reordered. Restore the log from a backup."
+                f"The log from entry {place.number << place.level} on is not what it was made of "
+                f"(stored hash {place.level}/{place.number}): entries were changed, removed, "
+                "inserted or reordered. Restore the log from a backup."
             )
-
-
-def _first_leaf(place: Position) -> tuple[int, int]:
-    return place.number << place.level, place.level
 
 
 def _require_roots(tree: MemoryNodes, size: int, roots: Iterable[tuple[int, bytes]]) -> None:

@@ -36,7 +36,7 @@ the result; nothing can be left out of the file or put into it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -198,7 +198,7 @@ def make_entry(
     statement: SignedStatement | None,
     result: str,
     *,
-    pseudonyms: dict[Any, Iterable[str]] | None = None,
+    pseudonyms: Mapping[str, Iterable[str]] | None = None,
     details: str | None = None,
 ) -> Entry:
     """Return the log entry of a use that was done, with the digests that `verify` expects.

@@ -28,7 +28,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from governance.canonical import canonical
 from governance.log.merkle import leaf_hash
@@ -49,23 +49,15 @@ Kind = Literal[
 """What happened; `decision` is the policy's, `answer` the owner's."""
 Outcome = Literal["allowed", "denied", "reduced", "paused", "resumed", "done", "failed"]
 """How it went: `reduced` is an approval of less than was asked for."""
-Digest = Literal[
-    "answer",
-    "checkpoint",
-    "permit",
-    "policy",
-    "program",
-    "receipt",
-    "request",
-    "result",
-    "statement",
-]
-"""What an entry may have digests of."""
 Role = Literal["owner", "requester", "operator", "person"]
 
 KINDS: tuple[str, ...] = get_args(Kind)
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
-DIGESTS: tuple[str, ...] = get_args(Digest)
+DIGESTS: tuple[str, ...] = (
+    *("answer", "checkpoint", "permit", "policy", "program", "receipt", "request", "result"),
+    "statement",
+)
+"""What an entry may have digests of."""
 ROLES: tuple[str, ...] = get_args(Role)
 LARGEST_ENTRY = 8 * 1024
 """Bytes of the largest entry."""
@@ -100,20 +92,21 @@ class Entry:
         seconds: int,
         *,
         outcome: Outcome | None = None,
-        digests: Mapping[Digest, Iterable[str]] | None = None,
-        pseudonyms: Mapping[Role, Iterable[str]] | None = None,
+        digests: Mapping[str, Iterable[str]] | None = None,
+        pseudonyms: Mapping[str, Iterable[str]] | None = None,
         details: str | None = None,
     ) -> Self:
         """Return the entry of an event at a time in seconds since 1970.
 
-        Empty lists are left out, and lists are put in order. Raises ProofInvalid.
+        The names of digests are among DIGESTS, of pseudonyms among ROLES; empty lists are left out,
+        and lists are put in order. Raises ProofInvalid.
         """
         entry = cls(
             kind=kind,
             time=time_text(seconds),
             outcome=outcome,
-            digests=_ordered((digests or {}).items()),
-            pseudonyms=_ordered((pseudonyms or {}).items()),
+            digests=_ordered(digests or {}),
+            pseudonyms=_ordered(pseudonyms or {}),
             details=details,
         )
         return cls.parse(entry.to_bytes())
@@ -151,7 +144,7 @@ class Entry:
             raise _malformed("it is not in canonical form")
         return entry
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """Return the entry as JSON values."""
         return {
             "details": self.details,
@@ -197,8 +190,8 @@ def time_text(seconds: int) -> str:
         raise _malformed("its time is out of range") from error
 
 
-def _ordered(lists: Iterable[tuple[str, Iterable[str]]]) -> dict[str, tuple[str, ...]]:
-    ordered = {name: tuple(sorted(values)) for name, values in lists}
+def _ordered(lists: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    ordered = {name: tuple(sorted(values)) for name, values in lists.items()}
     return {name: values for name, values in ordered.items() if values}
 
 

@@ -4,9 +4,9 @@ The tree and its proofs are those of RFC 9162 (Certificate Transparency 2.0, 202
 which keeps the hashing of RFC 6962 (2013): SHA-256 over 0x00 and the entry for a leaf, over 0x01
 and both children for an inner node.
 
-A store keeps only the nodes of complete subtrees: the node at (level, number) covers the leaves from
-number * 2^level up to (number + 1) * 2^level. Such a node never changes again, so that a store may
-refuse every second write, and the trees of all earlier sizes remain provable. The roots of the
+A store keeps only the nodes of complete subtrees: the node at (level, number) covers the leaves
+from number * 2^level up to (number + 1) * 2^level. Such a node never changes again, so that a store
+may refuse every second write, and the trees of all earlier sizes remain provable. The roots of the
 largest complete subtrees, from left to right, are the tree's frontier: all that an append or a root
 needs.
 
