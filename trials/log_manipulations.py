@@ -25,6 +25,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -49,7 +50,7 @@ from governance.log.merkle import (
 )
 from trials.command import end_when_told
 from trials.logged_uses import ORIGIN, START, Log, a_log, key_of, public_of, trust
-from utils.errors import LogInconsistent, TrisealError
+from utils.errors import TrisealError
 
 FAMILIES = ("altered", "removed", "inserted", "reordered", "rolled back", "forked")
 TARGETS = ("log", "database", "decision file")
@@ -138,15 +139,21 @@ def manipulate_database(family: str, log: Log, draw: random.Random) -> Outcome:
         place = draw.choice(list(store.nodes))
         store.put({place: draw.randbytes(32)})
     kept = [Checkpoint.parse(note.body) for note in log.notes]
-    try:
-        audit(entries, store, kept)
-    except LogInconsistent:
-        return Outcome(True, _all_parse(entries))
-    return Outcome(False, _all_parse(entries))
+    found = not _passes(lambda: audit(entries, store, kept))
+    return Outcome(found, _all_parse(entries))
 
 
 def _all_parse(entries: Sequence[bytes]) -> bool:
-    return all(Entry.parse(each).to_bytes() == each for each in entries)
+    return _passes(lambda: [Entry.parse(each) for each in entries])
+
+
+def _passes(check: Callable[[], object]) -> bool:
+    """Return True if a check raises no error of Triseal's own."""
+    try:
+        check()
+    except TrisealError:
+        return False
+    return True
 
 
 # The log as it is shown
@@ -163,10 +170,24 @@ def manipulate_log(family: str, log: Log, draw: random.Random) -> Outcome:
     note = shown.head()
     signed = [_signs(state, note, shown, log, draw) for state in log.cosigners.values()]
     copied = note.with_lines([line.text() for line in log.notes[-1].signatures[1:]])
-    careless = CosignerState(ORIGIN).cosign(
-        note, public_of("log"), 0, [], name="bank", key=key_of("cosigner bank"), seconds=_SECONDS
+    careless = _passes(lambda: _cosign(CosignerState(ORIGIN), note, 0, []))
+    return Outcome(not any(signed) and not _cosigned(copied), careless)
+
+
+def _cosign(
+    state: CosignerState, note: Note, old: int, proof: list[bytes], name: str = "bank"
+) -> str:
+    """Return the line by which a cosigner signs; raises what it refuses with."""
+    line, _ = state.cosign(
+        note,
+        public_of("log"),
+        old,
+        proof,
+        name=name,
+        key=key_of(f"cosigner {name}"),
+        seconds=_SECONDS,
     )
-    return Outcome(not any(signed) and not _cosigned(copied), bool(careless))
+    return line
 
 
 def _signs(state: CosignerState, note: Note, shown: Log, log: Log, draw: random.Random) -> bool:
@@ -180,43 +201,26 @@ def _signs(state: CosignerState, note: Note, shown: Log, log: Log, draw: random.
     else:
         tries += [(state.size, consistency_proof(log.store, size, state.size))]
         tries += [(size, [])]
-    for old, proof in tries:
-        try:
-            state.cosign(
-                note,
-                public_of("log"),
-                old,
-                proof,
-                name="bank",
-                key=key_of("cosigner bank"),
-                seconds=_SECONDS,
-            )
-        except TrisealError:
-            continue
-        return True
-    return False
+    return any(_passes(partial(_cosign, state, note, old, proof)) for old, proof in tries)
 
 
 def _show_two_logs(log: Log, draw: random.Random) -> Outcome:
     """Show two parties checkpoints of one size with different roots, each of which continues.
 
-    Each party signs what it is shown, and neither checkpoint has both signatures; once the parties
-    compare, the two are evidence against the log.
+    Each party signs what it is shown, further cosigners with the first, and no checkpoint has all
+    signatures; once the parties compare, the two are evidence against the log.
     """
+    first_party, second_party, *others = draw.sample(sorted(log.cosigners), len(log.cosigners))
     forks = []
-    for name in draw.sample(sorted(log.cosigners), 2):
+    for names in ([first_party, *others], [second_party]):
         shown = rebuilt([*log.entries, *(another_entry(draw) for _ in range(3))])
-        note, state = shown.head(), log.cosigners[name]
-        line, _ = state.cosign(
-            note,
-            public_of("log"),
-            state.size,
-            consistency_proof(shown.store, state.size, len(shown.entries)),
-            name=name,
-            key=key_of(f"cosigner {name}"),
-            seconds=_SECONDS,
-        )
-        forks.append(note.with_lines([line]))
+        note, size = shown.head(), len(shown.entries)
+        lines = []
+        for name in names:
+            state = log.cosigners[name]
+            proof = consistency_proof(shown.store, state.size, size)
+            lines.append(_cosign(state, note, state.size, proof, name))
+        forks.append(note.with_lines(lines))
     one, two = forks
     # The manipulator mixes all signatures that it was given.
     mixed = one.with_lines([line.text() for line in two.signatures if line.name != ORIGIN])
@@ -224,18 +228,18 @@ def _show_two_logs(log: Log, draw: random.Random) -> Outcome:
     first, second = (note.text().encode() for note in forks)
     checks = verify.check_checkpoints(first, second, None, TRUST.to_bytes())
     compared = any("fork" in problem for passed, _, problem in checks if not passed)
-    checkpoints = [verify_checkpoint(note, ORIGIN, public_of("log")) for note in forks]
-    return Outcome(refused and compared, checkpoints[0].size == checkpoints[1].size)
+    log_key = public_of("log")
+    logs_signature = all(
+        _passes(partial(verify_checkpoint, each, ORIGIN, log_key)) for each in forks
+    )
+    return Outcome(refused and compared, logs_signature)
 
 
 def _cosigned(note: Note) -> bool:
     """Return True if a reader accepts a checkpoint."""
-    try:
-        verify_checkpoint(note, ORIGIN, public_of("log"))
-        require_cosigners(note, COSIGNER_KEYS)
-    except TrisealError:
-        return False
-    return True
+    return _passes(lambda: verify_checkpoint(note, ORIGIN, public_of("log"))) and _passes(
+        lambda: require_cosigners(note, COSIGNER_KEYS)
+    )
 
 
 # Decision files
@@ -257,16 +261,11 @@ def manipulate_decision_file(family: str, log: Log, draw: random.Random) -> Outc
     if found == file.model_dump(mode="json"):
         raise AssertionError("the trial changed nothing")
     data = DecisionFile.model_validate(found).to_bytes()
-    try:
-        decision_file.verify(DecisionFile.parse(data), TRUST)
-    except TrisealError:
-        refused = True
-    else:
-        refused = False
+    refused = not _passes(lambda: decision_file.verify(DecisionFile.parse(data), TRUST))
     checks = list(verify.check_decision(data, TRUST.to_bytes()))
     by_file = not all(passed for passed, _, _ in checks)
-    parsed = DecisionFile.parse(data)
-    return Outcome(refused and by_file, bool(Entry.from_json(parsed.entry)))
+    unverified = _passes(lambda: Entry.from_json(DecisionFile.parse(data).entry))
+    return Outcome(refused and by_file, unverified)
 
 
 def _alter_file(log: Log, file: DecisionFile, draw: random.Random) -> dict[str, Any]:
