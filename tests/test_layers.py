@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "engines": {"features", "model", "utils"},
     "contract": {"engines", "utils"},
     "governance": {"engines", "utils"},
+    "verify": set(),
     "service": {"contract", "engines", "governance", "settings", "utils"},
     "server": {"service", "settings", "utils"},
     "parties": {
@@ -41,8 +42,8 @@ MAY_IMPORT = {
         "witness",
     },
     "trials": {
-        *("engines", "features", "model", "parties", "server", "service", "settings"),
-        *("training", "utils", "witness"),
+        *("engines", "features", "governance", "model", "parties", "server", "service"),
+        *("settings", "training", "utils", "verify", "witness"),
     },
     "scripts": {"service", "settings"},
     "examples": {"engines", "features", "parties", "settings", "utils"},
