@@ -54,7 +54,8 @@ CATEGORIES: dict[str, Category] = {
     UNCLASSIFIED: Category("fields without a category"),
 }
 
-FieldName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+FieldName = Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f*][^\x00-\x1f\x7f]*$")]
+"""The name of a field: printable, and not beginning with `*`, which stands for the rows."""
 SchemaName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 

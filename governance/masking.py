@@ -74,7 +74,7 @@ class Partial(_Mask):
 class Token(_Mask):
     """The value is replaced by a keyed token, stable for one partner and field."""
 
-    kind: Literal["token"] = "token"  # noqa: S105 - the name of a mask
+    kind: Literal["token"] = "token"
 
 
 class Band(_Mask):
@@ -98,7 +98,7 @@ class Band(_Mask):
 
 
 class Hash(_Mask):
-    """The value is replaced by a salted SHA-256, which can be guessed if few values are possible."""
+    """The value is replaced by a salted SHA-256, which is guessed if few values are possible."""
 
     kind: Literal["hash"] = "hash"
 
