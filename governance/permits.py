@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
-<<<<<<< HEAD
 import re
-=======
->>>>>>> h-e
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,10 +26,7 @@ from joserfc.jwk import OKPKey
 from joserfc.jws import JWSRegistry
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-<<<<<<< HEAD
 from governance.canonical import KEY_PATTERN
-=======
->>>>>>> h-e
 from governance.request_state import PERMIT_SECONDS
 from governance.requests import MOST_FIELDS, Action
 from utils.errors import PermitExpired, PermitInvalid
@@ -156,7 +150,6 @@ def issue(
 def verify(text: str, key: bytes, use: Use, now: float) -> Permit:
     """Return the claims of a permit for exactly this use, signed with the owner's key (32 bytes).
 
-<<<<<<< HEAD
     The caller has to refuse a `jti` that it has accepted before. Raises PermitInvalid and
     PermitExpired.
     """
@@ -167,12 +160,6 @@ def verify(text: str, key: bytes, use: Use, now: float) -> Permit:
 
 def require_use(permit: Permit, use: Use, now: float) -> None:
     """Raise PermitInvalid, naming the first claim that differs from the use, or PermitExpired."""
-=======
-    The caller has to refuse a `jti` that it has accepted before. Raises PermitInvalid, naming the
-    first claim that differs, and PermitExpired.
-    """
-    permit = signed_by(text, key)
->>>>>>> h-e
     wanted = use.claims()
     found = permit.model_dump(mode="json")
     for claim, value in wanted.items():
@@ -182,7 +169,6 @@ def require_use(permit: Permit, use: Use, now: float) -> None:
                 "permit for this use."
             )
     require_time(permit, now)
-<<<<<<< HEAD
 
 
 def key_named_in(text: str) -> str:
@@ -199,9 +185,6 @@ def key_named_in(text: str) -> str:
     if not isinstance(named, str) or re.fullmatch(KEY_PATTERN, named) is None:
         raise _not_signed()
     return named
-=======
-    return permit
->>>>>>> h-e
 
 
 def signed_by(text: str, key: bytes) -> Permit:
