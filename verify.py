@@ -57,7 +57,8 @@ WITNESSED = ("decide", "explain")
 HEX_256, HEX_512 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{128}")
 NAME = re.compile(r"[!-*,-~]{1,128}")
 KINDS = {
-    *("request", "decision", "answer", "permit", "use", "revocation", "erasure"),
+    *("request", "decision", "answer", "permit", "use", "statement"),
+    *("revocation", "erasure"),
     *("policy_change", "checkpoint"),
 }
 OUTCOMES = {"allowed", "denied", "reduced", "paused", "resumed", "done", "failed"}

@@ -41,12 +41,13 @@ Kind = Literal[
     "answer",
     "permit",
     "use",
+    "statement",
     "revocation",
     "erasure",
     "policy_change",
     "checkpoint",
 ]
-"""What happened; `decision` is the policy's, `answer` the owner's."""
+"""What happened; `decision` is the policy's, `answer` the owner's, `statement` a witness's."""
 Outcome = Literal["allowed", "denied", "reduced", "paused", "resumed", "done", "failed"]
 """How it went: `reduced` is an approval of less than was asked for."""
 Role = Literal["owner", "requester", "operator", "person"]

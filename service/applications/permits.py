@@ -21,6 +21,7 @@ from governance.program_permits import covered_slots, parties_of, use_of
 from governance.request_state import PERMIT_SECONDS
 from service.applications.base import ApplicationService
 from service.applications.credentials import SEND, bearer_of
+from service.applications.logged import log_permit, log_refused_permits
 from service.applications.rules import ACTIVE, permitted, require_model, run_of, seen, sha256_of
 from service.applications.views import ApplicationView
 from service.storage.prepared import Prepared
@@ -47,15 +48,20 @@ class Permits(ApplicationService):
         for the id and the token as Applications.
         """
         now = self._clock()
-        with self._storage.write() as session:
-            application = seen(session, client_id, now, lock=True)
-            bearer_of(application, token, SEND, now)
-            require_model(application, self._public)
-            if accept(application, self._public, texts, now):
-                self._storage.announce(session, client_id)
+        try:
+            with self._storage.write() as session:
+                application = seen(session, client_id, now, lock=True)
+                bearer_of(application, token, SEND, now)
+                require_model(application, self._public)
+                if accept(self._storage, application, self._public, texts, now):
+                    self._storage.announce(session, client_id)
+        except GovernanceError as error:
+            log_refused_permits(self._storage, client_id, texts, error, now)
+            raise
 
 
 def accept(
+    storage: Storage,
     application: ApplicationView,
     public: PublicModel,
     texts: Sequence[str],
@@ -68,9 +74,10 @@ def accept(
     A permit replaces the earlier one of its party and program, if that has not been spent. One for
     a run that is under way or done is verified and dropped. Returns True if a party has a permit
     now that had none. `repeated` means that the request may be a repetition, so that permits that
-    have been spent are ignored. Raises as Permits.give does.
+    have been spent are ignored. Every permit that is stored gets an entry in the log. Raises as
+    Permits.give does.
     """
-    found = [_accept(application, public, text, now, repeated) for text in texts]
+    found = [_accept(storage, application, public, text, now, repeated) for text in texts]
     return any(found)
 
 
@@ -116,7 +123,12 @@ def remove_expired(storage: Storage, now: float) -> int:
 
 
 def _accept(
-    application: ApplicationView, public: PublicModel, text: str, now: float, repeated: bool
+    storage: Storage,
+    application: ApplicationView,
+    public: PublicModel,
+    text: str,
+    now: float,
+    repeated: bool,
 ) -> bool:
     key = key_named_in(text)
     party = next((row.party for row in application.parties if row.permit_key == key), None)
@@ -162,6 +174,7 @@ def _accept(
         "text": text,
     }
     session.execute(insert(_PERMITS), row)
+    log_permit(storage, session, client_id, public, (party, program, text), now)
     application.forget_permits()
     return not had
 

@@ -119,7 +119,10 @@ def test_migration_preserves_existing_rows(database: Database, url: str) -> None
         session.execute(
             text(f"INSERT INTO applications ({columns}, received, asked) VALUES ({values})")  # noqa: S608
         )
-        session.add(PartyRecord(client_id="a" * 32, party="bank", code_digest=b"digest"))
+        party = f"'{'a' * 32}', 'bank', ''"
+        session.execute(
+            text(f"INSERT INTO parties (client_id, party, code_digest) VALUES ({party})")  # noqa: S608
+        )
     database.prepare()
     with database.write() as session:
         kept = session.scalars(select(ApplicationRecord)).one()

@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("party", sa.String(32), nullable=False),
         sa.Column("program", sa.String(40), nullable=False),
         sa.Column("inputs_sha256", sa.String(64), nullable=False),
-        sa.Column("expires", sa.Float(), nullable=False),
+        sa.Column("expires", sa.Double(), nullable=False),
         sa.Column("job", sa.String(32)),
         sa.Column("text", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
