@@ -37,9 +37,13 @@ class Audits:
     """
 
     def __init__(
-        self, storage: Storage, settings: Settings, clock: Callable[[], float] = time.time
+        self,
+        storage: Storage,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        stale_seconds: float = FRESH_SECONDS,
     ) -> None:
-        self._storage, self._clock = storage, clock
+        self._storage, self._clock, self._stale = storage, clock, stale_seconds
         self._checkpoints = Checkpoints(storage, settings)
         self._cosigners = cosigners_of(settings)
         self._alone = threading.Lock()
@@ -50,7 +54,7 @@ class Audits:
         """Return the result of an audit that is at most FRESH_SECONDS old."""
         with self._alone:
             now = time.monotonic()
-            if self._last is None or now - self._last[0] > FRESH_SECONDS:
+            if self._last is None or now - self._last[0] > self._stale:
                 found = self._audit()
                 self._last = (time.monotonic(), found)
             return self._last[1]
@@ -76,6 +80,8 @@ class Audits:
                 self._largest = newest
         except (LogInconsistent, ProofInvalid) as error:
             fault = error.message
+        except (TypeError, ValueError):  # SQLite stores a value of any type in any column
+            fault = "A value of another type was put into the log. Restore it from a backup."
         return Integrity(
             healthy=fault is None,
             fault=fault,

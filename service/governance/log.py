@@ -187,7 +187,7 @@ def person_key(session: Session, person: str, *, lasting: bool = True) -> bytes:
 def newest_note(session: Session) -> Note | None:
     """Return the checkpoint of the whole log; None if nothing was ever stored."""
     text = session.scalar(select(CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size.desc()).limit(1))
-    return None if text is None else Note.parse(text)
+    return None if text is None else Note.parse(str(text))
 
 
 def _record(storage: Storage, session: Session, event: Event, *, lasting: bool) -> int:
