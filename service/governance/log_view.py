@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from contract.governance import (
@@ -137,7 +137,7 @@ class LogView:
 _NAMES = select(_PARTNERS.c.partner_id)
 
 
-def _parsed(row: Row[Any]) -> Entry:
+def _parsed(row: Any) -> Entry:
     try:
         return Entry.parse(bytes(row.data))
     except ProofInvalid as error:
@@ -146,11 +146,11 @@ def _parsed(row: Row[Any]) -> Entry:
         ) from error
 
 
-def _shown(row: Row[Any], details: dict[str, Any] | None) -> LogEntry:
+def _shown(row: Any, details: dict[str, Any] | None) -> LogEntry:
     return LogEntry(index=row.number, entry=_parsed(row).to_json(), details=details)
 
 
-def _details(row: Row[Any]) -> dict[str, Any] | None:
+def _details(row: Any) -> dict[str, Any] | None:
     digest = _parsed(row).details
     if digest is None or row.sealed is None or row.key is None:
         return None
@@ -162,7 +162,7 @@ def _details(row: Row[Any]) -> dict[str, Any] | None:
         ) from error
 
 
-def _line(row: Row[Any], partners: Mapping[str, str]) -> LogLine:
+def _line(row: Any, partners: Mapping[str, str]) -> LogLine:
     entry, details = _parsed(row), _details(row)
     alias = next(iter(entry.pseudonyms.get("requester", ())), "")
     scope, _, name = (row.person or "").partition(" ")

@@ -63,7 +63,8 @@ class OperatorClient:
         found: list[dict[str, Any]] = []
         after: str | None = None
         while True:
-            page = self.ask("GET", "/applications", **({} if after is None else {"after": after}))
+            wanted: dict[str, Any] = {} if after is None else {"after": after}
+            page = self.ask("GET", "/applications", **wanted)
             found += page["items"]
             after = page["after"]
             if after is None:
