@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from contract.http import Moment, RequestBody
+from contract.http import Body, Moment, RequestBody
 
 MOST_ENTRIES = 256
 """Entries of the log in one response."""
@@ -39,7 +39,7 @@ LogKind = Literal[
 ]
 
 
-class LogFacts(BaseModel):
+class LogFacts(Body):
     """The log's name, number of entries and keys.
 
     `verifier_key` is the log's key for tools that read signed notes, `permit_key` signs the permits
@@ -54,7 +54,7 @@ class LogFacts(BaseModel):
     cosigners: dict[str, Hex256]
 
 
-class LogEntry(BaseModel):
+class LogEntry(Body):
     """An entry of the log and its number, from 0.
 
     `details` are null unless the caller may read them and the person has not been erased.
@@ -65,21 +65,21 @@ class LogEntry(BaseModel):
     details: dict[str, Any] | None = None
 
 
-class LogEntries(BaseModel):
+class LogEntries(Body):
     """Consecutive entries of the log, or those about one application; `size` is of the log."""
 
     size: int
     items: list[LogEntry]
 
 
-class InclusionProof(BaseModel):
+class InclusionProof(Body):
     """The hashes that lead from an entry to the log's root (RFC 9162, 2.1.3)."""
 
     index: int
     hashes: list[Hex256]
 
 
-class ConsistencyProof(BaseModel):
+class ConsistencyProof(Body):
     """The hashes that show that a log continues an earlier one (RFC 9162, 2.1.4)."""
 
     hashes: list[Hex256]
@@ -92,7 +92,7 @@ class CosignatureRequest(RequestBody):
     line: Annotated[str, Field(min_length=1, max_length=512)]
 
 
-class Integrity(BaseModel):
+class Integrity(Body):
     """The result of an audit of the stored log.
 
     `cosigned` has the largest size that each cosigner has signed. `entries_checked` is less than
@@ -108,7 +108,7 @@ class Integrity(BaseModel):
     checked_at: Moment
 
 
-class LogLine(BaseModel):
+class LogLine(Body):
     """An entry of the log as the operator sees it.
 
     `erased` means that there were details, and that the key to them was destroyed.
@@ -125,13 +125,13 @@ class LogLine(BaseModel):
     details: dict[str, Any] | None
 
 
-class LogLines(BaseModel):
+class LogLines(Body):
     """Lines of the log, the newest first."""
 
     items: list[LogLine]
 
 
-class PolicyRule(BaseModel):
+class PolicyRule(Body):
     """A rule in words: what it allows or forbids, and in which file and line it is."""
 
     id: str
@@ -142,7 +142,7 @@ class PolicyRule(BaseModel):
     obligations: dict[str, Any] | None
 
 
-class PolicyState(BaseModel):
+class PolicyState(Body):
     """The policy: its version (SHA-256 of all files), its files by name, and its rules."""
 
     version: Hex256
@@ -156,7 +156,7 @@ class PolicyFileRequest(RequestBody):
     text: Annotated[str | None, Field(max_length=LARGEST_POLICY_FILE)]
 
 
-class PolicyVersion(BaseModel):
+class PolicyVersion(Body):
     """The policy's version after a change."""
 
     version: Hex256
@@ -170,14 +170,14 @@ class PartnerRequest(RequestBody):
     key: Hex256
 
 
-class PartnerToken(BaseModel):
+class PartnerToken(Body):
     """The token of a registered partner, which is not shown again."""
 
     partner_id: str
     token: Annotated[str, Field(repr=False)]
 
 
-class PartnerLine(BaseModel):
+class PartnerLine(Body):
     """A registered partner."""
 
     partner_id: str
@@ -186,7 +186,7 @@ class PartnerLine(BaseModel):
     registered_at: Moment
 
 
-class PartnerLines(BaseModel):
+class PartnerLines(Body):
     """The registered partners, ordered by their ids."""
 
     items: list[PartnerLine]
@@ -214,7 +214,7 @@ class AuthorizeRequest(RequestBody):
     expires_in: Annotated[int, Field(ge=1, le=LONGEST_PERMIT_SECONDS)] = LONGEST_PERMIT_SECONDS
 
 
-class Authorized(BaseModel):
+class Authorized(Body):
     """A permit for one release (`token`), and the owner's agent that it is redeemed at.
 
     `masking_applied` has the kind of mask of each field in `data_segments`.
@@ -237,7 +237,7 @@ class SpendRequest(RequestBody):
     receipt: Hex256 | None = None
 
 
-class Spent(BaseModel):
+class Spent(Body):
     """The use of a permit: its entry in the log, and what the permit allows."""
 
     request_id: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -90,7 +91,12 @@ def log_use(
 ) -> None:
     """Log the end of a run; its time is that at which its permits were spent."""
     spent = _permits_of(session, run)
-    digests = {"permit": sorted(_sha256(text) for _, text in spent), "program": [public.digest]}
+    digests = {
+        "permit": sorted(_sha256(each.text) for each in spent),
+        "receipt": sorted({each.receipt_sha256 for each in spent if each.receipt_sha256}),
+        "request": sorted({each.request_sha256 for each in spent if each.request_sha256}),
+        "program": [public.digest],
+    }
     if outcome == "done" and run.sha256 is not None:
         digests["result"] = [run.sha256]
         if application.witnesses:
@@ -101,7 +107,7 @@ def log_use(
         _spent_at(session, run),
         outcome,
         digests=digests,
-        names={"owner": sorted({party for party, _ in spent}), "person": (run.client_id,)},
+        names={"owner": sorted({each.party for each in spent}), "person": (run.client_id,)},
         person=application_of(run.client_id),
         details={
             "application": run.client_id,
@@ -168,18 +174,17 @@ def _inputs(application: Application, public: PublicModel, program: str) -> Mapp
     return {slot_name(*key): sent[key].sha256 for key in keys if key in sent}
 
 
-def _permits_of(session: Session, run: RunRecord) -> list[tuple[str, str]]:
-    """Return party and text of the permits that a run, or the run that it opens, has spent."""
+def _permits_of(session: Session, run: RunRecord) -> Sequence[Any]:
+    """Return the permits that a run, or the run that it opens, has spent."""
     base = _base_of(run)
     job = select(_RUNS.c.job).where(_RUNS.c.client_id == run.client_id, _RUNS.c.program == base)
-    rows = session.execute(
-        select(_PERMITS.c.party, _PERMITS.c.text).where(
+    return session.execute(
+        select(_PERMITS).where(
             _PERMITS.c.client_id == run.client_id,
             _PERMITS.c.program == base,
             _PERMITS.c.job == job.scalar_subquery(),
         )
-    )
-    return [(row.party, row.text) for row in rows]
+    ).all()
 
 
 def _spent_at(session: Session, run: RunRecord) -> float:

@@ -9,15 +9,17 @@ a permit counts for one run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from engines.interface import PublicModel
-from governance.canonical import digest
+from governance.canonical import PROOF, canonical, digest
 from governance.permits import key_named_in, require_use, signed_by, verify
 from governance.program_permits import covered_slots, parties_of, use_of
+from governance.receipts import Receipt
 from governance.request_state import PERMIT_SECONDS
 from service.applications.base import ApplicationService
 from service.applications.credentials import SEND, bearer_of
@@ -27,7 +29,14 @@ from service.applications.views import ApplicationView
 from service.storage.prepared import Prepared
 from service.storage.storage import Storage
 from service.storage.tables import DONE, ApplicationRecord, PermitRecord, table_of
-from utils.errors import ConsentMissing, GovernanceError, OutOfStep, PermitInvalid, PermitSpent
+from utils.errors import (
+    ConsentMissing,
+    GovernanceError,
+    OutOfStep,
+    PermitInvalid,
+    PermitSpent,
+    ReceiptInvalid,
+)
 
 _PERMITS = table_of(PermitRecord)
 _KNOWN = Prepared(
@@ -40,12 +49,19 @@ _KNOWN = Prepared(
 class Permits(ApplicationService):
     """The permits of all applications."""
 
-    def give(self, client_id: str, token: str | None, texts: Sequence[str]) -> None:
+    def give(
+        self,
+        client_id: str,
+        token: str | None,
+        texts: Sequence[str],
+        receipts: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         """Accept permits, all or none; the token of any party with the scope `send` may give them.
 
-        The signature says whose permit it is. Raises PermitInvalid, PermitExpired, PermitSpent,
-        OutOfStep if a message that a permit covers is missing, ForeignMessage, and the same errors
-        for the id and the token as Applications.
+        The signature says whose permit it is. A receipt belongs to the permits that its key has
+        signed. Raises ReceiptInvalid if it belongs to none, PermitInvalid, PermitExpired,
+        PermitSpent, OutOfStep if a message that a permit covers is missing, ForeignMessage, and the
+        same errors for the id and the token as Applications.
         """
         now = self._clock()
         try:
@@ -53,11 +69,32 @@ class Permits(ApplicationService):
                 application = seen(session, client_id, now, lock=True)
                 bearer_of(application, token, SEND, now)
                 require_model(application, self._public)
-                if accept(self._storage, application, self._public, texts, now):
+                news = accept(self._storage, application, self._public, texts, now)
+                for receipt in receipts:
+                    _keep_receipt(session, client_id, texts, receipt)
+                if news:
                     self._storage.announce(session, client_id)
         except GovernanceError as error:
             log_refused_permits(self._storage, client_id, texts, error, now)
             raise
+
+
+def _keep_receipt(
+    session: Session, client_id: str, texts: Sequence[str], document: Mapping[str, Any]
+) -> None:
+    """Store the digests of a receipt with the permits of the same key; raises ReceiptInvalid."""
+    proof = document.get(PROOF)
+    key = proof.get("key") if isinstance(proof, dict) else None
+    own = [text for text in texts if key_named_in(text) == key]
+    if not own:
+        raise ReceiptInvalid("The receipt is not signed with the key of a permit beside it.")
+    try:
+        receipt = Receipt.parse(canonical(dict(document)), str(key))
+    except ValueError as error:
+        raise ReceiptInvalid(f"The receipt has no canonical form: {error}.") from error
+    mine = (_PERMITS.c.client_id == client_id) & _PERMITS.c.text.in_(own) & _PERMITS.c.job.is_(None)
+    digests = {"receipt_sha256": digest(dict(document)), "request_sha256": receipt.request}
+    session.execute(update(_PERMITS).where(mine).values(digests))
 
 
 def accept(

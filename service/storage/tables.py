@@ -180,6 +180,9 @@ class PermitRecord(Record):
     expires: Mapped[float] = mapped_column(index=True)
     job: Mapped[str | None] = mapped_column(String(32))
     text: Mapped[str] = mapped_column(Text)
+    receipt_sha256: Mapped[str | None] = mapped_column(String(64))
+    """Digest of the consent receipt that came with it; `request_sha256` is of its request."""
+    request_sha256: Mapped[str | None] = mapped_column(String(64))
 
 
 class TrafficRecord(Record):

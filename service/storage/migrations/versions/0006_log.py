@@ -1,4 +1,4 @@
-"""The log, partners with their permits, and consents."""
+"""The log, partners with their permits, consents, and receipts of the parties' permits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ down_revision: str | None = "0005"
 
 
 def upgrade() -> None:
+    with op.batch_alter_table("permits") as table:
+        table.add_column(sa.Column("receipt_sha256", sa.String(64), nullable=True))
+        table.add_column(sa.Column("request_sha256", sa.String(64), nullable=True))
     _log()
     _partners()
 
@@ -20,6 +23,9 @@ def downgrade() -> None:
         *("log_cosignatures", "log_checkpoints", "log_nodes", "log_entries"),
     ):
         op.drop_table(table)
+    with op.batch_alter_table("permits") as permits:
+        permits.drop_column("request_sha256")
+        permits.drop_column("receipt_sha256")
 
 
 def _log() -> None:
