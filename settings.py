@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from utils.addresses import base_url_of, host_of, reachable, url_of
@@ -23,6 +23,16 @@ PARTY = "{party}"
 """Placeholder for the party's name in `agent_url`."""
 
 EngineName = Literal["clear", "concrete", "concrete_ml", "levelled"]
+
+
+class OwnerAgent(BaseModel):
+    """Where the agent of a data owner is reached, and the public key that signs its requests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]-]{1,253}$")]
+    port: Annotated[int, Field(ge=1, le=65535)]
 
 
 class Settings(BaseSettings):
@@ -127,6 +137,23 @@ class Settings(BaseSettings):
         default=None,
         description="Token for operator calls; if unset, generated in the file `operator_token`.",
     )
+    log_key: SecretStr | None = Field(
+        default=None,
+        description="Secret of the log, 64 hexadecimal digits, the same for all servers of one "
+        "database; if unset, generated in the file `log_key`.",
+    )
+    cosigners: str | None = Field(
+        default=None,
+        description="Cosigners of the log's checkpoints, `Name=key, …`; if unset, the witnesses.",
+    )
+    policies: Path | None = Field(
+        default=None,
+        description="Folder of the policy; if unset, `policies` in the server's data folder.",
+    )
+    owners: dict[str, OwnerAgent] = Field(
+        default={},
+        description='JSON: agents of data owners by user id, `{"key", "host", "port"}`.',
+    )
     party_data: Path = Field(
         default=ROOT / ".data" / "parties",
         description="Folder of the parties' own files, keys and tokens, mode 0700.",
@@ -220,7 +247,14 @@ class Settings(BaseSettings):
         _read(parse_names, listed)
         return listed
 
-    @field_validator("witnesses", "trusted_witnesses")
+    @field_validator("log_key")
+    @classmethod
+    def _has_secret(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(r"[0-9a-f]{64}", key.get_secret_value()):
+            raise ValueError("write 64 hexadecimal digits in lower case")
+        return key
+
+    @field_validator("witnesses", "trusted_witnesses", "cosigners")
     @classmethod
     def _has_witnesses(cls, listed: str | None) -> str | None:
         _read(parse_witnesses, listed or "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -189,9 +189,14 @@ class StatementRequest(RequestBody):
 
 
 class PermitsRequest(RequestBody):
-    """Permits of one or more parties for programs of the application, as signed tokens."""
+    """Permits of one or more parties for programs of the application, as signed tokens.
+
+    `receipts` are the consent receipts of the same parties, each signed with the key of its party's
+    permits. The server keeps their digests only, so that the log's entry of the run names them.
+    """
 
     permits: Annotated[list[PermitText], Field(min_length=1, max_length=MAXIMUM_PERMITS)]
+    receipts: Annotated[list[dict[str, Any]], Field(max_length=MAXIMUM_PERMITS)] = []
 
 
 class ExchangeRequest(RequestBody):

@@ -48,7 +48,13 @@ CALLERS = {
 }
 """Callers of the operations whose security scheme is not specific enough, by operation id."""
 
-_SCHEMES = {"party": "any party", "operator": "operator", "witness": "witness"}
+_SCHEMES = {
+    "party": "any party",
+    "operator": "operator",
+    "witness": "witness",
+    "partner": "registered partner",
+    "owner": "agent of a data owner",
+}
 
 
 def settings_page() -> str:

@@ -15,7 +15,17 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api import applications, documentation, model, operator, permits, runs, witness
+from service.api import (
+    applications,
+    documentation,
+    governance,
+    log,
+    model,
+    operator,
+    permits,
+    runs,
+    witness,
+)
 from service.api import calls as messages
 from service.api import health as metrics
 from service.api import messages as relay
@@ -34,6 +44,7 @@ from service.execution.interface import Introduction
 from service.execution.selection import executor_of
 from service.execution.worker import EngineLoader, load_registered
 from service.garbage_collector import ORPHAN_SECONDS, recover, remove_orphans, sweep
+from service.governance.services import Governance
 from service.http import problems
 from service.http.body_limits import SMALL_BODY, BodyLimit, Pace
 from service.http.hosts import HostGuard, hosts_of
@@ -59,6 +70,9 @@ logger = logging.getLogger("triseal.app")
 _RELAY_PATH = re.compile(r"/applications/[^/]*/messages")
 _EXCHANGE_PATH = re.compile(r"/applications/[^/]*/exchange")
 _UPLOAD_PATH = re.compile(r"/send_file|/applications/[^/]*/slots/[^/]*")
+_POLICY_PATH = re.compile(r"/policies/[^/]*")
+LARGEST_POLICY = 1 << 20
+"""Bytes of a request with a file of the policy."""
 LONGEST_SWEEP_SECONDS = 60.0
 SHORTEST_SWEEP_SECONDS = 0.2
 CLUSTER_SECONDS = 5.0
@@ -157,6 +171,8 @@ def create_app(
     # The router compares a path with one route after another, so frequent ones come first.
     for routes in (relay, messages, applications, runs, permits, model, metrics, witness, operator):
         app.include_router(routes.router)
+    for router in (permits.router, log.router, governance.router, governance.operator_router):
+        app.include_router(router)
     app.include_router(documentation.router)
     app.add_middleware(
         BodyLimit,
@@ -183,6 +199,7 @@ async def _open_server_state(
             rate_limits=RateLimits(settings),
             metrics=figures,
             operator_token=operator_token(settings),
+            governance=await run_in_threadpool(Governance.open, storage, settings),
         )
     except BaseException:
         storage.close()
@@ -194,6 +211,8 @@ def _limit(app: FastAPI, path: str) -> int:
         return relay.LARGEST_REQUEST
     if _EXCHANGE_PATH.fullmatch(path):
         return relay.LARGEST_EXCHANGE
+    if _POLICY_PATH.fullmatch(path):
+        return LARGEST_POLICY
     if not _UPLOAD_PATH.fullmatch(path):
         return SMALL_BODY
     services: LoadedServices | None = app.state.server_state.services

@@ -10,7 +10,9 @@ from functools import partial
 from sqlalchemy import delete, select
 
 from service.applications.applications import remove_rows
+from service.applications.logged import log_erasure
 from service.applications.permits import remove_expired
+from service.governance.gateway import remove_expired_permits
 from service.storage.storage import Storage, named_by
 from service.storage.tables import ApplicationRecord, TombstoneRecord
 from utils.errors import DiskFull, StorageUnavailable
@@ -74,6 +76,7 @@ def sweep(storage: Storage, now: float) -> Swept:
             break
     with suppress(DiskFull):  # the next sweep tries again
         remove_expired(storage, now)
+        remove_expired_permits(storage, now)
     return swept
 
 
@@ -94,6 +97,7 @@ def _erase_over(storage: Storage, now: float, most: int) -> Swept:
         session.execute(
             delete(TombstoneRecord).where(TombstoneRecord.expired <= now - TOMBSTONE_SECONDS)
         )
+        log_erasure(storage, session, batch.applications, now)
     return batch
 
 

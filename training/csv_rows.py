@@ -1,36 +1,25 @@
-"""Strict CSV reading: a row that does not match its header is an error, never reinterpreted.
+"""Columns of a CSV file as a frame, read strictly (utils/strict_csv.py).
 
-- The text is UTF-8, with or without a byte order mark, or UTF-16 with one. Lines end with LF, CRLF
-  or CR.
-- Fields are separated by commas. A field that contains a comma, a quote or a line break is in
-  double quotes, with every quote in it doubled (RFC 4180).
-- The first row names the columns. Each requested name occurs exactly once; other columns may have
-  any name, or none, and are ignored.
-- Every row has as many fields as the header. Empty lines are skipped.
-- Only an empty field is a missing value.
+Each requested name occurs exactly once in the header; other columns may have any name, or none, and
+are ignored.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import re
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 
 from utils.errors import TrainingDataInvalid
+from utils.strict_csv import OTHER_SEPARATORS, CsvSource, Row, listed, other_separator
+
+__all__ = ["LINE", "listed", "read_columns", "read_header", "require_columns"]
 
 LINE = "line"
 """Name of the index of the frame: the line of the file where each row begins."""
 _ROWS_AT_ONCE = 65_536  # text needs several times the memory of the parsed numbers
-_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how surrogateescape decodes such bytes
-
-Row = tuple[int, list[str]]
 
 
 def read_header(path: Path) -> list[str]:
@@ -54,11 +43,6 @@ def require_columns(
         )
 
 
-def listed(names: Sequence[str], most: int) -> str:
-    """Return the first `most` names, each truncated, for an error message."""
-    return ", ".join(name[:60] for name in names[:most]) + (" …" if len(names) > most else "")
-
-
 def read_columns(path: Path, columns: Sequence[str], text: Collection[str] = ()) -> pd.DataFrame:
     """Return `columns` of all rows, indexed by the line where each row begins.
 
@@ -66,18 +50,18 @@ def read_columns(path: Path, columns: Sequence[str], text: Collection[str] = ())
     value is NaN in a numeric column and None in others. Raises TrainingDataInvalid with the line
     number.
     """
-    rows = _rows(path)
+    source, rows = _source(path), _rows(path)
     line, names = _header(path, rows)
     require_columns(names, columns, str(path))
     for name in columns:
         if names.count(name) > 1:
-            raise _refusal(
-                path, line, f"has {names.count(name)} columns called {name}; keep one of them"
+            raise source.refusal(
+                line, f"has {names.count(name)} columns called {name}; keep one of them"
             )
     positions = [names.index(name) for name in columns]
     parts: list[pd.DataFrame] = []
     lines: list[int] = []
-    checked = _of_one_length(path, rows, len(names))
+    checked = source.of_one_length(rows, len(names))
     while part := list(islice(checked, _ROWS_AT_ONCE)):
         lines += [line for line, _ in part]
         parts.append(
@@ -105,89 +89,26 @@ def _typed(fields: list[str], text: bool) -> pd.Series:
     return given if (numbers.isna() & given.notna()).any() else numbers
 
 
+def _source(path: Path) -> CsvSource:
+    return CsvSource(str(path), TrainingDataInvalid)
+
+
 def _header(path: Path, rows: Iterator[Row]) -> Row:
-    line, names = next(rows, (0, []))
-    if not names:
-        raise TrainingDataInvalid(f"{path} cannot be read: it is empty.")
-    if len(names) == 1:
-        for separator, plural in _OTHER_SEPARATORS.items():
-            if separator in names[0]:
-                raise _refusal(
-                    path,
-                    line,
-                    f"separates its fields by {plural}; save the file with commas between fields "
-                    "and with decimal points",
-                )
+    line, names = _source(path).header(rows)
+    separator = other_separator(names)
+    if separator is not None:
+        raise _source(path).refusal(
+            line,
+            f"separates its fields by {OTHER_SEPARATORS[separator]}; save the file with commas "
+            "between fields and with decimal points",
+        )
     return line, names
-
-
-def _of_one_length(path: Path, rows: Iterable[Row], length: int) -> Iterator[Row]:
-    for line, fields in rows:
-        if len(fields) > length:
-            advice = (
-                "write numbers without thousands separators (157000, not 157,000), and put any "
-                "other field that contains a comma in double quotes"
-            )
-        else:
-            advice = "write a missing value as an empty field, and keep its comma"
-        if len(fields) != length:
-            raise _refusal(
-                path, line, f"has {len(fields)} fields, but the header has {length}; {advice}"
-            )
-        yield line, fields
 
 
 def _rows(path: Path) -> Generator[Row, None, None]:
     """Yield the fields of every row, starting with the header, and the line where it begins."""
     try:
         with path.open("rb") as file:
-            # UTF-32 is taken for UTF-16 here, and then refused for its NUL characters.
-            start = file.peek(2)[:2]
-            utf16 = start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-            encoding, errors = ("utf-16", "strict") if utf16 else ("utf-8-sig", "surrogateescape")
-            text = io.TextIOWrapper(file, encoding, errors, newline="")
-            yield from _parsed(path, _checked(path, text))
-    except UnicodeError as error:
-        raise TrainingDataInvalid(
-            f"{path} cannot be read: it starts like UTF-16 but is not valid; save it in UTF-8."
-        ) from error
+            yield from _source(path).rows(file)
     except OSError as error:
         raise TrainingDataInvalid(f"{path} cannot be read: {error.strerror or error}.") from error
-
-
-def _parsed(path: Path, lines: Iterable[str]) -> Iterator[Row]:
-    reader = csv.reader(lines, strict=True)
-    line = 1
-    while True:
-        try:
-            fields = next(reader, None)
-        except csv.Error as error:
-            raise _refusal(
-                path,
-                line,
-                f"begins a row with unbalanced double quotes ({error}); close every quoted field, "
-                "and double the quotes inside one",
-            ) from error
-        if fields is None:
-            return
-        if fields:
-            yield line, fields
-        line = reader.line_num + 1
-
-
-def _checked(path: Path, lines: Iterable[str]) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        if "\0" in line:
-            raise _refusal(path, number, "contains a NUL character; save the file as text in UTF-8")
-        if not line.isascii() and _NOT_UTF8.search(line):
-            raise _refusal(
-                path,
-                number,
-                "is not in UTF-8; save the file as CSV in UTF-8 (export a spreadsheet, unpack an "
-                "archive first)",
-            )
-        yield line
-
-
-def _refusal(path: Path, line: int, reason: str) -> TrainingDataInvalid:
-    return TrainingDataInvalid(f"{path} cannot be read: line {line} {reason}.")

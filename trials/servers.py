@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ def settings_of(options: Namespace) -> dict[str, Any]:
         settings["workers"] = options.workers
     if options.database:
         settings["database_url"] = options.database
+        settings["log_key"] = secrets.token_hex(32)  # one for all servers of the database
     if options.blobs:
         settings |= {"blob_url": options.blobs, "blob_options": options.blob_options}
     if options.ray_address:

@@ -301,7 +301,12 @@ class GovernanceError(TrisealError): ...
 class PolicyInvalid(GovernanceError): ...
 
 
-class PolicyDenied(GovernanceError): ...
+class PolicyDenied(GovernanceError):
+    """The policy's `reason`, and the id of the rule that denied (over HTTP, as members)."""
+
+    def __init__(self, message: str, reason: str = "", policy_violation: str = "") -> None:
+        super().__init__(message)
+        self.reason, self.policy_violation = reason, policy_violation
 
 
 class RequestClosed(GovernanceError): ...

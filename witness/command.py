@@ -22,6 +22,7 @@ from settings import Settings
 from utils.errors import EngineUnavailable
 from utils.ports import check_port
 from witness.client import WitnessClient
+from witness.cosigner import Cosigner
 from witness.judge import Judge
 from witness.key import claim_home, hold_home, load_key, public_hex
 from witness.page import HOST, status_page
@@ -95,7 +96,8 @@ def run(arguments: Arguments, settings: Settings) -> None:
             with ServerClient(url, CALL_SECONDS) as server:
                 wait_for_server(server, _say, alive=going_on)
             # In a thread of its own, so that a signal is handled while a call waits.
-            work = Work(client, Judge(engine, key), status, stop)
+            cosigner = Cosigner(client, home, key)
+            work = Work(client, Judge(engine, key), status, stop, cosigner)
             threading.Thread(target=work.run, name="work", daemon=True).start()
             stop.wait()
 

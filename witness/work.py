@@ -1,4 +1,4 @@
-"""The witness's loop: wait for a task, evaluate, judge the result, send the statement.
+"""The witness's loop: wait for a task, evaluate, judge the result, state it, cosign the log.
 
 It evaluates a run that is still active at the server, so that the statement comes soon after the
 result. Finished runs go first.
@@ -22,6 +22,7 @@ from utils.errors import (
     UnknownName,
 )
 from witness.client import WitnessClient
+from witness.cosigner import Cosigner
 from witness.judge import Evaluated, Judge, Judgement
 from witness.status import Status
 
@@ -39,9 +40,15 @@ class Work:
     """Does a witness's tasks until `stop` is set."""
 
     def __init__(
-        self, client: WitnessClient, judge: Judge, status: Status, stop: threading.Event
+        self,
+        client: WitnessClient,
+        judge: Judge,
+        status: Status,
+        stop: threading.Event,
+        cosigner: Cosigner | None = None,
     ) -> None:
         self._client, self._judge, self._status, self._stop = client, judge, status, stop
+        self._cosigner = cosigner
         self._begun: dict[str, Evaluated | Refusal] = {}
 
     def run(self) -> None:
@@ -84,6 +91,11 @@ class Work:
                     f"Application {task.client_id[:8]} could not be checked because of an internal "
                     "error; the witness's log has the details. It is tried again."
                 )
+        try:
+            if self._cosigner is not None and not new:  # evaluations go first
+                self._cosigner.cosign()
+        except TrisealError as error:
+            last = last or error
         return "" if done or new else found.tag, last
 
     def _do(self, task: WitnessTask) -> None:

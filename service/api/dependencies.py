@@ -22,7 +22,10 @@ from service.applications.witnesses import WitnessTasksService
 from service.erasure import Erasure
 from service.execution.checker import Checker
 from service.execution.interface import Executor
+from service.governance.partners import Caller
+from service.governance.services import Governance
 from service.http.content_types import held_by
+from service.http.paths import path_in_app
 from service.http.rate_limits import RateLimits
 from service.jobs.queue import Claims, Jobs
 from service.jobs.scheduler import Scheduler
@@ -32,7 +35,7 @@ from service.operations.overview import Operations
 from service.storage.storage import Storage
 from settings import Settings
 from utils.errors import EngineUnavailable, NotAuthorised, TrisealError
-from utils.signed_requests import signer_of
+from utils.signed_requests import OWNER, signer_of
 
 WITNESS_PATH = "/witness/"
 
@@ -72,6 +75,7 @@ class ServerState:
     rate_limits: RateLimits
     metrics: Metrics
     operator_token: str
+    governance: Governance
     services: LoadedServices | None = None
     fault: TrisealError | None = None
 
@@ -145,6 +149,60 @@ async def require_operator(
         )
 
 
+async def get_governance(
+    server_state: Annotated[ServerState, Depends(get_server_state)],
+) -> Governance:
+    """Return the services of the log and the gateway, which need no engine."""
+    return server_state.governance
+
+
+_partner_token = _PartyToken(
+    auto_error=False,
+    scheme_name="partner",
+    description="The token that the operator gives a partner when registering it.",
+)
+
+
+def get_partner(
+    token: Annotated[str | None, Depends(_partner_token)],
+    governance: Annotated[Governance, Depends(get_governance)],
+) -> Caller:
+    """Return the partner whose token was sent; raises NotAuthorised."""
+    return governance.partners.caller(token)
+
+
+class _OwnerKey(APIKeyHeader):
+    """Returns the public key of the owner's agent that signed the request.
+
+    Raises NotAuthorised, and TooManyRequests as _PartyToken does.
+    """
+
+    async def __call__(self, request: Request) -> str:  # type: ignore[override]
+        server_state: ServerState = request.app.state.server_state
+        query = request.scope["query_string"].decode("latin-1")
+        key = signer_of(
+            request.headers.get("authorization", ""),
+            request.method,
+            path_in_app(request.scope) + (f"?{query}" if query else ""),
+            await request.body(),
+            time.time(),
+            set(server_state.governance.gateway.owner_keys().values()),
+            OWNER,
+        )
+        server_state.rate_limits.called(key)
+        held_by(request.scope).enter_context(server_state.rate_limits.calling(key))
+        return key
+
+
+owner_key = _OwnerKey(
+    name="Authorization",
+    auto_error=False,
+    scheme_name="owner",
+    description="A request signed by the agent of a data owner: `Owner <public key> <seconds since "
+    "1970> <signature>`, with the Ed25519 signature as for a witness.",
+)
+
+
 class _WitnessKey(APIKeyHeader):
     """Returns the public key of the witness that signed the request (utils/signed_requests.py).
 
@@ -185,6 +243,9 @@ ProgramName = Annotated[
     str, Path(description="The program: `decide` or `explain`.", examples=[DECIDE])
 ]
 ServerStateDep = Annotated[ServerState, Depends(get_server_state)]
+GovernanceDep = Annotated[Governance, Depends(get_governance)]
+PartnerDep = Annotated[Caller, Depends(get_partner)]
+OwnerDep = Annotated[str, Depends(owner_key)]
 ServicesDep = Annotated[LoadedServices, Depends(get_services)]
 WitnessDep = Annotated[str, Depends(witness_key)]
 TokenDep = Annotated[str | None, Depends(party_token)]

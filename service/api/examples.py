@@ -9,6 +9,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from service.api.governance_examples import CHECKPOINT, GOVERNANCE_EXAMPLES
+
+__all__ = ["CHECKPOINT", "EXAMPLES"]
+
 EXAMPLE_ID = "1f0c8e5ad3b94b7d9a6e2c4f5b7d8e90"
 EXAMPLE_JOB = "7be3a1c2d4f5061728394a5b6c7d8e9f"
 _SECRET = "Zk3vY2ZQm0Jm1o8eJw3uQb7dX5sT9nL4pR6aHc2iGfE"  # noqa: S105 (opens nothing)
@@ -247,5 +251,6 @@ EXAMPLES: Mapping[str, Any] = {
             }
         ]
     },
+    **GOVERNANCE_EXAMPLES,
 }
 """Examples by the name of their schema."""

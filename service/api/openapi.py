@@ -63,6 +63,10 @@ TAGS = {
     "between parties": "Messages that the parties exchange. The server relays them, but cannot "
     "read the sealed contents.",
     "witness": "For witnesses, which evaluate every result again. They sign their requests.",
+    "log": "The log that proves itself: signed checkpoints, entries and proofs. No token is "
+    "needed, except for an application's own entries.",
+    "permits for partners": "The policy gateway: partners ask for permits, owners' agents say what "
+    "they consent to and mark permits as used.",
     "operation": "Monitoring and administration, for the operator of the server.",
 }
 SERVER = {"url": ".", "description": "The server that this document comes from."}
@@ -80,6 +84,8 @@ _PROBLEM = {
         "title": {"type": "string"},
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": {"type": "string"},
+        "reason": {"type": "string", "description": "The policy's reason for a denial."},
+        "policy_violation": {"type": "string", "description": "The rule that denied."},
     },
 }
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}

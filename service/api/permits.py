@@ -5,7 +5,14 @@ from __future__ import annotations
 from contract.http import PermitsRequest
 from service.api.dependencies import ClientId, ServerStateDep, ServicesDep, TokenDep
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
-from utils.errors import ForeignMessage, OutOfStep, PermitExpired, PermitInvalid, PermitSpent
+from utils.errors import (
+    ForeignMessage,
+    OutOfStep,
+    PermitExpired,
+    PermitInvalid,
+    PermitSpent,
+    ReceiptInvalid,
+)
 
 router = make_router("runs", "/applications")
 
@@ -18,7 +25,7 @@ GIVEN = (PermitInvalid, PermitExpired, OutOfStep, ForeignMessage)
     status_code=204,
     summary="Give permits for a run",
     response_description="The permits are stored until they are used or expire.",
-    responses=problems(*APPLICATION, *TOKEN, *BODY, *GIVEN, PermitSpent),
+    responses=problems(*APPLICATION, *TOKEN, *BODY, *GIVEN, PermitSpent, ReceiptInvalid),
 )
 def give_permits(
     client_id: ClientId,
@@ -40,5 +47,5 @@ def give_permits(
     permit replaces the party's earlier one. `decide_sign` and `explain_sign` need none: they are
     part of the programs that they follow. Requires a token with the scope `send`.
     """
-    services.permits.give(client_id, token, body.permits)
+    services.permits.give(client_id, token, body.permits, body.receipts)
     server_state.events.changed(client_id)

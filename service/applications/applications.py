@@ -23,6 +23,7 @@ from contract.http import ApplicationState, Opened, moment
 from service.applications.activity_log import SERVER, fetched, note
 from service.applications.base import ApplicationService
 from service.applications.credentials import ERASE, READ, WATCH, bearer_of, require_viewer
+from service.applications.logged import log_erasure
 from service.applications.party_tokens import token_row
 from service.applications.rules import (
     count_live,
@@ -197,8 +198,10 @@ class Applications(ApplicationService):
 
     def _remove(self, application: ApplicationView) -> Removed:
         jobs = [run.job for run in application.runs if run.job is not None]
-        remove_rows(application.session, [application.client_id])
-        self._storage.announce(application.session, application.client_id)
+        session, gone = application.session, [application.client_id]
+        remove_rows(session, gone)
+        self._storage.announce(session, application.client_id)
+        log_erasure(self._storage, session, gone, self._clock())
         return Removed(application.store, jobs)
 
     def _require_place(self, session: Session, now: float) -> None:

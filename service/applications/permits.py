@@ -9,24 +9,34 @@ a permit counts for one run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from engines.interface import PublicModel
-from governance.canonical import digest
+from governance.canonical import PROOF, canonical, digest
 from governance.permits import key_named_in, require_use, signed_by, verify
 from governance.program_permits import covered_slots, parties_of, use_of
+from governance.receipts import Receipt
 from governance.request_state import PERMIT_SECONDS
 from service.applications.base import ApplicationService
 from service.applications.credentials import SEND, bearer_of
+from service.applications.logged import log_permit, log_refused_permits
 from service.applications.rules import ACTIVE, permitted, require_model, run_of, seen, sha256_of
 from service.applications.views import ApplicationView
 from service.storage.prepared import Prepared
 from service.storage.storage import Storage
 from service.storage.tables import DONE, ApplicationRecord, PermitRecord, table_of
-from utils.errors import ConsentMissing, GovernanceError, OutOfStep, PermitInvalid, PermitSpent
+from utils.errors import (
+    ConsentMissing,
+    GovernanceError,
+    OutOfStep,
+    PermitInvalid,
+    PermitSpent,
+    ReceiptInvalid,
+)
 
 _PERMITS = table_of(PermitRecord)
 _KNOWN = Prepared(
@@ -39,23 +49,56 @@ _KNOWN = Prepared(
 class Permits(ApplicationService):
     """The permits of all applications."""
 
-    def give(self, client_id: str, token: str | None, texts: Sequence[str]) -> None:
+    def give(
+        self,
+        client_id: str,
+        token: str | None,
+        texts: Sequence[str],
+        receipts: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         """Accept permits, all or none; the token of any party with the scope `send` may give them.
 
-        The signature says whose permit it is. Raises PermitInvalid, PermitExpired, PermitSpent,
-        OutOfStep if a message that a permit covers is missing, ForeignMessage, and the same errors
-        for the id and the token as Applications.
+        The signature says whose permit it is. A receipt belongs to the permits that its key has
+        signed. Raises ReceiptInvalid if it belongs to none, PermitInvalid, PermitExpired,
+        PermitSpent, OutOfStep if a message that a permit covers is missing, ForeignMessage, and the
+        same errors for the id and the token as Applications.
         """
         now = self._clock()
-        with self._storage.write() as session:
-            application = seen(session, client_id, now, lock=True)
-            bearer_of(application, token, SEND, now)
-            require_model(application, self._public)
-            if accept(application, self._public, texts, now):
-                self._storage.announce(session, client_id)
+        try:
+            with self._storage.write() as session:
+                application = seen(session, client_id, now, lock=True)
+                bearer_of(application, token, SEND, now)
+                require_model(application, self._public)
+                news = accept(self._storage, application, self._public, texts, now)
+                for receipt in receipts:
+                    _keep_receipt(session, client_id, texts, receipt)
+                if news:
+                    self._storage.announce(session, client_id)
+        except GovernanceError as error:
+            log_refused_permits(self._storage, client_id, texts, error, now)
+            raise
+
+
+def _keep_receipt(
+    session: Session, client_id: str, texts: Sequence[str], document: Mapping[str, Any]
+) -> None:
+    """Store the digests of a receipt with the permits of the same key; raises ReceiptInvalid."""
+    proof = document.get(PROOF)
+    key = proof.get("key") if isinstance(proof, dict) else None
+    own = [text for text in texts if key_named_in(text) == key]
+    if not own:
+        raise ReceiptInvalid("The receipt is not signed with the key of a permit beside it.")
+    try:
+        receipt = Receipt.parse(canonical(dict(document)), str(key))
+    except ValueError as error:
+        raise ReceiptInvalid(f"The receipt has no canonical form: {error}.") from error
+    mine = (_PERMITS.c.client_id == client_id) & _PERMITS.c.text.in_(own) & _PERMITS.c.job.is_(None)
+    digests = {"receipt_sha256": digest(dict(document)), "request_sha256": receipt.request}
+    session.execute(update(_PERMITS).where(mine).values(digests))
 
 
 def accept(
+    storage: Storage,
     application: ApplicationView,
     public: PublicModel,
     texts: Sequence[str],
@@ -68,9 +111,10 @@ def accept(
     A permit replaces the earlier one of its party and program, if that has not been spent. One for
     a run that is under way or done is verified and dropped. Returns True if a party has a permit
     now that had none. `repeated` means that the request may be a repetition, so that permits that
-    have been spent are ignored. Raises as Permits.give does.
+    have been spent are ignored. Every permit that is stored gets an entry in the log. Raises as
+    Permits.give does.
     """
-    found = [_accept(application, public, text, now, repeated) for text in texts]
+    found = [_accept(storage, application, public, text, now, repeated) for text in texts]
     return any(found)
 
 
@@ -116,7 +160,12 @@ def remove_expired(storage: Storage, now: float) -> int:
 
 
 def _accept(
-    application: ApplicationView, public: PublicModel, text: str, now: float, repeated: bool
+    storage: Storage,
+    application: ApplicationView,
+    public: PublicModel,
+    text: str,
+    now: float,
+    repeated: bool,
 ) -> bool:
     key = key_named_in(text)
     party = next((row.party for row in application.parties if row.permit_key == key), None)
@@ -162,6 +211,7 @@ def _accept(
         "text": text,
     }
     session.execute(insert(_PERMITS), row)
+    log_permit(storage, session, client_id, public, (party, program, text), now)
     application.forget_permits()
     return not had
 

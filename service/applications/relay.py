@@ -30,13 +30,21 @@ from contract.http import (
 from engines.interface import PublicModel
 from service.applications.activity_log import traffic_of
 from service.applications.credentials import RELAY, SEND, bearer_of, require_viewer
+from service.applications.logged import log_refused_permits
 from service.applications.permits import accept
 from service.applications.rules import describe, require_model, seen
 from service.applications.views import ApplicationView
 from service.storage.prepared import Prepared
 from service.storage.storage import Storage
 from service.storage.tables import ApplicationRecord, TrafficRecord, table_of
-from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UploadEmpty, UploadTooLarge
+from utils.errors import (
+    AlreadySent,
+    GovernanceError,
+    InvalidRequest,
+    OutOfStep,
+    UploadEmpty,
+    UploadTooLarge,
+)
 
 MAXIMUM_MESSAGES = 64
 """Messages of one party in one application."""
@@ -149,10 +157,14 @@ class Relay:
         and Permits.give.
         """
         if given or permits:
-            return self._with_key(
-                client_id,
-                lambda made: self._exchange(client_id, token, given, after, permits, made),
-            )
+            try:
+                return self._with_key(
+                    client_id,
+                    lambda made: self._exchange(client_id, token, given, after, permits, made),
+                )
+            except GovernanceError as error:
+                log_refused_permits(self._storage, client_id, permits, error, self._clock())
+                raise
         with self._storage.read() as session:
             application, party = self._party(session, client_id, token)
             key = application.relay_key
@@ -174,7 +186,7 @@ class Relay:
                 now = self._clock()
                 bearer_of(application, token, SEND, now)
                 require_model(application, self._public)
-                if accept(application, self._public, permits, now, repeated=True):
+                if accept(self._storage, application, self._public, permits, now, repeated=True):
                     self._storage.announce(session, client_id)
             return self._answer(session, application, key, party, after, numbers), key
 

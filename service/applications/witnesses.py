@@ -26,9 +26,10 @@ from contract.http import (
     WitnessTasks,
 )
 from engines.interface import PublicModel
-from engines.statement import Statement, slot_name, verify_statement
+from engines.statement import verify_statement
 from service.applications.activity_log import note
 from service.applications.base import ApplicationService
+from service.applications.logged import log_statement, statement_of
 from service.applications.rules import seen, uploads_of
 from service.applications.views import ApplicationView, Upload
 from service.storage.storage import even_when_full
@@ -158,7 +159,7 @@ class WitnessTasksService(ApplicationService):
                 raise AlreadySent("This witness has already made another statement on the run.")
             name = application.witnesses[witness]
             if signed is not None:
-                said = self._statement(application, run)
+                said = statement_of(application, self._public, run)
                 verify_statement(said, bytes.fromhex(witness), signed, name)
             row = {
                 "client_id": client_id,
@@ -174,6 +175,8 @@ class WitnessTasksService(ApplicationService):
             what = f"{'refused' if signed is None else 'signed'} {program}"
             note(session, client_id, self._clock(), (name, None), what, len(signed or b""))
             self._storage.announce(session, client_id)
+            stated_on = statement_of(application, self._public, run)
+            log_statement(self._storage, session, stated_on, name, refusal, self._clock())
         return client_id
 
     def _open(
@@ -242,16 +245,6 @@ class WitnessTasksService(ApplicationService):
             model_sha256=self._public.digest,
             messages=messages,
             done=run.status == DONE,
-        )
-
-    def _statement(self, application: ApplicationView, run: RunRecord) -> Statement:
-        used = self._used(application, run.program)
-        return Statement(
-            application=application.client_id,
-            program=run.program,
-            model_sha256=self._public.digest,
-            messages={slot_name(*key): upload.sha256 for key, upload in used.items()},
-            result_sha256=run.sha256 or "",
         )
 
 

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -110,7 +111,11 @@ def problem(error: errors.TrisealError) -> Response:
         headers["Connection"] = "close"
     if isinstance(error, errors.ServerBusy):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_seconds)))
-    return _answer(TYPE_PREFIX + error.code, title_of(type(error)), status, error.message, headers)
+    more = {}
+    if isinstance(error, errors.PolicyDenied):
+        more = {"reason": error.reason, "policy_violation": error.policy_violation}
+    title = title_of(type(error))
+    return _answer(TYPE_PREFIX + error.code, title, status, error.message, headers, more)
 
 
 def install(app: FastAPI) -> None:
@@ -161,9 +166,14 @@ def _blank(status: int, headers: Mapping[str, str] | None = None) -> Response:
 
 
 def _answer(
-    type_: str, title: str, status: int, detail: str, headers: Mapping[str, str] | None
+    type_: str,
+    title: str,
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None,
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> Response:
-    body = {"type": type_, "title": title, "status": status, "detail": detail}
+    body = {"type": type_, "title": title, "status": status, "detail": detail, **more}
     return Response(json.dumps(body), status, headers, MEDIA_TYPE)
 
 

@@ -24,10 +24,12 @@ from sqlalchemy.orm import Session
 
 from contract.http import ProgramState
 from engines.interface import PublicModel
+from governance.log.entries import Outcome
 from service.applications.activity_log import SERVER, note
 from service.applications.base import ApplicationService
 from service.applications.credentials import READ, RUN, bearer_of
 from service.applications.events import WITNESSED_RUNS
+from service.applications.logged import log_use
 from service.applications.permits import spend
 from service.applications.rules import (
     ACTIVE,
@@ -134,14 +136,16 @@ class Jobs(ApplicationService):
         with self._storage.write() as session:
             application = live(session, client_id, now)
             bearer_of(application, token, RUN, now)
-            return self._cancel(session, run_of(application, program), "a party of the application")
+            run = run_of(application, program)
+            return self._cancel(session, application, run, "a party of the application")
 
     @even_when_full
     def cancel_for_operator(self, client_id: str, program: str) -> ProgramState:
         """Cancel a run as `cancel` does, without a party's token."""
         with self._storage.write() as session:
             application = live(session, client_id, self._clock())
-            return self._cancel(session, run_of(application, program), "the server's operator")
+            run = run_of(application, program)
+            return self._cancel(session, application, run, "the server's operator")
 
     def evaluation(self, client_id: str, program: str) -> Evaluation:
         """Return the evaluation that a run of the program would get now, to prepare for it."""
@@ -149,7 +153,9 @@ class Jobs(ApplicationService):
             application = seen(session, client_id, self._clock())
             return _evaluation_of(application, run_of(application, program), self._public)
 
-    def _cancel(self, session: Session, run: RunRecord, who: str) -> ProgramState:
+    def _cancel(
+        self, session: Session, application: ApplicationRecord, run: RunRecord, who: str
+    ) -> ProgramState:
         if run.status in ACTIVE:
             now = self._clock()
             _end(run, CANCELLED, now)
@@ -157,6 +163,7 @@ class Jobs(ApplicationService):
             run.error_code, run.error = error.code, error.message
             note(session, run.client_id, now, (SERVER, None), f"cancelled {run.program}", 0)
             self._storage.announce(session, run.client_id)
+            log_use(self._storage, session, application, self._public, run, "failed")
         return program_state(run)
 
     def _require_quota(self, application: ApplicationRecord) -> None:
@@ -268,6 +275,7 @@ class Claims(ApplicationService):
                     self._storage.announce(session, claim.client_id)
                     if seed is not None:
                         self._storage.announce(session, WITNESSED_RUNS)
+                    self._log(session, run, "done")
                     kept = True
         finally:
             if not kept:
@@ -408,6 +416,12 @@ class Claims(ApplicationService):
         run.error_code, run.error = error.code, error.message
         note(session, run.client_id, now, (SERVER, None), f"failed {run.program}", 0)
         self._storage.announce(session, run.client_id)
+        self._log(session, run, "failed")
+
+    def _log(self, session: Session, run: RunRecord, outcome: Outcome) -> None:
+        application = session.get(ApplicationRecord, run.client_id)
+        if application is not None:  # its row is locked, so that it exists
+            log_use(self._storage, session, application, self._public, run, outcome)
 
     def _late(self, run: RunRecord) -> EvaluationFailed:
         return EvaluationFailed(

@@ -1,4 +1,4 @@
-"""The operator's command, `python -m service.operations`: list, jobs, show, cancel, revoke, erase.
+"""The operator's command, `python -m service.operations`: list, show, cancel, erase and more.
 
 It calls the server named by the settings, with the token from TRISEAL_OPERATOR_TOKEN or from the
 file in the server's data folder, so any user who may read that folder can run it.
@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -23,6 +24,7 @@ from utils.terminal import print_any_text
 TIMEOUT_SECONDS = 30.0
 LIST = ("client_id", "state", "created_at", "expires_at", "joined", "bytes")
 JOBS = ("job", "client_id", "program", "status", "attempts", "queued_at", "error_code")
+PARTNERS = ("partner_id", "partner_type", "key", "registered_at")
 
 
 class OperatorClient:
@@ -39,10 +41,12 @@ class OperatorClient:
             trust_env=False,
         )
 
-    def ask(self, method: str, path: str, **parameters: str) -> Any:
+    def ask(
+        self, method: str, path: str, json: Mapping[str, Any] | None = None, **parameters: str
+    ) -> Any:
         """Send a request; return the JSON body of the response, None if it is empty."""
         try:
-            answer = self._http.request(method, path, params=parameters)
+            answer = self._http.request(method, path, params=parameters, json=json)
             body = answer.json() if answer.content else None
         except (httpx.TransportError, ValueError) as error:
             raise ServerUnreachable(
@@ -59,7 +63,8 @@ class OperatorClient:
         found: list[dict[str, Any]] = []
         after: str | None = None
         while True:
-            page = self.ask("GET", "/applications", **({} if after is None else {"after": after}))
+            wanted: dict[str, Any] = {} if after is None else {"after": after}
+            page = self.ask("GET", "/applications", **wanted)
             found += page["items"]
             after = page["after"]
             if after is None:
@@ -113,9 +118,28 @@ def _run(client: OperatorClient, given: argparse.Namespace) -> None:
         case "revoke":
             client.ask("DELETE", f"{place}/tokens")
             print("All tokens of the application are revoked.")
+        case "partner":
+            _partner(client, given)
         case "erase":
             client.ask("DELETE", place)
             print("The application is erased.")
+
+
+def _partner(client: OperatorClient, given: argparse.Namespace) -> None:
+    match given.action:
+        case "list":
+            _show(client.ask("GET", "/partners")["items"], PARTNERS, given.json)
+        case "add":
+            body = {
+                "partner_id": given.partner_id,
+                "partner_type": given.partner_type,
+                "key": given.key,
+            }
+            made = client.ask("POST", "/partners", json=body)
+            print(f"Token of {given.partner_id}, which is not shown again: {made['token']}")
+        case "remove":
+            client.ask("DELETE", f"/partners/{quote(given.partner_id, '')}")
+            print(f"{given.partner_id} is removed, and its token no longer valid.")
 
 
 def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
@@ -157,6 +181,16 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("client_id")
         if name == "cancel":
             one.add_argument("program", nargs="?", default="decide")
+    partner = commands.add_parser("partner", help="institutions that may ask for permits")
+    actions = partner.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="list all partners")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    add = actions.add_parser("add", help="register a partner, and print its token")
+    remove = actions.add_parser("remove", help="remove a partner")
+    for action in (add, remove):
+        action.add_argument("partner_id", metavar="ID")
+    add.add_argument("partner_type", metavar="TYPE", help="its type in the policy, such as bank")
+    add.add_argument("key", metavar="KEY", help="its public key: 64 hexadecimal digits")
     return parser
 
 

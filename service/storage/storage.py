@@ -24,6 +24,7 @@ from service.storage.database import Database
 from service.storage.database_connections import require_shared_database
 from service.storage.disk_reserve import DiskReserve
 from service.storage.health import StorageHealth
+from service.storage.log_keys import log_keys
 from service.storage.message_keys import RelayKeys
 from service.storage.pairing import Pair, pair, require_pair
 from service.storage.prepared import Prepared
@@ -42,8 +43,9 @@ _KEPT = Prepared(
     )
 )
 """Total bytes of all uploads, and of all results."""
-OPENING, QUEUE = 1, 2
-"""Numbers of the locks for opening applications and for adding to the queue."""
+OPENING, QUEUE, LOG = 1, 2, 3
+"""Numbers of the locks for opening applications, for adding to the queue and to the log. Whoever
+holds LOG waits for no other lock, so that transactions cannot deadlock."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -71,6 +73,7 @@ class Storage:
         with _usable(folder, SETTING), ExitStack() as undo:
             self._folder = undo.enter_context(closing(ServerFolder(folder)))
             self.incoming = self._folder.incoming
+            self.log_keys = log_keys(settings)
             self._reserve = self._open_reserve(settings)
             if url is None:
                 path = folder / DATABASE

@@ -7,7 +7,17 @@ random name that is never disclosed, and the SHA-256 of its content.
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 IDLE, QUEUED, RUNNING, DONE = "idle", "queued", "running", "done"
@@ -170,6 +180,9 @@ class PermitRecord(Record):
     expires: Mapped[float] = mapped_column(index=True)
     job: Mapped[str | None] = mapped_column(String(32))
     text: Mapped[str] = mapped_column(Text)
+    receipt_sha256: Mapped[str | None] = mapped_column(String(64))
+    """Digest of the consent receipt that came with it; `request_sha256` is of its request."""
+    request_sha256: Mapped[str | None] = mapped_column(String(64))
 
 
 class TrafficRecord(Record):
@@ -210,3 +223,122 @@ class PairingRecord(Record):
     database: Mapped[str] = mapped_column(String(32), primary_key=True)
     """A random name of this database, generated when its tables were created."""
     store: Mapped[str | None] = mapped_column(String(32))
+
+
+class LogEntryRecord(Record):
+    """One entry of the log, numbered from 0 (governance/log/entries.py).
+
+    `data` is the entry. The other columns repeat parts of it, for searches; the audit compares
+    them. `requester` is the first pseudonym of a requester.
+    """
+
+    __tablename__ = "log_entries"
+    __table_args__ = (Index("ix_log_entries_kind_requester", "kind", "requester"),)
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    at: Mapped[int] = mapped_column(BigInteger, index=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    requester: Mapped[str | None] = mapped_column(String(64))
+
+
+class LogNodeRecord(Record):
+    """The hash of a complete subtree of the log (governance/log/merkle.py); never changed."""
+
+    __tablename__ = "log_nodes"
+
+    level: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
+class LogCheckpointRecord(Record):
+    """The log's signed note for a size; older ones are kept if they are cosigned."""
+
+    __tablename__ = "log_checkpoints"
+
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    note: Mapped[str] = mapped_column(Text)
+
+
+class LogCosignatureRecord(Record):
+    """The line by which a cosigner signed the checkpoint of a size."""
+
+    __tablename__ = "log_cosignatures"
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    line: Mapped[str] = mapped_column(Text)
+
+
+class LogPersonRecord(Record):
+    """The key of the details about one person; its deletion makes them unreadable for good.
+
+    `person` is `application <id>` or `user <id>`. `refused` counts the entries about refused
+    permits, whose number is limited.
+    """
+
+    __tablename__ = "log_people"
+
+    person: Mapped[str] = mapped_column(String(160), primary_key=True)
+    key: Mapped[bytes] = mapped_column(LargeBinary(32))
+    refused: Mapped[int] = mapped_column(default=0)
+
+
+class LogDetailsRecord(Record):
+    """The sealed details of the entry with this number (governance/log/personal_details.py)."""
+
+    __tablename__ = "log_details"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    person: Mapped[str] = mapped_column(
+        ForeignKey("log_people.person", ondelete="CASCADE"), index=True
+    )
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class PartnerRecord(Record):
+    """An institution that may ask for permits: its type in the policy, and how it is recognised.
+
+    `token_digest` is that of its token, `key` its public key in hexadecimal, with which it redeems
+    permits.
+    """
+
+    __tablename__ = "partners"
+
+    partner_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    token_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    key: Mapped[str] = mapped_column(String(64))
+    created: Mapped[float]
+
+
+class ConsentRecord(Record):
+    """What a user said last about one partner and one purpose.
+
+    `signed_at` is the time in the signed statement, in milliseconds since 1970; an earlier one is
+    not accepted afterwards.
+    """
+
+    __tablename__ = "consents"
+
+    user_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    partner_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(64), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    signed_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class GivenPermitRecord(Record):
+    """A permit that the server gave a partner, until it expires; `spent` is when it was used."""
+
+    __tablename__ = "given_permits"
+
+    jti: Mapped[str] = mapped_column(String(32), primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(128), index=True)
+    partner_id: Mapped[str] = mapped_column(String(128))
+    purpose: Mapped[str] = mapped_column(String(64))
+    request_id: Mapped[str] = mapped_column(String(32))
+    expires: Mapped[float] = mapped_column(index=True)
+    spent: Mapped[float | None]

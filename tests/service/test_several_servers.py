@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ def servers(tmp_path: Path, postgres, object_store) -> Iterator[list[Server]]:
         "blob_url": url,
         "blob_options": json.dumps(options),
         "lease_seconds": 1,
+        "log_key": "5a" * 32,
     }
     running = [Server(tmp_path / name, **shared) for name in ("a", "b")]
     yield [server.wait() for server in running]
@@ -79,6 +81,24 @@ def test_application_is_served_by_all_servers_and_survives_one(servers: list[Ser
     assert (program["status"], program["attempts"]) == ("done", 2)
     assert left.output().content == expected(left, b"sleep 2")
     assert left.erase().status_code == 204
+
+
+def test_servers_append_to_one_log_without_forks(servers: list[Server]) -> None:
+    def some(server: Server) -> None:
+        for _ in range(3):
+            application = server.filled()
+            assert application.run().status_code == 200
+            assert application.erase().status_code == 204
+
+    start = servers[0].http.get("/log").json()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(some, servers * 2))
+    audits = [server.http.get("/integrity/verify").json() for server in servers]
+    assert [audit["healthy"] for audit in audits] == [True, True]
+    sizes = {audit["size"] for audit in audits}
+    assert sizes == {start["size"] + 4 * 3 * 5}, "3 permits, a use and an erasure each"
+    notes = {server.http.get("/log/checkpoint").text for server in servers}
+    assert len(notes) == 1 and start["origin"] in notes.pop()
 
 
 def test_run_can_be_cancelled_through_another_server(servers: list[Server]) -> None:

@@ -1,22 +1,44 @@
 """Applications with a real server, a real witness process and real parties."""
 
 import stat
+import time
+from dataclasses import replace
 
+import httpx
 import pytest
 
 from engines.interface import DECIDE, EXPLAIN, SIGN_OF
+from governance.log.checkpoint import CosignerState, Note, require_cosigners
 from parties.client import ServerClient
 from parties.connection import Connection
 from parties.joint.codes import open_joint
 from parties.joint.member import JointMember
 from parties.store import PartyStore
 from tests.witness.running import agreed_and_run, parts
-from utils.errors import PartiesDisagree, ResultNotWitnessed
+from utils.errors import LogInconsistent, PartiesDisagree, ResultNotWitnessed
 from witness.client import WitnessClient
+from witness.cosigner import STATE_FILE, Cosigner
 from witness.key import KEY_FILE
 
 
-def test_decision_and_explanation_are_opened_with_the_witness(session, witness, oracle):
+def assert_cosigned(url, witness):
+    """The newest checkpoint gets the witness's cosignature, and the log is healthy."""
+    with httpx.Client(base_url=url, trust_env=False) as http:
+        for _ in range(100):
+            note = Note.parse(http.get("/log/checkpoint").text)
+            if len(note.signatures) == 2:
+                break
+            time.sleep(0.1)
+        require_cosigners(note, {"Auditor": bytes.fromhex(witness.public)})
+        audit = http.get("/integrity/verify").json()
+        kinds = [item["entry"]["kind"] for item in http.get("/log/entries").json()["items"]]
+    assert (audit["healthy"], audit["cosigned"]) == (True, {"Auditor": audit["size"]})
+    assert kinds.count("use") == kinds.count("statement") == 4
+    state = CosignerState.from_bytes((witness.home / STATE_FILE).read_bytes())
+    assert state.size == audit["size"]
+
+
+def test_decision_and_explanation_are_opened_with_the_witness(watched, session, witness, oracle):
     witness.start()
     session.run()
     decision = session.open_decision()
@@ -31,6 +53,7 @@ def test_decision_and_explanation_are_opened_with_the_witness(session, witness, 
     assert [each["program"] for each in status["last"]] == [
         name for program in order for name in (SIGN_OF[program], program)
     ]
+    assert_cosigned(watched[0].url, witness)
     assert stat.S_IMODE((witness.home / KEY_FILE).stat().st_mode) == 0o600
 
 
@@ -92,3 +115,20 @@ def test_party_requires_its_own_list_of_witnesses(watched, tmp_path):
             else:
                 with pytest.raises(PartiesDisagree, match="TRISEAL_TRUSTED_WITNESSES"):
                     JointMember.join(connection, name, codes[name])
+
+
+def test_a_witness_cosigns_no_log_that_was_rolled_back(watched, witness, session, tmp_path):
+    with WitnessClient(watched[0].url, 30, witness.key) as client:
+        cosigner = Cosigner(client, tmp_path, witness.key)
+        size = cosigner.cosign()
+        assert size is not None and size > 1
+        assert cosigner.cosign() is None, "nothing new"
+        ahead = CosignerState.from_bytes((tmp_path / STATE_FILE).read_bytes())
+        later = replace(ahead, size=size + 1000)  # as if the log had been larger before
+        (tmp_path / STATE_FILE).write_bytes(later.to_bytes())
+        with pytest.raises(LogInconsistent, match="rolled back"):
+            cosigner.cosign()
+        forked = replace(ahead, root=bytes(32))
+        (tmp_path / STATE_FILE).write_bytes(forked.to_bytes())
+        with pytest.raises(LogInconsistent, match="fork"):
+            cosigner.cosign()

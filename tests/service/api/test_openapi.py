@@ -102,12 +102,13 @@ def test_calls_with_a_token_declare_it() -> None:
     refusing = {call for call, operation in OPERATIONS.items() if "401" in operation["responses"]}
     assert refusing - secured == {"POST /applications/{client_id}/join"}, "it takes a code"
     assert secured <= refusing
-    assert set(DOCUMENT["components"]["securitySchemes"]) == {"party", "operator", "witness"}
+    schemes = {"party", "operator", "witness", "partner", "owner"}
+    assert set(DOCUMENT["components"]["securitySchemes"]) == schemes
 
 
 def test_calls_with_a_body_document_its_errors() -> None:
     bodies = {call for call, operation in OPERATIONS.items() if "requestBody" in operation}
-    assert len(bodies) == 10
+    assert len(bodies) == 16
     for call in bodies:
         assert {"408", "413", "415", "422"} <= set(OPERATIONS[call]["responses"]), call
 

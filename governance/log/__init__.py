@@ -1,0 +1,1 @@
+"""An append-only log whose checkpoints are cosigned, and proofs of what it contains."""

@@ -1,0 +1,1 @@
+"""The server's log, its policy, and the permits that it gives partners."""
