@@ -215,22 +215,39 @@ class Policies:
                 return self._denial(tuple(having), reason)
         return None
 
-    def _instead(self, access: Access, consented: Access, entities: cedarpy.Entities) -> WouldAllow:
-        def permits(**changes: object) -> bool:
-            return self._permits(consented.model_copy(update=changes), entities)
+    def allowed_fields(self, access: Access) -> tuple[str, ...]:
+        """Return as many fields of a use as are allowed together, once the owner consents.
+
+        It is `WouldAllow.fields` without the search for other purposes and actions.
+        """
+        consented = access.model_copy(update={"consent": "given"})
+        return self._together(access, consented, self._entities_of(access))
+
+    def _together(
+        self, access: Access, consented: Access, entities: cedarpy.Entities
+    ) -> tuple[str, ...]:
+        def permits(fields: tuple[str, ...]) -> bool:
+            return self._permits(consented.model_copy(update={"fields": fields}), entities)
 
         alone: dict[tuple[str, bool, str], bool] = {}
         for field in access.fields:
             alike = self._alike(access, field)
             if alike not in alone:
-                alone[alike] = permits(fields=(field,))
+                alone[alike] = permits((field,))
         fields = tuple(field for field in access.fields if alone[self._alike(access, field)])
-        if fields and not permits(fields=fields):  # a rule forbids a combination
-            together: tuple[str, ...] = ()
-            for field in fields:
-                if permits(fields=(*together, field)):
-                    together = (*together, field)
-            fields = together
+        if not fields or permits(fields):
+            return fields
+        together: tuple[str, ...] = ()  # a rule forbids a combination
+        for field in fields:
+            if permits((*together, field)):
+                together = (*together, field)
+        return together
+
+    def _instead(self, access: Access, consented: Access, entities: cedarpy.Entities) -> WouldAllow:
+        def permits(**changes: object) -> bool:
+            return self._permits(consented.model_copy(update=changes), entities)
+
+        fields = self._together(access, consented, entities)
         purposes = tuple(p for p in PURPOSES if p != access.purpose and permits(purpose=p))
         actions = tuple(a for a in ACTIONS if a != access.action and permits(action=a))
         found = WouldAllow(

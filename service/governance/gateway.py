@@ -271,12 +271,10 @@ def remove_expired_permits(storage: Storage, now: float) -> int:
 
 def _judged(policies: Policies, access: Access, asked: AuthorizeRequest) -> tuple[Access, Verdict]:
     """Return the verdict; if no fields were named, about those that are allowed together."""
-    verdict = policies.decide(access)
-    less = None if verdict.would_allow is None else verdict.would_allow.fields
-    if asked.requested_data is None and less and less != access.fields:
-        access = access.model_copy(update={"fields": less})
-        verdict = policies.decide(access)
-    return access, verdict
+    if asked.requested_data is None:
+        fields = policies.allowed_fields(access) or access.fields
+        access = access.model_copy(update={"fields": fields})
+    return access, policies.decide(access)
 
 
 def _uses(session: Session, requester: str, since: int) -> int:
