@@ -107,6 +107,7 @@ def test_waiting_calls_and_streams_end_at_once_and_runs_continue(
             held.callback(thread.join)
 
         headers = application.auth()
+        application.permit()
         data = {"client_id": application.client_id, "program": "decide"}
         ask("run", lambda http: http.post("/run_fhe", data=data, headers=headers))
         begun = threading.Event()
