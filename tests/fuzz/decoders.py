@@ -43,6 +43,9 @@ from engines.payload import join_parts, read_parts, split_parts
 from engines.registry import load_joint_party_engine, load_server_engine
 from engines.statement import Statement, verify_statement
 from engines.zip_files import pack, unpack
+from governance.permits import Use, issue, key_named_in, verify
+from governance.receipts import Receipt
+from governance.requests import SignedRequest
 from parties.client import ServerClient
 from parties.joint.channel import Channel, FirstWords, Identity, Place
 from parties.joint.codes import JoinCode
@@ -63,6 +66,13 @@ from parties.joint.state import ProtocolState
 from parties.trust_file import TrustFile
 from service.http.upload_form import FIELDS, FILE, FormReader
 from settings import ROOT
+from tests.governance.requests_for_tests import (
+    OWNER_KEY,
+    REQUESTER_KEY,
+    a_receipt,
+    a_request,
+    public,
+)
 from trials.stand_in import public_model
 from utils.errors import TrisealError
 from utils.signed_requests import authorization, signer_of
@@ -73,6 +83,8 @@ from witness.key import public_hex
 WITNESS_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 WITNESS = public_hex(WITNESS_KEY)
 
+REQUEST = a_request()
+USE = Use("bank", "0f" * 16, "urn:triseal:server", "decide", "0f" * 32, {"bank/x": "0f" * 32})
 HEADER = Header(engine="levelled", model="0f" * 16, kind="encrypted_inputs", party="bank")
 APPLICATION = "0123456789abcdef" * 2
 BITS = 2
@@ -257,6 +269,20 @@ def decoders() -> dict[str, Decoder]:
             lambda data: signer_of(
                 data.decode("latin-1"), "GET", "/witness/tasks", b"", 1e9, [WITNESS]
             ),
+        ),
+        "permit": Decoder(
+            (issue(WITNESS_KEY, USE, 1e9).encode(),),
+            lambda data: verify(data.decode("latin-1"), bytes.fromhex(WITNESS), USE, 1e9),
+        ),
+        "key of a permit": Decoder(
+            (issue(WITNESS_KEY, USE, 1e9).encode(),),
+            lambda data: key_named_in(data.decode("latin-1")),
+        ),
+        "access request": Decoder(
+            (SignedRequest.sign(REQUEST, REQUESTER_KEY).to_bytes(),), SignedRequest.parse
+        ),
+        "consent receipt": Decoder(
+            (a_receipt().to_bytes(),), lambda data: Receipt.parse(data, public(OWNER_KEY).hex())
         ),
         "identity": Decoder((_identities()[0].to_bytes(),), Identity.from_bytes),
         "identity key": Decoder((IdentityKey.fresh().to_pem(),), IdentityKey.from_pem),

@@ -1,9 +1,13 @@
-"""A request and keys for tests."""
+"""A request, a receipt and keys for tests."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from governance.receipts import Allowed, Receipt, ReceiptEvent
+from governance.request_state import Grant
 from governance.requests import AccessRequest, Requester, Uses
 
 NOW = 1_800_000_000
@@ -34,3 +38,23 @@ def a_request(**changes: object) -> AccessRequest:
         "retention_days": 30,
     }
     return AccessRequest.model_validate({**members, **changes})
+
+
+def allowed(**changes: Any) -> Allowed:
+    """Return what the owner allowed of `a_request`, with some members changed."""
+    members = {
+        "request": a_request(),
+        "grant": Grant(("month",), Uses(), NOW + 3600),
+        "policy_version": "v7",
+        "principal": "applicant",
+        "controller": "Bank of X",
+        "categories": {"month": "employment", "amount": "income"},
+        "jurisdiction": "loc:EU",
+        "events": [ReceiptEvent("approved", NOW, "applicant")],
+    }
+    return Allowed(**{**members, **changes})
+
+
+def a_receipt() -> Receipt:
+    """Return the owner's receipt for `allowed`."""
+    return Receipt.issue(allowed(), OWNER_KEY, "ef" * 16, NOW)

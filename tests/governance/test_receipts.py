@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
 from governance.canonical import canonical, signed
-from governance.receipts import DOMAIN, LARGEST_RECEIPT, Allowed, Receipt, ReceiptEvent
-from governance.request_state import Grant
-from governance.requests import Uses
-from tests.governance.requests_for_tests import NOW, OWNER_KEY, REQUESTER_KEY, a_request, public
+from governance.receipts import DOMAIN, LARGEST_RECEIPT, Receipt
+from tests.governance.requests_for_tests import (
+    NOW,
+    OWNER_KEY,
+    REQUESTER_KEY,
+    a_receipt,
+    a_request,
+    allowed,
+    public,
+)
 from utils.errors import ReceiptInvalid
 
 OWNER = public(OWNER_KEY).hex()
 
 
-def allowed(**changes: Any) -> Allowed:
-    members = {
-        "request": a_request(),
-        "grant": Grant(("month",), Uses(), NOW + 3600),
-        "policy_version": "v7",
-        "principal": "applicant",
-        "controller": "Bank of X",
-        "categories": {"month": "employment", "amount": "income"},
-        "jurisdiction": "loc:EU",
-        "events": [ReceiptEvent("approved", NOW, "applicant")],
-    }
-    return Allowed(**{**members, **changes})
-
-
-def issued() -> Receipt:
-    return Receipt.issue(allowed(), OWNER_KEY, "ef" * 16, NOW)
-
-
 def test_receipt_says_what_was_allowed_and_not_what_was_asked() -> None:
-    found = Receipt.parse(issued().to_bytes(), OWNER, a_request().digest)
+    found = Receipt.parse(a_receipt().to_bytes(), OWNER, a_request().digest)
     assert found.id == "ef" * 16
     assert found.request == a_request().digest
     assert found.policy_version == "v7"
@@ -51,7 +38,7 @@ def test_receipt_says_what_was_allowed_and_not_what_was_asked() -> None:
 
 def test_signature_is_over_the_domain_and_the_canonical_form() -> None:
     """Other programs verify it with nothing but this format."""
-    document = json.loads(issued().to_bytes())
+    document = json.loads(a_receipt().to_bytes())
     proof = document.pop("proof")
     OWNER_KEY.public_key().verify(
         bytes.fromhex(proof["signature"]), b"triseal consent receipt 1\n" + canonical(document)
@@ -59,9 +46,9 @@ def test_signature_is_over_the_domain_and_the_canonical_form() -> None:
     assert proof["key"] == OWNER
 
 
-@pytest.mark.parametrize("member", [name for name in issued().document if name != "proof"])
+@pytest.mark.parametrize("member", [name for name in a_receipt().document if name != "proof"])
 def test_no_member_can_be_altered_or_removed(member: str) -> None:
-    document = json.loads(issued().to_bytes())
+    document = json.loads(a_receipt().to_bytes())
     for changed in (
         {**document, member: "another"},
         {name: value for name, value in document.items() if name != member},
@@ -71,7 +58,7 @@ def test_no_member_can_be_altered_or_removed(member: str) -> None:
 
 
 def test_receipt_signed_by_another_is_refused() -> None:
-    forged = signed(REQUESTER_KEY, DOMAIN, issued().document)
+    forged = signed(REQUESTER_KEY, DOMAIN, a_receipt().document)
     with pytest.raises(ReceiptInvalid, match="not signed by the owner"):
         Receipt.parse(canonical(forged), OWNER)
 
@@ -79,7 +66,7 @@ def test_receipt_signed_by_another_is_refused() -> None:
 def test_receipt_of_another_request_is_refused() -> None:
     other = a_request(reason="Another one.").digest
     with pytest.raises(ReceiptInvalid, match="another request"):
-        Receipt.parse(issued().to_bytes(), OWNER, other)
+        Receipt.parse(a_receipt().to_bytes(), OWNER, other)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b" " * (LARGEST_RECEIPT + 1)])

@@ -132,6 +132,7 @@ def test_waiting_calls_and_streams_end_at_once_and_runs_continue(
             held.callback(thread.join)
 
         headers = application.auth()
+        application.permit()
         data = {"client_id": application.client_id, "program": "decide"}
         query = {"after": 0, "wait": 25}
         ask("wait", lambda http: http.get(f"{path}/messages", params=query, headers=headers))
