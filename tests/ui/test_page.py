@@ -185,6 +185,7 @@ def test_run_can_be_queued_cancelled_and_repeated(open_page, live_server, oracle
     others = [filled(connection, oracle, oracle.default()) for _ in range(2)]
     with live_server.stuck():
         for other in others:  # one occupies the worker, the other the only place in the queue
+            other.permit()
             connection.client.queue(other.client_id, other.membership.token())
             until(lambda o=other: o.state().programs["decide"].under_way)
         until(lambda: others[0].state().programs["decide"].status == "running")
