@@ -335,6 +335,8 @@ def _json_value(value: Value, kind: Type) -> Value:
     }
     if not fits[kind]:
         raise ValueError(kind)
+    if isinstance(value, str):
+        value.encode()  # raises UnicodeEncodeError, a ValueError, for half a surrogate pair
     return float(value) if kind == "number" else value
 
 

@@ -87,6 +87,8 @@ def test_types_of_json_are_its_own() -> None:
         ('[{"a": 1}, {"a": "4711"}]', "no text in a of row 1"),
         ('[{"a": "4711"}, {"a": 4711}]', "no text in a of row 2"),
         ('[{"a": 4711000000000000000000}]', "no text in a of row 1"),
+        (r'[{"a": "\ud8004711"}]', "no text in a of row 1"),
+        (r'[{"a\ud800": "4711"}]', "cannot be described"),
         ('{"a": NaN}', "not valid JSON"),
         ('{"a": 4711, "a": 2}', "occurs twice"),
         ("{", "not valid JSON"),
