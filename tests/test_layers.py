@@ -17,9 +17,12 @@ MAY_IMPORT = {
     "model": {"features", "utils"},
     "engines": {"features", "model", "utils"},
     "contract": {"engines", "utils"},
-    "service": {"contract", "engines", "settings", "utils"},
+    "governance": {"engines", "utils"},
+    "service": {"contract", "engines", "governance", "settings", "utils"},
     "server": {"service", "settings", "utils"},
-    "parties": {"contract", "engines", "features", "model", "settings", "utils"},
+    "parties": {
+        *("contract", "engines", "features", "governance", "model", "settings", "utils"),
+    },
     "witness": {"contract", "engines", "parties", "settings", "utils"},
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {
@@ -48,6 +51,7 @@ MAY_IMPORT = {
 ENTRY_POINTS = {"parties/__main__.py": {"ui"}, "witness/__main__.py": {"ui"}}
 """Further imports of an entry point, which puts two folders together."""
 LIBRARIES = {
+    "cedarpy": ("governance/",),
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
     "fastapi": ("service/", "server.py", "ui/"),
     "gradio": ("ui/",),
