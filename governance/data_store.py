@@ -6,10 +6,10 @@
     .lock                       held by the one process that uses the store
 
 A sealed file begins with a magic and a random salt of 256 bits, from which HKDF derives a key for
-this file alone. A row is sealed by AES-256-GCM (NIST SP 800-38D) with its position as nonce, bound
-to the data set's id, its version, its own position and the number of rows. The manifest has the
-SHA-256 of each file of rows. Altered, swapped, cut, added or older bytes of a data set are
-StoreDamaged.
+this file alone. A row is sealed by AES-256-GCM (NIST SP 800-38D) with its position as nonce, and
+with the data set's id, its version and the position as associated data. The manifest has the number
+of rows and the SHA-256 of each file of rows. Altered, swapped, cut, added or older bytes of a data
+set are StoreDamaged.
 
 A change writes a new file of rows, then the manifest, atomically, and then removes the old file: a
 crash leaves the state before or after the change.
@@ -59,7 +59,7 @@ _MAGIC = b"TRIDATA1"
 _MANIFEST_MAGIC = b"TRIMANI1"
 _SALT_BYTES = 32
 _LENGTH = struct.Struct(">I")
-_POSITION = struct.Struct(">QQQ")
+_POSITION = struct.Struct(">QQ")
 _MASTER_BYTES = 4096
 _RECORDS = re.compile(r"[0-9a-f]{32}-[0-9]{1,18}\.records")
 
@@ -309,8 +309,7 @@ def sealed_rows(texts: list[bytes], master: bytes, name: str, version: int) -> b
     seal = AESGCM(derive(master, salt, f"rows of {name}, {version}"))
     parts = [_MAGIC, salt]
     for position, text in enumerate(texts):
-        bound = _bound(name, version, position, len(texts))
-        sealed = seal.encrypt(_nonce(position), text, bound)
+        sealed = seal.encrypt(_nonce(position), text, _bound(name, version, position))
         parts += (_LENGTH.pack(len(sealed)), sealed)
     return b"".join(parts)
 
@@ -330,7 +329,7 @@ def _unsealed_rows(
         sealed = data[start : start + length]
         start += length
         try:
-            text = seal.decrypt(_nonce(position), sealed, _bound(name, version, position, count))
+            text = seal.decrypt(_nonce(position), sealed, _bound(name, version, position))
         except InvalidTag as error:
             raise _damaged(name) from error
         yield text
@@ -365,8 +364,8 @@ def _open_manifest(data: bytes, master: bytes) -> _Manifest:
         ) from error
 
 
-def _bound(name: str, version: int, position: int, count: int) -> bytes:
-    return _MAGIC + bytes.fromhex(name) + _POSITION.pack(version, position, count)
+def _bound(name: str, version: int, position: int) -> bytes:
+    return _MAGIC + bytes.fromhex(name) + _POSITION.pack(version, position)
 
 
 def _nonce(position: int) -> bytes:

@@ -143,44 +143,98 @@ def test_every_cut_and_every_added_byte_is_found(folder, secret) -> None:
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize("digest_is_checked", [True, False])
-def test_rows_cannot_be_swapped_repeated_or_left_out(
-    folder, secret, monkeypatch, digest_is_checked
-) -> None:
-    """Each row's own binding finds it, also without the digest in the manifest."""
-    if not digest_is_checked:
+def weaken(monkeypatch, without: set[str]) -> None:
+    """Take away defences of a row's place: digest of the file, associated data, nonce."""
+    if "digest" in without:
         monkeypatch.setattr(data_store.hmac, "compare_digest", lambda one, other: True)
-    path = records(folder, only(folder, secret))
-    head, (one, two, three) = divided(path.read_bytes())
-    for parts in (
-        (two, one, three), (one, two, two), (one, three), (one, two), (one, two, three, three), (),
-    ):  # fmt: skip
-        path.write_bytes(head + b"".join(parts))
-        with pytest.raises(StoreDamaged, match="swapped"):
-            read_all(folder, secret)
-    path.write_bytes(head + one + two + three)
-    assert len(read_all(folder, secret)[0].rows) == 3
+    if "associated data" in without:
+        monkeypatch.setattr(data_store, "_bound", lambda *parts: b"")
+    if "nonce" in without:
+        monkeypatch.setattr(data_store, "_nonce", lambda position: bytes(12))
 
 
-def test_without_position_in_the_seal_swapped_rows_would_pass(folder, secret, monkeypatch) -> None:
-    """The control of the test above: the attack succeeds if neither defence is there."""
-    monkeypatch.setattr(data_store.hmac, "compare_digest", lambda one, other: True)
-    monkeypatch.setattr(data_store, "_bound", lambda *parts: b"")
-    monkeypatch.setattr(data_store, "_nonce", lambda position: bytes(12))
-    with DataStore.create(folder.parent / "weak", secret) as store:
+DEFENCES = ("digest", "associated data", "nonce")
+
+
+@pytest.mark.parametrize("alone", DEFENCES)
+def test_rows_cannot_be_swapped_or_repeated(tmp_path, secret, monkeypatch, alone) -> None:
+    """Each of three defences finds it without the other two."""
+    weaken(monkeypatch, {*DEFENCES} - {alone})
+    with DataStore.create(tmp_path / "weak", secret) as store:
         name = store.store(data())
-        path = records(folder.parent / "weak", name)
+        path = records(tmp_path / "weak", name)
+        head, (one, two, three) = divided(path.read_bytes())
+        for parts in ((two, one, three), (one, two, two), (one, three, two)):
+            path.write_bytes(head + b"".join(parts))
+            with pytest.raises(StoreDamaged, match="swapped"):
+                store.rows(name)
+        path.write_bytes(head + one + two + three)
+        assert store.rows(name) == data().rows
+
+
+def test_without_the_three_defences_swapped_rows_would_pass(tmp_path, secret, monkeypatch) -> None:
+    """The control of the test above."""
+    weaken(monkeypatch, {*DEFENCES})
+    with DataStore.create(tmp_path / "weak", secret) as store:
+        name = store.store(data())
+        path = records(tmp_path / "weak", name)
         head, (one, two, three) = divided(path.read_bytes())
         path.write_bytes(head + two + one + three)
         assert [row["income"] for row in store.rows(name)] == [52000, 41000, 63000]
 
 
 @pytest.mark.parametrize("digest_is_checked", [True, False])
+def test_rows_cannot_be_left_out_or_added(folder, secret, monkeypatch, digest_is_checked) -> None:
+    weaken(monkeypatch, set() if digest_is_checked else {"digest"})
+    path = records(folder, only(folder, secret))
+    head, (one, two, three) = divided(path.read_bytes())
+    for parts in ((one, three), (one, two), (two, three), (one, two, three, three), ()):
+        path.write_bytes(head + b"".join(parts))
+        with pytest.raises(StoreDamaged, match="cut"):
+            read_all(folder, secret)
+
+
+def test_equal_rows_are_not_equal_on_disk(tmp_path, secret) -> None:
+    """A repeated nonce would show which rows are equal, and the difference of all others."""
+    with DataStore.create(tmp_path / "s", secret) as store:
+        name = store.store(data("a\nlong enough\nlong enough\n"))
+        _, parts = divided(records(tmp_path / "s", name).read_bytes())
+        store.replace(name, data("a\nlong enough\nlong enough\n"))
+        _, again = divided(records(tmp_path / "s", name).read_bytes())
+    bodies = [part[4:-16] for part in (*parts, *again)]
+    assert len(set(bodies)) == 4
+
+
+def test_rows_of_a_change_that_was_not_finished_are_found(folder, secret, monkeypatch) -> None:
+    """They have the version of the change that succeeded later; the digest tells them apart."""
+    name = only(folder, secret)
+    real = data_store.write_atomic
+
+    def fails(path, content, *mode):
+        if path.name == "manifest":
+            raise OSError(28, "No space left on device")
+        real(path, content, *mode)
+
+    with DataStore.open(folder, secret) as store:
+        monkeypatch.setattr(data_store, "write_atomic", fails)
+        with pytest.raises(OSError, match="space"):
+            store.replace(name, data(ROWS.replace("41000", "42000")))
+        monkeypatch.setattr(data_store, "write_atomic", real)
+        unfinished = (folder / f"{name}-2.records").read_bytes()
+        store.replace(name, data(ROWS.replace("41000", "43000")))
+        (folder / f"{name}-2.records").write_bytes(unfinished)
+        with pytest.raises(StoreDamaged):
+            store.rows(name)
+        # The control: without the digest they would be read.
+        weaken(monkeypatch, {"digest"})
+        assert store.rows(name)[0]["income"] == 42000
+
+
+@pytest.mark.parametrize("digest_is_checked", [True, False])
 def test_older_version_and_file_of_another_data_set_are_found(
     folder, secret, monkeypatch, digest_is_checked
 ) -> None:
-    if not digest_is_checked:
-        monkeypatch.setattr(data_store.hmac, "compare_digest", lambda one, other: True)
+    weaken(monkeypatch, set() if digest_is_checked else {"digest"})
     name = only(folder, secret)
     older = records(folder, name).read_bytes()
     with DataStore.open(folder, secret) as store:
