@@ -57,6 +57,8 @@ CATEGORIES: dict[str, Category] = {
 FieldName = Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f*][^\x00-\x1f\x7f]*$")]
 """The name of a field: printable, and not beginning with `*`, which stands for the rows."""
 SchemaName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+OWN_DATA = "own_data"
+"""Schema of a data set that follows none of the policy's: its owner assigns the categories."""
 
 
 def with_broader(category: str) -> tuple[str, ...]:

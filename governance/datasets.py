@@ -29,7 +29,14 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from governance.categories import CATEGORIES, MOST_FIELDS, UNCLASSIFIED, FieldName
+from governance.categories import (
+    CATEGORIES,
+    MOST_FIELDS,
+    OWN_DATA,
+    UNCLASSIFIED,
+    FieldName,
+    SchemaName,
+)
 from governance.masking import LONGEST_VALUE, Value
 from utils.errors import DataSetInvalid
 from utils.strict_csv import CsvSource, other_separator
@@ -83,9 +90,13 @@ class Column(_Model):
 
 
 class Description(_Model):
-    """What others may see of a data set: no values, except category names marked public."""
+    """What others may see of a data set: no values, except category names marked public.
+
+    `schema_name` is the policy's schema whose field names the columns have.
+    """
 
     tag: Tag
+    schema_name: SchemaName = OWN_DATA
     words: str = Field(max_length=500)
     columns: tuple[Column, ...] = Field(min_length=1, max_length=MOST_FIELDS)
     rows: int = Field(ge=0, le=MOST_ROWS)
@@ -124,6 +135,7 @@ def read_data_set(
     types: Mapping[str, Type] | None = None,
     categories: Mapping[str, str] | None = None,
     public: Collection[str] = (),
+    schema_name: str = OWN_DATA,
 ) -> DataSet:
     """Return a data set from the bytes of a CSV or JSON file.
 
@@ -160,6 +172,7 @@ def read_data_set(
         source=source,
         categories=categories,
         public=public,
+        schema_name=schema_name,
     )
 
 
@@ -172,6 +185,7 @@ def make_data_set(
     source: str = "The data",
     categories: Mapping[str, str] | None = None,
     public: Collection[str] = (),
+    schema_name: str = OWN_DATA,
 ) -> DataSet:
     """Return a data set from typed rows; raises DataSetInvalid."""
     categories = categories or {}
@@ -200,7 +214,13 @@ def make_data_set(
         )
     try:
         description = Description.model_validate(
-            {"tag": tag, "words": words, "columns": columns, "rows": len(rows)}
+            {
+                "tag": tag,
+                "schema_name": schema_name,
+                "words": words,
+                "columns": columns,
+                "rows": len(rows),
+            }
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -335,6 +355,8 @@ def _json_value(value: Value, kind: Type) -> Value:
     }
     if not fits[kind]:
         raise ValueError(kind)
+    if isinstance(value, str):
+        value.encode()  # raises UnicodeEncodeError, a ValueError, for half a surrogate pair
     return float(value) if kind == "number" else value
 
 

@@ -51,6 +51,7 @@ def mock(
         {column.name: column.type for column in description.columns},
         records,
         categories=description.categories,
+        schema_name=description.schema_name,
     )
 
 

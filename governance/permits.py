@@ -212,9 +212,14 @@ def require_time(permit: Permit, now: float) -> None:
     if not permit.iat < permit.exp <= permit.iat + PERMIT_SECONDS:
         raise PermitInvalid(f"The permit is not one of at most {PERMIT_SECONDS} seconds.")
     if now >= permit.exp:
-        raise PermitExpired("The permit has expired; ask its owner for a new one.")
+        raise PermitExpired(
+            "The permit has expired; ask its owner for a new one. If it is new, the clock of the "
+            "owner's machine is slow: set it."
+        )
     if permit.iat > now + SKEW_SECONDS:
-        raise PermitInvalid("The permit was issued in the future: set the clocks of both machines.")
+        raise PermitInvalid(
+            "The permit was issued in the future: the clock of its owner's machine is fast; set it."
+        )
 
 
 def prove_possession(

@@ -168,7 +168,7 @@ class Policies:
             if name == DENY_BY_DEFAULT:
                 partner = access.partner.type.replace("_", " ")
                 parts.append(
-                    f"No rule lets this partner, a partner of the type {partner}, "
+                    f"No rule lets a partner of the type {partner} "
                     f"{ACTION_WORDS[access.action]} {fields} {purpose_words(access.purpose)}."
                 )
             elif name == RULE_FAILED:

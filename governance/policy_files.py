@@ -155,13 +155,15 @@ def version_of(texts: Mapping[str, str]) -> str:
 def copy_shipped(folder: Path) -> str:
     """Copy the shipped policies to a folder that has none, and return the folder's version.
 
-    Files that exist are kept. Raises PolicyInvalid and OSError.
+    A copy that was interrupted is finished. Otherwise nothing is written: neither files that the
+    folder has nor files that were removed. Raises PolicyInvalid and OSError.
     """
     private_folder(folder)
     with closing(_locked(folder)):
-        if not read_folder(folder):
-            for name, text in read_folder(SHIPPED).items():
-                write_new(folder / name, text.encode())
+        if obligations.FILE not in read_folder(folder):
+            shipped = read_folder(SHIPPED)
+            for name in sorted(shipped, key=lambda each: each == obligations.FILE):  # it last
+                write_new(folder / name, shipped[name].encode())
         return load_folder(folder).version
 
 

@@ -59,20 +59,24 @@ def inputs_of(
     return {slot_name(*slot): sha256[slot] for slot in covered_slots(public, program)}
 
 
-def use_of(
-    public: PublicModel,
-    client_id: str,
-    party: str,
-    program: str,
-    sha256: Mapping[tuple[str, str], str],
-) -> Use:
-    """Return the use that a party's permit for a run has to name; `sha256` as in `inputs_of`."""
-    return Use(
-        iss=party,
-        sub=client_id,
-        aud=AUDIENCE,
-        action=cast(Action, program),
-        program=public.digest,
-        inputs=inputs_of(public, program, sha256),
-        fields=tuple(column.name for column in public.schema_.party(party).columns),
-    )
+def uses_of(
+    public: PublicModel, client_id: str, program: str, sha256: Mapping[tuple[str, str], str]
+) -> dict[str, Use]:
+    """Return the uses that the permits for a run have to name, by party.
+
+    `sha256` is as in `inputs_of`. The uses are made together, since the digest of the public model
+    takes a while.
+    """
+    model, inputs = public.digest, inputs_of(public, program, sha256)
+    return {
+        party: Use(
+            iss=party,
+            sub=client_id,
+            aud=AUDIENCE,
+            action=cast(Action, program),
+            program=model,
+            inputs=inputs,
+            fields=tuple(column.name for column in public.schema_.party(party).columns),
+        )
+        for party in parties_of(public, program)
+    }

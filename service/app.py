@@ -171,7 +171,7 @@ def create_app(
     # The router compares a path with one route after another, so frequent ones come first.
     for routes in (relay, messages, applications, runs, permits, model, metrics, witness, operator):
         app.include_router(routes.router)
-    for router in (permits.router, log.router, governance.router, governance.operator_router):
+    for router in (log.router, governance.router, governance.operator_router):
         app.include_router(router)
     app.include_router(documentation.router)
     app.add_middleware(

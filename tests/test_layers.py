@@ -52,6 +52,7 @@ MAY_IMPORT = {
 ENTRY_POINTS = {"parties/__main__.py": {"ui"}, "witness/__main__.py": {"ui"}}
 """Further imports of an entry point, which puts two folders together."""
 LIBRARIES = {
+    "cedarpy": ("governance/",),
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
     "fastapi": ("service/", "server.py", "ui/"),
     "gradio": ("ui/",),

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from engines.interface import PublicModel
 from governance.permits import issue
-from governance.program_permits import covered_slots, parties_of, use_of
+from governance.program_permits import covered_slots, uses_of
 
 Digests = Mapping[tuple[str, str], str]
 
@@ -48,7 +48,5 @@ class PermitKeys:
         if any(slot not in sha256 for slot in covered_slots(public, program)):
             return []
         at = time.time() if now is None else now
-        return [
-            issue(self.of(party), use_of(public, client_id, party, program, sha256), at)
-            for party in parties_of(public, program)
-        ]
+        uses = uses_of(public, client_id, program, sha256)
+        return [issue(self.of(party), use, at) for party, use in uses.items()]

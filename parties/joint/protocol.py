@@ -26,7 +26,7 @@ from engines.interface import (
     PublicModel,
 )
 from engines.statement import Statement, slot_name
-from governance.program_permits import use_of
+from governance.program_permits import uses_of
 from parties.joint.channel import Identity, commitment, framed
 from parties.joint.checks import check, require_signatures
 from parties.joint.conversation import Conversation
@@ -474,8 +474,8 @@ class JointProtocol:
         if talk.party not in talk.agreements(program):
             raise OutOfStep(f"{talk.party} has not agreed to {program} yet.")
         files = self._data_files(program)
-        use = use_of(talk.public, talk.application, talk.party, program, files)
-        return talk.identity.permit(use, now)
+        uses = uses_of(talk.public, talk.application, program, files)
+        return talk.identity.permit(uses[talk.party], now)
 
     def _statement(self, program: str, result_sha256: str) -> Statement:
         """Return the statement that the witnesses must have signed, from what this party knows."""

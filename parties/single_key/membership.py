@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from contract.http import Opened
 from engines.interface import EVALUATION_KEY, Slot
 from governance.permits import issue
-from governance.program_permits import covered_slots, parties_of, use_of
+from governance.program_permits import covered_slots, uses_of
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
 from parties.results import SERVER, Message, digest, preview
@@ -195,8 +195,8 @@ class Membership:
                     "not permitted. Send the record again."
                 )
         permits = [
-            issue(key, use_of(public, self.client_id, party, program, sha256), time.time())
-            for party in parties_of(public, program)
+            issue(key, use, time.time())
+            for party, use in uses_of(public, self.client_id, program, sha256).items()
             if (key := self._permit_key(party)) is not None
         ]
         if permits:

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from engines.interface import PublicModel
 from governance.canonical import PROOF, canonical, digest
-from governance.permits import key_named_in, require_use, signed_by, verify
-from governance.program_permits import covered_slots, parties_of, use_of
+from governance.permits import Use, key_named_in, require_use, signed_by, verify
+from governance.program_permits import covered_slots, parties_of, uses_of
 from governance.receipts import Receipt
 from governance.request_state import PERMIT_SECONDS
 from service.applications.base import ApplicationService
@@ -114,7 +114,8 @@ def accept(
     have been spent are ignored. Every permit that is stored gets an entry in the log. Raises as
     Permits.give does.
     """
-    found = [_accept(storage, application, public, text, now, repeated) for text in texts]
+    uses: dict[str, dict[str, Use]] = {}
+    found = [_accept(storage, application, public, text, now, repeated, uses) for text in texts]
     return any(found)
 
 
@@ -166,7 +167,9 @@ def _accept(
     text: str,
     now: float,
     repeated: bool,
+    uses: dict[str, dict[str, Use]],
 ) -> bool:
+    """Verify and store one permit; `uses` keeps the uses by program and party for the next one."""
     key = key_named_in(text)
     party = next((row.party for row in application.parties if row.permit_key == key), None)
     if party is None:
@@ -185,7 +188,9 @@ def _accept(
             f"A permit for {program} covers all its messages; still to be sent: "
             f"{', '.join(missing)}."
         )
-    use = use_of(public, application.client_id, party, program, sha256)
+    if program not in uses:
+        uses[program] = uses_of(public, application.client_id, program, sha256)
+    use = uses[program][party]
     require_use(permit, use, now)
     session, client_id = application.session, application.client_id
     known = _KNOWN.one_or_none(session, client_id=client_id, jti=permit.jti)
@@ -233,11 +238,11 @@ def _usable(
         )
     )
     keys = {row.party: row.permit_key for row in application.parties}
-    sha256, found = sha256_of(application), {}
+    uses = uses_of(public, application.client_id, program, sha256_of(application))
+    found = {}
     for row in rows:
-        use = use_of(public, application.client_id, row.party, program, sha256)
         try:
-            verify(row.text, bytes.fromhex(keys[row.party] or ""), use, now)
+            verify(row.text, bytes.fromhex(keys[row.party] or ""), uses[row.party], now)
         except GovernanceError:  # a message or the model has changed since
             continue
         found[row.party] = row.jti

@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governance import datasets
+from governance.access import Access, Partner
+from governance.computations import computation_of, fields_of
 from governance.datasets import DataSet, make_data_set, read_data_set
+from governance.masking import mask
 from governance.mock import BOUNDS, OTHER_BOUNDS, mock
+from governance.policy import Policies
 from utils.errors import DataSetInvalid
 
 CSV = """name,income,balance,member,joined,region,phone
@@ -87,6 +91,8 @@ def test_types_of_json_are_its_own() -> None:
         ('[{"a": 1}, {"a": "4711"}]', "no text in a of row 1"),
         ('[{"a": "4711"}, {"a": 4711}]', "no text in a of row 2"),
         ('[{"a": 4711000000000000000000}]', "no text in a of row 1"),
+        (r'[{"a": "\ud8004711"}]', "no text in a of row 1"),
+        (r'[{"a\ud800": "4711"}]', "cannot be described"),
         ('{"a": NaN}', "not valid JSON"),
         ('{"a": 4711, "a": 2}', "occurs twice"),
         ("{", "not valid JSON"),
@@ -151,8 +157,36 @@ def test_categories_and_public_values_are_the_owners() -> None:
         read(CSV, public=["absent"])
     with pytest.raises(DataSetInvalid, match="categories are"):
         read(CSV, categories={"income": "money"})
+    with pytest.raises(DataSetInvalid, match="schema_name"):
+        read(CSV, schema_name="../x")
     with pytest.raises(DataSetInvalid, match="tag"):
         read_data_set(CSV.encode(), "Tag!", "w")
+
+
+def test_policy_judges_a_data_set_by_its_description() -> None:
+    """The way of a use: description and computation, policy, masks or least count of rows."""
+    found = read(CSV, schema_name="personal_record", categories={"balance": "account_balance"})
+    use = {
+        "partner": Partner(id="b", type="bank", verified=True),
+        "data_set": "0" * 32,
+        "schema_name": found.description.schema_name,
+        "categories": found.description.categories,
+        "purpose": "dpv:CreditChecking",
+        "consent": "given",
+        "time": 0,
+        "rows": found.description.rows,
+    }
+    verdict = Policies.load().decide(Access(action="release", fields=("income", "name"), **use))
+    released = mask(
+        {name: found.rows[0][name] for name in ("income", "name")},
+        verdict.obligations.masks,
+        bytes(32),
+        "b",
+    )
+    assert released["income"] == "40,000–59,999" and "Ada" not in str(released)
+    asked = computation_of({"kind": "mean", "column": "income"})
+    verdict = Policies.load().decide(Access(action="statistic", fields=fields_of(asked), **use))
+    assert verdict.would_allow.least_rows == 5
 
 
 def test_data_set_does_not_print_its_rows() -> None:
@@ -202,6 +236,7 @@ def test_mock_is_the_same_whatever_the_values(one, other, seed) -> None:
 def test_mock_has_the_same_columns_and_types_in_public_bounds() -> None:
     found = read(CSV, categories={"income": "income"}, public=["region"])
     made = mock(found.description, 300)
+    assert made.description.schema_name == found.description.schema_name
     assert [c.name for c in made.description.columns] == [c.name for c in found.description.columns]
     assert [c.type for c in made.description.columns] == TYPES
     for row in made.rows:

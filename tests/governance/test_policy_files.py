@@ -6,6 +6,8 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from governance.policy_files import (
     read_folder,
     version_of,
 )
+from settings import ROOT
 from utils.errors import DataFolderInUse, PolicyInvalid
 from utils.file_lock import hold_lock
 
@@ -258,3 +261,27 @@ def test_shipped_policies_are_copied_once(folder) -> None:
     )
     assert copy_shipped(folder) != version
     assert not (folder / "30-statistics.cedar").exists()
+
+
+def test_interrupted_copy_is_finished(tmp_path, monkeypatch) -> None:
+    real, left = policy_files.write_new, [3]
+
+    def stops(path, content):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return real(path, content)
+
+    monkeypatch.setattr(policy_files, "write_new", stops)
+    with pytest.raises(KeyboardInterrupt):
+        copy_shipped(tmp_path / "policies")
+    assert len([*(tmp_path / "policies").glob("*.*")]) < len(read_folder(SHIPPED))
+    monkeypatch.setattr(policy_files, "write_new", real)
+    assert copy_shipped(tmp_path / "policies") == Policies.load().version
+
+
+def test_module_is_a_command() -> None:
+    words = [sys.executable, "-m", "governance.policy", "check"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and Policies.load().version in done.stdout
+    assert done.stderr == ""

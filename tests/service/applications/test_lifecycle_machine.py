@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLAIN, EXPLANATION_INPUTS
 from governance.permits import issue
-from governance.program_permits import use_of
+from governance.program_permits import uses_of
 from service.applications.party_tokens import MOST_TOKENS
 from tests.service.driver import Server, bearer, code_of
 from tests.service.lifecycle import (
@@ -393,12 +393,9 @@ class Lifecycle(RuleBasedStateMachine):
         sha256 = {slot: hashlib.sha256(sent).hexdigest() for slot, sent in self.model.sent.items()}
         named = {slot: sha256.get(slot, "0" * 64) for slot in NEEDED[program]}
         now = time.time() - (301 if what == "late" else 0)
+        uses = uses_of(MODEL, self.client_id, program, named)
         texts = [
-            issue(
-                self.keys.of("forger" if what == "forged" else party),
-                use_of(MODEL, self.client_id, party, program, named),
-                now,
-            )
+            issue(self.keys.of("forger" if what == "forged" else party), uses[party], now)
             for party in parties
         ]
         answer = self._post("permits", token, json={"permits": texts})

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from contract.http import MAXIMUM_PERMIT, MAXIMUM_PERMITS
 from engines.interface import DECIDE, EVALUATION_KEY, EXPLAIN, SIGN_OF
 from governance.permits import Use, issue
-from governance.program_permits import parties_of, use_of
+from governance.program_permits import parties_of, uses_of
 from service.applications.permits import remove_expired
 from service.jobs import queue
 from service.jobs.queue import Jobs
@@ -37,7 +37,7 @@ def queued(application: Application) -> Any:
 
 
 def use(application: Application, party: str, program: str = DECIDE) -> Use:
-    return use_of(PUBLIC, application.client_id, party, program, application.sent)
+    return uses_of(PUBLIC, application.client_id, program, application.sent)[party]
 
 
 def test_run_without_permits_is_refused_and_says_what_to_do(server: Server) -> None:
