@@ -21,13 +21,14 @@ import numpy as np
 
 from contract.http import LONGEST_WAIT, ApplicationState, Joined
 from engines.interface import ENCRYPTED_INPUTS, EXPLAIN, PublicModel, fingerprint_of
+from parties.client import Waiting
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
 from parties.joint.channel import Identity
 from parties.joint.codes import JoinCode
 from parties.joint.files import MemberFiles, MemberRecord
 from parties.joint.identities import PartyIdentity
-from parties.joint.member_state import MemberState
+from parties.joint.member_state import MemberState, Request
 from parties.joint.protocol import JointProtocol
 from parties.joint.reading import decision_of, explanation_of
 from parties.joint.token import note_times
@@ -293,14 +294,12 @@ class JointMember:
             # Results are opened only on the state of a new exchange.
             changed = own.act(answer=False)
             changed |= own.ask(again=False) is not None
-        if changed and wait > 0:
-            return True
+            if changed and wait > 0:
+                return True
+            # In the same block: a change by another thread in between would make something due,
+            # and the exchange would wait for news although this party is the one to act.
+            request, waiting = self._next(own, wait, answer)
         while True:
-            with self._alone() as own:
-                request = own.request()
-                at_once = changed or (answer and own.may_open())
-                hold = 0.0 if at_once else max(0.0, min(wait, own.seconds_to_turn()))
-                waiting = own.waiting(hold)
             start = perf_counter()
             # Without the lock, so that a page stays usable.
             found = self._connection.client.exchange(
@@ -311,13 +310,21 @@ class JointMember:
                 waiting,
                 request.permits,
             )
-            seconds = 0.0 if hold else perf_counter() - start
+            seconds = 0.0 if waiting.seconds else perf_counter() - start
             with self._alone() as own:
                 changed |= own.take(found, request, seconds)
                 changed |= own.act(answer)
                 changed |= own.ask(again=False) is not None
                 if wait > 0 or not own.protocol.pending():
                     return changed
+                request, waiting = self._next(own, wait, answer)
+
+    def _next(self, own: MemberState, wait: float, answer: bool) -> tuple[Request, Waiting]:
+        """Return the next exchange's request, and the conditions that it waits for."""
+        request = own.request()
+        at_once = answer and own.may_open()
+        hold = 0.0 if at_once else max(0.0, min(wait, own.seconds_to_turn()))
+        return request, own.waiting(hold)
 
     def _end_by(self, error: TrisealError) -> None:
         with self._alone() as own:

@@ -590,6 +590,35 @@ def test_a_page_may_use_a_member_while_another_thread_waits(http_group):
     assert all(m.explanation and m.failure is None for m in members.members.values())
 
 
+def test_no_other_thread_comes_between_acting_and_the_request(group, monkeypatch):
+    """A person's step in between would make this party's next step due, but it would wait."""
+    member, order = group().pump()[B], []
+    act, request = member.own.act, member.own.request
+
+    def other():
+        member.keep_token()  # takes the same lock as a person's step
+        order.append("other")
+
+    thread = threading.Thread(target=other)
+
+    def acted(answer):
+        done = act(answer)
+        if not thread.ident:
+            thread.start()
+            time.sleep(0.1)
+        return done
+
+    def requested():
+        order.append("request")
+        return request()
+
+    monkeypatch.setattr(member.own, "act", acted)
+    monkeypatch.setattr(member.own, "request", requested)
+    member.advance(0.01)
+    thread.join(10)
+    assert order[0] == "request" and "other" in order
+
+
 def _keep_on(member) -> None:
     deadline = time.monotonic() + 15
     while member.explanation is None and time.monotonic() < deadline:
