@@ -99,6 +99,7 @@ def test_every_named_option_exists(name):
         for folder in ("training", "parties", "service", "trials", "ui", "witness")
         for path in (ROOT / folder).rglob("*.py")
     )
+    sources += (ROOT / "verify.py").read_text()
     for option in set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", DOCUMENTS[name])):
         assert option in FOREIGN_OPTIONS or f'"{option}"' in sources, option
 

@@ -51,6 +51,7 @@ from governance.log.merkle import (
 from trials.command import end_when_told
 from trials.logged_uses import ORIGIN, START, Log, a_log, key_of, public_of, trust
 from utils.errors import TrisealError
+from utils.terminal import print_any_text
 
 FAMILIES = ("altered", "removed", "inserted", "reordered", "rolled back", "forked")
 TARGETS = ("log", "database", "decision file")
@@ -424,6 +425,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tries", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=17)
     given = parser.parse_args(arguments)
+    print_any_text()
     counts = run(given.tries, given.seed)
     print(table(counts))
     return 0 if all(each["found"] == each["tried"] for each in counts.values()) else 1

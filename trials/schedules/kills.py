@@ -32,10 +32,10 @@ class Fuse:
         if self.burnt:
             raise Killed
 
-    def around(self, call: Callable[..., Any], *arguments: Any) -> Any:
+    def around(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """Call with a point before and after."""
         self.point()
-        result = call(*arguments)
+        result = call(*arguments, **named)
         self.point()
         return result
 

@@ -118,8 +118,8 @@ class Client:
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._local, name)
 
-        def around(*arguments: Any) -> Any:
-            return self._fuse.around(call, *arguments)
+        def around(*arguments: Any, **named: Any) -> Any:
+            return self._fuse.around(call, *arguments, **named)
 
         return around
 
@@ -130,9 +130,10 @@ class Client:
         messages: Sequence[Posting] = (),
         after: int = 0,
         waiting: Waiting | None = None,
+        permits: Sequence[str] = (),
     ) -> Exchanged:
         self._fuse.point()
-        found = self._local.exchange(client_id, token, (), 1 << 30)
+        found = self._local.exchange(client_id, token, (), 1 << 30, None, permits)
         self._server.take(self._party, messages)
         self._fuse.point()  # the server has the messages, but the party does not learn that
         given = tuple(self._server.give(self._party, after))
