@@ -193,7 +193,7 @@ class PartnerLines(Body):
 
 
 class ConsentRequest(RequestBody):
-    """What a user decides about a partner and a purpose, at a time in milliseconds since 1970."""
+    """A user's decision on a partner and a purpose, at a time in milliseconds since 1970."""
 
     state: Literal["granted", "revoked"]
     purpose: PurposeTerm

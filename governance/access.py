@@ -94,7 +94,7 @@ class Access(_Model):
 
 
 class WouldAllow(_Model):
-    """What the policy would allow instead, each found by asking it again.
+    """Uses that the policy would allow instead, each found by asking it again.
 
     `fields` are as many of the fields asked for as are allowed together, for the same purpose and
     action. `purposes` and `actions` are others that are allowed for all fields.

@@ -86,7 +86,7 @@ class _Manifest(_Model):
 
 @dataclass(frozen=True)
 class Listed:
-    """What others may see of a stored data set."""
+    """The public facts of a stored data set."""
 
     id: str
     version: int

@@ -90,7 +90,7 @@ class Column(_Model):
 
 
 class Description(_Model):
-    """What others may see of a data set: no values, except category names marked public.
+    """The public facts of a data set: no values, except category names marked public.
 
     `schema_name` is the policy's schema whose field names the columns have.
     """

@@ -63,7 +63,7 @@ class ObligationsFile(_Model):
 
 
 class Obligations(_Model):
-    """What one use must respect: the strictest of all rules that allow it.
+    """The limits of one use: the strictest of all rules that allow it.
 
     `masks` has a mask for each field of a release, and is empty for the other actions.
     `least_rows` is the least number of rows that a statistic may be about.

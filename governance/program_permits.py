@@ -24,7 +24,7 @@ from governance.permits import Use
 from governance.requests import Action
 
 AUDIENCE = "urn:triseal:server"
-"""Who may accept these permits: the server on which the application is open. Its address is not
+"""The audience of these permits, the server on which the application is open. Its address is not
 part of it, since a server may have several; the application's id is random and its own."""
 _DATA = (ENCRYPTED_INPUTS, EXPLANATION_INPUTS)
 _COVERED = (PUBLIC_KEY, EVALUATION_KEY, *_DATA)

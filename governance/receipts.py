@@ -66,7 +66,7 @@ class ReceiptEvent:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a receipt is about.
+    """The use of data that a receipt documents.
 
     `principal` is the person whose data it is, by name or pseudonym, `controller` is who decides
     about the purpose, and `categories` maps fields to their categories of data. `jurisdiction` is a

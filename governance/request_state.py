@@ -31,7 +31,7 @@ CLOSED: tuple[Status, ...] = ("denied", "revoked", "expired", "used up")
 
 @dataclass(frozen=True)
 class Grant:
-    """What the owner allows: the request, or less of it."""
+    """The part of a request that its owner allows: all of it, or less."""
 
     fields: tuple[str, ...]
     uses: Uses

@@ -47,7 +47,7 @@ class Part(BaseModel):
 
 
 class Requester(Part):
-    """Who asks: a name for people, and the long-lived public key (Ed25519) in hexadecimal."""
+    """A requester: a name for people, and the long-lived public key (Ed25519) in hexadecimal."""
 
     name: Name
     key: PublicKey
@@ -69,7 +69,7 @@ class Uses(Part):
 
 
 class AccessRequest(Part):
-    """What a requester asks an owner of data for.
+    """A requester's request to an owner of data.
 
     `target` is the id of a data set or of an application, `computation` is an object that
     governance/computations.py understands, `readers` are those who learn the result, and

@@ -57,7 +57,7 @@ class WrappedKey(BaseModel):
 
 @dataclass(frozen=True, repr=False)
 class Secret:
-    """What opens a store: a passphrase, or the bytes of a key file."""
+    """The secret that opens a store: a passphrase, or the bytes of a key file."""
 
     by: Literal["passphrase", "key_file"]
     value: bytes

@@ -226,7 +226,7 @@ def require_cosigners(
 
 @dataclass(frozen=True)
 class CosignerState:
-    """What a cosigner keeps of one log: the size and root (32 bytes) that it signed last.
+    """A cosigner's memory of one log: the size and root (32 bytes) that it signed last.
 
     The caller writes the new state to disk before it hands out the line, so that a crash between
     the two loses a line and never the memory of one.

@@ -81,7 +81,7 @@ class _Part(BaseModel):
 
 
 class Grant(_Part):
-    """What one owner gave: a consent receipt, and a permit for this use."""
+    """One owner's consent receipt and permit for this use."""
 
     receipt: dict[str, JsonValue]
     permit: Annotated[str, Field(max_length=LARGEST_PERMIT, pattern=r"^[A-Za-z0-9._-]+$")]

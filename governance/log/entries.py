@@ -47,9 +47,9 @@ Kind = Literal[
     "policy_change",
     "checkpoint",
 ]
-"""What happened; `decision` is the policy's, `answer` the owner's, `statement` a witness's."""
+"""The event; `decision` is the policy's, `answer` the owner's, `statement` a witness's."""
 Outcome = Literal["allowed", "denied", "reduced", "paused", "resumed", "done", "failed"]
-"""How it went: `reduced` is an approval of less than was asked for."""
+"""The event's outcome; `reduced` is an approval of less than was asked for."""
 Role = Literal["owner", "requester", "operator", "person"]
 
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -58,7 +58,7 @@ DIGESTS: tuple[str, ...] = (
     *("answer", "checkpoint", "permit", "policy", "program", "receipt", "request", "result"),
     "statement",
 )
-"""What an entry may have digests of."""
+"""The documents whose digests an entry may have."""
 ROLES: tuple[str, ...] = get_args(Role)
 LARGEST_ENTRY = 8 * 1024
 """Bytes of the largest entry."""

@@ -462,10 +462,12 @@ class MemberState:
     @property
     def upload(self) -> Message | None:
         """The upload of this party's encrypted record, or None before it has arrived."""
-        for event in self.remembered.events:
-            if (event.sender, event.what) == (self.party, RECORD_UPLOAD):
-                return event
-        return None
+        return self._sent_as(RECORD_UPLOAD)
+
+    def _sent_as(self, what: str) -> Message | None:
+        """Return this party's first message or upload with this name in the log, or None."""
+        own = (e for e in self.remembered.events if (e.sender, e.what) == (self.party, what))
+        return next(own, None)
 
     def _learned(self, program: str, run: ProgramState) -> None:
         self.given += 1
@@ -537,11 +539,8 @@ class MemberState:
 
     def _masks_sent(self, program: str) -> str | None:
         """Return the SHA-256 of the masks that this party has sent, or None."""
-        what = _masks_upload(program)
-        for event in self.remembered.events:
-            if (event.sender, event.what) == (self.party, what):
-                return event.sha256
-        return None
+        sent = self._sent_as(_masks_upload(program))
+        return None if sent is None else sent.sha256
 
     def _give_challenge(self, program: str) -> bool:
         """Send the server the challenge of the decision's check, as first party."""

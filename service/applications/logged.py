@@ -1,4 +1,4 @@
-"""What the log gets about applications: permits, uses of data, statements and erasures.
+"""Log entries about applications: permits, uses of data, statements and erasures.
 
 Every function appends to the log in the caller's transaction, in which the application's row is
 locked, and after which it must wait for no other lock (service/governance/log.py).
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from engines.interface import MASKED_BY, PublicModel
 from engines.statement import Statement, slot_name
 from governance.log.entries import Outcome
-from service.applications.rules import uploads_of
+from service.applications.rules import used_uploads
 from service.applications.views import Application, Run
 from service.governance.log import (
     Event,
@@ -169,9 +169,8 @@ def statement_of(application: Application, public: PublicModel, run: Run) -> Sta
 
 
 def _inputs(application: Application, public: PublicModel, program: str) -> Mapping[str, str]:
-    sent = uploads_of(application)
-    keys = [(s.party, s.file_name) for s in public.slots if program in s.needed_for]
-    return {slot_name(*key): sent[key].sha256 for key in keys if key in sent}
+    used = used_uploads(application, public, program)
+    return {slot_name(*key): upload.sha256 for key, upload in used.items()}
 
 
 def _permits_of(session: Session, run: RunRecord) -> Sequence[Any]:

@@ -169,6 +169,18 @@ def sha256_of(application: Application) -> dict[tuple[str, str], str]:
     return {key: upload.sha256 for key, upload in uploads_of(application).items()}
 
 
+def used_uploads(
+    application: Application, public: PublicModel, program: str
+) -> dict[tuple[str, str], Upload]:
+    """Return the uploads that a run of the program uses, by (party, file name).
+
+    They can no longer be replaced once the run has begun.
+    """
+    sent = uploads_of(application)
+    keys = [(slot.party, slot.file_name) for slot in public.slots if program in slot.needed_for]
+    return {key: sent[key] for key in keys if key in sent}
+
+
 def permitted(
     application: ApplicationView, public: PublicModel, program: str, now: float
 ) -> set[str]:

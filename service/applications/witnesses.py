@@ -30,8 +30,8 @@ from engines.statement import verify_statement
 from service.applications.activity_log import note
 from service.applications.base import ApplicationService
 from service.applications.logged import log_statement, statement_of
-from service.applications.rules import seen, uploads_of
-from service.applications.views import ApplicationView, Upload
+from service.applications.rules import seen, used_uploads
+from service.applications.views import ApplicationView
 from service.storage.storage import even_when_full
 from service.storage.tables import (
     DONE,
@@ -112,7 +112,7 @@ class WitnessTasksService(ApplicationService):
         """Return a message that the task's run used; also raises UnknownName for another name."""
         with self._storage.read() as session:
             application, run = self._one(session, witness, task)
-            found = self._used(application, run.program).get((party, file_name))
+            found = used_uploads(application, self._public, run.program).get((party, file_name))
             if found is None:
                 raise UnknownName(f"{run.program} uses no message of that party and name.")
             store, name = application.store, found.sha256
@@ -158,8 +158,8 @@ class WitnessTasksService(ApplicationService):
                     return client_id
                 raise AlreadySent("This witness has already made another statement on the run.")
             name = application.witnesses[witness]
+            said = statement_of(application, self._public, run)
             if signed is not None:
-                said = statement_of(application, self._public, run)
                 verify_statement(said, bytes.fromhex(witness), signed, name)
             row = {
                 "client_id": client_id,
@@ -175,8 +175,7 @@ class WitnessTasksService(ApplicationService):
             what = f"{'refused' if signed is None else 'signed'} {program}"
             note(session, client_id, self._clock(), (name, None), what, len(signed or b""))
             self._storage.announce(session, client_id)
-            stated_on = statement_of(application, self._public, run)
-            log_statement(self._storage, session, stated_on, name, refusal, self._clock())
+            log_statement(self._storage, session, said, name, refusal, self._clock())
         return client_id
 
     def _open(
@@ -224,19 +223,11 @@ class WitnessTasksService(ApplicationService):
             raise _unknown()
         return found.client_id, found.program
 
-    def _used(self, application: ApplicationView, program: str) -> dict[tuple[str, str], Upload]:
-        """Return the messages that a run of the program used, by (party, file name).
-
-        They can no longer be replaced once the run has begun.
-        """
-        sent = uploads_of(application)
-        keys = [(s.party, s.file_name) for s in self._public.slots if program in s.needed_for]
-        return {key: sent[key] for key in keys if key in sent}
-
     def _task(self, application: ApplicationView, run: RunRecord) -> WitnessTask:
+        used = used_uploads(application, self._public, run.program)
         messages = tuple(
             WitnessMessage(party=party, file_name=file_name, bytes=upload.size)
-            for (party, file_name), upload in self._used(application, run.program).items()
+            for (party, file_name), upload in used.items()
         )
         return WitnessTask(
             id=run.job or "",

@@ -1,4 +1,4 @@
-"""What users said about partners and purposes, as their agents' signed requests have it."""
+"""Users' decisions on partners and purposes, from signed requests of their agents."""
 
 from __future__ import annotations
 

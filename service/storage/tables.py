@@ -315,7 +315,7 @@ class PartnerRecord(Record):
 
 
 class ConsentRecord(Record):
-    """What a user said last about one partner and one purpose.
+    """A user's latest decision on one partner and one purpose.
 
     `signed_at` is the time in the signed statement, in milliseconds since 1970; an earlier one is
     not accepted afterwards.

@@ -25,7 +25,7 @@ _KINDS = 256
 
 
 class Opened(Protocol):
-    """What is opened of every record."""
+    """The values opened of every record."""
 
     def entropy(self, known: Collection[int]) -> float:
         """Return its entropy in bits, given the records of the parties with these indices."""

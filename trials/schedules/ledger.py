@@ -1,4 +1,4 @@
-"""What every party has made and given in one application, and the invariants on it.
+"""A ledger of every party's shares in one application, and the invariants on it.
 
 A share is noted where the engine makes it, before it can be sealed or stored, and a message where
 it leaves the party. So a share counts as given even if the party was killed before it was sent.

@@ -1,4 +1,4 @@
-"""What the person of a party does next: the only steps that `JointMember.advance` leaves open."""
+"""The next step of a party's person: the only steps that `JointMember.advance` leaves open."""
 
 from __future__ import annotations
 

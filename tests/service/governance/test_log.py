@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 import verify
+from contract.governance import LogKind, LogStatus
 from engines.interface import DECIDE
 from governance.log.checkpoint import (
     Checkpoint,
@@ -23,7 +24,7 @@ from governance.log.checkpoint import (
     require_cosigners,
     verify_checkpoint,
 )
-from governance.log.entries import Entry
+from governance.log.entries import KINDS, OUTCOMES, Entry
 from governance.log.merkle import verify_consistency, verify_inclusion
 from service.governance.integrity import Audits
 from service.governance.services import Governance
@@ -343,3 +344,8 @@ def test_a_whole_earlier_database_is_found_by_a_running_server(stored: Settings)
             session.execute(text("DELETE FROM log_checkpoints WHERE size = 5"))
         assert not audits.result().healthy
         assert Audits(storage, stored).result().healthy, "the control: it remembers nothing"
+
+
+def test_the_contract_names_every_kind_and_outcome_of_an_entry() -> None:
+    """The contract cannot import them from governance."""
+    assert (get_args(LogKind), get_args(LogStatus)) == (KINDS, OUTCOMES)
