@@ -181,7 +181,7 @@ def narrow(context, demo, schema):
 
 
 def assert_as_high_as_its_page(page, name, frame):
-    """Nothing is cut off, and nothing scrolls inside; a page tells its height four times a second."""
+    """Nothing is cut off, and nothing scrolls inside, once the page has told its new height."""
     for _ in range(40):
         box = page.locator(f'iframe[data-agent="{name}"]').bounding_box()
         end = frame.evaluate("document.getElementById('agent-end').getBoundingClientRect().bottom")

@@ -217,7 +217,7 @@ class Actions:
             return
         if state.decision is None:
             yield from self.open_decision(state)
-        # The last view has the plot: a view without it right afterwards can make the browser skip it.
+        # The last view has the plot, which the browser can skip if one without it follows at once.
         if state.explained is None:
             yield from self.explain(state, *values)
         else:
