@@ -1,8 +1,8 @@
 """A report as one CSV file (RFC 4180), for spreadsheets and programs.
 
-Every line has the same columns; `section` says what it is about. Spreadsheets run a cell that begins
-with `=`, `+`, `-`, `@`, a tab or a return as a formula, so that such a text gets an apostrophe in
-front.
+Every line has the same columns; `section` says what it is about. Spreadsheets run a cell as a
+formula that begins with `=`, `+`, `-`, `@`, a tab or a return, so that such a text gets an
+apostrophe in front.
 """
 
 from __future__ import annotations

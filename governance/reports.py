@@ -1,9 +1,9 @@
 """Reports about a period of the log: who asked for what, what was allowed, used and erased.
 
 The input is lines of the operator's view of the log, whose details are readable. A report shows
-the pseudonyms of people, and of the details only those members that are known here: a purpose, names
-of fields, rules, a reason. Values of a person's data are not in the log, and anything unknown that
-a caller has logged is left out.
+the pseudonyms of people, and of the details only those members that are known here: a purpose,
+names of fields, rules, a reason. Values of a person's data are not in the log, and anything unknown
+that a caller has logged is left out.
 """
 
 from __future__ import annotations
