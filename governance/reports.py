@@ -27,6 +27,10 @@ CONTEXT_DAYS = 1
 """Days before a period whose entries are read as well, for decisions on uses in it."""
 PSEUDONYM_DIGITS = 12
 LONGEST_REASON = 500
+CONSENT = "consent"
+"""The action of a standing consent that an owner gives or takes back."""
+UNKNOWN_USER = "No agent of this user is registered."
+"""The reason of a decision that is logged without details, since its user may be any text."""
 _MOST_NAMES = 256
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _DECISIONS = ("decision", "answer", "permit")
@@ -81,8 +85,12 @@ class Row:
 
     @property
     def allowed(self) -> bool:
-        """True if the policy or the owner allowed a request, wholly or less than asked for."""
-        return self.kind in ("decision", "answer") and self.status in ("allowed", "reduced")
+        """True if the policy or the owner allowed a request, wholly or less than asked for.
+
+        A consent to a partner and a purpose is no request.
+        """
+        decided = self.kind in ("decision", "answer") and self.action != CONSENT
+        return decided and self.status in ("allowed", "reduced")
 
     @property
     def denied(self) -> bool:
@@ -240,6 +248,8 @@ def row_of(line: Line, *, names: bool = False) -> Row:
     reason = next(
         (told for key in ("reason", "refusal", "error") if (told := _text(details.get(key)))), ""
     )
+    if line.kind == "decision" and line.details is None and not line.erased:
+        reason = UNKNOWN_USER
     if name and not names:
         reason = reason.replace(name, alias or "the person")
     return Row(
@@ -266,7 +276,7 @@ def totals_of(rows: Sequence[Row]) -> dict[str, int]:
     return {
         "Allowed": sum(row.allowed for row in rows),
         "Denied": sum(row.denied for row in rows),
-        "Permits of parties": sum(row.kind == "permit" and not row.denied for row in rows),
+        "Permits": sum(row.kind == "permit" and not row.denied for row in rows),
         "Uses": kinds["use"],
         "Revocations": kinds["revocation"],
         "Erasures": kinds["erasure"],
@@ -323,6 +333,8 @@ def _kept(row: Row, days: int | None, now: datetime) -> Retention:
 
 def _action(line: Line, details: Mapping[str, Any]) -> str:
     said = _text(details.get("action") or details.get("program"), 40)
+    if not said and "state" in details and line.kind in ("answer", "revocation"):
+        return CONSENT
     # The gateway's entries do not name the action, since they are all about releases.
     released = line.kind in ("decision", "use") and line.partner_id and "fields" in details
     return said or ("release" if released else "")

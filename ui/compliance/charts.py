@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
 
 import plotly.graph_objects as go
 
@@ -12,7 +13,7 @@ from governance.reports import Row
 from ui.compliance.filters import PARTIES
 from ui.plots import APPROVED, DENIED, LINE
 
-MOST_BARS = 8
+MOST_BARS = 7
 """Days, partners or purposes in one chart: the latest days, or those with the most decisions."""
 _LONGEST_LABEL = 26
 
@@ -20,7 +21,7 @@ _LONGEST_LABEL = 26
 def day_figure(rows: Sequence[Row]) -> go.Figure:
     """Return the decisions per day, oldest first."""
     allowed, denied = _counted(rows, lambda row: row.day)
-    days = sorted(allowed.keys() | denied.keys())[-MOST_BARS:]
+    days = _days_to(max(allowed.keys() | denied.keys(), default=None))
     labels = [day[5:] for day in days]
     figure = go.Figure(
         [
@@ -28,7 +29,8 @@ def day_figure(rows: Sequence[Row]) -> go.Figure:
             for found, name, colour in _series(allowed, denied)
         ]
     )
-    figure.update_xaxes(type="category", showgrid=False, fixedrange=True)
+    figure.update_xaxes(type="category", showgrid=False, fixedrange=True, tickangle=0)
+    figure.update_xaxes(tickfont={"size": 10})
     figure.update_yaxes(**_counts_axis(allowed + denied))
     return _styled(figure)
 
@@ -41,6 +43,14 @@ def partner_figure(rows: Sequence[Row]) -> go.Figure:
 def purpose_figure(rows: Sequence[Row]) -> go.Figure:
     """Return the decisions by purpose."""
     return _lying(rows, lambda row: row.purpose or "none named", purpose_words)
+
+
+def _days_to(last: str | None) -> list[str]:
+    """Return the days of the chart up to the last one with a decision."""
+    if last is None:
+        return []
+    end = date.fromisoformat(last)
+    return [str(end - timedelta(days=back)) for back in range(MOST_BARS - 1, -1, -1)]
 
 
 def _lying(
@@ -104,7 +114,7 @@ def _styled(figure: go.Figure) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 12},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
         margin={"l": 36, "r": 8, "t": 30, "b": 30},
         height=230,
         bargap=0.35,

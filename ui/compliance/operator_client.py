@@ -88,7 +88,7 @@ class OperatorClient(BoundedHttp):
             note = Note.parse(body.decode())
         except UnicodeDecodeError as error:
             raise ProofInvalid(
-                "The server's checkpoint is not a text; check the server."
+                "The server's checkpoint is not a text."
             ) from error
         checkpoint = verify_checkpoint(note, facts.origin, bytes.fromhex(facts.key))
         times = {

@@ -116,7 +116,7 @@ class _CompliancePage:
         self.resume = gr.Button("Resume", elem_id="resume", elem_classes="ts-unseen")
 
     def _filters(self) -> None:
-        with gr.Row(elem_classes="ts-filters"):
+        with gr.Row(elem_classes=["ts-fields", "ts-filters"]):
             self.filters: list[Component] = [
                 _dropdown("Partner", partner_choices(()), "filter-partner"),
                 _dropdown("Purpose", purpose_choices(()), "filter-purpose"),
@@ -142,7 +142,7 @@ class _CompliancePage:
 
     def _report(self) -> None:
         today = datetime.now(UTC).date()
-        with gr.Row(elem_classes="ts-filters"):
+        with gr.Row(elem_classes=["ts-fields", "ts-filters"]):
             self.first = gr.Textbox(
                 label="First day",
                 value=str(today - timedelta(days=DEFAULT_DAYS - 1)),
@@ -161,7 +161,7 @@ class _CompliancePage:
             )
             self.names = gr.Checkbox(
                 label="Show user ids",
-                info="instead of pseudonyms, except of erased people",
+                info="except of erased people",
                 elem_id="names",
                 min_width=200,
             )
@@ -306,7 +306,6 @@ def _dropdown(
         min_width=150,
         # A partner or a purpose that is chosen may leave the choices with an erasure.
         allow_custom_value=True,
-        filterable=False,
     )
 
 

@@ -13,6 +13,8 @@ from ui.units import escape
 
 MOST_SHOWN = 60
 """Entries that the page shows at once."""
+MOST_NAMED = 6
+"""Fields of an entry that are named."""
 NOT_AUDITED = '<p class="ts-empty">Not audited from this page yet.</p>'
 NO_REPORT = '<p class="ts-empty">No report made yet.</p>'
 _GOOD = ("allowed", "done", "resumed")
@@ -142,7 +144,10 @@ def _row(row: Row) -> str:
     if row.erased:
         person += " <em>erased</em>"
     purpose = purpose_words(row.purpose)
-    fields = f'<small class="ts-fieldnames">{escape(", ".join(row.fields))}</small>'
+    fields = (
+        f'<small class="ts-fieldnames" title="{escape(", ".join(row.fields))}">'
+        f"{escape(_some(row.fields))}</small>"
+    )
     cells = (
         ("Time", escape(_time(row.time))),
         ("What", escape(what)),
@@ -152,8 +157,13 @@ def _row(row: Row) -> str:
         ("Purpose", escape(purpose) + (fields if row.fields else "")),
         ("Why", _why(row)),
     )
-    body = "".join(f'<td data-who="{name}">{text}</td>' for name, text in cells if text or name)
+    body = "".join(f'<td data-who="{name}">{text}</td>' for name, text in cells)
     return f'<tr data-entry="{row.index}"><th scope="row">{row.index}</th>{body}</tr>'
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _why(row: Row) -> str:
@@ -186,9 +196,10 @@ def _obligations(found: Mapping[str, Any] | None) -> str:
     words = [
         f"kept at most {found.get('retention_days')} days",
         f"at most {found.get('rate_per_hour')} an hour, {found.get('rate_per_day')} a day",
-        f"statistics on {found.get('least_rows')} rows or more",
     ]
     masks = {**(found.get("masks") or {}), **(found.get("field_masks") or {})}
+    if not masks:
+        words.append(f"statistics on {found.get('least_rows')} rows or more")
     if masks:
         each = (f"{name}: {_mask(mask)}" for name, mask in masks.items())
         words.append(f"masks: {', '.join(each)}")
