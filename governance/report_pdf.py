@@ -33,6 +33,8 @@ from governance.reports import Report, Row
 
 MOST_PRINTED = 1000
 """Rows of one table that are printed; the CSV file has all."""
+LONGEST_CELL = 800
+"""Characters of a cell that are printed."""
 MOST_NAMED = 16
 """Fields or rules of one entry that are printed."""
 TITLE = "Use of personal data"
@@ -266,7 +268,9 @@ def _cell(text: str) -> Paragraph:
 
 
 def _words(text: str) -> str:
-    return escape(_plain(text))
+    """Return a text as markup, not so long that a row would not fit on a page."""
+    cut = text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}…"
+    return escape(_plain(cut))
 
 
 def _plain(text: str) -> str:
