@@ -90,6 +90,7 @@ def test_counts_by_day_partner_and_purpose():
         ("2026-11-21", "shop_1", purpose, 0, 1, 0, 0),
     ]
     assert made.totals["Allowed"] == 2 and made.totals["Denied"] == 2
+    assert made.totals["Requests"] == 3
     assert made.totals["Policy changes"] == 1 and len(made.rows) == 8
     (denial,) = [c for c in cells(made) if c["section"] == "entry" and c["entry"] == "2"]
     assert (denial["rules"], denial["reason"]) == ("consent-needed", "No.")
