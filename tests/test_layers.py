@@ -27,8 +27,8 @@ MAY_IMPORT = {
     "witness": {"contract", "engines", "governance", "parties", "settings", "utils"},
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {
-        *("backend", "contract", "engines", "features", "model", "parties", "settings", "utils"),
-        "witness",
+        *("backend", "contract", "engines", "features", "governance", "model", "parties"),
+        *("settings", "utils", "witness"),
     },
     "app": {"backend", "parties", "settings", "ui", "utils"},
     "training": {
@@ -61,6 +61,7 @@ LIBRARIES = {
     "psutil": ("trials/",),
     "pytest": ("trials/",),
     "ray": ("service/execution/ray/",),
+    "reportlab": ("governance/",),
     "sklearn": ("training/",),
     "sqlalchemy": ("service/", "trials/"),
     "xgboost": ("training/",),
