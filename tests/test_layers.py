@@ -77,6 +77,7 @@ SERVICE = (
     "storage",
     "execution",
     "governance",
+    "sessions",
     "applications",
     "operations",
     "jobs",
