@@ -76,8 +76,8 @@ from parties.governance.institution_checks import (
     require_permit,
     with_status,
 )
-from parties.governance.sealed_folder import SealedFolder
-from parties.governance.sealed_session import LARGEST_STATE, Relay, SealedSession
+from parties.governance.institution_files import InstitutionFiles
+from parties.governance.sealed_session import Relay, SealedSession
 from parties.governance.views import ActivityLine, DataSetView, RequestView, SessionView
 from parties.identity_file import make_identity
 from parties.joint.identities import IdentityKey
@@ -112,7 +112,6 @@ PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 16.0
 PRUNE_SECONDS = 600.0
 LONGEST_HOURS = 24.0 * 366
 MOST_SEEN = 2000
-_SESSION = ".session"
 _PERMIT_OVER = (
     PermitExpired,
     PermitInvalid,
@@ -146,14 +145,14 @@ class Institution:
         key: IdentityKey,
         name: str,
         partner_token: str,
-        folder: SealedFolder,
+        files: InstitutionFiles,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
         self.key = key.public.hex()
         self._relay, self._identity, self._token = relay, key, partner_token
-        self._folder, self._clock = folder, clock
-        self._book = InstitutionBook(folder)
+        self._files, self._clock = files, clock
+        self._book = InstitutionBook(files)
         self._sessions: dict[str, SealedSession] = {}
         self._failures: dict[str, str] = {}
         self._waiting: dict[tuple[str, int], _Waiting] = {}
@@ -174,12 +173,12 @@ class Institution:
         if not 1 <= len(name) <= 64 or not name.isprintable():
             raise InvalidRequest("The institution's name has 1 to 64 printable characters.")
         key = make_identity(home)
-        folder = SealedFolder(home / FOLDER)
+        files = InstitutionFiles(home / FOLDER)
         try:
-            found = cls(client, key, name, partner_token, folder)
+            found = cls(client, key, name, partner_token, files)
             found._resume()
         except BaseException:
-            folder.close()
+            files.close()
             raise
         return found
 
@@ -191,7 +190,7 @@ class Institution:
             self._closed.set()
             for session in self._sessions.values():
                 session.stop()
-            self._folder.close()
+            self._files.close()
             self._note_change()
 
     # ---- sessions
@@ -206,7 +205,12 @@ class Institution:
             if sum(not each.over for each in self._sessions.values()) >= MOST_SESSIONS:
                 raise QuotaExceeded(f"This agent has {MOST_SESSIONS} sessions; end one first.")
         session = SealedSession.connect(
-            self._relay, self._identity, self.name, self._save_session, code, self._token
+            self._relay,
+            self._identity,
+            self.name,
+            self._files.sessions.write,
+            code,
+            self._token,
         )
         with self._changed:
             self._sessions[session.session_id] = session
@@ -818,18 +822,15 @@ class Institution:
     # ---- the state
 
     def _resume(self) -> None:
-        for name in self._folder.names(_SESSION):
-            data = self._folder.read(name, LARGEST_STATE) or b""
-            session = SealedSession.resume(self._relay, self._identity, data, self._save_session)
-            if name != f"{session.session_id}{_SESSION}":
-                raise MalformedMessage(f"The file {name} belongs to another session; remove it.")
+        for name in self._files.sessions.names():
+            data = self._files.sessions.read(name) or b""
+            session = SealedSession.resume(
+                self._relay, self._identity, data, self._files.sessions.write
+            )
             self._sessions[session.session_id] = session
         for session in self._sessions.values():
             if not session.over:
                 self._listen(session)
-
-    def _save_session(self, session_id: str, data: bytes) -> None:
-        self._folder.write(f"{session_id}{_SESSION}", data)
 
     def _has(self, request_id: str) -> bool:
         return request_id in dict(self._book.requests())

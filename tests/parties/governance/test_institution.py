@@ -467,7 +467,7 @@ def test_a_folder_is_one_processs_and_its_files_cannot_be_exchanged(both):
         Institution.start(both.home, both.relay, "Bank of X", both.token)
     both.bank.close()
     folder = both.home / "institution"
-    first, second = folder / f"{one}.request", folder / f"{other}.request"
+    first, second = folder / "requests" / one, folder / "requests" / other
     saved = second.read_bytes()
     second.write_bytes(first.read_bytes())
     with pytest.raises(StoreDamaged):
