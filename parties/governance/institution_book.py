@@ -56,11 +56,18 @@ class HeldPermit(_Model):
     brought: bool = False
 
 
+class Taking(_Model):
+    """The call for a permit that has no reply yet, and its time."""
+
+    call: int
+    at: int
+
+
 class KeptRequest(_Model):
     """A request and what has come of it.
 
-    `signed` is the signed request in JSON. `asked`, `taking` and `redeeming` are the numbers of
-    calls whose replies may still come: for the request itself, for permits, and for uses, the last
+    `signed` is the signed request in JSON. `asked`, `taking` and `redeeming` have the numbers of
+    calls whose replies may still come: for the request itself, for a permit, and for uses, the last
     with the ids of their permits.
     """
 
@@ -75,7 +82,7 @@ class KeptRequest(_Model):
     receipt: str | None = None
     receipt_id: str | None = None
     permit: HeldPermit | None = None
-    taking: tuple[int, ...] = ()
+    taking: Taking | None = None
     redeeming: dict[int, Hex128] = {}
     uses: tuple[UseView, ...] = ()
     results: tuple[KeptResult, ...] = ()
@@ -191,6 +198,10 @@ class InstitutionBook:
             raise UnknownName("There is no such request here; list the requests first.")
         return found
 
+    def find(self, request_id: str) -> KeptRequest | None:
+        """Return a request, or None if there is none of this id."""
+        return self._requests.get(request_id)
+
     def require_room(self) -> None:
         """Raise QuotaExceeded if no further request can be kept."""
         if len(self._requests) >= MOST_REQUESTS:
@@ -223,11 +234,6 @@ M = TypeVar("M", bound=BaseModel)
 
 class _Activity(_Model):
     lines: Annotated[tuple[ActivityLine, ...], Field(max_length=MOST_LINES)]
-
-
-def latest(numbers: tuple[int, ...], number: int) -> tuple[int, ...]:
-    """Return the last numbers with one more."""
-    return (*numbers, number)[-MOST_CALLS:]
 
 
 def latest_permits(calls: dict[int, str], call: int, permit: str) -> dict[int, str]:

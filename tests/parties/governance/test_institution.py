@@ -452,7 +452,7 @@ def test_an_unreachable_server_is_named(both):
     both.bank.data_sets(both.id)
     both.relay.set_down(True)
     serial = both.bank.serial
-    while not both.bank._failures:
+    while not both.bank._calls.failures:
         serial = both.bank.wait(serial, 1)
     view = both.ask(wait=0.2)
     assert "server cannot be reached" in view.problem
