@@ -59,14 +59,13 @@ from parties.governance.calls import (
     TakePermit,
 )
 from parties.governance.exchange_client import ExchangeClient
-from parties.governance.exchange_seal import begin_call, open_record
+from parties.governance.exchange_seal import EXCHANGE_CALL, begin_call, open_record
 from parties.governance.institution_book import (
     HeldPermit,
     InstitutionBook,
     KeptRequest,
     KeptResult,
     Taking,
-    latest_permits,
 )
 from parties.governance.institution_checks import (
     description_of,
@@ -386,6 +385,18 @@ class Institution:
                 self._note("failure", f"A use failed: {error.message}"[:2000], request_id)
                 raise
 
+    def take_permit(self, request_id: str, wait: float = CALL_SECONDS) -> str:
+        """Return a permit for one use, for the direct exchange; `run` brings it otherwise.
+
+        Raises as `run` does.
+        """
+        end = time.monotonic() + wait
+        with self._one_run(request_id):
+            held = self._usable_permit(request_id) or self._awaited_permit(request_id, end)
+            if held is None or held.brought:
+                held = self._new_permit(request_id, end)
+            return held.token
+
     def receive_record(
         self, host: str, port: int, token: str, *, owner_key: str | None = None
     ) -> dict[str, Any]:
@@ -403,6 +414,17 @@ class Institution:
         if permit.cnf is None or permit.cnf.jkt != thumbprint(self._identity.public):
             raise PermitInvalid("The permit was given to another institution; use your own.")
         expected = self._owner_key(signer, owner_key)
+        with self._changed:
+            request_id = next(
+                (
+                    name
+                    for name, each in self._book.requests()
+                    if each.owner_key == signer and each.request.digest == permit.sub
+                ),
+                None,
+            )
+            if request_id is not None:
+                self._put(request_id, lambda each: each.redeemed_by(EXCHANGE_CALL, permit.jti))
         opened = begin_call(token, permit.jti, self._identity.private)
         with ExchangeClient(host, port) as client:
             response = client.exchange(opened.to_bytes())
@@ -415,16 +437,8 @@ class Institution:
             returned=True,
         )
         with self._changed:
-            request_id = next(
-                (
-                    name
-                    for name, each in self._book.requests()
-                    if each.owner_key == signer and each.request.digest == permit.sub
-                ),
-                None,
-            )
             if request_id is not None:
-                self._put(request_id, lambda each: each.with_result(kept))
+                self._put(request_id, lambda each: each.with_result(kept).pruned(kept.at))
             words = "A masked record was received from the owner's agent."
             self._note("result", words, request_id, released.entry)
         return dict(released.record)
@@ -459,6 +473,10 @@ class Institution:
                 raise
             except PERMIT_OVER:
                 held = None  # it has expired without a use: take another
+        return self._bring(request_id, self._new_permit(request_id, end), end)
+
+    def _new_permit(self, request_id: str, end: float) -> HeldPermit:
+        """Have the owner's agent issue a permit."""
         kept, now = self._kept(request_id), int(self._clock())
         _require_usable(kept.state_at(now), kept)
 
@@ -471,7 +489,7 @@ class Institution:
         held = self._usable_permit(request_id)
         if held is None:
             raise MalformedMessage("The owner's agent sent the permit of another request.")
-        return self._bring(request_id, held, end)
+        return held
 
     def _usable_permit(self, request_id: str) -> HeldPermit | None:
         """Return a permit that is to be brought, or one that may have been used already."""
@@ -510,9 +528,7 @@ class Institution:
         def redeem(call: int) -> Message:
             self._put(
                 request_id,
-                lambda each: each.changed(
-                    permit=brought, redeeming=latest_permits(each.redeeming, call, held.id)
-                ),
+                lambda each: each.changed(permit=brought).redeemed_by(call, held.id),
             )
             return Redeem(call=call, permit=held.token, signature=signature)
 

@@ -121,6 +121,11 @@ class KeptRequest(_Model):
         held = None if self.permit is None or self.permit.id == kept.permit else self.permit
         return self.changed(results=results, uses=uses[-MOST_USES:], permit=held, problem=None)
 
+    def redeemed_by(self, call: int, permit: str) -> KeptRequest:
+        """Return the request with a call that brings a permit."""
+        calls = [*self.redeeming.items(), (call, permit)]
+        return self.changed(redeeming=dict(calls[-MOST_CALLS:]))
+
     def returned(self, permit: str) -> KeptRequest:
         """Return the request with the result of a permit marked as returned."""
         results = tuple(
@@ -234,11 +239,6 @@ M = TypeVar("M", bound=BaseModel)
 
 class _Activity(_Model):
     lines: Annotated[tuple[ActivityLine, ...], Field(max_length=MOST_LINES)]
-
-
-def latest_permits(calls: dict[int, str], call: int, permit: str) -> dict[int, str]:
-    """Return the last calls with one more, by their numbers."""
-    return dict([*calls.items(), (call, permit)][-MOST_CALLS:])
 
 
 def _bounded(results: tuple[KeptResult, ...]) -> tuple[KeptResult, ...]:
