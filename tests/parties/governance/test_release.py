@@ -161,6 +161,8 @@ def test_without_consent_nothing_is_released_even_with_a_permit(
     governed: GovernedServer, owner: Owner
 ) -> None:
     permit = permit_of(governed, *FIELDS)
+    with pytest.raises(InvalidRequest):
+        owner.consent("bank_1/../bank_2", CHECKING, True)
     owner.consent("bank_1", CHECKING, False)
     try:
         with pytest.raises((ConsentMissing, PolicyDenied)):
