@@ -161,10 +161,13 @@ class Institution:
                 return
             self._closed.set()
             self._calls.close()
-            for session in self._sessions.values():
-                session.stop()
-            self._files.close()
-            self._note_change()
+            try:
+                for session in self._sessions.values():
+                    session.stop()
+                self._book.flush()
+            finally:
+                self._files.close()
+                self._note_change()
 
     # ---- sessions
 
@@ -382,7 +385,7 @@ class Institution:
             except TrisealError as error:
                 problem = error.message[:1000]
                 self._put(request_id, lambda kept: kept.changed(problem=problem))
-                self._note("failure", f"A use failed: {error.message}"[:2000], request_id)
+                self._note("failure", f"A use failed: {error.message}", request_id)
                 raise
 
     def take_permit(self, request_id: str, wait: float = CALL_SECONDS) -> str:
@@ -621,15 +624,17 @@ class Institution:
             try:
                 for message in session.receive(POLL_SECONDS):
                     self._take(session, message)
-                self._prune()
+                self._tidy()
             except TrisealError as error:
-                if not session.over:
+                if not (session.over or self._closed.is_set()):
                     log.warning("session %s: %s", session.session_id[:8], error.message)
                     self._fail(session, waiting_words(error, pause))
                     self._closed.wait(pause)
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
             except Exception:
+                if self._closed.is_set():  # the client was closed during a call to the server
+                    return
                 log.exception("the background thread of a session has failed")
                 self._fail(session, "Something went wrong; see the log of this agent.")
                 return
@@ -641,6 +646,7 @@ class Institution:
             words = "The session has ended." if failure is None else failure.message
             with self._changed:
                 self._note("session" if failure is None else "failure", words)
+                self._tidy()
 
     def _fail(self, session: SealedSession, words: str | None) -> None:
         with self._changed:
@@ -683,10 +689,13 @@ class Institution:
                 self._book.put(request_id, changed)
             self._note_change()
 
-    def _prune(self) -> None:
-        """Remove results whose time is over, now and then."""
+    def _tidy(self) -> None:
+        """Write the activity and, now and then, remove results whose time is over."""
         with self._changed:
-            if self._closed.is_set() or time.monotonic() < self._pruned + PRUNE_SECONDS:
+            if self._closed.is_set():
+                return
+            self._book.flush()
+            if time.monotonic() < self._pruned + PRUNE_SECONDS:
                 return
             self._pruned = time.monotonic()
             now = int(self._clock())
@@ -696,18 +705,25 @@ class Institution:
                     self._book.put(request_id, left)
 
     def _note(
-        self, kind: Any, words: str, request_id: str | None = None, entry: int | None = None
+        self,
+        kind: Any,
+        words: str,
+        request_id: str | None = None,
+        entry: int | None = None,
+        by: str = "",
     ) -> None:
+        line = ActivityLine(
+            at=int(self._clock()),
+            kind=kind,
+            by=by or self.name,
+            words=words[:2000],
+            request_id=request_id,
+            entry=entry,
+        )
         with self._changed:
-            if self._closed.is_set():
-                return
-            now = int(self._clock())
-            self._book.note(
-                ActivityLine(
-                    at=now, kind=kind, by=self.name, words=words, request_id=request_id, entry=entry
-                )
-            )
-            self._note_change()
+            if not self._closed.is_set():
+                self._book.note(line)
+                self._note_change()
 
     def _note_change(self) -> None:
         with self._changed:
