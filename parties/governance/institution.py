@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from governance.computations import (
     SMALLEST_LEAST_ROWS,
     as_json,
@@ -78,6 +76,7 @@ from parties.governance.views import ActivityLine, DataSetView, RequestView, Ses
 from parties.identity_file import make_identity
 from parties.joint.identities import IdentityKey
 from parties.retrying import waiting_words
+from parties.valid_requests import valid
 from utils.errors import (
     AgentUnreachable,
     ConsentMissing,
@@ -105,6 +104,8 @@ PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 16.0
 PRUNE_SECONDS = 600.0
 LONGEST_HOURS = 24.0 * 366
 MOST_SEEN = 2000
+"""Descriptions of data sets that are remembered."""
+
 log = logging.getLogger(__name__)
 
 
@@ -214,7 +215,7 @@ class Institution:
 
         Raises UnknownName, OutOfStep, AgentUnreachable, and what the owner's agent reports.
         """
-        with _valid("words, tag"):
+        with valid():
             Browse(call=1, words=words, tag=tag)
         session, end = self._session(session_id), time.monotonic() + CALL_SECONDS
         found = self._calls.call(
@@ -230,7 +231,7 @@ class Institution:
 
     def mock(self, session_id: str, data_set: str, rows: int = 20) -> tuple[Record, ...]:
         """Return invented rows of a data set; raises as `data_sets` does, and UnknownDataSet."""
-        with _valid("data_set, rows"):
+        with valid():
             GetMock(call=1, data_set=data_set, rows=rows)
         session, end = self._session(session_id), time.monotonic() + CALL_SECONDS
         found = self._calls.call(
@@ -297,7 +298,7 @@ class Institution:
         if not 0 < hours <= LONGEST_HOURS:
             raise InvalidRequest(f"hours: choose more than 0 and at most {LONGEST_HOURS:.0f}.")
         now = int(self._clock())
-        with _valid("request"):
+        with valid():
             made = AccessRequest(
                 id=new_request_id(),
                 requester=Requester(name=self.name, key=self.key),
@@ -745,17 +746,3 @@ def _require_usable(status: str, kept: KeptRequest) -> None:
         raise RequestClosed(f"The request is {status}; make a new one.")
     if kept.receipt is None:
         raise ConsentMissing("The owner's receipt is missing; wait for it before the first use.")
-
-
-@contextmanager
-def _valid(what: str) -> Iterator[None]:
-    """Raise InvalidRequest if a message made inside is out of bounds."""
-    try:
-        yield
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc']) or what}: {fault['msg']}"
-            for fault in error.errors(include_input=False)[:5]
-        ]
-        # Without the cause, which shows the values.
-        raise InvalidRequest(f"The request is not valid: {'; '.join(faults)}.") from None
