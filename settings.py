@@ -189,13 +189,22 @@ class Settings(BaseSettings):
     maximum_applications: int = Field(
         default=1000, ge=1, description="Maximum number of stored applications; more are refused."
     )
+    maximum_sessions: int = Field(
+        default=1000,
+        ge=1,
+        description="Maximum number of open sessions between owners and institutions.",
+    )
     maximum_queued: int = Field(
         default=64, ge=1, description="Maximum number of queued runs; more are refused."
     )
     maximum_uploads: int = Field(
         default=32, ge=1, description="Maximum number of concurrent uploads; more are refused."
     )
-    token_calls: int = Field(default=1200, ge=1, description="Calls allowed per token and minute.")
+    token_calls: int = Field(
+        default=1200,
+        ge=1,
+        description="Calls allowed per token and minute; of the log without a token, per address.",
+    )
     application_runs: int = Field(default=32, ge=1, description="Runs allowed per application.")
     application_megabytes: float = Field(
         default=512.0, gt=0, description="Megabytes that one application may send in total."
