@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from service.app import create_app
-from service.http.problems import MEDIA_TYPE, TYPE_PREFIX
 from settings import ROOT, Settings
+from web.problems import MEDIA_TYPE, TYPE_PREFIX
 
 SETTINGS_INTRODUCTION = """\
 # Settings
