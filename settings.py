@@ -177,6 +177,11 @@ class Settings(BaseSettings):
     maximum_applications: int = Field(
         default=1000, ge=1, description="Maximum number of stored applications; more are refused."
     )
+    maximum_sessions: int = Field(
+        default=1000,
+        ge=1,
+        description="Maximum number of open sessions between owners and institutions.",
+    )
     maximum_queued: int = Field(
         default=64, ge=1, description="Maximum number of queued runs; more are refused."
     )

@@ -19,17 +19,22 @@ LARGEST_SESSION_MESSAGE = 512 * 1024
 MOST_SESSION_MESSAGES = 64
 """Messages in one response."""
 LONGEST_SESSION_WAIT = 25.0
-LARGEST_EVENT_DETAILS = 16 * 1024
-"""Bytes of an event's details in JSON."""
+LARGEST_EVENT_DETAILS = 15 * 1024
+"""Bytes of an event's details in canonical JSON."""
 
 SessionSide = Literal["owner", "institution"]
 SessionState = Literal["waiting", "connected", "closed", "expired"]
+Hex128 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 class HostRequest(RequestBody):
-    """A session to host. The call is signed with the owner's key (`Authorization: Owner …`)."""
+    """A session to host. The call is signed with the owner's key (`Authorization: Owner …`).
+
+    `nonce` is random, so that two calls of one second differ: a signed call counts once.
+    """
 
     hours: Annotated[float, Field(gt=0, le=24 * 30)] = 24.0
+    nonce: Hex128 | None = None
 
 
 class Hosted(Body):
@@ -100,21 +105,29 @@ class SessionEventRequest(RequestBody):
 
     `digests` has SHA-256 digests by name (request, policy, receipt, permit, result), and `details`
     are readable by the operator until the owner is erased: purpose, fields, action, a reason. They
-    never have a value of the owner's data.
+    never have a value of the owner's data. Numbers in them are integers. A call that repeats an
+    `idempotency_key` of the session returns the same entry again.
     """
 
     kind: Literal["request", "answer", "permit", "revocation"]
     outcome: Literal["allowed", "denied", "reduced", "paused", "resumed", "failed"] | None = None
     digests: Annotated[dict[str, Hex256], Field(min_length=1, max_length=8)]
     details: Annotated[dict[str, Any], Field(max_length=32)]
+    idempotency_key: Hex128 | None = None
 
 
 class SessionUseRequest(RequestBody):
-    """An owner's permit that is about to be used, and the digest of the consent receipt."""
+    """An owner's permit that is about to be used, and the digest of the consent receipt.
+
+    Choose a random `idempotency_key` for each execution and store it with the result, before the
+    call: if the response is lost, the same call returns the entry again. Any other call for the
+    permit is refused.
+    """
 
     permit: Annotated[str, Field(min_length=1, max_length=16 * 1024, repr=False)]
     receipt: Hex256
     details: Annotated[dict[str, Any], Field(max_length=32)]
+    idempotency_key: Hex128 | None = None
 
 
 class Logged(Body):

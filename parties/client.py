@@ -3,20 +3,17 @@
 Every response is limited in size and every wait in time, and every problem that the server reports
 is raised as its class of utils/errors.py. Calls that are safe to repeat are retried for a few
 seconds if the server is busy or the connection is lost (parties/retrying.py); opening, joining and
-erasing are not. The client handles no keys and no records.
+erasing are not. The client stores no keys and handles no records.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ValidationError
 
 from contract.http import (
     ApplicationState,
@@ -39,20 +36,17 @@ from contract.http import (
     Witnesses,
 )
 from engines.interface import DECIDE, PublicModel
-from parties.bounded_http import ANSWER_BYTES, MIB, BoundedHttp
+from parties.bounded_http import ANSWER_BYTES, MIB
 from parties.file_body import FileBody
 from parties.retrying import Told, ask_again, untold
+from parties.sessions_client import SHORT_SECONDS, SessionsClient
+from parties.valid_requests import valid
 from settings import Settings
-from utils.errors import ForbiddenSlot, InvalidRequest, ServerUnreachable
+from utils.errors import ForbiddenSlot, ServerUnreachable
 
 CLIENT_FILES_BYTES = 64 * MIB
 RESULT_BYTES = 64 * MIB
 HEALTH_SECONDS = 5.0
-SHORT_SECONDS = 30.0
-"""Time limit for a small response, in addition to a requested wait."""
-
-_Answer = TypeVar("_Answer", bound=BaseModel)
-
 
 Posting = tuple[str, str | None, bytes]
 """A message to post: its step, its receiver (None: all parties) and its body."""
@@ -75,7 +69,7 @@ class Waiting:
     linger: float = 0.0
 
 
-class ServerClient(BoundedHttp):
+class ServerClient(SessionsClient):
     """A client of the server at `url`, which waits at most `timeout` seconds for a response.
 
     Every method raises ServerUnreachable if no Triseal server responds, and otherwise the error
@@ -130,7 +124,7 @@ class ServerClient(BoundedHttp):
         given = {field: list(names) for field, names in named.items() if names is not None}
         if not given:
             return self._answer(Opened, "POST", "/applications")
-        with _valid():
+        with valid():
             request = OpenRequest.model_validate(given)
         body = request.model_dump(exclude_none=True)
         return self._answer(Opened, "POST", "/applications", json=body)
@@ -150,7 +144,7 @@ class ServerClient(BoundedHttp):
         """
         named = None if scopes is None else list(scopes)
         key = None if permit_key is None else permit_key.hex()
-        with _valid():
+        with valid():
             request = JoinRequest(party=party, code=code, scopes=named, permit_key=key)
         body = request.model_dump(exclude_none=True)
         return self._answer(Joined, "POST", f"/applications/{client_id}/join", json=body)
@@ -188,7 +182,7 @@ class ServerClient(BoundedHttp):
 
         A repeated message keeps its number.
         """
-        with _valid():
+        with valid():
             request = MessageRequest.of(step, receiver, body)
         path = f"/applications/{client_id}/messages"
         more = {"json": request.model_dump()}
@@ -222,7 +216,7 @@ class ServerClient(BoundedHttp):
         `waiting`, the call returns at once.
         """
         waiting = waiting or Waiting()
-        with _valid():
+        with valid():
             request = ExchangeRequest(
                 messages=[MessageRequest.of(*message) for message in messages],
                 after=after,
@@ -242,7 +236,7 @@ class ServerClient(BoundedHttp):
 
     def give_permits(self, client_id: str, token: str, permits: Sequence[str]) -> None:
         """Give the server permits for a run, of any parties of the application, all or none."""
-        with _valid():
+        with valid():
             body = PermitsRequest(permits=list(permits)).model_dump()
         path = f"/applications/{client_id}/permits"
         self._bytes("POST", path, ANSWER_BYTES, token=token, json=body, timeout=self._short)
@@ -297,7 +291,7 @@ class ServerClient(BoundedHttp):
         is lost; a repeated call waits for the same run. Raises the error that the run failed with,
         and RunCancelled.
         """
-        with _valid():
+        with valid():
             form = ProgramForm(client_id=client_id, program=program).model_dump()
         since = time.monotonic()
 
@@ -315,31 +309,8 @@ class ServerClient(BoundedHttp):
 
     def get_output(self, client_id: str, token: str, program: str = DECIDE) -> bytes:
         """Return the sealed result of a program that has been run."""
-        with _valid():
+        with valid():
             form = ProgramForm(client_id=client_id, program=program).model_dump()
         return ask_again(
             lambda: self._bytes("POST", "/get_output", RESULT_BYTES, token=token, data=form)
         )
-
-    @property
-    def _short(self) -> float:
-        return min(self.timeout, SHORT_SECONDS)
-
-    def _patient(self, kind: type[_Answer], method: str, path: str, **options: Any) -> _Answer:
-        """Make a call that is safe to repeat, with a short timeout by default."""
-        options.setdefault("timeout", self._short)
-        return ask_again(lambda: self._answer(kind, method, path, **options))
-
-
-@contextmanager
-def _valid() -> Iterator[None]:
-    """Raise InvalidRequest if a request body made inside is outside the contract's bounds."""
-    try:
-        yield
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-            for fault in error.errors()[:5]
-        ]
-        # Without the cause, which shows the values: one may be a join code.
-        raise InvalidRequest(f"The request is not valid: {'; '.join(faults)}.") from None

@@ -23,6 +23,7 @@ from service.api import (
     operator,
     permits,
     runs,
+    sessions,
     witness,
 )
 from service.api import calls as messages
@@ -50,6 +51,8 @@ from service.jobs.scheduler import Scheduler
 from service.jobs.waiting import Runs
 from service.operations.metrics import Metrics, ProblemCount
 from service.operations.overview import Operations
+from service.sessions.rows import is_session
+from service.sessions.services import SessionServices
 from service.storage.blobs import MAXIMUM_BYTES
 from service.storage.operator_token import operator_token
 from service.storage.storage import Storage
@@ -69,6 +72,7 @@ logger = logging.getLogger("triseal.app")
 
 _RELAY_PATH = re.compile(r"/applications/[^/]*/messages")
 _EXCHANGE_PATH = re.compile(r"/applications/[^/]*/exchange")
+_SESSION_PATH = re.compile(r"/sessions/[^/]*/messages")
 _UPLOAD_PATH = re.compile(r"/send_file|/applications/[^/]*/slots/[^/]*")
 _POLICY_PATH = re.compile(r"/policies/[^/]*")
 LARGEST_POLICY = 1 << 20
@@ -171,7 +175,7 @@ def create_app(
     # The router compares a path with one route after another, so frequent ones come first.
     for routes in (relay, messages, applications, runs, permits, model, metrics, witness, operator):
         app.include_router(routes.router)
-    for router in (log.router, governance.router, governance.operator_router):
+    for router in (sessions.router, log.router, governance.router, governance.operator_router):
         app.include_router(router)
     app.include_router(documentation.router)
     app.add_middleware(
@@ -205,6 +209,7 @@ async def _open_server_state(
             metrics=figures,
             operator_token=operator_token(settings),
             governance=await run_in_threadpool(Governance.open, storage, settings),
+            sessions=SessionServices.open(storage, settings),
         )
     except BaseException:
         storage.close()
@@ -216,6 +221,8 @@ def _limit(app: FastAPI, path: str) -> int:
         return relay.LARGEST_REQUEST
     if _EXCHANGE_PATH.fullmatch(path):
         return relay.LARGEST_EXCHANGE
+    if _SESSION_PATH.fullmatch(path):
+        return sessions.LARGEST_SESSION_REQUEST
     if _POLICY_PATH.fullmatch(path):
         return LARGEST_POLICY
     if not _UPLOAD_PATH.fullmatch(path):
@@ -308,6 +315,9 @@ def _on_change(events: Events, scheduler: Scheduler) -> Callable[[str | None], N
     loop = asyncio.get_running_loop()
 
     def changed(client_id: str | None) -> None:
+        if client_id is not None and is_session(client_id):
+            events.changed(client_id)
+            return
         loop.call_soon_threadsafe(scheduler.wake)
         if client_id is None:
             events.changed_all()

@@ -78,6 +78,7 @@ SERVICE = (
     "storage",
     "execution",
     "governance",
+    "sessions",
     "applications",
     "operations",
     "jobs",

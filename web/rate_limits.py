@@ -24,6 +24,10 @@ from utils.tokens import digest
 
 OPENINGS = 600
 """Applications that one address may open per minute."""
+HOSTINGS = 120
+"""Sessions that one address may host per minute."""
+CONNECTS = 60
+"""Attempts of one partner, and of one address, to connect to sessions per minute."""
 TOKEN_UPLOADS = 4
 """Concurrent uploads with one token."""
 TOKEN_WAITS = 32
@@ -47,6 +51,8 @@ class RateLimits:
         self._limiter = SlidingWindowCounterRateLimiter(self._storage)
         self._calls = RateLimitItemPerMinute(settings.token_calls, namespace="calls")
         self._openings = RateLimitItemPerMinute(OPENINGS, namespace="openings")
+        self._hostings = RateLimitItemPerMinute(HOSTINGS, namespace="hostings")
+        self._connects = RateLimitItemPerMinute(CONNECTS, namespace="connects")
         self._uploads = _Places(
             TOKEN_UPLOADS,
             f"{TOKEN_UPLOADS} uploads with this token are in progress; wait for one to end.",
@@ -66,6 +72,15 @@ class RateLimits:
     def opening(self, address: str) -> None:
         """Count the opening of an application from this address; raises TooManyRequests."""
         self._count(self._openings, digest(_network(address)).hex(), "This address")
+
+    def hosting(self, address: str) -> None:
+        """Count the hosting of a session from this address; raises TooManyRequests."""
+        self._count(self._hostings, digest(_network(address)).hex(), "This address")
+
+    def connecting(self, partner_id: str, address: str) -> None:
+        """Count an attempt to connect to a session, whatever its code; raises TooManyRequests."""
+        self._count(self._connects, digest(f"partner {partner_id}").hex(), "This partner")
+        self._count(self._connects, digest(_network(address)).hex(), "This address")
 
     def calling(self, token: str) -> AbstractContextManager[None]:
         """Count a concurrent call with this token until its end; raises TooManyRequests."""

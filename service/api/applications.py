@@ -13,7 +13,14 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from contract.http import ApplicationState, Joined, JoinRequest, Opened, OpenRequest
-from service.api.dependencies import ClientId, LoadedServices, ServerStateDep, ServicesDep, TokenDep
+from service.api.dependencies import (
+    ClientId,
+    LoadedServices,
+    ServerStateDep,
+    ServicesDep,
+    TokenDep,
+    address_of,
+)
 from service.api.examples import EVENT
 from service.api.openapi import APPLICATION, BODY, READY, TOKEN, content, make_router, problems
 from service.applications.events import Events
@@ -51,7 +58,7 @@ def open_application(
     party's token exactly once. The `watch_token` shows the application's state and traffic, but
     does not allow taking part. Neither the codes nor the token are shown again.
     """
-    server_state.rate_limits.opening("" if request.client is None else request.client.host)
+    server_state.rate_limits.opening(address_of(request))
     body = body or OpenRequest()
     opened = services.applications.open(body.readers, body.witnesses, body.explanation_readers)
     logger.info("opened", extra={"facts": {"application": opened.client_id}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
@@ -29,6 +29,7 @@ from service.jobs.scheduler import Scheduler
 from service.jobs.waiting import Runs
 from service.operations.metrics import Metrics
 from service.operations.overview import Operations
+from service.sessions.services import SessionServices
 from service.storage.storage import Storage
 from settings import Settings
 from utils.errors import EngineUnavailable, NotAuthorised, TrisealError
@@ -76,6 +77,7 @@ class ServerState:
     metrics: Metrics
     operator_token: str
     governance: Governance
+    sessions: SessionServices
     services: LoadedServices | None = None
     fault: TrisealError | None = None
 
@@ -174,11 +176,17 @@ def get_partner(
 class _OwnerKey(APIKeyHeader):
     """Returns the public key of the owner's agent that signed the request.
 
-    Raises NotAuthorised, and TooManyRequests as _PartyToken does.
+    Raises NotAuthorised, and TooManyRequests as _PartyToken does. If `registered` is False, any
+    key may have signed it; as keys are free, the route has to count calls by address too.
     """
+
+    def __init__(self, *, registered: bool, **facts: Any) -> None:
+        super().__init__(name="Authorization", auto_error=False, **facts)
+        self._registered = registered
 
     async def __call__(self, request: Request) -> str:  # type: ignore[override]
         server_state: ServerState = request.app.state.server_state
+        known = set(server_state.governance.gateway.owner_keys().values())
         query = request.scope["query_string"].decode("latin-1")
         key = signer_of(
             request.headers.get("authorization", ""),
@@ -186,7 +194,7 @@ class _OwnerKey(APIKeyHeader):
             path_in_app(request.scope) + (f"?{query}" if query else ""),
             await request.body(),
             time.time(),
-            set(server_state.governance.gateway.owner_keys().values()),
+            known if self._registered else None,
             OWNER,
         )
         server_state.rate_limits.called(key)
@@ -195,12 +203,27 @@ class _OwnerKey(APIKeyHeader):
 
 
 owner_key = _OwnerKey(
-    name="Authorization",
-    auto_error=False,
+    registered=True,
     scheme_name="owner",
     description="A request signed by the agent of a data owner: `Owner <public key> <seconds since "
     "1970> <signature>`, with the Ed25519 signature as for a witness.",
 )
+any_owner_key = _OwnerKey(
+    registered=False,
+    scheme_name="any owner",
+    description="As `owner`, with any key.",
+)
+_session_token = _PartyToken(
+    auto_error=False,
+    scheme_name="session",
+    description="The token of a session: the owner's from hosting it, or the institution's from "
+    "connecting to it.",
+)
+
+
+def address_of(request: Request) -> str:
+    """Return the caller's address; empty if it has none."""
+    return "" if request.client is None else request.client.host
 
 
 class _WitnessKey(APIKeyHeader):
@@ -246,6 +269,8 @@ ServerStateDep = Annotated[ServerState, Depends(get_server_state)]
 GovernanceDep = Annotated[Governance, Depends(get_governance)]
 PartnerDep = Annotated[Caller, Depends(get_partner)]
 OwnerDep = Annotated[str, Depends(owner_key)]
+AnyOwnerDep = Annotated[str, Depends(any_owner_key)]
+SessionTokenDep = Annotated[str | None, Depends(_session_token)]
 ServicesDep = Annotated[LoadedServices, Depends(get_services)]
 WitnessDep = Annotated[str, Depends(witness_key)]
 TokenDep = Annotated[str | None, Depends(party_token)]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.api.governance_examples import CHECKPOINT, GOVERNANCE_EXAMPLES
+from service.api.session_examples import SESSION_EXAMPLES
 
 __all__ = ["CHECKPOINT", "EXAMPLES"]
 
@@ -252,5 +253,6 @@ EXAMPLES: Mapping[str, Any] = {
         ]
     },
     **GOVERNANCE_EXAMPLES,
+    **SESSION_EXAMPLES,
 }
 """Examples by the name of their schema."""

@@ -60,6 +60,8 @@ TAGS = {
     "needed, except for an application's own entries.",
     "permits for partners": "The policy gateway: partners ask for permits, owners' agents say what "
     "they consent to and mark permits as used.",
+    "sessions": "Sessions between a data owner and an institution: the server relays their sealed "
+    "messages, and logs what the owner allows.",
     "operation": "Monitoring and administration, for the operator of the server.",
 }
 

@@ -342,3 +342,80 @@ class GivenPermitRecord(Record):
     request_id: Mapped[str] = mapped_column(String(32))
     expires: Mapped[float] = mapped_column(index=True)
     spent: Mapped[float | None]
+
+
+class SessionRecord(Record):
+    """A session between a data owner and an institution, which relays sealed messages.
+
+    Tokens and the code are stored as SHA-256. The digest of the code is None once somebody has
+    connected with it. `call_digest` is that of the signed call that made the session, which counts
+    once. The numbers are those of each side's last message.
+    """
+
+    __tablename__ = "sessions"
+
+    session_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner_key: Mapped[str] = mapped_column(String(64), index=True)
+    owner_digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    call_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    code_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    institution_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    partner_id: Mapped[str | None] = mapped_column(String(128))
+    partner_kind: Mapped[str | None] = mapped_column(String(32))
+    partner_key: Mapped[str | None] = mapped_column(String(64))
+    created: Mapped[float]
+    expires: Mapped[float] = mapped_column(index=True)
+    closed: Mapped[float | None] = mapped_column(index=True)
+    owner_number: Mapped[int] = mapped_column(default=0)
+    institution_number: Mapped[int] = mapped_column(default=0)
+
+
+def _session() -> Mapped[str]:
+    return mapped_column(ForeignKey("sessions.session_id", ondelete="CASCADE"), primary_key=True)
+
+
+class SessionMessageRecord(Record):
+    """A sealed message of one side of a session; no body once the other side has fetched it."""
+
+    __tablename__ = "session_messages"
+
+    session_id: Mapped[str] = _session()
+    sender: Mapped[str] = mapped_column(String(16), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
+    size: Mapped[int]
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class SessionEntryRecord(Record):
+    """An entry of the log that a session's owner asked for; `sha256` is that of the event."""
+
+    __tablename__ = "session_entries"
+
+    session_id: Mapped[str] = _session()
+    idempotency_key: Mapped[str] = mapped_column(String(32), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    entry: Mapped[int] = mapped_column(BigInteger)
+
+
+class SessionUseRecord(Record):
+    """An owner's permit that was used, until it has expired, so that it counts once."""
+
+    __tablename__ = "session_uses"
+
+    owner_key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    jti: Mapped[str] = mapped_column(String(32), primary_key=True)
+    session_id: Mapped[str] = mapped_column(String(32))
+    idempotency_key: Mapped[str | None] = mapped_column(String(32))
+    entry: Mapped[int] = mapped_column(BigInteger)
+    expires: Mapped[float] = mapped_column(index=True)
+
+
+class SessionRevocationRecord(Record):
+    """A request, by its digest, whose owner has revoked it, so that no permit for it is used."""
+
+    __tablename__ = "session_revocations"
+
+    owner_key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    request: Mapped[str] = mapped_column(String(64), primary_key=True)
+    expires: Mapped[float] = mapped_column(index=True)
