@@ -8,7 +8,7 @@ from parties.governance.api.bodies import LARGEST_DATA
 from parties.governance.api.common_calls import activity_router
 from parties.governance.api.duo_listings import TAG
 
-_DUO = "The calls of Duo, an earlier system, with its members and texts. `idx` may be an index or an id."
+_DUO = "Calls with the members and texts of Duo. `idx` may be an index or an id."
 OWNER_TAGS = {
     TAG: _DUO,
     "sessions": "The agent's key, and sessions with institutions.",
