@@ -29,7 +29,9 @@ LONGEST_NAME = 64
 
 def agent_parser(word: str, what: str) -> argparse.ArgumentParser:
     """Return a parser with the options that both agents have."""
-    parser = argparse.ArgumentParser(prog=f"python -m parties {word}", description=what)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m parties {word}", description=what, allow_abbrev=False
+    )
     parser.add_argument("--name", required=True, type=_name, help="the name that others see")
     parser.add_argument("--home", type=Path, metavar="DIR", help="the agent's own folder")
     parser.add_argument(
