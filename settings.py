@@ -192,7 +192,11 @@ class Settings(BaseSettings):
     maximum_uploads: int = Field(
         default=32, ge=1, description="Maximum number of concurrent uploads; more are refused."
     )
-    token_calls: int = Field(default=1200, ge=1, description="Calls allowed per token and minute.")
+    token_calls: int = Field(
+        default=1200,
+        ge=1,
+        description="Calls allowed per token and minute; of the log without a token, per address.",
+    )
     application_runs: int = Field(default=32, ge=1, description="Runs allowed per application.")
     application_megabytes: float = Field(
         default=512.0, gt=0, description="Megabytes that one application may send in total."

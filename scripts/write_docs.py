@@ -63,6 +63,8 @@ CALLERS = {
     "fill_slot": "the slot's party",
     "send_file": "the slot's party",
     "traffic": "any party, or the watch token",
+    "log_event": "the session's owner",
+    "log_use": "the session's owner",
 }
 """Callers of the operations whose security scheme is not specific enough, by operation id."""
 
@@ -73,6 +75,8 @@ _SCHEMES = {
     "partner": "registered partner",
     "owner": "agent of a data owner",
     "agent": "holder of the agent's token",
+    "any_owner": "any key of a data owner",
+    "session": "a side of the session",
 }
 
 

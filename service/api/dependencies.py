@@ -210,7 +210,7 @@ owner_key = _OwnerKey(
 )
 any_owner_key = _OwnerKey(
     registered=False,
-    scheme_name="any owner",
+    scheme_name="any_owner",
     description="As `owner`, with any key.",
 )
 _session_token = _PartyToken(
@@ -224,6 +224,12 @@ _session_token = _PartyToken(
 def address_of(request: Request) -> str:
     """Return the caller's address; empty if it has none."""
     return "" if request.client is None else request.client.host
+
+
+async def count_reading(request: Request) -> None:
+    """Count a call without a token for the caller's address; raises TooManyRequests."""
+    server_state: ServerState = request.app.state.server_state
+    server_state.rate_limits.reading(address_of(request))
 
 
 class _WitnessKey(APIKeyHeader):
