@@ -66,9 +66,10 @@ def listening(api_port: int | None) -> Iterator[socket.socket | None]:
     if api_port is None:
         yield None
         return
+    from parties.governance.api.app import HOST
     from parties.governance.api.serving import bind
 
-    with bind(api_port) as listener:
+    with bind(HOST, api_port, "The agent's interface", "--api-port") as listener:
         yield listener
 
 

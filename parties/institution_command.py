@@ -24,6 +24,7 @@ from parties.agent_options import (
     require_interface,
     serve_agent,
 )
+from parties.client import ServerClient
 from parties.identity_file import make_identity
 from settings import Settings
 from utils.errors import NotAuthorised
@@ -94,14 +95,14 @@ def run(
     from parties.governance.api.apps import institution_app
     from parties.governance.api.serving import stop_on_sigterm
     from parties.governance.institution import Institution
-    from parties.sessions_client import SessionsClient
 
     stop_on_sigterm()
     token = read_partner_token(wanted.token_file)
     with ExitStack() as held:
         listener = held.enter_context(listening(wanted.api_port))
-        server = wanted.server or settings.url
-        client = held.enter_context(SessionsClient(server, settings.request_timeout))
+        client = held.enter_context(
+            ServerClient(wanted.server or settings.url, settings.request_timeout)
+        )
         institution = held.enter_context(
             closing(Institution.start(home, client, wanted.name, token))
         )

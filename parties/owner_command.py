@@ -3,7 +3,8 @@
     python -m parties owner --name Ann --api-port 5001             its calls are in docs/API.md
     python -m parties owner key                                    print the public key and user id
 
-The agent has two listeners: the interface at 127.0.0.1 for the person's own programs, and the
+`--name` is the user id if the server's setting TRISEAL_OWNERS names the person. The agent has two
+listeners: the interface at 127.0.0.1 for the person's own programs, and the
 exchange, at which partners redeem permits for records. The data store is opened by a passphrase or
 a key file (parties/store_secret.py).
 """
@@ -27,9 +28,10 @@ from parties.agent_options import (
     require_interface,
     serve_agent,
 )
+from parties.client import ServerClient
 from parties.identity_file import make_identity
 from settings import Settings
-from utils.ports import check_port
+from utils.addresses import url_of
 
 WORD = "owner"
 EXCHANGE_OFFSET = 100
@@ -47,7 +49,6 @@ class Wanted:
     page_port: int | None
     passphrase_file: Path | None
     key_file: Path | None
-    user_id: str | None
     policies: Path | None
     exchange: tuple[str, int] | None
 
@@ -69,9 +70,6 @@ def parse(words: Sequence[str]) -> Wanted | WantedKey:
         "--passphrase-file", type=Path, metavar="FILE", help="file with the store's passphrase"
     )
     secret.add_argument("--key-file", type=Path, metavar="FILE", help="the store's key file")
-    parser.add_argument(
-        "--user-id", metavar="ID", help="the person's id at the server; from the key if left out"
-    )
     parser.add_argument(
         "--policies", type=Path, metavar="DIR", help="the person's own policy; or the shipped one"
     )
@@ -103,7 +101,6 @@ def parse(words: Sequence[str]) -> Wanted | WantedKey:
         page_port=found.page_port,
         passphrase_file=found.passphrase_file,
         key_file=found.key_file,
-        user_id=found.user_id,
         policies=found.policies,
         exchange=None if exchange_port is None else (found.exchange_host, exchange_port),
     )
@@ -126,24 +123,18 @@ def run(
     from parties.governance.api.access import API_TOKEN, api_token
     from parties.governance.api.app import Guarded
     from parties.governance.api.apps import owner_app
-    from parties.governance.api.serving import stop_on_sigterm
-    from parties.governance.consents import Consents
+    from parties.governance.api.exchange import exchange_app
+    from parties.governance.api.serving import bind, server_of, serving, stop_on_sigterm
     from parties.governance.owner import Owner
-    from parties.sessions_client import SessionsClient
     from parties.store_secret import has_store, store_secret
 
     stop_on_sigterm()
     with ExitStack() as held:
         listener = held.enter_context(listening(wanted.api_port))
+        partners = None
         if wanted.exchange is not None:
-            check_port(*wanted.exchange, "The exchange with partners", "--exchange-port")
-        key = make_identity(home)
-        user_id = wanted.user_id or user_id_of(key.public)
-        server = wanted.server or settings.url
-        client = held.enter_context(SessionsClient(server, settings.request_timeout))
-        consents = held.enter_context(
-            Consents(server, settings.request_timeout, key.private, user_id)
-        )
+            what = "The exchange with partners"
+            partners = held.enter_context(bind(*wanted.exchange, what, "--exchange-port"))
         secret = store_secret(
             home,
             exists=has_store(home),
@@ -151,6 +142,9 @@ def run(
             own_key_file=wanted.key_file,
             setting=_setting(settings),
             say=_say,
+        )
+        client = held.enter_context(
+            ServerClient(wanted.server or settings.url, settings.request_timeout)
         )
         owner = held.enter_context(
             closing(
@@ -164,12 +158,14 @@ def run(
                 )
             )
         )
+        _say(f"Public key of {wanted.name}: {owner.key}")
+        if wanted.exchange is not None and partners is not None:
+            line = f"Partners redeem permits at {url_of(*wanted.exchange)}."
+            exchange = server_of(exchange_app(owner, settings), settings.stall_timeout, line)
+            held.enter_context(serving(exchange, partners))
         app = None
         if listener is not None:
-            app = owner_app(Guarded(owner, api_token(home), settings, consents))
-        _say(f"Public key of {wanted.name}: {owner.key}; user id: {user_id}.")
-        if wanted.exchange is not None:
-            _say(f"Partners redeem permits at {wanted.exchange[0]}, port {wanted.exchange[1]}.")
+            app = owner_app(Guarded(owner, api_token(home), settings))
         page = held.enter_context(page_of(owner, settings, wanted.page_port, open_pages))
         line = (
             f"The agent of {wanted.name} listens at http://127.0.0.1:{wanted.api_port}; its token "

@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from parties.governance.consents import Consents
 from settings import Settings
 from utils.hosts import AllowedHosts
 from utils.tokens import digest
@@ -40,7 +39,6 @@ class Guarded:
     agent: Any
     token: str
     settings: Settings
-    consents: Consents | None = None
 
 
 class AgentApp(FastAPI):
@@ -98,7 +96,6 @@ def make_app(
     if guarded is None:
         return app
     app.state.agent = guarded.agent
-    app.state.consents = guarded.consents
     app.state.token_digest = digest(guarded.token)
     app.state.rate_limits = RateLimits(guarded.settings)
     pace = Pace(guarded.settings.stall_timeout, guarded.settings.stall_timeout)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from contract.governance import FieldName, PurposeTerm
+from contract.governance import FieldName, Hex256, PurposeTerm
 from governance.data_store import DataSetId
 from governance.datasets import MOST_BYTES, Record, Tag
 from governance.request_state import LONGEST_REASON
@@ -45,14 +45,10 @@ class Given(BaseModel):
 
 
 class Key(Given):
-    """An agent's name and its long-lived public key (Ed25519), in hexadecimal.
-
-    `user_id` is, for an owner, the id under which the server knows the person.
-    """
+    """An agent's name and its long-lived public key (Ed25519), in hexadecimal."""
 
     name: str
     key: str
-    user_id: str | None = None
 
 
 class HostBody(Asked):
@@ -181,12 +177,20 @@ class MockRows(Given):
     rows: tuple[Record, ...]
 
 
-class ReceiveBody(Asked):
-    """A permit for a masked record, and the owner's agent that it is redeemed at."""
+class ReceiveBody(BaseModel):
+    """A permit for a masked record, and the owner's agent that it is redeemed at.
+
+    The first three members are those of the server's response to `POST /authorize`, whose others
+    may be there too. `owner_key` is the owner's public key, from the owner; it is needed for a
+    permit that the server signed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     exchange_host: Annotated[str, Field(min_length=1, max_length=253)]
     exchange_port: Annotated[int, Field(ge=1, le=65535)]
     token: Annotated[str, Field(min_length=1, max_length=16 * 1024, repr=False)]
+    owner_key: Hex256 | None = None
 
 
 class Received(Given):

@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from parties.governance.api.access import require_token
 from parties.governance.api.bodies import LONGEST_WAIT, Activity, Serial
-from parties.governance.consents import Consents
 from parties.governance.views import RequestView
 from utils.errors import (
+    AgentUnreachable,
     NotAuthentic,
     NotAuthorised,
     OutOfStep,
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 READ = (NotAuthorised, TooManyRequests, StoreDamaged)
 """Errors of every call."""
-SENT = (*BODY, UnknownName, OutOfStep)
+SENT = BODY
 """Errors of every call that sends something."""
 SERVER = (ServerUnreachable, ServerBusy)
 """Errors of every call that needs the server."""
-PEER = (*SERVER, RequestClosed, NotAuthentic)
+PEER = (*SERVER, AgentUnreachable, UnknownName, OutOfStep, RequestClosed, NotAuthentic)
 """Errors of every call that the other side's agent replies to."""
 
 SESSION_PATH = Path(pattern=r"^[0-9a-f]{32}$", description="The session's id.")
@@ -54,18 +54,11 @@ async def get_agent(request: Request) -> Any:
     return request.app.state.agent
 
 
-async def get_consents(request: Request) -> Consents:
-    """Return the person's consents to partners."""
-    consents: Consents = request.app.state.consents
-    return consents
-
-
 if TYPE_CHECKING:
     OwnerDep = Annotated[Owner, Depends(get_agent)]
     InstitutionDep = Annotated[Institution, Depends(get_agent)]
 else:  # they are imported with their agents, and not to write the documentation
     OwnerDep = InstitutionDep = Annotated[Any, Depends(get_agent)]
-ConsentsDep = Annotated[Consents, Depends(get_consents)]
 
 
 def agent_router(tag: str) -> APIRouter:

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import Response
 
-from governance.computations import computation_of, fields_of
 from parties.governance.api.bodies import (
     ConnectBody,
     DataSets,
@@ -40,14 +39,18 @@ from parties.governance.api.common_calls import (
 from parties.governance.calls import MOST_MOCK_ROWS
 from parties.governance.views import RequestView, SessionView
 from utils.errors import (
+    AddressInvalid,
+    AgentUnreachable,
     AlreadySent,
     ComputationInvalid,
     ComputationTooNarrow,
     ConsentMissing,
+    DataSetInvalid,
     EvaluationFailed,
     IdentityMismatch,
     InvalidRequest,
     MalformedMessage,
+    NotAuthentic,
     PermitExpired,
     PermitInvalid,
     PermitSpent,
@@ -183,16 +186,13 @@ def requests(institution: InstitutionDep) -> Requests:
 )
 def ask(institution: InstitutionDep, body: RequestBody) -> RequestView:
     """Sign a request, and put it before the owner, after the owner's policy."""
-    fields = body.fields
-    if not fields and body.computation is not None:
-        fields = fields_of(computation_of(body.computation))
     return institution.request(
         body.session_id,
         body.data_set,
         action=body.action,
         purpose=body.purpose,
         reason=body.reason,
-        fields=fields,
+        fields=body.fields,
         computation=body.computation,
         readers=body.readers,
         uses=body.uses,
@@ -230,7 +230,7 @@ def run(request_id: RequestPath, institution: InstitutionDep, body: RunBody | No
     summary="Export the consent receipt",
     response_class=Response,
     responses={
-        **may_raise(InvalidRequest, UnknownName, RequestClosed),
+        **may_raise(InvalidRequest, UnknownName, ConsentMissing),
         200: {
             "description": "The receipt, signed by the owner (ISO/IEC TS 27560, in JSON-LD).",
             "content": {"application/ld+json": {"schema": {"type": "object"}}},
@@ -248,14 +248,14 @@ def receipt(request_id: RequestPath, institution: InstitutionDep) -> Response:
     response_description="The record, masked as the permit says.",
     responses=may_raise(
         *(*SENT, *SERVER, ConsentMissing, PermitInvalid, PermitExpired, PermitSpent),
-        *(PolicyDenied, MalformedMessage, RequestClosed, UnknownDataSet),
+        *(PolicyDenied, MalformedMessage, RequestClosed, UnknownDataSet, DataSetInvalid),
+        *(AgentUnreachable, AddressInvalid, NotAuthentic),
     ),
 )
 def receive_record(institution: InstitutionDep, body: ReceiveBody) -> Received:
-    """Redeem a permit of `POST /authorize` directly at the owner's agent, which works once.
-
-    The members are those of the server's response, `exchange_host`, `exchange_port` and `token`.
-    """
+    """Redeem a permit for a record directly at the owner's agent, which works once."""
     return Received(
-        record=institution.receive_record(body.exchange_host, body.exchange_port, body.token)
+        record=institution.receive_record(
+            body.exchange_host, body.exchange_port, body.token, owner_key=body.owner_key
+        )
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Query
 from starlette.responses import Response
 
-from governance.computations import as_json, fields_of
+from governance.computations import as_json
 from governance.requests import Uses
 from parties.governance.api.bodies import ConnectBody, SessionId
 from parties.governance.api.common_calls import (
@@ -34,10 +35,19 @@ from parties.governance.api.duo_computation import computation_for
 from parties.governance.api.duo_listings import TAG, log_lines, store_line
 from parties.governance.api.institution_calls import CONNECT, REQUEST, RUN
 from parties.governance.views import DataSetView
-from utils.errors import ConsentMissing, InvalidRequest, PolicyDenied, RequestClosed
+from utils.errors import (
+    AgentUnreachable,
+    ConsentMissing,
+    InvalidRequest,
+    OutOfStep,
+    PolicyDenied,
+    RequestClosed,
+)
 from web.problems import problem
 
 router = agent_router(TAG)
+CONNECT_SECONDS = 25.0
+"""Longest wait for the owner's agent, which has to prove its key."""
 
 
 @router.get(
@@ -103,12 +113,11 @@ def request_data(institution: InstitutionDep, body: RequestDataBody) -> DataRequ
     if body.session_id not in (None, session):
         raise InvalidRequest("session_id: the data set of this index belongs to another session.")
     computation = None
-    fields = body.fields
     if body.action == "statistic":
         if body.computation is None:
             raise InvalidRequest("computation: name one, for example average.")
         wanted = computation_for(body.computation, found, body.column, body.filters)
-        computation, fields = as_json(wanted), fields or fields_of(wanted)
+        computation = as_json(wanted)
     elif body.computation is not None or body.column is not None or body.filters:
         raise InvalidRequest("computation, column and filters belong to the action statistic.")
     view = institution.request(
@@ -117,7 +126,7 @@ def request_data(institution: InstitutionDep, body: RequestDataBody) -> DataRequ
         action=body.action,
         purpose=body.purpose,
         reason=f"{body.name}: {body.reason}" if body.name else body.reason,
-        fields=fields,
+        fields=body.fields,
         computation=computation,
         uses=Uses(count=body.uses, period=body.period),
         hours=body.hours,
@@ -181,6 +190,18 @@ def result_text(outcome: Mapping[str, Any]) -> str:
 
 def _connect(institution: InstitutionDep, code: str) -> SessionConnected:
     made = institution.connect_session(code)
+    end, serial = time.monotonic() + CONNECT_SECONDS, 0
+    while made.status == "waiting":
+        left = end - time.monotonic()
+        if left <= 0:
+            raise AgentUnreachable(
+                "The owner's agent has not responded yet. The session connects by itself when it "
+                "does; GET /sessions shows that."
+            )
+        serial = institution.wait(serial, left)
+        made = next(s for s in institution.sessions() if s.session_id == made.session_id)
+    if made.status != "connected":
+        raise OutOfStep(f"The session is {made.status}; ask the owner for a new code.")
     return SessionConnected(session_id=made.session_id, owner=made.peer, owner_key=made.peer_key)
 
 

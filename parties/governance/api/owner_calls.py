@@ -23,7 +23,6 @@ from parties.governance.api.bodies import (
 from parties.governance.api.common_calls import (
     SENT,
     SERVER,
-    ConsentsDep,
     DataSetPath,
     OwnerDep,
     RequestPath,
@@ -39,6 +38,7 @@ from parties.governance.views import DataSetView, RequestView, SessionView
 from utils.errors import (
     DataSetInvalid,
     InvalidRequest,
+    OutOfStep,
     PolicyDenied,
     RequestClosed,
     UnknownDataSet,
@@ -49,18 +49,18 @@ sessions_router = agent_router("sessions")
 data_router = agent_router("data")
 requests_router = agent_router("requests")
 consents_router = agent_router("consents")
-_CHANGE = (*SENT, *SERVER, RequestClosed)
+_CHANGE = (*SENT, *SERVER, UnknownName, RequestClosed)
 
 
 @sessions_router.get(
     "/key",
     summary="Read the agent's key",
-    response_description="The name, the public key and the user id.",
+    response_description="The name and the public key.",
     responses=may_raise(),
 )
-def key(owner: OwnerDep, consents: ConsentsDep) -> Key:
-    """Return the owner's name, long-lived public key, and id at the server."""
-    return Key(name=owner.name, key=owner.key, user_id=consents.user_id)
+def key(owner: OwnerDep) -> Key:
+    """Return the owner's name, which is the user id at the server, and long-lived public key."""
+    return Key(name=owner.name, key=owner.key)
 
 
 @sessions_router.get(
@@ -238,7 +238,7 @@ def receipt(request_id: RequestPath, owner: OwnerDep) -> Response:
     status_code=204,
     summary="Grant or revoke a consent to a partner",
     response_description="The server has the consent.",
-    responses=may_raise(*SENT, *SERVER),
+    responses=may_raise(*SENT, *SERVER, OutOfStep),
 )
 def say_consent(
     partner_id: Annotated[
@@ -248,7 +248,7 @@ def say_consent(
             description="The partner's id at the server.",
         ),
     ],
-    consents: ConsentsDep,
+    owner: OwnerDep,
     body: ConsentBody,
 ) -> None:
     """Tell the server whether the person consents to a partner's use of the record for a purpose.
@@ -256,4 +256,4 @@ def say_consent(
     The server gives a partner no permit without it. A revocation also takes back the permits that
     have not been used.
     """
-    consents.say(partner_id, body.purpose, granted=body.state == "granted")
+    owner.consent(partner_id, body.purpose, body.state == "granted")

@@ -25,7 +25,7 @@ from parties.governance.api.duo_bodies import (
     SessionHosted,
 )
 from parties.governance.api.duo_listings import TAG, log_lines, store_line
-from utils.errors import DataSetInvalid, InvalidRequest, PolicyDenied, RequestClosed
+from utils.errors import DataSetInvalid, InvalidRequest, PolicyDenied, RequestClosed, UnknownName
 
 NO_REASON = "The owner gave no reason."
 router = agent_router(TAG)
@@ -117,7 +117,7 @@ def see_requests(owner: OwnerDep) -> SeenRequests:
     "/request_decision",
     summary="Decide on a request",
     response_description="The request is decided.",
-    responses=may_raise(*SENT, *SERVER, RequestClosed, PolicyDenied),
+    responses=may_raise(*SENT, *SERVER, UnknownName, RequestClosed, PolicyDenied),
 )
 def request_decision(owner: OwnerDep, body: DecisionBody) -> Decided:
     """Approve a request, or less of it, or deny it with a reason."""

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from parties.governance.api.app import HOST, AgentApp
 from utils.errors import PortInUse, TransportError
 from utils.ports import check_port, unused_socket
 from web.announcement import AnnouncedServer
@@ -22,18 +22,21 @@ GRACE_SECONDS = 5
 START_SECONDS = 30.0
 
 
-def bind(port: int) -> socket.socket:
-    """Return a socket bound to a port of this machine; raises PortInUse and AddressInvalid."""
-    check_port(HOST, port, "The agent's interface", "--api-port")
+def bind(host: str, port: int, what: str, option: str) -> socket.socket:
+    """Return a bound socket; raises PortInUse and AddressInvalid.
+
+    `what` names the listener and `option` the option of its port, for the message.
+    """
+    check_port(host, port, what, option)
     try:
-        listener = unused_socket(HOST, port)
+        listener = unused_socket(host, port)
     except OSError as error:  # another process took it first
-        raise PortInUse(f"Port {port} is in use; choose another one with --api-port.") from error
+        raise PortInUse(f"Port {port} is in use; choose another one with {option}.") from error
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
-def server_of(app: AgentApp, silence: float, line: str) -> uvicorn.Server:
+def server_of(app: ASGIApp, silence: float, line: str) -> uvicorn.Server:
     """Return a server of the app that prints `line` once it listens."""
     config = uvicorn.Config(
         app,

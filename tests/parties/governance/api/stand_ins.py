@@ -30,6 +30,7 @@ class Memory:
     requests: list[RequestView] = field(default_factory=list)
     lines: list[ActivityLine] = field(default_factory=list)
     rows: dict[str, tuple] = field(default_factory=dict)
+    consents: list[tuple] = field(default_factory=list)
 
     def position(self, request_id):
         for number, view in enumerate(self.requests):
@@ -126,6 +127,9 @@ class OwnerStandIn:
     def receipt(self, request_id):
         return b'{"id": "' + request_id.encode() + b'"}'
 
+    def consent(self, partner_id, purpose, granted):
+        self._memory.consents.append((partner_id, purpose, granted))
+
     def activity(self):
         return tuple(self._memory.lines)
 
@@ -190,5 +194,5 @@ class InstitutionStandIn(OwnerStandIn):
         values = [row["value"] for row in self._memory.rows[asked.data_set]]
         return {"kind": "mean", "value": sum(values) / len(values), "groups": []}
 
-    def receive_record(self, host, port, token):
+    def receive_record(self, host, port, token, *, owner_key=None):
         return {"income": "20000-30000"}

@@ -19,18 +19,8 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 INCOMES = {"data": [100, 200, 600], "tag": "income", "description": "Monthly income"}
 
 
-class ConsentsStandIn:
-    user_id = "ann"
-
-    def __init__(self):
-        self.said = []
-
-    def say(self, partner_id, purpose, *, granted):
-        self.said.append((partner_id, purpose, granted))
-
-
-def client_of(make_app, agent, consents=None, **settings):
-    app = make_app(Guarded(agent, TOKEN, Settings(**settings), consents))
+def client_of(make_app, agent, **settings):
+    app = make_app(Guarded(agent, TOKEN, Settings(**settings)))
     return TestClient(app, base_url=URL, headers=BEARER, raise_server_exceptions=False)
 
 
@@ -41,7 +31,7 @@ def memory():
 
 @pytest.fixture
 def owner(memory):
-    return client_of(owner_app, OwnerStandIn(memory), ConsentsStandIn())
+    return client_of(owner_app, OwnerStandIn(memory))
 
 
 @pytest.fixture
@@ -201,7 +191,7 @@ def test_approval_of_less_and_its_end(owner, institution, memory):
     assert owner.get("/changes", params={"serial": 4}).json() == {"serial": 5}
 
 
-def test_fields_follow_from_the_computation(owner, institution, memory):
+def test_a_named_computation_is_completed(owner, institution, memory):
     owner.post("/host_session")
     institution.post("/connect_session", json={"code": "c"})
     table = {"data": "a,b,c\n1,2,x\n3,4,x\n5,6,y\n", "tag": "t", "description": ""}
@@ -210,19 +200,21 @@ def test_fields_follow_from_the_computation(owner, institution, memory):
     asked = {"idx": 0, "computation": "median", "reason": "r", **more}
     assert institution.post("/request_data", json=asked).status_code == 200
     request = memory.requests[-1].request
-    assert set(request.fields) == {"a", "c"} and request.computation["kind"] == "median"
+    assert request.computation == {"kind": "median", **more}
     two = institution.post("/request_data", json={"idx": 0, "computation": "max", "reason": "r"})
     assert (two.status_code, code_of(two)) == (422, "computation-invalid")
     assert "column" in two.json()["detail"]
 
 
-def test_consent_to_a_partner_reaches_the_server(memory):
-    consents = ConsentsStandIn()
-    client = client_of(owner_app, OwnerStandIn(memory), consents)
+def test_consent_to_a_partner_reaches_the_owner(owner, memory):
     body = {"purpose": "dpv:CreditChecking", "state": "granted"}
-    assert client.put("/consents/bank-1", json=body).status_code == 204
-    assert consents.said == [("bank-1", "dpv:CreditChecking", True)]
-    assert client.get("/key").json() == {"name": "Ann", "key": KEY, "user_id": "ann"}
+    assert owner.put("/consents/bank-1", json=body).status_code == 204
+    assert owner.put("/consents/bank-1", json={**body, "state": "revoked"}).status_code == 204
+    assert memory.consents == [
+        ("bank-1", "dpv:CreditChecking", True),
+        ("bank-1", "dpv:CreditChecking", False),
+    ]
+    assert owner.get("/key").json() == {"name": "Ann", "key": KEY}
 
 
 @pytest.mark.parametrize(
