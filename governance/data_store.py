@@ -176,6 +176,10 @@ class DataStore:
         """Return the owner's key for masks (governance/masking.py), the same in every session."""
         return derive(self._opened(), None, "masking")
 
+    def book_key(self) -> bytes:
+        """Return the key for the owner's book of requests (parties/governance/request_book.py)."""
+        return derive(self._opened(), None, "book of requests")
+
     def list(self) -> tuple[Listed, ...]:
         """Return all data sets without their values, by tag."""
         found = [

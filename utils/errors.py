@@ -90,6 +90,7 @@ TrisealError
     ├── AddressInvalid           the text is not a valid address
     ├── ServerUnreachable        no server responds at the address
     ├── ServerStopping           the server is shutting down; retry when it is back
+    ├── AgentUnreachable         the other side's agent does not respond
     └── PortInUse                another program is already listening on the port
 
 A message says what is wrong and how to fix it. It never contains a secret: no key, no token, and
@@ -394,6 +395,9 @@ class ServerUnreachable(TransportError): ...
 
 
 class ServerStopping(TransportError): ...
+
+
+class AgentUnreachable(TransportError): ...
 
 
 class PortInUse(TransportError): ...

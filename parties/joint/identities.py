@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Protocol, Self, TypeVar
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -30,6 +30,23 @@ from utils.fingerprints import grouped
 
 _DOMAIN = b"triseal identity of a hello 1"
 _SHOWN_DIGITS = 16
+
+
+class Identified(Protocol):
+    """A hello that names an identity key and is signed by it."""
+
+    @property
+    def identity_key(self) -> bytes: ...
+
+    @property
+    def identity_signature(self) -> bytes: ...
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self: ...
+
+    def model_dump_json(self, *, exclude: set[str]) -> str: ...
+
+
+H = TypeVar("H", bound=Identified)
 
 
 class IdentityKey:
@@ -71,10 +88,15 @@ class IdentityKey:
         """The raw public key, 32 bytes."""
         return self._private.public_key().public_bytes_raw()
 
-    def signed(self, application: str, party: str, hello: Hello) -> Hello:
+    @property
+    def private(self) -> Ed25519PrivateKey:
+        """The private key, which signs an agent's requests, receipts and permits."""
+        return self._private
+
+    def signed(self, application: str, party: str, hello: H, domain: bytes = _DOMAIN) -> H:
         """Return `party`'s hello with this key and its signature in place of those given."""
         named = hello.model_copy(update={"identity_key": self.public})
-        signature = self._private.sign(_statement(application, party, named))
+        signature = self._private.sign(_statement(application, party, named, domain))
         return named.model_copy(update={"identity_signature": signature})
 
 
@@ -119,18 +141,25 @@ def require_identity(application: str, party: str, hello: Hello, pin: bytes | No
             f"Ask {party} by another channel. If its key is new, correct the trust file; then open "
             "a new application."
         )
-    try:
-        key = Ed25519PublicKey.from_public_bytes(hello.identity_key)
-        key.verify(hello.identity_signature, _statement(application, party, hello))
-    except (InvalidSignature, ValueError) as error:
+    if not is_signed(application, party, hello):
         raise IdentityMismatch(
             f"The hello of {party} is not signed by the identity key that it names, "
             f"{shown(hello.identity_key)}: somebody else plays this party, or repeats an old "
             f"message. Ask {party} by another channel, and open a new application."
-        ) from error
+        )
 
 
-def _statement(application: str, party: str, hello: Hello) -> bytes:
+def is_signed(application: str, party: str, hello: Identified, domain: bytes = _DOMAIN) -> bool:
+    """Return True if `party`'s hello is signed by the identity key that it names."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(hello.identity_key)
+        key.verify(hello.identity_signature, _statement(application, party, hello, domain))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _statement(application: str, party: str, hello: Identified, domain: bytes) -> bytes:
     """Return the bytes that an identity key signs: all that the hello says, and its context."""
     content = hello.model_dump_json(exclude={"identity_signature"}).encode()
-    return framed(_DOMAIN, application.encode(), party.encode(), content)
+    return framed(domain, application.encode(), party.encode(), content)
