@@ -79,11 +79,6 @@ class IdentityKey:
         return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     @property
-    def private(self) -> Ed25519PrivateKey:
-        """The private key, for other signatures of the same institution or person."""
-        return self._private
-
-    @property
     def public(self) -> bytes:
         """The raw public key, 32 bytes."""
         return self._private.public_key().public_bytes_raw()
