@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -80,10 +81,8 @@ def outputs(tmp_path_factory):
     try:
         printed, errors = running.communicate(timeout=SECONDS)
     finally:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         running.wait()
     log = (folder / "output").read_text() if (folder / "output").exists() else ""
     assert errors == "", (errors, printed, log)
