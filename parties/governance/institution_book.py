@@ -12,14 +12,14 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from governance.access import PartnerType
-from governance.receipts import LARGEST_RECEIPT
 from governance.request_state import CLOSED, Status
 from governance.requests import LARGEST_REQUEST, AccessRequest, Hex128, SignedRequest
 from parties.governance.calls import RequestStatus
-from parties.governance.sealed_folder import SealedFolder
+from parties.governance.institution_files import InstitutionFiles
+from parties.governance.judging import request_words
+from parties.governance.sealed_files import SealedFiles
 from parties.governance.views import ActivityLine, RequestView, UseView
-from parties.governance.words import request_words
-from utils.errors import QuotaExceeded, StoreDamaged, TrisealError, UnknownName
+from utils.errors import QuotaExceeded, TrisealError, UnknownName
 
 MOST_REQUESTS = 5000
 MOST_RESULTS = 100
@@ -29,9 +29,7 @@ MOST_USES = 1000
 MOST_CALLS = 64
 MOST_LINES = 500
 DAY_SECONDS = 24 * 3600
-_LARGEST = 2 * MOST_RESULT_BYTES + LARGEST_RECEIPT + LARGEST_REQUEST + 1024 * 1024
-_LARGEST_ACTIVITY = 4 * 1024 * 1024
-_REQUEST, _ACTIVITY = ".request", "activity"
+_ACTIVITY = "activity"
 _NOT_JUDGED = "The owner's agent has not responded yet."
 
 
@@ -58,11 +56,18 @@ class HeldPermit(_Model):
     brought: bool = False
 
 
+class Taking(_Model):
+    """The call for a permit that has no reply yet, and its time."""
+
+    call: int
+    at: int
+
+
 class KeptRequest(_Model):
     """A request and what has come of it.
 
-    `signed` is the signed request in JSON. `asked`, `taking` and `redeeming` are the numbers of
-    calls whose replies may still come: for the request itself, for permits, and for uses, the last
+    `signed` is the signed request in JSON. `asked`, `taking` and `redeeming` have the numbers of
+    calls whose replies may still come: for the request itself, for a permit, and for uses, the last
     with the ids of their permits.
     """
 
@@ -77,7 +82,7 @@ class KeptRequest(_Model):
     receipt: str | None = None
     receipt_id: str | None = None
     permit: HeldPermit | None = None
-    taking: tuple[int, ...] = ()
+    taking: Taking | None = None
     redeeming: dict[int, Hex128] = {}
     uses: tuple[UseView, ...] = ()
     results: tuple[KeptResult, ...] = ()
@@ -115,6 +120,11 @@ class KeptRequest(_Model):
         uses = (*self.uses, UseView(permit=kept.permit, at=kept.at, entry=kept.entry))
         held = None if self.permit is None or self.permit.id == kept.permit else self.permit
         return self.changed(results=results, uses=uses[-MOST_USES:], permit=held, problem=None)
+
+    def redeemed_by(self, call: int, permit: str) -> KeptRequest:
+        """Return the request with a call that brings a permit."""
+        calls = [*self.redeeming.items(), (call, permit)]
+        return self.changed(redeeming=dict(calls[-MOST_CALLS:]))
 
     def returned(self, permit: str) -> KeptRequest:
         """Return the request with the result of a permit marked as returned."""
@@ -165,24 +175,22 @@ class KeptRequest(_Model):
 class InstitutionBook:
     """The requests and the activity of one institution; one thread at a time may call it."""
 
-    def __init__(self, folder: SealedFolder) -> None:
+    def __init__(self, files: InstitutionFiles) -> None:
         """Read the book; raises StoreDamaged and OSError."""
-        self._folder = folder
+        self._files = files
         self._requests: dict[str, KeptRequest] = {}
         found = []
-        for name in folder.names(_REQUEST):
-            kept = _parsed(KeptRequest, name, folder.read(name, _LARGEST))
+        for name in files.requests.names():
+            kept = _parsed(KeptRequest, files.requests, name)
             try:
                 request = SignedRequest.parse(kept.signed.encode()).request
             except TrisealError as error:
-                raise _damaged(name) from error
-            if name != f"{request.id}{_REQUEST}":
-                raise _damaged(name)
+                raise files.requests.damaged() from error
             found.append((request.created, request.id, kept))
         for _, request_id, kept in sorted(found, key=lambda each: each[:2]):
             self._requests[request_id] = kept
-        data = folder.read(_ACTIVITY, _LARGEST_ACTIVITY)
-        self._lines = () if data is None else _parsed(_Activity, _ACTIVITY, data).lines
+        lines = _ACTIVITY in files.journal.names()
+        self._lines = _parsed(_Activity, files.journal, _ACTIVITY).lines if lines else ()
 
     def requests(self) -> tuple[tuple[str, KeptRequest], ...]:
         """Return the ids and the requests, oldest first."""
@@ -195,6 +203,10 @@ class InstitutionBook:
             raise UnknownName("There is no such request here; list the requests first.")
         return found
 
+    def find(self, request_id: str) -> KeptRequest | None:
+        """Return a request, or None if there is none of this id."""
+        return self._requests.get(request_id)
+
     def require_room(self) -> None:
         """Raise QuotaExceeded if no further request can be kept."""
         if len(self._requests) >= MOST_REQUESTS:
@@ -202,13 +214,13 @@ class InstitutionBook:
 
     def put(self, request_id: str, kept: KeptRequest) -> KeptRequest:
         """Keep a request in place of its earlier state, and return it; raises OSError."""
-        self._folder.write(f"{request_id}{_REQUEST}", kept.model_dump_json().encode())
+        self._files.requests.write(request_id, kept.model_dump_json().encode())
         self._requests[request_id] = kept
         return kept
 
     def remove(self, request_id: str) -> None:
         """Remove a request that its owner never accepted."""
-        self._folder.remove(f"{request_id}{_REQUEST}")
+        self._files.requests.remove(request_id)
         self._requests.pop(request_id, None)
 
     def activity(self) -> tuple[ActivityLine, ...]:
@@ -218,7 +230,8 @@ class InstitutionBook:
     def note(self, line: ActivityLine) -> None:
         """Append a line of activity; raises OSError."""
         self._lines = (*self._lines, line)[-MOST_LINES:]
-        self._folder.write(_ACTIVITY, _Activity(lines=self._lines).model_dump_json().encode())
+        journal = _Activity(lines=self._lines).model_dump_json().encode()
+        self._files.journal.write(_ACTIVITY, journal)
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -226,16 +239,6 @@ M = TypeVar("M", bound=BaseModel)
 
 class _Activity(_Model):
     lines: Annotated[tuple[ActivityLine, ...], Field(max_length=MOST_LINES)]
-
-
-def latest(numbers: tuple[int, ...], number: int) -> tuple[int, ...]:
-    """Return the last numbers with one more."""
-    return (*numbers, number)[-MOST_CALLS:]
-
-
-def latest_permits(calls: dict[int, str], call: int, permit: str) -> dict[int, str]:
-    """Return the last calls with one more, by their numbers."""
-    return dict([*calls.items(), (call, permit)][-MOST_CALLS:])
 
 
 def _bounded(results: tuple[KeptResult, ...]) -> tuple[KeptResult, ...]:
@@ -250,12 +253,8 @@ def _bounded(results: tuple[KeptResult, ...]) -> tuple[KeptResult, ...]:
     return tuple(reversed(kept))
 
 
-def _parsed(kind: type[M], name: str, data: bytes | None) -> M:
+def _parsed(kind: type[M], files: SealedFiles, name: str) -> M:
     try:
-        return kind.model_validate_json(data or b"")
+        return kind.model_validate_json(files.read(name) or b"")
     except ValidationError:
-        raise _damaged(name) from None  # without the cause, which shows the content
-
-
-def _damaged(name: str) -> StoreDamaged:
-    return StoreDamaged(f"The file {name} cannot be read. Restore it from a backup, or remove it.")
+        raise files.damaged() from None  # without the cause, which shows the content
