@@ -186,6 +186,10 @@ class InstitutionStandIn(OwnerStandIn):
             masks={},
         )
         self._memory.requests.append(view)
+        words = "The request is pending."
+        self._memory.lines.append(
+            ActivityLine(at=NOW - 60, kind="answer", by="", words=words, request_id=asked.id)
+        )
         return view
 
     def request_view(self, request_id):
