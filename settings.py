@@ -170,6 +170,10 @@ class Settings(BaseSettings):
         default=ROOT / ".data" / "parties",
         description="Folder of the parties' own files, keys and tokens, mode 0700.",
     )
+    store_passphrase: SecretStr | None = Field(
+        default=None,
+        description="Passphrase of the data store, for `python -m parties owner`.",
+    )
     trust: Path | None = Field(
         default=None,
         description="File of the other parties' pinned identity keys, for `python -m parties`.",

@@ -13,16 +13,17 @@ from settings import ROOT
 MAY_IMPORT = {
     "utils": set(),
     "settings": {"utils"},
+    "web": {"settings", "utils"},
     "features": {"utils"},
     "model": {"features", "utils"},
     "engines": {"features", "model", "utils"},
     "contract": {"engines", "utils"},
     "governance": {"engines", "utils"},
     "verify": set(),
-    "service": {"contract", "engines", "governance", "settings", "utils"},
-    "server": {"service", "settings", "utils"},
+    "service": {"contract", "engines", "governance", "settings", "utils", "web"},
+    "server": {"service", "settings", "utils", "web"},
     "parties": {
-        *("contract", "engines", "features", "governance", "model", "settings", "utils"),
+        *("contract", "engines", "features", "governance", "model", "settings", "utils", "web"),
     },
     "witness": {"contract", "engines", "governance", "parties", "settings", "utils"},
     "backend": {"engines", "features", "parties", "settings", "utils"},
@@ -45,7 +46,7 @@ MAY_IMPORT = {
         *("contract", "engines", "features", "governance", "model", "parties", "server", "service"),
         *("settings", "training", "utils", "verify", "witness"),
     },
-    "scripts": {"service", "settings"},
+    "scripts": {"parties", "service", "settings", "web"},
     "examples": {"engines", "features", "parties", "settings", "utils"},
 }
 """The folders and modules that each may import, all of them above it in this table."""
@@ -54,7 +55,7 @@ ENTRY_POINTS = {"parties/__main__.py": {"ui"}, "witness/__main__.py": {"ui"}}
 LIBRARIES = {
     "cedarpy": ("governance/",),
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
-    "fastapi": ("service/", "server.py", "ui/"),
+    "fastapi": ("parties/governance/api/", "service/", "server.py", "ui/", "web/"),
     "gradio": ("ui/",),
     "matplotlib": ("training/",),
     "plotly": ("ui/",),
