@@ -167,12 +167,9 @@ class Receipt:
         """The id of the application or data set whose use it allows, empty if it lacks it."""
         return str(self._process.get("dct:subject", ""))
 
-    @property
-    def action(self) -> Action | None:
-        """The one action that it allows, None if its processing is that of no or several."""
-        processing = self._process.get("dpv:hasProcessing")
-        found = [name for name, terms in PROCESSING.items() if list(terms) == processing]
-        return found[0] if len(found) == 1 else None
+    def allows(self, action: Action) -> bool:
+        """Return True if its processing is that of the action, which may be that of others too."""
+        return self._process.get("dpv:hasProcessing") == list(PROCESSING[action])
 
     @property
     def _process(self) -> Mapping[str, Any]:
@@ -186,7 +183,7 @@ class Receipt:
 
 
 def _document(allowed: Allowed, receipt_id: str, now: int) -> dict[str, Any]:
-    request, grant = allowed.request, allowed.grant
+    request = allowed.request
     return {
         "@context": CONTEXT,
         "@id": f"urn:triseal:receipt:{receipt_id}",

@@ -26,7 +26,7 @@ from governance.categories import OWN_DATA
 from governance.data_store import DataStore
 from governance.datasets import read_data_set
 from governance.policy import Policies
-from governance.policy_files import SHIPPED
+from governance.policy_texts import SHIPPED
 from governance.requests import Uses
 from governance.store_key import Secret
 from parties.client import ServerClient

@@ -309,6 +309,7 @@ class JointMember:
                 request.after,
                 waiting,
                 request.permits,
+                request.receipts,
             )
             seconds = 0.0 if waiting.seconds else perf_counter() - start
             with self._alone() as own:

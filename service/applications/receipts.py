@@ -14,11 +14,12 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from engines.interface import PublicModel
+from engines.interface import DECIDE, EXPLAIN, PublicModel
 from governance.canonical import PROOF, canonical
 from governance.canonical import digest as digest_of
 from governance.program_permits import parties_of
 from governance.receipts import Receipt
+from governance.requests import Action
 from service.applications.rules import ACTIVE, run_of
 from service.applications.views import ApplicationView
 from service.storage.prepared import Prepared
@@ -91,12 +92,13 @@ def _verified(
         receipt = Receipt.parse(canonical(dict(document)), str(key))
     except ValueError as error:
         raise ReceiptInvalid(f"The receipt has no canonical form: {error}.") from error
-    program = receipt.action
     if receipt.target != application.client_id or receipt.owner != party:
         raise ReceiptInvalid(
             f"The receipt is for another application or another party's data than {party}'s in "
             "this one; sign a receipt for this application."
         )
+    agreed: tuple[Action, ...] = (DECIDE, EXPLAIN)
+    program = next((each for each in agreed if receipt.allows(each)), None)
     if program is None or party not in parties_of(public, program):
         raise ReceiptInvalid(f"The receipt is not for one program here that uses data of {party}.")
     if not receipt.given:
