@@ -205,7 +205,7 @@ def attend(
         if application.over:
             raise UnknownApplication(application.over)
         try:
-            failure = member.failure
+            failure = application.failure or member.failure
             if failure is not None:
                 raise failure
             if retry:

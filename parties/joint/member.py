@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from time import perf_counter
@@ -415,6 +415,11 @@ class JointMember:
         """Return True if this party has agreed to a run that has not begun: it keeps a permit."""
         with self._lock:
             return bool(self.own.permits_runs())
+
+    def withhold_permits(self, when: Callable[[], bool]) -> None:
+        """Give the server no permit as long as `when` returns True."""
+        with self._lock:
+            self.own.withheld = when
 
     @property
     def witnesses(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -132,6 +132,8 @@ class MemberState:
         self._gave_key = False
         self._permitted: dict[str, float] = {}
         """When the server got this party's newest permit, by program (monotonic)."""
+        self.withheld: Callable[[], bool] = lambda: False
+        """Returns True as long as this party gives no permits, whatever it has agreed to."""
         self._receipted: set[str] = set()
         """The programs of which this process has given the server this party's receipt."""
         self._token = MemberToken(self._client, client_id, files, self.remembered)
@@ -302,6 +304,8 @@ class MemberState:
 
     def _due(self) -> list[str]:
         """Return the programs for which the server needs a new permit of this party."""
+        if self.withheld():
+            return []
         oldest = time.monotonic() - PERMIT_AGE_SECONDS
         return [
             program

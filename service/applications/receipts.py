@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from engines.interface import DECIDE, EXPLAIN, PublicModel
+from engines.interface import PROGRAMS, PublicModel
 from governance.canonical import PROOF, canonical
 from governance.canonical import digest as digest_of
 from governance.program_permits import parties_of
@@ -97,8 +97,7 @@ def _verified(
             f"The receipt is for another application or another party's data than {party}'s in "
             "this one; sign a receipt for this application."
         )
-    agreed: tuple[Action, ...] = (DECIDE, EXPLAIN)
-    program = next((each for each in agreed if receipt.allows(each)), None)
+    program = next((each for each in PROGRAMS if receipt.allows(cast(Action, each))), None)
     if program is None or party not in parties_of(public, program):
         raise ReceiptInvalid(f"The receipt is not for one program here that uses data of {party}.")
     if not receipt.given:

@@ -11,13 +11,13 @@ from engines.interface import DECIDE, EXPLAIN, SIGN_OF
 from governance.log.checkpoint import CosignerState, Note, require_cosigners
 from parties.client import ServerClient
 from parties.connection import Connection
+from parties.cosigner import STATE_FILE, Cosigner
 from parties.joint.codes import open_joint
 from parties.joint.member import JointMember
 from parties.store import PartyStore
 from tests.witness.running import agreed_and_run, parts
 from utils.errors import LogInconsistent, PartiesDisagree, ResultNotWitnessed
 from witness.client import WitnessClient
-from witness.cosigner import STATE_FILE, Cosigner
 from witness.key import KEY_FILE
 
 

@@ -189,12 +189,11 @@ def test_a_decision_file_altered_anywhere_is_refused(finished, capsys) -> None:
 
 def places_of(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the path of every string and number in a JSON value."""
-    if isinstance(value, str | int) and not isinstance(value, bool):
+    if isinstance(value, str | int):
         yield place
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    if isinstance(value, dict | list):
-        for name, each in items:
-            yield from places_of(each, (*place, name))
+        return
+    for name, each in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from places_of(each, (*place, name))
 
 
 def _other_text(text: str) -> str:
