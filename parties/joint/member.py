@@ -26,6 +26,7 @@ from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
 from parties.joint.channel import Identity
 from parties.joint.codes import JoinCode
+from parties.joint.decision_files import CheckedFile, fetch_checked
 from parties.joint.files import MemberFiles, MemberRecord
 from parties.joint.identities import PartyIdentity
 from parties.joint.member_state import MemberState, Request
@@ -415,6 +416,12 @@ class JointMember:
         """Return True if this party has agreed to a run that has not begun: it keeps a permit."""
         with self._lock:
             return bool(self.own.permits_runs())
+
+    def decision_file(self, program: str) -> CheckedFile:
+        """Fetch and verify the decision file of "decide" or "explain"; see fetch_checked."""
+        with self._lock:
+            token, hellos = self.own.token, self.own.protocol.hellos
+        return fetch_checked(self._connection.client, self.client_id, token, program, hellos)
 
     def withhold_permits(self, when: Callable[[], bool]) -> None:
         """Give the server no permit as long as `when` returns True."""

@@ -481,7 +481,8 @@ class JointProtocol:
         """
         talk = self._talk
         readers = self.readers_of(program)
-        terms = Terms(talk.public.schema_, readers, self.identity_keys, hours, ends)
+        keys = {name: said.identity_key for name, said in self.hellos.items()}
+        terms = Terms(talk.public.schema_, readers, keys, hours, ends)
         allowed = allowed_by(self._use(program), terms, now)
         receipt = talk.identity.receipt(allowed, now)
         return Consent(allowed.request.document(), receipt.document)
@@ -495,16 +496,9 @@ class JointProtocol:
         return uses_of(talk.public, talk.application, program, files)[talk.party]
 
     @property
-    def permit_keys(self) -> dict[str, bytes]:
-        """The public keys that sign the parties' permits and receipts, from their hellos."""
-        hellos = self._talk.state.said(Hello, HELLO)
-        return {name: hello.signing_key for name, hello in hellos.items()}
-
-    @property
-    def identity_keys(self) -> dict[str, bytes]:
-        """The parties' public identity keys, from their hellos."""
-        hellos = self._talk.state.said(Hello, HELLO)
-        return {name: hello.identity_key for name, hello in hellos.items()}
+    def hellos(self) -> dict[str, Hello]:
+        """The hellos received so far, by party."""
+        return self._talk.state.said(Hello, HELLO)
 
     def _statement(self, program: str, result_sha256: str) -> Statement:
         """Return the statement that the witnesses must have signed, from what this party knows."""
