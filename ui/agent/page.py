@@ -48,8 +48,8 @@ if (parent !== window) {
 </script>"""
 
 PRESS_LINK = """() => {
-  const link = document.querySelector("a#decision-file-link, #decision-file-link a");
-  if (link && link.href) link.click();
+  const hidden = "button#decision-file-link, #decision-file-link button";
+  setTimeout(() => document.querySelector(hidden)?.click(), 100);  // after the page is updated
 }"""
 
 
