@@ -170,7 +170,7 @@ class _AgentPage:
         fetched = self._on(
             self.file_button.click, do.decision_file, [self.state], "decision_file", [self.file]
         )
-        fetched.then(None, None, None, js=PRESS_LINK)
+        fetched.then(None, None, None, js=PRESS_LINK, api_name="press_link", concurrency_limit=8)
         self._on(
             self.timer.tick, do.tick, [self.state], "tick", mode="once", limit=CONCURRENT_TICKS
         )
