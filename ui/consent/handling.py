@@ -1,0 +1,105 @@
+"""Handlers of both pages: they return a few named components' new values, and show errors in place."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import gradio as gr
+from gradio.components import Component
+
+from ui.consent import panels
+from ui.single.actions import shown_at_once
+from ui.ticks import CONCURRENT_TICKS
+from utils.errors import TrisealError
+
+View = dict[str, Any]
+"""New values by the component's name; components that are not named stay as they are."""
+Handler = Callable[..., View]
+UNEXPECTED = "Something went wrong. The log of this agent has the details."
+
+log = logging.getLogger(__name__)
+
+
+class Told(Protocol):
+    """The state of a browser session; `told` maps each section to its message in HTML."""
+
+    told: dict[str, str]
+
+
+def in_place(section: str, handler: Handler, view: Callable[[Any], View]) -> Handler:
+    """Wrap a handler so that its error is shown in its section; `view` renders the page then."""
+
+    @functools.wraps(handler)
+    def guarded(shown: Told, *args: Any) -> View:
+        shown.told.clear()
+        try:
+            return handler(shown, *args)
+        except TrisealError as error:
+            message = error.message
+        except Exception:
+            log.exception("a step of the page failed")
+            message = UNEXPECTED
+        shown.told[section] = panels.told(message)
+        return view(shown)
+
+    return guarded
+
+
+class Wiring:
+    """Connects events to handlers. `parts` are the page's components by name, `state` first."""
+
+    def __init__(self, parts: dict[str, Component]) -> None:
+        self._names = list(parts)
+        self._parts = list(parts.values())
+
+    def on(
+        self,
+        event: Any,
+        handler: Callable[..., Any],
+        inputs: Sequence[Component],
+        name: str,
+        *,
+        only: Sequence[str] | None = None,
+        mode: str | None = None,
+        limit: int = 8,
+    ) -> None:
+        """Call a handler at an event; with `only`, it changes no other components than these."""
+        names = list(only or self._names)
+        by_name = dict(zip(self._names, self._parts, strict=True))
+        event(
+            shown_at_once(_as_list(handler, names)),
+            list(inputs),
+            [by_name[each] for each in names],
+            show_progress="hidden",
+            trigger_mode=mode,
+            concurrency_limit=limit,
+            api_name=name,
+        )
+
+    def tick(self, event: Any, handler: Callable[..., Any], state: Component) -> None:
+        """Call a handler that waits for news at each tick of the timer."""
+        self.on(event, handler, [state], "tick", mode="once", limit=CONCURRENT_TICKS)
+
+
+def _as_list(handler: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    def listed(view: View) -> Any:
+        values = [view.get(name, gr.skip()) for name in names]
+        return values if len(values) > 1 else values[0]
+
+    if inspect.iscoroutinefunction(handler):
+
+        @functools.wraps(handler)
+        async def wrapped_async(*args: Any) -> Any:
+            return listed(await handler(*args))
+
+        return wrapped_async
+
+    @functools.wraps(handler)
+    def wrapped(*args: Any) -> Any:
+        return listed(handler(*args))
+
+    return wrapped
