@@ -38,6 +38,7 @@ from contract.http import (
 from engines.interface import DECIDE, PublicModel
 from parties.bounded_http import ANSWER_BYTES, MIB
 from parties.file_body import FileBody
+from parties.gateway_client import GatewayClient
 from parties.retrying import Told, ask_again, untold
 from parties.sessions_client import SHORT_SECONDS, SessionsClient
 from parties.valid_requests import valid
@@ -69,7 +70,7 @@ class Waiting:
     linger: float = 0.0
 
 
-class ServerClient(SessionsClient):
+class ServerClient(SessionsClient, GatewayClient):
     """A client of the server at `url`, which waits at most `timeout` seconds for a response.
 
     Every method raises ServerUnreachable if no Triseal server responds, and otherwise the error

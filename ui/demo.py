@@ -1,9 +1,10 @@
 """`python -m ui.demo`: start and stop the server and the pages together.
 
 With joint keys there is an agent for every party (`python -m parties`), each a process with its
-own page, a witness, and the stage that shows the pages side by side. The institutions' identity
-keys are made at the first start, and every agent pins those of the others unless a trust file is
-set. With any other engine a single page plays all parties. Each child leads its own process group,
+own page, a witness, and the stage that shows the pages side by side and links to the compliance
+page, which starts last. The institutions' identity keys are made at the first start, and every
+agent pins those of the others unless a trust file is set. With any other engine a single page plays
+all parties. Each child leads its own process group,
 so that its workers end with it. Ctrl-C, SIGTERM and SIGHUP stop all of them. If any child ends by
 itself, the others are stopped too, and that is an error.
 """
@@ -117,10 +118,15 @@ def run(settings: Settings, stop: threading.Event) -> None:
     for name, port in agents.items():
         what = f"The page of the {name.replace('_', ' ')}"
         check_port(settings.page_host, port, what, "TRISEAL_AGENT_PORT")
+    if agents:
+        what, port = "The compliance page", settings.compliance_port
+        check_port(settings.page_host, port, what, "TRISEAL_COMPLIANCE_PORT")
     server_url = url_of(reachable(settings.server_host), settings.server_port)
     place = page_place(settings)
     trust = {} if settings.trust else make_and_pin(ROOT / settings.party_data, list(agents))
     tokens = {name: secrets.token_urlsafe(32) for name in agents}
+    known = settings.compliance_token
+    compliance = secrets.token_urlsafe(32) if known is None else known.get_secret_value()
     witness = _witness(settings)
     trusted = {} if witness is None else {"trusted_witnesses": witness}
     children = Children()
@@ -148,6 +154,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             "server_url": server_url,
             "page_token": place.access.token,
             "agent_tokens": json.dumps(tokens),
+            "compliance_token": compliance,
             **trusted,
         }
         children.start("page", ["app.py"], own)
@@ -156,6 +163,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
         _say(
             f"\nTriseal is ready: open {said_address(place)} in a browser. Press Ctrl-C to stop.\n"
         )
+        if agents:  # only now, so that it takes no time from the start of the others
+            own = {"server_url": server_url, "page_token": compliance}
+            children.start("compliance page", ["-m", "ui.compliance"], own)
         with _opened(place.access.link(place.address)) if _has_display() else nullcontext():
             while True:
                 alive()

@@ -112,9 +112,7 @@ def approve(
         data_set = parts.describe(request.target)
         require_grantable(request, grant, data_set)
         recent = recent_uses(parts.book.requests(), stored.partner.id, now)
-        access = access_of(
-            request, stored.partner, data_set, grant.fields, "given", recent, now
-        )
+        access = access_of(request, stored.partner, data_set, grant.fields, "given", recent, now)
         verdict = parts.policies.decide(access)
         if not verdict.allowed:
             raise denied(verdict)

@@ -11,18 +11,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from engines.interface import EXPLAIN
 from governance.datasets import Record
 from parties.agent import Agent, ApplicationAgent
 from parties.client import ServerClient
 from parties.connection import Connection
 from parties.joint.identities import IdentityKey, Trust
 from parties.store import PartyStore
-from utils.errors import DataSetInvalid, OutOfStep, TrisealError
+from utils.errors import AlreadySent, DataSetInvalid, OutOfStep, TrisealError
 
 KEY_SECONDS = 20.0
 """Longest wait for the parties' key, before a use is begun."""
 RESULT_SECONDS = 24 * 3600.0
-GLANCE_SECONDS = 10.0
+GLANCE_SECONDS = 5.0
 
 Told = Callable[[str, str], None]
 """Called with an application's id and its decision in words."""
@@ -38,7 +39,7 @@ class OwnDecisions:
         self._client, self._home, self._key, self._told = client, home, key, told
         self._connection: Connection | None = None
         self._agents: dict[str, Agent] = {}
-        self._watched: set[tuple[str, str]] = set()
+        self._followed: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -66,22 +67,25 @@ class OwnDecisions:
         return member.client_id
 
     def perform(self, join_code: str, record: Record, program: str) -> None:
-        """Send the record and agree to the program; harmless if that has been done."""
+        """Send the record, and agree to the program as soon as the other parties are ready.
+
+        Harmless if that has been done. The agreement and the result are followed in the background.
+        """
         application = self._joined(join_code, record)
         member = application.member
-        if not member.is_sent(record):
+        if not member.has_sent:
             application.send(record)
-        if member.party not in member.agreed_by(program):
-            application.agree(program)
+        elif not member.is_sent(record):
+            raise AlreadySent("Another record was sent for this application; open a new one.")
         with self._lock:
-            if (member.client_id, program) in self._watched or not member.reads(program):
+            if (member.client_id, program) in self._followed:
                 return
-            self._watched.add((member.client_id, program))
-        name = f"result {member.client_id[:8]}"
-        watch = threading.Thread(
-            target=self._watch, args=(application, program), name=name, daemon=True
+            self._followed.add((member.client_id, program))
+        name = f"agree {member.client_id[:8]}"
+        follow = threading.Thread(
+            target=self._follow, args=(application, program), name=name, daemon=True
         )
-        watch.start()
+        follow.start()
 
     def close(self) -> None:
         """Stop taking part; the applications stay as they are."""
@@ -119,32 +123,35 @@ class OwnDecisions:
             agent = self._agents[party]
         return agent.join(join_code, pinned=True)
 
-    def _watch(self, application: ApplicationAgent, program: str) -> None:
-        """Wait for the result, and tell it in words."""
-        member, end = application.member, time.monotonic() + RESULT_SECONDS
-        while not self._closed.is_set() and time.monotonic() < end:
+    def _follow(self, application: ApplicationAgent, program: str) -> None:
+        """Agree when that is possible, wait for the result, and tell it in words."""
+        member, end, told = application.member, time.monotonic() + RESULT_SECONDS, ""
+        while not self._closed.is_set() and time.monotonic() < end and not application.over:
             serial = application.serial
             try:
-                words = self._words(application, program)
+                if member.party not in member.agreed_by(program):
+                    application.agree(program)
+                elif not member.reads(program):
+                    return
+                elif words := self._words(application, program):
+                    self._told(member.client_id, words)
+                    return
+            except OutOfStep:
+                pass  # the other parties have not sent their records yet
             except TrisealError as error:
-                words = f"The result cannot be read: {error.message}"
-            if words:
-                self._told(member.client_id, words)
-                return
-            if application.over:
-                return
+                if error.message != told:
+                    told = error.message
+                    self._told(member.client_id, f"The application does not go on: {told}")
+            application.look()
             application.wait(serial, GLANCE_SECONDS)
 
-    @staticmethod
-    def _words(application: ApplicationAgent, program: str) -> str:
-        member = application.member
-        if program == "decide":
-            decision = member.decision
-            return "" if decision is None else (
-                f"The decision of application {member.client_id[:8]}: "
-                f"{'approved' if decision.approved else 'not approved'}."
-            )
-        opened = member.explanation
-        return "" if opened is None else (
-            f"The explanation of application {member.client_id[:8]} has been opened."
-        )
+    def _words(self, application: ApplicationAgent, program: str) -> str:
+        member, short = application.member, application.member.client_id[:8]
+        if program == EXPLAIN:
+            opened = member.explanation
+            return "" if opened is None else f"Application {short}: {opened.explanation.text}"
+        decision = member.decision
+        if decision is None:
+            return ""
+        words = self._connected().public.schema_.decision
+        return f"Application {short}: {words.approved if decision.approved else words.denied}."

@@ -13,10 +13,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from typing import Any
 
+from governance.access import Consent, Verdict
 from governance.canonical import canonical, digest
-from governance.access import Verdict
 from governance.computations import (
     Computation,
     computation_of,
@@ -100,28 +101,56 @@ def redeem(parts: OwnerParts, peer: Peer, asked: Redeem) -> tuple[StoredRequest,
     """
     claims = signed_by(asked.permit, parts.public_key)
     found = parts.book.by_digest(peer.session_id, claims.sub)
-    with parts.book.exclusive(found.request.id):
-        stored, now = _of_peer(parts, peer, found.request.id), parts.now()
-        _require_redeemer(stored, peer, claims, asked)
+    _require_redeemer(found, peer, claims, asked)
+    return execute(parts, found.request.id, claims, asked.permit, asked.call)
+
+
+def execute(
+    parts: OwnerParts,
+    request_id: str,
+    claims: Permit,
+    permit: str,
+    call: int,
+    sendable: Callable[[dict[str, Any]], None] = lambda _result: None,
+) -> tuple[StoredRequest, Prepared]:
+    """Do the same for a permit whose signature and possession the caller has verified.
+
+    `sendable` raises an error if the result could not be sent, before anything is spent.
+    """
+    with parts.book.exclusive(request_id):
+        stored, now = parts.book.get(request_id), parts.now()
         earlier = stored.prepared(claims.jti)
         if earlier is not None and not hmac.compare_digest(
-            earlier.permit.encode(), asked.permit.encode()
+            earlier.permit.encode(), permit.encode()
         ):
             raise PermitInvalid("The permit was altered; bring it as it was given.")
+        if earlier is not None and earlier.marked:
+            return stored, earlier.model_copy(update={"call": call})
+        if any(use.permit == claims.jti for use in stored.uses):
+            raise PermitSpent("This permit has been used, and its result was sent; take a new one.")
         try:
-            return _execute(parts, stored, claims, asked, earlier, now)
+            prepared = earlier
+            if prepared is None:
+                require_use(claims, use_of(parts, stored), now)
+                step(stored.state(), Begin(claims.jti), now)
+                prepared = _prepare(parts, stored, claims, permit, now)
+                sendable(prepared.result)
+            prepared = prepared.model_copy(update={"call": call})
+            return _spend(parts, stored, prepared)
         except TrisealError as error:
-            _note_failure(parts, found.request.id, error)
+            _note_failure(parts, request_id, error)
             raise
 
 
-def delivered(parts: OwnerParts, request_id: str, permit_id: str) -> None:
-    """Remove a result that has left from the outbox."""
+def delivered(
+    parts: OwnerParts, request_id: str, permit_id: str, words: str = "The result was sent."
+) -> None:
+    """Remove a result from the outbox: it has left, or `words` say why it never will."""
     with parts.book.exclusive(request_id):
         stored = parts.book.get(request_id)
         left = tuple(each for each in stored.outbox if each.permit_id != permit_id)
         parts.book.put(stored.model_copy(update={"outbox": left}))
-    parts.note("result", stored.partner.id, "The result was sent.", request_id)
+    parts.note("result", stored.partner.id, words, request_id)
 
 
 def undelivered(parts: OwnerParts, session_id: str) -> list[tuple[StoredRequest, Prepared]]:
@@ -135,7 +164,7 @@ def undelivered(parts: OwnerParts, session_id: str) -> list[tuple[StoredRequest,
     ]
 
 
-def finish(parts: OwnerParts, stored: StoredRequest, prepared: Prepared) -> None:
+def finish(parts: OwnerParts, stored: StoredRequest) -> None:
     """Do what remains after a use was marked: for a decision, send the record and agree.
 
     Harmless if that has been done.
@@ -169,44 +198,26 @@ def use_of(parts: OwnerParts, stored: StoredRequest) -> Use:
     )
 
 
-def _execute(
-    parts: OwnerParts,
-    stored: StoredRequest,
-    claims: Permit,
-    asked: Redeem,
-    earlier: Prepared | None,
-    now: int,
+def _spend(
+    parts: OwnerParts, stored: StoredRequest, prepared: Prepared
 ) -> tuple[StoredRequest, Prepared]:
-    if earlier is not None and earlier.marked:
-        again = earlier.model_copy(update={"call": asked.call})
-        return stored, again
-    if any(use.permit == claims.jti for use in stored.uses):
-        raise PermitSpent("This permit has been used, and its result was sent; take a new one.")
-    begin = Begin(claims.jti)
-    if earlier is None:
-        require_use(claims, use_of(parts, stored), now)
-        step(stored.state(), begin, now)
-        prepared = _prepare(parts, stored, claims, asked, now)
-        outbox = (*stored.outbox, prepared)
-        stored = parts.book.put(stored.model_copy(update={"outbox": outbox}))
-    else:
-        prepared = earlier.model_copy(update={"call": asked.call})
-        step(stored.state(), begin, prepared.at)
+    """Store the result, have the server mark the permit as used, store that the use has begun."""
+    begin = Begin(prepared.permit_id)
     begun = stored.after(begin, prepared.at)
-    entry = _mark(parts, stored, prepared)
+    others = tuple(each for each in stored.outbox if each.permit_id != prepared.permit_id)
+    waiting = stored.model_copy(update={"outbox": (*others, prepared)})
+    entry = _mark(parts, parts.book.put(waiting), prepared)
     marked = prepared.model_copy(update={"entry": entry, "marked": True})
-    use = StoredUse(permit=claims.jti, at=now, entry=entry, version=prepared.version)
-    others = (each for each in stored.outbox if each.permit_id != claims.jti)
-    begun = parts.book.put(
-        begun.model_copy(
-            update={
-                "uses": (*stored.uses, use),
-                "outbox": (*others, marked),
-                "unlogged": (),
-                "problem": None,
-            }
-        )
+    use = StoredUse(
+        permit=prepared.permit_id, at=prepared.at, entry=entry, version=prepared.version
     )
+    changes = {
+        "uses": (*stored.uses, use),
+        "outbox": (*others, marked),
+        "unlogged": (),
+        "problem": None,
+    }
+    begun = parts.book.put(begun.model_copy(update=changes))
     words = "The data was used once, as approved."
     parts.note("use", stored.partner.id, words, stored.request.id, entry)
     return begun, marked
@@ -231,7 +242,7 @@ def _mark(parts: OwnerParts, stored: StoredRequest, prepared: Prepared) -> int:
 
 
 def _prepare(
-    parts: OwnerParts, stored: StoredRequest, claims: Permit, asked: Redeem, now: int
+    parts: OwnerParts, stored: StoredRequest, claims: Permit, permit: str, now: int
 ) -> Prepared:
     """Return the result of a use, before anything is spent."""
     request = stored.request
@@ -255,9 +266,9 @@ def _prepare(
         )
     return Prepared(
         permit_id=claims.jti,
-        permit=asked.permit,
+        permit=permit,
         idempotency_key=new_id(),
-        call=asked.call,
+        call=1,
         at=now,
         version=data_set.version,
         result=result,
@@ -304,7 +315,7 @@ def _verdict(
     state = at(stored.state(), now)
     uses = recent_uses(parts.book.requests(), stored.partner.id, now, without)
     fields = stored.request.fields if state.grant is None else state.grant.fields
-    consent = "paused" if state.status == "paused" else "given"
+    consent: Consent = "paused" if state.status == "paused" else "given"
     access = access_of(stored.request, stored.partner, data_set, fields, consent, uses, now)
     verdict = parts.policies.decide(access)
     if not verdict.allowed:

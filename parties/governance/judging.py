@@ -1,4 +1,4 @@
-"""What an owner's agent thinks of a request: whether it fits the data set, and the policy's verdict.
+"""Judgement of a request: whether it fits the data set, and the policy's verdict on it.
 
 The agent asks its own copy of the policy. The context is its own too: the partner's type and key as
 the session has them, the owner's categories of the columns, and the uses in the owner's book.
@@ -175,9 +175,7 @@ def uses_words(uses: Uses) -> str:
     return f"{uses.count} times{_PERIODS[uses.period]}"
 
 
-def _require_computation(
-    request: AccessRequest, fields: tuple[str, ...], data_set: Listed
-) -> None:
+def _require_computation(request: AccessRequest, fields: tuple[str, ...], data_set: Listed) -> None:
     if request.computation is None:
         raise ComputationInvalid("computation: a statistic needs one.")
     computation = computation_of(request.computation)

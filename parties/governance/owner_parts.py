@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from contract.governance import LogFacts, Spent
 from contract.sessions import SessionEventRequest
 from governance.canonical import canonical
 from governance.data_store import DataStore, Listed
@@ -35,6 +36,18 @@ class LogServer(Protocol):
         self, session_id: str, permit: str, receipt: str, details: Mapping[str, Any], key: str
     ) -> int:
         """Mark a permit as used and log the use; the same call with the same key is harmless."""
+        ...
+
+
+class GatewayServer(Protocol):
+    """The server's calls about permits of its gateway."""
+
+    def log_facts(self) -> LogFacts:
+        """Return the log's keys."""
+        ...
+
+    def spend_permit(self, key: Ed25519PrivateKey, token: str, receipt: str | None = None) -> Spent:
+        """Mark a permit as used; the second call is PermitSpent."""
         ...
 
 

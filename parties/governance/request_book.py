@@ -4,11 +4,10 @@
     <id>-<version>.request    sealed: one request and everything that has happened to it
     activity                  sealed: what the owner's agent has done, in words
 
-A file begins with a magic and a random salt of 256 bits, from which HKDF derives the key of this
-file alone (governance/store_key.py); the cipher is AES-256-GCM (NIST SP 800-38D), with the file's
-name as associated data. The index names the version of each request, so that an altered, swapped
-or older file of a request is StoreDamaged. A change writes the new file, then the index, each
-atomically, and then removes the old file: a crash leaves the state before or after the change.
+Files are encrypted (parties/governance/sealed_files.py). The index names the version of each
+request, so that an altered, swapped or older file of a request is StoreDamaged. A change writes the
+new file, then the index, and then removes the old file: a crash leaves the state before or after
+the change.
 
 A copy of the whole folder, put back later, is not noticed here. The server still refuses a permit
 that it has marked as used.
@@ -17,15 +16,12 @@ that it has marked as used.
 from __future__ import annotations
 
 import re
-import secrets
 import threading
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from contract.sessions import SessionEventRequest
@@ -34,11 +30,9 @@ from governance.access import Partner
 from governance.masking import Mask
 from governance.request_state import Event, Issue, RequestState, replay, step
 from governance.requests import AccessRequest, Hex128, SignedRequest
-from governance.store_key import derive
+from parties.governance.sealed_files import SealedFiles
 from parties.governance.views import ActivityLine
-from utils.atomic_files import private_folder, write_atomic
-from utils.errors import QuotaExceeded, RequestClosed, StoreDamaged, UnknownName
-from utils.regular_files import read_regular
+from utils.errors import DataFolderInUse, QuotaExceeded, RequestClosed, UnknownName
 
 MOST_REQUESTS = 500
 """Requests in a book; the oldest closed ones make room for new ones."""
@@ -49,11 +43,9 @@ MOST_EVENTS = 4000
 MOST_LINES = 1000
 """Lines of activity that are kept."""
 MOST_UNLOGGED = 64
+MOST_CONSENTS = 1000
 MOST_FILE_BYTES = 16 * 1024 * 1024
-INDEX, ACTIVITY = "index", "activity"
-_MAGIC = b"TRIBOOK1"
-_SALT_BYTES = 32
-_NONCE = bytes(12)  # the key is for one file alone
+INDEX, ACTIVITY, CONSENTS = "index", "activity", "consents"
 _FILE = re.compile(r"[0-9a-f]{32}-[0-9]{1,18}\.request")
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
@@ -181,6 +173,11 @@ class _Activity(_Model):
     lines: tuple[ActivityLine, ...] = Field(default=(), max_length=MOST_LINES)
 
 
+class _Consents(_Model):
+    given: tuple[tuple[str, str], ...] = Field(default=(), max_length=MOST_CONSENTS)
+    signed_at: int = 0
+
+
 class RequestBook:
     """The open book of an owner; thread-safe. One process at a time may have it open.
 
@@ -190,14 +187,14 @@ class RequestBook:
 
     def __init__(self, folder: Path, key: bytes) -> None:
         """Open the book in a folder, or begin a new one; raises StoreDamaged and OSError."""
-        self._folder, self._key = private_folder(folder), key
+        self._files = SealedFiles(folder, key, "the book of requests", MOST_FILE_BYTES)
         self._lock = threading.RLock()
+        self._closed = False
         self._locks: dict[str, threading.RLock] = {}
-        index = self._read(INDEX)
-        self._versions = {} if index is None else dict(self._parse(_Index, index).versions)
+        self._versions = dict((self._read(INDEX, _Index) or _Index()).versions)
         self._requests = {name: self._load(name) for name in self._versions}
-        lines = self._read(ACTIVITY)
-        self._lines = () if lines is None else self._parse(_Activity, lines).lines
+        self._lines = (self._read(ACTIVITY, _Activity) or _Activity()).lines
+        self._consents = self._read(CONSENTS, _Consents) or _Consents()
         self._remove_others()
 
     def requests(self) -> tuple[StoredRequest, ...]:
@@ -244,7 +241,7 @@ class RequestBook:
             full = len(self._requests) >= MOST_REQUESTS
             if len(open_) >= MOST_OPEN_OF_ONE or (full and not closed):
                 raise QuotaExceeded(
-                    "There are too many open requests; wait until some are answered or have expired."
+                    "There are too many open requests; wait until some are answered or expire."
                 )
             if full:
                 del self._requests[closed[0]], self._versions[closed[0]]
@@ -257,11 +254,40 @@ class RequestBook:
             self._store(stored)
         return stored
 
+    def close(self) -> None:
+        """Change nothing any more, so that another process can open the book."""
+        with self._lock:
+            self._closed = True
+
     def note(self, line: ActivityLine) -> None:
         """Append a line of activity; the oldest ones are dropped."""
         with self._lock:
             self._lines = (*self._lines, line)[-MOST_LINES:]
             self._write(ACTIVITY, _Activity(lines=self._lines))
+
+    def say_consent(self, partner_id: str, purpose: str, granted: bool, signed_at: int) -> None:
+        """Store whether the owner consents to a partner's purpose, and when that was signed.
+
+        Raises QuotaExceeded.
+        """
+        with self._lock:
+            given = {each for each in self._consents.given if each != (partner_id, purpose)}
+            if granted:
+                given.add((partner_id, purpose))
+            if len(given) > MOST_CONSENTS:
+                raise QuotaExceeded("There are too many consents; withdraw some first.")
+            self._consents = _Consents(given=tuple(sorted(given)), signed_at=signed_at)
+            self._write(CONSENTS, self._consents)
+
+    def consents(self) -> tuple[tuple[str, str], ...]:
+        """Return the partners and purposes that the owner consents to."""
+        with self._lock:
+            return self._consents.given
+
+    def next_signing_time(self, now: float) -> int:
+        """Return the time in milliseconds for a new statement, later than that of the last one."""
+        with self._lock:
+            return max(int(now * 1000), self._consents.signed_at + 1)
 
     def activity(self) -> tuple[ActivityLine, ...]:
         """Return the lines of activity, the oldest first."""
@@ -277,61 +303,36 @@ class RequestBook:
         self._write(INDEX, _Index(versions=versions))
         self._versions = versions
         self._requests[name] = stored
-        (self._folder / old).unlink(missing_ok=True)
+        self._files.remove(old)
 
     def _load(self, name: str) -> StoredRequest:
-        data = self._read(self._path(name, self._versions[name]))
-        if data is None:
-            raise _damaged()
-        stored = self._parse(StoredRequest, data)
-        if stored.request.id != name:
-            raise _damaged()
+        stored = self._read(self._path(name, self._versions[name]), StoredRequest)
+        if stored is None or stored.request.id != name:
+            raise self._files.damaged()
         return stored
 
     def _remove_others(self) -> None:
         """Remove the files that an interrupted change left."""
         kept = {self._path(name, version) for name, version in self._versions.items()}
-        for path in self._folder.iterdir():
-            if _FILE.fullmatch(path.name) and path.name not in kept:
-                path.unlink(missing_ok=True)
+        for name in self._files.names():
+            if _FILE.fullmatch(name) and name not in kept:
+                self._files.remove(name)
 
     @staticmethod
     def _path(name: str, version: int) -> str:
         return f"{name}-{version}.request"
 
     def _write(self, name: str, content: BaseModel) -> None:
-        salt = secrets.token_bytes(_SALT_BYTES)
-        seal = AESGCM(derive(self._key, salt, "a file of the book"))
-        text = content.model_dump_json().encode()
-        sealed = _MAGIC + salt + seal.encrypt(_NONCE, text, _bound(name))
-        if len(sealed) > MOST_FILE_BYTES:
-            raise QuotaExceeded("The request has grown too large; make a new one.")
-        write_atomic(self._folder / name, sealed)
+        if self._closed:  # another process may have opened the folder
+            raise DataFolderInUse("The owner's agent was closed; start it again.")
+        self._files.write(name, content.model_dump_json().encode())
 
-    def _read(self, name: str) -> bytes | None:
-        """Return the content of a file, or None if there is none; raises StoreDamaged."""
+    def _read(self, name: str, kind: type[_Kind]) -> _Kind | None:
+        data = self._files.read(name)
         try:
-            found = read_regular(self._folder / name, MOST_FILE_BYTES + 1, follow_link=False)
-        except FileNotFoundError:
-            return None
-        start = len(_MAGIC) + _SALT_BYTES
-        if found is None or len(found[0]) > MOST_FILE_BYTES or found[0][:8] != _MAGIC:
-            raise _damaged()
-        salt = found[0][len(_MAGIC) : start]
-        if len(salt) < _SALT_BYTES:
-            raise _damaged()
-        seal = AESGCM(derive(self._key, salt, "a file of the book"))
-        try:
-            return seal.decrypt(_NONCE, found[0][start:], _bound(name))
-        except InvalidTag as error:
-            raise _damaged() from error
-
-    @staticmethod
-    def _parse(kind: type[_Kind], data: bytes) -> _Kind:
-        try:
-            return kind.model_validate_json(data)
+            return None if data is None else kind.model_validate_json(data)
         except ValidationError as error:
-            raise _damaged() from error
+            raise self._files.damaged() from error
 
 
 def executed(
@@ -344,15 +345,4 @@ def executed(
         if (each.uses or each.outbox)
         and each.data_set == data_set
         and each.request.requester.key == requester_key
-    )
-
-
-def _bound(name: str) -> bytes:
-    return _MAGIC + name.encode()
-
-
-def _damaged() -> StoreDamaged:
-    return StoreDamaged(
-        "The book of requests was altered, cut, or partly replaced by older files. Restore the "
-        "whole folder of the owner's agent from a backup."
     )

@@ -24,9 +24,6 @@ from service.execution.checker import Checker
 from service.execution.interface import Executor
 from service.governance.partners import Caller
 from service.governance.services import Governance
-from service.http.content_types import held_by
-from service.http.paths import path_in_app
-from service.http.rate_limits import RateLimits
 from service.jobs.queue import Claims, Jobs
 from service.jobs.scheduler import Scheduler
 from service.jobs.waiting import Runs
@@ -37,6 +34,9 @@ from service.storage.storage import Storage
 from settings import Settings
 from utils.errors import EngineUnavailable, NotAuthorised, TrisealError
 from utils.signed_requests import OWNER, signer_of
+from web.content_types import held_by
+from web.paths import path_in_app
+from web.rate_limits import RateLimits
 
 WITNESS_PATH = "/witness/"
 
@@ -210,7 +210,7 @@ owner_key = _OwnerKey(
 )
 any_owner_key = _OwnerKey(
     registered=False,
-    scheme_name="any owner",
+    scheme_name="any_owner",
     description="As `owner`, with any key.",
 )
 _session_token = _PartyToken(
@@ -224,6 +224,12 @@ _session_token = _PartyToken(
 def address_of(request: Request) -> str:
     """Return the caller's address; empty if it has none."""
     return "" if request.client is None else request.client.host
+
+
+async def count_reading(request: Request) -> None:
+    """Count a call without a token for the caller's address; raises TooManyRequests."""
+    server_state: ServerState = request.app.state.server_state
+    server_state.rate_limits.reading(address_of(request))
 
 
 class _WitnessKey(APIKeyHeader):

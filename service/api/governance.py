@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Request
 
 from contract.governance import (
     MOST_LINES,
@@ -25,9 +26,19 @@ from contract.governance import (
     SpendRequest,
     Spent,
 )
-from service.api.dependencies import GovernanceDep, OwnerDep, PartnerDep, require_operator
+from service.api.dependencies import (
+    AnyOwnerDep,
+    GovernanceDep,
+    OwnerDep,
+    PartnerDep,
+    ServerStateDep,
+    address_of,
+    require_operator,
+)
 from service.api.openapi import BODY, READY, make_router, problems
 from service.governance.log import user_of
+from service.sessions.rows import event_of
+from service.sessions.session_log import owner_id
 from utils.errors import (
     AlreadySent,
     ConsentMissing,
@@ -130,13 +141,28 @@ def say_consent(
     response_description="Everything that the server kept about the user is erased.",
     responses=problems(*_SIGNED),
 )
-def erase_user(user_id: _UserPath, governance: GovernanceDep, owner: OwnerDep) -> None:
-    """Erase a user's consents and unused permits, and the key of all logged details about the user.
+def erase_user(
+    request: Request,
+    user_id: _UserPath,
+    server_state: ServerStateDep,
+    governance: GovernanceDep,
+    owner: AnyOwnerDep,
+) -> None:
+    """Erase a user's consents, unused permits and sessions, and the key of all logged details.
 
-    The log's entries and proofs stay as they are; nobody can read whom they are about any more.
+    The log's entries and proofs stay as they are; nobody can read whom they are about any more. An
+    owner of sessions whose key is not in the server's settings has the id `owner:` with the first
+    32 hexadecimal digits of the SHA-256 of its key.
     """
-    governance.require_owner(owner, user_id)
-    governance.consents.erase(user_id)
+    server_state.rate_limits.erasing(address_of(request))
+    sessions = server_state.sessions
+    if not secrets.compare_digest(user_id.encode(), owner_id(owner).encode()):
+        governance.require_owner(owner, user_id)
+    closed = sessions.sessions.erase(owner) if user_id == sessions.log.person_of(owner) else []
+    for session_id in closed:
+        server_state.events.changed(event_of(session_id))
+    # Keys are free, so that erasing somebody unknown must not make the log grow.
+    governance.consents.erase(user_id, only_known=user_id not in governance.gateway.owner_keys())
 
 
 @router.get(

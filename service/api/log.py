@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Depends, Query, Response
 
 from contract.governance import (
     MOST_ENTRIES,
@@ -15,16 +15,30 @@ from contract.governance import (
     LogEntries,
     LogFacts,
 )
-from service.api.dependencies import ClientId, GovernanceDep, ServicesDep, TokenDep
+from service.api.dependencies import (
+    ClientId,
+    GovernanceDep,
+    ServicesDep,
+    TokenDep,
+    count_reading,
+)
 from service.api.examples import CHECKPOINT
 from service.api.openapi import APPLICATION, BODY, READY, TOKEN, content, make_router, problems
 from service.governance.log import application_of
-from utils.errors import InvalidRequest, LogInconsistent, OutOfStep, ProofInvalid
+from utils.errors import (
+    InvalidRequest,
+    LogInconsistent,
+    OutOfStep,
+    ProofInvalid,
+    TooManyRequests,
+)
 
 router = make_router("log")
 
 LARGEST = 2**53 - 1
-_READ = (*READY, InvalidRequest, LogInconsistent)
+_READ = (*READY, InvalidRequest, LogInconsistent, TooManyRequests)
+_PUBLIC = [Depends(count_reading)]
+"""Dependencies of the calls that need no token."""
 _Number = Annotated[int, Query(ge=0, le=LARGEST, description="A number of entries.")]
 _Size = Annotated[
     int | None,
@@ -34,6 +48,7 @@ _Size = Annotated[
 
 @router.get(
     "/log",
+    dependencies=_PUBLIC,
     summary="Describe the log",
     response_description="The log's name, size, keys and cosigners.",
     responses=problems(*_READ),
@@ -48,6 +63,7 @@ def log_facts(governance: GovernanceDep) -> LogFacts:
 
 @router.get(
     "/log/checkpoint",
+    dependencies=_PUBLIC,
     summary="Fetch a checkpoint",
     response_class=Response,
     responses=content("text/plain", "The checkpoint as a signed note.", CHECKPOINT)
@@ -69,6 +85,7 @@ def checkpoint(
 
 @router.get(
     "/log/entries",
+    dependencies=_PUBLIC,
     summary="List entries of the log",
     response_description="The entries.",
     responses=problems(*_READ),
@@ -90,6 +107,7 @@ def log_entries(
 
 @router.get(
     "/log/proofs/inclusion",
+    dependencies=_PUBLIC,
     summary="Prove an entry",
     response_description="The inclusion proof.",
     responses=problems(*_READ, ProofInvalid),
@@ -108,6 +126,7 @@ def prove_inclusion(
 
 @router.get(
     "/log/proofs/consistency",
+    dependencies=_PUBLIC,
     summary="Prove that the log only grew",
     response_description="The consistency proof.",
     responses=problems(*_READ, ProofInvalid),
@@ -125,6 +144,7 @@ def prove_consistency(
 @router.post(
     "/log/cosignatures",
     status_code=204,
+    dependencies=_PUBLIC,
     summary="Cosign a checkpoint",
     response_description="The cosignature is stored and is part of the checkpoint.",
     responses=problems(*_READ, *BODY, OutOfStep, ProofInvalid),
@@ -140,9 +160,10 @@ def cosign(governance: GovernanceDep, body: CosignatureRequest) -> None:
 
 @router.get(
     "/integrity/verify",
+    dependencies=_PUBLIC,
     summary="Audit the log",
     response_description="The result of the audit, healthy or with the first fault.",
-    responses=problems(*READY),
+    responses=problems(*READY, TooManyRequests),
 )
 def verify_integrity(governance: GovernanceDep) -> Integrity:
     """Compare all stored entries with the stored hashes, the details and the signed checkpoints.

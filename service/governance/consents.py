@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from governance.access import Consent
 from governance.canonical import digest
 from governance.purposes import PURPOSES
-from service.governance.log import Event, record, record_erasure, user_of
+from service.governance.log import PEOPLE, Event, record, record_erasure, user_of
 from service.storage.storage import LOG, Storage
 from service.storage.tables import ConsentRecord, GivenPermitRecord, table_of
 from utils.errors import InvalidRequest, OutOfStep
@@ -77,13 +77,16 @@ class Consents:
             )
             record(self._storage, session, event)
 
-    def erase(self, user_id: str) -> None:
+    def erase(self, user_id: str, *, only_known: bool = False) -> None:
         """Erase a user's consents and unused permits, and the key of all logged details.
 
-        Erasing a user of whom nothing is kept is harmless, and logged too.
+        Erasing a user of whom nothing is kept is harmless, and logged too, unless `only_known`.
         """
+        known = select(PEOPLE.c.person).where(PEOPLE.c.person == user_of(user_id))
         with self._storage.write() as session:
             self._storage.lock(session, LOG)
+            if only_known and session.scalar(known) is None:
+                return
             session.execute(delete(_CONSENTS).where(_CONSENTS.c.user_id == user_id))
             session.execute(delete(_GIVEN).where(_GIVEN.c.user_id == user_id))
             record_erasure(self._storage, session, user_of(user_id), user_id, self._clock())

@@ -84,6 +84,7 @@ class Demo(ChildProcess):
             "party_data": folder / "parties",
             "page_port": self.page_port,
             "agent_port": self.agent_port,
+            "compliance_port": free_port(),
             "witness_port": free_port(),
             "witness_data": folder / "witness",
             # Almost none, since another process of the tests may be busy; not 0, so that the

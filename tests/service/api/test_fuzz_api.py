@@ -183,7 +183,7 @@ def test_party_requests_match_the_document(
         statuses.add(answer.status_code)
 
     ask()
-    if schemes_of(call) & {"witness", "partner", "owner"}:
+    if schemes_of(call) & {"witness", "partner", "owner", "any_owner", "session"}:
         assert statuses <= {401, 413, 422}, "nothing is given to a party of an application"
     elif OPERATIONS[call].get("security"):
         assert statuses - {401}, "the valid token is accepted"

@@ -13,11 +13,11 @@ import pytest
 from service.api.examples import EXAMPLES
 from service.api.openapi import TAGS, problems
 from service.app import create_app
-from service.http.problems import MEDIA_TYPE, TYPE_PREFIX
 from settings import Settings
 from trials.stand_in import load
 from utils import errors
 from utils.errors import error_classes
+from web.problems import MEDIA_TYPE, TYPE_PREFIX
 
 DOCUMENT: dict[str, Any] = create_app(Settings(), load).openapi()
 OPERATIONS = {
@@ -102,13 +102,13 @@ def test_calls_with_a_token_declare_it() -> None:
     refusing = {call for call, operation in OPERATIONS.items() if "401" in operation["responses"]}
     assert refusing - secured == {"POST /applications/{client_id}/join"}, "it takes a code"
     assert secured <= refusing
-    schemes = {"party", "operator", "witness", "partner", "owner"}
+    schemes = {"party", "operator", "witness", "partner", "owner", "any_owner", "session"}
     assert set(DOCUMENT["components"]["securitySchemes"]) == schemes
 
 
 def test_calls_with_a_body_document_its_errors() -> None:
     bodies = {call for call, operation in OPERATIONS.items() if "requestBody" in operation}
-    assert len(bodies) == 16
+    assert len(bodies) == 21
     for call in bodies:
         assert {"408", "413", "415", "422"} <= set(OPERATIONS[call]["responses"]), call
 

@@ -26,6 +26,8 @@ OPENINGS = 600
 """Applications that one address may open per minute."""
 HOSTINGS = 120
 """Sessions that one address may host per minute."""
+ERASURES = 60
+"""Erasures of owners that one address may ask for per minute."""
 CONNECTS = 60
 """Attempts of one partner, and of one address, to connect to sessions per minute."""
 TOKEN_UPLOADS = 4
@@ -50,8 +52,10 @@ class RateLimits:
         # It keeps two counters per name instead of the time of each call in the last minute.
         self._limiter = SlidingWindowCounterRateLimiter(self._storage)
         self._calls = RateLimitItemPerMinute(settings.token_calls, namespace="calls")
+        self._reads = RateLimitItemPerMinute(settings.token_calls, namespace="reads")
         self._openings = RateLimitItemPerMinute(OPENINGS, namespace="openings")
         self._hostings = RateLimitItemPerMinute(HOSTINGS, namespace="hostings")
+        self._erasures = RateLimitItemPerMinute(ERASURES, namespace="erasures")
         self._connects = RateLimitItemPerMinute(CONNECTS, namespace="connects")
         self._uploads = _Places(
             TOKEN_UPLOADS,
@@ -69,6 +73,10 @@ class RateLimits:
         """Count a call with this token, valid or not; raises TooManyRequests."""
         self._count(self._calls, digest(token).hex(), "This token")
 
+    def reading(self, address: str) -> None:
+        """Count a call about the log that needs no token; raises TooManyRequests."""
+        self._count(self._reads, digest(_network(address)).hex(), "This address")
+
     def opening(self, address: str) -> None:
         """Count the opening of an application from this address; raises TooManyRequests."""
         self._count(self._openings, digest(_network(address)).hex(), "This address")
@@ -76,6 +84,10 @@ class RateLimits:
     def hosting(self, address: str) -> None:
         """Count the hosting of a session from this address; raises TooManyRequests."""
         self._count(self._hostings, digest(_network(address)).hex(), "This address")
+
+    def erasing(self, address: str) -> None:
+        """Count the erasure of an owner that any key may ask for; raises TooManyRequests."""
+        self._count(self._erasures, digest(_network(address)).hex(), "This address")
 
     def connecting(self, partner_id: str, address: str) -> None:
         """Count an attempt to connect to a session, whatever its code; raises TooManyRequests."""
