@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from parties.governance.owner import Owner
 from settings import Settings
 from ui.gradio_environment import gradio_environment
 from ui.places import consent_place, said_address
 from utils.collector import without_collections
+
+if TYPE_CHECKING:  # imported only by an agent with a page
+    from parties.governance.owner import Owner
 
 
 @contextmanager
