@@ -56,7 +56,7 @@ def receive_request(parts: OwnerParts, peer: Peer, asked: Ask) -> StoredRequest:
     signed, now = SignedRequest.parse(asked.request.encode()), parts.now()
     request = signed.request
     data_set = parts.describe(request.target)
-    require_fits(request, peer, data_set, asked.join_code, now)
+    require_fits(request, peer, parts.name, data_set, asked.join_code, now)
     with parts.book.exclusive(request.id):
         known = [each for each in parts.book.requests() if each.request.id == request.id]
         if known and known[0].session_id == peer.session_id and known[0].request == request:

@@ -39,10 +39,9 @@ from governance.request_state import PERMIT_SECONDS, Begin, Issue, at, step
 from parties.governance.answers import denied
 from parties.governance.calls import LARGEST_MESSAGE, PermitGiven, Redeem, TakePermit
 from parties.governance.judging import Peer, access_of, recent_uses
-from parties.governance.owner_parts import OwnerParts
+from parties.governance.owner_parts import OwnerParts, is_final
 from parties.governance.records import masked_rows
 from parties.governance.request_book import Prepared, StoredRequest, StoredUse, executed
-from parties.retrying import may_pass
 from utils.errors import (
     ComputationInvalid,
     ComputationTooNarrow,
@@ -51,7 +50,6 @@ from utils.errors import (
     PermitInvalid,
     PermitSpent,
     RequestClosed,
-    ServerUnreachable,
     TrisealError,
 )
 from utils.tokens import new_id
@@ -233,7 +231,7 @@ def _mark(parts: OwnerParts, stored: StoredRequest, prepared: Prepared) -> int:
             stored.session_id, prepared.permit, receipt, details, prepared.idempotency_key
         )
     except TrisealError as error:
-        if may_pass(error):
+        if not is_final(error):
             raise
         current = parts.book.get(stored.request.id)
         left = tuple(each for each in current.outbox if each.permit_id != prepared.permit_id)
@@ -346,9 +344,10 @@ def _of_peer(parts: OwnerParts, peer: Peer, request_id: str) -> StoredRequest:
 def _note_failure(parts: OwnerParts, request_id: str, error: TrisealError) -> None:
     """Store why a use failed, without raising another error."""
     stored = parts.book.get(request_id)
-    unspent = not isinstance(error, PermitSpent)
-    advice = " The permit was not spent." if unspent and not may_pass(error) else ""
-    if isinstance(error, ServerUnreachable):
+    advice = " The permit was not spent."
+    if isinstance(error, PermitSpent):
+        advice = ""
+    elif not is_final(error):
         advice = " The same permit can be brought again."
     parts.book.put(stored.model_copy(update={"problem": f"{error.message}{advice}"[:1000]}))
     parts.note("failure", stored.partner.id, f"A use failed: {error.message}", request_id)

@@ -58,7 +58,12 @@ class RecentUses:
 
 
 def require_fits(
-    request: AccessRequest, peer: Peer, data_set: Listed, join_code: str | None, now: int
+    request: AccessRequest,
+    peer: Peer,
+    owner: str,
+    data_set: Listed,
+    join_code: str | None,
+    now: int,
 ) -> None:
     """Raise an error that says what to correct if a request cannot be about this data set.
 
@@ -69,6 +74,8 @@ def require_fits(
             "The request names another key than that of the institution in this session; sign it "
             "with the key that this session was connected with."
         )
+    if request.owner != owner:
+        raise InvalidRequest(f"owner: this is the agent of {owner}; name it in the request.")
     if request.created > now + AHEAD_SECONDS:
         raise InvalidRequest("The request was made in the future: set the clock of your machine.")
     if request.not_after <= now:

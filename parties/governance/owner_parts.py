@@ -18,7 +18,7 @@ from governance.policy import Policies
 from parties.governance.request_book import RequestBook, StoredRequest
 from parties.governance.views import ActivityLine
 from parties.retrying import may_pass
-from utils.errors import TrisealError, UnknownDataSet
+from utils.errors import StorageError, TransportError, TrisealError, UnknownDataSet
 from utils.tokens import new_id
 
 MOST_DETAILS = 14 * 1024
@@ -160,7 +160,7 @@ class OwnerParts:
             try:
                 entry = self.server.log_event(stored.session_id, first)
             except TrisealError as error:
-                if may_pass(error):
+                if not is_final(error):
                     raise
                 entry = None
                 words = f"The server did not log the {first.kind}: {error.message}"
@@ -180,6 +180,14 @@ class OwnerParts:
             words = f"The server's log will be brought up to date later: {error.message}"
             self.note("failure", self.name, words, stored.request.id)
             return self.book.get(stored.request.id)
+
+
+def is_final(error: TrisealError) -> bool:
+    """Return True if the server has refused a call, and would refuse it again.
+
+    Otherwise it may also have done what the call asked for, and its response was lost.
+    """
+    return not (may_pass(error) or isinstance(error, TransportError | StorageError))
 
 
 def details_of(stored: StoredRequest) -> dict[str, Any]:

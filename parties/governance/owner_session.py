@@ -24,10 +24,9 @@ from parties.governance.calls import (
 )
 from parties.governance.execution import delivered, finish, give_permit, redeem, undelivered
 from parties.governance.judging import Peer
-from parties.governance.owner_parts import OwnerParts
+from parties.governance.owner_parts import OwnerParts, is_final
 from parties.governance.request_book import Prepared, StoredRequest
 from parties.governance.sealed_session import SealedSession
-from parties.retrying import may_pass
 from utils.errors import OutOfStep, ServerBusy, TrisealError
 
 WAIT_SECONDS = 20.0
@@ -180,7 +179,7 @@ class OwnerSession:
             )
             self.sealed.send(outcome)
         except TrisealError as error:
-            if may_pass(error) or self._stopped.is_set():
+            if not is_final(error) or self._stopped.is_set():
                 log.info("a result waits: %s", error.message)
                 return
             words = f"The result could not be sent, and is lost: {error.message}"

@@ -35,7 +35,7 @@ from parties.governance.views import ActivityLine
 from utils.errors import DataFolderInUse, QuotaExceeded, RequestClosed, UnknownName
 
 MOST_REQUESTS = 500
-"""Requests in a book; the oldest closed ones make room for new ones."""
+"""Requests in a book; the oldest closed ones, those without uses first, make room for new ones."""
 MOST_OPEN_OF_ONE = 50
 """Open requests of one requester."""
 MOST_EVENTS = 4000
@@ -238,15 +238,20 @@ class RequestBook:
             closed = [
                 name for name, s in states.items() if s.closed and not self._requests[name].outbox
             ]
+            # What was executed counts for later statistics, so that it is kept longest.
+            closed.sort(key=lambda name: bool(self._requests[name].uses))
             full = len(self._requests) >= MOST_REQUESTS
             if len(open_) >= MOST_OPEN_OF_ONE or (full and not closed):
                 raise QuotaExceeded(
                     "There are too many open requests; wait until some are answered or expire."
                 )
+            dropped = None
             if full:
+                dropped = self._path(closed[0], self._versions[closed[0]])
                 del self._requests[closed[0]], self._versions[closed[0]]
-                self._locks.pop(closed[0], None)
             self._store(stored)
+            if dropped is not None:
+                self._files.remove(dropped)
 
     def put(self, stored: StoredRequest) -> StoredRequest:
         """Store the new state of a request, durably, and return it."""

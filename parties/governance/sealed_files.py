@@ -71,7 +71,7 @@ class SealedFiles:
         """Return the error of a file that is not what was written."""
         return StoreDamaged(
             f"A file of {self._purpose} was altered, cut, or replaced by an older one. Restore the "
-            "whole folder of the owner's agent from a backup."
+            "whole folder of the agent from a backup."
         )
 
     def _seal(self, salt: bytes) -> AESGCM:

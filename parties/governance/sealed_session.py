@@ -38,8 +38,8 @@ from contract.sessions import (
     Hosted,
     SessionFacts,
     SessionMessages,
-    SessionPosted,
     SessionSide,
+    SessionState,
 )
 from governance.access import PartnerType
 from parties.governance.calls import FROM_INSTITUTION, FROM_OWNER, LARGEST_MESSAGE, Message
@@ -71,6 +71,7 @@ from utils.errors import (
     NotAuthorised,
     OutOfStep,
     ProtocolError,
+    QuotaExceeded,
     ServerBusy,
     TrisealError,
     UnknownApplication,
@@ -103,10 +104,15 @@ class Relay(Protocol):
 
     def post_session_message(
         self, session_id: str, token: str, number: int, body: bytes
-    ) -> SessionPosted: ...
+    ) -> int: ...
 
     def session_messages(
-        self, session_id: str, token: str, after: int = 0, wait: float = 0.0
+        self,
+        session_id: str,
+        token: str,
+        after: int = 0,
+        wait: float = 0.0,
+        seen: SessionState | None = None,
     ) -> SessionMessages: ...
 
     def close_session(self, session_id: str, token: str) -> None: ...
@@ -173,6 +179,7 @@ class SealedSession:
         self._identity = Identity.from_bytes(state.identity)
         self._channel: Channel | None = None
         self._received = state.handled
+        self._seen: SessionState | None = None
         self._unsaved = False
         self._stopped = False
         self._guard = threading.RLock()
@@ -346,7 +353,7 @@ class SealedSession:
         try:
             self._flush()
         except TrisealError as error:
-            if not may_pass(error):
+            if not (may_pass(error) or isinstance(error, QuotaExceeded)):
                 raise
 
     def receive(self, wait: float = 0.0) -> tuple[Any, ...]:
@@ -367,8 +374,9 @@ class SealedSession:
             try:
                 refused = self._flush_unless_refused()
                 found = self._relay.session_messages(
-                    self.session_id, self.token, self._received, wait
+                    self.session_id, self.token, self._received, wait, self._seen
                 )
+                self._seen = found.state
                 if refused is not None and found.state == "connected":
                     self._fail(refused)
                     raise refused
@@ -590,6 +598,8 @@ class SealedSession:
             self._flush()
         except OutOfStep as error:
             return error
+        except QuotaExceeded:
+            return None  # too many messages wait for the other side, which has to read them first
         return None
 
     def _require_open(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,12 +13,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from engines.interface import DECIDE
+from governance.permits import Use, issue
+from parties.client import ServerClient
 from tests.service.applications.test_relay import heard, say
-from tests.service.driver import Application, Server
+from tests.service.driver import Application, Server, bearer
 from tests.service.jobs.test_waiting import until
+from tests.service.sessions.pairs import hex_of
 from tests.service.test_life import expected
+from utils.errors import PermitSpent
 
 
 @pytest.fixture
@@ -119,3 +125,35 @@ def test_run_can_be_cancelled_through_another_server(servers: list[Server]) -> N
     assert at(application, b).send(application.parties[0]).status_code == 200
     assert application.run().status_code == 200
     assert at(application, b).output().content == expected(application)
+
+
+def test_a_session_is_served_by_all_servers_and_its_permit_counts_once(
+    servers: list[Server],
+) -> None:
+    owner, partner = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    operator = bearer((servers[0].data / "operator_token").read_text())
+    body = {"partner_id": "bank_1", "partner_type": "bank", "key": hex_of(partner)}
+    made = servers[0].http.post("/operator/partners", json=body, headers=operator)
+    a, b = (ServerClient(server.url, 30) for server in servers)
+    hosted = a.host_session(owner)
+    sid = hosted.session_id
+    with ThreadPoolExecutor(8) as pool:
+        begun = time.monotonic()
+        waiting = pool.submit(a.session_messages, sid, hosted.token, wait=25, seen="waiting")
+        connected = b.connect_session(sid, made.json()["token"], hosted.code)
+        assert waiting.result().state == "connected"
+        waiting = pool.submit(a.session_messages, sid, hosted.token, wait=25, seen="connected")
+        b.post_session_message(sid, connected.token, 1, b"hello")
+        assert len(waiting.result().items) == 1
+        assert time.monotonic() - begun < 15, "a call at one server is woken by the other"
+        use = Use(
+            "owner", "ab" * 32, "bank_1", "statistic", requester=bytes.fromhex(hex_of(partner))
+        )
+        permit = issue(owner, use, time.time())
+        asked = [
+            pool.submit(client.use_permit, sid, hosted.token, permit, "cd" * 32, {})
+            for client in (a, b) * 4
+        ]
+    spent = [isinstance(each.exception(), PermitSpent) for each in asked]
+    assert sorted(spent) == [False] + [True] * 7
+    assert all(s.http.get("/integrity/verify").json()["healthy"] for s in servers)

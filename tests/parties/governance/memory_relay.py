@@ -22,7 +22,6 @@ from contract.sessions import (
     SessionFacts,
     SessionMessage,
     SessionMessages,
-    SessionPosted,
     SessionSide,
     SessionState,
 )
@@ -116,9 +115,7 @@ class MemoryRelay:
             expires_at=kept.expires.isoformat(),
         )
 
-    def post_session_message(
-        self, session_id: str, token: str, number: int, body: bytes
-    ) -> SessionPosted:
+    def post_session_message(self, session_id: str, token: str, number: int, body: bytes) -> int:
         self._reach()
         kept, side = self._side(session_id, token)
         with self._changed:
@@ -134,14 +131,19 @@ class MemoryRelay:
                 stored.append(body)
                 self._changed.notify_all()
             self.posts.append((side, number))
-        return SessionPosted(number=number)
+        return number
 
     def session_messages(
-        self, session_id: str, token: str, after: int = 0, wait: float = 0.0
+        self,
+        session_id: str,
+        token: str,
+        after: int = 0,
+        wait: float = 0.0,
+        seen: SessionState | None = None,
     ) -> SessionMessages:
         self._reach()
         kept, side = self._side(session_id, token)
-        other, state = _OTHER[side], kept.state
+        other, state = _OTHER[side], seen or kept.state
         with self._changed:
             self._changed.wait_for(
                 lambda: len(kept.messages[other]) > after or kept.state != state or self.down, wait
