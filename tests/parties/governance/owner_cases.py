@@ -59,10 +59,18 @@ class GovernedServer:
         self.keys = {"bank_1": IdentityKey.fresh(), "bank_2": IdentityKey.fresh()}
         self.tokens: dict[str, str] = {}
         for name, key in self.keys.items():
-            body = {"partner_id": name, "partner_type": "bank", "key": key.public.hex()}
-            made = self.server.http.post("/operator/partners", json=body, headers=self.operator)
-            assert made.status_code == 201, made.text
-            self.tokens[name] = made.json()["token"]
+            self.tokens[name] = self._register(name, key)
+
+    def register(self, home: Path) -> str:
+        """Register the institution of a folder as a bank of its own; return its token."""
+        key = make_identity(home)
+        return self._register(f"bank_{key.public.hex()[:8]}", key)
+
+    def _register(self, name: str, key: IdentityKey) -> str:
+        body = {"partner_id": name, "partner_type": "bank", "key": key.public.hex()}
+        made = self.server.http.post("/operator/partners", json=body, headers=self.operator)
+        assert made.status_code == 201, made.text
+        return str(made.json()["token"])
 
     def logs(self, **filters: Any) -> list[dict[str, Any]]:
         found = self.server.http.get("/logs", params=filters, headers=self.operator)
