@@ -1,4 +1,4 @@
-"""Handlers of both pages: they return a few named components' new values, and show errors in place."""
+"""Handlers of both pages: they return new values by component, and show errors in place."""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ def note(text: str) -> str:
 def facts(pairs: Iterable[tuple[str, str]], classes: str = "ts-facts") -> str:
     """Return names with their values; empty values are left out."""
     items = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs if value
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in pairs
+        if value
     )
     return f'<dl class="{classes}">{items}</dl>'
 
@@ -147,8 +149,8 @@ def rows_table(rows: Sequence[Record], caption: str) -> str:
         for row in rows
     )
     return (
-        f'<p class="ts-note">{escape(caption)}</p><div class="ts-scroll" tabindex="0" role="region" '
-        f'aria-label="{escape(caption)}"><table class="ts-rows"><thead><tr>{head}</tr></thead>'
+        f'<p class="ts-note">{escape(caption)}</p><div class="ts-scroll" tabindex="0" '
+        f'role="region" aria-label="{escape(caption)}"><table class="ts-rows"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 

@@ -127,9 +127,7 @@ class _InstitutionPage:
             )
         with self._put("statistic_box", gr.Column()), gr.Row(elem_classes="ts-fields"):
             self._statistic()
-        self._put(
-            "fields", gr.CheckboxGroup([], label="Fields", visible=False, elem_id="fields")
-        )
+        self._put("fields", gr.CheckboxGroup([], label="Fields", visible=False, elem_id="fields"))
         self._put(
             "join_code",
             gr.Textbox(
@@ -168,13 +166,17 @@ class _InstitutionPage:
 
     def _statistic(self) -> None:
         kinds = [(words, name) for name, words in STATISTICS.items()]
-        self._put("statistic", _dropdown(kinds, value="mean", label="Statistic", elem_id="statistic"))
+        self._put(
+            "statistic", _dropdown(kinds, value="mean", label="Statistic", elem_id="statistic")
+        )
         self._put("column", _dropdown([], label="Of the column", elem_id="column"))
         self._put("day", _dropdown([], label="Months of", visible=False, elem_id="day"))
         self._put("number", gr.Textbox(label="Number", visible=False, elem_id="number"))
         self._put(
             "filter_column",
-            _dropdown([("all rows", "")], value="", label="Only rows whose", elem_id="filter-column"),
+            _dropdown(
+                [("all rows", "")], value="", label="Only rows whose", elem_id="filter-column"
+            ),
         )
         self._put(
             "op", _dropdown([("is", "==")], value="==", label="…", visible=False, elem_id="op")

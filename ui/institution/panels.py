@@ -77,9 +77,7 @@ def request_panel(request: RequestView | None) -> str:
         ("Masks", masks if asked.action == "release" else ""),
         ("Owner's reason", request.reason),
     ]
-    less = (
-        panels.note("The owner approved less than was asked for.") if _is_less(request) else ""
-    )
+    less = panels.note("The owner approved less than was asked for.") if _is_less(request) else ""
     return (
         f'<p class="ts-run">{panels.badge(request.status)} {escape(request.words)}</p>'
         f"{_problem(request)}{less}{panels.facts(pairs)}{_policy(request)}{_results(request)}"

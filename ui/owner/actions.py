@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from anyio import to_thread
@@ -75,7 +74,8 @@ class OwnerActions:
             **self._inbox(shown, requests, {each.id: each for each in data_sets}),
             **self._running(shown, requests),
             "activity": panels.activity_list(
-                self.owner.activity(), "Nothing has happened yet. Every answer and use appears here."
+                self.owner.activity(),
+                "Nothing has happened yet. Every answer and use appears here.",
             ),
             **{f"told_{name}": shown.told.get(name, "") for name in SECTIONS},
         }
@@ -148,9 +148,7 @@ class OwnerActions:
             raise InvalidRequest("Paste JSON first: an object, or a list of objects.")
         return {**self._read(shown, text.encode(), "The pasted data"), "paste": ""}
 
-    def store(
-        self, shown: Shown, tag: str, words: str, schema_name: str, *categories: str
-    ) -> View:
+    def store(self, shown: Shown, tag: str, words: str, schema_name: str, *categories: str) -> View:
         """Store what was read, under a tag and with a description."""
         draft = shown.draft
         if draft is None:
@@ -343,7 +341,10 @@ class OwnerActions:
         others = len(ids) > 1 or bool(ids and not place)
         found: View = {
             "inbox": owner_panels.inbox_panel(
-                request, place, len(ids), data_sets.get(request.request.target) if request else None,
+                request,
+                place,
+                len(ids),
+                data_sets.get(request.request.target) if request else None,
                 time.time(),
             ),
             "inbox_id": request.request.id if request else "",

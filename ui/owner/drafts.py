@@ -48,7 +48,9 @@ class Draft:
         """The proposed category of each column."""
         own = field_maps().get(self.schema_name)
         return [
-            own.fields[each.name] if own and each.name in own.fields else proposed_category(each.name)
+            own.fields[each.name]
+            if own and each.name in own.fields
+            else proposed_category(each.name)
             for each in self.columns
         ]
 
@@ -57,9 +59,7 @@ def read_draft(data: bytes, source: str) -> Draft:
     """Read data of CSV or JSON; raises DataSetInvalid without a value of the data."""
     found = read_data_set(data, "draft", "", source=source)
     names = [column.name for column in found.description.columns]
-    return Draft(
-        data, source, len(found.rows), found.description.columns, proposed_schema(names)
-    )
+    return Draft(data, source, len(found.rows), found.description.columns, proposed_schema(names))
 
 
 def proposed_schema(names: Sequence[str]) -> str:
@@ -80,9 +80,7 @@ def proposed_category(name: str) -> str:
 
 def category_choices() -> list[tuple[str, str]]:
     """Return the categories as choices: words and name."""
-    return [
-        (category.words, name) for name, category in CATEGORIES.items() if name != ROW_COUNT
-    ]
+    return [(category.words, name) for name, category in CATEGORIES.items() if name != ROW_COUNT]
 
 
 def schema_choices() -> list[tuple[str, str]]:

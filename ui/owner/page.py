@@ -50,10 +50,14 @@ class _OwnerPage:
             html(heading(None, "Sessions", "An institution connects with a code that you give it."))
             self._sessions()
         with section():
-            html(heading(None, "My data", "Encrypted on this machine; others see descriptions only."))
+            html(
+                heading(None, "My data", "Encrypted on this machine; others see descriptions only.")
+            )
             self._data()
         with section():
-            html(heading(None, "Approvals", "What you have answered. Revoking takes effect at once."))
+            html(
+                heading(None, "Approvals", "What you have answered. Revoking takes effect at once.")
+            )
             self._running()
         with section():
             html(heading(None, "What was used when, and by whom"))
@@ -80,13 +84,14 @@ class _OwnerPage:
                     gr.CheckboxGroup([], label="Fields", elem_id="less-fields", min_width=200),
                 )
                 with gr.Row(elem_classes="ts-fields"):
-                    self._put(
-                        "less_uses", gr.Number(1, label="Uses", step=1, elem_id="less-uses")
-                    )
+                    self._put("less_uses", gr.Number(1, label="Uses", step=1, elem_id="less-uses"))
                     self._put(
                         "less_end",
                         gr.Dropdown(
-                            [("as asked", 0)], value=0, label="Until", elem_id="less-end",
+                            [("as asked", 0)],
+                            value=0,
+                            label="Until",
+                            elem_id="less-end",
                             filterable=False,
                         ),
                     )
@@ -122,7 +127,7 @@ class _OwnerPage:
                 ),
             )
             self.hours = gr.Dropdown(
-                [(words, hours) for words, hours in HOURS.items()],
+                list(HOURS.items()),
                 value=24,
                 label="Open for",
                 elem_id="session-hours",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from governance.mock import mock
 from governance.datasets import Description
+from governance.mock import mock
 from parties.governance.judging import uses_words
 from parties.governance.views import DataSetView, RequestView
 from ui.consent import panels
@@ -167,10 +167,12 @@ def _data(request: RequestView, data_set: DataSetView | None) -> str:
 
 def _verdict(request: RequestView) -> str:
     kind, sign = ("approved", "✓") if request.policy_allows else ("denied", "✕")
-    head = "The policy allows this if you approve" if request.policy_allows else "The policy forbids"
+    head = (
+        "The policy allows this if you approve" if request.policy_allows else "The policy forbids"
+    )
     return (
-        f'<div class="ts-verdict {kind}"><b aria-hidden="true">{sign}</b><p><strong>{head}.</strong> '
-        f"{escape(request.policy_words)}</p></div>"
+        f'<div class="ts-verdict {kind}"><b aria-hidden="true">{sign}</b><p>'
+        f"<strong>{head}.</strong> {escape(request.policy_words)}</p></div>"
     )
 
 
