@@ -37,6 +37,7 @@ def _lines(report: Report) -> Iterator[dict[str, object]]:
     facts = {
         "first and last day (UTC)": report.period.days,
         "made at": report.made_at,
+        "people": report.people,
         "policy version": report.policy_version,
         "log size": health.size,
         "log root": health.root,

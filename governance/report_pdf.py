@@ -105,7 +105,7 @@ def pdf_of(report: Report) -> bytes:
 def _story(report: Report) -> list[Any]:
     return [
         Paragraph(TITLE, _H1),
-        Paragraph(_words(f"{report.period.days} (UTC)"), _FACT),
+        Paragraph(_words(f"{report.period.days} (UTC). People: {report.people}."), _FACT),
         Spacer(0, 8),
         _totals(report),
         *_section("The log"),

@@ -203,6 +203,12 @@ class Report:
     counts: tuple[Count, ...]
     retention: tuple[Retention, ...]
     totals: Mapping[str, int]
+    names: bool = False
+
+    @property
+    def people(self) -> str:
+        """How people are shown."""
+        return "user ids, except of erased people" if self.names else "pseudonyms"
 
 
 def report_of(
@@ -237,6 +243,7 @@ def report_of(
         counts=_counts(rows),
         retention=_retention(rows, known, retention_days, now),
         totals=totals_of(rows),
+        names=names,
     )
 
 

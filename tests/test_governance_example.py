@@ -33,8 +33,9 @@ def script_of(folder, ports):
     for kind, text in BLOCKS:
         if kind != "sh":
             continue
-        text = text.replace("TRISEAL_ENGINE=levelled .venv/bin/python server.py", server)
+        text = text.replace("TRISEAL_ENGINE=levelled .venv/bin/python server.py", "SERVER")
         text = text.replace(".venv/bin/python", sys.executable).replace(".data/", f"{folder}/")
+        text = text.replace("SERVER", server)
         for known, port in ports.items():
             text = re.sub(rf"\b{known}\b", str(port), text)
         text = re.sub(r" &$", f" >> {folder}/output 2>&1 &", text, flags=re.MULTILINE)
@@ -80,12 +81,15 @@ def outputs(tmp_path_factory):
     )
     try:
         printed, errors = running.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired as ended:
+        log = (folder / "output").read_text() if (folder / "output").exists() else ""
+        pytest.fail(f"{ended.stdout!r}\n{ended.stderr!r}\n{log}")
     finally:
         with suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
         running.wait()
     log = (folder / "output").read_text() if (folder / "output").exists() else ""
-    assert errors == "", (errors, printed, log)
+    assert errors == "" and "Traceback" not in log, (errors, printed, log)
     found = printed.split(END)
     assert len(found) == len([kind for kind, _ in BLOCKS if kind == "sh"]) + 1, (printed, log)
     return found, ports

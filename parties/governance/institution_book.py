@@ -56,11 +56,18 @@ class HeldPermit(_Model):
     brought: bool = False
 
 
+class Taking(_Model):
+    """The call for a permit that has no reply yet, and its time."""
+
+    call: int
+    at: int
+
+
 class KeptRequest(_Model):
     """A request and what has come of it.
 
-    `signed` is the signed request in JSON. `asked`, `taking` and `redeeming` are the numbers of
-    calls whose replies may still come: for the request itself, for permits, and for uses, the last
+    `signed` is the signed request in JSON. `asked`, `taking` and `redeeming` have the numbers of
+    calls whose replies may still come: for the request itself, for a permit, and for uses, the last
     with the ids of their permits.
     """
 
@@ -75,7 +82,7 @@ class KeptRequest(_Model):
     receipt: str | None = None
     receipt_id: str | None = None
     permit: HeldPermit | None = None
-    taking: tuple[int, ...] = ()
+    taking: Taking | None = None
     redeeming: dict[int, Hex128] = {}
     uses: tuple[UseView, ...] = ()
     results: tuple[KeptResult, ...] = ()
@@ -113,6 +120,11 @@ class KeptRequest(_Model):
         uses = (*self.uses, UseView(permit=kept.permit, at=kept.at, entry=kept.entry))
         held = None if self.permit is None or self.permit.id == kept.permit else self.permit
         return self.changed(results=results, uses=uses[-MOST_USES:], permit=held, problem=None)
+
+    def redeemed_by(self, call: int, permit: str) -> KeptRequest:
+        """Return the request with a call that brings a permit."""
+        calls = [*self.redeeming.items(), (call, permit)]
+        return self.changed(redeeming=dict(calls[-MOST_CALLS:]))
 
     def returned(self, permit: str) -> KeptRequest:
         """Return the request with the result of a permit marked as returned."""
@@ -191,6 +203,10 @@ class InstitutionBook:
             raise UnknownName("There is no such request here; list the requests first.")
         return found
 
+    def find(self, request_id: str) -> KeptRequest | None:
+        """Return a request, or None if there is none of this id."""
+        return self._requests.get(request_id)
+
     def require_room(self) -> None:
         """Raise QuotaExceeded if no further request can be kept."""
         if len(self._requests) >= MOST_REQUESTS:
@@ -223,16 +239,6 @@ M = TypeVar("M", bound=BaseModel)
 
 class _Activity(_Model):
     lines: Annotated[tuple[ActivityLine, ...], Field(max_length=MOST_LINES)]
-
-
-def latest(numbers: tuple[int, ...], number: int) -> tuple[int, ...]:
-    """Return the last numbers with one more."""
-    return (*numbers, number)[-MOST_CALLS:]
-
-
-def latest_permits(calls: dict[int, str], call: int, permit: str) -> dict[int, str]:
-    """Return the last calls with one more, by their numbers."""
-    return dict([*calls.items(), (call, permit)][-MOST_CALLS:])
 
 
 def _bounded(results: tuple[KeptResult, ...]) -> tuple[KeptResult, ...]:

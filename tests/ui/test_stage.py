@@ -28,6 +28,7 @@ from tests.ui.foreign import (
 )
 from tests.ui.links import opened as opened_link
 from tests.ui.test_page import assert_fits
+from ui.waiting import wait_for_page
 from utils.ports import free_port
 
 NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
@@ -339,6 +340,19 @@ def test_steps_out_of_order_name_missing_steps(narrow):
     assert "still to be sent: applicant." in one.told(one.names[1], "#agree-decide")
     one.press("#send", ".ts-strip li.done:nth-child(3)", parties=[first])
     assert "open the decision first" in one.told(first, "#agree-explain")
+
+
+def test_stage_leads_to_the_compliance_page(narrow, demo):
+    wait_for_page(f"http://[::1]:{demo.compliance_port}")
+    with narrow.page.expect_popup() as opened:
+        narrow.page.click("#compliance")
+    page = opened.value
+    page.wait_for_selector("tr[data-entry]", timeout=40_000)
+    assert page.url == f"http://[::1]:{demo.compliance_port}/"
+    assert page.evaluate("opener") is None
+    assert page.inner_text("h1") == "Compliance"
+    assert_fits(page)
+    page.close()
 
 
 def test_demo_refuses_requests_without_access(narrow, context, demo):

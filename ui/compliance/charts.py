@@ -83,7 +83,7 @@ def _series(
     return ((allowed, "✓ allowed", APPROVED), (denied, "✕ denied", DENIED))
 
 
-def _bars(x: list[object], y: list[object], name: str, colour: str, **more: str) -> go.Bar:
+def _bars(x: Sequence[object], y: Sequence[object], name: str, colour: str, **more: str) -> go.Bar:
     hover = "%{y}: %{x}" if more else "%{x}: %{y}"
     return go.Bar(
         x=x,

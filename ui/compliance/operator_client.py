@@ -87,9 +87,7 @@ class OperatorClient(BoundedHttp):
         try:
             note = Note.parse(body.decode())
         except UnicodeDecodeError as error:
-            raise ProofInvalid(
-                "The server's checkpoint is not a text."
-            ) from error
+            raise ProofInvalid("The server's checkpoint is not a text.") from error
         checkpoint = verify_checkpoint(note, facts.origin, bytes.fromhex(facts.key))
         times = {
             name: cosigned_at(note, name, bytes.fromhex(key))

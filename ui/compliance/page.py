@@ -167,7 +167,7 @@ class _CompliancePage:
             )
         with gr.Row(elem_classes="ts-doing"):
             self.report_button = step_button("Make the report", "make-report", min_width=180)
-            self.reported = html(panels.NO_REPORT, "ts-panel")
+            self.reported = html(panels.NO_REPORT, "ts-panel ts-reported")
         with gr.Row():
             self.downloads = [
                 gr.DownloadButton(

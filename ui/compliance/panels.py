@@ -120,6 +120,7 @@ def report_panel(report: Report) -> str:
     due = sum(kept.state == "due" for kept in report.retention)
     facts = [
         ("Period", report.period.days),
+        ("People", report.people),
         ("Entries", str(len(report.rows))),
         *((name, str(number)) for name, number in report.totals.items() if number),
         ("Results under retention", str(len(report.retention))),

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
+from parties.governance.api.browsed import Browsed
 from settings import Settings
 from utils.hosts import AllowedHosts
 from utils.tokens import digest
@@ -96,6 +97,7 @@ def make_app(
     if guarded is None:
         return app
     app.state.agent = guarded.agent
+    app.state.browsed = Browsed()
     app.state.token_digest = digest(guarded.token)
     app.state.rate_limits = RateLimits(guarded.settings)
     pace = Pace(guarded.settings.stall_timeout, guarded.settings.stall_timeout)

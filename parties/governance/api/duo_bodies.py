@@ -62,13 +62,25 @@ class StoreLine(Given):
     id: str
     columns: dict[str, str]
     rows: int
-    session_id: str | None = None
+
+
+class SessionStoreLine(StoreLine):
+    """A data set of the owner in a session."""
+
+    session_id: str
 
 
 class SeenStore(Given):
-    """The data sets of the agent, or of the sessions of an institution."""
+    """The data sets of an owner."""
 
     data_store: tuple[StoreLine, ...]
+
+
+class SeenStores(Given):
+    """The data sets of all connected owners, and the sessions whose owners did not respond."""
+
+    data_store: tuple[SessionStoreLine, ...]
+    unreachable: tuple[str, ...]
 
 
 class RequestLine(Given):

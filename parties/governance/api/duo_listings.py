@@ -10,8 +10,8 @@ from parties.governance.views import ActivityLine, DataSetView, RequestView
 TAG = "calls of Duo"
 
 
-def store_line(index: int, found: DataSetView, session_id: str | None = None) -> StoreLine:
-    """Return a data set as these calls list it."""
+def store_line(index: int, found: DataSetView) -> StoreLine:
+    """Return an owner's data set as these calls list it."""
     return StoreLine(
         index=index,
         description=found.words,
@@ -19,7 +19,6 @@ def store_line(index: int, found: DataSetView, session_id: str | None = None) ->
         id=found.id,
         columns={column.name: column.type for column in found.columns},
         rows=found.rows,
-        session_id=session_id,
     )
 
 

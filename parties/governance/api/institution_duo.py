@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from governance.computations import as_json
 from governance.requests import Uses
 from parties.governance.api.bodies import ConnectBody, SessionId
+from parties.governance.api.browsed import Browsed, Found
 from parties.governance.api.common_calls import (
     PEER,
     InstitutionDep,
@@ -28,8 +30,9 @@ from parties.governance.api.duo_bodies import (
     RequestDataBody,
     RunComputationBody,
     SeenLogs,
-    SeenStore,
+    SeenStores,
     SessionConnected,
+    SessionStoreLine,
 )
 from parties.governance.api.duo_computation import computation_for
 from parties.governance.api.duo_listings import TAG, log_lines, store_line
@@ -46,6 +49,8 @@ from utils.errors import (
 from web.problems import problem
 
 router = agent_router(TAG)
+BROWSERS = 8
+"""Owners that are asked at the same time."""
 CONNECT_SECONDS = 25.0
 """Longest wait for the owner's agent, which has to prove its key."""
 
@@ -85,16 +90,23 @@ def connect_session(institution: InstitutionDep, body: ConnectBody) -> SessionCo
     responses=may_raise(*PEER, InvalidRequest),
 )
 def see_data_store(
+    request: Request,
     institution: InstitutionDep,
     session_id: Annotated[SessionId | None, Query(description="Only those of a session.")] = None,
-) -> SeenStore:
-    """List the data sets of all owners that the institution is connected to."""
-    return SeenStore(
+) -> SeenStores:
+    """List the data sets of all owners that the institution is connected to.
+
+    An index stands for the same data set until the next call of this kind.
+    """
+    browsed = _browse(institution)
+    request.app.state.browsed = browsed
+    return SeenStores(
         data_store=tuple(
-            store_line(i, found, session)
-            for i, (session, found) in enumerate(_data_sets(institution))
+            SessionStoreLine(**store_line(i, found).model_dump(), session_id=session)
+            for i, (session, found) in enumerate(browsed.found)
             if session_id in (None, session)
-        )
+        ),
+        unreachable=browsed.unreachable,
     )
 
 
@@ -104,9 +116,13 @@ def see_data_store(
     response_description="The request was sent to the owner.",
     responses=may_raise(*REQUEST),
 )
-def request_data(institution: InstitutionDep, body: RequestDataBody) -> DataRequested:
+def request_data(
+    request: Request, institution: InstitutionDep, body: RequestDataBody
+) -> DataRequested:
     """Sign a request to compute something on a data set, and put it before the owner."""
-    listed = _data_sets(institution)
+    listed: Sequence[Found] = request.app.state.browsed.found
+    if isinstance(body.idx, str) or not listed:
+        listed = _browse(institution).found
     if isinstance(body.idx, str):  # an owner shows the same data set in each of its sessions
         listed = [each for each in listed if body.session_id in (None, each[0])]
     session, found = listed[position(listed, body.idx, lambda each: each[1].id, "see_data_store")]
@@ -205,11 +221,19 @@ def _connect(institution: InstitutionDep, code: str) -> SessionConnected:
     return SessionConnected(session_id=made.session_id, owner=made.peer, owner_key=made.peer_key)
 
 
-def _data_sets(institution: InstitutionDep) -> list[tuple[str, DataSetView]]:
-    """Return the data sets of all connected sessions, with their sessions."""
-    return [
-        (session.session_id, found)
-        for session in institution.sessions()
-        if session.status == "connected"
-        for found in institution.data_sets(session.session_id)
-    ]
+def _browse(institution: InstitutionDep) -> Browsed:
+    """Ask the owners of all connected sessions, several at a time."""
+
+    def ask(session_id: str) -> tuple[DataSetView, ...] | None:
+        try:
+            return institution.data_sets(session_id)
+        except AgentUnreachable:
+            return None
+
+    connected = [s.session_id for s in institution.sessions() if s.status == "connected"]
+    with ThreadPoolExecutor(BROWSERS, "browse") as threads:
+        found = dict(zip(connected, threads.map(ask, connected), strict=True))
+    return Browsed(
+        tuple((session, each) for session, sets in found.items() for each in sets or ()),
+        tuple(session for session, sets in found.items() if sets is None),
+    )

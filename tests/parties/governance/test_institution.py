@@ -20,6 +20,7 @@ from parties.governance.calls import (
     Refused,
     TakePermit,
 )
+from parties.governance.exchange_seal import EXCHANGE_CALL
 from parties.governance.institution import Institution
 from parties.governance.views import GrantView
 from parties.identity_file import make_identity
@@ -44,6 +45,7 @@ from utils.errors import (
     UnknownDataSet,
     UnknownName,
 )
+from utils.ports import free_port
 
 MEAN = {"kind": "mean", "column": "amount"}
 
@@ -307,6 +309,35 @@ def test_a_permit_for_another_use_is_not_brought(both, change):
     assert not any(isinstance(message, Redeem) for message in both.owner.got)
 
 
+def test_a_result_that_the_direct_exchange_has_lost_comes_in_the_session(both):
+    request_id = both.approved()
+    token = both.bank.take_permit(request_id)
+    assert both.bank.take_permit(request_id) == token  # no second one
+    with pytest.raises(AgentUnreachable, match="does not respond at"):
+        both.bank.receive_record("127.0.0.1", free_port(), token)
+    both.owner.push(
+        Outcome(call=EXCHANGE_CALL, request_id=request_id, entry=9, result={"age": "25–34"})
+    )
+    both.until(lambda view: view.results != (), request_id)
+    assert both.bank.run(request_id) == {"age": "25–34"}
+    assert both.bank.run(request_id) == RESULT  # with another permit
+
+
+def test_a_permit_of_another_institution_or_owner_is_not_brought(both):
+    request_id = both.approved()
+    other = both.owner.permit_of(request_id, requester=bytes(32))
+    with pytest.raises(PermitInvalid):
+        both.bank.receive_record("127.0.0.1", 1, other)
+    unknown = both.owner.permit_of(request_id, key=IdentityKey.fresh())
+    with pytest.raises(InvalidRequest, match="owner_key"):
+        both.bank.receive_record("127.0.0.1", 1, unknown)
+    with pytest.raises(InvalidRequest, match="owner_key"):
+        both.bank.receive_record("127.0.0.1", 1, unknown, owner_key="x")
+    mine = both.bank.take_permit(request_id)
+    with pytest.raises(InvalidRequest, match="another owner"):
+        both.bank.receive_record("127.0.0.1", 1, mine, owner_key="ab" * 32)
+
+
 def test_a_status_of_another_owners_request_changes_nothing(both):
     request_id = both.asked()
     other = OwnerDouble(both.relay, "Bob")
@@ -452,7 +483,7 @@ def test_an_unreachable_server_is_named(both):
     both.bank.data_sets(both.id)
     both.relay.set_down(True)
     serial = both.bank.serial
-    while not both.bank._failures:
+    while not both.bank._calls.failures:
         serial = both.bank.wait(serial, 1)
     view = both.ask(wait=0.2)
     assert "server cannot be reached" in view.problem

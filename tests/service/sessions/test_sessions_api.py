@@ -19,7 +19,6 @@ from contract.sessions import LARGEST_SESSION_MESSAGE, Connected, Hosted, Sessio
 from governance.permits import Use, issue
 from parties.client import ServerClient
 from service.api.sessions import LARGEST_SESSION_REQUEST
-from web.rate_limits import CONNECTS, ERASURES, HOSTINGS
 from service.sessions.session_log import owner_id
 from tests.service.driver import Server, bearer, refused
 from tests.service.sessions.pairs import RECEIPT, REQUEST, hex_of
@@ -31,6 +30,7 @@ from utils.errors import (
     UnknownName,
 )
 from utils.signed_requests import OWNER, SCHEME, authorization
+from web.rate_limits import CONNECTS, ERASURES, HOSTINGS
 
 BANK = Ed25519PrivateKey.generate()
 CALLS = 300

@@ -113,6 +113,7 @@ def test_calls_of_duo_have_their_members_and_texts(owner, institution):
 
     stored = owner.post("/store_data", json=INCOMES).json()
     assert stored["status"] == "data storage complete"
+    assert institution.get("/see_data_store").json()["unreachable"] == []
     for agent in (owner, institution):
         [line] = agent.get("/see_data_store").json()["data_store"]
         assert (line["index"], line["Description"], line["Filename"]) == (
