@@ -28,6 +28,7 @@ from types import FrameType
 
 from features.schema import Schema
 from settings import ROOT, Settings
+from ui import demo_consent
 from ui.demo_identities import make_and_pin
 from ui.entry import run_entry
 from ui.places import page_place, said_address
@@ -121,12 +122,17 @@ def run(settings: Settings, stop: threading.Event) -> None:
     if agents:
         what, port = "The compliance page", settings.compliance_port
         check_port(settings.page_host, port, what, "TRISEAL_COMPLIANCE_PORT")
+        what, port = "The page of a data owner", settings.owner_port
+        check_port(settings.page_host, port, what, "TRISEAL_OWNER_PORT")
+        what, port = "The page of an institution", settings.institution_port
+        check_port(settings.page_host, port, what, "TRISEAL_INSTITUTION_PORT")
     server_url = url_of(reachable(settings.server_host), settings.server_port)
     place = page_place(settings)
     trust = {} if settings.trust else make_and_pin(ROOT / settings.party_data, list(agents))
     tokens = {name: secrets.token_urlsafe(32) for name in agents}
     known = settings.compliance_token
     compliance = secrets.token_urlsafe(32) if known is None else known.get_secret_value()
+    consent = {kind: secrets.token_urlsafe(32) for kind in demo_consent.NAMES}
     witness = _witness(settings)
     trusted = {} if witness is None else {"trusted_witnesses": witness}
     children = Children()
@@ -155,6 +161,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             "page_token": place.access.token,
             "agent_tokens": json.dumps(tokens),
             "compliance_token": compliance,
+            "consent_tokens": json.dumps(consent),
             **trusted,
         }
         children.start("page", ["app.py"], own)
@@ -166,6 +173,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
         if agents:  # only now, so that it takes no time from the start of the others
             own = {"server_url": server_url, "page_token": compliance}
             children.start("compliance page", ["-m", "ui.compliance"], own)
+            folder = ROOT / settings.party_data
+            for each in demo_consent.commands(settings, folder, server_url, consent):
+                children.start(each.name, each.words, each.settings)
         with _opened(place.access.link(place.address)) if _has_display() else nullcontext():
             while True:
                 alive()

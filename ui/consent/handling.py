@@ -25,9 +25,26 @@ log = logging.getLogger(__name__)
 
 
 class Told(Protocol):
-    """The state of a browser session; `told` maps each section to its message in HTML."""
+    """The state of a browser session.
+
+    `told` maps each section to its message in HTML, and `listed` each list of choices to what it
+    was filled with.
+    """
 
     told: dict[str, str]
+    listed: dict[str, Any]
+
+
+def refilled(shown: Told, name: str, choices: list[tuple[str, str]], value: str | None) -> Any:
+    """Return the update of a list of choices, none if choices and value are those of the last one.
+
+    Otherwise each update would take back what a person has just chosen.
+    """
+    filled = (choices, value)
+    if shown.listed.get(name) == filled:
+        return gr.skip()
+    shown.listed[name] = filled
+    return gr.update(choices=choices, value=value)
 
 
 def in_place(section: str, handler: Handler, view: Callable[[Any], View]) -> Handler:

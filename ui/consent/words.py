@@ -12,7 +12,7 @@ from governance.policy import ROWS
 from governance.purposes import PURPOSES, purpose_words
 from governance.request_state import Status
 from governance.requests import AccessRequest, Action
-from parties.governance.views import SessionStatus
+from parties.governance.views import RequestView, SessionStatus
 from parties.joint.identities import shown
 from ui.units import join_words
 from utils.strict_json import parse_json
@@ -127,3 +127,13 @@ def days_words(days: int) -> str:
     if days == 0:
         return "not at all after it was read"
     return f"{days} day{'' if days == 1 else 's'}"
+
+
+def is_less(request: RequestView) -> bool:
+    """Return True if the owner allowed less than was asked for."""
+    granted, asked = request.grant, request.request
+    return granted is not None and (
+        set(granted.fields) != set(asked.fields)
+        or granted.uses != asked.uses
+        or granted.not_after != asked.not_after
+    )

@@ -13,7 +13,7 @@ from governance.requests import Action, Period, Uses
 from parties.governance.institution import Institution
 from parties.governance.views import DataSetView, RequestView, SessionView
 from ui.consent import panels
-from ui.consent.handling import View
+from ui.consent.handling import View, refilled
 from ui.institution import asking
 from ui.institution import panels as own_panels
 from ui.institution.asking import Chosen
@@ -38,6 +38,7 @@ class Shown:
     searched: bool = False
     request_id: str = ""
     told: dict[str, str] = field(default_factory=dict)
+    listed: dict[str, Any] = field(default_factory=dict)
 
 
 class InstitutionActions:
@@ -97,9 +98,9 @@ class InstitutionActions:
                 sessions, "Owner", "No sessions yet. An owner of data gives you a code."
             ),
             "end_row": gr.update(visible=bool(still)),
-            "session_choice": gr.update(choices=choices),
+            "session_choice": refilled(shown, "session", choices, ids[-1] if ids else None),
             "browse_box": gr.update(visible=bool(still)),
-            "owner_choice": gr.update(choices=choices, value=shown.browsed or None),
+            "owner_choice": refilled(shown, "owner", choices, shown.browsed or None),
         }
 
     # data sets
@@ -117,7 +118,9 @@ class InstitutionActions:
         return {
             "found": panels.data_sets_table(shown.found, none),
             "ask_box": gr.update(visible=bool(shown.found)),
-            "data_set": gr.update(choices=[(each.tag, each.id) for each in shown.found]),
+            "data_set": refilled(
+                shown, "data", [(each.tag, each.id) for each in shown.found], None
+            ),
         }
 
     # asking
@@ -253,9 +256,11 @@ class InstitutionActions:
         return {
             "requests": own_panels.requests_table(requests),
             "request_box": gr.update(visible=bool(requests)),
-            "request_choice": gr.update(
-                choices=[(own_panels.request_name(e), e.request.id) for e in requests],
-                value=shown.request_id or None,
+            "request_choice": refilled(
+                shown,
+                "request",
+                [(own_panels.request_name(e), e.request.id) for e in requests],
+                shown.request_id or None,
             ),
             "request": own_panels.request_panel(chosen) + self._receipt(chosen),
             # Not only while it is active: the reason why it cannot be used is then shown.

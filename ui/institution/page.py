@@ -57,7 +57,7 @@ class _InstitutionPage:
             self._browse()
         with section():
             html(heading(3, "Ask", "Try it on invented data first; then the owner decides."))
-            self._put("told_ask", html(""))
+            self._put("told_ask", html("", "ts-quiet"))
             with self._put("ask_box", gr.Column(visible=False)):
                 self._ask()
         with section():
@@ -71,7 +71,7 @@ class _InstitutionPage:
         return part
 
     def _sessions(self) -> None:
-        self._put("told_sessions", html(""))
+        self._put("told_sessions", html("", "ts-quiet"))
         with gr.Row(elem_classes="ts-bar ts-ends"):
             self._put(
                 "code",
@@ -88,10 +88,10 @@ class _InstitutionPage:
         self._put("sessions", html(""))
         with self._put("end_row", gr.Row(visible=False, elem_classes="ts-bar ts-ends")):
             self._put("session_choice", _dropdown([], label="Session", elem_id="session-choice"))
-            self.end = _button("End the session", elem_id="end-session", min_width=160)
+            self.end = _button("End the session", elem_id="end-session", min_width=190)
 
     def _browse(self) -> None:
-        self._put("told_browse", html(""))
+        self._put("told_browse", html("", "ts-quiet"))
         with self._put("browse_box", gr.Row(visible=False, elem_classes="ts-bar ts-ends")):
             self._put("owner_choice", _dropdown([], label="Owner", elem_id="owner-choice"))
             self._put(
@@ -123,6 +123,7 @@ class _InstitutionPage:
                     value="statistic",
                     label="What you ask for",
                     elem_id="action",
+                    elem_classes="ts-wide",
                 ),
             )
         with self._put("statistic_box", gr.Column()), gr.Row(elem_classes="ts-fields"):
@@ -141,7 +142,13 @@ class _InstitutionPage:
         with gr.Row(elem_classes="ts-fields"):
             self._put(
                 "purpose",
-                gr.Dropdown(purpose_choices(), value=None, label="Purpose", elem_id="purpose"),
+                gr.Dropdown(
+                    purpose_choices(),
+                    value=None,
+                    label="Purpose",
+                    elem_id="purpose",
+                    elem_classes="ts-wide",
+                ),
             )
             self._put("uses", gr.Number(1, label="Uses", step=1, elem_id="uses"))
             self._put("period", _dropdown(PERIODS, value="", label="Counted", elem_id="period"))
@@ -160,7 +167,7 @@ class _InstitutionPage:
             ),
         )
         with gr.Row(elem_classes="ts-bar"):
-            self.try_it = _button("Try it on invented data", elem_id="try", min_width=210)
+            self.try_it = _button("Try it on invented data", elem_id="try", min_width=250)
             self.ask = step_button("Ask the owner", "ask", min_width=170)
         self._put("mock", html("", "ts-panel"))
 
@@ -190,7 +197,7 @@ class _InstitutionPage:
         self._put("requests", html(panels.empty(NO_REQUESTS)))
         with self._put("request_box", gr.Column(visible=False)):
             self._put("request_choice", _dropdown([], label="Request", elem_id="request-choice"))
-            self._put("told_requests", html(""))
+            self._put("told_requests", html("", "ts-quiet"))
             self._put(
                 "run", gr.Button("Run", variant="primary", scale=0, min_width=140, elem_id="run")
             )

@@ -10,7 +10,7 @@ from governance.datasets import Record
 from parties.governance.judging import uses_words
 from parties.governance.views import RequestView
 from ui.consent import panels
-from ui.consent.words import days_words, mask_words, moment, purpose_sentence
+from ui.consent.words import days_words, is_less, mask_words, moment, purpose_sentence
 from ui.units import escape
 
 WHAT = (
@@ -77,7 +77,7 @@ def request_panel(request: RequestView | None) -> str:
         ("Masks", masks if asked.action == "release" else ""),
         ("Owner's reason", request.reason),
     ]
-    less = panels.note("The owner approved less than was asked for.") if _is_less(request) else ""
+    less = panels.note("The owner approved less than was asked for.") if is_less(request) else ""
     return (
         f'<p class="ts-run">{panels.badge(request.status)} {escape(request.words)}</p>'
         f"{_problem(request)}{less}{panels.facts(pairs)}{_policy(request)}{_results(request)}"
@@ -121,18 +121,8 @@ def _problem(request: RequestView) -> str:
 
 
 def _policy(request: RequestView) -> str:
-    if not request.policy_words:
-        return ""
-    verb = "allows" if request.policy_allows else "forbids"
-    return panels.note(f"The owner's policy {verb} it: {request.policy_words}")
-
-
-def _is_less(request: RequestView) -> bool:
-    granted, asked = request.grant, request.request
-    return granted is not None and (
-        set(granted.fields) != set(asked.fields)
-        or granted.uses != asked.uses
-        or granted.not_after != asked.not_after
+    return (
+        panels.note(f"The owner's policy: {request.policy_words}") if request.policy_words else ""
     )
 
 

@@ -20,7 +20,7 @@ from governance.requests import Uses
 from parties.governance.owner import Owner
 from parties.governance.views import DataSetView, RequestView
 from ui.consent import panels
-from ui.consent.handling import View
+from ui.consent.handling import View, refilled
 from ui.consent.words import moment
 from ui.owner import panels as owner_panels
 from ui.owner.drafts import Draft, field_maps, read_draft
@@ -54,6 +54,7 @@ class Shown:
     removing: str = ""
     draft: Draft | None = None
     told: dict[str, str] = field(default_factory=dict)
+    listed: dict[str, Any] = field(default_factory=dict)
 
 
 class OwnerActions:
@@ -72,7 +73,7 @@ class OwnerActions:
             **self._sessions(shown),
             **self._data(shown, data_sets),
             **self._inbox(shown, requests, {each.id: each for each in data_sets}),
-            **self._running(shown, requests),
+            **self._running(shown, requests, data_sets),
             "activity": panels.activity_list(
                 self.owner.activity(),
                 "Nothing has happened yet. Every answer and use appears here.",
@@ -125,7 +126,7 @@ class OwnerActions:
                 sessions, "Institution", "No sessions yet. Host one, and give its code away."
             ),
             "end_row": gr.update(visible=bool(still)),
-            "session_choice": gr.update(choices=choices),
+            "session_choice": gr.update(choices=choices, value=choices[-1][1] if choices else None),
         }
 
     # data
@@ -251,8 +252,8 @@ class OwnerActions:
             "data_sets": panels.data_sets_table(data_sets, "Your store is empty."),
             "sample_row": gr.update(visible=not data_sets),
             "chosen_row": gr.update(visible=bool(data_sets)),
-            "data_choice": gr.update(
-                choices=[(each.tag, each.id) for each in data_sets], value=shown.data_set or None
+            "data_choice": refilled(
+                shown, "data", [(each.tag, each.id) for each in data_sets], shown.data_set or None
             ),
             **self._removal(shown),
         }
@@ -362,7 +363,10 @@ class OwnerActions:
     def choose(self, shown: Shown, request_id: str | None) -> View:
         """Show an answered request."""
         shown.approval = request_id or ""
-        return {"state": shown, **self._running(shown, self.owner.requests())}
+        return {
+            "state": shown,
+            **self._running(shown, self.owner.requests(), self.owner.data_sets()),
+        }
 
     def pause(self, shown: Shown, request_id: str | None) -> View:
         """Pause an approval."""
@@ -380,7 +384,10 @@ class OwnerActions:
         shown.told["running"] = panels.done("Revoked. Nothing more runs on this approval.")
         return {**self.view(shown), "revoke_reason": ""}
 
-    def _running(self, shown: Shown, requests: Sequence[RequestView]) -> View:
+    def _running(
+        self, shown: Shown, requests: Sequence[RequestView], data_sets: Sequence[DataSetView]
+    ) -> View:
+        tags = {each.id: each.tag for each in data_sets}
         answered = [each for each in reversed(requests) if each.status != "pending"]
         answered.sort(key=lambda each: each.status not in _RUNS)
         ids = [each.request.id for each in answered]
@@ -389,11 +396,13 @@ class OwnerActions:
         chosen = next((each for each in answered if each.request.id == shown.approval), None)
         status = chosen.status if chosen else None
         return {
-            "running": owner_panels.running_table(answered),
+            "running": owner_panels.running_table(answered, tags),
             "running_box": gr.update(visible=bool(answered)),
-            "running_choice": gr.update(
-                choices=[(owner_panels.approval_name(e), e.request.id) for e in answered],
-                value=shown.approval or None,
+            "running_choice": refilled(
+                shown,
+                "running",
+                [(owner_panels.approval_name(e, tags), e.request.id) for e in answered],
+                shown.approval or None,
             ),
             "approval": owner_panels.approval_panel(chosen) + self._receipt(chosen),
             "pause": gr.update(visible=status == "active"),

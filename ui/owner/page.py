@@ -68,7 +68,7 @@ class _OwnerPage:
         return part
 
     def _inbox(self) -> None:
-        self._put("told_inbox", html(""))
+        self._put("told_inbox", html("", "ts-quiet"))
         self._put("inbox", html(panels.empty(NO_REQUEST)))
         # In the browser, so that a button names the request that was shown when it was pressed.
         self._put("inbox_id", gr.Textbox(visible="hidden", elem_id="inbox-id"))
@@ -92,6 +92,7 @@ class _OwnerPage:
                             value=0,
                             label="Until",
                             elem_id="less-end",
+                            elem_classes="ts-wide",
                             filterable=False,
                         ),
                     )
@@ -113,7 +114,7 @@ class _OwnerPage:
                 )
 
     def _sessions(self) -> None:
-        self._put("told_sessions", html(""))
+        self._put("told_sessions", html("", "ts-quiet"))
         with gr.Row(elem_classes="ts-bar ts-ends"):
             self._put(
                 "title",
@@ -156,10 +157,10 @@ class _OwnerPage:
                     [], label="Session", elem_id="session-choice", filterable=False, min_width=220
                 ),
             )
-            self.end = _button("End the session", elem_id="end-session", min_width=160)
+            self.end = _button("End the session", elem_id="end-session", min_width=190)
 
     def _data(self) -> None:
-        self._put("told_data", html(""))
+        self._put("told_data", html("", "ts-quiet"))
         with self._put("sample_row", gr.Row(visible=False, elem_classes="ts-bar")):
             self.use_samples = _button("Use sample data", elem_id="use-samples", min_width=180)
             html(
@@ -263,7 +264,7 @@ class _OwnerPage:
                 self.drop = _button("Forget it", elem_id="drop")
 
     def _running(self) -> None:
-        self._put("told_running", html(""))
+        self._put("told_running", html("", "ts-quiet"))
         self._put("running", html(panels.empty(NO_APPROVAL)))
         with self._put("running_box", gr.Column(visible=False)):
             self._put(

@@ -12,6 +12,7 @@ from ui.consent import panels
 from ui.consent.words import (
     days_words,
     field_words,
+    is_less,
     key_print,
     mask_words,
     moment,
@@ -95,8 +96,9 @@ def inbox_panel(
     return f"""
 <article class="ts-ask" data-request="{escape(asked.id)}">
   <p class="ts-brand">{escape(waits)}</p>
-  <p class="ts-word">{escape(request.peer)}</p>
-  <p class="ts-note">{escape(type_words(request.peer_type).capitalize())}, key
+  <p class="ts-word">{escape(asked.requester.name)}</p>
+  <p class="ts-note">{escape(type_words(request.peer_type).capitalize())}, registered as
+  {escape(request.peer)}, key
   <code>{escape(key_print(asked.requester.key))}</code></p>
   {over}<p class="ts-says">{escape(request.words)}</p>
   <dl class="ts-asked">{listed}</dl>
@@ -104,16 +106,16 @@ def inbox_panel(
 </article>"""
 
 
-def running_table(requests: Sequence[RequestView]) -> str:
-    """Return the requests that were answered."""
+def running_table(requests: Sequence[RequestView], tags: Mapping[str, str]) -> str:
+    """Return the requests that were answered; `tags` names the data sets."""
     if not requests:
         return panels.empty(NO_APPROVAL)
     return panels.table(
         ("Requester", "Data set", "State", "Uses left", "Ends"),
         [
             (
-                escape(each.peer),
-                escape(each.data_set),
+                escape(each.request.requester.name),
+                escape(tags.get(each.data_set, each.data_set)),
                 panels.badge(each.status),
                 str(each.uses_left),
                 escape(moment(_end(each))),
@@ -133,6 +135,7 @@ def approval_panel(request: RequestView | None) -> str:
         else ""
     )
     granted = request.grant
+    less = panels.note("You approved less than was asked for:") if is_less(request) else ""
     pairs = [
         ("Purpose", purpose_sentence(request.request.purpose)),
         ("Fields", ", ".join(granted.fields if granted else request.request.fields)),
@@ -142,13 +145,14 @@ def approval_panel(request: RequestView | None) -> str:
     ]
     return (
         f'<p class="ts-run">{panels.badge(request.status)} {escape(request.words)}</p>{problem}'
-        f"{panels.facts(pairs)}<h3 class='ts-sub'>Uses</h3>{panels.uses_list(request)}"
+        f"{less}{panels.facts(pairs)}<h3 class='ts-sub'>Uses</h3>{panels.uses_list(request)}"
     )
 
 
-def approval_name(request: RequestView) -> str:
+def approval_name(request: RequestView, tags: Mapping[str, str]) -> str:
     """Return the label of an answered request in a list of choices."""
-    return f"{request.peer}: {request.request.action} of {request.data_set}, {request.status}"
+    asked, tag = request.request, tags.get(request.data_set, request.data_set)
+    return f"{asked.requester.name}: {asked.action} of {tag}, {request.status}"
 
 
 def _end(request: RequestView) -> int:
@@ -162,7 +166,7 @@ def _data(request: RequestView, data_set: DataSetView | None) -> str:
         for name in request.request.fields
     )
     missing = "" if data_set else " (no longer in the store)"
-    return f"{escape(request.data_set)}{missing}<ul>{fields}</ul>"
+    return f"{escape(data_set.tag if data_set else request.data_set)}{missing}<ul>{fields}</ul>"
 
 
 def _verdict(request: RequestView) -> str:
