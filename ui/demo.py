@@ -1,12 +1,12 @@
 """`python -m ui.demo`: start and stop the server and the pages together.
 
 With joint keys there is an agent for every party (`python -m parties`), each a process with its
-own page, a witness, and the stage that shows the pages side by side and links to the compliance
-page, which starts last. The institutions' identity keys are made at the first start, and every
-agent pins those of the others unless a trust file is set. With any other engine a single page plays
-all parties. Each child leads its own process group,
-so that its workers end with it. Ctrl-C, SIGTERM and SIGHUP stop all of them. If any child ends by
-itself, the others are stopped too, and that is an error.
+own page, a witness, and the stage that shows the pages side by side. The stage links to the
+compliance page and to those of a data owner and an institution, which start last. The institutions'
+identity keys are made at the first start, and every agent pins those of the others unless a trust
+file is set. With any other engine a single page plays all parties. Each child leads its own process
+group, so that its workers end with it. Ctrl-C, SIGTERM and SIGHUP stop all of them. If any child
+ends by itself, the others are stopped too, and that is an error.
 """
 
 from __future__ import annotations

@@ -150,8 +150,8 @@ def rows_table(rows: Sequence[Record], caption: str) -> str:
     )
     return (
         f'<p class="ts-note">{escape(caption)}</p><div class="ts-scroll" tabindex="0" '
-        f'role="region" aria-label="{escape(caption)}"><table class="ts-rows"><thead><tr>{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>"
+        f'role="region" aria-label="{escape(caption)}"><table class="ts-rows">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

@@ -18,7 +18,7 @@ from ui.institution import asking
 from ui.institution import panels as own_panels
 from ui.institution.asking import Chosen
 from ui.ticks import wait_for
-from utils.errors import InvalidRequest, OutOfStep
+from utils.errors import ComputationTooNarrow, InvalidRequest, OutOfStep
 
 SECTIONS = ("sessions", "browse", "ask", "requests")
 MOCK_ROWS = 8
@@ -176,14 +176,21 @@ class InstitutionActions:
     ) -> View:
         """Show invented rows, and the chosen statistic of invented rows."""
         found = _required(shown, data_set)
-        result = None
+        result, problem = None, ""
         if action == "statistic":
             made = asking.computation_from(Chosen(*chosen), found)
-            result = self.institution.try_on_mock(shown.browsed, found.id, made)
+            try:
+                result = self.institution.try_on_mock(shown.browsed, found.id, made)
+            except ComputationTooNarrow as error:  # invented rows seldom share a month
+                problem = f"On these invented rows: {error.message}"
         rows = self.institution.mock(shown.browsed, found.id, MOCK_ROWS)
         if action == "release" and fields:
             rows = tuple({name: row.get(name) for name in fields} for row in rows)
-        return {"state": shown, "told_ask": "", "mock": own_panels.mock_panel(rows, result)}
+        return {
+            "state": shown,
+            "told_ask": "",
+            "mock": own_panels.mock_panel(rows, result, problem),
+        }
 
     def ask(
         self,

@@ -24,11 +24,11 @@ MOST_RESULTS = 20
 MOST_RESULT_ROWS = 200
 
 
-def mock_panel(rows: Sequence[Record], result: Mapping[str, Any] | None) -> str:
-    """Return invented rows, and the result of the chosen statistic on such rows."""
+def mock_panel(rows: Sequence[Record], result: Mapping[str, Any] | None, problem: str = "") -> str:
+    """Return invented rows, and the result of a statistic on such rows or why there is none."""
     shown = panels.rows_table(rows, "Invented rows; nothing here is the owner's data.")
     if result is None:
-        return shown
+        return (panels.note(problem) if problem else "") + shown
     return (
         f'<div class="ts-mock">{result_panel(result)}<p class="ts-note">on invented rows: it says '
         f"nothing about the owner's data</p></div>{shown}"

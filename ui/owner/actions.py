@@ -6,10 +6,12 @@ press, or one that is late, cannot answer another request.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from anyio import to_thread
@@ -34,6 +36,7 @@ MOST_SHOWN_COLUMNS = 32
 LONGEST_PASTE = 1024 * 1024
 AS_ASKED = 0
 ENDS = {"in 1 hour": 3600, "in 1 day": 86400, "in 7 days": 7 * 86400, "in 30 days": 30 * 86400}
+_TAG = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _RUNS = ("approved", "active", "paused")
 
 
@@ -126,7 +129,9 @@ class OwnerActions:
                 sessions, "Institution", "No sessions yet. Host one, and give its code away."
             ),
             "end_row": gr.update(visible=bool(still)),
-            "session_choice": gr.update(choices=choices, value=choices[-1][1] if choices else None),
+            "session_choice": refilled(
+                shown, "session", choices, choices[-1][1] if choices else None
+            ),
         }
 
     # data
@@ -154,6 +159,10 @@ class OwnerActions:
         draft = shown.draft
         if draft is None:
             raise OutOfStep("Choose a file or paste data first.")
+        if not _TAG.fullmatch(tag.strip()):
+            raise InvalidRequest(
+                "Tag: give a short name of lower case letters, digits, - and _, for example bills."
+            )
         mapped = field_maps().get(schema_name)
         categories_of = {
             # The policy knows the fields of its own schemas; the owner classifies the others.

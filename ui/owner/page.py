@@ -193,7 +193,7 @@ class _OwnerPage:
                 file_types=[".csv", ".json"],
                 type="filepath",
                 scale=0,
-                min_width=230,
+                min_width=280,
                 elem_id="upload",
             )
         self._put(
