@@ -42,7 +42,7 @@ from governance.categories import (
     FieldMap,
     with_broader,
 )
-from governance.obligations import Obligations, combine
+from governance.obligations import Obligations, RuleObligations, combine, unmasked
 from governance.policy_context import context_read_by
 from governance.policy_files import (
     SHIPPED,
@@ -186,12 +186,12 @@ class Policies:
     def _obligations(
         self, access: Access, rulings: Mapping[str, _Ruling]
     ) -> tuple[Obligations, tuple[str, ...]]:
+        allowing = self._allowing(rulings)
+        return combine(allowing, self._categories_of(access), masked=access.action == "release")
+
+    def _allowing(self, rulings: Mapping[str, _Ruling]) -> dict[str, list[RuleObligations]]:
         known = self.files.obligations
-        return combine(
-            {field: [known[name] for name in ruling.rules] for field, ruling in rulings.items()},
-            {field: self._categories_of(access)[field] for field in rulings},
-            masked=access.action == "release",
-        )
+        return {field: [known[name] for name in ruling.rules] for field, ruling in rulings.items()}
 
     def _excess(
         self, access: Access, rules: tuple[str, ...], obligations: Obligations
@@ -274,7 +274,9 @@ class Policies:
         rulings = self._rulings(access, entities, stop=True)
         if not rulings or not all(ruling.allowed for ruling in rulings.values()):
             return False
-        return not self._obligations(access, rulings)[1]
+        if access.action != "release":
+            return True
+        return not unmasked(self._allowing(rulings), self._categories_of(access))
 
     def _rulings(
         self, access: Access, entities: cedarpy.Entities, stop: bool = False

@@ -181,10 +181,11 @@ def _counts(report: Report) -> list[Any]:
                 for number in (count.allowed, count.denied, count.uses, count.revocations)
             ),
         ]
-        for count in report.counts
+        for count in report.counts[:MOST_PRINTED]
     ]
     heads = ("Day", "Partner", "Purpose", "Allowed", "Denied", "Uses", "Revocations")
-    return _table(heads, rows, (24, 60, 79, 26, 26, 26, 26), numbers=4)
+    widths = (24, 60, 79, 26, 26, 26, 26)
+    return _table(heads, rows, widths, len(report.counts), numbers=4)
 
 
 def _entries(rows: Sequence[Row]) -> list[Any]:
@@ -200,10 +201,10 @@ def _entries(rows: Sequence[Row]) -> list[Any]:
             _cell(_some(row.fields)),
             _cell("; ".join(filter(None, (_some(row.rules), row.reason)))),
         ]
-        for row in rows
+        for row in rows[:MOST_PRINTED]
     ]
     heads = ("Entry", "Time", "Kind", "Outcome", "Partner", "Person", "Purpose", "Fields", "Why")
-    return _table(heads, cells, (12, 31, 26, 17, 24, 29, 35, 41, 52))
+    return _table(heads, cells, (12, 31, 26, 17, 24, 29, 35, 41, 52), len(rows))
 
 
 def _retention(report: Report) -> list[Any]:
@@ -218,29 +219,34 @@ def _retention(report: Report) -> list[Any]:
             _cell(_time(kept.due)),
             _cell(_STATES[kept.state]),
         ]
-        for kept in report.retention
+        for kept in report.retention[:MOST_PRINTED]
     ]
     heads = ("Entry", "Used at", "Partner", "Person", "Purpose", "Days", "Until", "State")
-    return _table(heads, rows, (12, 35, 32, 32, 56, 14, 35, 51))
+    return _table(heads, rows, (12, 35, 32, 32, 56, 14, 35, 51), len(report.retention))
 
 
 def _table(
-    heads: Sequence[str], rows: list[list[Any]], widths: Sequence[float], numbers: int = 0
+    heads: Sequence[str],
+    rows: list[list[Any]],
+    widths: Sequence[float],
+    count: int,
+    numbers: int = 0,
 ) -> list[Any]:
-    """Return the table with widths in millimetres, shared out to the page's width."""
+    """Return the table of the first of `count` rows.
+
+    `widths` are shared out to the page's width; the last `numbers` columns have numbers.
+    """
     if not rows:
         return [Paragraph("Nothing in this period.", _BODY)]
     right = ParagraphStyle("right", _HEAD, alignment=TA_RIGHT)
     first = len(heads) - numbers
     head = [Paragraph(text, _HEAD if i < first else right) for i, text in enumerate(heads)]
     scale = _WIDTH / sum(widths)
-    table = LongTable(
-        [head, *rows[:MOST_PRINTED]], colWidths=[width * scale for width in widths], repeatRows=1
-    )
+    table = LongTable([head, *rows], colWidths=[width * scale for width in widths], repeatRows=1)
     table.setStyle(TableStyle(_GRID))
-    left = len(rows) - MOST_PRINTED
-    more = f"{left} more are in the report as CSV."
-    return [table] if left <= 0 else [table, Paragraph(more, _BODY)]
+    if count == len(rows):
+        return [table]
+    return [table, Paragraph(f"{count - len(rows)} more are in the report as CSV.", _BODY)]
 
 
 def _outcome(row: Row) -> Paragraph:

@@ -281,6 +281,7 @@ def totals_of(rows: Sequence[Row]) -> dict[str, int]:
     """Return the number of entries by what they mean, in the order of reports."""
     kinds = Counter(row.kind for row in rows)
     return {
+        "Requests": kinds["request"] + kinds["decision"],
         "Allowed": sum(row.allowed for row in rows),
         "Denied": sum(row.denied for row in rows),
         "Permits": sum(row.kind == "permit" and not row.denied for row in rows),

@@ -177,6 +177,8 @@ def _call(
     lines = [f"{'#' * level} `{call}`", "", f"Caller: {_caller(operation)}."]
     for paragraph in operation.get("description", "").split("\n\n"):
         lines += ["", " ".join(paragraph.split())]
+    for paragraph in _body_words(operation, document):
+        lines += ["", paragraph]
     if parameters := _parameters(operation, document):
         lines += ["", *_table("parameter", "in", "type", "required", "meaning"), *parameters]
     lines += ["", f"Returns {_returns(operation)}."]
@@ -184,6 +186,18 @@ def _call(
     if codes:
         lines += ["", "Errors: " + ", ".join(f"`{code}`" for code in codes) + "."]
     return lines
+
+
+def _body_words(operation: dict[str, Any], document: dict[str, Any]) -> list[str]:
+    """Return the paragraphs of the body's description, if its members have none of their own."""
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if content is None:
+        return []
+    schema = _resolved(content["schema"], document)
+    if any("description" in each for each in schema.get("properties", {}).values()):
+        return []
+    found = [" ".join(each.split()) for each in schema.get("description", "").split("\n\n")]
+    return [f"Body: {found[0][:1].lower()}{found[0][1:]}", *found[1:]] if found[0] else []
 
 
 def _parameters(operation: dict[str, Any], document: dict[str, Any]) -> list[str]:

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from governance.computations import (
     SMALLEST_LEAST_ROWS,
     as_json,
@@ -78,6 +76,7 @@ from parties.governance.views import ActivityLine, DataSetView, RequestView, Ses
 from parties.identity_file import make_identity
 from parties.joint.identities import IdentityKey
 from parties.retrying import waiting_words
+from parties.valid_requests import valid
 from utils.errors import (
     AgentUnreachable,
     ConsentMissing,
@@ -105,6 +104,8 @@ PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 16.0
 PRUNE_SECONDS = 600.0
 LONGEST_HOURS = 24.0 * 366
 MOST_SEEN = 2000
+"""Descriptions of data sets that are remembered."""
+
 log = logging.getLogger(__name__)
 
 
@@ -161,10 +162,13 @@ class Institution:
                 return
             self._closed.set()
             self._calls.close()
-            for session in self._sessions.values():
-                session.stop()
-            self._files.close()
-            self._note_change()
+            try:
+                for session in self._sessions.values():
+                    session.stop()
+                self._book.flush()
+            finally:
+                self._files.close()
+                self._note_change()
 
     # ---- sessions
 
@@ -211,7 +215,7 @@ class Institution:
 
         Raises UnknownName, OutOfStep, AgentUnreachable, and what the owner's agent reports.
         """
-        with _valid("words, tag"):
+        with valid():
             Browse(call=1, words=words, tag=tag)
         session, end = self._session(session_id), time.monotonic() + CALL_SECONDS
         found = self._calls.call(
@@ -227,7 +231,7 @@ class Institution:
 
     def mock(self, session_id: str, data_set: str, rows: int = 20) -> tuple[Record, ...]:
         """Return invented rows of a data set; raises as `data_sets` does, and UnknownDataSet."""
-        with _valid("data_set, rows"):
+        with valid():
             GetMock(call=1, data_set=data_set, rows=rows)
         session, end = self._session(session_id), time.monotonic() + CALL_SECONDS
         found = self._calls.call(
@@ -294,7 +298,7 @@ class Institution:
         if not 0 < hours <= LONGEST_HOURS:
             raise InvalidRequest(f"hours: choose more than 0 and at most {LONGEST_HOURS:.0f}.")
         now = int(self._clock())
-        with _valid("request"):
+        with valid():
             made = AccessRequest(
                 id=new_request_id(),
                 requester=Requester(name=self.name, key=self.key),
@@ -382,7 +386,7 @@ class Institution:
             except TrisealError as error:
                 problem = error.message[:1000]
                 self._put(request_id, lambda kept: kept.changed(problem=problem))
-                self._note("failure", f"A use failed: {error.message}"[:2000], request_id)
+                self._note("failure", f"A use failed: {error.message}", request_id)
                 raise
 
     def take_permit(self, request_id: str, wait: float = CALL_SECONDS) -> str:
@@ -621,15 +625,17 @@ class Institution:
             try:
                 for message in session.receive(POLL_SECONDS):
                     self._take(session, message)
-                self._prune()
+                self._tidy()
             except TrisealError as error:
-                if not session.over:
+                if not (session.over or self._closed.is_set()):
                     log.warning("session %s: %s", session.session_id[:8], error.message)
                     self._fail(session, waiting_words(error, pause))
                     self._closed.wait(pause)
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
             except Exception:
+                if self._closed.is_set():  # the client was closed during a call to the server
+                    return
                 log.exception("the background thread of a session has failed")
                 self._fail(session, "Something went wrong; see the log of this agent.")
                 return
@@ -641,6 +647,7 @@ class Institution:
             words = "The session has ended." if failure is None else failure.message
             with self._changed:
                 self._note("session" if failure is None else "failure", words)
+                self._tidy()
 
     def _fail(self, session: SealedSession, words: str | None) -> None:
         with self._changed:
@@ -683,10 +690,13 @@ class Institution:
                 self._book.put(request_id, changed)
             self._note_change()
 
-    def _prune(self) -> None:
-        """Remove results whose time is over, now and then."""
+    def _tidy(self) -> None:
+        """Write the activity and, now and then, remove results whose time is over."""
         with self._changed:
-            if self._closed.is_set() or time.monotonic() < self._pruned + PRUNE_SECONDS:
+            if self._closed.is_set():
+                return
+            self._book.flush()
+            if time.monotonic() < self._pruned + PRUNE_SECONDS:
                 return
             self._pruned = time.monotonic()
             now = int(self._clock())
@@ -696,18 +706,25 @@ class Institution:
                     self._book.put(request_id, left)
 
     def _note(
-        self, kind: Any, words: str, request_id: str | None = None, entry: int | None = None
+        self,
+        kind: Any,
+        words: str,
+        request_id: str | None = None,
+        entry: int | None = None,
+        by: str = "",
     ) -> None:
+        line = ActivityLine(
+            at=int(self._clock()),
+            kind=kind,
+            by=by or self.name,
+            words=words[:2000],
+            request_id=request_id,
+            entry=entry,
+        )
         with self._changed:
-            if self._closed.is_set():
-                return
-            now = int(self._clock())
-            self._book.note(
-                ActivityLine(
-                    at=now, kind=kind, by=self.name, words=words, request_id=request_id, entry=entry
-                )
-            )
-            self._note_change()
+            if not self._closed.is_set():
+                self._book.note(line)
+                self._note_change()
 
     def _note_change(self) -> None:
         with self._changed:
@@ -729,17 +746,3 @@ def _require_usable(status: str, kept: KeptRequest) -> None:
         raise RequestClosed(f"The request is {status}; make a new one.")
     if kept.receipt is None:
         raise ConsentMissing("The owner's receipt is missing; wait for it before the first use.")
-
-
-@contextmanager
-def _valid(what: str) -> Iterator[None]:
-    """Raise InvalidRequest if a message made inside is out of bounds."""
-    try:
-        yield
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc']) or what}: {fault['msg']}"
-            for fault in error.errors(include_input=False)[:5]
-        ]
-        # Without the cause, which shows the values.
-        raise InvalidRequest(f"The request is not valid: {'; '.join(faults)}.") from None

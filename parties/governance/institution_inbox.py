@@ -50,10 +50,15 @@ PERMIT_OVER = (
 
 
 class Note(Protocol):
-    """Appends a line of activity."""
+    """Appends a line of activity; without `by` it is the institution's own."""
 
     def __call__(
-        self, kind: Any, words: str, request_id: str | None = None, entry: int | None = None
+        self,
+        kind: Any,
+        words: str,
+        request_id: str | None = None,
+        entry: int | None = None,
+        by: str = "",
     ) -> None: ...
 
 
@@ -83,7 +88,7 @@ class Inbox:
                     self._refusal(session_id, message)
         except TrisealError as error:
             found = error
-            self._note("failure", error.message[:2000])
+            self._note("failure", error.message)
         self._calls.reply(session_id, message.call, found)
 
     def _status(self, session_id: str, found: RequestStatus) -> None:
@@ -95,20 +100,25 @@ class Inbox:
             self._book.put(found.request_id, with_status(kept, found))
         except TrisealError as error:
             self._book.put(found.request_id, kept.changed(problem=error.message[:1000]))
-            self._note("failure", error.message[:2000], found.request_id)
+            self._note("failure", error.message, found.request_id)
             return
         if found.status != before:
-            self._note("answer", f"The request is {found.status}.", found.request_id)
+            words = f"The request is {found.status}."
+            self._note("answer", words, found.request_id, by=kept.peer)
 
     def _permit(self, session_id: str, given: PermitGiven) -> None:
         for request_id, kept in self._of(session_id):
             if kept.taking is None or kept.taking.call != given.call:
                 continue
-            kept = self._book.put(request_id, kept.changed(taking=None))
-            permit = require_permit(kept, given.permit, self._clock())
-            held = HeldPermit(token=given.permit, id=permit.jti, expires=permit.exp)
-            self._book.put(request_id, kept.changed(permit=held))
-            self._note("permit", "A permit for one use was received.", request_id)
+            kept = kept.changed(taking=None)
+            try:
+                permit = require_permit(kept, given.permit, self._clock())
+                held = HeldPermit(token=given.permit, id=permit.jti, expires=permit.exp)
+                kept = kept.changed(permit=held)
+            finally:
+                self._book.put(request_id, kept)
+            words = "A permit for one use was received."
+            self._note("permit", words, request_id, by=kept.peer)
             return
 
     def _outcome(self, session_id: str, found: Outcome) -> None:
@@ -122,7 +132,7 @@ class Inbox:
         if changed is not kept:
             self._book.put(found.request_id, changed)
             words = "The result of one use was received."
-            self._note("result", words, found.request_id, found.entry)
+            self._note("result", words, found.request_id, found.entry, kept.peer)
 
     def _refusal(self, session_id: str, found: Refused) -> None:
         error, awaited = error_of(found), self._calls.awaits(session_id, found.call)
@@ -131,8 +141,8 @@ class Inbox:
                 self._book.put(request_id, kept.changed(taking=None))
             elif kept.asked == found.call and kept.status is None and not awaited:
                 self._book.put(request_id, kept.changed(refused=error.message[:2000]))
-                words = f"The request was refused: {error.message}"[:2000]
-                self._note("failure", words, request_id)
+                words = f"The request was refused: {error.message}"
+                self._note("failure", words, request_id, by=kept.peer)
             elif found.call in kept.redeeming:
                 held = kept.permit
                 if held is not None and held.id == kept.redeeming[found.call]:

@@ -318,11 +318,9 @@ class Owner:
 
     def _resume(self) -> None:
         for name in self._files.names():
-            data = self._files.read(name)
             try:
-                sealed = SealedSession.resume(
-                    self._client, self._identity, data or b"", self._files.write
-                )
+                data = self._files.read(name) or b""
+                sealed = SealedSession.resume(self._client, self._identity, data, self._files.write)
             except TrisealError as error:
                 self._parts.note("failure", self.name, f"A session is lost: {error.message}")
                 self._files.remove(name)

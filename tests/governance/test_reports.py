@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from governance import reports
+from governance import report_pdf, reports
 from governance.report_csv import COLUMNS, csv_of
 from governance.report_pdf import pdf_of
 from governance.reports import Cosigned, Health, Line, Period, report_of
@@ -90,6 +90,7 @@ def test_counts_by_day_partner_and_purpose():
         ("2026-11-21", "shop_1", purpose, 0, 1, 0, 0),
     ]
     assert made.totals["Allowed"] == 2 and made.totals["Denied"] == 2
+    assert made.totals["Requests"] == 3
     assert made.totals["Policy changes"] == 1 and len(made.rows) == 8
     (denial,) = [c for c in cells(made) if c["section"] == "entry" and c["entry"] == "2"]
     assert (denial["rules"], denial["reason"]) == ("consent-needed", "No.")
@@ -171,6 +172,13 @@ def test_longest_details_fit_on_pages():
     assert len(made.rows[0].reason) == reports.LONGEST_REASON
     text = pdf_text(pdf_of(made))
     assert "field_0_" in text and text.count("…") >= 4
+
+
+def test_pdf_says_how_many_rows_only_the_csv_has(monkeypatch):
+    monkeypatch.setattr(report_pdf, "MOST_PRINTED", 2)
+    made = report([line(i, "decision", "allowed") for i in range(5)])
+    assert "3 more are in the report as CSV." in pdf_text(pdf_of(made))
+    assert len([row for row in cells(made) if row["section"] == "entry"]) == 5
 
 
 def test_empty_period_is_a_report_too():

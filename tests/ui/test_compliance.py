@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from contract.governance import LogLines
+from governance.log.checkpoint import Checkpoint, cosignature, sign_checkpoint
 from settings import Settings
 from tests.service.driver import Server
 from tests.service.governance.test_gateway import OWNERS, Gateway, hex_of
@@ -23,7 +25,7 @@ from ui.compliance.page import TICK_SECONDS
 from ui.places import compliance_link
 from ui.waiting import wait_for_page
 from utils.child_process import ChildProcess
-from utils.errors import NotAuthorised
+from utils.errors import NotAuthorised, ProofInvalid
 from utils.hosts import Authority
 from utils.ports import free_port
 
@@ -153,6 +155,41 @@ def test_filters_narrow_and_everything_is_escaped(feed):
     assert "&lt;b&gt;bank&lt;/b&gt;" in shown and "<i>" not in shown
     assert "No entry matches" in panels.entries_table([], feed.look())
     assert "The log is empty" in panels.entries_table([], News())
+
+
+@pytest.fixture
+def checkpoint():
+    """Return a client of a log whose checkpoint of 7 entries is `note`, which may be replaced."""
+    log_key, witness = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    note = sign_checkpoint(Checkpoint("test.example/log", 7, b"r" * 32), log_key)
+    line = cosignature(note.body, "Auditor", witness, 1_800_000_000)
+    facts = {
+        "origin": "test.example/log",
+        "size": 9,
+        "key": hex_of(log_key),
+        "verifier_key": "x",
+        "permit_key": hex_of(log_key),
+        "cosigners": {"Auditor": hex_of(witness)},
+    }
+
+    def answer(request):
+        if request.url.path == "/log":
+            return httpx.Response(200, json=facts)
+        return httpx.Response(200, text=answer.note)
+
+    answer.note = note.with_lines([line]).text()
+    client = OperatorClient("http://log.test", 5, lambda: "t", httpx.MockTransport(answer))
+    return client, answer
+
+
+def test_cosignatures_are_verified_here_too(checkpoint):
+    client, answer = checkpoint
+    found = client.cosigned()
+    assert (found.size, found.root) == (7, (b"r" * 32).hex())
+    assert found.by == {"Auditor": "2027-01-15T08:00:00Z"}
+    answer.note = answer.note.replace("\n7\n", "\n8\n")
+    with pytest.raises(ProofInvalid):
+        client.cosigned()
 
 
 def test_stage_links_to_the_page_under_the_name_that_was_called():

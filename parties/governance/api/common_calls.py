@@ -13,6 +13,7 @@ from parties.governance.api.bodies import LONGEST_WAIT, Activity, Serial
 from parties.governance.views import RequestView
 from utils.errors import (
     AgentUnreachable,
+    InvalidRequest,
     NotAuthentic,
     NotAuthorised,
     OutOfStep,
@@ -115,11 +116,13 @@ def activity_router(tag: str) -> APIRouter:
         "/changes",
         summary="Wait for a change",
         response_description="The current serial number.",
-        responses=may_raise(),
+        responses=may_raise(InvalidRequest),
     )
     def changes(
         agent: OwnerDep,
-        serial: Annotated[int, Query(ge=0, description="The last known serial number.")] = 0,
+        serial: Annotated[
+            int, Query(ge=0, lt=2**53, description="The last known serial number.")
+        ] = 0,
         wait: Annotated[
             float, Query(ge=0, le=LONGEST_WAIT, description="Most seconds to wait.")
         ] = 0.0,

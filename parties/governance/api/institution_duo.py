@@ -49,6 +49,8 @@ from utils.errors import (
 from web.problems import problem
 
 router = agent_router(TAG)
+USABLE = ("approved", "active")
+"""States of a request in which its owner allows uses."""
 BROWSERS = 8
 """Owners that are asked at the same time."""
 CONNECT_SECONDS = 25.0
@@ -176,10 +178,9 @@ def run_computation(
     try:
         outcome = institution.run(view.request.id, body.wait)
     except (ConsentMissing, PolicyDenied, RequestClosed) as error:
-        return problem(
-            error if isinstance(error, ConsentMissing) else ConsentMissing(error.message),
-            {"result": NO_ACCESS},
-        )
+        if institution.request_view(view.request.id).status in USABLE:
+            raise  # the owner allows it, but not at this moment
+        return problem(ConsentMissing(error.message), {"result": NO_ACCESS})
     return ComputationRan(result=result_text(outcome), request_id=view.request.id, outcome=outcome)
 
 

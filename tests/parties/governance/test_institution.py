@@ -10,6 +10,7 @@ import pytest
 from governance.receipts import Receipt
 from governance.requests import Uses
 from parties.governance import institution as institution_module
+from parties.governance import institution_book
 from parties.governance.calls import (
     Ask,
     DataSets,
@@ -523,3 +524,15 @@ def test_the_signed_request_is_what_the_owner_receives(both):
     (asked,) = both.owner.await_message(Ask)
     assert json.loads(asked.request)["proof"]["key"] == both.bank.key
     assert both.owner.requests[view.request.id] == view.request
+
+
+def test_the_newest_activity_is_kept(both, monkeypatch):
+    monkeypatch.setattr(institution_book, "PAGE_LINES", 2)
+    monkeypatch.setattr(institution_book, "MOST_PAGES", 3)
+    for n in range(20):
+        both.bank._note("data", f"line {n}")
+    both.bank._tidy()
+    words = [line.words for line in both.bank.activity()]
+    assert words == [f"line {n}" for n in range(20 - len(words), 20)] and 5 <= len(words) <= 6
+    assert [line.words for line in both.restart().activity()] == words
+    assert len(list((both.home / "institution" / "journal").iterdir())) == 3
