@@ -1,7 +1,6 @@
 """The owner's and the institution's page with a real server, real agents and a real browser."""
 
 import json
-import re
 
 import pytest
 
@@ -9,13 +8,13 @@ from governance.receipts import Receipt
 from tests.ui.agents import both_pages
 from tests.ui.test_page import assert_fits
 
-BILLS = [{"month": f"2026-{month:02}-01", "amount": 4000.5 + month} for month in range(1, 13)]
+BILLS = [{"month": f"2026-{month:02}-01", "amount": 48731.25 + month} for month in range(1, 13)]
 REASON = "Regular bills show that you pay on time. <img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, live_server, browser):
-    """Both pages in one browser; every document that the institution's page shows is in `seen`."""
+    """Return the owner's and the institution's page, opened in one browser."""
     context = browser.new_context()
     with both_pages(tmp_path_factory.mktemp("consent"), live_server) as agents:
         opened = []
@@ -42,9 +41,9 @@ def told(page, words):
     page.wait_for_selector(f".ts-told:has-text('{words}')")
 
 
-def values_in(html):
-    """Return the values of the owner's bills that a document has, and their mean."""
-    return [word for word in re.findall(r"\d[\d,.]{3,}", html) if word.replace(",", "")[:2] == "40"]
+def values_in(text):
+    """Return the amounts of the owner's bills that a text has, with or without commas."""
+    return [bill["amount"] for bill in BILLS if str(bill["amount"]) in text.replace(",", "")]
 
 
 def fits(page):
@@ -122,11 +121,12 @@ def test_a_request_goes_from_the_institution_through_the_owner_to_a_result(pages
     # No value has reached the institution; the run brings the result alone.
     bank.wait_for_selector(".ts-badge.good")
     bank.wait_for_selector("text=The owner approved less than was asked for")
+    assert len(values_in(json.dumps(BILLS))) == 12  # the control
     assert values_in(bank.content()) == []
     bank.click("#run")
     told(bank, "Used once")
-    assert bank.inner_text(".ts-result b") == "4,007"
-    assert values_in(bank.inner_text("body")) == ["4,007"]
+    assert bank.inner_text(".ts-result b") == "48,737.75"  # the mean
+    assert values_in(bank.content()) == []
     owner.wait_for_selector(".ts-uses .ts-entry")
     owner.wait_for_selector(".ts-activity >> text=The data was used once")
     with owner.expect_download() as saved:
@@ -148,5 +148,5 @@ def test_a_request_goes_from_the_institution_through_the_owner_to_a_result(pages
     told(owner, "Revoked")
     bank.wait_for_selector(".ts-badge >> text=revoked")
     bank.click("#run")
-    told(bank, "The request is revoked")
+    told(bank, "The owner has revoked the request")
     assert bank.locator(".ts-result").count() == 1

@@ -456,7 +456,7 @@ def _less(request: RequestView | None) -> View:
             value=list(asked.fields),
             visible=asked.action == "release",
         ),
-        "less_uses": gr.update(value=asked.uses.count, maximum=asked.uses.count),
+        "less_uses": asked.uses.count,
         "less_end": gr.update(choices=ends, value=AS_ASKED),
         "less_note": panels.note(_less_words(request)),
     }
