@@ -206,7 +206,7 @@ def test_invalid_access_setting_is_named(name, value, monkeypatch, capsys):
 def agents_of(demo):
     """Return the command lines of the parties' agents."""
     commands = [demo.command(pid) for pid in demo.family()]
-    return [command for command in commands if "-m parties " in command]
+    return [command for command in commands if "-m parties --party " in command]
 
 
 def test_demo_makes_and_pins_keys_once(tmp_path, levelled_deployment, schema):
