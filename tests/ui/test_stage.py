@@ -442,7 +442,7 @@ def test_every_party_has_its_own_process_and_ctrl_c_stops_all(demo, schema):
     commands = [demo.command(pid) for pid in family]
     words = " ".join(commands).replace("--token-file", "").replace("/partner_token", "")
     assert "token" not in words  # other users of the machine can read them
-    agents = [command for command in commands if "-m parties" in command]
+    agents = [command for command in commands if "-m parties --party" in command]
     assert all("/trust" in agent for agent in agents)
     assert len(agents) == len(schema.party_names)
     for name in schema.party_names:
