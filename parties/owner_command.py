@@ -135,7 +135,7 @@ def run(
         if wanted.exchange is not None:
             what = "The exchange with partners"
             partners = held.enter_context(bind(*wanted.exchange, what, "--exchange-port"))
-        make_identity(home)  # claims the folder, before a key file of the store is written there
+        make_identity(home)  # claims the folder, before anything else is written there
         secret = store_secret(
             home,
             exists=has_store(home),

@@ -250,7 +250,7 @@ class Owner:
         """
         book, parts = self._parts.book, self._parts
         signed_at = book.next_signing_time(parts.clock())
-        if not granted:
+        if not granted:  # before the call, so that it counts in any case
             book.say_consent(partner_id, purpose, False, signed_at)
         self._client.say_consent(parts.key, self.name, partner_id, purpose, granted, signed_at)
         if granted:

@@ -26,9 +26,10 @@ def log_lines(
     requests: tuple[RequestView, ...], activity: tuple[ActivityLine, ...]
 ) -> tuple[LogLine, ...]:
     """Return the decisions on requests; one that was never decided has none."""
-    answered = {
-        line.request_id: line.at for line in reversed(activity) if line.kind == "answer"
-    }  # the first answer counts
+    answered: dict[str | None, int] = {}
+    for line in activity:  # an institution's agent also notes that the owner's has the request
+        if line.kind == "answer" and not line.words.endswith(" is pending."):
+            answered.setdefault(line.request_id, line.at)  # the first answer counts
     lines = []
     for view in requests:
         denied = view.status == "denied"

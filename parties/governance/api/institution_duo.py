@@ -45,6 +45,7 @@ from utils.errors import (
     OutOfStep,
     PolicyDenied,
     RequestClosed,
+    UnknownName,
 )
 from web.problems import problem
 
@@ -228,8 +229,8 @@ def _browse(institution: InstitutionDep) -> Browsed:
     def ask(session_id: str) -> tuple[DataSetView, ...] | None:
         try:
             return institution.data_sets(session_id)
-        except AgentUnreachable:
-            return None
+        except (AgentUnreachable, OutOfStep, RequestClosed, UnknownName):
+            return None  # away, or the session has just ended: the others are shown
 
     connected = [s.session_id for s in institution.sessions() if s.status == "connected"]
     with ThreadPoolExecutor(BROWSERS, "browse") as threads:

@@ -152,7 +152,7 @@ def test_a_revocation_counts_at_once_and_is_logged_when_the_server_is_back(
 
 
 def test_a_book_that_was_put_back_gives_no_second_use(
-    governed: GovernedServer, tmp_path: Path
+    governed: GovernedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The copy of the folder knows of no use; the server does."""
     owner = Owner.start(tmp_path / "home", governed.client, "ada", SECRET)
@@ -170,4 +170,6 @@ def test_a_book_that_was_put_back_gives_no_second_use(
         bank.redeem(permit)
     assert len(bank.outcomes) == 1
     assert counted(governed.logs(limit=50), request_id)["use"] == 1
+    monkeypatch.setattr(again, "use_permit", lambda *_: 0)
+    assert bank.redeem(permit).result, "the control: without the server's word it is used again"
     again.close()

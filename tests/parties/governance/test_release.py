@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from contract.governance import Spent
+from governance.masking import Clear
 from governance.permits import Use, issue, signed_by
 from governance.requests import Uses
 from parties.governance import release
@@ -155,12 +156,17 @@ def test_the_owners_policy_counts_beside_the_permits_masks(
     with pytest.raises(PolicyDenied):
         released("name", "account_number")
     assert len(spent) == count, "nothing was spent for what is not released"
+    clear = {"name": Clear()}
+    monkeypatch.setattr(release, "_own_masks", lambda *_: clear)
+    assert released("name").record == {"name": "Ada Lovelace"}, "the control"
 
 
 def test_without_consent_nothing_is_released_even_with_a_permit(
     governed: GovernedServer, owner: Owner
 ) -> None:
     permit = permit_of(governed, *FIELDS)
+    with pytest.raises(InvalidRequest):
+        owner.consent("bank_1/../bank_2", CHECKING, True)
     owner.consent("bank_1", CHECKING, False)
     try:
         with pytest.raises((ConsentMissing, PolicyDenied)):

@@ -274,6 +274,19 @@ def test_an_owner_without_a_user_id_erases_itself_and_nobody_else(
     assert sessions.http.get("/integrity/verify").json()["healthy"] is True
 
 
+def test_the_sessions_of_a_removed_partner_are_closed(
+    sessions: Sessions, owner: Ed25519PrivateKey
+) -> None:
+    hosted, (kept, _) = sessions.client.host_session(owner), sessions.session(owner)
+    token = sessions.register("leaving")
+    connected = sessions.client.connect_session(hosted.session_id, token, hosted.code)
+    gone = sessions.http.delete("/operator/partners/leaving", headers=sessions.operator)
+    assert gone.status_code == 204
+    with pytest.raises(OutOfStep, match="closed"):
+        sessions.client.post_session_message(hosted.session_id, connected.token, 1, b"a")
+    assert sessions.client.session(kept.session_id, kept.token).state == "connected"
+
+
 def test_guesses_of_codes_are_limited_and_do_not_shut_others_out(
     sessions: Sessions, owner: Ed25519PrivateKey
 ) -> None:

@@ -14,7 +14,7 @@ from parties.governance.views import (
     RequestView,
     SessionView,
 )
-from utils.errors import ConsentMissing, RequestClosed, UnknownName
+from utils.errors import AgentUnreachable, ConsentMissing, RequestClosed, UnknownName
 from utils.tokens import new_id
 
 KEY = "ab" * 32
@@ -31,6 +31,8 @@ class Memory:
     lines: list[ActivityLine] = field(default_factory=list)
     rows: dict[str, tuple] = field(default_factory=dict)
     consents: list[tuple] = field(default_factory=list)
+    away: set[str] = field(default_factory=set)
+    """Sessions whose owners do not respond."""
 
     def position(self, request_id):
         for number, view in enumerate(self.requests):
@@ -149,6 +151,8 @@ class InstitutionStandIn(OwnerStandIn):
         return made
 
     def data_sets(self, session_id, words="", tag=""):
+        if session_id in self._memory.away:
+            raise AgentUnreachable("The owner's agent does not respond.")
         return super().data_sets(words, tag)
 
     def request(self, session_id, data_set, *, action, purpose, reason, **more):
@@ -182,6 +186,10 @@ class InstitutionStandIn(OwnerStandIn):
             masks={},
         )
         self._memory.requests.append(view)
+        words = "The request is pending."
+        self._memory.lines.append(
+            ActivityLine(at=NOW - 60, kind="answer", by="", words=words, request_id=asked.id)
+        )
         return view
 
     def request_view(self, request_id):

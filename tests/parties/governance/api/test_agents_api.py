@@ -159,6 +159,29 @@ def test_calls_of_duo_have_their_members_and_texts(owner, institution):
     ]
 
 
+def test_index_stands_for_what_was_seen(owner, institution, memory):
+    """Another data set, or an owner that is away, does not change what a request is about."""
+    for code in ("a", "b"):
+        owner.post("/host_session")
+        institution.post("/connect_session", json={"code": code})
+    owner.post("/store_data", json=INCOMES)
+    [first, second] = institution.get("/see_data_store").json()["data_store"]
+    assert (first["index"], second["index"]) == (0, 1) and first["id"] == second["id"]
+    owner.post("/store_data", json={**INCOMES, "description": "Another"})
+    memory.data.reverse()
+    memory.away.add(first["session_id"])
+    asked = {"idx": 1, "computation": "mean", "reason": "r"}
+    assert institution.post("/request_data", json=asked).status_code == 200
+    made = memory.requests[-1]
+    assert (made.request.target, made.session_id) == (second["id"], second["session_id"])
+
+    seen = institution.get("/see_data_store").json()
+    assert seen["unreachable"] == [first["session_id"]]
+    assert {line["session_id"] for line in seen["data_store"]} == {second["session_id"]}
+    by_id = {**asked, "idx": second["id"], "session_id": first["session_id"]}
+    assert code_of(institution.post("/request_data", json=by_id)) == "unknown-name"
+
+
 def test_approval_of_less_and_its_end(owner, institution, memory):
     owner.post("/host_session")
     institution.post("/connect_session", json={"code": "c"})
