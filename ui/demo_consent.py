@@ -28,7 +28,7 @@ _SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Command:
-    """How one of the two is started: its name for people, the words, and its own settings."""
+    """How one of the two is started: its name for people, module and words, and settings."""
 
     name: str
     words: list[str]
@@ -56,7 +56,7 @@ def commands(
         Command(
             f"{NAMES[kind]}'s agent",
             [
-                *("-m", "parties", kind, "--name", NAMES[kind], "--home", str(homes[kind])),
+                *("parties", kind, "--name", NAMES[kind], "--home", str(homes[kind])),
                 *("--page-port", str(ports[kind]), *map(str, more[kind])),
             ],
             {"server_url": server_url, "page_token": tokens[kind]},

@@ -1,6 +1,9 @@
 """The owner's and the institution's page with a real server, real agents and a real browser."""
 
 import json
+import secrets
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -52,15 +55,23 @@ def fits(page):
         assert_fits(page)
 
 
-def test_a_request_goes_from_the_institution_through_the_owner_to_a_result(pages):
+def test_a_request_goes_from_the_institution_through_the_owner_to_a_result(pages, tmp_path):
     owner, bank = pages
 
     # The owner stores data, with a category for each column, and hosts a session.
     owner.wait_for_selector("#use-samples")
     owner.click("#add-data button")
-    owner.fill("#paste textarea", json.dumps(BILLS))
+    owner.fill("#paste textarea", "[1, 2")
     owner.click("#read-paste")
+    told(owner, "is not valid JSON")
+    chosen = tmp_path / f"bills-{secrets.token_hex(8)}.json"
+    chosen.write_text(json.dumps(BILLS))
+    owner.set_input_files("input[type=file]", chosen)
+    owner.wait_for_selector(f"text=Read {chosen.name}: 12 rows")
     owner.wait_for_selector("#category-1")
+    # The copy that the browser uploaded is not left on the disk, where nothing encrypts it.
+    uploads = Path(tempfile.gettempdir()).glob(f"triseal-page-*/**/{chosen.name}")
+    assert list(uploads) == []
     write(owner, "tag", "Not a tag")
     owner.click("#store")
     told(owner, "lower case letters")
@@ -150,3 +161,25 @@ def test_a_request_goes_from_the_institution_through_the_owner_to_a_result(pages
     bank.click("#run")
     told(bank, "The owner has revoked the request")
     assert bank.locator(".ts-result").count() == 1
+
+
+def test_data_are_removed_once_confirmed_and_a_lost_server_is_named(pages, live_server):
+    """The agents go on with the session when the server is back."""
+    owner, bank = pages
+    pick(owner, "data-choice", "bills")
+    owner.click("#remove")
+    told(owner, "Remove bills for good?")
+    owner.click("#keep")
+    owner.wait_for_selector("#remove-really", state="hidden")
+    assert owner.locator(".ts-card").count() == 1
+    owner.click("#remove")
+    owner.click("#remove-really")
+    owner.wait_for_selector("text=Your store is empty")
+    live_server.stop()
+    try:
+        owner.click("#host")
+        told(owner, "cannot be reached")
+    finally:
+        live_server.start()
+    bank.click("#search")
+    bank.wait_for_selector("text=No data set matches", timeout=60_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -19,20 +20,29 @@ from utils.errors import TrisealError
 View = dict[str, Any]
 """New values by the component's name; components that are not named stay as they are."""
 Handler = Callable[..., View]
+EXPIRY_SECONDS = 30.0
+"""Interval at which a page is rendered without a change."""
 UNEXPECTED = "Something went wrong. The log of this agent has the details."
 
 log = logging.getLogger(__name__)
 
 
 class Told(Protocol):
-    """The state of a browser session.
+    """The state of a browser session, rendered at `rendered` (monotonic) as of `serial`.
 
     `told` maps each section to its message in HTML, and `listed` each list of choices to what it
     was filled with.
     """
 
+    serial: int
+    rendered: float
     told: dict[str, str]
     listed: dict[str, Any]
+
+
+def is_outdated(shown: Told, serial: int) -> bool:
+    """Return True if the agent has changed, or requests may have expired by themselves."""
+    return shown.serial != serial or time.monotonic() - shown.rendered > EXPIRY_SECONDS
 
 
 def refilled(shown: Told, name: str, choices: list[tuple[str, str]], value: str | None) -> Any:
@@ -83,15 +93,20 @@ class Wiring:
         only: Sequence[str] | None = None,
         mode: str | None = None,
         limit: int = 8,
+        busy: str | None = None,
     ) -> None:
-        """Call a handler at an event; with `only`, it changes no other components than these."""
+        """Call a handler at an event; with `only`, it changes no other components than these.
+
+        `busy` names the component that shows that the handler is at work.
+        """
         names = list(only or self._names)
         by_name = dict(zip(self._names, self._parts, strict=True))
         event(
             shown_at_once(_as_list(handler, names)),
             list(inputs),
             [by_name[each] for each in names],
-            show_progress="hidden",
+            show_progress="hidden" if busy is None else "minimal",
+            show_progress_on=None if busy is None else by_name[busy],
             trigger_mode=mode,
             concurrency_limit=limit,
             api_name=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from governance.requests import Action, Period, Uses
 from parties.governance.institution import Institution
 from parties.governance.views import DataSetView, RequestView, SessionView
 from ui.consent import panels
-from ui.consent.handling import View, refilled
+from ui.consent.handling import View, is_outdated, refilled
 from ui.institution import asking
 from ui.institution import panels as own_panels
 from ui.institution.asking import Chosen
@@ -33,6 +34,7 @@ class Shown:
     """
 
     serial: int = -1
+    rendered: float = 0.0
     browsed: str = ""
     found: tuple[DataSetView, ...] = ()
     searched: bool = False
@@ -60,12 +62,12 @@ class InstitutionActions:
             ),
             **{f"told_{name}": shown.told.get(name, "") for name in SECTIONS},
         }
-        shown.serial = serial
+        shown.serial, shown.rendered = serial, time.monotonic()
         return found
 
     async def tick(self, shown: Shown) -> View:
         """Wait for a change of the agent; return what changed."""
-        if not await wait_for(lambda: self.institution.serial != shown.serial):
+        if not await wait_for(lambda: is_outdated(shown, self.institution.serial)):
             return {}
         return await to_thread.run_sync(self.view, shown)
 

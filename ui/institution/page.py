@@ -208,17 +208,19 @@ class _InstitutionPage:
         do, parts = self.do, self.parts
         wiring, state = Wiring(parts), parts["state"]
 
-        def step(where: str, event: Any, handler: Any, name: str, *inputs: str) -> None:
+        def step(
+            where: str, event: Any, handler: Any, name: str, *inputs: str, busy: str | None = None
+        ) -> None:
             given = [state, *(parts[each] for each in inputs)]
-            wiring.on(event, in_place(where, handler, do.view), given, name)
+            wiring.on(event, in_place(where, handler, do.view), given, name, busy=busy)
 
         wiring.on(page.load, do.view, [state], "arrive")
         wiring.tick(self.timer.tick, do.tick, state)
-        step("sessions", self.connect.click, do.connect, "connect", "code")
+        step("sessions", self.connect.click, do.connect, "connect", "code", busy="sessions")
         step("sessions", parts["code"].submit, do.connect, "connect_by_enter", "code")
         step("sessions", self.end.click, do.end_session, "end_session", "session_choice")
         searched = ("owner_choice", "search_words", "search_tag")
-        step("browse", self.search.click, do.search, "search", *searched)
+        step("browse", self.search.click, do.search, "search", *searched, busy="found")
         for name in ("search_words", "search_tag"):
             step("browse", parts[name].submit, do.search, f"{name}_by_enter", *searched)
         formed = ("data_set", "action", "statistic", "filter_column")
@@ -228,7 +230,7 @@ class _InstitutionPage:
         for name in filtered[1:]:
             step("ask", parts[name].input, do.filter_form, f"form_{name}", *filtered)
         tried = ("data_set", "action", "fields", *STATISTIC_FIELDS)
-        step("ask", self.try_it.click, do.try_it, "try_it", *tried)
-        step("ask", self.ask.click, do.ask, "ask", *inputs_of_ask())
+        step("ask", self.try_it.click, do.try_it, "try_it", *tried, busy="mock")
+        step("ask", self.ask.click, do.ask, "ask", *inputs_of_ask(), busy="mock")
         step("requests", parts["request_choice"].input, do.choose, "choose", "request_choice")
-        step("requests", parts["run"].click, do.run, "run", "request_choice")
+        step("requests", parts["run"].click, do.run, "run", "request_choice", busy="request")

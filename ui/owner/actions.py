@@ -22,7 +22,7 @@ from governance.requests import Uses
 from parties.governance.owner import Owner
 from parties.governance.views import DataSetView, RequestView
 from ui.consent import panels
-from ui.consent.handling import View, refilled
+from ui.consent.handling import View, is_outdated, refilled
 from ui.consent.words import moment
 from ui.owner import panels as owner_panels
 from ui.owner.drafts import Draft, field_maps, read_draft
@@ -49,6 +49,7 @@ class Shown:
     """
 
     serial: int = -1
+    rendered: float = 0.0
     hosted: str = ""
     request_id: str = ""
     less_for: str | None = None
@@ -83,12 +84,12 @@ class OwnerActions:
             ),
             **{f"told_{name}": shown.told.get(name, "") for name in SECTIONS},
         }
-        shown.serial = serial
+        shown.serial, shown.rendered = serial, time.monotonic()
         return found
 
     async def tick(self, shown: Shown) -> View:
         """Wait for a change of the agent; return what changed."""
-        if not await wait_for(lambda: self.owner.serial != shown.serial):
+        if not await wait_for(lambda: is_outdated(shown, self.owner.serial)):
             return {}
         return await to_thread.run_sync(self.view, shown)
 

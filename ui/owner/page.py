@@ -303,29 +303,37 @@ class _OwnerPage:
         do, parts = self.do, self.parts
         wiring, state = Wiring(parts), parts["state"]
 
-        def step(where: str, event: Any, handler: Any, name: str, *inputs: str | Component) -> None:
+        def step(
+            where: str,
+            event: Any,
+            handler: Any,
+            name: str,
+            *inputs: str | Component,
+            busy: str | None = None,
+        ) -> None:
             given = [parts[each] if isinstance(each, str) else each for each in inputs]
-            wiring.on(event, in_place(where, handler, do.view), [state, *given], name)
+            guarded = in_place(where, handler, do.view)
+            wiring.on(event, guarded, [state, *given], name, busy=busy)
 
         wiring.on(page.load, do.view, [state], "arrive")
         wiring.tick(self.timer.tick, do.tick, state)
-        step("sessions", self.host.click, do.host, "host", "title", self.hours)
+        step("sessions", self.host.click, do.host, "host", "title", self.hours, busy="sessions")
         step("sessions", self.hide.click, do.hide_code, "hide_code")
         step("sessions", self.end.click, do.end_session, "end_session", "session_choice")
-        step("data", self.use_samples.click, do.use_samples, "use_samples")
+        step("data", self.use_samples.click, do.use_samples, "use_samples", busy="data_sets")
         step("data", self.upload.upload, do.read_file, "read_file", self.upload)
         step("data", self.read.click, do.read_text, "read_text", "paste")
         stored = ("tag", "words", "schema", *self.categories)
-        step("data", self.store.click, do.store, "store", *stored)
+        step("data", self.store.click, do.store, "store", *stored, busy="draft")
         step("data", self.drop.click, do.drop_draft, "drop_draft")
         step("data", parts["data_choice"].input, do.show_mock, "show_mock", "data_choice")
         step("data", self.remove.click, do.ask_removal, "ask_removal", "data_choice")
         step("data", self.really.click, do.remove, "remove")
         step("data", self.keep.click, do.keep, "keep")
-        step("inbox", self.approve.click, do.approve, "approve", "inbox_id")
+        step("inbox", self.approve.click, do.approve, "approve", "inbox_id", busy="inbox")
         less = ("inbox_id", "less_fields", "less_uses", "less_end")
-        step("inbox", self.less.click, do.approve_less, "approve_less", *less)
-        step("inbox", self.deny.click, do.deny, "deny", "inbox_id", "reason")
+        step("inbox", self.less.click, do.approve_less, "approve_less", *less, busy="inbox")
+        step("inbox", self.deny.click, do.deny, "deny", "inbox_id", "reason", busy="inbox")
         for name, by in (("previous", -1), ("next", 1)):
             step("inbox", parts[name].click, partial(_stepped, do, by), name, "inbox_id")
         step("running", parts["running_choice"].input, do.choose, "choose", "running_choice")
