@@ -80,8 +80,8 @@ class Wiring:
     """Connects events to handlers. `parts` are the page's components by name, `state` first."""
 
     def __init__(self, parts: dict[str, Component]) -> None:
-        self._names = list(parts)
-        self._parts = list(parts.values())
+        self._by_name = parts
+        self._names, self._parts = list(parts), list(parts.values())
 
     def on(
         self,
@@ -90,23 +90,17 @@ class Wiring:
         inputs: Sequence[Component],
         name: str,
         *,
-        only: Sequence[str] | None = None,
         mode: str | None = None,
         limit: int = 8,
         busy: str | None = None,
     ) -> None:
-        """Call a handler at an event; with `only`, it changes no other components than these.
-
-        `busy` names the component that shows that the handler is at work.
-        """
-        names = list(only or self._names)
-        by_name = dict(zip(self._names, self._parts, strict=True))
+        """Call a handler at an event; `busy` names the component that shows that it is at work."""
         event(
-            shown_at_once(_as_list(handler, names)),
+            shown_at_once(_as_list(handler, self._names)),
             list(inputs),
-            [by_name[each] for each in names],
+            self._parts,
             show_progress="hidden" if busy is None else "minimal",
-            show_progress_on=None if busy is None else by_name[busy],
+            show_progress_on=None if busy is None else self._by_name[busy],
             trigger_mode=mode,
             concurrency_limit=limit,
             api_name=name,

@@ -25,15 +25,14 @@ from ui.consent import panels
 from ui.consent.handling import View, is_outdated, refilled
 from ui.consent.words import moment
 from ui.owner import panels as owner_panels
-from ui.owner.drafts import Draft, field_maps, read_draft
+from ui.owner.drafts import MOST_SHOWN_COLUMNS, Draft, field_maps, read_draft
 from ui.owner.sample_data import samples
 from ui.ticks import wait_for
 from utils.errors import InvalidRequest, OutOfStep
 
 SECTIONS = ("sessions", "data", "inbox", "running")
-MOST_SHOWN_COLUMNS = 32
-"""Columns whose category can be chosen on the page; more have the proposed one."""
 LONGEST_PASTE = 1024 * 1024
+"""Characters that can be pasted; a file may be larger."""
 AS_ASKED = 0
 ENDS = {"in 1 hour": 3600, "in 1 day": 86400, "in 7 days": 7 * 86400, "in 30 days": 30 * 86400}
 _TAG = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")

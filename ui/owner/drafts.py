@@ -11,6 +11,8 @@ from governance.categories import CATEGORIES, OWN_DATA, ROW_COUNT, UNCLASSIFIED,
 from governance.datasets import Column, read_data_set
 from governance.policy_files import SHIPPED, load_folder
 
+MOST_SHOWN_COLUMNS = 32
+"""Columns whose category can be chosen on the page; further ones have the proposed one."""
 _WORDS = {
     "account_number": ("iban",),
     "account_balance": ("balance",),

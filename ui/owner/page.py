@@ -17,8 +17,8 @@ from parties.governance.owner import Owner
 from ui.blocks import html, section, step_button
 from ui.consent import panels
 from ui.consent.handling import Wiring, in_place
-from ui.owner.actions import MOST_SHOWN_COLUMNS, OwnerActions, Shown
-from ui.owner.drafts import category_choices, schema_choices
+from ui.owner.actions import LONGEST_PASTE, OwnerActions, Shown
+from ui.owner.drafts import MOST_SHOWN_COLUMNS, category_choices, schema_choices
 from ui.owner.panels import NO_APPROVAL, NO_REQUEST, WHAT, draft_panel
 from ui.panels import heading
 from ui.ticks import TICK_SECONDS
@@ -203,7 +203,7 @@ class _OwnerPage:
                 placeholder='[{"month": "2027-03-01", "amount": 51.20}]',
                 lines=3,
                 max_lines=8,
-                max_length=1024 * 1024,
+                max_length=LONGEST_PASTE,
                 elem_id="paste",
             ),
         )

@@ -21,7 +21,7 @@ from ui.consent.words import (
     type_words,
     what_words,
 )
-from ui.owner.drafts import Draft
+from ui.owner.drafts import MOST_SHOWN_COLUMNS, Draft
 from ui.units import escape, show_bytes
 
 MOCK_ROWS = 6
@@ -48,10 +48,15 @@ def draft_panel(draft: Draft | None) -> str:
     if draft is None:
         return panels.empty("Choose a CSV or JSON file, or paste JSON, to see its columns here.")
     rows = f"{draft.rows} row{'' if draft.rows == 1 else 's'}"
+    more = (
+        f" Only those of the first {MOST_SHOWN_COLUMNS} can be changed here."
+        if len(draft.columns) > MOST_SHOWN_COLUMNS
+        else ""
+    )
     return (
         f'<p class="ts-run" role="status">Read <b>{escape(draft.source)}</b>: {rows}, '
         f"{len(draft.columns)} columns, {show_bytes(len(draft.data))}. "
-        "The policy judges requests by the categories below: check them.</p>"
+        f"The policy judges requests by the categories below: check them.{more}</p>"
     )
 
 
