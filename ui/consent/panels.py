@@ -174,7 +174,7 @@ def activity_list(lines: Sequence[ActivityLine], none: str) -> str:
         f'<span class="who">{escape(line.by)}</span>'
         f'<span class="what"><b>{escape(line.kind)}</b> {escape(line.words)}</span>'
         f'<span class="entry">{_entry(line.entry)}</span></li>'
-        for line in sorted(reversed(lines), key=lambda line: -line.at)[:MOST_LINES]
+        for line in sorted(lines[::-1], key=lambda line: -line.at)[:MOST_LINES]
     )
     return f'<ol class="ts-activity">{items}</ol>'
 
