@@ -169,12 +169,13 @@ def activity_list(lines: Sequence[ActivityLine], none: str) -> str:
     """Return the activity of an agent, the newest first."""
     if not lines:
         return empty(none)
+    newest = sorted(lines, key=lambda line: line.at)[::-1]
     items = "".join(
         f'<li><span class="time">{escape(moment(line.at))}</span>'
         f'<span class="who">{escape(line.by)}</span>'
         f'<span class="what"><b>{escape(line.kind)}</b> {escape(line.words)}</span>'
         f'<span class="entry">{_entry(line.entry)}</span></li>'
-        for line in sorted(lines[::-1], key=lambda line: -line.at)[:MOST_LINES]
+        for line in newest[:MOST_LINES]
     )
     return f'<ol class="ts-activity">{items}</ol>'
 
