@@ -66,6 +66,15 @@ class Settings(BaseSettings):
     compliance_port: int = Field(
         default=7858, ge=1, le=65535, description="Port of the compliance page."
     )
+    owner_port: int = Field(
+        default=7856, ge=1, le=65535, description="Port of the page of `make demo`'s data owner."
+    )
+    institution_port: int = Field(
+        default=7857,
+        ge=1,
+        le=65535,
+        description="Port of the page of the institution that asks that owner.",
+    )
     page_url: str | None = Field(
         default=None,
         description="URL of the page behind a proxy, as browsers see it; may have a path.",
@@ -92,6 +101,12 @@ class Settings(BaseSettings):
         min_length=22,
         description="Access token of the compliance page, to which the stage then has a link; set "
         "by `make demo`.",
+    )
+    consent_tokens: dict[str, SecretStr] = Field(
+        default={},
+        repr=False,
+        description="JSON: access tokens of the `owner`'s and the `institution`'s page; set by "
+        "`make demo`.",
     )
     allowed_hosts: str = Field(
         default="",

@@ -21,6 +21,8 @@ from parties import (
 from parties.command import parse, run
 from ui.agent.serving import open_pages
 from ui.entry import run_entry
+from ui.institution.serving import open_institution_page
+from ui.owner.serving import open_owner_page
 
 
 def main(words: Sequence[str]) -> int:
@@ -33,10 +35,12 @@ def main(words: Sequence[str]) -> int:
         return run_entry(lambda settings: decision_file_command.run(file, settings))
     if list(words[:1]) == [owner_command.WORD]:
         owner = owner_command.parse(words[1:])
-        return run_entry(lambda settings: owner_command.run(owner, settings))
+        return run_entry(lambda settings: owner_command.run(owner, settings, open_owner_page))
     if list(words[:1]) == [institution_command.WORD]:
         institution = institution_command.parse(words[1:])
-        return run_entry(lambda settings: institution_command.run(institution, settings))
+        return run_entry(
+            lambda settings: institution_command.run(institution, settings, open_institution_page)
+        )
     arguments = parse(words)
     return run_entry(lambda settings: run(arguments, settings, open_pages))
 

@@ -114,6 +114,33 @@ def compliance_link(settings: Settings, called: Authority | None = None) -> str 
     return link(address, settings.compliance_token.get_secret_value())
 
 
+def consent_place(settings: Settings, kind: str, title: str, port: int) -> Place:
+    """Return the place of the page of an `owner` or `institution`, which has its own process."""
+    host = settings.page_host
+    return Place(
+        title=title,
+        host=host,
+        port=port,
+        hosts=AllowedHosts(host, None, settings.allowed_hosts),
+        access=PageAccess(kind, port, settings.page_token),
+    )
+
+
+def consent_links(settings: Settings, called: Authority | None = None) -> Mapping[str, str]:
+    """Return the links that open the demonstration's owner's and institution's pages.
+
+    They are by `owner` and `institution`, for a browser that requested `called`; empty if the
+    access tokens are not known here.
+    """
+    host = settings.page_host if called is None else called.name
+    ports = {"owner": settings.owner_port, "institution": settings.institution_port}
+    return {
+        kind: link(url_of(reachable(host), ports[kind]), token.get_secret_value())
+        for kind, token in settings.consent_tokens.items()
+        if kind in ports
+    }
+
+
 def agent_url(settings: Settings, party: str) -> str | None:
     """Return the address of a party's page behind a proxy, or None without a proxy."""
     url = _bare(settings.agent_url)

@@ -16,7 +16,7 @@ from governance.log.decision_file import DecisionFile
 from model.explanation import Outcome
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
-from tests.parties.running import Oracle
+from tests.parties.running import Oracle, until
 from tests.ui.conftest import chromium_with
 from tests.ui.demos import Demo, alive, relayed_from_ipv4
 from tests.ui.foreign import (
@@ -361,6 +361,21 @@ def test_stage_leads_to_the_compliance_page(narrow, demo):
     page.close()
 
 
+@pytest.mark.parametrize(("kind", "name"), [("owner", "Ana"), ("institution", "Demo Bank")])
+def test_stage_leads_to_the_pages_about_consent(narrow, demo, kind, name):
+    port = demo.consent_ports[kind]
+    wait_for_page(f"http://[::1]:{port}")
+    with narrow.page.expect_popup() as opened:
+        narrow.page.click(f"#consent-{kind}")
+    page = opened.value
+    page.wait_for_selector("h1")
+    assert page.url == f"http://[::1]:{port}/"
+    assert page.evaluate("opener") is None
+    assert page.inner_text("h1") == name
+    assert_fits(page)
+    page.close()
+
+
 def test_demo_refuses_requests_without_access(narrow, context, demo):
     """All parties have sent their records, none has agreed."""
     one = narrow
@@ -431,12 +446,13 @@ def test_every_party_has_its_own_process_and_ctrl_c_stops_all(demo, schema):
             assert refused.status_code == 403 and "with its link" in refused.text
     family = demo.family()
     commands = [demo.command(pid) for pid in family]
-    assert "token" not in " ".join(commands)  # other users of the machine can read them
-    agents = [command for command in commands if "-m parties" in command]
+    words = " ".join(commands).replace("--token-file", "").replace("/partner_token", "")
+    assert "token" not in words  # other users of the machine can read them
+    agents = [command for command in commands if "-m parties --party" in command]
     assert all("/trust" in agent for agent in agents)
     assert len(agents) == len(schema.party_names)
     for name in schema.party_names:
         assert [f"--party {name} " in agent for agent in agents].count(True) == 1
     demo.send(signal.SIGINT)
     assert demo.join(30) == 0
-    assert alive(family) == []
+    until(lambda: not alive(family))  # the process that the pages are copies of ends by itself

@@ -26,7 +26,7 @@ from ui import joint_texts
 from ui.benchmark import comparison
 from ui.blocks import html, section
 from ui.panels import heading
-from ui.places import agent_addresses, compliance_link, page_place
+from ui.places import agent_addresses, compliance_link, consent_links, page_place
 from ui.single.actions import shown_at_once
 from ui.stage import beside
 from ui.stage import panels as stage_panels
@@ -102,6 +102,7 @@ class Stage:
             self.witness = html('<p class="ts-empty">Not asked yet.</p>', "ts-panel")
             self.witness_timer = gr.Timer(WITNESS_SECONDS)
         self._compliance()
+        self._consent()
         with section():
             html(heading(None, "Message log"))
             self.log = html(stage_panels.stage_timeline(None, (), public))
@@ -169,6 +170,26 @@ class Stage:
                     )
                 )
                 self.compliance = html(stage_panels.opening_link(link))
+
+    def _consent(self) -> None:
+        self.consent: gr.HTML | None = None
+        links = consent_links(self.settings)
+        if links:
+            with section():
+                html(
+                    heading(
+                        None,
+                        "Consent",
+                        "A data owner and an institution that asks for the use of the owner's "
+                        "data. Their pages start after the others, and may take some seconds.",
+                    )
+                )
+                self.consent = html(stage_panels.consent_links(links))
+
+    def called_consent(self, request: gr.Request) -> str:
+        """Return the links to both pages under the name that the browser requested."""
+        called = self.hosts.named(request.headers.get("host", ""))
+        return stage_panels.consent_links(consent_links(self.settings, called))
 
     def called_compliance(self, request: gr.Request) -> str:
         """Return the link to the compliance page under the name that the browser requested."""
@@ -295,15 +316,19 @@ class Stage:
                 concurrency_limit=CONCURRENT_TICKS,
                 api_name=name,
             )
-        if self.compliance is not None:
-            page.load(
-                shown_at_once(self.called_compliance),
-                None,
-                self.compliance,
-                show_progress="hidden",
-                concurrency_limit=4,
-                api_name="compliance",
-            )
+        for part, called, name in (
+            (self.compliance, self.called_compliance, "compliance"),
+            (self.consent, self.called_consent, "consent"),
+        ):
+            if part is not None:
+                page.load(
+                    shown_at_once(called),
+                    None,
+                    part,
+                    show_progress="hidden",
+                    concurrency_limit=4,
+                    api_name=name,
+                )
         self.timer.tick(
             shown_at_once(self.tick),
             [self.state],

@@ -114,6 +114,17 @@ def opening_link(link: str) -> str:
     )
 
 
+def consent_links(links: Mapping[str, str]) -> str:
+    """Return the links to the owner's and the institution's page, which open in other tabs."""
+    items = " ".join(
+        f'<a class="ts-open" id="consent-{escape(kind)}" href="{escape(link)}" target="_blank" '
+        f'rel="noopener noreferrer" referrerpolicy="no-referrer">Open the {escape(kind)}\'s '
+        "page</a>"
+        for kind, link in links.items()
+    )
+    return f'<p class="ts-opens">{items}</p>'
+
+
 def stage_timeline(
     state: ApplicationState | None, traffic: Sequence[TrafficItem], public: PublicModel
 ) -> str:

@@ -170,7 +170,7 @@ def test_a_decision_file_is_made_from_the_log_and_verifies(finished, capsys) -> 
 
 
 def test_a_decision_file_altered_anywhere_is_refused(finished, capsys) -> None:
-    """Every string and number of the file matters, except the names of permits' claims."""
+    """Every string and number of the file matters."""
     whole = json.loads(finished.file().to_bytes())
     passed, altered = [], 0
     for place in places_of(whole):

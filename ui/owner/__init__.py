@@ -1,0 +1,1 @@
+"""A data owner's page."""
