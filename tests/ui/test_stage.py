@@ -180,6 +180,17 @@ def narrow(context, demo, schema):
         yield one
 
 
+def assert_as_high_as_its_page(page, name, frame):
+    """Nothing is cut off, and nothing scrolls inside, once the page has told its new height."""
+    for _ in range(40):
+        box = page.locator(f'iframe[data-agent="{name}"]').bounding_box()
+        end = frame.evaluate("document.getElementById('agent-end').getBoundingClientRect().bottom")
+        if end <= box["height"] <= end + 60:
+            return
+        page.wait_for_timeout(250)
+    assert end <= box["height"] <= end + 60
+
+
 def assert_all_fit(one, beside):
     """The stage and the parties' pages on it, `beside` each other or one below the other."""
     assert_fits(one.page)
@@ -189,9 +200,7 @@ def assert_all_fit(one, beside):
         tops.append(round(box["y"]))
         frame = next(f for f in one.page.frames if f.url.startswith(one.url(name).split("?")[0]))
         assert_fits(frame)
-        # Each frame is as high as its page: nothing is cut off and nothing scrolls inside.
-        end = frame.evaluate("document.getElementById('agent-end').getBoundingClientRect().bottom")
-        assert end <= box["height"] <= end + 60
+        assert_as_high_as_its_page(one.page, name, frame)
     assert (max(tops) - min(tops) < 60) is beside
 
 

@@ -217,9 +217,11 @@ class Actions:
             return
         if state.decision is None:
             yield from self.open_decision(state)
+        # The last view has the plot, which the browser can skip if one without it follows at once.
         if state.explained is None:
             yield from self.explain(state, *values)
-        yield self._nothing(state)
+        else:
+            yield self._nothing(state)
 
     def start_over(self, state: PageState) -> Iterator[View]:
         """Erase the application and reset the page."""
