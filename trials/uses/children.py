@@ -1,0 +1,115 @@
+"""Agents in processes of their own that kill themselves at a given place, with SIGKILL."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+from governance.store_key import Secret
+from parties.client import ServerClient
+from parties.governance.calls import Redeem
+from parties.governance.institution import Institution
+from parties.governance.owner import Owner
+from parties.governance.owner_session import OwnerSession
+from trials.faults.application import Broken
+from utils.errors import TrisealError
+
+OwnerPoint = Literal["before the mark", "after the mark", "before the delivery"]
+BankPoint = Literal["before it redeems", "when it has redeemed"]
+START_SECONDS, END_SECONDS = 60.0, 30.0
+_CLIENT_SECONDS = 20.0
+_METHOD = "forkserver"
+
+
+def _end() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(END_SECONDS)  # never reached
+
+
+def play_owner(
+    ready: Connection, home: Path, url: str, name: str, secret: bytes, point: OwnerPoint
+) -> None:
+    """Run an owner's agent until it is about to do, or has done, what `point` names."""
+    client = ServerClient(url, _CLIENT_SECONDS)
+    mark = Owner.use_permit
+
+    def use_permit(self: Owner, *given: Any) -> int:
+        if point == "before the mark":
+            _end()
+        entry = mark(self, *given)
+        if point == "after the mark":
+            _end()
+        return entry
+
+    Owner.use_permit = use_permit  # type: ignore[method-assign]
+    if point == "before the delivery":
+        OwnerSession._deliver = lambda *_given: _end()  # type: ignore[method-assign]
+    Owner.start(home, client, name, Secret("key_file", secret))
+    ready.send(True)
+    time.sleep(END_SECONDS)
+
+
+def play_bank(
+    ready: Connection, home: Path, url: str, token: str, request_id: str, point: BankPoint
+) -> None:
+    """Run a bank's agent that uses a request, until it is at the place that `point` names."""
+    client = ServerClient(url, _CLIENT_SECONDS)
+    bank = Institution.start(home, client, "Bank of X", token)
+    make = bank._note_call
+
+    def noted(request: str, message: Any, change: Callable[..., Any]) -> Any:
+        if isinstance(message, Redeem) and point == "before it redeems":
+            _end()
+        return make(request, message, change)
+
+    bank._note_call = noted  # type: ignore[method-assign]
+    if point == "when it has redeemed":
+        post = client.post_session_message
+
+        def posted(session: str, own: str, number: int, body: bytes) -> int:
+            found = post(session, own, number, body)
+            if bank._book.get(request_id).redeeming:
+                _end()
+            return found
+
+        client.post_session_message = posted  # type: ignore[method-assign]
+    ready.send(True)
+    try:
+        bank.run(request_id, END_SECONDS)
+    except TrisealError as error:
+        ready.send(error.message)
+
+
+def started(play: Callable[..., None], *given: Any) -> multiprocessing.process.BaseProcess:
+    """Start a process that plays an agent, and wait until it runs."""
+    context = multiprocessing.get_context(_METHOD)
+    context.set_forkserver_preload([__name__])
+    ours, theirs = context.Pipe()
+    process = context.Process(target=play, args=(theirs, *given), daemon=True)
+    process.start()
+    theirs.close()
+    with ours:
+        try:
+            if not ours.poll(START_SECONDS):
+                raise Broken("the trial itself", "an agent's process did not start")
+            ours.recv()
+        except EOFError as error:
+            process.join(END_SECONDS)
+            if process.exitcode != -signal.SIGKILL:
+                raise Broken("the trial itself", "an agent's process has failed") from error
+    return process
+
+
+def require_killed(process: multiprocessing.process.BaseProcess) -> None:
+    """Wait until a process has killed itself; raises Broken."""
+    process.join(END_SECONDS)
+    if process.exitcode != -signal.SIGKILL:
+        process.kill()
+        process.join()
+        raise Broken("the trial itself", f"a process ended with {process.exitcode}")
