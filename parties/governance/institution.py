@@ -706,6 +706,8 @@ class Institution:
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
             except Exception:
+                if self._closed.is_set():
+                    return  # the client may be closed too
                 log.exception("the background thread of a session has failed")
                 self._fail(session, "Something went wrong; see the log of this agent.")
                 return

@@ -31,7 +31,7 @@ COMPUTATIONS: tuple[dict[str, Any], ...] = (
     {"kind": "sum", "column": "amount"},
     {"kind": "standard_deviation", "column": "amount"},
     {"kind": "share_per_category", "column": "region"},
-    {"kind": "trend_per_month", "date_column": "month"},
+    {"kind": "share_above", "column": "amount", "threshold": 5 * 10**8},
 )
 CLIENT_SECONDS = 20.0
 NOT_PERMITTED = "nothing runs without a permit"

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -201,7 +202,10 @@ class World:
 
         class Seen(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
-                untyped.append(record.getMessage())
+                cause = record.exc_info[1] if record.exc_info else None
+                places = traceback.extract_tb(cause.__traceback__)[-5:] if cause else []
+                where = " > ".join(f"{Path(each.filename).name}:{each.lineno}" for each in places)
+                untyped.append(f"{record.getMessage()}: {type(cause).__name__} {cause} ({where})")
 
         self._handler = Seen(logging.ERROR)
         logger = logging.getLogger("parties.governance")
