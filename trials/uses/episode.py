@@ -34,6 +34,8 @@ COMPUTATIONS: tuple[dict[str, Any], ...] = (
     {"kind": "share_above", "column": "amount", "threshold": 5 * 10**8},
 )
 CLIENT_SECONDS = 20.0
+RACE_SECONDS = 0.3
+"""Longest delay of one side of a race; by then the other one has usually won."""
 NOT_PERMITTED = "nothing runs without a permit"
 
 T = TypeVar("T")
@@ -260,6 +262,17 @@ def outcome_of(call: Callable[[], Any]) -> str:
     except TrisealError as error:
         return error.code
     return "done"
+
+
+def later(random: Random, call: Callable[[], Any], seconds: float) -> Callable[[], Any]:
+    """Return a call that begins at most `seconds` later, so that either side of a race may win."""
+    pause = random.choice((0.0, random.random())) * seconds
+
+    def paused() -> Any:
+        time.sleep(pause)
+        return call()
+
+    return paused
 
 
 def at_once(*calls: Callable[[], Any]) -> list[str]:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from random import Random
 
-from trials.faults.application import Broken
-from trials.uses.episode import CHECKING, FIELDS, Episode, at_once, outcome_of, refused
-from trials.uses.registry import fault
 from service.sessions.session_log import owner_id
+from trials.faults.application import Broken
+from trials.uses.episode import (
+    CHECKING,
+    FIELDS,
+    RACE_SECONDS,
+    Episode,
+    at_once,
+    later,
+    outcome_of,
+    refused,
+)
+from trials.uses.registry import fault
 from utils.errors import (
     ConsentMissing,
     PermitInvalid,
@@ -58,7 +67,8 @@ def revoked(episode: Episode, random: Random) -> str:
             PolicyDenied,
             PermitInvalid,
         )
-    used, said = at_once(lambda: episode.bank.exchange(owner, permit, signer), revoke)
+    both = (lambda: episode.bank.exchange(owner, permit, signer), later(random, revoke, RACE_SECONDS))
+    used, said = at_once(*both)
     if said != "done":
         raise Broken("nothing half-done", f"the revocation failed: {said}")
     again = refused(lambda: episode.bank.exchange(owner, permit, signer), TrisealError)
@@ -92,7 +102,7 @@ def erased(episode: Episode, random: Random) -> str:
         found = refused(use, TrisealError)
         how = "before"
     else:
-        found, done = at_once(use, erase)
+        found, done = at_once(use, later(random, erase, RACE_SECONDS))
         if done != "done":
             raise Broken("nothing half-done", f"the erasure failed: {done}")
         how = "at once"

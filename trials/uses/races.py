@@ -8,7 +8,15 @@ from random import Random
 
 from parties.client import ServerClient
 from trials.faults.application import Broken
-from trials.uses.episode import CLIENT_SECONDS, NOT_PERMITTED, Episode, at_once, refused
+from trials.uses.episode import (
+    CLIENT_SECONDS,
+    NOT_PERMITTED,
+    RACE_SECONDS,
+    Episode,
+    at_once,
+    later,
+    refused,
+)
 from trials.uses.registry import fault
 from utils.errors import ConsentMissing, PermitSpent, RequestClosed
 
@@ -20,12 +28,13 @@ def approval(episode: Episode, random: Random) -> str:
     """Approve and revoke at once: without an approval there is no permit."""
     request_id = episode.ask(release=random.random() < 0.5)
     owner = episode.owner
-    found = at_once(lambda: owner.approve(request_id), lambda: owner.revoke(request_id))
+    revoke = later(random, lambda: owner.revoke(request_id), RACE_SECONDS)
+    approve = later(random, lambda: owner.approve(request_id), RACE_SECONDS)
+    found = at_once(approve, revoke)
     status = owner.request(request_id).status
     if status == "active":
         episode.until_status(request_id, "active")
         episode.run_until_over(request_id)
-        owner.revoke(request_id) if owner.request(request_id).uses_left else None
     else:
         refused(lambda: episode.permit(request_id), *_CLOSED)
     expected = "active" if found[1] != "done" else "revoked"
@@ -39,7 +48,8 @@ def use(episode: Episode, random: Random) -> str:
     """Redeem and revoke at once: one of them is first, and both sides know which."""
     request_id = episode.approved(random.random() < 0.5)
     permit, owner = episode.permit(request_id), episode.owner
-    used, revoked = at_once(lambda: episode.bring(permit), lambda: owner.revoke(request_id))
+    revoke = later(random, lambda: owner.revoke(request_id), RACE_SECONDS)
+    used, revoked = at_once(lambda: episode.bring(permit), revoke)
     uses = len(episode.stored(request_id).uses)
     # A request that was used up before the revocation arrived cannot be revoked any more.
     if uses != (used == "done") or (revoked != "done" and used != "done"):
@@ -65,7 +75,7 @@ def other_server(episode: Episode, random: Random) -> str:
             entries.append(entry)
             episode.elsewhere.add(entry)
 
-        used, marked = at_once(lambda: episode.bring(permit), mark)
+        used, marked = at_once(lambda: episode.bring(permit), later(random, mark, RACE_SECONDS))
     if sorted((used, marked)) != ["done", PermitSpent.code]:
         raise Broken("no permit twice", f"the owner: {used}, its copy: {marked}")
     if len(episode.stored(request_id).uses) != (used == "done"):
