@@ -40,7 +40,7 @@ FAMILIES = ("gateway", "kills", "narrow", "opened", "permits", "races", "relayed
 for _family in FAMILIES:  # importing a module registers its faults
     importlib.import_module(f"trials.uses.{_family}")
 BUILD = ROOT / "build"
-_ROOM = {
+ROOM = {
     "engine": "clear",
     "deployment": "deployment",
     "workers": 1,
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(load_text(figures))
                 bad = bool(figures["lost"])
             else:
-                setup = setup_of(options, STAND_IN_SERVER, **_ROOM)
+                setup = setup_of(options, STAND_IN_SERVER, **ROOM)
                 figures = run(options, setup, folder)
                 print(text(figures))
                 bad = bool(figures["broken"])
