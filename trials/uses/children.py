@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,6 @@ OwnerPoint = Literal["before the mark", "after the mark", "before the delivery"]
 BankPoint = Literal["before it redeems", "when it has redeemed"]
 START_SECONDS, END_SECONDS = 60.0, 30.0
 _CLIENT_SECONDS = 20.0
-_METHOD = "forkserver"
 
 
 def _end() -> None:
@@ -47,7 +47,7 @@ def play_owner(
             _end()
         return entry
 
-    Owner.use_permit = use_permit  # type: ignore[method-assign]
+    Owner.use_permit = use_permit  # type: ignore[assignment, method-assign]
     if point == "before the delivery":
         OwnerSession._deliver = lambda *_given: _end()  # type: ignore[method-assign]
     Owner.start(home, client, name, Secret("key_file", secret))
@@ -68,7 +68,7 @@ def play_bank(
             _end()
         return make(request, message, change)
 
-    bank._note_call = noted  # type: ignore[method-assign]
+    bank._note_call = noted  # type: ignore[assignment, method-assign]
     if point == "when it has redeemed":
         post = client.post_session_message
 
@@ -78,7 +78,7 @@ def play_bank(
                 _end()
             return found
 
-        client.post_session_message = posted  # type: ignore[method-assign]
+        client.post_session_message = posted  # type: ignore[assignment, method-assign]
     ready.send(True)
     try:
         bank.run(request_id, END_SECONDS)
@@ -86,9 +86,9 @@ def play_bank(
         ready.send(error.message)
 
 
-def started(play: Callable[..., None], *given: Any) -> multiprocessing.process.BaseProcess:
+def started(play: Callable[..., None], *given: Any) -> BaseProcess:
     """Start a process that plays an agent, and wait until it runs."""
-    context = multiprocessing.get_context(_METHOD)
+    context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     ours, theirs = context.Pipe()
     process = context.Process(target=play, args=(theirs, *given), daemon=True)
@@ -106,7 +106,7 @@ def started(play: Callable[..., None], *given: Any) -> multiprocessing.process.B
     return process
 
 
-def require_killed(process: multiprocessing.process.BaseProcess) -> None:
+def require_killed(process: BaseProcess) -> None:
     """Wait until a process has killed itself; raises Broken."""
     process.join(END_SECONDS)
     if process.exitcode != -signal.SIGKILL:

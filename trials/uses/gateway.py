@@ -67,7 +67,10 @@ def revoked(episode: Episode, random: Random) -> str:
             PolicyDenied,
             PermitInvalid,
         )
-    both = (lambda: episode.bank.exchange(owner, permit, signer), later(random, revoke, RACE_SECONDS))
+    both = (
+        lambda: episode.bank.exchange(owner, permit, signer),
+        later(random, revoke, RACE_SECONDS),
+    )
     used, said = at_once(*both)
     if said != "done":
         raise Broken("nothing half-done", f"the revocation failed: {said}")

@@ -201,9 +201,7 @@ def _delivered(episode: Episode) -> None:
         raise Broken(WHOLE, f"the results of the uses {sorted(map(str, missing()))} never arrived")
     for stored in _requests(episode):
         for waiting in stored.outbox:
-            if not waiting.marked and any(
-                use.permit == waiting.permit_id for use in stored.uses
-            ):
+            if not waiting.marked and any(use.permit == waiting.permit_id for use in stored.uses):
                 raise Broken(WHOLE, "a use is in the book, but its result is not marked")
 
 

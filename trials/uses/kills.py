@@ -81,7 +81,7 @@ def server(episode: Episode, random: Random) -> str:
         return entry
 
     if point != "at any time":
-        owner.use_permit = use_permit  # type: ignore[method-assign]
+        owner.use_permit = use_permit  # type: ignore[assignment, method-assign]
     with ThreadPoolExecutor(1) as pool:
         using = pool.submit(lambda: episode.bring(permit))
         if point == "at any time":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -136,9 +135,7 @@ class Agents:
         give_way(NICENESS)
         self._calls: list[Call] = []
         self._at_once = at_once
-        self._pairs = [
-            Pair(url, user, home, operator, self._note) for user, home in homes.items()
-        ]
+        self._pairs = [Pair(url, user, home, operator, self._note) for user, home in homes.items()]
 
     def run(self, what: str, numbers: Sequence[int]) -> tuple[list[Done], list[Call]]:
         """Do what the method of Pair does, for each number, several at a time.

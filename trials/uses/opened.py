@@ -24,9 +24,7 @@ def wrong_secret(episode: Episode, random: Random) -> str:
             home, episode.owner_client, "Eve", Secret("passphrase", PASSPHRASE.encode())
         ).close()
         wrong = Secret("passphrase", OTHER.encode())
-        code = refused(
-            lambda: Owner.start(home, episode.owner_client, "Eve", wrong), StoreLocked
-        )
+        code = refused(lambda: Owner.start(home, episode.owner_client, "Eve", wrong), StoreLocked)
     else:
         wrong = Secret("key_file", random.randbytes(32))
         episode.owner.close()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 from contract.sessions import SessionMessage, SessionMessages
+from parties.governance.sealed_session import SealedSession
 from trials.faults.application import Broken
 from trials.uses.agents import Tamper, TamperingClient
 from trials.uses.episode import Episode, outcome_of
@@ -127,19 +128,20 @@ def _must_end(episode: Episode, random: Random, tamper: Tamper, calls: int = 1) 
         found = sorted({each.result() for each in using})
     if not ended:
         raise Broken("nothing half-done", f"the session goes on under a bad relay: {found}")
-    if view().failure is None:
+    failure = view().failure
+    if failure is None:
         raise Broken("errors are typed", "the session ended without saying why")
     # What was marked before the session ended is spent; its result was lost with the session.
     for stored in episode.owner._parts.book.requests():
         episode.withheld |= {use.entry for use in stored.uses if use.entry is not None}
-    return f"{'bank' if client is episode.bank_client else 'owner'}: {view().failure.code}"
+    return f"{'bank' if client is episode.bank_client else 'owner'}: {failure.code}"
 
 
 def _client(episode: Episode, random: Random) -> TamperingClient:
     return random.choice((episode.owner_client, episode.bank_client))
 
 
-def _sealed_by(episode: Episode, client: TamperingClient) -> Callable[[], object]:
+def _sealed_by(episode: Episode, client: TamperingClient) -> Callable[[], SealedSession]:
     """Return a function that returns one side of the session."""
     if client is episode.bank_client:
         return lambda: episode.bank._sessions[episode.session]
