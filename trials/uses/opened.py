@@ -7,9 +7,9 @@ from random import Random
 from governance.store_key import Secret
 from parties.governance.owner import BOOK, DATA, SESSIONS, Owner
 from trials.faults.application import Broken
-from trials.uses.episode import Episode, refused
+from trials.uses.episode import Episode, outcome_of, refused
 from trials.uses.registry import fault
-from utils.errors import StoreDamaged, StoreLocked, UnknownDataSet
+from utils.errors import StoreDamaged, StoreLocked
 
 PASSPHRASE, OTHER = "correct horse battery", "correct horse battery 2"
 
@@ -40,8 +40,8 @@ def wrong_secret(episode: Episode, random: Random) -> str:
 
 @fault("the owner's files altered", weight=8)
 def altered(episode: Episode, random: Random) -> str:
-    """Change one bit of a file of the owner's agent: it is noticed, and nothing leaves."""
-    request_id = episode.approved(random.random() < 0.5)
+    """Change one bit of a file of the owner's agent: it is noticed when the file is read."""
+    requests = [episode.approved(release, count=2) for release in (False, True)]
     episode.owner.close()
     place = random.choice((BOOK, DATA, SESSIONS))
     files = sorted(
@@ -55,26 +55,26 @@ def altered(episode: Episode, random: Random) -> str:
     bad[random.randrange(len(bad))] ^= 1 << random.randrange(8)
     chosen.write_bytes(bytes(bad))
     try:
-        found = _started_with(episode, request_id)
+        found = _started_with(episode, requests)
     finally:
         chosen.write_bytes(good)
     episode.start_owner()
-    if found != "a session is lost" and not episode.run_until_over(request_id):
-        raise Broken("nothing half-done", "the request is lost after the repair")
+    if not all(episode.run_until_over(each) for each in requests):
+        raise Broken("nothing half-done", "a request is lost after the repair")
     return f"{place}: {found}"
 
 
-def _started_with(episode: Episode, request_id: str) -> str:
-    """Start the agent on altered files, and say how it noticed."""
+def _started_with(episode: Episode, requests: list[str]) -> str:
+    """Start the agent on altered files, use both data sets, and say how it noticed."""
     try:
         episode.start_owner()
     except (StoreDamaged, StoreLocked) as error:
-        return error.code
+        return f"{error.code} at its start"
     try:
-        if not any(view.session_id == episode.session for view in episode.owner.sessions()):
-            return "a session is lost"
-        return refused(
-            lambda: episode.bring(episode.permit(request_id)), StoreDamaged, UnknownDataSet
-        )
+        permits = [episode.permit(each) for each in requests]
+        found = [outcome_of(lambda permit=each: episode.bring(permit)) for each in permits]
     finally:
         episode.owner.close()
+    if sorted(found) != sorted(("done", StoreDamaged.code)):
+        raise Broken("errors are typed", f"uses of two data sets, one of them altered: {found}")
+    return f"{StoreDamaged.code} at its use"
