@@ -2,7 +2,7 @@
 
 `python server.py` listens at the address from the settings; with `uvicorn server:app`, uvicorn
 chooses it. Run a single process (`--workers 1`): it owns the workers, the events and the clean-up.
-Settings come from the environment (settings.py); logs go to stderr (service/http/request_log.py).
+Settings come from the environment (settings.py); logs go to stderr (web/request_log.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import sys
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
-from service.http import request_log as logs
 from settings import get_settings
 from utils.addresses import url_of
 from utils.collector import without_collections
@@ -23,6 +22,7 @@ from utils.one_line import in_one_line
 from utils.open_files import require_open_files
 from utils.ports import unused_socket
 from utils.terminal import print_any_text
+from web import request_log as logs
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -55,8 +55,8 @@ def serve(app: FastAPI, listener: socket.socket) -> bool:
     """
     import uvicorn  # imported late, so that a port in use is reported at once
 
-    from service.http.announcement import AnnouncedServer
-    from service.http.connections import guarded
+    from web.announcement import AnnouncedServer
+    from web.connections import guarded
 
     logs.configure()
     config = uvicorn.Config(

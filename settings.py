@@ -63,6 +63,9 @@ class Settings(BaseSettings):
         le=65528,
         description="Port of the first party's own page; the other parties use the next ones.",
     )
+    compliance_port: int = Field(
+        default=7858, ge=1, le=65535, description="Port of the compliance page."
+    )
     page_url: str | None = Field(
         default=None,
         description="URL of the page behind a proxy, as browsers see it; may have a path.",
@@ -70,6 +73,9 @@ class Settings(BaseSettings):
     agent_url: str | None = Field(
         default=None,
         description="Same for the parties' own pages, with `{party}` for the party's name.",
+    )
+    compliance_url: str | None = Field(
+        default=None, description="URL of the compliance page behind a proxy; may have a path."
     )
     page_token: SecretStr | None = Field(
         default=None,
@@ -80,6 +86,12 @@ class Settings(BaseSettings):
         default={},
         repr=False,
         description="JSON: access tokens of the parties' pages, by party; set by `make demo`.",
+    )
+    compliance_token: SecretStr | None = Field(
+        default=None,
+        min_length=22,
+        description="Access token of the compliance page, to which the stage then has a link; set "
+        "by `make demo`.",
     )
     allowed_hosts: str = Field(
         default="",
@@ -157,6 +169,10 @@ class Settings(BaseSettings):
     party_data: Path = Field(
         default=ROOT / ".data" / "parties",
         description="Folder of the parties' own files, keys and tokens, mode 0700.",
+    )
+    store_passphrase: SecretStr | None = Field(
+        default=None,
+        description="Passphrase of the data store, for `python -m parties owner`.",
     )
     trust: Path | None = Field(
         default=None,
@@ -238,7 +254,7 @@ class Settings(BaseSettings):
     def _has_host(cls, host: str) -> str:
         return _read(host_of, host)
 
-    @field_validator("server_url", "page_url")
+    @field_validator("server_url", "page_url", "compliance_url")
     @classmethod
     def _has_url(cls, url: str | None) -> str | None:
         return None if url is None else _read(base_url_of, url)

@@ -111,7 +111,8 @@ class Integrity(Body):
 class LogLine(Body):
     """An entry of the log as the operator sees it.
 
-    `erased` means that there were details, and that the key to them was destroyed.
+    `erased` means that there were details, and that the key to them was destroyed. `person` is the
+    pseudonym of the user or application in the entry.
     """
 
     index: int
@@ -123,6 +124,7 @@ class LogLine(Body):
     application: str | None
     erased: bool
     details: dict[str, Any] | None
+    person: str | None = None
 
 
 class LogLines(Body):

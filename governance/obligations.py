@@ -11,7 +11,7 @@ is by field and comes first. If several rules allow a use, the strictest of each
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -76,9 +76,23 @@ class Obligations(_Model):
     masks: dict[str, Mask]
 
 
+def unmasked(
+    allowing: Mapping[str, Sequence[RuleObligations]], categories: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the fields for which no rule that allows them has a mask.
+
+    `allowing` has for each field the obligations of the rules that allow it.
+    """
+    return tuple(
+        field
+        for field, rules in allowing.items()
+        if all(rule.mask_of(field, categories[field]) is None for rule in rules)
+    )
+
+
 def combine(
-    allowing: dict[str, Sequence[RuleObligations]],
-    categories: dict[str, str],
+    allowing: Mapping[str, Sequence[RuleObligations]],
+    categories: Mapping[str, str],
     masked: bool,
 ) -> tuple[Obligations, tuple[str, ...]]:
     """Return the obligations of a use, and the fields without a mask if `masked` ones are needed.
@@ -87,14 +101,11 @@ def combine(
     """
     rules = [rule for each in allowing.values() for rule in each]
     masks: dict[str, Mask] = {}
-    unmasked: list[str] = []
     for field, each in allowing.items() if masked else ():
         found = [rule.mask_of(field, categories[field]) for rule in each]
         given = [mask for mask in found if mask is not None]
         if given:
             masks[field] = reduce(stricter, given)
-        else:
-            unmasked.append(field)
     strictest = Obligations(
         rate_per_hour=min(rule.rate_per_hour for rule in rules),
         rate_per_day=min(rule.rate_per_day for rule in rules),
@@ -102,4 +113,4 @@ def combine(
         least_rows=max(rule.least_rows for rule in rules),
         masks=masks,
     )
-    return strictest, tuple(unmasked)
+    return strictest, unmasked(allowing, categories) if masked else ()

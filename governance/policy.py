@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,8 @@ from governance.categories import (
     FieldMap,
     with_broader,
 )
-from governance.obligations import Obligations, combine
+from governance.obligations import Obligations, RuleObligations, combine, unmasked
+from governance.policy_context import context_read_by
 from governance.policy_files import (
     SHIPPED,
     PolicyFiles,
@@ -61,6 +62,8 @@ DENY_BY_DEFAULT = "deny-by-default"
 NO_FIELDS = "no-fields"
 NO_MASK = "no-mask"
 RULE_FAILED = "rule-failed"
+MOST_KNOWN = 8192
+"""Rulings that are remembered."""
 ROWS = "*"
 """The field that a statistic without fields asks for; no field of a data set has this name."""
 
@@ -84,6 +87,9 @@ class Policies:
             json.dumps(_entities(files.maps)), self._schema
         )
         self._named = frozenset(name for rule in files.rules.values() for name in rule.fields)
+        self._read = context_read_by(files.cedar)
+        # A ruling depends on nothing but its key, so that threads may overwrite one another's.
+        self._known: dict[Hashable, _Ruling] = {}
 
     @classmethod
     def load(cls, folder: Path = SHIPPED) -> Policies:
@@ -180,12 +186,12 @@ class Policies:
     def _obligations(
         self, access: Access, rulings: Mapping[str, _Ruling]
     ) -> tuple[Obligations, tuple[str, ...]]:
+        allowing = self._allowing(rulings)
+        return combine(allowing, self._categories_of(access), masked=access.action == "release")
+
+    def _allowing(self, rulings: Mapping[str, _Ruling]) -> dict[str, list[RuleObligations]]:
         known = self.files.obligations
-        return combine(
-            {field: [known[name] for name in ruling.rules] for field, ruling in rulings.items()},
-            {field: self._categories_of(access)[field] for field in rulings},
-            masked=access.action == "release",
-        )
+        return {field: [known[name] for name in ruling.rules] for field, ruling in rulings.items()}
 
     def _excess(
         self, access: Access, rules: tuple[str, ...], obligations: Obligations
@@ -268,28 +274,38 @@ class Policies:
         rulings = self._rulings(access, entities, stop=True)
         if not rulings or not all(ruling.allowed for ruling in rulings.values()):
             return False
-        return not self._obligations(access, rulings)[1]
+        if access.action != "release":
+            return True
+        return not unmasked(self._allowing(rulings), self._categories_of(access))
 
     def _rulings(
         self, access: Access, entities: cedarpy.Entities, stop: bool = False
     ) -> dict[str, _Ruling]:
         """Return the ruling on each field; with `stop`, only up to the first denial."""
         categories = self._categories_of(access)
-        context = _context(access, categories)
-        known: dict[tuple[str, bool, str], _Ruling] = {}
+        facts = _facts(access, categories)
+        partner = access.partner
+        use = (
+            *(partner.id, partner.type, partner.verified, access.action, access.schema_name),
+            *(facts[name] for name in facts if self._read is None or name in self._read),
+        )
         rulings: dict[str, _Ruling] = {}
         for field in categories:
-            alike = self._alike(access, field)
-            if alike not in known:
+            key = (*use, self._alike(access, field))
+            ruling = self._known.get(key)
+            if ruling is None:
                 request = {
-                    "principal": _uid("Partner", access.partner.id),
+                    "principal": _uid("Partner", partner.id),
                     "action": _uid("Action", access.action),
                     "resource": _uid("Field", f"{access.schema_name}/{field}"),
-                    "context": context,
+                    "context": _context(facts),
                 }
-                known[alike] = self._ask(request, entities)
-            rulings[field] = known[alike]
-            if stop and not known[alike].allowed:
+                ruling = self._ask(request, entities)
+                if len(self._known) >= MOST_KNOWN:
+                    self._known.clear()
+                self._known[key] = ruling
+            rulings[field] = ruling
+            if stop and not ruling.allowed:
                 break
         return rulings
 
@@ -300,7 +316,8 @@ class Policies:
         return category, self._is_mapped(access, field), uid if uid in self._named else ""
 
     def _ask(self, request: dict[str, Any], entities: cedarpy.Entities) -> _Ruling:
-        found = cedarpy.is_authorized(request, self._policies, entities, self._schema)
+        # Without the schema, which checks what `_context` and `_entities_of` always keep to.
+        found = cedarpy.is_authorized(request, self._policies, entities)
         if found.diagnostics.errors or found.decision is cedarpy.Decision.NoDecision:
             return _Ruling(False, (RULE_FAILED,))
         names = found.diagnostics.id_annotations_by_reason
@@ -338,19 +355,29 @@ class Policies:
         return self._entities.with_added_json_str(json.dumps(delta))
 
 
-def _context(access: Access, categories: Mapping[str, str]) -> dict[str, Any]:
-    asked = {name for each in categories.values() for name in with_broader(each)}
+def _facts(access: Access, categories: Mapping[str, str]) -> dict[str, Hashable]:
+    """Return the context of a use, with a text for each entity."""
+    asked = {name for each in set(categories.values()) for name in with_broader(each)}
     return {
-        "purpose": {"__entity": _uid("Purpose", access.purpose)},
+        "purpose": access.purpose,
         "consent": access.consent,
         "data_set": access.data_set,
-        "categories": [{"__entity": _uid("Category", name)} for name in sorted(asked)],
+        "categories": tuple(sorted(asked)),
         "hour": access.time // SECONDS_PER_HOUR % 24,
         "time": access.time,
         "uses_this_hour": access.uses_this_hour,
         "uses_this_day": access.uses_this_day,
         "rows": access.rows,
         "retention_days": access.retention_days,
+    }
+
+
+def _context(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the context in the form of Cedar's requests."""
+    return {
+        **facts,
+        "purpose": {"__entity": _uid("Purpose", facts["purpose"])},
+        "categories": [{"__entity": _uid("Category", name)} for name in facts["categories"]],
     }
 
 

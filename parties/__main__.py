@@ -1,6 +1,7 @@
 """Entry point of `python -m parties`, one party's agent: its command line and its page.
 
-`python -m parties identity` makes or prints an institution's identity key instead.
+`python -m parties identity` makes or prints an institution's identity key instead, and `owner` and
+`institution` run the agents of data owners and of those who ask them (parties/governance).
 
 As an entry point it may import the pages, which no other module of this folder does.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from parties import identity_command
+from parties import identity_command, institution_command, owner_command
 from parties.command import parse, run
 from ui.agent.serving import open_pages
 from ui.entry import run_entry
@@ -21,6 +22,12 @@ def main(words: Sequence[str]) -> int:
     if list(words[:1]) == [identity_command.WORD]:
         wanted = identity_command.parse(words[1:])
         return run_entry(lambda settings: identity_command.run(wanted, settings))
+    if list(words[:1]) == [owner_command.WORD]:
+        owner = owner_command.parse(words[1:])
+        return run_entry(lambda settings: owner_command.run(owner, settings))
+    if list(words[:1]) == [institution_command.WORD]:
+        institution = institution_command.parse(words[1:])
+        return run_entry(lambda settings: institution_command.run(institution, settings))
     arguments = parse(words)
     return run_entry(lambda settings: run(arguments, settings, open_pages))
 

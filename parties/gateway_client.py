@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -10,9 +11,11 @@ from contract.governance import ConsentRequest, LogFacts, SpendRequest, Spent
 from parties.bounded_http import ANSWER_BYTES, BoundedHttp
 from parties.retrying import ask_again
 from parties.valid_requests import valid
+from utils.errors import InvalidRequest
 from utils.signed_requests import OWNER, authorization
 
 SHORT_SECONDS = 30.0
+_ID = r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}"
 
 
 class GatewayClient(BoundedHttp):
@@ -47,7 +50,15 @@ class GatewayClient(BoundedHttp):
         granted: bool,
         signed_at: int,
     ) -> None:
-        """Grant or revoke a consent; `signed_at` is in milliseconds since 1970, and rises."""
+        """Grant or revoke a consent; `signed_at` is in milliseconds since 1970, and rises.
+
+        Raises InvalidRequest before the call if a value is outside the contract's bounds.
+        """
+        for what, name in (("user_id", user_id), ("partner_id", partner_id)):
+            if re.fullmatch(_ID, name) is None:
+                raise InvalidRequest(
+                    f"{what}: it has letters, digits and ._:@- only, and at most 128 of them."
+                )
         state = "granted" if granted else "revoked"
         with valid():
             asked = {"state": state, "purpose": purpose, "signed_at": signed_at}

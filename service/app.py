@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import (
     applications,
-    documentation,
     governance,
     log,
     model,
@@ -46,13 +45,7 @@ from service.execution.selection import executor_of
 from service.execution.worker import EngineLoader, load_registered
 from service.garbage_collector import ORPHAN_SECONDS, recover, remove_orphans, sweep
 from service.governance.services import Governance
-from service.http import problems
-from service.http.body_limits import SMALL_BODY, BodyLimit, Pace
-from service.http.hosts import HostGuard, hosts_of
-from service.http.rate_limits import RateLimits
-from service.http.request_log import RequestLog
-from service.http.security_headers import SecurityHeaders
-from service.http.stopping import StopAnswer
+from service.http.hosts import FOREIGN_ORIGIN, UNKNOWN_HOST, hosts_of
 from service.jobs.queue import Claims, Jobs
 from service.jobs.scheduler import Scheduler
 from service.jobs.waiting import Runs
@@ -67,6 +60,13 @@ from settings import Settings
 from utils.errors import DeploymentMixed, StorageUnavailable, TrisealError
 from utils.one_line import in_one_line
 from utils.tokens import new_id
+from web import documentation, problems
+from web.body_limits import SMALL_BODY, BodyLimit, Pace
+from web.hosts import HostGuard
+from web.rate_limits import RateLimits
+from web.request_log import RequestLog
+from web.security_headers import SecurityHeaders
+from web.stopping import StopAnswer
 
 logger = logging.getLogger("triseal.app")
 
@@ -184,7 +184,12 @@ def create_app(
         # Uploads are timed from the start of their file (service/applications/uploads.py).
         pace_of=lambda path: None if _UPLOAD_PATH.fullmatch(path) else small_bodies,
     )
-    app.add_middleware(HostGuard, hosts=hosts_of(settings))  # the last one added comes first
+    app.add_middleware(  # the last one added comes first
+        HostGuard,
+        hosts=hosts_of(settings),
+        unknown_host=UNKNOWN_HOST,
+        foreign_origin=FOREIGN_ORIGIN,
+    )
     return app
 
 

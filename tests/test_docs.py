@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.write_docs import CALLERS, api_page, settings_page
+from scripts.write_docs import CALLERS, agents_page, api_page, settings_page
 from settings import ROOT, Settings
 from training.measure.benchmark_tables import markdown_sections
 
@@ -165,6 +165,12 @@ def openapi():
 
 def test_api_page_is_up_to_date(openapi):
     assert DOCUMENTS["docs/API.md"] == api_page(openapi), "call `make docs`"
+
+
+def test_page_of_the_agents_is_up_to_date():
+    page = DOCUMENTS["docs/AGENTS.md"]
+    assert page == agents_page(), "call `make docs`"
+    assert "#### `POST /host_session`" in page and "#### `POST /run_computation`" in page
 
 
 def test_every_call_of_the_api_is_listed_and_no_other(openapi):

@@ -14,9 +14,9 @@ import pytest
 from service.api.messages import LARGEST_REQUEST
 from service.applications import uploads
 from service.applications.party_tokens import MOST_TOKENS
-from service.http import connections, rate_limits
-from service.http.body_limits import SMALL_BODY
 from settings import ROOT, Settings
+from web import connections, rate_limits
+from web.body_limits import SMALL_BODY
 
 PAGE = (ROOT / "docs" / "SECURITY.md").read_text()
 GOVERNANCE = (ROOT / "docs" / "GOVERNANCE.md").read_text()

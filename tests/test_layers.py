@@ -13,22 +13,23 @@ from settings import ROOT
 MAY_IMPORT = {
     "utils": set(),
     "settings": {"utils"},
+    "web": {"settings", "utils"},
     "features": {"utils"},
     "model": {"features", "utils"},
     "engines": {"features", "model", "utils"},
     "contract": {"engines", "utils"},
     "governance": {"engines", "utils"},
     "verify": set(),
-    "service": {"contract", "engines", "governance", "settings", "utils"},
-    "server": {"service", "settings", "utils"},
+    "service": {"contract", "engines", "governance", "settings", "utils", "web"},
+    "server": {"service", "settings", "utils", "web"},
     "parties": {
-        *("contract", "engines", "features", "governance", "model", "settings", "utils"),
+        *("contract", "engines", "features", "governance", "model", "settings", "utils", "web"),
     },
     "witness": {"contract", "engines", "governance", "parties", "settings", "utils"},
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {
-        *("backend", "contract", "engines", "features", "model", "parties", "settings", "utils"),
-        "witness",
+        *("backend", "contract", "engines", "features", "governance", "model", "parties"),
+        *("settings", "utils", "witness"),
     },
     "app": {"backend", "parties", "settings", "ui", "utils"},
     "training": {
@@ -45,7 +46,7 @@ MAY_IMPORT = {
         *("contract", "engines", "features", "governance", "model", "parties", "server", "service"),
         *("settings", "training", "utils", "verify", "witness"),
     },
-    "scripts": {"service", "settings"},
+    "scripts": {"parties", "service", "settings", "web"},
     "examples": {"engines", "features", "parties", "settings", "utils"},
 }
 """The folders and modules that each may import, all of them above it in this table."""
@@ -54,13 +55,14 @@ ENTRY_POINTS = {"parties/__main__.py": {"ui"}, "witness/__main__.py": {"ui"}}
 LIBRARIES = {
     "cedarpy": ("governance/",),
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
-    "fastapi": ("service/", "server.py", "ui/"),
+    "fastapi": ("parties/governance/api/", "service/", "server.py", "ui/", "web/"),
     "gradio": ("ui/",),
     "matplotlib": ("training/",),
     "plotly": ("ui/",),
     "psutil": ("trials/",),
     "pytest": ("trials/",),
     "ray": ("service/execution/ray/",),
+    "reportlab": ("governance/",),
     "sklearn": ("training/",),
     "sqlalchemy": ("service/", "trials/"),
     "xgboost": ("training/",),

@@ -1,9 +1,10 @@
 """`python -m ui.demo`: start and stop the server and the pages together.
 
 With joint keys there is an agent for every party (`python -m parties`), each a process with its
-own page, a witness, and the stage that shows the pages side by side. The institutions' identity
-keys are made at the first start, and every agent pins those of the others unless a trust file is
-set. With any other engine a single page plays all parties. Each child leads its own process group,
+own page, a witness, and the stage that shows the pages side by side and links to the compliance
+page, which starts last. The institutions' identity keys are made at the first start, and every
+agent pins those of the others unless a trust file is set. With any other engine a single page plays
+all parties. Each child leads its own process group,
 so that its workers end with it. Ctrl-C, SIGTERM and SIGHUP stop all of them. If any child ends by
 itself, the others are stopped too, and that is an error.
 """
@@ -14,7 +15,6 @@ import json
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -28,7 +28,9 @@ from types import FrameType
 from features.schema import Schema
 from settings import ROOT, Settings
 from ui.demo_identities import make_and_pin
+from ui.demo_processes import Command, DemoProcess, Page, page_context
 from ui.entry import run_entry
+from ui.gradio_environment import gradio_environment
 from ui.places import page_place, said_address
 from ui.units import escape
 from ui.waiting import POLL_SECONDS, wait_for_page
@@ -51,58 +53,51 @@ class _Stopped(Exception):
 
 
 class Children:
-    """The processes of the demonstration, each the leader of its own process group."""
+    """The processes of the demonstration.
 
-    def __init__(self) -> None:
-        self._started: dict[str, subprocess.Popen[bytes]] = {}
+    `variables` of a process are passed in its environment or through a pipe, which other users of
+    the machine cannot read.
+    """
 
-    def start(self, name: str, arguments: Sequence[str], settings: Mapping[str, str]) -> None:
-        """Start a script or module of this project with the current interpreter.
+    def __init__(self, several_pages: bool) -> None:
+        self._started: dict[str, DemoProcess] = {}
+        self._pages = page_context() if several_pages else None
 
-        `settings` are passed in the environment, which other users of the machine cannot read.
-        """
-        self._started[name] = subprocess.Popen(  # noqa: S603 - our own file, no shell
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env={**os.environ, **{f"TRISEAL_{k.upper()}": v for k, v in settings.items()}},
-            start_new_session=True,
-        )
+    def start(self, name: str, words: Sequence[str], settings: Mapping[str, str]) -> None:
+        """Start a script, or a module after `-m`."""
+        self._started[name] = Command(words, _variables(settings))
+
+    def start_page(self, name: str, words: Sequence[str], settings: Mapping[str, str]) -> None:
+        """Start a module that has a page; `words` are its name and arguments."""
+        if self._pages is None:
+            self.start(name, ["-m", *words], settings)
+        else:
+            self._started[name] = Page(self._pages, words, _variables(settings))
 
     def check(self) -> None:
         """Raise ServerUnreachable if a child has ended."""
         for name, child in self._started.items():
-            if _has_ended(child):
+            code = child.exit_code()
+            if code is not None:
                 raise ServerUnreachable(
-                    f"The {name} has ended (exit code {child.wait()}); see its output above."
+                    f"The {name} has ended (exit code {code}); see its output above."
                 )
 
     def stop(self) -> None:
         """Terminate every child and its group; kill those that do not end in time."""
         for child in self._started.values():
-            _signal_group(child, signal.SIGTERM)
+            child.signal(signal.SIGTERM)
         deadline = time.monotonic() + GRACE_SECONDS
         for child in self._started.values():
-            while not _has_ended(child) and time.monotonic() < deadline:
+            while child.exit_code() is None and time.monotonic() < deadline:
                 time.sleep(0.05)
-            # Kill the group even if its leader has ended: other members may still run. The leader
-            # is reaped only afterwards, so that the group's number cannot be reused yet.
-            _signal_group(child, signal.SIGKILL)
+            # Kill the group even if its leader has ended: other members may still run.
+            child.signal(signal.SIGKILL)
             child.wait()
 
 
-def _has_ended(child: subprocess.Popen[bytes]) -> bool:
-    if child.returncode is not None:
-        return True
-    # WNOWAIT leaves the child to be reaped by `stop`.
-    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    if child.returncode is None:
-        try:
-            os.killpg(child.pid, number)
-        except ProcessLookupError:
-            return
+def _variables(settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"TRISEAL_{name.upper()}": value for name, value in settings.items()}
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
@@ -117,13 +112,18 @@ def run(settings: Settings, stop: threading.Event) -> None:
     for name, port in agents.items():
         what = f"The page of the {name.replace('_', ' ')}"
         check_port(settings.page_host, port, what, "TRISEAL_AGENT_PORT")
+    if agents:
+        what, port = "The compliance page", settings.compliance_port
+        check_port(settings.page_host, port, what, "TRISEAL_COMPLIANCE_PORT")
     server_url = url_of(reachable(settings.server_host), settings.server_port)
     place = page_place(settings)
     trust = {} if settings.trust else make_and_pin(ROOT / settings.party_data, list(agents))
     tokens = {name: secrets.token_urlsafe(32) for name in agents}
+    known = settings.compliance_token
+    compliance = secrets.token_urlsafe(32) if known is None else known.get_secret_value()
     witness = _witness(settings)
     trusted = {} if witness is None else {"trusted_witnesses": witness}
-    children = Children()
+    children = Children(several_pages=bool(agents))
 
     def alive() -> None:
         if stop.is_set():
@@ -139,23 +139,27 @@ def run(settings: Settings, stop: threading.Event) -> None:
         children.start("server", ["server.py"], own)
         # Started at once: pages load their libraries while the server loads its model.
         for name, port in agents.items():
-            arguments = ["-m", "parties", "--party", name, "--port", str(port), "--new"]
+            words = ["parties", "--party", name, "--port", str(port), "--new"]
             if name in trust:
-                arguments += ["--trust", str(trust[name])]
+                words += ["--trust", str(trust[name])]
             own = {"server_url": server_url, "page_token": tokens[name], **trusted}
-            children.start(f"{name.replace('_', ' ')}'s agent", arguments, own)
+            children.start_page(f"{name.replace('_', ' ')}'s agent", words, own)
         own = {
             "server_url": server_url,
             "page_token": place.access.token,
             "agent_tokens": json.dumps(tokens),
+            "compliance_token": compliance,
             **trusted,
         }
-        children.start("page", ["app.py"], own)
+        children.start_page("page", ["app"], own)
         for port in (*agents.values(), settings.page_port):
             wait_for_page(url_of(reachable(settings.page_host), port), alive)
         _say(
             f"\nTriseal is ready: open {said_address(place)} in a browser. Press Ctrl-C to stop.\n"
         )
+        if agents:  # only now, so that it takes no time from the start of the others
+            own = {"server_url": server_url, "page_token": compliance}
+            children.start_page("compliance page", ["ui.compliance"], own)
         with _opened(place.access.link(place.address)) if _has_display() else nullcontext():
             while True:
                 alive()
@@ -215,7 +219,12 @@ def main() -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
-    return run_entry(lambda settings: run(settings, stop))
+
+    def serve(settings: Settings) -> None:
+        with gradio_environment():  # for the process of which the pages are copies
+            run(settings, stop)
+
+    return run_entry(serve)
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from settings import PARTY, Settings
-from ui.access import PageAccess
+from ui.access import PageAccess, link
 from utils.addresses import reachable, url_of
 from utils.hosts import AllowedHosts, Authority
 
@@ -87,6 +87,31 @@ def agent_place(settings: Settings, party: str, label: str, port: int) -> Place:
         url=url,
         framed_by=framed_by,
     )
+
+
+def compliance_place(settings: Settings, port: int) -> Place:
+    """Return the place of the compliance page."""
+    host, url = settings.page_host, _bare(settings.compliance_url)
+    return Place(
+        title="the compliance page",
+        host=host,
+        port=port,
+        hosts=AllowedHosts(host, url, settings.allowed_hosts),
+        access=PageAccess("compliance", port, settings.page_token),
+        url=url,
+    )
+
+
+def compliance_link(settings: Settings, called: Authority | None = None) -> str | None:
+    """Return the link that opens the compliance page, for a browser that requested `called`.
+
+    None if its access token is not known here.
+    """
+    if settings.compliance_token is None:
+        return None
+    host = settings.page_host if called is None else called.name
+    address = _bare(settings.compliance_url) or url_of(reachable(host), settings.compliance_port)
+    return link(address, settings.compliance_token.get_secret_value())
 
 
 def agent_url(settings: Settings, party: str) -> str | None:

@@ -26,7 +26,7 @@ from governance.request_state import (
     Resume,
     Revoke,
 )
-from governance.requests import SignedRequest, Uses
+from governance.requests import AccessRequest, SignedRequest, Uses
 from parties.governance.calls import Ask
 from parties.governance.judging import (
     Peer,
@@ -104,7 +104,7 @@ def approve(
         request = stored.request
         whole = Grant.whole(request)
         grant = Grant(
-            fields=whole.fields if fields is None else tuple(fields),
+            fields=whole.fields if fields is None else _in_order(request, fields),
             uses=uses or whole.uses,
             not_after=whole.not_after if not_after is None else not_after,
         )
@@ -186,6 +186,12 @@ def resume(parts: OwnerParts, request_id: str) -> StoredRequest:
         return resumed
 
 
+def _in_order(request: AccessRequest, fields: Sequence[str]) -> tuple[str, ...]:
+    """Return the fields in the order of the request, and those that it does not have at the end."""
+    known = [name for name in request.fields if name in fields]
+    return (*known, *(name for name in fields if name not in known))
+
+
 def denied(verdict: Verdict) -> PolicyDenied:
     """Return the error of a verdict that denies."""
     rule = verdict.rules[0] if verdict.rules else ""
@@ -206,7 +212,10 @@ def _answered(parts: OwnerParts, request_id: str, event: Event, words: str) -> S
                 logged = parts.event(stored, "revocation", details=details)
             case _:
                 kind, logged = "pause", _answer(parts, stored, "paused")
-        after = after.model_copy(update={"unlogged": (*stored.unlogged, logged)})
+        changes: dict[str, object] = {"unlogged": (*stored.unlogged, logged)}
+        if after.state().closed:
+            changes["outbox"] = tuple(each for each in stored.outbox if each.marked)
+        after = after.model_copy(update=changes)
         parts.book.put(after)
         parts.note(kind, parts.name, words, request_id)
         parts.changed(request_id)

@@ -20,7 +20,7 @@ from parties.joint.identities import IdentityKey, Trust
 from parties.store import PartyStore
 from utils.errors import AlreadySent, DataSetInvalid, OutOfStep, TrisealError
 
-KEY_SECONDS = 20.0
+KEY_SECONDS = 8.0
 """Longest wait for the parties' key, before a use is begun."""
 RESULT_SECONDS = 24 * 3600.0
 GLANCE_SECONDS = 5.0

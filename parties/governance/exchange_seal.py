@@ -49,6 +49,9 @@ from utils.errors import InvalidRequest, MalformedMessage, NotAuthentic
 from utils.strict_json import parse_json
 
 METHOD, PATH = "POST", "/exchange"
+EXCHANGE_CALL = 1
+"""The call number of a result that the owner's agent sends in the session, because it was
+interrupted before it could respond to the direct call."""
 LARGEST_CALL = LARGEST_PERMIT + 1024
 """Bytes of the request."""
 LARGEST_RECORD = 256 * 1024

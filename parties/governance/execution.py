@@ -76,14 +76,21 @@ def give_permit(parts: OwnerParts, peer: Peer, asked: TakePermit) -> PermitGiven
         if state.grant is None:
             raise RequestClosed("The request has not been approved.")
         data_set = parts.describe(stored.request.target)
-        verdict = _verdict(parts, stored, data_set, now)
-        masks = {} if verdict.obligations is None else verdict.obligations.masks
-        issued = issued.model_copy(update={"masks": masks, "outbox": _kept(stored, now)})
-        permit = issue(parts.key, use_of(parts, issued), now, PERMIT_SECONDS, jti)
-        stored = parts.flush_log(stored)
+        with parts.judging:
+            verdict = _verdict(parts, stored, data_set, now)
+            masks = {} if verdict.obligations is None else verdict.obligations.masks
+            issued = issued.model_copy(update={"masks": masks, "outbox": _kept(stored, now)})
+            permit = issue(parts.key, use_of(parts, issued), now, PERMIT_SECONDS, jti)
+            parts.book.put(issued)
         event = parts.event(stored, "permit", "allowed", digests={"permit": _sha256(permit)})
-        entry = parts.server.log_event(stored.session_id, event)
-        parts.book.put(issued.model_copy(update={"unlogged": ()}))
+        try:
+            parts.flush_log(issued)
+            entry = parts.server.log_event(stored.session_id, event)
+        except TrisealError:
+            # The permit was given to nobody, so that it holds no use.
+            unlogged = parts.book.get(asked.request_id).unlogged
+            parts.book.put(stored.model_copy(update={"unlogged": unlogged}))
+            raise
         parts.note("permit", peer.partner.id, "A permit for one use was issued.",
                    asked.request_id, entry)  # fmt: skip
         return PermitGiven(call=asked.call, permit=permit, expires=expires)
@@ -131,10 +138,13 @@ def execute(
             if prepared is None:
                 require_use(claims, use_of(parts, stored), now)
                 step(stored.state(), Begin(claims.jti), now)
-                prepared = _prepare(parts, stored, claims, permit, now)
-                sendable(prepared.result)
-            prepared = prepared.model_copy(update={"call": call})
-            return _spend(parts, stored, prepared)
+                application = _application(parts, stored)
+                with parts.judging:
+                    prepared = _prepare(parts, stored, claims, permit, application, now)
+                    sendable(prepared.result)
+                    outbox = (*stored.outbox, prepared)
+                    stored = parts.book.put(stored.model_copy(update={"outbox": outbox}))
+            return _spend(parts, stored, prepared.model_copy(update={"call": call}))
         except TrisealError as error:
             _note_failure(parts, request_id, error)
             raise
@@ -199,12 +209,11 @@ def use_of(parts: OwnerParts, stored: StoredRequest) -> Use:
 def _spend(
     parts: OwnerParts, stored: StoredRequest, prepared: Prepared
 ) -> tuple[StoredRequest, Prepared]:
-    """Store the result, have the server mark the permit as used, store that the use has begun."""
+    """Have the server mark the permit of a stored result as used; store that the use has begun."""
     begin = Begin(prepared.permit_id)
     begun = stored.after(begin, prepared.at)
     others = tuple(each for each in stored.outbox if each.permit_id != prepared.permit_id)
-    waiting = stored.model_copy(update={"outbox": (*others, prepared)})
-    entry = _mark(parts, parts.book.put(waiting), prepared)
+    entry = _mark(parts, stored, prepared)
     marked = prepared.model_copy(update={"entry": entry, "marked": True})
     use = StoredUse(
         permit=prepared.permit_id, at=prepared.at, entry=entry, version=prepared.version
@@ -239,8 +248,23 @@ def _mark(parts: OwnerParts, stored: StoredRequest, prepared: Prepared) -> int:
         raise
 
 
+def _application(parts: OwnerParts, stored: StoredRequest) -> str | None:
+    """Join the application of a decision and return its id; None for the other actions."""
+    if stored.request.action not in ("decide", "explain"):
+        return None
+    _, data = parts.data_set(stored.request.target)
+    if stored.join_code is None or len(data.rows) != 1:
+        raise DataSetInvalid("A decision is made from a data set with one record.")
+    return parts.applications.prepare(stored.join_code, data.rows[0])
+
+
 def _prepare(
-    parts: OwnerParts, stored: StoredRequest, claims: Permit, permit: str, now: int
+    parts: OwnerParts,
+    stored: StoredRequest,
+    claims: Permit,
+    permit: str,
+    application: str | None,
+    now: int,
 ) -> Prepared:
     """Return the result of a use, before anything is spent."""
     request = stored.request
@@ -254,9 +278,6 @@ def _prepare(
                 data, claims, verdict, parts.masking_key(), request.requester.key, now
             )
         case _:
-            if stored.join_code is None or len(data.rows) != 1:
-                raise DataSetInvalid("A decision is made from a data set with one record.")
-            application = parts.applications.prepare(stored.join_code, data.rows[0])
             result = {"application": application, "program": request.action}
     if len(json.dumps(result)) > LARGEST_RESULT:
         raise DataSetInvalid(

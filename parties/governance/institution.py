@@ -8,16 +8,12 @@ come late are stored too: a permit is used by the next `run`, and a result is re
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from governance.computations import (
     SMALLEST_LEAST_ROWS,
@@ -37,6 +33,7 @@ from governance.permits import (
 )
 from governance.policy import ROWS
 from governance.purposes import PURPOSES
+from governance.request_state import PERMIT_SECONDS
 from governance.requests import (
     AccessRequest,
     Action,
@@ -45,6 +42,7 @@ from governance.requests import (
     Uses,
     new_request_id,
 )
+from parties.governance.calling import Calls
 from parties.governance.calls import (
     Ask,
     Browse,
@@ -55,40 +53,35 @@ from parties.governance.calls import (
     Outcome,
     PermitGiven,
     Redeem,
-    Refused,
     RequestStatus,
-    Statuses,
     TakePermit,
 )
 from parties.governance.exchange_client import ExchangeClient
-from parties.governance.exchange_seal import begin_call, open_record
+from parties.governance.exchange_seal import EXCHANGE_CALL, begin_call, open_record
 from parties.governance.institution_book import (
     HeldPermit,
     InstitutionBook,
     KeptRequest,
     KeptResult,
-    latest,
-    latest_permits,
+    Taking,
 )
 from parties.governance.institution_checks import (
     description_of,
     mock_set,
-    require_permit,
-    with_status,
 )
 from parties.governance.institution_files import InstitutionFiles
+from parties.governance.institution_inbox import PERMIT_OVER, Inbox
 from parties.governance.sealed_session import Relay, SealedSession
 from parties.governance.views import ActivityLine, DataSetView, RequestView, SessionView
 from parties.identity_file import make_identity
 from parties.joint.identities import IdentityKey
 from parties.retrying import waiting_words
+from parties.valid_requests import valid
 from utils.errors import (
     AgentUnreachable,
     ConsentMissing,
     InvalidRequest,
     MalformedMessage,
-    NotAuthentic,
-    OutOfStep,
     PermitExpired,
     PermitInvalid,
     PermitSpent,
@@ -98,7 +91,6 @@ from utils.errors import (
     TrisealError,
     UnknownDataSet,
     UnknownName,
-    error_classes,
 )
 
 FOLDER = "institution"
@@ -112,28 +104,9 @@ PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 16.0
 PRUNE_SECONDS = 600.0
 LONGEST_HOURS = 24.0 * 366
 MOST_SEEN = 2000
-_PERMIT_OVER = (
-    PermitExpired,
-    PermitInvalid,
-    PermitSpent,
-    RequestClosed,
-    ConsentMissing,
-    NotAuthentic,
-    UnknownName,
-)
-"""Refusals after which the same permit cannot be brought again."""
-
-T = TypeVar("T", bound=Message)
+"""Descriptions of data sets that are remembered."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Waiting:
-    """A call and the reply to it, once there is one."""
-
-    reply: Any = None
-    problem: TrisealError | None = None
 
 
 class Institution:
@@ -154,13 +127,13 @@ class Institution:
         self._files, self._clock = files, clock
         self._book = InstitutionBook(files)
         self._sessions: dict[str, SealedSession] = {}
-        self._failures: dict[str, str] = {}
-        self._waiting: dict[tuple[str, int], _Waiting] = {}
         self._seen_sets: dict[tuple[str, str], DataSetView] = {}
         self._running: set[str] = set()
         self._serial = 1
         self._closed = threading.Event()
         self._changed = threading.Condition(threading.RLock())
+        self._calls = Calls(self._changed)
+        self._inbox = Inbox(self._book, self._calls, self._note, lambda: self._clock())
         self._pruned = time.monotonic()
 
     @classmethod
@@ -188,10 +161,14 @@ class Institution:
             if self._closed.is_set():
                 return
             self._closed.set()
-            for session in self._sessions.values():
-                session.stop()
-            self._files.close()
-            self._note_change()
+            self._calls.close()
+            try:
+                for session in self._sessions.values():
+                    session.stop()
+                self._book.flush()
+            finally:
+                self._files.close()
+                self._note_change()
 
     # ---- sessions
 
@@ -200,7 +177,7 @@ class Institution:
 
         Raises InvalidRequest, NotAuthorised, QuotaExceeded, and what the server reports.
         """
-        self._require_running()
+        self._calls.require_running()
         with self._changed:
             if sum(not each.over for each in self._sessions.values()) >= MOST_SESSIONS:
                 raise QuotaExceeded(f"This agent has {MOST_SESSIONS} sessions; end one first.")
@@ -238,10 +215,11 @@ class Institution:
 
         Raises UnknownName, OutOfStep, AgentUnreachable, and what the owner's agent reports.
         """
-        with _valid("words, tag"):
+        with valid():
             Browse(call=1, words=words, tag=tag)
-        found = self._call(
-            session_id, DataSets, lambda call: Browse(call=call, words=words, tag=tag)
+        session, end = self._session(session_id), time.monotonic() + CALL_SECONDS
+        found = self._calls.call(
+            session, DataSets, lambda call: Browse(call=call, words=words, tag=tag), end
         ).found
         for each in found:
             description_of(each)
@@ -253,10 +231,11 @@ class Institution:
 
     def mock(self, session_id: str, data_set: str, rows: int = 20) -> tuple[Record, ...]:
         """Return invented rows of a data set; raises as `data_sets` does, and UnknownDataSet."""
-        with _valid("data_set, rows"):
+        with valid():
             GetMock(call=1, data_set=data_set, rows=rows)
-        found = self._call(
-            session_id, Mock, lambda call: GetMock(call=call, data_set=data_set, rows=rows)
+        session, end = self._session(session_id), time.monotonic() + CALL_SECONDS
+        found = self._calls.call(
+            session, Mock, lambda call: GetMock(call=call, data_set=data_set, rows=rows), end
         )
         return mock_set(self._data_set(session_id, data_set), found.rows).rows
 
@@ -301,7 +280,8 @@ class Institution:
         UnknownName, UnknownDataSet, QuotaExceeded, and what the owner's agent reports.
         """
         end = time.monotonic() + wait
-        session = self._connected(session_id, end)
+        session = self._session(session_id)
+        self._calls.until_connected(session, end)
         view = self._data_set(session_id, data_set)
         asked = None
         if computation is not None:
@@ -318,7 +298,7 @@ class Institution:
         if not 0 < hours <= LONGEST_HOURS:
             raise InvalidRequest(f"hours: choose more than 0 and at most {LONGEST_HOURS:.0f}.")
         now = int(self._clock())
-        with _valid("request"):
+        with valid():
             made = AccessRequest(
                 id=new_request_id(),
                 requester=Requester(name=self.name, key=self.key),
@@ -339,7 +319,6 @@ class Institution:
             Ask(call=1, request=signed, join_code=join_code)
 
         def ask(call: int) -> Ask:
-            self._book.require_room()
             kept = KeptRequest(
                 signed=signed,
                 session_id=session_id,
@@ -348,20 +327,22 @@ class Institution:
                 data_set=view.tag,
                 asked=call,
             )
-            self._book.put(made.id, kept)
-            self._note("request", kept.view(now).words, made.id)
+            with self._changed:
+                self._book.require_room()
+                self._book.put(made.id, kept)
+                self._note("request", kept.view(now).words, made.id)
             return Ask(call=call, request=signed, join_code=join_code)
 
         try:
-            self._call(session_id, RequestStatus, ask, end)
+            self._calls.call(session, RequestStatus, ask, end)
         except AgentUnreachable as error:
-            if not self._has(made.id):
+            if self._book.find(made.id) is None:
                 raise
             problem = f"{error.message} The request reaches it when it is back."[:1000]
             self._put(made.id, lambda kept: kept.changed(problem=problem))
         except TrisealError:
             with self._changed:
-                kept = self._book.get(made.id) if self._has(made.id) else None
+                kept = self._book.find(made.id)
                 if kept is not None and kept.status is None:
                     self._book.remove(made.id)
                     self._note_change()
@@ -405,8 +386,20 @@ class Institution:
             except TrisealError as error:
                 problem = error.message[:1000]
                 self._put(request_id, lambda kept: kept.changed(problem=problem))
-                self._note("failure", f"A use failed: {error.message}"[:2000], request_id)
+                self._note("failure", f"A use failed: {error.message}", request_id)
                 raise
+
+    def take_permit(self, request_id: str, wait: float = CALL_SECONDS) -> str:
+        """Return a permit for one use, for the direct exchange; `run` brings it otherwise.
+
+        Raises as `run` does.
+        """
+        end = time.monotonic() + wait
+        with self._one_run(request_id):
+            held = self._usable_permit(request_id) or self._awaited_permit(request_id, end)
+            if held is None or held.brought:
+                held = self._new_permit(request_id, end)
+            return held.token
 
     def receive_record(
         self, host: str, port: int, token: str, *, owner_key: str | None = None
@@ -418,13 +411,24 @@ class Institution:
         PermitInvalid, PermitExpired, InvalidRequest, AddressInvalid, AgentUnreachable,
         NotAuthentic, and what the owner's agent reports.
         """
-        self._require_running()
+        self._calls.require_running()
         signer = key_named_in(token)
         permit = signed_by(token, bytes.fromhex(signer))
         require_time(permit, self._clock())
         if permit.cnf is None or permit.cnf.jkt != thumbprint(self._identity.public):
             raise PermitInvalid("The permit was given to another institution; use your own.")
         expected = self._owner_key(signer, owner_key)
+        with self._changed:
+            request_id = next(
+                (
+                    name
+                    for name, each in self._book.requests()
+                    if each.owner_key == signer and each.request.digest == permit.sub
+                ),
+                None,
+            )
+            if request_id is not None:
+                self._put(request_id, lambda each: each.redeemed_by(EXCHANGE_CALL, permit.jti))
         opened = begin_call(token, permit.jti, self._identity.private)
         with ExchangeClient(host, port) as client:
             response = client.exchange(opened.to_bytes())
@@ -437,16 +441,8 @@ class Institution:
             returned=True,
         )
         with self._changed:
-            request_id = next(
-                (
-                    name
-                    for name, each in self._book.requests()
-                    if each.owner_key == signer and each.request.digest == permit.sub
-                ),
-                None,
-            )
             if request_id is not None:
-                self._put(request_id, lambda each: each.with_result(kept))
+                self._put(request_id, lambda each: each.with_result(kept).pruned(kept.at))
             words = "A masked record was received from the owner's agent."
             self._note("result", words, request_id, released.entry)
         return dict(released.record)
@@ -473,33 +469,57 @@ class Institution:
     # ---- one use
 
     def _run(self, request_id: str, end: float) -> dict[str, Any]:
-        now = int(self._clock())
-        with self._changed:
-            kept = self._book.get(request_id)
-            held = kept.permit
-            if held is not None and not held.brought and now >= held.expires:
-                held = None
+        held = self._usable_permit(request_id) or self._awaited_permit(request_id, end)
         if held is not None:
             try:
                 return self._bring(request_id, held, end)
             except PermitSpent:
                 raise
-            except _PERMIT_OVER:
+            except PERMIT_OVER:
                 held = None  # it has expired without a use: take another
+        return self._bring(request_id, self._new_permit(request_id, end), end)
+
+    def _new_permit(self, request_id: str, end: float) -> HeldPermit:
+        """Have the owner's agent issue a permit."""
+        kept, now = self._kept(request_id), int(self._clock())
         _require_usable(kept.state_at(now), kept)
-        given = self._call(
-            kept.session_id,
-            PermitGiven,
-            lambda call: self._note_call(
-                request_id,
-                TakePermit(call=call, request_id=request_id),
-                lambda each: each.changed(taking=latest(each.taking, call)),
-            ),
-            end,
-        )
-        permit = require_permit(self._kept(request_id), given.permit, self._clock())
-        held = HeldPermit(token=given.permit, id=permit.jti, expires=permit.exp)
-        return self._bring(request_id, held, end)
+
+        def take(call: int) -> Message:
+            taking = Taking(call=call, at=now)
+            self._put(request_id, lambda each: each.changed(taking=taking))
+            return TakePermit(call=call, request_id=request_id)
+
+        self._calls.call(self._session(kept.session_id), PermitGiven, take, end)
+        held = self._usable_permit(request_id)
+        if held is None:
+            raise MalformedMessage("The owner's agent sent the permit of another request.")
+        return held
+
+    def _usable_permit(self, request_id: str) -> HeldPermit | None:
+        """Return a permit that is to be brought, or one that may have been used already."""
+        held, now = self._kept(request_id).permit, self._clock()
+        return held if held is not None and (held.brought or now < held.expires) else None
+
+    def _awaited_permit(self, request_id: str, end: float) -> HeldPermit | None:
+        """Return the permit of an earlier call without a reply, once it has come.
+
+        Another call would have the owner issue another permit, which holds one more use.
+        """
+        kept = self._kept(request_id)
+        taking, now = kept.taking, self._clock()
+        if taking is None or now >= taking.at + PERMIT_SECONDS:
+            return None
+        try:
+            self._calls.call_again(
+                self._session(kept.session_id),
+                PermitGiven,
+                taking.call,
+                lambda: self._kept(request_id).taking == taking,
+                end,
+            )
+        except PermitExpired:
+            return None
+        return self._usable_permit(request_id)
 
     def _bring(self, request_id: str, held: HeldPermit, end: float) -> dict[str, Any]:
         """Bring a permit and return its result; the permit is forgotten if it is over."""
@@ -510,30 +530,21 @@ class Institution:
         brought = held.model_copy(update={"brought": True})
 
         def redeem(call: int) -> Message:
-            return self._note_call(
+            self._put(
                 request_id,
-                Redeem(call=call, permit=held.token, signature=signature),
-                lambda each: each.changed(
-                    permit=brought, redeeming=latest_permits(each.redeeming, call, held.id)
-                ),
+                lambda each: each.changed(permit=brought).redeemed_by(call, held.id),
             )
+            return Redeem(call=call, permit=held.token, signature=signature)
 
         try:
-            self._call(kept.session_id, Outcome, redeem, end)
-        except _PERMIT_OVER:
+            self._calls.call(self._session(kept.session_id), Outcome, redeem, end)
+        except PERMIT_OVER:
             self._put(request_id, lambda each: each.changed(permit=None))
             raise
         result = self._unreturned(request_id, held.id)
         if result is None:
             raise MalformedMessage("The owner's agent sent the result of another use.")
         return result
-
-    def _note_call(
-        self, request_id: str, message: Message, change: Callable[[KeptRequest], KeptRequest]
-    ) -> Message:
-        """Store that a call is made, before it is sent, so that a late reply is understood."""
-        self._put(request_id, change)
-        return message
 
     def _unreturned(self, request_id: str, permit: str | None = None) -> dict[str, Any] | None:
         """Return a result that was not returned yet, by its permit, or the oldest one."""
@@ -552,7 +563,7 @@ class Institution:
     @contextmanager
     def _one_run(self, request_id: str) -> Iterator[None]:
         """Let one thread at a time use a request."""
-        self._require_running()
+        self._calls.require_running()
         with self._changed:
             self._book.get(request_id)
             if request_id in self._running:
@@ -581,90 +592,7 @@ class Institution:
             )
         return given
 
-    # ---- calls to an owner's agent
-
-    def _call(
-        self,
-        session_id: str,
-        kind: type[T],
-        make: Callable[[int], Message],
-        end: float | None = None,
-    ) -> T:
-        """Send a message and return the reply of this kind.
-
-        `make` gets the call's number, with the agent's lock held. Raises the error that the owner's
-        agent reports, and AgentUnreachable if it does not reply until `end`, a time of the
-        monotonic clock.
-        """
-        end = time.monotonic() + CALL_SECONDS if end is None else end
-        session = self._connected(session_id, end)
-        waiting = _Waiting()
-        with self._changed:
-            call = secrets.randbelow(2**31 - 1) + 1
-            while (session_id, call) in self._waiting:
-                call = secrets.randbelow(2**31 - 1) + 1
-            self._waiting[session_id, call] = waiting
-        try:
-            with self._changed:
-                message = make(call)
-            session.send(message)
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: (
-                        waiting.reply is not None
-                        or waiting.problem is not None
-                        or session.over
-                        or self._closed.is_set()
-                    ),
-                    max(0.0, end - time.monotonic()),
-                )
-        finally:
-            with self._changed:
-                del self._waiting[session_id, call]
-        reply = waiting.reply
-        if waiting.problem is not None:
-            raise waiting.problem
-        if reply is None:
-            self._require_open(session)
-            raise self._away(session)
-        if isinstance(reply, Refused):
-            raise _error_of(reply)
-        if not isinstance(reply, kind):
-            raise MalformedMessage("The owner's agent sent a reply of another kind; it is faulty.")
-        return reply
-
-    def _connected(self, session_id: str, end: float) -> SealedSession:
-        """Return a session once both sides are there; raises AgentUnreachable at `end`."""
-        session = self._session(session_id)
-        with self._changed:
-            self._changed.wait_for(
-                lambda: session.connected or session.over or self._closed.is_set(),
-                max(0.0, end - time.monotonic()),
-            )
-        self._require_open(session)
-        if not session.connected:
-            raise self._away(session)
-        return session
-
-    def _away(self, session: SealedSession) -> AgentUnreachable:
-        failure = self._failures.get(session.session_id)
-        if failure is not None:
-            return AgentUnreachable(f"There is no connection to the owner's agent. {failure}")
-        return AgentUnreachable(
-            "The owner's agent did not respond in time; it may be switched off. Nothing is lost: "
-            "try again when it is back."
-        )
-
-    def _require_open(self, session: SealedSession) -> None:
-        self._require_running()
-        if session.failure is not None:
-            raise session.failure
-        if session.over:
-            raise OutOfStep("The session has ended; ask the owner for a new code.")
-
-    def _require_running(self) -> None:
-        if self._closed.is_set():
-            raise OutOfStep("This agent is closed; start it again.")
+    # ---- sessions and data sets by their ids
 
     def _session(self, session_id: str) -> SealedSession:
         with self._changed:
@@ -697,129 +625,43 @@ class Institution:
             try:
                 for message in session.receive(POLL_SECONDS):
                     self._take(session, message)
-                self._prune()
+                self._tidy()
             except TrisealError as error:
-                if not session.over:
+                if not (session.over or self._closed.is_set()):
                     log.warning("session %s: %s", session.session_id[:8], error.message)
                     self._fail(session, waiting_words(error, pause))
                     self._closed.wait(pause)
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
             except Exception:
-                if self._closed.is_set():
-                    return  # the client may be closed too
+                if self._closed.is_set():  # the client was closed during a call to the server
+                    return
                 log.exception("the background thread of a session has failed")
                 self._fail(session, "Something went wrong; see the log of this agent.")
                 return
             pause = PAUSE_SECONDS
-            if connected != session.connected or session.session_id in self._failures:
+            if connected != session.connected or session.session_id in self._calls.failures:
                 self._fail(session, None)
         if session.over and not self._closed.is_set():
             failure = session.failure
             words = "The session has ended." if failure is None else failure.message
             with self._changed:
                 self._note("session" if failure is None else "failure", words)
+                self._tidy()
 
     def _fail(self, session: SealedSession, words: str | None) -> None:
         with self._changed:
             if words is None:
-                self._failures.pop(session.session_id, None)
+                self._calls.failures.pop(session.session_id, None)
             else:
-                self._failures[session.session_id] = words
+                self._calls.failures[session.session_id] = words
             self._note_change()
 
-    def _take(self, session: SealedSession, message: Any) -> None:
-        """Store what a message says, and give it to the call that waits for it."""
+    def _take(self, session: SealedSession, message: Message) -> None:
         with self._changed:
-            if self._closed.is_set():
-                return
-            problem = None
-            try:
-                match message:
-                    case RequestStatus():
-                        self._take_status(session, message)
-                    case Statuses():
-                        for each in message.found:
-                            self._take_status(session, each)
-                    case PermitGiven():
-                        self._take_permit(session, message)
-                    case Outcome():
-                        self._take_outcome(session, message)
-                    case Refused():
-                        self._take_refusal(session, message)
-            except TrisealError as error:
-                problem = error
-                self._note("failure", error.message[:2000])
-            waiting = self._waiting.get((session.session_id, message.call or 0))
-            if waiting is not None:
-                waiting.reply, waiting.problem = message, problem
-            self._note_change()
-
-    def _take_status(self, session: SealedSession, found: RequestStatus) -> None:
-        kept = self._of_session(session, found.request_id)
-        if kept is None:
-            return
-        before = kept.status.status if kept.status is not None else None
-        try:
-            self._book.put(found.request_id, with_status(kept, found))
-        except TrisealError as error:
-            self._book.put(found.request_id, kept.changed(problem=error.message[:1000]))
-            self._note("failure", error.message[:2000], found.request_id)
-            return
-        if found.status != before:
-            self._note("answer", f"The request is {found.status}.", found.request_id)
-
-    def _take_permit(self, session: SealedSession, given: PermitGiven) -> None:
-        for request_id, kept in self._book.requests():
-            if kept.session_id == session.session_id and given.call in kept.taking:
-                permit = require_permit(kept, given.permit, self._clock())
-                taking = tuple(each for each in kept.taking if each != given.call)
-                held = HeldPermit(token=given.permit, id=permit.jti, expires=permit.exp)
-                current = kept.permit
-                if current is not None and current.brought:
-                    held = current  # its result may still come
-                self._book.put(request_id, kept.changed(permit=held, taking=taking))
-                self._note("permit", "A permit for one use was received.", request_id)
-                return
-
-    def _take_outcome(self, session: SealedSession, found: Outcome) -> None:
-        kept = self._of_session(session, found.request_id)
-        permit = None if kept is None else kept.redeeming.get(found.call)
-        if kept is None or permit is None:
-            return
-        result = KeptResult(
-            permit=permit, at=int(self._clock()), entry=found.entry, result=found.result
-        )
-        changed = kept.with_result(result)
-        if changed is not kept:
-            self._book.put(found.request_id, changed)
-            self._note("result", "The result of one use was received.", found.request_id,
-                       found.entry)  # fmt: skip
-
-    def _take_refusal(self, session: SealedSession, found: Refused) -> None:
-        """Note refusals that no call waits for any more."""
-        if (session.session_id, found.call) in self._waiting:
-            return
-        error = _error_of(found)
-        for request_id, kept in self._book.requests():
-            if kept.session_id != session.session_id:
-                continue
-            if kept.asked == found.call and kept.status is None:
-                self._book.put(request_id, kept.changed(refused=error.message[:2000]))
-                self._note("failure", f"The request was refused: {error.message}"[:2000],
-                           request_id)  # fmt: skip
-            elif found.call in kept.redeeming:
-                held = kept.permit
-                if held is not None and held.id == kept.redeeming[found.call]:
-                    held = None if isinstance(error, _PERMIT_OVER) else held
-                self._book.put(request_id, kept.changed(permit=held, problem=error.message[:1000]))
-
-    def _of_session(self, session: SealedSession, request_id: str) -> KeptRequest | None:
-        """Return a request that was made in this session; others are none of its owner's."""
-        if not self._has(request_id):
-            return None
-        kept = self._book.get(request_id)
-        return kept if kept.session_id == session.session_id else None
+            if not self._closed.is_set():
+                self._inbox.take(session.session_id, message)
+                self._note_change()
 
     # ---- the state
 
@@ -833,9 +675,6 @@ class Institution:
         for session in self._sessions.values():
             if not session.over:
                 self._listen(session)
-
-    def _has(self, request_id: str) -> bool:
-        return request_id in dict(self._book.requests())
 
     def _kept(self, request_id: str) -> KeptRequest:
         with self._changed:
@@ -851,10 +690,13 @@ class Institution:
                 self._book.put(request_id, changed)
             self._note_change()
 
-    def _prune(self) -> None:
-        """Remove results whose time is over, now and then."""
+    def _tidy(self) -> None:
+        """Write the activity and, now and then, remove results whose time is over."""
         with self._changed:
-            if self._closed.is_set() or time.monotonic() < self._pruned + PRUNE_SECONDS:
+            if self._closed.is_set():
+                return
+            self._book.flush()
+            if time.monotonic() < self._pruned + PRUNE_SECONDS:
                 return
             self._pruned = time.monotonic()
             now = int(self._clock())
@@ -864,18 +706,25 @@ class Institution:
                     self._book.put(request_id, left)
 
     def _note(
-        self, kind: Any, words: str, request_id: str | None = None, entry: int | None = None
+        self,
+        kind: Any,
+        words: str,
+        request_id: str | None = None,
+        entry: int | None = None,
+        by: str = "",
     ) -> None:
+        line = ActivityLine(
+            at=int(self._clock()),
+            kind=kind,
+            by=by or self.name,
+            words=words[:2000],
+            request_id=request_id,
+            entry=entry,
+        )
         with self._changed:
-            if self._closed.is_set():
-                return
-            now = int(self._clock())
-            self._book.note(
-                ActivityLine(
-                    at=now, kind=kind, by=self.name, words=words, request_id=request_id, entry=entry
-                )
-            )
-            self._note_change()
+            if not self._closed.is_set():
+                self._book.note(line)
+                self._note_change()
 
     def _note_change(self) -> None:
         with self._changed:
@@ -897,22 +746,3 @@ def _require_usable(status: str, kept: KeptRequest) -> None:
         raise RequestClosed(f"The request is {status}; make a new one.")
     if kept.receipt is None:
         raise ConsentMissing("The owner's receipt is missing; wait for it before the first use.")
-
-
-def _error_of(refused: Refused) -> TrisealError:
-    """Return the error that an owner's agent reported."""
-    return error_classes().get(refused.code, TrisealError)(refused.message)
-
-
-@contextmanager
-def _valid(what: str) -> Iterator[None]:
-    """Raise InvalidRequest if a message made inside is out of bounds."""
-    try:
-        yield
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc']) or what}: {fault['msg']}"
-            for fault in error.errors(include_input=False)[:5]
-        ]
-        # Without the cause, which shows the values.
-        raise InvalidRequest(f"The request is not valid: {'; '.join(faults)}.") from None

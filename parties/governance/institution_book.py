@@ -27,9 +27,9 @@ MOST_RESULT_BYTES = 4 * 1024 * 1024
 """Bytes of the results of one request in JSON; the oldest ones are removed first."""
 MOST_USES = 1000
 MOST_CALLS = 64
-MOST_LINES = 500
+PAGE_LINES, MOST_PAGES = 25, 40
+"""Lines of activity in a file, and files that are kept; the oldest ones are removed."""
 DAY_SECONDS = 24 * 3600
-_ACTIVITY = "activity"
 _NOT_JUDGED = "The owner's agent has not responded yet."
 
 
@@ -56,11 +56,18 @@ class HeldPermit(_Model):
     brought: bool = False
 
 
+class Taking(_Model):
+    """The call for a permit that has no reply yet, and its time."""
+
+    call: int
+    at: int
+
+
 class KeptRequest(_Model):
     """A request and what has come of it.
 
-    `signed` is the signed request in JSON. `asked`, `taking` and `redeeming` are the numbers of
-    calls whose replies may still come: for the request itself, for permits, and for uses, the last
+    `signed` is the signed request in JSON. `asked`, `taking` and `redeeming` have the numbers of
+    calls whose replies may still come: for the request itself, for a permit, and for uses, the last
     with the ids of their permits.
     """
 
@@ -75,7 +82,7 @@ class KeptRequest(_Model):
     receipt: str | None = None
     receipt_id: str | None = None
     permit: HeldPermit | None = None
-    taking: tuple[int, ...] = ()
+    taking: Taking | None = None
     redeeming: dict[int, Hex128] = {}
     uses: tuple[UseView, ...] = ()
     results: tuple[KeptResult, ...] = ()
@@ -113,6 +120,11 @@ class KeptRequest(_Model):
         uses = (*self.uses, UseView(permit=kept.permit, at=kept.at, entry=kept.entry))
         held = None if self.permit is None or self.permit.id == kept.permit else self.permit
         return self.changed(results=results, uses=uses[-MOST_USES:], permit=held, problem=None)
+
+    def redeemed_by(self, call: int, permit: str) -> KeptRequest:
+        """Return the request with a call that brings a permit."""
+        calls = [*self.redeeming.items(), (call, permit)]
+        return self.changed(redeeming=dict(calls[-MOST_CALLS:]))
 
     def returned(self, permit: str) -> KeptRequest:
         """Return the request with the result of a permit marked as returned."""
@@ -177,8 +189,12 @@ class InstitutionBook:
             found.append((request.created, request.id, kept))
         for _, request_id, kept in sorted(found, key=lambda each: each[:2]):
             self._requests[request_id] = kept
-        lines = _ACTIVITY in files.journal.names()
-        self._lines = _parsed(_Activity, files.journal, _ACTIVITY).lines if lines else ()
+        self._unwritten: set[int] = set()
+        self._pages: list[tuple[int, tuple[ActivityLine, ...]]] = [
+            (int(name), _parsed(_Page, files.journal, name).lines)
+            for name in files.journal.names()
+            if name.isdecimal()
+        ]
 
     def requests(self) -> tuple[tuple[str, KeptRequest], ...]:
         """Return the ids and the requests, oldest first."""
@@ -190,6 +206,10 @@ class InstitutionBook:
         if found is None:
             raise UnknownName("There is no such request here; list the requests first.")
         return found
+
+    def find(self, request_id: str) -> KeptRequest | None:
+        """Return a request, or None if there is none of this id."""
+        return self._requests.get(request_id)
 
     def require_room(self) -> None:
         """Raise QuotaExceeded if no further request can be kept."""
@@ -209,30 +229,41 @@ class InstitutionBook:
 
     def activity(self) -> tuple[ActivityLine, ...]:
         """Return the lines of activity, oldest first."""
-        return self._lines
+        return tuple(line for _, lines in self._pages for line in lines)
 
     def note(self, line: ActivityLine) -> None:
-        """Append a line of activity; raises OSError."""
-        self._lines = (*self._lines, line)[-MOST_LINES:]
-        journal = _Activity(lines=self._lines).model_dump_json().encode()
-        self._files.journal.write(_ACTIVITY, journal)
+        """Append a line of activity, which `flush` writes."""
+        if not self._pages or len(self._pages[-1][1]) >= PAGE_LINES:
+            self._pages.append((self._pages[-1][0] + 1 if self._pages else 1, ()))
+        number, lines = self._pages[-1]
+        self._pages[-1] = (number, (*lines, line))
+        self._unwritten.add(number)
+
+    def flush(self) -> None:
+        """Write the new lines of activity, all at once since each write waits for the disk.
+
+        Raises OSError.
+        """
+        for number, lines in self._pages[-MOST_PAGES:]:
+            if number in self._unwritten:
+                page = _Page(lines=lines).model_dump_json().encode()
+                self._files.journal.write(_page_name(number), page)
+        self._unwritten.clear()
+        for number, _ in self._pages[:-MOST_PAGES]:
+            self._files.journal.remove(_page_name(number))
+        self._pages = self._pages[-MOST_PAGES:]
 
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class _Activity(_Model):
-    lines: Annotated[tuple[ActivityLine, ...], Field(max_length=MOST_LINES)]
+class _Page(_Model):
+    lines: Annotated[tuple[ActivityLine, ...], Field(max_length=PAGE_LINES)]
 
 
-def latest(numbers: tuple[int, ...], number: int) -> tuple[int, ...]:
-    """Return the last numbers with one more."""
-    return (*numbers, number)[-MOST_CALLS:]
-
-
-def latest_permits(calls: dict[int, str], call: int, permit: str) -> dict[int, str]:
-    """Return the last calls with one more, by their numbers."""
-    return dict([*calls.items(), (call, permit)][-MOST_CALLS:])
+def _page_name(number: int) -> str:
+    """Return the name of a page's file; the names sort like the numbers."""
+    return f"{number:012}"
 
 
 def _bounded(results: tuple[KeptResult, ...]) -> tuple[KeptResult, ...]:

@@ -250,7 +250,7 @@ class Owner:
         """
         book, parts = self._parts.book, self._parts
         signed_at = book.next_signing_time(parts.clock())
-        if not granted:
+        if not granted:  # before the call, so that it counts in any case
             book.say_consent(partner_id, purpose, False, signed_at)
         self._client.say_consent(parts.key, self.name, partner_id, purpose, granted, signed_at)
         if granted:
@@ -318,11 +318,9 @@ class Owner:
 
     def _resume(self) -> None:
         for name in self._files.names():
-            data = self._files.read(name)
             try:
-                sealed = SealedSession.resume(
-                    self._client, self._identity, data or b"", self._files.write
-                )
+                data = self._files.read(name) or b""
+                sealed = SealedSession.resume(self._client, self._identity, data, self._files.write)
             except TrisealError as error:
                 self._parts.note("failure", self.name, f"A session is lost: {error.message}")
                 self._files.remove(name)

@@ -85,6 +85,8 @@ class OwnerParts:
     changed: Callable[[str], None]
     data_store: DataStore
     store_lock: threading.Lock = field(default_factory=threading.Lock)
+    judging: threading.Lock = field(default_factory=threading.Lock)
+    """Held from a judgement that depends on other uses until the use that it is about is stored."""
 
     @property
     def public_key(self) -> bytes:

@@ -175,24 +175,28 @@ class OwnerSession:
     def _deliver(self, stored: StoredRequest, prepared: Prepared) -> None:
         """Send a result that was marked as used; it stays in the outbox until it has left."""
         request_id = stored.request.id
-        try:
-            finish(self._parts, stored)
-            outcome = Outcome(
-                call=prepared.call,
-                request_id=request_id,
-                entry=prepared.entry,
-                result=prepared.result,
-            )
-            self.sealed.send(outcome)
-        except TrisealError as error:
-            if not is_final(error) or self._stopped.is_set():
-                log.info("a result waits: %s", error.message)
+        with self._parts.book.exclusive(request_id):
+            waiting = self._parts.book.get(request_id).prepared(prepared.permit_id)
+            if waiting is None:  # it has left by a direct exchange meanwhile
                 return
-            words = f"The result could not be sent, and is lost: {error.message}"
-            delivered(self._parts, request_id, prepared.permit_id, words)
-            self._send(_refused(prepared.call, error))
-            return
-        delivered(self._parts, request_id, prepared.permit_id)
+            try:
+                finish(self._parts, stored)
+                outcome = Outcome(
+                    call=prepared.call,
+                    request_id=request_id,
+                    entry=prepared.entry,
+                    result=prepared.result,
+                )
+                self.sealed.send(outcome)
+            except TrisealError as error:
+                if not is_final(error) or self._stopped.is_set():
+                    log.info("a result waits: %s", error.message)
+                    return
+                words = f"The result could not be sent, and is lost: {error.message}"
+                delivered(self._parts, request_id, prepared.permit_id, words)
+                self._send(_refused(prepared.call, error))
+                return
+            delivered(self._parts, request_id, prepared.permit_id)
         self.tell(request_id)
 
     def _peer(self) -> Peer:

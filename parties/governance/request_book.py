@@ -18,9 +18,11 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
@@ -190,7 +192,8 @@ class RequestBook:
         self._files = SealedFiles(folder, key, "the book of requests", MOST_FILE_BYTES)
         self._lock = threading.RLock()
         self._closed = False
-        self._locks: dict[str, threading.RLock] = {}
+        # Requesters choose the ids: only locks that somebody holds or waits for are kept.
+        self._locks: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self._versions = dict((self._read(INDEX, _Index) or _Index()).versions)
         self._requests = {name: self._load(name) for name in self._versions}
         self._lines = (self._read(ACTIVITY, _Activity) or _Activity()).lines
@@ -217,10 +220,13 @@ class RequestBook:
                 return each
         raise UnknownName("There is no such request in this session; make it again.")
 
-    def exclusive(self, request_id: str) -> threading.RLock:
-        """Return the lock of one request."""
+    def exclusive(self, request_id: str) -> AbstractContextManager[Any]:
+        """Return the lock of one request, which one thread at a time can hold."""
         with self._lock:
-            return self._locks.setdefault(request_id, threading.RLock())
+            lock: AbstractContextManager[Any] = self._locks.setdefault(
+                request_id, threading.RLock()
+            )
+            return lock
 
     def add(self, stored: StoredRequest, now: int) -> None:
         """Store a new request.

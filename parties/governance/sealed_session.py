@@ -26,7 +26,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -43,21 +43,19 @@ from contract.sessions import (
 )
 from governance.access import PartnerType
 from parties.governance.calls import FROM_INSTITUTION, FROM_OWNER, LARGEST_MESSAGE, Message
+from parties.governance.session_hello import SessionHello, opened_hello, sealed_hello
 from parties.governance.views import SessionStatus, SessionView
 from parties.joint.channel import (
     GROUP_SECRET_BYTES,
     OVERHEAD,
     Channel,
-    FirstWords,
     Identity,
     Place,
     PublicIdentity,
-    signed,
     transcript,
 )
 from parties.joint.codes import JoinCode
-from parties.joint.identities import IdentityKey, is_signed, shown
-from parties.joint.messages import JointMessage, RawKey, Signature
+from parties.joint.identities import IdentityKey
 from parties.retrying import may_pass
 from utils.errors import (
     AlreadySent,
@@ -83,7 +81,6 @@ MOST_PENDING = 64
 """Messages that wait for the server."""
 LARGEST_STATE = (MOST_PENDING + 2) * (LARGEST_SESSION_MESSAGE * 4 // 3 + 200) + 64 * 1024
 """Bytes of a session's state."""
-_DOMAIN = b"triseal identity of a session 1"
 _OTHER: dict[SessionSide, SessionSide] = {"owner": "institution", "institution": "owner"}
 _GONE = (UnknownName, UnknownApplication, ApplicationExpired, NotAuthorised)
 """Errors of the server after which it has nothing more for this session."""
@@ -116,20 +113,6 @@ class Relay(Protocol):
     ) -> SessionMessages: ...
 
     def close_session(self, session_id: str, token: str) -> None: ...
-
-
-class SessionHello(JointMessage):
-    """The first message: fresh keys for the session, vouched for by the identity key.
-
-    `peer_key` is the identity key of the other side, as the server reported it to the sender.
-    """
-
-    name: Annotated[str, Field(min_length=1, max_length=64)]
-    signing_key: RawKey
-    exchange_key: RawKey
-    peer_key: RawKey
-    identity_key: RawKey
-    identity_signature: Signature = Field(repr=False)
 
 
 class _Pending(BaseModel):
@@ -481,19 +464,9 @@ class SealedSession:
 
     def _queue_hello(self) -> None:
         state = self._state
-        public = self._identity.public
-        unsigned = SessionHello(
-            name=state.name,
-            signing_key=public.signing,
-            exchange_key=public.exchange,
-            peer_key=bytes.fromhex(state.peer_key or ""),
-            identity_key=self._key.public,
-            identity_signature=bytes(64),
-        )
-        hello = self._key.signed(self.session_id, state.side, unsigned, _DOMAIN)
-        sealed = FirstWords(self.session_id, self._identity).seal(
-            self._place(state.side, 1), hello.model_dump_json().encode()
-        )
+        place = self._place(state.side, 1)
+        peer_key = bytes.fromhex(state.peer_key or "")
+        sealed = sealed_hello(place, self._identity, self._key, state.name, peer_key)
         state.own_hello = sealed
         self._queue(1, sealed)
 
@@ -510,44 +483,10 @@ class SealedSession:
         self._unsaved = True
 
     def _open_hello(self, body: bytes) -> SessionHello:
-        """Return the other side's hello; raises NotAuthentic and IdentityMismatch."""
-        other = _OTHER[self._state.side]
-        place = self._place(other, 1)
-        try:
-            payload, signature = FirstWords(self.session_id, self._identity).open(place, body)
-        except NotAuthentic as error:
-            raise NotAuthentic(
-                f"The first message of the {other} was not made with the secret of this session's "
-                "code: somebody connected with another code, or the message was altered. The "
-                "session has ended; start a new one, and give its whole code to the institution."
-            ) from error
-        try:
-            hello: SessionHello | None = SessionHello.model_validate_json(payload)
-        except ValidationError:
-            hello = None
-        if hello is None or not hello.name.isprintable():
-            raise MalformedMessage(
-                f"The first message of the {other} cannot be read; use the same release on both "
-                "sides."
-            )
-        signed(PublicIdentity(hello.signing_key, hello.exchange_key), place, payload, signature)
-        expected = self._state.peer_key
-        if hello.identity_key.hex() != expected or not is_signed(
-            self.session_id, other, hello, _DOMAIN
-        ):
-            named = "none" if expected is None else shown(bytes.fromhex(expected))
-            raise IdentityMismatch(
-                f"The {other} presented the key {shown(hello.identity_key)}, but the server says "
-                f"that its key is {named}: the server, or somebody with the code, plays the "
-                f"{other}. The session has ended; ask the {other} for its key by another channel."
-            )
-        if hello.peer_key != self._key.public:
-            raise IdentityMismatch(
-                f"The {other} was told the key {shown(hello.peer_key)} as that of this agent, "
-                f"which is {shown(self._key.public)}: the server may play one side against the "
-                "other. The session has ended; do not use this server."
-            )
-        return hello
+        """Return the other side's hello; raises ProtocolError and MalformedMessage."""
+        place = self._place(_OTHER[self._state.side], 1)
+        peer_key = bytes.fromhex(self._state.peer_key or "")
+        return opened_hello(place, body, self._identity, peer_key, self._key.public)
 
     def _open_channel(self, hello: SessionHello) -> None:
         side, other = self._state.side, _OTHER[self._state.side]
@@ -566,7 +505,11 @@ class SealedSession:
     def _queue(self, number: int, body: bytes) -> None:
         text = base64.b64encode(body).decode()
         self._state.pending.append(_Pending(number=number, body=text))
-        self._save()
+        try:
+            self._save()
+        except BaseException:
+            self._state.pending.pop()  # what is not saved is never posted
+            raise
 
     def _flush(self) -> None:
         """Post what the server does not have yet, in order."""

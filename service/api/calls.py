@@ -29,7 +29,6 @@ from service.api.runs import ASKED
 from service.applications.slots import Place
 from service.applications.upload_acceptance import settle
 from service.applications.uploads import BodyReader, receive_upload, require_size
-from service.http.body_limits import Pace
 from service.http.raw_body import MEDIA_TYPE, RawBodyReader
 from service.http.upload_form import FIELDS, FILE, FormReader
 from utils.errors import (
@@ -49,6 +48,7 @@ from utils.errors import (
     UnknownParty,
     UploadEmpty,
 )
+from web.body_limits import Pace
 
 logger = logging.getLogger("triseal.messages")
 router = make_router("messages")

@@ -24,9 +24,6 @@ from service.execution.checker import Checker
 from service.execution.interface import Executor
 from service.governance.partners import Caller
 from service.governance.services import Governance
-from service.http.content_types import held_by
-from service.http.paths import path_in_app
-from service.http.rate_limits import RateLimits
 from service.jobs.queue import Claims, Jobs
 from service.jobs.scheduler import Scheduler
 from service.jobs.waiting import Runs
@@ -37,6 +34,9 @@ from service.storage.storage import Storage
 from settings import Settings
 from utils.errors import EngineUnavailable, NotAuthorised, TrisealError
 from utils.signed_requests import OWNER, signer_of
+from web.content_types import held_by
+from web.paths import path_in_app
+from web.rate_limits import RateLimits
 
 WITNESS_PATH = "/witness/"
 

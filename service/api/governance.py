@@ -276,9 +276,16 @@ def add_partner(governance: GovernanceDep, body: PartnerRequest) -> PartnerToken
     response_description="The partner's token is no longer valid.",
     responses=problems(*READY, InvalidRequest, NotAuthorised, UnknownName),
 )
-def remove_partner(partner_id: _PartnerPath, governance: GovernanceDep) -> None:
-    """Remove a partner; permits that it has got stay valid for at most 300 seconds."""
+def remove_partner(
+    partner_id: _PartnerPath, server_state: ServerStateDep, governance: GovernanceDep
+) -> None:
+    """Remove a partner and close its sessions.
+
+    Permits that it has got by `POST /authorize` stay valid for at most 300 seconds.
+    """
     governance.partners.remove(partner_id)
+    for session_id in server_state.sessions.sessions.close_of(partner_id):
+        server_state.events.changed(event_of(session_id))
     logger.info("partner removed", extra={"facts": {"partner": partner_id}})
 
 

@@ -69,6 +69,7 @@ GOVERNANCE_EXAMPLES: Mapping[str, Any] = {
                 "application": None,
                 "erased": False,
                 "details": _DETAILS,
+                "person": _ROOT,
             }
         ]
     },

@@ -15,11 +15,11 @@ from typing import Protocol
 from engines.envelope import DIGEST_BYTES
 from engines.interface import Slot
 from service.applications.slots import Place, Upload
-from service.http.body_limits import SMALL_BODY, Pace
 from service.http.upload_form import FIELDS, FILE
 from utils.atomic_files import PRIVATE_FILE
 from utils.disk_errors import storage_fault
 from utils.errors import InvalidRequest, UploadEmpty, UploadTooLarge
+from web.body_limits import SMALL_BODY, Pace
 
 BATCH_BYTES = 1 << 20
 """Bytes held in memory before they are hashed and written in threads."""

@@ -17,9 +17,9 @@ from engines.interface import Slot
 from service.execution.interface import Introduction
 from service.execution.sandbox import end_with_parent, give_way, leave_signals_to_parent
 from service.execution.worker import EngineSource, Messages, Worker, evaluation_faults
-from service.http import request_log as logs
 from service.storage.blobs import BlobPlace, Blobs
 from utils.errors import StorageUnavailable, TrisealError
+from web import request_log as logs
 
 logger = logging.getLogger("triseal.worker")
 

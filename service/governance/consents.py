@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
 from governance.access import Consent
 from governance.canonical import digest
 from governance.purposes import PURPOSES
 from service.governance.log import PEOPLE, Event, record, record_erasure, user_of
+from service.storage.prepared import Prepared
 from service.storage.storage import LOG, Storage
 from service.storage.tables import ConsentRecord, GivenPermitRecord, table_of
 from utils.errors import InvalidRequest, OutOfStep
@@ -19,6 +20,13 @@ from utils.errors import InvalidRequest, OutOfStep
 AHEAD_SECONDS = 60
 """Seconds by which the clock of an owner's agent may be ahead."""
 _CONSENTS, _GIVEN = table_of(ConsentRecord), table_of(GivenPermitRecord)
+_STATE = Prepared(
+    select(_CONSENTS.c.state).where(
+        _CONSENTS.c.user_id == bindparam("user_id"),
+        _CONSENTS.c.partner_id == bindparam("partner_id"),
+        _CONSENTS.c.purpose == bindparam("purpose"),
+    )
+)
 
 
 class Consents:
@@ -95,13 +103,7 @@ class Consents:
 
 def consent_of(session: Session, user_id: str, partner_id: str, purpose: str) -> Consent:
     """Return the state of a user's consent, in the policy's words."""
-    state = session.scalar(
-        select(_CONSENTS.c.state).where(
-            _CONSENTS.c.user_id == user_id,
-            _CONSENTS.c.partner_id == partner_id,
-            _CONSENTS.c.purpose == purpose,
-        )
-    )
-    if state is None:
+    row = _STATE.one_or_none(session, user_id=user_id, partner_id=partner_id, purpose=purpose)
+    if row is None:
         return "asked"
-    return "given" if state == "granted" else "revoked"
+    return "given" if row.state == "granted" else "revoked"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from contract.governance import Authorized, AuthorizeRequest, Spent
@@ -28,6 +28,7 @@ from service.governance.consents import consent_of
 from service.governance.log import ENTRIES, Event, record, user_of
 from service.governance.partners import Caller
 from service.governance.policies import PolicyKeeper
+from service.storage.prepared import Prepared
 from service.storage.storage import LOG, Storage
 from service.storage.tables import GivenPermitRecord, table_of
 from settings import OwnerAgent, Settings
@@ -47,6 +48,18 @@ SCHEMA = "personal_record"
 """The schema of the records that partners ask for."""
 DATA_SET = "record"
 _GIVEN = table_of(GivenPermitRecord)
+_COUNTED = Prepared(
+    select(
+        func.count().filter(ENTRIES.c.at >= bindparam("hour")).label("of_hour"),
+        func.count().label("of_day"),
+    ).where(
+        ENTRIES.c.kind == "decision",
+        ENTRIES.c.requester == bindparam("requester"),
+        ENTRIES.c.outcome == "allowed",
+        ENTRIES.c.at >= bindparam("day"),
+    )
+)
+"""The numbers of allowed uses of a requester since the beginning of an hour, and of its day."""
 
 
 class Gateway:
@@ -157,6 +170,12 @@ class Gateway:
         every = tuple(known.fields) if known is not None else ()
         alias = pseudonym(self._storage.log_keys.pseudonyms, "requester", caller.partner_id)
         seconds = int(now)
+        this_hour, this_day = _uses(
+            session,
+            alias,
+            seconds - seconds % SECONDS_PER_HOUR,
+            seconds - seconds % SECONDS_PER_DAY,
+        )
         try:
             return Access(
                 # The permit can be redeemed only with the registered key.
@@ -170,8 +189,8 @@ class Gateway:
                 purpose=asked.purpose,
                 consent=consent_of(session, asked.user_id, caller.partner_id, asked.purpose),
                 time=seconds,
-                uses_this_hour=_uses(session, alias, seconds - seconds % SECONDS_PER_HOUR),
-                uses_this_day=_uses(session, alias, seconds - seconds % SECONDS_PER_DAY),
+                uses_this_hour=this_hour,
+                uses_this_day=this_day,
             )
         except ValidationError as error:
             first = error.errors()[0]
@@ -277,14 +296,10 @@ def _judged(policies: Policies, access: Access, asked: AuthorizeRequest) -> tupl
     return access, policies.decide(access)
 
 
-def _uses(session: Session, requester: str, since: int) -> int:
-    counted = select(func.count()).where(
-        ENTRIES.c.kind == "decision",
-        ENTRIES.c.requester == requester,
-        ENTRIES.c.outcome == "allowed",
-        ENTRIES.c.at >= since,
-    )
-    return session.scalar(counted) or 0
+def _uses(session: Session, requester: str, hour: int, day: int) -> tuple[int, int]:
+    """Return the numbers of allowed uses since two times, the later one first."""
+    row = _COUNTED.one_or_none(session, requester=requester, hour=hour, day=day)
+    return row.of_hour, row.of_day
 
 
 def _use_of(permit: Permit, row: Any, token: str, receipt: str | None, now: float) -> Event:

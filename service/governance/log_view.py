@@ -176,4 +176,11 @@ def _line(row: Any, partners: Mapping[str, str]) -> LogLine:
         application=name if scope == "application" else None,
         erased=entry.details is not None and details is None,
         details=details,
+        person=_person_of(entry),
     )
+
+
+def _person_of(entry: Entry) -> str | None:
+    """Return the pseudonym of the person that an entry is about; owners are parties otherwise."""
+    names = entry.pseudonyms.get("person") or entry.pseudonyms.get("owner") or ()
+    return names[0] if names else None

@@ -20,6 +20,7 @@ from contract.governance import PolicyRule, PolicyState
 from governance.log.entries import Entry
 from governance.policy import Policies, apply_change, copy_shipped
 from service.governance.log import ENTRIES, Event, record
+from service.storage.prepared import Prepared
 from service.storage.storage import LOG, Storage
 from settings import Settings
 from utils.disk_errors import storage_fault
@@ -27,6 +28,12 @@ from utils.errors import InvalidRequest, PolicyInvalid
 
 FOLDER = "policies"
 OPERATOR = "operator"
+_LAST_CHANGE = Prepared(
+    select(ENTRIES.c.data)
+    .where(ENTRIES.c.kind == "policy_change")
+    .order_by(ENTRIES.c.number.desc())
+    .limit(1)
+)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,60}\.(cedar|json)")
 
 
@@ -120,10 +127,5 @@ class PolicyKeeper:
 
 def _logged_version(session: Session) -> str | None:
     """Return the version of the last change in the log; None if there is none."""
-    data = session.scalar(
-        select(ENTRIES.c.data)
-        .where(ENTRIES.c.kind == "policy_change")
-        .order_by(ENTRIES.c.number.desc())
-        .limit(1)
-    )
-    return None if data is None else Entry.parse(bytes(data)).digests["policy"][0]
+    row = _LAST_CHANGE.one_or_none(session)
+    return None if row is None else Entry.parse(bytes(row.data)).digests["policy"][0]

@@ -1,1 +1,1 @@
-"""The HTTP layer below the routes: connections, limits, hosts, headers, problems, request logs."""
+"""The server's own parts of the HTTP layer below the routes: hosts, upload forms, raw bodies."""

@@ -33,8 +33,8 @@ from engines.interface import (
     PUBLIC_KEY,
     SIGN_OF,
 )
-from service.http.problems import MEDIA_TYPE, TYPE_PREFIX
 from utils.errors import error_classes
+from web.problems import MEDIA_TYPE, TYPE_PREFIX
 
 SLOT_NAMES = (
     *(PUBLIC_KEY, EVALUATION_KEY, ENCRYPTED_INPUTS, EXPLANATION_INPUTS, CHALLENGE),

@@ -136,6 +136,18 @@ class Sessions:
                 self._storage.announce(session, event_of(session_id))
 
     @even_when_full
+    def close_of(self, partner_id: str) -> list[str]:
+        """Close the open sessions of a partner that was removed, and return their ids."""
+        now = self._clock()
+        with self._storage.write() as session:
+            own = (SESSIONS.c.partner_id == partner_id) & SESSIONS.c.closed.is_(None)
+            closed = update(SESSIONS).where(own).values(closed=now)
+            gone = list(session.scalars(closed.returning(SESSIONS.c.session_id)))
+            for session_id in gone:
+                self._storage.announce(session, event_of(session_id))
+        return gone
+
+    @even_when_full
     def erase(self, owner_key: str) -> list[str]:
         """Remove all sessions of an owner with their messages, and return their ids.
 

@@ -31,7 +31,7 @@ class Prepared:
 
     def __init__(
         self,
-        statement: Select[Any] | Insert | Update | Delete,
+        statement: Select[*tuple[Any, ...]] | Insert | Update | Delete,
         kind: type[NamedTuple] | None = None,
     ) -> None:
         self._statement = statement

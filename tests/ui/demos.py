@@ -75,7 +75,7 @@ class Demo(ChildProcess):
 
     def __init__(self, folder, deployment, engine, more=None, **settings):
         self.page_port, self.server_port = free_port(), free_port()
-        self.agent_port = free_ports(8)
+        self.agent_port, self.compliance_port = free_ports(8), free_port()
         settings = {
             "engine": engine,
             "deployment": deployment,
@@ -84,6 +84,7 @@ class Demo(ChildProcess):
             "party_data": folder / "parties",
             "page_port": self.page_port,
             "agent_port": self.agent_port,
+            "compliance_port": self.compliance_port,
             "witness_port": free_port(),
             "witness_data": folder / "witness",
             # Almost none, since another process of the tests may be busy; not 0, so that the

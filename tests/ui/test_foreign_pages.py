@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from service.app import create_app
-from service.http.hosts import HostGuard
 from settings import Settings
 from tests.ui.conftest import chromium_with
 from tests.ui.foreign import CALL, NAMED_BY_STRANGERS, READ, attack, fetch
@@ -18,6 +17,7 @@ from tests.ui.guarded_pages import KINDS, Page
 from tests.ui.serving import served
 from trials.stand_in import load
 from utils.ports import free_port
+from web.hosts import HostGuard
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from model.explanation import Outcome
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
-from tests.parties.running import Oracle
+from tests.parties.running import Oracle, until
 from tests.ui.conftest import chromium_with
 from tests.ui.demos import Demo, alive, relayed_from_ipv4
 from tests.ui.foreign import (
@@ -28,6 +28,7 @@ from tests.ui.foreign import (
 )
 from tests.ui.links import opened as opened_link
 from tests.ui.test_page import assert_fits
+from ui.waiting import wait_for_page
 from utils.ports import free_port
 
 NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
@@ -341,6 +342,19 @@ def test_steps_out_of_order_name_missing_steps(narrow):
     assert "open the decision first" in one.told(first, "#agree-explain")
 
 
+def test_stage_leads_to_the_compliance_page(narrow, demo):
+    wait_for_page(f"http://[::1]:{demo.compliance_port}")
+    with narrow.page.expect_popup() as opened:
+        narrow.page.click("#compliance")
+    page = opened.value
+    page.wait_for_selector("tr[data-entry]", timeout=40_000)
+    assert page.url == f"http://[::1]:{demo.compliance_port}/"
+    assert page.evaluate("opener") is None
+    assert page.inner_text("h1") == "Compliance"
+    assert_fits(page)
+    page.close()
+
+
 def test_demo_refuses_requests_without_access(narrow, context, demo):
     """All parties have sent their records, none has agreed."""
     one = narrow
@@ -419,4 +433,4 @@ def test_every_party_has_its_own_process_and_ctrl_c_stops_all(demo, schema):
         assert [f"--party {name} " in agent for agent in agents].count(True) == 1
     demo.send(signal.SIGINT)
     assert demo.join(30) == 0
-    assert alive(family) == []
+    until(lambda: not alive(family))  # the process that the pages are copies of ends by itself

@@ -26,7 +26,7 @@ from ui import joint_texts
 from ui.benchmark import comparison
 from ui.blocks import html, section
 from ui.panels import heading
-from ui.places import agent_addresses, page_place
+from ui.places import agent_addresses, compliance_link, page_place
 from ui.single.actions import shown_at_once
 from ui.stage import beside
 from ui.stage import panels as stage_panels
@@ -101,6 +101,7 @@ class Stage:
             )
             self.witness = html('<p class="ts-empty">Not asked yet.</p>', "ts-panel")
             self.witness_timer = gr.Timer(WITNESS_SECONDS)
+        self._compliance()
         with section():
             html(heading(None, "Message log"))
             self.log = html(stage_panels.stage_timeline(None, (), public))
@@ -153,6 +154,26 @@ class Stage:
             "pages open below with it. The parties' processes make their joint key at once. Each "
             "party then sends its record and agrees to the decision and to the explanation.</p>"
         )
+
+    def _compliance(self) -> None:
+        self.compliance: gr.HTML | None = None
+        link = compliance_link(self.settings)
+        if link is not None:
+            with section():
+                html(
+                    heading(
+                        None,
+                        "Compliance",
+                        "The operator's view of all requests, decisions and permits in the log. "
+                        "Its page starts after the others, and may take some seconds.",
+                    )
+                )
+                self.compliance = html(stage_panels.opening_link(link))
+
+    def called_compliance(self, request: gr.Request) -> str:
+        """Return the link to the compliance page under the name that the browser requested."""
+        called = self.hosts.named(request.headers.get("host", ""))
+        return stage_panels.opening_link(compliance_link(self.settings, called) or "")
 
     def open(
         self, watched: Watched, readers: list[str], why: list[str], request: gr.Request
@@ -273,6 +294,15 @@ class Stage:
                 trigger_mode="once",
                 concurrency_limit=CONCURRENT_TICKS,
                 api_name=name,
+            )
+        if self.compliance is not None:
+            page.load(
+                shown_at_once(self.called_compliance),
+                None,
+                self.compliance,
+                show_progress="hidden",
+                concurrency_limit=4,
+                api_name="compliance",
             )
         self.timer.tick(
             shown_at_once(self.tick),

@@ -106,6 +106,14 @@ def no_frames() -> str:
     )
 
 
+def opening_link(link: str) -> str:
+    """Return the link to the compliance page, which opens in another tab."""
+    return (
+        f'<p><a class="ts-open" id="compliance" href="{escape(link)}" target="_blank" '
+        'rel="noopener noreferrer" referrerpolicy="no-referrer">Open the compliance page</a></p>'
+    )
+
+
 def stage_timeline(
     state: ApplicationState | None, traffic: Sequence[TrafficItem], public: PublicModel
 ) -> str:

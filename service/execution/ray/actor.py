@@ -17,8 +17,8 @@ from service.execution.cache import BoundedCache
 from service.execution.interface import Introduction
 from service.execution.sandbox import end_with_parent
 from service.execution.worker import EngineSource, Worker, evaluation_faults
-from service.http import request_log as logs
 from utils.errors import StoredDataDamaged
+from web import request_log as logs
 
 Content: TypeAlias = bytes | ObjectRef
 """A small message itself, or the reference of a large one in the object store."""

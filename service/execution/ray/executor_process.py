@@ -13,8 +13,8 @@ from typing import Any
 from service.execution.interface import Executor, WorkerLostError
 from service.execution.pipe import MessagePipe
 from service.execution.sandbox import end_with_parent, leave_signals_to_parent
-from service.http import request_log as logs
 from utils.errors import EvaluationFailed, TrisealError
+from web import request_log as logs
 
 logger = logging.getLogger("triseal.workers")
 

@@ -10,6 +10,7 @@ import pytest
 from governance.receipts import Receipt
 from governance.requests import Uses
 from parties.governance import institution as institution_module
+from parties.governance import institution_book
 from parties.governance.calls import (
     Ask,
     DataSets,
@@ -20,6 +21,7 @@ from parties.governance.calls import (
     Refused,
     TakePermit,
 )
+from parties.governance.exchange_seal import EXCHANGE_CALL
 from parties.governance.institution import Institution
 from parties.governance.views import GrantView
 from parties.identity_file import make_identity
@@ -44,6 +46,7 @@ from utils.errors import (
     UnknownDataSet,
     UnknownName,
 )
+from utils.ports import free_port
 
 MEAN = {"kind": "mean", "column": "amount"}
 
@@ -307,6 +310,35 @@ def test_a_permit_for_another_use_is_not_brought(both, change):
     assert not any(isinstance(message, Redeem) for message in both.owner.got)
 
 
+def test_a_result_that_the_direct_exchange_has_lost_comes_in_the_session(both):
+    request_id = both.approved()
+    token = both.bank.take_permit(request_id)
+    assert both.bank.take_permit(request_id) == token  # no second one
+    with pytest.raises(AgentUnreachable, match="does not respond at"):
+        both.bank.receive_record("127.0.0.1", free_port(), token)
+    both.owner.push(
+        Outcome(call=EXCHANGE_CALL, request_id=request_id, entry=9, result={"age": "25–34"})
+    )
+    both.until(lambda view: view.results != (), request_id)
+    assert both.bank.run(request_id) == {"age": "25–34"}
+    assert both.bank.run(request_id) == RESULT  # with another permit
+
+
+def test_a_permit_of_another_institution_or_owner_is_not_brought(both):
+    request_id = both.approved()
+    other = both.owner.permit_of(request_id, requester=bytes(32))
+    with pytest.raises(PermitInvalid):
+        both.bank.receive_record("127.0.0.1", 1, other)
+    unknown = both.owner.permit_of(request_id, key=IdentityKey.fresh())
+    with pytest.raises(InvalidRequest, match="owner_key"):
+        both.bank.receive_record("127.0.0.1", 1, unknown)
+    with pytest.raises(InvalidRequest, match="owner_key"):
+        both.bank.receive_record("127.0.0.1", 1, unknown, owner_key="x")
+    mine = both.bank.take_permit(request_id)
+    with pytest.raises(InvalidRequest, match="another owner"):
+        both.bank.receive_record("127.0.0.1", 1, mine, owner_key="ab" * 32)
+
+
 def test_a_status_of_another_owners_request_changes_nothing(both):
     request_id = both.asked()
     other = OwnerDouble(both.relay, "Bob")
@@ -452,7 +484,7 @@ def test_an_unreachable_server_is_named(both):
     both.bank.data_sets(both.id)
     both.relay.set_down(True)
     serial = both.bank.serial
-    while not both.bank._failures:
+    while not both.bank._calls.failures:
         serial = both.bank.wait(serial, 1)
     view = both.ask(wait=0.2)
     assert "server cannot be reached" in view.problem
@@ -492,3 +524,15 @@ def test_the_signed_request_is_what_the_owner_receives(both):
     (asked,) = both.owner.await_message(Ask)
     assert json.loads(asked.request)["proof"]["key"] == both.bank.key
     assert both.owner.requests[view.request.id] == view.request
+
+
+def test_the_newest_activity_is_kept(both, monkeypatch):
+    monkeypatch.setattr(institution_book, "PAGE_LINES", 2)
+    monkeypatch.setattr(institution_book, "MOST_PAGES", 3)
+    for n in range(20):
+        both.bank._note("data", f"line {n}")
+    both.bank._tidy()
+    words = [line.words for line in both.bank.activity()]
+    assert words == [f"line {n}" for n in range(20 - len(words), 20)] and 5 <= len(words) <= 6
+    assert [line.words for line in both.restart().activity()] == words
+    assert len(list((both.home / "institution" / "journal").iterdir())) == 3

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -184,6 +187,36 @@ def test_two_results_that_differ_by_few_rows_are_refused(
     assert bank.run(below(1022)).result["value"], "the control: it differs by seven rows"
 
 
+def test_two_sessions_at_once_get_no_difference_of_few_rows(
+    owner: Owner, governed: GovernedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second is judged while the first has its result and is not marked yet."""
+    rows = json.dumps([{"amount": 1000 + n} for n in range(30)]).encode()
+    data = owner.store_data(rows, "racing", "", categories={"amount": "income"}).id
+    callers = [Caller(governed, owner), Caller(governed, owner)]
+    permits = []
+    for caller, bound in zip(callers, (1015, 1016), strict=True):
+        one = {**MEAN, "filters": [{"column": "amount", "op": "<", "value": str(bound)}]}
+        asked = caller.ask(data, computation=one)
+        owner.approve(asked.request_id)
+        permits.append(caller.permit(asked.request_id))
+    begun, go, use = threading.Event(), threading.Event(), owner.use_permit
+
+    def slow(*args: Any) -> int:
+        begun.set()
+        assert go.wait(20)
+        return use(*args)
+
+    monkeypatch.setattr(owner, "use_permit", slow)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(callers[0].redeem, permits[0])
+        assert begun.wait(20)
+        with pytest.raises(ComputationTooNarrow):
+            callers[1].redeem(permits[1])
+        go.set()
+        assert first.result(20).result["value"], "the control"
+
+
 def test_an_unreachable_server_changes_nothing_of_an_approval(
     owner: Owner, bank: Caller, salaries: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +232,11 @@ def test_an_unreachable_server_changes_nothing_of_an_approval(
     view = owner.request(asked.request_id)
     assert view.status == "pending" and view.receipt_id is None
     owner.approve(asked.request_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, "log_event", down)
+        with pytest.raises(ServerUnreachable):
+            bank.permit(asked.request_id)
+    assert owner.request(asked.request_id).uses_left == 3, "a permit that nobody got holds no use"
     with monkeypatch.context() as patch:
         patch.setattr(owner, "use_permit", down)
         permit = bank.permit(asked.request_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,4 +148,28 @@ def test_a_revocation_counts_at_once_and_is_logged_when_the_server_is_back(
     owner.close()
     again = Owner.start(tmp_path / "home", governed.client, "ada", SECRET)
     until(lambda: counted(governed.logs(limit=50), request_id).get("revocation") == 1)
+    again.close()
+
+
+def test_a_book_that_was_put_back_gives_no_second_use(
+    governed: GovernedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy of the folder knows of no use; the server does."""
+    owner = Owner.start(tmp_path / "home", governed.client, "ada", SECRET)
+    bank, request_id = an_approved_request(owner, governed)
+    permit = bank.permit(request_id)
+    book = tmp_path / "home" / "book"
+    shutil.copytree(book, tmp_path / "copy")
+    assert bank.redeem(permit).result["value"] == pytest.approx(1065)
+    owner.close()
+    shutil.rmtree(book)
+    shutil.copytree(tmp_path / "copy", book)
+    again = Owner.start(tmp_path / "home", governed.client, "ada", SECRET)
+    assert again.request(request_id).uses == (), "it is the older book"
+    with pytest.raises(PermitSpent):
+        bank.redeem(permit)
+    assert len(bank.outcomes) == 1
+    assert counted(governed.logs(limit=50), request_id)["use"] == 1
+    monkeypatch.setattr(again, "use_permit", lambda *_: 0)
+    assert bank.redeem(permit).result, "the control: without the server's word it is used again"
     again.close()

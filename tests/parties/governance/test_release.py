@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from governance.masking import REDACTED
+from contract.governance import Spent
+from governance.masking import Clear
 from governance.permits import Use, issue, signed_by
+from governance.requests import Uses
+from parties.governance import release
 from parties.governance.exchange_seal import OpenCall, Released, begin_call, open_record
 from parties.governance.owner import Owner
 from parties.governance.release import ISSUER
@@ -125,8 +129,6 @@ def test_the_owners_policy_counts_beside_the_permits_masks(
     governed: GovernedServer, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server's key signs a permit with all masks `clear`: the owner's masks still apply."""
-    from parties.governance import release
-
     evil = Ed25519PrivateKey.generate()
     public = evil.public_key().public_bytes_raw()
     monkeypatch.setattr(release, "pinned_server_key", lambda *_: public)
@@ -135,8 +137,6 @@ def test_the_owners_policy_counts_beside_the_permits_masks(
     class Server:
         def spend_permit(self, *_args: Any) -> Any:
             spent.append(True)
-            from contract.governance import Spent
-
             return Spent(
                 request_id="r", partner_id="bank_1", purpose=CHECKING, entry=1, fields=[], masks={}
             )
@@ -156,12 +156,17 @@ def test_the_owners_policy_counts_beside_the_permits_masks(
     with pytest.raises(PolicyDenied):
         released("name", "account_number")
     assert len(spent) == count, "nothing was spent for what is not released"
+    clear = {"name": Clear()}
+    monkeypatch.setattr(release, "_own_masks", lambda *_: clear)
+    assert released("name").record == {"name": "Ada Lovelace"}, "the control"
 
 
 def test_without_consent_nothing_is_released_even_with_a_permit(
     governed: GovernedServer, owner: Owner
 ) -> None:
     permit = permit_of(governed, *FIELDS)
+    with pytest.raises(InvalidRequest):
+        owner.consent("bank_1/../bank_2", CHECKING, True)
     owner.consent("bank_1", CHECKING, False)
     try:
         with pytest.raises((ConsentMissing, PolicyDenied)):
@@ -190,4 +195,19 @@ def test_a_record_is_released_in_a_session_or_by_a_direct_exchange_once(
     for again in (lambda: owner.redeem(call.to_bytes()), lambda: bank.redeem(permit)):
         with pytest.raises(PermitSpent):
             again()
-    assert REDACTED not in outcome.result.values()
+
+
+def test_of_two_ways_at_once_one_gets_the_record(governed: GovernedServer, owner: Owner) -> None:
+    bank = Caller(governed, owner)
+    (data,) = owner.data_sets(tag="record")
+    asked = bank.ask(data.id, action="release", computation=None, fields=FIELDS, uses=Uses(count=4))
+    owner.approve(asked.request_id)
+    for number in range(4):
+        permit = bank.permit(asked.request_id)
+        jti = signed_by(permit, bytes.fromhex(owner.key)).jti
+        call = begin_call(permit, jti, bank.key.private).to_bytes()
+        with ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(owner.redeem, call), pool.submit(bank.redeem, permit)]
+            failed = [each.exception() for each in both]
+        assert [type(each) for each in failed if each] == [PermitSpent]
+        assert len(owner.request(asked.request_id).uses) == number + 1

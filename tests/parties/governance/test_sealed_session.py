@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import threading
 
 import pytest
 
 from contract.sessions import SessionMessage
 from parties.governance.calls import Browse, GetStatus, Refused
 from parties.governance.sealed_session import SealedSession
-from parties.joint.channel import Place
+from parties.governance.session_hello import sealed_hello
+from parties.joint.channel import Identity, Place
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from tests.parties.governance.memory_relay import MemoryRelay
@@ -133,22 +135,63 @@ def test_a_wrong_secret_ends_the_session():
 
 
 def test_a_server_without_the_secret_cannot_stand_between():
-    """It connects both sides to itself, with identity keys that it reports as the other side's."""
-    pair = Pair()
+    """It plays the owner to the bank, with a key that it reports as the owner's."""
+    pair, middle = Pair(), Pair()
     server = IdentityKey.fresh()
     pair.relay.sessions[pair.id].owner_key = server.public.hex()
     bank = pair.connect()
-    parsed = JoinCode.parse(Pair().owner.view.code)  # it has a code of its own, not the owner's
-    middle = Pair()
-    forged = SealedSession.connect(
-        middle.relay, server, "Bank of X", lambda *_: None, middle.owner.view.code,
-        middle.relay.register("server", server.public.hex()),
-    )  # fmt: skip
-    assert forged.view.status == "waiting" and parsed.group_secret != bytes(16)
-    pair.stored("owner").append(middle.relay.sessions[middle.id].messages["institution"][0])
-    pair.relay.sessions[pair.id].state = "connected"
+    identity, place = (
+        Identity.fresh(bytes(16)),
+        Place(pair.id, "", "owner", "institution", "message 1"),
+    )
+    forged = sealed_hello(place, identity, server, "Ann", BANK.public)
+    pair.stored("owner").append(forged)
     with pytest.raises(NotAuthentic):
         bank.receive()
+    with pytest.raises(NotAuthentic):
+        bank.send(Browse(call=1, words="salary"))
+    assert len(pair.stored("institution")) == 1, "nothing but the hello was sent"
+    secret = JoinCode.parse(middle.owner.view.code).group_secret
+    middle.relay.sessions[middle.id].owner_key = server.public.hex()
+    known = middle.connect()
+    place = Place(middle.id, "", "owner", "institution", "message 1")
+    middle.stored("owner").append(
+        sealed_hello(place, Identity.fresh(secret), server, "Ann", BANK.public)
+    )
+    known.receive()
+    assert known.connected, "the control: with the secret it would be taken for the owner"
+
+
+def test_several_threads_send_at_once(pair):
+    def send(thread):
+        for n in range(10):
+            pair.bank.send(Browse(call=100 * thread + n + 1))
+
+    threads = [threading.Thread(target=send, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    calls = [message.call for _ in range(2) for message in pair.owner.receive()]
+    assert sorted(calls) == sorted(100 * t + n + 1 for t in range(8) for n in range(10))
+    for thread in range(8):
+        own = [call for call in calls if call // 100 == thread]
+        assert own == sorted(own)
+
+
+def test_what_cannot_be_saved_is_never_posted(pair):
+    """After a restart its number would belong to another message."""
+    saved = pair.saved["institution"]
+
+    def full(_name, _data):
+        raise OSError(28, "No space left on device")
+
+    pair.bank._save_to = full
+    with pytest.raises(OSError, match="No space"):
+        pair.bank.send(Browse(call=1))
+    pair.bank._save_to = saved.__setitem__
+    pair.bank.send(Browse(call=2))
+    assert pair.owner.receive() == (Browse(call=2),)
 
 
 @pytest.mark.parametrize("victim", ["owner", "institution"])

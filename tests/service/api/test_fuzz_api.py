@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 import schemathesis
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
@@ -26,10 +27,13 @@ from schemathesis.checks import (
 )
 from schemathesis.schemas import APIOperation
 
+from contract.sessions import Hosted
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
+from parties.sessions_client import SessionsClient
 from tests.service.api.test_openapi import OPERATIONS
-from tests.service.driver import Application, Server
+from tests.service.driver import Application, Server, bearer
 from trials.stand_in import message
+from utils.tokens import new_id
 
 FEW = settings(
     max_examples=6,
@@ -54,10 +58,11 @@ OF_PARTIES = [
 
 @dataclass
 class Insider:
-    """A party of an application that has run, and the server's operator."""
+    """A party of an application that has run, an owner with a session, and the operator."""
 
     server: Server
     application: Application
+    hosted: Hosted
 
     @property
     def operator(self) -> str:
@@ -77,7 +82,13 @@ class Insider:
             truth |= {"party": party, "file_name": slot, "code": self.application.codes[party]}
             truth |= {"readers": [party], "files": message(party, slot), "receiver": None}
             case.body.update({k: v for k, v in truth.items() if k in case.body})
-        token = self.operator if "operator" in schemes_of(call) else self.application.tokens[party]
+        if "session_id" in case.path_parameters:
+            case.path_parameters["session_id"] = self.hosted.session_id
+        token = self.application.tokens[party]
+        if "operator" in schemes_of(call):
+            token = self.operator
+        if "session" in schemes_of(call):
+            token = self.hosted.token
         case.headers["Authorization"] = f"Bearer {token}"
 
 
@@ -85,15 +96,38 @@ class Insider:
 def insider(server: Server) -> Callable[[], Insider]:
     """An application that is created again when the last one is gone."""
     kept: list[Application] = []
+    sessions: list[Hosted] = []
+    partner = _partner(server)
 
     def give() -> Insider:
+        if not sessions or not _connected(server, sessions[-1]):
+            sessions.append(_session(server, partner))
         if not kept or not _whole(kept[-1]):
             application = server.filled()
             assert application.run().status_code == 200
             kept.append(application)
-        return Insider(server, kept[-1])
+        return Insider(server, kept[-1], sessions[-1])
 
     return give
+
+
+def _partner(server: Server) -> str:
+    """Return the token of a registered partner."""
+    operator = bearer((server.data / "operator_token").read_text().strip())
+    body = {"partner_id": f"bank_{new_id()}", "partner_type": "bank", "key": "ab" * 32}
+    return str(server.http.post("/operator/partners", json=body, headers=operator).json()["token"])
+
+
+def _session(server: Server, partner: str) -> Hosted:
+    with SessionsClient(server.url, 30) as client:
+        hosted = client.host_session(Ed25519PrivateKey.generate())
+        client.connect_session(hosted.session_id, partner, hosted.code)
+        return hosted
+
+
+def _connected(server: Server, hosted: Hosted) -> bool:
+    found = server.http.get(f"/sessions/{hosted.session_id}", headers=bearer(hosted.token))
+    return found.is_success and found.json()["state"] == "connected"
 
 
 def _whole(application: Application) -> bool:
@@ -183,7 +217,7 @@ def test_party_requests_match_the_document(
         statuses.add(answer.status_code)
 
     ask()
-    if schemes_of(call) & {"witness", "partner", "owner", "any_owner", "session"}:
+    if schemes_of(call) & {"witness", "partner", "owner", "any_owner"}:
         assert statuses <= {401, 413, 422}, "nothing is given to a party of an application"
     elif OPERATIONS[call].get("security"):
         assert statuses - {401}, "the valid token is accepted"

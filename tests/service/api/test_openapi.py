@@ -13,11 +13,11 @@ import pytest
 from service.api.examples import EXAMPLES
 from service.api.openapi import TAGS, problems
 from service.app import create_app
-from service.http.problems import MEDIA_TYPE, TYPE_PREFIX
 from settings import Settings
 from trials.stand_in import load
 from utils import errors
 from utils.errors import error_classes
+from web.problems import MEDIA_TYPE, TYPE_PREFIX
 
 DOCUMENT: dict[str, Any] = create_app(Settings(), load).openapi()
 OPERATIONS = {

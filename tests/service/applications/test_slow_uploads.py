@@ -16,14 +16,14 @@ import pytest
 from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY, PROGRAMS, Slot
 from service.applications.slots import Place
 from service.applications.uploads import receive_upload
-from service.http.body_limits import BodyLimit, Pace
-from service.http.rate_limits import TOKEN_UPLOADS, TOKEN_WAITS
 from service.http.raw_body import MEDIA_TYPE, RawBodyReader
 from service.http.upload_form import FormReader
 from tests.service.driver import RAW, WAYS, Application, Server, bearer, refused
 from tests.service.http.test_upload_form import KIND, body_of
 from utils.errors import UploadTooSlow
 from utils.marked_folder import MARK
+from web.body_limits import BodyLimit, Pace
+from web.rate_limits import TOKEN_UPLOADS, TOKEN_WAITS
 
 SLOT = Slot(party="p", file_name="f", needed_for=PROGRAMS, maximum_bytes=10_000)
 FOREVER = 3600.0

@@ -14,11 +14,11 @@ from engines.envelope import Header, seal
 from engines.interface import PROGRAMS, Slot
 from service.applications.slots import Place
 from service.applications.uploads import BATCH_BYTES, BodyReader, SentFile, receive_upload
-from service.http.body_limits import Pace
 from service.http.raw_body import MEDIA_TYPE, RawBodyReader
 from service.http.upload_form import FormReader
 from tests.service.driver import WAYS
 from utils.errors import UploadTooLarge
+from web.body_limits import Pace
 
 SEALED = seal(Header(engine="e", model="m", kind="k"), bytes(range(256)) * (BATCH_BYTES // 64))
 DAMAGED = SEALED[:-1] + bytes([SEALED[-1] ^ 1])

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from service.http.connections import HEAD_BYTES, guarded
-from service.http.security_headers import NOTHING
+from web.connections import HEAD_BYTES, guarded
+from web.security_headers import NOTHING
 
 SILENCE = 0.4
 LARGE = 16 << 20

@@ -10,12 +10,13 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from service.app import create_app
-from service.http.hosts import HostGuard, hosts_of
+from service.http.hosts import hosts_of
 from settings import Settings
 from tests.service.driver import Server
 from tests.service.http.test_security_headers import require_guarded
 from trials.stand_in import load
 from utils.hosts import AllowedHosts
+from web.hosts import HostGuard
 
 CALLS = (
     ("GET", "/health"),
@@ -108,5 +109,5 @@ def test_websocket_under_a_foreign_host_name_is_closed() -> None:
         raise AssertionError("nothing is to be read")
 
     scope = {"type": "websocket", "headers": [(b"host", b"evil.example")]}
-    asyncio.run(HostGuard(app, AllowedHosts("127.0.0.1"))(scope, receive, send))
+    asyncio.run(HostGuard(app, AllowedHosts("127.0.0.1"), "name", "origin")(scope, receive, send))
     assert sent == ["websocket.close"]

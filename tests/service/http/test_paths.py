@@ -8,11 +8,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.app import create_app
-from service.http.body_limits import SMALL_BODY
-from service.http.paths import path_in_app
-from service.http.security_headers import DOCUMENTATION, NOTHING
 from settings import Settings
 from trials.stand_in import load
+from web.body_limits import SMALL_BODY
+from web.paths import path_in_app
+from web.security_headers import DOCUMENTATION, NOTHING
 
 
 @pytest.mark.parametrize(

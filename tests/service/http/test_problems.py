@@ -7,8 +7,8 @@ import pickle
 
 import pytest
 
-from service.http.problems import problem, status_of, title_of
 from utils import errors
+from web.problems import problem, status_of, title_of
 
 CLASSES = errors.error_classes()
 

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.http import rate_limits
-from service.http.rate_limits import OPENINGS, TOKEN_UPLOADS, TOKEN_WAITS, RateLimits
 from settings import Settings
 from utils.errors import TooManyRequests
+from web import rate_limits
+from web.rate_limits import OPENINGS, TOKEN_UPLOADS, TOKEN_WAITS, RateLimits
 
 
 def made(**settings: int) -> RateLimits:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from service.http.connections import guarded
+from web.connections import guarded
 
 MIB = 1 << 20
 SILENCE = 2.0

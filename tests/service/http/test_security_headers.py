@@ -8,12 +8,12 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from service.api import documentation
 from service.app import create_app
-from service.http.security_headers import NOTHING
 from settings import Settings
 from tests.service.driver import Application, Server
 from trials.stand_in import load
+from web import documentation
+from web.security_headers import NOTHING
 
 
 def require_guarded(answer: httpx.Response, policy: str | None = NOTHING) -> None:

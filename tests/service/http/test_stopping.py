@@ -16,7 +16,6 @@ import pytest
 from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY
 from parties.client import ServerClient
 from parties.retrying import may_pass
-from service.http.security_headers import NOTHING
 from tests.service.applications.test_slow_uploads import (
     answer_of,
     arriving,
@@ -30,6 +29,7 @@ from tests.service.http.test_upload_form import KIND, body_of
 from trials.stand_in import message
 from utils.child_process import START_SECONDS
 from utils.errors import TrisealError
+from web.security_headers import NOTHING
 
 
 def half_of_a_large_file(application: Application) -> bytes:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from engines.interface import Slot
 from service.applications.slots import Place
 from service.applications.uploads import BATCH_BYTES, UNADMITTED_BYTES, SentFile, receive_upload
-from service.http.body_limits import Pace
 from service.http.upload_form import FIELDS, FormReader
 from utils.errors import ForbiddenSlot, InvalidRequest, UnsupportedContent, UploadTooLarge
+from web.body_limits import Pace
 
 KIND = "multipart/form-data; boundary=b"
 SLOT = Slot(party="bank", file_name="encrypted_inputs", needed_for=("decide",), maximum_bytes=9)

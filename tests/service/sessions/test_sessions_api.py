@@ -19,7 +19,6 @@ from contract.sessions import LARGEST_SESSION_MESSAGE, Connected, Hosted, Sessio
 from governance.permits import Use, issue
 from parties.client import ServerClient
 from service.api.sessions import LARGEST_SESSION_REQUEST
-from service.http.rate_limits import CONNECTS, ERASURES, HOSTINGS
 from service.sessions.session_log import owner_id
 from tests.service.driver import Server, bearer, refused
 from tests.service.sessions.pairs import RECEIPT, REQUEST, hex_of
@@ -31,6 +30,7 @@ from utils.errors import (
     UnknownName,
 )
 from utils.signed_requests import OWNER, SCHEME, authorization
+from web.rate_limits import CONNECTS, ERASURES, HOSTINGS
 
 BANK = Ed25519PrivateKey.generate()
 CALLS = 300
@@ -272,6 +272,19 @@ def test_an_owner_without_a_user_id_erases_itself_and_nobody_else(
     with pytest.raises(UnknownName):
         client.session(hosted.session_id, hosted.token)
     assert sessions.http.get("/integrity/verify").json()["healthy"] is True
+
+
+def test_the_sessions_of_a_removed_partner_are_closed(
+    sessions: Sessions, owner: Ed25519PrivateKey
+) -> None:
+    hosted, (kept, _) = sessions.client.host_session(owner), sessions.session(owner)
+    token = sessions.register("leaving")
+    connected = sessions.client.connect_session(hosted.session_id, token, hosted.code)
+    gone = sessions.http.delete("/operator/partners/leaving", headers=sessions.operator)
+    assert gone.status_code == 204
+    with pytest.raises(OutOfStep, match="closed"):
+        sessions.client.post_session_message(hosted.session_id, connected.token, 1, b"a")
+    assert sessions.client.session(kept.session_id, kept.token).state == "connected"
 
 
 def test_guesses_of_codes_are_limited_and_do_not_shut_others_out(

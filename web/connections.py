@@ -2,7 +2,7 @@
 
 uvicorn limits only the pause between two requests: a request head may take forever and have any
 size, and a response that the client does not read stays in memory. Once a head is complete, the
-application enforces the limits (service/http/body_limits.py) until it has responded.
+application enforces the limits (web/body_limits.py) until it has responded.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import time
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.http.problems import problem
-from service.http.security_headers import REFUSED
 from utils.errors import InvalidRequest
+from web.problems import problem
+from web.security_headers import REFUSED
 
 logger = logging.getLogger("triseal.listening")
 

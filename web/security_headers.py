@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.paths import path_in_app
+from web.paths import path_in_app
 
 ALWAYS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
@@ -25,7 +25,7 @@ DOCUMENTATION = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""The policy of the documentation page (service/api/documentation.py): only from this server."""
+"""The policy of the documentation page (web/documentation.py): only from this server."""
 REFUSED = {**ALWAYS, "Content-Security-Policy": NOTHING, "Cache-Control": "no-store"}
 """Headers of a response that no browser may cache, as of one to malformed HTTP."""
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.paths import path_in_app
-from service.http.problems import problem
 from utils.errors import TrisealError, UploadTooLarge, UploadTooSlow
+from web.paths import path_in_app
+from web.problems import problem
 
 SMALL_BODY = 64 * 1024
 """Maximum bytes of a body without a file, and of a form without its file."""

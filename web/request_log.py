@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.paths import path_in_app
+from web.paths import path_in_app
 
 _requests = logging.getLogger("triseal.requests")
 QUIET = ("/health", "/metrics")

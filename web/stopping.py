@@ -7,8 +7,8 @@ import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.problems import problem
 from utils.errors import ServerStopping
+from web.problems import problem
 
 logger = logging.getLogger("triseal.stopping")
 

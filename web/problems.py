@@ -95,8 +95,10 @@ def title_of(cls: type[errors.TrisealError]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", " ", cls.__name__).capitalize()
 
 
-def problem(error: errors.TrisealError) -> Response:
-    """Return the response that reports an error."""
+def problem(
+    error: errors.TrisealError, members: Mapping[str, str] = MappingProxyType({})
+) -> Response:
+    """Return the response that reports an error; `members` are further ones of its body."""
     status = status_of(type(error))
     headers = {}
     if status == HTTPStatus.UNAUTHORIZED:
@@ -111,9 +113,9 @@ def problem(error: errors.TrisealError) -> Response:
         headers["Connection"] = "close"
     if isinstance(error, errors.ServerBusy):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_seconds)))
-    more = {}
+    more = dict(members)
     if isinstance(error, errors.PolicyDenied):
-        more = {"reason": error.reason, "policy_violation": error.policy_violation}
+        more |= {"reason": error.reason, "policy_violation": error.policy_violation}
     title = title_of(type(error))
     return _answer(TYPE_PREFIX + error.code, title, status, error.message, headers, more)
 

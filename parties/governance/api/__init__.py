@@ -1,0 +1,1 @@
+"""HTTP interfaces of the agents of data owners and institutions, each for its own person."""

@@ -1,0 +1,1 @@
+"""The page for compliance: requests, decisions, uses, the policy, the log's health, reports."""

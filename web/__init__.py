@@ -1,0 +1,1 @@
+"""Parts of HTTP servers that several programs of this project use."""
