@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from contract.sessions import SessionMessages, SessionState
 from governance.permits import prove_possession, signed_by
@@ -13,6 +13,7 @@ from governance.requests import AccessRequest, SignedRequest
 from parties.client import ServerClient
 from parties.governance.calls import (
     Ask,
+    Message,
     Outcome,
     PermitGiven,
     Redeem,
@@ -27,6 +28,8 @@ from parties.governance.sealed_session import SealedSession
 Tamper = Callable[[SessionMessages, int], SessionMessages]
 """Changes what the relay delivers; it also gets the number after which messages were asked for."""
 CALL_SECONDS = 20.0
+
+_Reply = TypeVar("_Reply", bound=Message)
 
 
 class TamperingClient(ServerClient):
@@ -61,15 +64,16 @@ class Bank(Institution):
         self.partner_id = ""
         self.home = Path()
 
-    def take_permit(self, session_id: str, request_id: str) -> str:
-        """Return a new permit for one use."""
-        given: PermitGiven = self._call(
-            session_id,
-            PermitGiven,
-            lambda call: TakePermit(call=call, request_id=request_id),
-            deadline(),
-        )
-        return given.permit
+    def call(self, session_id: str, kind: type[_Reply], make: Callable[[int], Message]) -> _Reply:
+        """Make a call of any content; return the reply, or raise the error that it met."""
+        end = time.monotonic() + CALL_SECONDS
+        return self._calls.call(self._session(session_id), kind, make, end)
+
+    def new_permit(self, session_id: str, request_id: str) -> str:
+        """Return a new permit for one use, also if there is another one."""
+        return self.call(
+            session_id, PermitGiven, lambda call: TakePermit(call=call, request_id=request_id)
+        ).permit
 
     def proof(self, session_id: str, permit: str, jti: str) -> str:
         """Return the proof of possession for a permit with this id."""
@@ -79,19 +83,14 @@ class Bank(Institution):
     def bring(self, session_id: str, permit: str, jti: str, signature: str = "") -> Outcome:
         """Redeem a permit in a session; return the outcome, or raise the error that it met."""
         proof = signature or self.proof(session_id, permit, jti)
-        return self._call(
-            session_id,
-            Outcome,
-            lambda call: Redeem(call=call, permit=permit, signature=proof),
-            deadline(),
+        return self.call(
+            session_id, Outcome, lambda call: Redeem(call=call, permit=permit, signature=proof)
         )
 
     def ask_again(self, session_id: str, request: AccessRequest) -> RequestStatus:
         """Send a request as it is, signed with this institution's key."""
         signed = SignedRequest.sign(request, self._identity.private).to_bytes().decode()
-        return self._call(
-            session_id, RequestStatus, lambda call: Ask(call=call, request=signed), deadline()
-        )
+        return self.call(session_id, RequestStatus, lambda call: Ask(call=call, request=signed))
 
     def exchange(self, owner: Owner, permit: str, signer: str) -> dict[str, Any]:
         """Bring a permit to the owner's direct exchange; return the record."""
@@ -111,16 +110,11 @@ class Bank(Institution):
         sealed = (self._files.sessions, self._files.requests, self._files.journal)
         return [each.read(name) or b"" for each in sealed for name in each.names()]
 
-    def _take(self, session: SealedSession, message: Any) -> None:
+    def _take(self, session: SealedSession, message: Message) -> None:
         self.received.append(message.model_dump_json())
         if isinstance(message, Outcome):
             self.outcomes.append(message)
         super()._take(session, message)
-
-
-def deadline() -> float:
-    """Return the time of the monotonic clock until which a call waits."""
-    return time.monotonic() + CALL_SECONDS
 
 
 def files_of(home: Path) -> list[bytes]:

@@ -18,6 +18,7 @@ from parties.governance.calls import Redeem
 from parties.governance.institution import Institution
 from parties.governance.owner import Owner
 from parties.governance.owner_session import OwnerSession
+from parties.governance.sealed_session import SealedSession
 from trials.faults.application import Broken
 from utils.errors import TrisealError
 
@@ -61,24 +62,17 @@ def play_bank(
     """Run a bank's agent that uses a request, until it is at the place that `point` names."""
     client = ServerClient(url, _CLIENT_SECONDS)
     bank = Institution.start(home, client, "Bank of X", token)
-    make = bank._note_call
+    send = SealedSession.send
 
-    def noted(request: str, message: Any, change: Callable[..., Any]) -> Any:
-        if isinstance(message, Redeem) and point == "before it redeems":
+    def sent(self: SealedSession, message: Any) -> None:
+        redeems = isinstance(message, Redeem)
+        if redeems and point == "before it redeems":
             _end()
-        return make(request, message, change)
+        send(self, message)
+        if redeems:
+            _end()
 
-    bank._note_call = noted  # type: ignore[assignment, method-assign]
-    if point == "when it has redeemed":
-        post = client.post_session_message
-
-        def posted(session: str, own: str, number: int, body: bytes) -> int:
-            found = post(session, own, number, body)
-            if bank._book.get(request_id).redeeming:
-                _end()
-            return found
-
-        client.post_session_message = posted  # type: ignore[assignment, method-assign]
+    SealedSession.send = sent  # type: ignore[method-assign]
     ready.send(True)
     try:
         bank.run(request_id, END_SECONDS)

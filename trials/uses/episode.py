@@ -163,7 +163,7 @@ class Episode:
 
     def permit(self, request_id: str) -> tuple[str, str]:
         """Have the bank take a permit; return it and its id."""
-        permit = self.bank.take_permit(self.session, request_id)
+        permit = self.bank.new_permit(self.session, request_id)
         self.world.keep_secret(permit)
         return permit, signed_by(permit, bytes.fromhex(self.owner.key)).jti
 

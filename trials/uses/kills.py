@@ -131,9 +131,7 @@ def _kill_owner(episode: Episode, random: Random, point: OwnerPoint) -> str:
 def _send(episode: Episode, call: Redeem, jti: str, request_id: str) -> int:
     """Send a call without waiting for its reply."""
     with episode.bank._changed:
-        episode.bank._put(
-            request_id, lambda each: each.changed(redeeming={**each.redeeming, call.call: jti})
-        )
+        episode.bank._put(request_id, lambda each: each.redeemed_by(call.call, jti))
         session = episode.bank._sessions[episode.session]
     session.send(call)
     return call.call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 from governance.store_key import Secret
@@ -72,7 +73,7 @@ def _started_with(episode: Episode, requests: list[str]) -> str:
         return f"{error.code} at its start"
     try:
         permits = [episode.permit(each) for each in requests]
-        found = [outcome_of(lambda permit=each: episode.bring(permit)) for each in permits]
+        found = [outcome_of(partial(episode.bring, each)) for each in permits]
     finally:
         episode.owner.close()
     if sorted(found) != sorted(("done", StoreDamaged.code)):
