@@ -72,6 +72,9 @@ def _started_with(episode: Episode, requests: list[str]) -> str:
     except (StoreDamaged, StoreLocked) as error:
         return f"{error.code} at its start"
     try:
+        sessions = {view.session_id for view in episode.owner.sessions()}
+        if episode.session not in sessions:
+            return "the session is given up"
         permits = [episode.permit(each) for each in requests]
         found = [outcome_of(partial(episode.bring, each)) for each in permits]
     finally:
