@@ -23,6 +23,8 @@ EVERY_SECONDS = 0.25
 """Interval between rounds; each has one call of each kind."""
 PERMITS_OF_ONE = 50
 """Permits of the gateway that one partner takes: the policy allows 60 an hour."""
+ROUNDS_OF_ONE = 500
+"""Rounds in one session, which may ask for 4096 entries of the log: each round has four."""
 _BODY_BYTES = 1200
 
 
@@ -40,10 +42,8 @@ class UseProbe:
         self._http = TimedHttp(url, self._calls.append)
         self._key = IdentityKey.fresh()
         self._new_partner()
-        hosted = patiently(lambda: self._client.host_session(self._owner.private))
-        self._session, self._token = hosted.session_id, hosted.token
-        connected = self._client.connect_session(self._session, self._partner_token, hosted.code)
-        self._bank_token, self._number = connected.token, 0
+        self._rounds = 0
+        self._new_session()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -70,6 +70,9 @@ class UseProbe:
                 self._failed.append(f"{error.code}: {error.message}")
 
     def _round(self) -> None:
+        self._rounds += 1
+        if self._rounds % ROUNDS_OF_ONE == 0:
+            self._new_session()
         client, session = self._client, self._session
         self._number += 1
         request = secrets.token_hex(32)
@@ -108,13 +111,19 @@ class UseProbe:
             "user_id": self._user,
             "purpose": CHECKING,
         }
-        if self._number % 2:
+        if self._rounds % 2:
             body["requested_data"] = list(FIELDS)
-        if self._number % PERMITS_OF_ONE == 0:
+        if self._rounds % PERMITS_OF_ONE == 0:
             self._new_partner()
             body["partner_id"] = self._partner
         found = self._http.call("POST", "/authorize", self._partner_token, json=body)
         self._client.spend_permit(self._owner.private, str(found["token"]))
+
+    def _new_session(self) -> None:
+        hosted = patiently(lambda: self._client.host_session(self._owner.private))
+        self._session, self._token = hosted.session_id, hosted.token
+        connected = self._client.connect_session(self._session, self._partner_token, hosted.code)
+        self._bank_token, self._number = connected.token, 0
 
     def _new_partner(self) -> None:
         self._partner = f"probe_{Random().randrange(10**9)}"  # noqa: S311 - a name
