@@ -34,7 +34,7 @@ class UnbegunOwner(Owner):
         put = book.put
 
         def forgetful(stored: StoredRequest) -> StoredRequest:
-            return put(stored.model_copy(update={"uses": (), "outbox": ()}))
+            return put(stored.model_copy(update={"uses": ()}))
 
         book.put = forgetful  # type: ignore[method-assign]
 
