@@ -342,8 +342,9 @@ class Owner:
                 data = self._files.read(name) or b""
                 sealed = SealedSession.resume(self._client, self._identity, data, self._files.write)
             except TrisealError as error:
-                self._parts.note("failure", self.name, f"A session is lost: {error.message}")
-                self._files.remove(name)
+                # The file stays, so that it can be examined or replaced by a backup.
+                words = f"A session was not resumed; host a new one. {error.message}"
+                self._parts.note("failure", self.name, words)
                 continue
             self._begin(sealed)
         threading.Thread(target=self._resume_decisions, name="decisions", daemon=True).start()
