@@ -62,6 +62,9 @@ class Call:
     seconds: float
 
 
+_KEPT_SECONDS = 2.0
+
+
 class TimedTransport(httpx.BaseTransport):
     """A transport that times each request and chooses the server: one, or each in turn.
 
@@ -71,7 +74,9 @@ class TimedTransport(httpx.BaseTransport):
     def __init__(self, urls: Sequence[str], note: Callable[[Call], None]) -> None:
         self._servers = [httpx.URL(url) for url in urls]
         self._note = note
-        self._inner = httpx.HTTPTransport(trust_env=False)
+        # The server may close a connection that was idle for longer.
+        limits = httpx.Limits(keepalive_expiry=_KEPT_SECONDS)
+        self._inner = httpx.HTTPTransport(trust_env=False, limits=limits)
         self._home: int | None = 0
         self._next = 0
 

@@ -19,7 +19,7 @@ from trials.uses.load_agents import ANSWER_SECONDS, CHECKING, FIELDS, TimedHttp
 from trials.uses.world import patiently
 from utils.errors import TrisealError
 
-EVERY_SECONDS = 0.25
+EVERY_SECONDS = 1.0
 """Interval between rounds; each has one call of each kind."""
 PERMITS_OF_ONE = 50
 """Permits of the gateway that one partner takes: the policy allows 60 an hour."""
