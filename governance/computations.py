@@ -31,6 +31,7 @@ import json
 import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -344,15 +345,20 @@ def differs_by_few(
 ) -> bool:
     """Return True if the difference of two results would be about fewer than `least_rows` rows.
 
-    Compares the rows of `now`, and its groups of the same names, with those of each earlier
-    computation, whatever their kinds. All must be valid for the data set.
+    Compares all rows of `now`, and each of its groups, with those of each earlier computation,
+    whatever their kinds. All must be valid for the data set.
     """
     mine = _groups(now, data)
+    sizes = {name: len(rows) for name, rows in mine.items()}
+    names_of: dict[int, list[str]] = {}
+    for name, rows in mine.items():
+        for row in rows:
+            names_of.setdefault(row, []).append(name)
     for each in previous:
-        theirs = _groups(each, data)
-        for name in mine.keys() & theirs.keys():
-            for only in (mine[name] - theirs[name], theirs[name] - mine[name]):
-                if 0 < len(only) < least_rows:
+        for theirs in _groups(each, data).values():
+            common = Counter(name for row in theirs for name in names_of.get(row, ()))
+            for name, count in common.items():
+                if 0 < len(theirs) - count < least_rows or 0 < sizes[name] - count < least_rows:
                     return True
     return False
 
@@ -429,7 +435,10 @@ def _group_name(computation: SharePerCategory | TrendPerMonth, row: Record) -> s
 
 
 def _groups(computation: Computation, data: DataSet) -> dict[str, set[int]]:
-    """Return the numbers of the rows that take part in each group, and in all of them as `""`."""
+    """Return the numbers of the rows of each group, and of all groups as `""`.
+
+    The groups of a share above a threshold are the rows above it and the others.
+    """
     validate(computation, data.description)
     tests = [_test(each, data.description) for each in computation.filters]
     found: dict[str, set[int]] = {"": set()}
@@ -442,8 +451,12 @@ def _groups(computation: Computation, data: DataSet) -> dict[str, set[int]]:
             if group is None:
                 continue
             name = group
-        elif not isinstance(computation, Count) and row[computation.column] is None:
-            continue
+        elif not isinstance(computation, Count):
+            value = _number(row, computation.column)
+            if value is None:
+                continue
+            if isinstance(computation, ShareAbove):
+                name = "above" if value > float(computation.threshold) else "not above"
         found[""].add(number)
         found.setdefault(name, set()).add(number)
     return found
