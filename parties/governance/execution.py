@@ -313,10 +313,12 @@ def _statistic(
 
 
 def _earlier(parts: OwnerParts, stored: StoredRequest, data: DataSet) -> list[Computation]:
-    """Return the requester's executed computations on the data set that fit its columns now."""
+    """Return the executed computations on the data set that fit its columns now.
+
+    Those of other institutions count too, since institutions can compare their results.
+    """
     found = []
-    key = stored.request.requester.key
-    for request in executed(parts.book.requests(), key, stored.data_set):
+    for request in executed(parts.book.requests(), stored.data_set):
         if request.computation is not None and request.id != stored.request.id:
             computation = computation_of(request.computation)
             try:

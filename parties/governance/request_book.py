@@ -346,14 +346,10 @@ class RequestBook:
             raise self._files.damaged() from error
 
 
-def executed(
-    requests: Iterable[StoredRequest], requester_key: str, data_set: str
-) -> tuple[AccessRequest, ...]:
-    """Return a requester's requests about a data set of which there was a use."""
+def executed(requests: Iterable[StoredRequest], data_set: str) -> tuple[AccessRequest, ...]:
+    """Return the requests about a data set, whosever they are, of which there was a use."""
     return tuple(
         each.request
         for each in requests
-        if (each.uses or each.outbox)
-        and each.data_set == data_set
-        and each.request.requester.key == requester_key
+        if (each.uses or each.outbox) and each.data_set == data_set
     )

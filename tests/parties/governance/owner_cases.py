@@ -47,7 +47,7 @@ _T = TypeVar("_T")
 
 
 class GovernedServer:
-    """A server that knows the owner USER and two banks, each with its own key."""
+    """A server that knows the owner USER and three banks, each with its own key."""
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "owner"
@@ -56,7 +56,7 @@ class GovernedServer:
         self.server = Server(folder / "server", owners=json.dumps(owners)).wait()
         self.client = ServerClient(self.server.url, 30)
         self.operator = bearer((self.server.data / "operator_token").read_text())
-        self.keys = {"bank_1": IdentityKey.fresh(), "bank_2": IdentityKey.fresh()}
+        self.keys = {name: IdentityKey.fresh() for name in ("bank_1", "bank_2", "bank_3")}
         self.tokens: dict[str, str] = {}
         for name, key in self.keys.items():
             self.tokens[name] = self._register(name, key)

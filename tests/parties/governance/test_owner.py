@@ -175,15 +175,19 @@ def test_two_results_that_differ_by_few_rows_are_refused(
     rows = json.dumps([{"amount": 1000 + n} for n in range(30)]).encode()
     data = owner.store_data(rows, "many", "", categories={"amount": "income"}).id
 
-    def below(bound: int) -> str:
+    def below(bound: int, caller: Caller = bank) -> str:
         one = {**MEAN, "filters": [{"column": "amount", "op": "<", "value": str(bound)}]}
-        asked = bank.ask(data, computation=one)
+        asked = caller.ask(data, computation=one)
         owner.approve(asked.request_id)
         return asked.request_id
 
     bank.run(below(1015))
     with pytest.raises(ComputationTooNarrow):
         bank.run(below(1016))
+    accomplice = Caller(governed, owner, "bank_3")
+    with pytest.raises(ComputationTooNarrow):
+        accomplice.run(below(1016, accomplice))
+    assert accomplice.run(below(1015, accomplice)).result["value"], "the control: the same rows"
     assert bank.run(below(1022)).result["value"], "the control: it differs by seven rows"
 
 
