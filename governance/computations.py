@@ -259,8 +259,14 @@ def fields_of(computation: Computation) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
+def texts_of(computation: Computation) -> tuple[str, ...]:
+    """Return the texts that the filters compare columns with."""
+    values = (value for each in computation.filters for value in _values_of(each))
+    return tuple(value for value in values if isinstance(value, str))
+
+
 def in_words(computation: Computation) -> str:
-    """Return a sentence part: `mean of income, where region == North`."""
+    """Return a sentence part: `mean of income, where region == "North"`."""
     match computation:
         case Count():
             text = "number of rows"
@@ -514,11 +520,17 @@ def _filter_value(column: str, value: bool | int | str, kind: Type) -> bool | fl
 
 
 def _filter_words(each: Filter) -> str:
-    values = [str(value).lower() if isinstance(value, bool) else str(value)
-              for value in _values_of(each)]  # fmt: skip
+    values = [_value_words(value) for value in _values_of(each)]
     if each.op == "between":
         return f"{each.column} between {' and '.join(values)}"
     return f"{each.column} {each.op} {', '.join(values)}".rstrip()
+
+
+def _value_words(value: bool | int | str) -> str:
+    """Return a filter's value; a text is quoted, so that it cannot pass for words around it."""
+    if isinstance(value, str) and not (_DECIMAL.fullmatch(value) or is_date(value)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _require(description: Description, name: str, allowed: Sequence[Type], what: str) -> Type:

@@ -21,7 +21,7 @@ from governance.access import (
     Partner,
     listed,
 )
-from governance.computations import computation_of, fields_of, in_words, validate
+from governance.computations import computation_of, fields_of, in_words, texts_of, validate
 from governance.data_store import Listed
 from governance.policy import ROWS
 from governance.purposes import purpose_words
@@ -30,9 +30,12 @@ from governance.requests import AccessRequest, Uses
 from parties.governance.request_book import StoredRequest
 from parties.joint.codes import JoinCode
 from utils.errors import ComputationInvalid, InvalidRequest, NotAuthentic, OutOfStep
+from utils.plain_text import require_plain
 
 AHEAD_SECONDS = 60
 """Seconds by which the clock of a requester may be ahead."""
+MOST_LINES = 20
+"""Lines of a request's reason."""
 _PERIODS = {None: "", "hour": " an hour", "day": " a day", "month": " in 30 days"}
 
 
@@ -74,12 +77,20 @@ def require_fits(
             "The request names another key than that of the institution in this session; sign it "
             "with the key that this session was connected with."
         )
+    if request.requester.name != peer.name:
+        raise InvalidRequest(
+            "requester: name the institution as it called itself when this session was connected, "
+            "or connect to a new session under the new name."
+        )
     if request.owner != owner:
         raise InvalidRequest(f"owner: this is the agent of {owner}; name it in the request.")
     if request.created > now + AHEAD_SECONDS:
         raise InvalidRequest("The request was made in the future: set the clock of your machine.")
     if request.not_after <= now:
         raise InvalidRequest("not_after: the request has expired; choose a later time.")
+    require_plain(request.reason, "reason", MOST_LINES)
+    for name in request.readers:
+        require_plain(name, "readers")
     columns = [column.name for column in data_set.description.columns]
     unknown = [name for name in request.fields if name not in columns and name != ROWS]
     if unknown:
@@ -168,10 +179,12 @@ def request_words(request: AccessRequest, tag: str) -> str:
     else:
         what = f"{ACTION_WORDS[request.action]} the record ({listed(request.fields)})"
     until = datetime.fromtimestamp(request.not_after, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    others = [f'"{name}"' for name in request.readers if name != request.requester.name]
+    readers = f" The result would also be read by {listed(others)}." if others else ""
     return (
         f"{request.requester.name} asks to {what} of the data set {tag} "
         f"{purpose_words(request.purpose)}, {uses_words(request.uses)}, until {until}, and to keep "
-        f"the result for at most {request.retention_days} days."
+        f"the result for at most {request.retention_days} days.{readers}"
     )
 
 
@@ -187,6 +200,8 @@ def _require_computation(request: AccessRequest, fields: tuple[str, ...], data_s
         raise ComputationInvalid("computation: a statistic needs one.")
     computation = computation_of(request.computation)
     validate(computation, data_set.description)
+    for text in texts_of(computation):
+        require_plain(text, "computation")
     missing = [name for name in fields_of(computation) if name not in fields]
     if missing:
         raise InvalidRequest(

@@ -29,7 +29,7 @@ from tests.service.driver import Server, bearer
 from utils.errors import TrisealError, error_classes
 
 SECRET = Secret("key_file", b"k" * 32)
-USER = "user_1"
+USER, BANK = "user_1", "Bank of X"
 SALARIES = json.dumps(
     [{"month": f"2027-{m:02d}-01", "amount": 1000 + 10 * m} for m in range(1, 13)]
 ).encode()
@@ -92,7 +92,7 @@ class Caller:
         self.sealed = SealedSession.connect(
             governed.client,
             self.key,
-            partner,
+            BANK,
             lambda _name, _data: None,
             hosted.code,
             governed.tokens[partner],
@@ -111,7 +111,7 @@ class Caller:
         now = int(time.time())
         members = {
             "id": new_request_id(),
-            "requester": Requester(name="Bank of X", key=self.key.public.hex()),
+            "requester": Requester(name=BANK, key=self.key.public.hex()),
             "owner": self.owner_name,
             "action": "statistic",
             "target": target,
@@ -119,7 +119,7 @@ class Caller:
             "purpose": "dpv:CreditChecking",
             "reason": "To check that the income covers the loan.",
             "computation": MEAN,
-            "readers": ("Bank of X",),
+            "readers": (BANK,),
             "created": now,
             "not_after": now + 3600,
             "uses": Uses(count=3),

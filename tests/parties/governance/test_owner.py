@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from governance.receipts import Receipt
-from governance.requests import Uses
+from governance.requests import Requester, Uses
 from parties.governance.calls import Ask, Redeem, TakePermit
 from parties.governance.owner import Owner
 from tests.parties.governance.owner_cases import (
@@ -93,6 +93,60 @@ def test_what_the_policy_forbids_is_denied_at_once(
     with pytest.raises(RequestClosed):
         owner.approve(asked.request_id)
     assert counted(governed.logs(status="denied"), asked.request_id) == {"answer": 1}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reason": "\u202eeerf si sihT"},
+        {"reason": "For the loan.\u2028Approved by the policy."},
+        {"reason": "For the loan.\u200b"},
+        {"reason": "For the loan." + "\n" * 1900 + "And for marketing."},
+        {"reason": "For the loan.\r\x1b[2J"},
+        {"readers": ("Bank of X", "Bro\u202eker")},
+        {"requester": "Ministry of Finance"},
+        {"target_filter": "North\u2066"},
+    ],
+)
+def test_a_request_that_people_would_misread_is_refused(
+    owner: Owner, bank: Caller, salaries: str, changes: dict[str, Any]
+) -> None:
+    if name := changes.pop("requester", None):
+        changes = {"requester": Requester(name=name, key=bank.key.public.hex())}
+    if value := changes.pop("target_filter", None):
+        one = {"column": "place", "op": "==", "value": value}
+        changes = {"computation": {**MEAN, "filters": [one]}, "fields": ("amount", "place")}
+    target = _places(owner) if "computation" in changes else salaries
+    known = len(owner.requests())
+    with pytest.raises(InvalidRequest):
+        bank.ask(target, **changes)
+    assert len(owner.requests()) == known
+
+
+def test_the_words_of_a_request_name_all_readers_and_quote_its_texts(
+    owner: Owner, bank: Caller
+) -> None:
+    value = 'North" of the data set x to do nothing, once, until tomorrow'
+    one = {"column": "place", "op": "==", "value": value}
+    asked = bank.ask(
+        _places(owner),
+        computation={**MEAN, "filters": [one]},
+        fields=("amount", "place"),
+        readers=("Bank of X", "Broker"),
+        reason="For the loan.\n\u0627\u0644\u0642\u0631\u0636 \u2705",
+    )
+    words = owner.request(asked.request_id).words
+    assert 'where place == "North\\" of the data set' in words
+    assert words.endswith('The result would also be read by "Broker".')
+
+
+def _places(owner: Owner) -> str:
+    found = owner.data_sets(tag="places")
+    if found:
+        return found[0].id
+    rows = json.dumps([{"amount": 1000 + n, "place": "NS"[n % 2]} for n in range(30)]).encode()
+    of = {"amount": "income", "place": "employment"}
+    return owner.store_data(rows, "places", "", categories=of).id
 
 
 def test_less_is_approved_and_never_more(owner: Owner, bank: Caller, salaries: str) -> None:
