@@ -50,7 +50,9 @@ from utils.errors import (
     PermitInvalid,
     PermitSpent,
     RequestClosed,
+    ServerBusy,
     TrisealError,
+    UnknownName,
 )
 from utils.tokens import new_id
 
@@ -175,12 +177,29 @@ def undelivered(parts: OwnerParts, session_id: str) -> list[tuple[StoredRequest,
 def finish(parts: OwnerParts, stored: StoredRequest) -> None:
     """Do what remains after a use was marked: for a decision, send the record and agree.
 
-    Harmless if that has been done.
+    Harmless if that has been done. Raises RequestClosed if the approval was revoked or has ended,
+    and ServerBusy while it is paused.
     """
     request = stored.request
     if request.action in ("decide", "explain") and stored.join_code is not None:
+        if not _stands(parts, request.id):
+            if parts.book.get(request.id).state().status == "paused":
+                raise ServerBusy("The owner has paused the request; it goes on when this ends.")
+            raise RequestClosed("The owner's approval has ended, so that nothing more was sent.")
         _, data = parts.data_set(request.target)
-        parts.applications.perform(stored.join_code, data.rows[0], request.action)
+        parts.applications.perform(
+            stored.join_code, data.rows[0], request.action, lambda: _stands(parts, request.id)
+        )
+
+
+def _stands(parts: OwnerParts, request_id: str) -> bool:
+    """Return True if a decision whose use has begun may still be agreed to."""
+    try:
+        state = parts.book.get(request_id).state()
+    except UnknownName:  # it made room for another request
+        return False
+    ongoing = state.status in ("active", "used up")
+    return ongoing and state.grant is not None and parts.now() < state.grant.not_after
 
 
 def use_of(parts: OwnerParts, stored: StoredRequest) -> Use:

@@ -66,8 +66,13 @@ class Applications(Protocol):
         """
         ...
 
-    def perform(self, join_code: str, record: Record, program: str) -> None:
-        """Send the record and agree to the program; harmless if that has been done."""
+    def perform(
+        self, join_code: str, record: Record, program: str, stands: Callable[[], bool]
+    ) -> None:
+        """Send the record, and agree to the program once that is possible, while it `stands`.
+
+        Harmless if that has been done.
+        """
         ...
 
 
