@@ -96,6 +96,7 @@ from utils.errors import (
 FOLDER = "institution"
 METHOD = "SESSION"
 MOST_SESSIONS = 500
+"""Sessions that are kept; ended ones make room."""
 CALL_SECONDS = 30.0
 """Longest wait for a reply of an owner's agent, unless the caller names another."""
 POLL_SECONDS = 20.0
@@ -178,9 +179,7 @@ class Institution:
         Raises InvalidRequest, NotAuthorised, QuotaExceeded, and what the server reports.
         """
         self._calls.require_running()
-        with self._changed:
-            if sum(not each.over for each in self._sessions.values()) >= MOST_SESSIONS:
-                raise QuotaExceeded(f"This agent has {MOST_SESSIONS} sessions; end one first.")
+        self._make_room()
         session = SealedSession.connect(
             self._relay,
             self._identity,
@@ -328,7 +327,7 @@ class Institution:
                 asked=call,
             )
             with self._changed:
-                self._book.require_room()
+                self._book.make_room(now)
                 self._book.put(made.id, kept)
                 self._note("request", kept.view(now).words, made.id)
             return Ask(call=call, request=signed, join_code=join_code)
@@ -665,12 +664,28 @@ class Institution:
 
     # ---- the state
 
+    def _make_room(self) -> None:
+        """Forget an ended session if there are too many; raises QuotaExceeded if all are open."""
+        with self._changed:
+            if len(self._sessions) < MOST_SESSIONS:
+                return
+            ended = [name for name, each in self._sessions.items() if each.over]
+            if not ended:
+                raise QuotaExceeded(f"{MOST_SESSIONS} sessions are open; end some of them first.")
+            del self._sessions[ended[0]]
+            self._files.sessions.remove(ended[0])
+
     def _resume(self) -> None:
         for name in self._files.sessions.names():
-            data = self._files.sessions.read(name) or b""
-            session = SealedSession.resume(
-                self._relay, self._identity, data, self._files.sessions.write
-            )
+            try:
+                data = self._files.sessions.read(name) or b""
+                session = SealedSession.resume(
+                    self._relay, self._identity, data, self._files.sessions.write
+                )
+            except TrisealError as error:
+                self._note("failure", f"A session is lost: {error.message}")
+                self._files.sessions.remove(name)
+                continue
             self._sessions[session.session_id] = session
         for session in self._sessions.values():
             if not session.over:
