@@ -40,7 +40,7 @@ from parties.governance.answers import denied
 from parties.governance.calls import LARGEST_MESSAGE, PermitGiven, Redeem, TakePermit
 from parties.governance.judging import Peer, access_of, recent_uses
 from parties.governance.owner_parts import OwnerParts, is_final
-from parties.governance.records import masked_rows
+from parties.governance.records import masked_rows, strictest
 from parties.governance.request_book import Prepared, StoredRequest, StoredUse, executed
 from utils.errors import (
     ComputationInvalid,
@@ -66,8 +66,8 @@ KEPT_SECONDS = 3600
 def give_permit(parts: OwnerParts, peer: Peer, asked: TakePermit) -> PermitGiven:
     """Issue a permit for one use of an active request.
 
-    The policy is asked again, with the uses so far. The issue is logged by the server and stored
-    before the permit leaves. Raises UnknownName, RequestClosed, PolicyDenied, UnknownDataSet, and
+    The policy is asked again, with the uses so far; its masks count beside those of the approval.
+    The issue is logged by the server and stored before the permit leaves. Raises UnknownName, RequestClosed, PolicyDenied, UnknownDataSet, and
     the server's errors.
     """
     with parts.book.exclusive(asked.request_id):
@@ -81,6 +81,8 @@ def give_permit(parts: OwnerParts, peer: Peer, asked: TakePermit) -> PermitGiven
         with parts.judging:
             verdict = _verdict(parts, stored, data_set, now)
             masks = {} if verdict.obligations is None else verdict.obligations.masks
+            if stored.request.action == "release":
+                masks = strictest(stored.masks, masks, state.grant.fields)
             issued = issued.model_copy(update={"masks": masks, "outbox": _kept(stored, now)})
             permit = issue(parts.key, use_of(parts, issued), now, PERMIT_SECONDS, jti)
             parts.book.put(issued)
