@@ -37,7 +37,13 @@ from governance.permits import (
 )
 from governance.request_state import PERMIT_SECONDS, Begin, Issue, at, step
 from parties.governance.answers import denied
-from parties.governance.calls import LARGEST_MESSAGE, PermitGiven, Redeem, TakePermit
+from parties.governance.calls import (
+    LARGEST_MESSAGE,
+    SESSION_METHOD,
+    PermitGiven,
+    Redeem,
+    TakePermit,
+)
 from parties.governance.judging import Peer, access_of, recent_uses
 from parties.governance.owner_parts import OwnerParts, is_final
 from parties.governance.records import masked_rows, strictest
@@ -56,7 +62,6 @@ from utils.errors import (
 )
 from utils.tokens import new_id
 
-METHOD = "SESSION"
 LARGEST_RESULT = LARGEST_MESSAGE - 4096
 """Bytes of a result in JSON."""
 KEPT_SECONDS = 3600
@@ -67,8 +72,8 @@ def give_permit(parts: OwnerParts, peer: Peer, asked: TakePermit) -> PermitGiven
     """Issue a permit for one use of an active request.
 
     The policy is asked again, with the uses so far; its masks count beside those of the approval.
-    The issue is logged by the server and stored before the permit leaves. Raises UnknownName, RequestClosed, PolicyDenied, UnknownDataSet, and
-    the server's errors.
+    The issue is logged by the server and stored before the permit leaves. Raises UnknownName,
+    RequestClosed, PolicyDenied, UnknownDataSet, and the server's errors.
     """
     with parts.book.exclusive(asked.request_id):
         stored, now = _of_peer(parts, peer, asked.request_id), parts.now()
@@ -372,7 +377,7 @@ def _require_redeemer(stored: StoredRequest, peer: Peer, claims: Permit, asked: 
         claims,
         bytes.fromhex(peer.key),
         asked.signature,
-        METHOD,
+        SESSION_METHOD,
         peer.session_id,
         asked.permit.encode(),
     )

@@ -1,7 +1,7 @@
 """An institution's agent: asks owners for the use of their data, and keeps receipts and results.
 
 Each session has a background thread that receives the owner's messages, checks them, and stores
-what they say before they count as handled. A call waits for the reply with its number. Replies that
+their content before they count as handled. A call waits for the reply with its number. Replies that
 come late are stored too: a permit is used by the next `run`, and a result is returned by it.
 """
 
@@ -44,6 +44,7 @@ from governance.requests import (
 )
 from parties.governance.calling import Calls
 from parties.governance.calls import (
+    SESSION_METHOD,
     Ask,
     Browse,
     DataSets,
@@ -94,7 +95,6 @@ from utils.errors import (
 )
 
 FOLDER = "institution"
-METHOD = "SESSION"
 MOST_SESSIONS = 500
 """Sessions that are kept; ended ones make room."""
 CALL_SECONDS = 30.0
@@ -524,7 +524,7 @@ class Institution:
         """Bring a permit and return its result; the permit is forgotten if it is over."""
         kept = self._kept(request_id)
         signature = prove_possession(
-            self._identity.private, held.id, METHOD, kept.session_id, held.token.encode()
+            self._identity.private, held.id, SESSION_METHOD, kept.session_id, held.token.encode()
         )
         brought = held.model_copy(update={"brought": True})
 

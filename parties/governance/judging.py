@@ -6,6 +6,7 @@ the session has them, the owner's categories of the columns, and the uses in the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -170,22 +171,29 @@ def recent_uses(
     return RecentUses(sum(t >= hour for t in times), sum(t >= day for t in times))
 
 
-def request_words(request: AccessRequest, tag: str) -> str:
-    """Return in one sentence what is asked for."""
+def request_words(request: AccessRequest, tag: str, partner: str = "") -> str:
+    """Return in words what is asked for; `partner` is the requester's id at the server."""
     if request.computation is not None:
         what = f"have the {in_words(computation_of(request.computation))}"
     elif request.action == "release":
         what = f"receive {listed(request.fields)}"
     else:
         what = f"{ACTION_WORDS[request.action]} the record ({listed(request.fields)})"
+    name = request.requester.name
+    asking = f"{_quoted(name)} (registered as {partner})" if partner else name
     until = datetime.fromtimestamp(request.not_after, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    others = [f'"{name}"' for name in request.readers if name != request.requester.name]
+    others = [_quoted(reader) for reader in request.readers if reader != name]
     readers = f" The result would also be read by {listed(others)}." if others else ""
     return (
-        f"{request.requester.name} asks to {what} of the data set {tag} "
+        f"{asking} asks to {what} of the data set {tag} "
         f"{purpose_words(request.purpose)}, {uses_words(request.uses)}, until {until}, and to keep "
         f"the result for at most {request.retention_days} days.{readers}"
     )
+
+
+def _quoted(text: str) -> str:
+    """Return a text of the requester in quotation marks that it cannot close."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def uses_words(uses: Uses) -> str:
