@@ -14,8 +14,8 @@ nothing is computed, and the error does not say how many there were.
 These attacks remain:
 
 - Differencing: two permitted results about nearly the same rows differ by the value of the few
-  rows in which they differ. `differs_by_few` finds pairs of such requests, but not what three or
-  more requests reveal together, nor requests about two versions of a data set.
+  rows in which they differ. `differs_by_few` finds pairs of such requests, also of groups, but not
+  three or more requests that reveal this together, nor requests about two versions of a data set.
 - Minimum, maximum, median and quantile are often the exact value of one row, however many rows they
   are about. A requester who knows all values but one computes that one from a sum or a mean.
 - A result about all rows of a group is about each: a share of 1 says it of every one.

@@ -82,9 +82,9 @@ def pinned_server_key(gateway: GatewayServer, home: Path) -> bytes:
             raise ValueError
     except ValueError as error:
         raise StoreDamaged(
-            f"The file {SERVER_KEY} in the agent's folder is not the server's key. Its owner has to "
-            "write the key there that the server's operator gives, or to remove the file, so that "
-            "the agent takes the key that the server names now."
+            f"The file {SERVER_KEY} in the owner's folder is not the server's key. The owner has "
+            "to write the key there that the operator gives, or remove the file, so that the "
+            "agent takes the key that the server names now."
         ) from error
     return key
 
