@@ -6,12 +6,14 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 
 from governance.receipts import Receipt
 from governance.requests import Requester, Uses
+from parties.governance import execution
 from parties.governance.calls import Ask, Redeem, TakePermit
 from parties.governance.owner import Owner
 from tests.parties.governance.owner_cases import (
@@ -184,6 +186,29 @@ def test_denial_pause_and_revocation_stop_what_has_not_run(
         bank.redeem(permit)
     kinds = counted(governed.logs(limit=50), asked.request_id)
     assert kinds == {"request": 1, "answer": 3, "permit": 2, "use": 1, "revocation": 1}
+
+
+def test_an_approval_stands_until_it_is_paused_revoked_or_over(
+    owner: Owner, bank: Caller, salaries: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no decision is agreed to later whose use has begun."""
+    parts = owner._parts
+    asked = bank.ask(salaries, uses=Uses(count=2))
+    stands = partial(execution._stands, parts, asked.request_id)
+    assert not stands()
+    owner.approve(asked.request_id)
+    bank.run(asked.request_id)
+    assert stands()
+    owner.pause(asked.request_id)
+    assert not stands()
+    owner.resume(asked.request_id)
+    assert stands()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(parts), "now", lambda _: bank.request(salaries).not_after + 1)
+        assert not stands()
+    owner.revoke(asked.request_id)
+    assert not stands()
+    assert not execution._stands(parts, "f" * 32)
 
 
 def test_a_permit_counts_for_its_requester_request_and_content_alone(
