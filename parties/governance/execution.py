@@ -339,7 +339,7 @@ def _statistic(
 
 
 def _earlier(parts: OwnerParts, stored: StoredRequest, data: DataSet) -> list[Computation]:
-    """Return the executed computations on the data set that fit its columns now.
+    """Return the executed computations on the data set that fit its columns now, each once.
 
     Those of other institutions count too, since institutions can compare their results.
     """
@@ -352,7 +352,7 @@ def _earlier(parts: OwnerParts, stored: StoredRequest, data: DataSet) -> list[Co
             except ComputationInvalid:
                 continue
             found.append(computation)
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _verdict(
