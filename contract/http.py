@@ -9,10 +9,12 @@ have defaults.
 from __future__ import annotations
 
 import base64
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     Base64Bytes,
     BaseModel,
@@ -48,6 +50,10 @@ MAXIMUM_PERMIT = 8 * 1024
 """Characters of one permit for a run (governance/permits.py)."""
 MAXIMUM_PERMITS = 8
 """Permits that one request may bring."""
+MAXIMUM_RECEIPT = 16 * 1024
+"""Characters of one consent receipt as compact JSON in ASCII (governance/receipts.py)."""
+MAXIMUM_RECEIPTS = 8
+"""Receipts that one request may bring."""
 LARGEST_NUMBER = 2**31 - 1
 """Largest number of a message: what its column holds in PostgreSQL."""
 STEP_PATTERN = r"^[a-z][a-z_]{0,31}(:[a-z][a-z_]{0,15})?$"
@@ -69,6 +75,15 @@ PartyName = Annotated[str, Field(max_length=256)]
 Step = Annotated[str, Field(pattern=STEP_PATTERN, max_length=49)]
 Number = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
 PermitText = Annotated[str, Field(min_length=1, max_length=MAXIMUM_PERMIT)]
+
+
+def _small(document: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(document, separators=(",", ":"))) > MAXIMUM_RECEIPT:
+        raise ValueError(f"a receipt has at most {MAXIMUM_RECEIPT} characters")
+    return document
+
+
+ReceiptDocument = Annotated[dict[str, Any], AfterValidator(_small)]
 
 
 class RequestBody(BaseModel):
@@ -191,12 +206,13 @@ class StatementRequest(RequestBody):
 class PermitsRequest(RequestBody):
     """Permits of one or more parties for programs of the application, as signed tokens.
 
-    `receipts` are the consent receipts of the same parties, each signed with the key of its party's
-    permits. The server keeps their digests only, so that the log's entry of the run names them.
+    `receipts` are consent receipts of the same parties, one for each program, each signed with the
+    key of its party's permits. The log's entry of the run names their digests. The server keeps
+    them for decision files until the application is erased.
     """
 
     permits: Annotated[list[PermitText], Field(min_length=1, max_length=MAXIMUM_PERMITS)]
-    receipts: Annotated[list[dict[str, Any]], Field(max_length=MAXIMUM_PERMITS)] = []
+    receipts: Annotated[list[ReceiptDocument], Field(max_length=MAXIMUM_RECEIPTS)] = []
 
 
 class ExchangeRequest(RequestBody):
@@ -218,6 +234,7 @@ class ExchangeRequest(RequestBody):
     until_ended: Annotated[str | None, Field(max_length=256)] = None
     linger: Annotated[float, Field(ge=0, le=LONGEST_LINGER)] = 0.0
     permits: Annotated[list[PermitText], Field(max_length=MAXIMUM_PERMITS)] = []
+    receipts: Annotated[list[ReceiptDocument], Field(max_length=MAXIMUM_RECEIPTS)] = []
 
 
 class Body(BaseModel):

@@ -140,8 +140,13 @@ class DataStore:
         Raises UnknownDataSet if there is none, StoreLocked for a wrong secret, StoreDamaged,
         DataFolderInUse and OSError.
         """
-        if not is_marked(folder, PURPOSE) or not (folder / MASTER).exists():
+        if not (folder / MASTER).exists():
             raise UnknownDataSet(f"There is no data store in {folder}; create it first.")
+        if not is_marked(folder, PURPOSE):
+            raise StoreDamaged(
+                f"The file that marks {folder} as a data store is missing or was altered. Restore "
+                "the whole folder from a backup."
+            )
         lock = _hold(folder)
         try:
             master = store_key.unwrap(_read(folder / MASTER, _MASTER_BYTES), secret)

@@ -45,7 +45,6 @@ from governance.categories import (
 from governance.obligations import Obligations, RuleObligations, combine, unmasked
 from governance.policy_context import context_read_by
 from governance.policy_files import (
-    SHIPPED,
     PolicyFiles,
     Rule,
     apply_change,
@@ -53,6 +52,7 @@ from governance.policy_files import (
     earlier_texts,
     load_folder,
 )
+from governance.policy_texts import SHIPPED
 from governance.purposes import PURPOSES, purpose_words
 
 __all__ = ["DENY_BY_DEFAULT", "Policies", "apply_change", "copy_shipped", "earlier_texts"]

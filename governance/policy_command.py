@@ -13,7 +13,7 @@ from pathlib import Path
 
 from governance.access import MOST_BYTES, read_access
 from governance.policy import Policies
-from governance.policy_files import SHIPPED
+from governance.policy_texts import SHIPPED
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
 

@@ -11,7 +11,6 @@ exist, which Cedar's own validation does not check.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -28,21 +27,25 @@ from governance import obligations
 from governance.access import ACTIONS, PARTNER_TYPES
 from governance.categories import CATEGORIES, FieldMap
 from governance.obligations import MOST_RULES, ObligationsFile, RuleObligations
+from governance.policy_texts import (
+    CEDAR_SCHEMA,
+    EARLIER,
+    MOST_BYTES,
+    MOST_FILES,
+    NAME,
+    SHIPPED,
+    read_folder,
+    read_text,
+    version_of,
+)
 from governance.purposes import PURPOSES
 from utils.atomic_files import private_folder, write_atomic, write_new
 from utils.errors import PolicyInvalid
 from utils.file_lock import HeldLock, hold_lock
 from utils.strict_json import parse_json
 
-SHIPPED = Path(__file__).parent / "policies"
-CEDAR_SCHEMA = "schema.cedarschema"
-EARLIER = "earlier"
-MOST_FILES = 64
-MOST_BYTES = 256 * 1024
-"""Most bytes of one file."""
 MOST_EARLIER_BYTES = MOST_FILES * MOST_BYTES * 2
 _LOCK = ".lock"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,60}\.(cedar|json)")
 _RULE_ID = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _VERSION = re.compile(r"[0-9a-f]{64}")
 _LONGEST_REASON = 300
@@ -81,29 +84,6 @@ class PolicyFiles:
         return _joined(self.texts)
 
 
-def read_folder(folder: Path) -> dict[str, str]:
-    """Return the texts of a policy's files by name, sorted; raises PolicyInvalid."""
-    texts: dict[str, str] = {}
-    try:
-        names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-        own = folder.resolve() == SHIPPED.resolve()
-        for name in names:
-            if (name == CEDAR_SCHEMA and own) or (name == EARLIER and (folder / name).is_dir()):
-                continue
-            if not _NAME.fullmatch(name):
-                raise PolicyInvalid(
-                    f"{folder / name} is not a policy file. Use names such as 40-own.cedar or "
-                    f"my_schema.json, and keep other files elsewhere; {CEDAR_SCHEMA} is part of "
-                    "the program."
-                )
-            texts[name] = _read(folder / name)
-    except OSError as error:
-        raise PolicyInvalid(
-            f"The policies in {folder} cannot be read: {error.strerror or error}."
-        ) from error
-    return texts
-
-
 def load_texts(texts: Mapping[str, str], source: str = "") -> PolicyFiles:
     """Return the validated files. `source`, such as a folder, begins every place in an error.
 
@@ -116,13 +96,13 @@ def load_texts(texts: Mapping[str, str], source: str = "") -> PolicyFiles:
             f"{source or 'The policy'} has {len(texts)} policy files; it needs 1 to {MOST_FILES}."
         )
     for name, text in texts.items():
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise PolicyInvalid(f"{name[:80]!r} is not the name of a policy file: 40-own.cedar is.")
         if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
             raise PolicyInvalid(f"{prefix}{name} has more than {MOST_BYTES} bytes; divide it.")
     maps = _field_maps(texts, prefix)
     rules = _rules(texts, prefix, maps)
-    cedar_schema = _read(SHIPPED / CEDAR_SCHEMA)
+    cedar_schema = read_text(SHIPPED / CEDAR_SCHEMA)
     _validate_by_schema(texts, prefix, rules, cedar_schema)
     return PolicyFiles(
         texts=texts,
@@ -137,19 +117,6 @@ def load_texts(texts: Mapping[str, str], source: str = "") -> PolicyFiles:
 def load_folder(folder: Path) -> PolicyFiles:
     """Return the validated files of a folder; raises PolicyInvalid with file and line."""
     return load_texts(read_folder(folder), str(folder))
-
-
-def version_of(texts: Mapping[str, str]) -> str:
-    """Return the SHA-256 of all files in the order of their names, in hexadecimal.
-
-    Each file counts as its name, a NUL byte, its length in bytes in decimal, a NUL byte, and its
-    bytes.
-    """
-    found = hashlib.sha256()
-    for name, text in sorted(texts.items()):
-        data = text.encode()
-        found.update(b"%s\0%d\0" % (name.encode(), len(data)) + data)
-    return found.hexdigest()
 
 
 def copy_shipped(folder: Path) -> str:
@@ -225,18 +192,6 @@ def _locked(folder: Path) -> HeldLock:
         )
     except FileNotFoundError as error:
         raise PolicyInvalid(f"{folder} is not a folder of policies.") from error
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise PolicyInvalid(f"{path} has more than {MOST_BYTES} bytes; divide it.")
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise PolicyInvalid(f"{path}, line {line}: this is not UTF-8; save it as such.") from error
 
 
 def _field_maps(texts: Mapping[str, str], prefix: str) -> dict[str, FieldMap]:

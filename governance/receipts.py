@@ -70,7 +70,8 @@ class Allowed:
 
     `principal` is the person whose data it is, by name or pseudonym, `controller` is who decides
     about the purpose, and `categories` maps fields to their categories of data. `jurisdiction` is a
-    term of the vocabulary such as `loc:EU`.
+    term of the vocabulary such as `loc:EU`. `retention` is a duration in ISO 8601 such as `PT24H`,
+    the request's days if it is None.
     """
 
     request: AccessRequest
@@ -81,6 +82,7 @@ class Allowed:
     categories: Mapping[str, str]
     jurisdiction: str
     events: Sequence[ReceiptEvent]
+    retention: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,13 +151,39 @@ class Receipt:
         """The owner's public key, in hexadecimal."""
         return str(self.document[PROOF]["key"])
 
+    @property
+    def given(self) -> bool:
+        """True if the receipt says that consent was given."""
+        return self.document.get("dpv:hasConsentStatus") == STATUS["active"]
+
+    @property
+    def owner(self) -> str:
+        """The name of the owner of the data, empty if the receipt lacks it."""
+        exporter = self.document.get("dpv:hasDataExporter")
+        return str(exporter.get("dpv:hasName", "")) if isinstance(exporter, dict) else ""
+
+    @property
+    def target(self) -> str:
+        """The id of the application or data set whose use it allows, empty if it lacks it."""
+        return str(self._process.get("dct:subject", ""))
+
+    def allows(self, action: Action) -> bool:
+        """Return True if its processing is that of the action, which may be that of others too."""
+        return self._process.get("dpv:hasProcessing") == list(PROCESSING[action])
+
+    @property
+    def _process(self) -> Mapping[str, Any]:
+        listed = self.document.get("dpv:hasProcess")
+        one = listed[0] if isinstance(listed, list) and len(listed) == 1 else None
+        return one if isinstance(one, dict) else {}
+
     def to_bytes(self) -> bytes:
         """Return the receipt in canonical JSON, for export and as `parse` reads it."""
         return canonical(self.document)
 
 
 def _document(allowed: Allowed, receipt_id: str, now: int) -> dict[str, Any]:
-    request, grant = allowed.request, allowed.grant
+    request = allowed.request
     return {
         "@context": CONTEXT,
         "@id": f"urn:triseal:receipt:{receipt_id}",
@@ -169,14 +197,15 @@ def _document(allowed: Allowed, receipt_id: str, now: int) -> dict[str, Any]:
         "dpv:hasDataController": _entity("dpv:DataController", allowed.controller),
         "dpv:hasDataExporter": _entity("dpv:DataExporter", request.owner),
         "dpv:hasJurisdiction": allowed.jurisdiction,
-        "dpv:hasProcess": [_process(request, grant, allowed.categories)],
+        "dpv:hasProcess": [_process(allowed)],
         "dct:hasPart": [_event(event) for event in allowed.events],
         "triseal:request": request.digest,
         "triseal:policyVersion": allowed.policy_version,
     }
 
 
-def _process(request: AccessRequest, grant: Grant, categories: Mapping[str, str]) -> dict[str, Any]:
+def _process(allowed: Allowed) -> dict[str, Any]:
+    request, grant, categories = allowed.request, allowed.grant, allowed.categories
     return {
         "@type": "dpv:Process",
         "dct:subject": request.target,
@@ -190,7 +219,7 @@ def _process(request: AccessRequest, grant: Grant, categories: Mapping[str, str]
         "dpv:hasRecipient": [_entity("dpv:Recipient", reader) for reader in request.readers],
         "dpv:hasStorageCondition": {
             "@type": "dpv:StorageCondition",
-            "dpv:hasDuration": f"P{request.retention_days}D",
+            "dpv:hasDuration": allowed.retention or f"P{request.retention_days}D",
         },
         "dpv:hasFrequency": f"{grant.uses.count} {_PERIODS[grant.uses.period]}",
         "dpv:hasDuration": {"@type": "dpv:UntilTimeDuration", "dct:valid": _text(grant.not_after)},

@@ -20,6 +20,7 @@ from parties.expiry import erase_expired
 from parties.expiry_timer import ExpiryTimer
 from parties.joint.codes import JoinCode
 from parties.joint.member import JointMember
+from parties.log_watch import LogWatch
 from parties.results import SliceSent
 from parties.retrying import may_pass, waiting_words
 from parties.store import LOCK, PartyStore
@@ -64,9 +65,15 @@ class ApplicationAgent:
     running while the application is viewed (`look`) or if it is `pinned`.
     """
 
-    def __init__(self, member: JointMember, pinned: bool = False) -> None:
+    def __init__(
+        self, member: JointMember, pinned: bool = False, watch: LogWatch | None = None
+    ) -> None:
         self.member = member
         self.pinned = pinned
+        self._watch = watch
+        self._results = 0
+        if watch is not None:
+            member.withhold_permits(lambda: watch.fault is not None)
         self.sent: SliceSent | None = None
         self.over: str = ""
         self.expired = False
@@ -88,7 +95,12 @@ class ApplicationAgent:
 
     @property
     def failure(self) -> TrisealError | None:
-        """The error that stops the application, or None; temporary errors are in `waits`."""
+        """The error that stops the application, or None; temporary errors are in `waits`.
+
+        Once the server's log was found to be rolled back or forked, it is that.
+        """
+        if self._watch is not None and self._watch.fault is not None:
+            return self._watch.fault
         failure = self.member.failure
         return None if failure is None or may_pass(failure) else failure
 
@@ -133,6 +145,8 @@ class ApplicationAgent:
         If all parties have committed to their records, wait until these have arrived.
         """
         self._require_open()
+        if self._watch is not None:
+            self._watch.require_sound()
         self._await_uploads()
         self.member.agree(program)
         self._note()
@@ -238,9 +252,24 @@ class ApplicationAgent:
                 self._note()
                 return
             pause = PAUSE_SECONDS
+            self._note_results()
             if changed or self._failure or self.waits:
                 self._failure = self.waits = ""
                 self._note()
+
+    def _note_results(self) -> None:
+        """Have the log watched after a result, which the server has logged."""
+        state = self.member.state
+        if self._watch is None or state is None:
+            return
+        results = sum(run.status == "done" for run in state.programs.values())
+        if results != self._results:
+            self._results = results
+            self._watch.note()
+
+    def tell(self) -> None:
+        """Have the page or the terminal read the state again."""
+        self._note()
 
     def _pause(self, error: TrisealError, seconds: float) -> None:
         """Wait after an error; if the server is busy, as long as it requests."""
@@ -285,6 +314,13 @@ class Agent:
         self._lock = threading.Lock()
         self._first: ApplicationAgent | None = None
         self._timer = ExpiryTimer(self._erase_expired)
+        own, store = connection.trust.own, connection.store
+        self.watch = (
+            None
+            if own is None
+            else LogWatch(connection.client, store.root, own.private, self._told_of_log)
+        )
+        """The watch over the server's log of a party with an identity key."""
 
     @property
     def first(self) -> ApplicationAgent | None:
@@ -304,7 +340,8 @@ class Agent:
         with self._lock:  # a code works once, but a page with the code may be loaded twice
             found = self._applications.get(JoinCode.parse(code).client_id)
             if found is None:
-                found = ApplicationAgent(JointMember.join(self.connection, self.party.name, code))
+                member = JointMember.join(self.connection, self.party.name, code)
+                found = ApplicationAgent(member, watch=self.watch)
             else:
                 found.member.require_code(code)
             return self._take(found, pinned)
@@ -327,7 +364,7 @@ class Agent:
             except TrisealError as error:
                 log.info("resumed with an error: %s", error.message)
             with self._lock:
-                return self._take(ApplicationAgent(member), pinned=True)
+                return self._take(ApplicationAgent(member, watch=self.watch), pinned=True)
         return None
 
     def application(self, client_id: str) -> ApplicationAgent:
@@ -341,9 +378,16 @@ class Agent:
     def close(self) -> None:
         """Close all applications, which stay as they are; call before closing the connection."""
         self._timer.stop()
+        if self.watch is not None:
+            self.watch.stop()
         with self._lock:
             for application in self._applications.values():
                 application.close()
+
+    def _told_of_log(self) -> None:
+        with self._lock:
+            for application in self._applications.values():
+                application.tell()
 
     def _erase_expired(self) -> float:
         """Erase expired files in this party's folder; return the seconds until the next expiry."""

@@ -9,8 +9,9 @@ erasing are not. The client stores no keys and handles no records.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -36,6 +37,7 @@ from contract.http import (
     Witnesses,
 )
 from engines.interface import DECIDE, PublicModel
+from governance.log.decision_file import LARGEST_FILE, DecisionFile
 from parties.bounded_http import ANSWER_BYTES, MIB
 from parties.file_body import FileBody
 from parties.gateway_client import GatewayClient
@@ -210,8 +212,9 @@ class ServerClient(SessionsClient, GatewayClient):
         after: int = 0,
         waiting: Waiting | None = None,
         permits: Sequence[str] = (),
+        receipts: Sequence[Mapping[str, Any]] = (),
     ) -> Exchanged:
-        """Post messages and permits (at most 8 each), all or none; return new ones with the state.
+        """Post messages, permits and receipts, at most 8 each, all or none; return new messages.
 
         New messages are those numbered above `after`. A repeated call posts nothing twice. Without
         `waiting`, the call returns at once.
@@ -227,6 +230,7 @@ class ServerClient(SessionsClient, GatewayClient):
                 until_ended=waiting.until_ended,
                 linger=waiting.linger,
                 permits=list(permits),
+                receipts=[dict(receipt) for receipt in receipts],
             )
         path = f"/applications/{client_id}/exchange"
         more = {"json": request.model_dump(), "timeout": waiting.seconds + SHORT_SECONDS}
@@ -235,12 +239,28 @@ class ServerClient(SessionsClient, GatewayClient):
             raise self._not_triseal()
         return found
 
-    def give_permits(self, client_id: str, token: str, permits: Sequence[str]) -> None:
-        """Give the server permits for a run, of any parties of the application, all or none."""
+    def give_permits(
+        self,
+        client_id: str,
+        token: str,
+        permits: Sequence[str],
+        receipts: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Give permits and receipts, of any parties of the application, all or none."""
         with valid():
-            body = PermitsRequest(permits=list(permits)).model_dump()
+            given = [dict(receipt) for receipt in receipts]
+            body = PermitsRequest(permits=list(permits), receipts=given).model_dump()
         path = f"/applications/{client_id}/permits"
         self._bytes("POST", path, ANSWER_BYTES, token=token, json=body, timeout=self._short)
+
+    def decision_file(self, client_id: str, token: str, program: str = DECIDE) -> DecisionFile:
+        """Return the decision file of a program, which is not verified yet.
+
+        Raises OutOfStep with advice as long as a part of it is missing.
+        """
+        path = f"/applications/{client_id}/decision-file"
+        more = {"params": {"program": program}, "timeout": self._short}
+        return DecisionFile.parse(self._bytes("GET", path, LARGEST_FILE, token=token, **more))
 
     def traffic(self, client_id: str, token: str) -> Traffic:
         """Return the log of the application's messages so far, without content."""

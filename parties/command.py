@@ -5,6 +5,7 @@ The page itself is passed in by parties/__main__.py, because this folder does no
     python -m parties --party bank --join CODE                        a page for the bank's clerk
     python -m parties --party bank --join CODE --no-page --record bank.json --agree decide,explain
     python -m parties identity --party bank                    see parties/identity_command.py
+    python -m parties decision-file --party bank               see parties/decision_file_command.py
 
 Without --join, the agent resumes the application that its folder joined last.
 """
@@ -205,7 +206,7 @@ def attend(
         if application.over:
             raise UnknownApplication(application.over)
         try:
-            failure = member.failure
+            failure = application.failure or member.failure
             if failure is not None:
                 raise failure
             if retry:

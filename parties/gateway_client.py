@@ -8,7 +8,8 @@ import time
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from contract.governance import ConsentRequest, LogFacts, SpendRequest, Spent
-from parties.bounded_http import ANSWER_BYTES, BoundedHttp
+from parties.bounded_http import ANSWER_BYTES
+from parties.log_client import LogClient
 from parties.retrying import ask_again
 from parties.valid_requests import valid
 from utils.errors import InvalidRequest
@@ -18,7 +19,7 @@ SHORT_SECONDS = 30.0
 _ID = r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}"
 
 
-class GatewayClient(BoundedHttp):
+class GatewayClient(LogClient):
     """A client of the server at `url` for the gateway; safe to share between threads.
 
     Every method raises ServerUnreachable and the errors that the server reports.

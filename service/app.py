@@ -32,6 +32,7 @@ from service.api import messages as relay
 from service.api.dependencies import LoadedServices, ServerState
 from service.api.openapi import complete
 from service.applications.applications import Applications
+from service.applications.decision_files import DecisionFiles
 from service.applications.events import Events
 from service.applications.party_tokens import PartyTokens
 from service.applications.permits import Permits
@@ -305,6 +306,7 @@ def _load_services(server_state: ServerState, introduction: Introduction) -> Loa
             storage, all_applications, scheduler, server_state.executor, server_state.events
         ),
         relay=Relay(storage, public),
+        decision_files=DecisionFiles(*shared),
         witness_tasks=WitnessTasksService(*shared),
         operations=Operations(storage, public),
     )

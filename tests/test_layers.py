@@ -182,6 +182,7 @@ def test_contract_imports_only_data_libraries() -> None:
         "contract",
         "datetime",
         "engines",
+        "json",
         "pydantic",
         "typing",
         "utils",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from contract.http import (
     ApplicationState,
@@ -21,6 +22,7 @@ from engines.interface import DECIDE, JointPartyEngine, ServerEngine
 from parties.client import Posting, Waiting
 from service.applications.applications import Applications
 from service.applications.party_tokens import PartyTokens
+from service.applications.permits import Allowed
 from service.applications.relay import Given, Relay
 from service.applications.slots import Slots, Upload
 from service.jobs.queue import Claims, Jobs
@@ -147,11 +149,13 @@ class LocalClient:
         after: int = 0,
         waiting: Waiting | None = None,
         permits: Sequence[str] = (),
+        receipts: Sequence[Mapping[str, Any]] = (),
     ) -> Exchanged:
         waiting = waiting or Waiting()
         end = time.monotonic() + waiting.seconds
         given = [Given(step, receiver, bytes(body)) for step, receiver, body in messages]
-        found = self._relay.exchange(client_id, token, given, after, (), list(permits))
+        allowed = Allowed(list(permits), list(receipts))
+        found = self._relay.exchange(client_id, token, given, after, (), allowed)
         while not found.messages and not (waiting.seen and found.tag != waiting.seen):
             if given or time.monotonic() >= end:
                 break

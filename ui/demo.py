@@ -3,8 +3,9 @@
 With joint keys there is an agent for every party (`python -m parties`), each a process with its
 own page, a witness, and the stage that shows the pages side by side. The stage links to the
 compliance page and to those of a data owner and an institution, which start last. The institutions'
-identity keys are made at the first start, and every agent pins those of the others unless a trust
-file is set. With any other engine a single page plays all parties. Each child leads its own process
+identity keys are made at the first start. Every agent pins those of the others unless a trust file
+is set, and their holders cosign the log beside the witness. With any other engine a single page
+plays all parties. Each child leads its own process
 group, so that its workers end with it. Ctrl-C, SIGTERM and SIGHUP stop all of them. If any child
 ends by itself, the others are stopped too, and that is an error.
 """
@@ -28,7 +29,7 @@ from types import FrameType
 from features.schema import Schema
 from settings import ROOT, Settings
 from ui import demo_consent
-from ui.demo_identities import make_and_pin
+from ui.demo_identities import cosigners_of, make_and_pin
 from ui.demo_processes import Command, DemoProcess, Page, page_context
 from ui.entry import run_entry
 from ui.gradio_environment import gradio_environment
@@ -142,6 +143,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
             words = ["-m", "witness", "--name", WITNESS, "--port", str(settings.witness_port)]
             children.start("witness", words, own)
             own["witnesses"] = witness
+            if settings.cosigners is None and trust:
+                institutions = cosigners_of(ROOT / settings.party_data, list(agents))
+                own["cosigners"] = ", ".join(filter(None, (witness, institutions)))
         children.start("server", ["server.py"], own)
         # Started at once: pages load their libraries while the server loads its model.
         for name, port in agents.items():

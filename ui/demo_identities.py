@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from parties.identity_file import make_identity
+from parties.identity_file import make_identity, read_identity
 from parties.store import PartyStore
 from parties.trust_file import line_of
 from utils.atomic_files import write_atomic
@@ -17,6 +17,16 @@ from utils.atomic_files import write_atomic
 APPLICANT = "applicant"
 """The party that is a person, not an institution: it makes a key for each application."""
 TRUST_FILE = "trust"
+
+
+def cosigners_of(folder: Path, names: Sequence[str]) -> str:
+    """Return the institutions of `names` with their keys, as in TRISEAL_COSIGNERS."""
+    keys = {name: read_identity(folder / name) for name in names}
+    return ", ".join(
+        f"{name.replace('_', ' ').capitalize()}={key.public.hex()}"
+        for name, key in keys.items()
+        if key is not None
+    )
 
 
 def make_and_pin(folder: Path, names: Sequence[str]) -> dict[str, Path]:

@@ -7,14 +7,13 @@ from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contract.governance import ConsistencyProof, CosignatureRequest, LogFacts
 from contract.http import Refusal, StatementRequest, WitnessedResult, WitnessTasks
-from governance.log.checkpoint import LARGEST_NOTE
-from parties.bounded_http import ANSWER_BYTES, BoundedHttp
+from parties.bounded_http import ANSWER_BYTES
+from parties.log_client import LogClient
 from utils.signed_requests import authorization
 
 
-class WitnessClient(BoundedHttp):
+class WitnessClient(LogClient):
     """The calls of the witness with this key.
 
     All raise ServerUnreachable and the errors that the server reports.
@@ -51,27 +50,6 @@ class WitnessClient(BoundedHttp):
         )
         content = said.model_dump_json(exclude_none=True).encode()
         self._signed("POST", f"/witness/tasks/{task}/statement", ANSWER_BYTES, content)
-
-    def checkpoint(self) -> str:
-        """Return the newest checkpoint of the log, a signed note; raises MalformedMessage."""
-        try:
-            return self._bytes("GET", "/log/checkpoint", LARGEST_NOTE).decode()
-        except UnicodeDecodeError as error:
-            raise self._not_triseal() from error
-
-    def log_facts(self) -> LogFacts:
-        """Return the log's name and keys."""
-        return self._answer(LogFacts, "GET", "/log")
-
-    def consistency(self, old: int, new: int) -> ConsistencyProof:
-        """Return the proof that the log of `new` entries continues the log of `old` ones."""
-        target = f"/log/proofs/consistency?old={old}&new={new}"
-        return self._answer(ConsistencyProof, "GET", target)
-
-    def add_cosignature(self, size: int, line: str) -> None:
-        """Send the line that cosigns the checkpoint of `size` entries."""
-        body = CosignatureRequest(size=size, line=line).model_dump()
-        self._bytes("POST", "/log/cosignatures", ANSWER_BYTES, json=body)
 
     def _signed(
         self, method: str, target: str, limit: int, content: bytes = b"", **options: float

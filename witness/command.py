@@ -17,12 +17,12 @@ from types import FrameType
 
 from engines.registry import load_server_engine
 from parties.client import ServerClient
+from parties.cosigner import Cosigner
 from parties.waiting import wait_for_server
 from settings import Settings
 from utils.errors import EngineUnavailable
 from utils.ports import check_port
 from witness.client import WitnessClient
-from witness.cosigner import Cosigner
 from witness.judge import Judge
 from witness.key import claim_home, hold_home, load_key, public_hex
 from witness.page import HOST, status_page

@@ -11,6 +11,7 @@ import threading
 from time import perf_counter
 
 from contract.http import Refusal, WitnessTask
+from parties.cosigner import Cosigner
 from utils.errors import (
     AlreadySent,
     ApplicationExpired,
@@ -22,7 +23,6 @@ from utils.errors import (
     UnknownName,
 )
 from witness.client import WitnessClient
-from witness.cosigner import Cosigner
 from witness.judge import Evaluated, Judge, Judgement
 from witness.status import Status
 

@@ -76,6 +76,8 @@ from parties.governance.sealed_session import Relay, SealedSession
 from parties.governance.views import ActivityLine, DataSetView, RequestView, SessionView
 from parties.identity_file import make_identity
 from parties.joint.identities import IdentityKey
+from parties.log_client import LogClient
+from parties.log_watch import LogWatch
 from parties.retrying import waiting_words
 from parties.valid_requests import valid
 from utils.errors import (
@@ -121,6 +123,7 @@ class Institution:
         partner_token: str,
         files: InstitutionFiles,
         clock: Callable[[], float] = time.time,
+        home: Path | None = None,
     ) -> None:
         self.name = name
         self.key = key.public.hex()
@@ -136,6 +139,9 @@ class Institution:
         self._calls = Calls(self._changed)
         self._inbox = Inbox(self._book, self._calls, self._note, lambda: self._clock())
         self._pruned = time.monotonic()
+        self._watch: LogWatch | None = None
+        if home is not None and isinstance(relay, LogClient):
+            self._watch = LogWatch(relay, home, key.private, self._told_of_log)
 
     @classmethod
     def start(cls, home: Path, client: Relay, name: str, partner_token: str) -> Institution:
@@ -149,7 +155,7 @@ class Institution:
         key = make_identity(home)
         files = InstitutionFiles(home / FOLDER)
         try:
-            found = cls(client, key, name, partner_token, files)
+            found = cls(client, key, name, partner_token, files, home=home)
             found._resume()
         except BaseException:
             files.close()
@@ -162,6 +168,8 @@ class Institution:
             if self._closed.is_set():
                 return
             self._closed.set()
+            if self._watch is not None:
+                self._watch.stop()
             self._calls.close()
             try:
                 for session in self._sessions.values():
@@ -479,7 +487,13 @@ class Institution:
         return self._bring(request_id, self._new_permit(request_id, end), end)
 
     def _new_permit(self, request_id: str, end: float) -> HeldPermit:
-        """Have the owner's agent issue a permit."""
+        """Have the owner's agent issue a permit.
+
+        Raises LogInconsistent once the log was found to be rolled back or forked.
+        """
+        if self._watch is not None:
+            self._watch.require_sound()
+            self._watch.note()
         kept, now = self._kept(request_id), int(self._clock())
         _require_usable(kept.state_at(now), kept)
 
@@ -493,6 +507,10 @@ class Institution:
         if held is None:
             raise MalformedMessage("The owner's agent sent the permit of another request.")
         return held
+
+    def _told_of_log(self) -> None:
+        if self._watch is not None and self._watch.fault is not None:
+            self._note("failure", self._watch.fault.message)
 
     def _usable_permit(self, request_id: str) -> HeldPermit | None:
         """Return a permit that is to be brought, or one that may have been used already."""
@@ -683,8 +701,9 @@ class Institution:
                     self._relay, self._identity, data, self._files.sessions.write
                 )
             except TrisealError as error:
-                self._note("failure", f"A session is lost: {error.message}")
-                self._files.sessions.remove(name)
+                # The file stays, so that it can be examined or replaced by a backup.
+                words = f"A session was not resumed; ask for a new code. {error.message}"
+                self._note("failure", words)
                 continue
             self._sessions[session.session_id] = session
         for session in self._sessions.values():

@@ -26,7 +26,7 @@ from governance.categories import OWN_DATA
 from governance.data_store import DataStore
 from governance.datasets import read_data_set
 from governance.policy import Policies
-from governance.policy_files import SHIPPED
+from governance.policy_texts import SHIPPED
 from governance.requests import Uses
 from governance.store_key import Secret
 from parties.client import ServerClient
@@ -42,6 +42,7 @@ from parties.governance.sealed_session import LARGEST_STATE, SealedSession
 from parties.governance.views import ActivityLine, DataSetView, RequestView, SessionView
 from parties.identity_file import make_identity
 from parties.joint.identities import IdentityKey
+from parties.log_watch import LogWatch
 from utils.errors import RequestClosed, TrisealError, UnknownName
 
 MOST_SESSIONS = 200
@@ -76,6 +77,7 @@ class Owner:
         self._serial = 1
         self._changed = threading.Condition()
         self._closed = False
+        self._watch = LogWatch(client, home, identity.private, self._told_of_log)
         key = store.book_key()
         self._files = SealedFiles(home / SESSIONS, key, "the sessions", LARGEST_STATE)
         self._decisions = OwnDecisions(client, home / APPLICATIONS, identity, self._decided)
@@ -285,6 +287,7 @@ class Owner:
         with self._lock:
             self._closed = True
             sessions = tuple(self._sessions.values())
+        self._watch.stop()
         for each in sessions:
             each.stop()
         for each in sessions:
@@ -299,15 +302,32 @@ class Owner:
     # ---- the server's log, as owner_parts.LogServer
 
     def log_event(self, session_id: str, event: SessionEventRequest) -> int:
-        """Have the server log an event of a session; return its entry."""
-        return self._client.log_event(session_id, self._token(session_id), event)
+        """Have the server log an event of a session; return its entry.
+
+        Raises LogInconsistent for a permit once the log was found to be rolled back or forked.
+        """
+        if event.kind == "permit":
+            self._watch.require_sound()
+        entry = self._client.log_event(session_id, self._token(session_id), event)
+        self._watch.note()
+        return entry
 
     def use_permit(
         self, session_id: str, permit: str, receipt: str, details: Mapping[str, Any], key: str
     ) -> int:
-        """Have the server mark a permit as used; return its entry."""
+        """Have the server mark a permit as used; return its entry.
+
+        Raises LogInconsistent once the log was found to be rolled back or forked.
+        """
+        self._watch.require_sound()
         token = self._token(session_id)
-        return self._client.use_permit(session_id, token, permit, receipt, details, key)
+        entry = self._client.use_permit(session_id, token, permit, receipt, details, key)
+        self._watch.note()
+        return entry
+
+    def _told_of_log(self) -> None:
+        if self._watch.fault is not None:
+            self._parts.note("failure", self.name, self._watch.fault.message)
 
     def _token(self, session_id: str) -> str:
         with self._lock:
@@ -322,8 +342,9 @@ class Owner:
                 data = self._files.read(name) or b""
                 sealed = SealedSession.resume(self._client, self._identity, data, self._files.write)
             except TrisealError as error:
-                self._parts.note("failure", self.name, f"A session is lost: {error.message}")
-                self._files.remove(name)
+                # The file stays, so that it can be examined or replaced by a backup.
+                words = f"A session was not resumed; host a new one. {error.message}"
+                self._parts.note("failure", self.name, words)
                 continue
             self._begin(sealed)
         threading.Thread(target=self._resume_decisions, name="decisions", daemon=True).start()

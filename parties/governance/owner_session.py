@@ -96,17 +96,23 @@ class OwnerSession:
             if self.sealed.connected and not was_connected:
                 was_connected = True
                 words = f"{self.sealed.partner_id} connected as {self.sealed.peer}."
-                self._parts.note("session", self.sealed.partner_id or "", words)
+                self._note(self.sealed.partner_id or "", words)
             for message in messages:
                 with self._handling:
                     if self._stopped.is_set():
                         return
                     self._handle(message)
-        if self.sealed.over and not self._stopped.is_set():
+        if self.sealed.over:
             failure = self.sealed.failure
             words = f"The session {self.sealed.session_id[:8]} has ended"
             words += f": {failure.message}" if failure is not None else "."
-            self._parts.note("session", self._parts.name, words)
+            self._note(self._parts.name, words)
+
+    def _note(self, by: str, words: str) -> None:
+        """Note what became of the session, unless the agent was closed meanwhile."""
+        with self._handling:
+            if not self._stopped.is_set():
+                self._parts.note("session", by, words)
 
     def _catch_up(self) -> None:
         """Deliver results that have not left, log what is not logged, send what was not sent."""

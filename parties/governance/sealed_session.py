@@ -532,7 +532,8 @@ class SealedSession:
                     self._fail(failure)
                     raise failure from error
                 with self._guard:
-                    self._state.pending.pop(0)
+                    if self._state.pending:  # none if the session has ended meanwhile
+                        self._state.pending.pop(0)
                     self._state.posted = first.number
 
     def _flush_unless_refused(self) -> OutOfStep | None:

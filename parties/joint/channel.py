@@ -25,7 +25,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from governance.permits import Use, issue
+from governance.receipts import Allowed, Receipt
 from utils.errors import MalformedMessage, NotAuthentic
+from utils.tokens import new_id
 
 FORMAT = b"triseal joint 1"
 GROUP_SECRET_BYTES = 16
@@ -110,6 +112,10 @@ class Identity:
     def permit(self, use: Use, now: float) -> str:
         """Return a permit for a use of the party's data, signed with the signing key."""
         return issue(self._signing, use, now)
+
+    def receipt(self, allowed: Allowed, now: float) -> Receipt:
+        """Return a consent receipt with a fresh id, signed with the signing key."""
+        return Receipt.issue(allowed, self._signing, new_id(), int(now))
 
     def shared_with(self, other: PublicIdentity) -> bytes:
         """Return 32 bytes known to the two parties only; raises NotAuthentic for an invalid key."""

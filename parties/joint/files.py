@@ -18,7 +18,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from engines.interface import PROGRAMS
 from parties.joint.channel import Identity
+from parties.joint.consents import Consent
 from parties.joint.protocol import JointProtocol
 from parties.results import Message
 from parties.store import EXPIRY, RECORD, SECRET_KEY, TOKEN, PartyStore
@@ -29,6 +31,8 @@ PROTOCOL = "protocol.json"
 MEMBER = "member.json"
 UPLOAD = "upload"
 
+CONSENT = "{program}.consent"
+
 _PHRASES = {
     SECRET_KEY: "its own part of the secret key",
     IDENTITY: "its own signing and exchange keys, and the parties' group secret",
@@ -37,6 +41,7 @@ _PHRASES = {
     RECORD: "its own record",
     UPLOAD: "its encrypted record, until it is sent",
     MEMBER: "its log, and the results that it has opened",
+    **{CONSENT.format(program=program): f"its signed consent to {program}" for program in PROGRAMS},
     EXPIRY: "the time when all of this is erased",
 }
 
@@ -150,6 +155,15 @@ class MemberFiles:
     def keep_record(self, record: Mapping[str, Any]) -> None:
         """Write the record; NumPy scalars from a caller's data frame become Python numbers."""
         self.write(RECORD, json.dumps(dict(record), default=lambda item: item.item()).encode())
+
+    def consent(self, program: str) -> Consent | None:
+        """Return the party's consent to a program, or None; raises MalformedMessage."""
+        data = self.read(CONSENT.format(program=program))
+        return None if data is None else Consent.from_bytes(data)
+
+    def keep_consent(self, program: str, consent: Consent) -> None:
+        """Write the party's consent to a program."""
+        self.write(CONSENT.format(program=program), consent.to_bytes())
 
     def read(self, name: str) -> bytes | None:
         """Return the contents of a file, or None."""

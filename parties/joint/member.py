@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from time import perf_counter
@@ -26,6 +26,7 @@ from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
 from parties.joint.channel import Identity
 from parties.joint.codes import JoinCode
+from parties.joint.decision_files import CheckedFile, fetch_checked
 from parties.joint.files import MemberFiles, MemberRecord
 from parties.joint.identities import PartyIdentity
 from parties.joint.member_state import MemberState, Request
@@ -309,6 +310,7 @@ class JointMember:
                 request.after,
                 waiting,
                 request.permits,
+                request.receipts,
             )
             seconds = 0.0 if waiting.seconds else perf_counter() - start
             with self._alone() as own:
@@ -414,6 +416,17 @@ class JointMember:
         """Return True if this party has agreed to a run that has not begun: it keeps a permit."""
         with self._lock:
             return bool(self.own.permits_runs())
+
+    def decision_file(self, program: str) -> CheckedFile:
+        """Fetch and verify the decision file of "decide" or "explain"; see fetch_checked."""
+        with self._lock:
+            token, hellos = self.own.token, self.own.protocol.hellos
+        return fetch_checked(self._connection.client, self.client_id, token, program, hellos)
+
+    def withhold_permits(self, when: Callable[[], bool]) -> None:
+        """Give the server no permit as long as `when` returns True."""
+        with self._lock:
+            self.own.withheld = when
 
     @property
     def witnesses(self) -> tuple[str, ...]:

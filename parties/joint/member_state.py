@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -88,6 +88,8 @@ class Request:
     looks: int
     permitted: Mapping[str, str] = field(default_factory=dict)
     """This party's new permits, by program."""
+    consents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """This party's receipts that the server lacks, by program."""
 
     @property
     def postings(self) -> list[Posting]:
@@ -98,6 +100,11 @@ class Request:
     def permits(self) -> list[str]:
         """The permits in the form that the client expects."""
         return list(self.permitted.values())
+
+    @property
+    def receipts(self) -> list[Mapping[str, Any]]:
+        """The receipts in the form that the client expects."""
+        return list(self.consents.values())
 
 
 class MemberState:
@@ -125,6 +132,10 @@ class MemberState:
         self._gave_key = False
         self._permitted: dict[str, float] = {}
         """When the server got this party's newest permit, by program (monotonic)."""
+        self.withheld: Callable[[], bool] = lambda: False
+        """Returns True as long as this party gives no permits, whatever it has agreed to."""
+        self._receipted: set[str] = set()
+        """The programs of which this process has given the server this party's receipt."""
         self._token = MemberToken(self._client, client_id, files, self.remembered)
         self._asking = Asking(party, self._names)
         stored = read_expiry(connection.store, client_id, party)
@@ -268,7 +279,13 @@ class MemberState:
             self.save()
         messages = tuple(pending[:MAXIMUM_POSTED])
         permits = {program: self.protocol.permit(program, time.time()) for program in self._due()}
-        return Request(self.token, messages, self.remembered.cursor, self.looks, permits)
+        receipts = self._receipts(permits)
+        return Request(self.token, messages, self.remembered.cursor, self.looks, permits, receipts)
+
+    def _receipts(self, programs: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+        """Return this party's receipts for the programs, without those that the server has."""
+        found = {p: self.files.consent(p) for p in programs if p not in self._receipted}
+        return {program: kept.receipt for program, kept in found.items() if kept is not None}
 
     def permits_runs(self) -> list[str]:
         """Return the programs that this party has agreed to and that have not begun to run."""
@@ -287,6 +304,8 @@ class MemberState:
 
     def _due(self) -> list[str]:
         """Return the programs for which the server needs a new permit of this party."""
+        if self.withheld():
+            return []
         oldest = time.monotonic() - PERMIT_AGE_SECONDS
         return [
             program
@@ -333,7 +352,13 @@ class MemberState:
     def _exchanged(self) -> tuple[Exchanged, Request, float]:
         request, start = self.request(), perf_counter()
         found = self._client.exchange(
-            self.client_id, request.token, request.postings, request.after, None, request.permits
+            self.client_id,
+            request.token,
+            request.postings,
+            request.after,
+            None,
+            request.permits,
+            request.receipts,
         )
         self.looks += 1  # a response on its way to another thread is older
         request = replace(request, looks=self.looks)
@@ -348,6 +373,7 @@ class MemberState:
         self._note_posted(request.messages, seconds)
         self.given += len(request.permitted)
         self._permitted |= dict.fromkeys(request.permitted, time.monotonic())
+        self._receipted |= request.permitted.keys()
         if request.looks == self.looks:  # otherwise a newer state is known already
             changed |= self.tag != found.tag
             self.note(found.state)
@@ -509,7 +535,16 @@ class MemberState:
             )
         self.protocol.require_time_to_agree(program)  # before the masks are sent
         self.protocol.agree(program, inputs, self._give_masks(program))
+        self._consent(program)
         self._send()
+
+    def _consent(self, program: str) -> None:
+        """Sign the receipt of this party's agreement, once, before any permit leaves."""
+        if self.files.consent(program) is None:
+            now = time.time()
+            ends = now + self.seconds_left()
+            consent = self.protocol.consent(program, self._connection.hours, ends, now)
+            self.files.keep_consent(program, consent)
 
     def _give_masks(self, program: str) -> str | None:
         """Send this party's encrypted masks of a masked program; return their SHA-256, or None."""

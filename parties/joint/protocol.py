@@ -26,9 +26,11 @@ from engines.interface import (
     PublicModel,
 )
 from engines.statement import Statement, slot_name
+from governance.permits import Use
 from governance.program_permits import uses_of
 from parties.joint.channel import Identity, commitment, framed
 from parties.joint.checks import check, require_signatures
+from parties.joint.consents import Consent, Terms, allowed_by
 from parties.joint.conversation import Conversation
 from parties.joint.identities import IdentityKey, PartyIdentity, Trust, require_identity
 from parties.joint.key_making import NONCE_BYTES, KeyMaking
@@ -470,12 +472,33 @@ class JointProtocol:
         It is signed with the party's signing key and names the records agreed to. `now` is in
         seconds since 1970. Raises OutOfStep if the party has not agreed or has erased its keys.
         """
+        return self._talk.identity.permit(self._use(program), now)
+
+    def consent(self, program: str, hours: float, ends: float, now: float) -> Consent:
+        """Return the request that this party has agreed to, and its signed receipt.
+
+        `hours` and `ends` are as in Terms, `now` in seconds since 1970. Raises as `permit` does.
+        """
+        talk = self._talk
+        readers = self.readers_of(program)
+        keys = {name: said.identity_key for name, said in self.hellos.items()}
+        terms = Terms(talk.public.schema_, readers, keys, hours, ends)
+        allowed = allowed_by(self._use(program), terms, now)
+        receipt = talk.identity.receipt(allowed, now)
+        return Consent(allowed.request.document(), receipt.document)
+
+    def _use(self, program: str) -> Use:
+        """Return the use of this party's data by an agreed program; raises OutOfStep."""
         talk = self._talk
         if talk.party not in talk.agreements(program):
             raise OutOfStep(f"{talk.party} has not agreed to {program} yet.")
         files = self._data_files(program)
-        uses = uses_of(talk.public, talk.application, program, files)
-        return talk.identity.permit(uses[talk.party], now)
+        return uses_of(talk.public, talk.application, program, files)[talk.party]
+
+    @property
+    def hellos(self) -> dict[str, Hello]:
+        """The hellos received so far, by party."""
+        return self._talk.state.said(Hello, HELLO)
 
     def _statement(self, program: str, result_sha256: str) -> Statement:
         """Return the statement that the witnesses must have signed, from what this party knows."""

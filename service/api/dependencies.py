@@ -13,6 +13,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from engines.interface import DECIDE, PublicModel
 from service.api.examples import EXAMPLE_ID
 from service.applications.applications import Applications
+from service.applications.decision_files import DecisionFiles
 from service.applications.events import Events
 from service.applications.party_tokens import PartyTokens
 from service.applications.permits import Permits
@@ -60,6 +61,7 @@ class LoadedServices:
     runs: Runs
     erasure: Erasure
     relay: Relay
+    decision_files: DecisionFiles
     witness_tasks: WitnessTasksService
     operations: Operations
 

@@ -252,6 +252,38 @@ EXAMPLES: Mapping[str, Any] = {
             }
         ]
     },
+    "DecisionFile": {
+        "format": "triseal decision file 1",
+        "grants": [
+            {
+                "receipt": {
+                    "@type": "dpv:ConsentReceipt",
+                    "triseal:request": _DIGEST,
+                    "proof": {"key": _DIGEST[::-1], "signature": 2 * _DIGEST},
+                },
+                "permit": _PERMIT,
+            }
+        ],
+        "program": _DIGEST,
+        "statement": {
+            "application": EXAMPLE_ID,
+            "program": "decide",
+            "model": _DIGEST,
+            "messages": {"bank/encrypted_inputs": _DIGEST},
+            "result": _DIGEST,
+            "signatures": {_DIGEST[::-1]: 2 * _DIGEST},
+        },
+        "entry": {
+            "details": _DIGEST,
+            "digests": {"permit": [_DIGEST], "receipt": [_DIGEST], "result": [_DIGEST]},
+            "kind": "use",
+            "outcome": "done",
+            "pseudonyms": {"owner": [_DIGEST]},
+            "time": _OPENED,
+        },
+        "inclusion": {"index": 5, "hashes": [_DIGEST]},
+        "checkpoint": CHECKPOINT,
+    },
     **GOVERNANCE_EXAMPLES,
     **SESSION_EXAMPLES,
 }

@@ -15,6 +15,8 @@ from contract.governance import (
     LogEntries,
     LogFacts,
 )
+from engines.interface import DECIDE
+from governance.log.decision_file import DecisionFile
 from service.api.dependencies import (
     ClientId,
     GovernanceDep,
@@ -31,6 +33,7 @@ from utils.errors import (
     OutOfStep,
     ProofInvalid,
     TooManyRequests,
+    UnknownName,
 )
 
 router = make_router("log")
@@ -172,6 +175,33 @@ def verify_integrity(governance: GovernanceDep) -> Integrity:
     keep cosigned checkpoints, and verify proofs to them yourself.
     """
     return governance.audits.result()
+
+
+@router.get(
+    "/applications/{client_id}/decision-file",
+    summary="Fetch a decision file",
+    response_description="The decision file, in canonical JSON.",
+    response_model=DecisionFile,
+    responses=problems(*APPLICATION, *TOKEN, UnknownName, OutOfStep, LogInconsistent, ProofInvalid),
+)
+def decision_file(
+    client_id: ClientId,
+    services: ServicesDep,
+    governance: GovernanceDep,
+    token: TokenDep,
+    program: Annotated[str, Query(max_length=40, description="`decide` or `explain`.")] = DECIDE,
+) -> Response:
+    """Return all that shows offline that a decision was allowed, computed, witnessed and logged.
+
+    It has the parties' consent receipts and permits, the witnesses' signatures on the result, the
+    log's entry, and the proof that a cosigned checkpoint includes it. `python verify.py` checks it
+    against keys that its reader trusts. Until a checkpoint that includes the entry is cosigned, the
+    response is 409. Requires a party's token with the scope `read`, or the watch token.
+    """
+    found = services.decision_files.file(client_id, token, program, governance)
+    name = f"decision-{client_id[:8]}-{program}.json"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(found.to_bytes(), media_type="application/json", headers=headers)
 
 
 @router.get(

@@ -18,6 +18,8 @@ from contract.http import (
     MAXIMUM_PERMIT,
     MAXIMUM_PERMITS,
     MAXIMUM_POSTED,
+    MAXIMUM_RECEIPT,
+    MAXIMUM_RECEIPTS,
     MAXIMUM_TEXT,
     Exchanged,
     ExchangeRequest,
@@ -34,8 +36,16 @@ from service.api.dependencies import (
 )
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
 from service.api.permits import GIVEN
+from service.applications.permits import Allowed
 from service.applications.relay import Given
-from utils.errors import AlreadySent, InvalidRequest, OutOfStep, UnknownParty, UploadEmpty
+from utils.errors import (
+    AlreadySent,
+    InvalidRequest,
+    OutOfStep,
+    ReceiptInvalid,
+    UnknownParty,
+    UploadEmpty,
+)
 
 router = make_router("between parties", "/applications")
 
@@ -43,7 +53,12 @@ GLANCE_SECONDS = 0.5
 """Interval at which a waiting call checks whether the server is shutting down."""
 LARGEST_REQUEST = MAXIMUM_TEXT + 4096
 """Maximum bytes of a request that posts one message."""
-LARGEST_EXCHANGE = MAXIMUM_POSTED * LARGEST_REQUEST + MAXIMUM_PERMITS * MAXIMUM_PERMIT + 64 * 1024
+LARGEST_EXCHANGE = (
+    MAXIMUM_POSTED * LARGEST_REQUEST
+    + MAXIMUM_PERMITS * MAXIMUM_PERMIT
+    + MAXIMUM_RECEIPTS * MAXIMUM_RECEIPT
+    + 64 * 1024
+)
 """Bytes of a request for an exchange."""
 
 _POSTED = (*APPLICATION, *TOKEN, *BODY, UnknownParty, UploadEmpty, AlreadySent, OutOfStep)
@@ -128,7 +143,7 @@ async def messages(
     summary="Post and read messages",
     response_description="The numbers of the posted messages, new messages, and the "
     "application's state.",
-    responses=problems(*_POSTED, *GIVEN),
+    responses=problems(*_POSTED, *GIVEN, ReceiptInvalid),
 )
 async def exchange(
     client_id: ClientId,
@@ -137,26 +152,24 @@ async def exchange(
     services: ServicesDep,
     token: TokenDep,
 ) -> Response:
-    """Post up to 8 messages and 8 permits, all or none, then wait for other messages.
+    """Post up to 8 messages, 8 permits and 8 receipts, all or none, then wait for other messages.
 
     The response has the application's state, and the messages numbered above `after` that the
-    token's party may read, except those posted by this call. Permits are as in
-    `POST /applications/{client_id}/permits`, but those that have been used are ignored. Requires a
-    token with the scope `relay`, and for permits also `send`.
+    token's party may read, except those posted by this call. Permits and receipts are as in
+    `POST /applications/{client_id}/permits`, but permits that have been used are ignored. Requires
+    a token with the scope `relay`, and for permits and receipts also `send`.
     """
     end = time.monotonic() + body.wait
 
-    def read(
-        given: Sequence[Given], posted: Sequence[int] = (), permits: Sequence[str] = ()
-    ) -> Exchanged:
-        return services.relay.exchange(client_id, token, given, body.after, posted, permits)
+    def read(given: Sequence[Given], posted: Sequence[int], allowed: Allowed) -> Exchanged:
+        return services.relay.exchange(client_id, token, given, body.after, posted, allowed)
 
     with server_state.events.subscribe(client_id) as changed:
         given = [_given(one, f"messages.{i}.body") for i, one in enumerate(body.messages)]
-        found = await run_in_threadpool(read, given, (), body.permits)
+        found = await run_in_threadpool(read, given, (), Allowed(body.permits, body.receipts))
         for _ in body.messages:
             server_state.metrics.relayed()
-        if body.messages or body.permits:
+        if body.messages or body.permits or body.receipts:
             server_state.events.changed(client_id, but=changed)
         pause = math.inf
         while not _enough(body, found):
@@ -165,7 +178,7 @@ async def exchange(
             if not await woken(changed, min(end, pause)):
                 break
             changed.clear()
-            found = await run_in_threadpool(read, (), found.numbers)
+            found = await run_in_threadpool(read, (), found.numbers, Allowed())
     return Response(found.model_dump_json(), media_type="application/json")
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from engines.interface import MASKED_BY, PublicModel
 from engines.statement import Statement, slot_name
 from governance.log.entries import Outcome
+from service.applications.receipts import ReceiptDigests
 from service.applications.rules import used_uploads
 from service.applications.views import Application, Run
 from service.governance.log import (
@@ -39,6 +40,7 @@ def log_permit(
     client_id: str,
     public: PublicModel,
     allowed: tuple[str, str, str],
+    receipt: ReceiptDigests,
     now: float,
 ) -> None:
     """Log that a permit was accepted; `allowed` is its party, program and text."""
@@ -47,7 +49,12 @@ def log_permit(
         "permit",
         now,
         "allowed",
-        digests={"permit": [_sha256(text)], "program": [public.digest]},
+        digests={
+            "permit": [_sha256(text)],
+            "program": [public.digest],
+            "receipt": [receipt.sha256] if receipt.sha256 else [],
+            "request": [receipt.request_sha256] if receipt.request_sha256 else [],
+        },
         names={"owner": (party,), "person": (client_id,)},
         person=application_of(client_id),
         details={"application": client_id, "party": party, "program": program},
@@ -90,7 +97,7 @@ def log_use(
     outcome: Outcome,
 ) -> None:
     """Log the end of a run; its time is that at which its permits were spent."""
-    spent = _permits_of(session, run)
+    spent = permits_of(session, run)
     digests = {
         "permit": sorted(_sha256(each.text) for each in spent),
         "receipt": sorted({each.receipt_sha256 for each in spent if each.receipt_sha256}),
@@ -173,7 +180,7 @@ def _inputs(application: Application, public: PublicModel, program: str) -> Mapp
     return {slot_name(*key): upload.sha256 for key, upload in used.items()}
 
 
-def _permits_of(session: Session, run: RunRecord) -> Sequence[Any]:
+def permits_of(session: Session, run: Run) -> Sequence[Any]:
     """Return the permits that a run, or the run that it opens, has spent."""
     base = _base_of(run)
     job = select(_RUNS.c.job).where(_RUNS.c.client_id == run.client_id, _RUNS.c.program == base)
@@ -195,7 +202,7 @@ def _spent_at(session: Session, run: RunRecord) -> float:
     return float(queued or 0.0)
 
 
-def _base_of(run: RunRecord) -> str:
+def _base_of(run: Run) -> str:
     return MASKED_BY.get(run.program, run.program)
 
 

@@ -10,20 +10,21 @@ a permit counts for one run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from engines.interface import PublicModel
-from governance.canonical import PROOF, canonical, digest
+from governance.canonical import digest
 from governance.permits import Use, key_named_in, require_use, signed_by, verify
 from governance.program_permits import covered_slots, parties_of, uses_of
-from governance.receipts import Receipt
 from governance.request_state import PERMIT_SECONDS
 from service.applications.base import ApplicationService
 from service.applications.credentials import SEND, bearer_of
 from service.applications.logged import log_permit, log_refused_permits
+from service.applications.receipts import keep_receipt, receipt_of
 from service.applications.rules import ACTIVE, permitted, require_model, run_of, seen, sha256_of
 from service.applications.views import ApplicationView
 from service.storage.prepared import Prepared
@@ -35,7 +36,6 @@ from utils.errors import (
     OutOfStep,
     PermitInvalid,
     PermitSpent,
-    ReceiptInvalid,
 )
 
 _PERMITS = table_of(PermitRecord)
@@ -44,6 +44,17 @@ _KNOWN = Prepared(
         _PERMITS.c.client_id == bindparam("client_id"), _PERMITS.c.jti == bindparam("jti")
     )
 )
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Permits and consent receipts of one call; false if there are none."""
+
+    permits: Sequence[str] = ()
+    receipts: Sequence[Mapping[str, Any]] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.permits or self.receipts)
 
 
 class Permits(ApplicationService):
@@ -56,12 +67,11 @@ class Permits(ApplicationService):
         texts: Sequence[str],
         receipts: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Accept permits, all or none; the token of any party with the scope `send` may give them.
+        """Accept permits and receipts, all or none, with any party's token of the scope `send`.
 
-        The signature says whose permit it is. A receipt belongs to the permits that its key has
-        signed. Raises ReceiptInvalid if it belongs to none, PermitInvalid, PermitExpired,
-        PermitSpent, OutOfStep if a message that a permit covers is missing, ForeignMessage, and the
-        same errors for the id and the token as Applications.
+        The signature says whose permit or receipt it is. Raises ReceiptInvalid, PermitInvalid,
+        PermitExpired, PermitSpent, OutOfStep if a message that a permit covers is missing,
+        ForeignMessage, and the same errors for the id and the token as Applications.
         """
         now = self._clock()
         try:
@@ -69,44 +79,24 @@ class Permits(ApplicationService):
                 application = seen(session, client_id, now, lock=True)
                 bearer_of(application, token, SEND, now)
                 require_model(application, self._public)
-                news = accept(self._storage, application, self._public, texts, now)
-                for receipt in receipts:
-                    _keep_receipt(session, client_id, texts, receipt)
-                if news:
+                allowed = Allowed(texts, receipts)
+                if accept(self._storage, application, self._public, allowed, now):
                     self._storage.announce(session, client_id)
         except GovernanceError as error:
             log_refused_permits(self._storage, client_id, texts, error, now)
             raise
 
 
-def _keep_receipt(
-    session: Session, client_id: str, texts: Sequence[str], document: Mapping[str, Any]
-) -> None:
-    """Store the digests of a receipt with the permits of the same key; raises ReceiptInvalid."""
-    proof = document.get(PROOF)
-    key = proof.get("key") if isinstance(proof, dict) else None
-    own = [text for text in texts if key_named_in(text) == key]
-    if not own:
-        raise ReceiptInvalid("The receipt is not signed with the key of a permit beside it.")
-    try:
-        receipt = Receipt.parse(canonical(dict(document)), str(key))
-    except ValueError as error:
-        raise ReceiptInvalid(f"The receipt has no canonical form: {error}.") from error
-    mine = (_PERMITS.c.client_id == client_id) & _PERMITS.c.text.in_(own) & _PERMITS.c.job.is_(None)
-    digests = {"receipt_sha256": digest(dict(document)), "request_sha256": receipt.request}
-    session.execute(update(_PERMITS).where(mine).values(digests))
-
-
 def accept(
     storage: Storage,
     application: ApplicationView,
     public: PublicModel,
-    texts: Sequence[str],
+    allowed: Allowed,
     now: float,
     *,
     repeated: bool = False,
 ) -> bool:
-    """Verify permits and store them in the application's session, whose row has to be locked.
+    """Verify permits and receipts, and store them; the application's row has to be locked.
 
     A permit replaces the earlier one of its party and program, if that has not been spent. One for
     a run that is under way or done is verified and dropped. Returns True if a party has a permit
@@ -114,8 +104,12 @@ def accept(
     have been spent are ignored. Every permit that is stored gets an entry in the log. Raises as
     Permits.give does.
     """
+    for receipt in allowed.receipts:
+        keep_receipt(application, public, receipt)
     uses: dict[str, dict[str, Use]] = {}
-    found = [_accept(storage, application, public, text, now, repeated, uses) for text in texts]
+    found = [
+        _accept(storage, application, public, text, now, repeated, uses) for text in allowed.permits
+    ]
     return any(found)
 
 
@@ -204,6 +198,7 @@ def _accept(
     own = (_PERMITS.c.client_id == client_id) & (_PERMITS.c.party == party)
     earlier = own & (_PERMITS.c.program == program) & _PERMITS.c.job.is_(None)
     session.execute(delete(_PERMITS).where(earlier))
+    receipt = receipt_of(session, client_id, party, program)
     row = {
         "client_id": client_id,
         "jti": permit.jti,
@@ -214,9 +209,11 @@ def _accept(
         "expires": min(float(permit.exp), now + PERMIT_SECONDS),
         "job": None,
         "text": text,
+        "receipt_sha256": receipt.sha256,
+        "request_sha256": receipt.request_sha256,
     }
     session.execute(insert(_PERMITS), row)
-    log_permit(storage, session, client_id, public, (party, program, text), now)
+    log_permit(storage, session, client_id, public, (party, program, text), receipt, now)
     application.forget_permits()
     return not had
 

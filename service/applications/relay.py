@@ -31,7 +31,7 @@ from engines.interface import PublicModel
 from service.applications.activity_log import traffic_of
 from service.applications.credentials import RELAY, SEND, bearer_of, require_viewer
 from service.applications.logged import log_refused_permits
-from service.applications.permits import accept
+from service.applications.permits import Allowed, accept
 from service.applications.rules import describe, require_model, seen
 from service.applications.views import ApplicationView
 from service.storage.prepared import Prepared
@@ -147,23 +147,23 @@ class Relay:
         given: Sequence[Given],
         after: int,
         posted: Sequence[int] = (),
-        permits: Sequence[str] = (),
+        allowed: Allowed = Allowed(),  # noqa: B008 - immutable
     ) -> Exchanged:
-        """Store messages and permits, all or none, and return what the token's party may read.
+        """Store messages, permits and receipts, all or none, and return what the party may read.
 
         All happens in one transaction. Messages in `given`, and those whose numbers are in
-        `posted`, are not returned. Permits need the scope `send` too; those that have been used
-        are ignored, since the call may be a repetition. Raises the errors of `post`, `messages`
-        and Permits.give.
+        `posted`, are not returned. Permits and receipts need the scope `send` too; permits that
+        have been used are ignored, since the call may be a repetition. Raises the errors of `post`,
+        `messages` and Permits.give.
         """
-        if given or permits:
+        if given or allowed:
             try:
                 return self._with_key(
                     client_id,
-                    lambda made: self._exchange(client_id, token, given, after, permits, made),
+                    lambda made: self._exchange(client_id, token, given, after, allowed, made),
                 )
             except GovernanceError as error:
-                log_refused_permits(self._storage, client_id, permits, error, self._clock())
+                log_refused_permits(self._storage, client_id, allowed.permits, error, self._clock())
                 raise
         with self._storage.read() as session:
             application, party = self._party(session, client_id, token)
@@ -176,17 +176,17 @@ class Relay:
         token: str | None,
         given: Sequence[Given],
         after: int,
-        permits: Sequence[str],
+        allowed: Allowed,
         made: str | None,
     ) -> tuple[Exchanged, str | None]:
         with self._storage.write() as session:
             application, party = self._party(session, client_id, token, lock=True)
             numbers, key = self._keep(session, application, party, given, made)
-            if permits:
+            if allowed:
                 now = self._clock()
                 bearer_of(application, token, SEND, now)
                 require_model(application, self._public)
-                if accept(self._storage, application, self._public, permits, now, repeated=True):
+                if accept(self._storage, application, self._public, allowed, now, repeated=True):
                     self._storage.announce(session, client_id)
             return self._answer(session, application, key, party, after, numbers), key
 

@@ -69,6 +69,21 @@ class Checkpoints:
         sizes = session.scalars(select(COSIGNATURES.c.size).where(named).distinct()).all()
         return [self._note(session, size) for size in sorted(sizes)]
 
+    def covering(self, session: Session, number: int) -> Note | None:
+        """Return the checkpoint that includes entry `number` and has most cosignatures, or None.
+
+        Of several with as many, the newest.
+        """
+        named = COSIGNATURES.c.name.in_(list(self._cosigners))
+        size = session.scalar(
+            select(COSIGNATURES.c.size)
+            .where(named, COSIGNATURES.c.size > number)
+            .group_by(COSIGNATURES.c.size)
+            .order_by(func.count().desc(), COSIGNATURES.c.size.desc())
+            .limit(1)
+        )
+        return None if size is None else self._note(session, size)
+
     def add(self, size: int, line: str) -> None:
         """Store a cosigner's line for the checkpoint of `size` entries; it may be repeated.
 

@@ -181,8 +181,24 @@ class PermitRecord(Record):
     job: Mapped[str | None] = mapped_column(String(32))
     text: Mapped[str] = mapped_column(Text)
     receipt_sha256: Mapped[str | None] = mapped_column(String(64))
-    """Digest of the consent receipt that came with it; `request_sha256` is of its request."""
+    """Digest of the party's consent receipt; `request_sha256` is of the receipt's request."""
     request_sha256: Mapped[str | None] = mapped_column(String(64))
+
+
+class ReceiptRecord(Record):
+    """A party's consent receipt for one program, in canonical JSON (governance/receipts.py).
+
+    `sha256` is its digest, and `request_sha256` that of the request that it names.
+    """
+
+    __tablename__ = "receipts"
+
+    client_id: Mapped[str] = _owner()
+    party: Mapped[str] = mapped_column(String(32), primary_key=True)
+    program: Mapped[str] = mapped_column(String(40), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    document: Mapped[str] = mapped_column(Text)
 
 
 class TrafficRecord(Record):

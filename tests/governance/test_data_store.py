@@ -25,6 +25,7 @@ from utils.errors import (
     StoreLocked,
     UnknownDataSet,
 )
+from utils.marked_folder import MARK
 
 ROWS = "name,income\nAda Confidential,41000\nBob Confidential,52000\nCyd Confidential,63000\n"
 SMALL = 14  # the logarithm of the least N of scrypt, to save time
@@ -423,6 +424,11 @@ def test_creation_is_finished_after_an_interruption_and_never_overwrites(folder,
         DataStore.open(folder, secret)
     (folder / "master.json").write_bytes(master)
     assert len(read_all(folder, secret)) == 2
+    mark = (folder / MARK).read_bytes()
+    (folder / MARK).write_bytes(mark[1:])
+    with pytest.raises(StoreDamaged, match="marks"):
+        DataStore.open(folder, secret)
+    (folder / MARK).write_bytes(mark)
     (folder / "master.json").unlink()
     for path in folder.glob("*.records"):
         path.unlink()

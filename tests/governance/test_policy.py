@@ -18,7 +18,8 @@ from governance.categories import CATEGORIES, with_broader
 from governance.masking import Band, Partial, Token, mask
 from governance.policy import DENY_BY_DEFAULT, Policies
 from governance.policy_command import main
-from governance.policy_files import SHIPPED, load_texts, read_folder
+from governance.policy_files import load_texts
+from governance.policy_texts import SHIPPED, read_folder
 from governance.purposes import PURPOSES
 from settings import ROOT
 from utils.errors import InvalidRequest

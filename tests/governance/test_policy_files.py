@@ -16,15 +16,13 @@ from governance import policy_files
 from governance.policy import Policies
 from governance.policy_command import main
 from governance.policy_files import (
-    SHIPPED,
     apply_change,
     copy_shipped,
     earlier_texts,
     load_folder,
     load_texts,
-    read_folder,
-    version_of,
 )
+from governance.policy_texts import SHIPPED, read_folder, version_of
 from settings import ROOT
 from utils.errors import DataFolderInUse, PolicyInvalid
 from utils.file_lock import hold_lock

@@ -10,7 +10,7 @@ from engines.interface import DECIDE, EXPLAIN, SIGN_OF
 from trials.load import phase as load_phase
 from trials.load import report
 from trials.load.__main__ import main
-from trials.load.timing import LONG_POLL, RUN, UPLOAD, kind_of
+from trials.load.timing import LONG_POLL, RUN, SESSION_POLL, UPLOAD, kind_of
 from trials.load.work import Work, WrongAnswer
 
 ID = "0123456789abcdef" * 2
@@ -148,7 +148,18 @@ def test_opposite_sign_is_reported_as_wrong(signs_deployment):
         ("POST", f"/applications/{ID}/runs/explain_sign", "run, ask"),
         ("POST", "/run_fhe", RUN),
         ("PUT", f"/applications/{ID}/x", "PUT /applications/{id}/x"),
+        ("POST", f"/sessions/{ID}/uses", "session uses"),
+        ("GET", f"/sessions/{ID}/messages?after=1&wait=20.0", SESSION_POLL),
+        ("GET", f"/sessions/{ID}/messages?after=1&wait=0.0", "session messages, get"),
+        ("PUT", "/consents/user_1/bank_1", "consents"),
     ],
 )
 def test_call_kinds_contain_no_application_id(method, path, kind):
     assert kind_of(httpx.Request(method, f"http://server{path}")) == kind
+
+
+def test_permits_for_named_fields_are_a_kind_of_their_own():
+    url, body = "http://server/authorize", {"partner_id": "a", "user_id": "b", "purpose": "c"}
+    named = httpx.Request("POST", url, json={**body, "requested_data": ["name"]})
+    assert kind_of(named) == "authorize, named fields"
+    assert kind_of(httpx.Request("POST", url, json=body)) == "authorize"

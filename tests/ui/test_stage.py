@@ -7,10 +7,12 @@ browser.
 
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from governance.log.decision_file import DecisionFile
 from model.explanation import Outcome
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
@@ -317,6 +319,10 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
     assert "has signed the decision" in log and "has signed the explanation" in log
     card = one.page.locator('[data-witness="Auditor"]', has_text=": signed")
     card.filter(has_text="the explanation's signs of").wait_for()
+    with one.page.expect_download() as download:
+        one.frame("bank").locator("#decision-file").click()
+    file = DecisionFile.parse(Path(download.value.path()).read_bytes())
+    assert len(file.grants) == len(one.names) and "— Auditor " in file.checkpoint
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
     assert hosts == {f"127.0.0.1:{port}" for port in ports}  # nothing from elsewhere

@@ -1,23 +1,28 @@
 """Applications with a real server, a real witness process and real parties."""
 
+import json
 import stat
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 
+import verify
 from engines.interface import DECIDE, EXPLAIN, SIGN_OF
 from governance.log.checkpoint import CosignerState, Note, require_cosigners
+from parties import decision_file_command
 from parties.client import ServerClient
 from parties.connection import Connection
+from parties.cosigner import STATE_FILE, Cosigner
 from parties.joint.codes import open_joint
 from parties.joint.member import JointMember
 from parties.store import PartyStore
+from settings import Settings
 from tests.witness.running import agreed_and_run, parts
 from utils.errors import LogInconsistent, PartiesDisagree, ResultNotWitnessed
 from witness.client import WitnessClient
-from witness.cosigner import STATE_FILE, Cosigner
 from witness.key import KEY_FILE
 
 
@@ -38,7 +43,36 @@ def assert_cosigned(url, witness):
     assert state.size == audit["size"]
 
 
-def test_decision_and_explanation_are_opened_with_the_witness(watched, session, witness, oracle):
+def assert_decision_file(url, session, folder, capsys):
+    """Every party gets the decision file, which passes the offline verifier with its own keys."""
+    home = session.connection.store.root
+    for party, program in (("applicant", DECIDE), ("bank", EXPLAIN)):
+        words = ["--party", party, "--server", url, "--home", str(home), "--program", program]
+        wanted = decision_file_command.parse([*words, "--out", str(folder)])
+        decision_file_command.run(wanted, Settings())
+        command = capsys.readouterr().out.splitlines()[-1].split()
+        assert command[:2] == ["python", "verify.py"]
+        assert verify.main(command[2:]) == 0, capsys.readouterr().out
+        assert verify.main([command[2], "--trust", _foreign(Path(command[4]))]) == 1
+    grants = json.loads(Path(command[2]).read_text())["grants"]
+    assert len(grants) == len(session.plays)
+    with httpx.Client(base_url=url, trust_env=False) as http:
+        path = f"/applications/{session.client_id}/decision-file"
+        assert http.get(path, headers={"Authorization": "Bearer x"}).status_code == 401
+    capsys.readouterr()
+
+
+def _foreign(trust):
+    """Return a trust file with another applicant's key."""
+    keys = json.loads(trust.read_text())
+    keys["owners"]["applicant"] = "ab" * 32
+    trust.with_name("foreign").write_text(json.dumps(keys))
+    return str(trust.with_name("foreign"))
+
+
+def test_decision_and_explanation_are_opened_with_the_witness(
+    watched, session, witness, oracle, tmp_path, capsys
+):
     witness.start()
     session.run()
     decision = session.open_decision()
@@ -54,6 +88,7 @@ def test_decision_and_explanation_are_opened_with_the_witness(watched, session, 
         name for program in order for name in (SIGN_OF[program], program)
     ]
     assert_cosigned(watched[0].url, witness)
+    assert_decision_file(watched[0].url, session, tmp_path, capsys)
     assert stat.S_IMODE((witness.home / KEY_FILE).stat().st_mode) == 0o600
 
 

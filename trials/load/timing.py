@@ -11,9 +11,12 @@ import httpx
 
 RUN, LONG_POLL, UPLOAD = "run_fhe", "messages, waiting", "send_file"
 EVENTS = "events"
-UNJUDGED = (RUN, LONG_POLL, EVENTS)
+SESSION_POLL = "session messages, waiting"
+UNJUDGED = (RUN, LONG_POLL, EVENTS, SESSION_POLL)
 """Kinds of calls without a target, because they wait for something else."""
 _ID = re.compile(r"/applications/[0-9a-f]{32}")
+_SESSION = re.compile(r"/sessions/[0-9a-f]{32}")
+_CONSENT = re.compile(r"/consents/.+")
 _PROGRAM = re.compile(r"/runs/[a-z_]+")
 _SLOT = re.compile(r"/slots/[a-z_]+")
 _KINDS = {
@@ -34,6 +37,19 @@ _KINDS = {
     "POST /run_fhe": RUN,
     "POST /get_output": "get_output",
     "GET /health": "health",
+    "POST /sessions": "session, host",
+    "POST /sessions/{id}/connect": "session, connect",
+    "GET /sessions/{id}": "session, state",
+    "DELETE /sessions/{id}": "session, close",
+    "POST /sessions/{id}/messages": "session messages, post",
+    "GET /sessions/{id}/messages": "session messages, get",
+    "POST /sessions/{id}/events": "session events",
+    "POST /sessions/{id}/uses": "session uses",
+    "PUT /consents/{id}": "consents",
+    "POST /authorize": "authorize",
+    "POST /authorize/use": "authorize, use",
+    "GET /logs": "logs",
+    "GET /log": "log",
 }
 
 
@@ -117,9 +133,13 @@ def kind_of(request: httpx.Request) -> str:
     """Return a call's kind, without the id of the application."""
     path = _PROGRAM.sub("/runs/{program}", _ID.sub("/applications/{id}", request.url.path))
     path = _SLOT.sub("/slots/{name}", path)
+    path = _CONSENT.sub("/consents/{id}", _SESSION.sub("/sessions/{id}", path))
     kind = _KINDS.get(f"{request.method} {path}", f"{request.method} {path}")
     if kind == UPLOAD:
         megabytes = int(request.headers.get("content-length", 0)) / 1e6
         return f"{UPLOAD}, {megabytes:.1g} MB"
-    waits = kind == "messages, get" and float(request.url.params.get("wait", 0)) > 0
-    return LONG_POLL if waits else kind
+    if kind == "authorize" and b'"requested_data"' in request.read():
+        return f"{kind}, named fields"
+    if float(request.url.params.get("wait", 0)) > 0:
+        return {"messages, get": LONG_POLL, "session messages, get": SESSION_POLL}.get(kind, kind)
+    return kind

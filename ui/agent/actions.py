@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import gradio as gr
@@ -23,7 +26,8 @@ from utils.errors import OutOfStep, TrisealError, UnknownApplication
 
 View = list[Any]
 Handler = Callable[..., View]
-STEPS = ("join", "send", DECIDE, EXPLAIN)
+FILE = "file"
+STEPS = ("join", "send", DECIDE, EXPLAIN, FILE)
 UNEXPECTED = "Something went wrong. The log of this party's agent has the details."
 
 log = logging.getLogger(__name__)
@@ -47,15 +51,16 @@ class PageApplication:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-PARTS = 14
-"""Length of a view: the state and thirteen components."""
+PARTS = 15
+"""Length of a view: the state and fourteen components."""
 
 
 class AgentActions:
     """The event handlers of one party's page.
 
     Every view lists, in order: state, join row, strip, retry and cancel buttons, key, sent, button
-    and panel of the decision, button and panel of the explanation, plot, log, holdings.
+    and panel of the decision, button and panel of the explanation, plot, log, holdings, button of
+    the decision file.
     """
 
     def __init__(self, agent: Agent) -> None:
@@ -88,12 +93,13 @@ class AgentActions:
             agent_panels.key_panel(application, public),
             told["send"] + agent_panels.sent_panel(application, public, shown.changed),
             gr.update(visible=not agreed[DECIDE]),
-            told[DECIDE] + agent_panels.decision_panel(application, public),
+            told[DECIDE] + agent_panels.decision_panel(application, public) + told[FILE],
             gr.update(visible=not agreed[EXPLAIN]),
             told[EXPLAIN] + agent_panels.explanation_panel(application, public),
             self._plot(shown, application),
             own_timeline(application.member.events if application else (), public, self.party.name),
             agent_panels.holdings_panel(application),
+            gr.update(visible=application is not None and application.member.decision is not None),
         ]
         shown.serial, shown.settled = serial, False
         return view
@@ -185,6 +191,22 @@ class AgentActions:
             return self.view(shown)
 
         return agree
+
+    def decision_file(self, shown: PageApplication) -> View:
+        """Fetch and check the decision file; return the view, and the file to download, if any."""
+        fetched: list[str] = []
+
+        def fetch(shown: PageApplication) -> View:
+            found = self._required(shown).member.decision_file(DECIDE)
+            # Inside Gradio's own folder, which is removed when the page stops.
+            folder = mkdtemp(prefix="decision-", dir=os.environ.get("GRADIO_TEMP_DIR"))
+            path = Path(folder) / f"decision-{shown.client_id[:8]}.json"
+            path.write_bytes(found.file.to_bytes())
+            fetched.append(str(path))
+            return self.view(shown)
+
+        view = self.in_place(FILE, fetch)(shown)
+        return [*view, gr.DownloadButton(value=fetched[0] if fetched else None)]
 
     def try_again(self, shown: PageApplication) -> View:
         """Ask the server again to compute what failed or was cancelled."""

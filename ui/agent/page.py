@@ -47,6 +47,11 @@ if (parent !== window) {
 }
 </script>"""
 
+PRESS_LINK = """() => {
+  const hidden = "button#decision-file-link, #decision-file-link button";
+  setTimeout(() => document.querySelector(hidden)?.click(), 100);  // after the page is updated
+}"""
+
 
 def build_agent_page(agent: Agent) -> gr.Blocks:
     """Build the page of the agent's party."""
@@ -93,6 +98,15 @@ class _AgentPage:
             _html(heading(3, "The decision", "Opened once all parties have agreed."))
             self.decide_button = _button("Agree to the decision", "agree-decide")
             self.decision = _html(agent_panels.decision_panel(None, self.public), "ts-panel")
+            self.file_button = gr.Button(
+                "Download the decision file",
+                size="sm",
+                visible=False,
+                min_width=200,
+                elem_id="decision-file",
+            )
+            # Pressed by the page itself once the file is there: it cannot be named before.
+            self.file = gr.DownloadButton(visible="hidden", elem_id="decision-file-link")
         with section():
             phrase = self.public.schema_.explanation.phrase
             opened = "Approved or denied" if self.public.opens_sign(EXPLAIN) else "The score"
@@ -138,6 +152,7 @@ class _AgentPage:
             self.plot,
             self.log,
             self.holdings,
+            self.file_button,
         ]
 
     def wire(self, page: gr.Blocks) -> None:
@@ -152,6 +167,10 @@ class _AgentPage:
         self._step("send", self.send_button.click, do.send, everything, "send")
         for program, button in ((DECIDE, self.decide_button), (EXPLAIN, self.explain_button)):
             self._step(program, button.click, do.agree(program), everything, f"agree_{program}")
+        fetched = self._on(
+            self.file_button.click, do.decision_file, [self.state], "decision_file", [self.file]
+        )
+        fetched.then(None, None, None, js=PRESS_LINK, api_name="press_link", concurrency_limit=8)
         self._on(
             self.timer.tick, do.tick, [self.state], "tick", mode="once", limit=CONCURRENT_TICKS
         )
@@ -182,8 +201,8 @@ class _AgentPage:
         more: list[Component] | None = None,
         mode: str | None = None,
         limit: int = 8,
-    ) -> None:
-        event(
+    ) -> Any:
+        return event(
             shown_at_once(handler),
             inputs,
             [*self.outputs, *(more or [])],

@@ -9,7 +9,8 @@ from functools import cache
 
 from governance.categories import CATEGORIES, OWN_DATA, ROW_COUNT, UNCLASSIFIED, FieldMap
 from governance.datasets import Column, read_data_set
-from governance.policy_files import SHIPPED, load_folder
+from governance.policy_files import load_folder
+from governance.policy_texts import SHIPPED
 
 MOST_SHOWN_COLUMNS = 32
 """Columns whose category can be chosen on the page; further ones have the proposed one."""

@@ -564,4 +564,4 @@ def test_closed_requests_and_ended_sessions_make_room(both, monkeypatch):
     (both.home / "institution" / "sessions" / kept).write_bytes(b"TRIBOOK1 cut")
     both.relay.wake()
     assert len(both.start().sessions()) == 1
-    assert any("A session is lost" in line.words for line in both.bank.activity())
+    assert any("A session was not resumed" in line.words for line in both.bank.activity())

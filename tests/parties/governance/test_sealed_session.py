@@ -87,6 +87,19 @@ def test_both_sides_learn_each_other_and_exchange_messages(pair):
     assert pair.owner.partner_id == "bank-x"
 
 
+def test_a_session_can_be_closed_while_a_message_is_on_its_way(pair, monkeypatch):
+    post = pair.relay.post_session_message
+
+    def close_meanwhile(*given):
+        number = post(*given)
+        pair.bank.close()
+        return number
+
+    monkeypatch.setattr(pair.relay, "post_session_message", close_meanwhile)
+    pair.bank.send(Browse(call=1))
+    assert pair.bank.over and pair.bank.failure is None
+
+
 def test_the_server_sees_neither_the_secret_nor_a_message():
     pair = Pair()
     code = pair.owner.view.code

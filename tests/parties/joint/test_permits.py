@@ -5,14 +5,22 @@ from __future__ import annotations
 import time
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select, update
 
 from engines.interface import DECIDE, EXPLAIN
+from governance.canonical import canonical, digest
+from governance.permits import signed_by
+from governance.policy import Policies
+from governance.receipts import Receipt
+from governance.requests import AccessRequest
 from parties.agent import ApplicationAgent
+from parties.client import ServerClient
 from parties.joint import member, member_state
+from parties.log_watch import FAULT_FILE, LogWatch
 from service.storage.tables import PermitRecord
 from tests.parties.running import until
-from utils.errors import ConsentMissing, OutOfStep
+from utils.errors import ConsentMissing, LogInconsistent, OutOfStep
 
 A, B, C = "applicant", "bank", "credit_agency"
 
@@ -166,3 +174,53 @@ def test_explanation_needs_permits_of_its_own(group):
     assert sorted((row.program, row.party) for row in rows(members)) == [
         (program, party) for program in (DECIDE, EXPLAIN) for party in (A, B, C)
     ]
+
+
+def test_receipt_is_signed_once_for_an_agreement_and_names_what_was_agreed_to(members):
+    made = calls_of(members, A)
+    members[A].agree(DECIDE)
+    (((receipt,), (text,)),) = [(call[6], call[5]) for call in made if call[5]]
+    kept = members[A].own.files.consent(DECIDE)
+    assert kept is not None and kept.receipt == receipt
+    request = AccessRequest.model_validate_json(canonical(dict(kept.request)))
+    key = members[A].own.protocol.hellos[A].signing_key
+    found = Receipt.parse(canonical(dict(receipt)), key.hex(), request.digest)
+    assert request.computation["inputs"] == signed_by(text, key).inputs
+    assert (request.target, request.owner) == (members.opening.client_id, A)
+    assert found.policy_version == Policies.load().version
+    (process,) = found.document["dpv:hasProcess"]
+    titles = [each["dct:title"] for each in process["dpv:hasPersonalData"]]
+    assert titles == [column.name for column in members.schema.party(A).columns]
+    assert process["dpv:hasStorageCondition"]["dpv:hasDuration"] == "PT86400S"
+
+    expire(members, A)  # the permit is renewed, and the receipt is not sent again
+    members.pump(names=[A])
+    assert [len(call[6]) for call in made if call[5]] == [1, 0]
+    assert {row.receipt_sha256 for row in rows(members)} == {digest(dict(receipt))}
+    members.restart(A)  # another process sends the same receipt
+    again = calls_of(members, A)
+    expire(members, A)
+    members.pump(names=[A])
+    assert [call[6] for call in again if call[5]] == [[receipt]]
+
+
+def test_no_permit_leaves_while_permits_are_withheld(members):
+    withheld = True
+    members[A].withhold_permits(lambda: withheld)
+    members.agree(DECIDE).pump()
+    assert {row.party for row in rows(members)} == {B, C} and status(members) == "idle"
+    withheld = False  # control: nothing else kept it back
+    members.pump()
+    assert status(members) == "queued"
+
+
+def test_an_agent_whose_log_was_forked_says_so_and_agrees_to_nothing(members, tmp_path):
+    (tmp_path / FAULT_FILE).write_text("The log was forked.")  # as LogWatch keeps it
+    key = Ed25519PrivateKey.generate()
+    watch = LogWatch(ServerClient("http://127.0.0.1:9", 1), tmp_path, key)
+    application = ApplicationAgent(members[A], watch=watch)
+    assert application.failure is watch.fault is not None
+    with pytest.raises(LogInconsistent):
+        application.agree(DECIDE)
+    members[A].agree(DECIDE)  # an agreement from before
+    assert members[A].agreed_by(DECIDE) == (A,) and rows(members) == []
