@@ -14,8 +14,8 @@ nothing is computed, and the error does not say how many there were.
 These attacks remain:
 
 - Differencing: two permitted results about nearly the same rows differ by the value of the few
-  rows in which they differ. `differs_by_few` finds pairs of such requests, but not what three or
-  more requests reveal together, nor requests about two versions of a data set.
+  rows in which they differ. `differs_by_few` finds pairs of such requests, also of groups, but not
+  three or more requests that reveal this together, nor requests about two versions of a data set.
 - Minimum, maximum, median and quantile are often the exact value of one row, however many rows they
   are about. A requester who knows all values but one computes that one from a sum or a mean.
 - A result about all rows of a group is about each: a share of 1 says it of every one.
@@ -31,6 +31,7 @@ import json
 import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -258,8 +259,14 @@ def fields_of(computation: Computation) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
+def texts_of(computation: Computation) -> tuple[str, ...]:
+    """Return the texts that the filters compare columns with."""
+    values = (value for each in computation.filters for value in _values_of(each))
+    return tuple(value for value in values if isinstance(value, str))
+
+
 def in_words(computation: Computation) -> str:
-    """Return a sentence part: `mean of income, where region == North`."""
+    """Return a sentence part: `mean of income, where region == "North"`."""
     match computation:
         case Count():
             text = "number of rows"
@@ -344,15 +351,20 @@ def differs_by_few(
 ) -> bool:
     """Return True if the difference of two results would be about fewer than `least_rows` rows.
 
-    Compares the rows of `now`, and its groups of the same names, with those of each earlier
-    computation, whatever their kinds. All must be valid for the data set.
+    Compares all rows of `now`, and each of its groups, with those of each earlier computation,
+    whatever their kinds. All must be valid for the data set.
     """
     mine = _groups(now, data)
+    sizes = {name: len(rows) for name, rows in mine.items()}
+    names_of: dict[int, list[str]] = {}
+    for name, rows in mine.items():
+        for row in rows:
+            names_of.setdefault(row, []).append(name)
     for each in previous:
-        theirs = _groups(each, data)
-        for name in mine.keys() & theirs.keys():
-            for only in (mine[name] - theirs[name], theirs[name] - mine[name]):
-                if 0 < len(only) < least_rows:
+        for theirs in _groups(each, data).values():
+            common = Counter(name for row in theirs for name in names_of.get(row, ()))
+            for name, count in common.items():
+                if 0 < len(theirs) - count < least_rows or 0 < sizes[name] - count < least_rows:
                     return True
     return False
 
@@ -429,7 +441,10 @@ def _group_name(computation: SharePerCategory | TrendPerMonth, row: Record) -> s
 
 
 def _groups(computation: Computation, data: DataSet) -> dict[str, set[int]]:
-    """Return the numbers of the rows that take part in each group, and in all of them as `""`."""
+    """Return the numbers of the rows of each group, and of all groups as `""`.
+
+    The groups of a share above a threshold are the rows above it and the others.
+    """
     validate(computation, data.description)
     tests = [_test(each, data.description) for each in computation.filters]
     found: dict[str, set[int]] = {"": set()}
@@ -442,8 +457,12 @@ def _groups(computation: Computation, data: DataSet) -> dict[str, set[int]]:
             if group is None:
                 continue
             name = group
-        elif not isinstance(computation, Count) and row[computation.column] is None:
-            continue
+        elif not isinstance(computation, Count):
+            value = _number(row, computation.column)
+            if value is None:
+                continue
+            if isinstance(computation, ShareAbove):
+                name = "above" if value > float(computation.threshold) else "not above"
         found[""].add(number)
         found.setdefault(name, set()).add(number)
     return found
@@ -501,11 +520,17 @@ def _filter_value(column: str, value: bool | int | str, kind: Type) -> bool | fl
 
 
 def _filter_words(each: Filter) -> str:
-    values = [str(value).lower() if isinstance(value, bool) else str(value)
-              for value in _values_of(each)]  # fmt: skip
+    values = [_value_words(value) for value in _values_of(each)]
     if each.op == "between":
         return f"{each.column} between {' and '.join(values)}"
     return f"{each.column} {each.op} {', '.join(values)}".rstrip()
+
+
+def _value_words(value: bool | int | str) -> str:
+    """Return a filter's value; a text is quoted, so that it cannot pass for words around it."""
+    if isinstance(value, str) and not (_DECIMAL.fullmatch(value) or is_date(value)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _require(description: Description, name: str, allowed: Sequence[Type], what: str) -> Type:

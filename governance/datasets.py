@@ -52,6 +52,9 @@ MOST_CATEGORIES = 50
 LARGEST_NUMBER = 10**15
 """Largest absolute value: every smaller integer is exact as a float."""
 MOST_PUBLIC_VALUES = 50
+FEW_ROWS = 5
+"""Rows below which a description does not say whether a value is missing: it would be a fact about
+almost every row."""
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?")
@@ -75,7 +78,9 @@ class Column(_Model):
 
     name: FieldName
     type: Type
-    missing: bool = Field(description="Whether any value is missing.")
+    missing: bool = Field(
+        description="Whether any value is missing; true also if the data set has few rows."
+    )
     category: str = UNCLASSIFIED
     public_values: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
         default=(), max_length=MOST_PUBLIC_VALUES
@@ -207,7 +212,7 @@ def make_data_set(
             {
                 "name": name,
                 "type": kind,
-                "missing": None in values,
+                "missing": len(rows) < FEW_ROWS or None in values,
                 "category": categories.get(name, UNCLASSIFIED),
                 "public_values": shown,
             }

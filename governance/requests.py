@@ -2,7 +2,8 @@
 
 The fields are those of the consent artefact of India's Account Aggregator framework (ReBIT, API
 specification 1.1.3: purpose, data, consumer, frequency, data life, expiry), with the purpose as a
-term of the W3C Data Privacy Vocabulary. What may follow is in governance/request_state.py.
+term of the W3C Data Privacy Vocabulary. The states of a request are in
+governance/request_state.py.
 """
 
 from __future__ import annotations

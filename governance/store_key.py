@@ -5,7 +5,7 @@ The master key is 256 random bits. It is wrapped by AES-256-GCM under a key from
 bytes of the key file (HKDF-SHA-256, RFC 5869). All other keys are derived from it by HKDF.
 
 The wrapped key is in a JSON file with a plain digest, so that a damaged file is not mistaken for a
-wrong passphrase. Who can write the file can make the store unreadable, but learns nothing.
+wrong passphrase. Somebody who can write the file can make the store unreadable, but learns nothing.
 """
 
 from __future__ import annotations

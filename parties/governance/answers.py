@@ -68,7 +68,7 @@ def receive_request(parts: OwnerParts, peer: Peer, asked: Ask) -> StoredRequest:
             session_id=peer.session_id,
             partner=peer.partner,
             signed=signed.to_bytes().decode(),
-            words=request_words(request, data_set.description.tag),
+            words=request_words(request, data_set.description.tag, peer.partner.id),
             data_set=data_set.id,
             join_code=asked.join_code,
             policy_allows=verdict.allowed,

@@ -20,6 +20,8 @@ from parties.governance.views import DataSetView, GrantView
 LARGEST_MESSAGE = 384 * 1024
 """Bytes of a message in JSON, before it is sealed."""
 MOST_MOCK_ROWS = 200
+SESSION_METHOD = "SESSION"
+"""The method in the proof of possession of a `Redeem` (governance.permits.prove_possession)."""
 
 CallNumber = Annotated[int, Field(ge=1, lt=2**31)]
 
@@ -72,7 +74,7 @@ class Redeem(Message):
     """Institution: execute once what a permit allows.
 
     `signature` proves possession of the requester's key: governance.permits.prove_possession with
-    method `SESSION`, the session's id as target, and the permit as body.
+    the method SESSION_METHOD, the session's id as target, and the permit as body.
     """
 
     kind: Literal["redeem"] = "redeem"

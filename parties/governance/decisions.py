@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engines.interface import EXPLAIN
+from features.encoding import Layout
 from governance.datasets import Record
 from parties.agent import Agent, ApplicationAgent
 from parties.client import ServerClient
 from parties.connection import Connection
 from parties.joint.identities import IdentityKey, Trust
 from parties.store import PartyStore
-from utils.errors import AlreadySent, DataSetInvalid, OutOfStep, TrisealError
+from utils.errors import AlreadySent, DataSetInvalid, OutOfStep, TrisealError, ValueOutOfDomain
 
 KEY_SECONDS = 8.0
 """Longest wait for the parties' key, before a use is begun."""
@@ -51,12 +52,12 @@ class OwnDecisions:
     def prepare(self, join_code: str, record: Record) -> str:
         """Join the application, and check that the record can be sent; return its id.
 
-        Raises DataSetInvalid if no party has these columns, ValueOutOfDomain, OutOfStep until the
-        parties have made the key, and what joining raises.
+        Raises DataSetInvalid if no party has these columns or the model does not allow a value,
+        OutOfStep until the parties have made the key, and what joining raises.
         """
         application = self._joined(join_code, record)
         member, end = application.member, time.monotonic() + KEY_SECONDS
-        self._connected().layout.encode_party(member.party, record)
+        _require_allowed(self._connected().layout, member.party, record)
         while not member.keys_ready and time.monotonic() < end and not self._closed.is_set():
             application.wait(application.serial, 0.5)
         if not member.keys_ready:
@@ -66,10 +67,13 @@ class OwnDecisions:
             )
         return member.client_id
 
-    def perform(self, join_code: str, record: Record, program: str) -> None:
+    def perform(
+        self, join_code: str, record: Record, program: str, stands: Callable[[], bool]
+    ) -> None:
         """Send the record, and agree to the program as soon as the other parties are ready.
 
-        Harmless if that has been done. The agreement and the result are followed in the background.
+        Harmless if that has been done. The agreement and the result are followed in the background;
+        the agreement is given only while `stands` returns True.
         """
         application = self._joined(join_code, record)
         member = application.member
@@ -83,7 +87,7 @@ class OwnDecisions:
             self._followed.add((member.client_id, program))
         name = f"agree {member.client_id[:8]}"
         follow = threading.Thread(
-            target=self._follow, args=(application, program), name=name, daemon=True
+            target=self._follow, args=(application, program, stands), name=name, daemon=True
         )
         follow.start()
 
@@ -123,14 +127,17 @@ class OwnDecisions:
             agent = self._agents[party]
         return agent.join(join_code, pinned=True)
 
-    def _follow(self, application: ApplicationAgent, program: str) -> None:
+    def _follow(
+        self, application: ApplicationAgent, program: str, stands: Callable[[], bool]
+    ) -> None:
         """Agree when that is possible, wait for the result, and tell it in words."""
         member, end, told = application.member, time.monotonic() + RESULT_SECONDS, ""
         while not self._closed.is_set() and time.monotonic() < end and not application.over:
             serial = application.serial
             try:
                 if member.party not in member.agreed_by(program):
-                    application.agree(program)
+                    if stands():
+                        application.agree(program)
                 elif not member.reads(program):
                     return
                 elif words := self._words(application, program):
@@ -155,3 +162,18 @@ class OwnDecisions:
             return ""
         words = self._connected().public.schema_.decision
         return f"Application {short}: {words.approved if decision.approved else words.denied}."
+
+
+def _require_allowed(layout: Layout, party: str, record: Record) -> None:
+    """Raise DataSetInvalid for a value that the model does not allow, without the value.
+
+    The institution is told the message.
+    """
+    for code in layout.party_codes(party):
+        try:
+            code.state(record.get(code.column.name))
+        except ValueOutOfDomain:
+            raise DataSetInvalid(
+                f"The record has a value of {code.column.name} that the server's model does not "
+                "allow; its owner has to store a corrected record."
+            ) from None

@@ -37,10 +37,16 @@ from governance.permits import (
 )
 from governance.request_state import PERMIT_SECONDS, Begin, Issue, at, step
 from parties.governance.answers import denied
-from parties.governance.calls import LARGEST_MESSAGE, PermitGiven, Redeem, TakePermit
+from parties.governance.calls import (
+    LARGEST_MESSAGE,
+    SESSION_METHOD,
+    PermitGiven,
+    Redeem,
+    TakePermit,
+)
 from parties.governance.judging import Peer, access_of, recent_uses
 from parties.governance.owner_parts import OwnerParts, is_final
-from parties.governance.records import masked_rows
+from parties.governance.records import masked_rows, strictest
 from parties.governance.request_book import Prepared, StoredRequest, StoredUse, executed
 from utils.errors import (
     ComputationInvalid,
@@ -50,11 +56,12 @@ from utils.errors import (
     PermitInvalid,
     PermitSpent,
     RequestClosed,
+    ServerBusy,
     TrisealError,
+    UnknownName,
 )
 from utils.tokens import new_id
 
-METHOD = "SESSION"
 LARGEST_RESULT = LARGEST_MESSAGE - 4096
 """Bytes of a result in JSON."""
 KEPT_SECONDS = 3600
@@ -64,9 +71,9 @@ KEPT_SECONDS = 3600
 def give_permit(parts: OwnerParts, peer: Peer, asked: TakePermit) -> PermitGiven:
     """Issue a permit for one use of an active request.
 
-    The policy is asked again, with the uses so far. The issue is logged by the server and stored
-    before the permit leaves. Raises UnknownName, RequestClosed, PolicyDenied, UnknownDataSet, and
-    the server's errors.
+    The policy is asked again, with the uses so far; its masks count beside those of the approval.
+    The issue is logged by the server and stored before the permit leaves. Raises UnknownName,
+    RequestClosed, PolicyDenied, UnknownDataSet, and the server's errors.
     """
     with parts.book.exclusive(asked.request_id):
         stored, now = _of_peer(parts, peer, asked.request_id), parts.now()
@@ -79,6 +86,8 @@ def give_permit(parts: OwnerParts, peer: Peer, asked: TakePermit) -> PermitGiven
         with parts.judging:
             verdict = _verdict(parts, stored, data_set, now)
             masks = {} if verdict.obligations is None else verdict.obligations.masks
+            if stored.request.action == "release":
+                masks = strictest(stored.masks, masks, state.grant.fields)
             issued = issued.model_copy(update={"masks": masks, "outbox": _kept(stored, now)})
             permit = issue(parts.key, use_of(parts, issued), now, PERMIT_SECONDS, jti)
             parts.book.put(issued)
@@ -175,12 +184,29 @@ def undelivered(parts: OwnerParts, session_id: str) -> list[tuple[StoredRequest,
 def finish(parts: OwnerParts, stored: StoredRequest) -> None:
     """Do what remains after a use was marked: for a decision, send the record and agree.
 
-    Harmless if that has been done.
+    Harmless if that has been done. Raises RequestClosed if the approval was revoked or has ended,
+    and ServerBusy while it is paused.
     """
     request = stored.request
     if request.action in ("decide", "explain") and stored.join_code is not None:
+        if not _stands(parts, request.id):
+            if parts.book.get(request.id).state().status == "paused":
+                raise ServerBusy("The owner has paused the request; it goes on when this ends.")
+            raise RequestClosed("The owner's approval has ended, so that nothing more was sent.")
         _, data = parts.data_set(request.target)
-        parts.applications.perform(stored.join_code, data.rows[0], request.action)
+        parts.applications.perform(
+            stored.join_code, data.rows[0], request.action, lambda: _stands(parts, request.id)
+        )
+
+
+def _stands(parts: OwnerParts, request_id: str) -> bool:
+    """Return True if a decision whose use has begun may still be agreed to."""
+    try:
+        state = parts.book.get(request_id).state()
+    except UnknownName:  # it made room for another request
+        return False
+    ongoing = state.status in ("active", "used up")
+    return ongoing and state.grant is not None and parts.now() < state.grant.not_after
 
 
 def use_of(parts: OwnerParts, stored: StoredRequest) -> Use:
@@ -313,10 +339,12 @@ def _statistic(
 
 
 def _earlier(parts: OwnerParts, stored: StoredRequest, data: DataSet) -> list[Computation]:
-    """Return the requester's executed computations on the data set that fit its columns now."""
+    """Return the executed computations on the data set that fit its columns now, each once.
+
+    Those of other institutions count too, since institutions can compare their results.
+    """
     found = []
-    key = stored.request.requester.key
-    for request in executed(parts.book.requests(), key, stored.data_set):
+    for request in executed(parts.book.requests(), stored.data_set):
         if request.computation is not None and request.id != stored.request.id:
             computation = computation_of(request.computation)
             try:
@@ -324,7 +352,7 @@ def _earlier(parts: OwnerParts, stored: StoredRequest, data: DataSet) -> list[Co
             except ComputationInvalid:
                 continue
             found.append(computation)
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _verdict(
@@ -349,7 +377,7 @@ def _require_redeemer(stored: StoredRequest, peer: Peer, claims: Permit, asked: 
         claims,
         bytes.fromhex(peer.key),
         asked.signature,
-        METHOD,
+        SESSION_METHOD,
         peer.session_id,
         asked.permit.encode(),
     )

@@ -1,7 +1,7 @@
 """An institution's agent: asks owners for the use of their data, and keeps receipts and results.
 
 Each session has a background thread that receives the owner's messages, checks them, and stores
-what they say before they count as handled. A call waits for the reply with its number. Replies that
+their content before they count as handled. A call waits for the reply with its number. Replies that
 come late are stored too: a permit is used by the next `run`, and a result is returned by it.
 """
 
@@ -44,6 +44,7 @@ from governance.requests import (
 )
 from parties.governance.calling import Calls
 from parties.governance.calls import (
+    SESSION_METHOD,
     Ask,
     Browse,
     DataSets,
@@ -96,8 +97,8 @@ from utils.errors import (
 )
 
 FOLDER = "institution"
-METHOD = "SESSION"
 MOST_SESSIONS = 500
+"""Sessions that are kept; ended ones make room."""
 CALL_SECONDS = 30.0
 """Longest wait for a reply of an owner's agent, unless the caller names another."""
 POLL_SECONDS = 20.0
@@ -186,9 +187,7 @@ class Institution:
         Raises InvalidRequest, NotAuthorised, QuotaExceeded, and what the server reports.
         """
         self._calls.require_running()
-        with self._changed:
-            if sum(not each.over for each in self._sessions.values()) >= MOST_SESSIONS:
-                raise QuotaExceeded(f"This agent has {MOST_SESSIONS} sessions; end one first.")
+        self._make_room()
         session = SealedSession.connect(
             self._relay,
             self._identity,
@@ -336,7 +335,7 @@ class Institution:
                 asked=call,
             )
             with self._changed:
-                self._book.require_room()
+                self._book.make_room(now)
                 self._book.put(made.id, kept)
                 self._note("request", kept.view(now).words, made.id)
             return Ask(call=call, request=signed, join_code=join_code)
@@ -543,7 +542,7 @@ class Institution:
         """Bring a permit and return its result; the permit is forgotten if it is over."""
         kept = self._kept(request_id)
         signature = prove_possession(
-            self._identity.private, held.id, METHOD, kept.session_id, held.token.encode()
+            self._identity.private, held.id, SESSION_METHOD, kept.session_id, held.token.encode()
         )
         brought = held.model_copy(update={"brought": True})
 
@@ -683,12 +682,29 @@ class Institution:
 
     # ---- the state
 
+    def _make_room(self) -> None:
+        """Forget an ended session if there are too many; raises QuotaExceeded if all are open."""
+        with self._changed:
+            if len(self._sessions) < MOST_SESSIONS:
+                return
+            ended = [name for name, each in self._sessions.items() if each.over]
+            if not ended:
+                raise QuotaExceeded(f"{MOST_SESSIONS} sessions are open; end some of them first.")
+            del self._sessions[ended[0]]
+            self._files.sessions.remove(ended[0])
+
     def _resume(self) -> None:
         for name in self._files.sessions.names():
-            data = self._files.sessions.read(name) or b""
-            session = SealedSession.resume(
-                self._relay, self._identity, data, self._files.sessions.write
-            )
+            try:
+                data = self._files.sessions.read(name) or b""
+                session = SealedSession.resume(
+                    self._relay, self._identity, data, self._files.sessions.write
+                )
+            except TrisealError as error:
+                # The file stays, so that it can be examined or replaced by a backup.
+                words = f"A session was not resumed; ask for a new code. {error.message}"
+                self._note("failure", words)
+                continue
             self._sessions[session.session_id] = session
         for session in self._sessions.values():
             if not session.over:

@@ -22,6 +22,7 @@ from parties.governance.views import ActivityLine, RequestView, UseView
 from utils.errors import QuotaExceeded, TrisealError, UnknownName
 
 MOST_REQUESTS = 5000
+"""Requests in a book; the oldest closed ones whose results are gone make room for new ones."""
 MOST_RESULTS = 100
 MOST_RESULT_BYTES = 4 * 1024 * 1024
 """Bytes of the results of one request in JSON; the oldest ones are removed first."""
@@ -211,10 +212,20 @@ class InstitutionBook:
         """Return a request, or None if there is none of this id."""
         return self._requests.get(request_id)
 
-    def require_room(self) -> None:
-        """Raise QuotaExceeded if no further request can be kept."""
-        if len(self._requests) >= MOST_REQUESTS:
-            raise QuotaExceeded(f"This agent keeps {MOST_REQUESTS} requests, the most.")
+    def make_room(self, now: int) -> None:
+        """Remove the oldest closed request without results, with its receipt, if the book is full.
+
+        Raises QuotaExceeded if there is none.
+        """
+        if len(self._requests) < MOST_REQUESTS:
+            return
+        for request_id, kept in self._requests.items():
+            if kept.state_at(now) in CLOSED and not kept.pruned(now).results:
+                self.remove(request_id)
+                return
+        raise QuotaExceeded(
+            f"{MOST_REQUESTS} requests are open or have results that are kept; wait until some end."
+        )
 
     def put(self, request_id: str, kept: KeptRequest) -> KeptRequest:
         """Keep a request in place of its earlier state, and return it; raises OSError."""
@@ -223,7 +234,7 @@ class InstitutionBook:
         return kept
 
     def remove(self, request_id: str) -> None:
-        """Remove a request that its owner never accepted."""
+        """Remove a request."""
         self._files.requests.remove(request_id)
         self._requests.pop(request_id, None)
 

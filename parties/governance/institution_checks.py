@@ -1,4 +1,4 @@
-"""What an institution checks of all that an owner's agent sends about a request."""
+"""Checks by an institution of everything that an owner's agent sends about a request."""
 
 from __future__ import annotations
 

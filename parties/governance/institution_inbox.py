@@ -1,4 +1,4 @@
-"""What owners' agents tell an institution: each message is checked and stored when it arrives.
+"""Messages of owners' agents to an institution: each is checked and stored when it arrives.
 
 A message can only change requests of its own session. A permit, a result or a refusal counts only
 for a call that was made; which these are is stored with the request, so that a reply that comes

@@ -6,6 +6,7 @@ the session has them, the owner's categories of the columns, and the uses in the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from governance.access import (
     Partner,
     listed,
 )
-from governance.computations import computation_of, fields_of, in_words, validate
+from governance.computations import computation_of, fields_of, in_words, texts_of, validate
 from governance.data_store import Listed
 from governance.policy import ROWS
 from governance.purposes import purpose_words
@@ -30,9 +31,12 @@ from governance.requests import AccessRequest, Uses
 from parties.governance.request_book import StoredRequest
 from parties.joint.codes import JoinCode
 from utils.errors import ComputationInvalid, InvalidRequest, NotAuthentic, OutOfStep
+from utils.plain_text import require_plain
 
 AHEAD_SECONDS = 60
 """Seconds by which the clock of a requester may be ahead."""
+MOST_LINES = 20
+"""Lines of a request's reason."""
 _PERIODS = {None: "", "hour": " an hour", "day": " a day", "month": " in 30 days"}
 
 
@@ -74,12 +78,20 @@ def require_fits(
             "The request names another key than that of the institution in this session; sign it "
             "with the key that this session was connected with."
         )
+    if request.requester.name != peer.name:
+        raise InvalidRequest(
+            "requester: name the institution as it called itself when this session was connected, "
+            "or connect to a new session under the new name."
+        )
     if request.owner != owner:
         raise InvalidRequest(f"owner: this is the agent of {owner}; name it in the request.")
     if request.created > now + AHEAD_SECONDS:
         raise InvalidRequest("The request was made in the future: set the clock of your machine.")
     if request.not_after <= now:
         raise InvalidRequest("not_after: the request has expired; choose a later time.")
+    require_plain(request.reason, "reason", MOST_LINES)
+    for name in request.readers:
+        require_plain(name, "readers")
     columns = [column.name for column in data_set.description.columns]
     unknown = [name for name in request.fields if name not in columns and name != ROWS]
     if unknown:
@@ -159,20 +171,29 @@ def recent_uses(
     return RecentUses(sum(t >= hour for t in times), sum(t >= day for t in times))
 
 
-def request_words(request: AccessRequest, tag: str) -> str:
-    """Return in one sentence what is asked for."""
+def request_words(request: AccessRequest, tag: str, partner: str = "") -> str:
+    """Return in words what is asked for; `partner` is the requester's id at the server."""
     if request.computation is not None:
         what = f"have the {in_words(computation_of(request.computation))}"
     elif request.action == "release":
         what = f"receive {listed(request.fields)}"
     else:
         what = f"{ACTION_WORDS[request.action]} the record ({listed(request.fields)})"
+    name = request.requester.name
+    asking = f"{_quoted(name)} (registered as {partner})" if partner else name
     until = datetime.fromtimestamp(request.not_after, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    others = [_quoted(reader) for reader in request.readers if reader != name]
+    readers = f" The result would also be read by {listed(others)}." if others else ""
     return (
-        f"{request.requester.name} asks to {what} of the data set {tag} "
+        f"{asking} asks to {what} of the data set {tag} "
         f"{purpose_words(request.purpose)}, {uses_words(request.uses)}, until {until}, and to keep "
-        f"the result for at most {request.retention_days} days."
+        f"the result for at most {request.retention_days} days.{readers}"
     )
+
+
+def _quoted(text: str) -> str:
+    """Return a text of the requester in quotation marks that it cannot close."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def uses_words(uses: Uses) -> str:
@@ -187,6 +208,8 @@ def _require_computation(request: AccessRequest, fields: tuple[str, ...], data_s
         raise ComputationInvalid("computation: a statistic needs one.")
     computation = computation_of(request.computation)
     validate(computation, data_set.description)
+    for text in texts_of(computation):
+        require_plain(text, "computation")
     missing = [name for name in fields_of(computation) if name not in fields]
     if missing:
         raise InvalidRequest(

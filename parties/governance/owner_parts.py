@@ -1,4 +1,4 @@
-"""What the parts of an owner's agent share: its key, policy, data store, book, and the server."""
+"""Shared parts of an owner's agent: its key, policy, data store, book, and the server."""
 
 from __future__ import annotations
 
@@ -66,8 +66,13 @@ class Applications(Protocol):
         """
         ...
 
-    def perform(self, join_code: str, record: Record, program: str) -> None:
-        """Send the record and agree to the program; harmless if that has been done."""
+    def perform(
+        self, join_code: str, record: Record, program: str, stands: Callable[[], bool]
+    ) -> None:
+        """Send the record, and agree to the program once that is possible, while it `stands`.
+
+        Harmless if that has been done.
+        """
         ...
 
 
@@ -152,10 +157,10 @@ class OwnerParts:
         )
 
     def flush_log(self, stored: StoredRequest) -> StoredRequest:
-        """Log what could not be logged before, in order, and return the request.
+        """Log the events that could not be logged before, in order, and return the request.
 
-        Raises the temporary errors of the server. What the server refuses for good, as when the
-        session is over, is noted and dropped.
+        Raises the temporary errors of the server. An event that the server refuses for good, as
+        when the session is over, is noted and dropped.
         """
         while stored.unlogged:
             first, *left = stored.unlogged

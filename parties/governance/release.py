@@ -82,8 +82,9 @@ def pinned_server_key(gateway: GatewayServer, home: Path) -> bytes:
             raise ValueError
     except ValueError as error:
         raise StoreDamaged(
-            f"{path} is not the server's key. Ask the server's operator for the key and write it "
-            "there, or remove the file to take the key that the server names now."
+            f"The file {SERVER_KEY} in the owner's folder is not the server's key. The owner has "
+            "to write the key there that the operator gives, or remove the file, so that the "
+            "agent takes the key that the server names now."
         ) from error
     return key
 

@@ -30,7 +30,7 @@ from contract.sessions import SessionEventRequest
 from governance import request_state
 from governance.access import Partner
 from governance.masking import Mask
-from governance.request_state import Event, Issue, RequestState, replay, step
+from governance.request_state import Event, Issue, RequestState, Revoke, replay, step
 from governance.requests import AccessRequest, Hex128, SignedRequest
 from parties.governance.sealed_files import SealedFiles
 from parties.governance.views import ActivityLine
@@ -42,6 +42,8 @@ MOST_OPEN_OF_ONE = 50
 """Open requests of one requester."""
 MOST_EVENTS = 4000
 """Events of one request."""
+LAST_EVENTS = 500
+"""Of these, events that are left for uses and answers when no further permit is issued."""
 MOST_LINES = 1000
 """Lines of activity that are kept."""
 MOST_UNLOGGED = 64
@@ -153,13 +155,20 @@ class StoredRequest(_Model):
                 for each in events
                 if each.name != "Issue" or each.members["permit"] in kept.keys() | used
             )
-        if len(events) >= MOST_EVENTS:
+        if len(events) >= _most_events_before(event):
             raise RequestClosed("The request has been used too often; make a new one.")
         return self.model_copy(update={"events": (*events, StoredEvent.of(event, now))})
 
     def prepared(self, permit_id: str) -> Prepared | None:
         """Return the undelivered result of a permit, or None."""
         return next((each for each in self.outbox if each.permit_id == permit_id), None)
+
+
+def _most_events_before(event: Event) -> int:
+    """Return how many events may precede an event; a revocation is always possible."""
+    if isinstance(event, Issue):
+        return MOST_EVENTS - LAST_EVENTS
+    return MOST_EVENTS if isinstance(event, Revoke) else MOST_EVENTS - 1
 
 
 @lru_cache(maxsize=MOST_REQUESTS)
@@ -271,9 +280,19 @@ class RequestBook:
             self._closed = True
 
     def note(self, line: ActivityLine) -> None:
-        """Append a line of activity; the oldest ones are dropped."""
+        """Append a line of activity; the oldest ones are dropped.
+
+        Uses may take half of the lines before one of them is dropped, so that an institution that
+        makes many requests does not hide them.
+        """
         with self._lock:
-            self._lines = (*self._lines, line)[-MOST_LINES:]
+            lines = (*self._lines, line)
+            if len(lines) > MOST_LINES:
+                uses = sum(each.kind == "use" for each in lines)
+                old = (n for n, each in enumerate(lines) if each.kind != "use")
+                dropped = 0 if uses > MOST_LINES // 2 else next(old)
+                lines = (*lines[:dropped], *lines[dropped + 1 :])
+            self._lines = lines
             self._write(ACTIVITY, _Activity(lines=self._lines))
 
     def say_consent(self, partner_id: str, purpose: str, granted: bool, signed_at: int) -> None:
@@ -346,14 +365,10 @@ class RequestBook:
             raise self._files.damaged() from error
 
 
-def executed(
-    requests: Iterable[StoredRequest], requester_key: str, data_set: str
-) -> tuple[AccessRequest, ...]:
-    """Return a requester's requests about a data set of which there was a use."""
+def executed(requests: Iterable[StoredRequest], data_set: str) -> tuple[AccessRequest, ...]:
+    """Return the requests about a data set, whosever they are, of which there was a use."""
     return tuple(
         each.request
         for each in requests
-        if (each.uses or each.outbox)
-        and each.data_set == data_set
-        and each.request.requester.key == requester_key
+        if (each.uses or each.outbox) and each.data_set == data_set
     )

@@ -9,8 +9,8 @@ a server that exchanges keys, or a wrong code, ends the session before anything 
 
 Every later message is sealed and signed for its sender, its receiver and its number, counted from 1
 for each side. A message that was altered, cut, repeated, left out, moved, or returned to its sender
-is an error, which ends the session. What the server can still do is to withhold the newest messages
-or to close the session.
+is an error, which ends the session. The server can still withhold the newest messages or close the
+session.
 
 The state is saved before a message is posted, with the message: after a crash the same bytes are
 posted again under the same number. Messages that were received count as handled at the next

@@ -274,6 +274,34 @@ def test_differencing_of_two_requests_is_found() -> None:
     assert differs_by_few([trend()], trend(filters=young), months, 5)
 
 
+def test_differencing_of_a_group_and_a_filter_or_a_threshold_is_found() -> None:
+    found = data([*rows_of(10), *rows_of(1, age=99, income=777.0), *rows_of(20, day="2027-02-01")])
+    january = {"column": "day", "op": "<", "value": "2027-02-01"}
+    young = {"column": "age", "op": "<", "value": 99}
+    months = computation("trend_per_month", date_column="day", of="sum", column="income")
+    one_month = lambda *more: computation(  # noqa: E731
+        "sum", column="income", filters=[january, *more]
+    )
+    above = lambda age: computation("share_above", column="income", threshold=age)  # noqa: E731
+    many = data([*rows_of(10), *rows_of(1, income=500.0), *rows_of(10, income=777.0)])
+    # The attacks work: the difference is the income of one row, or says that one row is between.
+    total = {group.name: group.value for group in run(months, found, 5).groups}["2027-01"]
+    assert total - run(one_month(young), found, 5).value == 777.0
+    low, high = (run(above(bound), many, 5).value for bound in (499, 500))
+    assert round((low - high) * 21) == 1
+    for one, other, rows in (
+        (months, one_month(young), found),
+        (above(499), above(500), many),
+        (above(500), computation("count", filters=[
+            {"column": "income", "op": ">=", "value": 500}]), many),
+    ):  # fmt: skip
+        assert differs_by_few([one], other, rows, 5)
+        assert differs_by_few([other], one, rows, 5)
+    # The control: the same rows, and a group that is far from the others.
+    assert not differs_by_few([months], one_month(), found, 5)
+    assert not differs_by_few([above(500)], above(501), many, 5)
+
+
 @pytest.mark.parametrize(
     ("members", "words"),
     [
@@ -370,7 +398,7 @@ def test_digest_and_words_of_a_computation() -> None:
                  {"column": "who", "op": "is missing"}],
     )  # fmt: skip
     assert in_words(asked) == (
-        "quantile 0.25 of income, where region in N, S and age between 18 and 64.5 and "
+        'quantile 0.25 of income, where region in "N", "S" and age between 18 and 64.5 and '
         "member == true and who is missing"
     )
     assert fields_of(asked) == ("income", "region", "age", "member", "who")

@@ -12,6 +12,7 @@ from governance.permits import prove_possession, signed_by
 from governance.requests import AccessRequest, SignedRequest
 from parties.client import ServerClient
 from parties.governance.calls import (
+    SESSION_METHOD,
     Ask,
     Message,
     Outcome,
@@ -21,7 +22,7 @@ from parties.governance.calls import (
     TakePermit,
 )
 from parties.governance.exchange_seal import begin_call, open_record
-from parties.governance.institution import FOLDER, METHOD, Institution
+from parties.governance.institution import FOLDER, Institution
 from parties.governance.owner import Owner
 from parties.governance.sealed_session import SealedSession
 
@@ -78,7 +79,7 @@ class Bank(Institution):
     def proof(self, session_id: str, permit: str, jti: str) -> str:
         """Return the proof of possession for a permit with this id."""
         private = self._identity.private
-        return prove_possession(private, jti, METHOD, session_id, permit.encode())
+        return prove_possession(private, jti, SESSION_METHOD, session_id, permit.encode())
 
     def bring(self, session_id: str, permit: str, jti: str, signature: str = "") -> Outcome:
         """Redeem a permit in a session; return the outcome, or raise the error that it met."""

@@ -1,1 +1,1 @@
-"""What the pages of data owners and of institutions have in common."""
+"""Common parts of the pages of data owners and of institutions."""

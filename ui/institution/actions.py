@@ -28,7 +28,7 @@ STATISTIC_FIELDS = ("statistic", "column", "day", "number", "filter_column", "op
 
 @dataclass
 class Shown:
-    """What a browser session shows, as of the agent's serial number `serial`.
+    """The choices and texts that a browser session shows, as of the agent's serial number `serial`.
 
     `found` are the data sets of the owner of the session `browsed`.
     """

@@ -1,4 +1,4 @@
-"""The form of a request: what can be chosen for a data set, and the computation that was chosen."""
+"""The form of a request: the choices for a data set, and the computation that was chosen."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _RUNS = ("approved", "active", "paused")
 
 @dataclass
 class Shown:
-    """What a browser session shows, as of the agent's serial number `serial`.
+    """The choices and texts that a browser session shows, as of the agent's serial number `serial`.
 
     `hosted` is the session whose code is shown; `request_id` is the request in the inbox,
     `less_for` the one that the fields of a smaller approval are for.

@@ -194,7 +194,7 @@ class ReceiveBody(BaseModel):
 
 
 class Received(Given):
-    """What the owner's agent released."""
+    """The record that the owner's agent released."""
 
     record: dict[str, Any]
 
@@ -207,7 +207,7 @@ class ConsentBody(Asked):
 
 
 class Activity(Given):
-    """What happened at this agent, the oldest first."""
+    """The activity of this agent, the oldest first."""
 
     items: tuple[ActivityLine, ...]
 

@@ -1,4 +1,4 @@
-"""What the calls of both agents have in common: the agent, errors, activity, and changes."""
+"""Common parts of the calls of both agents: the agent, errors, activity, and changes."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from parties.governance.api.duo_bodies import (
     SessionHosted,
 )
 from parties.governance.api.duo_listings import TAG, log_lines, store_line
+from parties.governance.request_book import MOST_REQUESTS
 from utils.errors import DataSetInvalid, InvalidRequest, PolicyDenied, RequestClosed, UnknownName
 
 NO_REASON = "The owner gave no reason."
@@ -122,6 +123,11 @@ def see_requests(owner: OwnerDep) -> SeenRequests:
 def request_decision(owner: OwnerDep, body: DecisionBody) -> Decided:
     """Approve a request, or less of it, or deny it with a reason."""
     found = owner.requests()
+    if isinstance(body.idx, int) and len(found) >= MOST_REQUESTS:
+        raise InvalidRequest(
+            f"idx: there are {MOST_REQUESTS} requests, so that old ones make room for new ones and "
+            "an index may now stand for another request; give the request_id."
+        )
     index = position(found, body.idx, request_id_of, "see_requests")
     view = found[index]
     if body.decision == "deny":

@@ -11,7 +11,7 @@ from tests.parties.governance.owner_cases import GovernedServer
 
 @pytest.fixture(scope="session")
 def governed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GovernedServer]:
-    """Yield a server with the stand-in engine that knows an owner and two banks."""
+    """Yield a server with the stand-in engine that knows an owner and three banks."""
     made = GovernedServer(tmp_path_factory.mktemp("governed"))
     yield made
     made.stop()

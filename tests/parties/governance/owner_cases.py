@@ -29,7 +29,7 @@ from tests.service.driver import Server, bearer
 from utils.errors import TrisealError, error_classes
 
 SECRET = Secret("key_file", b"k" * 32)
-USER = "user_1"
+USER, BANK = "user_1", "Bank of X"
 SALARIES = json.dumps(
     [{"month": f"2027-{m:02d}-01", "amount": 1000 + 10 * m} for m in range(1, 13)]
 ).encode()
@@ -47,7 +47,7 @@ _T = TypeVar("_T")
 
 
 class GovernedServer:
-    """A server that knows the owner USER and two banks, each with its own key."""
+    """A server that knows the owner USER and three banks, each with its own key."""
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "owner"
@@ -56,7 +56,7 @@ class GovernedServer:
         self.server = Server(folder / "server", owners=json.dumps(owners)).wait()
         self.client = ServerClient(self.server.url, 30)
         self.operator = bearer((self.server.data / "operator_token").read_text())
-        self.keys = {"bank_1": IdentityKey.fresh(), "bank_2": IdentityKey.fresh()}
+        self.keys = {name: IdentityKey.fresh() for name in ("bank_1", "bank_2", "bank_3")}
         self.tokens: dict[str, str] = {}
         for name, key in self.keys.items():
             self.tokens[name] = self._register(name, key)
@@ -92,7 +92,7 @@ class Caller:
         self.sealed = SealedSession.connect(
             governed.client,
             self.key,
-            partner,
+            BANK,
             lambda _name, _data: None,
             hosted.code,
             governed.tokens[partner],
@@ -111,7 +111,7 @@ class Caller:
         now = int(time.time())
         members = {
             "id": new_request_id(),
-            "requester": Requester(name="Bank of X", key=self.key.public.hex()),
+            "requester": Requester(name=BANK, key=self.key.public.hex()),
             "owner": self.owner_name,
             "action": "statistic",
             "target": target,
@@ -119,7 +119,7 @@ class Caller:
             "purpose": "dpv:CreditChecking",
             "reason": "To check that the income covers the loan.",
             "computation": MEAN,
-            "readers": ("Bank of X",),
+            "readers": (BANK,),
             "created": now,
             "not_after": now + 3600,
             "uses": Uses(count=3),

@@ -39,6 +39,7 @@ from utils.errors import (
     PermitInvalid,
     PermitSpent,
     PolicyDenied,
+    QuotaExceeded,
     RequestClosed,
     ServerBusy,
     StoreDamaged,
@@ -536,3 +537,31 @@ def test_the_newest_activity_is_kept(both, monkeypatch):
     assert words == [f"line {n}" for n in range(20 - len(words), 20)] and 5 <= len(words) <= 6
     assert [line.words for line in both.restart().activity()] == words
     assert len(list((both.home / "institution" / "journal").iterdir())) == 3
+
+
+def test_closed_requests_and_ended_sessions_make_room(both, monkeypatch):
+    monkeypatch.setattr(institution_book, "MOST_REQUESTS", 2)
+    monkeypatch.setattr(institution_module, "MOST_SESSIONS", 2)
+    first, second = both.asked(), both.asked()
+    with pytest.raises(QuotaExceeded):
+        both.ask()
+    for request_id in (first, second):
+        both.owner.push(both.owner.status(request_id, "denied"))
+        both.until(lambda view: view.status == "denied", request_id)
+    third = both.asked()
+    assert [view.request.id for view in both.bank.requests()] == [second, third]
+
+    both.bank.connect_session(OwnerDouble(both.relay).code)
+    with pytest.raises(QuotaExceeded):
+        both.bank.connect_session(OwnerDouble(both.relay).code)
+    both.bank.end_session(both.id)
+    kept = both.bank.connect_session(OwnerDouble(both.relay).code).session_id
+    assert both.id not in {view.session_id for view in both.bank.sessions()}
+    assert len(list((both.home / "institution" / "sessions").iterdir())) == 2
+
+    # A damaged file of a session ends that session alone.
+    both.bank.close()
+    (both.home / "institution" / "sessions" / kept).write_bytes(b"TRIBOOK1 cut")
+    both.relay.wake()
+    assert len(both.start().sessions()) == 1
+    assert any("A session was not resumed" in line.words for line in both.bank.activity())

@@ -6,12 +6,14 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 
 from governance.receipts import Receipt
-from governance.requests import Uses
+from governance.requests import Requester, Uses
+from parties.governance import execution
 from parties.governance.calls import Ask, Redeem, TakePermit
 from parties.governance.owner import Owner
 from tests.parties.governance.owner_cases import (
@@ -95,6 +97,60 @@ def test_what_the_policy_forbids_is_denied_at_once(
     assert counted(governed.logs(status="denied"), asked.request_id) == {"answer": 1}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reason": "\u202eeerf si sihT"},
+        {"reason": "For the loan.\u2028Approved by the policy."},
+        {"reason": "For the loan.\u200b"},
+        {"reason": "For the loan." + "\n" * 1900 + "And for marketing."},
+        {"reason": "For the loan.\r\x1b[2J"},
+        {"readers": ("Bank of X", "Bro\u202eker")},
+        {"requester": "Ministry of Finance"},
+        {"target_filter": "North\u2066"},
+    ],
+)
+def test_a_request_that_people_would_misread_is_refused(
+    owner: Owner, bank: Caller, salaries: str, changes: dict[str, Any]
+) -> None:
+    if name := changes.pop("requester", None):
+        changes = {"requester": Requester(name=name, key=bank.key.public.hex())}
+    if value := changes.pop("target_filter", None):
+        one = {"column": "place", "op": "==", "value": value}
+        changes = {"computation": {**MEAN, "filters": [one]}, "fields": ("amount", "place")}
+    target = _places(owner) if "computation" in changes else salaries
+    known = len(owner.requests())
+    with pytest.raises(InvalidRequest):
+        bank.ask(target, **changes)
+    assert len(owner.requests()) == known
+
+
+def test_the_words_of_a_request_name_all_readers_and_quote_its_texts(
+    owner: Owner, bank: Caller
+) -> None:
+    value = 'North" of the data set x to do nothing, once, until tomorrow'
+    one = {"column": "place", "op": "==", "value": value}
+    asked = bank.ask(
+        _places(owner),
+        computation={**MEAN, "filters": [one]},
+        fields=("amount", "place"),
+        readers=("Bank of X", "Broker"),
+        reason="For the loan.\n\u0627\u0644\u0642\u0631\u0636 \u2705",
+    )
+    words = owner.request(asked.request_id).words
+    assert 'where place == "North\\" of the data set' in words
+    assert words.endswith('The result would also be read by "Broker".')
+
+
+def _places(owner: Owner) -> str:
+    found = owner.data_sets(tag="places")
+    if found:
+        return found[0].id
+    rows = json.dumps([{"amount": 1000 + n, "place": "NS"[n % 2]} for n in range(30)]).encode()
+    of = {"amount": "income", "place": "employment"}
+    return owner.store_data(rows, "places", "", categories=of).id
+
+
 def test_less_is_approved_and_never_more(owner: Owner, bank: Caller, salaries: str) -> None:
     asked = bank.ask(salaries, fields=("amount", "month"))
     with pytest.raises(InvalidRequest):
@@ -130,6 +186,29 @@ def test_denial_pause_and_revocation_stop_what_has_not_run(
         bank.redeem(permit)
     kinds = counted(governed.logs(limit=50), asked.request_id)
     assert kinds == {"request": 1, "answer": 3, "permit": 2, "use": 1, "revocation": 1}
+
+
+def test_an_approval_stands_until_it_is_paused_revoked_or_over(
+    owner: Owner, bank: Caller, salaries: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no decision is agreed to later whose use has begun."""
+    parts = owner._parts
+    asked = bank.ask(salaries, uses=Uses(count=2))
+    stands = partial(execution._stands, parts, asked.request_id)
+    assert not stands()
+    owner.approve(asked.request_id)
+    bank.run(asked.request_id)
+    assert stands()
+    owner.pause(asked.request_id)
+    assert not stands()
+    owner.resume(asked.request_id)
+    assert stands()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(parts), "now", lambda _: bank.request(salaries).not_after + 1)
+        assert not stands()
+    owner.revoke(asked.request_id)
+    assert not stands()
+    assert not execution._stands(parts, "f" * 32)
 
 
 def test_a_permit_counts_for_its_requester_request_and_content_alone(
@@ -175,15 +254,19 @@ def test_two_results_that_differ_by_few_rows_are_refused(
     rows = json.dumps([{"amount": 1000 + n} for n in range(30)]).encode()
     data = owner.store_data(rows, "many", "", categories={"amount": "income"}).id
 
-    def below(bound: int) -> str:
+    def below(bound: int, caller: Caller = bank) -> str:
         one = {**MEAN, "filters": [{"column": "amount", "op": "<", "value": str(bound)}]}
-        asked = bank.ask(data, computation=one)
+        asked = caller.ask(data, computation=one)
         owner.approve(asked.request_id)
         return asked.request_id
 
     bank.run(below(1015))
     with pytest.raises(ComputationTooNarrow):
         bank.run(below(1016))
+    accomplice = Caller(governed, owner, "bank_3")
+    with pytest.raises(ComputationTooNarrow):
+        accomplice.run(below(1016, accomplice))
+    assert accomplice.run(below(1015, accomplice)).result["value"], "the control: the same rows"
     assert bank.run(below(1022)).result["value"], "the control: it differs by seven rows"
 
 

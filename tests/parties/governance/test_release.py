@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from contract.governance import Spent
-from governance.masking import Clear
+from governance.masking import Clear, Redact
 from governance.permits import Use, issue, signed_by
 from governance.requests import Uses
 from parties.governance import release
@@ -195,6 +195,21 @@ def test_a_record_is_released_in_a_session_or_by_a_direct_exchange_once(
     for again in (lambda: owner.redeem(call.to_bytes()), lambda: bank.redeem(permit)):
         with pytest.raises(PermitSpent):
             again()
+
+
+def test_masks_never_become_weaker_than_those_that_were_approved(
+    governed: GovernedServer, owner: Owner
+) -> None:
+    """As when an update of the policy's files masks less than the person saw."""
+    bank, book = Caller(governed, owner), owner._parts.book
+    (data,) = owner.data_sets(tag="record")
+    asked = bank.ask(data.id, action="release", computation=None, fields=FIELDS)
+    owner.approve(asked.request_id, fields=["income", "name"])
+    assert bank.run(asked.request_id).result["income"] == "40,000–59,999", "the control"
+    stored = book.get(asked.request_id)
+    book.put(stored.model_copy(update={"masks": {**stored.masks, "income": Redact()}}))
+    for _ in range(2):
+        assert bank.run(asked.request_id).result["income"] == "[redacted]"
 
 
 def test_of_two_ways_at_once_one_gets_the_record(governed: GovernedServer, owner: Owner) -> None:

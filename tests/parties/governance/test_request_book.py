@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -155,6 +156,38 @@ def test_numbers_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for _ in range(8):
         book.note(ActivityLine(at=NOW, kind="data", by="me", words="."))
     assert len(book.activity()) == 5
+
+
+def test_many_requests_do_not_hide_a_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_book, "MOST_LINES", 6)
+    book = RequestBook(tmp_path / "book", KEY)
+
+    def kinds(kind: Any, count: int) -> list[str]:
+        for _ in range(count):
+            book.note(ActivityLine(at=NOW, kind=kind, by="bank_1", words="."))
+        return [line.kind for line in book.activity()]
+
+    assert kinds("use", 1) == ["use"]
+    assert kinds("request", 20) == ["use", *5 * ["request"]]
+    assert kinds("use", 20)[-3:] == 3 * ["use"]
+    assert "request" in kinds("request", 3), "the control: uses do not hide requests either"
+
+
+def test_an_owner_can_revoke_however_often_a_request_was_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(request_book, "MOST_EVENTS", 12)
+    monkeypatch.setattr(request_book, "LAST_EVENTS", 4)
+    kept = stored(uses=Uses(count=100)).after(Approve(), NOW).after(Activate(), NOW)
+    with pytest.raises(RequestClosed, match="too often"):
+        for number in range(100):
+            kept = kept.after(Issue(f"{number:032x}", NOW + 300), NOW)
+    kept = kept.after(Begin(f"{0:032x}"), NOW)
+    with pytest.raises(RequestClosed, match="too often"):
+        for _ in range(100):
+            kept = kept.after(Pause(), NOW).after(Resume(), NOW)
+    revoked = kept.after(Revoke("enough"), NOW)
+    assert revoked.state().status == "revoked" and len(revoked.events) <= 12
 
 
 EVENTS = st.one_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
+from parties.governance.api import owner_duo
 from parties.governance.api.access import api_token
 from parties.governance.api.app import Guarded
 from parties.governance.api.apps import institution_app, owner_app
@@ -180,6 +181,27 @@ def test_index_stands_for_what_was_seen(owner, institution, memory):
     assert {line["session_id"] for line in seen["data_store"]} == {second["session_id"]}
     by_id = {**asked, "idx": second["id"], "session_id": first["session_id"]}
     assert code_of(institution.post("/request_data", json=by_id)) == "unknown-name"
+
+
+def test_no_request_is_decided_by_an_index_that_another_may_have_taken(
+    owner, institution, memory, monkeypatch
+):
+    """In a full book, each new request moves the indexes of those after the one that it drops."""
+    monkeypatch.setattr(owner_duo, "MOST_REQUESTS", 2)
+    owner.post("/host_session")
+    institution.post("/connect_session", json={"code": "c"})
+    owner.post("/store_data", json=INCOMES)
+    institution.get("/see_data_store")
+    for reason in ("harmless", "seen", "not seen"):
+        asked = {"idx": 0, "computation": "mean", "reason": reason}
+        assert institution.post("/request_data", json=asked).status_code == 200
+    seen = owner.get("/see_requests").json()["current_requests"][1]
+    del memory.requests[0]  # as the book makes room
+    by_index = owner.post("/request_decision", json={"idx": seen["index"], "decision": "approve"})
+    assert code_of(by_index) == "invalid-request"
+    assert {each.status for each in memory.requests} == {"pending"}
+    by_id = {"idx": seen["request_id"], "decision": "approve"}
+    assert owner.post("/request_decision", json=by_id).json()["Reason"] == "seen"
 
 
 def test_approval_of_less_and_its_end(owner, institution, memory):
