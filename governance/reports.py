@@ -179,7 +179,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Retention:
-    """How long the result of a use may be kept, and what the log shows about it.
+    """The time for which the result of a use may be kept, and its state in the log.
 
     `due` is the time until which the requester may keep the result. In state `erased` the person
     was erased since, with all details about the use; `unknown` means that no rule is known.

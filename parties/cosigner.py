@@ -53,7 +53,7 @@ class Cosigner:
         self, client: LogClient, home: Path, key: Ed25519PrivateKey, suffix: str = ""
     ) -> None:
         self.named: bool | None = None
-        """Whether the server named this key as a cosigner's when it was asked last."""
+        """True if the server named this key as a cosigner's when it was asked last."""
         self._client, self._key = client, key
         self._public = key.public_key().public_bytes_raw().hex()
         self._state_file, self._key_file = home / (STATE_FILE + suffix), home / (KEY_FILE + suffix)

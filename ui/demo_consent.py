@@ -28,7 +28,7 @@ _SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Command:
-    """How one of the two is started: its name for people, module and words, and settings."""
+    """The start of one of the two: its name for people, module and words, and settings."""
 
     name: str
     words: list[str]

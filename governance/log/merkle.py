@@ -40,7 +40,7 @@ class Position(NamedTuple):
 
 
 class NodeStore(Protocol):
-    """Where the hashes of complete subtrees are kept, such as a table by level and number.
+    """A store of the hashes of complete subtrees, such as a table by level and number.
 
     `get` returns the hashes that it has; a missing position is left out. `put` adds new hashes; the
     caller makes all nodes of one append permanent together, for example in one transaction.

@@ -33,7 +33,7 @@ JURISDICTION = "loc:EU"
 
 @dataclass(frozen=True)
 class Terms:
-    """What a party agrees to beside the use itself.
+    """The facts of an agreement beside the use itself.
 
     `readers` learn the result, `keys` are the parties' public identity keys, `hours` is how long
     the party's process keeps files of an application, and `ends` when this one ends, in seconds

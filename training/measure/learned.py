@@ -1,4 +1,4 @@
-"""How much of a party's record scores or signs tell, in bits of mutual information.
+"""The information that scores or signs tell about a party's record, in bits.
 
 With X the owner's record, K the records that a reader knows, and Y what is opened, the reader
 learns I(X; Y | K) = H(Y | K) - H(Y | K, X). Both entropies are sums over all records (outcomes.py).

@@ -29,7 +29,7 @@ Choices = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Filters:
-    """What is shown; an empty text does not filter.
+    """The entries to show; an empty text does not filter.
 
     `person` is the beginning of a pseudonym, or a whole user id or application.
     """

@@ -54,7 +54,7 @@ View = list[Any]
 
 @dataclass
 class Shown:
-    """What one browser session shows: the feed's serial number, the filters, the policy."""
+    """The view of one browser session: the feed's serial number, the filters, the policy."""
 
     serial: int = -1
     filters: Filters = field(default_factory=Filters)

@@ -147,7 +147,7 @@ class RequestBody(Asked):
 
 
 class RunBody(Asked):
-    """How many seconds to wait for the result."""
+    """The seconds to wait for the result."""
 
     wait: Annotated[float, Field(ge=0, le=LONGEST_RUN_WAIT)] = 30.0
 
@@ -200,7 +200,7 @@ class Received(Given):
 
 
 class ConsentBody(Asked):
-    """Whether the person consents to a partner's use of the record for a purpose."""
+    """The person's consent to a partner's use of the record for a purpose, or its end."""
 
     purpose: PurposeTerm
     state: Literal["granted", "revoked"]
