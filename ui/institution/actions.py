@@ -120,6 +120,7 @@ class InstitutionActions:
         return {
             "found": panels.data_sets_table(shown.found, none),
             "ask_box": gr.update(visible=bool(shown.found)),
+            "not_asked": "" if shown.found else panels.empty(own_panels.NOT_FOUND),
             "data_set": refilled(
                 shown, "data", [(each.tag, each.id) for each in shown.found], None
             ),
@@ -144,6 +145,7 @@ class InstitutionActions:
         compared = asking.comparisons(filter_column, found)
         return {
             "state": shown,
+            "mock": "",
             "statistic_box": gr.update(visible=statistic),
             "fields": gr.update(choices=names, value=[], visible=action == "release"),
             "join_code": gr.update(visible=action in ("decide", "explain")),
@@ -236,7 +238,7 @@ class InstitutionActions:
         shown.told["ask"] = (
             panels.done("Asked. The owner decides; the state is below.")
             if made.status == "pending"
-            else panels.told(f"The request is {made.status}. {made.reason}")
+            else panels.told(f"The request is {made.status}. {_why(made)}")
         )
         return {**self.view(shown), "reason": "", "mock": "", "join_code": ""}
 
@@ -284,7 +286,12 @@ class InstitutionActions:
 
 
 def _owner_name(session: SessionView) -> str:
-    return f"{session.peer or 'owner'}, session {panels.session_name(session)}"
+    return f"{session.peer or 'owner'}, {panels.session_name(session)}"
+
+
+def _why(request: RequestView) -> str:
+    """Return why a request was denied; the policy's words also say what would be allowed."""
+    return request.reason if request.policy_allows else request.policy_words
 
 
 def _data_set(shown: Shown, data_set: str | None) -> DataSetView | None:

@@ -10,7 +10,15 @@ from governance.datasets import Record
 from parties.governance.judging import uses_words
 from parties.governance.views import RequestView
 from ui.consent import panels
-from ui.consent.words import days_words, is_less, mask_words, moment, purpose_sentence
+from ui.consent.words import (
+    ACTION_WORDS,
+    STATUS_WORDS,
+    days_words,
+    is_less,
+    mask_words,
+    moment,
+    purpose_sentence,
+)
 from ui.units import escape
 
 WHAT = (
@@ -19,6 +27,7 @@ WHAT = (
 )
 NOTHING_FOUND = "No data set matches."
 NOT_BROWSED = "Choose an owner and search; without words, all data sets are listed."
+NOT_FOUND = "Browse an owner's data sets first; then ask about one of them."
 NO_REQUESTS = "No requests yet."
 MOST_RESULTS = 20
 MOST_RESULT_ROWS = 200
@@ -45,9 +54,9 @@ def requests_table(requests: Sequence[RequestView]) -> str:
             (
                 escape(each.peer),
                 escape(each.data_set),
-                escape(each.request.action),
+                escape(ACTION_WORDS[each.request.action]),
                 panels.badge(each.status),
-                str(each.uses_left),
+                panels.uses_left(each),
             )
             for each in requests
         ],
@@ -57,7 +66,8 @@ def requests_table(requests: Sequence[RequestView]) -> str:
 def request_name(request: RequestView) -> str:
     """Return the label of a request in a list of choices."""
     made = moment(request.request.created)
-    return f"{request.request.action} of {request.data_set}, {made}: {request.status}"
+    action = ACTION_WORDS[request.request.action]
+    return f"{action} of {request.data_set}, {made}: {STATUS_WORDS[request.status]}"
 
 
 def request_panel(request: RequestView | None) -> str:
@@ -71,11 +81,11 @@ def request_panel(request: RequestView | None) -> str:
         ("Reason given", asked.reason),
         ("Fields", ", ".join(granted.fields if granted else asked.fields)),
         ("Uses", uses_words(granted.uses if granted else asked.uses)),
-        ("Uses left", str(request.uses_left)),
+        ("Uses left", panels.uses_left(request)),
         ("Until", moment(granted.not_after if granted else asked.not_after)),
         ("Result is kept", days_words(asked.retention_days)),
         ("Masks", masks if asked.action == "release" else ""),
-        ("Owner's reason", request.reason),
+        ("Owner's reason", request.reason if request.policy_allows else ""),
     ]
     less = panels.note("The owner approved less than was asked for.") if is_less(request) else ""
     return (

@@ -30,7 +30,7 @@ from ui.owner.sample_data import samples
 from ui.ticks import wait_for
 from utils.errors import InvalidRequest, OutOfStep
 
-SECTIONS = ("sessions", "data", "inbox", "running")
+SECTIONS = ("sessions", "data", "adding", "inbox", "running")
 LONGEST_PASTE = 1024 * 1024
 """Characters that can be pasted; a file may be larger."""
 AS_ASKED = 0
@@ -118,7 +118,7 @@ class OwnerActions:
         code = hosted.code if hosted and hosted.status == "waiting" and hosted.code else ""
         still = [each for each in sessions if each.status in ("waiting", "connected")]
         choices = [
-            (f"{panels.session_name(each)}, {each.peer or 'nobody yet'}", each.session_id)
+            (f"{each.peer or 'nobody yet'}, {panels.session_name(each)}", each.session_id)
             for each in still
         ]
         return {
@@ -126,7 +126,7 @@ class OwnerActions:
             "code": code,
             "code_note": owner_panels.code_panel(code),
             "sessions": panels.sessions_table(
-                sessions, "Institution", "No sessions yet. Host one, and give its code away."
+                sessions, "Institution", "No sessions yet. Host one, and give its code to an institution."
             ),
             "end_row": gr.update(visible=bool(still)),
             "session_choice": refilled(
@@ -178,8 +178,14 @@ class OwnerActions:
             source=draft.source,
         )
         shown.draft, shown.data_set = None, stored.id
-        shown.told["data"] = panels.done(f"Stored and encrypted as {stored.tag}.")
-        return {**self.view(shown), "tag": "", "words": "", **self._draft(shown)}
+        shown.told["adding"] = panels.done(f"Stored and encrypted as {stored.tag}.")
+        return {
+            **self.view(shown),
+            "tag": "",
+            "words": "",
+            "mock": owner_panels.mock_panel(stored),
+            **self._draft(shown),
+        }
 
     def drop_draft(self, shown: Shown) -> View:
         """Forget what was read."""
@@ -232,7 +238,7 @@ class OwnerActions:
         shown.draft = read_draft(data, source)
         return {
             "state": shown,
-            "told_data": "",
+            "told_adding": "",
             **self._draft(shown),
             "schema": shown.draft.schema_name,
         }
@@ -289,7 +295,7 @@ class OwnerActions:
     def approve(self, shown: Shown, request_id: str) -> View:
         """Approve all that the request asks for."""
         self.owner.approve(_named(request_id))
-        return self._answered(shown, request_id, "Approved. The consent receipt is below.")
+        return self._answered(shown, request_id, "Approved. The receipt is under Your answers.")
 
     def approve_less(
         self, shown: Shown, request_id: str, fields: list[str], uses: float, seconds: float
@@ -310,7 +316,7 @@ class OwnerActions:
             uses=Uses(count=int(uses), period=asked.uses.period),
             not_after=end,
         )
-        return self._answered(shown, request_id, "Approved with less. The receipt is below.")
+        return self._answered(shown, request_id, "Approved with less. The receipt is under Your answers.")
 
     def deny(self, shown: Shown, request_id: str, reason: str) -> View:
         """Deny the request for a reason."""
