@@ -274,8 +274,7 @@ class InstitutionActions:
                 shown.request_id or None,
             ),
             "request": own_panels.request_panel(chosen) + self._receipt(chosen),
-            # Not only while it is active: the reason why it cannot be used is then shown.
-            "run": gr.update(visible=chosen is not None and chosen.receipt_id is not None),
+            "run": gr.update(visible=chosen is not None and chosen.status == "active"),
         }
 
     def _receipt(self, request: RequestView | None) -> str:

@@ -155,7 +155,8 @@ class _InstitutionPage:
             self._put("uses", gr.Number(1, label="How many uses", step=1, elem_id="uses"))
             self._put("period", _dropdown(PERIODS, value="", label="Counted", elem_id="period"))
             self._put(
-                "hours", _dropdown(list(HOURS.items()), value=24, label="Allowed for", elem_id="hours")
+                "hours",
+                _dropdown(list(HOURS.items()), value=24, label="Allowed for", elem_id="hours"),
             )
             self._put("days", gr.Number(30, label="Result kept, days", step=1, elem_id="days"))
         self._put(
@@ -187,7 +188,8 @@ class _InstitutionPage:
             ),
         )
         self._put(
-            "op", _dropdown([("is", "==")], value="==", label="Compared", visible=False, elem_id="op")
+            "op",
+            _dropdown([("is", "==")], value="==", label="Compared", visible=False, elem_id="op"),
         )
         self._put(
             "filter_value",

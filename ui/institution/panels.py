@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from governance.datasets import Record
+from governance.request_state import Status
 from parties.governance.judging import uses_words
 from parties.governance.views import RequestView
 from ui.consent import panels
@@ -28,6 +29,15 @@ WHAT = (
 NOTHING_FOUND = "No data set matches."
 NOT_BROWSED = "Choose an owner and search; without words, all data sets are listed."
 NOT_FOUND = "Browse an owner's data sets first; then ask about one of them."
+NOT_USABLE: dict[Status, str] = {
+    "pending": "It can be used once the owner has approved it.",
+    "approved": "It can be used once the owner's receipt has arrived.",
+    "paused": "The owner has paused it: it can be used again once the owner resumes it.",
+    "revoked": "The owner has revoked it: it cannot be used again.",
+    "expired": "Its time is over. Ask again to go on.",
+    "used up": "All its uses are used up. Ask again for more.",
+}
+"""Why a request cannot be used now, except for a denial, which has a reason of its own."""
 NO_REQUESTS = "No requests yet."
 MOST_RESULTS = 20
 MOST_RESULT_ROWS = 200
@@ -90,7 +100,7 @@ def request_panel(request: RequestView | None) -> str:
     less = panels.note("The owner approved less than was asked for.") if is_less(request) else ""
     return (
         f'<p class="ts-run">{panels.badge(request.status)} {escape(request.words)}</p>'
-        f"{_problem(request)}{less}{panels.facts(pairs)}{_policy(request)}{_results(request)}"
+        f"{_usable(request)}{_problem(request)}{less}{panels.facts(pairs)}{_policy(request)}{_results(request)}"
     )
 
 
@@ -122,6 +132,11 @@ def _results(request: RequestView) -> str:
         return ""
     shown = "".join(result_panel(each) for each in reversed(request.results[-MOST_RESULTS:]))
     return f'<h3 class="ts-sub">Results, the newest first</h3>{shown}'
+
+
+def _usable(request: RequestView) -> str:
+    words = NOT_USABLE.get(request.status, "")
+    return f'<p class="ts-next">{escape(words)}</p>' if words else ""
 
 
 def _problem(request: RequestView) -> str:

@@ -33,6 +33,7 @@ from utils.errors import InvalidRequest, OutOfStep
 SECTIONS = ("sessions", "data", "adding", "inbox", "running")
 LONGEST_PASTE = 1024 * 1024
 """Characters that can be pasted; a file may be larger."""
+RECEIPT = "The receipt is under Your answers."
 AS_ASKED = 0
 ENDS = {"in 1 hour": 3600, "in 1 day": 86400, "in 7 days": 7 * 86400, "in 30 days": 30 * 86400}
 _TAG = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -126,7 +127,7 @@ class OwnerActions:
             "code": code,
             "code_note": owner_panels.code_panel(code),
             "sessions": panels.sessions_table(
-                sessions, "Institution", "No sessions yet. Host one, and give its code to an institution."
+                sessions, "Institution", "No sessions yet. Host one, and give its code away."
             ),
             "end_row": gr.update(visible=bool(still)),
             "session_choice": refilled(
@@ -295,7 +296,7 @@ class OwnerActions:
     def approve(self, shown: Shown, request_id: str) -> View:
         """Approve all that the request asks for."""
         self.owner.approve(_named(request_id))
-        return self._answered(shown, request_id, "Approved. The receipt is under Your answers.")
+        return self._answered(shown, request_id, "Approved. " + RECEIPT)
 
     def approve_less(
         self, shown: Shown, request_id: str, fields: list[str], uses: float, seconds: float
@@ -316,7 +317,7 @@ class OwnerActions:
             uses=Uses(count=int(uses), period=asked.uses.period),
             not_after=end,
         )
-        return self._answered(shown, request_id, "Approved with less. The receipt is under Your answers.")
+        return self._answered(shown, request_id, "Approved with less. " + RECEIPT)
 
     def deny(self, shown: Shown, request_id: str, reason: str) -> View:
         """Deny the request for a reason."""
@@ -357,12 +358,10 @@ class OwnerActions:
         others = len(ids) > 1 or bool(ids and not place)
         found: View = {
             "inbox": owner_panels.inbox_panel(
-                request,
-                place,
-                len(ids),
-                data_sets.get(request.request.target) if request else None,
-                time.time(),
-            ),
+                request, place, len(ids), data_sets.get(request.request.target), time.time()
+            )
+            if request
+            else owner_panels.no_request(first=not requests),
             "inbox_id": request.request.id if request else "",
             "inbox_row": gr.update(visible=pending),
             "previous": gr.update(visible=others),

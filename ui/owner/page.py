@@ -19,7 +19,7 @@ from ui.consent import panels
 from ui.consent.handling import Wiring, in_place
 from ui.owner.actions import LONGEST_PASTE, OwnerActions, Shown
 from ui.owner.drafts import MOST_SHOWN_COLUMNS, category_choices, schema_choices
-from ui.owner.panels import NO_APPROVAL, NO_REQUEST, WHAT, draft_panel
+from ui.owner.panels import NO_APPROVAL, NO_REQUEST_YET, WHAT, draft_panel
 from ui.panels import heading
 from ui.ticks import TICK_SECONDS
 
@@ -72,7 +72,7 @@ class _OwnerPage:
         return part
 
     def _inbox(self) -> None:
-        self._put("inbox", html(panels.empty(NO_REQUEST)))
+        self._put("inbox", html(panels.empty(NO_REQUEST_YET)))
         # In the browser, so that a button names the request that was shown when it was pressed.
         self._put("inbox_id", gr.Textbox(visible="hidden", elem_id="inbox-id"))
         with gr.Row():

@@ -30,7 +30,8 @@ WHAT = (
     "This page belongs to a process that keeps your data on this machine, encrypted. Institutions "
     "ask here; you decide, and only what you approve is computed and leaves."
 )
-NO_REQUEST = (
+NO_REQUEST = "No request is waiting."
+NO_REQUEST_YET = (
     "No request is waiting. Store data under My data, then host a session and give its code to an "
     "institution: its requests appear here."
 )
@@ -81,12 +82,15 @@ def mock_panel(data_set: DataSetView | None) -> str:
     )
 
 
+def no_request(first: bool) -> str:
+    """Return that the inbox is empty, with the way to the `first` request."""
+    return panels.empty(NO_REQUEST_YET if first else NO_REQUEST)
+
+
 def inbox_panel(
-    request: RequestView | None, place: int, count: int, data_set: DataSetView | None, now: float
+    request: RequestView, place: int, count: int, data_set: DataSetView | None, now: float
 ) -> str:
     """Return one request in large type; `place` counts from 1 among `count` that wait."""
-    if request is None:
-        return panels.empty(NO_REQUEST)
     asked = request.request
     waits = f"Request {place} of {count}" if count > 1 and place else "Request"
     verdict = _verdict(request)
@@ -199,7 +203,8 @@ def _masks(masks: Mapping[str, str], fields: Sequence[str]) -> str:
     if not shown:
         return ""
     items = "".join(f"<li>{escape(name)}: {escape(words)}</li>" for name, words in shown)
-    return f'<div class="ts-masks"><h3 class="ts-sub">How each field is masked</h3><ul>{items}</ul></div>'
+    head = '<h3 class="ts-sub">How each field is masked</h3>'
+    return f'<div class="ts-masks">{head}<ul>{items}</ul></div>'
 
 
 def _over(request: RequestView) -> str:

@@ -1,4 +1,4 @@
-"""Sample data for an empty store, all invented: utility bills, a personal and an application record.
+"""Sample data for an empty store: invented bills, personal record and application record.
 
 A bank may have statistics of the first, masked fields of the second, and decisions on the third.
 """
