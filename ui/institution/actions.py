@@ -14,7 +14,7 @@ from governance.requests import Action, Period, Uses
 from parties.governance.institution import Institution
 from parties.governance.views import DataSetView, RequestView, SessionView
 from ui.consent import panels
-from ui.consent.handling import View, is_outdated, refilled
+from ui.consent.handling import OUTDATED, Turn, View, is_outdated, refilled
 from ui.institution import asking
 from ui.institution import panels as own_panels
 from ui.institution.asking import Chosen
@@ -33,7 +33,8 @@ class Shown:
     `found` are the data sets of the owner of the session `browsed`.
     """
 
-    serial: int = -1
+    turn: Turn = field(default_factory=Turn)
+    serial: int = OUTDATED
     rendered: float = 0.0
     browsed: str = ""
     found: tuple[DataSetView, ...] = ()
@@ -51,6 +52,10 @@ class InstitutionActions:
 
     def view(self, shown: Shown) -> View:
         """Return everything that depends on the agent, rendered from its current state."""
+        with shown.turn:
+            return self._view(shown)
+
+    def _view(self, shown: Shown) -> View:
         serial = self.institution.serial  # read first, so that no change is missed
         found = {
             "state": shown,

@@ -22,7 +22,7 @@ from governance.requests import Uses
 from parties.governance.owner import Owner
 from parties.governance.views import DataSetView, RequestView
 from ui.consent import panels
-from ui.consent.handling import View, is_outdated, refilled
+from ui.consent.handling import OUTDATED, Turn, View, is_outdated, refilled
 from ui.consent.words import moment
 from ui.owner import panels as owner_panels
 from ui.owner.drafts import MOST_SHOWN_COLUMNS, Draft, field_maps, read_draft
@@ -48,7 +48,8 @@ class Shown:
     `less_for` the one that the fields of a smaller approval are for.
     """
 
-    serial: int = -1
+    turn: Turn = field(default_factory=Turn)
+    serial: int = OUTDATED
     rendered: float = 0.0
     hosted: str = ""
     request_id: str = ""
@@ -70,6 +71,10 @@ class OwnerActions:
 
     def view(self, shown: Shown) -> View:
         """Return everything that depends on the agent, rendered from its current state."""
+        with shown.turn:
+            return self._view(shown)
+
+    def _view(self, shown: Shown) -> View:
         serial = self.owner.serial  # read first, so that no change is missed
         data_sets, requests = self.owner.data_sets(), self.owner.requests()
         found = {
