@@ -23,8 +23,6 @@ View = dict[str, Any]
 Handler = Callable[..., View]
 EXPIRY_SECONDS = 30.0
 """Interval at which a page is rendered without a change."""
-OUTDATED = -1
-"""Serial number of which no view is up to date."""
 UNEXPECTED = "Something went wrong. The log of this agent has the details."
 
 log = logging.getLogger(__name__)
@@ -86,9 +84,7 @@ def in_place(section: str, handler: Handler, view: Callable[[Any], View]) -> Han
     @functools.wraps(handler)
     def guarded(shown: Told, *args: Any) -> View:
         with shown.turn:
-            found = taken(shown, *args)
-            shown.serial = OUTDATED  # rendered once more, after all that was on its way
-            return found
+            return taken(shown, *args)
 
     def taken(shown: Told, *args: Any) -> View:
         shown.told.clear()

@@ -14,7 +14,7 @@ from governance.requests import Action, Period, Uses
 from parties.governance.institution import Institution
 from parties.governance.views import DataSetView, RequestView, SessionView
 from ui.consent import panels
-from ui.consent.handling import OUTDATED, Turn, View, is_outdated, refilled
+from ui.consent.handling import Turn, View, is_outdated, refilled
 from ui.institution import asking
 from ui.institution import panels as own_panels
 from ui.institution.asking import Chosen
@@ -34,7 +34,7 @@ class Shown:
     """
 
     turn: Turn = field(default_factory=Turn)
-    serial: int = OUTDATED
+    serial: int = -1
     rendered: float = 0.0
     browsed: str = ""
     found: tuple[DataSetView, ...] = ()

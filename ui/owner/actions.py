@@ -22,7 +22,7 @@ from governance.requests import Uses
 from parties.governance.owner import Owner
 from parties.governance.views import DataSetView, RequestView
 from ui.consent import panels
-from ui.consent.handling import OUTDATED, Turn, View, is_outdated, refilled
+from ui.consent.handling import Turn, View, is_outdated, refilled
 from ui.consent.words import moment
 from ui.owner import panels as owner_panels
 from ui.owner.drafts import MOST_SHOWN_COLUMNS, Draft, field_maps, read_draft
@@ -49,7 +49,7 @@ class Shown:
     """
 
     turn: Turn = field(default_factory=Turn)
-    serial: int = OUTDATED
+    serial: int = -1
     rendered: float = 0.0
     hosted: str = ""
     request_id: str = ""
@@ -316,6 +316,11 @@ class OwnerActions:
             kept = list(asked.fields)
         if not kept:
             raise InvalidRequest("Choose at least one field, or deny the request.")
+        if kept == list(asked.fields) and uses == asked.uses.count and end is None:
+            raise InvalidRequest(
+                "This is all that was asked for. Choose fewer fields, fewer uses or an earlier "
+                "end, or press Approve."
+            )
         self.owner.approve(
             request_id,
             fields=kept,
