@@ -66,6 +66,15 @@ GROUPING: tuple[Type, ...] = ("category", "boolean")
 COMPARABLE: tuple[Type, ...] = ("integer", "number", "date", "category", "boolean")
 EVERY: tuple[Type, ...] = (*COMPARABLE, "text")
 
+_OPERATOR_WORDS = {
+    "==": "is",
+    "!=": "is not",
+    "<": "is less than",
+    "<=": "is at most",
+    ">": "is more than",
+    ">=": "is at least",
+    "in": "is one of",
+}
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,20})?")
 
 
@@ -266,7 +275,7 @@ def texts_of(computation: Computation) -> tuple[str, ...]:
 
 
 def in_words(computation: Computation) -> str:
-    """Return a sentence part: `mean of income, where region == "North"`."""
+    """Return a sentence part: `mean of income, where region is "North"`."""
     match computation:
         case Count():
             text = "number of rows"
@@ -279,9 +288,9 @@ def in_words(computation: Computation) -> str:
         case TrendPerMonth(column=None, date_column=day):
             text = f"number of rows per month of {day}"
         case TrendPerMonth(of=of, column=column, date_column=day):
-            text = f"{of} of {column} per month of {day}"
+            text = f"{_kind_words(of)} of {column} per month of {day}"
         case _:
-            text = f"{computation.kind.replace('_', ' ')} of {computation.column}"
+            text = f"{_kind_words(computation.kind)} of {computation.column}"
     conditions = [_filter_words(each) for each in computation.filters]
     return f"{text}, where {' and '.join(conditions)}" if conditions else text
 
@@ -522,8 +531,12 @@ def _filter_value(column: str, value: bool | int | str, kind: Type) -> bool | fl
 def _filter_words(each: Filter) -> str:
     values = [_value_words(value) for value in _values_of(each)]
     if each.op == "between":
-        return f"{each.column} between {' and '.join(values)}"
-    return f"{each.column} {each.op} {', '.join(values)}".rstrip()
+        return f"{each.column} is between {' and '.join(values)}"
+    return f"{each.column} {_OPERATOR_WORDS.get(each.op, each.op)} {', '.join(values)}".rstrip()
+
+
+def _kind_words(kind: str) -> str:
+    return {"min": "smallest value", "max": "largest value"}.get(kind, kind.replace("_", " "))
 
 
 def _value_words(value: bool | int | str) -> str:

@@ -29,6 +29,8 @@ BOUNDS = {
 """Bounds of invented numbers by category; others have OTHER_BOUNDS."""
 OTHER_BOUNDS = (0, 1000)
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2029, 12, 31)
+FIRST_BIRTH, LAST_BIRTH = date(1940, 1, 1), date(2005, 12, 31)
+"""Bounds of invented dates of birth, which are those of adults."""
 CATEGORY_COUNT = 5
 
 
@@ -67,8 +69,9 @@ def _value(column: Column, number: int, source: random.Random) -> Value:
         case "boolean":
             return source.random() < 0.5
         case "date":
-            days = source.randint(0, (LAST_DAY - FIRST_DAY).days)
-            return (FIRST_DAY + timedelta(days)).isoformat()
+            born = column.category == "birth_date"
+            first, last = (FIRST_BIRTH, LAST_BIRTH) if born else (FIRST_DAY, LAST_DAY)
+            return (first + timedelta(source.randint(0, (last - first).days))).isoformat()
         case "category" if column.public_values:
             return source.choice(column.public_values)
         case "category":

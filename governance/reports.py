@@ -33,6 +33,8 @@ UNKNOWN_USER = "No agent of this user is registered."
 """The reason of a decision that is logged without details, since its user may be any text."""
 _MOST_NAMES = 256
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_REASONS = ("answer", "reason", "refusal", "error")
+"""Members of details that say why. An owner's answer comes before the reason of its request."""
 _DECISIONS = ("decision", "answer", "permit")
 _KEPT_BY_REQUESTER = ("release", "statistic")
 
@@ -253,7 +255,8 @@ def row_of(line: Line, *, names: bool = False) -> Row:
     name = line.user_id or line.application
     alias = "" if line.person is None else line.person[:PSEUDONYM_DIGITS]
     reason = next(
-        (told for key in ("reason", "refusal", "error") if (told := _text(details.get(key)))), ""
+        (told for key in _REASONS if (told := _text(details.get(key)))),
+        "",
     )
     if line.kind == "decision" and line.details is None and not line.erased:
         reason = UNKNOWN_USER

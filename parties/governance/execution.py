@@ -259,7 +259,12 @@ def _spend(
 def _mark(parts: OwnerParts, stored: StoredRequest, prepared: Prepared) -> int:
     """Have the server mark a permit as used; return the entry. On failure the result stays here."""
     receipt = hashlib.sha256((stored.receipt or "").encode()).hexdigest()
-    details = {"request_id": stored.request.id, "purpose": stored.request.purpose}
+    request = stored.request
+    details = {
+        "request_id": request.id,
+        "purpose": request.purpose,
+        "retention_days": request.retention_days,
+    }
     try:
         parts.flush_log(stored)
         return parts.server.use_permit(

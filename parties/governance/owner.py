@@ -177,7 +177,8 @@ class Owner:
         )
         with self._parts.store_lock:
             made = self._parts.data_store.describe(self._parts.data_store.store(read))
-        words = f"Stored the data set {made.description.tag} with {made.description.rows} rows."
+        rows = made.description.rows
+        words = f"Stored the data set {made.description.tag} with {rows} row{'s' * (rows != 1)}."
         self._parts.note("data", self.name, words)
         return showing.data_set_view(made)
 

@@ -207,6 +207,8 @@ def details_of(stored: StoredRequest) -> dict[str, Any]:
         "fields": list(request.fields),
         "reason": request.reason[:500],
         "data_set": stored.data_set,
+        "rules": list(stored.rules),
+        "retention_days": request.retention_days,
     }
     if len(canonical(details)) > MOST_DETAILS - 4096:
         details["fields"] = f"{len(request.fields)} fields"

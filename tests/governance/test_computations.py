@@ -398,8 +398,8 @@ def test_digest_and_words_of_a_computation() -> None:
                  {"column": "who", "op": "is missing"}],
     )  # fmt: skip
     assert in_words(asked) == (
-        'quantile 0.25 of income, where region in "N", "S" and age between 18 and 64.5 and '
-        "member == true and who is missing"
+        'quantile 0.25 of income, where region is one of "N", "S" and age is between 18 and 64.5 '
+        "and member is true and who is missing"
     )
     assert fields_of(asked) == ("income", "region", "age", "member", "who")
     again = read_computation(json.dumps(as_json(asked)).encode())

@@ -98,6 +98,18 @@ def test_counts_by_day_partner_and_purpose():
     assert "Auditor" in text and "ab" * 32 in text and "77" * 32 in text
 
 
+def test_a_denial_has_the_reason_of_its_answer_and_not_that_of_the_request():
+    asked = {"reason": "Please.", "rules": ["rule-a"]}
+    made = report(
+        [
+            line(0, "request", details=asked),
+            line(1, "answer", "denied", details=asked | {"answer": "An average is enough."}),
+        ]
+    )
+    assert [row.reason for row in made.rows] == ["Please.", "An average is enough."]
+    assert made.rows[1].rules == ("rule-a",)
+
+
 def test_retention_follows_the_strictest_rule_that_allowed_the_use():
     allowed = {"rules": ["rule-a", "rule-b"]}
     released = {"fields": ["income"]}

@@ -445,6 +445,7 @@ def test_an_exchange_posts_and_reads_in_one_call():
         "until_ended": "decide",
         "linger": 0.3,
         "permits": [],
+        "receipts": [],
     }
     assert seen[-1].extensions["timeout"]["read"] >= 30
 

@@ -6,7 +6,7 @@ the server may also pass on a message that contradicts an earlier one of the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -131,9 +131,10 @@ class Client:
         after: int = 0,
         waiting: Waiting | None = None,
         permits: Sequence[str] = (),
+        receipts: Sequence[Mapping[str, Any]] = (),
     ) -> Exchanged:
         self._fuse.point()
-        found = self._local.exchange(client_id, token, (), 1 << 30, None, permits)
+        found = self._local.exchange(client_id, token, (), 1 << 30, None, permits, receipts)
         self._server.take(self._party, messages)
         self._fuse.point()  # the server has the messages, but the party does not learn that
         given = tuple(self._server.give(self._party, after))

@@ -217,11 +217,21 @@ class _CompliancePage:
 
     def audit(self) -> str:
         """Have the server audit the log; return the result."""
-        self.health = self.client.health()
+        try:
+            self.health = self.client.health()
+        except TrisealError as error:
+            return panels.problem(error.message)
         return panels.health_panel(self.health)
 
     def report(self, first: str, last: str, names: bool) -> View:
         """Make the report for a period; return what it contains, and its files."""
+        try:
+            return self._made_report(first, last, names)
+        except TrisealError as error:
+            files = [gr.update(visible=False) for _ in self.downloads]
+            return [panels.problem(error.message), *files, gr.skip()]
+
+    def _made_report(self, first: str, last: str, names: bool) -> View:
         period = Period.of_days(first, last)
         policy = self.client.policy()
         self.health = self.client.health()

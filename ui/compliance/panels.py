@@ -20,11 +20,12 @@ NO_REPORT = '<p class="ts-empty">No report made yet.</p>'
 _GOOD = ("allowed", "done", "resumed")
 _BAD = ("denied", "failed")
 _MASKS = {
+    "clear": "not masked",
     "redact": "redacted",
     "partial": "last characters",
-    "token": "token",
-    "band": "band",
-    "hash": "hash",
+    "token": "a code per partner",
+    "band": "a range",
+    "hash": "a salted hash",
     "drop": "left out",
 }
 
@@ -202,7 +203,7 @@ def _obligations(found: Mapping[str, Any] | None) -> str:
     if not masks:
         words.append(f"statistics on {found.get('least_rows')} rows or more")
     if masks:
-        each = (f"{name}: {_mask(mask)}" for name, mask in masks.items())
+        each = (f"{name.replace('_', ' ')}: {_mask(mask)}" for name, mask in masks.items())
         words.append(f"masks: {', '.join(each)}")
     return escape("; ".join(words))
 

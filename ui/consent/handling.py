@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -27,13 +28,33 @@ UNEXPECTED = "Something went wrong. The log of this agent has the details."
 log = logging.getLogger(__name__)
 
 
+class Turn:
+    """A context in which one handler of a browser session runs at a time.
+
+    Otherwise what a timer has rendered before a step could reach the page after it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __deepcopy__(self, _memo: object) -> Turn:
+        return Turn()  # Gradio copies the state for each browser session
+
+
 class Told(Protocol):
     """The state of a browser session, rendered at `rendered` (monotonic) as of `serial`.
 
-    `told` maps each section to its message in HTML, and `listed` each list of choices to what it
-    was filled with.
+    Whoever renders it holds `turn`. `told` maps each section to its message in HTML, and `listed`
+    each list of choices to what it was filled with.
     """
 
+    turn: Turn
     serial: int
     rendered: float
     told: dict[str, str]
@@ -62,6 +83,10 @@ def in_place(section: str, handler: Handler, view: Callable[[Any], View]) -> Han
 
     @functools.wraps(handler)
     def guarded(shown: Told, *args: Any) -> View:
+        with shown.turn:
+            return taken(shown, *args)
+
+    def taken(shown: Told, *args: Any) -> View:
         shown.told.clear()
         try:
             return handler(shown, *args)

@@ -12,7 +12,7 @@ from parties.governance.views import ActivityLine, DataSetView, RequestView, Ses
 from ui.consent.words import (
     SESSION_WORDS,
     STATUS_WORDS,
-    category_words,
+    column_words,
     key_print,
     moment,
     type_words,
@@ -35,14 +35,18 @@ _KINDS: dict[Status, str] = {
 }
 
 
-def introduction(name: str, key: str, what: str) -> str:
-    """Return the page header: the name, what the page is for, and the key's fingerprint."""
+def introduction(name: str, key: str, what: str, other: str) -> str:
+    """Return the page header: the name, what the page is for, and the key's fingerprint.
+
+    `other` names those who have to see the same fingerprint.
+    """
     return f"""
 <header class="ts-head ts-head-agent">
   <p class="ts-brand">Triseal</p>
   <h1>{escape(name)}</h1>
   <p class="ts-note">{escape(what)}</p>
-  <p class="ts-print"><span>Fingerprint of this key; the other side must see the same</span>
+  <p class="ts-print"><span>Your key's fingerprint. {escape(other)} sees it too: compare it by
+  telephone.</span>
   <code>{escape(key_print(key))}</code></p>
 </header>"""
 
@@ -117,8 +121,8 @@ def sessions_table(sessions: Sequence[SessionView], other: str, none: str) -> st
 
 
 def session_name(session: SessionView) -> str:
-    """Return the title of a session, or the start of its id."""
-    return session.title or session.session_id[:8]
+    """Return the title of a session, or when it began."""
+    return session.title or f"begun {moment(session.created)}"
 
 
 def data_sets_table(data_sets: Sequence[DataSetView], none: str) -> str:
@@ -131,8 +135,7 @@ def data_sets_table(data_sets: Sequence[DataSetView], none: str) -> str:
 def columns_words(columns: Sequence[Column]) -> str:
     """Return columns with type and category as a list in HTML."""
     items = "".join(
-        f"<li><b>{escape(each.name)}</b> <span>{escape(each.type)}, "
-        f"{escape(category_words(each.category))}</span></li>"
+        f"<li><b>{escape(each.name)}</b> <span>{escape(column_words(each))}</span></li>"
         for each in columns
     )
     return f'<ul class="ts-columns">{items}</ul>'
@@ -163,6 +166,11 @@ def uses_list(request: RequestView) -> str:
         f"<li>{escape(moment(use.at))}{_entry(use.entry)}</li>" for use in request.uses[-50:]
     )
     return f'<ul class="ts-uses">{items}</ul>'
+
+
+def uses_left(request: RequestView) -> str:
+    """Return how many uses are left, a dash for a request that was never approved."""
+    return "–" if request.grant is None else str(request.uses_left)
 
 
 def activity_list(lines: Sequence[ActivityLine], none: str) -> str:

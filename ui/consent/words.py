@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from governance.access import PARTNER_TYPES, PartnerType
 from governance.categories import CATEGORIES
 from governance.computations import computation_of, in_words
-from governance.datasets import Column
+from governance.datasets import Column, Type
 from governance.policy import ROWS
 from governance.purposes import PURPOSES, purpose_words
 from governance.request_state import Status
@@ -38,6 +38,20 @@ ACTION_CHOICES: dict[Action, str] = {
     "release": "The fields themselves, masked",
     "decide": "An encrypted decision",
     "explain": "The explanation of a decision",
+}
+ACTION_WORDS: dict[Action, str] = {
+    "statistic": "statistic",
+    "release": "masked fields",
+    "decide": "encrypted decision",
+    "explain": "explanation of a decision",
+}
+_COLUMN_TYPES: dict[Type, str] = {
+    "text": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "yes or no",
+    "date": "date",
+    "category": "one of a few values",
 }
 _TYPES = {name: name.replace("_", " ") for name in PARTNER_TYPES}
 _MASKS = {
@@ -91,6 +105,11 @@ def what_words(request: AccessRequest) -> str:
     )
 
 
+def column_words(column: Column) -> str:
+    """Return the type and the category of a column in words."""
+    return f"{_COLUMN_TYPES[column.type]}; {category_words(column.category)}"
+
+
 def category_words(category: str) -> str:
     """Return a category of the policy in words."""
     found = CATEGORIES.get(category)
@@ -103,7 +122,7 @@ def field_words(name: str, column: Column | None) -> str:
         return "the number of rows"
     if column is None:
         return name
-    return f"{name} ({column.type}; {category_words(column.category)})"
+    return f"{name} ({column_words(column)})"
 
 
 def mask_words(mask: str) -> str:

@@ -14,7 +14,7 @@ from governance.requests import Action, Period, Uses
 from parties.governance.institution import Institution
 from parties.governance.views import DataSetView, RequestView, SessionView
 from ui.consent import panels
-from ui.consent.handling import View, is_outdated, refilled
+from ui.consent.handling import Turn, View, is_outdated, refilled
 from ui.institution import asking
 from ui.institution import panels as own_panels
 from ui.institution.asking import Chosen
@@ -33,6 +33,7 @@ class Shown:
     `found` are the data sets of the owner of the session `browsed`.
     """
 
+    turn: Turn = field(default_factory=Turn)
     serial: int = -1
     rendered: float = 0.0
     browsed: str = ""
@@ -51,6 +52,10 @@ class InstitutionActions:
 
     def view(self, shown: Shown) -> View:
         """Return everything that depends on the agent, rendered from its current state."""
+        with shown.turn:
+            return self._view(shown)
+
+    def _view(self, shown: Shown) -> View:
         serial = self.institution.serial  # read first, so that no change is missed
         found = {
             "state": shown,
@@ -120,6 +125,7 @@ class InstitutionActions:
         return {
             "found": panels.data_sets_table(shown.found, none),
             "ask_box": gr.update(visible=bool(shown.found)),
+            "not_asked": "" if shown.found else panels.empty(own_panels.NOT_FOUND),
             "data_set": refilled(
                 shown, "data", [(each.tag, each.id) for each in shown.found], None
             ),
@@ -144,6 +150,7 @@ class InstitutionActions:
         compared = asking.comparisons(filter_column, found)
         return {
             "state": shown,
+            "mock": "",
             "statistic_box": gr.update(visible=statistic),
             "fields": gr.update(choices=names, value=[], visible=action == "release"),
             "join_code": gr.update(visible=action in ("decide", "explain")),
@@ -236,7 +243,7 @@ class InstitutionActions:
         shown.told["ask"] = (
             panels.done("Asked. The owner decides; the state is below.")
             if made.status == "pending"
-            else panels.told(f"The request is {made.status}. {made.reason}")
+            else panels.told(f"The request is {made.status}. {_why(made)}")
         )
         return {**self.view(shown), "reason": "", "mock": "", "join_code": ""}
 
@@ -272,8 +279,7 @@ class InstitutionActions:
                 shown.request_id or None,
             ),
             "request": own_panels.request_panel(chosen) + self._receipt(chosen),
-            # Not only while it is active: the reason why it cannot be used is then shown.
-            "run": gr.update(visible=chosen is not None and chosen.receipt_id is not None),
+            "run": gr.update(visible=chosen is not None and chosen.status == "active"),
         }
 
     def _receipt(self, request: RequestView | None) -> str:
@@ -284,7 +290,12 @@ class InstitutionActions:
 
 
 def _owner_name(session: SessionView) -> str:
-    return f"{session.peer or 'owner'}, session {panels.session_name(session)}"
+    return f"{session.peer or 'owner'}, {panels.session_name(session)}"
+
+
+def _why(request: RequestView) -> str:
+    """Return why a request was denied; the policy's words also say what would be allowed."""
+    return request.reason if request.policy_allows else request.policy_words
 
 
 def _data_set(shown: Shown, data_set: str | None) -> DataSetView | None:

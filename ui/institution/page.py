@@ -23,7 +23,7 @@ from ui.institution.actions import (
     inputs_of_ask,
 )
 from ui.institution.asking import STATISTICS
-from ui.institution.panels import NO_REQUESTS, NOT_BROWSED, WHAT
+from ui.institution.panels import NO_REQUESTS, NOT_BROWSED, NOT_FOUND, WHAT
 from ui.panels import heading
 from ui.ticks import TICK_SECONDS
 
@@ -48,18 +48,20 @@ class _InstitutionPage:
         self.do = InstitutionActions(institution)
         self.parts: dict[str, Component] = {"state": gr.State(Shown())}
         self.timer = gr.Timer(TICK_SECONDS)
-        html(panels.introduction(institution.name, institution.key, WHAT))
+        html(panels.introduction(institution.name, institution.key, WHAT, "The owner"))
         with section():
             html(heading(1, "Connect", "With the code that an owner of data has given to you."))
             self._sessions()
         with section():
-            html(heading(2, "Browse", "Descriptions, columns and types; never values."))
+            html(heading(2, "Browse", "What the owner's data sets are about; never their values."))
             self._browse()
         with section():
             html(heading(3, "Ask", "Try it on invented data first; then the owner decides."))
-            self._put("told_ask", html("", "ts-quiet"))
+            self._put("not_asked", html(panels.empty(NOT_FOUND)))
             with self._put("ask_box", gr.Column(visible=False)):
                 self._ask()
+            self._put("told_ask", html("", "ts-quiet"))
+            self._put("mock", html(""))
         with section():
             html(heading(4, "Requests", "Their states, the results, and the owner's receipts."))
             self._requests()
@@ -150,12 +152,13 @@ class _InstitutionPage:
                     elem_classes="ts-wide",
                 ),
             )
-            self._put("uses", gr.Number(1, label="Uses", step=1, elem_id="uses"))
+            self._put("uses", gr.Number(1, label="How many uses", step=1, elem_id="uses"))
             self._put("period", _dropdown(PERIODS, value="", label="Counted", elem_id="period"))
             self._put(
-                "hours", _dropdown(list(HOURS.items()), value=24, label="For", elem_id="hours")
+                "hours",
+                _dropdown(list(HOURS.items()), value=24, label="Allowed for", elem_id="hours"),
             )
-            self._put("days", gr.Number(30, label="Days kept", step=1, elem_id="days"))
+            self._put("days", gr.Number(30, label="Result kept, days", step=1, elem_id="days"))
         self._put(
             "reason",
             gr.Textbox(
@@ -169,7 +172,6 @@ class _InstitutionPage:
         with gr.Row(elem_classes="ts-bar"):
             self.try_it = _button("Try it on invented data", elem_id="try", min_width=250)
             self.ask = step_button("Ask the owner", "ask", min_width=170)
-        self._put("mock", html("", "ts-panel"))
 
     def _statistic(self) -> None:
         kinds = [(words, name) for name, words in STATISTICS.items()]
@@ -186,7 +188,8 @@ class _InstitutionPage:
             ),
         )
         self._put(
-            "op", _dropdown([("is", "==")], value="==", label="…", visible=False, elem_id="op")
+            "op",
+            _dropdown([("is", "==")], value="==", label="Compared", visible=False, elem_id="op"),
         )
         self._put(
             "filter_value",

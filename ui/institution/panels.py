@@ -7,10 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from governance.datasets import Record
+from governance.request_state import Status
 from parties.governance.judging import uses_words
 from parties.governance.views import RequestView
 from ui.consent import panels
-from ui.consent.words import days_words, is_less, mask_words, moment, purpose_sentence
+from ui.consent.words import (
+    ACTION_WORDS,
+    STATUS_WORDS,
+    days_words,
+    is_less,
+    mask_words,
+    moment,
+    purpose_sentence,
+)
 from ui.units import escape
 
 WHAT = (
@@ -19,6 +28,16 @@ WHAT = (
 )
 NOTHING_FOUND = "No data set matches."
 NOT_BROWSED = "Choose an owner and search; without words, all data sets are listed."
+NOT_FOUND = "Browse an owner's data sets first; then ask about one of them."
+NOT_USABLE: dict[Status, str] = {
+    "pending": "It can be used once the owner has approved it.",
+    "approved": "It can be used once the owner's receipt has arrived.",
+    "paused": "The owner has paused it: it can be used again once the owner resumes it.",
+    "revoked": "The owner has revoked it: it cannot be used again.",
+    "expired": "Its time is over. Ask again to go on.",
+    "used up": "All its uses are used up. Ask again for more.",
+}
+"""Why a request cannot be used now, except for a denial, which has a reason of its own."""
 NO_REQUESTS = "No requests yet."
 MOST_RESULTS = 20
 MOST_RESULT_ROWS = 200
@@ -45,9 +64,9 @@ def requests_table(requests: Sequence[RequestView]) -> str:
             (
                 escape(each.peer),
                 escape(each.data_set),
-                escape(each.request.action),
+                escape(ACTION_WORDS[each.request.action]),
                 panels.badge(each.status),
-                str(each.uses_left),
+                panels.uses_left(each),
             )
             for each in requests
         ],
@@ -57,7 +76,8 @@ def requests_table(requests: Sequence[RequestView]) -> str:
 def request_name(request: RequestView) -> str:
     """Return the label of a request in a list of choices."""
     made = moment(request.request.created)
-    return f"{request.request.action} of {request.data_set}, {made}: {request.status}"
+    action = ACTION_WORDS[request.request.action]
+    return f"{action} of {request.data_set}, {made}: {STATUS_WORDS[request.status]}"
 
 
 def request_panel(request: RequestView | None) -> str:
@@ -71,16 +91,16 @@ def request_panel(request: RequestView | None) -> str:
         ("Reason given", asked.reason),
         ("Fields", ", ".join(granted.fields if granted else asked.fields)),
         ("Uses", uses_words(granted.uses if granted else asked.uses)),
-        ("Uses left", str(request.uses_left)),
+        ("Uses left", panels.uses_left(request)),
         ("Until", moment(granted.not_after if granted else asked.not_after)),
         ("Result is kept", days_words(asked.retention_days)),
         ("Masks", masks if asked.action == "release" else ""),
-        ("Owner's reason", request.reason),
+        ("Owner's reason", request.reason if request.policy_allows else ""),
     ]
     less = panels.note("The owner approved less than was asked for.") if is_less(request) else ""
     return (
         f'<p class="ts-run">{panels.badge(request.status)} {escape(request.words)}</p>'
-        f"{_problem(request)}{less}{panels.facts(pairs)}{_policy(request)}{_results(request)}"
+        f"{_usable(request)}{_problem(request)}{less}{panels.facts(pairs)}{_policy(request)}{_results(request)}"
     )
 
 
@@ -112,6 +132,11 @@ def _results(request: RequestView) -> str:
         return ""
     shown = "".join(result_panel(each) for each in reversed(request.results[-MOST_RESULTS:]))
     return f'<h3 class="ts-sub">Results, the newest first</h3>{shown}'
+
+
+def _usable(request: RequestView) -> str:
+    words = NOT_USABLE.get(request.status, "")
+    return f'<p class="ts-next">{escape(words)}</p>' if words else ""
 
 
 def _problem(request: RequestView) -> str:

@@ -22,7 +22,7 @@ from governance.requests import Uses
 from parties.governance.owner import Owner
 from parties.governance.views import DataSetView, RequestView
 from ui.consent import panels
-from ui.consent.handling import View, is_outdated, refilled
+from ui.consent.handling import Turn, View, is_outdated, refilled
 from ui.consent.words import moment
 from ui.owner import panels as owner_panels
 from ui.owner.drafts import MOST_SHOWN_COLUMNS, Draft, field_maps, read_draft
@@ -30,9 +30,10 @@ from ui.owner.sample_data import samples
 from ui.ticks import wait_for
 from utils.errors import InvalidRequest, OutOfStep
 
-SECTIONS = ("sessions", "data", "inbox", "running")
+SECTIONS = ("sessions", "data", "adding", "inbox", "running")
 LONGEST_PASTE = 1024 * 1024
 """Characters that can be pasted; a file may be larger."""
+RECEIPT = "The receipt is under Your answers."
 AS_ASKED = 0
 ENDS = {"in 1 hour": 3600, "in 1 day": 86400, "in 7 days": 7 * 86400, "in 30 days": 30 * 86400}
 _TAG = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -47,6 +48,7 @@ class Shown:
     `less_for` the one that the fields of a smaller approval are for.
     """
 
+    turn: Turn = field(default_factory=Turn)
     serial: int = -1
     rendered: float = 0.0
     hosted: str = ""
@@ -69,6 +71,10 @@ class OwnerActions:
 
     def view(self, shown: Shown) -> View:
         """Return everything that depends on the agent, rendered from its current state."""
+        with shown.turn:
+            return self._view(shown)
+
+    def _view(self, shown: Shown) -> View:
         serial = self.owner.serial  # read first, so that no change is missed
         data_sets, requests = self.owner.data_sets(), self.owner.requests()
         found = {
@@ -118,7 +124,7 @@ class OwnerActions:
         code = hosted.code if hosted and hosted.status == "waiting" and hosted.code else ""
         still = [each for each in sessions if each.status in ("waiting", "connected")]
         choices = [
-            (f"{panels.session_name(each)}, {each.peer or 'nobody yet'}", each.session_id)
+            (f"{each.peer or 'nobody yet'}, {panels.session_name(each)}", each.session_id)
             for each in still
         ]
         return {
@@ -178,8 +184,14 @@ class OwnerActions:
             source=draft.source,
         )
         shown.draft, shown.data_set = None, stored.id
-        shown.told["data"] = panels.done(f"Stored and encrypted as {stored.tag}.")
-        return {**self.view(shown), "tag": "", "words": "", **self._draft(shown)}
+        shown.told["adding"] = panels.done(f"Stored and encrypted as {stored.tag}.")
+        return {
+            **self.view(shown),
+            "tag": "",
+            "words": "",
+            "mock": owner_panels.mock_panel(stored),
+            **self._draft(shown),
+        }
 
     def drop_draft(self, shown: Shown) -> View:
         """Forget what was read."""
@@ -232,7 +244,7 @@ class OwnerActions:
         shown.draft = read_draft(data, source)
         return {
             "state": shown,
-            "told_data": "",
+            "told_adding": "",
             **self._draft(shown),
             "schema": shown.draft.schema_name,
         }
@@ -289,7 +301,7 @@ class OwnerActions:
     def approve(self, shown: Shown, request_id: str) -> View:
         """Approve all that the request asks for."""
         self.owner.approve(_named(request_id))
-        return self._answered(shown, request_id, "Approved. The consent receipt is below.")
+        return self._answered(shown, request_id, "Approved. " + RECEIPT)
 
     def approve_less(
         self, shown: Shown, request_id: str, fields: list[str], uses: float, seconds: float
@@ -304,13 +316,18 @@ class OwnerActions:
             kept = list(asked.fields)
         if not kept:
             raise InvalidRequest("Choose at least one field, or deny the request.")
+        if kept == list(asked.fields) and uses == asked.uses.count and end is None:
+            raise InvalidRequest(
+                "This is all that was asked for. Choose fewer fields, fewer uses or an earlier "
+                "end, or press Approve."
+            )
         self.owner.approve(
             request_id,
             fields=kept,
             uses=Uses(count=int(uses), period=asked.uses.period),
             not_after=end,
         )
-        return self._answered(shown, request_id, "Approved with less. The receipt is below.")
+        return self._answered(shown, request_id, "Approved with less. " + RECEIPT)
 
     def deny(self, shown: Shown, request_id: str, reason: str) -> View:
         """Deny the request for a reason."""
@@ -351,12 +368,10 @@ class OwnerActions:
         others = len(ids) > 1 or bool(ids and not place)
         found: View = {
             "inbox": owner_panels.inbox_panel(
-                request,
-                place,
-                len(ids),
-                data_sets.get(request.request.target) if request else None,
-                time.time(),
-            ),
+                request, place, len(ids), data_sets.get(request.request.target), time.time()
+            )
+            if request
+            else owner_panels.no_request(first=not requests),
             "inbox_id": request.request.id if request else "",
             "inbox_row": gr.update(visible=pending),
             "previous": gr.update(visible=others),

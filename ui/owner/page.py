@@ -19,7 +19,7 @@ from ui.consent import panels
 from ui.consent.handling import Wiring, in_place
 from ui.owner.actions import LONGEST_PASTE, OwnerActions, Shown
 from ui.owner.drafts import MOST_SHOWN_COLUMNS, category_choices, schema_choices
-from ui.owner.panels import NO_APPROVAL, NO_REQUEST, WHAT, draft_panel
+from ui.owner.panels import NO_APPROVAL, NO_REQUEST_YET, WHAT, draft_panel
 from ui.panels import heading
 from ui.ticks import TICK_SECONDS
 
@@ -42,7 +42,7 @@ class _OwnerPage:
         self.do = OwnerActions(owner, deployment)
         self.parts: dict[str, Component] = {"state": gr.State(Shown())}
         self.timer = gr.Timer(TICK_SECONDS)
-        html(panels.introduction(owner.name, owner.key, WHAT))
+        html(panels.introduction(owner.name, owner.key, WHAT, "The institution"))
         with section():
             html(heading(None, "Inbox", "One decision at a time; nothing is used without it."))
             self._inbox()
@@ -56,7 +56,11 @@ class _OwnerPage:
             self._data()
         with section():
             html(
-                heading(None, "Approvals", "What you have answered. Revoking takes effect at once.")
+                heading(
+                    None,
+                    "Your answers",
+                    "What you have approved can be paused or revoked at once.",
+                )
             )
             self._running()
         with section():
@@ -68,13 +72,13 @@ class _OwnerPage:
         return part
 
     def _inbox(self) -> None:
-        self._put("told_inbox", html("", "ts-quiet"))
-        self._put("inbox", html(panels.empty(NO_REQUEST)))
+        self._put("inbox", html(panels.empty(NO_REQUEST_YET)))
         # In the browser, so that a button names the request that was shown when it was pressed.
         self._put("inbox_id", gr.Textbox(visible="hidden", elem_id="inbox-id"))
         with gr.Row():
             self._put("previous", _button("Previous", visible=False, elem_id="previous"))
             self._put("next", _button("Next", visible=False, elem_id="next"))
+        self._put("told_inbox", html("", "ts-quiet"))
         with self._put("inbox_row", gr.Column(visible=False)):
             self.approve = step_button("Approve", "approve", min_width=180)
             with gr.Accordion("Approve with less", open=False, elem_classes="ts-folded"):
@@ -143,7 +147,7 @@ class _OwnerPage:
                 gr.Textbox(
                     label="Code",
                     interactive=False,
-                    max_lines=2,
+                    max_lines=6,
                     buttons=["copy"],
                     elem_id="session-code",
                 ),
@@ -162,9 +166,9 @@ class _OwnerPage:
     def _data(self) -> None:
         self._put("told_data", html("", "ts-quiet"))
         with self._put("sample_row", gr.Row(visible=False, elem_classes="ts-bar")):
-            self.use_samples = _button("Use sample data", elem_id="use-samples", min_width=180)
+            self.use_samples = _button("Use sample data", elem_id="use-samples", min_width=210)
             html(
-                '<p class="ts-note">Invented utility bills with month and amount, and an '
+                '<p class="ts-note">Invented utility bills, a personal record, and an '
                 "applicant's record.</p>"
             )
         self._put("data_sets", html(""))
@@ -172,7 +176,11 @@ class _OwnerPage:
             self._put(
                 "data_choice",
                 gr.Dropdown(
-                    [], label="Data set", elem_id="data-choice", filterable=False, min_width=220
+                    [],
+                    label="See what institutions see of, or remove",
+                    elem_id="data-choice",
+                    filterable=False,
+                    min_width=220,
                 ),
             )
             self.remove = _button("Remove…", elem_id="remove", min_width=120)
@@ -185,6 +193,7 @@ class _OwnerPage:
         self._put("mock", html(""))
         with gr.Accordion("Add data", open=False, elem_classes="ts-folded", elem_id="add-data"):
             self._adding()
+            self._put("told_adding", html("", "ts-quiet"))
 
     def _adding(self) -> None:
         with gr.Row(elem_classes="ts-bar ts-ends"):
@@ -264,14 +273,14 @@ class _OwnerPage:
                 self.drop = _button("Forget it", elem_id="drop")
 
     def _running(self) -> None:
-        self._put("told_running", html("", "ts-quiet"))
         self._put("running", html(panels.empty(NO_APPROVAL)))
         with self._put("running_box", gr.Column(visible=False)):
             self._put(
                 "running_choice",
-                gr.Dropdown([], label="Approval", elem_id="running-choice", filterable=False),
+                gr.Dropdown([], label="Request", elem_id="running-choice", filterable=False),
             )
             self._put("approval", html("", "ts-panel"))
+            self._put("told_running", html("", "ts-quiet"))
             with gr.Row(elem_classes="ts-bar ts-ends"):
                 self._put("pause", _button("Pause", visible=False, elem_id="pause"))
                 self._put("resume", _button("Resume", visible=False, elem_id="resume"))
@@ -321,11 +330,11 @@ class _OwnerPage:
         step("sessions", self.hide.click, do.hide_code, "hide_code")
         step("sessions", self.end.click, do.end_session, "end_session", "session_choice")
         step("data", self.use_samples.click, do.use_samples, "use_samples", busy="data_sets")
-        step("data", self.upload.upload, do.read_file, "read_file", self.upload)
-        step("data", self.read.click, do.read_text, "read_text", "paste")
+        step("adding", self.upload.upload, do.read_file, "read_file", self.upload)
+        step("adding", self.read.click, do.read_text, "read_text", "paste")
         stored = ("tag", "words", "schema", *self.categories)
-        step("data", self.store.click, do.store, "store", *stored, busy="draft")
-        step("data", self.drop.click, do.drop_draft, "drop_draft")
+        step("adding", self.store.click, do.store, "store", *stored, busy="draft")
+        step("adding", self.drop.click, do.drop_draft, "drop_draft")
         step("data", parts["data_choice"].input, do.show_mock, "show_mock", "data_choice")
         step("data", self.remove.click, do.ask_removal, "ask_removal", "data_choice")
         step("data", self.really.click, do.remove, "remove")

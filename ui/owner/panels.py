@@ -10,6 +10,7 @@ from parties.governance.judging import uses_words
 from parties.governance.views import DataSetView, RequestView
 from ui.consent import panels
 from ui.consent.words import (
+    ACTION_WORDS,
     days_words,
     field_words,
     is_less,
@@ -29,8 +30,12 @@ WHAT = (
     "This page belongs to a process that keeps your data on this machine, encrypted. Institutions "
     "ask here; you decide, and only what you approve is computed and leaves."
 )
-NO_REQUEST = "No request is waiting. An institution that you have given a code can ask here."
-NO_APPROVAL = "No approvals yet. What you approve can be paused or revoked here at any time."
+NO_REQUEST = "No request is waiting."
+NO_REQUEST_YET = (
+    "No request is waiting. Store data under My data, then host a session and give its code to an "
+    "institution: its requests appear here."
+)
+NO_APPROVAL = "No answers yet. What you approve can be paused or revoked here at any time."
 
 
 def code_panel(code: str) -> str:
@@ -77,12 +82,15 @@ def mock_panel(data_set: DataSetView | None) -> str:
     )
 
 
+def no_request(first: bool) -> str:
+    """Return that the inbox is empty, with the way to the `first` request."""
+    return panels.empty(NO_REQUEST_YET if first else NO_REQUEST)
+
+
 def inbox_panel(
-    request: RequestView | None, place: int, count: int, data_set: DataSetView | None, now: float
+    request: RequestView, place: int, count: int, data_set: DataSetView | None, now: float
 ) -> str:
     """Return one request in large type; `place` counts from 1 among `count` that wait."""
-    if request is None:
-        return panels.empty(NO_REQUEST)
     asked = request.request
     waits = f"Request {place} of {count}" if count > 1 and place else "Request"
     verdict = _verdict(request)
@@ -122,7 +130,7 @@ def running_table(requests: Sequence[RequestView], tags: Mapping[str, str]) -> s
                 escape(each.request.requester.name),
                 escape(tags.get(each.data_set, each.data_set)),
                 panels.badge(each.status),
-                str(each.uses_left),
+                panels.uses_left(each),
                 escape(moment(_end(each))),
             )
             for each in requests
@@ -146,7 +154,7 @@ def approval_panel(request: RequestView | None) -> str:
         ("Fields", ", ".join(granted.fields if granted else request.request.fields)),
         ("Uses", uses_words(granted.uses if granted else request.request.uses)),
         ("Until", moment(_end(request))),
-        ("Your reason", request.reason),
+        (_whose_reason(request), request.reason),
     ]
     return (
         f'<p class="ts-run">{panels.badge(request.status)} {escape(request.words)}</p>{problem}'
@@ -154,10 +162,15 @@ def approval_panel(request: RequestView | None) -> str:
     )
 
 
+def _whose_reason(request: RequestView) -> str:
+    # The owner is not asked about what the policy forbids.
+    return "Your reason" if request.policy_allows else "Denied without asking you"
+
+
 def approval_name(request: RequestView, tags: Mapping[str, str]) -> str:
     """Return the label of an answered request in a list of choices."""
     asked, tag = request.request, tags.get(request.data_set, request.data_set)
-    return f"{asked.requester.name}: {asked.action} of {tag}, {request.status}"
+    return f"{asked.requester.name}: {ACTION_WORDS[asked.action]} of {tag}, {request.status}"
 
 
 def _end(request: RequestView) -> int:
@@ -190,7 +203,8 @@ def _masks(masks: Mapping[str, str], fields: Sequence[str]) -> str:
     if not shown:
         return ""
     items = "".join(f"<li>{escape(name)}: {escape(words)}</li>" for name, words in shown)
-    return f'<div class="ts-masks"><h3 class="ts-sub">Masks</h3><ul>{items}</ul></div>'
+    head = '<h3 class="ts-sub">How each field is masked</h3>'
+    return f'<div class="ts-masks">{head}<ul>{items}</ul></div>'
 
 
 def _over(request: RequestView) -> str:

@@ -1,4 +1,7 @@
-"""Sample data for an empty store: invented utility bills, and a record of the shipped schema."""
+"""Sample data for an empty store: invented bills, personal record and application record.
+
+A bank may have statistics of the first, masked fields of the second, and decisions on the third.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from utils.errors import TrisealError
 MONTHS = 18
 UTILITIES = {"electricity": (46.0, 21.0), "water": (18.5, 4.0)}
 """Lowest bill and range of each utility, in euros."""
+PERSONAL = "personal_record"
+"""Schema of the policy whose fields partners may receive, masked."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Sample:
 def samples(deployment: Path) -> list[Sample]:
     """Return the sample data sets; the record only if the deployment's schema can be read."""
     record = _or_none(lambda: _record(Schema.load(deployment / "schema.json")))
-    return [_bills(), *([record] if record else [])]
+    return [_bills(), _person(), *([record] if record else [])]
 
 
 def _bills() -> Sample:
@@ -52,6 +57,23 @@ def _bills() -> Sample:
         "utility-bills",
         "Invented utility bills of 18 months, paid in time",
         dict.fromkeys(("month", "utility", "amount"), category),
+    )
+
+
+def _person() -> Sample:
+    record = {
+        "name": "Ana Example",
+        "birth_date": "1990-04-01",
+        "income": 42000,
+        "employer": "Example Ltd",
+        "account_number": "DE02120300000000202051",
+    }
+    return Sample(
+        json.dumps(record).encode(),
+        "personal-record",
+        "Invented name, date of birth, income, employer and account",
+        {name: field_maps()[PERSONAL].fields[name] for name in record},
+        PERSONAL,
     )
 
 

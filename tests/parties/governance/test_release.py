@@ -43,7 +43,8 @@ FIELDS = ("birth_date", "income", "name")
 @pytest.fixture(scope="module")
 def owner(governed: GovernedServer) -> Iterator[Owner]:
     made = Owner.start(governed.home, governed.client, USER, SECRET)
-    made.store_data(RECORD, "record", "Myself", schema_name="personal_record")
+    if not made.data_sets(tag="record"):  # another module may have stored it
+        made.store_data(RECORD, "record", "Myself", schema_name="personal_record")
     made.consent("bank_1", CHECKING, True)
     yield made
     made.close()
