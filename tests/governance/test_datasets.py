@@ -254,8 +254,9 @@ def test_mock_has_the_same_columns_and_types_in_public_bounds() -> None:
 
 def test_invented_dates_of_birth_are_those_of_adults() -> None:
     description = read("born\n1990-04-01\n", categories={"born": "birth_date"}).description
-    born = [row["born"] for row in mock(description, 300).rows]
-    assert min(born) >= "1940-01-01" and max(born) <= "2005-12-31"
+    # Some are missing, because the description of one row does not say that none are.
+    born = [str(row["born"]) for row in mock(description, 300).rows if row["born"] is not None]
+    assert len(born) > 100 and min(born) >= "1940-01-01" and max(born) <= "2005-12-31"
 
 
 def test_mocks_are_seeded_by_the_operating_system_and_bounded() -> None:

@@ -138,7 +138,7 @@ def test_the_words_of_a_request_name_all_readers_and_quote_its_texts(
         reason="For the loan.\n\u0627\u0644\u0642\u0631\u0636 \u2705",
     )
     words = owner.request(asked.request_id).words
-    assert 'where place == "North\\" of the data set' in words
+    assert 'where place is "North\\" of the data set' in words
     assert words.endswith('The result would also be read by "Broker".')
 
 
