@@ -19,17 +19,20 @@ REASON = "Regular bills show that you pay on time. <img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, live_server, browser):
-    """Return the owner's and the institution's page, opened in one browser."""
-    context = browser.new_context()
+    """Return the owner's and the institution's page, each in a window of its own.
+
+    A browser draws a tab that is behind another only once a second.
+    """
     with both_pages(tmp_path_factory.mktemp("consent"), live_server) as agents:
         opened = []
         for agent in agents:
-            page = context.new_page()
+            page = browser.new_page()
             page.set_default_timeout(20_000)
             page.goto(agent.link)
             opened.append(page)
         yield opened
-    context.close()
+        for page in opened:
+            page.close()
 
 
 def pick(page, field, label):
