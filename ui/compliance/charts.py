@@ -16,6 +16,7 @@ from ui.plots import APPROVED, DENIED, LINE
 MOST_BARS = 7
 """Days, partners or purposes in one chart: the latest days, or those with the most decisions."""
 _LONGEST_LABEL = 26
+_NOTHING = "Nothing was decided yet."
 
 
 def day_figure(rows: Sequence[Row]) -> go.Figure:
@@ -121,6 +122,11 @@ def _styled(figure: go.Figure) -> go.Figure:
         dragmode=False,
         template="none",
     )
+    if not any(len(bars.x) for bars in figure.data):
+        figure.update_xaxes(visible=False)
+        figure.update_yaxes(visible=False)
+        figure.update_layout(showlegend=False, height=80)
+        figure.add_annotation(text=_NOTHING, x=0, y=1, xref="paper", yref="paper", showarrow=False)
     return figure
 
 

@@ -165,12 +165,13 @@ class _OwnerPage:
 
     def _data(self) -> None:
         self._put("told_data", html("", "ts-quiet"))
-        with self._put("sample_row", gr.Row(visible=False, elem_classes="ts-bar")):
-            self.use_samples = _button("Use sample data", elem_id="use-samples", min_width=210)
+        with self._put("sample_row", gr.Column(visible=False)):
             html(
-                '<p class="ts-note">Invented utility bills, a personal record, and an '
-                "applicant's record.</p>"
+                '<p class="ts-note">To try the page: invented utility bills, a personal record, '
+                "and an applicant's record.</p>"
             )
+            with gr.Row(elem_classes="ts-bar"):
+                self.use_samples = _button("Use sample data", elem_id="use-samples", min_width=210)
         self._put("data_sets", html(""))
         with self._put("chosen_row", gr.Row(visible=False, elem_classes="ts-bar ts-ends")):
             self._put(
