@@ -27,7 +27,7 @@ def pages(tmp_path_factory, live_server, browser):
         opened = []
         for agent in agents:
             page = browser.new_page()
-            page.set_default_timeout(20_000)
+            page.set_default_timeout(40_000)
             page.goto(agent.link)
             opened.append(page)
         yield opened
