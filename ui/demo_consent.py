@@ -27,7 +27,7 @@ _SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Command:
+class AgentStart:
     """The start of one of the two: its name for people, module and words, and settings."""
 
     name: str
@@ -37,7 +37,7 @@ class Command:
 
 def commands(
     settings: Settings, folder: Path, server_url: str, tokens: Mapping[str, str]
-) -> list[Command]:
+) -> list[AgentStart]:
     """Make the keys, register the institution, and return how the owner and it are started.
 
     `folder` is that of all parties' own folders, and `tokens` open the pages. The server must be
@@ -53,7 +53,7 @@ def commands(
     more = {OWNER: ["--key-file", key_file], INSTITUTION: ["--token-file", token_file]}
     ports = {OWNER: settings.owner_port, INSTITUTION: settings.institution_port}
     return [
-        Command(
+        AgentStart(
             f"{NAMES[kind]}'s agent",
             [
                 *("parties", kind, "--name", NAMES[kind], "--home", str(homes[kind])),

@@ -115,7 +115,7 @@ class OwnerSession:
                 self._parts.note("session", by, words)
 
     def _catch_up(self) -> None:
-        """Deliver results that have not left, log what is not logged, send what was not sent."""
+        """Deliver pending results, write pending entries of the log, and send pending messages."""
         if not self.sealed.connected:
             return
         with self._handling:

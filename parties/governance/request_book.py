@@ -43,7 +43,7 @@ MOST_OPEN_OF_ONE = 50
 MOST_EVENTS = 4000
 """Events of one request."""
 LAST_EVENTS = 500
-"""Of these, events that are left for uses and answers when no further permit is issued."""
+"""Events, of these, that are kept for uses and answers when no further permit is issued."""
 MOST_LINES = 1000
 """Lines of activity that are kept."""
 MOST_UNLOGGED = 64

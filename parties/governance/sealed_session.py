@@ -508,7 +508,7 @@ class SealedSession:
         try:
             self._save()
         except BaseException:
-            self._state.pending.pop()  # what is not saved is never posted
+            self._state.pending.pop()  # a message that is not saved is never posted
             raise
 
     def _flush(self) -> None:

@@ -1,4 +1,4 @@
-"""What must hold after every fault, from the log, the owner's book, and what the banks have.
+"""The invariants after every fault, from the log, the owner's book, and what the banks have.
 
 Some of it takes a moment, such as a result that is delivered when the owner's agent is back; the
 checks wait for that, and then judge.

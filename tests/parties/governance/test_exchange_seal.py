@@ -37,7 +37,7 @@ def test_nobody_else_redeems_the_permit():
 
 
 def test_a_call_with_another_ephemeral_key_is_refused():
-    """Whoever sees the call cannot have the record sealed for a key of its own."""
+    """An observer of the call cannot have the record sealed for a key of its own."""
     call = a_call().call.model_copy(update={"ephemeral": a_call().call.ephemeral})
     with pytest.raises(PermitInvalid):
         call.require_signed(PERMIT)

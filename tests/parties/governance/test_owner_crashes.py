@@ -58,6 +58,18 @@ def an_approved_request(owner: Owner, governed: GovernedServer) -> tuple[Caller,
     return bank, asked.request_id
 
 
+def redeemed_with_a_lost_response(
+    owner: Owner, bank: Caller, request_id: str, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Redeem a permit whose use the server marks, unknown to the owner; return the permit."""
+    permit = bank.permit(request_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, "use_permit", lost(owner.use_permit))
+        with pytest.raises(ServerUnreachable):
+            bank.redeem(permit)
+    return permit
+
+
 @pytest.mark.parametrize(("where", "uses"), [(before, 0), (after, 1)])
 def test_a_killed_owner_delivers_one_result_when_it_is_back(
     governed: GovernedServer,
@@ -102,11 +114,7 @@ def test_a_lost_response_of_the_server_costs_no_second_use(
 ) -> None:
     owner = Owner.start(tmp_path / "home", governed.client, "ada", SECRET)
     bank, request_id = an_approved_request(owner, governed)
-    permit = bank.permit(request_id)
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, "use_permit", lost(owner.use_permit))
-        with pytest.raises(ServerUnreachable):
-            bank.redeem(permit)
+    permit = redeemed_with_a_lost_response(owner, bank, request_id, monkeypatch)
     assert bank.outcomes == [], "nothing left while the use was uncertain"
     assert bank.redeem(permit).result["value"] == pytest.approx(1065)
     assert counted(governed.logs(limit=50), request_id)["use"] == 1
@@ -118,11 +126,7 @@ def test_what_was_withdrawn_after_a_crash_is_not_delivered(
 ) -> None:
     owner = Owner.start(tmp_path / "home", governed.client, "ada", SECRET)
     bank, request_id = an_approved_request(owner, governed)
-    permit = bank.permit(request_id)
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, "use_permit", lost(owner.use_permit))
-        with pytest.raises(ServerUnreachable):
-            bank.redeem(permit)
+    permit = redeemed_with_a_lost_response(owner, bank, request_id, monkeypatch)
     owner.revoke(request_id)
     with pytest.raises(Exception, match="revoked"):
         bank.redeem(permit)

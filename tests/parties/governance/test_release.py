@@ -156,7 +156,7 @@ def test_the_owners_policy_counts_beside_the_permits_masks(
     count = len(spent)
     with pytest.raises(PolicyDenied):
         released("name", "account_number")
-    assert len(spent) == count, "nothing was spent for what is not released"
+    assert len(spent) == count, "no permit was spent without a release"
     clear = {"name": Clear()}
     monkeypatch.setattr(release, "_own_masks", lambda *_: clear)
     assert released("name").record == {"name": "Ada Lovelace"}, "the control"

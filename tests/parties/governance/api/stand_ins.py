@@ -23,7 +23,7 @@ NOW = 1_700_000_000
 
 @dataclass
 class Memory:
-    """What both stand-ins share, as if a session connected them."""
+    """The state that both stand-ins share, as if a session connected them."""
 
     sessions: list[SessionView] = field(default_factory=list)
     data: list[DataSetView] = field(default_factory=list)
