@@ -25,6 +25,9 @@ MAY_IMPORT = {
     "parties": {
         *("contract", "engines", "features", "governance", "model", "settings", "utils", "web"),
     },
+    "federated": {
+        *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
+    },
     "witness": {"contract", "engines", "governance", "parties", "settings", "utils"},
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {

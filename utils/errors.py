@@ -75,6 +75,10 @@ TrisealError
 │   ├── StoreDamaged             a stored record was altered, cut or swapped
 │   ├── LogInconsistent          the log is not the one that was shown before
 │   └── ProofInvalid             a proof does not lead to the signed checkpoint
+├── FederatedError               errors in training one model by several lenders
+│   ├── PlanInvalid              the plan of the training cannot be used
+│   ├── HistogramInvalid         the opened sums of a step are inconsistent
+│   └── SplitsInvalid            the announced bits, splits or trees do not fit the plan
 ├── IdentityError                errors in the files of identity keys
 │   ├── IdentityKeyInvalid       the key file is damaged, or other users can read it
 │   └── TrustFileInvalid         the trust file cannot be read or is not valid
@@ -350,6 +354,18 @@ class LogInconsistent(GovernanceError): ...
 
 
 class ProofInvalid(GovernanceError): ...
+
+
+class FederatedError(TrisealError): ...
+
+
+class PlanInvalid(FederatedError): ...
+
+
+class HistogramInvalid(FederatedError): ...
+
+
+class SplitsInvalid(FederatedError): ...
 
 
 class IdentityError(TrisealError): ...
