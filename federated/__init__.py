@@ -1,0 +1,1 @@
+"""Several lenders train one gradient-boosted model together, from secure sums of histograms."""
