@@ -29,6 +29,9 @@ MAY_IMPORT = {
         *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
     },
     "witness": {"contract", "engines", "governance", "parties", "settings", "utils"},
+    "federated": {
+        *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
+    },
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {
         *("backend", "contract", "engines", "features", "governance", "model", "parties"),

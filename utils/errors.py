@@ -33,7 +33,16 @@ TrisealError
 │   ├── CommitmentBroken         the opened value does not match its commitment
 │   ├── PartiesDisagree          the parties differ on the model, the run or its readers
 │   ├── AlreadyOpened            a different ciphertext for a program that was already opened
-│   └── ResultNotWitnessed       a named witness has not signed exactly this result
+│   ├── ResultNotWitnessed       a named witness has not signed exactly this result
+│   ├── LenderAtFault            a lender's message of a secure sum is wrong; it is named
+│   │   ├── UnknownLender        the run, or the roster of the step, has no such lender
+│   │   ├── UploadInvalid        the vector is for another step or statement, or of wrong length
+│   │   ├── UploadRepeated       a second, different vector for the same step
+│   │   ├── SignatureInvalid     the lender has not signed this statement
+│   │   └── RevealInvalid        a revealed seed or share is not the one committed to
+│   ├── TooFewShares             fewer shares of a seed than recover it
+│   ├── StepRefused              a lender has gone on, or is bound to another statement
+│   └── RosterRefused            a roster is too small, or has changed within a tree
 ├── ApplicationError             errors of one credit application on the server
 │   ├── ServerBusy               a limit is reached for now; retry later
 │   │   ├── TooManyApplications  the server's limit of open applications is reached
@@ -221,6 +230,38 @@ class AlreadyOpened(ProtocolError): ...
 
 
 class ResultNotWitnessed(ProtocolError): ...
+
+
+class LenderAtFault(ProtocolError):
+    """A message of the named `lender` is wrong."""
+
+    def __init__(self, message: str, lender: str = "") -> None:
+        super().__init__(message)
+        self.lender = lender
+
+
+class UnknownLender(LenderAtFault): ...
+
+
+class UploadInvalid(LenderAtFault): ...
+
+
+class UploadRepeated(LenderAtFault): ...
+
+
+class SignatureInvalid(LenderAtFault): ...
+
+
+class RevealInvalid(LenderAtFault): ...
+
+
+class TooFewShares(ProtocolError): ...
+
+
+class StepRefused(ProtocolError): ...
+
+
+class RosterRefused(ProtocolError): ...
 
 
 class ApplicationError(TrisealError): ...
