@@ -34,6 +34,7 @@ TrisealError
 │   ├── PartiesDisagree          the parties differ on the model, the run or its readers
 │   ├── AlreadyOpened            a different ciphertext for a program that was already opened
 │   ├── ResultNotWitnessed       a named witness has not signed exactly this result
+│   ├── TrainingUnfinished       a training of several lenders has no model yet
 │   ├── LenderAtFault            a lender's message of a secure sum is wrong; it is named
 │   │   ├── UnknownLender        the run, or the roster of the step, has no such lender
 │   │   ├── UploadInvalid        the vector is for another step or statement, or of wrong length
@@ -238,6 +239,9 @@ class LenderAtFault(ProtocolError):
     def __init__(self, message: str, lender: str = "") -> None:
         super().__init__(message)
         self.lender = lender
+
+
+class TrainingUnfinished(ProtocolError): ...
 
 
 class UnknownLender(LenderAtFault): ...

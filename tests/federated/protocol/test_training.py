@@ -1,0 +1,107 @@
+"""The whole protocol in one process: equal to pooled training whatever drops out and when."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from features.schema import Schema
+from federated.plan import Plan
+from settings import ROOT
+from tests.federated.protocol.network import Network, rows_of
+
+SCHEMA = Schema.load(ROOT / "features" / "credit_card_fair_lending.json")
+
+
+def plan_of(**more):
+    return Plan(**{"schema": SCHEMA, "trees": 6, "depth": 3, "seed": 3, **more})
+
+
+def network(lenders=4, rows=150, seed=0, **more):
+    plan = plan_of(**more)
+    data = {f"lender_{i}": rows_of(plan, rows + 40 * i, 100 * seed + i) for i in range(lenders)}
+    return Network(plan, data)
+
+
+def require_pooled(found: Network):
+    expected = found.pooled()
+    assert found.coordinator.state.phase == "finished"
+    assert list(found.coordinator.trees) == list(expected.trees[: found.record().kept])
+    for name, lender in found.lenders.items():
+        if name not in found.down:
+            assert lender.progress.phase == "finished"
+            assert lender.trees == found.coordinator.trees
+
+
+@pytest.mark.parametrize("lenders", [3, 5, 20])
+def test_trees_are_those_of_pooled_training(lenders):
+    found = network(lenders, rows=60).run()
+    require_pooled(found)
+    assert len(found.coordinator.trees) == 6
+    assert all(len(tree.lenders) == lenders for tree in found.record().trees)
+
+
+def test_early_stopping_keeps_the_best_trees():
+    found = network(3, rows=60, trees=40, early_stopping=2, learning_rate=1.0).run()
+    require_pooled(found)
+    assert found.record().kept < len(found.record().trees) < 40
+
+
+def test_a_lender_that_vanishes_before_it_uploads_at_a_root_is_left_out():
+    found = network(4)
+    found.kill("lender_1")
+    found.run()
+    require_pooled(found)
+    assert all("lender_1" not in tree.lenders for tree in found.record().trees)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_drop_outs_and_restarts(seed):
+    """Lenders go and come back at any moment, the coordinator restarts: every tree is pooled."""
+    choose = random.Random(seed)
+    found = network(5 if seed % 2 else 6, rows=80, seed=seed)
+    most = 1 if seed % 2 else 2
+    for _ in range(20_000):
+        event = choose.random()
+        if event < 0.02 and len(found.down) < most:
+            found.kill(choose.choice(sorted(set(found.names) - found.down)))
+        elif event < 0.05 and found.down:
+            found.bring_back(choose.choice(sorted(found.down)))
+        elif event < 0.06:
+            found.restart_coordinator()
+        elif event < 0.09 and found.down and not found.deliver():
+            found.post(found.coordinator.overdue())
+        elif not found.deliver():
+            if found.coordinator.state.phase == "finished":
+                break
+            if found.down and choose.random() < 0.5:
+                found.bring_back(choose.choice(sorted(found.down)))
+            else:
+                found.post(found.coordinator.overdue())
+    for name in sorted(found.down):
+        found.bring_back(name)
+    found.run()
+    require_pooled(found)
+
+
+def test_too_few_lenders_pause_the_training_until_one_is_back():
+    found = network(3)
+    for _ in range(30):
+        found.deliver()
+    found.kill("lender_2")
+    found.run()
+    assert found.coordinator.state.phase == "paused"
+    found.bring_back("lender_2")
+    found.run()
+    require_pooled(found)
+
+
+def test_a_cancelled_training_ends_for_everyone():
+    found = network(3)
+    for _ in range(20):
+        found.deliver()
+    found.post(found.coordinator.cancel("The lenders have changed their minds."))
+    found.run()
+    assert {lender.progress.phase for lender in found.lenders.values()} == {"cancelled"}
+    assert found.coordinator.trees == () or found.coordinator.state.phase == "cancelled"
