@@ -80,6 +80,7 @@ SERVICE = (
     "execution",
     "governance",
     "sessions",
+    "runs",
     "applications",
     "operations",
     "jobs",
