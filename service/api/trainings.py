@@ -90,17 +90,18 @@ async def exchange_training(
         )
         if found.news is not None:
             trainings.arrivals.tell((found.news,))
+        waiting.follow(found.member, found.last)
         pause = math.inf
         while not _enough(found, body.least):
             waiting.woken.clear()
-            come = len(found.messages) + waiting.count(found.member, found.last)
+            come = len(found.messages) + waiting.count
             if waiting.changed or come >= body.least:
                 found = await _again(server_state, training_id, waiting, found)
                 continue
             if come and pause == math.inf:
                 pause = time.monotonic() + body.linger
             if not await woken(waiting.woken, min(end, pause)):
-                if waiting.count(found.member, found.last):
+                if waiting.count:
                     found = await _again(server_state, training_id, waiting, found)
                 break
     return Response(found.json(), media_type="application/json")
@@ -189,8 +190,15 @@ def _enough(found: Found, least: int) -> bool:
 async def _again(
     server_state: ServerStateDep, training_id: str, waiting: Waiting, found: Found
 ) -> Found:
-    waiting.changed = False  # before the read, so that no later change is missed
-    return await run_in_threadpool(server_state.trainings.relay.read_again, training_id, found)
+    """Return the reading with the messages that have come since."""
+    news = waiting.whole()
+    again = None if news is None else found.with_news(*news)
+    if again is None:
+        waiting.changed = False  # before the read, so that no later change is missed
+        relay = server_state.trainings.relay
+        again = await run_in_threadpool(relay.read_again, training_id, found)
+    waiting.follow(again.member, again.last)
+    return again
 
 
 def _given(number: int, receiver: str | None, text: str) -> Given:

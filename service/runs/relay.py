@@ -23,7 +23,7 @@ from contract.runs import (
     MOST_READ,
     TrainingState,
 )
-from service.runs.arrivals import News
+from service.runs.arrivals import INLINE_BYTES, News, Shown, Told
 from service.runs.limits import Limit, floor_of
 from service.runs.recent import Given, new_ones
 from service.runs.rows import (
@@ -115,13 +115,24 @@ class Found(NamedTuple):
     member: str
     base: int
     last: int
-    messages: list[dict[str, Any]]
+    messages: list[Shown]
     after: int
     state: TrainingState
     more: bool
     dropped: bool
     numbers: list[int]
     news: News | None = None
+
+    def with_news(self, messages: Sequence[Shown], last: int) -> Found | None:
+        """Return the same with the messages that have come since, up to the id `last`.
+
+        Returns None if they are too many for one response.
+        """
+        together = [*self.messages, *messages]
+        size = sum(len(message["body"]) for message in together) * 3 // 4
+        if self.more or len(together) > MOST_READ or size > LARGEST_READ:
+            return None
+        return self._replace(messages=together, last=last, after=max(self.after, last))
 
     def json(self) -> bytes:
         """Return the response's body (contract.runs.TrainingExchanged)."""
@@ -256,7 +267,7 @@ class _Change:
         posted = []
         for one in fresh:
             self.last += 1
-            posted.append((self.last, one.receiver))
+            posted.append(_told(self.last, self._me.name, one))
             _INSERT.run(
                 self._session,
                 training_id=self._id,
@@ -308,7 +319,7 @@ def _read(
         member=me,
         base=base,
         last=last,
-        messages=[_shown(row) for row in rows],
+        messages=[_shown(*row) for row in rows],
         after=max(base, upto),
         state=state_of(training, now),
         more=more,
@@ -328,13 +339,21 @@ def _page(sizes: Sequence[Any], last: int) -> tuple[int, bool]:
     return last, False
 
 
-def _shown(row: Any) -> dict[str, Any]:
+def _told(number: int, sender: str, one: Given) -> Told:
+    """Return a message with the id `number` for the news."""
+    size = len(one.body)
+    small = size <= INLINE_BYTES
+    shown = _shown(number, sender, one.receiver, one.number, one.body) if small else None
+    return Told(number, one.receiver, size, shown)
+
+
+def _shown(id_: int, sender: str, receiver: str | None, number: int, body: bytes) -> Shown:
     return {
-        "id": row.id,
-        "sender": row.sender,
-        "to": row.receiver,
-        "number": row.number,
-        "body": base64.b64encode(row.body).decode(),
+        "id": id_,
+        "sender": sender,
+        "to": receiver,
+        "number": number,
+        "body": base64.b64encode(body).decode(),
     }
 
 
