@@ -213,6 +213,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Maximum number of open sessions between owners and institutions.",
     )
+    maximum_trainings: int = Field(
+        default=20,
+        ge=1,
+        description="Maximum number of open trainings of several lenders; each stores at most "
+        "16 MiB of messages for each member.",
+    )
     maximum_queued: int = Field(
         default=64, ge=1, description="Maximum number of queued runs; more are refused."
     )

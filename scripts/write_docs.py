@@ -65,6 +65,8 @@ CALLERS = {
     "traffic": "any party, or the watch token",
     "log_event": "the session's owner",
     "log_use": "the session's owner",
+    "join_training": "holder of a member's code",
+    "close_training": "the training's coordinator",
 }
 """Callers of the operations whose security scheme is not specific enough, by operation id."""
 
@@ -77,6 +79,7 @@ _SCHEMES = {
     "agent": "holder of the agent's token",
     "any_owner": "any key of a data owner",
     "session": "a side of the session",
+    "training": "a member of the training",
 }
 
 

@@ -24,6 +24,7 @@ from service.api import (
     permits,
     runs,
     sessions,
+    trainings,
     witness,
 )
 from service.api import calls as messages
@@ -52,6 +53,8 @@ from service.jobs.scheduler import Scheduler
 from service.jobs.waiting import Runs
 from service.operations.metrics import Metrics, ProblemCount
 from service.operations.overview import Operations
+from service.runs.arrivals import is_training
+from service.runs.services import TrainingServices
 from service.sessions.rows import is_session
 from service.sessions.services import SessionServices
 from service.storage.blobs import MAXIMUM_BYTES
@@ -74,6 +77,7 @@ logger = logging.getLogger("triseal.app")
 _RELAY_PATH = re.compile(r"/applications/[^/]*/messages")
 _EXCHANGE_PATH = re.compile(r"/applications/[^/]*/exchange")
 _SESSION_PATH = re.compile(r"/sessions/[^/]*/messages")
+_TRAINING_PATH = re.compile(r"/trainings/[^/]*/exchange")
 _UPLOAD_PATH = re.compile(r"/send_file|/applications/[^/]*/slots/[^/]*")
 _POLICY_PATH = re.compile(r"/policies/[^/]*")
 LARGEST_POLICY = 1 << 20
@@ -174,7 +178,18 @@ def create_app(
     )
     problems.install(app)
     # The router compares a path with one route after another, so frequent ones come first.
-    for routes in (relay, messages, applications, runs, permits, model, metrics, witness, operator):
+    for routes in (
+        trainings,
+        relay,
+        messages,
+        applications,
+        runs,
+        permits,
+        model,
+        metrics,
+        witness,
+        operator,
+    ):
         app.include_router(routes.router)
     for router in (sessions.router, log.router, governance.router, governance.operator_router):
         app.include_router(router)
@@ -211,6 +226,7 @@ async def _open_server_state(
             operator_token=operator_token(settings),
             governance=await run_in_threadpool(Governance.open, storage, settings),
             sessions=SessionServices.open(storage, settings),
+            trainings=TrainingServices.open(storage, settings),
         )
     except BaseException:
         storage.close()
@@ -224,6 +240,8 @@ def _limit(app: FastAPI, path: str) -> int:
         return relay.LARGEST_EXCHANGE
     if _SESSION_PATH.fullmatch(path):
         return sessions.LARGEST_SESSION_REQUEST
+    if _TRAINING_PATH.fullmatch(path):
+        return trainings.LARGEST_TRAINING_EXCHANGE
     if _POLICY_PATH.fullmatch(path):
         return LARGEST_POLICY
     if not _UPLOAD_PATH.fullmatch(path):
@@ -259,7 +277,7 @@ async def _load(server_state: ServerState) -> None:
     if not server_state.storage.shared:
         await run_in_threadpool(services.claims.recover)
     services.scheduler.start()
-    server_state.storage.listen(_on_change(server_state.events, services.scheduler))
+    server_state.storage.listen(_on_change(server_state, services.scheduler))
     server_state.services = services
     logger.info(
         "ready",
@@ -312,17 +330,22 @@ def _load_services(server_state: ServerState, introduction: Introduction) -> Loa
     )
 
 
-def _on_change(events: Events, scheduler: Scheduler) -> Callable[[str | None], None]:
+def _on_change(server_state: ServerState, scheduler: Scheduler) -> Callable[[str | None], None]:
     """Return the callback for changes announced by other servers; it may run in any thread."""
     loop = asyncio.get_running_loop()
+    events, arrivals = server_state.events, server_state.trainings.arrivals
 
     def changed(client_id: str | None) -> None:
+        if client_id is not None and is_training(client_id):
+            arrivals.announced(client_id)
+            return
         if client_id is not None and is_session(client_id):
             events.changed(client_id)
             return
         loop.call_soon_threadsafe(scheduler.wake)
         if client_id is None:
             events.changed_all()
+            arrivals.changed_all()
         else:
             events.changed(client_id)
 

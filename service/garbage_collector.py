@@ -13,6 +13,7 @@ from service.applications.applications import remove_rows
 from service.applications.logged import log_erasure
 from service.applications.permits import remove_expired
 from service.governance.gateway import remove_expired_permits
+from service.runs.trainings import remove_old_trainings
 from service.sessions.sessions import remove_old_sessions
 from service.storage.storage import Storage, named_by
 from service.storage.tables import ApplicationRecord, TombstoneRecord
@@ -50,7 +51,8 @@ def sweep(storage: Storage, now: float) -> Swept:
 
     Each leaves a tombstone for TOMBSTONE_SECONDS. On a full disk they are erased one by one, since
     erasing many at once needs as much free space as they occupy. Raises StorageUnavailable if none
-    could be erased. Expired permits and sessions that are over are removed too.
+    could be erased. Expired permits, and sessions and trainings that are over, are removed
+    too.
     """
     swept = Swept()
     most = BATCH
@@ -79,6 +81,7 @@ def sweep(storage: Storage, now: float) -> Swept:
         remove_expired(storage, now)
         remove_expired_permits(storage, now)
         remove_old_sessions(storage, now)
+        remove_old_trainings(storage, now)
     return swept
 
 

@@ -86,6 +86,7 @@ SERVICE = (
     "execution",
     "governance",
     "sessions",
+    "runs",
     "applications",
     "operations",
     "jobs",

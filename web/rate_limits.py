@@ -25,7 +25,11 @@ from utils.tokens import digest
 OPENINGS = 600
 """Applications that one address may open per minute."""
 HOSTINGS = 120
-"""Sessions that one address may host per minute."""
+"""Sessions and trainings that one address may host per minute."""
+JOINS = 600
+"""Attempts of one address to join trainings per minute."""
+EXCHANGES = 12_000
+"""Calls of one member of a training per minute."""
 ERASURES = 60
 """Erasures of owners that one address may ask for per minute."""
 CONNECTS = 60
@@ -55,6 +59,8 @@ class RateLimits:
         self._reads = RateLimitItemPerMinute(settings.token_calls, namespace="reads")
         self._openings = RateLimitItemPerMinute(OPENINGS, namespace="openings")
         self._hostings = RateLimitItemPerMinute(HOSTINGS, namespace="hostings")
+        self._joins = RateLimitItemPerMinute(JOINS, namespace="joins")
+        self._exchanges = RateLimitItemPerMinute(EXCHANGES, namespace="exchanges")
         self._erasures = RateLimitItemPerMinute(ERASURES, namespace="erasures")
         self._connects = RateLimitItemPerMinute(CONNECTS, namespace="connects")
         self._uploads = _Places(
@@ -82,8 +88,16 @@ class RateLimits:
         self._count(self._openings, digest(_network(address)).hex(), "This address")
 
     def hosting(self, address: str) -> None:
-        """Count the hosting of a session from this address; raises TooManyRequests."""
+        """Count the hosting of a session or a training; raises TooManyRequests."""
         self._count(self._hostings, digest(_network(address)).hex(), "This address")
+
+    def joining(self, address: str) -> None:
+        """Count an attempt to join a training, whatever its code; raises TooManyRequests."""
+        self._count(self._joins, digest(_network(address)).hex(), "This address")
+
+    def exchanging(self, token: str) -> None:
+        """Count a call with the token of a member of a training; raises TooManyRequests."""
+        self._count(self._exchanges, digest(token).hex(), "This token")
 
     def erasing(self, address: str) -> None:
         """Count the erasure of an owner that any key may ask for; raises TooManyRequests."""

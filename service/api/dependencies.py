@@ -30,6 +30,7 @@ from service.jobs.scheduler import Scheduler
 from service.jobs.waiting import Runs
 from service.operations.metrics import Metrics
 from service.operations.overview import Operations
+from service.runs.services import TrainingServices
 from service.sessions.services import SessionServices
 from service.storage.storage import Storage
 from settings import Settings
@@ -80,6 +81,7 @@ class ServerState:
     operator_token: str
     governance: Governance
     sessions: SessionServices
+    trainings: TrainingServices
     services: LoadedServices | None = None
     fault: TrisealError | None = None
 
@@ -121,9 +123,20 @@ class _PartyToken(HTTPBearer):
             return None
         token = credentials.credentials
         limits = request.app.state.server_state.rate_limits
-        limits.called(token)
+        self.count(limits, token)
         held_by(request.scope).enter_context(limits.calling(token))
         return token
+
+    def count(self, limits: RateLimits, token: str) -> None:
+        """Count the call for the token."""
+        limits.called(token)
+
+
+class _TrainingToken(_PartyToken):
+    """The same with the limit for members of trainings, who call for every level of a tree."""
+
+    def count(self, limits: RateLimits, token: str) -> None:
+        limits.exchanging(token)
 
 
 party_token = _PartyToken(
@@ -223,6 +236,14 @@ _session_token = _PartyToken(
 )
 
 
+_training_token = _TrainingToken(
+    auto_error=False,
+    scheme_name="training",
+    description="The token of a member of a training: the coordinator's from hosting it, or "
+    "another member's from joining it.",
+)
+
+
 def address_of(request: Request) -> str:
     """Return the caller's address; empty if it has none."""
     return "" if request.client is None else request.client.host
@@ -279,6 +300,7 @@ PartnerDep = Annotated[Caller, Depends(get_partner)]
 OwnerDep = Annotated[str, Depends(owner_key)]
 AnyOwnerDep = Annotated[str, Depends(any_owner_key)]
 SessionTokenDep = Annotated[str | None, Depends(_session_token)]
+TrainingTokenDep = Annotated[str | None, Depends(_training_token)]
 ServicesDep = Annotated[LoadedServices, Depends(get_services)]
 WitnessDep = Annotated[str, Depends(witness_key)]
 TokenDep = Annotated[str | None, Depends(party_token)]

@@ -11,6 +11,7 @@ from typing import Any
 
 from service.api.governance_examples import CHECKPOINT, GOVERNANCE_EXAMPLES
 from service.api.session_examples import SESSION_EXAMPLES
+from service.api.training_examples import TRAINING_EXAMPLES
 
 __all__ = ["CHECKPOINT", "EXAMPLES"]
 
@@ -286,5 +287,6 @@ EXAMPLES: Mapping[str, Any] = {
     },
     **GOVERNANCE_EXAMPLES,
     **SESSION_EXAMPLES,
+    **TRAINING_EXAMPLES,
 }
 """Examples by the name of their schema."""

@@ -62,6 +62,8 @@ TAGS = {
     "they consent to and mark permits as used.",
     "sessions": "Sessions between a data owner and an institution: the server relays their sealed "
     "messages, and logs what the owner allows.",
+    "trainings": "Trainings of one model by several lenders: the server relays the sealed messages "
+    "of their members.",
     "operation": "Monitoring and administration, for the operator of the server.",
 }
 

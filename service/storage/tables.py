@@ -435,3 +435,66 @@ class SessionRevocationRecord(Record):
     owner_key: Mapped[str] = mapped_column(String(64), primary_key=True)
     request: Mapped[str] = mapped_column(String(64), primary_key=True)
     expires: Mapped[float] = mapped_column(index=True)
+
+
+class TrainingRecord(Record):
+    """A training of several lenders, which relays the sealed messages of its members.
+
+    `call_digest` is that of the signed call that made it, which counts once. `last_id` is that of
+    its last message. Whoever changes anything of a training locks its row first.
+    """
+
+    __tablename__ = "trainings"
+
+    training_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    coordinator_key: Mapped[str] = mapped_column(String(64))
+    call_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    created: Mapped[float]
+    expires: Mapped[float] = mapped_column(index=True)
+    closed: Mapped[float | None] = mapped_column(index=True)
+    last_id: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+def _training() -> Mapped[str]:
+    return mapped_column(ForeignKey("trainings.training_id", ondelete="CASCADE"), primary_key=True)
+
+
+class TrainingMemberRecord(Record):
+    """A member of a training; the coordinator is one too, at position 0.
+
+    The code and the token are stored as SHA-256; the code's digest is None once it was used.
+    Messages up to the id `cursor` have arrived or were dropped; those up to `dropped` were dropped.
+    All messages up to `room` fit into the member's limit for sure (service/runs/limits.py).
+    `recent` has the digests of its last messages (service/runs/recent.py).
+    """
+
+    __tablename__ = "training_members"
+
+    training_id: Mapped[str] = _training()
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    position: Mapped[int]
+    code_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    token_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    cursor: Mapped[int] = mapped_column(BigInteger, default=0)
+    room: Mapped[int] = mapped_column(BigInteger, default=0)
+    dropped: Mapped[int] = mapped_column(BigInteger, default=0)
+    last_number: Mapped[int] = mapped_column(default=0)
+    seen: Mapped[float | None]
+    recent: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+
+
+class TrainingMessageRecord(Record):
+    """A sealed message of a member of a training, until all its receivers have confirmed it.
+
+    `receiver` is None for a message to all others. Ids rise in the order of commits.
+    """
+
+    __tablename__ = "training_messages"
+
+    training_id: Mapped[str] = _training()
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    sender: Mapped[str] = mapped_column(String(64))
+    receiver: Mapped[str | None] = mapped_column(String(64))
+    number: Mapped[int]
+    size: Mapped[int]
+    body: Mapped[bytes] = mapped_column(LargeBinary)

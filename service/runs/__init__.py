@@ -1,0 +1,1 @@
+"""Trainings of several lenders: hosting, joining, and the relay of sealed messages."""
