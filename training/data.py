@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from features.cells import FALSE_WORDS, TRUE_WORDS
 from features.schema import BooleanColumn, CategoricalColumn, OrdinalColumn, Schema
 from training import synthetic
 from training.csv_rows import LINE, listed, read_columns, read_header, require_columns
@@ -23,8 +24,6 @@ from utils.errors import TrainingDataInvalid
 
 Outcomes = NDArray[np.int8]
 
-TRUE_WORDS = frozenset({"1", "1.0", "true", "t", "yes", "y"})
-FALSE_WORDS = frozenset({"0", "0.0", "false", "f", "no", "n"})
 SMALLEST_CLASS = 10
 """Minimum rows of each outcome, so that all three splits contain both outcomes."""
 
