@@ -20,6 +20,7 @@ from features.cells import FALSE_WORDS, TRUE_WORDS
 from features.schema import BooleanColumn, CategoricalColumn, OrdinalColumn, Schema
 from training import synthetic
 from training.csv_rows import LINE, listed, read_columns, read_header, require_columns
+from training.synthetic_sources import synthetic_source
 from utils.errors import TrainingDataInvalid
 
 Outcomes = NDArray[np.int8]
@@ -185,7 +186,7 @@ def training_frame(
     if target in names:
         raise TrainingDataInvalid(f"{target} is a column of the schema. Choose another target.")
     if not data:
-        frame = synthetic.draw(rows, seed)
+        frame = synthetic_source(schema.name).draw(rows, seed)
         advice = "Pass your own file with --data."
         require_columns(list(frame.columns), [*names, target], "Synthetic data", advice)
     elif len(data) == 1:

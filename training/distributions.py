@@ -1,4 +1,4 @@
-"""Parts of synthetic data that its sources share: marginals by percentiles, ranks, step functions."""
+"""Parts that the sources of synthetic data share: sizes, percentiles, ranks, step functions."""
 
 from __future__ import annotations
 

@@ -198,8 +198,8 @@ def _applicants(rng: np.random.Generator, rows: int) -> pd.DataFrame:
 
 
 def _age_band_shares() -> Floats:
-    ranks = np.interp(AGE_BANDS, list(AGE_PERCENTILES.values()), list(AGE_PERCENTILES))
-    return np.diff(np.concatenate([[0.0], ranks, [100.0]])) / 100.0
+    limits = np.interp(AGE_BANDS, list(AGE_PERCENTILES.values()), list(AGE_PERCENTILES))
+    return np.diff(np.concatenate([[0.0], limits, [100.0]])) / 100.0
 
 
 def _years_employed(rng: np.random.Generator, age: Floats, employed: NDArray[np.bool_]) -> Floats:
