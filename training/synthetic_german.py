@@ -104,7 +104,8 @@ def region_of(number: int) -> Region:
     if number == 0:
         return Region(0.0, 0.0, 0.0, PURPOSE, HOUSING)
     rng = np.random.default_rng([573, number])
-    age, amount, base = rng.normal(0.0, [0.35, 0.35, 0.5])
+    # Never near 0, so that every region differs from region 0.
+    age, amount, base = rng.choice([-1, 1], 3) * rng.uniform([0.2, 0.2, 0.3], [0.6, 0.6, 0.8])
     return Region(
         float(age), float(amount), float(base), _leaning(rng, PURPOSE), _leaning(rng, HOUSING)
     )
