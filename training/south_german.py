@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
+import zlib
 from collections.abc import Sequence
+from lzma import LZMAError
 from zipfile import BadZipFile, ZipFile
 
 from utils.errors import TrainingDataInvalid
@@ -142,13 +145,20 @@ def _refused(reason: str) -> TrainingDataInvalid:
     return TrainingDataInvalid(f"The file is not the South German Credit data: {reason}. {_ADVICE}")
 
 
+_DAMAGED = (
+    *(BadZipFile, EOFError, LZMAError, NotImplementedError, OSError, RuntimeError, ValueError),
+    *(struct.error, zlib.error),
+)
+"""Errors that zipfile raises for damaged archives, and for encrypted or unusual ones."""
+
+
 def _unpacked(data: bytes) -> bytes:
     try:
         with ZipFile(io.BytesIO(data)) as archive, archive.open(MEMBER) as member:
             table = member.read(MOST_BYTES + 1)
     except KeyError as error:
         raise _refused(f"the archive has no {MEMBER}") from error
-    except (BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except _DAMAGED as error:
         raise _refused("the archive is damaged") from error
     if len(table) > MOST_BYTES:
         raise _refused(f"{MEMBER} is larger than {MOST_BYTES >> 20} MiB")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -138,7 +139,7 @@ def _shifted(u: Floats, shift: float) -> Floats:
 
 
 def _choice(
-    rng: np.random.Generator, rows: int, shares: Mapping[str | None, float]
+    rng: np.random.Generator, rows: int, shares: Mapping[Any, float]
 ) -> NDArray[np.object_]:
     share = np.array(list(shares.values()))
     return np.array(list(shares), dtype=object)[rng.choice(len(share), rows, p=share / share.sum())]
@@ -146,7 +147,7 @@ def _choice(
 
 def _loans(rng: np.random.Generator, rows: int, region: Region) -> pd.DataFrame:
     age = quantile(AGE_PERCENTILES, _shifted(rng.random(rows), region.age)).astype(np.int64)
-    purpose = pd.Series(_choice(rng, rows, dict(region.purposes)))
+    purpose = pd.Series(_choice(rng, rows, region.purposes))
     level = rng.normal(size=rows)
     amount = rng.normal(size=rows) + 0.35 * level
     amount += purpose.map(PURPOSE_AMOUNT).fillna(0.0).to_numpy(np.float64)
@@ -157,7 +158,7 @@ def _loans(rng: np.random.Generator, rows: int, region: Region) -> pd.DataFrame:
         {p: np.log(v) for p, v in AMOUNT_PERCENTILES.items()},
         _shifted(ranks(amount), region.amount),
     )
-    housing = _choice(rng, rows, dict(region.housing))
+    housing = _choice(rng, rows, region.housing)
     housing[(age < 24) & (rng.random(rows) < 0.25)] = "free"
     return pd.DataFrame(
         {
