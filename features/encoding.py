@@ -68,14 +68,14 @@ class ColumnCode:
         column = self.column
         if _is_missing(value):
             if not column.optional:
-                raise ValueOutOfDomain(f"{column.name} is missing: give {_allowed(column)}.")
+                raise ValueOutOfDomain(f"{column.name} is missing: give {allowed(column)}.")
             return self.n_states - 1
         if isinstance(column, BooleanColumn):
             return int(_boolean(column, value))
         if isinstance(column, CategoricalColumn):
             if value not in column.values:
                 raise ValueOutOfDomain(
-                    f"{column.name} cannot be {str(value)[:80]!r}: give {_allowed(column)}."
+                    f"{column.name} cannot be {str(value)[:80]!r}: give {allowed(column)}."
                 )
             return column.values.index(value)
         return int(np.searchsorted(column.cuts, _number(column, value), side="right"))
@@ -103,7 +103,8 @@ def _is_missing(value: Any) -> bool:
     )
 
 
-def _allowed(column: Column) -> str:
+def allowed(column: Column) -> str:
+    """Return the allowed values of a column in words, for an error message."""
     if isinstance(column, BooleanColumn):
         text = "true or false"
     elif isinstance(column, CategoricalColumn):
@@ -121,7 +122,7 @@ def _boolean(column: BooleanColumn, value: Any) -> bool:
         isinstance(value, int | float | np.integer | np.floating) and value in (0, 1)
     ):
         return bool(value)
-    raise ValueOutOfDomain(f"{column.name} cannot be {str(value)[:80]!r}: give {_allowed(column)}.")
+    raise ValueOutOfDomain(f"{column.name} cannot be {str(value)[:80]!r}: give {allowed(column)}.")
 
 
 def _number(column: OrdinalColumn, value: Any) -> float:
@@ -132,7 +133,7 @@ def _number(column: OrdinalColumn, value: Any) -> float:
     fits = number and column.minimum <= value <= column.maximum
     if not fits or (column.integer and value != math.floor(value)):
         raise ValueOutOfDomain(
-            f"{column.name} cannot be {str(value)[:80]!r}: give {_allowed(column)}."
+            f"{column.name} cannot be {str(value)[:80]!r}: give {allowed(column)}."
         )
     return float(value)
 

@@ -48,6 +48,9 @@ MAY_IMPORT = {
         "utils",
         "witness",
     },
+    "federated": {
+        *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
+    },
     "trials": {
         *("contract", "engines", "features", "governance", "model", "parties", "server", "service"),
         *("settings", "training", "utils", "verify", "witness"),

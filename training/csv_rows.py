@@ -6,14 +6,14 @@ are ignored.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 
 from utils.errors import TrainingDataInvalid
-from utils.strict_csv import OTHER_SEPARATORS, CsvSource, Row, listed, other_separator
+from utils.strict_csv import CsvSource, Row, listed
 
 __all__ = ["LINE", "listed", "read_columns", "read_header", "require_columns"]
 
@@ -24,8 +24,8 @@ _ROWS_AT_ONCE = 65_536  # text needs several times the memory of the parsed numb
 
 def read_header(path: Path) -> list[str]:
     """Return the names in the first row, in order; raises TrainingDataInvalid."""
-    rows = _rows(path)
-    _, names = _header(path, rows)
+    source, rows = _source(path), _rows(path)
+    _, names = source.comma_header(rows)
     rows.close()
     return names
 
@@ -34,13 +34,7 @@ def require_columns(
     present: Sequence[str], names: Sequence[str], source: str, advice: str = "Check the header."
 ) -> None:
     """Raise TrainingDataInvalid if any of `names` is not among the columns `present`."""
-    absent = [name for name in names if name not in present]
-    if absent:
-        # Names with surrounding spaces are quoted, so that the spaces are visible.
-        shown = [name if name == name.strip() else repr(name) for name in present]
-        raise TrainingDataInvalid(
-            f"{source} has no column {listed(absent, 20)}; it has {listed(shown, 40)}. {advice}"
-        )
+    CsvSource(source, TrainingDataInvalid).require(present, names, advice)
 
 
 def read_columns(path: Path, columns: Sequence[str], text: Collection[str] = ()) -> pd.DataFrame:
@@ -51,17 +45,11 @@ def read_columns(path: Path, columns: Sequence[str], text: Collection[str] = ())
     number.
     """
     source, rows = _source(path), _rows(path)
-    line, names = _header(path, rows)
-    require_columns(names, columns, str(path))
-    for name in columns:
-        if names.count(name) > 1:
-            raise source.refusal(
-                line, f"has {names.count(name)} columns called {name}; keep one of them"
-            )
-    positions = [names.index(name) for name in columns]
+    header = source.comma_header(rows)
+    positions = source.positions(header, columns)
     parts: list[pd.DataFrame] = []
     lines: list[int] = []
-    checked = source.of_one_length(rows, len(names))
+    checked = source.of_one_length(rows, len(header[1]))
     while part := list(islice(checked, _ROWS_AT_ONCE)):
         lines += [line for line, _ in part]
         parts.append(
@@ -91,18 +79,6 @@ def _typed(fields: list[str], text: bool) -> pd.Series:
 
 def _source(path: Path) -> CsvSource:
     return CsvSource(str(path), TrainingDataInvalid)
-
-
-def _header(path: Path, rows: Iterator[Row]) -> Row:
-    line, names = _source(path).header(rows)
-    separator = other_separator(names)
-    if separator is not None:
-        raise _source(path).refusal(
-            line,
-            f"separates its fields by {OTHER_SEPARATORS[separator]}; save the file with commas "
-            "between fields and with decimal points",
-        )
-    return line, names
 
 
 def _rows(path: Path) -> Generator[Row, None, None]:

@@ -16,15 +16,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from features.cells import FALSE_WORDS, TRUE_WORDS
 from features.schema import BooleanColumn, CategoricalColumn, OrdinalColumn, Schema
 from training import synthetic
 from training.csv_rows import LINE, listed, read_columns, read_header, require_columns
+from training.synthetic_sources import synthetic_source
 from utils.errors import TrainingDataInvalid
 
 Outcomes = NDArray[np.int8]
 
-TRUE_WORDS = frozenset({"1", "1.0", "true", "t", "yes", "y"})
-FALSE_WORDS = frozenset({"0", "0.0", "false", "f", "no", "n"})
 SMALLEST_CLASS = 10
 """Minimum rows of each outcome, so that all three splits contain both outcomes."""
 
@@ -186,7 +186,7 @@ def training_frame(
     if target in names:
         raise TrainingDataInvalid(f"{target} is a column of the schema. Choose another target.")
     if not data:
-        frame = synthetic.draw(rows, seed)
+        frame = synthetic_source(schema.name).draw(rows, seed)
         advice = "Pass your own file with --data."
         require_columns(list(frame.columns), [*names, target], "Synthetic data", advice)
     elif len(data) == 1:

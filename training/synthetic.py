@@ -19,9 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from utils.errors import TrainingDataInvalid
+from training.distributions import Floats, quantile, ranks, require_size, steps
 
-Floats = NDArray[np.float64]
 Labels = NDArray[np.object_]
 
 TARGET = "Denied"
@@ -119,26 +118,12 @@ def draw(rows: int, seed: int) -> pd.DataFrame:
     The same rows and seed give the same frame. Synthetic data is not secret, so NumPy's generator
     is sufficient. Raises TrainingDataInvalid.
     """
-    if rows < 1 or seed < 0:
-        raise TrainingDataInvalid(
-            f"Synthetic data needs at least 1 row and a seed of 0 or more, not {rows} and {seed}."
-        )
+    require_size(rows, seed)
     rng = np.random.default_rng(seed)
     frame = _applicants(rng, rows)
     approval = 1.0 / (1.0 + np.exp(-_score(frame)))
     frame[TARGET] = (rng.random(rows) >= approval).astype(np.int64)
     return frame
-
-
-def _quantile(percentiles: dict[int, Any], u: Floats) -> Floats:
-    """Return the value at rank `u` in [0, 1), interpolated between the percentiles."""
-    points = np.array(list(percentiles)) / 100.0
-    return np.interp(u, points, np.array(list(percentiles.values()), dtype=np.float64))
-
-
-def _ranks(latent: Floats) -> Floats:
-    """Return ranks in (0, 1), which give any latent score exactly the requested marginal."""
-    return (np.argsort(np.argsort(latent)) + 0.5) / max(len(latent), 1)
 
 
 def _pick(
@@ -162,7 +147,7 @@ def _pick(
 
 
 def _applicants(rng: np.random.Generator, rows: int) -> pd.DataFrame:
-    age = np.round(_quantile(AGE_PERCENTILES, rng.random(rows)), 1)
+    age = np.round(quantile(AGE_PERCENTILES, rng.random(rows)), 1)
     band = np.digitize(age, AGE_BANDS)
     band_shares = _age_band_shares()
 
@@ -188,8 +173,8 @@ def _applicants(rng: np.random.Generator, rows: int) -> pd.DataFrame:
     income_latent = rng.normal(size=rows) + 0.45 * level - 0.3 * pensioner
     income_latent += -0.8 * (income_type == "Student") + 0.5 * (occupation == "Managers")
     income_latent += 0.25 * (income_type == "Commercial associate")
-    income_rank = _ranks(income_latent)
-    income = np.exp(_quantile({p: np.log(v) for p, v in INCOME_PERCENTILES.items()}, income_rank))
+    income_rank = ranks(income_latent)
+    income = np.exp(quantile({p: np.log(v) for p, v in INCOME_PERCENTILES.items()}, income_rank))
 
     return pd.DataFrame(
         {
@@ -205,7 +190,7 @@ def _applicants(rng: np.random.Generator, rows: int) -> pd.DataFrame:
             "Family_status": family,
             "Occupation_type": occupation,
             "Housing_type": _pick(rng, band, band_shares, HOUSING),
-            "Account_age": _quantile(ACCOUNT_AGE_PERCENTILES, rng.random(rows)).astype(np.int64),
+            "Account_age": quantile(ACCOUNT_AGE_PERCENTILES, rng.random(rows)).astype(np.int64),
             "Employed": employed,
             "Years_employed": _years_employed(rng, age, employed),
         }
@@ -213,8 +198,8 @@ def _applicants(rng: np.random.Generator, rows: int) -> pd.DataFrame:
 
 
 def _age_band_shares() -> Floats:
-    ranks = np.interp(AGE_BANDS, list(AGE_PERCENTILES.values()), list(AGE_PERCENTILES))
-    return np.diff(np.concatenate([[0.0], ranks, [100.0]])) / 100.0
+    limits = np.interp(AGE_BANDS, list(AGE_PERCENTILES.values()), list(AGE_PERCENTILES))
+    return np.diff(np.concatenate([[0.0], limits, [100.0]])) / 100.0
 
 
 def _years_employed(rng: np.random.Generator, age: Floats, employed: NDArray[np.bool_]) -> Floats:
@@ -222,7 +207,7 @@ def _years_employed(rng: np.random.Generator, age: Floats, employed: NDArray[np.
     result = np.zeros(len(age))
     limit = age[employed] - WORKING_AGE
     latent = rng.normal(size=len(limit)) + 0.035 * limit
-    years = _quantile(YEARS_EMPLOYED_PERCENTILES, _ranks(latent))
+    years = quantile(YEARS_EMPLOYED_PERCENTILES, ranks(latent))
     # Rows with too many years swap with rows where both values fit, to keep the marginal.
     for _ in range(50):
         for row in np.flatnonzero(years > limit):
@@ -231,11 +216,6 @@ def _years_employed(rng: np.random.Generator, age: Floats, employed: NDArray[np.
                 years[[row, other]] = years[[other, row]]
     result[employed] = np.round(np.minimum(years, limit), 1)
     return result
-
-
-def _steps(values: Any, cuts: Sequence[float], heights: Sequence[float]) -> Floats:
-    """Return a step function; `heights` has one entry more than `cuts`."""
-    return np.asarray(heights, dtype=np.float64)[np.digitize(values, cuts)]
 
 
 def _score(frame: pd.DataFrame) -> Floats:
@@ -248,18 +228,18 @@ def _score(frame: pd.DataFrame) -> Floats:
     More years, a higher income or an older account never lower the score. Family, children,
     household, phone, housing and occupation have no effect of their own.
     """
-    account = _steps(frame["Account_age"], (12, 30), (-1.0, 0.0, 1.0))
+    account = steps(frame["Account_age"], (12, 30), (-1.0, 0.0, 1.0))
     income = frame["Total_income"]
     years = frame["Years_employed"]
-    short_employment = _steps(years, (2, 5, 11), (1.0, 0.5, 0.2, 0.0))
+    short_employment = steps(years, (2, 5, 11), (1.0, 0.5, 0.2, 0.0))
 
     additive = (
         0.33
         + 0.20 * frame["Own_car"]
         + 1.45 * (frame["Income_type"] == "Pensioner")  # an income that needs no employment
         + frame["Education_type"].map(EDUCATION_EFFECT)
-        + _steps(income, (80e3, 120e3, 160e3, 200e3, 300e3), (-0.32, -0.16, 0, 0.16, 0.32, 0.4))
-        + _steps(years, (2, 5, 8, 11, 18), (0, 0.05, 0.1, 0.15, 0.2, 0.25))
+        + steps(income, (80e3, 120e3, 160e3, 200e3, 300e3), (-0.32, -0.16, 0, 0.16, 0.32, 0.4))
+        + steps(years, (2, 5, 8, 11, 18), (0, 0.05, 0.1, 0.15, 0.2, 0.25))
     )
     between_parties = (
         -2.0 * (income < 160e3) * short_employment

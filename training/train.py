@@ -26,6 +26,7 @@ from training.data import Splits, split, training_frame
 from training.frontier import Rows, candidate, choose, save, table
 from training.group_outcomes import group_outcomes
 from training.models import REFERENCE, SHAPES, fit, log_odds
+from training.synthetic_sources import synthetic_source
 from utils.environments import has_concrete
 from utils.errors import TrainingDataInvalid, TrisealError
 from utils.marked_folder import claim_folder, require_ours
@@ -116,7 +117,11 @@ def train(
         "booster_sha256": hashlib.sha256(chosen.booster).hexdigest(),
         "shape": chosen.entry.name,
         "data": {
-            "source": "files given with --data" if data else "synthetic (training/synthetic.py)",
+            "source": (
+                "files given with --data"
+                if data
+                else f"synthetic ({synthetic_source(schema.name).file})"
+            ),
             "target": target or schema.decision.target,
             "rows": len(frame),
             "drawn": None if data else rows,

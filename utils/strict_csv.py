@@ -59,6 +59,45 @@ class CsvSource:
             raise self.error(f"{self.name} cannot be read: it is empty.")
         return line, names
 
+    def comma_header(self, rows: Iterator[Row]) -> Row:
+        """Return the first row of a file with commas; raises the source's error for another one."""
+        line, names = self.header(rows)
+        separator = other_separator(names)
+        if separator is not None:
+            raise self.refusal(
+                line,
+                f"separates its fields by {OTHER_SEPARATORS[separator]}; save the file with commas "
+                "between fields and with decimal points",
+            )
+        return line, names
+
+    def positions(self, header: Row, wanted: Sequence[str]) -> list[int]:
+        """Return the position of each wanted name, which the header has exactly once.
+
+        Raises the source's error.
+        """
+        line, names = header
+        self.require(names, wanted)
+        for name in wanted:
+            if names.count(name) > 1:
+                raise self.refusal(
+                    line, f"has {names.count(name)} columns called {name}; keep one of them"
+                )
+        return [names.index(name) for name in wanted]
+
+    def require(
+        self, present: Sequence[str], names: Sequence[str], advice: str = "Check the header."
+    ) -> None:
+        """Raise the source's error if any of `names` is not among the columns `present`."""
+        absent = [name for name in names if name not in present]
+        if absent:
+            # Names with surrounding spaces are quoted, so that the spaces are visible.
+            shown = [name if name == name.strip() else repr(name) for name in present]
+            raise self.error(
+                f"{self.name} has no column {listed(absent, 20)}; it has {listed(shown, 40)}. "
+                f"{advice}"
+            )
+
     def of_one_length(self, rows: Iterable[Row], length: int) -> Iterator[Row]:
         """Yield the rows; raises the source's error for one without `length` fields."""
         for line, fields in rows:

@@ -90,6 +90,23 @@ def test_the_fair_lending_schema_leaves_out_the_prohibited_bases():
     assert demo.fingerprint() != fair.fingerprint()
 
 
+def test_german_scorecard_has_its_seven_inputs_and_says_which_are_unlawful():
+    schema = Schema.load(FOLDER / "german_credit.json")
+    columns = {party.name: [column.name for column in party.columns] for party in schema.parties}
+    assert columns == {
+        "applicant": ["age", "sex", "job", "housing"],
+        "lender": ["credit", "purpose", "duration"],
+    }
+    assert all(column.label and column.help for column in schema.columns())
+    assert schema.decision.target == "credit_risk" and schema.decision.approved_value == 1
+    assert set(schema.audit) == {"sex", "age"}
+    assert schema.column("sex").optional and schema.column("sex").default is None
+    # 12 CFR 1002.6(b)(2) allows age in a scoring system only if a high age never counts against.
+    assert schema.explained_column.name == "age" and schema.explanation.monotone
+    for law in ("Directive 2004/113/EC", "12 CFR 1002.6(b)(9)", "12 CFR 1002.6(b)(2)"):
+        assert law in schema.description
+
+
 def test_base_schema_is_valid():
     assert Schema.parse(BASE).column("Age").default == 33
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import httpx
 import numpy as np
@@ -43,6 +45,11 @@ from engines.payload import join_parts, read_parts, split_parts
 from engines.registry import load_joint_party_engine, load_server_engine
 from engines.statement import Statement, verify_statement
 from engines.zip_files import pack, unpack
+from features.encoding import Layout
+from features.records import parse_records
+from features.schema import Schema
+from federated.scorecard import SCHEMA as SCORECARD
+from federated.scorecard import record_of
 from governance.permits import Use, issue, key_named_in, verify
 from governance.receipts import Receipt
 from governance.requests import SignedRequest
@@ -73,6 +80,7 @@ from tests.governance.requests_for_tests import (
     a_request,
     public,
 )
+from training.south_german import MEMBER, NAMES, rows_of, table_of
 from trials.stand_in import public_model
 from utils.errors import TrisealError
 from utils.signed_requests import authorization, signer_of
@@ -295,6 +303,7 @@ def decoders() -> dict[str, Decoder]:
             lambda data: verify_statement(STATEMENT, bytes.fromhex(WITNESS), data, "Auditor"),
         ),
         **_files(),
+        **_data_files(),
         **_sealed_words(),
         **_answers(),
         **_witness_answers(),
@@ -345,6 +354,39 @@ def _files() -> dict[str, Decoder]:
         lambda data: party.combine(sign, result, dict.fromkeys(server._parties, data)),
     )
     return found
+
+
+def _data_files() -> dict[str, Decoder]:
+    """Return decoders of files with a lender's rows, and of the scorecard's body."""
+    layout = Layout(Schema.load(ROOT / "features" / f"{SCORECARD}.json"))
+    body = {"age": 22, "sex": "female", "job": 2, "housing": "own", "credit": 5951}
+    body |= {"duration": 48, "purpose": "radio/TV"}
+    rows = (
+        b"age,sex,job,housing,credit,purpose,duration,credit_risk\n"
+        b"22,female,skilled,own,5951,radio/TV,48,1\n61,,skilled,rent,900.5,others,6,no\n"
+    )
+    table = f"{' '.join(NAMES)}\n{'1 ' * len(NAMES)}\n".encode()
+    archive = io.BytesIO()
+    with ZipFile(archive, "w", ZIP_DEFLATED) as file:
+        file.writestr(MEMBER, table)
+    return {
+        "records": Decoder((rows,), lambda data: parse_records(data, layout)),
+        "South German Credit data": Decoder(
+            (table, archive.getvalue()), lambda data: rows_of(table_of(data))
+        ),
+        "body of the scorecard": Decoder(
+            (json.dumps(body).encode(),), lambda data: record_of(_json_object(data), layout)
+        ),
+    }
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    """Return an object as a server would; anything else becomes an object without fields."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _witness_answers() -> dict[str, Decoder]:
