@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from federated.boosting.pooled import Grown, pooled
 from federated.boosting.rows import LocalRows
+from federated.boosting.trees import margins
 from tests.federated.boosting.data import lenders_of, plan_of, random_rows
-from tests.federated.boosting.reference import Row, pair_auc, train
+from tests.federated.boosting.reference import Row, follow, pair_auc, train
 from tests.strategies import SLOW
 
 RUN = {"trees": 6, "depth": 3, "early_stopping": 3, "validation_share": 0.25}
@@ -125,8 +126,6 @@ def test_auc_is_that_of_all_pairs_of_validation_rows():
     rows = [Row(bits[i].tolist(), int(outcomes[i])) for i in range(400) if held_out[i]]
     for tree, expected in zip(run.trees, run.aucs, strict=True):
         splits = {s.node: (s.bit, s.left, s.right) for s in tree.splits}
-        from tests.federated.boosting.reference import follow
-
         for row in rows:
             row.margin += follow((tree.root, splits), row)
         assert pair_auc(rows) == pytest.approx(expected, abs=1e-12)
@@ -144,8 +143,6 @@ def test_monotone_constraint_orders_every_pair_of_bins():
         code = plan.layout.code("Years")
         grid = np.repeat(states[:200, :], code.n_states, axis=0)
         grid[:, 0] = np.tile(np.arange(code.n_states), 200)
-        from federated.boosting.trees import margins
-
         values = margins(run.trees, plan.layout, grid.T.astype(np.uint8)).reshape(200, -1)
         falls[monotone] = int((np.diff(values, axis=1) < 0).sum())
     assert falls[True] == 0 < falls[False]
