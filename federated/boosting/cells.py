@@ -36,6 +36,13 @@ class Cells:
         """The number of cells of each column."""
         return [int(n) for n in np.diff([*self.first, self.count])]
 
+    def others(self, place: int) -> NDArray[np.bool_]:
+        """Return the cells that are not of the column of bit number `place`, shape (cells,)."""
+        column = int(self.column_of_bit[place])
+        cells = np.ones(self.count, np.bool_)
+        cells[self.first[column] : self.first[column] + self.sizes[column]] = False
+        return cells
+
 
 def cells_of(plan: Plan, usable: UsableBits) -> Cells:
     """Return the cells that follow from the usable bits; raises SplitsInvalid for unknown bits."""

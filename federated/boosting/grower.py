@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from federated.boosting.cells import Cells, cells_of
 from federated.boosting.fixed_point import MAXIMUM_ROWS, Integers, Vector, leaf
 from federated.boosting.gain import Best, Bounds, best_splits, node_totals, node_weight
 from federated.boosting.growing import Growing, check_tree, has_scores, vector_length
-from federated.boosting.opened_sums import (
-    fault_of_children,
-    fault_of_nodes,
-    invalid,
-    require_length,
-)
+from federated.boosting.opened_sums import fault_of_nodes, invalid, require_length
 from federated.boosting.scores import LENGTH, auc, best_trees, should_stop
 from federated.boosting.trees import Split, Splits, Tree
 from federated.boosting.usable_bits import UsableBits
@@ -41,20 +37,20 @@ class LevelResult:
 
 @dataclass(frozen=True)
 class _Node:
-    """An open node: its sums (2, cells) and the bounds of its weight."""
+    """An open node: its sums (2, cells), its weight's bounds, the cells that its path allows."""
 
     histogram: Integers
     bounds: Bounds
+    possible: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class _Parent:
-    """A node that the level before has split, by the usable bit number `place`."""
+    """A node that the level before has split, with its children's bounds and cells."""
 
     histogram: Integers
-    place: int
-    left: Bounds
-    right: Bounds
+    bounds: tuple[Bounds, Bounds]
+    possible: tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
 class Grower:
@@ -157,26 +153,30 @@ class Grower:
         """Return the open nodes in the order of the candidates; raises HistogramInvalid."""
         sent = sums.view(np.int64).reshape(len(self._growing.sent), 2, self._cells.count)
         if self._growing.level == 0:
-            nodes = [_Node(sent[0], Bounds())]
+            nodes = [_Node(sent[0], Bounds(), np.ones(self._cells.count, np.bool_))]
         else:
             nodes = []
             for parent, left in zip(self._parents, sent, strict=True):
-                nodes.append(_Node(left, parent.left))
-                nodes.append(_Node(parent.histogram - left, parent.right))
-        if self._plan.privacy is None:  # noise makes columns differ, and sums negative
-            fault = fault_of_nodes(self._cells, np.stack([n.histogram for n in nodes]), rows)
-            for index, parent in enumerate(self._parents):
-                left, right = nodes[2 * index].histogram, nodes[2 * index + 1].histogram
-                fault = fault or fault_of_children(self._cells, parent.place, left, right)
-            if fault:
-                raise invalid(self._growing.tree, self._growing.level, fault)
+                both = (left, parent.histogram - left)
+                nodes += map(_Node, both, parent.bounds, parent.possible)
+        histograms = np.stack([node.histogram for node in nodes])
+        possible = np.stack([node.possible for node in nodes])
+        if self._plan.privacy is not None:
+            # Columns differ and hessians may be negative; cells without rows hold noise alone.
+            own = np.where(possible[:, None], histograms, 0)
+            return [replace(node, histogram=h) for node, h in zip(nodes, own, strict=True)]
+        fault = fault_of_nodes(self._cells, histograms, possible, rows)
+        if fault:
+            raise invalid(self._growing.tree, self._growing.level, fault)
         return nodes
 
     def _split(self, nodes: list[_Node]) -> tuple[Splits, list[_Parent]]:
         plan, cells, growing = self._plan, self._cells, self._growing
         histograms = np.stack([node.histogram for node in nodes])
         totals = node_totals(cells, histograms)
-        best = best_splits(plan, cells, histograms, totals, [node.bounds for node in nodes])
+        possible = np.stack([node.possible for node in nodes])
+        bounds = [node.bounds for node in nodes]
+        best = best_splits(plan, cells, histograms, totals, bounds, possible)
         splits, parents = [], []
         for place, node, found in zip(growing.candidates, nodes, best, strict=True):
             if found is not None:
@@ -196,4 +196,7 @@ class Grower:
             node=number, bit=bit, left=leaf(found.left * rate), right=leaf(found.right * rate)
         )
         bounds = node.bounds.children(found.left, found.right, bit in self._plan.monotone)
-        return split, _Parent(node.histogram, found.place, *bounds)
+        ones = self._cells.holds[:, found.place] == 1
+        others = self._cells.others(found.place)
+        possible = node.possible & (others | ~ones), node.possible & (others | ones)
+        return split, _Parent(node.histogram, bounds, possible)
