@@ -87,6 +87,7 @@ TrisealError
 │   └── ProofInvalid             a proof does not lead to the signed checkpoint
 ├── FederatedError               errors in training one model by several lenders
 │   ├── PlanInvalid              the plan of the training cannot be used
+│   ├── PlanRefused              the plan is outside the limits of this lender
 │   ├── HistogramInvalid         the opened sums of a step are inconsistent
 │   └── SplitsInvalid            the announced bits, splits or trees do not fit the plan
 ├── IdentityError                errors in the files of identity keys
@@ -405,6 +406,9 @@ class FederatedError(TrisealError): ...
 
 
 class PlanInvalid(FederatedError): ...
+
+
+class PlanRefused(FederatedError): ...
 
 
 class HistogramInvalid(FederatedError): ...

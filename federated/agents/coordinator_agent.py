@@ -1,0 +1,409 @@
+"""The coordinator of a training: a loop around the state machine, with its database.
+
+The coordinator sees sums of at least three lenders, and never the rows or the sums of one. It may
+be stopped or killed at any time; started again, it goes on from its database.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from contract.runs import COORDINATOR
+from federated.agents.membership import Membership, MemberState
+from federated.agents.posting import Posting
+from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
+from federated.agents.state_file import StateFile
+from federated.agents.waiting import Changes
+from federated.aggregation.group import LEAST_LENDERS, Group
+from federated.boosting.booster_json import booster_json
+from federated.plan import Plan
+from federated.protocol.coordinator import Coordinator, CoordinatorState, Out
+from federated.protocol.messages import Result, Stopped
+from federated.protocol.record import record_of
+from parties.joint.channel import GROUP_SECRET_BYTES
+from parties.joint.codes import JoinCode
+from parties.joint.identities import IdentityKey
+from parties.retrying import may_pass
+from parties.runs_client import TrainingsClient
+from utils.atomic_files import write_atomic
+from utils.errors import InvalidRequest, TrisealError
+
+LONGEST_WAIT = 20.0
+STAY_SECONDS = 60.0
+"""Seconds after the end in which lenders that are away can still be told the result."""
+RETRY_SECONDS = 1.0
+STATE_FILE = "coordinator.sqlite"
+BOOSTER, RECORD = "booster.json", "record.json"
+"""Files of the finished model, in the coordinator's folder."""
+
+_MEMBER, _COORDINATOR, _PLAN, _CODES, _CLOCK = "member", "coordinator", "plan", "codes", "clock"
+_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+_STATES: dict[str, State] = {"ready": "starting", "uploads": "running", "seeds": "running"}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds that the coordinator waits before it goes on without a lender.
+
+    `start` is for joining, `step` for one message of a step. After `step`, a lender counts as away
+    until it is heard from again.
+    """
+
+    start: float = 600.0
+    step: float = 30.0
+
+
+class CoordinatorAgent:
+    """One training; `run` works until it has ended. All other methods are thread-safe."""
+
+    def __init__(
+        self,
+        home: Path,
+        client: TrainingsClient,
+        key: IdentityKey,
+        pins: Mapping[str, bytes],
+        file: StateFile,
+        patience: Patience,
+    ) -> None:
+        member, plan = file.part(_MEMBER), file.part(_PLAN)
+        if member is None or plan is None:
+            raise InvalidRequest(f"There is no training in {home}; host one.")
+        self._home, self._file, self._patience = home, file, patience
+        self.plan = Plan.model_validate_json(plan)
+        self._membership = Membership(MemberState.model_validate_json(member), key, pins)
+        self._posting = Posting(client, self._membership)
+        self._events, self._changes = Events(), Changes()
+        self._stopping = threading.Event()
+        self._cancelled: str | None = None
+        self._seconds = float(json.loads(file.part(_CLOCK) or b"0"))
+        self._saved_results = 0
+        self._machine: Coordinator | None = None
+        saved = file.part(_COORDINATOR)
+        if saved is not None:
+            state = CoordinatorState.model_validate_json(saved)
+            state.results = [_RESULT.validate_json(body) for body in file.results()]
+            self._saved_results = len(state.results)
+            self._machine = self._new_machine(state)
+        self._view = self._seen()
+
+    @classmethod
+    def host(
+        cls,
+        home: Path,
+        client: TrainingsClient,
+        key: IdentityKey,
+        plan: Plan,
+        lenders: Sequence[str],
+        pins: Mapping[str, bytes],
+        patience: Patience = Patience(),
+        hours: float = 24.0,
+    ) -> CoordinatorAgent:
+        """Host a new training on the server, and keep it in the folder `home`.
+
+        Raises InvalidRequest if the folder has one already or there are fewer than three lenders,
+        and the server's errors.
+        """
+        names = sorted(set(lenders))
+        if len(names) < LEAST_LENDERS:
+            raise InvalidRequest(
+                f"A training needs at least {LEAST_LENDERS} lenders of different names, so that no "
+                "sum is that of one lender."
+            )
+        file = StateFile.open(home / STATE_FILE)
+        try:
+            if file.part(_MEMBER) is not None:
+                raise InvalidRequest(
+                    f"{home} already has a training, which goes on as it is. Choose another folder "
+                    "by --home for a new one."
+                )
+            hosted = client.host_training(key.private, names, hours)
+            secret = os.urandom(GROUP_SECRET_BYTES)
+            member = Membership.fresh(
+                hosted.training_id, COORDINATOR, names, hosted.token, secret, key, pins, plan
+            )
+            codes = {
+                name: str(JoinCode(hosted.training_id, code, secret))
+                for name, code in hosted.codes.items()
+            }
+            file.save(
+                {
+                    _MEMBER: member.state.model_dump_json().encode(),
+                    _PLAN: plan.model_dump_json().encode(),
+                    _CODES: json.dumps(codes).encode(),
+                }
+            )
+            return cls(home, client, key, pins, file, patience)
+        except BaseException:
+            file.close()
+            raise
+
+    @classmethod
+    def resume(
+        cls,
+        home: Path,
+        client: TrainingsClient,
+        key: IdentityKey,
+        pins: Mapping[str, bytes],
+        patience: Patience = Patience(),
+    ) -> CoordinatorAgent | None:
+        """Go on with the training in `home`; returns None if there is none."""
+        if not (home / STATE_FILE).exists():
+            return None
+        file = StateFile.open(home / STATE_FILE)
+        try:
+            if file.part(_MEMBER) is not None:
+                return cls(home, client, key, pins, file, patience)
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+        return None
+
+    # ---- what others see
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """The code of each lender, to be given to it alone."""
+        found: dict[str, str] = json.loads(self._file.part(_CODES) or b"{}")
+        return found
+
+    def view(self) -> TrainingView:
+        """Return the training as it is now."""
+        return self._view
+
+    def events(self) -> tuple[Event, ...]:
+        """Return the last events, oldest first."""
+        return self._events.all()
+
+    @property
+    def serial(self) -> int:
+        """A number that rises with every change of the view."""
+        return self._changes.serial
+
+    def wait(self, serial: int, seconds: float) -> int:
+        """Wait up to `seconds` for a serial other than `serial`; returns the present one."""
+        return self._changes.wait(serial, seconds)
+
+    def cancel(self, reason: str = "") -> None:
+        """End the training without a model, at the next step of `run`."""
+        self._cancelled = reason or "The coordinator cancelled the training."
+
+    def stop(self) -> None:
+        """Have `run` return at the end of its present call; the training can be resumed."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Close the database, once `run` has returned."""
+        self._file.close()
+
+    # ---- the loop
+
+    def run(self, report: Callable[[TrainingView], None] | None = None) -> TrainingView:
+        """Coordinate until the training has ended or `stop` is called; returns the last view.
+
+        `report` is called after every change. Raises the errors that the server reports, except
+        those that pass by themselves.
+        """
+        phase: tuple[object, ...] = ()
+        deadline, ended = math.inf, math.inf
+        last = time.monotonic()
+        self._tell(report)
+        while not self._stopping.is_set():
+            now = time.monotonic()
+            if self._phase() != phase:
+                phase, deadline = self._phase(), now + self._allowed()
+            if self._over():
+                ended = min(ended, now)
+                if not self._membership.state.pending and self._may_leave(now - ended):
+                    break
+            try:
+                found = self._posting.exchange(self._wait(deadline - now), self._least())
+            except TrisealError as error:
+                if not may_pass(error):
+                    raise
+                self._stopping.wait(RETRY_SECONDS)
+                continue
+            outs = self._taken(found)
+            if time.monotonic() >= deadline:
+                outs += self._overdue()
+                deadline = time.monotonic() + self._allowed()
+            for out in outs:
+                self._membership.queue(out.to, out.message)
+            now = time.monotonic()
+            self._seconds += 0.0 if self._over() else now - last
+            last = now
+            self._save()
+            self._tell(report)
+            if not self._posting.open and not self._over():
+                raise InvalidRequest(
+                    "The server says that the training was closed or has expired; host a new one."
+                )
+        return self._view
+
+    def _taken(self, found: Sequence[tuple[str, Any]]) -> list[Out]:
+        for reason in self._posting.refused:
+            self._events.add(f"Ignored a message: {reason}")
+        outs: list[Out] = []
+        for sender, message in found:
+            if message is not None and self._machine is not None:
+                outs += self._machine.take(sender, message)
+        if self._cancelled is not None and self._machine is not None:
+            outs += self._machine.cancel(self._cancelled)
+        if self._machine is None and not self._missing():
+            self._start()
+        return outs
+
+    def _overdue(self) -> list[Out]:
+        if self._machine is not None:
+            return self._machine.overdue()
+        if len(self._joined()) >= LEAST_LENDERS:
+            self._start()
+        return []
+
+    def _start(self) -> None:
+        """Start the training with the lenders that have joined."""
+        joined = self._joined()
+        self._membership.start(joined)
+        self._machine = self._new_machine(None)
+        self._events.add(f"The training starts with {', '.join(joined)}.")
+
+    def _joined(self) -> list[str]:
+        return sorted(name for name in self._membership.hellos if name != COORDINATOR)
+
+    def _missing(self) -> Sequence[str]:
+        if self._machine is not None:
+            return self._machine.missing
+        return sorted(set(self._membership.state.members) - set(self._joined()))
+
+    def _phase(self) -> tuple[object, ...]:
+        machine = self._machine
+        return ("joining",) if machine is None else (machine.state.phase, machine.state.step)
+
+    def _allowed(self) -> float:
+        if self._machine is None:
+            return self._patience.start
+        return math.inf if self._machine.state.phase == "paused" else self._patience.step
+
+    def _wait(self, left: float) -> float:
+        if self._over():
+            return 1.0 if not self._membership.state.pending else 0.0
+        return min(LONGEST_WAIT, max(0.0, left))
+
+    def _least(self) -> int:
+        return max(1, len(self._missing()))
+
+    def _over(self) -> bool:
+        return self._view.state in ("finished", "cancelled")
+
+    def _may_leave(self, since: float) -> bool:
+        away = any(one.status == "away" for one in self._view.lenders)
+        return not away or since > STAY_SECONDS
+
+    def _new_machine(self, state: CoordinatorState | None) -> Coordinator:
+        group = Group(self._membership.run, self._membership.verify_keys)
+        return Coordinator(self.plan, group, state)
+
+    # ---- files and views
+
+    def _save(self) -> None:
+        parts = {
+            _MEMBER: self._membership.state.model_dump_json().encode(),
+            _CLOCK: json.dumps(self._seconds).encode(),
+        }
+        new: list[bytes] = []
+        machine = self._machine
+        if machine is not None:
+            state = machine.state
+            parts[_COORDINATOR] = state.model_dump_json(exclude={"results"}).encode()
+            new = [one.model_dump_json().encode() for one in state.results[self._saved_results :]]
+        self._file.save(parts, self._saved_results, new)
+        self._saved_results += len(new)
+        if machine is not None and machine.state.phase == "finished":
+            self._write_model(machine)
+
+    def _write_model(self, machine: Coordinator) -> None:
+        if (self._home / RECORD).exists():
+            return
+        training_id = self._membership.state.training_id
+        record = record_of(self.plan, training_id, machine.state.results)
+        write_atomic(self._home / BOOSTER, booster_json(self.plan, machine.trees))
+        write_atomic(self._home / RECORD, record.model_dump_json(indent=2).encode())
+
+    def _tell(self, report: Callable[[TrainingView], None] | None) -> None:
+        before, view = self._view, self._seen()
+        self._view = view
+        for text in changes_between(before, view):
+            self._events.add(text)
+        self._changes.announce()
+        if report is not None:
+            report(view)
+
+    def _seen(self) -> TrainingView:
+        received = self._posting.received
+        machine = self._machine
+        view = TrainingView(
+            training_id=self._membership.state.training_id,
+            name=COORDINATOR,
+            state="starting" if self._cancelled is None else "cancelled",
+            trees_planned=self.plan.trees,
+            bytes=sum(received.values()) + self._posting.sent,
+            seconds=self._seconds,
+            lenders=tuple(
+                LenderView(
+                    name=name,
+                    status="joined" if name in self._membership.hellos else "expected",
+                    bytes=received.get(name, 0),
+                )
+                for name in self._membership.state.members
+            ),
+        )
+        if machine is None:
+            return view
+        state = machine.state
+        trees = tree_views(state.results)
+        last = state.results[-1] if state.results else None
+        return view.model_copy(
+            update={
+                "state": _STATES.get(state.phase, state.phase),
+                "reason": state.reason,
+                "tree": max(0, state.step.tree),
+                "level": state.step.level,
+                "trees": trees,
+                "auc": next((t.auc for t in reversed(trees) if t.auc is not None), None),
+                "kept": last.trees if isinstance(last, Stopped) else None,
+                "lenders": tuple(
+                    LenderView(
+                        name=name,
+                        status=one.status,
+                        reason=one.reason,
+                        trees=one.trees,
+                        drop_outs=one.drop_outs,
+                        bytes=received.get(name, 0),
+                    )
+                    for name, one in state.lenders.items()
+                ),
+            }
+        )
+
+
+def changes_between(before: TrainingView, now: TrainingView) -> list[str]:
+    """Return a sentence for each lender whose status has changed, and for the training's state."""
+    known = {one.name: one.status for one in before.lenders}
+    found = [
+        f"{one.name} is {one.status}{f': {one.reason}' if one.reason else ''}"
+        for one in now.lenders
+        if known.get(one.name) != one.status
+    ]
+    if before.state != now.state:
+        found.append(f"The training is {now.state}{f': {now.reason}' if now.reason else ''}")
+    return found

@@ -1,0 +1,359 @@
+"""A lender in a training: a loop around the state machine, with its files.
+
+The rows stay in this process. Sums of them leave it masked, so that only the sum over all lenders
+of the roster can be opened. The agent may be stopped or killed at any time; started again with the
+same rows, it goes on from its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from contract.runs import COORDINATOR
+from features.encoding import Layout
+from features.records import Records
+from federated.agents.limits import LenderLimits
+from federated.agents.membership import Membership, MemberState
+from federated.agents.posting import Posting
+from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
+from federated.agents.state_file import StateFile
+from federated.agents.waiting import Changes
+from federated.aggregation.group import Group
+from federated.aggregation.lock_state import LockState
+from federated.boosting.booster_json import booster_json
+from federated.boosting.rows import LocalRows
+from federated.protocol.lender import Lender, LenderProgress
+from federated.protocol.messages import Ready, Refused, Result
+from federated.protocol.record import record_of
+from parties.joint.codes import JoinCode
+from parties.joint.identities import IdentityKey
+from parties.retrying import may_pass
+from parties.runs_client import TrainingsClient
+from utils.atomic_files import write_atomic
+from utils.errors import InvalidRequest, PartiesDisagree, TrainingDataInvalid, TrisealError
+
+LONGEST_WAIT = 20.0
+RETRY_SECONDS = 1.0
+STATE_FILE = "lender.sqlite"
+BOOSTER, RECORD = "booster.json", "record.json"
+"""Files of the finished model, in the lender's folder."""
+
+_MEMBER, _PROGRESS, _FACTS = "member", "progress", "facts"
+_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+
+
+@dataclass(frozen=True)
+class Own:
+    """A lender's own part: its rows, its identity key, the keys it pins, and its limits."""
+
+    layout: Layout
+    records: Records
+    key: IdentityKey
+    pins: Mapping[str, bytes]
+    limits: LenderLimits = field(default_factory=LenderLimits)
+
+
+class LenderAgent:
+    """One lender in one training; `run` works until it has ended.
+
+    All other methods are thread-safe.
+    """
+
+    def __init__(self, home: Path, client: TrainingsClient, own: Own, file: StateFile) -> None:
+        member = file.part(_MEMBER)
+        if member is None:
+            raise InvalidRequest(f"There is no training in {home}; join one with a code.")
+        self._home, self._own, self._file = home, own, file
+        self._membership = Membership(MemberState.model_validate_json(member), own.key, own.pins)
+        self._require_same_rows()
+        self._posting = Posting(client, self._membership)
+        self._events, self._changes = Events(), Changes()
+        self._stopping = threading.Event()
+        self._leaving = False
+        self._machine: Lender | None = None
+        self._failure: str | None = None
+        self._saved_results = 0
+        self._began = time.monotonic()
+        saved = file.part(_PROGRESS)
+        if saved is not None:
+            progress = LenderProgress.model_validate_json(saved)
+            progress.results = [_RESULT.validate_json(body) for body in file.results()]
+            self._saved_results = len(progress.results)
+            self._machine = self._new_machine(progress)
+        self._view = self._seen()
+
+    @classmethod
+    def join(
+        cls, home: Path, client: TrainingsClient, name: str, code: str, own: Own
+    ) -> LenderAgent:
+        """Join a training with the code from its coordinator, and keep it in the folder `home`.
+
+        Raises InvalidRequest if the code is unreadable or the folder has a training already, and
+        the server's errors.
+        """
+        parsed = JoinCode.parse(code)
+        file = StateFile.open(home / STATE_FILE)
+        try:
+            if file.part(_MEMBER) is not None:
+                raise InvalidRequest(
+                    f"{home} already has a training, which goes on without a code. Choose another "
+                    "folder by --home for a new one."
+                )
+            joined = client.join_training(parsed.client_id, name, parsed.server_code)
+            member = Membership.fresh(
+                parsed.client_id,
+                name,
+                joined.members,
+                joined.token,
+                parsed.group_secret,
+                own.key,
+                own.pins,
+            )
+            file.save(
+                {_MEMBER: member.state.model_dump_json().encode(), _FACTS: _facts(own.records)}
+            )
+            return cls(home, client, own, file)
+        except BaseException:
+            file.close()
+            raise
+
+    @classmethod
+    def resume(cls, home: Path, client: TrainingsClient, own: Own) -> LenderAgent | None:
+        """Go on with the training in `home`; returns None if there is none."""
+        if not (home / STATE_FILE).exists():
+            return None
+        file = StateFile.open(home / STATE_FILE)
+        try:
+            if file.part(_MEMBER) is not None:
+                return cls(home, client, own, file)
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+        return None
+
+    # ---- what others see
+
+    @property
+    def training_id(self) -> str:
+        return self._membership.state.training_id
+
+    def view(self) -> TrainingView:
+        """Return the training as this lender knows it."""
+        return self._view
+
+    def events(self) -> tuple[Event, ...]:
+        """Return the last events, oldest first."""
+        return self._events.all()
+
+    @property
+    def serial(self) -> int:
+        """A number that rises with every change of the view."""
+        return self._changes.serial
+
+    def wait(self, serial: int, seconds: float) -> int:
+        """Wait up to `seconds` for a serial other than `serial`; returns the present one."""
+        return self._changes.wait(serial, seconds)
+
+    def leave(self) -> None:
+        """Take no further part, at the next step of `run`; the others go on without this lender."""
+        self._leaving = True
+
+    def stop(self) -> None:
+        """Have `run` return at the end of its present call; the training can be resumed."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Close the files, once `run` has returned."""
+        self._file.close()
+
+    # ---- the loop
+
+    def run(self, report: Callable[[TrainingView], None] | None = None) -> TrainingView:
+        """Take part until the training has ended or `stop` is called; returns the last view.
+
+        `report` is called after every change. Raises the errors that the server reports, except
+        those that pass by themselves, and the error for which this lender takes no further part.
+        """
+        if self._machine is not None and not self._over():
+            self._membership.queue(COORDINATOR, self._machine.back())
+        self._tell(report)
+        while not self._stopping.is_set():
+            over = self._over()
+            if over and not self._membership.state.pending:
+                break
+            try:
+                found = self._posting.exchange(0.0 if over else LONGEST_WAIT)
+            except TrisealError as error:
+                if not may_pass(error):
+                    raise
+                self._stopping.wait(RETRY_SECONDS)
+                continue
+            if over:
+                continue
+            failure = self._taken(found)
+            self._save()
+            self._tell(report)
+            if failure is not None:
+                self._posting.exchange(0.0)  # so that the coordinator knows the reason
+                raise failure
+            if not self._posting.open and not self._over():
+                raise InvalidRequest(
+                    "The server says that the training was closed or has expired; ask its "
+                    "coordinator for a new code."
+                )
+        return self._view
+
+    def _taken(self, found: Sequence[tuple[str, Any]]) -> TrisealError | None:
+        """Take messages; returns the error for which this lender takes no further part."""
+        for reason in self._posting.refused:
+            self._events.add(f"Ignored a message: {reason}")
+        try:
+            if self._machine is None and self._membership.has_started:
+                self._begin()
+            if self._leaving:
+                raise PartiesDisagree("This lender has left the training.")
+            for sender, message in found:
+                if self._machine is None or message is None or sender != COORDINATOR:
+                    continue
+                for sent in self._machine.take(message):
+                    self._membership.queue(COORDINATOR, sent)
+            if self._posting.dropped and self._machine is not None:
+                self._membership.queue(COORDINATOR, self._machine.back())
+        except TrisealError as error:
+            self._failure = error.message
+            self._events.add(f"This lender takes no further part: {error.message}")
+            if self._membership.has_started:
+                refused = Refused(code=error.code, reason=error.message[:500])
+                self._membership.queue(COORDINATOR, refused)
+            return error
+        return None
+
+    def _begin(self) -> None:
+        """Agree to the plan, after checking it against this lender's own limits."""
+        plan = self._membership.plan
+        self._own.limits.require(plan, self._own.layout.schema, self._membership.lenders)
+        group = Group(self._membership.run, self._membership.verify_keys)
+        pairwise = {
+            name: secret
+            for name, secret in self._membership.channel.pairwise.items()
+            if name != COORDINATOR
+        }
+        locks = LockState.begin(group, self._membership.state.me, pairwise)
+        progress = LenderProgress(transcript=self._membership.run, locks=locks)
+        self._machine = self._new_machine(progress)
+        self._membership.queue(COORDINATOR, Ready(plan=plan.digest()))
+        self._events.add(f"The training starts with {', '.join(self._membership.lenders)}.")
+
+    def _new_machine(self, progress: LenderProgress) -> Lender:
+        plan = self._membership.plan
+        rows = LocalRows(plan, self._own.records.states, self._own.records.outcomes)
+        group = Group(self._membership.run, self._membership.verify_keys)
+        me = self._membership.state.me
+        return Lender(plan, group, me, self._membership.sign, rows, progress)
+
+    def _over(self) -> bool:
+        return self._failure is not None or (
+            self._machine is not None and self._machine.progress.phase in ("finished", "cancelled")
+        )
+
+    # ---- files and views
+
+    def _require_same_rows(self) -> None:
+        """Raise TrainingDataInvalid if the rows are not those with which this lender joined."""
+        if self._file.part(_FACTS) != _facts(self._own.records):
+            raise TrainingDataInvalid(
+                f"{self._home} has a training with other rows than these. Start it with the same "
+                "data file, or choose another folder by --home."
+            )
+
+    def _save(self) -> None:
+        parts = {_MEMBER: self._membership.state.model_dump_json().encode()}
+        new: list[bytes] = []
+        machine = self._machine
+        if machine is not None:
+            progress = machine.progress
+            parts[_PROGRESS] = progress.model_dump_json(exclude={"results"}).encode()
+            results = progress.results[self._saved_results :]
+            new = [one.model_dump_json().encode() for one in results]
+        self._file.save(parts, self._saved_results, new)
+        self._saved_results += len(new)
+        if machine is not None and machine.progress.phase == "finished":
+            self._write_model(machine)
+
+    def _write_model(self, machine: Lender) -> None:
+        if (self._home / RECORD).exists():
+            return
+        record = record_of(machine.plan, self.training_id, machine.progress.results)
+        write_atomic(self._home / BOOSTER, booster_json(machine.plan, machine.trees))
+        write_atomic(self._home / RECORD, record.model_dump_json(indent=2).encode())
+
+    def _tell(self, report: Callable[[TrainingView], None] | None) -> None:
+        before = self._view
+        self._view = self._seen()
+        if before.state != self._view.state:
+            self._events.add(f"The training is {self._view.state}.")
+        self._changes.announce()
+        if report is not None:
+            report(self._view)
+
+    def _state(self) -> State:
+        if self._failure is not None:
+            return "failed"
+        if self._machine is None:
+            return "starting"
+        phase = self._machine.progress.phase
+        return {"waiting": "starting", "working": "running"}.get(phase, phase)  # type: ignore[return-value]
+
+    def _seen(self) -> TrainingView:
+        machine = self._machine
+        known = COORDINATOR in self._membership.hellos
+        trees = tree_views(machine.progress.results) if machine is not None else ()
+        last = trees[-1].lenders if trees else ()
+        names = self._membership.lenders or self._membership.state.members
+        state = self._state()
+        return TrainingView(
+            training_id=self.training_id,
+            name=self._membership.state.me,
+            state=state,
+            reason=self._failure or (machine.progress.reason if machine is not None else ""),
+            tree=len(trees),
+            trees_planned=self._membership.plan.trees if known else 0,
+            trees=trees,
+            auc=next((t.auc for t in reversed(trees) if t.auc is not None), None),
+            lenders=tuple(
+                LenderView(
+                    name=name,
+                    status=_status(name, names, last, bool(trees)),
+                    trees=sum(name in tree.lenders for tree in trees),
+                )
+                for name in self._membership.state.members
+            ),
+            bytes=self._posting.sent + sum(self._posting.received.values()),
+            seconds=time.monotonic() - self._began,
+            kept=len(machine.trees) if machine is not None and state == "finished" else None,
+        )
+
+
+def _status(name: str, lenders: Sequence[str], last: Sequence[str], grown: bool) -> str:
+    """Return a lender's state as another lender knows it: from the roster of the last tree."""
+    if name not in lenders:
+        return "not part"
+    if not grown:
+        return "expected"
+    return "working" if name in last else "away"
+
+
+def _facts(records: Records) -> bytes:
+    """Return a digest of the rows, by which a lender recognises them after a restart."""
+    digest = hashlib.sha256(records.states.tobytes() + records.outcomes.tobytes()).hexdigest()
+    return json.dumps({"rows": len(records), "sha256": digest}).encode()

@@ -1,0 +1,64 @@
+"""The exchange of a member's sealed messages with the server, over and over."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from federated.agents.membership import Membership
+from parties.runs_client import TrainingPost, TrainingsClient
+from utils.errors import MessageOutOfOrder, NotAuthentic
+
+
+class Posting:
+    """Posts what is pending and opens what arrives; counts the bytes in both directions."""
+
+    def __init__(self, client: TrainingsClient, membership: Membership) -> None:
+        self._client, self._membership = client, membership
+        self.sent = 0
+        """Bytes of sealed messages that were posted."""
+        self.received: dict[str, int] = {}
+        """Bytes of sealed messages that have arrived, by sender."""
+        self.open = True
+        """False once the server says that the training was closed or has expired."""
+        self.dropped = False
+        """True if the server dropped messages to this member before the last call."""
+        self.refused: list[str] = []
+        """Reasons for which messages of the last call were ignored."""
+
+    def exchange(self, wait: float, least: int = 1) -> list[tuple[str, BaseModel | None]]:
+        """Post all pending messages, wait for others, and return them with their senders.
+
+        A hello or a start is returned as None, since the membership has taken it. Messages that
+        were not sealed by their sender for this place are ignored. The caller saves the member's
+        state before the next call, which confirms to the server that they have arrived. Raises the
+        errors of TrainingsClient.exchange, and those of Membership.open for a message that its
+        sender has made wrongly.
+        """
+        state = self._membership.state
+        posts = [TrainingPost(one.number, one.to, one.body) for one in state.pending]
+        news = self._client.exchange(
+            state.training_id,
+            state.token,
+            posts,
+            after=state.after,
+            wait=wait,
+            least=least,
+            linger=wait,
+        )
+        self.sent += sum(len(one.body) for one in posts)
+        state.pending.clear()
+        self.open, self.dropped, self.refused = news.state == "open", news.dropped, []
+        found: list[tuple[str, BaseModel | None]] = []
+        for message in news.messages:
+            size = len(message.body)
+            self.received[message.sender] = self.received.get(message.sender, 0) + size
+            try:
+                opened = self._membership.open(
+                    message.sender, message.to, message.number, message.body
+                )
+            except (NotAuthentic, MessageOutOfOrder) as error:
+                self.refused.append(error.message)
+                continue
+            found.append((message.sender, opened))
+        state.after = news.after
+        return found

@@ -1,0 +1,109 @@
+"""How far a training is, for people and programs: what agents of both kinds can tell."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from federated.protocol.messages import Result
+from federated.protocol.record import tree_records
+
+State = Literal["starting", "running", "paused", "finished", "cancelled", "failed"]
+MOST_EVENTS = 1000
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class LenderView(_View):
+    """One lender: its state, the trees grown on its rows, and the bytes that it has sent."""
+
+    name: str
+    status: str
+    reason: str = ""
+    trees: int = 0
+    drop_outs: int = 0
+    bytes: int = 0
+
+
+class TreeView(_View):
+    """One tree: its lenders, the levels opened, and whether it ended early since one was lost.
+
+    `auc` is the validation AUC of the trees up to this one, once it is known.
+    """
+
+    number: int
+    lenders: tuple[str, ...]
+    levels: int
+    ended_early: bool = False
+    auc: float | None = None
+
+
+class Event(_View):
+    """Something that happened, at a time in seconds since 1970."""
+
+    at: float
+    text: str
+
+
+class TrainingView(_View):
+    """A training; `bytes` are those that this member has sent and received.
+
+    `kept` is the number of trees in the model, once the training is finished.
+    """
+
+    training_id: str
+    name: str
+    state: State
+    reason: str = ""
+    tree: int = 0
+    level: int = 0
+    trees_planned: int
+    trees: tuple[TreeView, ...] = ()
+    auc: float | None = None
+    lenders: tuple[LenderView, ...] = ()
+    bytes: int = 0
+    seconds: float = 0.0
+    kept: int | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate from the trees so far; None before the first one or after the end."""
+        done = len(self.trees)
+        if not done or self.state != "running":
+            return None
+        return self.seconds / done * (self.trees_planned - done)
+
+
+def tree_views(results: Iterable[Result]) -> tuple[TreeView, ...]:
+    """Return one view a tree, in order."""
+    return tuple(
+        TreeView(
+            number=number,
+            lenders=tree.lenders,
+            levels=tree.levels,
+            ended_early=tree.ended_early,
+            auc=tree.auc,
+        )
+        for number, tree in enumerate(tree_records(results))
+    )
+
+
+class Events:
+    """The last events of an agent, oldest first."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
+
+    def add(self, text: str) -> None:
+        """Add an event of now."""
+        self._events.append(Event(at=time.time(), text=text))
+
+    def all(self) -> tuple[Event, ...]:
+        """Return all events."""
+        return tuple(self._events)
