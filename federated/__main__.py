@@ -1,0 +1,40 @@
+"""`python -m federated`: one model that several lenders train together.
+
+    python -m federated coordinator --lenders lender_1,lender_2,lender_3 --schema FILE
+    python -m federated lender --name lender_1 --data rows.csv --schema FILE --code-file FILE
+
+Each command has `--help`. docs/FEDERATED.md describes the protocol and its limits.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from federated.agents import coordinator_command, lender_command
+from utils.errors import TrisealError
+from utils.one_line import in_one_line
+from utils.terminal import print_any_text
+
+COMMANDS = {"coordinator": coordinator_command.main, "lender": lender_command.main}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    print_any_text()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in COMMANDS:
+        try:
+            return COMMANDS[words[0]](words[1:])
+        except (TrisealError, OSError) as error:
+            print(f"federated {words[0]}: {in_one_line(error)}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 130
+    help_asked = bool(words) and words[0] in ("-h", "--help")
+    print(__doc__, file=sys.stdout if help_asked else sys.stderr)
+    return 0 if help_asked else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

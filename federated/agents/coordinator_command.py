@@ -1,0 +1,109 @@
+"""`python -m federated coordinator`: host a training, or go on with the one in the folder.
+
+The codes for the lenders are written to files in the folder `codes`, one for each lender. Give each
+lender its own over a channel that both trust: whoever has a code can take that lender's place,
+unless its identity key is pinned with `--trust`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from features.schema import Schema
+from federated.agents.coordinator_agent import BOOSTER, RECORD, CoordinatorAgent, Patience
+from federated.agents.options import agent_parser, connected, identity_of, pins_of
+from federated.agents.reporting import Reporter
+from federated.plan import Plan
+from settings import Settings
+from utils.atomic_files import private_folder, write_atomic
+from utils.errors import InvalidRequest
+
+CODES = "codes"
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the coordinator until the training has ended; returns the exit code."""
+    options = _parse(words)
+    settings = Settings()
+    home: Path = options.home or settings.party_data / "coordinator"
+    key, pins = identity_of(home), pins_of(options.trust)
+    patience = Patience(options.start_seconds, options.step_seconds)
+    with connected(options.server, settings) as client:
+        agent = CoordinatorAgent.resume(home, client, key, pins, patience)
+        if agent is None:
+            names = _names(options.lenders)
+            plan = _plan(options)
+            agent = CoordinatorAgent.host(
+                home, client, key, plan, names, pins, patience, options.hours
+            )
+        with closing(agent):
+            _write_codes(home, agent)
+            print(f"Plan {agent.plan.digest()[:16]}; identity key {key.public.hex()}.")
+            print(f"The lenders' codes are in {home / CODES}.", flush=True)
+            view = agent.run(Reporter())
+    if view.state == "finished":
+        print(f"The model is {home / BOOSTER}, its record {home / RECORD}.")
+        return 0
+    print(f"The training is {view.state}. {view.reason}")
+    return 1
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = agent_parser("coordinator", "Coordinate a training; sees sums of all lenders only.")
+    parser.add_argument("--lenders", metavar="NAMES", help="the lenders' names, with commas")
+    parser.add_argument("--trees", type=int, default=60, help="number of trees")
+    parser.add_argument("--depth", type=int, default=3, help="levels of a tree, up to 4")
+    parser.add_argument("--learning-rate", type=float, default=0.3, help="as in XGBoost")
+    parser.add_argument(
+        "--lambda", dest="reg_lambda", type=float, default=1.0, help="as in XGBoost"
+    )
+    parser.add_argument("--gamma", type=float, default=0.0, help="as in XGBoost")
+    parser.add_argument("--min-child-weight", type=float, default=1.0, help="as in XGBoost")
+    parser.add_argument(
+        "--least-rows", type=int, default=10, help="fewest rows of all lenders in a group"
+    )
+    parser.add_argument(
+        "--early-stopping", type=int, metavar="TREES", help="stop without a higher AUC for TREES"
+    )
+    parser.add_argument(
+        "--validation-share", type=float, default=0.2, help="share of rows that measure the AUC"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the validation rows")
+    parser.add_argument("--hours", type=float, default=24.0, help="lifetime of the training")
+    parser.add_argument(
+        "--start-seconds", type=float, default=600.0, help="time to join before the start"
+    )
+    parser.add_argument(
+        "--step-seconds",
+        type=float,
+        default=30.0,
+        help="time for one message; later the lender is away",
+    )
+    return parser.parse_args(words)
+
+
+def _names(text: str | None) -> list[str]:
+    if not text:
+        raise InvalidRequest(
+            "There is no training in this folder yet: name the lenders of a new one by --lenders."
+        )
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    schema = Schema.load(options.schema)
+    names = (
+        *("trees", "depth", "learning_rate", "reg_lambda", "gamma", "min_child_weight"),
+        *("least_rows", "early_stopping", "validation_share", "seed"),
+    )
+    facts = {name: getattr(options, name) for name in names}
+    return Plan.parse({"schema": schema.model_dump(mode="json"), **facts})
+
+
+def _write_codes(home: Path, agent: CoordinatorAgent) -> None:
+    folder = private_folder(home / CODES)
+    for name, code in agent.codes.items():
+        write_atomic(folder / name, f"{code}\n".encode())

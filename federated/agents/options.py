@@ -1,0 +1,54 @@
+"""Command line options that a coordinator and a lender share, and what follows from them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from parties.agent_options import port, url
+from parties.identity_file import make_identity
+from parties.joint.identities import IdentityKey
+from parties.runs_client import TrainingsClient
+from parties.trust_file import TrustFile
+from settings import ROOT, Settings
+
+DEFAULT_SCHEMA = ROOT / "features" / "credit_card.json"
+
+
+def agent_parser(word: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that both commands have."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m federated {word}",
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--home", type=Path, metavar="DIR", help="the agent's own folder")
+    parser.add_argument("--server", type=url, metavar="URL", help="the server that relays messages")
+    parser.add_argument(
+        "--schema", type=Path, default=DEFAULT_SCHEMA, metavar="FILE", help="the schema (JSON)"
+    )
+    parser.add_argument(
+        "--trust", type=Path, metavar="FILE", help="trust file with the others' identity keys"
+    )
+    parser.add_argument("--page-port", type=port, metavar="PORT", help="port of the agent's page")
+    return parser
+
+
+def pins_of(trust: Path | None) -> dict[str, bytes]:
+    """Return the pinned keys by member; raises TrustFileInvalid."""
+    return {} if trust is None else TrustFile.read(trust).pins
+
+
+@contextmanager
+def connected(server: str | None, settings: Settings) -> Iterator[TrainingsClient]:
+    """Yield a client of the server named on the command line or in the settings."""
+    with TrainingsClient(server or settings.url, settings.request_timeout) as client:
+        yield client
+
+
+def identity_of(home: Path) -> IdentityKey:
+    """Return the identity key in the agent's folder, which is made if it is missing."""
+    return make_identity(home)
