@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from pydantic import TypeAdapter
 
 from contract.runs import COORDINATOR
 from federated.agents.membership import Membership, MemberState
-from federated.agents.posting import Posting
+from federated.agents.posting import Arrived, Posting
 from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
 from federated.agents.state_file import StateFile
 from federated.agents.waiting import Changes
@@ -28,7 +28,7 @@ from federated.aggregation.group import LEAST_LENDERS, Group
 from federated.boosting.booster_json import booster_json
 from federated.plan import Plan
 from federated.protocol.coordinator import Coordinator, CoordinatorState, Out
-from federated.protocol.messages import Result, Stopped
+from federated.protocol.messages import FromLender, Result, Stopped
 from federated.protocol.record import record_of
 from parties.joint.channel import GROUP_SECRET_BYTES
 from parties.joint.codes import JoinCode
@@ -78,7 +78,7 @@ class CoordinatorAgent:
         member, plan = file.part(_MEMBER), file.part(_PLAN)
         if member is None or plan is None:
             raise InvalidRequest(f"There is no training in {home}; host one.")
-        self._home, self._file, self._patience = home, file, patience
+        self._home, self._client, self._file, self._patience = home, client, file, patience
         self.plan = Plan.model_validate_json(plan)
         self._membership = Membership(MemberState.model_validate_json(member), key, pins)
         self._posting = Posting(client, self._membership)
@@ -250,18 +250,31 @@ class CoordinatorAgent:
                 )
         return self._view
 
-    def _taken(self, found: Sequence[tuple[str, Any]]) -> list[Out]:
+    def _taken(self, found: Sequence[Arrived]) -> list[Out]:
         for reason in self._posting.refused:
             self._events.add(f"Ignored a message: {reason}")
         outs: list[Out] = []
-        for sender, message in found:
-            if message is not None and self._machine is not None:
-                outs += self._machine.take(sender, message)
-        if self._cancelled is not None and self._machine is not None:
-            outs += self._machine.cancel(self._cancelled)
+        for one in found:
+            if one.error is not None:
+                self._events.add(f"Refused a message of {one.sender}: {one.error.message}")
+            if self._machine is None:
+                continue
+            if one.error is not None:
+                outs += self._machine.exclude(one.sender, one.error.message)
+            elif one.message is not None:
+                outs += self._machine.take(one.sender, cast(FromLender, one.message))
+        if self._cancelled is not None:
+            outs += self._cancel(self._cancelled)
         if self._machine is None and not self._missing():
             self._start()
         return outs
+
+    def _cancel(self, reason: str) -> list[Out]:
+        if self._machine is not None:
+            return self._machine.cancel(reason)
+        state = self._membership.state  # nobody can read a message before the start
+        self._client.close_training(state.training_id, state.token)
+        return []
 
     def _overdue(self) -> list[Out]:
         if self._machine is not None:

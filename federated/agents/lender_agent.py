@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from pydantic import TypeAdapter
 
@@ -23,7 +23,7 @@ from features.encoding import Layout
 from features.records import Records
 from federated.agents.limits import LenderLimits
 from federated.agents.membership import Membership, MemberState
-from federated.agents.posting import Posting
+from federated.agents.posting import Arrived, Posting
 from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
 from federated.agents.state_file import StateFile
 from federated.agents.waiting import Changes
@@ -32,14 +32,20 @@ from federated.aggregation.lock_state import LockState
 from federated.boosting.booster_json import booster_json
 from federated.boosting.rows import LocalRows
 from federated.protocol.lender import Lender, LenderProgress
-from federated.protocol.messages import Ready, Refused, Result
+from federated.protocol.messages import FromCoordinator, Ready, Refused, Result
 from federated.protocol.record import record_of
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from parties.retrying import may_pass
 from parties.runs_client import TrainingsClient
 from utils.atomic_files import write_atomic
-from utils.errors import InvalidRequest, PartiesDisagree, TrainingDataInvalid, TrisealError
+from utils.errors import (
+    InvalidRequest,
+    PartiesDisagree,
+    PlanRefused,
+    TrainingDataInvalid,
+    TrisealError,
+)
 
 LONGEST_WAIT = 20.0
 RETRY_SECONDS = 1.0
@@ -213,7 +219,7 @@ class LenderAgent:
                 )
         return self._view
 
-    def _taken(self, found: Sequence[tuple[str, Any]]) -> TrisealError | None:
+    def _taken(self, found: Sequence[Arrived]) -> TrisealError | None:
         """Take messages; returns the error for which this lender takes no further part."""
         for reason in self._posting.refused:
             self._events.add(f"Ignored a message: {reason}")
@@ -222,10 +228,12 @@ class LenderAgent:
                 self._begin()
             if self._leaving:
                 raise PartiesDisagree("This lender has left the training.")
-            for sender, message in found:
-                if self._machine is None or message is None or sender != COORDINATOR:
+            for one in found:
+                if one.error is not None:
+                    raise one.error
+                if self._machine is None or one.message is None or one.sender != COORDINATOR:
                     continue
-                for sent in self._machine.take(message):
+                for sent in self._machine.take(cast(FromCoordinator, one.message)):
                     self._membership.queue(COORDINATOR, sent)
             if self._posting.dropped and self._machine is not None:
                 self._membership.queue(COORDINATOR, self._machine.back())
@@ -241,7 +249,8 @@ class LenderAgent:
     def _begin(self) -> None:
         """Agree to the plan, after checking it against this lender's own limits."""
         plan = self._membership.plan
-        self._own.limits.require(plan, self._own.layout.schema, self._membership.lenders)
+        self._own.limits.require(plan, self._own.layout.schema)
+        self._require_pinned()
         group = Group(self._membership.run, self._membership.verify_keys)
         pairwise = {
             name: secret
@@ -253,6 +262,20 @@ class LenderAgent:
         self._machine = self._new_machine(progress)
         self._membership.queue(COORDINATOR, Ready(plan=plan.digest()))
         self._events.add(f"The training starts with {', '.join(self._membership.lenders)}.")
+
+    def _require_pinned(self) -> None:
+        """Raise PlanRefused if some lenders are pinned and others are not.
+
+        A coordinator could otherwise add lenders of its own, and learn the sums of the rest.
+        """
+        own = self._membership.state.me
+        others = [name for name in self._membership.lenders if name != own]
+        unknown = [name for name in others if name not in self._own.pins]
+        if self._own.pins and unknown:
+            raise PlanRefused(
+                f"The trust file has no key of {', '.join(unknown)}, and they take part in the "
+                "training. Add their keys after asking them, or have them left out."
+            )
 
     def _new_machine(self, progress: LenderProgress) -> Lender:
         plan = self._membership.plan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from features.schema import Schema
@@ -20,7 +19,7 @@ class LenderLimits:
     most_trees: int = 300
     noise: bool = False
 
-    def require(self, plan: Plan, schema: Schema, lenders: Collection[str]) -> None:
+    def require(self, plan: Plan, schema: Schema) -> None:
         """Raise PlanRefused unless the plan is for this schema and within the limits."""
         if plan.schema_.fingerprint() != schema.fingerprint():
             raise PlanRefused(

@@ -174,13 +174,12 @@ class Membership:
             raise MessageOutOfOrder(
                 f"The server delivered message {number} of {sender} again, or out of order."
             )
+        found: BaseModel | None = None
         if number == HELLO_NUMBER:
             hello = self._opened_hello(sender, body)
             state.hellos[sender], self.hellos[sender] = body, hello
-            found: BaseModel | None = None
         elif number == START_NUMBER and sender == COORDINATOR:
             self._started(body)
-            found = None
         else:
             payload = self.channel.open(self._place(sender, to, number), body)
             found = _decoded(sender, payload)

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pydantic import BaseModel
 
 from federated.agents.membership import Membership
 from parties.runs_client import TrainingPost, TrainingsClient
-from utils.errors import MessageOutOfOrder, NotAuthentic
+from utils.errors import MessageOutOfOrder, NotAuthentic, TrisealError
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A message of another member, or the error of one that its sender has made wrongly.
+
+    Both are None for a hello or a start, which the membership has taken.
+    """
+
+    sender: str
+    message: BaseModel | None = None
+    error: TrisealError | None = None
 
 
 class Posting:
@@ -25,14 +39,12 @@ class Posting:
         self.refused: list[str] = []
         """Reasons for which messages of the last call were ignored."""
 
-    def exchange(self, wait: float, least: int = 1) -> list[tuple[str, BaseModel | None]]:
-        """Post all pending messages, wait for others, and return them with their senders.
+    def exchange(self, wait: float, least: int = 1) -> list[Arrived]:
+        """Post all pending messages, wait for others, and return them.
 
-        A hello or a start is returned as None, since the membership has taken it. Messages that
-        were not sealed by their sender for this place are ignored. The caller saves the member's
-        state before the next call, which confirms to the server that they have arrived. Raises the
-        errors of TrainingsClient.exchange, and those of Membership.open for a message that its
-        sender has made wrongly.
+        Messages that were not sealed by their sender for this place are ignored. The caller saves
+        the member's state before the next call, which confirms to the server that they have
+        arrived. Raises the errors of TrainingsClient.exchange.
         """
         state = self._membership.state
         posts = [TrainingPost(one.number, one.to, one.body) for one in state.pending]
@@ -48,17 +60,16 @@ class Posting:
         self.sent += sum(len(one.body) for one in posts)
         state.pending.clear()
         self.open, self.dropped, self.refused = news.state == "open", news.dropped, []
-        found: list[tuple[str, BaseModel | None]] = []
+        found: list[Arrived] = []
         for message in news.messages:
-            size = len(message.body)
-            self.received[message.sender] = self.received.get(message.sender, 0) + size
+            sender = message.sender
+            self.received[sender] = self.received.get(sender, 0) + len(message.body)
             try:
-                opened = self._membership.open(
-                    message.sender, message.to, message.number, message.body
-                )
+                opened = self._membership.open(sender, message.to, message.number, message.body)
+                found.append(Arrived(sender, opened))
             except (NotAuthentic, MessageOutOfOrder) as error:
                 self.refused.append(error.message)
-                continue
-            found.append((message.sender, opened))
+            except TrisealError as error:
+                found.append(Arrived(sender, error=error))
         state.after = news.after
         return found

@@ -51,7 +51,7 @@ from federated.protocol.messages import (
 )
 from federated.protocol.replay import finished_trees
 from federated.protocol.transcript import extended
-from utils.errors import InvalidRequest, LenderAtFault, TrisealError
+from utils.errors import InvalidRequest, LenderAtFault, MalformedMessage, TrisealError
 
 Phase = Literal["ready", "uploads", "seeds", "paused", "finished", "cancelled"]
 LenderStatus = Literal["expected", "working", "done", "away", "refused"]
@@ -136,8 +136,7 @@ class Coordinator:
         The sender of a message that does not fit is excluded, with the reason in its state. Late
         and repeated messages are ignored. Raises InvalidRequest for an unknown lender.
         """
-        if lender not in self.state.lenders:
-            raise InvalidRequest(f"{lender} is not a lender of this training.")
+        self._require_known(lender)
         if self.state.phase in ("finished", "cancelled"):
             return self._missed(lender, message.results) if isinstance(message, Back) else []
         if isinstance(message, Refused):
@@ -145,7 +144,19 @@ class Coordinator:
         try:
             return self._taken(lender, message)
         except LenderAtFault as error:
-            return self._gone(error.lender, "refused", error.message)
+            return self._gone(error.lender or lender, "refused", error.message)
+        except MalformedMessage as error:
+            return self._gone(lender, "refused", error.message)
+
+    def exclude(self, lender: str, reason: str) -> list[Out]:
+        """Go on without a lender whose message cannot be read; raises InvalidRequest."""
+        self._require_known(lender)
+        over = self.state.phase in ("finished", "cancelled")
+        return [] if over else self._gone(lender, "refused", reason)
+
+    def _require_known(self, lender: str) -> None:
+        if lender not in self.state.lenders:
+            raise InvalidRequest(f"{lender} is not a lender of this training.")
 
     def _taken(self, lender: str, message: FromLender) -> list[Out]:
         if isinstance(message, Ready):
@@ -366,6 +377,8 @@ class Coordinator:
         results = tuple(state.results[known:])
         if state.phase == "finished":
             return [Out(lender, Finished(first=known, results=results))]
+        if not results and lender not in state.roster:
+            return []
         ask = Ask(first=known, results=results, step=state.step, roster=state.roster)
         return [Out(lender, ask)] if state.roster else []
 

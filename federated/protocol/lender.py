@@ -73,6 +73,7 @@ class Lender:
         self._group, self._rows = group, rows
         self._masks = LenderMasks(group, me, sign, progress.locks)
         self._counted = False
+        self._told: int | None = None
         self._stopped: Stopped | None = None
         for result in progress.results:
             self._apply(result)
@@ -131,9 +132,9 @@ class Lender:
         if not self._caught_up(message.first, message.results):
             return [self.back()]
         self.progress.phase = "working"
-        if self.me not in message.roster:
-            return [self.back()]
         step = message.step
+        if self.me not in message.roster:
+            return self._announced(step.tree)
         expected = self._expected()
         if (step.tree, step.level) != expected:
             raise PartiesDisagree(
@@ -148,6 +149,13 @@ class Lender:
         except StepRefused:
             return [self.back()]
         return [Uploaded(upload=upload.to_bytes())]
+
+    def _announced(self, tree: int) -> list[FromLender]:
+        """Return the message that this lender is here, once for each tree without it."""
+        if self._told == tree:
+            return []
+        self._told = tree
+        return [self.back()]
 
     def _expected(self) -> tuple[int, int]:
         if not self._counted:
