@@ -213,6 +213,14 @@ def test_joint_protocol_does_no_io() -> None:
     assert tops & INPUT_AND_OUTPUT == set()
 
 
+def test_secure_sums_do_no_io() -> None:
+    """Their state machines are given messages and return messages, as the joint protocol does."""
+    own = {path for path in imported() if path.startswith("federated/aggregation/")}
+    assert "federated/aggregation/lender_side.py" in own
+    tops = {name.partition(".")[0] for path in own for name in imported()[path]}
+    assert tops & INPUT_AND_OUTPUT == set()
+
+
 def _path(module: str) -> str:
     return module.replace(".", "/") + ".py"
 

@@ -12,8 +12,14 @@ collude with the coordinator:
 - The roster of a tree stays the same after its root. A lender that was not at the root joins at the
   next tree.
 
-The seeds of pairs are never revealed, other than in Bonawitz et al. (CCS 2017), so that a vector
-that arrives late stays masked.
+Why two sums of one level cannot be opened: let there be N lenders, T shares that recover a seed,
+rosters of at least M, and c colluders. Two rosters have an honest lender in common, since
+c < 2 M - N, and it reveals its own seed for one of them only. Its other seed would take T shares.
+Those come from colluders and from honest lenders that have locked the other attempt, which hence
+are not on the first roster: c + N - M at most, which is below T. Both hold while c < N / 3.
+
+Unlike in Bonawitz et al. (CCS 2017), the seeds of pairs are never revealed, so that a vector that
+arrives late stays masked.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from tests.federated.aggregation.lenders import (
 from utils.errors import (
     LenderAtFault,
     MessageOutOfOrder,
+    RevealInvalid,
     RosterRefused,
     SignatureInvalid,
     UnknownLender,
@@ -121,6 +122,15 @@ def test_nothing_is_opened_before_all_vectors_are_there():
     ):
         with pytest.raises(MessageOutOfOrder, match=LENDERS.names[0]):
             call()
+
+
+def test_nobody_gives_a_share_of_its_own_seed():
+    opening, machines = LENDERS.opening(ROOT), LENDERS.copies()
+    upload_all(machines, opening, VALUES)
+    assert ME not in opening.shares_for(ME)
+    with pytest.raises(RevealInvalid) as refused:
+        opening.take_share(ME, ME, bytes(32))
+    assert refused.value.lender == ME
 
 
 def test_a_seed_taken_from_a_lender_and_its_shares_is_counted_once():
