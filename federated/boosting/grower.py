@@ -57,7 +57,7 @@ class Grower:
     """Grows the trees of a plan, one level a step, without rows.
 
     After a restart, give the finished `trees` and `aucs`, and take the current tree's sums again.
-    Raises SplitsInvalid for trees that do not fit the plan.
+    Raises SplitsInvalid for trees that do not fit the plan, and ValueError if AUCs are missing.
     """
 
     def __init__(
@@ -71,8 +71,12 @@ class Grower:
         self._cells: Cells = cells_of(plan, usable)
         for tree in trees:
             check_tree(plan, self._cells, tree)
+        if plan.validation_share > 0 and len(trees) - len(aucs) not in (0, 1):
+            raise ValueError(f"{len(aucs)} AUCs do not belong to {len(trees)} trees")
         self._trees, self._aucs = list(trees), list(aucs)
-        self._stopped = False
+        full = len(trees) == plan.trees
+        opened = 0 < len(trees) == len(aucs)
+        self._stopped = opened and (full or should_stop(aucs, plan.early_stopping))
         self._growing = Growing(len(self._trees))
         self._parents: list[_Parent] = []
 

@@ -217,8 +217,14 @@ def test_trees_that_do_not_fit_the_plan_are_not_added():
     for wrong in (path[1:], path[::-1], [path[0], path[0]]):
         with pytest.raises(ValueError, match=r"node|listed"):
             Tree(root=0, splits=tuple(wrong))
-    rows.add(Tree(root=0, splits=tuple(path[:3])))
-    assert rows.growing.tree == 1
+    good = Tree(root=0, splits=tuple(path[:3]))
+    for number in range(PLAN.trees):
+        assert rows.growing.tree == number
+        rows.add(good)
+    with pytest.raises(MessageOutOfOrder, match="3 trees"):
+        rows.add(good)
+    with pytest.raises(SplitsInvalid, match="3 trees"):
+        rows.apply(Splits(tree=PLAN.trees, level=0, root=0))
 
 
 def test_a_lender_that_was_away_goes_on_with_the_others():
