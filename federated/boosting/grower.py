@@ -166,7 +166,8 @@ class Grower:
         histograms = np.stack([node.histogram for node in nodes])
         possible = np.stack([node.possible for node in nodes])
         if self._plan.privacy is not None:
-            # Columns differ and hessians may be negative; cells without rows hold noise alone.
+            # Columns differ and hessians may be negative. Excluded cells hold noise alone, on which
+            # a path could split by the same bit again.
             own = np.where(possible[:, None], histograms, 0)
             return [replace(node, histogram=h) for node, h in zip(nodes, own, strict=True)]
         fault = fault_of_nodes(self._cells, histograms, possible, rows)
@@ -178,9 +179,8 @@ class Grower:
         plan, cells, growing = self._plan, self._cells, self._growing
         histograms = np.stack([node.histogram for node in nodes])
         totals = node_totals(cells, histograms)
-        possible = np.stack([node.possible for node in nodes])
         bounds = [node.bounds for node in nodes]
-        best = best_splits(plan, cells, histograms, totals, bounds, possible)
+        best = best_splits(plan, cells, histograms, totals, bounds)
         splits, parents = [], []
         for place, node, found in zip(growing.candidates, nodes, best, strict=True):
             if found is not None:
