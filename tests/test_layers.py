@@ -25,6 +25,9 @@ MAY_IMPORT = {
     "parties": {
         *("contract", "engines", "features", "governance", "model", "settings", "utils", "web"),
     },
+    "federated": {
+        *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
+    },
     "witness": {"contract", "engines", "governance", "parties", "settings", "utils"},
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {
@@ -36,6 +39,7 @@ MAY_IMPORT = {
         "contract",
         "engines",
         "features",
+        "federated",
         "model",
         "parties",
         "settings",
@@ -54,6 +58,7 @@ ENTRY_POINTS = {"parties/__main__.py": {"ui"}, "witness/__main__.py": {"ui"}}
 """Further imports of an entry point, which puts two folders together."""
 LIBRARIES = {
     "cedarpy": ("governance/",),
+    "dp_accounting": ("federated/privacy/",),
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
     "fastapi": ("parties/governance/api/", "service/", "server.py", "ui/", "web/"),
     "gradio": ("ui/",),

@@ -75,6 +75,9 @@ TrisealError
 │   ├── StoreDamaged             a stored record was altered, cut or swapped
 │   ├── LogInconsistent          the log is not the one that was shown before
 │   └── ProofInvalid             a proof does not lead to the signed checkpoint
+├── PrivacyError                 errors in the differential privacy of joint training
+│   ├── PrivacyInvalid           the noise or the budget asked for is out of bounds
+│   └── AccountantMissing        the library that computes the budget is not installed
 ├── IdentityError                errors in the files of identity keys
 │   ├── IdentityKeyInvalid       the key file is damaged, or other users can read it
 │   └── TrustFileInvalid         the trust file cannot be read or is not valid
@@ -350,6 +353,15 @@ class LogInconsistent(GovernanceError): ...
 
 
 class ProofInvalid(GovernanceError): ...
+
+
+class PrivacyError(TrisealError): ...
+
+
+class PrivacyInvalid(PrivacyError): ...
+
+
+class AccountantMissing(PrivacyError): ...
 
 
 class IdentityError(TrisealError): ...
