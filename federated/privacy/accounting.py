@@ -15,6 +15,7 @@ AUC, and its time of computation.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -74,7 +75,7 @@ def multiplier_left(
         raise PrivacyInvalid(f"A sum of {lenders} lenders has {smallest} to {lenders} of them.")
     if not 0 <= colluding < present:
         raise PrivacyInvalid("If all lenders of a sum collude, no noise is left.")
-    return privacy.noise_multiplier * float((present - colluding) / smallest) ** 0.5
+    return privacy.noise_multiplier * math.sqrt((present - colluding) / smallest)
 
 
 def multiplier_for(epsilon: float, delta: float, releases: Releases) -> float:

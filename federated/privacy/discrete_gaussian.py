@@ -40,8 +40,8 @@ MAXIMUM_SAMPLES = 1 << 20
 _MARGIN = 2.0**-30
 """Comparisons closer than this are made exactly; the error of the floating-point ones is < 2^-37.
 
-A word of at least 2^40 gives v <= 16, hence x/t < 18 and g < 650; errors of 2^-52 relative to these,
-several times, are below 2^-37, and so is the part of the real number after 64 bits, divided by it.
+A word of at least 2^40 gives v <= 16, hence x/t < 18 and g < 650. Several errors of 2^-52 relative
+to these are below 2^-37, and so is the effect on v of the real number's bits after the first 64.
 """
 _LEAST_WORD = np.uint64(1 << 40)
 
@@ -94,7 +94,8 @@ class _Proposals:
             taken[i] = self._exactly_below(int(thresholds[i]), exact, f"taken {first + i}")
         negative = (signs >> np.uint64(63)).astype(np.bool_)
         taken &= ~(negative & (size == 0))  # 0 would otherwise be drawn with either sign
-        return np.where(negative, -size, size)[taken]
+        accepted: Integers = np.where(negative, -size, size)[taken]
+        return accepted
 
     def _exponent(self, below: int, steps: int) -> Fraction:
         size = below + self._width * steps

@@ -63,29 +63,41 @@ _ROUNDING = 1 + Fraction(1, 2**50)
 
 
 @dataclass(frozen=True)
-class Cells:
-    """Consecutive numbers of a vector with the same variance, in squared units of its integers."""
+class Part:
+    """Consecutive numbers of a vector that get noise of one variance."""
 
-    count: int
-    variance: Fraction  # of one lender's noise
-
-
-def gradient_cells(privacy: Privacy, lenders: int, columns: int, cells: int) -> Cells:
-    """Return the noise of `cells` gradient sums of a level; each row is in one for each column."""
-    return Cells(cells, _gradient_variance(privacy, lenders, columns))
+    length: int
+    variance: Fraction
+    """Of one lender's noise, in squared units of the vector's integers."""
 
 
-def hessian_cells(privacy: Privacy, lenders: int, columns: int, cells: int) -> Cells:
-    """Return the noise of `cells` hessian sums of a level."""
-    return Cells(cells, _gradient_variance(privacy, lenders, columns) / HESSIAN_RATIO)
+Parts = tuple[Part, ...]
 
 
-def count_cells(privacy: Privacy, lenders: int, columns: int, cells: int) -> Cells:
-    """Return the noise of `cells` counts, where each row counts once in each of the columns.
+def count_parts(privacy: Privacy, lenders: int, *, columns: int, states: int) -> Parts:
+    """Return the parts of the count at the start: all columns' states, and two validation classes.
 
-    A score histogram and the counts of validation rows by class have one column.
+    Raises PrivacyInvalid, as all functions here, for numbers that no run has.
     """
-    return Cells(cells, max(LEAST_VARIANCE, _variance(privacy, lenders, columns)))
+    rows = Part(states, _count_variance(privacy, lenders, columns))
+    return rows, Part(2, _count_variance(privacy, lenders, 1))
+
+
+def level_parts(
+    privacy: Privacy, lenders: int, *, columns: int, cells: int, nodes: int, scores: int = 0
+) -> Parts:
+    """Return the parts of a level: for each node gradients, then hessians; then score counts.
+
+    `columns` are those with a usable bit, and `cells` is the length of all their histograms.
+    """
+    gradients = _variance(privacy, lenders, columns) * 4**FRACTION_BITS * _ROUNDING
+    node = Part(cells, gradients), Part(cells, gradients / HESSIAN_RATIO)
+    return node * nodes + (score_parts(privacy, lenders, scores) if scores else ())
+
+
+def score_parts(privacy: Privacy, lenders: int, scores: int) -> Parts:
+    """Return the parts of a score histogram of `scores` counts."""
+    return (Part(scores, _count_variance(privacy, lenders, 1)),)
 
 
 def noise_seed(secret: bytes, run: bytes, tree: int, level: int, vector: Vector) -> bytes:
@@ -101,22 +113,23 @@ def noise_seed(secret: bytes, run: bytes, tree: int, level: int, vector: Vector)
     return derive(secret, "noise of a step", run, f"{tree} {level}", digest)
 
 
-def noise(seed: bytes, parts: Sequence[Cells]) -> Vector:
+def noise(seed: bytes, parts: Sequence[Part]) -> Vector:
     """Return one lender's noise for a vector of these parts, modulo 2^64.
 
     Raises PrivacyInvalid if the vector is too long or the noise too wide.
     """
-    if sum(part.count for part in parts) > MAXIMUM_CELLS:
+    if sum(part.length for part in parts) > MAXIMUM_CELLS:
         raise PrivacyInvalid(f"A step with noise has at most {MAXIMUM_CELLS} numbers.")
     drawn = [
-        sample(derive(seed, f"part {i}"), part.count, part.variance) for i, part in enumerate(parts)
+        sample(derive(seed, f"part {i}"), part.length, part.variance)
+        for i, part in enumerate(parts)
     ]
     return np.concatenate([np.empty(0, np.int64), *drawn]).view(np.uint64)
 
 
 def with_noise(
     vector: Vector,
-    parts: Sequence[Cells],
+    parts: Sequence[Part],
     *,
     secret: bytes,
     run: bytes,
@@ -127,7 +140,7 @@ def with_noise(
 
     Raises PrivacyInvalid if the parts do not have the vector's length.
     """
-    if vector.ndim != 1 or vector.dtype != np.uint64 or len(vector) != sum(p.count for p in parts):
+    if vector.ndim != 1 or vector.dtype != np.uint64 or len(vector) != sum(p.length for p in parts):
         raise PrivacyInvalid("The noise does not fit the vector of this step; restart the lender.")
     return vector + noise(noise_seed(secret, run, tree, level, vector), parts)
 
@@ -147,11 +160,12 @@ MAXIMUM_EXCESS = sum_excess(MAXIMUM_LENDERS, MAXIMUM_CELLS, LEAST_VARIANCE)
 
 
 def _variance(privacy: Privacy, lenders: int, columns: int) -> Fraction:
+    """Return the variance of one lender's noise for sums in which a row counts in each column."""
     if not 1 <= columns <= MAXIMUM_CELLS:
         raise PrivacyInvalid("Noise needs at least one column that is used; check the plan.")
-    multiplier = Fraction(privacy.noise_multiplier)
-    return multiplier**2 * columns / smallest_roster(lenders)
+    share = Fraction(columns, smallest_roster(lenders))
+    return Fraction(privacy.noise_multiplier) ** 2 * share
 
 
-def _gradient_variance(privacy: Privacy, lenders: int, columns: int) -> Fraction:
-    return _variance(privacy, lenders, columns) * 4**FRACTION_BITS * _ROUNDING
+def _count_variance(privacy: Privacy, lenders: int, columns: int) -> Fraction:
+    return max(LEAST_VARIANCE, _variance(privacy, lenders, columns))
