@@ -1,0 +1,127 @@
+"""The budget agrees with published values, lies between known bounds, and grows as it should."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import pytest
+from scipy import optimize, stats
+
+from federated.privacy import accounting
+from federated.privacy.accounting import (
+    Releases,
+    multiplier_for,
+    multiplier_left,
+    planned,
+    spent,
+)
+from federated.privacy.parameters import MAXIMUM_MULTIPLIER, Privacy
+from utils.errors import AccountantMissing, PrivacyInvalid
+
+RUN = planned(60, 3)
+
+
+@pytest.fixture(autouse=True)
+def accountant(request):
+    if "without_library" not in request.keywords:
+        pytest.importorskip("dp_accounting")
+
+
+def epsilon(multiplier, delta, releases, lenders=5, **more):
+    privacy = Privacy(noise_multiplier=multiplier, delta=delta)
+    return spent(privacy, releases, lenders=lenders, **more)
+
+
+@pytest.mark.parametrize(("rho", "published"), [(2.56, 17.14), (0.07, 2.47)])
+def test_budget_of_the_us_census_of_2020(rho, published):
+    """The redistricting data's budgets for persons and for housing units, delta = 10^-10."""
+    releases = Releases(levels=9)  # ten with the count
+    assert epsilon(math.sqrt(10 / (2 * rho)), 1e-10, releases) == pytest.approx(
+        published, abs=0.01
+    )
+
+
+@pytest.mark.parametrize("multiplier", [3.0, 10.0, 40.0, 200.0])
+@pytest.mark.parametrize("delta", [1e-5, 1e-9])
+def test_budget_lies_between_the_exact_one_and_the_simple_bound(multiplier, delta):
+    """Exact for continuous noise: Balle and Wang, ICML 2018; bound: Bun and Steinke, TCC 2016."""
+    count = RUN.of_one_row()
+    mu = math.sqrt(count) / multiplier
+    rho = mu**2 / 2
+
+    def excess(e):
+        tail = math.exp(e + stats.norm.logcdf(-mu / 2 - e / mu))
+        return stats.norm.cdf(mu / 2 - e / mu) - tail - delta
+
+    exact = optimize.brentq(excess, 1e-6, 500)
+    simple = rho + 2 * math.sqrt(rho * math.log(1 / delta))
+    assert exact < epsilon(multiplier, delta, RUN) < simple
+    assert epsilon(multiplier, delta, RUN) < 1.15 * exact
+
+
+def test_a_row_spends_on_its_side_of_the_validation_split_only():
+    assert (RUN.levels, RUN.scores) == (180, 60)
+    assert planned(60, 3, validation=False).scores == 0
+    assert Releases(180, 60).of_one_row() == 181
+    assert Releases(20, 60).of_one_row() == 61
+    assert epsilon(20, 1e-6, Releases(180, 60)) == epsilon(20, 1e-6, Releases(180))
+
+
+def test_budget_rises_with_releases_and_falls_with_noise_and_delta():
+    growing = [epsilon(20, 1e-6, planned(trees, 3)) for trees in (1, 2, 10, 60, 300)]
+    assert growing == sorted(set(growing))
+    assert 0 < epsilon(20, 1e-6, Releases(0)) < growing[0]  # the count at the start
+    falling = [epsilon(multiplier, 1e-6, RUN) for multiplier in (1, 5, 25, 125, 10_000)]
+    assert falling == sorted(set(falling), reverse=True)
+    assert epsilon(20, 1e-9, RUN) > epsilon(20, 1e-5, RUN)
+
+
+@pytest.mark.parametrize("target", [0.25, 1, 4, 16])
+def test_multiplier_spends_the_budget_and_no_more(target):
+    multiplier = multiplier_for(target, 1e-6, RUN)
+    assert epsilon(multiplier, 1e-6, RUN) <= target
+    assert epsilon(multiplier * 0.999, 1e-6, RUN) > target
+
+
+def test_noise_left_depends_on_who_is_present_and_who_colludes():
+    privacy = Privacy(noise_multiplier=20, delta=1e-6)  # 5 lenders: at least 4 in a sum
+    assert multiplier_left(privacy, lenders=5) == 20
+    assert multiplier_left(privacy, lenders=5, present=5) == pytest.approx(20 * math.sqrt(5 / 4))
+    assert multiplier_left(privacy, lenders=5, colluding=1) == pytest.approx(20 * math.sqrt(3 / 4))
+    assert epsilon(20, 1e-6, RUN, present=5) < epsilon(20, 1e-6, RUN)
+    assert epsilon(20, 1e-6, RUN) < epsilon(20, 1e-6, RUN, colluding=1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"lenders": 2},
+        {"lenders": 5, "present": 3},
+        {"lenders": 5, "present": 6},
+        {"lenders": 5, "colluding": 4},
+        {"lenders": 5, "colluding": -1},
+    ],
+)
+def test_impossible_rosters_are_refused(arguments):
+    with pytest.raises(PrivacyInvalid):
+        multiplier_left(Privacy(noise_multiplier=1, delta=1e-6), **arguments)
+
+
+def test_impossible_budgets_are_refused():
+    for target, delta in ((0, 1e-6), (math.nan, 1e-6), (math.inf, 1e-6), (1, 0), (1, 1)):
+        with pytest.raises(PrivacyInvalid):
+            multiplier_for(target, delta, RUN)
+    with pytest.raises(PrivacyInvalid):
+        multiplier_for(1e-6, 1e-6, planned(300, 4))
+    with pytest.raises(PrivacyInvalid):
+        Releases(levels=-1).of_one_row()
+    assert multiplier_for(1e6, 1e-6, Releases(0)) < MAXIMUM_MULTIPLIER
+
+
+@pytest.mark.without_library
+def test_missing_library_is_named_with_its_extra(monkeypatch):
+    accounting._library.cache_clear()
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    with pytest.raises(AccountantMissing, match=r"\[privacy\]"):
+        epsilon(20, 1e-6, RUN)
