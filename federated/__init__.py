@@ -1,1 +1,1 @@
-"""Training one boosted model by several lenders, who show each other sums only."""
+"""Training of one gradient-boosted model by several lenders, who exchange sums only."""
