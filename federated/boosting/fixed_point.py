@@ -33,7 +33,7 @@ def gradients(margins: Integers, outcomes: NDArray[np.int8]) -> tuple[Integers, 
 
     `margins` is in 2^-20; `outcomes` has 1 for approved. p is the sigmoid of the margin.
     """
-    p = sigmoid(margins * 2.0**-LEAF_BITS)
+    p = sigmoid(margins.astype(np.float64) * 2.0**-LEAF_BITS)
     scale = float(LARGEST_GRADIENT)
     return (
         np.rint((p - outcomes) * scale).astype(np.int64),
@@ -43,7 +43,7 @@ def gradients(margins: Integers, outcomes: NDArray[np.int8]) -> tuple[Integers, 
 
 def real(sums: Integers) -> NDArray[np.float64]:
     """Return sums of gradients or hessians as real numbers."""
-    return np.asarray(sums * 2.0**-GRADIENT_BITS, np.float64)
+    return sums.astype(np.float64) * 2.0**-GRADIENT_BITS
 
 
 def leaf(weight: float) -> int:

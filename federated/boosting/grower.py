@@ -77,7 +77,8 @@ class Grower:
             check_tree(plan, self._cells, tree)
         self._trees, self._aucs = list(trees), list(aucs)
         self._stopped = False
-        self._renew()
+        self._growing = Growing(len(self._trees))
+        self._parents: list[_Parent] = []
 
     @property
     def trees(self) -> tuple[Tree, ...]:
@@ -150,7 +151,7 @@ class Grower:
 
     def _renew(self) -> None:
         self._growing = Growing(len(self._trees))
-        self._parents: list[_Parent] = []
+        self._parents = []
 
     def _nodes(self, sums: Vector, rows: int) -> list[_Node]:
         """Return the open nodes in the order of the candidates; raises HistogramInvalid."""

@@ -37,7 +37,7 @@ class Growing:
         """Raise MessageOutOfOrder unless level `level` of tree `tree` comes next."""
         if (tree, level) != (self.tree, self.level):
             raise MessageOutOfOrder(
-                f"Tree {tree}, level {level} is not due: tree {self.tree}, level {self.level} comes "
+                f"Tree {tree}, level {level} is not due: tree {self.tree}, level {self.level} is "
                 "next. Fetch the finished trees from the coordinator and join at the next tree."
             )
 
@@ -59,7 +59,7 @@ class Growing:
         return Growing(self.tree, self.level + 1, announced.root, splits, candidates)
 
     def finished(self) -> Tree:
-        """Return the tree with the levels that are known; raises MessageOutOfOrder before one is."""
+        """Return the tree with the levels that are known; raises MessageOutOfOrder if none is."""
         if self.level == 0:
             raise MessageOutOfOrder(
                 f"Tree {self.tree} cannot end before its first level; wait for the coordinator."

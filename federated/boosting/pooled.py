@@ -82,4 +82,4 @@ def _grow(grower: Grower, lenders: Mapping[str, LocalRows], grown: Grown) -> boo
 
 def total(vectors: Iterable[Vector]) -> Vector:
     """Return the sum of vectors of equal length, modulo 2^64."""
-    return np.sum(np.stack(list(vectors)), axis=0, dtype=np.uint64)
+    return np.asarray(np.sum(np.stack(list(vectors)), axis=0, dtype=np.uint64), np.uint64)

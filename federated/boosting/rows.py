@@ -110,7 +110,7 @@ class LocalRows:
         with the root of tree 1 and later, the score histogram follows. The step after the last
         tree has the score histogram alone. Raises MessageOutOfOrder for another step.
         """
-        cells, joint = self._started()
+        _, joint = self._started()
         self._growing.expect(tree, level)
         parts: list[Vector] = []
         if tree < self._plan.trees:
