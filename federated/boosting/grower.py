@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from federated.boosting.cells import Cells, cells_of
+from federated.boosting.cells import Cells, cells_of, possible_cells
 from federated.boosting.fixed_point import MAXIMUM_ROWS, Integers, Vector, leaf
 from federated.boosting.gain import Best, Bounds, best_splits, node_totals, node_weight
 from federated.boosting.growing import Growing, check_tree, has_scores, vector_length
@@ -21,7 +21,10 @@ from federated.boosting.scores import LENGTH, auc, best_trees, should_stop
 from federated.boosting.trees import Split, Splits, Tree
 from federated.boosting.usable_bits import UsableBits
 from federated.plan import Plan
+from federated.privacy.consistency import consistent
 from utils.errors import MessageOutOfOrder
+
+Path = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,14 @@ class LevelResult:
 
 @dataclass(frozen=True)
 class _Node:
-    """An open node: its sums (2, cells) and the bounds of its weight."""
+    """An open node: its sums (2, cells), the bounds of its weight, and its path.
+
+    The path has the number and the value of each usable bit that the splits above fix.
+    """
 
     histogram: Integers
     bounds: Bounds
+    path: Path = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class _Parent:
     place: int
     left: Bounds
     right: Bounds
+    path: Path
 
 
 class Grower:
@@ -157,12 +165,18 @@ class Grower:
         """Return the open nodes in the order of the candidates; raises HistogramInvalid."""
         sent = sums.view(np.int64).reshape(len(self._growing.sent), 2, self._cells.count)
         if self._growing.level == 0:
-            nodes = [_Node(sent[0], Bounds())]
+            nodes = [_Node(self._estimate(sent[0], ()), Bounds())]
         else:
             nodes = []
-            for parent, left in zip(self._parents, sent, strict=True):
-                nodes.append(_Node(left, parent.left))
-                nodes.append(_Node(parent.histogram - left, parent.right))
+            for parent, sums_of_left in zip(self._parents, sent, strict=True):
+                to_left, to_right = (
+                    (*parent.path, (parent.place, 0)),
+                    (*parent.path, (parent.place, 1)),
+                )
+                left = self._estimate(sums_of_left, to_left)
+                right = self._estimate(parent.histogram - left, to_right)
+                nodes.append(_Node(left, parent.left, to_left))
+                nodes.append(_Node(right, parent.right, to_right))
         if self._plan.privacy is None:  # noise makes columns differ, and sums negative
             fault = fault_of_nodes(self._cells, np.stack([n.histogram for n in nodes]), rows)
             for index, parent in enumerate(self._parents):
@@ -171,6 +185,12 @@ class Grower:
             if fault:
                 raise invalid(self._growing.tree, self._growing.level, fault)
         return nodes
+
+    def _estimate(self, histogram: Integers, path: Path) -> Integers:
+        """Return a node's sums; under noise, the nearest ones that are consistent."""
+        if self._plan.privacy is None:
+            return histogram
+        return consistent(histogram, self._cells.sizes, possible_cells(self._cells, path))
 
     def _split(self, nodes: list[_Node]) -> tuple[Splits, list[_Parent]]:
         plan, cells, growing = self._plan, self._cells, self._growing
@@ -196,4 +216,4 @@ class Grower:
             node=number, bit=bit, left=leaf(found.left * rate), right=leaf(found.right * rate)
         )
         bounds = node.bounds.children(found.left, found.right, bit in self._plan.monotone)
-        return split, _Parent(node.histogram, found.place, *bounds)
+        return split, _Parent(node.histogram, found.place, *bounds, node.path)

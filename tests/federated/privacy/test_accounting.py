@@ -42,9 +42,7 @@ def test_budget_is_that_of_the_published_conversion(multiplier, delta):
 
     def at(logarithm):
         order = 1 + math.exp(logarithm)
-        return (
-            order * rho + math.log1p(-1 / order) - math.log(delta * order) / (order - 1)
-        )
+        return order * rho + math.log1p(-1 / order) - math.log(delta * order) / (order - 1)
 
     best = optimize.minimize_scalar(at, bounds=(-4, 9), method="bounded")
     assert epsilon(multiplier, delta, RUN) == pytest.approx(best.fun, rel=1e-4)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federated.privacy.consistency import agreeing
+from federated.privacy.consistency import consistent
 from utils.errors import PrivacyInvalid
 
 RNG = np.random.default_rng(0)
@@ -25,7 +25,7 @@ def sums(histograms, sizes):
 def test_columns_agree_within_one_of_least_squares(sizes, seed, width):
     cells = sum(sizes)
     noisy = np.random.default_rng(seed).integers(-width, width, (2, 2, cells))
-    fixed = agreeing(noisy, sizes)
+    fixed = consistent(noisy, sizes)
     totals = sums(fixed, sizes)
     assert (totals == totals[..., :1]).all()
     # The projection onto histograms whose columns have equal sums.
@@ -41,14 +41,14 @@ def test_columns_agree_within_one_of_least_squares(sizes, seed, width):
 
 def test_histograms_that_agree_already_are_unchanged():
     histograms = np.array([[3, 5, 1, 1, 6], [-2, 2, 0, 4, -4]])
-    assert (agreeing(histograms, [2, 3]) == histograms).all()
+    assert (consistent(histograms, [2, 3]) == histograms).all()
 
 
 def test_noise_of_the_sum_of_all_rows_falls():
     sizes = [2, 14, 14, 5, 6]
     noisy = np.rint(RNG.normal(0, 1e6, (4000, sum(sizes)))).astype(np.int64)
     before = sums(noisy, sizes).std(axis=0) / 1e6
-    after = sums(agreeing(noisy, sizes), sizes).std(axis=0) / 1e6
+    after = sums(consistent(noisy, sizes), sizes).std(axis=0) / 1e6
     assert before == pytest.approx(np.sqrt(sizes), rel=0.05)
     assert after == pytest.approx((1 / (1 / np.array(sizes)).sum()) ** 0.5, rel=0.05)
 
@@ -56,4 +56,4 @@ def test_noise_of_the_sum_of_all_rows_falls():
 @pytest.mark.parametrize("sizes", [[], [3], [0, 5], [4, 2]])
 def test_sizes_that_do_not_fit_are_refused(sizes):
     with pytest.raises(PrivacyInvalid):
-        agreeing(np.zeros((1, 2, 5), np.int64), sizes)
+        consistent(np.zeros((1, 2, 5), np.int64), sizes)
