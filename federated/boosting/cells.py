@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +35,13 @@ class Cells:
     def sizes(self) -> list[int]:
         """The number of cells of each column."""
         return [int(n) for n in np.diff([*self.first, self.count])]
+
+    def others(self, place: int) -> NDArray[np.bool_]:
+        """Return the cells that are not of the column of bit number `place`, shape (cells,)."""
+        column = int(self.column_of_bit[place])
+        cells = np.ones(self.count, np.bool_)
+        cells[self.first[column] : self.first[column] + self.sizes[column]] = False
+        return cells
 
 
 def cells_of(plan: Plan, usable: UsableBits) -> Cells:
@@ -75,16 +81,3 @@ def cells_of(plan: Plan, usable: UsableBits) -> Cells:
         holds=holds,
         column_of_bit=np.array(owners, np.int64),
     )
-
-
-def possible_cells(cells: Cells, path: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
-    """Return the cells (cells,) in which a node can have rows.
-
-    `path` has the number and the value of each usable bit that the splits above the node fix.
-    """
-    possible = np.ones(cells.count, np.bool_)
-    for place, value in path:
-        column = int(cells.column_of_bit[place])
-        own = slice(int(cells.first[column]), int(cells.first[column]) + cells.sizes[column])
-        possible[own] &= cells.holds[own, place] == value
-    return possible

@@ -6,25 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from federated.boosting.cells import Cells, cells_of, possible_cells
+from federated.boosting.cells import Cells, cells_of
 from federated.boosting.fixed_point import MAXIMUM_ROWS, Integers, Vector, leaf
 from federated.boosting.gain import Best, Bounds, best_splits, node_totals, node_weight
 from federated.boosting.growing import Growing, check_tree, has_scores, vector_length
-from federated.boosting.opened_sums import (
-    fault_of_children,
-    fault_of_nodes,
-    invalid,
-    require_length,
-)
+from federated.boosting.opened_sums import fault_of_nodes, invalid, require_length
 from federated.boosting.scores import LENGTH, auc, best_trees, should_stop
 from federated.boosting.trees import Split, Splits, Tree
 from federated.boosting.usable_bits import UsableBits
 from federated.plan import Plan
 from federated.privacy.consistency import consistent
 from utils.errors import MessageOutOfOrder
-
-Path = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -44,25 +38,20 @@ class LevelResult:
 
 @dataclass(frozen=True)
 class _Node:
-    """An open node: its sums (2, cells), the bounds of its weight, and its path.
-
-    The path has the number and the value of each usable bit that the splits above fix.
-    """
+    """An open node: its sums (2, cells), its weight's bounds, the cells that its path allows."""
 
     histogram: Integers
     bounds: Bounds
-    path: Path = ()
+    possible: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class _Parent:
-    """A node that the level before has split, by the usable bit number `place`."""
+    """A node that the level before has split, with its children's bounds and cells."""
 
     histogram: Integers
-    place: int
-    left: Bounds
-    right: Bounds
-    path: Path
+    bounds: tuple[Bounds, Bounds]
+    possible: tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
 class Grower:
@@ -165,38 +154,35 @@ class Grower:
         """Return the open nodes in the order of the candidates; raises HistogramInvalid."""
         sent = sums.view(np.int64).reshape(len(self._growing.sent), 2, self._cells.count)
         if self._growing.level == 0:
-            nodes = [_Node(self._estimate(sent[0], ()), Bounds())]
+            everywhere = np.ones(self._cells.count, np.bool_)
+            nodes = [_Node(self._estimate(sent[0], everywhere), Bounds(), everywhere)]
         else:
             nodes = []
             for parent, sums_of_left in zip(self._parents, sent, strict=True):
-                to_left, to_right = (
-                    (*parent.path, (parent.place, 0)),
-                    (*parent.path, (parent.place, 1)),
-                )
-                left = self._estimate(sums_of_left, to_left)
-                right = self._estimate(parent.histogram - left, to_right)
-                nodes.append(_Node(left, parent.left, to_left))
-                nodes.append(_Node(right, parent.right, to_right))
-        if self._plan.privacy is None:  # noise makes columns differ, and sums negative
-            fault = fault_of_nodes(self._cells, np.stack([n.histogram for n in nodes]), rows)
-            for index, parent in enumerate(self._parents):
-                left, right = nodes[2 * index].histogram, nodes[2 * index + 1].histogram
-                fault = fault or fault_of_children(self._cells, parent.place, left, right)
+                left = self._estimate(sums_of_left, parent.possible[0])
+                right = self._estimate(parent.histogram - left, parent.possible[1])
+                nodes += map(_Node, (left, right), parent.bounds, parent.possible)
+        if self._plan.privacy is None:
+            histograms = np.stack([node.histogram for node in nodes])
+            possible = np.stack([node.possible for node in nodes])
+            fault = fault_of_nodes(self._cells, histograms, possible, rows)
             if fault:
                 raise invalid(self._growing.tree, self._growing.level, fault)
         return nodes
 
-    def _estimate(self, histogram: Integers, path: Path) -> Integers:
+    def _estimate(self, histogram: Integers, possible: NDArray[np.bool_]) -> Integers:
         """Return a node's sums; under noise, the nearest ones that are consistent."""
         if self._plan.privacy is None:
             return histogram
-        return consistent(histogram, self._cells.sizes, possible_cells(self._cells, path))
+        return consistent(histogram, self._cells.sizes, possible)
 
     def _split(self, nodes: list[_Node]) -> tuple[Splits, list[_Parent]]:
         plan, cells, growing = self._plan, self._cells, self._growing
         histograms = np.stack([node.histogram for node in nodes])
         totals = node_totals(cells, histograms)
-        best = best_splits(plan, cells, histograms, totals, [node.bounds for node in nodes])
+        possible = np.stack([node.possible for node in nodes])
+        bounds = [node.bounds for node in nodes]
+        best = best_splits(plan, cells, histograms, totals, bounds, possible)
         splits, parents = [], []
         for place, node, found in zip(growing.candidates, nodes, best, strict=True):
             if found is not None:
@@ -216,4 +202,7 @@ class Grower:
             node=number, bit=bit, left=leaf(found.left * rate), right=leaf(found.right * rate)
         )
         bounds = node.bounds.children(found.left, found.right, bit in self._plan.monotone)
-        return split, _Parent(node.histogram, found.place, *bounds, node.path)
+        ones = self._cells.holds[:, found.place] == 1
+        others = self._cells.others(found.place)
+        possible = node.possible & (others | ~ones), node.possible & (others | ones)
+        return split, _Parent(node.histogram, bounds, possible)

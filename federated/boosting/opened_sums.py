@@ -7,6 +7,7 @@ of another level or with an overflow does not pass; poisoned values that are con
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from federated.boosting.cells import Cells
 from federated.boosting.fixed_point import (
@@ -33,14 +34,20 @@ def require_length(tree: int, level: int, sums: Vector, length: int) -> None:
         raise invalid(tree, level, f"a vector of {length} numbers is expected")
 
 
-def fault_of_nodes(cells: Cells, histograms: Integers, rows: int) -> str:
+def fault_of_nodes(
+    cells: Cells, histograms: Integers, possible: NDArray[np.bool_], rows: int
+) -> str:
     """Return the fault in histograms of nodes (nodes, 2, cells) of at most `rows` rows, or nothing.
 
-    All columns count the same rows, so their cells must have the same sums.
+    All columns count the same rows, so their cells must have the same sums. `possible` (nodes,
+    cells) are the cells that a node's path allows. A right child is its parent without the left
+    child, so that these checks of both also compare the left child with its parent.
     """
     columns = np.add.reduceat(histograms, cells.first, axis=2)
     if bool((columns != columns[:, :, :1]).any()):
         return "the columns of a node have different sums"
+    if bool(np.where(possible[:, None], 0, histograms).any()):
+        return "a child has rows that a split sends to the other side"
     for values in (histograms, columns):
         if bool((values[:, 1] < 0).any()):
             return "a sum of hessians is negative"
@@ -50,19 +57,4 @@ def fault_of_nodes(cells: Cells, histograms: Integers, rows: int) -> str:
         limit = rows * LARGEST_GRADIENT
         if bool(((values[:, 0] > limit) | (values[:, 0] < -limit)).any()):
             return f"a sum of gradients is larger than {rows} rows can have"
-    return ""
-
-
-def fault_of_children(cells: Cells, place: int, left: Integers, right: Integers) -> str:
-    """Return the fault in the children's histograms (2, cells) of a split, or nothing.
-
-    Left has rows with bit number `place` 0 and right those with 1, so that the cells of the other
-    side must be empty. For a parent's sums, left + right holds by construction.
-    """
-    column = int(cells.column_of_bit[place])
-    first = int(cells.first[column])
-    own = slice(first, first + cells.sizes[column])
-    ones = cells.holds[own, place] == 1
-    if bool(left[:, own][:, ones].any()) or bool(right[:, own][:, ~ones].any()):
-        return "a child has rows that its parent's split sends to the other side"
     return ""

@@ -62,7 +62,7 @@ class Shape:
             multiplier = multiplier_for(epsilon, DELTA, planned(self.trees, self.depth))
             privacy = Privacy(noise_multiplier=multiplier, delta=DELTA)
         return Plan(
-            schema=schema,
+            schema_=schema,
             trees=self.trees,
             depth=self.depth,
             learning_rate=self.learning_rate,
@@ -95,7 +95,8 @@ class Trained:
     def margins(self, states: Integers) -> NDArray[np.float64]:
         """Return the margins of rows with these states (rows, columns)."""
         columns = np.ascontiguousarray(states.T.astype(np.uint8))
-        return margins(self.trees, self.plan.layout, columns) * 2.0**-LEAF_BITS
+        integers = margins(self.trees, self.plan.layout, columns)
+        return np.asarray(integers * 2.0**-LEAF_BITS, np.float64)
 
 
 def rows_of(plan: Plan, frame: pd.DataFrame) -> Rows:
@@ -163,7 +164,7 @@ def table(
     schema: Schema, shapes: Sequence[Shape], *, lenders: int, rows: int, repeats: int
 ) -> Table:
     """Train all shapes at all epsilons; `rows` are those of one lender."""
-    plan = Plan(schema=schema)
+    plan = Plan(schema_=schema)
     data = rows_of(plan, draw(lenders * rows, 1))
     test = rows_of(plan, draw(TEST_ROWS, 2))
     epsilons = (None, *EPSILONS)

@@ -1,4 +1,4 @@
-"""The budget is that of the published formula, lies between known bounds, and grows as it should."""
+"""The budget is that of the published formula, within known bounds, and grows as it should."""
 
 from __future__ import annotations
 
