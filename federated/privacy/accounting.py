@@ -3,7 +3,8 @@
 A run opens the count at the start, one histogram for every level of every tree, and one score
 histogram for every tree. A training row is in the count and the levels, a validation row in the
 count and the scores; no row is in both. Every opening is one release of a Gaussian kind whose noise
-is `noise_multiplier` times its sensitivity, so k of them that depend on one row are
+is `noise_multiplier` times its sensitivity (1/sqrt(depth) of that for scores, which therefore count
+as `depth` releases each), so k of them that depend on one row are
 k/(2·multiplier²)-zero-concentrated differentially private (discrete Gaussian: Canonne, Kamath and
 Steinke, NeurIPS 2020, theorem 4). Google's dp-accounting converts that to (epsilon, delta) over
 Rényi orders. Attempts that are not opened, drop-outs and the choice of splits cost nothing: they
@@ -30,26 +31,34 @@ from federated.privacy.parameters import (
 from utils.errors import AccountantMissing, PrivacyInvalid
 
 _ORDERS = tuple(1 + 10 ** (i / 100 - 2) for i in range(601))  # 1.01 to 10,001
-_MOST_RELEASES = 10_000
+_MOST_RELEASES, _MOST_LEVELS = 10_000, 16
 
 
 @dataclass(frozen=True)
 class Releases:
-    """The sums opened in a run after the count at the start, which is always opened."""
+    """The sums opened in a run after the count at the start, which is always opened.
+
+    A score histogram has 1/depth of the variance of a level, and counts as `depth` of them.
+    """
 
     levels: int
-    scores: int = 0
+    scores: int
+    depth: int
 
     def of_one_row(self) -> int:
-        """Return how many of them, with the count, depend on one row."""
-        if not (0 <= self.levels <= _MOST_RELEASES and 0 <= self.scores <= _MOST_RELEASES):
+        """Return how many releases, with the count, one row is in; raises PrivacyInvalid."""
+        if not (
+            0 <= self.levels <= _MOST_RELEASES
+            and 0 <= self.scores <= _MOST_RELEASES
+            and 1 <= self.depth <= _MOST_LEVELS
+        ):
             raise PrivacyInvalid("A run opens fewer sums than that; check the trees and the depth.")
-        return 1 + max(self.levels, self.scores)
+        return 1 + max(self.levels, self.scores * self.depth)
 
 
-def planned(trees: int, depth: int, validation: bool = True) -> Releases:
+def planned(trees: int, depth: int) -> Releases:
     """Return the most sums that a run of `trees` trees of `depth` levels opens."""
-    return Releases(trees * depth, trees if validation else 0)
+    return Releases(trees * depth, trees, depth)
 
 
 def spent(

@@ -11,7 +11,9 @@ independent, sqrt(C · (1 + R/16)), would be 30 % larger; scaling h by 4 (R = 16
 of 1.13 · sqrt(C).
 
 A row adds 1 to one cell of every column in the count at the start, with sensitivity sqrt(C). A
-validation row adds 1 to its class in that count and to one cell of a score histogram.
+validation row adds 1 to its class in that count and to one cell of a score histogram, of which a
+tree has one. A training row is in as many histograms as a tree has levels. With 1/(levels) of the
+variance, score histograms spend as much on a validation row as levels on a training row.
 
 **Several lenders.** Of N lenders, m = max(3, 2N/3 rounded up) at least are in a sum. Each adds
 noise of 1/m of the variance, so that every sum has enough; with all N present it has N/m times as
@@ -84,20 +86,40 @@ def count_parts(privacy: Privacy, lenders: int, *, columns: int, states: int) ->
 
 
 def level_parts(
-    privacy: Privacy, lenders: int, *, columns: int, cells: int, nodes: int, scores: int = 0
+    privacy: Privacy,
+    lenders: int,
+    *,
+    columns: int,
+    cells: int,
+    nodes: int,
+    scores: int = 0,
+    depth: int,
 ) -> Parts:
     """Return the parts of a level: for each node gradients, then hessians; then score counts.
 
-    `columns` are those with a usable bit, and `cells` is the length of all their histograms.
+    `columns` are those with a usable bit, `cells` is the length of all their histograms, and
+    `depth` is the plan's.
     """
     gradients = _variance(privacy, lenders, columns) * 4**FRACTION_BITS * _ROUNDING
     node = Part(cells, gradients), Part(cells, gradients / HESSIAN_RATIO)
-    return node * nodes + (score_parts(privacy, lenders, scores) if scores else ())
+    last = score_parts(privacy, lenders, scores=scores, depth=depth) if scores else ()
+    return node * nodes + last
 
 
-def score_parts(privacy: Privacy, lenders: int, scores: int) -> Parts:
-    """Return the parts of a score histogram of `scores` counts."""
-    return (Part(scores, _count_variance(privacy, lenders, 1)),)
+def score_parts(privacy: Privacy, lenders: int, *, scores: int, depth: int) -> Parts:
+    """Return the parts of a score histogram of `scores` counts, in a run of trees of `depth`."""
+    if depth < 1:
+        raise PrivacyInvalid("Trees have at least one level; check the plan.")
+    variance = _variance(privacy, lenders, 1) / depth
+    return (Part(scores, max(LEAST_VARIANCE, variance)),)
+
+
+def advised_least_hessian(privacy: Privacy, columns: int) -> float:
+    """Return a min_child_weight for a plan with noise: 16 standard deviations of a gradient cell.
+
+    Smaller nodes get leaves that are mostly noise. Measured: `training.measure.privacy_curve`.
+    """
+    return 16 * privacy.noise_multiplier * math.sqrt(columns)
 
 
 def noise_seed(secret: bytes, run: bytes, tree: int, level: int, vector: Vector) -> bytes:

@@ -32,7 +32,14 @@ from federated.boosting.trees import Tree, margins
 from federated.boosting.usable_bits import choose_bits
 from federated.plan import Plan
 from federated.privacy.accounting import multiplier_for, planned
-from federated.privacy.noise import Parts, count_parts, level_parts, noise, score_parts
+from federated.privacy.noise import (
+    Parts,
+    advised_least_hessian,
+    count_parts,
+    level_parts,
+    noise,
+    score_parts,
+)
 from federated.privacy.parameters import Privacy
 from settings import ROOT
 from training.measure.text_tables import Table, markdown
@@ -47,38 +54,44 @@ Rows = tuple[Integers, NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Shape:
-    """The parameters of a plan that are varied."""
+    """The parameters of a plan that are varied.
+
+    With `advised`, nodes have the hessian that is advised for the noise; otherwise at least 1.
+    """
 
     trees: int
     depth: int
     learning_rate: float
-    least: float
-    """The least sum of hessians of a node."""
+    advised: bool = True
+
+    def __str__(self) -> str:
+        least = "" if self.advised else ", any node"
+        return f"{self.trees} x depth {self.depth}, rate {self.learning_rate:g}{least}"
 
     def plan(self, schema: Schema, epsilon: float | None) -> Plan:
         """Return the plan whose whole run spends at most `epsilon`; None is without noise."""
-        privacy = None
-        if epsilon is not None:
-            multiplier = multiplier_for(epsilon, DELTA, planned(self.trees, self.depth))
-            privacy = Privacy(noise_multiplier=multiplier, delta=DELTA)
-        return Plan(
+        plan = Plan(
             schema_=schema,
             trees=self.trees,
             depth=self.depth,
             learning_rate=self.learning_rate,
-            min_child_weight=self.least,
-            privacy=privacy,
         )
+        if epsilon is None:
+            return plan
+        multiplier = multiplier_for(epsilon, DELTA, planned(self.trees, self.depth))
+        privacy = Privacy(noise_multiplier=multiplier, delta=DELTA)
+        least = advised_least_hessian(privacy, len(plan.layout.codes)) if self.advised else 1.0
+        return plan.model_copy(update={"privacy": privacy, "min_child_weight": least})
 
 
 SHAPES = (
-    Shape(60, 3, 0.3, 1),
-    Shape(60, 3, 0.3, 500),
-    Shape(60, 3, 0.3, 2000),
-    Shape(60, 2, 0.6, 1000),
-    Shape(30, 2, 0.6, 1000),
-    Shape(20, 3, 0.6, 1000),
-    Shape(10, 2, 0.6, 2000),
+    Shape(60, 3, 0.3, advised=False),
+    Shape(60, 3, 0.3),
+    Shape(60, 2, 0.3),
+    Shape(30, 2, 0.6),
+    Shape(20, 3, 0.3),
+    Shape(10, 3, 0.6),
+    Shape(10, 2, 0.6),
 )
 
 
@@ -135,7 +148,7 @@ def _parts(plan: Plan, privacy: Privacy, cells: Cells, grower: Grower, lenders: 
     growing = grower.growing
     scores = LENGTH if has_scores(plan, growing.tree, growing.level) else 0
     if growing.tree == plan.trees:
-        return score_parts(privacy, lenders, scores)
+        return score_parts(privacy, lenders, scores=scores, depth=plan.depth)
     return level_parts(
         privacy,
         lenders,
@@ -143,6 +156,7 @@ def _parts(plan: Plan, privacy: Privacy, cells: Cells, grower: Grower, lenders: 
         cells=cells.count,
         nodes=len(growing.sent),
         scores=scores,
+        depth=plan.depth,
     )
 
 
@@ -184,9 +198,8 @@ def table(
             f"**{auc:.4f}**" if auc == top else f"{auc:.4f}"
             for auc, top in zip(aucs, best, strict=True)
         ]
-        name = f"{shape.trees} x depth {shape.depth}, {shape.learning_rate:g}, {shape.least:g}"
-        lines.append((name, *cells))
-    head = ("trees, learning rate, min_child_weight", "no noise")
+        lines.append((str(shape), *cells))
+    head = ("trees", "no noise")
     return Table((*head, *(f"epsilon {epsilon:g}" for epsilon in EPSILONS)), lines)
 
 

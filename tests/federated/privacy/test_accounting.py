@@ -69,18 +69,19 @@ def test_budget_lies_between_the_exact_one_and_the_simple_bound(multiplier, delt
 
 @library
 def test_a_row_spends_on_its_side_of_the_validation_split_only():
-    assert (RUN.levels, RUN.scores) == (180, 60)
-    assert planned(60, 3, validation=False).scores == 0
-    assert Releases(180, 60).of_one_row() == 181
-    assert Releases(20, 60).of_one_row() == 61
-    assert epsilon(20, 1e-6, Releases(180, 60)) == epsilon(20, 1e-6, Releases(180))
+    assert (RUN.levels, RUN.scores, RUN.depth) == (180, 60, 3)
+    assert RUN.of_one_row() == 181
+    # Trees that ended early: the scores weigh more than the levels.
+    assert Releases(levels=100, scores=60, depth=3).of_one_row() == 181
+    assert Releases(levels=100, scores=20, depth=3).of_one_row() == 101
+    assert epsilon(20, 1e-6, RUN) == epsilon(20, 1e-6, Releases(180, 0, 3))
 
 
 @library
 def test_budget_rises_with_releases_and_falls_with_noise_and_delta():
     growing = [epsilon(20, 1e-6, planned(trees, 3)) for trees in (1, 2, 10, 60, 300)]
     assert growing == sorted(set(growing))
-    assert 0 < epsilon(20, 1e-6, Releases(0)) < growing[0]  # the count at the start
+    assert 0 < epsilon(20, 1e-6, Releases(0, 0, 3)) < growing[0]  # the count at the start
     falling = [epsilon(multiplier, 1e-6, RUN) for multiplier in (1, 5, 25, 125, 10_000)]
     assert falling == sorted(set(falling), reverse=True)
     assert epsilon(20, 1e-9, RUN) > epsilon(20, 1e-5, RUN)
@@ -127,8 +128,8 @@ def test_impossible_budgets_are_refused():
     with pytest.raises(PrivacyInvalid):
         multiplier_for(1e-6, 1e-6, planned(300, 4))
     with pytest.raises(PrivacyInvalid):
-        Releases(levels=-1).of_one_row()
-    assert multiplier_for(1e6, 1e-6, Releases(0)) < MAXIMUM_MULTIPLIER
+        Releases(-1, 0, 3).of_one_row()
+    assert multiplier_for(1e6, 1e-6, Releases(0, 0, 3)) < MAXIMUM_MULTIPLIER
 
 
 def test_missing_library_is_named_with_its_extra(monkeypatch):

@@ -41,7 +41,7 @@ def moved(ratio):
 
 def test_a_row_moves_a_histogram_by_at_most_the_sensitivity():
     columns, lenders = 15, 5
-    gradients, hessians = level_parts(PRIVACY, lenders, columns=columns, cells=90, nodes=1)
+    gradients, hessians = level_parts(PRIVACY, lenders, columns=columns, cells=90, nodes=1, depth=3)
     assert gradients.variance == hessians.variance * HESSIAN_RATIO
     # In units in which the sum's noise has variance 1, a row's squared distance.
     distance = columns * moved(HESSIAN_RATIO) / (gradients.variance * smallest_roster(lenders))
@@ -54,13 +54,17 @@ def test_noise_of_counts_is_that_of_their_rows():
     states, classes = count_parts(PRIVACY, 5, columns=15, states=90)
     assert (states.length, classes.length) == (90, 2)
     assert states.variance == Fraction(20**2 * 15, 4)
-    assert (classes.variance,) == tuple(p.variance for p in score_parts(PRIVACY, 5, 256)) == (100,)
+    assert classes.variance == 100
+    # A tree of 3 levels spends 3 releases on a training row, and as much on a validation row.
+    (scores,) = score_parts(PRIVACY, 5, scores=256, depth=3)
+    assert scores.variance == Fraction(100, 3)
     little = Privacy(noise_multiplier=0.5, delta=1e-6)
-    assert score_parts(little, 5, 256)[0].variance == LEAST_VARIANCE
+    (scores,) = score_parts(little, 5, scores=256, depth=3)
+    assert scores.variance == LEAST_VARIANCE
 
 
 def test_parts_of_a_level_follow_its_vector():
-    parts = level_parts(PRIVACY, 5, columns=15, cells=90, nodes=4, scores=256)
+    parts = level_parts(PRIVACY, 5, columns=15, cells=90, nodes=4, scores=256, depth=3)
     assert [part.length for part in parts] == [90] * 8 + [256]
     assert len({part.variance for part in parts[:8:2]}) == 1
 
@@ -83,7 +87,7 @@ def step(vector, parts, tree=3, level=1, run=RUN, secret=SECRET):
 
 
 def test_two_openings_of_one_step_cannot_be_averaged():
-    parts = level_parts(PRIVACY, 3, columns=1, cells=2000, nodes=1)
+    parts = level_parts(PRIVACY, 3, columns=1, cells=2000, nodes=1, depth=3)
     vector = np.arange(4000, dtype=np.uint64)
     deviation = float(parts[0].variance) ** 0.5
 
@@ -99,7 +103,7 @@ def test_two_openings_of_one_step_cannot_be_averaged():
 
 
 def test_vectors_that_differ_by_a_row_do_not_share_noise():
-    parts = level_parts(PRIVACY, 3, columns=1, cells=500, nodes=1)
+    parts = level_parts(PRIVACY, 3, columns=1, cells=500, nodes=1, depth=3)
     vector = np.zeros(1000, np.uint64)
     other = vector.copy()
     other[7] += np.uint64(ONE)
@@ -113,7 +117,7 @@ def test_vectors_that_differ_by_a_row_do_not_share_noise():
 
 
 def test_every_input_of_a_step_changes_its_noise():
-    parts = score_parts(PRIVACY, 5, 64)
+    parts = score_parts(PRIVACY, 5, scores=64, depth=3)
     vector = np.zeros(64, np.uint64)
     seen = [
         step(vector, parts),
@@ -151,11 +155,11 @@ def test_sum_is_as_near_a_discrete_gaussian_as_the_bound_says():
 @pytest.mark.parametrize("lenders", [0, 2, MAXIMUM_LENDERS + 1])
 def test_impossible_numbers_of_lenders_are_refused(lenders):
     with pytest.raises(PrivacyInvalid):
-        level_parts(PRIVACY, lenders, columns=3, cells=9, nodes=1)
+        level_parts(PRIVACY, lenders, columns=3, cells=9, nodes=1, depth=3)
 
 
 def test_vector_that_does_not_fit_is_refused():
-    parts = score_parts(PRIVACY, 5, 64)
+    parts = score_parts(PRIVACY, 5, scores=64, depth=3)
     for vector in (np.zeros(63, np.uint64), np.zeros(64, np.int64), np.zeros((8, 8), np.uint64)):
         with pytest.raises(PrivacyInvalid):
             step(vector, parts)
@@ -164,5 +168,5 @@ def test_vector_that_does_not_fit_is_refused():
     with pytest.raises(PrivacyInvalid):
         noise(SECRET, [Part(MAXIMUM_CELLS + 1, Fraction(1))])
     with pytest.raises(PrivacyInvalid):
-        level_parts(PRIVACY, 5, columns=0, cells=9, nodes=1)
+        level_parts(PRIVACY, 5, columns=0, cells=9, nodes=1, depth=3)
     assert module.MAXIMUM_EXCESS > 0
