@@ -10,7 +10,8 @@ gradients, with noise of 0.30 of their standard deviation. The bound that treats
 independent, sqrt(C · (1 + R/16)), would be 30 % larger; scaling h by 4 (R = 16) has a sensitivity
 of 1.13 · sqrt(C).
 
-A row adds 1 to one cell of every column in the count at the start, with sensitivity sqrt(C). A
+A row adds 1 to one cell of every column in the count at the start, that of its state and outcome,
+with sensitivity sqrt(C); the first tree's root follows from it (boosting/first_root.py). A
 validation row adds 1 to its class in that count and to one cell of a score histogram, of which a
 tree has one. A training row is in as many histograms as a tree has levels. With 1/(levels) of the
 variance, score histograms spend as much on a validation row as levels on a training row.
@@ -77,11 +78,12 @@ Parts = tuple[Part, ...]
 
 
 def count_parts(privacy: Privacy, lenders: int, *, columns: int, states: int) -> Parts:
-    """Return the parts of the count at the start: all columns' states, and two validation classes.
+    """Return the parts of the count at the start: denied and approved rows of all columns' states,
+    and two validation classes.
 
     Raises PrivacyInvalid, as all functions here, for numbers that no run has.
     """
-    rows = Part(states, _count_variance(privacy, lenders, columns))
+    rows = Part(2 * states, _count_variance(privacy, lenders, columns))
     return rows, Part(2, _count_variance(privacy, lenders, 1))
 
 

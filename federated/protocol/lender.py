@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from federated.aggregation.group import Group
 from federated.aggregation.lender_side import LenderMasks
-from federated.aggregation.lock_state import FIRST_TREE, LockState
+from federated.aggregation.lock_state import LockState
+from federated.aggregation.statement import Step
+from federated.boosting.fixed_point import Vector
 from federated.boosting.rows import LocalRows
 from federated.boosting.trees import Tree
 from federated.plan import Plan
@@ -142,8 +144,8 @@ class Lender:
                 f"results lead to tree {expected[0]}, level {expected[1]}. This lender takes no "
                 "further part; ask the coordinator's operator for the reason."
             )
-        counts = step.tree == FIRST_TREE
-        vector = self._rows.counts() if counts else self._rows.vector(step.tree, step.level)
+        self._require_new_gradients(step)
+        vector = self._vector(step)
         try:
             upload = self._masks.upload(step, message.roster, self.progress.transcript, vector)
         except StepRefused:
@@ -159,9 +161,21 @@ class Lender:
 
     def _expected(self) -> tuple[int, int]:
         if not self._counted:
-            return FIRST_TREE, 0
+            return 0, 0  # the count is the root of the first tree
         growing = self._rows.growing
         return growing.tree, growing.level
+
+    def _vector(self, step: Step) -> Vector:
+        return self._rows.vector(step.tree, step.level) if self._counted else self._rows.counts()
+
+    def _require_new_gradients(self, step: Step) -> None:
+        """Raise PartiesDisagree at a root whose gradients are those of the last root."""
+        trees = self._rows.trees
+        if step.level == 0 and trees and not trees[-1].splits:
+            raise PartiesDisagree(
+                "The coordinator goes on after a tree without splits, so that it could compare the "
+                "same sums over different lenders. This lender takes no further part."
+            )
 
     def _caught_up(self, first: int, results: tuple[Result, ...]) -> bool:
         """Add the results that are new; returns False if some before them are missing."""
