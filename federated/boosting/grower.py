@@ -58,7 +58,7 @@ class Grower:
     """Grows the trees of a plan, one level a step, without rows.
 
     After a restart, give the finished `trees` and `aucs`, and take the current tree's sums again.
-    Raises SplitsInvalid for trees that do not fit the plan.
+    Raises SplitsInvalid for trees that do not fit the plan, and ValueError if AUCs are missing.
     """
 
     def __init__(
@@ -72,8 +72,12 @@ class Grower:
         self._cells: Cells = cells_of(plan, usable)
         for tree in trees:
             check_tree(plan, self._cells, tree)
+        if plan.validation_share > 0 and len(trees) - len(aucs) not in (0, 1):
+            raise ValueError(f"{len(aucs)} AUCs do not belong to {len(trees)} trees")
         self._trees, self._aucs = list(trees), list(aucs)
-        self._stopped = False
+        full = len(trees) == plan.trees
+        opened = 0 < len(trees) == len(aucs)
+        self._stopped = opened and (full or should_stop(aucs, plan.early_stopping))
         self._growing = Growing(len(self._trees))
         self._parents: list[_Parent] = []
 
@@ -171,7 +175,10 @@ class Grower:
         return nodes
 
     def _estimate(self, histogram: Integers, possible: NDArray[np.bool_]) -> Integers:
-        """Return a node's sums; under noise, the nearest ones that are consistent."""
+        """Return a node's sums; under noise, the nearest ones that are consistent.
+
+        Excluded cells hold noise alone, on which a path could split by the same bit again.
+        """
         if self._plan.privacy is None:
             return histogram
         return consistent(histogram, self._cells.sizes, possible)
@@ -180,9 +187,8 @@ class Grower:
         plan, cells, growing = self._plan, self._cells, self._growing
         histograms = np.stack([node.histogram for node in nodes])
         totals = node_totals(cells, histograms)
-        possible = np.stack([node.possible for node in nodes])
         bounds = [node.bounds for node in nodes]
-        best = best_splits(plan, cells, histograms, totals, bounds, possible)
+        best = best_splits(plan, cells, histograms, totals, bounds)
         splits, parents = [], []
         for place, node, found in zip(growing.candidates, nodes, best, strict=True):
             if found is not None:

@@ -104,7 +104,10 @@ def usable_of_column(code: ColumnCode, counts: Integers, least: int) -> list[int
 
 
 def _cuts(bins: list[int], joined: int, least: int) -> list[int]:
-    """Keep cuts from the lowest, so that every merged bin has enough rows."""
+    """Keep cuts from the lowest, so that every merged bin but the last has enough rows.
+
+    If the last one has not, its cut has too few rows above it and is not usable.
+    """
     kept: list[int] = []
     rows = joined
     for cut, count in enumerate(bins[:-1]):
@@ -112,8 +115,6 @@ def _cuts(bins: list[int], joined: int, least: int) -> list[int]:
         if rows >= least:
             kept.append(cut)
             rows = 0
-    if rows + bins[-1] < least and kept:
-        kept.pop()
     return kept
 
 
