@@ -102,7 +102,16 @@ def test_calls_with_a_token_declare_it() -> None:
     refusing = {call for call, operation in OPERATIONS.items() if "401" in operation["responses"]}
     assert refusing - secured == {"POST /applications/{client_id}/join"}, "it takes a code"
     assert secured <= refusing
-    schemes = {"party", "operator", "witness", "partner", "owner", "any_owner", "session"}
+    schemes = {
+        "party",
+        "operator",
+        "witness",
+        "partner",
+        "owner",
+        "any_owner",
+        "session",
+        "training",
+    }
     assert set(DOCUMENT["components"]["securitySchemes"]) == schemes
 
 
