@@ -17,7 +17,14 @@ from contract.runs import COORDINATOR, LARGEST_TRAINING_MESSAGE, MOST_POSTED
 from parties.runs_client import TrainingNews, TrainingPost, TrainingsClient
 from service.api.trainings import LARGEST_TRAINING_EXCHANGE
 from tests.service.driver import Server, bearer, refused
-from utils.errors import InvalidRequest, NotAuthorised, OutOfStep, UnknownName
+from utils.errors import (
+    ForbiddenScope,
+    InvalidRequest,
+    NotAuthorised,
+    OutOfStep,
+    UnknownName,
+    UploadTooLarge,
+)
 from web.rate_limits import JOINS
 
 LENDERS = ["bank_1", "bank_2", "bank_3"]
@@ -157,17 +164,17 @@ def test_others_learn_nothing_and_large_bodies_are_refused(
     server: Server, training: Training
 ) -> None:
     path = f"/trainings/{training.id}"
-    for token in ("", training.hosted.codes["bank_1"], Training(server).tokens["bank_1"]):
+    for token in ("none", training.hosted.codes["bank_1"], Training(server).tokens["bank_1"]):
         for method, url in (
             ("GET", path),
             ("DELETE", path),
             ("POST", f"{path}/exchange"),
         ):
-            body = {"json": {}} if method == "POST" else {}
-            answer = server.http.request(method, url, headers=bearer(token), **body)  # type: ignore[arg-type]
-            refused(answer, 401, NotAuthorised)
+            json = {} if method == "POST" else None
+            answer = server.http.request(method, url, headers=bearer(token), json=json)
+            refused(answer, 401, NotAuthorised.code)
     headers = bearer(training.tokens["bank_1"])
-    refused(server.http.delete(path, headers=headers), 403)
+    refused(server.http.delete(path, headers=headers), 403, ForbiddenScope.code)
     for sent in (
         {"messages": [{"number": 1, "to": None, "body": "no base64!"}]},
         {"messages": [{"number": 0, "to": None, "body": "eA=="}]},
@@ -177,11 +184,11 @@ def test_others_learn_nothing_and_large_bodies_are_refused(
         {"more": 1},
     ):
         answer = server.http.post(f"{path}/exchange", json=sent, headers=headers)
-        refused(answer, 422, InvalidRequest)
+        refused(answer, 422, InvalidRequest.code)
     whole = b"{" + b" " * LARGEST_TRAINING_EXCHANGE + b"}"
     kind = {"Content-Type": "application/json"}
     answer = server.http.post(f"{path}/exchange", content=whole, headers=headers | kind)
-    refused(answer, 413)
+    refused(answer, 413, UploadTooLarge.code)
     with pytest.raises(UnknownName):
         training.client.training("0" * 32, training.tokens["bank_1"])
     assert training.exchange("bank_2").messages == []
