@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -192,6 +193,21 @@ def test_others_learn_nothing_and_large_bodies_are_refused(
     with pytest.raises(UnknownName):
         training.client.training("0" * 32, training.tokens["bank_1"])
     assert training.exchange("bank_2").messages == []
+
+
+def test_a_large_body_is_not_read_before_the_token_is_checked(
+    server: Server, training: Training
+) -> None:
+    lines = (
+        f"POST /trainings/{training.id}/exchange HTTP/1.1",
+        f"Host: 127.0.0.1:{server.port}",
+        "Authorization: Bearer nobody",
+        "Content-Type: application/json",
+        f"Content-Length: {LARGEST_TRAINING_EXCHANGE}",
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
 def test_guesses_of_codes_are_limited_by_address(server: Server, training: Training) -> None:
