@@ -24,6 +24,7 @@ from utils.errors import (
     NotAuthorised,
     OutOfStep,
     UnknownName,
+    UnsupportedContent,
     UploadTooLarge,
 )
 from web.rate_limits import JOINS
@@ -186,6 +187,8 @@ def test_others_learn_nothing_and_large_bodies_are_refused(
     ):
         answer = server.http.post(f"{path}/exchange", json=sent, headers=headers)
         refused(answer, 422, InvalidRequest.code)
+    answer = server.http.post(f"{path}/exchange", content=b"{}", headers=headers)
+    refused(answer, 415, UnsupportedContent.code)
     whole = b"{" + b" " * LARGEST_TRAINING_EXCHANGE + b"}"
     kind = {"Content-Type": "application/json"}
     answer = server.http.post(f"{path}/exchange", content=whole, headers=headers | kind)
