@@ -100,6 +100,11 @@ class LocalRows:
         self._joint = JointCells(self._cells, self._training.states)
         self.restore(())
 
+    @property
+    def cells(self) -> Cells:
+        """The cells of its histograms; raises MessageOutOfOrder before the first count."""
+        return self._started()[0]
+
     def length(self) -> int:
         """Return the length of the next step's vector."""
         return vector_length(self._plan, self._started()[0], self._growing)
