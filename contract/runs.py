@@ -74,7 +74,7 @@ class TrainingJoined(Body):
     """The member's token, and the names of all members without the coordinator."""
 
     token: Annotated[str, Field(repr=False)]
-    members: list[str]
+    members: list[MemberName]
     expires_at: Moment
 
 
@@ -126,8 +126,8 @@ class TrainingMessage(Body):
     """A message of another member, in base64; `to` is null if it is for all."""
 
     id: MessageId
-    sender: str
-    to: str | None
+    sender: MemberName
+    to: MemberName | None
     number: MessageNumber
     body: Annotated[str, Field(repr=False)]
 
@@ -151,7 +151,7 @@ class TrainingExchanged(Body):
 class TrainingMember(Body):
     """A member of a training; `seen_at` is the time of its last call, null before the first."""
 
-    name: str
+    name: MemberName
     joined: bool
     seen_at: Moment | None
 

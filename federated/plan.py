@@ -11,17 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from features.encoding import Layout
 from features.schema import Schema
+from federated.privacy.parameters import Privacy
 from model.booster import MAXIMUM_DEPTH, MAXIMUM_TREES
 from utils.errors import PlanInvalid
-
-
-class Privacy(BaseModel):
-    """Parameters of distributed discrete Gaussian noise on the opened sums."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    noise_multiplier: float = Field(gt=0, le=1000, description="Deviation over sensitivity.")
-    delta: float = Field(gt=0, lt=1, description="Accepted probability beyond epsilon.")
 
 
 class Plan(BaseModel):

@@ -42,6 +42,7 @@ MAY_IMPORT = {
         "contract",
         "engines",
         "features",
+        "federated",
         "model",
         "parties",
         "settings",
@@ -63,6 +64,7 @@ ENTRY_POINTS = {"parties/__main__.py": {"ui"}, "witness/__main__.py": {"ui"}}
 """Further imports of an entry point, which puts two folders together."""
 LIBRARIES = {
     "cedarpy": ("governance/",),
+    "dp_accounting": ("federated/privacy/",),
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
     "fastapi": ("parties/governance/api/", "service/", "server.py", "ui/", "web/"),
     "gradio": ("ui/",),

@@ -89,7 +89,9 @@ TrisealError
 │   ├── PlanInvalid              the plan of the training cannot be used
 │   ├── PlanRefused              the plan is outside the limits of this lender
 │   ├── HistogramInvalid         the opened sums of a step are inconsistent
-│   └── SplitsInvalid            the announced bits, splits or trees do not fit the plan
+│   ├── SplitsInvalid            the announced bits, splits or trees do not fit the plan
+│   ├── PrivacyInvalid           the noise or the budget asked for is out of bounds
+│   └── AccountantMissing        the library that computes the budget is not installed
 ├── IdentityError                errors in the files of identity keys
 │   ├── IdentityKeyInvalid       the key file is damaged, or other users can read it
 │   └── TrustFileInvalid         the trust file cannot be read or is not valid
@@ -415,6 +417,12 @@ class HistogramInvalid(FederatedError): ...
 
 
 class SplitsInvalid(FederatedError): ...
+
+
+class PrivacyInvalid(FederatedError): ...
+
+
+class AccountantMissing(FederatedError): ...
 
 
 class IdentityError(TrisealError): ...

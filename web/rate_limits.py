@@ -26,7 +26,7 @@ OPENINGS = 600
 """Applications that one address may open per minute."""
 HOSTINGS = 120
 """Sessions and trainings that one address may host per minute."""
-JOINS = 600
+JOINS = 300
 """Attempts of one address to join trainings per minute."""
 EXCHANGES = 12_000
 """Calls of one member of a training per minute."""

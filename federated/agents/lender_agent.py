@@ -281,8 +281,9 @@ class LenderAgent:
         plan = self._membership.plan
         rows = LocalRows(plan, self._own.records.states, self._own.records.outcomes)
         group = Group(self._membership.run, self._membership.verify_keys)
-        me = self._membership.state.me
-        return Lender(plan, group, me, self._membership.sign, rows, progress)
+        state = self._membership.state
+        sign = self._membership.sign
+        return Lender(plan, group, state.me, sign, state.master, rows, progress)
 
     def _over(self) -> bool:
         return self._failure is not None or (

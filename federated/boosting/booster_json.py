@@ -3,6 +3,9 @@
 Format: https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html. `sum_hessian`,
 `loss_changes` and the weights of inner nodes are 0: TimberStrike (arXiv 2506.07605) rebuilds
 records from them. Predictions do not use them; feature importance by gain or cover does.
+
+This does not hide how large a leaf of the first tree is: its value is then a fraction of two small
+integers, from which its rows and approvals over all lenders can mostly be found.
 """
 
 from __future__ import annotations

@@ -85,13 +85,11 @@ def best_splits(
     histograms: Integers,
     totals: Integers,
     bounds: list[Bounds],
-    possible: NDArray[np.bool_],
 ) -> list[Best | None]:
     """Return the best split of each node, None if no split gains enough.
 
-    `histograms` (nodes, 2, cells) and `totals` (nodes, 2) are sums of gradients and hessians;
-    `possible` (nodes, cells) are the cells that a node's path allows, and a split must have some of
-    them on both sides. Of equal gains, that of the lowest bit counts.
+    `histograms` (nodes, 2, cells) and `totals` (nodes, 2) are sums of gradients and hessians, 0 in
+    cells that a node's path excludes. Of equal gains, that of the lowest bit counts.
     """
     lower = np.array([[b.lower] for b in bounds])
     upper = np.array([[b.upper] for b in bounds])
@@ -100,9 +98,6 @@ def best_splits(
     right = real(ones)
     left = real(columns[:, :, cells.column_of_bit] - ones)
     valid = (left[:, 1] >= plan.least_hessian) & (right[:, 1] >= plan.least_hessian)
-    sides = possible.astype(np.int64) @ cells.holds
-    both = np.add.reduceat(possible.astype(np.int64), cells.first, axis=1)[:, cells.column_of_bit]
-    valid &= (sides > 0) & (sides < both)
     # Hessians of sides that are too small, negative ones under noise, only avoid a division by 0.
     h_left, h_right = np.where(valid, left[:, 1], 1.0), np.where(valid, right[:, 1], 1.0)
     g_left, g_right = left[:, 0], right[:, 0]

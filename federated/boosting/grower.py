@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from federated.boosting.scores import LENGTH, auc, best_trees, should_stop
 from federated.boosting.trees import Split, Splits, Tree
 from federated.boosting.usable_bits import UsableBits
 from federated.plan import Plan
+from federated.privacy.consistency import consistent
 from utils.errors import MessageOutOfOrder
 
 
@@ -57,7 +58,7 @@ class Grower:
     """Grows the trees of a plan, one level a step, without rows.
 
     After a restart, give the finished `trees` and `aucs`, and take the current tree's sums again.
-    Raises SplitsInvalid for trees that do not fit the plan.
+    Raises SplitsInvalid for trees that do not fit the plan, and ValueError if AUCs are missing.
     """
 
     def __init__(
@@ -71,8 +72,12 @@ class Grower:
         self._cells: Cells = cells_of(plan, usable)
         for tree in trees:
             check_tree(plan, self._cells, tree)
+        if plan.validation_share > 0 and len(trees) - len(aucs) not in (0, 1):
+            raise ValueError(f"{len(aucs)} AUCs do not belong to {len(trees)} trees")
         self._trees, self._aucs = list(trees), list(aucs)
-        self._stopped = False
+        full = len(trees) == plan.trees
+        opened = 0 < len(trees) == len(aucs)
+        self._stopped = opened and (full or should_stop(aucs, plan.early_stopping))
         self._growing = Growing(len(self._trees))
         self._parents: list[_Parent] = []
 
@@ -153,30 +158,37 @@ class Grower:
         """Return the open nodes in the order of the candidates; raises HistogramInvalid."""
         sent = sums.view(np.int64).reshape(len(self._growing.sent), 2, self._cells.count)
         if self._growing.level == 0:
-            nodes = [_Node(sent[0], Bounds(), np.ones(self._cells.count, np.bool_))]
+            everywhere = np.ones(self._cells.count, np.bool_)
+            nodes = [_Node(self._estimate(sent[0], everywhere), Bounds(), everywhere)]
         else:
             nodes = []
-            for parent, left in zip(self._parents, sent, strict=True):
-                both = (left, parent.histogram - left)
-                nodes += map(_Node, both, parent.bounds, parent.possible)
-        histograms = np.stack([node.histogram for node in nodes])
-        possible = np.stack([node.possible for node in nodes])
-        if self._plan.privacy is not None:
-            # Columns differ and hessians may be negative; cells without rows hold noise alone.
-            own = np.where(possible[:, None], histograms, 0)
-            return [replace(node, histogram=h) for node, h in zip(nodes, own, strict=True)]
-        fault = fault_of_nodes(self._cells, histograms, possible, rows)
-        if fault:
-            raise invalid(self._growing.tree, self._growing.level, fault)
+            for parent, sums_of_left in zip(self._parents, sent, strict=True):
+                left = self._estimate(sums_of_left, parent.possible[0])
+                right = self._estimate(parent.histogram - left, parent.possible[1])
+                nodes += map(_Node, (left, right), parent.bounds, parent.possible)
+        if self._plan.privacy is None:
+            histograms = np.stack([node.histogram for node in nodes])
+            possible = np.stack([node.possible for node in nodes])
+            fault = fault_of_nodes(self._cells, histograms, possible, rows)
+            if fault:
+                raise invalid(self._growing.tree, self._growing.level, fault)
         return nodes
+
+    def _estimate(self, histogram: Integers, possible: NDArray[np.bool_]) -> Integers:
+        """Return a node's sums; under noise, the nearest ones that are consistent.
+
+        Excluded cells hold noise alone, on which a path could split by the same bit again.
+        """
+        if self._plan.privacy is None:
+            return histogram
+        return consistent(histogram, self._cells.sizes, possible)
 
     def _split(self, nodes: list[_Node]) -> tuple[Splits, list[_Parent]]:
         plan, cells, growing = self._plan, self._cells, self._growing
         histograms = np.stack([node.histogram for node in nodes])
         totals = node_totals(cells, histograms)
-        possible = np.stack([node.possible for node in nodes])
         bounds = [node.bounds for node in nodes]
-        best = best_splits(plan, cells, histograms, totals, bounds, possible)
+        best = best_splits(plan, cells, histograms, totals, bounds)
         splits, parents = [], []
         for place, node, found in zip(growing.candidates, nodes, best, strict=True):
             if found is not None:

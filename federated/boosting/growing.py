@@ -49,7 +49,7 @@ class Growing:
         """
         self.expect(announced.tree, announced.level)
         splits = (*self.splits, *announced.splits)
-        fault = self._fault(announced) or check_splits(plan, cells, splits)
+        fault = self._fault(plan, announced) or check_splits(plan, cells, splits)
         if fault:
             raise SplitsInvalid(
                 f"The splits announced for tree {self.tree}, level {self.level} do not fit: "
@@ -66,7 +66,9 @@ class Growing:
             )
         return Tree(root=self.root, splits=self.splits)
 
-    def _fault(self, announced: Splits) -> str:
+    def _fault(self, plan: Plan, announced: Splits) -> str:
+        if self.tree >= plan.trees:
+            return f"the plan has {plan.trees} trees"
         if self.level > 0 and announced.root != self.root:
             return "the root has another value than before"
         for split in announced.splits:

@@ -84,10 +84,11 @@ class LocalRows:
         return self._growing
 
     def counts(self) -> Vector:
-        """Return the training rows in each state, then validation rows denied and approved."""
+        """Return the counts of federated/boosting/counts.py."""
         layout, rows = self._plan.layout, self._training
         parts = [
-            np.bincount(rows.states[i], minlength=code.n_states)
+            np.bincount(rows.states[i][rows.outcomes == outcome], minlength=code.n_states)
+            for outcome in (0, 1)
             for i, code in enumerate(layout.codes)
         ]
         parts.append(np.bincount(self._validation.outcomes, minlength=2))
@@ -98,6 +99,11 @@ class LocalRows:
         self._cells = cells_of(self._plan, usable)
         self._joint = JointCells(self._cells, self._training.states)
         self.restore(())
+
+    @property
+    def cells(self) -> Cells:
+        """The cells of its histograms; raises MessageOutOfOrder before the first count."""
+        return self._started()[0]
 
     def length(self) -> int:
         """Return the length of the next step's vector."""

@@ -31,11 +31,13 @@ def score_histogram(margins: Integers, outcomes: NDArray[np.int8]) -> Vector:
 def auc(plan: Plan, sums: Vector) -> float:
     """Return the AUC in opened sums of score histograms; 0.5 if there is one class only.
 
-    Under noise, negative counts are 0. Raises HistogramInvalid for impossible counts.
+    Under noise, counts may be negative. They are used as they are, since the noise of numbers cut
+    off at 0 would not cancel in sums: it would draw the AUC to 0.5. Raises HistogramInvalid for
+    impossible counts.
     """
     counts = sums.view(np.int64)
     if plan.privacy is not None:
-        counts = np.clip(counts, 0, MAXIMUM_ROWS)
+        counts = np.clip(counts, -MAXIMUM_ROWS, MAXIMUM_ROWS)
     elif bool(((counts < 0) | (counts > MAXIMUM_ROWS)).any()):
         raise HistogramInvalid(
             "The sums of the validation scores are inconsistent: a count is negative or larger "
@@ -47,8 +49,11 @@ def auc(plan: Plan, sums: Vector) -> float:
     for own, other in zip(denied, approved, strict=True):
         twice += other * (2 * below + own)
         below += own
-    pairs = 2 * below * sum(approved)
-    return twice / pairs if pairs else 0.5
+    above = sum(approved)
+    if below <= 0 or above <= 0:
+        return 0.5
+    share = float(twice / (2 * below * above))
+    return min(max(share, 0.0), 1.0)
 
 
 def best_trees(aucs: Sequence[float]) -> int:

@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from features.encoding import ColumnCode
 from features.schema import CategoricalColumn
+from federated.boosting.counts import checked_counts
 from federated.boosting.fixed_point import MAXIMUM_ROWS, Integers, Vector
 from federated.plan import Plan
-from utils.errors import HistogramInvalid, TrainingDataInvalid
+from utils.errors import TrainingDataInvalid
 
 _Bit = Annotated[int, Field(strict=True, ge=0, lt=1 << 20)]
 
@@ -36,18 +37,13 @@ class UsableBits(BaseModel):
         return self
 
 
-def counts_length(plan: Plan) -> int:
-    """Return the length of a vector of counts: all states, and two classes of validation rows."""
-    return plan.layout.n_states + 2
-
-
 def choose_bits(plan: Plan, counts: Vector) -> UsableBits:
     """Choose the usable bits from summed counts, as `LocalRows.counts` returns them.
 
     Raises HistogramInvalid if the counts are inconsistent, which is not checked under noise, and
     TrainingDataInvalid if no bit is usable.
     """
-    numbers = _checked(plan, counts)
+    numbers = np.clip(checked_counts(plan, counts).sum(axis=0), 0, MAXIMUM_ROWS)
     bits: list[int] = []
     totals = []
     for code in plan.layout.codes:
@@ -60,29 +56,6 @@ def choose_bits(plan: Plan, counts: Vector) -> UsableBits:
             "train with more rows, or lower least_rows in the plan."
         )
     return UsableBits(bits=tuple(bits), rows=min(max(totals), MAXIMUM_ROWS))
-
-
-def _checked(plan: Plan, counts: Vector) -> Integers:
-    if counts.dtype != np.uint64 or counts.shape != (counts_length(plan),):
-        raise HistogramInvalid(
-            f"The sums of the first count do not have {counts_length(plan)} numbers; every lender "
-            "must run the same version of Triseal with the same plan."
-        )
-    numbers = counts.view(np.int64)
-    if plan.privacy is not None:
-        return np.clip(numbers, 0, MAXIMUM_ROWS)
-    totals = [
-        int(numbers[code.first_state : code.first_state + code.n_states].sum())
-        for code in plan.layout.codes
-    ]
-    inside = bool(((numbers >= 0) & (numbers <= MAXIMUM_ROWS)).all())
-    if not inside or len(set(totals)) > 1 or totals[0] > MAXIMUM_ROWS:
-        raise HistogramInvalid(
-            "The sums of the first count are inconsistent: the states of every column must add up "
-            f"to the same number of rows, at most {MAXIMUM_ROWS}. At least one lender sent counts "
-            "that do not come from its rows; start the training again without that lender."
-        )
-    return numbers
 
 
 def usable_of_column(code: ColumnCode, counts: Integers, least: int) -> list[int]:
@@ -104,7 +77,10 @@ def usable_of_column(code: ColumnCode, counts: Integers, least: int) -> list[int
 
 
 def _cuts(bins: list[int], joined: int, least: int) -> list[int]:
-    """Keep cuts from the lowest, so that every merged bin has enough rows."""
+    """Keep cuts from the lowest, so that every merged bin but the last has enough rows.
+
+    If the last one has not, its cut has too few rows above it and is not usable.
+    """
     kept: list[int] = []
     rows = joined
     for cut, count in enumerate(bins[:-1]):
@@ -112,8 +88,6 @@ def _cuts(bins: list[int], joined: int, least: int) -> list[int]:
         if rows >= least:
             kept.append(cut)
             rows = 0
-    if rows + bins[-1] < least and kept:
-        kept.pop()
     return kept
 
 

@@ -21,13 +21,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from federated.aggregation.coordinator_side import Opening
 from federated.aggregation.group import Group
-from federated.aggregation.lock_state import FIRST_TREE
 from federated.aggregation.statement import Step
 from federated.aggregation.upload import Upload
+from federated.boosting.cells import cells_of
+from federated.boosting.counts import counts_length
+from federated.boosting.first_root import first_root
 from federated.boosting.fixed_point import Vector
 from federated.boosting.grower import Grower
 from federated.boosting.trees import Tree
-from federated.boosting.usable_bits import choose_bits, counts_length
+from federated.boosting.usable_bits import choose_bits
 from federated.plan import Plan
 from federated.protocol.messages import (
     AllUploaded,
@@ -88,7 +90,7 @@ class CoordinatorState(BaseModel):
     lenders: dict[str, LenderState]
     results: list[Result] = []
     transcript: Annotated[bytes, Field(repr=False)]
-    step: Step = Step(tree=FIRST_TREE)
+    step: Step = Step(tree=0)
     roster: tuple[str, ...] = ()
     uploads: dict[str, bytes] = Field(default={}, repr=False)
     seeds: dict[str, bytes] = Field(default={}, repr=False)
@@ -273,12 +275,12 @@ class Coordinator:
 
     def _grown(self, sums: Vector) -> list[Out]:
         state, step = self.state, self.state.step
-        if step.tree == FIRST_TREE:
+        if self._grower is None:
             usable = choose_bits(self.plan, sums)
             self._grower = Grower(self.plan, usable)
             self._add(Counted(usable=usable))
-            return self._next_tree(0)
-        grower = self._required_grower()
+            sums = first_root(self.plan, cells_of(self.plan, usable), sums)
+        grower = self._grower
         everyone = len(state.roster) == len(state.lenders)
         found = grower.take(step.tree, step.level, sums, self._rows() if everyone else None)
         if found.splits is None:
@@ -289,7 +291,9 @@ class Coordinator:
                 state.lenders[lender].trees += 1
         self._add(Grown(lenders=state.roster, splits=found.splits, auc=found.auc))
         if found.tree is not None:
-            return self._next_tree(step.tree + 1)
+            # Without splits the margins have hardly changed: no tree would find any, and the sums
+            # of another roster would be those of the same gradients.
+            return self._next_tree(step.tree + 1) if found.tree.splits else self._finish(grower)
         state.step = Step(tree=step.tree, level=step.level + 1)
         gone = [name for name in state.roster if state.lenders[name].status != "working"]
         if gone:
@@ -421,8 +425,8 @@ class Coordinator:
 
     def _new_opening(self) -> Opening:
         state = self.state
-        counts = state.step.tree == FIRST_TREE
-        length = counts_length(self.plan) if counts else self._required_grower().length()
+        grower = self._grower
+        length = counts_length(self.plan) if grower is None else grower.length()
         return Opening(self._group, state.step, state.roster, state.transcript, length)
 
     def _restore(self) -> None:

@@ -14,10 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from federated.aggregation.group import Group
 from federated.aggregation.lender_side import LenderMasks
-from federated.aggregation.lock_state import FIRST_TREE, LockState
+from federated.aggregation.lock_state import LockState
+from federated.aggregation.statement import Step
+from federated.boosting.fixed_point import Vector
 from federated.boosting.rows import LocalRows
 from federated.boosting.trees import Tree
 from federated.plan import Plan
+from federated.privacy.noise import with_noise
+from federated.privacy.step_parts import parts_of_count, parts_of_step
 from federated.protocol.messages import (
     AllUploaded,
     Ask,
@@ -57,7 +61,8 @@ class LenderProgress(BaseModel):
 class Lender:
     """The state machine of the lender called `me`; `rows` are its own and stay here.
 
-    `sign` returns its Ed25519 signature. Raises StoredDataDamaged's kin if `progress` does not fit.
+    `sign` returns its Ed25519 signature. `secret` has 32 bytes, from which noise is drawn if the
+    plan has any. Raises ForeignMessage if `progress` is that of another lender or training.
     """
 
     def __init__(
@@ -66,10 +71,12 @@ class Lender:
         group: Group,
         me: str,
         sign: Callable[[bytes], bytes],
+        secret: bytes,
         rows: LocalRows,
         progress: LenderProgress,
     ) -> None:
         self.plan, self.me, self.progress = plan, me, progress
+        self._secret = secret
         self._group, self._rows = group, rows
         self._masks = LenderMasks(group, me, sign, progress.locks)
         self._counted = False
@@ -142,8 +149,8 @@ class Lender:
                 f"results lead to tree {expected[0]}, level {expected[1]}. This lender takes no "
                 "further part; ask the coordinator's operator for the reason."
             )
-        counts = step.tree == FIRST_TREE
-        vector = self._rows.counts() if counts else self._rows.vector(step.tree, step.level)
+        self._require_new_gradients(step)
+        vector = self._vector(step)
         try:
             upload = self._masks.upload(step, message.roster, self.progress.transcript, vector)
         except StepRefused:
@@ -159,9 +166,31 @@ class Lender:
 
     def _expected(self) -> tuple[int, int]:
         if not self._counted:
-            return FIRST_TREE, 0
+            return 0, 0  # the count is the root of the first tree
         growing = self._rows.growing
         return growing.tree, growing.level
+
+    def _vector(self, step: Step) -> Vector:
+        """Return the sums of this lender's rows, with its noise if the plan has any."""
+        rows, lenders = self._rows, len(self._group.lenders)
+        if self._counted:
+            vector = rows.vector(step.tree, step.level)
+            parts = parts_of_step(self.plan, rows.cells, rows.growing, lenders)
+        else:
+            vector, parts = rows.counts(), parts_of_count(self.plan, lenders)
+        if not parts:
+            return vector
+        run, place = self._group.run, {"tree": step.tree, "level": step.level}
+        return with_noise(vector, parts, secret=self._secret, run=run, **place)
+
+    def _require_new_gradients(self, step: Step) -> None:
+        """Raise PartiesDisagree at a root whose gradients are those of the last root."""
+        trees = self._rows.trees
+        if step.level == 0 and trees and not trees[-1].splits:
+            raise PartiesDisagree(
+                "The coordinator goes on after a tree without splits, so that it could compare the "
+                "same sums over different lenders. This lender takes no further part."
+            )
 
     def _caught_up(self, first: int, results: tuple[Result, ...]) -> bool:
         """Add the results that are new; returns False if some before them are missing."""

@@ -12,6 +12,13 @@ _SECRET = "Vt8kQ2mZx1sR7dLwYb4nHc6jPf0aGe3uTiOqXvBzE9K"  # noqa: S105 (opens not
 _MEMBERS = ["bank_1", "bank_2", "bank_3"]
 _POSTED = {"number": 1, "to": "coordinator", "body": "c2VhbGVk"}
 
+EXCHANGE_EXAMPLE: Mapping[str, Any] = {
+    "messages": [_POSTED],
+    "after": 0,
+    "wait": 20.0,
+    "least": 1,
+    "linger": 25.0,
+}
 TRAINING_EXAMPLES: Mapping[str, Any] = {
     "TrainingRequest": {"members": _MEMBERS, "hours": 24.0, "nonce": _ID},
     "TrainingHosted": {
@@ -24,13 +31,6 @@ TRAINING_EXAMPLES: Mapping[str, Any] = {
     },
     "TrainingJoinRequest": {"member": "bank_1", "code": _SECRET[1:] + _SECRET[0]},
     "TrainingJoined": {"token": _SECRET[::-1], "members": _MEMBERS, "expires_at": _ENDS},
-    "TrainingExchangeRequest": {
-        "messages": [_POSTED],
-        "after": 0,
-        "wait": 20.0,
-        "least": 1,
-        "linger": 25.0,
-    },
     "TrainingExchanged": {
         "numbers": [1],
         "messages": [

@@ -27,6 +27,8 @@ from service.api.dependencies import AnyOwnerDep, ServerStateDep, TrainingTokenD
 from service.api.examples import EXAMPLE_ID
 from service.api.messages import woken
 from service.api.openapi import BODY, READY, make_router, problems
+from service.api.training_examples import EXCHANGE_EXAMPLE
+from service.http.json_body import is_large, json_body, read_json
 from service.runs.arrivals import Waiting
 from service.runs.recent import Given
 from service.runs.relay import Found
@@ -64,13 +66,14 @@ _ONE = (*_CALL, UnknownName)
     response_model=TrainingExchanged,
     summary="Post and read messages of a training",
     response_description="The numbers of the posted messages, and new messages.",
+    openapi_extra=json_body(TrainingExchangeRequest, EXCHANGE_EXAMPLE),
     responses=problems(*_ONE, *BODY, OutOfStep, AlreadySent, UploadEmpty),
 )
 async def exchange_training(
+    request: Request,
     training_id: _TrainingId,
     server_state: ServerStateDep,
     token: TrainingTokenDep,
-    body: TrainingExchangeRequest,
 ) -> Response:
     """Post sealed messages to other members, all or none, then wait for messages to this one.
 
@@ -81,8 +84,11 @@ async def exchange_training(
     member, its oldest ones are dropped, which its next response tells. A training that is over can
     be read for one more hour.
     """
-    end = time.monotonic() + body.wait
     trainings = server_state.trainings
+    if is_large(request):
+        await run_in_threadpool(trainings.relay.require_member, training_id, token)
+    body = await read_json(request, TrainingExchangeRequest)
+    end = time.monotonic() + body.wait
     given = [_given(one.number, one.to, one.body) for one in body.messages]
     with trainings.arrivals.wait(training_id) as waiting:
         found = await run_in_threadpool(

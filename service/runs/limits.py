@@ -7,7 +7,7 @@ so a count also tells for how many further messages no other count is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from contract.runs import LARGEST_TRAINING_MESSAGE
@@ -60,9 +60,5 @@ class Floor(NamedTuple):
 
 def floor_of(cursors: Mapping[str, int]) -> Floor:
     """Return the floor of at least two members, by their cursors."""
-    (first, lowest), (second, _) = _two_lowest((at, name) for name, at in cursors.items())
+    (first, lowest), (second, _), *_ = sorted((at, name) for name, at in cursors.items())
     return Floor(lowest, first, second)
-
-
-def _two_lowest(pairs: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
-    return sorted(pairs)[:2]

@@ -182,7 +182,8 @@ class TrainingRelay:
             found = self._glance(training_id, token, after)
             if found is not None:
                 return found
-        self._storage.require_disk(sum(len(one.body) for one in given))
+        else:
+            self._storage.require_disk(sum(len(one.body) for one in given))
         now = self._clock()
         with self._storage.write() as session:
             training = training_of(session, training_id, lock=True)

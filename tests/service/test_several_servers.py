@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from engines.interface import DECIDE
 from governance.permits import Use, issue
 from parties.client import ServerClient
+from parties.runs_client import TrainingPost, TrainingsClient
 from tests.service.applications.test_relay import heard, say
 from tests.service.driver import Application, Server, bearer
 from tests.service.jobs.test_waiting import until
@@ -157,3 +158,28 @@ def test_a_session_is_served_by_all_servers_and_its_permit_counts_once(
     spent = [isinstance(each.exception(), PermitSpent) for each in asked]
     assert sorted(spent) == [False] + [True] * 7
     assert all(s.http.get("/integrity/verify").json()["healthy"] for s in servers)
+
+
+def test_a_training_is_served_by_all_servers(servers: list[Server]) -> None:
+    a, b = (TrainingsClient(server.url, 30) for server in servers)
+    names = ["bank_1", "bank_2", "bank_3"]
+    hosted = a.host_training(Ed25519PrivateKey.generate(), names)
+    tid = hosted.training_id
+    tokens = [b.join_training(tid, name, hosted.codes[name]).token for name in names]
+    with ThreadPoolExecutor(4) as pool:
+        coming = pool.submit(a.exchange, tid, hosted.token, wait=25, least=3)
+        lenders = [
+            pool.submit(client.exchange, tid, token, [post], wait=25)
+            for client, token in zip((a, b, b), tokens, strict=True)
+            for post in [TrainingPost(1, "coordinator", b"masked")]
+        ]
+        begun = time.monotonic()
+        found = coming.result(30)
+        assert sorted(m.sender for m in found.messages) == names
+        post = TrainingPost(1, None, b"sum")
+        a.exchange(tid, hosted.token, [post], after=found.after)
+        assert [lender.result(30).messages[0].body for lender in lenders] == [b"sum"] * 3
+        assert time.monotonic() - begun < 15, "woken by what was posted at the other server"
+        waiting = pool.submit(b.exchange, tid, hosted.token, after=found.after, wait=25)
+        a.close_training(tid, hosted.token)
+        assert waiting.result(15).state == "closed"

@@ -11,7 +11,7 @@ from features.encoding import Layout
 from federated.boosting.booster_json import booster_json
 from federated.boosting.pooled import pooled
 from federated.boosting.rows import LocalRows
-from federated.boosting.trees import Tree, margins
+from federated.boosting.trees import Tree, margins, route
 from federated.plan import Plan
 from model.booster import parse_booster
 from training.data import training_frame
@@ -172,3 +172,31 @@ def test_statistics_of_rows_are_not_in_the_file(both, encoded):
         inner = [n for n, child in enumerate(tree["left_children"]) if child != -1]
         assert inner and all(tree["base_weights"][n] == 0 for n in inner)
         assert {tree["split_conditions"][n] for n in inner} == {0.5}
+
+
+def groups_from_a_leaf(value: int, most: int) -> list[tuple[int, int]]:
+    """Return all (rows, approved rows) that give a leaf of the first tree this value in 2^-20."""
+    found = []
+    for rows in range(10, most + 1):
+        approved = round((value / 2**20 / 0.3 * (rows + 4) / 2 + rows) / 2)
+        if round(0.3 * 2 * (2 * approved - rows) / (rows + 4) * 2**20) == value:
+            found.append((rows, approved))
+    return found
+
+
+def test_leaf_values_still_tell_the_groups_of_the_first_tree(layout, encoded):
+    """A limit: they are fractions of small integers. A group has at least k rows in all."""
+    plan = Plan(schema=layout.schema, trees=1, validation_share=0)
+    bits, y = (part[:1000] for part in encoded[0])
+    run = pooled(plan, {"all": LocalRows.from_bits(plan, bits, y)})
+    states = as_states(layout, bits)
+    nodes = np.zeros(1000, np.uint8)
+    route(nodes, run.trees[0].splits, layout, states)
+    guesses = 0
+    for node in np.unique(nodes):
+        own = y[nodes == node]
+        found = groups_from_a_leaf(run.trees[0].leaf(int(node)), 1000)
+        assert (len(own), int(own.sum())) in found
+        assert len(own) >= plan.least_rows
+        guesses += (len(own), int(own.sum())) in found[:2]
+    assert guesses >= 4

@@ -153,10 +153,14 @@ def test_noise_is_taken_as_it_is():
 
 
 def test_no_step_follows_the_last():
-    lenders, grower, _ = started()
+    lenders, grower, usable = started()
     while not grower.done:
         last = step(lenders, grower)
     assert last.stop and last.splits is None and len(grower.aucs) == 2
+    assert Grower(PLAN, usable, grower.trees, grower.aucs).done
+    assert not Grower(PLAN, usable, grower.trees, grower.aucs[:1]).done
+    with pytest.raises(ValueError, match="0 AUCs"):
+        Grower(PLAN, usable, grower.trees)
     with pytest.raises(MessageOutOfOrder, match="stopped"):
         grower.take(2, 0, lenders[0].vector(2, 0))
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from federated.boosting.pooled import Grown, pooled
 from federated.boosting.rows import LocalRows
+from federated.boosting.scores import best_trees, should_stop
 from federated.boosting.trees import margins
 from tests.federated.boosting.data import lenders_of, plan_of, random_rows
 from tests.federated.boosting.reference import Row, follow, pair_auc, train
@@ -77,6 +78,12 @@ def test_early_stopping_cuts_back_to_the_best_tree():
     )
     assert endless.trees[: len(run.trees)] == run.trees and endless.kept == endless.trees
     assert len(endless.trees) == len(endless.aucs) == 40
+
+
+def test_of_equal_aucs_the_fewest_trees_are_best():
+    assert best_trees([0.6, 0.7, 0.7]) == 2
+    assert should_stop([0.6, 0.7, 0.7], 1) and not should_stop([0.6, 0.7, 0.7], 2)
+    assert not should_stop([0.7, 0.6, 0.5], None) and not should_stop([], 1)
 
 
 PARAMETERS = [

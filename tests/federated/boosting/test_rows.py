@@ -199,7 +199,11 @@ def test_lender_refuses_a_repeated_bit_a_changed_root_and_a_wrong_order():
     ):
         with pytest.raises(SplitsInvalid):
             rows.apply(Splits(tree=0, level=1, root=root, splits=splits))
-    rows.apply(Splits(tree=0, level=1, root=first.root, splits=(left, right)))
+    rows.apply(Splits(tree=0, level=1, root=first.root, splits=(left,)))
+    # The right child was not split on its level, so that it is a leaf.
+    late = Splits(tree=0, level=2, root=first.root, splits=(right,))
+    with pytest.raises(SplitsInvalid, match="node 2 is not open"):
+        rows.apply(late)
 
 
 @pytest.mark.parametrize("value", [16 << 20, -(16 << 20), 1.5, float("nan"), True, "1"])
@@ -217,8 +221,14 @@ def test_trees_that_do_not_fit_the_plan_are_not_added():
     for wrong in (path[1:], path[::-1], [path[0], path[0]]):
         with pytest.raises(ValueError, match=r"node|listed"):
             Tree(root=0, splits=tuple(wrong))
-    rows.add(Tree(root=0, splits=tuple(path[:3])))
-    assert rows.growing.tree == 1
+    good = Tree(root=0, splits=tuple(path[:3]))
+    for number in range(PLAN.trees):
+        assert rows.growing.tree == number
+        rows.add(good)
+    with pytest.raises(MessageOutOfOrder, match="3 trees"):
+        rows.add(good)
+    with pytest.raises(SplitsInvalid, match="3 trees"):
+        rows.apply(Splits(tree=PLAN.trees, level=0, root=0))
 
 
 def test_a_lender_that_was_away_goes_on_with_the_others():
@@ -229,7 +239,8 @@ def test_a_lender_that_was_away_goes_on_with_the_others():
     away, never_away = (LocalRows(PLAN, states, outcomes) for _ in range(2))
     for rows in (away, never_away):
         rows.begin(usable)
-    away.apply(announced(begun()[0]))
+    other = next(bit for bit in usable.bits if bit != tree.splits[0].bit and bit > 5)
+    away.apply(announced(begun()[0], bit=other))
     away.add(tree)
     for level in range(3):
         splits = tuple(s for s in tree.splits if level_of(s.node) == level)

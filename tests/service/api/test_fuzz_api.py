@@ -27,8 +27,10 @@ from schemathesis.checks import (
 )
 from schemathesis.schemas import APIOperation
 
+from contract.runs import TrainingHosted
 from contract.sessions import Hosted
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
+from parties.runs_client import TrainingsClient
 from parties.sessions_client import SessionsClient
 from tests.service.api.test_openapi import OPERATIONS
 from tests.service.driver import Application, Server, bearer
@@ -58,11 +60,14 @@ OF_PARTIES = [
 
 @dataclass
 class Insider:
-    """A party of an application that has run, an owner with a session, and the operator."""
+    """A party of an application that has run, an owner with a session, a training's coordinator
+    and the operator.
+    """
 
     server: Server
     application: Application
     hosted: Hosted
+    training: TrainingHosted
 
     @property
     def operator(self) -> str:
@@ -89,6 +94,9 @@ class Insider:
             token = self.operator
         if "session" in schemes_of(call):
             token = self.hosted.token
+        if "training_id" in case.path_parameters:
+            case.path_parameters["training_id"] = self.training.training_id
+            token = self.training.token
         case.headers["Authorization"] = f"Bearer {token}"
 
 
@@ -97,6 +105,7 @@ def insider(server: Server) -> Callable[[], Insider]:
     """An application that is created again when the last one is gone."""
     kept: list[Application] = []
     sessions: list[Hosted] = []
+    trainings: list[TrainingHosted] = []
     partner = _partner(server)
 
     def give() -> Insider:
@@ -106,7 +115,11 @@ def insider(server: Server) -> Callable[[], Insider]:
             application = server.filled()
             assert application.run().status_code == 200
             kept.append(application)
-        return Insider(server, kept[-1], sessions[-1])
+        if not trainings or not _open(server, trainings[-1]):
+            with TrainingsClient(server.url, 30) as client:
+                key = Ed25519PrivateKey.generate()
+                trainings.append(client.host_training(key, ["bank_1", "bank_2", "bank_3"]))
+        return Insider(server, kept[-1], sessions[-1], trainings[-1])
 
     return give
 
@@ -128,6 +141,12 @@ def _session(server: Server, partner: str) -> Hosted:
 def _connected(server: Server, hosted: Hosted) -> bool:
     found = server.http.get(f"/sessions/{hosted.session_id}", headers=bearer(hosted.token))
     return found.is_success and found.json()["state"] == "connected"
+
+
+def _open(server: Server, training: TrainingHosted) -> bool:
+    path = f"/trainings/{training.training_id}"
+    found = server.http.get(path, headers=bearer(training.token))
+    return found.is_success and found.json()["state"] == "open"
 
 
 def _whole(application: Application) -> bool:

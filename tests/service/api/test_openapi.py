@@ -100,15 +100,17 @@ def test_every_error_has_its_codes(call: str) -> None:
 def test_calls_with_a_token_declare_it() -> None:
     secured = {call for call, operation in OPERATIONS.items() if operation.get("security")}
     refusing = {call for call, operation in OPERATIONS.items() if "401" in operation["responses"]}
-    assert refusing - secured == {"POST /applications/{client_id}/join"}, "it takes a code"
+    with_codes = {"POST /applications/{client_id}/join", "POST /trainings/{training_id}/join"}
+    assert refusing - secured == with_codes, "they take a code"
     assert secured <= refusing
-    schemes = {"party", "operator", "witness", "partner", "owner", "any_owner", "session"}
+    schemes = {"party", "operator", "witness", "partner", "owner", "any_owner"}
+    schemes |= {"session", "training"}
     assert set(DOCUMENT["components"]["securitySchemes"]) == schemes
 
 
 def test_calls_with_a_body_document_its_errors() -> None:
     bodies = {call for call, operation in OPERATIONS.items() if "requestBody" in operation}
-    assert len(bodies) == 21
+    assert len(bodies) == 24
     for call in bodies:
         assert {"408", "413", "415", "422"} <= set(OPERATIONS[call]["responses"]), call
 
