@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from features.schema import Schema
 from federated.boosting.rows import LocalRows
 from federated.plan import Plan
 
-_ORDINAL = {"kind": "ordinal", "minimum": 0, "integer": True, "default": 0}
+_ORDINAL: dict[str, Any] = {"kind": "ordinal", "minimum": 0, "integer": True, "default": 0}
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def drawn(random: Random, seed: int, least_lenders: int = 3) -> Case:
     mark = random.randbytes(6).hex()
     stopping = random.random() < 0.3
     plan = Plan(
-        schema=_schema(optional, monotone, f"Canary {mark}"),
+        schema_=_schema(optional, monotone, f"Canary {mark}"),
         trees=random.randint(2, 5),
         depth=random.randint(1, 3),
         learning_rate=random.choice((0.3, 0.7, 1.0)),
@@ -63,7 +64,7 @@ def drawn(random: Random, seed: int, least_lenders: int = 3) -> Case:
 
 def _schema(optional: bool, monotone: bool, title: str) -> Schema:
     """Return a schema with columns of all kinds; with `optional`, three may be missing."""
-    columns = [
+    columns: list[dict[str, Any]] = [
         {"name": "Years", **_ORDINAL, "maximum": 40, "cuts": [1, 5, 10, 20], "optional": optional},
         {"name": "Debt", **_ORDINAL, "maximum": 9, "cuts": [2, 5, 8]},
         {"name": "Owner", "kind": "boolean", "optional": optional},

@@ -87,11 +87,13 @@ class _Checked:
     def _pooled(self) -> None:
         case, record = self._case, self._record(self._results)
         rows = {name: case.rows(name) for name in case.names}
-        counted = self._counted()
+        counted = record.trees[0].lenders  # the first root is the count
         usable = choose_bits(case.plan, total(rows[name].counts() for name in counted))
         if usable != record.usable:
             raise Broken(POOLED, "other bits are usable than by the rows that were counted")
-        found = pooled(case.plan, rows, record.grown(), record.usable)
+        found = pooled(case.plan, rows, record.grown(), record.usable, record.scored)
+        if any(tree.auc != auc for tree, auc in zip(record.trees, found.aucs, strict=False)):
+            raise Broken(POOLED, "the AUCs differ from those of pooled rows")
         self._require_trees(COORDINATOR, self._results, found)
         for name in self._finished():
             self._require_trees(name, self._training.stored(name)[1], found)
@@ -105,14 +107,6 @@ class _Checked:
         parsed = [_RESULT.validate_json(body) for body in results]
         if kept_trees(self._case.plan, parsed) != found.kept:
             raise Broken(POOLED, f"{name} has other trees")
-
-    def _counted(self) -> tuple[str, ...]:
-        """Return the lenders whose rows the first sum has counted."""
-        events = self._training.seats[COORDINATOR].journal.events()
-        rosters = {e.roster for e in events if e.kind == "opened" and e.step and e.step.tree < 0}
-        if len(rosters) != 1:
-            raise Broken(ONE_SUM, f"the rows were counted {len(rosters)} times")
-        return rosters.pop()
 
     def _equal(self) -> None:
         """All agents have the same results, as far as they have any, and the same files."""
@@ -165,9 +159,15 @@ class _Checked:
         if self._case.names[0].encode() not in data:
             raise Broken("the trial itself", "the server's database was not found")
         rows = [one.states.tobytes()[:_SAMPLE_BYTES] for one in self._case.records.values()]
-        plain = [self._case.canary.encode(), b"TSU1", b'"kind":"', *rows]
-        if any(one in data for one in [*plain, *(each.encode() for each in self._secrets())]):
-            raise Broken(SEALED, "a plan, rows, a message or a secret is in the server's database")
+        searched = {
+            "the plan": {self._case.canary.encode()},
+            "a lender's rows": set(rows),
+            "a message": {b'"kind":"uploaded"', b'"upload":"', b'"splits":'},
+            "a secret": {one.encode() for one in self._secrets()},
+        }
+        for what, texts in searched.items():
+            if any(text in data for text in texts):
+                raise Broken(SEALED, f"{what} is in the server's database")
 
     def _logs(self) -> None:
         secrets = self._secrets()

@@ -14,9 +14,7 @@ Act = Callable[[Training, Random], str]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of fault. `lenders` is the fewest that it needs; `first` has it act from the start.
-
-    """
+    """One kind of fault, for at least so many `lenders`; with `first`, it acts at the start."""
 
     name: str
     act: Act

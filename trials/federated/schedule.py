@@ -6,7 +6,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -49,7 +49,11 @@ def play(
     try:
         training.start(*training.everyone)
         _act(training, random, kinds, outcome)
-        training.until(lambda: training.over, "the coordinator ends")
+        training.until(lambda: training.over or training.waits_for_gone(), "the coordinator ends")
+        if not training.over:
+            outcome.facts["gone lenders that a root could not do without"] += 1
+            training.bring_back()
+            training.until(lambda: training.over, "the coordinator ends")
         training.until(lambda: not any(map(training.runs, training.here)), "all lenders end")
         training.kill(*training.gone)
         check(training, outcome.checks)
@@ -73,7 +77,7 @@ def _act(training: Training, random: Random, kinds: list[Kind], outcome: Outcome
     if len(kinds) > 1 and random.random() < _AT_ONCE:
         moments[1] = moments[0]
     with ThreadPoolExecutor(len(kinds)) as pool:
-        under_way = []
+        under_way: list[Future[tuple[str, str, float]]] = []
         for kind, moment, before in zip(kinds, moments, [-1, *moments], strict=False):
             if moment != before:
                 outcome.faults += [one.result() for one in under_way]

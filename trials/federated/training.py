@@ -1,14 +1,16 @@
-"""One training under trial: a coordinator and its lenders as processes, and what becomes of them."""
+"""One training under trial: a coordinator and its lenders as processes."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
@@ -173,6 +175,22 @@ class Training:
         if not found:
             raise Broken(ENDS, f"waited {seconds:g} s until {awaited}; {self.told()}")
         return found
+
+    def waits_for_gone(self) -> bool:
+        """Whether the coordinator says that it waits for a lender that never comes back."""
+        path = self.state_file(COORDINATOR)
+        if not self.gone or not path.exists():
+            return False
+        with closing(sqlite3.connect(path)) as database:
+            row = database.execute("SELECT body FROM parts WHERE name = 'coordinator'").fetchone()
+        reason = "" if row is None else str(json.loads(row[0])["reason"])
+        return reason.startswith("Waiting for") and any(name in reason for name in self.gone)
+
+    def bring_back(self) -> None:
+        """Have the lenders come back that never should."""
+        names, self.gone = sorted(self.gone), set()
+        self.go_on(*names)
+        self.start(*names)
 
     def told(self) -> str:
         """Return how far the training is, for a report."""
