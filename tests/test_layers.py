@@ -54,7 +54,7 @@ MAY_IMPORT = {
     },
     "trials": {
         *("contract", "engines", "features", "governance", "model", "parties", "server", "service"),
-        *("settings", "training", "utils", "verify", "witness"),
+        *("federated", "settings", "training", "utils", "verify", "witness"),
     },
     "scripts": {"parties", "service", "settings", "web"},
     "examples": {"engines", "features", "parties", "settings", "utils"},

@@ -41,6 +41,7 @@ from parties.runs_client import TrainingsClient
 from utils.atomic_files import write_atomic
 from utils.errors import (
     InvalidRequest,
+    OutOfStep,
     PartiesDisagree,
     PlanRefused,
     TrainingDataInvalid,
@@ -192,6 +193,7 @@ class LenderAgent:
         """
         if self._machine is not None and not self._over():
             self._membership.queue(COORDINATOR, self._machine.back())
+        self._save()  # a message leaves only once it is saved; the model may not be written yet
         self._tell(report)
         while not self._stopping.is_set():
             over = self._over()
@@ -226,6 +228,11 @@ class LenderAgent:
         try:
             if self._machine is None and self._membership.has_started:
                 self._begin()
+            if self._membership.is_left_out:
+                raise OutOfStep(
+                    "The training has started without this lender, which had not joined in time. "
+                    "Ask the coordinator for a new training, and join it earlier."
+                )
             if self._leaving:
                 raise PartiesDisagree("This lender has left the training.")
             for one in found:

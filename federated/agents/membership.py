@@ -94,7 +94,7 @@ class Membership:
         self.hellos: dict[str, Hello] = {}
         for name, body in state.hellos.items():
             self.hellos[name] = self._opened_hello(name, body)
-        if state.started:
+        if state.me in state.started:
             self._make_channel()
 
     @classmethod
@@ -222,6 +222,11 @@ class Membership:
     def has_started(self) -> bool:
         """True if this member is one of the training that has started."""
         return self._channel is not None
+
+    @property
+    def is_left_out(self) -> bool:
+        """True if the training has started without this member."""
+        return bool(self.state.started) and self._channel is None
 
     @property
     def plan(self) -> Plan:

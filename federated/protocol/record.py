@@ -28,8 +28,8 @@ class TreeRecord(BaseModel):
 class Record(BaseModel):
     """All that is needed to train the same trees from pooled rows, except the rows.
 
-    `auc` of a tree is that of the validation rows under the trees up to it; `kept` is the number of
-    trees in the model.
+    `auc` of a tree is that of the validation rows under the trees up to it; those of the last tree
+    are of the lenders `scored`. `kept` is the number of trees in the model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +41,7 @@ class Record(BaseModel):
     trees: tuple[TreeRecord, ...]
     kept: int
     auc: float | None
+    scored: tuple[str, ...] = ()
 
     def grown(self) -> list[pooled.Grown]:
         """Return the record in the form that `pooled` takes."""
@@ -78,6 +79,7 @@ def record_of(plan: Plan, training_id: str, results: Sequence[Result]) -> Record
         trees=tree_records(results),
         kept=last.trees,
         auc=last.auc,
+        scored=last.scored,
     )
 
 

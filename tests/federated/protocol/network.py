@@ -126,4 +126,4 @@ class Network:
         """Return the pooled training on just the lenders and levels of the record."""
         rows = {name: LocalRows(self.plan, *data) for name, data in self.data.items()}
         record = self.record()
-        return pooled(self.plan, rows, record.grown(), record.usable)
+        return pooled(self.plan, rows, record.grown(), record.usable, record.scored)
