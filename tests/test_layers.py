@@ -64,7 +64,10 @@ ENTRY_POINTS = {"parties/__main__.py": {"ui"}, "witness/__main__.py": {"ui"}}
 LIBRARIES = {
     "cedarpy": ("governance/",),
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
-    "fastapi": ("parties/governance/api/", "service/", "server.py", "ui/", "web/"),
+    "fastapi": (
+        *("federated/agents/api/", "parties/governance/api/", "service/", "server.py", "ui/"),
+        "web/",
+    ),
     "gradio": ("ui/",),
     "matplotlib": ("training/",),
     "plotly": ("ui/",),

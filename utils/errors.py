@@ -89,7 +89,10 @@ TrisealError
 │   ├── PlanInvalid              the plan of the training cannot be used
 │   ├── PlanRefused              the plan is outside the limits of this lender
 │   ├── HistogramInvalid         the opened sums of a step are inconsistent
-│   └── SplitsInvalid            the announced bits, splits or trees do not fit the plan
+│   ├── SplitsInvalid            the announced bits, splits or trees do not fit the plan
+│   ├── UnknownTraining          the agent takes part in no training of this id
+│   ├── NoFederatedModel         no finished training on this machine has a model for the call
+│   └── ModelNotCompiled         the server does not run the model of the training
 ├── IdentityError                errors in the files of identity keys
 │   ├── IdentityKeyInvalid       the key file is damaged, or other users can read it
 │   └── TrustFileInvalid         the trust file cannot be read or is not valid
@@ -415,6 +418,15 @@ class HistogramInvalid(FederatedError): ...
 
 
 class SplitsInvalid(FederatedError): ...
+
+
+class UnknownTraining(FederatedError): ...
+
+
+class NoFederatedModel(FederatedError): ...
+
+
+class ModelNotCompiled(FederatedError): ...
 
 
 class IdentityError(TrisealError): ...
