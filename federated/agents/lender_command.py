@@ -83,8 +83,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     found = parser.parse_args(words)
     if found.api_port is None and found.data is None:
         parser.error("name the rows by --data, or choose an --api-port")
-    if found.api_port is not None and (found.data or found.code_file):
-        parser.error("with --api-port, a training is joined by POST /fl_train")
+    if found.api_port is not None and found.code_file and not found.data:
+        parser.error("name the rows for the code's training by --data")
     if found.api_port is None and found.data_folder:
         parser.error("--data-folder is for --api-port")
     return found
@@ -104,7 +104,9 @@ def _serve(
         target=options.target,
         trust=options.trust,
         limits=limits,
+        data=options.data,
         data_folder=options.data_folder,
+        code=None if options.code_file is None else _code(options.code_file),
         api_port=options.api_port,
     )
     serve(wanted, settings)

@@ -31,8 +31,8 @@ class Group:
             raise ValueError(f"the run is a digest of {DIGEST_BYTES} bytes")
         if not max(least, LEAST_LENDERS) <= len(verify_keys) <= MOST_LENDERS:
             raise RosterRefused(
-                f"A run has {max(least, LEAST_LENDERS)} to {MOST_LENDERS} lenders, but this one would have "
-                f"{len(verify_keys)}. Start it with other lenders."
+                f"A run has {max(least, LEAST_LENDERS)} to {MOST_LENDERS} lenders, but this one "
+                f"would have {len(verify_keys)}. Start it with other lenders."
             )
         for name in verify_keys:
             _require_name(name)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
 from contract.runs import MOST_MEMBERS, MemberName
-from federated.agents.api.data_sets import NAME
+from federated.agents.api.data_sets import NAME, OWN
 from federated.agents.api.views import TrainingEvent, TrainingFacts
 from federated.agents.progress import State
 from federated.plan import Plan, Privacy
@@ -27,11 +27,12 @@ class TrainBody(_Body):
     """A training to join, by the `code` from its coordinator, or to start, with `lenders`.
 
     `addr` is the name of a data set sent before, or the path of a CSV file inside the agent's data
-    folder. The parameters of a new training are those of XGBoost where they have its names; those
-    left out have the default values of `python -m federated coordinator`.
+    folder; left out, the file that the agent was started with. The parameters of a new training are
+    those of XGBoost where they have its names; those left out have the default values of
+    `python -m federated coordinator`.
     """
 
-    addr: Annotated[str, Field(min_length=1, max_length=1000)]
+    addr: Annotated[str, Field(min_length=1, max_length=1000)] = OWN
     code: Annotated[str, Field(min_length=1, max_length=300, repr=False)] | None = None
     lenders: Annotated[
         tuple[MemberName, ...] | None,
@@ -84,13 +85,13 @@ class TrainingBegun(_Body):
 
     run_id: str
     state: State
-    codes: Annotated[dict[str, str], Field(repr=False)] = {}
+    codes: dict[str, str] = Field(default={}, repr=False)
 
 
 class TrainingDetails(TrainingFacts):
     """A training, with the codes of the other lenders until one that was started here begins."""
 
-    codes: Annotated[dict[str, str], Field(repr=False)] = {}
+    codes: dict[str, str] = Field(default={}, repr=False)
 
 
 class TrainingLine(_Body):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from features.encoding import Layout
 from features.schema import Schema
 from federated.agents.api.app import lender_app
 from federated.agents.api.common import LocalLender
-from federated.agents.api.data_sets import DataSets
+from federated.agents.api.data_sets import OWN, DataSets
 from federated.agents.api.encrypted_decision import EncryptedDecisions
 from federated.agents.api.local_model import LocalModels
 from federated.agents.api.local_run import Lending
@@ -25,6 +25,7 @@ from parties.governance.api.app import HOST, Guarded
 from parties.governance.api.serving import stop_on_sigterm
 from settings import Settings
 from utils.addresses import url_of
+from utils.errors import AlreadySent
 from utils.file_lock import hold_lock
 
 TRAININGS, DATA, DECISIONS, REQUESTS = "trainings", "data", "decisions", "last_request"
@@ -42,7 +43,9 @@ class WantedAgent:
     target: str | None
     trust: Path | None
     limits: LenderLimits
+    data: Path | None
     data_folder: Path | None
+    code: str | None
     api_port: int
 
 
@@ -59,12 +62,15 @@ def local_lender(wanted: WantedAgent, settings: Settings) -> Iterator[LocalLende
         taken = f"Another process has {home} open; stop it, or choose another folder by --home."
         held.enter_context(closing(hold_lock(home / "agent.lock", taken)))
         client = held.enter_context(connected(wanted.server, settings))
-        data = DataSets(home / DATA, wanted.data_folder, layout, wanted.target)
+        data = DataSets(home / DATA, wanted.data_folder, layout, wanted.target, wanted.data)
         lending = Lending(
             wanted.name, layout, key, pins_of(wanted.trust), wanted.limits, client, data
         )
         runs = held.enter_context(closing(LocalRuns(home / TRAININGS, lending)))
         runs.resume()
+        if wanted.code is not None:
+            with suppress(AlreadySent):  # the agent is started again
+                runs.join(OWN, wanted.code)
         predictions = Predictions(
             LocalModels(runs),
             EncryptedDecisions(home / DECISIONS, url, settings),

@@ -16,6 +16,8 @@ NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 LARGEST_DATA = 64 << 20
 """Most bytes of a data set that is sent; larger files belong in the data folder."""
 MOST_DATA_SETS = 64
+OWN = "own"
+"""The address of the file that the agent was started with."""
 _SUFFIX = ".csv"
 
 
@@ -31,14 +33,19 @@ class Stored:
 class DataSets:
     """Data by address: the name of a stored data set, or a file's path in the data folder.
 
-    A stored data set comes before a file of the same name. `folder` is the agent's own, and
-    `files` the lender's data folder, which is only read.
+    A stored data set comes before a file of the same name. `folder` is the agent's own, `files` the
+    lender's data folder, which is only read, and `own` the file at the address `own`.
     """
 
     def __init__(
-        self, folder: Path, files: Path | None, layout: Layout, target: str | None = None
+        self,
+        folder: Path,
+        files: Path | None,
+        layout: Layout,
+        target: str | None = None,
+        own: Path | None = None,
     ) -> None:
-        self._folder, self._files = private_folder(folder), files
+        self._folder, self._files, self._own = private_folder(folder), files, own
         self._layout, self._target = layout, target
 
     def read(self, address: str) -> Records:
@@ -80,13 +87,18 @@ class DataSets:
         return tuple(found)
 
     def _stored(self, name: str) -> Path:
-        if not re.fullmatch(NAME, name):
+        if not re.fullmatch(NAME, name) or name == OWN:
             raise InvalidRequest(
-                "A data set's name has up to 64 lower-case letters, digits, - and _."
+                f"A data set's name has up to 64 lower-case letters, digits, - and _; {OWN} is the "
+                "file that the agent was started with."
             )
         return self._folder / f"{name}{_SUFFIX}"
 
     def _path(self, address: str) -> Path:
+        if address == OWN:
+            if self._own is None:
+                raise InvalidRequest("addr: name the data, since the agent has no --data file.")
+            return self._own
         if re.fullmatch(NAME, address) and self._stored(address).exists():
             return self._stored(address)
         if self._files is None:

@@ -77,8 +77,9 @@ def _require(public: PublicModel, model: LocalModel) -> None:
         or public.schema_.fingerprint() != model.layout.schema.fingerprint()
     ):
         raise ModelNotCompiled(
-            "The server decides by another model than the newest one on this machine. Compile that "
-            f"of training {model.run_id[:8]} and start the server with it, or leave out `encrypted`."
+            "The server decides by another model than the newest one on this machine. Compile the "
+            f"model of training {model.run_id[:8]} and start the server with it, or leave out "
+            "`encrypted`."
         )
     if not (public.engine.encrypted and public.engine.joint_keys):
         raise EngineUnavailable(

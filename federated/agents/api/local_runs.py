@@ -87,7 +87,7 @@ class LocalRuns:
         address: str,
         plan: Plan,
         lenders: Sequence[str],
-        patience: Patience = Patience(),
+        patience: Patience,
         hours: float = 24.0,
     ) -> LocalRun:
         """Host a training of this lender and others, and join it.
