@@ -33,7 +33,7 @@ class TrainBody(_Body):
     """
 
     addr: Annotated[str, Field(min_length=1, max_length=1000)] = OWN
-    code: Annotated[str, Field(min_length=1, max_length=300, repr=False)] | None = None
+    code: str | None = Field(default=None, min_length=1, max_length=300, repr=False)
     lenders: Annotated[
         tuple[MemberName, ...] | None,
         Field(

@@ -25,7 +25,7 @@ from federated.agents.limits import LenderLimits
 from federated.agents.progress import MOST_EVENTS, State, TrainingView
 from parties.joint.identities import IdentityKey
 from parties.runs_client import TrainingsClient
-from utils.errors import TrainingUnfinished, TrisealError
+from utils.errors import StoreDamaged, TrainingUnfinished, TransportError, TrisealError
 from utils.regular_files import read_regular
 
 LENDER, COORDINATOR = "lender", "coordinator"
@@ -163,26 +163,31 @@ class LocalRun:
     # ---- the threads
 
     def _play(self) -> None:
-        failure = self._guarded(self._coordinate if self.job.hosts else self._lend)
+        failure, lasting = self._guarded(self._coordinate if self.job.hosts else self._lend)
         with self._lock:
-            self._settle(failure)
+            self._settle(failure, lasting and self._ran)
             for part in (self._lender, self._coordinator):
                 if part is not None:
                     part.close()
         self.watchers.changed()
 
-    def _guarded(self, work: Callable[[], None]) -> str:
-        """Do one part's work; returns the reason for which it failed, or nothing."""
+    def _guarded(self, work: Callable[[], None]) -> tuple[str, bool]:
+        """Do one part's work; returns why it failed, or nothing, and whether that is for good.
+
+        Reasons on this machine and in the network may be gone at the next start of the agent.
+        """
         try:
             work()
         except TrisealError as error:
-            return error.message
+            return error.message, not isinstance(error, TransportError | StoreDamaged)
         except OSError as error:
-            return f"{error.strerror or error}: {error.filename or 'a file of this training'}."
+            found = error.filename or "a file of this training"
+            return f"{error.strerror or error}: {found}.", False
         except Exception:
-            log.exception("a training has failed")
-            return _FAULT
-        return ""
+            if not self._stopping:  # the connection is closed with the agent
+                log.exception("a training has failed")
+            return _FAULT, False
+        return "", False
 
     def _coordinate(self) -> None:
         lending, home = self._lending, self._folder / COORDINATOR
@@ -193,7 +198,7 @@ class LocalRun:
         if coordinator is None:
             raise TrainingUnfinished("The coordinator's files are missing; start another training.")
         self._take(coordinator=coordinator)
-        failures: list[str] = []
+        failures: list[tuple[str, bool]] = []
         lends = threading.Thread(
             target=lambda: failures.append(self._guarded(self._lend)),
             name=f"lender {self.id[:8]}",
@@ -208,8 +213,9 @@ class LocalRun:
             if lender is not None and coordinator.view().state != "finished":
                 lender.stop()
             lends.join()
-        for failure in filter(None, failures):
-            log.info("training %s: this lender: %s", self.id[:8], failure)
+        for failure, _ in failures:
+            if failure:
+                log.warning("training %s, as a lender: %s", self.id[:8], failure)
 
     def _lend(self) -> None:
         lending, home = self._lending, self._folder / LENDER
@@ -307,16 +313,16 @@ class LocalRun:
                         )
                     )
 
-    def _settle(self, failure: str) -> None:
+    def _settle(self, failure: str, lasting: bool) -> None:
         """Keep how the training ended; one that was only stopped goes on at the next start."""
         view = self._view()
         if view is not None and view.state in ("finished", "cancelled"):
             self._note_end(view.state, view.reason)
-        elif not failure:
+        elif not failure or self._stopping:
             return
         elif self.job.cancelled:
             self._note_end("cancelled", self.job.cancelled)
-        elif self._ran:
+        elif lasting:
             self._note_end("failed", failure)
         else:  # for example, the data file is missing: it may be there at the next start
             self._failure = failure

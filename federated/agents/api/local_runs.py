@@ -71,8 +71,9 @@ class LocalRuns:
                     "This agent takes part in that training already; its id is the first part of "
                     "the code."
                 )
-            lending, folder = self._lending, self._home / training_id
+            lending = self._lending
             own = lending.own(address)
+            folder = private_folder(self._home / training_id)
             try:
                 lender = LenderAgent.join(folder / LENDER, lending.client, lending.name, code, own)
             except BaseException:
@@ -108,7 +109,7 @@ class LocalRuns:
         with self._lock:
             self._require_room()
             lending.own(address)  # refused before any other lender has a code
-            scratch = self._home / f"{_NEW}{new_id()}"
+            scratch = private_folder(self._home / f"{_NEW}{new_id()}")
             try:
                 hosted = CoordinatorAgent.host(
                     scratch / COORDINATOR,

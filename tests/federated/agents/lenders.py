@@ -132,7 +132,7 @@ class Interrupted:
         self._left -= 1
         if self._left < 0:
             self.cut.set()
-            raise ServerUnreachable("The connection is cut.")
+            raise ServerUnreachable("The connection is cut.") from httpx.ConnectError("cut")
         return self._exchange(*words, **more)
 
 
