@@ -55,7 +55,9 @@ def _train(found: Trained) -> None:
     (found[1].wanted.data_folder / "loans.csv").write_bytes(csv_of(1))
     for number in (2, 3):
         headers = {"Content-Type": "text/csv"}
-        stored = found[number].call("PUT", "/fl_data/loans", content=csv_of(number), headers=headers)
+        stored = found[number].call(
+            "PUT", "/fl_data/loans", content=csv_of(number), headers=headers
+        )
         assert stored == {"name": "loans", "rows": 75}
     body = {"addr": "loans.csv", "lenders": NAMES[1:], **PLAN}
     found.begun = found[1].call("POST", "/fl_train", 202, json=body)

@@ -23,8 +23,13 @@ def test_a_training_goes_on_after_an_agent_is_closed_and_another_is_killed(train
 
 def test_the_state_of_a_training_says_how_far_it_is(trained):
     own = trained[1].call("GET", f"/fl_train/{trained.run_id}")
-    assert (own["role"], own["state"], own["kept"], own["codes"]) == ("coordinator", "finished", 3, {})
-    assert [one["name"] for one in own["lenders"]] == list(trained.agents) + ["lender_4"]
+    assert (own["role"], own["state"], own["kept"], own["codes"]) == (
+        "coordinator",
+        "finished",
+        3,
+        {},
+    )
+    assert [one["name"] for one in own["lenders"]] == [*trained.agents, "lender_4"]
     assert all(one["trees"] == 3 and one["bytes"] > 0 for one in own["lenders"])
     assert 0.5 < own["auc"] <= 1 and own["bytes"] > 10_000 and own["seconds_left"] is None
     other = trained[3].call("GET", f"/fl_train/{trained.run_id}")
@@ -65,7 +70,9 @@ def test_a_training_started_here_is_cancelled_for_all_and_left_by_one(trained):
         body = {"addr": "loans", "code": begun["codes"][f"lender_{number}"]}
         trained[number].call("POST", "/fl_train", 202, json=body)
         trained[number].call("POST", "/fl_train", 409, json=body)  # it has joined already
-    trained[2].call("PUT", "/fl_data/loans", 409, content=b"a", headers={"Content-Type": "text/csv"})
+    trained[2].call(
+        "PUT", "/fl_data/loans", 409, content=b"a", headers={"Content-Type": "text/csv"}
+    )
     trained[2].call("DELETE", "/fl_data/loans", 409)
     trained[2].call("DELETE", f"/fl_train/{run_id}", 202)
     assert "own program" in trained[2].until(run_id, {"cancelled"})["reason"]
