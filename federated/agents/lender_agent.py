@@ -27,12 +27,11 @@ from federated.agents.posting import Arrived, Posting
 from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
 from federated.agents.state_file import StateFile
 from federated.agents.waiting import Changes
-from federated.aggregation.group import Group
 from federated.aggregation.lock_state import LockState
 from federated.boosting.booster_json import booster_json
 from federated.boosting.rows import LocalRows
 from federated.protocol.lender import Lender, LenderProgress
-from federated.protocol.messages import FromCoordinator, Ready, Refused, Result
+from federated.protocol.messages import FromCoordinator, Grown, Ready, Refused, Result
 from federated.protocol.record import record_of
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
@@ -48,7 +47,8 @@ from utils.errors import (
     TrisealError,
 )
 
-LONGEST_WAIT = 20.0
+LONGEST_WAIT = 5.0
+"""Longest wait of one call for messages, after which `leave` and `stop` take effect."""
 RETRY_SECONDS = 1.0
 STATE_FILE = "lender.sqlite"
 BOOSTER, RECORD = "booster.json", "record.json"
@@ -258,7 +258,7 @@ class LenderAgent:
         plan = self._membership.plan
         self._own.limits.require(plan, self._own.layout.schema)
         self._require_pinned()
-        group = Group(self._membership.run, self._membership.verify_keys)
+        group = self._membership.group()
         pairwise = {
             name: secret
             for name, secret in self._membership.channel.pairwise.items()
@@ -287,9 +287,8 @@ class LenderAgent:
     def _new_machine(self, progress: LenderProgress) -> Lender:
         plan = self._membership.plan
         rows = LocalRows(plan, self._own.records.states, self._own.records.outcomes)
-        group = Group(self._membership.run, self._membership.verify_keys)
         state = self._membership.state
-        sign = self._membership.sign
+        group, sign = self._membership.group(), self._membership.sign
         return Lender(plan, group, state.me, sign, state.master, rows, progress)
 
     def _over(self) -> bool:
@@ -350,6 +349,8 @@ class LenderAgent:
         known = COORDINATOR in self._membership.hellos
         trees = tree_views(machine.progress.results) if machine is not None else ()
         last = trees[-1].lenders if trees else ()
+        results = machine.progress.results if machine is not None else []
+        grown = next((one for one in reversed(results) if isinstance(one, Grown)), None)
         names = self._membership.lenders or self._membership.state.members
         state = self._state()
         return TrainingView(
@@ -357,7 +358,8 @@ class LenderAgent:
             name=self._membership.state.me,
             state=state,
             reason=self._failure or (machine.progress.reason if machine is not None else ""),
-            tree=len(trees),
+            tree=0 if grown is None else grown.splits.tree,
+            level=0 if grown is None else grown.splits.level,
             trees_planned=self._membership.plan.trees if known else 0,
             trees=trees,
             auc=next((t.auc for t in reversed(trees) if t.auc is not None), None),

@@ -17,6 +17,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from contract.runs import COORDINATOR
+from federated.aggregation.group import LEAST_LENDERS, Group
 from federated.plan import Plan
 from federated.protocol.messages import (
     FromCoordinator,
@@ -250,6 +251,22 @@ class Membership:
     def verify_keys(self) -> dict[str, bytes]:
         """The lenders' Ed25519 keys for this training."""
         return {name: self.hellos[name].signing_key for name in self.lenders}
+
+    @property
+    def least_lenders(self) -> int:
+        """The fewest lenders of a sum: three, and one more if the coordinator is one of them.
+
+        A coordinator that lends as well can subtract its own vector from every sum. It is known by
+        its identity key, which it has presented in both places.
+        """
+        coordinator = self.hellos.get(COORDINATOR)
+        own = None if coordinator is None else coordinator.identity_key
+        lenders = self.lenders or [name for name in self.hellos if name != COORDINATOR]
+        return LEAST_LENDERS + any(self.hellos[name].identity_key == own for name in lenders)
+
+    def group(self) -> Group:
+        """Return the lenders of the training that has started; raises RosterRefused."""
+        return Group(self.run, self.verify_keys, self.least_lenders)
 
     def sign(self, data: bytes) -> bytes:
         """Sign with this member's key for this training."""

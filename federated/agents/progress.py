@@ -45,8 +45,9 @@ class TreeView(_View):
 
 
 class Event(_View):
-    """Something that happened, at a time in seconds since 1970."""
+    """Something that happened, at a time in seconds since 1970; `number` rises."""
 
+    number: int = 0
     at: float
     text: str
 
@@ -99,10 +100,12 @@ class Events:
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self._number = 0
 
     def add(self, text: str) -> None:
         """Add an event of now."""
-        self._events.append(Event(at=time.time(), text=text))
+        self._number += 1
+        self._events.append(Event(number=self._number, at=time.time(), text=text))
 
     def all(self) -> tuple[Event, ...]:
         """Return all events."""
