@@ -29,9 +29,6 @@ MAY_IMPORT = {
         *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
     },
     "witness": {"contract", "engines", "governance", "parties", "settings", "utils"},
-    "federated": {
-        *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
-    },
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {
         *("backend", "contract", "engines", "features", "governance", "model", "parties"),
@@ -42,18 +39,16 @@ MAY_IMPORT = {
         "contract",
         "engines",
         "features",
+        "federated",
         "model",
         "parties",
         "settings",
         "utils",
         "witness",
     },
-    "federated": {
-        *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
-    },
     "trials": {
-        *("contract", "engines", "features", "governance", "model", "parties", "server", "service"),
-        *("settings", "training", "utils", "verify", "witness"),
+        *("contract", "engines", "features", "federated", "governance", "model", "parties"),
+        *("server", "service", "settings", "training", "utils", "verify", "witness"),
     },
     "scripts": {"parties", "service", "settings", "web"},
     "examples": {"engines", "features", "parties", "settings", "utils"},
