@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from utils.errors import ServerUnreachable, TrainingUnfinished
 
 LONGEST_SECONDS = 1800.0
 """Longest wait for a tree, a lender or the end."""
+_POLL_SECONDS = 0.05
 _TREE = re.compile(r"^tree (\d+) of \d+:", re.MULTILINE)
 _THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """There are more processes than cores, and the threads of OpenMP wait for each other actively."""
@@ -120,10 +122,16 @@ class FederatedProcesses:
         self._until(COORDINATOR, lambda: any(own.startswith(line) for own in log().splitlines()))
 
     def finish(self) -> None:
-        """Wait until all processes have ended."""
-        for name, process in self.processes.items():
-            if process.join(LONGEST_SECONDS):
-                raise self._ended(name)
+        """Wait until all processes have ended by themselves, and well."""
+        left = dict(self.processes)
+        end = time.monotonic() + LONGEST_SECONDS
+        while left:
+            for name, process in list(left.items()):
+                if not process.alive and process.join() == 0:
+                    del left[name]
+                elif not process.alive or time.monotonic() > end:
+                    raise self._ended(name)
+            time.sleep(_POLL_SECONDS)
 
     def summary(self, name: str) -> Summary:
         """Return the last state of an agent that has ended."""

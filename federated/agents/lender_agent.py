@@ -32,7 +32,7 @@ from federated.aggregation.lock_state import LockState
 from federated.boosting.booster_json import booster_json
 from federated.boosting.rows import LocalRows
 from federated.protocol.lender import Lender, LenderProgress
-from federated.protocol.messages import Ready, Refused, Result
+from federated.protocol.messages import Back, FromLender, Ready, Refused, Result
 from federated.protocol.record import record_of
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
@@ -222,13 +222,15 @@ class LenderAgent:
                 self._begin()
             if self._leaving:
                 raise PartiesDisagree("This lender has left the training.")
+            sent: list[FromLender] = []
             for sender, message in found:
                 if self._machine is None or message is None or sender != COORDINATOR:
                     continue
-                for sent in self._machine.take(message):
-                    self._membership.queue(COORDINATOR, sent)
+                sent += self._machine.take(message)
             if self._posting.dropped and self._machine is not None:
-                self._membership.queue(COORDINATOR, self._machine.back())
+                sent.append(self._machine.back())
+            for own in _without_repeats(sent):
+                self._membership.queue(COORDINATOR, own)
         except TrisealError as error:
             self._failure = error.message
             self._events.add(f"This lender takes no further part: {error.message}")
@@ -342,6 +344,15 @@ class LenderAgent:
             seconds=time.monotonic() - self._began,
             kept=len(machine.trees) if machine is not None and state == "finished" else None,
         )
+
+
+def _without_repeats(sent: Sequence[FromLender]) -> list[FromLender]:
+    """Return the messages with the last `Back` alone: after an absence, every old one asks for it.
+
+    A `Back` makes the coordinator send all results that are missing.
+    """
+    last = next((one for one in reversed(sent) if isinstance(one, Back)), None)
+    return [one for one in sent if one is last or not isinstance(one, Back)]
 
 
 def _status(name: str, lenders: Sequence[str], last: Sequence[str], grown: bool) -> str:
