@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from engines.interface import DECIDE
-from features.encoding import Bits, Layout
+from features.encoding import Bits
 from features.records import read_records
 from federated.agents.lender_agent import BOOSTER, RECORD
 from federated.boosting.rows import validation_rows

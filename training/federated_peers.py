@@ -68,7 +68,7 @@ def bagged(plan: Plan, parts: Sequence[Rows]) -> bytes:
                 margin += tree.predict(rows, output_margin=True)
         trees += [trees_of(model_json(tree))[0] for tree in grown]
         last = grown[-1]
-    return _joined(model_json(last), trees)  # type: ignore[arg-type]
+    return _joined(model_json(last), trees)
 
 
 def trees_of(model: bytes) -> list[Tree]:

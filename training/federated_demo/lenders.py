@@ -1,4 +1,4 @@
-"""The lenders of the demonstration and their synthetic rows: unequal, and from different regions."""
+"""The lenders of the demonstration and their synthetic rows: unequal, and of different regions."""
 
 from __future__ import annotations
 
