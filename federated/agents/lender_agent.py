@@ -24,7 +24,7 @@ from features.records import Records
 from federated.agents.limits import LenderLimits
 from federated.agents.membership import Membership, MemberState
 from federated.agents.posting import Posting
-from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
+from federated.agents.progress import Event, Events, LenderView, State, TrainingView, TreeViews
 from federated.agents.state_file import StateFile
 from federated.agents.waiting import Changes
 from federated.aggregation.group import Group
@@ -76,7 +76,7 @@ class LenderAgent:
         self._membership = Membership(MemberState.model_validate_json(member), own.key, own.pins)
         self._require_same_rows()
         self._posting = Posting(client, self._membership)
-        self._events, self._changes = Events(), Changes()
+        self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
         self._stopping = threading.Event()
         self._leaving = False
         self._machine: Lender | None = None
@@ -319,7 +319,7 @@ class LenderAgent:
     def _seen(self) -> TrainingView:
         machine = self._machine
         known = COORDINATOR in self._membership.hellos
-        trees = tree_views(machine.progress.results) if machine is not None else ()
+        trees = self._trees.of(machine.progress.results) if machine is not None else ()
         last = trees[-1].lenders if trees else ()
         names = self._membership.lenders or self._membership.state.members
         state = self._state()

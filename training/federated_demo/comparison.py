@@ -1,4 +1,4 @@
-"""The model of the lenders beside those that pooled rows, or one lender's rows, would have given."""
+"""The lenders' model beside those that pooled rows, or one lender's rows alone, have given."""
 
 from __future__ import annotations
 

@@ -102,8 +102,8 @@ def _lines(result: Result) -> list[str]:
     equal = "yes, byte for byte" if compared.equal else "NO"
     return [
         f"AUC on {compared.rows} rows of all regions that no lender has",
-        f"trained             in {trained.seconds:.1f} s, {levels(trained)} secure sums, {early} of "
-        f"{len(record.trees)} trees ended early",
+        f"trained             in {trained.seconds:.1f} s, {levels(trained)} secure sums; "
+        f"{early} of {len(record.trees)} trees ended early",
         f"equal to pooled     {equal} (training by plain sums over the rows, by the record)",
         f"beside XGBoost      {compared.same} of {compared.splits} splits of its first "
         f"{COMPARED_TREES} trees are the same",

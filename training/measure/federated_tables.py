@@ -80,7 +80,7 @@ def _costs(trainings: list[dict[str, Any]]) -> Table:
 
 def _models(trainings: list[dict[str, Any]]) -> Table:
     head = ("", "lenders", "trees", "AUC", "FHE products", "decision, s", "training, s")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for training in trainings:
         for model in training["models"]:
             own = training["seconds"] if model["model"] == "ours" else model["seconds"]
