@@ -229,7 +229,7 @@ class LenderAgent:
                 sent += self._machine.take(message)
             if self._posting.dropped and self._machine is not None:
                 sent.append(self._machine.back())
-            for own in _without_repeats(sent):
+            for own in without_repeats(sent):
                 self._membership.queue(COORDINATOR, own)
         except TrisealError as error:
             self._failure = error.message
@@ -346,7 +346,7 @@ class LenderAgent:
         )
 
 
-def _without_repeats(sent: Sequence[FromLender]) -> list[FromLender]:
+def without_repeats(sent: Sequence[FromLender]) -> list[FromLender]:
     """Return the messages with the last `Back` alone: after an absence, every old one asks for it.
 
     A `Back` makes the coordinator send all results that are missing.

@@ -117,7 +117,7 @@ def demonstrate(
         places = np.linspace(0, len(drawn.test) - 1, applicants).astype(np.int64)
         bits = layout.encode_frame(drawn.test.iloc[places])
         say(f"Compiled for encrypted data; now {applicants} applicants are decided on, encrypted.")
-        decisions = decide(deployment, bits, lambda _: None)
+        decisions = decide(deployment, bits)
         if not compared.equal:
             raise EvaluationFailed(
                 "The model differs from that of pooled training on the same rows, which must not "

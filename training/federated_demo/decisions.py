@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,7 @@ class Decisions:
     external_products: int
 
 
-def decide(folder: Path, bits: Bits, progress: Callable[[int], None]) -> Decisions:
+def decide(folder: Path, bits: Bits) -> Decisions:
     """Decide `bits` (rows, n_bits) under encryption on the deployment in `folder`.
 
     Each applicant has an application of its own, with joint keys. Raises EvaluationFailed if a
@@ -57,7 +56,7 @@ def decide(folder: Path, bits: Bits, progress: Callable[[int], None]) -> Decisio
         }
         for agent in agents.values():
             agent.ready()
-        for number, row in enumerate(bits):
+        for row in bits:
             records = record_of(layout, row)
             start = time.perf_counter()
             opening = open_joint(client, parties, parties)
@@ -70,7 +69,6 @@ def decide(folder: Path, bits: Bits, progress: Callable[[int], None]) -> Decisio
             expected = opened_values(public, DECIDE, programs[DECIDE].scores(row[None, :])[0])
             require_opened(DECIDE, expected, [(own["opened"],) for own in found.values()])
             approved.append(first["opened"] >= 0)
-            progress(number + 1)
     return Decisions(
         tuple(approved),
         float(np.median(seconds)),

@@ -25,7 +25,8 @@ class CpuSamples:
         self._processes = dict(processes)
         self._times: list[float] = []
         self._used: dict[str, list[float]] = {name: [] for name in processes}
-        self._stop = threading.Event()
+        self._stop, self._sampled = threading.Event(), threading.Condition()
+        self._count = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -41,6 +42,12 @@ class CpuSamples:
         self._stop.set()
         self._thread.join()
 
+    def wait_for_next(self) -> None:
+        """Wait until a sample that begins from now on is complete."""
+        with self._sampled:
+            wanted = self._count + 2  # one may be half done
+            self._sampled.wait_for(lambda: self._count >= wanted)
+
     def between(self, name: str, start: float, end: float) -> float:
         """Return the seconds that a process has used between two times, in seconds since 1970."""
         used = np.interp([start, end], self._times, self._used[name])
@@ -52,5 +59,8 @@ class CpuSamples:
             for name, process in self._processes.items():
                 own = self._used[name]
                 own.append(max([cpu_seconds(process), *own[-1:]]))
+            with self._sampled:
+                self._count += 1
+                self._sampled.notify_all()
             if self._stop.wait(_SECONDS):
                 return
