@@ -47,8 +47,8 @@ MAY_IMPORT = {
         "witness",
     },
     "trials": {
-        *("contract", "engines", "features", "governance", "model", "parties", "server", "service"),
-        *("federated", "settings", "training", "utils", "verify", "witness"),
+        *("contract", "engines", "features", "federated", "governance", "model", "parties"),
+        *("server", "service", "settings", "training", "utils", "verify", "witness"),
     },
     "scripts": {"federated", "parties", "service", "settings", "web"},
     "examples": {"engines", "features", "parties", "settings", "utils"},

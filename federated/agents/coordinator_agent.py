@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from contract.runs import COORDINATOR
 from federated.agents.membership import Membership, MemberState
 from federated.agents.posting import Arrived, Posting
-from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
+from federated.agents.progress import Event, Events, LenderView, State, TrainingView, TreeViews
 from federated.agents.state_file import StateFile
 from federated.agents.waiting import Changes
 from federated.aggregation.group import LEAST_LENDERS
@@ -83,7 +83,7 @@ class CoordinatorAgent:
         self.plan = Plan.model_validate_json(plan)
         self._membership = Membership(MemberState.model_validate_json(member), key, pins)
         self._client, self._posting = client, Posting(client, self._membership)
-        self._events, self._changes = Events(), Changes()
+        self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
         self._stopping = threading.Event()
         self._cancelled: str | None = None
         self._seconds = float(json.loads(file.part(_CLOCK) or b"0"))
@@ -391,7 +391,7 @@ class CoordinatorAgent:
         if machine is None:
             return view
         state = machine.state
-        trees = tree_views(state.results)
+        trees = self._trees.of(state.results)
         last = state.results[-1] if state.results else None
         return view.model_copy(
             update={

@@ -15,7 +15,7 @@ from pathlib import Path
 from features.schema import Schema
 from federated.agents.coordinator_agent import BOOSTER, RECORD, CoordinatorAgent, Patience
 from federated.agents.options import agent_parser, connected, identity_of, pins_of
-from federated.agents.reporting import Reporter
+from federated.agents.reporting import Reporter, write_summary
 from federated.plan import Plan
 from federated.privacy.accounting import multiplier_for, planned
 from federated.privacy.noise import advised_least_hessian
@@ -47,6 +47,7 @@ def main(words: Sequence[str]) -> int:
             print(f"Plan {agent.plan.digest()[:16]}; identity key {key.public.hex()}.")
             print(f"The lenders' codes are in {home / CODES}.", flush=True)
             view = agent.run(Reporter())
+            write_summary(options.summary, view, agent.events())
     if view.state == "finished":
         print(f"The model is {home / BOOSTER}, its record {home / RECORD}.")
         return 0

@@ -24,14 +24,22 @@ from features.records import Records
 from federated.agents.limits import LenderLimits
 from federated.agents.membership import Membership, MemberState
 from federated.agents.posting import Arrived, Posting
-from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
+from federated.agents.progress import Event, Events, LenderView, State, TrainingView, TreeViews
 from federated.agents.state_file import StateFile
 from federated.agents.waiting import Changes
 from federated.aggregation.lock_state import LockState
 from federated.boosting.booster_json import booster_json
 from federated.boosting.rows import LocalRows
 from federated.protocol.lender import Lender, LenderProgress
-from federated.protocol.messages import FromCoordinator, Grown, Ready, Refused, Result
+from federated.protocol.messages import (
+    Back,
+    FromCoordinator,
+    FromLender,
+    Grown,
+    Ready,
+    Refused,
+    Result,
+)
 from federated.protocol.record import record_of
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
@@ -83,7 +91,7 @@ class LenderAgent:
         self._membership = Membership(MemberState.model_validate_json(member), own.key, own.pins)
         self._require_same_rows()
         self._posting = Posting(client, self._membership)
-        self._events, self._changes = Events(), Changes()
+        self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
         self._stopping = threading.Event()
         self._leaving = False
         self._machine: Lender | None = None
@@ -235,15 +243,19 @@ class LenderAgent:
                 )
             if self._leaving:
                 raise PartiesDisagree("This lender has left the training.")
+            sent: list[FromLender] = []
             for one in found:
-                if one.error is not None:
+                if one.error is not None and one.sender == COORDINATOR:
                     raise one.error
+                if one.error is not None:  # the start is refused if it names this lender
+                    self._events.add(f"Refused a message of {one.sender}: {one.error.message}")
                 if self._machine is None or one.message is None or one.sender != COORDINATOR:
                     continue
-                for sent in self._machine.take(cast(FromCoordinator, one.message)):
-                    self._membership.queue(COORDINATOR, sent)
+                sent += self._machine.take(cast(FromCoordinator, one.message))
             if self._posting.dropped and self._machine is not None:
-                self._membership.queue(COORDINATOR, self._machine.back())
+                sent.append(self._machine.back())
+            for own in without_repeats(sent):
+                self._membership.queue(COORDINATOR, own)
         except TrisealError as error:
             self._failure = error.message
             self._events.add(f"This lender takes no further part: {error.message}")
@@ -347,7 +359,7 @@ class LenderAgent:
     def _seen(self) -> TrainingView:
         machine = self._machine
         known = COORDINATOR in self._membership.hellos
-        trees = tree_views(machine.progress.results) if machine is not None else ()
+        trees = self._trees.of(machine.progress.results) if machine is not None else ()
         last = trees[-1].lenders if trees else ()
         results = machine.progress.results if machine is not None else []
         grown = next((one for one in reversed(results) if isinstance(one, Grown)), None)
@@ -375,6 +387,15 @@ class LenderAgent:
             seconds=time.monotonic() - self._began,
             kept=len(machine.trees) if machine is not None and state == "finished" else None,
         )
+
+
+def without_repeats(sent: Sequence[FromLender]) -> list[FromLender]:
+    """Return the messages with the last `Back` alone: after an absence, every old one asks for it.
+
+    A `Back` makes the coordinator send all results that are missing.
+    """
+    last = next((one for one in reversed(sent) if isinstance(one, Back)), None)
+    return [one for one in sent if one is last or not isinstance(one, Back)]
 
 
 def _status(name: str, lenders: Sequence[str], last: Sequence[str], grown: bool) -> str:

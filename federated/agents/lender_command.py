@@ -19,7 +19,7 @@ from features.schema import Schema
 from federated.agents.lender_agent import BOOSTER, LenderAgent, Own
 from federated.agents.limits import LEAST_ROWS, LenderLimits
 from federated.agents.options import agent_parser, connected, identity_of, pins_of
-from federated.agents.reporting import Reporter
+from federated.agents.reporting import Reporter, write_summary
 from parties.agent_options import port
 from settings import Settings
 from utils.errors import InvalidRequest
@@ -53,6 +53,7 @@ def main(words: Sequence[str]) -> int:
             agent = LenderAgent.join(home, client, options.name, _code(options.code_file), own)
         with closing(agent):
             view = agent.run(Reporter())
+            write_summary(options.summary, view, agent.events())
     if view.state == "finished":
         print(f"The model is {home / BOOSTER}.")
         return 0

@@ -202,9 +202,11 @@ class Membership:
             name: _digest(self.state.hellos[name]) for name in start.hellos if name in self.hellos
         }
         if own != start.hellos or COORDINATOR not in own:
+            unknown = sorted(set(start.hellos) - set(own)) or sorted(own)
             raise PartiesDisagree(
-                "The coordinator or the server showed this lender other members than it names at "
-                "the start; the training is not safe. Start another one."
+                f"The coordinator starts with {', '.join(unknown)}, whose keys this lender has "
+                "refused or has not been shown as the coordinator was. The training is not safe: "
+                "ask the other lenders, and start another one."
             )
         self.state.started = tuple(sorted(start.hellos))
         if self.state.me in start.hellos:

@@ -42,6 +42,9 @@ def agent_parser(word: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--trust", type=Path, metavar="FILE", help="trust file with the others' identity keys"
     )
+    parser.add_argument(
+        "--summary", type=Path, metavar="FILE", help="write the last state and events here (JSON)"
+    )
     parser.add_argument("--page-port", type=port, metavar="PORT", help="port of the agent's page")
     return parser
 

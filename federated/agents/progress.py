@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from federated.protocol.messages import Result
-from federated.protocol.record import tree_records
+from federated.protocol.record import TreeRecords
 
 State = Literal["starting", "running", "paused", "finished", "cancelled", "failed"]
 MOST_EVENTS = 1000
@@ -81,18 +81,29 @@ class TrainingView(_View):
         return self.seconds / done * (self.trees_planned - done)
 
 
-def tree_views(results: Iterable[Result]) -> tuple[TreeView, ...]:
-    """Return one view a tree, in order."""
-    return tuple(
-        TreeView(
-            number=number,
-            lenders=tree.lenders,
-            levels=tree.levels,
-            ended_early=tree.ended_early,
-            auc=tree.auc,
-        )
-        for number, tree in enumerate(tree_records(results))
-    )
+class TreeViews:
+    """The views of the trees of one training, whose results are only ever added to."""
+
+    def __init__(self) -> None:
+        self._records = TreeRecords()
+        self._count = 0
+        self._views: tuple[TreeView, ...] = ()
+
+    def of(self, results: Sequence[Result]) -> tuple[TreeView, ...]:
+        """Return one view a tree, in order; made again only if there are new results."""
+        if len(results) != self._count:
+            self._count = len(results)
+            self._views = tuple(
+                TreeView(
+                    number=number,
+                    lenders=tree.lenders,
+                    levels=tree.levels,
+                    ended_early=tree.ended_early,
+                    auc=tree.auc,
+                )
+                for number, tree in enumerate(self._records.of(results))
+            )
+        return self._views
 
 
 class Events:
