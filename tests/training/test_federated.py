@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
     """Return the agent's folder of a finished training, its network, and the lenders' files."""
     folder = tmp_path_factory.mktemp("trained")
     files = {name: folder / f"{name}.csv" for name in LENDERS}
-    for region, (name, path) in enumerate(files.items()):
+    for region, path in enumerate(files.values()):
         write_synthetic_german(path, 500 + 200 * region, 7, region)
     schema = Schema.load(SCHEMA)
     plan = Plan(schema=schema, trees=6, depth=2, seed=5)
