@@ -100,6 +100,7 @@ def test_steps_out_of_order_and_invalid_values_are_named(wide):
     assert page.locator(".ts-party .ts-hex code").count() == 3
     assert "the server has to run it first" in told(page, "#open-decision")
 
+
 def test_all_steps_to_an_explanation_and_again_with_a_changed_input(wide, oracle):
     record = oracle.find(Outcome.TURNED, VARIED)
     explanation = oracle.explanation(record)
