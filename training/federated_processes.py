@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from federated.agents.coordinator_command import CODES
 from federated.agents.progress import Event, TrainingView
 from utils.child_process import ChildProcess

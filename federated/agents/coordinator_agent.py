@@ -18,7 +18,7 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from federated.agents.membership import Membership, MemberState
 from federated.agents.posting import Arrived, Posting
 from federated.agents.progress import Event, Events, LenderView, State, TrainingView, TreeViews
@@ -34,7 +34,7 @@ from parties.joint.channel import GROUP_SECRET_BYTES
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from parties.retrying import may_pass
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from utils.atomic_files import write_atomic
 from utils.errors import InvalidRequest, TrisealError
 

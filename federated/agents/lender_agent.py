@@ -18,7 +18,7 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from features.encoding import Layout
 from features.records import Records
 from federated.agents.limits import LenderLimits
@@ -44,7 +44,7 @@ from federated.protocol.record import record_of
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from parties.retrying import may_pass
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from utils.atomic_files import write_atomic
 from utils.errors import (
     InvalidRequest,

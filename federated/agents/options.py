@@ -10,7 +10,7 @@ from pathlib import Path
 from parties.agent_options import port, url
 from parties.identity_file import make_identity
 from parties.joint.identities import IdentityKey
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from parties.trust_file import TrustFile
 from settings import ROOT, Settings
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from contract.runs import LARGEST_POST, MOST_POSTED
+from contract.trainings import LARGEST_POST, MOST_POSTED
 from federated.agents.membership import Membership, Pending
-from parties.runs_client import TrainingPost, TrainingsClient
+from parties.trainings_client import TrainingPost, TrainingsClient
 from utils.errors import MessageOutOfOrder, NotAuthentic, TrisealError
 
 

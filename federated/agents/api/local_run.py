@@ -24,7 +24,7 @@ from federated.agents.lender_agent import LenderAgent, Own
 from federated.agents.limits import LenderLimits
 from federated.agents.progress import MOST_EVENTS, State, TrainingView
 from parties.joint.identities import IdentityKey
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from utils.errors import StoreDamaged, TrainingUnfinished, TransportError, TrisealError
 from utils.regular_files import read_regular
 

@@ -17,7 +17,7 @@ from parties.agent_options import listening
 from parties.governance.api.access import api_token
 from parties.governance.api.app import Guarded
 from parties.governance.api.serving import server_of, serving
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from settings import ROOT, Settings
 from training.synthetic_german import draw
 from utils.child_process import ChildProcess
