@@ -24,13 +24,24 @@ from features.records import Records
 from federated.agents.limits import LenderLimits
 from federated.agents.membership import Membership, MemberState
 from federated.agents.posting import Arrived, Posting
-from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
+from federated.agents.progress import (
+    Event,
+    Events,
+    LenderView,
+    State,
+    TrainingView,
+    dated,
+    tree_views,
+)
+from federated.agents.rounds import Round, Rounds
 from federated.agents.state_file import StateFile
 from federated.agents.waiting import Changes
 from federated.aggregation.group import Group
 from federated.aggregation.lock_state import LockState
 from federated.boosting.booster_json import booster_json
 from federated.boosting.rows import LocalRows
+from federated.boosting.trees import Tree
+from federated.plan import Plan
 from federated.protocol.lender import Lender, LenderProgress
 from federated.protocol.messages import FromCoordinator, Ready, Refused, Result
 from federated.protocol.record import record_of
@@ -47,7 +58,8 @@ from utils.errors import (
     TrisealError,
 )
 
-LONGEST_WAIT = 20.0
+LONGEST_WAIT = 5.0
+"""Longest wait of one call for messages, after which `leave` and `stop` take effect."""
 RETRY_SECONDS = 1.0
 STATE_FILE = "lender.sqlite"
 BOOSTER, RECORD = "booster.json", "record.json"
@@ -95,7 +107,10 @@ class LenderAgent:
             progress.results = [_RESULT.validate_json(body) for body in file.results()]
             self._saved_results = len(progress.results)
             self._machine = self._new_machine(progress)
+        self._problem = ""
         self._view = self._seen()
+        self._trees = self._grown()
+        self._rounds = Rounds(self._view.trees)
 
     @classmethod
     def join(
@@ -162,6 +177,20 @@ class LenderAgent:
         return self._events.all()
 
     @property
+    def known_plan(self) -> Plan | None:
+        """The plan, or None before the coordinator's first message."""
+        return self._membership.plan if COORDINATOR in self._membership.hellos else None
+
+    @property
+    def trees(self) -> tuple[Tree, ...]:
+        """The finished trees; after the end, those that are kept."""
+        return self._trees
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Return the bytes of each round since this process began."""
+        return self._rounds.all()
+
+    @property
     def serial(self) -> int:
         """A number that rises with every change of the view."""
         return self._changes.serial
@@ -202,8 +231,11 @@ class LenderAgent:
             except TrisealError as error:
                 if not may_pass(error):
                     raise
+                self._problem = error.message
+                self._tell(report)
                 self._stopping.wait(RETRY_SECONDS)
                 continue
+            self._problem = ""
             if over:
                 continue
             failure = self._taken(found)
@@ -322,7 +354,10 @@ class LenderAgent:
 
     def _tell(self, report: Callable[[TrainingView], None] | None) -> None:
         before = self._view
-        self._view = self._seen()
+        view = dated(before, self._seen(), time.time())
+        self._trees = self._grown()
+        self._rounds.note(view.trees, view.bytes)
+        self._view = view
         if before.state != self._view.state:
             self._events.add(f"The training is {self._view.state}.")
         self._changes.announce()
@@ -336,6 +371,9 @@ class LenderAgent:
             return "starting"
         phase = self._machine.progress.phase
         return {"waiting": "starting", "working": "running"}.get(phase, phase)  # type: ignore[return-value]
+
+    def _grown(self) -> tuple[Tree, ...]:
+        return () if self._machine is None else self._machine.trees
 
     def _seen(self) -> TrainingView:
         machine = self._machine
@@ -363,6 +401,7 @@ class LenderAgent:
             ),
             bytes=self._posting.sent + sum(self._posting.received.values()),
             seconds=time.monotonic() - self._began,
+            problem=self._problem,
             kept=len(machine.trees) if machine is not None and state == "finished" else None,
         )
 
