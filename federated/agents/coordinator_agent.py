@@ -271,7 +271,8 @@ class CoordinatorAgent:
             for out in outs:
                 self._membership.queue(out.to, out.message)
             now = time.monotonic()
-            self._seconds += 0.0 if self._over() else now - last
+            waiting = self._machine is None or self._over()
+            self._seconds += 0.0 if waiting else now - last
             last = now
             self._save()
             self._tell(report)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -289,6 +289,7 @@ class LenderAgent:
             for name, secret in self._membership.channel.pairwise.items()
             if name != COORDINATOR
         }
+        self._began = time.monotonic()
         locks = LockState.begin(group, self._membership.state.me, pairwise)
         progress = LenderProgress(transcript=self._membership.run, locks=locks)
         self._machine = self._new_machine(progress)
@@ -394,7 +395,7 @@ class LenderAgent:
             lenders=tuple(
                 LenderView(
                     name=name,
-                    status=_status(name, names, last, bool(trees)),
+                    status=_status(name, names, self._membership.hellos, last),
                     trees=sum(name in tree.lenders for tree in trees),
                 )
                 for name in self._membership.state.members
@@ -406,12 +407,12 @@ class LenderAgent:
         )
 
 
-def _status(name: str, lenders: Sequence[str], last: Sequence[str], grown: bool) -> str:
+def _status(name: str, lenders: Sequence[str], joined: Container[str], last: Sequence[str]) -> str:
     """Return a lender's state as another lender knows it: from the roster of the last tree."""
     if name not in lenders:
         return "not part"
-    if not grown:
-        return "expected"
+    if not last:
+        return "joined" if name in joined else "expected"
     return "working" if name in last else "away"
 
 

@@ -58,8 +58,9 @@ class Event(_View):
 class TrainingView(_View):
     """A training; `bytes` are those that this member has sent and received.
 
-    `kept` is the number of trees in the model, once the training is finished. `problem` is the
-    error because of which the server cannot be reached at present.
+    `seconds` are those since the lenders have joined. `kept` is the number of trees in the model,
+    once the training is finished. `problem` is the error because of which the server cannot be
+    reached at present.
     """
 
     training_id: str

@@ -94,6 +94,7 @@ def strip_figure(view: TrainingView) -> go.Figure:
     )
     _tree_axis(figure, view)
     figure.update_yaxes(autorange="reversed", automargin=True, fixedrange=True, showgrid=False)
+    figure.update_yaxes(ticks="", ticklabelstandoff=4)
     return _styled(figure, 70 + 24 * len(names))
 
 

@@ -95,7 +95,7 @@ class _TrainingPage:
         with self._put("confirm_row", gr.Row(visible=False, elem_classes="ts-bar")):
             html(f'<p class="ts-stale">{texts.CONFIRM[kind]}</p>')
             self.really = _button(END[kind][1], variant="stop", min_width=170, elem_id="end-really")
-            self.keep = _button("Go on with it", min_width=140, elem_id="keep")
+            self.keep = _button("Go on with it", min_width=180, elem_id="keep")
 
     def _progress(self) -> None:
         html(heading(None, "Progress", "A round opens the sums of one level of one tree."))

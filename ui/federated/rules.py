@@ -46,16 +46,16 @@ def condition(code: ColumnCode, states: _States) -> str:
     missing = optional and bool(states[-1])
     known = states[:-1] if optional else states
     if not known.any():
-        return f"{label} {UNKNOWN}"
+        return f"{label} is {UNKNOWN}"
     if known.all():
-        return f"{label} known"
+        return f"{label} is known"
     if isinstance(column, OrdinalColumn):
         text = _interval(column, np.flatnonzero(known))
     elif isinstance(column, BooleanColumn):
         text = ": yes" if known[1] else ": no"
     else:
         text = _names(code, known, missing)
-        if text.startswith(" not "):
+        if text.startswith(" is not "):
             return f"{label}{text}"
     return f"{label}{text}{f' or {UNKNOWN}' if missing else ''}"
 
@@ -97,8 +97,8 @@ def _names(code: ColumnCode, known: _States, missing: bool) -> str:
     if code.column.optional and not missing:
         outside.append(UNKNOWN)
     if len(inside) > min(_MOST_NAMED, len(outside)):
-        return f" not {_either(outside)}"
-    return f": {_either(inside)}"
+        return f" is not {_either(outside)}"
+    return f" is {_either(inside)}"
 
 
 def _either(names: list[str]) -> str:

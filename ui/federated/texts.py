@@ -8,7 +8,6 @@ from datetime import datetime
 from federated.agents.at_work import Kind
 from federated.agents.progress import LenderView, TrainingView
 from federated.plan import Plan
-from ui.units import show_seconds
 
 OVER = ("finished", "cancelled", "failed")
 """States of a training after which nothing changes."""
@@ -172,11 +171,18 @@ def _running(view: TrainingView, depth: int) -> str:
         return "The rows of all lenders are being counted, before the first tree."
     levels = min(view.trees[-1].levels, depth)
     left = view.seconds_left
-    rest = f"; about {show_seconds(max(1.0, round(left)))} left" if left is not None else ""
+    rest = f"; about {_rounded(left)} left" if left is not None else ""
     return (
         f"Tree {len(view.trees)} of {view.trees_planned}, "
         f"{levels} of {depth} level{'' if depth == 1 else 's'}{rest}."
     )
+
+
+def _rounded(seconds: float) -> str:
+    """Return an estimate without false precision: `40 s`, `3 min`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min"
 
 
 def _finished(view: TrainingView) -> str:
