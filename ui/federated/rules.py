@@ -52,7 +52,7 @@ def condition(code: ColumnCode, states: _States) -> str:
     if isinstance(column, OrdinalColumn):
         text = _interval(column, np.flatnonzero(known))
     elif isinstance(column, BooleanColumn):
-        text = ": yes" if known[1] else ": no"
+        text = " is yes" if known[1] else " is no"
     else:
         text = _names(code, known, missing)
         if text.startswith(" is not "):
