@@ -141,7 +141,7 @@ def importance_figure(columns: Sequence[ColumnImportance]) -> go.Figure:
     )
     figure.update_yaxes(type="category", automargin=True, fixedrange=True, showgrid=False)
     figure.update_xaxes(
-        title={"text": "Spread of leaf values (log-odds)", "standoff": 4},
+        title={"text": "Spread (log-odds)", "standoff": 4},
         rangemode="tozero",
         nticks=6,
         gridcolor=_GRID,

@@ -139,7 +139,7 @@ class _TrainingPage:
                     gr.DownloadButton(
                         f"Download the {name}",
                         visible=False,
-                        min_width=200,
+                        min_width=250,
                         scale=0,
                         elem_id=f"download-{name}",
                     ),

@@ -24,7 +24,7 @@ from tests.ui.federated.test_training_words import StandIn, view_of
 from tests.ui.links import printed_link
 from tests.ui.serving import served
 from tests.ui.test_page import assert_fits
-from training.measure.running_server import running_server
+from trials.servers import STAND_IN_SERVER, Server, Setup
 from ui.federated import texts
 from ui.federated.actions import Shown, TrainingActions
 from ui.federated.page import build_training_page
@@ -100,7 +100,10 @@ def lender_page(work):
 def training(tmp_path_factory, browser):
     folder = tmp_path_factory.mktemp("training")
     with ExitStack() as held:
-        server = held.enter_context(running_server(ROOT / "deployment_files", "levelled"))
+        server = Server("server", folder, Setup({}, STAND_IN_SERVER))
+        held.callback(server.stop)
+        server.start()
+        server.wait()
         coordinator = CoordinatorPage(folder, server)
         held.callback(coordinator.stop)
         codes = coordinator.home / "codes"
