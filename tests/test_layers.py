@@ -47,10 +47,10 @@ MAY_IMPORT = {
         "witness",
     },
     "trials": {
-        *("contract", "engines", "features", "governance", "model", "parties", "server", "service"),
-        *("settings", "training", "utils", "verify", "witness"),
+        *("contract", "engines", "features", "federated", "governance", "model", "parties"),
+        *("server", "service", "settings", "training", "utils", "verify", "witness"),
     },
-    "scripts": {"parties", "service", "settings", "web"},
+    "scripts": {"federated", "parties", "service", "settings", "web"},
     "examples": {"engines", "features", "parties", "settings", "utils"},
 }
 """The folders and modules that each may import, all of them above it in this table."""
@@ -64,7 +64,10 @@ LIBRARIES = {
     "cedarpy": ("governance/",),
     "dp_accounting": ("federated/privacy/",),
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
-    "fastapi": ("parties/governance/api/", "service/", "server.py", "ui/", "web/"),
+    "fastapi": (
+        *("federated/agents/api/", "parties/governance/api/", "service/", "server.py", "ui/"),
+        "web/",
+    ),
     "gradio": ("ui/",),
     "matplotlib": ("training/",),
     "plotly": ("ui/",),

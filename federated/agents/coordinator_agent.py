@@ -18,7 +18,7 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from federated.agents.membership import Membership, MemberState
 from federated.agents.posting import Arrived, Posting
 from federated.agents.progress import (
@@ -27,13 +27,13 @@ from federated.agents.progress import (
     LenderView,
     State,
     TrainingView,
+    TreeViews,
     dated,
-    tree_views,
 )
 from federated.agents.rounds import Round, Rounds
 from federated.agents.state_file import StateFile
 from federated.agents.waiting import Changes
-from federated.aggregation.group import LEAST_LENDERS, Group
+from federated.aggregation.group import LEAST_LENDERS
 from federated.boosting.booster_json import booster_json
 from federated.boosting.trees import Tree
 from federated.plan import Plan
@@ -44,7 +44,7 @@ from parties.joint.channel import GROUP_SECRET_BYTES
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from parties.retrying import may_pass
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from utils.atomic_files import write_atomic
 from utils.errors import InvalidRequest, TrisealError
 
@@ -92,8 +92,8 @@ class CoordinatorAgent:
         self._home, self._client, self._file, self._patience = home, client, file, patience
         self.plan = Plan.model_validate_json(plan)
         self._membership = Membership(MemberState.model_validate_json(member), key, pins)
-        self._posting = Posting(client, self._membership)
-        self._events, self._changes = Events(), Changes()
+        self._client, self._posting = client, Posting(client, self._membership)
+        self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
         self._stopping = threading.Event()
         self._cancelled: str | None = None
         self._seconds = float(json.loads(file.part(_CLOCK) or b"0"))
@@ -107,7 +107,7 @@ class CoordinatorAgent:
             self._machine = self._new_machine(state)
         self._problem = ""
         self._view = self._seen()
-        self._trees = self._grown()
+        self._finished = self._grown()
         self._rounds = Rounds(self._view.trees)
 
     @classmethod
@@ -186,6 +186,10 @@ class CoordinatorAgent:
     # ---- what others see
 
     @property
+    def training_id(self) -> str:
+        return self._membership.state.training_id
+
+    @property
     def codes(self) -> dict[str, str]:
         """The code of each lender, to be given to it alone."""
         found: dict[str, str] = json.loads(self._file.part(_CODES) or b"{}")
@@ -207,7 +211,7 @@ class CoordinatorAgent:
     @property
     def trees(self) -> tuple[Tree, ...]:
         """The finished trees; after the end, those that are kept."""
-        return self._trees
+        return self._finished
 
     def rounds(self) -> tuple[Round, ...]:
         """Return the bytes of each round since this process began."""
@@ -280,6 +284,10 @@ class CoordinatorAgent:
                 raise InvalidRequest(
                     "The server says that the training was closed or has expired; host a new one."
                 )
+        if self._machine is None and self._over():
+            # Lenders cannot be told before the start; they find the training closed.
+            state = self._membership.state
+            self._client.close_training(state.training_id, state.token)
         return self._view
 
     def _taken(self, found: Sequence[Arrived]) -> list[Out]:
@@ -311,7 +319,7 @@ class CoordinatorAgent:
     def _overdue(self) -> list[Out]:
         if self._machine is not None:
             return self._machine.overdue()
-        if len(self._joined()) >= LEAST_LENDERS:
+        if len(self._joined()) >= self._membership.least_lenders:
             self._start()
         return []
 
@@ -355,8 +363,7 @@ class CoordinatorAgent:
         return not away or since > STAY_SECONDS
 
     def _new_machine(self, state: CoordinatorState | None) -> Coordinator:
-        group = Group(self._membership.run, self._membership.verify_keys)
-        return Coordinator(self.plan, group, state)
+        return Coordinator(self.plan, self._membership.group(), state)
 
     # ---- files and views
 
@@ -387,7 +394,7 @@ class CoordinatorAgent:
     def _tell(self, report: Callable[[TrainingView], None] | None) -> None:
         before = self._view
         view = dated(before, self._seen(), time.time())
-        self._trees = self._grown()
+        self._finished = self._grown()
         self._rounds.note(view.trees, view.bytes)
         self._view = view
         for text in changes_between(before, view):
@@ -422,7 +429,7 @@ class CoordinatorAgent:
         if machine is None:
             return view
         state = machine.state
-        trees = tree_views(state.results)
+        trees = self._trees.of(state.results)
         last = state.results[-1] if state.results else None
         return view.model_copy(
             update={

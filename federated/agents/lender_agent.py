@@ -18,7 +18,7 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from features.encoding import Layout
 from features.records import Records
 from federated.agents.limits import LenderLimits
@@ -30,28 +30,36 @@ from federated.agents.progress import (
     LenderView,
     State,
     TrainingView,
+    TreeViews,
     dated,
-    tree_views,
 )
 from federated.agents.rounds import Round, Rounds
 from federated.agents.state_file import StateFile
 from federated.agents.waiting import Changes
-from federated.aggregation.group import Group
 from federated.aggregation.lock_state import LockState
 from federated.boosting.booster_json import booster_json
 from federated.boosting.rows import LocalRows
 from federated.boosting.trees import Tree
 from federated.plan import Plan
 from federated.protocol.lender import Lender, LenderProgress
-from federated.protocol.messages import FromCoordinator, Ready, Refused, Result
+from federated.protocol.messages import (
+    Back,
+    FromCoordinator,
+    FromLender,
+    Grown,
+    Ready,
+    Refused,
+    Result,
+)
 from federated.protocol.record import record_of
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from parties.retrying import may_pass
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from utils.atomic_files import write_atomic
 from utils.errors import (
     InvalidRequest,
+    OutOfStep,
     PartiesDisagree,
     PlanRefused,
     TrainingDataInvalid,
@@ -94,7 +102,7 @@ class LenderAgent:
         self._membership = Membership(MemberState.model_validate_json(member), own.key, own.pins)
         self._require_same_rows()
         self._posting = Posting(client, self._membership)
-        self._events, self._changes = Events(), Changes()
+        self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
         self._stopping = threading.Event()
         self._leaving = False
         self._machine: Lender | None = None
@@ -109,7 +117,7 @@ class LenderAgent:
             self._machine = self._new_machine(progress)
         self._problem = ""
         self._view = self._seen()
-        self._trees = self._grown()
+        self._finished = self._grown()
         self._rounds = Rounds(self._view.trees)
 
     @classmethod
@@ -184,7 +192,7 @@ class LenderAgent:
     @property
     def trees(self) -> tuple[Tree, ...]:
         """The finished trees; after the end, those that are kept."""
-        return self._trees
+        return self._finished
 
     def rounds(self) -> tuple[Round, ...]:
         """Return the bytes of each round since this process began."""
@@ -221,6 +229,7 @@ class LenderAgent:
         """
         if self._machine is not None and not self._over():
             self._membership.queue(COORDINATOR, self._machine.back())
+        self._save()  # a message leaves only once it is saved; the model may not be written yet
         self._tell(report)
         while not self._stopping.is_set():
             over = self._over()
@@ -258,17 +267,26 @@ class LenderAgent:
         try:
             if self._machine is None and self._membership.has_started:
                 self._begin()
+            if self._membership.is_left_out:
+                raise OutOfStep(
+                    "The training has started without this lender, which had not joined in time. "
+                    "Ask the coordinator for a new training, and join it earlier."
+                )
             if self._leaving:
                 raise PartiesDisagree("This lender has left the training.")
+            sent: list[FromLender] = []
             for one in found:
-                if one.error is not None:
+                if one.error is not None and one.sender == COORDINATOR:
                     raise one.error
+                if one.error is not None:  # the start is refused if it names this lender
+                    self._events.add(f"Refused a message of {one.sender}: {one.error.message}")
                 if self._machine is None or one.message is None or one.sender != COORDINATOR:
                     continue
-                for sent in self._machine.take(cast(FromCoordinator, one.message)):
-                    self._membership.queue(COORDINATOR, sent)
+                sent += self._machine.take(cast(FromCoordinator, one.message))
             if self._posting.dropped and self._machine is not None:
-                self._membership.queue(COORDINATOR, self._machine.back())
+                sent.append(self._machine.back())
+            for own in without_repeats(sent):
+                self._membership.queue(COORDINATOR, own)
         except TrisealError as error:
             self._failure = error.message
             self._events.add(f"This lender takes no further part: {error.message}")
@@ -283,7 +301,7 @@ class LenderAgent:
         plan = self._membership.plan
         self._own.limits.require(plan, self._own.layout.schema)
         self._require_pinned()
-        group = Group(self._membership.run, self._membership.verify_keys)
+        group = self._membership.group()
         pairwise = {
             name: secret
             for name, secret in self._membership.channel.pairwise.items()
@@ -313,9 +331,9 @@ class LenderAgent:
     def _new_machine(self, progress: LenderProgress) -> Lender:
         plan = self._membership.plan
         rows = LocalRows(plan, self._own.records.states, self._own.records.outcomes)
-        group = Group(self._membership.run, self._membership.verify_keys)
-        me = self._membership.state.me
-        return Lender(plan, group, me, self._membership.sign, rows, progress)
+        state = self._membership.state
+        group, sign = self._membership.group(), self._membership.sign
+        return Lender(plan, group, state.me, sign, state.master, rows, progress)
 
     def _over(self) -> bool:
         return self._failure is not None or (
@@ -356,7 +374,7 @@ class LenderAgent:
     def _tell(self, report: Callable[[TrainingView], None] | None) -> None:
         before = self._view
         view = dated(before, self._seen(), time.time())
-        self._trees = self._grown()
+        self._finished = self._grown()
         self._rounds.note(view.trees, view.bytes)
         self._view = view
         if before.state != self._view.state:
@@ -379,8 +397,10 @@ class LenderAgent:
     def _seen(self) -> TrainingView:
         machine = self._machine
         known = COORDINATOR in self._membership.hellos
-        trees = tree_views(machine.progress.results) if machine is not None else ()
+        trees = self._trees.of(machine.progress.results) if machine is not None else ()
         last = trees[-1].lenders if trees else ()
+        results = machine.progress.results if machine is not None else []
+        grown = next((one for one in reversed(results) if isinstance(one, Grown)), None)
         names = self._membership.lenders or self._membership.state.members
         state = self._state()
         return TrainingView(
@@ -388,7 +408,8 @@ class LenderAgent:
             name=self._membership.state.me,
             state=state,
             reason=self._failure or (machine.progress.reason if machine is not None else ""),
-            tree=len(trees),
+            tree=0 if grown is None else grown.splits.tree,
+            level=0 if grown is None else grown.splits.level,
             trees_planned=self._membership.plan.trees if known else 0,
             trees=trees,
             auc=next((t.auc for t in reversed(trees) if t.auc is not None), None),
@@ -405,6 +426,15 @@ class LenderAgent:
             problem=self._problem,
             kept=len(machine.trees) if machine is not None and state == "finished" else None,
         )
+
+
+def without_repeats(sent: Sequence[FromLender]) -> list[FromLender]:
+    """Return the messages with the last `Back` alone: after an absence, every old one asks for it.
+
+    A `Back` makes the coordinator send all results that are missing.
+    """
+    last = next((one for one in reversed(sent) if isinstance(one, Back)), None)
+    return [one for one in sent if one is last or not isinstance(one, Back)]
 
 
 def _status(name: str, lenders: Sequence[str], joined: Container[str], last: Sequence[str]) -> str:

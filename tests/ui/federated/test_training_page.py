@@ -16,7 +16,7 @@ from federated.agents.at_work import AtWork
 from federated.agents.lender_agent import BOOSTER, RECORD, LenderAgent, Own
 from federated.plan import Plan
 from parties.identity_file import make_identity
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from settings import ROOT
 from tests.federated.protocol.network import rows_of
 from tests.parties.running import until
