@@ -67,7 +67,7 @@ class TrainingReceived:
 
 @dataclass(frozen=True)
 class TrainingNews:
-    """The response to an exchange, with the messages' bytes (contract.trainings.TrainingExchanged)."""
+    """The response to an exchange: contract.trainings.TrainingExchanged, with bytes."""
 
     messages: list[TrainingReceived]
     after: int
