@@ -92,7 +92,7 @@ SERVICE = (
     "execution",
     "governance",
     "sessions",
-    "runs",
+    "trainings",
     "applications",
     "operations",
     "jobs",

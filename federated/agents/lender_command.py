@@ -101,6 +101,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         parser.error("name the rows for the code's training by --data")
     if found.api_port is None and found.data_folder:
         parser.error("--data-folder is for --api-port")
+    if found.api_port is not None and found.page_port is not None:
+        parser.error("--page-port is for a lender without --api-port; leave one of them out")
     return found
 
 
