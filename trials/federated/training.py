@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from contract.runs import COORDINATOR
 from federated.agents.coordinator_agent import STATE_FILE as COORDINATOR_FILE
@@ -178,13 +178,18 @@ class Training:
 
     def waits_for_gone(self) -> bool:
         """Whether the coordinator says that it waits for a lender that never comes back."""
-        path = self.state_file(COORDINATOR)
-        if not self.gone or not path.exists():
-            return False
-        with closing(sqlite3.connect(path)) as database:
-            row = database.execute("SELECT body FROM parts WHERE name = 'coordinator'").fetchone()
-        reason = "" if row is None else str(json.loads(row[0])["reason"])
+        reason = str(self.seen().get("reason"))
         return reason.startswith("Waiting for") and any(name in reason for name in self.gone)
+
+    def seen(self) -> dict[str, Any]:
+        """Return the state that the coordinator has saved last, while it runs; empty before."""
+        path = self.state_file(COORDINATOR)
+        if not path.exists():
+            return {}
+        with closing(sqlite3.connect(path)) as database, suppress(sqlite3.OperationalError):
+            row = database.execute("SELECT body FROM parts WHERE name = 'coordinator'").fetchone()
+            return {} if row is None else dict(json.loads(row[0]))
+        return {}  # its tables are not made yet
 
     def bring_back(self) -> None:
         """Have the lenders come back that never should."""
