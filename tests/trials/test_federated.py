@@ -1,6 +1,6 @@
 """A few schedules of `python -m trials.federated`, and controls without a rule.
 
-All tests together need about 20 seconds of processor time.
+All tests together need about 23 seconds of processor time.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from trials.federated.ledger import FORWARD, LOCKED, ONE_SUM, require_locks, req
 from trials.federated.training import ENDS, Training
 from trials.servers import Server, Setup
 
-SEED = 401
+SEED = 1967
 
 
 def test_schedules_break_no_invariant(tmp_path: Path) -> None:
     path = tmp_path / "faults.json"
-    code = main(["--schedules", "6", "--seed", str(SEED), "--at-once", "3", "--json", str(path)])
+    code = main(["--schedules", "6", "--seed", str(SEED), "--at-once", "2", "--json", str(path)])
     found = json.loads(path.read_text())
     assert found["broken"] == []
     assert (code, found["schedules"]) == (0, 6)
@@ -49,7 +49,7 @@ def repeated(folder: Path, server: Server, lenders: str) -> Training:
     Returns when that lender is back and has revealed its seed of the first attempt. The caller
     stops the training.
     """
-    case = drawn(Random(7), 7, least_lenders=4)  # noqa: S311
+    case = drawn(Random(7), 7, least_lenders=4)
     training = Training(case, folder, server, {COORDINATOR: "repeating", "lenders": lenders})
     lost = training.names[0]
     training.arm(lost, "reveal made")

@@ -19,7 +19,6 @@ from contract.runs import COORDINATOR
 from federated.agents.coordinator_agent import STATE_FILE as COORDINATOR_FILE
 from federated.agents.lender_agent import STATE_FILE as LENDER_FILE
 from federated.agents.state_file import StateFile
-from federated.protocol.coordinator import CoordinatorState
 from parties.identity_file import make_identity
 from trials.faults.application import Broken
 from trials.federated.agents import Seat, started
@@ -200,12 +199,11 @@ class Training:
     def told(self) -> str:
         """Return how far the training is, for a report."""
         codes = {name: self.exit_code(name) for name in self.everyone}
-        state = self.coordinator_state()
-        where = "not started" if state is None else f"{state.phase} at {state.step} {state.reason}"
-        lenders = {} if state is None else {n: one.status for n, one in state.lenders.items()}
-        roster = () if state is None else state.roster
         logs = {name: self.log(name)[-300:] for name in self.everyone}
-        return f"{where}, {lenders}, roster {roster}, exit codes {codes}, logs {logs}"
+        seen = self.seen()
+        lenders = {name: one["status"] for name, one in seen.get("lenders", {}).items()}
+        where = {key: seen.get(key) for key in ("phase", "step", "reason", "roster")}
+        return f"{where}, lenders {lenders}, exit codes {codes}, logs {logs}"
 
     def log(self, name: str) -> str:
         """Return an agent's output."""
@@ -226,14 +224,6 @@ class Training:
             return [file.part(part) for part in parts], file.results()
         finally:
             file.close()
-
-    def coordinator_state(self) -> CoordinatorState | None:
-        """Return the coordinator's state, of which nobody else is told; stops the process."""
-        if not self.state_file(COORDINATOR).exists():
-            return None
-        self.kill(COORDINATOR)
-        (body,), _ = self.stored(COORDINATOR, "coordinator")
-        return None if body is None else CoordinatorState.model_validate_json(body)
 
 
 def until(holds: Callable[[], T], seconds: float) -> T:
