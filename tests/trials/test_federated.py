@@ -32,7 +32,7 @@ def test_schedules_break_no_invariant(tmp_path: Path) -> None:
     assert (code, found["schedules"]) == (0, 6)
     assert {ENDS, POOLED, SEALED, ONE_SUM, LOCKED, FORWARD} <= set(found["checks"])
     assert min(found["checks"].values()) > 0
-    assert found["borne"]["processes of lenders"] > 6 * 3, "no process was killed"
+    assert found["facts"]["processes of lenders"] > 6 * 3, "no process was killed"
 
 
 @pytest.fixture(scope="module")
