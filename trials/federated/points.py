@@ -24,6 +24,7 @@ from federated.protocol.lender import Lender, LenderProgress
 from parties.trainings_client import TrainingsClient
 from trials.federated.journal import Journal
 
+RETURN_POINTS = ("back made", "back saved", "back sent")
 LENDER_POINTS = (
     *("upload made", "upload saved", "upload sent"),
     *("reveal made", "reveal saved", "reveal sent"),
@@ -116,7 +117,7 @@ def _wrap_model(module: Any, points: Points) -> None:
 
 def _wrap_lender(points: Points, journal: Journal) -> None:
     upload, reveal, share = LenderMasks.upload, LenderMasks.reveal, LenderMasks.reveal_share
-    take = Lender.take
+    take, back = Lender.take, Lender.back
 
     def uploaded(
         self: LenderMasks, step: Step, roster: tuple[str, ...], transcript: bytes, vector: Any
@@ -141,10 +142,14 @@ def _wrap_lender(points: Points, journal: Journal) -> None:
             points.make({"uploaded": "upload", "revealed": "reveal"}.get(one.kind, one.kind))
         return found
 
+    def returned(self: Lender) -> Any:
+        points.make("back")
+        return back(self)
+
     LenderMasks.upload = uploaded  # type: ignore[method-assign]
     LenderMasks.reveal = revealed  # type: ignore[method-assign]
     LenderMasks.reveal_share = shared  # type: ignore[method-assign]
-    Lender.take = taken  # type: ignore[method-assign]
+    Lender.take, Lender.back = taken, returned  # type: ignore[method-assign]
 
 
 def _wrap_coordinator(points: Points, journal: Journal) -> None:
