@@ -29,13 +29,10 @@ MAY_IMPORT = {
         *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
     },
     "witness": {"contract", "engines", "governance", "parties", "settings", "utils"},
-    "federated": {
-        *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
-    },
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {
-        *("backend", "contract", "engines", "features", "governance", "model", "parties"),
-        *("settings", "utils", "witness"),
+        *("backend", "contract", "engines", "features", "federated", "governance", "model"),
+        *("parties", "settings", "utils", "witness"),
     },
     "app": {"backend", "parties", "settings", "ui", "utils"},
     "training": {
@@ -49,24 +46,28 @@ MAY_IMPORT = {
         "utils",
         "witness",
     },
-    "federated": {
-        *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
-    },
     "trials": {
-        *("contract", "engines", "features", "governance", "model", "parties", "server", "service"),
-        *("federated", "settings", "training", "utils", "verify", "witness"),
+        *("contract", "engines", "features", "federated", "governance", "model", "parties"),
+        *("server", "service", "settings", "training", "utils", "verify", "witness"),
     },
-    "scripts": {"parties", "service", "settings", "web"},
+    "scripts": {"federated", "parties", "service", "settings", "web"},
     "examples": {"engines", "features", "parties", "settings", "utils"},
 }
 """The folders and modules that each may import, all of them above it in this table."""
-ENTRY_POINTS = {"parties/__main__.py": {"ui"}, "witness/__main__.py": {"ui"}}
+ENTRY_POINTS = {
+    "federated/__main__.py": {"ui"},
+    "parties/__main__.py": {"ui"},
+    "witness/__main__.py": {"ui"},
+}
 """Further imports of an entry point, which puts two folders together."""
 LIBRARIES = {
     "cedarpy": ("governance/",),
     "dp_accounting": ("federated/privacy/",),
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
-    "fastapi": ("parties/governance/api/", "service/", "server.py", "ui/", "web/"),
+    "fastapi": (
+        *("federated/agents/api/", "parties/governance/api/", "service/", "server.py", "ui/"),
+        "web/",
+    ),
     "gradio": ("ui/",),
     "matplotlib": ("training/",),
     "plotly": ("ui/",),
@@ -91,7 +92,7 @@ SERVICE = (
     "execution",
     "governance",
     "sessions",
-    "runs",
+    "trainings",
     "applications",
     "operations",
     "jobs",

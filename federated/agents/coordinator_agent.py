@@ -18,14 +18,24 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from federated.agents.membership import Membership, MemberState
 from federated.agents.posting import Arrived, Posting
-from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
+from federated.agents.progress import (
+    Event,
+    Events,
+    LenderView,
+    State,
+    TrainingView,
+    TreeViews,
+    dated,
+)
+from federated.agents.rounds import Round, Rounds
 from federated.agents.state_file import StateFile
 from federated.agents.waiting import Changes
-from federated.aggregation.group import LEAST_LENDERS, Group
+from federated.aggregation.group import LEAST_LENDERS
 from federated.boosting.booster_json import booster_json
+from federated.boosting.trees import Tree
 from federated.plan import Plan
 from federated.protocol.coordinator import Coordinator, CoordinatorState, Out
 from federated.protocol.messages import FromLender, Result, Stopped
@@ -34,11 +44,12 @@ from parties.joint.channel import GROUP_SECRET_BYTES
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from parties.retrying import may_pass
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from utils.atomic_files import write_atomic
 from utils.errors import InvalidRequest, TrisealError
 
-LONGEST_WAIT = 20.0
+LONGEST_WAIT = 5.0
+"""Longest wait of one call for messages, after which `cancel` and `stop` take effect."""
 STAY_SECONDS = 60.0
 """Seconds after the end in which lenders that are away can still be told the result."""
 RETRY_SECONDS = 1.0
@@ -81,8 +92,8 @@ class CoordinatorAgent:
         self._home, self._client, self._file, self._patience = home, client, file, patience
         self.plan = Plan.model_validate_json(plan)
         self._membership = Membership(MemberState.model_validate_json(member), key, pins)
-        self._posting = Posting(client, self._membership)
-        self._events, self._changes = Events(), Changes()
+        self._client, self._posting = client, Posting(client, self._membership)
+        self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
         self._stopping = threading.Event()
         self._cancelled: str | None = None
         self._seconds = float(json.loads(file.part(_CLOCK) or b"0"))
@@ -94,7 +105,10 @@ class CoordinatorAgent:
             state.results = [_RESULT.validate_json(body) for body in file.results()]
             self._saved_results = len(state.results)
             self._machine = self._new_machine(state)
+        self._problem = ""
         self._view = self._seen()
+        self._finished = self._grown()
+        self._rounds = Rounds(self._view.trees)
 
     @classmethod
     def host(
@@ -172,6 +186,10 @@ class CoordinatorAgent:
     # ---- what others see
 
     @property
+    def training_id(self) -> str:
+        return self._membership.state.training_id
+
+    @property
     def codes(self) -> dict[str, str]:
         """The code of each lender, to be given to it alone."""
         found: dict[str, str] = json.loads(self._file.part(_CODES) or b"{}")
@@ -184,6 +202,20 @@ class CoordinatorAgent:
     def events(self) -> tuple[Event, ...]:
         """Return the last events, oldest first."""
         return self._events.all()
+
+    @property
+    def known_plan(self) -> Plan | None:
+        """The plan, which a coordinator has always known."""
+        return self.plan
+
+    @property
+    def trees(self) -> tuple[Tree, ...]:
+        """The finished trees; after the end, those that are kept."""
+        return self._finished
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Return the bytes of each round since this process began."""
+        return self._rounds.all()
 
     @property
     def serial(self) -> int:
@@ -231,8 +263,11 @@ class CoordinatorAgent:
             except TrisealError as error:
                 if not may_pass(error):
                     raise
+                self._problem = error.message
+                self._tell(report)
                 self._stopping.wait(RETRY_SECONDS)
                 continue
+            self._problem = ""
             outs = self._taken(found)
             if time.monotonic() >= deadline:
                 outs += self._overdue()
@@ -240,7 +275,8 @@ class CoordinatorAgent:
             for out in outs:
                 self._membership.queue(out.to, out.message)
             now = time.monotonic()
-            self._seconds += 0.0 if self._over() else now - last
+            waiting = self._machine is None or self._over()
+            self._seconds += 0.0 if waiting else now - last
             last = now
             self._save()
             self._tell(report)
@@ -248,6 +284,10 @@ class CoordinatorAgent:
                 raise InvalidRequest(
                     "The server says that the training was closed or has expired; host a new one."
                 )
+        if self._machine is None and self._over():
+            # Lenders cannot be told before the start; they find the training closed.
+            state = self._membership.state
+            self._client.close_training(state.training_id, state.token)
         return self._view
 
     def _taken(self, found: Sequence[Arrived]) -> list[Out]:
@@ -279,7 +319,7 @@ class CoordinatorAgent:
     def _overdue(self) -> list[Out]:
         if self._machine is not None:
             return self._machine.overdue()
-        if len(self._joined()) >= LEAST_LENDERS:
+        if len(self._joined()) >= self._membership.least_lenders:
             self._start()
         return []
 
@@ -323,8 +363,7 @@ class CoordinatorAgent:
         return not away or since > STAY_SECONDS
 
     def _new_machine(self, state: CoordinatorState | None) -> Coordinator:
-        group = Group(self._membership.run, self._membership.verify_keys)
-        return Coordinator(self.plan, group, state)
+        return Coordinator(self.plan, self._membership.group(), state)
 
     # ---- files and views
 
@@ -353,13 +392,19 @@ class CoordinatorAgent:
         write_atomic(self._home / RECORD, record.model_dump_json(indent=2).encode())
 
     def _tell(self, report: Callable[[TrainingView], None] | None) -> None:
-        before, view = self._view, self._seen()
+        before = self._view
+        view = dated(before, self._seen(), time.time())
+        self._finished = self._grown()
+        self._rounds.note(view.trees, view.bytes)
         self._view = view
         for text in changes_between(before, view):
             self._events.add(text)
         self._changes.announce()
         if report is not None:
             report(view)
+
+    def _grown(self) -> tuple[Tree, ...]:
+        return () if self._machine is None else self._machine.trees
 
     def _seen(self) -> TrainingView:
         received = self._posting.received
@@ -371,6 +416,7 @@ class CoordinatorAgent:
             trees_planned=self.plan.trees,
             bytes=sum(received.values()) + self._posting.sent,
             seconds=self._seconds,
+            problem=self._problem,
             lenders=tuple(
                 LenderView(
                     name=name,
@@ -383,7 +429,7 @@ class CoordinatorAgent:
         if machine is None:
             return view
         state = machine.state
-        trees = tree_views(state.results)
+        trees = self._trees.of(state.results)
         last = state.results[-1] if state.results else None
         return view.model_copy(
             update={

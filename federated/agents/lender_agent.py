@@ -11,33 +11,51 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from pydantic import TypeAdapter
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from features.encoding import Layout
 from features.records import Records
 from federated.agents.limits import LenderLimits
 from federated.agents.membership import Membership, MemberState
 from federated.agents.posting import Arrived, Posting
-from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
+from federated.agents.progress import (
+    Event,
+    Events,
+    LenderView,
+    State,
+    TrainingView,
+    TreeViews,
+    dated,
+)
+from federated.agents.rounds import Round, Rounds
 from federated.agents.state_file import StateFile
 from federated.agents.waiting import Changes
-from federated.aggregation.group import Group
 from federated.aggregation.lock_state import LockState
 from federated.boosting.booster_json import booster_json
 from federated.boosting.rows import LocalRows
+from federated.boosting.trees import Tree
+from federated.plan import Plan
 from federated.protocol.lender import Lender, LenderProgress
-from federated.protocol.messages import FromCoordinator, Ready, Refused, Result
+from federated.protocol.messages import (
+    Back,
+    FromCoordinator,
+    FromLender,
+    Grown,
+    Ready,
+    Refused,
+    Result,
+)
 from federated.protocol.record import record_of
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from parties.retrying import may_pass
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from utils.atomic_files import write_atomic
 from utils.errors import (
     InvalidRequest,
@@ -48,7 +66,8 @@ from utils.errors import (
     TrisealError,
 )
 
-LONGEST_WAIT = 20.0
+LONGEST_WAIT = 5.0
+"""Longest wait of one call for messages, after which `leave` and `stop` take effect."""
 RETRY_SECONDS = 1.0
 STATE_FILE = "lender.sqlite"
 BOOSTER, RECORD = "booster.json", "record.json"
@@ -83,7 +102,7 @@ class LenderAgent:
         self._membership = Membership(MemberState.model_validate_json(member), own.key, own.pins)
         self._require_same_rows()
         self._posting = Posting(client, self._membership)
-        self._events, self._changes = Events(), Changes()
+        self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
         self._stopping = threading.Event()
         self._leaving = False
         self._machine: Lender | None = None
@@ -96,7 +115,10 @@ class LenderAgent:
             progress.results = [_RESULT.validate_json(body) for body in file.results()]
             self._saved_results = len(progress.results)
             self._machine = self._new_machine(progress)
+        self._problem = ""
         self._view = self._seen()
+        self._finished = self._grown()
+        self._rounds = Rounds(self._view.trees)
 
     @classmethod
     def join(
@@ -163,6 +185,20 @@ class LenderAgent:
         return self._events.all()
 
     @property
+    def known_plan(self) -> Plan | None:
+        """The plan, or None before the coordinator's first message."""
+        return self._membership.plan if COORDINATOR in self._membership.hellos else None
+
+    @property
+    def trees(self) -> tuple[Tree, ...]:
+        """The finished trees; after the end, those that are kept."""
+        return self._finished
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Return the bytes of each round since this process began."""
+        return self._rounds.all()
+
+    @property
     def serial(self) -> int:
         """A number that rises with every change of the view."""
         return self._changes.serial
@@ -204,8 +240,11 @@ class LenderAgent:
             except TrisealError as error:
                 if not may_pass(error):
                     raise
+                self._problem = error.message
+                self._tell(report)
                 self._stopping.wait(RETRY_SECONDS)
                 continue
+            self._problem = ""
             if over:
                 continue
             failure = self._taken(found)
@@ -235,15 +274,19 @@ class LenderAgent:
                 )
             if self._leaving:
                 raise PartiesDisagree("This lender has left the training.")
+            sent: list[FromLender] = []
             for one in found:
-                if one.error is not None:
+                if one.error is not None and one.sender == COORDINATOR:
                     raise one.error
+                if one.error is not None:  # the start is refused if it names this lender
+                    self._events.add(f"Refused a message of {one.sender}: {one.error.message}")
                 if self._machine is None or one.message is None or one.sender != COORDINATOR:
                     continue
-                for sent in self._machine.take(cast(FromCoordinator, one.message)):
-                    self._membership.queue(COORDINATOR, sent)
+                sent += self._machine.take(cast(FromCoordinator, one.message))
             if self._posting.dropped and self._machine is not None:
-                self._membership.queue(COORDINATOR, self._machine.back())
+                sent.append(self._machine.back())
+            for own in without_repeats(sent):
+                self._membership.queue(COORDINATOR, own)
         except TrisealError as error:
             self._failure = error.message
             self._events.add(f"This lender takes no further part: {error.message}")
@@ -258,12 +301,13 @@ class LenderAgent:
         plan = self._membership.plan
         self._own.limits.require(plan, self._own.layout.schema)
         self._require_pinned()
-        group = Group(self._membership.run, self._membership.verify_keys)
+        group = self._membership.group()
         pairwise = {
             name: secret
             for name, secret in self._membership.channel.pairwise.items()
             if name != COORDINATOR
         }
+        self._began = time.monotonic()
         locks = LockState.begin(group, self._membership.state.me, pairwise)
         progress = LenderProgress(transcript=self._membership.run, locks=locks)
         self._machine = self._new_machine(progress)
@@ -287,9 +331,8 @@ class LenderAgent:
     def _new_machine(self, progress: LenderProgress) -> Lender:
         plan = self._membership.plan
         rows = LocalRows(plan, self._own.records.states, self._own.records.outcomes)
-        group = Group(self._membership.run, self._membership.verify_keys)
         state = self._membership.state
-        sign = self._membership.sign
+        group, sign = self._membership.group(), self._membership.sign
         return Lender(plan, group, state.me, sign, state.master, rows, progress)
 
     def _over(self) -> bool:
@@ -330,7 +373,10 @@ class LenderAgent:
 
     def _tell(self, report: Callable[[TrainingView], None] | None) -> None:
         before = self._view
-        self._view = self._seen()
+        view = dated(before, self._seen(), time.time())
+        self._finished = self._grown()
+        self._rounds.note(view.trees, view.bytes)
+        self._view = view
         if before.state != self._view.state:
             self._events.add(f"The training is {self._view.state}.")
         self._changes.announce()
@@ -345,11 +391,16 @@ class LenderAgent:
         phase = self._machine.progress.phase
         return {"waiting": "starting", "working": "running"}.get(phase, phase)  # type: ignore[return-value]
 
+    def _grown(self) -> tuple[Tree, ...]:
+        return () if self._machine is None else self._machine.trees
+
     def _seen(self) -> TrainingView:
         machine = self._machine
         known = COORDINATOR in self._membership.hellos
-        trees = tree_views(machine.progress.results) if machine is not None else ()
+        trees = self._trees.of(machine.progress.results) if machine is not None else ()
         last = trees[-1].lenders if trees else ()
+        results = machine.progress.results if machine is not None else []
+        grown = next((one for one in reversed(results) if isinstance(one, Grown)), None)
         names = self._membership.lenders or self._membership.state.members
         state = self._state()
         return TrainingView(
@@ -357,30 +408,41 @@ class LenderAgent:
             name=self._membership.state.me,
             state=state,
             reason=self._failure or (machine.progress.reason if machine is not None else ""),
-            tree=len(trees),
+            tree=0 if grown is None else grown.splits.tree,
+            level=0 if grown is None else grown.splits.level,
             trees_planned=self._membership.plan.trees if known else 0,
             trees=trees,
             auc=next((t.auc for t in reversed(trees) if t.auc is not None), None),
             lenders=tuple(
                 LenderView(
                     name=name,
-                    status=_status(name, names, last, bool(trees)),
+                    status=_status(name, names, self._membership.hellos, last),
                     trees=sum(name in tree.lenders for tree in trees),
                 )
                 for name in self._membership.state.members
             ),
             bytes=self._posting.sent + sum(self._posting.received.values()),
             seconds=time.monotonic() - self._began,
+            problem=self._problem,
             kept=len(machine.trees) if machine is not None and state == "finished" else None,
         )
 
 
-def _status(name: str, lenders: Sequence[str], last: Sequence[str], grown: bool) -> str:
+def without_repeats(sent: Sequence[FromLender]) -> list[FromLender]:
+    """Return the messages with the last `Back` alone: after an absence, every old one asks for it.
+
+    A `Back` makes the coordinator send all results that are missing.
+    """
+    last = next((one for one in reversed(sent) if isinstance(one, Back)), None)
+    return [one for one in sent if one is last or not isinstance(one, Back)]
+
+
+def _status(name: str, lenders: Sequence[str], joined: Container[str], last: Sequence[str]) -> str:
     """Return a lender's state as another lender knows it: from the roster of the last tree."""
     if name not in lenders:
         return "not part"
-    if not grown:
-        return "expected"
+    if not last:
+        return "joined" if name in joined else "expected"
     return "working" if name in last else "away"
 
 

@@ -1,6 +1,7 @@
 """`python -m federated lender`: take part in a training with the rows of a CSV file.
 
-The file has the schema's columns and its target. The rows stay in this process.
+The file has the schema's columns and its target. The rows stay in this process. With `--api-port`,
+the agent has an HTTP interface for the lender's own programs, which join or start trainings.
 """
 
 from __future__ import annotations
@@ -15,10 +16,18 @@ from pathlib import Path
 from features.encoding import Layout
 from features.records import read_records
 from features.schema import Schema
-from federated.agents.lender_agent import BOOSTER, LenderAgent, Own
+from federated.agents.at_work import AtWork
+from federated.agents.lender_agent import BOOSTER, RECORD, LenderAgent, Own
 from federated.agents.limits import LEAST_ROWS, LenderLimits
-from federated.agents.options import agent_parser, connected, identity_of, pins_of
-from federated.agents.reporting import Reporter
+from federated.agents.options import (
+    agent_parser,
+    connected,
+    identity_of,
+    pins_of,
+    require_free_port,
+)
+from federated.agents.reporting import Reporter, write_summary
+from parties.agent_options import OpenAgentPages, port
 from settings import Settings
 from utils.errors import InvalidRequest
 from utils.regular_files import read_regular
@@ -26,11 +35,19 @@ from utils.regular_files import read_regular
 _MOST_CODE = 4096
 
 
-def main(words: Sequence[str]) -> int:
-    """Run the lender until the training has ended; returns the exit code."""
+def main(words: Sequence[str], open_pages: OpenAgentPages | None = None) -> int:
+    """Run the lender until the training has ended; returns the exit code.
+
+    With a page, made by `open_pages`, it runs until the page is stopped.
+    """
     options = _parse(words)
     settings = Settings()
+    require_free_port(options.page_port, settings)
     home: Path = options.home or settings.party_data / options.name
+    limits = LenderLimits(options.least_rows, noise=options.require_noise)
+    if options.api_port is not None:
+        _serve(options, home, limits, settings)
+        return 0
     layout = Layout(Schema.load(options.schema))
     records = read_records(options.data, layout, options.target)
     own = Own(
@@ -38,7 +55,7 @@ def main(words: Sequence[str]) -> int:
         records,
         identity_of(home),
         pins_of(options.trust),
-        LenderLimits(options.least_rows, noise=options.require_noise),
+        limits,
     )
     print(f"{options.name}: {len(records)} rows; identity key {own.key.public.hex()}.", flush=True)
     with connected(options.server, settings) as client:
@@ -46,7 +63,10 @@ def main(words: Sequence[str]) -> int:
         if agent is None:
             agent = LenderAgent.join(home, client, options.name, _code(options.code_file), own)
         with closing(agent):
-            view = agent.run(Reporter())
+            files = {"booster": home / BOOSTER, "record": home / RECORD}
+            work = AtWork("lender", agent, agent.leave, files)
+            view = work.run(Reporter(), settings, options.page_port, open_pages)
+            write_summary(options.summary, view, agent.events())
     if view.state == "finished":
         print(f"The model is {home / BOOSTER}.")
         return 0
@@ -57,7 +77,7 @@ def main(words: Sequence[str]) -> int:
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = agent_parser("lender", "Take part in a training with this lender's own rows.")
     parser.add_argument("--name", required=True, help="this lender's name in the training")
-    parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="rows (CSV)")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="rows (CSV)")
     parser.add_argument("--target", help="label column; the schema's if left out")
     parser.add_argument(
         "--code-file", type=Path, metavar="FILE", help="file with the code from the coordinator"
@@ -68,7 +88,44 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--require-noise", action="store_true", help="refuse plans without differential privacy"
     )
-    return parser.parse_args(words)
+    parser.add_argument(
+        "--api-port", type=port, metavar="PORT", help="port of an HTTP interface on 127.0.0.1"
+    )
+    parser.add_argument(
+        "--data-folder", type=Path, metavar="DIR", help="folder whose files the interface may use"
+    )
+    found = parser.parse_args(words)
+    if found.api_port is None and found.data is None:
+        parser.error("name the rows by --data, or choose an --api-port")
+    if found.api_port is not None and found.code_file and not found.data:
+        parser.error("name the rows for the code's training by --data")
+    if found.api_port is None and found.data_folder:
+        parser.error("--data-folder is for --api-port")
+    if found.api_port is not None and found.page_port is not None:
+        parser.error("--page-port is for a lender without --api-port; leave one of them out")
+    return found
+
+
+def _serve(
+    options: argparse.Namespace, home: Path, limits: LenderLimits, settings: Settings
+) -> None:
+    # Imported here, since a lender without an interface needs no HTTP server.
+    from federated.agents.api.command import WantedAgent, serve
+
+    wanted = WantedAgent(
+        name=options.name,
+        home=home,
+        server=options.server,
+        schema=options.schema,
+        target=options.target,
+        trust=options.trust,
+        limits=limits,
+        data=options.data,
+        data_folder=options.data_folder,
+        code=None if options.code_file is None else _code(options.code_file),
+        api_port=options.api_port,
+    )
+    serve(wanted, settings)
 
 
 def _code(path: Path | None) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from federated.protocol.messages import Result
-from federated.protocol.record import tree_records
+from federated.protocol.record import TreeRecords
 
 State = Literal["starting", "running", "paused", "finished", "cancelled", "failed"]
 MOST_EVENTS = 1000
@@ -21,11 +21,15 @@ class _View(BaseModel):
 
 
 class LenderView(_View):
-    """One lender: its state, the trees grown on its rows, and the bytes that it has sent."""
+    """One lender: its state, the trees grown on its rows, and the bytes that it has sent.
+
+    `since` is the time of the last change of `status` in seconds since 1970, if that is known.
+    """
 
     name: str
     status: str
     reason: str = ""
+    since: float | None = None
     trees: int = 0
     drop_outs: int = 0
     bytes: int = 0
@@ -45,8 +49,9 @@ class TreeView(_View):
 
 
 class Event(_View):
-    """Something that happened, at a time in seconds since 1970."""
+    """Something that happened, at a time in seconds since 1970; `number` rises."""
 
+    number: int = 0
     at: float
     text: str
 
@@ -54,7 +59,9 @@ class Event(_View):
 class TrainingView(_View):
     """A training; `bytes` are those that this member has sent and received.
 
-    `kept` is the number of trees in the model, once the training is finished.
+    `seconds` are those since the lenders have joined. `kept` is the number of trees in the model,
+    once the training is finished. `problem` is the error because of which the server cannot be
+    reached at present.
     """
 
     training_id: str
@@ -70,6 +77,7 @@ class TrainingView(_View):
     bytes: int = 0
     seconds: float = 0.0
     kept: int | None = None
+    problem: str = ""
 
     @property
     def seconds_left(self) -> float | None:
@@ -80,18 +88,41 @@ class TrainingView(_View):
         return self.seconds / done * (self.trees_planned - done)
 
 
-def tree_views(results: Iterable[Result]) -> tuple[TreeView, ...]:
-    """Return one view a tree, in order."""
-    return tuple(
-        TreeView(
-            number=number,
-            lenders=tree.lenders,
-            levels=tree.levels,
-            ended_early=tree.ended_early,
-            auc=tree.auc,
-        )
-        for number, tree in enumerate(tree_records(results))
-    )
+class TreeViews:
+    """The views of the trees of one training, whose results are only ever added to."""
+
+    def __init__(self) -> None:
+        self._records = TreeRecords()
+        self._count = 0
+        self._views: tuple[TreeView, ...] = ()
+
+    def of(self, results: Sequence[Result]) -> tuple[TreeView, ...]:
+        """Return one view a tree, in order; made again only if there are new results."""
+        if len(results) != self._count:
+            self._count = len(results)
+            self._views = tuple(
+                TreeView(
+                    number=number,
+                    lenders=tree.lenders,
+                    levels=tree.levels,
+                    ended_early=tree.ended_early,
+                    auc=tree.auc,
+                )
+                for number, tree in enumerate(self._records.of(results))
+            )
+        return self._views
+
+
+def dated(before: TrainingView, now: TrainingView, at: float) -> TrainingView:
+    """Return `now` with the times since when the lenders have their states; `at` is the present."""
+    known = {one.name: one for one in before.lenders}
+
+    def since(one: LenderView) -> float | None:
+        old = known.get(one.name)
+        return at if old is None or old.status != one.status else old.since
+
+    lenders = tuple(one.model_copy(update={"since": since(one)}) for one in now.lenders)
+    return now.model_copy(update={"lenders": lenders})
 
 
 class Events:
@@ -99,10 +130,12 @@ class Events:
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self._number = 0
 
     def add(self, text: str) -> None:
         """Add an event of now."""
-        self._events.append(Event(at=time.time(), text=text))
+        self._number += 1
+        self._events.append(Event(number=self._number, at=time.time(), text=text))
 
     def all(self) -> tuple[Event, ...]:
         """Return all events."""

@@ -394,10 +394,10 @@ class Coordinator:
         results = tuple(state.results[known:])
         if state.phase == "finished":
             return [Out(lender, Finished(first=known, results=results))]
-        if not results and lender not in state.roster:
-            return []
+        if not state.roster or (not results and lender not in state.roster):
+            return []  # else both would tell each other the same until the next tree
         ask = Ask(first=known, results=results, step=state.step, roster=state.roster)
-        return [Out(lender, ask)] if state.roster else []
+        return [Out(lender, ask)]
 
     def _recover(self) -> list[Out]:
         """Ask those who are present for their shares of the missing seeds.

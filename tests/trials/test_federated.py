@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from trials.faults.application import Broken
 from trials.federated.__main__ import ROOM, main
 from trials.federated.case import drawn

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from random import Random
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from trials.federated.agents import START_SECONDS, STEP_SECONDS
 from trials.federated.points import COORDINATOR_POINTS, LENDER_POINTS, RETURN_POINTS
 from trials.federated.registry import fault

@@ -21,7 +21,7 @@ from federated.aggregation.lender_side import LenderMasks
 from federated.aggregation.statement import Step
 from federated.protocol.coordinator import Coordinator
 from federated.protocol.lender import Lender, LenderProgress
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from trials.federated.journal import Journal
 
 RETURN_POINTS = ("back made", "back saved", "back sent")

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from federated.agents.coordinator_agent import STATE_FILE as COORDINATOR_FILE
 from federated.agents.lender_agent import STATE_FILE as LENDER_FILE
 from federated.agents.state_file import StateFile

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from types import SimpleNamespace
 
-from contract.runs import COORDINATOR
-from parties.runs_client import TrainingNews, TrainingReceived
+from contract.trainings import COORDINATOR
+from parties.trainings_client import TrainingNews, TrainingReceived
 from utils.errors import AlreadySent
 
 TRAINING = "5" * 32

@@ -94,6 +94,29 @@ def test_random_drop_outs_and_restarts(seed):
     require_pooled(found)
 
 
+def test_a_lender_that_waits_for_the_next_tree_is_told_nothing_twice():
+    """Otherwise it and the coordinator would exchange messages as fast as they can until then."""
+    found = network(4)
+    while found.coordinator.state.step.tree < 1:
+        found.deliver()
+    found.kill("lender_1")
+    while "lender_1" in found.coordinator.state.roster:
+        if not found.deliver():
+            found.post(found.coordinator.overdue())
+    found.down |= {"lender_0"}  # so that the others wait for it, and nothing else moves
+    while found.deliver():
+        pass
+    steps = found.steps
+    found.bring_back("lender_1")
+    while found.deliver():
+        assert found.steps < steps + 30
+    assert len(found.lenders["lender_1"].progress.results) == len(found.coordinator.state.results)
+    found.bring_back("lender_0")
+    found.run()
+    require_pooled(found)
+    assert "lender_1" in found.record().trees[-1].lenders
+
+
 def test_too_few_lenders_pause_the_training_until_one_is_back():
     found = network(3)
     for _ in range(30):
