@@ -22,7 +22,8 @@ from federated.boosting.fixed_point import LARGEST_HESSIAN, Integers, gradients
 from federated.boosting.trees import level_of, leaves, route
 from tests.federated.attacks.views import View
 
-ROOT_NODE = 0
+MOST_CANDIDATES = 4096
+"""Possible rows of one margin that are compared with the other columns' cells."""
 
 
 @dataclass
@@ -127,6 +128,8 @@ class Peeling:
         flat_h = h.reshape(-1)
         at = slice(*np.searchsorted(sorted_g, [sums[0], sums[0] + 1]))
         one = [i for i in order[at] if flat_h[i] == sums[1] and self._fits(place, node, cell, i)]
+        if 1 < len(one) <= MOST_CANDIDATES:
+            one = [i for i in one if self._possible(int(i))]
         if len(one) == 1:
             return [int(one[0])]
         if one or self.most_rows < 2:
@@ -158,6 +161,18 @@ class Peeling:
         return bool(
             (self.domain.cells[:, point] == cell).any()
             and node in ancestors(int(self.domain.nodes[place, point]))
+        )
+
+    def _possible(self, row: int) -> bool:
+        """Return whether a row's hessians fit into all of its cells, of all columns and trees."""
+        point = row % self.domain.nodes.shape[1]
+        margins = self.domain.margins[:, point].astype(np.int64)
+        _, h = gradients(margins, np.zeros(margins.shape, np.int8))
+        cells = self.domain.cells[:, point]
+        return all(
+            bool((self.left[tree, node][1, cells] >= h[place]).all())
+            for place, tree in enumerate(self.trees)
+            for node in ancestors(int(self.domain.nodes[place, point]))
         )
 
     def _members(self, place, node, cell) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from federated.boosting.grower import Grower
 from federated.boosting.pooled import total
 from federated.boosting.rows import LocalRows
 from federated.boosting.scores import LENGTH
-from federated.boosting.trees import Tree
+from federated.boosting.trees import Splits, Tree, level_of
 from federated.boosting.usable_bits import UsableBits, choose_bits
 from federated.plan import Plan
 from settings import ROOT
@@ -109,3 +110,41 @@ def histograms(vector, growing, known) -> dict[int, Integers]:
             parent = known[growing.tree, (node - 1) // 2]
             found[node + 1] = parent - found[node]
     return found
+
+
+def seen_of(view: View, data: Data) -> View:
+    """Return the histograms of one lender's rows alone, under the trees of `view`."""
+    rows = LocalRows(view.plan, *data)
+    rows.begin(view.usable)
+    places, sums = [], []
+    for tree in view.trees:
+        done = None
+        while done is None:
+            growing = rows.growing
+            vector = rows.vector(growing.tree, growing.level)
+            nodes = histograms(vector, growing, known=dict(zip(places, sums, strict=True)))
+            places += [(growing.tree, node) for node in nodes]
+            sums += nodes.values()
+            own = tuple(s for s in tree.splits if level_of(s.node) == growing.level)
+            level = Splits(tree=growing.tree, level=growing.level, root=tree.root, splits=own)
+            done = rows.apply(level)
+    return View(view.plan, view.usable, view.trees, rows.counts(), tuple(places), np.stack(sums))
+
+
+def merged(view: View, data: Data) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the cells of training rows (rows, columns), within the columns, and outcomes.
+
+    States that the training merges count as one value.
+    """
+    rows = LocalRows(view.plan, *data)._training
+    cells = view.cells
+    pairs = zip(cells.columns, cells.of_states, strict=True)
+    own = [of_states[rows.states[column]] for column, of_states in pairs]
+    return np.stack(own, axis=1).astype(np.int64), rows.outcomes.astype(np.int64)
+
+
+def points_of(view: View, data: Data) -> Counter[tuple[int, int]]:
+    """Return training rows as positions in the grid of all cells, with outcomes, counted."""
+    columns, outcomes = merged(view, data)
+    points = np.ravel_multi_index(tuple(columns.T), view.cells.sizes)
+    return Counter(zip(points.tolist(), outcomes.tolist(), strict=True))
