@@ -14,6 +14,7 @@ from features.schema import Schema
 from federated.boosting.cells import Cells, cells_of
 from federated.boosting.fixed_point import Integers, Vector
 from federated.boosting.grower import Grower
+from federated.boosting.growing import has_scores
 from federated.boosting.pooled import total
 from federated.boosting.rows import LocalRows
 from federated.boosting.scores import LENGTH
@@ -88,7 +89,7 @@ def opened_by(plan: Plan, data: Mapping[str, Data], usable: UsableBits | None = 
     while len(grower.trees) < plan.trees:
         growing = grower.growing
         vector = total(rows.vector(growing.tree, growing.level) for rows in lenders)
-        nodes = histograms(vector, growing, known=dict(zip(places, sums, strict=True)))
+        nodes = histograms(plan, vector, growing, dict(zip(places, sums, strict=True)))
         result = grower.take(growing.tree, growing.level, vector)
         if result.splits is None:
             break
@@ -99,9 +100,9 @@ def opened_by(plan: Plan, data: Mapping[str, Data], usable: UsableBits | None = 
     return View(plan, usable, grower.trees, counts, tuple(places), np.stack(sums))
 
 
-def histograms(vector, growing, known) -> dict[int, Integers]:
+def histograms(plan, vector, growing, known) -> dict[int, Integers]:
     """Return the histograms (2, cells) of a level's nodes from its opened sums."""
-    if growing.level == 0 and growing.tree > 0:
+    if has_scores(plan, growing.tree, growing.level):
         vector = vector[:-LENGTH]
     sent = vector.view(np.int64).reshape(len(growing.sent), 2, -1)
     found = dict(zip(growing.sent, sent, strict=True))
@@ -122,7 +123,8 @@ def seen_of(view: View, data: Data) -> View:
         while done is None:
             growing = rows.growing
             vector = rows.vector(growing.tree, growing.level)
-            nodes = histograms(vector, growing, known=dict(zip(places, sums, strict=True)))
+            known = dict(zip(places, sums, strict=True))
+            nodes = histograms(view.plan, vector, growing, known)
             places += [(growing.tree, node) for node in nodes]
             sums += nodes.values()
             own = tuple(s for s in tree.splits if level_of(s.node) == growing.level)
