@@ -212,8 +212,20 @@ class Coordinator:
             )
             self._forget_step()
             return []
+        if self._is_constant_for_others(roster):
+            return self._finish(self._required_grower())
         state.phase, state.reason, state.roster = "uploads", "", roster
         return self._ask()
+
+    def _is_constant_for_others(self, roster: tuple[str, ...]) -> bool:
+        """Return whether another roster would follow a tree that changed all rows alike.
+
+        Lenders refuse that (federated/protocol/lender.py), so that the training ends here.
+        """
+        last = next((one for one in reversed(self.state.results) if isinstance(one, Grown)), None)
+        if self._grower is None or last is None or last.lenders == roster:
+            return False
+        return self.state.step.level == 0 and self._grower.trees[-1].is_constant
 
     def _ask(self) -> list[Out]:
         state = self.state

@@ -37,7 +37,7 @@ from federated.protocol.messages import (
     Uploaded,
 )
 from federated.protocol.transcript import extended
-from utils.errors import PartiesDisagree, StepRefused
+from utils.errors import PartiesDisagree, RosterRefused, StepRefused
 
 LenderPhase = Literal["waiting", "working", "finished", "cancelled"]
 
@@ -142,6 +142,7 @@ class Lender:
                 f"results lead to tree {expected[0]}, level {expected[1]}. This lender takes no "
                 "further part; ask the coordinator's operator for the reason."
             )
+        self._require_changed_gradients(message)
         counts = step.tree == FIRST_TREE
         vector = self._rows.counts() if counts else self._rows.vector(step.tree, step.level)
         try:
@@ -149,6 +150,22 @@ class Lender:
         except StepRefused:
             return [self.back()]
         return [Uploaded(upload=upload.to_bytes())]
+
+    def _require_changed_gradients(self, message: Ask) -> None:
+        """Raise RosterRefused for another roster after a tree that changed all rows alike.
+
+        The gradients of all rows, or at least their differences, would then be as before, and the
+        difference of both trees' sums would be the histogram of the lenders that left or came.
+        """
+        last = next((one for one in reversed(self.progress.results) if isinstance(one, Grown)), None)
+        if message.step.level > 0 or last is None or last.lenders == message.roster:
+            return
+        if self._rows.trees[-1].is_constant:
+            raise RosterRefused(
+                f"The coordinator changes the lenders after tree {last.splits.tree}, which gave "
+                "all rows the same value. The sums with and without a lender would show that "
+                "lender's own, so nothing was sent. Ask its operator to end the training."
+            )
 
     def _announced(self, tree: int) -> list[FromLender]:
         """Return the message that this lender is here, once for each tree without it."""
