@@ -157,7 +157,9 @@ class Lender:
         The gradients of all rows, or at least their differences, would then be as before, and the
         difference of both trees' sums would be the histogram of the lenders that left or came.
         """
-        last = next((one for one in reversed(self.progress.results) if isinstance(one, Grown)), None)
+        last = next(
+            (one for one in reversed(self.progress.results) if isinstance(one, Grown)), None
+        )
         if message.step.level > 0 or last is None or last.lenders == message.roster:
             return
         if self._rows.trees[-1].is_constant:

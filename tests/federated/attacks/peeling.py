@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.boosting.fixed_point import LARGEST_HESSIAN, Integers, gradients
-from federated.boosting.trees import level_of, leaves, route
+from federated.boosting.trees import leaves, level_of, route
 from tests.federated.attacks.views import View
 
 MOST_CANDIDATES = 4096
