@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -438,8 +438,9 @@ def _federated() -> dict[str, Decoder]:
     progress = LenderProgress(results=list(results), transcript=key, locks=locks)
     lenders_seen = {name: LenderState() for name in names}
     seen = CoordinatorState(lenders=lenders_seen, results=list(results), transcript=key)
-    member = MemberState(training_id=APPLICATION, me="a", members=names, token="t", identity=key,
-                         master=key)  # fmt: skip
+    member = MemberState(
+        training_id=APPLICATION, me="a", members=names, token=SHA256, identity=key, master=key
+    )
     states: dict[str, BaseModel] = {"lender": progress, "coordinator": seen, "member": member}
     return {
         "training: from the coordinator": Decoder(
@@ -457,8 +458,7 @@ def _federated() -> dict[str, Decoder]:
         ),
         **{
             f"training: state of a {name}": Decoder(
-                (state.model_dump_json().encode(),),
-                lambda data, kind=type(state): restored(kind, data),
+                (state.model_dump_json().encode(),), partial(restored, type(state))
             )
             for name, state in states.items()
         },

@@ -15,7 +15,7 @@ from tests.federated.attacks.views import Data, View
 
 
 def of_training(view: View, rows: NDArray[np.int64], trees: int) -> list[Leaves]:
-    """Return the leaves of the first trees for people's states (people, columns), without covers."""
+    """Return the leaves of the first trees, without covers, for states (people, columns)."""
     layout, rate = view.plan.layout, view.plan.learning_rate
     states = np.ascontiguousarray(rows.T.astype(np.uint8))
     margins = np.zeros(len(rows), np.int64)

@@ -1,0 +1,109 @@
+"""The figures of the attacks in docs/FEDERATED.md: python -m tests.federated.attacks.measure."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from federated.boosting.fixed_point import real
+from tests.federated.attacks.leaves import of_bagging, of_training
+from tests.federated.attacks.naming import named
+from tests.federated.attacks.peeling import Peeling
+from tests.federated.attacks.test_changed_rosters import error_of, predicted, root
+from tests.federated.attacks.views import (
+    encoded,
+    loans,
+    merged,
+    opened_by,
+    plan_of,
+    points_of,
+    seen_of,
+    together,
+)
+from training import synthetic_german
+
+LAST_10, LAST_30, ALL = range(50, 60), range(30, 60), range(60)
+
+
+def rebuilding(lenders, rows, trees, one=False, **parameters) -> None:
+    """Print the rows that a coordinator rebuilds, of all lenders or from one's histograms."""
+    began = time.process_time()
+    data = loans(lenders, rows)
+    view = opened_by(plan_of(**parameters), data)
+    if one:
+        view, data = seen_of(view, data["lender_0"]), {"lender_0": data["lender_0"]}
+    found = Peeling(view, tuple(trees), most_rows=1).run()
+    truth = points_of(view, together(data))
+    cells, _ = merged(view, together(data))
+    guess = float(np.mean([np.bincount(column).max() / len(column) for column in cells.T]))
+    whole = (found & truth).total() / truth.total()
+    print(
+        f"{lenders} x {rows}, {len(trees)} trees{', one lender' * one} {parameters or ''}: "
+        f"{(found & truth).total()} of {truth.total()} rows, {(found - truth).total()} wrong; "
+        f"values right {whole + (1 - whole) * guess:.3f}, guessing {guess:.3f}; "
+        f"{time.process_time() - began:.0f} s",
+        flush=True,
+    )
+
+
+def naming(lenders, rows, strangers) -> None:
+    """Print the people named from leaves, with covers and without."""
+    plan = plan_of(validation_share=0.0)
+    data = loans(lenders, rows)
+    view = opened_by(plan, data)
+    others = encoded(plan.layout, synthetic_german.draw(strangers, 7700, 0))[0]
+    spy = "lender_1"
+    rest = together({name: one for name, one in data.items() if name != spy})[0]
+    everyone, victim = together(data)[0], data["lender_0"][0]
+    none = np.zeros(0, np.int64)
+
+    def show(text, targets, leaves_of, own=none, before=everyone[:0]) -> None:
+        people = np.concatenate([before, targets, others])
+        found = named(leaves_of(people), 1.0, len(targets), own)
+        span = set(range(len(before), len(before) + len(targets)))
+        chance = len(targets) / (len(targets) + len(others))
+        share = len(found & span) / len(targets)
+        print(f"{lenders} x {rows}, {text}: {share:.2f}, chance {chance:.2f}", flush=True)
+
+    show("published", everyone, lambda people: of_training(view, people, 60))
+    all_rows = {"all": together(data)}
+    show("with covers", everyone, lambda people: of_bagging(view, all_rows, "all", people, 60))
+    own = data[spy]
+    show("lender", rest, lambda people: of_training(view, people, 60), own[1], own[0])
+    show("bagging", victim, lambda people: of_bagging(view, data, "lender_0", people, 60))
+
+
+def leaving(lenders, rows) -> None:
+    """Print the error of a lost lender's histogram, predicted and by shares of the others'."""
+    data = loans(lenders, rows)
+    view = opened_by(plan_of(), data)
+    own = seen_of(view, data["lender_0"])
+    for tree in (0, 1, 10, 58):
+        truth, total = real(root(own, tree + 1)), real(root(view, tree + 1))
+        guess = predicted(view, tree) - (total - truth)
+        share = (total - truth) / (lenders - 1)
+        errors = [f"{error_of(guess[i], truth[i]):.2f}/{error_of(share[i], truth[i]):.2f}"
+                  for i in (0, 1)]  # fmt: skip
+        print(f"{lenders} x {rows}, after tree {tree}: gradients, hessians {errors}", flush=True)
+
+
+def main() -> None:
+    """Print all figures; takes some minutes."""
+    for size in ((3, 100), (5, 5000)):
+        leaving(*size)
+    for size in ((3, 100, 400), (5, 500, 2500)):
+        naming(*size)
+    rebuilding(3, 100, LAST_10, one=True)
+    rebuilding(3, 100, LAST_10)
+    rebuilding(3, 100, LAST_10, least_rows=20)
+    rebuilding(3, 100, LAST_30, least_rows=30)
+    rebuilding(3, 1000, LAST_10)
+    rebuilding(5, 5000, LAST_10)
+    rebuilding(5, 5000, LAST_10[-3:], one=True)
+    rebuilding(3, 300, LAST_30)
+    rebuilding(3, 100, LAST_30)
+
+
+if __name__ == "__main__":
+    main()
