@@ -12,7 +12,6 @@ from tests.federated.attacks.naming import named
 from tests.federated.attacks.peeling import Peeling
 from tests.federated.attacks.test_changed_rosters import error_of, predicted, root
 from tests.federated.attacks.views import (
-    encoded,
     loans,
     merged,
     opened_by,
@@ -21,7 +20,6 @@ from tests.federated.attacks.views import (
     seen_of,
     together,
 )
-from training import synthetic_german
 
 LAST_10, LAST_30, ALL = range(50, 60), range(30, 60), range(60)
 
@@ -52,26 +50,27 @@ def naming(lenders, rows, strangers) -> None:
     plan = plan_of(validation_share=0.0)
     data = loans(lenders, rows)
     view = opened_by(plan, data)
-    others = encoded(plan.layout, synthetic_german.draw(strangers, 7700, 0))[0]
+    others = loans(lenders, strangers // lenders, seed=77)
     spy = "lender_1"
-    rest = together({name: one for name, one in data.items() if name != spy})[0]
-    everyone, victim = together(data)[0], data["lender_0"][0]
+    rest = [name for name in data if name != spy]
+    everyone = together(data)[0]
     none = np.zeros(0, np.int64)
 
-    def show(text, targets, leaves_of, own=none, before=everyone[:0]) -> None:
-        people = np.concatenate([before, targets, others])
+    def show(text, names, leaves_of, own=none, before=everyone[:0]) -> None:
+        targets, strange = (together({n: each[n] for n in names})[0] for each in (data, others))
+        people = np.concatenate([before, targets, strange])
         found = named(leaves_of(people), 1.0, len(targets), own)
         span = set(range(len(before), len(before) + len(targets)))
-        chance = len(targets) / (len(targets) + len(others))
+        chance = len(targets) / (len(targets) + len(strange))
         share = len(found & span) / len(targets)
         print(f"{lenders} x {rows}, {text}: {share:.2f}, chance {chance:.2f}", flush=True)
 
-    show("published", everyone, lambda people: of_training(view, people, 60))
+    show("published", data, lambda people: of_training(view, people, 60))
     all_rows = {"all": together(data)}
-    show("with covers", everyone, lambda people: of_bagging(view, all_rows, "all", people, 60))
+    show("with covers", data, lambda people: of_bagging(view, all_rows, "all", people, 60))
     own = data[spy]
     show("lender", rest, lambda people: of_training(view, people, 60), own[1], own[0])
-    show("bagging", victim, lambda people: of_bagging(view, data, "lender_0", people, 60))
+    show("bagging", ["lender_0"], lambda people: of_bagging(view, data, "lender_0", people, 60))
 
 
 def leaving(lenders, rows) -> None:
@@ -92,7 +91,7 @@ def main() -> None:
     """Print all figures; takes some minutes."""
     for size in ((3, 100), (5, 5000)):
         leaving(*size)
-    for size in ((3, 100, 400), (5, 500, 2500)):
+    for size in ((3, 100, 600), (5, 500, 2500)):
         naming(*size)
     rebuilding(3, 100, LAST_10, one=True)
     rebuilding(3, 100, LAST_10)

@@ -44,7 +44,8 @@ def named(trees: list[Leaves], reg_lambda: float, rows: int, own: NDArray[np.int
     times, _ = nnls(left * size[:, None], right * size, maxiter=20_000)
     likely = times.reshape(2, -1).sum(axis=0)
     likely[: len(own)] = -1
-    return set(np.argsort(-likely, kind="stable")[:rows].tolist())
+    ties = np.random.default_rng(0).permutation(len(likely))  # most people come out at 0 times
+    return set(np.lexsort((ties, -likely))[:rows].tolist())
 
 
 def _equations(
