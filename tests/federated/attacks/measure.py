@@ -91,7 +91,7 @@ def main() -> None:
     """Print all figures; takes some minutes."""
     for size in ((3, 100), (5, 5000)):
         leaving(*size)
-    for size in ((3, 100, 600), (5, 500, 2500)):
+    for size in ((3, 100, 600), (5, 200, 1000)):
         naming(*size)
     rebuilding(3, 100, LAST_10, one=True)
     rebuilding(3, 100, LAST_10)
@@ -100,7 +100,7 @@ def main() -> None:
     rebuilding(3, 1000, LAST_10)
     rebuilding(5, 5000, LAST_10)
     rebuilding(5, 5000, LAST_10[-3:], one=True)
-    rebuilding(3, 300, LAST_30)
+    rebuilding(3, 300, LAST_10)
     rebuilding(3, 100, LAST_30)
 
 
