@@ -31,7 +31,7 @@ from federated.agents.progress import (
     dated,
 )
 from federated.agents.rounds import Round, Rounds
-from federated.agents.state_file import StateFile
+from federated.agents.state_file import StateFile, restored
 from federated.agents.waiting import Changes
 from federated.aggregation.group import LEAST_LENDERS
 from federated.boosting.booster_json import booster_json
@@ -90,8 +90,8 @@ class CoordinatorAgent:
         if member is None or plan is None:
             raise InvalidRequest(f"There is no training in {home}; host one.")
         self._home, self._client, self._file, self._patience = home, client, file, patience
-        self.plan = Plan.model_validate_json(plan)
-        self._membership = Membership(MemberState.model_validate_json(member), key, pins)
+        self.plan = restored(Plan, plan)
+        self._membership = Membership(restored(MemberState, member), key, pins)
         self._client, self._posting = client, Posting(client, self._membership)
         self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
         self._stopping = threading.Event()
@@ -101,8 +101,8 @@ class CoordinatorAgent:
         self._machine: Coordinator | None = None
         saved = file.part(_COORDINATOR)
         if saved is not None:
-            state = CoordinatorState.model_validate_json(saved)
-            state.results = [_RESULT.validate_json(body) for body in file.results()]
+            state = restored(CoordinatorState, saved)
+            state.results = [restored(_RESULT, body) for body in file.results()]
             self._saved_results = len(state.results)
             self._machine = self._new_machine(state)
         self._problem = ""

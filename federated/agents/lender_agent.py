@@ -34,7 +34,7 @@ from federated.agents.progress import (
     dated,
 )
 from federated.agents.rounds import Round, Rounds
-from federated.agents.state_file import StateFile
+from federated.agents.state_file import StateFile, restored
 from federated.agents.waiting import Changes
 from federated.aggregation.lock_state import LockState
 from federated.boosting.booster_json import booster_json
@@ -99,7 +99,7 @@ class LenderAgent:
         if member is None:
             raise InvalidRequest(f"There is no training in {home}; join one with a code.")
         self._home, self._own, self._file = home, own, file
-        self._membership = Membership(MemberState.model_validate_json(member), own.key, own.pins)
+        self._membership = Membership(restored(MemberState, member), own.key, own.pins)
         self._require_same_rows()
         self._posting = Posting(client, self._membership)
         self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
@@ -111,8 +111,8 @@ class LenderAgent:
         self._began = time.monotonic()
         saved = file.part(_PROGRESS)
         if saved is not None:
-            progress = LenderProgress.model_validate_json(saved)
-            progress.results = [_RESULT.validate_json(body) for body in file.results()]
+            progress = restored(LenderProgress, saved)
+            progress.results = [restored(_RESULT, body) for body in file.results()]
             self._saved_results = len(progress.results)
             self._machine = self._new_machine(progress)
         self._problem = ""

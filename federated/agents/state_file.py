@@ -11,16 +11,33 @@ import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from utils.atomic_files import PRIVATE_FILE, private_folder
 from utils.errors import StoreDamaged
 from utils.file_lock import HeldLock, hold_lock
 
+_Model = TypeVar("_Model", bound=BaseModel)
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS parts (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS results (number INTEGER PRIMARY KEY, body BLOB NOT NULL);
 """
+
+
+def restored(kind: type[_Model] | TypeAdapter[_Model], body: bytes) -> _Model:
+    """Parse a saved part or result; raises StoreDamaged."""
+    parse = kind.validate_json if isinstance(kind, TypeAdapter) else kind.model_validate_json
+    try:
+        return parse(body)
+    except (ValidationError, RecursionError):
+        # Without its cause, whose text would show secrets.
+        raise StoreDamaged(
+            "The saved state of this training is damaged, or of another version. Do not restore an "
+            "older copy: leave the training, and start or join a new one in another folder."
+        ) from None
 
 
 class StateFile:

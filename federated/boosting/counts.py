@@ -43,6 +43,7 @@ def checked_counts(plan: Plan, counts: Vector) -> Integers:
         raise HistogramInvalid(
             "The sums of the first count are inconsistent: the states of every column must add up "
             f"to the same number of rows, at most {MAXIMUM_ROWS}. At least one lender sent counts "
-            "that do not come from its rows; start the training again without that lender."
+            "that do not come from its rows. The masks hide which one: start the training again "
+            "with the lenders that you trust."
         )
     return rows

@@ -41,8 +41,8 @@ def auc(plan: Plan, sums: Vector) -> float:
     elif bool(((counts < 0) | (counts > MAXIMUM_ROWS)).any()):
         raise HistogramInvalid(
             "The sums of the validation scores are inconsistent: a count is negative or larger "
-            f"than {MAXIMUM_ROWS}. At least one lender sent counts that do not come from its rows; "
-            "start the training again without that lender."
+            f"than {MAXIMUM_ROWS}. At least one lender sent counts that do not come from its rows. "
+            "The masks hide which one: start the training again with the lenders that you trust."
         )
     denied, approved = counts[:BINS].tolist(), counts[BINS:].tolist()
     below = twice = 0

@@ -66,6 +66,13 @@ class Tree(_Value):
         """The number of splits on the longest path."""
         return max((level_of(split.node) + 1 for split in self.splits), default=0)
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether all leaves have the same value."""
+        inner = {split.node for split in self.splits}
+        below = {2 * node + side for node in inner for side in (1, 2)} or {0}
+        return len({self.leaf(node) for node in below - inner}) == 1
+
     def leaf(self, node: int) -> int:
         """Return the value of `node` as a leaf, in 2^-20."""
         if node == 0:

@@ -300,9 +300,7 @@ class Coordinator:
                 state.lenders[lender].trees += 1
         self._add(Grown(lenders=state.roster, splits=found.splits, auc=found.auc))
         if found.tree is not None:
-            # Without splits the margins have hardly changed: no tree would find any, and the sums
-            # of another roster would be those of the same gradients.
-            return self._next_tree(step.tree + 1) if found.tree.splits else self._finish(grower)
+            return self._next_tree(step.tree + 1)
         state.step = Step(tree=step.tree, level=step.level + 1)
         gone = [name for name in state.roster if state.lenders[name].status != "working"]
         if gone:
@@ -324,7 +322,11 @@ class Coordinator:
         self.state.sums = []
         self.state.step = Step(tree=tree)
         grower = self._required_grower()
-        return self._finish(grower) if grower.done else self._begin()
+        # After a tree that changed all rows alike, another roster would be asked for the sums of
+        # the same gradients; lenders refuse that (federated/protocol/lender.py).
+        return (
+            self._finish(grower) if grower.done or grower.trees[-1].is_constant else self._begin()
+        )
 
     def _finish(self, grower: Grower, scored: tuple[str, ...] = ()) -> list[Out]:
         """End the training; `scored` are the lenders of the last step if it has opened scores."""

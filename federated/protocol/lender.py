@@ -184,12 +184,17 @@ class Lender:
         return with_noise(vector, parts, secret=self._secret, run=run, **place)
 
     def _require_new_gradients(self, step: Step) -> None:
-        """Raise PartiesDisagree at a root whose gradients are those of the last root."""
+        """Raise PartiesDisagree at the root that follows a tree which changed all rows alike.
+
+        The gradients would be as before, or nearly: with another roster, the difference of both
+        trees' sums would be the histogram of the lenders that left or came.
+        """
         trees = self._rows.trees
-        if step.level == 0 and trees and not trees[-1].splits:
+        if step.level == 0 and trees and trees[-1].is_constant:
             raise PartiesDisagree(
-                "The coordinator goes on after a tree without splits, so that it could compare the "
-                "same sums over different lenders. This lender takes no further part."
+                f"The coordinator goes on after tree {len(trees) - 1}, which gave all rows the "
+                "same value, so that it could compare the same sums over different lenders. "
+                "Nothing was sent; ask its operator to end the training."
             )
 
     def _caught_up(self, first: int, results: tuple[Result, ...]) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUND = ROOT / "build" / "fuzz"
-PACKAGES = ["engines", "parties", "service", "python_multipart", "zipfile"]
+PACKAGES = ["engines", "federated", "parties", "service", "python_multipart", "zipfile"]
 LONGEST = 1 << 16
 MEMORY_MB = 2048
 

@@ -13,13 +13,15 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import httpx
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from parties.trainings_client import TrainingsClient
+from pydantic import BaseModel
 
 from contract.http import WitnessedResult
 from engines.concrete.structure import Structure
@@ -48,6 +50,17 @@ from engines.zip_files import pack, unpack
 from features.encoding import Layout
 from features.records import parse_records
 from features.schema import Schema
+from federated.agents.membership import MemberState
+from federated.agents.state_file import restored
+from federated.aggregation.lock_state import LockState
+from federated.aggregation.statement import Step
+from federated.aggregation.upload import Upload
+from federated.boosting.trees import Split, Splits
+from federated.boosting.usable_bits import UsableBits
+from federated.plan import Plan
+from federated.protocol import messages as trained
+from federated.protocol.coordinator import CoordinatorState, LenderState
+from federated.protocol.lender import LenderProgress
 from federated.scorecard import SCHEMA as SCORECARD
 from federated.scorecard import record_of
 from governance.permits import Use, issue, key_named_in, verify
@@ -304,6 +317,7 @@ def decoders() -> dict[str, Decoder]:
         ),
         **_files(),
         **_data_files(),
+        **_federated(),
         **_sealed_words(),
         **_answers(),
         **_witness_answers(),
@@ -376,6 +390,111 @@ def _data_files() -> dict[str, Decoder]:
         ),
         "body of the scorecard": Decoder(
             (json.dumps(body).encode(),), lambda data: record_of(_json_object(data), layout)
+        ),
+    }
+
+
+def _federated() -> dict[str, Decoder]:
+    """Return decoders of a training's messages, state files and relayed bodies."""
+    key, step, names = bytes(range(32)), Step(0), ("a", "b", "c")
+    usable = UsableBits(bits=(0, 3), rows=40)
+    split = Split(node=0, bit=3, left=-5, right=5)
+    splits = Splits(tree=0, level=0, root=1, splits=(split,))
+    results = (
+        trained.Counted(usable=usable),
+        trained.Grown(lenders=names, splits=splits, auc=0.5),
+        trained.Ended(tree=0, lost=("b",)),
+        trained.Stopped(trees=1, auc=0.5, last_auc=0.5),
+    )
+    plan = Plan(schema=Schema.load(ROOT / "features" / f"{SCORECARD}.json"))
+    hello = trained.Hello(
+        name="a",
+        signing_key=key,
+        exchange_key=key,
+        plan=plan,
+        identity_key=key,
+        identity_signature=bytes(64),
+    )
+    upload = Upload(step, key, bytes(64), key, (bytes(80), bytes(80)), bytes(24)).to_bytes()
+    signatures = dict.fromkeys(names, bytes(64))
+    coordinators: tuple[BaseModel, ...] = (
+        hello,
+        trained.Start(hellos={"a": SHA256}),
+        trained.Ask(first=0, results=results, step=step, roster=names),
+        trained.AllUploaded(step=step, signatures=signatures),
+        trained.Recover(step=step, shares={"b": bytes(80)}),
+        trained.Finished(first=0, results=results),
+        trained.Cancelled(reason="r"),
+    )
+    lenders: tuple[BaseModel, ...] = (
+        trained.Ready(plan=SHA256),
+        trained.Refused(code="c", reason="r"),
+        trained.Uploaded(upload=upload),
+        trained.Revealed(step=step, seed=key),
+        trained.Recovered(step=step, shares={"b": key}),
+        trained.Back(results=2),
+    )
+    locks = LockState(run=key, me="a", own_root=key, pair_roots={"b": key, "c": key})
+    progress = LenderProgress(results=list(results), transcript=key, locks=locks)
+    lenders_seen = {name: LenderState() for name in names}
+    seen = CoordinatorState(lenders=lenders_seen, results=list(results), transcript=key)
+    member = MemberState(
+        training_id=APPLICATION, me="a", members=names, token=SHA256, identity=key, master=key
+    )
+    states: dict[str, BaseModel] = {"lender": progress, "coordinator": seen, "member": member}
+    return {
+        "training: from the coordinator": Decoder(
+            tuple(trained.encode(one) for one in coordinators), trained.decode_from_coordinator
+        ),
+        "training: from a lender": Decoder(
+            tuple(trained.encode(one) for one in lenders),
+            lambda data: trained.decode_from_lender("a", data),
+        ),
+        "training: upload": Decoder((upload,), Upload.from_bytes),
+        "training: locks": Decoder((locks.to_bytes(),), LockState.from_bytes),
+        "training: plan": Decoder(
+            (plan.model_dump_json(by_alias=True).encode(),),
+            lambda data: Plan.parse(_json_object(data)),
+        ),
+        **{
+            f"training: state of a {name}": Decoder(
+                (state.model_dump_json().encode(),), partial(restored, type(state))
+            )
+            for name, state in states.items()
+        },
+        **_relayed(),
+    }
+
+
+def _relayed() -> dict[str, Decoder]:
+    """Return decoders of the server's responses about trainings."""
+    message = {"id": 1, "sender": "a", "to": None, "number": 1, "body": "c2VhbGVk"}
+    exchanged = {"numbers": [], "messages": [message], "after": 1, "state": "open"}
+    joined = {"token": "t", "members": ["a", "b", "c"], "expires_at": "2026-01-02T00:00:00Z"}
+    hosted = {
+        "training_id": APPLICATION,
+        "token": "t",
+        "codes": {"a": "1", "b": "2", "c": "3"},
+        "expires_at": "2026-01-02T00:00:00Z",
+    }
+    given = [b""]
+    answer = httpx.MockTransport(lambda _: httpx.Response(200, content=given[0]))
+    client = TrainingsClient("http://server", 5.0, answer)
+
+    def said(call: Callable[[TrainingsClient], object], sample: object) -> Decoder:
+        def read(content: bytes) -> None:
+            given[0] = content
+            call(client)
+
+        return Decoder((json.dumps(sample).encode(),), read)
+
+    return {
+        "answer: training's messages": said(lambda one: one.exchange(APPLICATION, "t"), exchanged),
+        "answer: training joined": said(
+            lambda one: one.join_training(APPLICATION, "a", "c"), joined
+        ),
+        "answer: training hosted": said(
+            lambda one: one.host_training(WITNESS_KEY, ["a", "b", "c"]), hosted
         ),
     }
 
