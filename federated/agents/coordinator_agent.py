@@ -23,6 +23,7 @@ from federated.agents.membership import Membership, MemberState
 from federated.agents.posting import Arrived, Posting
 from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
 from federated.agents.state_file import StateFile
+from federated.agents.transport import CoordinatorTransport
 from federated.agents.waiting import Changes
 from federated.aggregation.group import LEAST_LENDERS, Group
 from federated.boosting.booster_json import booster_json
@@ -34,7 +35,6 @@ from parties.joint.channel import GROUP_SECRET_BYTES
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from parties.retrying import may_pass
-from parties.runs_client import TrainingsClient
 from utils.atomic_files import write_atomic
 from utils.errors import InvalidRequest, TrisealError
 
@@ -69,7 +69,7 @@ class CoordinatorAgent:
     def __init__(
         self,
         home: Path,
-        client: TrainingsClient,
+        client: CoordinatorTransport,
         key: IdentityKey,
         pins: Mapping[str, bytes],
         file: StateFile,
@@ -100,7 +100,7 @@ class CoordinatorAgent:
     def host(
         cls,
         home: Path,
-        client: TrainingsClient,
+        client: CoordinatorTransport,
         key: IdentityKey,
         plan: Plan,
         lenders: Sequence[str],
@@ -151,7 +151,7 @@ class CoordinatorAgent:
     def resume(
         cls,
         home: Path,
-        client: TrainingsClient,
+        client: CoordinatorTransport,
         key: IdentityKey,
         pins: Mapping[str, bytes],
         patience: Patience = Patience(),

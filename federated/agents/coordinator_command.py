@@ -40,7 +40,7 @@ def main(words: Sequence[str]) -> int:
                 home, client, key, plan, names, pins, patience, options.hours
             )
         with closing(agent):
-            _write_codes(home, agent)
+            write_codes(home, agent)
             print(f"Plan {agent.plan.digest()[:16]}; identity key {key.public.hex()}.")
             print(f"The lenders' codes are in {home / CODES}.", flush=True)
             view = agent.run(Reporter())
@@ -103,7 +103,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     return Plan.parse({"schema": schema.model_dump(mode="json"), **facts})
 
 
-def _write_codes(home: Path, agent: CoordinatorAgent) -> None:
+def write_codes(home: Path, agent: CoordinatorAgent) -> None:
+    """Write each lender's code to a file of its name in the folder `codes`."""
     folder = private_folder(home / CODES)
     for name, code in agent.codes.items():
         write_atomic(folder / name, f"{code}\n".encode())

@@ -77,6 +77,11 @@ def _code(path: Path | None) -> str:
         if not sys.stdin.isatty():
             raise InvalidRequest("Name the file with the coordinator's code by --code-file.")
         return getpass.getpass("Code from the coordinator: ")
+    return read_code(path)
+
+
+def read_code(path: Path) -> str:
+    """Return the code in a file; raises InvalidRequest."""
     try:
         found = read_regular(path, _MOST_CODE)
     except OSError as error:

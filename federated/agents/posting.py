@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
 
 from federated.agents.membership import Membership
-from parties.runs_client import TrainingPost, TrainingsClient
+from federated.agents.transport import Transport
+from parties.runs_client import TrainingPost, TrainingReceived
 from utils.errors import MessageOutOfOrder, NotAuthentic, TrisealError
 
 
@@ -26,7 +28,7 @@ class Arrived:
 class Posting:
     """Posts what is pending and opens what arrives; counts the bytes in both directions."""
 
-    def __init__(self, client: TrainingsClient, membership: Membership) -> None:
+    def __init__(self, client: Transport, membership: Membership) -> None:
         self._client, self._membership = client, membership
         self.sent = 0
         """Bytes of sealed messages that were posted."""
@@ -44,7 +46,7 @@ class Posting:
 
         Messages that were not sealed by their sender for this place are ignored. The caller saves
         the member's state before the next call, which confirms to the server that they have
-        arrived. Raises the errors of TrainingsClient.exchange.
+        arrived. Raises the errors of the transport.
         """
         state = self._membership.state
         posts = [TrainingPost(one.number, one.to, one.body) for one in state.pending]
@@ -59,9 +61,16 @@ class Posting:
         )
         self.sent += sum(len(one.body) for one in posts)
         state.pending.clear()
-        self.open, self.dropped, self.refused = news.state == "open", news.dropped, []
+        self.open, self.dropped = news.state == "open", news.dropped
+        found = self.opened(news.messages)
+        state.after = news.after
+        return found
+
+    def opened(self, messages: Sequence[TrainingReceived]) -> list[Arrived]:
+        """Open messages of other members, in their order, as `exchange` does."""
+        self.refused = []
         found: list[Arrived] = []
-        for message in news.messages:
+        for message in messages:
             sender = message.sender
             self.received[sender] = self.received.get(sender, 0) + len(message.body)
             try:
@@ -71,5 +80,4 @@ class Posting:
                 self.refused.append(error.message)
             except TrisealError as error:
                 found.append(Arrived(sender, error=error))
-        state.after = news.after
         return found
