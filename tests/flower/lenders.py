@@ -12,6 +12,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from features.encoding import Layout
 from features.records import read_records
 from features.schema import Schema
+from federated.boosting.booster_json import booster_json
 from federated.boosting.pooled import pooled
 from federated.boosting.rows import LocalRows
 from federated.flower.client_app import app
@@ -58,8 +59,23 @@ def run_config(folder, lenders, rows=200, **more):
     return {**config, **more}
 
 
-def require_pooled(config):
-    """Require the model that pooled training gives on the record's lenders; returns the record."""
+def node_config(config, name, **more):
+    """Return the configuration of a lender's node, with the same files as in a simulation."""
+    return {
+        "name": name,
+        "home": config["simulated-homes"].replace("{name}", name),
+        "data": config["simulated-data"].replace("{name}", name),
+        "code-file": f"{config['home']}/codes/{name}",
+        "schema": config["schema"],
+        **more,
+    }
+
+
+def require_pooled(config, without=()):
+    """Require the model that pooled training gives on the record's lenders; returns the record.
+
+    The coordinator and all lenders, except those in `without`, have it.
+    """
     options = RunOptions.of(config)
     plan = options.plan()
     record = Record.model_validate_json((options.folder / "record.json").read_bytes())
@@ -69,29 +85,37 @@ def require_pooled(config):
         records = read_records(ROOT / config["simulated-data"].replace("{name}", name), layout)
         rows[name] = LocalRows(plan, records.states, records.outcomes)
     expected = pooled(plan, rows, record.grown(), record.usable)
-    from federated.boosting.booster_json import booster_json
-
     model = booster_json(plan, expected.trees[: record.kept])
     assert (options.folder / "booster.json").read_bytes() == model
-    for name in options.names:
+    for name in set(options.names) - set(without):
         home = ROOT / config["simulated-homes"].replace("{name}", name)
         (found,) = (home / "trainings").iterdir()
         assert (found / "booster.json").read_bytes() == model
     return record
 
 
-class InProcessGrid:
-    """Delivers each message at once; `fails(lender, delivery number)` makes a node fail."""
+class Stopped(Exception):
+    """The end of a ServerApp's process."""
 
-    def __init__(self, config, fails=lambda name, number: False):
-        self.config, self.fails = config, fails
+
+class InProcessGrid:
+    """Delivers each message at once, and keeps the content of all.
+
+    `fails(lender, number of its delivery)` makes a node fail, and `nodes` are configurations of
+    single nodes, which a simulation does not have. After `most` messages the ServerApp's process
+    ends.
+    """
+
+    def __init__(self, config, fails=None, nodes=None, most=None):
+        self.config, self.most, self.own = config, most, nodes or {}
+        self.fails = fails or (lambda name, number: False)
+        self.contents = []
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
         names = RunOptions.of(config).names
         self.nodes = {100 + i: name for i, name in enumerate(names)}
         self.numbers = {name: count() for name in names}
         self.replies = {}
         self.ids = count(1)
-        self.bytes = 0
 
     def get_node_ids(self):
         return list(self.nodes)
@@ -105,12 +129,16 @@ class InProcessGrid:
     def _deliver(self, message):
         node = message.metadata.dst_node_id
         message.metadata.__dict__["_message_id"] = found = str(next(self.ids))
-        position = list(self.nodes).index(node)
-        context = Context(1, node, {"partition-id": position}, RecordDict(), self.config)
-        name = self.nodes[node]
+        position, name = list(self.nodes).index(node), self.nodes[node]
+        own = self.own.get(name, {"partition-id": position})
+        context = Context(1, node, own, RecordDict(), self.config)
+        if self.most is not None and int(found) > self.most:
+            raise Stopped
+        self.contents.append(message.content)
         if self.fails(name, next(self.numbers[name])):
             reply = Message(Error(code=0, reason="failed"), reply_to=message)
         else:
             reply = app(message, context)
+            self.contents.append(reply.content)
         self.replies[found] = reply
         return found
