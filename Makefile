@@ -34,7 +34,7 @@ QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/partie
 	tests/test_requirements.py
 
 .PHONY: demo check test core-tests test-postgresql setup setup-concrete setup-test setup-cluster train compile
-.PHONY: evaluate bench load faults fuzz lint docs lock clean
+.PHONY: evaluate federated bench bench-federated load faults fuzz lint docs lock clean
 
 demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
 	@exec $(if $(CONCRETE_ENGINE),$(RUN_CONCRETE),$(RUN)) -m ui.demo
@@ -78,6 +78,10 @@ setup-test: setup-tests setup-concrete
 
 setup-cluster: setup-tests
 
+# Five lenders train one model together on this machine, which then decides on encrypted data.
+federated: setup-training
+	@exec $(RUN) -m training.federated_demo $(OPTIONS)
+
 train: setup-training
 	$(RUN) -m training.train
 
@@ -89,6 +93,9 @@ evaluate: $(if $(CONCRETE_ENGINE),setup-concrete,setup-training)
 
 bench: setup-training setup-concrete
 	$(RUN) -m training.measure.benchmark --json deployment_files/benchmark.json --readme README.md docs/BENCHMARKS.md docs/PROTOCOL.md
+
+bench-federated: setup-training
+	$(RUN) -m training.measure.federated --json docs/federated.json --document docs/FEDERATED.md $(OPTIONS)
 
 load: setup-test
 	$(RUN) -m trials.load $(OPTIONS)

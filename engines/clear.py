@@ -84,6 +84,7 @@ class ClearServer(ServerEngine):
         self.public = PublicModel(
             engine=FACTS,
             model_version=deployment.manifest.model_version,
+            booster_sha256=deployment.manifest.files["booster.json"],
             schema_=deployment.schema,
             programs=deployment.program_facts(FACTS.name),
             slots=tuple(

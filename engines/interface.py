@@ -90,6 +90,8 @@ class PublicModel(_Facts):
     """Everything a party needs to know about a deployment, as returned by GET /model.
 
     `client_sha256` is the digest of the engine's client files, returned by GET /model/client.
+    `booster_sha256` is the digest of the booster that was compiled, by which those who have it, as
+    the lenders of a training, recognise it; None if the engine trains a model of its own.
     """
 
     format: Literal[1] = 1
@@ -100,6 +102,7 @@ class PublicModel(_Facts):
     slots: tuple[Slot, ...]
     client_sha256: str
     versions: dict[str, str]
+    booster_sha256: str | None = None
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from federated.agents.api.app import lender_app
 from parties.governance.api.apps import institution_app, owner_app
 from service.app import create_app
 from settings import ROOT, Settings
@@ -50,6 +51,7 @@ same document at `/openapi.json`, and a page to try every call at `/docs`.
 ```
 python -m parties owner --name NAME --api-port 5001
 python -m parties institution --name NAME --token-file FILE --api-port 5002
+python -m federated lender --name NAME --schema FILE --data-folder DIR --api-port 5003
 ```
 
 [examples/governance.md](../examples/governance.md) has a walk-through. The interface of an agent
@@ -102,11 +104,12 @@ def api_page(document: dict[str, Any] | None = None) -> str:
 
 
 def agents_page() -> str:
-    """Return docs/AGENTS.md: the same for the agents of data owners and of institutions."""
+    """Return docs/AGENTS.md: the same for the agents of owners, institutions and lenders."""
     lines = [AGENTS_INTRODUCTION]
     for title, app in (
         ("A data owner's agent", owner_app()),
         ("An institution's agent", institution_app()),
+        ("A lender's agent", lender_app()),
     ):
         lines += [f"## {title}", "", *_document(app.openapi(), 3), ""]
     return "\n".join(lines)

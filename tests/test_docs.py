@@ -96,7 +96,7 @@ def test_readme_python_calls_existing_functions():
 def test_every_named_option_exists(name):
     sources = "".join(
         path.read_text()
-        for folder in ("training", "parties", "service", "trials", "ui", "witness")
+        for folder in ("federated", "parties", "service", "training", "trials", "ui", "witness")
         for path in (ROOT / folder).rglob("*.py")
     )
     sources += (ROOT / "verify.py").read_text()

@@ -29,9 +29,6 @@ MAY_IMPORT = {
         *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
     },
     "witness": {"contract", "engines", "governance", "parties", "settings", "utils"},
-    "federated": {
-        *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
-    },
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {
         *("backend", "contract", "engines", "features", "governance", "model", "parties"),
@@ -49,14 +46,11 @@ MAY_IMPORT = {
         "utils",
         "witness",
     },
-    "federated": {
-        *("contract", "engines", "features", "model", "parties", "settings", "utils", "web"),
-    },
     "trials": {
-        *("contract", "engines", "features", "governance", "model", "parties", "server", "service"),
-        *("settings", "training", "utils", "verify", "witness"),
+        *("contract", "engines", "features", "federated", "governance", "model", "parties"),
+        *("server", "service", "settings", "training", "utils", "verify", "witness"),
     },
-    "scripts": {"parties", "service", "settings", "web"},
+    "scripts": {"federated", "parties", "service", "settings", "web"},
     "examples": {"engines", "features", "parties", "settings", "utils"},
 }
 """The folders and modules that each may import, all of them above it in this table."""
@@ -66,7 +60,10 @@ LIBRARIES = {
     "cedarpy": ("governance/",),
     "dp_accounting": ("federated/privacy/",),
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
-    "fastapi": ("parties/governance/api/", "service/", "server.py", "ui/", "web/"),
+    "fastapi": (
+        *("federated/agents/api/", "parties/governance/api/", "service/", "server.py", "ui/"),
+        "web/",
+    ),
     "gradio": ("ui/",),
     "matplotlib": ("training/",),
     "plotly": ("ui/",),

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from features.encoding import Layout
+from features.encoding import Bits, Layout
 from features.schema import Schema
 
 
 def group_outcomes(
     schema: Schema,
     layout: Layout,
-    frame: pd.DataFrame,
+    bits: Bits,
     y: NDArray[np.int8],
     approved: NDArray[np.bool_],
 ) -> dict[str, list[dict[str, Any]]]:
@@ -26,7 +25,6 @@ def group_outcomes(
     rule). `missed` is the share of good applicants that were denied.
     """
     outcomes = {}
-    bits = layout.encode_frame(frame)
     states = layout.states(bits)
     for name in schema.audit:
         code = layout.code(name)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from engines.deployment import Deployment
-from features.encoding import Bits
+from features.encoding import Bits, Layout
+from federated.boosting.rows import validation_rows
 from model.polynomial import sample_states
 from training.data import split, training_frame
 from training.models import Labels
@@ -32,10 +36,11 @@ def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
     Raises TrainingDataInvalid.
     """
     layout = deployment.layout
-    drawn, seed, target = None, 0, None
+    drawn, seed, target, together = None, 0, None, None
     metrics = deployment.folder / "metrics.json"
     if metrics.is_file():
-        recorded = json.loads(metrics.read_bytes())["data"]
+        document = json.loads(metrics.read_bytes())
+        recorded, together = document["data"], document.get("federated")
         drawn, seed, target = recorded["drawn"], recorded["seed"], recorded["target"]
     if drawn is None and not data:
         states = sample_states(layout, _SAMPLE, seed=7)
@@ -46,5 +51,24 @@ def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
             "held-out rows."
         )
     frame, y = training_frame(layout.schema, data, target, drawn or 0, seed)
+    if together is not None:
+        return _of_several_lenders(layout, layout.encode_frame(frame), y, seed, together)
     test = split(frame, y, seed).test
     return HeldOut(layout.encode_frame(test.frame), test.y, "held-out rows")
+
+
+def _of_several_lenders(
+    layout: Layout, bits: Bits, y: Labels, seed: int, together: dict[str, Any]
+) -> HeldOut:
+    """Return the rows that no lender has trained on, or all if the plan held out none."""
+    first = np.array([code.first_state for code in layout.codes])
+    columns = (layout.states(bits) - first).T.astype(np.uint8)
+    share = together["validation_share"]
+    if not share:
+        return HeldOut(bits, y, "rows that may have been trained on")
+    chosen = validation_rows(seed, share, columns, y)
+    if not chosen.any():
+        raise TrainingDataInvalid(
+            "None of these rows was held out of the training; give more rows with --data."
+        )
+    return HeldOut(bits[chosen], y[chosen], "held-out rows")

@@ -24,6 +24,8 @@ _LIMITS = """\
   requests can learn about the model from the results.
 """
 
+_REFERENCE = "float reference (100 x depth 3)"
+
 _UNMEASURED = [
     "## Data",
     "",
@@ -76,23 +78,23 @@ def model_card(
 
 def _measured(schema: Schema, metrics: dict[str, Any]) -> list[str]:
     """Return the sections on data, quality and groups."""
-    data, test = metrics["data"], metrics["test"]
+    data, test, together = metrics["data"], metrics["test"], metrics.get("federated")
     lines = [
         "## Data",
         "",
         f"Source: {data['source']}; {data['rows']:,} rows, {data['approved_share']:.1%} "
-        f"{schema.decision.approved}; target `{data['target']}`; 60 % training, 20 % validation, "
-        "20 % test.",
+        f"{schema.decision.approved}; target `{data['target']}`; "
+        + ("60 % training, 20 % validation, 20 % test." if together is None else _unseen(together)),
         "",
+        *(_together(together) if together is not None else ()),
         "## Quality on the test rows",
         "",
-        "| | float reference (100 x depth 3) | opened integer score |",
+        f"| | {_REFERENCE if together is None else 'the model itself'} | opened integer score |",
         "|---|---|---|",
         f"| AUC | {test['reference_auc']:.4f} | {test['auc']:.4f} |",
         f"| accuracy | {test['reference_accuracy']:.4f} | {test['accuracy']:.4f} |",
         "",
-        "![frontier](frontier.png)",
-        "",
+        *(("![frontier](frontier.png)", "") if together is None else ()),
         "## Outcomes by group",
         "",
         "Shares of the test rows. `missed`: good applicants that the model denied. `ratio`: the "
@@ -115,6 +117,37 @@ def _measured(schema: Schema, metrics: dict[str, Any]) -> list[str]:
     if not metrics["groups"]:
         lines += ["", "The schema lists no columns to report on (`audit`)."]
     return lines
+
+
+def _unseen(together: dict[str, Any]) -> str:
+    """Return a sentence on the rows that measure a model of several lenders."""
+    share = together["validation_share"]
+    if not share:
+        return "all measure the model, and any of them may have been trained on."
+    return (
+        f"{share:.0%} of them, by a hash of their content, measure the model; no lender has grown "
+        "a tree on such rows."
+    )
+
+
+def _together(together: dict[str, Any]) -> list[str]:
+    """Return the section on a training by several lenders."""
+    auc = together["validation_auc"]
+    lines = [
+        "## Training by several lenders",
+        "",
+        f"{len(together['lenders'])} lenders trained the model together on "
+        f"{together['training_rows']:,} rows; each row stayed with its lender, and only sums over "
+        "at least three lenders were opened. "
+        + ("" if auc is None else f"AUC of all lenders' validation rows: {auc:.4f}. ")
+        + f"Trees that ended early because a lender was lost: {together['trees_ended_early']}. "
+        f"SHA-256 of the training's `record.json`: `{together['record_sha256']}`.",
+        "",
+        "| lender | trees grown on its rows |",
+        "|---|---|",
+    ]
+    lines += [f"| {name} | {trees} |" for name, trees in together["lenders"].items()]
+    return [*lines, ""]
 
 
 def _own_width(manifest: Manifest) -> str:

@@ -19,13 +19,13 @@ import numpy as np
 from sklearn.metrics import accuracy_score, roc_auc_score
 from tqdm import tqdm
 
-from features.encoding import Layout
+from features.encoding import Bits, Layout
 from features.schema import Schema
 from settings import ROOT
 from training.data import Splits, split, training_frame
 from training.frontier import Rows, candidate, choose, save, table
 from training.group_outcomes import group_outcomes
-from training.models import REFERENCE, SHAPES, fit, log_odds
+from training.models import REFERENCE, SHAPES, Labels, fit, log_odds
 from training.synthetic_sources import synthetic_source
 from utils.environments import has_concrete
 from utils.errors import TrainingDataInvalid, TrisealError
@@ -89,7 +89,7 @@ def train(
     Raises FeatureError, TrainingDataInvalid, ModelError, and FolderNotOurs if `out` holds anything
     but a trained model.
     """
-    require_ours(out, PURPOSE, setting="--out", made_earlier=_made_earlier)
+    require_ours(out, PURPOSE, setting="--out", made_earlier=made_earlier)
     _require_writable(out)  # checked before minutes of work
     schema = Schema.load(schema_file)
     if schema.zero_is_missing:
@@ -136,15 +136,14 @@ def train(
             "accuracy": float(accuracy_score(test.y, scores >= 0)),
             "score_bits": chosen.entry.score_bits,
         },
-        "groups": group_outcomes(schema, layout, splits.test.frame, test.y, scores >= 0),
+        "groups": group_outcomes(schema, layout, test.bits, test.y, scores >= 0),
     }
     # Private, because it holds training rows.
-    claim_folder(out, PURPOSE, setting="--out", made_earlier=_made_earlier)
+    claim_folder(out, PURPOSE, setting="--out", made_earlier=made_earlier)
     (out / "schema.json").write_text(json.dumps(schema.model_dump(mode="json"), indent=2) + "\n")
     (out / "booster.json").write_bytes(chosen.booster)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    # Compiling needs rows for the rounding and for Concrete ML; they stay in this folder.
-    np.savez_compressed(out / _ROWS, bits=np.packbits(fit_rows.bits, axis=1), y=fit_rows.y)
+    write_rows(out, fit_rows.bits, fit_rows.y)
     save(entries, reference_auc, out)
     print(
         f"Chosen: {chosen.entry.name}; test AUC {metrics['test']['auc']:.4f} "  # type: ignore[index]
@@ -152,7 +151,15 @@ def train(
     )
 
 
-def _made_earlier(folder: Path) -> bool:
+def write_rows(folder: Path, bits: Bits, y: Labels) -> None:
+    """Write the rows that compiling needs: `bits` (rows, n_bits) and labels `y` (rows,).
+
+    They serve for the rounding and for Concrete ML, and stay in this folder.
+    """
+    np.savez_compressed(folder / _ROWS, bits=np.packbits(bits, axis=1), y=y)
+
+
+def made_earlier(folder: Path) -> bool:
     """Return True for a trained model of an earlier version, which did not mark its folder."""
     return {path.name for path in folder.iterdir()} == _FILES
 

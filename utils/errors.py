@@ -91,7 +91,10 @@ TrisealError
 │   ├── HistogramInvalid         the opened sums of a step are inconsistent
 │   ├── SplitsInvalid            the announced bits, splits or trees do not fit the plan
 │   ├── PrivacyInvalid           the noise or the budget asked for is out of bounds
-│   └── AccountantMissing        the library that computes the budget is not installed
+│   ├── AccountantMissing        the library that computes the budget is not installed
+│   ├── UnknownTraining          the agent takes part in no training of this id
+│   ├── NoFederatedModel         no finished training on this machine has a model for the call
+│   └── ModelNotCompiled         the server does not run the model of the training
 ├── IdentityError                errors in the files of identity keys
 │   ├── IdentityKeyInvalid       the key file is damaged, or other users can read it
 │   └── TrustFileInvalid         the trust file cannot be read or is not valid
@@ -413,6 +416,9 @@ class PlanInvalid(FederatedError): ...
 class PlanRefused(FederatedError): ...
 
 
+class RecordInvalid(FederatedError): ...
+
+
 class HistogramInvalid(FederatedError): ...
 
 
@@ -423,6 +429,15 @@ class PrivacyInvalid(FederatedError): ...
 
 
 class AccountantMissing(FederatedError): ...
+
+
+class UnknownTraining(FederatedError): ...
+
+
+class NoFederatedModel(FederatedError): ...
+
+
+class ModelNotCompiled(FederatedError): ...
 
 
 class IdentityError(TrisealError): ...

@@ -72,6 +72,7 @@ class ConcreteServer(ServerEngine):
         self.public = PublicModel(
             engine=self.facts,
             model_version=deployment.manifest.model_version,
+            booster_sha256=deployment.manifest.files["booster.json"],
             schema_=deployment.schema,
             programs={
                 # If only the sign is opened, a score has one bit.

@@ -103,6 +103,7 @@ class LevelledServer(ServerEngine):
         self.public = PublicModel(
             engine=self.facts,
             model_version=deployment.manifest.model_version,
+            booster_sha256=deployment.manifest.files["booster.json"],
             schema_=deployment.schema,
             programs=stated,
             slots=self._slots(),

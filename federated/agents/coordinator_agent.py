@@ -21,11 +21,11 @@ from pydantic import TypeAdapter
 from contract.runs import COORDINATOR
 from federated.agents.membership import Membership, MemberState
 from federated.agents.posting import Arrived, Posting
-from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
+from federated.agents.progress import Event, Events, LenderView, State, TrainingView, TreeViews
 from federated.agents.state_file import StateFile
 from federated.agents.transport import CoordinatorTransport
 from federated.agents.waiting import Changes
-from federated.aggregation.group import LEAST_LENDERS, Group
+from federated.aggregation.group import LEAST_LENDERS
 from federated.boosting.booster_json import booster_json
 from federated.plan import Plan
 from federated.protocol.coordinator import Coordinator, CoordinatorState, Out
@@ -38,7 +38,8 @@ from parties.retrying import may_pass
 from utils.atomic_files import write_atomic
 from utils.errors import InvalidRequest, TrisealError
 
-LONGEST_WAIT = 20.0
+LONGEST_WAIT = 5.0
+"""Longest wait of one call for messages, after which `cancel` and `stop` take effect."""
 STAY_SECONDS = 60.0
 """Seconds after the end in which lenders that are away can still be told the result."""
 RETRY_SECONDS = 1.0
@@ -81,8 +82,8 @@ class CoordinatorAgent:
         self._home, self._client, self._file, self._patience = home, client, file, patience
         self.plan = Plan.model_validate_json(plan)
         self._membership = Membership(MemberState.model_validate_json(member), key, pins)
-        self._posting = Posting(client, self._membership)
-        self._events, self._changes = Events(), Changes()
+        self._client, self._posting = client, Posting(client, self._membership)
+        self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
         self._stopping = threading.Event()
         self._cancelled: str | None = None
         self._seconds = float(json.loads(file.part(_CLOCK) or b"0"))
@@ -172,6 +173,10 @@ class CoordinatorAgent:
     # ---- what others see
 
     @property
+    def training_id(self) -> str:
+        return self._membership.state.training_id
+
+    @property
     def codes(self) -> dict[str, str]:
         """The code of each lender, to be given to it alone."""
         found: dict[str, str] = json.loads(self._file.part(_CODES) or b"{}")
@@ -248,6 +253,10 @@ class CoordinatorAgent:
                 raise InvalidRequest(
                     "The server says that the training was closed or has expired; host a new one."
                 )
+        if self._machine is None and self._over():
+            # Lenders cannot be told before the start; they find the training closed.
+            state = self._membership.state
+            self._client.close_training(state.training_id, state.token)
         return self._view
 
     def _taken(self, found: Sequence[Arrived]) -> list[Out]:
@@ -279,7 +288,7 @@ class CoordinatorAgent:
     def _overdue(self) -> list[Out]:
         if self._machine is not None:
             return self._machine.overdue()
-        if len(self._joined()) >= LEAST_LENDERS:
+        if len(self._joined()) >= self._membership.least_lenders:
             self._start()
         return []
 
@@ -323,8 +332,7 @@ class CoordinatorAgent:
         return not away or since > STAY_SECONDS
 
     def _new_machine(self, state: CoordinatorState | None) -> Coordinator:
-        group = Group(self._membership.run, self._membership.verify_keys)
-        return Coordinator(self.plan, group, state)
+        return Coordinator(self.plan, self._membership.group(), state)
 
     # ---- files and views
 
@@ -383,7 +391,7 @@ class CoordinatorAgent:
         if machine is None:
             return view
         state = machine.state
-        trees = tree_views(state.results)
+        trees = self._trees.of(state.results)
         last = state.results[-1] if state.results else None
         return view.model_copy(
             update={

@@ -13,15 +13,16 @@ from contextlib import closing
 from pathlib import Path
 
 from features.schema import Schema
+from federated.agents.code_files import CODES, write_codes
 from federated.agents.coordinator_agent import BOOSTER, RECORD, CoordinatorAgent, Patience
 from federated.agents.options import agent_parser, connected, identity_of, pins_of
-from federated.agents.reporting import Reporter
+from federated.agents.reporting import Reporter, write_summary
 from federated.plan import Plan
+from federated.privacy.accounting import multiplier_for, planned
+from federated.privacy.noise import advised_least_hessian
+from federated.privacy.parameters import Privacy
 from settings import Settings
-from utils.atomic_files import private_folder, write_atomic
 from utils.errors import InvalidRequest
-
-CODES = "codes"
 
 
 def main(words: Sequence[str]) -> int:
@@ -40,10 +41,11 @@ def main(words: Sequence[str]) -> int:
                 home, client, key, plan, names, pins, patience, options.hours
             )
         with closing(agent):
-            write_codes(home, agent)
+            write_codes(home, agent.codes)
             print(f"Plan {agent.plan.digest()[:16]}; identity key {key.public.hex()}.")
             print(f"The lenders' codes are in {home / CODES}.", flush=True)
             view = agent.run(Reporter())
+            write_summary(options.summary, view, agent.events())
     if view.state == "finished":
         print(f"The model is {home / BOOSTER}, its record {home / RECORD}.")
         return 0
@@ -61,7 +63,17 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "--lambda", dest="reg_lambda", type=float, default=1.0, help="as in XGBoost"
     )
     parser.add_argument("--gamma", type=float, default=0.0, help="as in XGBoost")
-    parser.add_argument("--min-child-weight", type=float, default=1.0, help="as in XGBoost")
+    parser.add_argument(
+        "--min-child-weight",
+        type=float,
+        help="as in XGBoost; 1, or with --epsilon what suits the noise",
+    )
+    parser.add_argument(
+        "--epsilon", type=float, help="add noise for differential privacy of this epsilon"
+    )
+    parser.add_argument(
+        "--delta", type=float, default=1e-6, help="the delta of --epsilon, below 1 / all rows"
+    )
     parser.add_argument(
         "--least-rows", type=int, default=10, help="fewest rows of all lenders in a group"
     )
@@ -96,15 +108,27 @@ def _names(text: str | None) -> list[str]:
 def _plan(options: argparse.Namespace) -> Plan:
     schema = Schema.load(options.schema)
     names = (
-        *("trees", "depth", "learning_rate", "reg_lambda", "gamma", "min_child_weight"),
+        *("trees", "depth", "learning_rate", "reg_lambda", "gamma"),
         *("least_rows", "early_stopping", "validation_share", "seed"),
     )
     facts = {name: getattr(options, name) for name in names}
-    return Plan.parse({"schema": schema.model_dump(mode="json"), **facts})
+    privacy = None if options.epsilon is None else _privacy(options)
+    least = options.min_child_weight
+    if least is None:
+        columns = len(list(schema.columns()))
+        least = 1.0 if privacy is None else advised_least_hessian(privacy, columns)
+    return Plan.parse(
+        {
+            "schema": schema.model_dump(mode="json"),
+            "min_child_weight": least,
+            "privacy": None if privacy is None else privacy.model_dump(),
+            **facts,
+        }
+    )
 
 
-def write_codes(home: Path, agent: CoordinatorAgent) -> None:
-    """Write each lender's code to a file of its name in the folder `codes`."""
-    folder = private_folder(home / CODES)
-    for name, code in agent.codes.items():
-        write_atomic(folder / name, f"{code}\n".encode())
+def _privacy(options: argparse.Namespace) -> Privacy:
+    """Return the noise for the epsilon asked for; raises PrivacyInvalid and AccountantMissing."""
+    releases = planned(options.trees, options.depth)
+    multiplier = multiplier_for(options.epsilon, options.delta, releases)
+    return Privacy(noise_multiplier=multiplier, delta=options.delta)

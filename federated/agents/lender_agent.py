@@ -24,16 +24,23 @@ from features.records import Records
 from federated.agents.limits import LenderLimits
 from federated.agents.membership import Membership, MemberState, Pending
 from federated.agents.posting import Arrived, Posting
-from federated.agents.progress import Event, Events, LenderView, State, TrainingView, tree_views
+from federated.agents.progress import Event, Events, LenderView, State, TrainingView, TreeViews
 from federated.agents.state_file import StateFile
 from federated.agents.transport import LenderTransport
 from federated.agents.waiting import Changes
-from federated.aggregation.group import Group
 from federated.aggregation.lock_state import LockState
 from federated.boosting.booster_json import booster_json
 from federated.boosting.rows import LocalRows
 from federated.protocol.lender import Lender, LenderProgress
-from federated.protocol.messages import FromCoordinator, Ready, Refused, Result
+from federated.protocol.messages import (
+    Back,
+    FromCoordinator,
+    FromLender,
+    Grown,
+    Ready,
+    Refused,
+    Result,
+)
 from federated.protocol.record import record_of
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
@@ -42,13 +49,15 @@ from parties.runs_client import TrainingReceived
 from utils.atomic_files import write_atomic
 from utils.errors import (
     InvalidRequest,
+    OutOfStep,
     PartiesDisagree,
     PlanRefused,
     TrainingDataInvalid,
     TrisealError,
 )
 
-LONGEST_WAIT = 20.0
+LONGEST_WAIT = 5.0
+"""Longest wait of one call for messages, after which `leave` and `stop` take effect."""
 RETRY_SECONDS = 1.0
 STATE_FILE = "lender.sqlite"
 BOOSTER, RECORD = "booster.json", "record.json"
@@ -83,7 +92,7 @@ class LenderAgent:
         self._membership = Membership(MemberState.model_validate_json(member), own.key, own.pins)
         self._require_same_rows()
         self._posting = Posting(client, self._membership)
-        self._events, self._changes = Events(), Changes()
+        self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
         self._stopping = threading.Event()
         self._leaving = False
         self._machine: Lender | None = None
@@ -203,6 +212,7 @@ class LenderAgent:
         """
         if self._machine is not None and not self._over():
             self._membership.queue(COORDINATOR, self._machine.back())
+        self._save()  # a message leaves only once it is saved; the model may not be written yet
         self._tell(report)
         while not self._stopping.is_set():
             over = self._over()
@@ -243,10 +253,10 @@ class LenderAgent:
         state = self._membership.state
         state.pending = self.unconfirmed(confirmed)
         if not self._over():
-            if announce and self._machine is not None:
-                self._membership.queue(COORDINATOR, self._machine.back())
             new = [one for one in messages if one.id > state.after]
             self._taken(self._posting.opened(new))
+            if announce and self._machine is not None and not self._over():
+                self._membership.queue(COORDINATOR, self._machine.back())
             state.after = max([state.after, *(one.id for one in new)])
         self._save()
         self._tell(None)
@@ -263,17 +273,26 @@ class LenderAgent:
         try:
             if self._machine is None and self._membership.has_started:
                 self._begin()
+            if self._membership.is_left_out:
+                raise OutOfStep(
+                    "The training has started without this lender, which had not joined in time. "
+                    "Ask the coordinator for a new training, and join it earlier."
+                )
             if self._leaving:
                 raise PartiesDisagree("This lender has left the training.")
+            sent: list[FromLender] = []
             for one in found:
-                if one.error is not None:
+                if one.error is not None and one.sender == COORDINATOR:
                     raise one.error
+                if one.error is not None:  # the start is refused if it names this lender
+                    self._events.add(f"Refused a message of {one.sender}: {one.error.message}")
                 if self._machine is None or one.message is None or one.sender != COORDINATOR:
                     continue
-                for sent in self._machine.take(cast(FromCoordinator, one.message)):
-                    self._membership.queue(COORDINATOR, sent)
+                sent += self._machine.take(cast(FromCoordinator, one.message))
             if self._posting.dropped and self._machine is not None:
-                self._membership.queue(COORDINATOR, self._machine.back())
+                sent.append(self._machine.back())
+            for own in without_repeats(sent):
+                self._membership.queue(COORDINATOR, own)
         except TrisealError as error:
             self._failure = error.message
             self._events.add(f"This lender takes no further part: {error.message}")
@@ -288,7 +307,7 @@ class LenderAgent:
         plan = self._membership.plan
         self._own.limits.require(plan, self._own.layout.schema)
         self._require_pinned()
-        group = Group(self._membership.run, self._membership.verify_keys)
+        group = self._membership.group()
         pairwise = {
             name: secret
             for name, secret in self._membership.channel.pairwise.items()
@@ -317,9 +336,9 @@ class LenderAgent:
     def _new_machine(self, progress: LenderProgress) -> Lender:
         plan = self._membership.plan
         rows = LocalRows(plan, self._own.records.states, self._own.records.outcomes)
-        group = Group(self._membership.run, self._membership.verify_keys)
-        me = self._membership.state.me
-        return Lender(plan, group, me, self._membership.sign, rows, progress)
+        state = self._membership.state
+        group, sign = self._membership.group(), self._membership.sign
+        return Lender(plan, group, state.me, sign, state.master, rows, progress)
 
     def _over(self) -> bool:
         return self._failure is not None or (
@@ -377,8 +396,10 @@ class LenderAgent:
     def _seen(self) -> TrainingView:
         machine = self._machine
         known = COORDINATOR in self._membership.hellos
-        trees = tree_views(machine.progress.results) if machine is not None else ()
+        trees = self._trees.of(machine.progress.results) if machine is not None else ()
         last = trees[-1].lenders if trees else ()
+        results = machine.progress.results if machine is not None else []
+        grown = next((one for one in reversed(results) if isinstance(one, Grown)), None)
         names = self._membership.lenders or self._membership.state.members
         state = self._state()
         return TrainingView(
@@ -386,7 +407,8 @@ class LenderAgent:
             name=self._membership.state.me,
             state=state,
             reason=self._failure or (machine.progress.reason if machine is not None else ""),
-            tree=len(trees),
+            tree=0 if grown is None else grown.splits.tree,
+            level=0 if grown is None else grown.splits.level,
             trees_planned=self._membership.plan.trees if known else 0,
             trees=trees,
             auc=next((t.auc for t in reversed(trees) if t.auc is not None), None),
@@ -402,6 +424,15 @@ class LenderAgent:
             seconds=time.monotonic() - self._began,
             kept=len(machine.trees) if machine is not None and state == "finished" else None,
         )
+
+
+def without_repeats(sent: Sequence[FromLender]) -> list[FromLender]:
+    """Return the messages with the last `Back` alone: after an absence, every old one asks for it.
+
+    A `Back` makes the coordinator send all results that are missing.
+    """
+    last = next((one for one in reversed(sent) if isinstance(one, Back)), None)
+    return [one for one in sent if one is last or not isinstance(one, Back)]
 
 
 def _status(name: str, lenders: Sequence[str], last: Sequence[str], grown: bool) -> str:

@@ -1,6 +1,7 @@
 """`python -m federated lender`: take part in a training with the rows of a CSV file.
 
-The file has the schema's columns and its target. The rows stay in this process.
+The file has the schema's columns and its target. The rows stay in this process. With `--api-port`,
+the agent has an HTTP interface for the lender's own programs, which join or start trainings.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ from pathlib import Path
 from features.encoding import Layout
 from features.records import read_records
 from features.schema import Schema
+from federated.agents.code_files import read_code
 from federated.agents.lender_agent import BOOSTER, LenderAgent, Own
 from federated.agents.limits import LEAST_ROWS, LenderLimits
 from federated.agents.options import agent_parser, connected, identity_of, pins_of
-from federated.agents.reporting import Reporter
+from federated.agents.reporting import Reporter, write_summary
+from parties.agent_options import port
 from settings import Settings
 from utils.errors import InvalidRequest
-from utils.regular_files import read_regular
-
-_MOST_CODE = 4096
 
 
 def main(words: Sequence[str]) -> int:
@@ -31,6 +31,10 @@ def main(words: Sequence[str]) -> int:
     options = _parse(words)
     settings = Settings()
     home: Path = options.home or settings.party_data / options.name
+    limits = LenderLimits(options.least_rows, noise=options.require_noise)
+    if options.api_port is not None:
+        _serve(options, home, limits, settings)
+        return 0
     layout = Layout(Schema.load(options.schema))
     records = read_records(options.data, layout, options.target)
     own = Own(
@@ -38,7 +42,7 @@ def main(words: Sequence[str]) -> int:
         records,
         identity_of(home),
         pins_of(options.trust),
-        LenderLimits(options.least_rows, noise=options.require_noise),
+        limits,
     )
     print(f"{options.name}: {len(records)} rows; identity key {own.key.public.hex()}.", flush=True)
     with connected(options.server, settings) as client:
@@ -47,6 +51,7 @@ def main(words: Sequence[str]) -> int:
             agent = LenderAgent.join(home, client, options.name, _code(options.code_file), own)
         with closing(agent):
             view = agent.run(Reporter())
+            write_summary(options.summary, view, agent.events())
     if view.state == "finished":
         print(f"The model is {home / BOOSTER}.")
         return 0
@@ -57,7 +62,7 @@ def main(words: Sequence[str]) -> int:
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = agent_parser("lender", "Take part in a training with this lender's own rows.")
     parser.add_argument("--name", required=True, help="this lender's name in the training")
-    parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="rows (CSV)")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="rows (CSV)")
     parser.add_argument("--target", help="label column; the schema's if left out")
     parser.add_argument(
         "--code-file", type=Path, metavar="FILE", help="file with the code from the coordinator"
@@ -68,7 +73,42 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--require-noise", action="store_true", help="refuse plans without differential privacy"
     )
-    return parser.parse_args(words)
+    parser.add_argument(
+        "--api-port", type=port, metavar="PORT", help="port of an HTTP interface on 127.0.0.1"
+    )
+    parser.add_argument(
+        "--data-folder", type=Path, metavar="DIR", help="folder whose files the interface may use"
+    )
+    found = parser.parse_args(words)
+    if found.api_port is None and found.data is None:
+        parser.error("name the rows by --data, or choose an --api-port")
+    if found.api_port is not None and found.code_file and not found.data:
+        parser.error("name the rows for the code's training by --data")
+    if found.api_port is None and found.data_folder:
+        parser.error("--data-folder is for --api-port")
+    return found
+
+
+def _serve(
+    options: argparse.Namespace, home: Path, limits: LenderLimits, settings: Settings
+) -> None:
+    # Imported here, since a lender without an interface needs no HTTP server.
+    from federated.agents.api.command import WantedAgent, serve
+
+    wanted = WantedAgent(
+        name=options.name,
+        home=home,
+        server=options.server,
+        schema=options.schema,
+        target=options.target,
+        trust=options.trust,
+        limits=limits,
+        data=options.data,
+        data_folder=options.data_folder,
+        code=None if options.code_file is None else _code(options.code_file),
+        api_port=options.api_port,
+    )
+    serve(wanted, settings)
 
 
 def _code(path: Path | None) -> str:
@@ -78,14 +118,3 @@ def _code(path: Path | None) -> str:
             raise InvalidRequest("Name the file with the coordinator's code by --code-file.")
         return getpass.getpass("Code from the coordinator: ")
     return read_code(path)
-
-
-def read_code(path: Path) -> str:
-    """Return the code in a file; raises InvalidRequest."""
-    try:
-        found = read_regular(path, _MOST_CODE)
-    except OSError as error:
-        raise InvalidRequest(f"{path} cannot be read: {error.strerror}.") from error
-    if found is None:
-        raise InvalidRequest(f"{path} is not a file; it has the coordinator's code.")
-    return found[0].decode("ascii", "replace").strip()

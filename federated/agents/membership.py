@@ -17,6 +17,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from contract.runs import COORDINATOR
+from federated.aggregation.group import LEAST_LENDERS, Group
 from federated.plan import Plan
 from federated.protocol.messages import (
     FromCoordinator,
@@ -94,7 +95,7 @@ class Membership:
         self.hellos: dict[str, Hello] = {}
         for name, body in state.hellos.items():
             self.hellos[name] = self._opened_hello(name, body)
-        if state.started:
+        if state.me in state.started:
             self._make_channel()
 
     @classmethod
@@ -201,9 +202,11 @@ class Membership:
             name: _digest(self.state.hellos[name]) for name in start.hellos if name in self.hellos
         }
         if own != start.hellos or COORDINATOR not in own:
+            unknown = sorted(set(start.hellos) - set(own)) or sorted(own)
             raise PartiesDisagree(
-                "The coordinator or the server showed this lender other members than it names at "
-                "the start; the training is not safe. Start another one."
+                f"The coordinator starts with {', '.join(unknown)}, whose keys this lender has "
+                "refused or has not been shown as the coordinator was. The training is not safe: "
+                "ask the other lenders, and start another one."
             )
         self.state.started = tuple(sorted(start.hellos))
         if self.state.me in start.hellos:
@@ -222,6 +225,11 @@ class Membership:
     def has_started(self) -> bool:
         """True if this member is one of the training that has started."""
         return self._channel is not None
+
+    @property
+    def is_left_out(self) -> bool:
+        """True if the training has started without this member."""
+        return bool(self.state.started) and self._channel is None
 
     @property
     def plan(self) -> Plan:
@@ -245,6 +253,22 @@ class Membership:
     def verify_keys(self) -> dict[str, bytes]:
         """The lenders' Ed25519 keys for this training."""
         return {name: self.hellos[name].signing_key for name in self.lenders}
+
+    @property
+    def least_lenders(self) -> int:
+        """The fewest lenders of a sum: three, and one more if the coordinator is one of them.
+
+        A coordinator that lends as well can subtract its own vector from every sum. It is known by
+        its identity key, which it has presented in both places.
+        """
+        coordinator = self.hellos.get(COORDINATOR)
+        own = None if coordinator is None else coordinator.identity_key
+        lenders = self.lenders or [name for name in self.hellos if name != COORDINATOR]
+        return LEAST_LENDERS + any(self.hellos[name].identity_key == own for name in lenders)
+
+    def group(self) -> Group:
+        """Return the lenders of the training that has started; raises RosterRefused."""
+        return Group(self.run, self.verify_keys, self.least_lenders)
 
     def sign(self, data: bytes) -> bytes:
         """Sign with this member's key for this training."""

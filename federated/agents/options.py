@@ -17,13 +17,22 @@ from settings import ROOT, Settings
 DEFAULT_SCHEMA = ROOT / "features" / "credit_card.json"
 
 
+class _WithDefaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Help with the defaults of those options that have one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def agent_parser(word: str, description: str) -> argparse.ArgumentParser:
     """Return a parser with the options that both commands have."""
     parser = argparse.ArgumentParser(
         prog=f"python -m federated {word}",
         description=description,
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_WithDefaults,
     )
     parser.add_argument("--home", type=Path, metavar="DIR", help="the agent's own folder")
     parser.add_argument("--server", type=url, metavar="URL", help="the server that relays messages")
@@ -32,6 +41,9 @@ def agent_parser(word: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--trust", type=Path, metavar="FILE", help="trust file with the others' identity keys"
+    )
+    parser.add_argument(
+        "--summary", type=Path, metavar="FILE", help="write the last state and events here (JSON)"
     )
     parser.add_argument("--page-port", type=port, metavar="PORT", help="port of the agent's page")
     return parser

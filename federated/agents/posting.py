@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from federated.agents.membership import Membership
+from contract.runs import LARGEST_POST, MOST_POSTED
+from federated.agents.membership import Membership, Pending
 from federated.agents.transport import Transport
 from parties.runs_client import TrainingPost, TrainingReceived
 from utils.errors import MessageOutOfOrder, NotAuthentic, TrisealError
@@ -42,25 +43,28 @@ class Posting:
         """Reasons for which messages of the last call were ignored."""
 
     def exchange(self, wait: float, least: int = 1) -> list[Arrived]:
-        """Post all pending messages, wait for others, and return them.
+        """Post pending messages, wait for others, and return them.
+
+        Those that one call cannot take stay pending, and nothing is waited for then.
 
         Messages that were not sealed by their sender for this place are ignored. The caller saves
         the member's state before the next call, which confirms to the server that they have
         arrived. Raises the errors of the transport.
         """
         state = self._membership.state
-        posts = [TrainingPost(one.number, one.to, one.body) for one in state.pending]
+        due = _fitting(state.pending)
+        posts = [TrainingPost(one.number, one.to, one.body) for one in due]
         news = self._client.exchange(
             state.training_id,
             state.token,
             posts,
             after=state.after,
-            wait=wait,
+            wait=wait if len(due) == len(state.pending) else 0.0,
             least=least,
             linger=wait,
         )
-        self.sent += sum(len(one.body) for one in posts)
-        state.pending.clear()
+        self.sent += sum(len(one.body) for one in due)
+        del state.pending[: len(due)]
         self.open, self.dropped = news.state == "open", news.dropped
         found = self.opened(news.messages)
         state.after = news.after
@@ -81,3 +85,15 @@ class Posting:
             except TrisealError as error:
                 found.append(Arrived(sender, error=error))
         return found
+
+
+def _fitting(pending: Sequence[Pending]) -> list[Pending]:
+    """Return the first messages, as many as one call can post."""
+    due: list[Pending] = []
+    size = 0
+    for one in pending[:MOST_POSTED]:
+        size += len(one.body)
+        if due and size > LARGEST_POST:
+            break
+        due.append(one)
+    return due

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from federated.protocol.messages import Result
-from federated.protocol.record import tree_records
+from federated.protocol.record import TreeRecords
 
 State = Literal["starting", "running", "paused", "finished", "cancelled", "failed"]
 MOST_EVENTS = 1000
@@ -45,8 +45,9 @@ class TreeView(_View):
 
 
 class Event(_View):
-    """Something that happened, at a time in seconds since 1970."""
+    """Something that happened, at a time in seconds since 1970; `number` rises."""
 
+    number: int = 0
     at: float
     text: str
 
@@ -80,18 +81,29 @@ class TrainingView(_View):
         return self.seconds / done * (self.trees_planned - done)
 
 
-def tree_views(results: Iterable[Result]) -> tuple[TreeView, ...]:
-    """Return one view a tree, in order."""
-    return tuple(
-        TreeView(
-            number=number,
-            lenders=tree.lenders,
-            levels=tree.levels,
-            ended_early=tree.ended_early,
-            auc=tree.auc,
-        )
-        for number, tree in enumerate(tree_records(results))
-    )
+class TreeViews:
+    """The views of the trees of one training, whose results are only ever added to."""
+
+    def __init__(self) -> None:
+        self._records = TreeRecords()
+        self._count = 0
+        self._views: tuple[TreeView, ...] = ()
+
+    def of(self, results: Sequence[Result]) -> tuple[TreeView, ...]:
+        """Return one view a tree, in order; made again only if there are new results."""
+        if len(results) != self._count:
+            self._count = len(results)
+            self._views = tuple(
+                TreeView(
+                    number=number,
+                    lenders=tree.lenders,
+                    levels=tree.levels,
+                    ended_early=tree.ended_early,
+                    auc=tree.auc,
+                )
+                for number, tree in enumerate(self._records.of(results))
+            )
+        return self._views
 
 
 class Events:
@@ -99,10 +111,12 @@ class Events:
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self._number = 0
 
     def add(self, text: str) -> None:
         """Add an event of now."""
-        self._events.append(Event(at=time.time(), text=text))
+        self._number += 1
+        self._events.append(Event(number=self._number, at=time.time(), text=text))
 
     def all(self) -> tuple[Event, ...]:
         """Return all events."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from federated.agents.progress import TrainingView
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from federated.agents.progress import Event, TrainingView
+from utils.atomic_files import write_atomic
 
 
 class Reporter:
@@ -34,3 +39,14 @@ class Reporter:
             auc = "" if view.auc is None else f", validation AUC {view.auc:.4f}"
             print(f"The training is {view.state}{auc}. {view.reason}".strip(), flush=True)
             self._state = view.state
+
+
+def write_summary(path: Path | None, view: TrainingView, events: Sequence[Event]) -> None:
+    """Write the view and the events as JSON, unless `path` is None."""
+    if path is None:
+        return
+    document = {
+        "training": view.model_dump(mode="json"),
+        "events": [event.model_dump(mode="json") for event in events],
+    }
+    write_atomic(path, json.dumps(document, indent=1).encode())

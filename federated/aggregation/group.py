@@ -20,24 +20,26 @@ class Group:
 
     `run` is the digest of the run's plan and members. `threshold`, two thirds of all lenders
     rounded up, is the number of Shamir shares that recover a seed; a roster has at least as many
-    lenders, and never fewer than three.
+    lenders, and never fewer than `least`.
     """
 
-    def __init__(self, run: bytes, verify_keys: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, run: bytes, verify_keys: Mapping[str, bytes], least: int = LEAST_LENDERS
+    ) -> None:
         """Raises ValueError, RosterRefused for a bad list of lenders, and SignatureInvalid."""
         if len(run) != DIGEST_BYTES:
             raise ValueError(f"the run is a digest of {DIGEST_BYTES} bytes")
-        if not LEAST_LENDERS <= len(verify_keys) <= MOST_LENDERS:
+        if not max(least, LEAST_LENDERS) <= len(verify_keys) <= MOST_LENDERS:
             raise RosterRefused(
-                f"A run has {LEAST_LENDERS} to {MOST_LENDERS} lenders, but this one would have "
-                f"{len(verify_keys)}. Start it with other lenders."
+                f"A run has {max(least, LEAST_LENDERS)} to {MOST_LENDERS} lenders, but this one "
+                f"would have {len(verify_keys)}. Start it with other lenders."
             )
         for name in verify_keys:
             _require_name(name)
         self.run = run
         self.lenders: tuple[str, ...] = tuple(sorted(verify_keys))
         self.threshold = -(-2 * len(self.lenders) // 3)
-        self.least_roster = max(LEAST_LENDERS, self.threshold)
+        self.least_roster = max(LEAST_LENDERS, least, self.threshold)
         self._keys = {name: _key(name, verify_keys[name]) for name in self.lenders}
         self._positions = {name: place for place, name in enumerate(self.lenders, start=1)}
 

@@ -38,12 +38,14 @@ def pooled(
     lenders: Mapping[str, LocalRows],
     record: Sequence[Grown] | None = None,
     usable: UsableBits | None = None,
+    scored: Collection[str] | None = None,
 ) -> Pooled:
     """Train by plain sums over the lenders that `record` names for each tree.
 
     Without a record, all lenders take part in all trees of the plan, up to early stopping. Without
-    usable bits, all lenders are counted. The rows of `lenders` are taken back to their beginning
-    first. Raises HistogramInvalid, TrainingDataInvalid.
+    usable bits, all lenders are counted. The AUC of all trees is that of the lenders `scored`, and
+    is left out if that is empty; by default, it is that of the last tree's lenders. The rows of
+    `lenders` are taken back to their beginning first. Raises HistogramInvalid, TrainingDataInvalid.
     """
     if usable is None:
         usable = choose_bits(plan, total(rows.counts() for rows in lenders.values()))
@@ -56,8 +58,9 @@ def pooled(
             break
         for name in set(lenders) - set(grown.lenders):
             lenders[name].add(grower.trees[-1])
-    if len(grower.trees) == plan.trees and not grower.done:
-        names = lenders if record is None else record[-1].lenders
+    names: Collection[str] = lenders if record is None else record[-1].lenders
+    names = names if scored is None else scored
+    if len(grower.trees) == plan.trees and not grower.done and names:
         grower.take(plan.trees, 0, total(lenders[n].vector(plan.trees, 0) for n in names))
     return Pooled(grower.trees, grower.aucs, grower.kept(), usable)
 

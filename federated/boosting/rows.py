@@ -50,7 +50,7 @@ class LocalRows:
         self._plan = plan
         columns = _checked_states(plan, states)
         labels = _checked_outcomes(outcomes, columns.shape[1])
-        held_out = _drawn(plan, columns, labels)
+        held_out = validation_rows(plan.seed, plan.validation_share, columns, labels)
         self._training = _Rows(np.ascontiguousarray(columns[:, ~held_out]), labels[~held_out])
         self._validation = _Rows(np.ascontiguousarray(columns[:, held_out]), labels[held_out])
         self._cells: Cells | None = None
@@ -99,6 +99,11 @@ class LocalRows:
         self._cells = cells_of(self._plan, usable)
         self._joint = JointCells(self._cells, self._training.states)
         self.restore(())
+
+    @property
+    def cells(self) -> Cells:
+        """The cells of its histograms; raises MessageOutOfOrder before the first count."""
+        return self._started()[0]
 
     def length(self) -> int:
         """Return the length of the next step's vector."""
@@ -222,14 +227,20 @@ def _checked_outcomes(outcomes: Any, rows: int) -> NDArray[np.int8]:
     return given.astype(np.int8)
 
 
-def _drawn(plan: Plan, columns: States, outcomes: NDArray[np.int8]) -> NDArray[np.bool_]:
-    """Return which rows are validation rows: those with a low keyed BLAKE2b (RFC 7693) hash."""
-    if not plan.validation_share:
+def validation_rows(
+    seed: int, share: float, columns: States, outcomes: NDArray[np.int8]
+) -> NDArray[np.bool_]:
+    """Return which rows are validation rows, shape (rows,): those with a low keyed hash.
+
+    `columns` are states (columns, rows), counted within the column; `seed` and `share` are those of
+    the plan. The hash is BLAKE2b (RFC 7693).
+    """
+    if not share:
         return np.zeros(len(outcomes), np.bool_)
     content = np.vstack([columns, outcomes.astype(np.uint8)]).T.tobytes()
     width = len(columns) + 1
-    start = hashlib.blake2b(key=plan.seed.to_bytes(8, "big"), digest_size=8)
-    limit = int(plan.validation_share * 2.0**64).to_bytes(8, "big")
+    start = hashlib.blake2b(key=seed.to_bytes(8, "big"), digest_size=8)
+    limit = int(share * 2.0**64).to_bytes(8, "big")
 
     def below(row: bytes) -> bool:
         own = start.copy()

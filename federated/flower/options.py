@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contract.runs import MemberName
 from features.schema import Schema
+from federated.agents.code_files import CODES
 from federated.agents.coordinator_agent import Patience
-from federated.agents.coordinator_command import CODES
 from federated.agents.limits import LEAST_ROWS
 from federated.agents.options import DEFAULT_SCHEMA
 from federated.plan import Plan
@@ -32,6 +32,9 @@ class _Options(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=lambda name: name.replace("_", "-")
     )
+
+
+_O = TypeVar("_O", bound=_Options)
 
 
 class RunOptions(_Options):
@@ -142,7 +145,7 @@ class NodeOptions(_Options):
         return ROOT / self.trust if self.trust else None
 
 
-def _checked(kind: type[Any], config: Mapping[str, Any], whose: str) -> Any:
+def _checked(kind: type[_O], config: Mapping[str, Any], whose: str) -> _O:
     own = {key: value for key, value in config.items() if key not in (PARTITION, "num-partitions")}
     try:
         return kind.model_validate(own)

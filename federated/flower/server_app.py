@@ -8,7 +8,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from federated.agents.coordinator_agent import CoordinatorAgent
-from federated.agents.coordinator_command import write_codes
+from federated.agents.code_files import write_codes
 from federated.agents.options import identity_of, pins_of
 from federated.agents.progress import TrainingView
 from federated.agents.reporting import Reporter
@@ -46,7 +46,7 @@ def coordinate(grid: Grid, options: RunOptions) -> TrainingView:
                 home, transport, key, options.plan(), options.names, pins, options.patience
             )
         with closing(agent):
-            write_codes(home, agent)
+            write_codes(home, agent.codes)
             print(f"Plan {agent.plan.digest()[:16]}; identity key {key.public.hex()}.", flush=True)
             view = agent.run(Reporter())
             transport.finish(FINISH_SECONDS)

@@ -176,9 +176,7 @@ class FlowerTransport:
         )
 
     def _push(self, number: int, node: _Node, delivery: Delivery) -> None:
-        message = Message(
-            content_of(delivery), number, MessageType.TRAIN, ttl=LIFETIME_SECONDS
-        )
+        message = Message(content_of(delivery), number, MessageType.TRAIN, ttl=LIFETIME_SECONDS)
         ids = list(self._grid.push_messages([message]))
         if not ids:  # the node has just gone
             self._failed(node)

@@ -161,6 +161,14 @@ class Coordinator:
             raise InvalidRequest(f"{lender} is not a lender of this training.")
 
     def _taken(self, lender: str, message: FromLender) -> list[Out]:
+        out = self._of_kind(lender, message)
+        over = self.state.phase in ("finished", "cancelled")
+        if self.state.lenders[lender].status == "away" and not over:
+            # It was slow, not gone, and has had all that was sent to everyone.
+            out += self._back(lender, Back(results=self.state.asked))
+        return out
+
+    def _of_kind(self, lender: str, message: FromLender) -> list[Out]:
         if isinstance(message, Ready):
             return self._ready(lender, message)
         if isinstance(message, Back):
@@ -214,11 +222,12 @@ class Coordinator:
             )
             self._forget_step()
             return []
-        state.phase, state.reason, state.roster = "uploads", "", roster
+        state.phase, state.roster = "uploads", roster
         return self._ask()
 
     def _ask(self) -> list[Out]:
         state = self.state
+        state.reason = ""
         self._forget_step()
         self._opening = self._new_opening()
         first, state.asked = state.asked, len(state.results)
@@ -284,7 +293,7 @@ class Coordinator:
         everyone = len(state.roster) == len(state.lenders)
         found = grower.take(step.tree, step.level, sums, self._rows() if everyone else None)
         if found.splits is None:
-            return self._finish(grower)
+            return self._finish(grower, state.roster)
         state.sums.append(sums.tobytes())
         if step.level == 0:
             for lender in state.roster:
@@ -317,12 +326,14 @@ class Coordinator:
         grower = self._required_grower()
         return self._finish(grower) if grower.done else self._begin()
 
-    def _finish(self, grower: Grower) -> list[Out]:
+    def _finish(self, grower: Grower, scored: tuple[str, ...] = ()) -> list[Out]:
+        """End the training; `scored` are the lenders of the last step if it has opened scores."""
         state, aucs = self.state, grower.aucs
         kept = len(grower.kept())
         self._add(
             Stopped(
                 trees=kept,
+                scored=scored,
                 auc=aucs[kept - 1] if 0 < kept <= len(aucs) else None,
                 last_auc=aucs[-1] if aucs else None,
             )
@@ -365,8 +376,10 @@ class Coordinator:
             return []
         one.status, one.reason = "working", ""
         if state.phase == "paused":
-            enough = len(self._present()) >= self._group.least_roster
-            return [*self._missed(lender, message.results), *self._begin()] if enough else []
+            # Only a new roster may be sent: an upload for the old one would be refused.
+            asked, begun = state.asked, self._begin()
+            late = bool(begun) and message.results < asked
+            return [*(self._missed(lender, message.results) if late else []), *begun]
         out = self._missed(lender, message.results)
         due = state.phase == "seeds" and lender in state.roster and lender not in state.seeds
         if due and self._opening is not None:
@@ -381,16 +394,24 @@ class Coordinator:
         results = tuple(state.results[known:])
         if state.phase == "finished":
             return [Out(lender, Finished(first=known, results=results))]
-        if not results and lender not in state.roster:
-            return []
+        if not state.roster or (not results and lender not in state.roster):
+            return []  # else both would tell each other the same until the next tree
         ask = Ask(first=known, results=results, step=state.step, roster=state.roster)
-        return [Out(lender, ask)] if state.roster else []
+        return [Out(lender, ask)]
 
     def _recover(self) -> list[Out]:
-        """Ask those who are present for their shares of the missing seeds."""
+        """Ask those who are present for their shares of the missing seeds.
+
+        If they have too few, the tree ends, or at a root, where another attempt could open a second
+        sum, the training waits for those that are missing.
+        """
         state, opening = self.state, self._opening
         if state.phase != "seeds" or opening is None:
             return []
+        lost = self._unrecoverable(opening)
+        if lost and state.step.level:
+            return self._without(lost)
+        state.reason = self._waiting_for(lost) if lost else ""
         out: list[Out] = []
         for holder in state.roster:
             if state.lenders[holder].status != "working":
@@ -401,14 +422,37 @@ class Coordinator:
                 out.append(Out(holder, Recover(step=state.step, shares=shares)))
         return out
 
+    def _unrecoverable(self, opening: Opening) -> list[str]:
+        """Return the lenders that are away and whose seeds those who are present cannot recover."""
+        state = self.state
+        here = {name for name in state.roster if state.lenders[name].status == "working"}
+        return [
+            name
+            for name in opening.missing_seeds
+            if name not in here
+            and len(here | set(state.shares.get(name, {}))) < self._group.threshold
+        ]
+
+    def _waiting_for(self, lost: list[str]) -> str:
+        return (
+            f"Waiting for {', '.join(lost)}: {self.state.step} cannot be opened without its seed, "
+            f"of which {self._group.threshold} lenders of its roster would have to have shares."
+        )[:500]
+
     def _present(self) -> tuple[str, ...]:
         return tuple(n for n, one in self.state.lenders.items() if one.status == "working")
 
     # ---- state
 
     def _rows(self) -> int | None:
-        first = self.state.results[0] if self.state.results else None
-        return first.usable.rows if isinstance(first, Counted) else None
+        """Return the most training rows of the present roster, if all of it was counted."""
+        results, roster = self.state.results, self.state.roster
+        first = results[0] if results else None
+        if not isinstance(first, Counted):
+            return None
+        root = next((one for one in results if isinstance(one, Grown)), None)
+        counted = roster if root is None else root.lenders  # the count is the first root
+        return first.usable.rows if set(roster) <= set(counted) else None
 
     def _required_grower(self) -> Grower:
         if self._grower is None:

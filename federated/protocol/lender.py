@@ -20,6 +20,8 @@ from federated.boosting.fixed_point import Vector
 from federated.boosting.rows import LocalRows
 from federated.boosting.trees import Tree
 from federated.plan import Plan
+from federated.privacy.noise import with_noise
+from federated.privacy.step_parts import parts_of_count, parts_of_step
 from federated.protocol.messages import (
     AllUploaded,
     Ask,
@@ -59,7 +61,8 @@ class LenderProgress(BaseModel):
 class Lender:
     """The state machine of the lender called `me`; `rows` are its own and stay here.
 
-    `sign` returns its Ed25519 signature. Raises StoredDataDamaged's kin if `progress` does not fit.
+    `sign` returns its Ed25519 signature. `secret` has 32 bytes, from which noise is drawn if the
+    plan has any. Raises ForeignMessage if `progress` is that of another lender or training.
     """
 
     def __init__(
@@ -68,10 +71,12 @@ class Lender:
         group: Group,
         me: str,
         sign: Callable[[bytes], bytes],
+        secret: bytes,
         rows: LocalRows,
         progress: LenderProgress,
     ) -> None:
         self.plan, self.me, self.progress = plan, me, progress
+        self._secret = secret
         self._group, self._rows = group, rows
         self._masks = LenderMasks(group, me, sign, progress.locks)
         self._counted = False
@@ -166,7 +171,17 @@ class Lender:
         return growing.tree, growing.level
 
     def _vector(self, step: Step) -> Vector:
-        return self._rows.vector(step.tree, step.level) if self._counted else self._rows.counts()
+        """Return the sums of this lender's rows, with its noise if the plan has any."""
+        rows, lenders = self._rows, len(self._group.lenders)
+        if self._counted:
+            vector = rows.vector(step.tree, step.level)
+            parts = parts_of_step(self.plan, rows.cells, rows.growing, lenders)
+        else:
+            vector, parts = rows.counts(), parts_of_count(self.plan, lenders)
+        if not parts:
+            return vector
+        run, place = self._group.run, {"tree": step.tree, "level": step.level}
+        return with_noise(vector, parts, secret=self._secret, run=run, **place)
 
     def _require_new_gradients(self, step: Step) -> None:
         """Raise PartiesDisagree at a root whose gradients are those of the last root."""

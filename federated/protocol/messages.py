@@ -77,11 +77,13 @@ class Ended(_Message):
 class Stopped(_Message):
     """The end of the training: the number of trees that are kept, and their validation AUC.
 
-    `last_auc` is that of all trees, including those that are not kept.
+    `last_auc` is that of all trees, including those that are not kept, on the validation rows of
+    `scored`: the lenders of the last step, or none if no AUC was opened after the last tree.
     """
 
     kind: Literal["stopped"] = "stopped"
     trees: int = Field(ge=0, le=300)
+    scored: Annotated[tuple[LenderName, ...], Field(max_length=MOST_LENDERS)] = ()
     auc: float | None = Field(default=None, ge=0, le=1)
     last_auc: float | None = Field(default=None, ge=0, le=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -28,8 +28,8 @@ class TreeRecord(BaseModel):
 class Record(BaseModel):
     """All that is needed to train the same trees from pooled rows, except the rows.
 
-    `auc` of a tree is that of the validation rows under the trees up to it; `kept` is the number of
-    trees in the model.
+    `auc` of a tree is that of the validation rows under the trees up to it; those of the last tree
+    are of the lenders `scored`. `kept` is the number of trees in the model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,28 +41,51 @@ class Record(BaseModel):
     trees: tuple[TreeRecord, ...]
     kept: int
     auc: float | None
+    scored: tuple[str, ...] = ()
 
     def grown(self) -> list[pooled.Grown]:
         """Return the record in the form that `pooled` takes."""
         return [pooled.Grown(tree.lenders, tree.levels) for tree in self.trees]
 
 
-def tree_records(results: Iterable[Result]) -> tuple[TreeRecord, ...]:
-    """Return one record a tree, in order; a tree's AUC comes with the root of the next."""
-    trees: dict[int, TreeRecord] = {}
-    for result in results:
+class TreeRecords:
+    """The records of the trees of one training, whose results are only ever added to."""
+
+    def __init__(self) -> None:
+        self._trees: dict[int, TreeRecord] = {}
+        self._taken = 0
+
+    def of(self, results: Sequence[Result]) -> tuple[TreeRecord, ...]:
+        """Return one record a tree, in order; a tree's AUC comes with the root of the next.
+
+        `results` are those of the call before, and new ones after them, which alone are read.
+        """
+        for result in results[self._taken :]:
+            self._take(result)
+        self._taken = len(results)
+        return tuple(self._trees.values())
+
+    def _take(self, result: Result) -> None:
         if isinstance(result, Grown):
             number = result.splits.tree
-            if number not in trees:
-                trees[number] = TreeRecord(lenders=result.lenders, levels=0)
-            _change(trees, number, levels=result.splits.level + 1)
+            if number not in self._trees:
+                self._trees[number] = TreeRecord(lenders=result.lenders, levels=0)
+            self._change(number, levels=result.splits.level + 1)
             if result.auc is not None:
-                _change(trees, number - 1, auc=result.auc)
+                self._change(number - 1, auc=result.auc)
         elif isinstance(result, Ended):
-            _change(trees, result.tree, ended_early=True)
+            self._change(result.tree, ended_early=True)
         elif isinstance(result, Stopped):
-            _change(trees, len(trees) - 1, auc=result.last_auc)
-    return tuple(trees[number] for number in sorted(trees))
+            self._change(len(self._trees) - 1, auc=result.last_auc)
+
+    def _change(self, number: int, **changes: object) -> None:
+        if number in self._trees:
+            self._trees[number] = self._trees[number].model_copy(update=changes)
+
+
+def tree_records(results: Sequence[Result]) -> tuple[TreeRecord, ...]:
+    """Return one record a tree, in order, as TreeRecords does."""
+    return TreeRecords().of(results)
 
 
 def record_of(plan: Plan, training_id: str, results: Sequence[Result]) -> Record:
@@ -78,9 +101,5 @@ def record_of(plan: Plan, training_id: str, results: Sequence[Result]) -> Record
         trees=tree_records(results),
         kept=last.trees,
         auc=last.auc,
+        scored=last.scored,
     )
-
-
-def _change(trees: dict[int, TreeRecord], number: int, **changes: object) -> None:
-    if number in trees:
-        trees[number] = trees[number].model_copy(update=changes)

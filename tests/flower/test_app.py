@@ -126,7 +126,7 @@ class Puppets:
         if not self.waiting:
             return []
         content = self.waiting.pop(0)
-        return [_Answer(list(ids)[0], content)]
+        return [_Answer(next(iter(ids)), content)]
 
 
 class _Answer:

@@ -104,7 +104,8 @@ def test_group_outcomes_of_a_hand_computed_example():
     approved = np.array([True] * 48 + [False] * 12 + [True] * 20 + [False] * 30 + [True] * 2)
     schema = audited_schema()
     frame = pd.DataFrame({"home": home, "years": [1.0] * len(home)})
-    outcomes = group_outcomes(schema, Layout(schema), frame, y, approved)
+    layout = Layout(schema)
+    outcomes = group_outcomes(schema, layout, layout.encode_frame(frame), y, approved)
     own, rent, missing = outcomes["home"]
     assert own == {
         "group": "own",

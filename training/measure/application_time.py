@@ -201,16 +201,16 @@ def _application(
     times = [time.perf_counter()]
     names = client.model().schema_.party_names
     opening = open_joint(client, names, names)  # every party waits for the explanation
-    _all(agents, "join", {party: (opening.codes[party],) for party in agents})
+    call_all(agents, "join", {party: (opening.codes[party],) for party in agents})
     times.append(time.perf_counter())
-    decided = _all(agents, "decide", {party: (records[party],) for party in agents})
+    decided = call_all(agents, "decide", {party: (records[party],) for party in agents})
     times.append(time.perf_counter())
-    explained = _all(agents, "explain", dict.fromkeys(agents, ()))
+    explained = call_all(agents, "explain", dict.fromkeys(agents, ()))
     times.append(time.perf_counter())
     traffic = client.traffic(opening.client_id, opening.watch_token)
-    _all(agents, "leave", dict.fromkeys(agents, ()))
-    _compare(DECIDE, expected, [(found["opened"],) for found in decided.values()])
-    _compare(EXPLAIN, expected, [found["opened"] for found in explained.values()])
+    call_all(agents, "leave", dict.fromkeys(agents, ()))
+    require_opened(DECIDE, expected[DECIDE], [(found["opened"],) for found in decided.values()])
+    require_opened(EXPLAIN, expected[EXPLAIN], [found["opened"] for found in explained.values()])
     keys, decision, explanation = np.diff(times)
     seconds = {
         "opening_to_keys": float(keys),
@@ -231,7 +231,7 @@ def _application(
     return seconds, traffic
 
 
-def _all(
+def call_all(
     agents: Mapping[str, Remote], method: str, arguments: Mapping[str, tuple[Any, ...]]
 ) -> dict[str, Any]:
     """Call a method of all agents concurrently; returns their results once all have finished."""
@@ -240,12 +240,11 @@ def _all(
     return {party: agent.answer() for party, agent in agents.items()}
 
 
-def _compare(
-    name: str, expected: Mapping[str, tuple[float, ...]], opened: list[tuple[float, ...]]
-) -> None:
+def require_opened(name: str, expected: tuple[float, ...], opened: list[tuple[float, ...]]) -> None:
+    """Raise EvaluationFailed if the opened values of any party are not those expected."""
     for values in opened:
-        if values != expected[name]:
-            raise EvaluationFailed(f"Opened {values}, but expected {expected[name]} ({name}).")
+        if values != expected:
+            raise EvaluationFailed(f"Opened {values}, but expected {expected} ({name}).")
 
 
 def traffic_by_step(traffic: Traffic, parties: list[str]) -> dict[str, Any]:

@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from features.schema import Schema
-from federated.boosting.cells import Cells, cells_of
+from federated.boosting.cells import cells_of
+from federated.boosting.first_root import first_root
 from federated.boosting.fixed_point import LEAF_BITS, Integers, Vector
 from federated.boosting.grower import Grower
-from federated.boosting.growing import has_scores
 from federated.boosting.rows import LocalRows
-from federated.boosting.scores import LENGTH
 from federated.boosting.trees import Tree, margins
 from federated.boosting.usable_bits import choose_bits
 from federated.plan import Plan
@@ -37,12 +36,10 @@ from federated.privacy.accounting import multiplier_for, planned
 from federated.privacy.noise import (
     Parts,
     advised_least_hessian,
-    count_parts,
-    level_parts,
     noise,
-    score_parts,
 )
 from federated.privacy.parameters import Privacy
+from federated.privacy.step_parts import parts_of_count, parts_of_step
 from settings import ROOT
 from training.measure.text_tables import Table, markdown
 from training.synthetic import TARGET, draw
@@ -125,49 +122,29 @@ def rows_of(plan: Plan, frame: pd.DataFrame) -> Rows:
 def train(plan: Plan, states: Integers, outcomes: NDArray[np.int64], lenders: int) -> Trained:
     """Train on the sums of all rows and the noise of so many lenders, if the plan has noise."""
     rows = LocalRows(plan, states, outcomes)
-    codes, privacy = plan.layout.codes, plan.privacy
-    counts = rows.counts()
-    if privacy is not None:
-        states_in_all = plan.layout.n_states
-        parts = count_parts(privacy, lenders, columns=len(codes), states=states_in_all)
-        counts = counts + _noise_of_all(parts, lenders)
+    counts = _noisy(rows.counts(), parts_of_count(plan, lenders), lenders)
     usable = choose_bits(plan, counts)
     cells = cells_of(plan, usable)
     rows.begin(usable)
     grower = Grower(plan, usable)
     while not grower.done:
         tree, level = grower.growing.tree, grower.growing.level
-        sums = rows.vector(tree, level)
-        if privacy is not None:
-            sums = sums + _noise_of_all(_parts(plan, privacy, cells, grower, lenders), lenders)
+        if (tree, level) == (0, 0):
+            sums = first_root(plan, cells, counts)
+        else:
+            parts = parts_of_step(plan, cells, grower.growing, lenders)
+            sums = _noisy(rows.vector(tree, level), parts, lenders)
         splits = grower.take(tree, level, sums).splits
         if splits is not None:
             rows.apply(splits)
     return Trained(plan, grower.kept(), grower.aucs, len(cells.columns), cells.count)
 
 
-def _parts(plan: Plan, privacy: Privacy, cells: Cells, grower: Grower, lenders: int) -> Parts:
-    """Return the parts of the next step's vector."""
-    growing = grower.growing
-    scores = LENGTH if has_scores(plan, growing.tree, growing.level) else 0
-    if growing.tree == plan.trees:
-        return score_parts(privacy, lenders, scores=scores, depth=plan.depth)
-    return level_parts(
-        privacy,
-        lenders,
-        columns=len(cells.columns),
-        cells=cells.count,
-        nodes=len(growing.sent),
-        scores=scores,
-        depth=plan.depth,
-    )
-
-
-def _noise_of_all(parts: Parts, lenders: int) -> Vector:
-    total = noise(os.urandom(32), parts)
-    for _ in range(lenders - 1):
-        total = total + noise(os.urandom(32), parts)
-    return total
+def _noisy(sums: Vector, parts: Parts, lenders: int) -> Vector:
+    """Return the sums with the noise of all lenders, if there are parts that get any."""
+    for _ in range(lenders if parts else 0):
+        sums = sums + noise(os.urandom(32), parts)
+    return sums
 
 
 def measured(plan: Plan, rows: Rows, test: Rows, lenders: int, repeats: int) -> list[float]:

@@ -35,7 +35,7 @@ from model.program import Program, explained_variants
 from model.quantise import real_polynomial
 from training.measure.unmodified import train_unmodified
 from training.models import Labels
-from utils.errors import EvaluationFailed, NoiseBudgetExceeded
+from utils.errors import EvaluationFailed, ModelTooLarge, NoiseBudgetExceeded
 
 SHAPES = tuple((trees, depth) for trees in (10, 40, 100, 300) for depth in (1, 2, 3, 4))
 """All shapes; together they take about a minute."""
@@ -90,7 +90,35 @@ def scaling(
 def compiled(shape: tuple[int, int], layout: Layout, training: tuple[Bits, Labels]) -> Model | None:
     """Compile a model of (trees, depth) with the widest scores that the guard allows, or None."""
     booster = json.loads(train_unmodified(*training, *shape))
-    ensemble = parse_ensemble(booster, layout)
+    return _widest(shape, parse_ensemble(booster, layout), layout)
+
+
+def costs(
+    boosters: Sequence[bytes], layout: Layout, applicants: Bits
+) -> list[dict[str, Any] | None]:
+    """Return products and times of each model, as in `scaling`; None for one that is refused.
+
+    `applicants` has shape (rows, n_bits). A model is refused by the noise guard, or for having more
+    trees than programs are made of. Raises EvaluationFailed if a score is wrong.
+    """
+    key = WholeKey.make(layout.schema.party_names, DEFAULT)
+    rows = applicants[:_APPLICANTS]
+    ciphertexts = [key.encrypted(bits) for bits in rows]
+    found: list[dict[str, Any] | None] = []
+    for booster in boosters:
+        try:
+            ensemble = parse_ensemble(json.loads(booster), layout)
+        except ModelTooLarge:
+            found.append(None)
+            continue
+        depth = max(len(leaf.path) for tree in ensemble.trees for leaf in tree.leaves)
+        model = _widest((len(ensemble.trees), depth), ensemble, layout)
+        found.append(None if model is None else _measured(model, key, rows, ciphertexts))
+    return found
+
+
+def _widest(shape: tuple[int, int], ensemble: Ensemble, layout: Layout) -> Model | None:
+    """Return the model with the widest scores that the noise guard allows, or None."""
     for width in SCORE_WIDTHS:
         programs = leafwise_programs(ensemble, layout, width)
         trees = {name: SelectionTree.of(program) for name, program in programs.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -45,9 +46,11 @@ class Guarded:
 class AgentApp(FastAPI):
     """A FastAPI app with the security headers of the server, and its own OpenAPI document."""
 
-    def __init__(self, described: Mapping[str, str], **facts: Any) -> None:
+    def __init__(
+        self, described: Mapping[str, str], more_members: Mapping[str, Any], **facts: Any
+    ) -> None:
         super().__init__(**facts)
-        self._described = described
+        self._described, self._more_members = described, more_members
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document: FastAPI's, completed on the first call."""
@@ -55,8 +58,8 @@ class AgentApp(FastAPI):
             return self.openapi_schema
         document = openapi.complete(super().openapi(), self._described, {})
         schemas = document["components"]["schemas"]
-        schemas["Problem"] = copy.deepcopy(schemas["Problem"])  # the server's has no such member
-        schemas["Problem"]["properties"]["result"] = NO_ACCESS_MEMBER
+        schemas["Problem"] = copy.deepcopy(schemas["Problem"])  # the server's has no such members
+        schemas["Problem"]["properties"] |= self._more_members
         return document
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -75,14 +78,17 @@ def make_app(
     described: Mapping[str, str],
     large: Mapping[str, int],
     guarded: Guarded | None,
+    more_members: Mapping[str, Any] = MappingProxyType({"result": NO_ACCESS_MEMBER}),
 ) -> AgentApp:
     """Return the app of an agent; without `guarded`, only for its OpenAPI document.
 
     `described` are the tags' descriptions. `large` are the most bytes of a body, by path, where
-    they differ from 64 KiB.
+    they differ from 64 KiB; a path that ends with / stands for all paths in it. `more_members` are
+    further members of problems.
     """
     app = AgentApp(
         described,
+        more_members,
         title=title,
         summary=summary,
         version="0.1.0",
@@ -102,7 +108,9 @@ def make_app(
     app.state.rate_limits = RateLimits(guarded.settings)
     pace = Pace(guarded.settings.stall_timeout, guarded.settings.stall_timeout)
     app.add_middleware(
-        BodyLimit, limit_of=lambda path: large.get(path, SMALL_BODY), pace_of=lambda _: pace
+        BodyLimit,
+        limit_of=lambda path: large.get(path, large.get(_parent(path), SMALL_BODY)),
+        pace_of=lambda _: pace,
     )
     app.add_middleware(
         HostGuard,
@@ -111,3 +119,7 @@ def make_app(
         foreign_origin=FOREIGN_ORIGIN,
     )
     return app
+
+
+def _parent(path: str) -> str:
+    return path[: path.rfind("/") + 1]

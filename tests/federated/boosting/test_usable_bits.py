@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federated.boosting.cells import cells_of
+from federated.boosting.counts import counts_length
 from federated.boosting.usable_bits import UsableBits, choose_bits, usable_of_column
 from federated.plan import Plan, Privacy
 from tests.federated.boosting.data import plan_of
@@ -61,8 +62,8 @@ def test_bits_of_typical_columns(column, counts, bits):
 
 
 def counts_of(plan, rows):
-    """Return counts of `rows` rows in each column's first two states."""
-    counts = np.zeros(plan.layout.n_states + 2, np.uint64)
+    """Return counts of `rows` denied rows in each column's first two states."""
+    counts = np.zeros(counts_length(plan), np.uint64)
     for code in plan.layout.codes:
         counts[code.first_state : code.first_state + 2] = (rows // 2, rows - rows // 2)
     return counts
@@ -81,11 +82,13 @@ def test_inconsistent_counts_are_refused():
     plan = plan_of()
     honest = counts_of(plan, 100)
     choose_bits(plan, honest)
-    lost, overflow, negative = honest.copy(), honest.copy(), honest.copy()
+    lost, overflow, negative, flipped = (honest.copy() for _ in range(4))
     lost[0] -= 1
+    flipped[0] -= 1  # an outcome that one column alone has otherwise
+    flipped[plan.layout.n_states] += 1
     overflow[:2] = 1 << 63
     negative[0], negative[1] = np.uint64(2**64 - 10), 110
-    for wrong in (lost, overflow, negative, honest[:-1], honest.astype(np.float64)):
+    for wrong in (lost, flipped, overflow, negative, honest[:-1], honest.astype(np.float64)):
         with pytest.raises(HistogramInvalid):
             choose_bits(plan, wrong)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import sys
 
@@ -23,17 +22,11 @@ from utils.errors import AccountantMissing, PrivacyInvalid
 RUN = planned(60, 3)
 
 
-library = pytest.mark.skipif(
-    importlib.util.find_spec("dp_accounting") is None, reason="dp-accounting is not installed"
-)
-
-
 def epsilon(multiplier, delta, releases, lenders=5, **more):
     privacy = Privacy(noise_multiplier=multiplier, delta=delta)
     return spent(privacy, releases, lenders=lenders, **more)
 
 
-@library
 @pytest.mark.parametrize("multiplier", [3.0, 10.0, 40.0, 200.0])
 @pytest.mark.parametrize("delta", [1e-5, 1e-9])
 def test_budget_is_that_of_the_published_conversion(multiplier, delta):
@@ -48,7 +41,6 @@ def test_budget_is_that_of_the_published_conversion(multiplier, delta):
     assert epsilon(multiplier, delta, RUN) == pytest.approx(best.fun, rel=1e-4)
 
 
-@library
 @pytest.mark.parametrize("multiplier", [3.0, 10.0, 40.0, 200.0])
 @pytest.mark.parametrize("delta", [1e-5, 1e-9])
 def test_budget_lies_between_the_exact_one_and_the_simple_bound(multiplier, delta):
@@ -67,7 +59,6 @@ def test_budget_lies_between_the_exact_one_and_the_simple_bound(multiplier, delt
     assert epsilon(multiplier, delta, RUN) < 1.15 * exact
 
 
-@library
 def test_a_row_spends_on_its_side_of_the_validation_split_only():
     assert (RUN.levels, RUN.scores, RUN.depth) == (180, 60, 3)
     assert RUN.of_one_row() == 181
@@ -77,7 +68,6 @@ def test_a_row_spends_on_its_side_of_the_validation_split_only():
     assert epsilon(20, 1e-6, RUN) == epsilon(20, 1e-6, Releases(180, 0, 3))
 
 
-@library
 def test_budget_rises_with_releases_and_falls_with_noise_and_delta():
     growing = [epsilon(20, 1e-6, planned(trees, 3)) for trees in (1, 2, 10, 60, 300)]
     assert growing == sorted(set(growing))
@@ -87,7 +77,6 @@ def test_budget_rises_with_releases_and_falls_with_noise_and_delta():
     assert epsilon(20, 1e-9, RUN) > epsilon(20, 1e-5, RUN)
 
 
-@library
 @pytest.mark.parametrize("target", [0.25, 1, 4, 16])
 def test_multiplier_spends_the_budget_and_no_more(target):
     multiplier = multiplier_for(target, 1e-6, RUN)
@@ -95,7 +84,6 @@ def test_multiplier_spends_the_budget_and_no_more(target):
     assert epsilon(multiplier * 0.999, 1e-6, RUN) > target
 
 
-@library
 def test_noise_left_depends_on_who_is_present_and_who_colludes():
     privacy = Privacy(noise_multiplier=20, delta=1e-6)  # 5 lenders: at least 4 in a sum
     assert multiplier_left(privacy, lenders=5) == 20
@@ -120,7 +108,6 @@ def test_impossible_rosters_are_refused(arguments):
         multiplier_left(Privacy(noise_multiplier=1, delta=1e-6), **arguments)
 
 
-@library
 def test_impossible_budgets_are_refused():
     for target, delta in ((0, 1e-6), (math.nan, 1e-6), (math.inf, 1e-6), (1, 0), (1, 1)):
         with pytest.raises(PrivacyInvalid):

@@ -52,7 +52,7 @@ def test_a_row_moves_a_histogram_by_at_most_the_sensitivity():
 
 def test_noise_of_counts_is_that_of_their_rows():
     states, classes = count_parts(PRIVACY, 5, columns=15, states=90)
-    assert (states.length, classes.length) == (90, 2)
+    assert (states.length, classes.length) == (180, 2)  # denied and approved rows
     assert states.variance == Fraction(20**2 * 15, 4)
     assert classes.variance == 100
     # A tree of 3 levels spends 3 releases on a training row, and as much on a validation row.

@@ -44,6 +44,7 @@ class Network:
         raw = {name: key.public_key().public_bytes_raw() for name, key in self.keys.items()}
         self.group = Group(os.urandom(32), raw)
         pairs = {pair: os.urandom(32) for pair in combinations(self.names, 2)}
+        self.secrets: dict[str, bytes] = {}
         self.lenders = {}
         for me in self.names:
             secrets = {o: pairs[tuple(sorted((me, o)))] for o in self.names if o != me}
@@ -61,7 +62,8 @@ class Network:
 
     def lender(self, me, progress):
         rows = LocalRows(self.plan, *self.data[me])
-        return Lender(self.plan, self.group, me, self.keys[me].sign, rows, progress)
+        secret = self.secrets.setdefault(me, os.urandom(32))
+        return Lender(self.plan, self.group, me, self.keys[me].sign, secret, rows, progress)
 
     # ---- events
 
@@ -124,4 +126,4 @@ class Network:
         """Return the pooled training on just the lenders and levels of the record."""
         rows = {name: LocalRows(self.plan, *data) for name, data in self.data.items()}
         record = self.record()
-        return pooled(self.plan, rows, record.grown(), record.usable)
+        return pooled(self.plan, rows, record.grown(), record.usable, record.scored)
