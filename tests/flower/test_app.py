@@ -6,6 +6,7 @@ import pytest
 from flwr.app import ConfigRecord, RecordDict
 
 from contract.runs import COORDINATOR
+from federated.agents import coordinator_agent
 from federated.flower import server_app, transport
 from federated.flower.mailboxes import MOST_WAITING, Mailboxes
 from federated.flower.messages import Delivery, Letter, Reply, content_of, read
@@ -28,6 +29,7 @@ LENDERS = ("lender_0", "lender_1", "lender_2")
 def _fast(monkeypatch):
     monkeypatch.setattr(transport, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(transport, "NODES_SECONDS", 0.02)
+    monkeypatch.setattr(coordinator_agent, "STAY_SECONDS", 1.0)
     monkeypatch.setattr(server_app, "FINISH_SECONDS", 5.0)
 
 
@@ -46,7 +48,7 @@ def test_a_node_that_fails_in_one_round_takes_part_in_every_tree(tmp_path):
 
 
 def test_a_node_that_is_away_is_left_out_and_joins_at_a_later_tree(tmp_path):
-    config = run_config(tmp_path, 4, trees=8, **{"step-seconds": 0.3})
+    config = run_config(tmp_path, 4, trees=8, **{"step-seconds": 1.0})
     seen = {}
 
     def fails(name, number):
