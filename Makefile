@@ -36,7 +36,7 @@ QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/partie
 	tests/test_docs.py tests/test_docs_security.py tests/test_layers.py tests/test_makefile.py \
 	tests/test_requirements.py
 
-.PHONY: demo check test core-tests test-postgresql setup setup-concrete setup-test setup-cluster train compile
+.PHONY: demo check test core-tests test-postgresql setup setup-concrete setup-flower setup-test setup-cluster train compile
 .PHONY: evaluate federated bench bench-federated load faults fuzz lint docs lock clean
 
 demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
