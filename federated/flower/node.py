@@ -14,8 +14,8 @@ from contract.runs import MOST_READ, TrainingJoined
 from features.encoding import Layout
 from features.records import read_records
 from features.schema import Schema
-from federated.agents.lender_agent import LenderAgent, Own
 from federated.agents.code_files import read_code
+from federated.agents.lender_agent import LenderAgent, Own
 from federated.agents.limits import LenderLimits
 from federated.agents.options import identity_of, pins_of
 from federated.flower.messages import Delivery, Post, Reply

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from contract.runs import MemberName
 from features.schema import Schema
 from federated.agents.code_files import CODES
 from federated.agents.coordinator_agent import Patience
 from federated.agents.limits import LEAST_ROWS
 from federated.agents.options import DEFAULT_SCHEMA
+from federated.aggregation.group import LEAST_LENDERS, MOST_LENDERS
 from federated.plan import Plan
+from federated.protocol.messages import LenderName
 from settings import ROOT
 from utils.errors import InvalidRequest
 
@@ -26,6 +27,16 @@ PARTITION = "partition-id"
 """Key by which Flower's simulation numbers a node; Flower calls it so."""
 NAME = "{name}"
 """Placeholder for a lender's name in the paths of a simulation."""
+
+
+def _names(text: object) -> object:
+    """Return the names in a text with commas; raises ValueError for one that is there twice."""
+    if not isinstance(text, str):
+        return text
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if len(set(names)) < len(names):
+        raise ValueError("a lender is named twice")
+    return names
 
 
 class _Options(BaseModel):
@@ -41,7 +52,11 @@ class RunOptions(_Options):
     """The configuration of a run (`flwr run --run-config`), with the plan's parameters."""
 
     home: Path
-    lenders: str = Field(max_length=8192)
+    lenders: Annotated[
+        tuple[LenderName, ...],
+        BeforeValidator(_names),
+        Field(min_length=LEAST_LENDERS, max_length=MOST_LENDERS),
+    ]
     schema_: Path = Field(default=DEFAULT_SCHEMA, alias="schema")
     trust: str = ""
     trees: int = 60
@@ -54,6 +69,8 @@ class RunOptions(_Options):
     early_stopping: int = 0
     validation_share: float = 0.2
     seed: int = 0
+    noise_multiplier: float = 0.0
+    delta: float = 1e-6
     start_seconds: float = Field(default=600.0, gt=0)
     step_seconds: float = Field(default=60.0, gt=0)
     simulated_homes: str = ""
@@ -70,11 +87,6 @@ class RunOptions(_Options):
         return ROOT / self.home
 
     @property
-    def names(self) -> list[str]:
-        """The names of the lenders."""
-        return [name.strip() for name in self.lenders.split(",") if name.strip()]
-
-    @property
     def patience(self) -> Patience:
         return Patience(self.start_seconds, self.step_seconds)
 
@@ -89,15 +101,17 @@ class RunOptions(_Options):
             *("trees", "depth", "learning_rate", "reg_lambda", "gamma", "min_child_weight"),
             *("least_rows", "validation_share", "seed"),
         )
-        facts = {name: getattr(self, name) for name in names}
+        facts: dict[str, Any] = {name: getattr(self, name) for name in names}
         facts["early_stopping"] = self.early_stopping or None
+        if self.noise_multiplier:
+            facts["privacy"] = {"noise_multiplier": self.noise_multiplier, "delta": self.delta}
         return Plan.parse({"schema": schema.model_dump(mode="json"), **facts}, "the run's plan")
 
 
 class NodeOptions(_Options):
     """The configuration of a lender's node."""
 
-    name: MemberName
+    name: LenderName
     home: Path
     data: Path
     code_file: Path
@@ -116,7 +130,7 @@ class NodeOptions(_Options):
         if PARTITION not in node or "name" in node:
             return _checked(cls, node, "node")
         options = RunOptions.of(run)
-        names, position = options.names, int(node[PARTITION])
+        names, position = options.lenders, int(node[PARTITION])
         if not 0 <= position < len(names):
             raise InvalidRequest(
                 f"The simulation has more nodes than the run has lenders, {len(names)}. Set the "

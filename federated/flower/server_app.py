@@ -7,8 +7,8 @@ from contextlib import closing
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from federated.agents.coordinator_agent import CoordinatorAgent
 from federated.agents.code_files import write_codes
+from federated.agents.coordinator_agent import CoordinatorAgent
 from federated.agents.options import identity_of, pins_of
 from federated.agents.progress import TrainingView
 from federated.agents.reporting import Reporter
@@ -43,7 +43,7 @@ def coordinate(grid: Grid, options: RunOptions) -> TrainingView:
         agent = CoordinatorAgent.resume(home, transport, key, pins, options.patience)
         if agent is None:
             agent = CoordinatorAgent.host(
-                home, transport, key, options.plan(), options.names, pins, options.patience
+                home, transport, key, options.plan(), options.lenders, pins, options.patience
             )
         with closing(agent):
             write_codes(home, agent.codes)

@@ -81,13 +81,13 @@ def require_pooled(config, without=()):
     record = Record.model_validate_json((options.folder / "record.json").read_bytes())
     layout = Layout(Schema.load(SCHEMA))
     rows = {}
-    for name in options.names:
+    for name in options.lenders:
         records = read_records(ROOT / config["simulated-data"].replace("{name}", name), layout)
         rows[name] = LocalRows(plan, records.states, records.outcomes)
     expected = pooled(plan, rows, record.grown(), record.usable)
     model = booster_json(plan, expected.trees[: record.kept])
     assert (options.folder / "booster.json").read_bytes() == model
-    for name in set(options.names) - set(without):
+    for name in set(options.lenders) - set(without):
         home = ROOT / config["simulated-homes"].replace("{name}", name)
         (found,) = (home / "trainings").iterdir()
         assert (found / "booster.json").read_bytes() == model
@@ -111,7 +111,7 @@ class InProcessGrid:
         self.fails = fails or (lambda name, number: False)
         self.contents = []
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
-        names = RunOptions.of(config).names
+        names = RunOptions.of(config).lenders
         self.nodes = {100 + i: name for i, name in enumerate(names)}
         self.numbers = {name: count() for name in names}
         self.replies = {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 
 from contract.runs import COORDINATOR
+from features.schema import Schema
 from federated.agents import coordinator_agent
 from federated.flower import server_app, transport
 from federated.flower.mailboxes import MOST_WAITING, Mailboxes
@@ -13,7 +16,10 @@ from federated.flower.messages import Delivery, Letter, Reply, content_of, read
 from federated.flower.node import REFUSED
 from federated.flower.options import NodeOptions, RunOptions
 from federated.flower.transport import FlowerTransport
+from federated.plan import Plan
+from settings import ROOT
 from tests.flower.lenders import (
+    SCHEMA,
     InProcessGrid,
     Stopped,
     node_config,
@@ -204,6 +210,15 @@ def test_a_letter_has_a_bounded_body():
 # ---- configuration
 
 
+def test_every_default_of_the_app_is_a_known_option():
+    app = tomllib.loads((ROOT / "federated" / "flower" / "pyproject.toml").read_text())
+    options = RunOptions.of(app["tool"]["flwr"]["app"]["config"])
+    assert options.plan() == Plan.parse({"schema": Schema.load(SCHEMA).model_dump(mode="json")})
+    assert (
+        RunOptions.of({**options.model_dump(by_alias=True), "noise-multiplier": 2}).plan().privacy
+    )
+
+
 def test_the_run_names_no_files_of_a_node_that_has_its_own_configuration(tmp_path):
     """Otherwise whoever starts a run could have any file of a lender read as its data."""
     config = run_config(tmp_path, 3, rows=1, **{"simulated-data": "/etc/passwd"})
@@ -220,6 +235,8 @@ def test_a_wrong_configuration_is_named(tmp_path):
         RunOptions.of({**config, "step-seconds": 0})
     with pytest.raises(InvalidRequest, match="deepth"):
         RunOptions.of({**config, "deepth": 2})
+    with pytest.raises(InvalidRequest, match="twice"):
+        RunOptions.of({**config, "lenders": "a,b,c,a"})
     with pytest.raises(PlanInvalid, match="depth"):
         RunOptions.of({**config, "depth": 9}).plan()
     with pytest.raises(InvalidRequest, match="more nodes"):
