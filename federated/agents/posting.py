@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel
 
 from contract.runs import LARGEST_POST, MOST_POSTED
-from federated.agents.membership import Membership, Pending
+from federated.agents.membership import Membership
 from federated.agents.transport import Transport
 from parties.runs_client import TrainingPost, TrainingReceived
 from utils.errors import MessageOutOfOrder, NotAuthentic, TrisealError
+
+
+class _Sized(Protocol):
+    @property
+    def body(self) -> bytes: ...
+
+
+_M = TypeVar("_M", bound=_Sized)
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Posting:
         arrived. Raises the errors of the transport.
         """
         state = self._membership.state
-        due = _fitting(state.pending)
+        due = fitting(state.pending)
         posts = [TrainingPost(one.number, one.to, one.body) for one in due]
         news = self._client.exchange(
             state.training_id,
@@ -87,13 +96,15 @@ class Posting:
         return found
 
 
-def _fitting(pending: Sequence[Pending]) -> list[Pending]:
-    """Return the first messages, as many as one call can post."""
-    due: list[Pending] = []
+def fitting(
+    messages: Sequence[_M], most: int = MOST_POSTED, largest: int = LARGEST_POST
+) -> list[_M]:
+    """Return the first messages, at most `most` and of `largest` bytes in all, but at least one."""
+    found: list[_M] = []
     size = 0
-    for one in pending[:MOST_POSTED]:
+    for one in messages[:most]:
         size += len(one.body)
-        if due and size > LARGEST_POST:
+        if found and size > largest:
             break
-        due.append(one)
-    return due
+        found.append(one)
+    return found

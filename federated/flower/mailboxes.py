@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contract.runs import COORDINATOR, MOST_READ
 from federated.agents.membership import START_NUMBER
+from federated.agents.posting import fitting
 from federated.agents.state_file import StateFile
 from federated.flower.messages import LARGEST_DELIVERY, Letter
 from utils.errors import InvalidRequest
@@ -112,14 +113,7 @@ class Mailboxes:
 
     def batch(self, member: str) -> tuple[Letter, ...]:
         """Return the first messages for a member, as many as one delivery may have."""
-        found: list[Letter] = []
-        size = 0
-        for letter in self._known().waiting[member][:MOST_READ]:
-            size += len(letter.body)
-            if found and size > LARGEST_DELIVERY:
-                break
-            found.append(letter)
-        return tuple(found)
+        return tuple(fitting(self._known().waiting[member], MOST_READ, LARGEST_DELIVERY))
 
     def confirm(self, member: str, after: int) -> None:
         """Forget the messages for a member up to the id `after`, which it has taken."""

@@ -18,7 +18,8 @@ from federated.agents.code_files import read_code
 from federated.agents.lender_agent import LenderAgent, Own
 from federated.agents.limits import LenderLimits
 from federated.agents.options import identity_of, pins_of
-from federated.flower.messages import Delivery, Post, Reply
+from federated.agents.posting import fitting
+from federated.flower.messages import LARGEST_DELIVERY, Delivery, Post, Reply
 from federated.flower.options import NodeOptions
 from parties.joint.codes import JoinCode
 from parties.runs_client import TrainingNews, TrainingPost, TrainingReceived
@@ -61,7 +62,10 @@ def reply_to(delivery: Delivery, options: NodeOptions) -> Reply:
             name=options.name,
             code=agent.token,
             after=max([agent.after, *(one.id for one in delivery.letters)]),
-            posts=tuple(Post(number=p.number, to=p.to, body=p.body) for p in posts[:MOST_READ]),
+            posts=tuple(
+                Post(number=one.number, to=one.to, body=one.body)
+                for one in fitting(posts, MOST_READ, LARGEST_DELIVERY)
+            ),
         )
 
 

@@ -50,4 +50,5 @@ def coordinate(grid: Grid, options: RunOptions) -> TrainingView:
             print(f"Plan {agent.plan.digest()[:16]}; identity key {key.public.hex()}.", flush=True)
             view = agent.run(Reporter())
             transport.finish(FINISH_SECONDS)
+            print(f"{transport.traffic}.", flush=True)
     return view

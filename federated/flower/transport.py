@@ -7,6 +7,7 @@ SuperNode is started again. At most one Flower message is on its way to a node.
 from __future__ import annotations
 
 import datetime
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,13 @@ class Traffic:
     sent: int = 0
     failed: int = 0
     seconds: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        median = statistics.median(self.seconds) if self.seconds else 0.0
+        return (
+            f"{self.sent} Flower messages, {self.failed} failed; {median:.1f} s from message to "
+            "reply (median)"
+        )
 
 
 class FlowerTransport:

@@ -54,7 +54,7 @@ def test_a_node_that_fails_in_one_round_takes_part_in_every_tree(tmp_path):
 
 
 def test_a_node_that_is_away_is_left_out_and_joins_at_a_later_tree(tmp_path):
-    config = run_config(tmp_path, 4, trees=8, **{"step-seconds": 1.0})
+    config = run_config(tmp_path, 4, trees=6, **{"step-seconds": 1.0})
     seen = {}
 
     def fails(name, number):
@@ -67,7 +67,7 @@ def test_a_node_that_is_away_is_left_out_and_joins_at_a_later_tree(tmp_path):
     assert any("lender_3" not in roster for roster in rosters)
 
 
-@pytest.mark.parametrize("most", [3, 20, 37])
+@pytest.mark.parametrize("most", [3, 30])
 def test_a_serverapp_that_is_killed_goes_on_with_the_next_run(tmp_path, most):
     config = run_config(tmp_path, 3)
     with pytest.raises(Stopped):
