@@ -110,6 +110,7 @@ load: setup-test
 faults: setup-test
 	$(RUN) -m trials.faults $(OPTIONS)
 	$(RUN) -m trials.uses $(USES_OPTIONS)
+	$(RUN) -m trials.federated $(FEDERATED_OPTIONS)
 
 fuzz: setup-test
 	@scripts/environment $(VENV) fuzz $(PYTHON)

@@ -4,6 +4,8 @@
     python -m federated lender --name lender_1 --data rows.csv --schema FILE --code-file FILE
 
 Each command has `--help`. docs/FEDERATED.md describes the protocol and its limits.
+
+As an entry point it may import the page, which no other module of this folder does.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from federated.agents import coordinator_command, lender_command
+from ui.federated.serving import open_training_page
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
@@ -25,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in COMMANDS:
         try:
-            return COMMANDS[words[0]](words[1:])
+            return COMMANDS[words[0]](words[1:], open_training_page)
         except (TrisealError, OSError) as error:
             print(f"federated {words[0]}: {in_one_line(error)}", file=sys.stderr)
             return 1

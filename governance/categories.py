@@ -8,6 +8,7 @@ allows its use.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -61,6 +62,7 @@ OWN_DATA = "own_data"
 """Schema of a data set that follows none of the policy's: its owner assigns the categories."""
 
 
+@cache
 def with_broader(category: str) -> tuple[str, ...]:
     """Return a category and all categories above it, nearest first."""
     found = [category]

@@ -16,6 +16,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 from cryptography.exceptions import InvalidSignature
@@ -253,6 +254,7 @@ def require_possession(
         raise wrong from error
 
 
+@lru_cache(maxsize=1024)
 def thumbprint(key: bytes) -> str:
     """Return the SHA-256 thumbprint of a public key's JWK (RFC 7638), in base64url."""
     return OKPKey.import_key(_public_jwk(key)).thumbprint()

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,12 @@ NO_MASK = "no-mask"
 RULE_FAILED = "rule-failed"
 MOST_KNOWN = 8192
 """Rulings that are remembered."""
+MOST_SETS = 256
+"""Sets of fields that are remembered as those that are allowed together."""
 ROWS = "*"
 """The field that a statistic without fields asks for; no field of a data set has this name."""
+_Entities = Callable[[], cedarpy.Entities]
+"""Makes the entities of a use, which are needed only if a ruling is not known yet."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Policies:
         self._read = context_read_by(files.cedar)
         # A ruling depends on nothing but its key, so that threads may overwrite one another's.
         self._known: dict[Hashable, _Ruling] = {}
+        self._known_sets: dict[Hashable, tuple[str, ...]] = {}
 
     @classmethod
     def load(cls, folder: Path = SHIPPED) -> Policies:
@@ -115,7 +121,7 @@ class Policies:
 
     def decide(self, access: Access) -> Verdict:
         """Return the verdict on a use. The same use under the same policy has the same verdict."""
-        entities = self._entities_of(access)
+        entities = cache(lambda: self._entities_of(access))
         verdict = self._decide(access, entities)
         if verdict.allowed:
             return verdict
@@ -130,7 +136,7 @@ class Policies:
         instead = self._instead(access, consented, entities)
         return verdict.model_copy(update={"would_allow": instead})
 
-    def _decide(self, access: Access, entities: cedarpy.Entities) -> Verdict:
+    def _decide(self, access: Access, entities: _Entities) -> Verdict:
         rulings = self._rulings(access, entities)
         if not rulings:
             return self._denial((NO_FIELDS,), "The use names no fields; name those that it needs.")
@@ -227,20 +233,34 @@ class Policies:
         It is `WouldAllow.fields` without the search for other purposes and actions.
         """
         consented = access.model_copy(update={"consent": "given"})
-        return self._together(access, consented, self._entities_of(access))
+        return self._together(access, consented, cache(lambda: self._entities_of(access)))
 
-    def _together(
-        self, access: Access, consented: Access, entities: cedarpy.Entities
+    def _together(self, access: Access, consented: Access, entities: _Entities) -> tuple[str, ...]:
+        alikes = {field: self._alike(access, field) for field in access.fields}
+        # The categories, the only other fact that depends on the fields, are among the alikes.
+        key = (*self._use_of(consented, _facts(consented, {})), *alikes.items())
+        found = self._known_sets.get(key)
+        if found is None:
+            found = self._search_together(consented, alikes, entities)
+            if len(self._known_sets) >= MOST_SETS:
+                self._known_sets.clear()
+            self._known_sets[key] = found
+        return found
+
+    def _search_together(
+        self,
+        consented: Access,
+        alikes: Mapping[str, tuple[str, bool, str]],
+        entities: _Entities,
     ) -> tuple[str, ...]:
         def permits(fields: tuple[str, ...]) -> bool:
             return self._permits(consented.model_copy(update={"fields": fields}), entities)
 
         alone: dict[tuple[str, bool, str], bool] = {}
-        for field in access.fields:
-            alike = self._alike(access, field)
+        for field, alike in alikes.items():
             if alike not in alone:
                 alone[alike] = permits((field,))
-        fields = tuple(field for field in access.fields if alone[self._alike(access, field)])
+        fields = tuple(field for field, alike in alikes.items() if alone[alike])
         if not fields or permits(fields):
             return fields
         together: tuple[str, ...] = ()  # a rule forbids a combination
@@ -249,7 +269,7 @@ class Policies:
                 together = (*together, field)
         return together
 
-    def _instead(self, access: Access, consented: Access, entities: cedarpy.Entities) -> WouldAllow:
+    def _instead(self, access: Access, consented: Access, entities: _Entities) -> WouldAllow:
         def permits(**changes: object) -> bool:
             return self._permits(consented.model_copy(update=changes), entities)
 
@@ -269,7 +289,7 @@ class Policies:
         obligations, _ = self._obligations(less, rulings)
         return found.model_copy(update=_limits(access, obligations))
 
-    def _permits(self, access: Access, entities: cedarpy.Entities) -> bool:
+    def _permits(self, access: Access, entities: _Entities) -> bool:
         """Return True if the rules allow a use, whatever their limits of rate, time and rows."""
         rulings = self._rulings(access, entities, stop=True)
         if not rulings or not all(ruling.allowed for ruling in rulings.values()):
@@ -279,23 +299,19 @@ class Policies:
         return not unmasked(self._allowing(rulings), self._categories_of(access))
 
     def _rulings(
-        self, access: Access, entities: cedarpy.Entities, stop: bool = False
+        self, access: Access, entities: _Entities, stop: bool = False
     ) -> dict[str, _Ruling]:
         """Return the ruling on each field; with `stop`, only up to the first denial."""
         categories = self._categories_of(access)
         facts = _facts(access, categories)
-        partner = access.partner
-        use = (
-            *(partner.id, partner.type, partner.verified, access.action, access.schema_name),
-            *(facts[name] for name in facts if self._read is None or name in self._read),
-        )
+        use = self._use_of(access, facts)
         rulings: dict[str, _Ruling] = {}
         for field in categories:
             key = (*use, self._alike(access, field))
             ruling = self._known.get(key)
             if ruling is None:
                 request = {
-                    "principal": _uid("Partner", partner.id),
+                    "principal": _uid("Partner", access.partner.id),
                     "action": _uid("Action", access.action),
                     "resource": _uid("Field", f"{access.schema_name}/{field}"),
                     "context": _context(facts),
@@ -309,15 +325,23 @@ class Policies:
                 break
         return rulings
 
+    def _use_of(self, access: Access, facts: Mapping[str, Hashable]) -> tuple[Hashable, ...]:
+        """Return all of a use, apart from its fields, that a ruling can depend on."""
+        partner = access.partner
+        return (
+            *(partner.id, partner.type, partner.verified, access.action, access.schema_name),
+            *(facts[name] for name in facts if self._read is None or name in self._read),
+        )
+
     def _alike(self, access: Access, field: str) -> tuple[str, bool, str]:
         """Return a key that fields have in common if the rules cannot tell them apart."""
         uid = f"{access.schema_name}/{field}"
         category = ROW_COUNT if field == ROWS else self.category_of(access, field)
         return category, self._is_mapped(access, field), uid if uid in self._named else ""
 
-    def _ask(self, request: dict[str, Any], entities: cedarpy.Entities) -> _Ruling:
+    def _ask(self, request: dict[str, Any], entities: _Entities) -> _Ruling:
         # Without the schema, which checks what `_context` and `_entities_of` always keep to.
-        found = cedarpy.is_authorized(request, self._policies, entities)
+        found = cedarpy.is_authorized(request, self._policies, entities())
         if found.diagnostics.errors or found.decision is cedarpy.Decision.NoDecision:
             return _Ruling(False, (RULE_FAILED,))
         names = found.diagnostics.id_annotations_by_reason

@@ -53,13 +53,13 @@ from service.jobs.scheduler import Scheduler
 from service.jobs.waiting import Runs
 from service.operations.metrics import Metrics, ProblemCount
 from service.operations.overview import Operations
-from service.runs.arrivals import is_training
-from service.runs.services import TrainingServices
 from service.sessions.rows import is_session
 from service.sessions.services import SessionServices
 from service.storage.blobs import MAXIMUM_BYTES
 from service.storage.operator_token import operator_token
 from service.storage.storage import Storage
+from service.trainings.arrivals import is_training
+from service.trainings.services import TrainingServices
 from settings import Settings
 from utils.errors import DeploymentMixed, StorageUnavailable, TrisealError
 from utils.one_line import in_one_line

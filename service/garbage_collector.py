@@ -13,10 +13,10 @@ from service.applications.applications import remove_rows
 from service.applications.logged import log_erasure
 from service.applications.permits import remove_expired
 from service.governance.gateway import remove_expired_permits
-from service.runs.trainings import remove_old_trainings
 from service.sessions.sessions import remove_old_sessions
 from service.storage.storage import Storage, named_by
 from service.storage.tables import ApplicationRecord, TombstoneRecord
+from service.trainings.trainings import remove_old_trainings
 from utils.errors import DiskFull, StorageUnavailable
 
 TOMBSTONE_SECONDS = 30 * 24 * 3600.0

@@ -31,8 +31,8 @@ MAY_IMPORT = {
     "witness": {"contract", "engines", "governance", "parties", "settings", "utils"},
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {
-        *("backend", "contract", "engines", "features", "governance", "model", "parties"),
-        *("settings", "utils", "witness"),
+        *("backend", "contract", "engines", "features", "federated", "governance", "model"),
+        *("parties", "settings", "utils", "witness"),
     },
     "app": {"backend", "parties", "settings", "ui", "utils"},
     "training": {
@@ -54,7 +54,11 @@ MAY_IMPORT = {
     "examples": {"engines", "features", "parties", "settings", "utils"},
 }
 """The folders and modules that each may import, all of them above it in this table."""
-ENTRY_POINTS = {"parties/__main__.py": {"ui"}, "witness/__main__.py": {"ui"}}
+ENTRY_POINTS = {
+    "federated/__main__.py": {"ui"},
+    "parties/__main__.py": {"ui"},
+    "witness/__main__.py": {"ui"},
+}
 """Further imports of an entry point, which puts two folders together."""
 LIBRARIES = {
     "cedarpy": ("governance/",),
@@ -89,7 +93,7 @@ SERVICE = (
     "execution",
     "governance",
     "sessions",
-    "runs",
+    "trainings",
     "applications",
     "operations",
     "jobs",

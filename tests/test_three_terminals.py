@@ -71,10 +71,10 @@ def trust_file(folder, kept):
     return path
 
 
-@pytest.mark.parametrize("pinned", [False, True])
-def test_guide_commands_decide_and_explain(server, schema, levelled_deployment, tmp_path, pinned):
+def test_guide_commands_decide_and_explain(server, schema, levelled_deployment, tmp_path):
+    """With the optional step; tests/parties/test_agent.py starts agents without it."""
     kept = {"party_data": tmp_path / "parties"}
-    trust = ["--trust", str(trust_file(tmp_path, kept))] if pinned else []
+    trust = ["--trust", str(trust_file(tmp_path, kept))]
     opening = subprocess.run(
         words_of(COMMANDS[1], server.url),
         cwd=ROOT,
@@ -108,7 +108,7 @@ def test_guide_commands_decide_and_explain(server, schema, levelled_deployment, 
     assert all(f": {word}, score {score}.\n" in text for text in printed)
     for own, text in zip(schema.party_names, printed, strict=True):
         for other in set(schema.party_names) - {own}:
-            known = "pinned, key " if pinned and other != "applicant" else "not pinned: "
+            known = "not pinned: " if other == "applicant" else "pinned, key "
             assert f": {schema.party(other).label}: {known}" in text
     client_id, token = said["watch"].partition("?watch=")[2].split(".")
     assert len(server.traffic(client_id, token).items) > 20

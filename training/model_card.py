@@ -52,6 +52,8 @@ def model_card(
     """
     decide = programs["decide"]
     shape = "imported" if metrics is None else metrics["shape"]
+    together = metrics is not None and "federated" in metrics
+    kind = "Gradient-boosted trees in XGBoost's format" if together else "XGBoost"
     lines = [
         f"# Model card: {schema.title}",
         "",
@@ -59,7 +61,7 @@ def model_card(
         "",
         "## Model",
         "",
-        f"XGBoost, {shape}, on the public bins of the schema, compiled to integer "
+        f"{kind}, {shape}, on the public bins of the schema, compiled to integer "
         f"programs with scores of {decide.score_bits} bits: {len(decide.polynomial)} terms and "
         f"{len(decide.plan.lookups)} encrypted table lookups for a decision, "
         f"{len(programs['explain'].plan.lookups)} for an explanation of all "

@@ -117,13 +117,15 @@ def protection(public: PublicModel) -> str:
     return two_lists(good, bad) + about_model(public)
 
 
-def two_lists(good: list[str], bad: list[str]) -> str:
+def two_lists(
+    good: list[str], bad: list[str], titles: tuple[str, str] = ("Protected", "Not protected")
+) -> str:
     """Return both lists side by side; an empty list is omitted."""
     lists = "".join(
         f"<div><h3>{title}</h3><ul>"
         + "".join(f"<li>{escape(item)}</li>" for item in items)
         + "</ul></div>"
-        for title, items in (("Protected", good), ("Not protected", bad))
+        for title, items in zip(titles, (good, bad), strict=True)
         if items
     )
     return f'<div class="ts-two">{lists}</div>'

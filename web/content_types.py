@@ -1,9 +1,14 @@
-"""The routes' own class: it checks content types and holds what a call needs until its end."""
+"""The routes' own class: it checks content types and holds what a call needs until its end.
+
+It also has models written by the thread that made them (web/model_responses.py).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
+from typing import Any
 
 from fastapi import params
 from fastapi.routing import APIRoute
@@ -11,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from utils.errors import UnsupportedContent
+from web.model_responses import written
 
 JSON = ("application/json",)
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -23,6 +29,16 @@ class TypedRoute(APIRoute):
     FastAPI would report such a body as one with invalid fields. A route that parses its body itself
     checks the type itself (service/http/upload_form.py).
     """
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        status_code: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(path, written(endpoint, status_code), status_code=status_code, **options)
 
     @cached_property
     def accepted(self) -> tuple[str, ...]:

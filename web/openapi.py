@@ -29,6 +29,7 @@ from utils.errors import (
 )
 from web.content_types import FORMS, TypedRoute
 from web.problems import MEDIA_TYPE, TYPE_PREFIX, problem, status_of, title_of
+from web.routers import SegmentRouter
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -80,7 +81,7 @@ def make_router(
     tag: str, prefix: str = "", *, name: Callable[[APIRoute], str] = name_of, **options: Any
 ) -> APIRouter:
     """Return a router that names operations after their functions and checks content types."""
-    return APIRouter(
+    return SegmentRouter(
         prefix=prefix,
         tags=[tag],
         route_class=TypedRoute,

@@ -18,15 +18,25 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from federated.agents.membership import Membership, MemberState
 from federated.agents.posting import Arrived, Posting
-from federated.agents.progress import Event, Events, LenderView, State, TrainingView, TreeViews
+from federated.agents.progress import (
+    Event,
+    Events,
+    LenderView,
+    State,
+    TrainingView,
+    TreeViews,
+    dated,
+)
+from federated.agents.rounds import Round, Rounds
 from federated.agents.state_file import StateFile
 from federated.agents.transport import CoordinatorTransport
 from federated.agents.waiting import Changes
 from federated.aggregation.group import LEAST_LENDERS
 from federated.boosting.booster_json import booster_json
+from federated.boosting.trees import Tree
 from federated.plan import Plan
 from federated.protocol.coordinator import Coordinator, CoordinatorState, Out
 from federated.protocol.messages import FromLender, Result, Stopped
@@ -95,7 +105,10 @@ class CoordinatorAgent:
             state.results = [_RESULT.validate_json(body) for body in file.results()]
             self._saved_results = len(state.results)
             self._machine = self._new_machine(state)
+        self._problem = ""
         self._view = self._seen()
+        self._finished = self._grown()
+        self._rounds = Rounds(self._view.trees)
 
     @classmethod
     def host(
@@ -191,6 +204,20 @@ class CoordinatorAgent:
         return self._events.all()
 
     @property
+    def known_plan(self) -> Plan | None:
+        """The plan, which a coordinator has always known."""
+        return self.plan
+
+    @property
+    def trees(self) -> tuple[Tree, ...]:
+        """The finished trees; after the end, those that are kept."""
+        return self._finished
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Return the bytes of each round since this process began."""
+        return self._rounds.all()
+
+    @property
     def serial(self) -> int:
         """A number that rises with every change of the view."""
         return self._changes.serial
@@ -236,8 +263,11 @@ class CoordinatorAgent:
             except TrisealError as error:
                 if not may_pass(error):
                     raise
+                self._problem = error.message
+                self._tell(report)
                 self._stopping.wait(RETRY_SECONDS)
                 continue
+            self._problem = ""
             outs = self._taken(found)
             if time.monotonic() >= deadline:
                 outs += self._overdue()
@@ -245,7 +275,8 @@ class CoordinatorAgent:
             for out in outs:
                 self._membership.queue(out.to, out.message)
             now = time.monotonic()
-            self._seconds += 0.0 if self._over() else now - last
+            waiting = self._machine is None or self._over()
+            self._seconds += 0.0 if waiting else now - last
             last = now
             self._save()
             self._tell(report)
@@ -361,13 +392,19 @@ class CoordinatorAgent:
         write_atomic(self._home / RECORD, record.model_dump_json(indent=2).encode())
 
     def _tell(self, report: Callable[[TrainingView], None] | None) -> None:
-        before, view = self._view, self._seen()
+        before = self._view
+        view = dated(before, self._seen(), time.time())
+        self._finished = self._grown()
+        self._rounds.note(view.trees, view.bytes)
         self._view = view
         for text in changes_between(before, view):
             self._events.add(text)
         self._changes.announce()
         if report is not None:
             report(view)
+
+    def _grown(self) -> tuple[Tree, ...]:
+        return () if self._machine is None else self._machine.trees
 
     def _seen(self) -> TrainingView:
         received = self._posting.received
@@ -379,6 +416,7 @@ class CoordinatorAgent:
             trees_planned=self.plan.trees,
             bytes=sum(received.values()) + self._posting.sent,
             seconds=self._seconds,
+            problem=self._problem,
             lenders=tuple(
                 LenderView(
                     name=name,

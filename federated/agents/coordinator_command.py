@@ -13,22 +13,34 @@ from contextlib import closing
 from pathlib import Path
 
 from features.schema import Schema
+from federated.agents.at_work import AtWork
 from federated.agents.code_files import CODES, write_codes
 from federated.agents.coordinator_agent import BOOSTER, RECORD, CoordinatorAgent, Patience
-from federated.agents.options import agent_parser, connected, identity_of, pins_of
+from federated.agents.options import (
+    agent_parser,
+    connected,
+    identity_of,
+    pins_of,
+    require_free_port,
+)
 from federated.agents.reporting import Reporter, write_summary
 from federated.plan import Plan
 from federated.privacy.accounting import multiplier_for, planned
 from federated.privacy.noise import advised_least_hessian
 from federated.privacy.parameters import Privacy
+from parties.agent_options import OpenAgentPages
 from settings import Settings
 from utils.errors import InvalidRequest
 
 
-def main(words: Sequence[str]) -> int:
-    """Run the coordinator until the training has ended; returns the exit code."""
+def main(words: Sequence[str], open_pages: OpenAgentPages | None = None) -> int:
+    """Run the coordinator until the training has ended; returns the exit code.
+
+    With a page, made by `open_pages`, it runs until the page is stopped.
+    """
     options = _parse(words)
     settings = Settings()
+    require_free_port(options.page_port, settings)
     home: Path = options.home or settings.party_data / "coordinator"
     key, pins = identity_of(home), pins_of(options.trust)
     patience = Patience(options.start_seconds, options.step_seconds)
@@ -44,7 +56,9 @@ def main(words: Sequence[str]) -> int:
             write_codes(home, agent.codes)
             print(f"Plan {agent.plan.digest()[:16]}; identity key {key.public.hex()}.")
             print(f"The lenders' codes are in {home / CODES}.", flush=True)
-            view = agent.run(Reporter())
+            files = {"booster": home / BOOSTER, "record": home / RECORD}
+            work = AtWork("coordinator", agent, agent.cancel, files, home / CODES)
+            view = work.run(Reporter(), settings, options.page_port, open_pages)
             write_summary(options.summary, view, agent.events())
     if view.state == "finished":
         print(f"The model is {home / BOOSTER}, its record {home / RECORD}.")

@@ -11,26 +11,37 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from pydantic import TypeAdapter
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from features.encoding import Layout
 from features.records import Records
 from federated.agents.limits import LenderLimits
 from federated.agents.membership import Membership, MemberState, Pending
 from federated.agents.posting import Arrived, Posting
-from federated.agents.progress import Event, Events, LenderView, State, TrainingView, TreeViews
+from federated.agents.progress import (
+    Event,
+    Events,
+    LenderView,
+    State,
+    TrainingView,
+    TreeViews,
+    dated,
+)
+from federated.agents.rounds import Round, Rounds
 from federated.agents.state_file import StateFile
 from federated.agents.transport import LenderTransport
 from federated.agents.waiting import Changes
 from federated.aggregation.lock_state import LockState
 from federated.boosting.booster_json import booster_json
 from federated.boosting.rows import LocalRows
+from federated.boosting.trees import Tree
+from federated.plan import Plan
 from federated.protocol.lender import Lender, LenderProgress
 from federated.protocol.messages import (
     Back,
@@ -45,7 +56,7 @@ from federated.protocol.record import record_of
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from parties.retrying import may_pass
-from parties.runs_client import TrainingReceived
+from parties.trainings_client import TrainingReceived
 from utils.atomic_files import write_atomic
 from utils.errors import (
     InvalidRequest,
@@ -105,7 +116,10 @@ class LenderAgent:
             progress.results = [_RESULT.validate_json(body) for body in file.results()]
             self._saved_results = len(progress.results)
             self._machine = self._new_machine(progress)
+        self._problem = ""
         self._view = self._seen()
+        self._finished = self._grown()
+        self._rounds = Rounds(self._view.trees)
 
     @classmethod
     def join(
@@ -182,6 +196,20 @@ class LenderAgent:
         return self._events.all()
 
     @property
+    def known_plan(self) -> Plan | None:
+        """The plan, or None before the coordinator's first message."""
+        return self._membership.plan if COORDINATOR in self._membership.hellos else None
+
+    @property
+    def trees(self) -> tuple[Tree, ...]:
+        """The finished trees; after the end, those that are kept."""
+        return self._finished
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Return the bytes of each round since this process began."""
+        return self._rounds.all()
+
+    @property
     def serial(self) -> int:
         """A number that rises with every change of the view."""
         return self._changes.serial
@@ -223,8 +251,11 @@ class LenderAgent:
             except TrisealError as error:
                 if not may_pass(error):
                     raise
+                self._problem = error.message
+                self._tell(report)
                 self._stopping.wait(RETRY_SECONDS)
                 continue
+            self._problem = ""
             if over:
                 continue
             failure = self._taken(found)
@@ -313,6 +344,7 @@ class LenderAgent:
             for name, secret in self._membership.channel.pairwise.items()
             if name != COORDINATOR
         }
+        self._began = time.monotonic()
         locks = LockState.begin(group, self._membership.state.me, pairwise)
         progress = LenderProgress(transcript=self._membership.run, locks=locks)
         self._machine = self._new_machine(progress)
@@ -378,7 +410,10 @@ class LenderAgent:
 
     def _tell(self, report: Callable[[TrainingView], None] | None) -> None:
         before = self._view
-        self._view = self._seen()
+        view = dated(before, self._seen(), time.time())
+        self._finished = self._grown()
+        self._rounds.note(view.trees, view.bytes)
+        self._view = view
         if before.state != self._view.state:
             self._events.add(f"The training is {self._view.state}.")
         self._changes.announce()
@@ -392,6 +427,9 @@ class LenderAgent:
             return "starting"
         phase = self._machine.progress.phase
         return {"waiting": "starting", "working": "running"}.get(phase, phase)  # type: ignore[return-value]
+
+    def _grown(self) -> tuple[Tree, ...]:
+        return () if self._machine is None else self._machine.trees
 
     def _seen(self) -> TrainingView:
         machine = self._machine
@@ -415,13 +453,14 @@ class LenderAgent:
             lenders=tuple(
                 LenderView(
                     name=name,
-                    status=_status(name, names, last, bool(trees)),
+                    status=_status(name, names, self._membership.hellos, last),
                     trees=sum(name in tree.lenders for tree in trees),
                 )
                 for name in self._membership.state.members
             ),
             bytes=self._posting.sent + sum(self._posting.received.values()),
             seconds=time.monotonic() - self._began,
+            problem=self._problem,
             kept=len(machine.trees) if machine is not None and state == "finished" else None,
         )
 
@@ -435,12 +474,12 @@ def without_repeats(sent: Sequence[FromLender]) -> list[FromLender]:
     return [one for one in sent if one is last or not isinstance(one, Back)]
 
 
-def _status(name: str, lenders: Sequence[str], last: Sequence[str], grown: bool) -> str:
+def _status(name: str, lenders: Sequence[str], joined: Container[str], last: Sequence[str]) -> str:
     """Return a lender's state as another lender knows it: from the roster of the last tree."""
     if name not in lenders:
         return "not part"
-    if not grown:
-        return "expected"
+    if not last:
+        return "joined" if name in joined else "expected"
     return "working" if name in last else "away"
 
 

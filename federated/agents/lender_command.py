@@ -16,20 +16,31 @@ from pathlib import Path
 from features.encoding import Layout
 from features.records import read_records
 from features.schema import Schema
+from federated.agents.at_work import AtWork
 from federated.agents.code_files import read_code
-from federated.agents.lender_agent import BOOSTER, LenderAgent, Own
+from federated.agents.lender_agent import BOOSTER, RECORD, LenderAgent, Own
 from federated.agents.limits import LEAST_ROWS, LenderLimits
-from federated.agents.options import agent_parser, connected, identity_of, pins_of
+from federated.agents.options import (
+    agent_parser,
+    connected,
+    identity_of,
+    pins_of,
+    require_free_port,
+)
 from federated.agents.reporting import Reporter, write_summary
-from parties.agent_options import port
+from parties.agent_options import OpenAgentPages, port
 from settings import Settings
 from utils.errors import InvalidRequest
 
 
-def main(words: Sequence[str]) -> int:
-    """Run the lender until the training has ended; returns the exit code."""
+def main(words: Sequence[str], open_pages: OpenAgentPages | None = None) -> int:
+    """Run the lender until the training has ended; returns the exit code.
+
+    With a page, made by `open_pages`, it runs until the page is stopped.
+    """
     options = _parse(words)
     settings = Settings()
+    require_free_port(options.page_port, settings)
     home: Path = options.home or settings.party_data / options.name
     limits = LenderLimits(options.least_rows, noise=options.require_noise)
     if options.api_port is not None:
@@ -50,7 +61,9 @@ def main(words: Sequence[str]) -> int:
         if agent is None:
             agent = LenderAgent.join(home, client, options.name, _code(options.code_file), own)
         with closing(agent):
-            view = agent.run(Reporter())
+            files = {"booster": home / BOOSTER, "record": home / RECORD}
+            work = AtWork("lender", agent, agent.leave, files)
+            view = work.run(Reporter(), settings, options.page_port, open_pages)
             write_summary(options.summary, view, agent.events())
     if view.state == "finished":
         print(f"The model is {home / BOOSTER}.")
@@ -86,6 +99,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         parser.error("name the rows for the code's training by --data")
     if found.api_port is None and found.data_folder:
         parser.error("--data-folder is for --api-port")
+    if found.api_port is not None and found.page_port is not None:
+        parser.error("--page-port is for a lender without --api-port; leave one of them out")
     return found
 
 

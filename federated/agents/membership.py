@@ -16,7 +16,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from federated.aggregation.group import LEAST_LENDERS, Group
 from federated.plan import Plan
 from federated.protocol.messages import (

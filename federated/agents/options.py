@@ -10,9 +10,10 @@ from pathlib import Path
 from parties.agent_options import port, url
 from parties.identity_file import make_identity
 from parties.joint.identities import IdentityKey
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from parties.trust_file import TrustFile
 from settings import ROOT, Settings
+from utils.ports import check_port
 
 DEFAULT_SCHEMA = ROOT / "features" / "credit_card.json"
 
@@ -47,6 +48,12 @@ def agent_parser(word: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--page-port", type=port, metavar="PORT", help="port of the agent's page")
     return parser
+
+
+def require_free_port(page_port: int | None, settings: Settings) -> None:
+    """Raise PortInUse or AddressInvalid if the page cannot listen at its port."""
+    if page_port is not None:
+        check_port(settings.page_host, page_port, "The page", "--page-port")
 
 
 def pins_of(trust: Path | None) -> dict[str, bytes]:

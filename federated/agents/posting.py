@@ -8,10 +8,10 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from contract.runs import LARGEST_POST, MOST_POSTED
+from contract.trainings import LARGEST_POST, MOST_POSTED
 from federated.agents.membership import Membership
 from federated.agents.transport import Transport
-from parties.runs_client import TrainingPost, TrainingReceived
+from parties.trainings_client import TrainingPost, TrainingReceived
 from utils.errors import MessageOutOfOrder, NotAuthentic, TrisealError
 
 

@@ -21,11 +21,15 @@ class _View(BaseModel):
 
 
 class LenderView(_View):
-    """One lender: its state, the trees grown on its rows, and the bytes that it has sent."""
+    """One lender: its state, the trees grown on its rows, and the bytes that it has sent.
+
+    `since` is the time of the last change of `status` in seconds since 1970, if that is known.
+    """
 
     name: str
     status: str
     reason: str = ""
+    since: float | None = None
     trees: int = 0
     drop_outs: int = 0
     bytes: int = 0
@@ -55,7 +59,9 @@ class Event(_View):
 class TrainingView(_View):
     """A training; `bytes` are those that this member has sent and received.
 
-    `kept` is the number of trees in the model, once the training is finished.
+    `seconds` are those since the lenders have joined. `kept` is the number of trees in the model,
+    once the training is finished. `problem` is the error because of which the server cannot be
+    reached at present.
     """
 
     training_id: str
@@ -71,6 +77,7 @@ class TrainingView(_View):
     bytes: int = 0
     seconds: float = 0.0
     kept: int | None = None
+    problem: str = ""
 
     @property
     def seconds_left(self) -> float | None:
@@ -104,6 +111,18 @@ class TreeViews:
                 for number, tree in enumerate(self._records.of(results))
             )
         return self._views
+
+
+def dated(before: TrainingView, now: TrainingView, at: float) -> TrainingView:
+    """Return `now` with the times since when the lenders have their states; `at` is the present."""
+    known = {one.name: one for one in before.lenders}
+
+    def since(one: LenderView) -> float | None:
+        old = known.get(one.name)
+        return at if old is None or old.status != one.status else old.since
+
+    lenders = tuple(one.model_copy(update={"since": since(one)}) for one in now.lenders)
+    return now.model_copy(update={"lenders": lenders})
 
 
 class Events:

@@ -1,6 +1,6 @@
 """The calls that an agent makes to whatever relays its messages.
 
-A server does it over HTTP (parties/runs_client.py), or Flower's SuperLink (federated/flower).
+A server does it over HTTP (parties/trainings_client.py), or Flower's SuperLink (federated/flower).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contract.runs import TrainingHosted, TrainingJoined
-from parties.runs_client import TrainingNews, TrainingPost
+from contract.trainings import TrainingHosted, TrainingJoined
+from parties.trainings_client import TrainingNews, TrainingPost
 
 
 class Transport(Protocol):

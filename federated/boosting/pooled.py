@@ -58,10 +58,10 @@ def pooled(
             break
         for name in set(lenders) - set(grown.lenders):
             lenders[name].add(grower.trees[-1])
-    names: Collection[str] = lenders if record is None else record[-1].lenders
-    names = names if scored is None else scored
-    if len(grower.trees) == plan.trees and not grower.done and names:
-        grower.take(plan.trees, 0, total(lenders[n].vector(plan.trees, 0) for n in names))
+    if scored is None:
+        scored = tuple(lenders) if record is None else record[-1].lenders
+    if len(grower.trees) == plan.trees and not grower.done and scored:
+        grower.take(plan.trees, 0, total(lenders[n].vector(plan.trees, 0) for n in scored))
     return Pooled(grower.trees, grower.aucs, grower.kept(), usable)
 
 

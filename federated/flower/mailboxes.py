@@ -16,7 +16,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from contract.runs import COORDINATOR, MOST_READ
+from contract.trainings import COORDINATOR, MOST_READ
 from federated.agents.membership import START_NUMBER
 from federated.agents.posting import fitting
 from federated.agents.state_file import StateFile

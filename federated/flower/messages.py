@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 from flwr.app import ConfigRecord, RecordDict
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from contract.runs import (
+from contract.trainings import (
     LARGEST_TRAINING_MESSAGE,
     MOST_MEMBERS,
     MOST_READ,

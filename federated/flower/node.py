@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from contract.runs import MOST_READ, TrainingJoined
+from contract.trainings import MOST_READ, TrainingJoined
 from features.encoding import Layout
 from features.records import read_records
 from features.schema import Schema
@@ -22,7 +22,7 @@ from federated.agents.posting import fitting
 from federated.flower.messages import LARGEST_DELIVERY, Delivery, Post, Reply
 from federated.flower.options import NodeOptions
 from parties.joint.codes import JoinCode
-from parties.runs_client import TrainingNews, TrainingPost, TrainingReceived
+from parties.trainings_client import TrainingNews, TrainingPost, TrainingReceived
 from settings import ROOT
 from utils.atomic_files import write_atomic
 from utils.errors import InvalidRequest

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
-from contract.runs import COORDINATOR, TrainingHosted
+from contract.trainings import COORDINATOR, TrainingHosted
 from federated.flower.mailboxes import Mailboxes
 from federated.flower.messages import Delivery, Reply, content_of, read
-from parties.runs_client import TrainingNews, TrainingPost, TrainingReceived
+from parties.trainings_client import TrainingNews, TrainingPost, TrainingReceived
 from utils.errors import MalformedMessage
 
 POLL_SECONDS = 0.1

@@ -28,6 +28,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
 from governance.canonical import canonical
@@ -110,7 +111,9 @@ class Entry:
             pseudonyms=_ordered(pseudonyms or {}),
             details=details,
         )
-        return cls.parse(entry.to_bytes())
+        checked = cls.from_json(entry.to_json())
+        _require_size(checked.to_bytes())
+        return checked
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -118,8 +121,7 @@ class Entry:
 
         Raises ProofInvalid.
         """
-        if len(data) > LARGEST_ENTRY:
-            raise ProofInvalid(f"An entry of the log has at most {LARGEST_ENTRY} bytes.")
+        _require_size(data)
         try:
             return cls.from_json(parse_json(data), data)
         except ValueError as error:
@@ -158,6 +160,10 @@ class Entry:
 
     def to_bytes(self) -> bytes:
         """Return the bytes that the log contains."""
+        return self._bytes
+
+    @cached_property
+    def _bytes(self) -> bytes:
         return canonical(self.to_json())
 
     @property
@@ -189,6 +195,11 @@ def time_text(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError) as error:
         raise _malformed("its time is out of range") from error
+
+
+def _require_size(data: bytes) -> None:
+    if len(data) > LARGEST_ENTRY:
+        raise ProofInvalid(f"An entry of the log has at most {LARGEST_ENTRY} bytes.")
 
 
 def _ordered(lists: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:

@@ -30,9 +30,9 @@ from service.jobs.scheduler import Scheduler
 from service.jobs.waiting import Runs
 from service.operations.metrics import Metrics
 from service.operations.overview import Operations
-from service.runs.services import TrainingServices
 from service.sessions.services import SessionServices
 from service.storage.storage import Storage
+from service.trainings.services import TrainingServices
 from settings import Settings
 from utils.errors import EngineUnavailable, NotAuthorised, TrisealError
 from utils.signed_requests import OWNER, signer_of

@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from contract.runs import (
+from contract.trainings import (
     LARGEST_POST,
     MOST_POSTED,
     TrainingExchanged,
@@ -29,9 +29,9 @@ from service.api.messages import woken
 from service.api.openapi import BODY, READY, make_router, problems
 from service.api.training_examples import EXCHANGE_EXAMPLE
 from service.http.json_body import is_large, json_body, read_json
-from service.runs.arrivals import Waiting
-from service.runs.recent import Given
-from service.runs.relay import Found
+from service.trainings.arrivals import Waiting
+from service.trainings.recent import Given
+from service.trainings.relay import Found
 from utils.errors import (
     AlreadySent,
     ForbiddenScope,

@@ -60,6 +60,11 @@ _COUNTED = Prepared(
     )
 )
 """The numbers of allowed uses of a requester since the beginning of an hour, and of its day."""
+_ADD_PERMIT = Prepared(insert(_GIVEN))
+_PERMIT = Prepared(select(_GIVEN).where(_GIVEN.c.jti == bindparam("jti")))
+_SPEND = Prepared(
+    update(_GIVEN).where(_GIVEN.c.jti == bindparam("permit")).values(spent=bindparam("now"))
+)
 
 
 class Gateway:
@@ -129,14 +134,14 @@ class Gateway:
         require_time(permit, now)
         with self._storage.write() as session:
             self._storage.lock(session, LOG)
-            row = session.execute(select(_GIVEN).where(_GIVEN.c.jti == permit.jti)).one_or_none()
+            row = _PERMIT.one_or_none(session, jti=permit.jti)
             if row is None:
                 raise ConsentMissing("The user has withdrawn the consent to this use.")
             if row.spent is not None:
                 raise PermitSpent("This permit has been used already; ask for a new one.")
             if row.expires <= now:
                 raise PermitExpired("The permit has expired; ask for a new one.")
-            session.execute(update(_GIVEN).where(_GIVEN.c.jti == permit.jti).values(spent=now))
+            _SPEND.run(session, permit=permit.jti, now=now)
             entry = record(self._storage, session, _use_of(permit, row, token, receipt, now))
         return Spent(
             request_id=row.request_id,
@@ -236,16 +241,16 @@ class Gateway:
             jti = new_id()
             token = issue(self._storage.log_keys.permits, use, now, asked.expires_in, jti)
             digests["permit"] = [_sha256(token)]
-            row = {
-                "jti": jti,
-                "user_id": asked.user_id,
-                "partner_id": caller.partner_id,
-                "purpose": asked.purpose,
-                "request_id": request_id,
-                "expires": float(int(now) + asked.expires_in),
-                "spent": None,
-            }
-            session.execute(insert(_GIVEN), row)
+            _ADD_PERMIT.run(
+                session,
+                jti=jti,
+                user_id=asked.user_id,
+                partner_id=caller.partner_id,
+                purpose=asked.purpose,
+                request_id=request_id,
+                expires=float(int(now) + asked.expires_in),
+                spent=None,
+            )
         event = Event(
             "decision",
             now,

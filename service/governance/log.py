@@ -11,11 +11,13 @@ they are about, in rows that are deleted with that key (governance/log/personal_
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, or_, select
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -29,6 +31,7 @@ from governance.log.personal_details import (
     seal_details,
 )
 from service.storage.log_keys import LogKeys
+from service.storage.prepared import Prepared
 from service.storage.storage import LOG, Storage
 from service.storage.tables import (
     LogCheckpointRecord,
@@ -52,6 +55,19 @@ MOST_REFUSED = 64
 """Refused permits of one person that the log has entries about; they can be repeated at will."""
 _TIDY_EVERY = 64
 _PERSONAL: tuple[Role, ...] = ("owner", "person")
+_NODES_AT_ONCE = 32
+"""Hashes of the tree that one query reads."""
+_SIZE = Prepared(
+    select(
+        select(func.coalesce(func.max(CHECKPOINTS.c.size), 0)).scalar_subquery().label("signed"),
+        select(func.coalesce(func.max(ENTRIES.c.number), -1)).scalar_subquery().label("last"),
+    )
+)
+_NEWEST = Prepared(select(CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size.desc()).limit(1))
+_PERSON_KEY = Prepared(select(PEOPLE.c.key).where(PEOPLE.c.person == bindparam("person")))
+_ADD_ENTRY, _ADD_NODE = Prepared(insert(ENTRIES)), Prepared(insert(NODES))
+_ADD_PERSON, _ADD_DETAILS = Prepared(insert(PEOPLE)), Prepared(insert(DETAILS))
+_ADD_CHECKPOINT = Prepared(insert(CHECKPOINTS))
 
 
 @dataclass(frozen=True)
@@ -90,29 +106,33 @@ class Nodes:
 
     def get(self, positions: Sequence[Position]) -> Mapping[Position, bytes]:
         """Return the hashes that the database has."""
-        levels: dict[int, list[int]] = {}
-        for place in positions:
-            if place not in self._known:
-                levels.setdefault(place.level, []).append(place.number)
-        if levels:
-            wanted = or_(
-                *(
-                    and_(NODES.c.level == level, NODES.c.number.in_(numbers))
-                    for level, numbers in levels.items()
-                )
-            )
-            for row in self._session.execute(select(NODES).where(wanted)):
+        missing = [place for place in dict.fromkeys(positions) if place not in self._known]
+        for start in range(0, len(missing), _NODES_AT_ONCE):
+            places = missing[start : start + _NODES_AT_ONCE]
+            values = {f"level_{i}": place.level for i, place in enumerate(places)}
+            values |= {f"number_{i}": place.number for i, place in enumerate(places)}
+            for row in _nodes(len(places)).all(self._session, **values):
                 self._known[Position(row.level, row.number)] = bytes(row.hash)
         return {place: self._known[place] for place in positions if place in self._known}
 
     def put(self, nodes: Mapping[Position, bytes]) -> None:
         """Insert new hashes; raises LogInconsistent if one exists, which would be a fork."""
-        rows = [{"level": p.level, "number": p.number, "hash": value} for p, value in nodes.items()]
         try:
-            self._session.execute(insert(NODES), rows)
-        except IntegrityError as error:
+            for place, value in nodes.items():
+                _ADD_NODE.run(self._session, level=place.level, number=place.number, hash=value)
+        except (IntegrityError, sqlite3.IntegrityError) as error:
             raise _inconsistent() from error
         self._known.update(nodes)
+
+
+@cache
+def _nodes(count: int) -> Prepared:
+    """Return the query of so many hashes, at most _NODES_AT_ONCE, by level and number."""
+    places = (
+        and_(NODES.c.level == bindparam(f"level_{i}"), NODES.c.number == bindparam(f"number_{i}"))
+        for i in range(count)
+    )
+    return Prepared(select(NODES).where(or_(*places)))
 
 
 def open_log(storage: Storage) -> None:
@@ -175,19 +195,19 @@ def may_record_refusal(session: Session, person: str) -> bool:
 
 def person_key(session: Session, person: str, *, lasting: bool = True) -> bytes:
     """Return a person's key; one that does not exist is made, and stored if it is `lasting`."""
-    found = session.scalar(select(PEOPLE.c.key).where(PEOPLE.c.person == person))
+    found = _PERSON_KEY.one_or_none(session, person=person)
     if found is not None:
-        return bytes(found)
+        return bytes(found.key)
     key = new_person_key()
     if lasting:
-        session.execute(insert(PEOPLE), {"person": person, "key": key, "refused": 0})
+        _ADD_PERSON.run(session, person=person, key=key, refused=0)
     return key
 
 
 def newest_note(session: Session) -> Note | None:
     """Return the checkpoint of the whole log; None if nothing was ever stored."""
-    text = session.scalar(select(CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size.desc()).limit(1))
-    return None if text is None else Note.parse(str(text))
+    found = _NEWEST.one_or_none(session)
+    return None if found is None else Note.parse(found.note)
 
 
 def _record(storage: Storage, session: Session, event: Event, *, lasting: bool) -> int:
@@ -209,10 +229,9 @@ def _record(storage: Storage, session: Session, event: Event, *, lasting: bool) 
     data = entry.to_bytes()
     nodes = Nodes(session)
     size = append(nodes, number, [leaf_hash(data)])
-    session.execute(insert(ENTRIES), {"number": number, "data": data, **columns_of(entry)})
+    _ADD_ENTRY.run(session, number=number, data=data, **columns_of(entry))
     if sealed is not None:
-        row = {"number": number, "person": event.person, "sealed": sealed}
-        session.execute(insert(DETAILS), row)
+        _ADD_DETAILS.run(session, number=number, person=event.person, sealed=sealed)
     _sign(session, keys, size, root(nodes, size))
     if size % _TIDY_EVERY == 0:
         session.execute(
@@ -244,20 +263,15 @@ def _pseudonym(keys: LogKeys, role: Role, name: str, own: bytes | None) -> str:
 
 def _size(session: Session) -> int:
     """Return the number of entries; raises LogInconsistent unless it is that of the checkpoint."""
-    signed, stored = session.execute(
-        select(
-            select(func.coalesce(func.max(CHECKPOINTS.c.size), 0)).scalar_subquery(),
-            select(func.coalesce(func.max(ENTRIES.c.number), -1)).scalar_subquery(),
-        )
-    ).one()
-    if signed != stored + 1:
+    signed, last = _SIZE.one_or_none(session)
+    if signed != last + 1:
         raise _inconsistent()
     return int(signed)
 
 
 def _sign(session: Session, keys: LogKeys, size: int, tree_root: bytes) -> None:
     note = sign_checkpoint(Checkpoint(keys.origin, size, tree_root), keys.signing)
-    session.execute(insert(CHECKPOINTS), {"size": size, "note": note.text()})
+    _ADD_CHECKPOINT.run(session, size=size, note=note.text())
 
 
 def _inconsistent() -> LogInconsistent:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Float, Integer, bindparam, select
 from sqlalchemy.orm import Session
 
 from contract.governance import (
@@ -24,6 +25,8 @@ from governance.log.merkle import consistency_proof, inclusion_proof
 from governance.log.personal_details import open_details
 from service.governance.checkpoints import cosigners_of, newest_checkpoint
 from service.governance.log import DETAILS, ENTRIES, PEOPLE, Nodes
+from service.governance.partners import MOST_PARTNERS
+from service.storage.prepared import Prepared
 from service.storage.storage import Storage
 from service.storage.tables import PartnerRecord, table_of
 from settings import Settings
@@ -42,6 +45,7 @@ class LogView:
 
     def __init__(self, storage: Storage, settings: Settings) -> None:
         self._storage, self._settings = storage, settings
+        self._alias = lru_cache(maxsize=MOST_PARTNERS)(self._alias_of)
 
     def facts(self) -> LogFacts:
         """Return the log's name, size, keys and cosigners."""
@@ -66,7 +70,7 @@ class LogView:
             rows = session.execute(
                 select(ENTRIES.c.number, ENTRIES.c.data).where(wanted).order_by(ENTRIES.c.number)
             ).all()
-        return LogEntries(size=size, items=[_shown(row, None) for row in rows])
+        return LogEntries(size=size, items=[_shown(row, _parsed(row), None) for row in rows])
 
     def inclusion(self, index: int, size: int | None) -> InclusionProof:
         """Return the proof of an entry in the log of `size` entries (None: all of them)."""
@@ -91,7 +95,11 @@ class LogView:
                 .order_by(ENTRIES.c.number.desc())
                 .limit(MOST_ENTRIES)
             ).all()
-        return LogEntries(size=size, items=[_shown(row, _details(row)) for row in reversed(rows)])
+        shown = []
+        for row in reversed(rows):
+            entry = _parsed(row)
+            shown.append(_shown(row, entry, _details(row, entry)))
+        return LogEntries(size=size, items=shown)
 
     def lines(
         self,
@@ -106,25 +114,23 @@ class LogView:
         offset: int,
     ) -> LogLines:
         """Return the newest entries that match, with names and details as far as keys exist."""
-        wanted = _WITH_DETAILS.order_by(ENTRIES.c.number.desc()).limit(limit).offset(offset)
-        if partner is not None:
-            wanted = wanted.where(ENTRIES.c.requester == self._alias(partner))
-        if person is not None:
-            wanted = wanted.where(DETAILS.c.person == person)
-        if status is not None:
-            wanted = wanted.where(ENTRIES.c.outcome == status)
-        if kind is not None:
-            wanted = wanted.where(ENTRIES.c.kind == kind)
-        if start is not None:
-            wanted = wanted.where(ENTRIES.c.at >= start)
-        if end is not None:
-            wanted = wanted.where(ENTRIES.c.at < end)
+        given = {
+            "requester": None if partner is None else self._alias(partner),
+            "person": person,
+            "outcome": status,
+            "kind": kind,
+            "start": start,
+            "end": end,
+        }
+        wanted = {name: value for name, value in given.items() if value is not None}
         with self._storage.read() as session:
-            rows = session.execute(wanted).all()
-            partners = {self._alias(name): name for name in session.scalars(_NAMES)}
+            query = _lines(frozenset(wanted))
+            rows = query.all(session, **wanted, most=limit, left_out=offset)
+            names = _NAMES.all(session)
+        partners = {self._alias(row.partner_id): row.partner_id for row in names}
         return LogLines(items=[_line(row, partners) for row in rows])
 
-    def _alias(self, partner: str) -> str:
+    def _alias_of(self, partner: str) -> str:
         return pseudonym(self._storage.log_keys.pseudonyms, "requester", partner)
 
     def _known_size(self, session: Session, size: int | None) -> int:
@@ -134,7 +140,23 @@ class LogView:
         return newest if size is None else size
 
 
-_NAMES = select(_PARTNERS.c.partner_id)
+_NAMES = Prepared(select(_PARTNERS.c.partner_id))
+_CONDITIONS: Mapping[str, ColumnElement[bool]] = {
+    "requester": ENTRIES.c.requester == bindparam("requester"),
+    "person": DETAILS.c.person == bindparam("person"),
+    "outcome": ENTRIES.c.outcome == bindparam("outcome"),
+    "kind": ENTRIES.c.kind == bindparam("kind"),
+    "start": ENTRIES.c.at >= bindparam("start", type_=Float),
+    "end": ENTRIES.c.at < bindparam("end", type_=Float),
+}
+
+
+@cache
+def _lines(names: frozenset[str]) -> Prepared:
+    """Return the search for the newest entries with these conditions."""
+    wanted = _WITH_DETAILS.where(*(_CONDITIONS[name] for name in sorted(names)))
+    most, left_out = bindparam("most", type_=Integer), bindparam("left_out", type_=Integer)
+    return Prepared(wanted.order_by(ENTRIES.c.number.desc()).limit(most).offset(left_out))
 
 
 def _parsed(row: Any) -> Entry:
@@ -146,12 +168,12 @@ def _parsed(row: Any) -> Entry:
         ) from error
 
 
-def _shown(row: Any, details: dict[str, Any] | None) -> LogEntry:
-    return LogEntry(index=row.number, entry=_parsed(row).to_json(), details=details)
+def _shown(row: Any, entry: Entry, details: dict[str, Any] | None) -> LogEntry:
+    return LogEntry(index=row.number, entry=entry.to_json(), details=details)
 
 
-def _details(row: Any) -> dict[str, Any] | None:
-    digest = _parsed(row).details
+def _details(row: Any, entry: Entry) -> dict[str, Any] | None:
+    digest = entry.details
     if digest is None or row.sealed is None or row.key is None:
         return None
     try:
@@ -163,7 +185,8 @@ def _details(row: Any) -> dict[str, Any] | None:
 
 
 def _line(row: Any, partners: Mapping[str, str]) -> LogLine:
-    entry, details = _parsed(row), _details(row)
+    entry = _parsed(row)
+    details = _details(row, entry)
     alias = next(iter(entry.pseudonyms.get("requester", ())), "")
     scope, _, name = (row.person or "").partition(" ")
     return LogLine(

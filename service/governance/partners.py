@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 
 from contract.governance import PartnerKind, PartnerLine, PartnerLines, PartnerToken
 from contract.http import moment
+from service.storage.prepared import Prepared
 from service.storage.storage import OPENING, Storage
 from service.storage.tables import PartnerRecord, table_of
 from utils.errors import AlreadySent, NotAuthorised, QuotaExceeded, UnknownName
@@ -22,6 +23,7 @@ from utils.tokens import digest, matches, new_secret
 
 MOST_PARTNERS = 1000
 _PARTNERS = table_of(PartnerRecord)
+_OF_TOKEN = Prepared(select(_PARTNERS).where(_PARTNERS.c.token_digest == bindparam("token_digest")))
 
 
 class Caller(NamedTuple):
@@ -91,9 +93,7 @@ class Partners:
         """Return the partner whose token this is; raises NotAuthorised."""
         given = token or ""
         with self._storage.read() as session:
-            row = session.execute(
-                select(_PARTNERS).where(_PARTNERS.c.token_digest == digest(given))
-            ).one_or_none()
+            row = _OF_TOKEN.one_or_none(session, token_digest=digest(given))
         if row is None or not matches(given, bytes(row.token_digest)):
             raise NotAuthorised(
                 "Send the token of a registered partner; the server's operator issues it with "

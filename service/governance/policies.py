@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -128,4 +129,10 @@ class PolicyKeeper:
 def _logged_version(session: Session) -> str | None:
     """Return the version of the last change in the log; None if there is none."""
     row = _LAST_CHANGE.one_or_none(session)
-    return None if row is None else Entry.parse(bytes(row.data)).digests["policy"][0]
+    return None if row is None else _version_in(bytes(row.data))
+
+
+@lru_cache(maxsize=4)
+def _version_in(data: bytes) -> str:
+    """Return the version that an entry names."""
+    return Entry.parse(data).digests["policy"][0]

@@ -11,10 +11,10 @@ import base64
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from contract.sessions import (
@@ -25,6 +25,7 @@ from contract.sessions import (
     SessionSide,
 )
 from service.sessions.rows import SESSIONS, event_of, require_open, row_of, side_of, state_of
+from service.storage.prepared import Prepared
 from service.storage.storage import Storage
 from service.storage.tables import SessionMessageRecord, table_of
 from utils.errors import (
@@ -44,7 +45,51 @@ KEPT_DIGESTS = 64
 """Last messages of a side whose digests are kept, to recognise repetitions."""
 
 _MESSAGES = table_of(SessionMessageRecord)
-_NUMBERS = {"owner": SESSIONS.c.owner_number, "institution": SESSIONS.c.institution_number}
+_OF_SENDER = (_MESSAGES.c.session_id == bindparam("of_session")) & (
+    _MESSAGES.c.sender == bindparam("side")
+)
+_WITH_BODY = _MESSAGES.c.body.is_not(None)
+_ARRIVED = _OF_SENDER & (_MESSAGES.c.number <= bindparam("after")) & _WITH_BODY
+_NEWER = _OF_SENDER & (_MESSAGES.c.number > bindparam("after")) & _WITH_BODY
+_INSERT = Prepared(insert(_MESSAGES))
+_COUNT = {
+    side: Prepared(
+        update(SESSIONS)
+        .where(SESSIONS.c.session_id == bindparam("of_session"))
+        .values({column: bindparam("last")})
+    )
+    for side, column in (
+        ("owner", SESSIONS.c.owner_number),
+        ("institution", SESSIONS.c.institution_number),
+    )
+}
+_FORGET_DIGESTS = Prepared(
+    delete(_MESSAGES).where(
+        _OF_SENDER, _MESSAGES.c.body.is_(None), _MESSAGES.c.number <= bindparam("old")
+    )
+)
+_DIGEST = Prepared(
+    select(_MESSAGES.c.sha256).where(_OF_SENDER, _MESSAGES.c.number == bindparam("number"))
+)
+_WAITING = Prepared(
+    select(
+        func.count().label("count"),
+        func.coalesce(func.sum(_MESSAGES.c.size), 0).label("total"),
+    ).where(_OF_SENDER, _WITH_BODY)
+)
+_ANY_ARRIVED = Prepared(select(_MESSAGES.c.number).where(_ARRIVED).limit(1))
+_REMOVE_ARRIVED = Prepared(update(_MESSAGES).where(_ARRIVED).values(body=None, size=0))
+_SIZES = Prepared(
+    select(_MESSAGES.c.number, _MESSAGES.c.size)
+    .where(_NEWER)
+    .order_by(_MESSAGES.c.number)
+    .limit(MOST_SESSION_MESSAGES)
+)
+_BODIES = Prepared(
+    select(_MESSAGES.c.number, _MESSAGES.c.body)
+    .where(_NEWER, _MESSAGES.c.number <= bindparam("last"))
+    .order_by(_MESSAGES.c.number)
+)
 _OTHER: dict[SessionSide, SessionSide] = {"owner": "institution", "institution": "owner"}
 
 
@@ -77,32 +122,24 @@ class SessionRelay:
             side = side_of(row, token)
             require_open(row, self._clock())
             last = row.owner_number if side == "owner" else row.institution_number
-            own = (_MESSAGES.c.session_id == session_id) & (_MESSAGES.c.sender == side)
+            own = {"of_session": session_id, "side": side}
             if number <= last:
                 _require_same(session, own, number, sha256)
                 return number
             if number > last + 1:
                 raise OutOfStep(f"The next message of this side is number {last + 1}.")
             _require_waiting(session, own, len(body))
-            message = {
-                "session_id": session_id,
-                "sender": side,
-                "number": number,
-                "sha256": sha256,
-                "size": len(body),
-                "body": body,
-            }
-            session.execute(insert(_MESSAGES), message)
-            session.execute(
-                update(SESSIONS)
-                .where(SESSIONS.c.session_id == session_id)
-                .values({_NUMBERS[side]: number})
+            _INSERT.run(
+                session,
+                session_id=session_id,
+                sender=side,
+                number=number,
+                sha256=sha256,
+                size=len(body),
+                body=body,
             )
-            session.execute(
-                delete(_MESSAGES).where(
-                    own, _MESSAGES.c.body.is_(None), _MESSAGES.c.number <= number - KEPT_DIGESTS
-                )
-            )
+            _COUNT[side].run(session, of_session=session_id, last=number)
+            _FORGET_DIGESTS.run(session, **own, old=number - KEPT_DIGESTS)
             self._storage.announce(session, event_of(session_id))
         return number
 
@@ -115,60 +152,46 @@ class SessionRelay:
         with self._storage.read() as session:
             row = row_of(session, session_id)
             sender = _OTHER[side_of(row, token)]
-            theirs = (_MESSAGES.c.session_id == session_id) & (_MESSAGES.c.sender == sender)
-            arrived = theirs & (_MESSAGES.c.number <= after) & _MESSAGES.c.body.is_not(None)
-            confirms = after > 0 and bool(
-                session.scalar(select(func.count()).select_from(_MESSAGES).where(arrived))
+            theirs = {"of_session": session_id, "side": sender}
+            confirms = (
+                after > 0 and _ANY_ARRIVED.one_or_none(session, **theirs, after=after) is not None
             )
             found = _waiting(session, theirs, after)
             state = state_of(row, self._clock())
         if confirms:
             with self._storage.write() as session:
                 row_of(session, session_id, lock=True)
-                session.execute(update(_MESSAGES).where(arrived).values(body=None, size=0))
+                _REMOVE_ARRIVED.run(session, **theirs, after=after)
         return SessionMessages(state=state, items=found)
 
 
-def _waiting(session: Session, theirs: Any, after: int) -> list[SessionMessage]:
+def _waiting(session: Session, theirs: Mapping[str, str], after: int) -> list[SessionMessage]:
     """Return messages above `after`, at most as many as a response may have."""
-    newer = theirs & (_MESSAGES.c.number > after) & _MESSAGES.c.body.is_not(None)
-    listed = session.execute(
-        select(_MESSAGES.c.number, _MESSAGES.c.size)
-        .where(newer)
-        .order_by(_MESSAGES.c.number)
-        .limit(MOST_SESSION_MESSAGES)
-    ).all()
     last, total = after, 0
-    for each in listed:
+    for each in _SIZES.all(session, **theirs, after=after):
         total += each.size
         if total > MOST_AT_ONCE and last > after:
             break
         last = each.number
-    rows = session.execute(
-        select(_MESSAGES).where(newer, _MESSAGES.c.number <= last).order_by(_MESSAGES.c.number)
-    )
-    return [_shown(row) for row in rows]
+    if last == after:
+        return []
+    return [_shown(row) for row in _BODIES.all(session, **theirs, after=after, last=last)]
 
 
 def _shown(row: Row[Any]) -> SessionMessage:
     return SessionMessage(number=row.number, body=base64.b64encode(bytes(row.body)).decode())
 
 
-def _require_same(session: Session, own: Any, number: int, sha256: bytes) -> None:
+def _require_same(session: Session, own: Mapping[str, str], number: int, sha256: bytes) -> None:
     """Raise AlreadySent unless the stored message of this number has this digest."""
-    wanted = select(_MESSAGES.c.sha256).where(own, _MESSAGES.c.number == number)
-    known = session.scalar(wanted)
-    if known is None or not hmac.compare_digest(bytes(known), sha256):
+    known = _DIGEST.one_or_none(session, **own, number=number)
+    if known is None or not hmac.compare_digest(bytes(known.sha256), sha256):
         raise AlreadySent(f"This side has already sent another message as number {number}.")
 
 
-def _require_waiting(session: Session, own: Any, size: int) -> None:
+def _require_waiting(session: Session, own: Mapping[str, str], size: int) -> None:
     """Raise QuotaExceeded if the messages of a side that wait would be too many or too large."""
-    count, total = session.execute(
-        select(func.count(), func.coalesce(func.sum(_MESSAGES.c.size), 0)).where(
-            own, _MESSAGES.c.body.is_not(None)
-        )
-    ).one()
+    count, total = _WAITING.one_or_none(session, **own)
     if count >= MOST_WAITING or total + size > MOST_WAITING_BYTES:
         raise QuotaExceeded(
             f"{count} messages wait for the other side, which has not fetched them. Send this one "

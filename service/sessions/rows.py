@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.orm import Session
 
 from contract.http import moment
 from contract.sessions import SessionFacts, SessionSide, SessionState
+from service.storage.prepared import Prepared
 from service.storage.tables import SessionRecord, table_of
 from utils.errors import NotAuthorised, OutOfStep, UnknownName
 from utils.tokens import matches
 
 SESSIONS = table_of(SessionRecord)
-
-
+_ONE = select(SESSIONS).where(SESSIONS.c.session_id == bindparam("session_id"))
+_SEEN, _LOCKED = Prepared(_ONE), Prepared(_ONE.with_for_update())
 _ANNOUNCED = "session "
 
 
@@ -34,8 +35,8 @@ def row_of(session: Session, session_id: str, *, lock: bool = False) -> Row[Any]
 
     Raises UnknownName.
     """
-    wanted = select(SESSIONS).where(SESSIONS.c.session_id == session_id)
-    row = session.execute(wanted.with_for_update() if lock else wanted).one_or_none()
+    wanted = _LOCKED if lock else _SEEN
+    row: Row[Any] | None = wanted.one_or_none(session, session_id=session_id)
     if row is None:
         raise UnknownName(
             "There is no session of this id: it was closed or has expired. The owner can host a "

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
 from contract.sessions import (
@@ -27,6 +27,7 @@ from governance.log.entries import Outcome
 from governance.permits import Permit, require_time, signed_by, thumbprint
 from service.governance.log import Event, record, user_of
 from service.sessions.rows import require_open, row_of, side_of
+from service.storage.prepared import Prepared
 from service.storage.storage import LOG, Storage
 from service.storage.tables import (
     SessionEntryRecord,
@@ -61,6 +62,23 @@ _OUTCOMES: Mapping[str, tuple[str | None, ...]] = {
 """The outcomes that an event of each kind may have."""
 _ENTRIES, _USES = table_of(SessionEntryRecord), table_of(SessionUseRecord)
 _REVOCATIONS = table_of(SessionRevocationRecord)
+_OF_SESSION = _ENTRIES.c.session_id == bindparam("session_id")
+_COUNTED = Prepared(select(func.count().label("count")).where(_OF_SESSION))
+_EARLIER = Prepared(
+    select(_ENTRIES).where(_OF_SESSION, _ENTRIES.c.idempotency_key == bindparam("key"))
+)
+_SPENT = Prepared(
+    select(_USES).where(
+        _USES.c.owner_key == bindparam("owner_key"), _USES.c.jti == bindparam("jti")
+    )
+)
+_REVOKED = Prepared(
+    select(_REVOCATIONS.c.request).where(
+        _REVOCATIONS.c.owner_key == bindparam("owner_key"),
+        _REVOCATIONS.c.request == bindparam("request"),
+    )
+)
+_ADD_ENTRY, _ADD_USE = Prepared(insert(_ENTRIES)), Prepared(insert(_USES))
 
 
 class _Asked(NamedTuple):
@@ -131,9 +149,7 @@ class SessionLog:
             row = self._row(session, session_id, token, now)
             self._storage.lock(session, LOG)
             permit = _permit_of(row, asked.permit)
-            spent = session.execute(
-                select(_USES).where(_USES.c.owner_key == row.owner_key, _USES.c.jti == permit.jti)
-            ).one_or_none()
+            spent = _SPENT.one_or_none(session, owner_key=row.owner_key, jti=permit.jti)
             if spent is not None:
                 return Logged(entry=_entry_again(spent, session_id, asked.idempotency_key))
             require_time(permit, now)
@@ -144,15 +160,15 @@ class SessionLog:
                 _Asked(secrets.token_hex(16), permit.jti),
                 self._use_of(row, permit, asked, now),
             )
-            use = {
-                "owner_key": row.owner_key,
-                "jti": permit.jti,
-                "session_id": session_id,
-                "idempotency_key": asked.idempotency_key,
-                "entry": entry,
-                "expires": float(permit.exp),
-            }
-            session.execute(insert(_USES), use)
+            _ADD_USE.run(
+                session,
+                owner_key=row.owner_key,
+                jti=permit.jti,
+                session_id=session_id,
+                idempotency_key=asked.idempotency_key,
+                entry=entry,
+                expires=float(permit.exp),
+            )
         return Logged(entry=entry)
 
     def _row(self, session: Session, session_id: str, token: str | None, now: float) -> Row[Any]:
@@ -166,15 +182,17 @@ class SessionLog:
         return row
 
     def _record(self, session: Session, row: Row[Any], asking: _Asked, event: Event) -> int:
-        counted = select(func.count()).where(_ENTRIES.c.session_id == row.session_id)
-        if (session.scalar(counted) or 0) >= MOST_ENTRIES:
+        if _COUNTED.one_or_none(session, session_id=row.session_id).count >= MOST_ENTRIES:
             raise QuotaExceeded(
                 f"The session has {MOST_ENTRIES} entries in the log, its maximum; host a new one."
             )
         entry = record(self._storage, session, event)
-        made = {"session_id": row.session_id, "entry": entry}
-        session.execute(
-            insert(_ENTRIES), {**made, "idempotency_key": asking.key, "sha256": asking.sha256}
+        _ADD_ENTRY.run(
+            session,
+            session_id=row.session_id,
+            idempotency_key=asking.key,
+            sha256=asking.sha256,
+            entry=entry,
         )
         return entry
 
@@ -239,11 +257,7 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 def _earlier(session: Session, session_id: str, asking: _Asked) -> int | None:
     """Return the entry of an earlier call with the same key; raises AlreadySent if it differs."""
-    row = session.execute(
-        select(_ENTRIES).where(
-            _ENTRIES.c.session_id == session_id, _ENTRIES.c.idempotency_key == asking.key
-        )
-    ).one_or_none()
+    row = _EARLIER.one_or_none(session, session_id=session_id, key=asking.key)
     if row is None:
         return None
     if row.sha256 != asking.sha256:
@@ -252,8 +266,7 @@ def _earlier(session: Session, session_id: str, asking: _Asked) -> int | None:
 
 
 def _revoke(session: Session, row: Row[Any], request: str, now: float) -> None:
-    one = (_REVOCATIONS.c.owner_key == row.owner_key) & (_REVOCATIONS.c.request == request)
-    if session.scalar(select(_REVOCATIONS.c.request).where(one)) is None:
+    if _REVOKED.one_or_none(session, owner_key=row.owner_key, request=request) is None:
         revoked = {"owner_key": row.owner_key, "request": request}
         session.execute(insert(_REVOCATIONS), {**revoked, "expires": now + REVOKED_SECONDS})
 
@@ -281,8 +294,6 @@ def _entry_again(spent: Row[Any], session_id: str, key: str | None) -> int:
 
 
 def _require_unrevoked(session: Session, row: Row[Any], permit: Permit) -> None:
-    revoked = select(_REVOCATIONS.c.request).where(
-        _REVOCATIONS.c.owner_key == row.owner_key, _REVOCATIONS.c.request == permit.sub
-    )
-    if session.scalar(revoked) is not None:
+    revoked = _REVOKED.one_or_none(session, owner_key=row.owner_key, request=permit.sub)
+    if revoked is not None:
         raise ConsentMissing("The owner has revoked this request; nothing may be computed for it.")

@@ -464,8 +464,8 @@ class TrainingMemberRecord(Record):
 
     The code and the token are stored as SHA-256; the code's digest is None once it was used.
     Messages up to the id `cursor` have arrived or were dropped; those up to `dropped` were dropped.
-    All messages up to `room` fit into the member's limit for sure (service/runs/limits.py).
-    `recent` has the digests of its last messages (service/runs/recent.py).
+    All messages up to `room` fit into the member's limit for sure (service/trainings/limits.py).
+    `recent` has the digests of its last messages (service/trainings/recent.py).
     """
 
     __tablename__ = "training_members"

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from features.schema import Schema
 from federated.agents import coordinator_agent
 from federated.flower import server_app, transport

@@ -68,7 +68,7 @@ class Forgetful(Policies):
                 "resource": {"type": "Field", "id": f"{access.schema_name}/{field}"},
                 "context": context,
             }
-            found = cedarpy.is_authorized(request, self._policies, entities, self._schema)
+            found = cedarpy.is_authorized(request, self._policies, entities(), self._schema)
             if found.diagnostics.errors or found.decision is cedarpy.Decision.NoDecision:
                 rulings[field] = policy._Ruling(False, (RULE_FAILED,))
                 continue
@@ -78,6 +78,10 @@ class Forgetful(Policies):
                 found.allowed and bool(rules), rules or (DENY_BY_DEFAULT,)
             )
         return rulings
+
+    def _together(self, access: Access, consented: Access, entities: Any) -> tuple[str, ...]:
+        alikes = {field: self._alike(access, field) for field in access.fields}
+        return self._search_together(consented, alikes, entities)
 
 
 def choice(*values: Any) -> st.SearchStrategy[Any]:
@@ -126,8 +130,10 @@ def test_control_a_memory_that_ignores_what_a_rule_reads_is_wrong(
     for read, right in ((context_read_by, True), (lambda _: frozenset({"consent"}), False)):
         monkeypatch.setattr(policy, "context_read_by", read)
         found = policies(late, all=LEAST)
-        verdicts = [found.decide(use(fields=("Age",), time=NOON + n)).allowed for n in (0, 1)]
-        assert (verdicts == [False, True]) is right
+        uses = [use(fields=("Age",), time=NOON + n) for n in (0, 1)]
+        assert ([found.decide(each).allowed for each in uses] == [False, True]) is right
+        found = policies(late, all=LEAST)
+        assert ([found.allowed_fields(each) for each in uses] == [(), ("Age",)]) is right
 
 
 @pytest.mark.parametrize(
@@ -148,7 +154,9 @@ def test_what_rules_read_is_found(condition: str, read: set[str] | None) -> None
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "MOST_KNOWN", 5)
+    monkeypatch.setattr(policy, "MOST_SETS", 2)
     found = Policies.load()
     for purpose in PURPOSES:
         found.allowed_fields(record(purpose=purpose))
     assert len(found._known) <= 5
+    assert 1 <= len(found._known_sets) <= 2

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from model.explanation import Outcome
+from parties.__main__ import main
 from parties.agent import Agent, hold_folder
 from parties.client import ServerClient
 from parties.command import parse
@@ -36,6 +37,7 @@ def agents(tmp_path, levelled_server, levelled_oracle):
 
 
 run = partial(run_python, "-m", "parties")
+UNKNOWN_CODE = f"{'ab' * 16}.{'x' * 43}.{'y' * 22}"
 
 
 def one_line(ended):
@@ -46,15 +48,13 @@ def one_line(ended):
     return lines[0]
 
 
-@pytest.mark.parametrize("outcome", [Outcome.ALREADY_APPROVED, Outcome.TURNED])
-def test_three_processes_decide_and_explain(agents, levelled_oracle, outcome):
-    made = agents(outcome)
+def test_three_processes_decide_and_explain(agents, levelled_oracle):
+    made = agents()
     played = [made.play(party) for party in levelled_oracle.schema.party_names]
     assert [agent.end() for agent in played] == [0, 0, 0]
     score = levelled_oracle.score(made.record)
-    word = "approved" if outcome is Outcome.ALREADY_APPROVED else "denied"
     for agent in played:
-        assert f": {word}, score {score:g}.\n" in agent.printed
+        assert f": denied, score {score:g}.\n" in agent.printed
     owner = next(a for a in played if a.party == levelled_oracle.schema.explained_party)
     assert levelled_oracle.explanation(made.record).text in owner.printed
     prints = {agent.printed.split("fingerprint is ")[1].split("\n")[0] for agent in played}
@@ -99,13 +99,13 @@ def test_application_continues_after_agent_and_server_are_killed(
 
 def test_a_party_that_is_not_a_reader_learns_nothing(agents, levelled_oracle):
     names = levelled_oracle.schema.party_names
-    made = agents(readers=names[:1])
+    made = agents(Outcome.ALREADY_APPROVED, readers=names[:1])
     played = [made.play(party) for party in names]
     assert [agent.end() for agent in played] == [0, 0, 0]
-    assert "denied" in played[0].printed
+    assert f": approved, score {levelled_oracle.score(made.record):g}.\n" in played[0].printed
     for agent in played[1:]:
         assert "decide is finished; this party is not among its readers" in agent.printed
-        assert "denied" not in agent.printed and "score" not in agent.printed
+        assert "approved" not in agent.printed and "score" not in agent.printed
 
 
 def test_ctrl_c_ends_a_waiting_agent(agents, levelled_oracle):
@@ -135,14 +135,25 @@ def test_a_record_is_refused_before_the_code_is_used(agents, levelled_oracle):
 
 def test_an_error_is_printed_as_one_line(levelled_server, tmp_path):
     home = ("--server", levelled_server.url, "--home", str(tmp_path / "home"), "--no-page")
-    code = f"{'ab' * 16}.{'x' * 43}.{'y' * 22}"
-    bank = ("--party", "bank", *home)
-    assert "This is not a join code" in one_line(run(*bank, "--join", "x"))
-    assert "no such application" in one_line(run(*bank, "--join", code))
-    assert "--join" in one_line(run(*bank))
-    assert "There is no party 'bnak'" in one_line(run("--party", "bnak", *home, "--join", code))
-    missing = str(tmp_path / "none.json")
-    assert "cannot be read as a JSON record" in one_line(run(*bank, "--record", missing))
+    assert "This is not a join code" in one_line(run("--party", "bank", *home, "--join", "x"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--party", "bank", "--join", UNKNOWN_CODE), "no such application"),
+        (("--party", "bank"), "--join"),
+        (("--party", "bnak", "--join", UNKNOWN_CODE), "There is no party 'bnak'"),
+        (("--party", "bank", "--record", "/none.json"), "cannot be read as a JSON record"),
+    ],
+    ids=["unknown application", "no code", "unknown party", "no record"],
+)
+def test_an_error_names_its_cause(levelled_server, tmp_path, capsys, words, said):
+    """In this process, since a process of its own would mostly import libraries."""
+    home = ("--server", levelled_server.url, "--home", str(tmp_path / "home"), "--no-page")
+    assert main([*words, *home]) == 1
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
 
 
 def test_an_engine_with_one_key_holder_is_refused(live_server, tmp_path):

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from engines.interface import DECIDE
 from governance.permits import Use, issue
 from parties.client import ServerClient
-from parties.runs_client import TrainingPost, TrainingsClient
+from parties.trainings_client import TrainingPost, TrainingsClient
 from tests.service.applications.test_relay import heard, say
 from tests.service.driver import Application, Server, bearer
 from tests.service.jobs.test_waiting import until

@@ -220,7 +220,7 @@ def context(browser):
     made.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def open_page(context, live_page):
     """Open the page in a new session; the list `asked` has the addresses that it requested."""
     pages = []
@@ -240,4 +240,3 @@ def open_page(context, live_page):
     yield begin
     for page in pages:
         page.close()
-    context.clear_cookies()

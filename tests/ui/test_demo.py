@@ -23,6 +23,7 @@ from tests.parties.running import until
 from tests.ui.demos import Demo, alive
 from tests.ui.links import opened
 from ui.demo import _witness
+from ui.demo_identities import make_and_pin
 from ui.entry import run_entry
 from utils.child_process import environment
 from utils.errors import AddressInvalid, PortInUse, ServerUnreachable
@@ -209,26 +210,27 @@ def agents_of(demo):
     return [command for command in commands if "-m parties --party " in command]
 
 
-def test_demo_makes_and_pins_keys_once(tmp_path, levelled_deployment, schema):
-    institutions = [name for name in schema.party_names if name != "applicant"]
-    found = []
-    for _ in range(2):
-        demo = Demo(tmp_path, levelled_deployment, "levelled")
-        try:
-            demo.wait_until(lambda demo=demo: len(agents_of(demo)) == 3, 60)
-            started = agents_of(demo)
-            demo.send(signal.SIGTERM)
-            assert demo.join(30) == 0
-        finally:
-            demo.stop()
-        keys = {n: read_identity(tmp_path / "parties" / n) for n in schema.party_names}
-        assert [name for name, key in keys.items() if key] == institutions
-        for name in schema.party_names:
-            trust = tmp_path / "parties" / name / "trust"
-            assert any(f"--party {name} " in c and f"--trust {trust}" in c for c in started)
-            found.append(TrustFile.read(trust).pins)
-        assert found[-1] == {name: keys[name].public for name in institutions}
-    assert all(pins == found[0] for pins in found)
+def test_demo_keeps_and_pins_the_keys_of_an_earlier_start(tmp_path, levelled_deployment, schema):
+    """A first start makes them by the same call; test_stage.py shows that they are pinned."""
+    parties, names = tmp_path / "parties", schema.party_names
+    files = make_and_pin(parties, names)
+    keys = {name: read_identity(parties / name) for name in names}
+    pins = {name: key.public for name, key in keys.items() if key}
+    assert list(pins) == [name for name in names if name != "applicant"]
+    for path in files.values():
+        assert TrustFile.read(path).pins == pins
+        path.unlink()
+    demo = Demo(tmp_path, levelled_deployment, "levelled")
+    try:
+        demo.wait_until(lambda: len(agents_of(demo)) == 3, 60)
+        started = agents_of(demo)
+        demo.send(signal.SIGTERM)
+        assert demo.join(30) == 0
+    finally:
+        demo.stop()
+    for name, trust in files.items():
+        assert any(f"--party {name} " in c and f"--trust {trust}" in c for c in started)
+        assert TrustFile.read(trust).pins == pins
 
 
 def test_dead_child_stops_the_demo_with_a_message(demo):

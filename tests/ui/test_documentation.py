@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,6 +64,7 @@ class Documentation:
 
     def __init__(self, page: Any, url: str) -> None:
         self.page, self.asked, self.complaints = page, [], []
+        page.set_viewport_size({"width": WIDTHS[0], "height": 900})
         page.set_default_timeout(40_000)
         page.on("request", lambda request: self.asked.append(request.url))
         page.on("requestfailed", lambda request: self.complaints.append(request.url))
@@ -87,11 +87,10 @@ class Documentation:
         )
 
 
-@pytest.fixture
-def context(browser: Any) -> Iterator[Any]:
-    made = browser.new_context(viewport={"width": WIDTHS[0], "height": 900})
-    yield made
-    made.close()
+@pytest.fixture(scope="module")
+def shown(context: Any, live_server: LiveServer) -> Documentation:
+    """Return the page, loaded once for the tests of the server's own address."""
+    return Documentation(context.new_page(), live_server.url)
 
 
 def assert_all_from(asked: list[str], url: str) -> None:
@@ -100,9 +99,8 @@ def assert_all_from(asked: list[str], url: str) -> None:
 
 
 def test_page_shows_every_call_and_contacts_no_other_host(
-    context: Any, live_server: LiveServer
+    shown: Documentation, live_server: LiveServer
 ) -> None:
-    shown = Documentation(context.new_page(), live_server.url)
     calls = shown.page.evaluate(
         "async () => Object.values((await (await fetch('openapi.json')).json()).paths)"
         ".flatMap((path) => Object.keys(path)).length"
@@ -117,8 +115,8 @@ def test_page_shows_every_call_and_contacts_no_other_host(
     assert shown.complaints == [], "such as of the Content-Security-Policy"
 
 
-def test_content_security_policy_blocks_other_hosts(context: Any, live_server: LiveServer) -> None:
-    shown = Documentation(context.new_page(), live_server.url)
+def test_content_security_policy_blocks_other_hosts(shown: Documentation) -> None:
+    """After the test of the page's own complaints, since it causes some."""
     for kind in ("img", "script"):
         refused = shown.page.evaluate(
             "kind => new Promise((told) => {"

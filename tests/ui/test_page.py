@@ -1,7 +1,13 @@
-"""The real page in a real browser with a real server: user actions and visible results."""
+"""The real page in a real browser with a real server: user actions and visible results.
+
+Loading a page takes longer than most tests, so they share two sessions, a wide page and a narrow
+one, and start over on them.
+"""
 
 import re
 from urllib.parse import urlsplit
+
+import pytest
 
 from model.explanation import Outcome
 from tests.parties.running import filled, until
@@ -54,29 +60,25 @@ def five_steps(page):
         step_is_done(page, number)
 
 
-def test_all_steps_from_keys_to_explanation(open_page, oracle):
-    record = oracle.find(Outcome.TURNED, VARIED)
-    page = open_page()
-    assert_fits(page)
-    fill(page, oracle, record)
-    five_steps(page)
-    assert text(page, ".ts-word") == "Denied"  # an approval: see the changed input below
-    score = oracle.score(record)
-    shown = text(page, ".ts-decision").replace("−", "-").replace("+", "")
-    assert f"Score {score};" in shown
-    assert text(page, ".ts-says") == oracle.explanation(record).text
-    page.wait_for_selector(".js-plotly-plot .bars .point")
-    assert page.locator(".js-plotly-plot .bars .point").count() == 6
-    assert_fits(page)
-    assert not page.evaluate("document.body.classList.contains('dark')")
-    log = text(page, ".ts-log")
-    assert log.count("Server → Applicant") == 2 and "Credit agency → Server" in log
-    hosts = {url.split("/")[2] for url in page.asked if "://" in url}
-    assert hosts == {page.url.split("/")[2]}  # nothing is fetched from elsewhere
+def start_over(page):
+    """Return the page at the first step of a new application."""
+    page.click("#start-over")
+    page.wait_for_selector(".ts-strip li.next:nth-child(1)")
+    return page
 
 
-def test_steps_out_of_order_and_invalid_values_are_named(open_page):
-    page = open_page()
+@pytest.fixture(scope="module")
+def wide(open_page):
+    return open_page()
+
+
+@pytest.fixture(scope="module")
+def narrow(open_page):
+    return open_page(390, scheme="dark")
+
+
+def test_steps_out_of_order_and_invalid_values_are_named(wide):
+    page = wide  # just loaded
     for button in ("#run", "#send-all", "#send-bank", "#open-decision", "#explain"):
         assert "make the keys first" in told(page, button)
     assert page.locator(".ts-strip li.done").count() == 0
@@ -99,16 +101,28 @@ def test_steps_out_of_order_and_invalid_values_are_named(open_page):
     assert "the server has to run it first" in told(page, "#open-decision")
 
 
-def test_changed_input_can_be_run_without_starting_over(open_page, oracle):
+def test_all_steps_to_an_explanation_and_again_with_a_changed_input(wide, oracle):
     record = oracle.find(Outcome.TURNED, VARIED)
     explanation = oracle.explanation(record)
     years = oracle.schema.explained_column.bin_floor(explanation.turning_bin)
     turned = record | {"Employed": True, "Years_employed": years}
-    page = open_page()
+    page = start_over(wide)
+    assert_fits(page)
     fill(page, oracle, record)
-    page.click("#all-steps")
-    step_is_done(page, 5)
+    five_steps(page)
     assert text(page, ".ts-word") == "Denied"
+    score = oracle.score(record)
+    shown = text(page, ".ts-decision").replace("−", "-").replace("+", "")
+    assert f"Score {score};" in shown
+    assert text(page, ".ts-says") == explanation.text
+    page.wait_for_selector(".js-plotly-plot .bars .point")
+    assert page.locator(".js-plotly-plot .bars .point").count() == 6
+    assert_fits(page)
+    assert not page.evaluate("document.body.classList.contains('dark')")
+    log = text(page, ".ts-log")
+    assert log.count("Server → Applicant") == 2 and "Credit agency → Server" in log
+    hosts = {url.split("/")[2] for url in page.asked if "://" in url}
+    assert hosts == {page.url.split("/")[2]}  # nothing is fetched from elsewhere
     choose_years(page, oracle, years)
     page.set_checked("#field-Employed input", True)
     page.wait_for_selector("text=Values changed since they were sent")
@@ -123,20 +137,8 @@ def test_changed_input_can_be_run_without_starting_over(open_page, oracle):
     assert text(page, ".ts-says") == oracle.explanation(turned).text
 
 
-def test_browser_sessions_are_separate(open_page):
-    one, two = open_page(), open_page()
-    for page in (one, two):
-        page.click("#make-keys")
-        step_is_done(page, 1)
-    one.click("#send-all")
-    step_is_done(one, 2)
-    assert "Send 0/3" in text(two, ".ts-strip")
-    ids = [text(page, "dt:text-is('Application') + dd") for page in (one, two)]
-    assert len(set(ids)) == 2
-
-
-def test_lost_server_is_reported_and_found_again(open_page, live_page, live_server):
-    page = open_page()
+def test_lost_server_is_reported_and_found_again(wide, live_page, live_server):
+    page = start_over(wide)
     page.click("#make-keys")
     step_is_done(page, 1)
     live_server.stop()
@@ -151,8 +153,8 @@ def test_lost_server_is_reported_and_found_again(open_page, live_page, live_serv
     assert "Traceback" not in live_page.log()
 
 
-def test_run_can_be_queued_cancelled_and_repeated(open_page, live_server, oracle, tmp_path):
-    page = open_page()
+def test_run_can_be_queued_cancelled_and_repeated(wide, live_server, oracle, tmp_path):
+    page = start_over(wide)
     strip, run = ".ts-strip", ".ts-section:has(#run)"
     page.click("#make-keys")
     step_is_done(page, 1)
@@ -186,8 +188,8 @@ def test_run_can_be_queued_cancelled_and_repeated(open_page, live_server, oracle
     connection.client.close()
 
 
-def test_narrow_dark_page_fits_its_examples_and_starts_over(open_page, oracle):
-    page = open_page(390, scheme="dark")
+def test_narrow_dark_page_fits_its_examples_and_starts_over(narrow, oracle):
+    page = narrow
     assert_fits(page)
     page.click("text=Young, first account")
     page.wait_for_function("document.querySelector('#field-Age input').value === '24'")
@@ -196,13 +198,23 @@ def test_narrow_dark_page_fits_its_examples_and_starts_over(open_page, oracle):
     page.wait_for_selector(".js-plotly-plot .bars .point")
     assert_fits(page)
     assert page.evaluate("document.body.classList.contains('dark')")
-    page.click("#start-over")
-    page.wait_for_selector(".ts-strip li.next:nth-child(1)")
+    start_over(page)
     default = oracle.schema.column("Age").default
     page.wait_for_function(f"document.querySelector('#field-Age input').value === '{default:g}'")
     assert page.locator(".ts-word").count() == 0
     assert "No messages yet" in page.inner_text("body")
     assert not page.locator(".js-plotly-plot").is_visible()
+
+
+def test_browser_sessions_are_separate(wide, narrow):
+    for page in (wide, narrow):
+        start_over(page).click("#make-keys")
+        step_is_done(page, 1)
+    wide.click("#send-all")
+    step_is_done(wide, 2)
+    assert "Send 0/3" in text(narrow, ".ts-strip")
+    ids = [text(page, "dt:text-is('Application') + dd") for page in (wide, narrow)]
+    assert len(set(ids)) == 2
 
 
 # Elements that reach out of the window, as text. The container clips overflow, so each element is

@@ -74,8 +74,8 @@ def is_pooled(run: FinishedRun, records: Mapping[str, Records]) -> bool:
     """
     plan, record = run.record.plan, run.record
     rows = {name: LocalRows(plan, own.states, own.outcomes) for name, own in records.items()}
-    found = pooled(plan, rows, record.grown())
-    return found.usable == record.usable and booster_json(plan, found.kept) == run.booster
+    found = pooled(plan, rows, record.grown(), record.usable, record.scored)
+    return booster_json(plan, found.kept) == run.booster
 
 
 def training_part(plan: Plan, records: Records) -> Rows:

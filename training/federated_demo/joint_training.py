@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from federated.agents.progress import LenderView
 from federated.aggregation.group import LEAST_LENDERS
 from training.federated import FinishedRun, read_run

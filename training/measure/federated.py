@@ -21,7 +21,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from engines.interface import DECIDE
 from features.records import read_records
 from training import synthetic

@@ -74,8 +74,21 @@ def _costs(trainings: list[dict[str, Any]]) -> Table:
             row("a lender sends, KB a sum", "sent_bytes", 1e-3, 1),
             row("a lender receives, KB a sum", "received_bytes", 1e-3, 1),
             row("lenders away meanwhile", "drop_outs", 1, 0),
+            *_equality(trainings),
         ],
     )
+
+
+def _equality(trainings: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Return the rows on pooled training, if it was measured for all."""
+    if not all("models" in one for one in trainings):
+        return []
+    ours = [one["models"][0] for one in trainings]
+    splits = (f"{own['same_splits']} of {own['splits']}" for own in ours)
+    return [
+        ("equal to pooled training", *("yes" if own["equal"] else "NO" for own in ours)),
+        ("splits of XGBoost's first 20 trees", *splits),
+    ]
 
 
 def _models(trainings: list[dict[str, Any]]) -> Table:

@@ -11,7 +11,6 @@ import importlib
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,10 +18,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from settings import ROOT
-from training.measure.machine import machine
 from trials.command import end_when_told
-from trials.faults.report import Tally, text
 from trials.federated.registry import KINDS
+from trials.federated.report import figures_of, text
 from trials.federated.schedule import Outcome, play
 from trials.servers import Server, Setup
 from utils.atomic_files import write_atomic
@@ -88,38 +86,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     finally:
         for server in servers:
             server.try_stop()
-    return _figures(options.seed, outcomes, time.monotonic() - start)
-
-
-def _figures(seed: int, outcomes: Sequence[Outcome], seconds: float) -> dict[str, Any]:
-    tally, checks, ends = Tally(), Counter[str](), Counter[str]()
-    for one in outcomes:
-        checks += one.checks
-        ends += one.facts
-        for kind, outcome, took in one.faults:
-            tally.add(kind, f"{outcome}, BROKEN" if one.broken else outcome, took)
-    return {
-        "machine": machine(),
-        "seed": seed,
-        "done": sum(len(one.faults) for one in outcomes),
-        "schedules": len(outcomes),
-        "seconds": seconds,
-        "faults": tally.figures(),
-        "applications": {},
-        "borne": dict(ends),
-        "checks": dict(checks),
-        "again": "python -m trials.federated --schedules 1 --seed STEP",
-        "broken": [
-            {
-                "step": one.seed,
-                "fault": " + ".join(kind for kind, _, _ in one.faults),
-                "invariant": one.broken.partition(":")[0],
-                "what": one.broken,
-            }
-            for one in outcomes
-            if one.broken
-        ],
-    }
+    return figures_of(options.seed, outcomes, time.monotonic() - start)
 
 
 def _told(outcome: Outcome) -> Outcome:

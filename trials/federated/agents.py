@@ -24,7 +24,7 @@ from federated.agents.lender_agent import LenderAgent, Own
 from federated.plan import Plan
 from parties.identity_file import make_identity
 from parties.retrying import may_pass
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from trials.federated import doubles
 from trials.federated.journal import Journal
 from trials.federated.points import Points, installed

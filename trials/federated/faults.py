@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from random import Random
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from trials.federated.agents import START_SECONDS, STEP_SECONDS
-from trials.federated.points import COORDINATOR_POINTS, LENDER_POINTS
+from trials.federated.points import COORDINATOR_POINTS, LENDER_POINTS, RETURN_POINTS
 from trials.federated.registry import fault
 from trials.federated.training import Training, until
 
@@ -82,6 +82,20 @@ def _repeatedly(training: Training, random: Random) -> str:
         training.kill(name)
         training.start(name)
     return "back"
+
+
+@fault("lender killed as it returns", 8)
+def _returning(training: Training, random: Random) -> str:
+    name, point = random.choice(training.here), random.choice(RETURN_POINTS)
+    _pause(random, 0.3)
+    training.kill(name)
+    training.arm(name, point)
+    training.start(name)
+    until(lambda: not training.runs(name), _POINT_SECONDS)
+    if not training.disarm(name):
+        return "not reached"
+    training.start(name)
+    return f"{point}, and again"
 
 
 @fault("lender stopped beyond the patience", 15)

@@ -21,9 +21,10 @@ from federated.aggregation.lender_side import LenderMasks
 from federated.aggregation.statement import Step
 from federated.protocol.coordinator import Coordinator
 from federated.protocol.lender import Lender, LenderProgress
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from trials.federated.journal import Journal
 
+RETURN_POINTS = ("back made", "back saved", "back sent")
 LENDER_POINTS = (
     *("upload made", "upload saved", "upload sent"),
     *("reveal made", "reveal saved", "reveal sent"),
@@ -61,10 +62,14 @@ class Points:
 
     def reach(self, point: str) -> None:
         """Die if this point is armed."""
-        if self._armed.exists() and self._armed.read_text() == point:
+        try:
+            if self._armed.read_text() != point:
+                return
             self._armed.unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(60)  # never reached
+        except FileNotFoundError:  # the trial may remove the file at any time
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)  # never reached
 
     def _each(self, how: str) -> None:
         for what in sorted(self._doing):
@@ -116,7 +121,7 @@ def _wrap_model(module: Any, points: Points) -> None:
 
 def _wrap_lender(points: Points, journal: Journal) -> None:
     upload, reveal, share = LenderMasks.upload, LenderMasks.reveal, LenderMasks.reveal_share
-    take = Lender.take
+    take, back = Lender.take, Lender.back
 
     def uploaded(
         self: LenderMasks, step: Step, roster: tuple[str, ...], transcript: bytes, vector: Any
@@ -141,10 +146,14 @@ def _wrap_lender(points: Points, journal: Journal) -> None:
             points.make({"uploaded": "upload", "revealed": "reveal"}.get(one.kind, one.kind))
         return found
 
+    def returned(self: Lender) -> Any:
+        points.make("back")
+        return back(self)
+
     LenderMasks.upload = uploaded  # type: ignore[method-assign]
     LenderMasks.reveal = revealed  # type: ignore[method-assign]
     LenderMasks.reveal_share = shared  # type: ignore[method-assign]
-    Lender.take = taken  # type: ignore[method-assign]
+    Lender.take, Lender.back = taken, returned  # type: ignore[method-assign]
 
 
 def _wrap_coordinator(points: Points, journal: Journal) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from trials.faults.application import Broken
 from trials.federated.case import drawn as drawn_case
 from trials.federated.invariants import check

@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from contract.runs import COORDINATOR
+from contract.trainings import COORDINATOR
 from federated.agents.coordinator_agent import STATE_FILE as COORDINATOR_FILE
 from federated.agents.lender_agent import STATE_FILE as LENDER_FILE
 from federated.agents.state_file import StateFile
-from federated.protocol.coordinator import CoordinatorState
 from parties.identity_file import make_identity
 from trials.faults.application import Broken
 from trials.federated.agents import Seat, started
@@ -178,13 +177,18 @@ class Training:
 
     def waits_for_gone(self) -> bool:
         """Whether the coordinator says that it waits for a lender that never comes back."""
-        path = self.state_file(COORDINATOR)
-        if not self.gone or not path.exists():
-            return False
-        with closing(sqlite3.connect(path)) as database:
-            row = database.execute("SELECT body FROM parts WHERE name = 'coordinator'").fetchone()
-        reason = "" if row is None else str(json.loads(row[0])["reason"])
+        reason = str(self.seen().get("reason"))
         return reason.startswith("Waiting for") and any(name in reason for name in self.gone)
+
+    def seen(self) -> dict[str, Any]:
+        """Return the state that the coordinator has saved last, while it runs; empty before."""
+        path = self.state_file(COORDINATOR)
+        if not path.exists():
+            return {}
+        with closing(sqlite3.connect(path)) as database, suppress(sqlite3.OperationalError):
+            row = database.execute("SELECT body FROM parts WHERE name = 'coordinator'").fetchone()
+            return {} if row is None else dict(json.loads(row[0]))
+        return {}  # its tables are not made yet
 
     def bring_back(self) -> None:
         """Have the lenders come back that never should."""
@@ -195,12 +199,11 @@ class Training:
     def told(self) -> str:
         """Return how far the training is, for a report."""
         codes = {name: self.exit_code(name) for name in self.everyone}
-        state = self.coordinator_state()
-        where = "not started" if state is None else f"{state.phase} at {state.step} {state.reason}"
-        lenders = {} if state is None else {n: one.status for n, one in state.lenders.items()}
-        roster = () if state is None else state.roster
         logs = {name: self.log(name)[-300:] for name in self.everyone}
-        return f"{where}, {lenders}, roster {roster}, exit codes {codes}, logs {logs}"
+        seen = self.seen()
+        lenders = {name: one["status"] for name, one in seen.get("lenders", {}).items()}
+        where = {key: seen.get(key) for key in ("phase", "step", "reason", "roster")}
+        return f"{where}, lenders {lenders}, exit codes {codes}, logs {logs}"
 
     def log(self, name: str) -> str:
         """Return an agent's output."""
@@ -221,14 +224,6 @@ class Training:
             return [file.part(part) for part in parts], file.results()
         finally:
             file.close()
-
-    def coordinator_state(self) -> CoordinatorState | None:
-        """Return the coordinator's state, of which nobody else is told; stops the process."""
-        if not self.state_file(COORDINATOR).exists():
-            return None
-        self.kill(COORDINATOR)
-        (body,), _ = self.stored(COORDINATOR, "coordinator")
-        return None if body is None else CoordinatorState.model_validate_json(body)
 
 
 def until(holds: Callable[[], T], seconds: float) -> T:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
-from contract.runs import MOST_MEMBERS, MemberName
+from contract.trainings import MOST_MEMBERS, MemberName
 from federated.agents.api.data_sets import NAME, OWN
 from federated.agents.api.views import TrainingEvent, TrainingFacts
 from federated.agents.progress import State

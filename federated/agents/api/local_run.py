@@ -24,7 +24,7 @@ from federated.agents.lender_agent import LenderAgent, Own
 from federated.agents.limits import LenderLimits
 from federated.agents.progress import MOST_EVENTS, State, TrainingView
 from parties.joint.identities import IdentityKey
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from utils.errors import StoreDamaged, TrainingUnfinished, TransportError, TrisealError
 from utils.regular_files import read_regular
 
@@ -73,6 +73,8 @@ class LocalRun:
         self._lender, self._coordinator = lender, coordinator
         self._end = End.read(folder / END)
         self._failure, self._ran, self._stopping = "", False, False
+        self._absent = ""
+        """Why this agent, which coordinates, takes no part as a lender."""
         self._lock = threading.RLock()
         self._events: deque[TrainingEvent] = deque(maxlen=MOST_EVENTS)
         self._seen: dict[Role, int] = {}
@@ -198,11 +200,8 @@ class LocalRun:
         if coordinator is None:
             raise TrainingUnfinished("The coordinator's files are missing; start another training.")
         self._take(coordinator=coordinator)
-        failures: list[tuple[str, bool]] = []
         lends = threading.Thread(
-            target=lambda: failures.append(self._guarded(self._lend)),
-            name=f"lender {self.id[:8]}",
-            daemon=True,
+            target=self._lend_beside, name=f"lender {self.id[:8]}", daemon=True
         )
         lends.start()
         try:
@@ -213,9 +212,15 @@ class LocalRun:
             if lender is not None and coordinator.view().state != "finished":
                 lender.stop()
             lends.join()
-        for failure, _ in failures:
-            if failure:
-                log.warning("training %s, as a lender: %s", self.id[:8], failure)
+
+    def _lend_beside(self) -> None:
+        """Lend in a training that is hosted here, which goes on if that fails."""
+        failure, _ = self._guarded(self._lend)
+        if failure:
+            log.warning("training %s, as a lender: %s", self.id[:8], failure)
+            with self._lock:
+                self._absent = f"This agent takes no part as a lender: {failure}"
+            self.watchers.changed()
 
     def _lend(self) -> None:
         lending, home = self._lending, self._folder / LENDER
@@ -294,6 +299,8 @@ class LocalRun:
             own |= {"state": state, "reason": reason, "seconds_left": None}
         elif view is None:
             own["state"] = "starting"
+        elif self._absent and not view.reason:
+            own["reason"] = self._absent
         return facts_of(view, **own)
 
     def _collect(self) -> None:

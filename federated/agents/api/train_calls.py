@@ -133,10 +133,8 @@ def cancel(run_id: RunPath, lender: LenderDep) -> TrainingDetails:
     | {
         200: {
             "description": "The events so far; or a stream of them, and of states.",
+            "model": TrainingEvents,
             "content": {
-                "application/json": {
-                    "schema": {"$ref": "#/components/schemas/TrainingEvents"},
-                },
                 STREAM: {"schema": {"type": "string", "contentMediaType": STREAM}},
             },
         }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from federated.agents import coordinator_agent, lender_agent
 from tests.federated.agents.lenders import SECONDS, Agent, AgentProcess, Interrupted, csv_of
 from tests.service.driver import Server
 
@@ -33,6 +34,9 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lenders")
+    brief = pytest.MonkeyPatch()
+    for module in (coordinator_agent, lender_agent):
+        brief.setattr(module, "LONGEST_WAIT", 0.5)  # agents that are closed end their calls first
     server = Server(folder / "server").wait()
     data = folder / "loans_4.csv"
     data.write_bytes(csv_of(4))
@@ -47,6 +51,7 @@ def trained(tmp_path_factory):
             agent.close()
         process.process.stop()
         server.stop()
+        brief.undo()
     assert "Exception in ASGI application" not in server.log() + process.process.log()
 
 

@@ -17,7 +17,7 @@ from parties.agent_options import listening
 from parties.governance.api.access import api_token
 from parties.governance.api.app import Guarded
 from parties.governance.api.serving import server_of, serving
-from parties.runs_client import TrainingsClient
+from parties.trainings_client import TrainingsClient
 from settings import ROOT, Settings
 from training.synthetic_german import draw
 from utils.child_process import ChildProcess
@@ -34,6 +34,25 @@ def csv_of(number: int, rows: int = ROWS) -> bytes:
     return draw(rows, seed=number, region=number).to_csv(index=False).encode()
 
 
+def wanted(folder: Path, name: str, server: str) -> WantedAgent:
+    """Return the command line of an agent in `folder`, with a data folder beside its own."""
+    files = folder / f"{name}_files"
+    files.mkdir()
+    return WantedAgent(
+        name=name,
+        home=folder / name,
+        server=server,
+        schema=SCHEMA,
+        target=None,
+        trust=None,
+        limits=LenderLimits(),
+        data=None,
+        data_folder=files,
+        code=None,
+        api_port=free_port(),
+    )
+
+
 class _Calls:
     """HTTP calls of an agent's own program."""
 
@@ -44,10 +63,10 @@ class _Calls:
         assert answer.status_code == status, answer.text
         return answer.json() if answer.content else None
 
-    def until(self, run_id: str, states: set[str]) -> dict:
-        """Follow the events of a training until it is in one of these states; returns its facts."""
+    def until(self, run_id: str, states: set[str], reason: str = "") -> dict:
+        """Follow a training until it is in one of these states for a reason; returns its facts."""
         for name, facts in self.stream(run_id):
-            if name == "state" and facts["state"] in states:
+            if name == "state" and facts["state"] in states and reason in facts["reason"]:
                 return facts
         facts = self.call("GET", f"/fl_train/{run_id}")  # the stream of one that has ended
         assert facts["state"] in states, facts
@@ -70,20 +89,7 @@ class Agent(_Calls):
     """An agent in this process, which can be closed and started again on its folder."""
 
     def __init__(self, folder: Path, name: str, server: str) -> None:
-        self.wanted = WantedAgent(
-            name=name,
-            home=folder / name,
-            server=server,
-            schema=SCHEMA,
-            target=None,
-            trust=None,
-            limits=LenderLimits(),
-            data=None,
-            data_folder=folder / f"{name}_files",
-            code=None,
-            api_port=free_port(),
-        )
-        self.wanted.data_folder.mkdir()
+        self.wanted = wanted(folder, name, server)
         self._held = ExitStack()
         self.start()
 

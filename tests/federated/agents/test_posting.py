@@ -4,7 +4,7 @@ import os
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contract.runs import LARGEST_POST, LARGEST_TRAINING_MESSAGE, MOST_POSTED
+from contract.trainings import LARGEST_POST, LARGEST_TRAINING_MESSAGE, MOST_POSTED
 from federated.agents.lender_agent import without_repeats
 from federated.agents.membership import Membership, Pending
 from federated.agents.posting import Posting
@@ -12,7 +12,7 @@ from federated.aggregation.statement import Step
 from federated.protocol.messages import Back, Revealed
 from parties.joint.channel import GROUP_SECRET_BYTES
 from parties.joint.identities import IdentityKey
-from parties.runs_client import TrainingNews
+from parties.trainings_client import TrainingNews
 
 
 class Relay:

@@ -59,6 +59,36 @@ def test_files_of_an_agent_are_for_its_user_alone_and_no_code_is_kept_by_a_lende
             assert code not in path.read_bytes(), path
 
 
+def test_a_training_without_its_data_goes_on_once_they_are_back(trained):
+    """A lender that coordinates as well goes on as coordinator, and says what it lacks."""
+    host, member = trained[1], trained[3]
+    body = {"addr": "loans.csv", "lenders": ["lender_2", "lender_3", "x"]}
+    begun = host.call("POST", "/fl_train", 202, json=body)
+    run_id = begun["run_id"]
+    body = {"addr": "loans", "code": begun["codes"]["lender_3"]}
+    member.call("POST", "/fl_train", 202, json=body)
+    files = {
+        host: host.wanted.data_folder / "loans.csv",
+        member: member.wanted.home / "data" / "loans.csv",
+    }
+    contents = {agent: path.read_bytes() for agent, path in files.items()}
+    for agent, path in files.items():
+        agent.close()
+        path.unlink()
+        agent.start()
+    assert "cannot be read" in member.until(run_id, {"failed"})["reason"]
+    assert "cannot be read" in host.until(run_id, {"starting"}, "cannot be read")["reason"]
+    for agent, path in files.items():
+        agent.close()
+        path.write_bytes(contents[agent])
+        agent.start()
+        assert agent.call("GET", f"/fl_train/{run_id}")["state"] == "starting"
+    member.call("DELETE", f"/fl_train/{run_id}", 202)
+    member.until(run_id, {"cancelled"})
+    host.call("DELETE", f"/fl_train/{run_id}", 202)
+    host.until(run_id, {"cancelled"})
+
+
 def test_a_training_started_here_is_cancelled_for_all_and_left_by_one(trained):
     body = {"addr": "loans.csv", "lenders": ["lender_2", "lender_3", "x"], "step_seconds": 2}
     begun = trained[1].call("POST", "/fl_train", 202, json=body)

@@ -27,11 +27,11 @@ from schemathesis.checks import (
 )
 from schemathesis.schemas import APIOperation
 
-from contract.runs import TrainingHosted
 from contract.sessions import Hosted
+from contract.trainings import TrainingHosted
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
-from parties.runs_client import TrainingsClient
 from parties.sessions_client import SessionsClient
+from parties.trainings_client import TrainingsClient
 from tests.service.api.test_openapi import OPERATIONS
 from tests.service.driver import Application, Server, bearer
 from trials.stand_in import message

@@ -214,6 +214,36 @@ def test_the_owner_is_known_by_the_settings_or_by_its_key(pair: Pair) -> None:
         assert line.details is not None and line.details["partner_id"] == "bank_1"
 
 
+def test_the_log_is_searched_by_all_conditions_together(pair: Pair) -> None:
+    view, now = LogView(pair.storage, pair.settings), pair.clock.now
+    answer = {"kind": "answer", "digests": {"request": REQUEST}}
+    number = pair.tell(outcome="allowed", **answer)
+    pair.tell(outcome="denied", **answer)
+    asked: dict[str, Any] = {
+        "partner": "bank_1",
+        "person": f"user {owner_id(hex_of(pair.owner))}",
+        "status": "allowed",
+        "kind": "answer",
+        "start": now - 0.5,
+        "end": now + 0.5,
+        "limit": 9,
+        "offset": 0,
+    }
+    assert [line.index for line in view.lines(**asked).items] == [number]
+    none = {"limit": 9, "offset": 0} | dict.fromkeys(asked.keys() - {"limit", "offset"})
+    assert len(view.lines(**none).items) == 2, "without conditions"
+    for wrong in (
+        {"partner": "bank_2"},
+        {"person": "user user_1"},
+        {"status": "reduced"},
+        {"kind": "use"},
+        {"start": now + 0.5},
+        {"end": now - 0.5},
+        {"offset": 1},
+    ):
+        assert view.lines(**{**asked, **wrong}).items == [], wrong
+
+
 def test_old_sessions_are_removed_and_used_permits_kept_long_enough(pair: Pair) -> None:
     brief, _ = pair.session(hours=0.05)
     permit = pair.permit()

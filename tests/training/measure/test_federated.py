@@ -25,6 +25,7 @@ TRAINING = {
         {
             **{"model": "ours", "trees": 60, "auc": 0.80961, "seconds": None},
             **{"products": 119, "decide_seconds": 0.0149},
+            **{"equal": True, "same_splits": 136, "splits": 140},
         },
         {
             **{"model": "bagging", "trees": 1200, "auc": 0.8, "seconds": 80.2},
@@ -59,6 +60,8 @@ def test_tables_have_the_figures():
     assert lines["start to model, s"] == "18.2"
     assert lines["coordinator, ms CPU a sum"] == "12.3"
     assert lines["a lender sends, KB a sum"] == "4.8"
+    equal = [line.split()[-1] for line in shown.splitlines() if line.startswith("equal to pooled")]
+    assert equal == ["yes"] and "136 of 140" in shown
     own = next(line for line in shown.splitlines() if line.startswith("trained together"))
     assert own.split()[-4:] == ["0.8096", "119", "0.015", "18.2"]
     bagging = next(line for line in shown.splitlines() if line.startswith("bagging"))

@@ -16,17 +16,19 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from contract.runs import (
+from contract.trainings import (
     LARGEST_POST,
     LARGEST_READ,
     LARGEST_TRAINING_MESSAGE,
     MOST_READ,
     TrainingState,
 )
-from service.runs.arrivals import INLINE_BYTES, News, Shown, Told
-from service.runs.limits import Limit, floor_of
-from service.runs.recent import Given, new_ones
-from service.runs.rows import (
+from service.storage.prepared import Prepared
+from service.storage.storage import Storage
+from service.trainings.arrivals import INLINE_BYTES, News, Shown, Told
+from service.trainings.limits import Limit, floor_of
+from service.trainings.recent import Given, new_ones
+from service.trainings.rows import (
     MEMBERS,
     MESSAGES,
     TRAININGS,
@@ -37,8 +39,6 @@ from service.runs.rows import (
     state_of,
     training_of,
 )
-from service.storage.prepared import Prepared
-from service.storage.storage import Storage
 from utils.errors import InvalidRequest, UnknownName, UploadEmpty, UploadTooLarge
 
 SEEN_SECONDS = 10.0
@@ -135,7 +135,7 @@ class Found(NamedTuple):
         return self._replace(messages=together, last=last, after=max(self.after, last))
 
     def json(self) -> bytes:
-        """Return the response's body (contract.runs.TrainingExchanged)."""
+        """Return the response's body (contract.trainings.TrainingExchanged)."""
         shown = {
             "numbers": self.numbers,
             "messages": self.messages,

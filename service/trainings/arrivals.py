@@ -25,7 +25,7 @@ _LONGEST = 4000
 """Characters of an announcement; PostgreSQL allows less than 8000 bytes."""
 
 Shown = Mapping[str, Any]
-"""A message as responses show it (contract.runs.TrainingMessage)."""
+"""A message as responses show it (contract.trainings.TrainingMessage)."""
 
 
 class Told(NamedTuple):

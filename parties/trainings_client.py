@@ -17,7 +17,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contract.runs import (
+from contract.trainings import (
     LARGEST_POST,
     LARGEST_READ,
     LARGEST_TRAINING_MESSAGE,
@@ -67,7 +67,7 @@ class TrainingReceived:
 
 @dataclass(frozen=True)
 class TrainingNews:
-    """The response to an exchange, with the messages' bytes (contract.runs.TrainingExchanged)."""
+    """The response to an exchange: contract.trainings.TrainingExchanged, with bytes."""
 
     messages: list[TrainingReceived]
     after: int

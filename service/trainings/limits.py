@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from contract.runs import LARGEST_TRAINING_MESSAGE
+from contract.trainings import LARGEST_TRAINING_MESSAGE
 
 MOST_WAITING, MOST_WAITING_BYTES = 512, 16 << 20
 """Messages that wait for one member, and their bytes."""

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from contract.runs import (
+from contract.trainings import (
     COORDINATOR,
     LARGEST_POST,
     LARGEST_READ,
@@ -17,12 +17,12 @@ from contract.runs import (
     MOST_POSTED,
     MOST_READ,
 )
-from service.runs.limits import MOST_WAITING, Limit
-from service.runs.recent import Given
-from service.runs.trainings import KEPT_SECONDS, remove_old_trainings
 from service.storage.storage import Storage
+from service.trainings.limits import MOST_WAITING, Limit
+from service.trainings.recent import Given
+from service.trainings.trainings import KEPT_SECONDS, remove_old_trainings
 from settings import Settings
-from tests.service.runs.groups import LENDERS, Group, shown
+from tests.service.trainings.groups import LENDERS, Group, shown
 from utils.errors import (
     AlreadySent,
     ForbiddenScope,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, bindparam, select
 from sqlalchemy.orm import Session
 
-from contract.runs import TrainingState
+from contract.trainings import TrainingState
 from service.storage.prepared import Prepared
 from service.storage.tables import (
     TrainingMemberRecord,

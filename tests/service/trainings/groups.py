@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
-from contract.runs import COORDINATOR, TrainingHosted
-from service.runs.limits import Limit
-from service.runs.recent import Given
-from service.runs.relay import Found, TrainingRelay
-from service.runs.rows import MESSAGES
-from service.runs.trainings import Trainings
+from contract.trainings import COORDINATOR, TrainingHosted
 from service.storage.storage import Storage
+from service.trainings.limits import Limit
+from service.trainings.recent import Given
+from service.trainings.relay import Found, TrainingRelay
+from service.trainings.rows import MESSAGES
+from service.trainings.trainings import Trainings
 from settings import Settings
 from tests.service.played import Clock
 

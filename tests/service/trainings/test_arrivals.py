@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from service.runs.arrivals import MOST_EARLY, MOST_TOLD, MOST_TOLD_BYTES, News, Told, Waiting
+from service.trainings.arrivals import MOST_EARLY, MOST_TOLD, MOST_TOLD_BYTES, News, Told, Waiting
 
 ID = "5b1e0f6c2d7a48938e4f1c6a9b2d7e30"
 

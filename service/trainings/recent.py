@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from contract.runs import MOST_POSTED
+from contract.trainings import MOST_POSTED
 from utils.errors import AlreadySent, OutOfStep
 
 KEPT = MOST_POSTED

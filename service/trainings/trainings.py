@@ -18,15 +18,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from contract.http import moment
-from contract.runs import (
+from contract.trainings import (
     COORDINATOR,
     TrainingFacts,
     TrainingHosted,
     TrainingJoined,
     TrainingMember,
 )
-from service.runs.arrivals import News
-from service.runs.rows import (
+from service.storage.storage import OPENING, Storage, even_when_full
+from service.trainings.arrivals import News
+from service.trainings.rows import (
     MEMBERS,
     TRAININGS,
     member_of,
@@ -34,7 +35,6 @@ from service.runs.rows import (
     state_of,
     training_of,
 )
-from service.storage.storage import OPENING, Storage, even_when_full
 from settings import Settings
 from utils.errors import AlreadySent, ForbiddenScope, NotAuthorised, TooManyApplications
 from utils.tokens import digest, matches, new_id, new_secret

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from service.runs.arrivals import Arrivals
-from service.runs.relay import TrainingRelay
-from service.runs.trainings import Trainings
 from service.storage.storage import Storage
+from service.trainings.arrivals import Arrivals
+from service.trainings.relay import TrainingRelay
+from service.trainings.trainings import Trainings
 from settings import Settings
 
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contract.runs import LARGEST_POST, LARGEST_TRAINING_MESSAGE, MOST_READ
-from parties import runs_client
-from parties.runs_client import TrainingNews, TrainingPost, TrainingsClient
+from contract.trainings import LARGEST_POST, LARGEST_TRAINING_MESSAGE, MOST_READ
+from parties import trainings_client
+from parties.trainings_client import TrainingNews, TrainingPost, TrainingsClient
 from utils.errors import AlreadySent, InvalidRequest, MalformedMessage, ServerUnreachable
 from web.problems import problem
 
@@ -85,7 +85,7 @@ def test_a_response_of_another_form_is_refused(change: dict[str, Any]) -> None:
 
 
 def test_a_response_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs_client, "EXCHANGE_BYTES", 1000)
+    monkeypatch.setattr(trainings_client, "EXCHANGE_BYTES", 1000)
     with pytest.raises(MalformedMessage, match="more than"):
         asked(exchanged(padding="x" * 1000))
 

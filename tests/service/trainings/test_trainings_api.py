@@ -14,8 +14,8 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contract.runs import COORDINATOR, LARGEST_TRAINING_MESSAGE, MOST_POSTED
-from parties.runs_client import TrainingNews, TrainingPost, TrainingsClient
+from contract.trainings import COORDINATOR, LARGEST_TRAINING_MESSAGE, MOST_POSTED
+from parties.trainings_client import TrainingNews, TrainingPost, TrainingsClient
 from service.api.trainings import LARGEST_TRAINING_EXCHANGE
 from tests.service.driver import Server, bearer, refused
 from utils.errors import (
