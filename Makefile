@@ -1,12 +1,15 @@
-# Two environments: .venv runs everything except Concrete, which pins older libraries and is installed
-# in .venv-concrete (about 6 GB). Every target installs the environment that it needs.
+# Three environments: .venv runs everything except Concrete and Flower, which pin older libraries and
+# are installed in .venv-concrete (about 6 GB) and .venv-flower (about 0.7 GB). Every target installs
+# the environment that it needs.
 PYTHON ?=
 TRISEAL_ENGINE ?= levelled
 VENV := .venv
 CONCRETE := .venv-concrete
+FLOWER := .venv-flower
 FLAGS := -W ignore::DeprecationWarning
 RUN := $(VENV)/bin/python $(FLAGS)
 RUN_CONCRETE := $(CONCRETE)/bin/python $(FLAGS)
+RUN_FLOWER := $(FLOWER)/bin/python $(FLAGS)
 ENGINES ?= clear levelled
 # Non-empty if one of the named engines needs the Concrete environment.
 CONCRETE_ENGINE := $(findstring concrete,$(TRISEAL_ENGINE))
@@ -20,7 +23,7 @@ PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # What takes longest begins first, so that no long file is left for one process at the end. Pytest
 # would sort arguments of which one contains another.
 LONG_TESTS := tests/ui tests/trials tests/training tests/service
-CORE_TESTS := $(LONG_TESTS) $(filter-out $(LONG_TESTS) tests/concrete tests/__pycache__, \
+CORE_TESTS := $(LONG_TESTS) $(filter-out $(LONG_TESTS) tests/concrete tests/flower tests/__pycache__, \
 	$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 LONG_CONCRETE_TESTS := $(addprefix tests/concrete/test_,concrete.py sign_only.py \
 	own_data_on_concrete.py application_with_concrete.py)
@@ -33,7 +36,7 @@ QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/partie
 	tests/test_docs.py tests/test_docs_security.py tests/test_layers.py tests/test_makefile.py \
 	tests/test_requirements.py
 
-.PHONY: demo check test core-tests test-postgresql setup setup-concrete setup-test setup-cluster train compile
+.PHONY: demo check test core-tests test-postgresql setup setup-concrete setup-flower setup-test setup-cluster train compile
 .PHONY: evaluate federated bench bench-federated load faults fuzz lint docs lock clean
 
 demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
@@ -51,6 +54,7 @@ check: setup-tests lint
 test: setup-test
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going lint core-tests
 	$(RUN_CONCRETE) -m pytest $(PARALLEL) --numprocesses 2 $(CONCRETE_TESTS)
+	$(RUN_FLOWER) -m pytest $(PARALLEL) --numprocesses 2 --confcutdir tests/flower tests/flower
 
 core-tests: setup-tests
 	$(RUN) -m pytest $(PARALLEL) $(CORE_TESTS)
@@ -72,7 +76,10 @@ setup-concrete:
 	@test -x $(CONCRETE)/bin/python || echo "Concrete's libraries are about 6 GB: fetching them takes a minute or more."
 	@scripts/environment $(CONCRETE) concrete $(PYTHON)
 
-setup-test: setup-tests setup-concrete
+setup-flower:
+	@scripts/environment $(FLOWER) flower $(PYTHON)
+
+setup-test: setup-tests setup-concrete setup-flower
 	@scripts/install_chromium
 	@scripts/install_postgresql
 
@@ -121,4 +128,4 @@ lock:
 	@scripts/lock
 
 clean:
-	rm -rf $(VENV) $(CONCRETE) build .data
+	rm -rf $(VENV) $(CONCRETE) $(FLOWER) build .data

@@ -68,6 +68,7 @@ LIBRARIES = {
         *("federated/agents/api/", "parties/governance/api/", "service/", "server.py", "ui/"),
         "web/",
     ),
+    "flwr": ("federated/flower/",),
     "gradio": ("ui/",),
     "matplotlib": ("training/",),
     "plotly": ("ui/",),

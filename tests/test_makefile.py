@@ -64,6 +64,8 @@ def test_an_environment_is_installed_once(clone):
 def test_each_target_installs_what_it_needs(clone):
     assert installations(clone, "setup-tests") == ["test.txt"]
     assert installations(clone, "setup-concrete") == ["concrete.txt"]
+    assert installations(clone, "setup-flower") == ["flower.txt"]
+    assert (clone / ".venv-flower").is_dir()
     assert (clone / ".venv").is_dir() and (clone / ".venv-concrete").is_dir()
 
 
@@ -89,7 +91,9 @@ def test_environment_of_a_changed_list_is_installed_again(clone):
     assert installations(clone) == ["core.txt"]
 
 
-@pytest.mark.parametrize("failing", ["nothing", "mypy", "tests/ui", "tests/concrete"])
+@pytest.mark.parametrize(
+    "failing", ["nothing", "mypy", "tests/ui", "tests/concrete", "tests/flower"]
+)
 def test_tests_fail_with_any_of_their_parts(clone, failing):
     """The environments' interpreter stands for the checkers and for pytest."""
     for name in ("install_chromium", "install_postgresql"):

@@ -8,7 +8,8 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DOCUMENT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = DOCUMENT["project"]
 LISTS = sorted((ROOT / "requirements").glob("*.txt"))
 EXTRAS = {
     "core": [],
@@ -43,6 +44,14 @@ def asked(extras):
 def test_pinned_versions_satisfy_every_dependency(name):
     versions = pinned(ROOT / "requirements" / f"{name}.txt")
     for requirement in asked(EXTRAS[name]):
+        found = versions.get(plain(requirement.name), [])
+        assert found and all(requirement.specifier.contains(v) for v in found), requirement
+
+
+def test_flowers_pinned_versions_satisfy_its_group():
+    """Flower's environment has only what its app imports, without the project's dependencies."""
+    versions = pinned(ROOT / "requirements" / "flower.txt")
+    for requirement in map(Requirement, DOCUMENT["dependency-groups"]["flower"]):
         found = versions.get(plain(requirement.name), [])
         assert found and all(requirement.specifier.contains(v) for v in found), requirement
 

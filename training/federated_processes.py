@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from contract.trainings import COORDINATOR
-from federated.agents.coordinator_command import CODES
+from federated.agents.code_files import CODES
 from federated.agents.progress import Event, TrainingView
 from utils.child_process import ChildProcess
 from utils.errors import ServerUnreachable, TrainingUnfinished

@@ -32,6 +32,7 @@ from federated.agents.progress import (
 )
 from federated.agents.rounds import Round, Rounds
 from federated.agents.state_file import StateFile, restored
+from federated.agents.transport import CoordinatorTransport
 from federated.agents.waiting import Changes
 from federated.aggregation.group import LEAST_LENDERS
 from federated.boosting.booster_json import booster_json
@@ -44,7 +45,6 @@ from parties.joint.channel import GROUP_SECRET_BYTES
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from parties.retrying import may_pass
-from parties.trainings_client import TrainingsClient
 from utils.atomic_files import write_atomic
 from utils.errors import InvalidRequest, TrisealError
 
@@ -80,7 +80,7 @@ class CoordinatorAgent:
     def __init__(
         self,
         home: Path,
-        client: TrainingsClient,
+        client: CoordinatorTransport,
         key: IdentityKey,
         pins: Mapping[str, bytes],
         file: StateFile,
@@ -114,7 +114,7 @@ class CoordinatorAgent:
     def host(
         cls,
         home: Path,
-        client: TrainingsClient,
+        client: CoordinatorTransport,
         key: IdentityKey,
         plan: Plan,
         lenders: Sequence[str],
@@ -165,7 +165,7 @@ class CoordinatorAgent:
     def resume(
         cls,
         home: Path,
-        client: TrainingsClient,
+        client: CoordinatorTransport,
         key: IdentityKey,
         pins: Mapping[str, bytes],
         patience: Patience = Patience(),

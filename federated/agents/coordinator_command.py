@@ -14,6 +14,7 @@ from pathlib import Path
 
 from features.schema import Schema
 from federated.agents.at_work import AtWork
+from federated.agents.code_files import CODES, write_codes
 from federated.agents.coordinator_agent import BOOSTER, RECORD, CoordinatorAgent, Patience
 from federated.agents.options import (
     agent_parser,
@@ -29,10 +30,7 @@ from federated.privacy.noise import advised_least_hessian
 from federated.privacy.parameters import Privacy
 from parties.agent_options import OpenAgentPages
 from settings import Settings
-from utils.atomic_files import private_folder, write_atomic
 from utils.errors import InvalidRequest
-
-CODES = "codes"
 
 
 def main(words: Sequence[str], open_pages: OpenAgentPages | None = None) -> int:
@@ -55,7 +53,7 @@ def main(words: Sequence[str], open_pages: OpenAgentPages | None = None) -> int:
                 home, client, key, plan, names, pins, patience, options.hours
             )
         with closing(agent):
-            _write_codes(home, agent)
+            write_codes(home, agent.codes)
             print(f"Plan {agent.plan.digest()[:16]}; identity key {key.public.hex()}.")
             print(f"The lenders' codes are in {home / CODES}.", flush=True)
             files = {"booster": home / BOOSTER, "record": home / RECORD}
@@ -148,9 +146,3 @@ def _privacy(options: argparse.Namespace) -> Privacy:
     releases = planned(options.trees, options.depth)
     multiplier = multiplier_for(options.epsilon, options.delta, releases)
     return Privacy(noise_multiplier=multiplier, delta=options.delta)
-
-
-def _write_codes(home: Path, agent: CoordinatorAgent) -> None:
-    folder = private_folder(home / CODES)
-    for name, code in agent.codes.items():
-        write_atomic(folder / name, f"{code}\n".encode())

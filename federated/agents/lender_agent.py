@@ -22,7 +22,7 @@ from contract.trainings import COORDINATOR
 from features.encoding import Layout
 from features.records import Records
 from federated.agents.limits import LenderLimits
-from federated.agents.membership import Membership, MemberState
+from federated.agents.membership import Membership, MemberState, Pending
 from federated.agents.posting import Arrived, Posting
 from federated.agents.progress import (
     Event,
@@ -35,6 +35,7 @@ from federated.agents.progress import (
 )
 from federated.agents.rounds import Round, Rounds
 from federated.agents.state_file import StateFile, restored
+from federated.agents.transport import LenderTransport
 from federated.agents.waiting import Changes
 from federated.aggregation.lock_state import LockState
 from federated.boosting.booster_json import booster_json
@@ -55,7 +56,7 @@ from federated.protocol.record import record_of
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
 from parties.retrying import may_pass
-from parties.trainings_client import TrainingsClient
+from parties.trainings_client import TrainingReceived
 from utils.atomic_files import write_atomic
 from utils.errors import (
     InvalidRequest,
@@ -94,7 +95,7 @@ class LenderAgent:
     All other methods are thread-safe.
     """
 
-    def __init__(self, home: Path, client: TrainingsClient, own: Own, file: StateFile) -> None:
+    def __init__(self, home: Path, client: LenderTransport, own: Own, file: StateFile) -> None:
         member = file.part(_MEMBER)
         if member is None:
             raise InvalidRequest(f"There is no training in {home}; join one with a code.")
@@ -122,7 +123,7 @@ class LenderAgent:
 
     @classmethod
     def join(
-        cls, home: Path, client: TrainingsClient, name: str, code: str, own: Own
+        cls, home: Path, client: LenderTransport, name: str, code: str, own: Own
     ) -> LenderAgent:
         """Join a training with the code from its coordinator, and keep it in the folder `home`.
 
@@ -156,7 +157,7 @@ class LenderAgent:
             raise
 
     @classmethod
-    def resume(cls, home: Path, client: TrainingsClient, own: Own) -> LenderAgent | None:
+    def resume(cls, home: Path, client: LenderTransport, own: Own) -> LenderAgent | None:
         """Go on with the training in `home`; returns None if there is none."""
         if not (home / STATE_FILE).exists():
             return None
@@ -175,6 +176,16 @@ class LenderAgent:
     @property
     def training_id(self) -> str:
         return self._membership.state.training_id
+
+    @property
+    def token(self) -> str:
+        """The secret by which the transport recognises this lender."""
+        return self._membership.state.token
+
+    @property
+    def after(self) -> int:
+        """The id of the last message that was taken and saved."""
+        return self._membership.state.after
 
     def view(self) -> TrainingView:
         """Return the training as this lender knows it."""
@@ -259,6 +270,32 @@ class LenderAgent:
                     "coordinator for a new code."
                 )
         return self._view
+
+    def deliver(
+        self, messages: Sequence[TrainingReceived], confirmed: int, announce: bool = False
+    ) -> list[Pending]:
+        """Take messages that a transport without `exchange` has brought; returns those to send.
+
+        Used instead of `run`. Messages up to number `confirmed` have reached the coordinator; all
+        others are returned at every call. If `announce` is true, the coordinator may have gone on
+        without this lender, and is told that it is back. The error for which this lender takes no
+        further part is in the view.
+        """
+        state = self._membership.state
+        state.pending = self.unconfirmed(confirmed)
+        if not self._over():
+            new = [one for one in messages if one.id > state.after]
+            self._taken(self._posting.opened(new))
+            if announce and self._machine is not None and not self._over():
+                self._membership.queue(COORDINATOR, self._machine.back())
+            state.after = max([state.after, *(one.id for one in new)])
+        self._save()
+        self._tell(None)
+        return list(state.pending)
+
+    def unconfirmed(self, confirmed: int) -> list[Pending]:
+        """Return the messages to send whose number is above `confirmed`."""
+        return [one for one in self._membership.state.pending if one.number > confirmed]
 
     def _taken(self, found: Sequence[Arrived]) -> TrisealError | None:
         """Take messages; returns the error for which this lender takes no further part."""

@@ -17,6 +17,7 @@ from features.encoding import Layout
 from features.records import read_records
 from features.schema import Schema
 from federated.agents.at_work import AtWork
+from federated.agents.code_files import read_code
 from federated.agents.lender_agent import BOOSTER, RECORD, LenderAgent, Own
 from federated.agents.limits import LEAST_ROWS, LenderLimits
 from federated.agents.options import (
@@ -30,9 +31,6 @@ from federated.agents.reporting import Reporter, write_summary
 from parties.agent_options import OpenAgentPages, port
 from settings import Settings
 from utils.errors import InvalidRequest
-from utils.regular_files import read_regular
-
-_MOST_CODE = 4096
 
 
 def main(words: Sequence[str], open_pages: OpenAgentPages | None = None) -> int:
@@ -134,10 +132,4 @@ def _code(path: Path | None) -> str:
         if not sys.stdin.isatty():
             raise InvalidRequest("Name the file with the coordinator's code by --code-file.")
         return getpass.getpass("Code from the coordinator: ")
-    try:
-        found = read_regular(path, _MOST_CODE)
-    except OSError as error:
-        raise InvalidRequest(f"{path} cannot be read: {error.strerror}.") from error
-    if found is None:
-        raise InvalidRequest(f"{path} is not a file; it has the coordinator's code.")
-    return found[0].decode("ascii", "replace").strip()
+    return read_code(path)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel
 
 from contract.trainings import LARGEST_POST, MOST_POSTED
-from federated.agents.membership import Membership, Pending
-from parties.trainings_client import TrainingPost, TrainingsClient
+from federated.agents.membership import Membership
+from federated.agents.transport import Transport
+from parties.trainings_client import TrainingPost, TrainingReceived
 from utils.errors import MessageOutOfOrder, NotAuthentic, TrisealError
+
+
+class _Sized(Protocol):
+    @property
+    def body(self) -> bytes: ...
+
+
+_M = TypeVar("_M", bound=_Sized)
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Arrived:
 class Posting:
     """Posts what is pending and opens what arrives; counts the bytes in both directions."""
 
-    def __init__(self, client: TrainingsClient, membership: Membership) -> None:
+    def __init__(self, client: Transport, membership: Membership) -> None:
         self._client, self._membership = client, membership
         self.sent = 0
         """Bytes of sealed messages that were posted."""
@@ -48,10 +58,10 @@ class Posting:
 
         Messages that were not sealed by their sender for this place are ignored. The caller saves
         the member's state before the next call, which confirms to the server that they have
-        arrived. Raises the errors of TrainingsClient.exchange.
+        arrived. Raises the errors of the transport.
         """
         state = self._membership.state
-        due = _fitting(state.pending)
+        due = fitting(state.pending)
         posts = [TrainingPost(one.number, one.to, one.body) for one in due]
         news = self._client.exchange(
             state.training_id,
@@ -64,9 +74,16 @@ class Posting:
         )
         self.sent += sum(len(one.body) for one in due)
         del state.pending[: len(due)]
-        self.open, self.dropped, self.refused = news.state == "open", news.dropped, []
+        self.open, self.dropped = news.state == "open", news.dropped
+        found = self.opened(news.messages)
+        state.after = news.after
+        return found
+
+    def opened(self, messages: Sequence[TrainingReceived]) -> list[Arrived]:
+        """Open messages of other members, in their order, as `exchange` does."""
+        self.refused = []
         found: list[Arrived] = []
-        for message in news.messages:
+        for message in messages:
             sender = message.sender
             self.received[sender] = self.received.get(sender, 0) + len(message.body)
             try:
@@ -76,17 +93,18 @@ class Posting:
                 self.refused.append(error.message)
             except TrisealError as error:
                 found.append(Arrived(sender, error=error))
-        state.after = news.after
         return found
 
 
-def _fitting(pending: Sequence[Pending]) -> list[Pending]:
-    """Return the first messages, as many as one call can post."""
-    due: list[Pending] = []
+def fitting(
+    messages: Sequence[_M], most: int = MOST_POSTED, largest: int = LARGEST_POST
+) -> list[_M]:
+    """Return the first messages, at most `most` and of `largest` bytes in all, but at least one."""
+    found: list[_M] = []
     size = 0
-    for one in pending[:MOST_POSTED]:
+    for one in messages[:most]:
         size += len(one.body)
-        if due and size > LARGEST_POST:
+        if found and size > largest:
             break
-        due.append(one)
-    return due
+        found.append(one)
+    return found

@@ -20,7 +20,6 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import httpx
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from parties.trainings_client import TrainingsClient
 from pydantic import BaseModel
 
 from contract.http import WitnessedResult
@@ -83,6 +82,7 @@ from parties.joint.messages import (
     encode,
 )
 from parties.joint.state import ProtocolState
+from parties.trainings_client import TrainingsClient
 from parties.trust_file import TrustFile
 from service.http.upload_form import FIELDS, FILE, FormReader
 from settings import ROOT
