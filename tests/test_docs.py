@@ -19,12 +19,18 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 FOREIGN_OPTIONS = {
     "--address",
     "--head",
+    "--node-config",
     "--num-cpus",
     "--object-spilling-directory",
     "--port",
+    "--root-certificates",
+    "--run-config",
+    "--stream",
+    "--superlink",
     "--timeout-graceful-shutdown",
+    "--trusted-entities",
 }
-"""Options of other programs: Ray and uvicorn."""
+"""Options of other programs: Ray, uvicorn and Flower."""
 
 documents = pytest.mark.parametrize("name", DOCUMENTS)
 
