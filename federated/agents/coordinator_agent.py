@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 
 from contract.trainings import COORDINATOR
 from federated.agents.membership import Membership, MemberState
+from federated.agents.names import require_lenders
 from federated.agents.posting import Arrived, Posting
 from federated.agents.progress import (
     Event,
@@ -33,7 +34,6 @@ from federated.agents.progress import (
 from federated.agents.rounds import Round, Rounds
 from federated.agents.state_file import StateFile
 from federated.agents.waiting import Changes
-from federated.aggregation.group import LEAST_LENDERS
 from federated.boosting.booster_json import booster_json
 from federated.boosting.trees import Tree
 from federated.plan import Plan
@@ -89,7 +89,7 @@ class CoordinatorAgent:
         member, plan = file.part(_MEMBER), file.part(_PLAN)
         if member is None or plan is None:
             raise InvalidRequest(f"There is no training in {home}; host one.")
-        self._home, self._client, self._file, self._patience = home, client, file, patience
+        self._home, self._file, self._patience = home, file, patience
         self.plan = Plan.model_validate_json(plan)
         self._membership = Membership(MemberState.model_validate_json(member), key, pins)
         self._client, self._posting = client, Posting(client, self._membership)
@@ -124,15 +124,11 @@ class CoordinatorAgent:
     ) -> CoordinatorAgent:
         """Host a new training on the server, and keep it in the folder `home`.
 
-        Raises InvalidRequest if the folder has one already or there are fewer than three lenders,
+        Raises InvalidRequest if the folder has one already or the lenders cannot have these names,
         and the server's errors.
         """
-        names = sorted(set(lenders))
-        if len(names) < LEAST_LENDERS:
-            raise InvalidRequest(
-                f"A training needs at least {LEAST_LENDERS} lenders of different names, so that no "
-                "sum is that of one lender."
-            )
+        names = sorted(lenders)
+        require_lenders(names)
         file = StateFile.open(home / STATE_FILE)
         try:
             if file.part(_MEMBER) is not None:
@@ -310,11 +306,8 @@ class CoordinatorAgent:
         return outs
 
     def _cancel(self, reason: str) -> list[Out]:
-        if self._machine is not None:
-            return self._machine.cancel(reason)
-        state = self._membership.state  # nobody can read a message before the start
-        self._client.close_training(state.training_id, state.token)
-        return []
+        # Nobody can read a message before the start; `run` closes the training instead.
+        return [] if self._machine is None else self._machine.cancel(reason)
 
     def _overdue(self) -> list[Out]:
         if self._machine is not None:

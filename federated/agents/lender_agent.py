@@ -23,6 +23,7 @@ from features.encoding import Layout
 from features.records import Records
 from federated.agents.limits import LenderLimits
 from federated.agents.membership import Membership, MemberState
+from federated.agents.names import require_name
 from federated.agents.posting import Arrived, Posting
 from federated.agents.progress import (
     Event,
@@ -126,9 +127,10 @@ class LenderAgent:
     ) -> LenderAgent:
         """Join a training with the code from its coordinator, and keep it in the folder `home`.
 
-        Raises InvalidRequest if the code is unreadable or the folder has a training already, and
-        the server's errors.
+        Raises InvalidRequest if the code is unreadable, the name is not allowed or the folder has a
+        training already, and the server's errors.
         """
+        require_name(name)
         parsed = JoinCode.parse(code)
         file = StateFile.open(home / STATE_FILE)
         try:

@@ -19,6 +19,7 @@ from features.schema import Schema
 from federated.agents.at_work import AtWork
 from federated.agents.lender_agent import BOOSTER, RECORD, LenderAgent, Own
 from federated.agents.limits import LEAST_ROWS, LenderLimits
+from federated.agents.names import require_name
 from federated.agents.options import (
     agent_parser,
     connected,
@@ -41,6 +42,7 @@ def main(words: Sequence[str], open_pages: OpenAgentPages | None = None) -> int:
     With a page, made by `open_pages`, it runs until the page is stopped.
     """
     options = _parse(words)
+    require_name(options.name)  # which names the folder
     settings = Settings()
     require_free_port(options.page_port, settings)
     home: Path = options.home or settings.party_data / options.name
