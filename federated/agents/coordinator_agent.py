@@ -29,6 +29,7 @@ from federated.agents.progress import (
     State,
     TrainingView,
     TreeViews,
+    changes_between,
     dated,
 )
 from federated.agents.rounds import Round, Rounds
@@ -314,6 +315,11 @@ class CoordinatorAgent:
             return self._machine.overdue()
         if len(self._joined()) >= self._membership.least_lenders:
             self._start()
+        else:
+            self._events.add(
+                f"Waiting for {', '.join(self._missing())}: at least "
+                f"{self._membership.least_lenders} lenders are needed."
+            )
         return []
 
     def _start(self) -> None:
@@ -446,16 +452,3 @@ class CoordinatorAgent:
                 ),
             }
         )
-
-
-def changes_between(before: TrainingView, now: TrainingView) -> list[str]:
-    """Return a sentence for each lender whose status has changed, and for the training's state."""
-    known = {one.name: one.status for one in before.lenders}
-    found = [
-        f"{one.name} is {one.status}{f': {one.reason}' if one.reason else ''}"
-        for one in now.lenders
-        if known.get(one.name) != one.status
-    ]
-    if before.state != now.state:
-        found.append(f"The training is {now.state}{f': {now.reason}' if now.reason else ''}")
-    return found

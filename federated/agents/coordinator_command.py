@@ -22,7 +22,7 @@ from federated.agents.options import (
     pins_of,
     require_free_port,
 )
-from federated.agents.reporting import Reporter, write_summary
+from federated.agents.reporting import Reporter, print_end, write_summary
 from federated.plan import Plan
 from federated.privacy.accounting import multiplier_for, planned
 from federated.privacy.noise import advised_least_hessian
@@ -60,13 +60,9 @@ def main(words: Sequence[str], open_pages: OpenAgentPages | None = None) -> int:
             print(f"The lenders' codes are in {home / CODES}.", flush=True)
             files = {"booster": home / BOOSTER, "record": home / RECORD}
             work = AtWork("coordinator", agent, agent.cancel, files, home / CODES)
-            view = work.run(Reporter(), settings, options.page_port, open_pages)
+            view = work.run(Reporter(agent.events), settings, options.page_port, open_pages)
             write_summary(options.summary, view, agent.events())
-    if view.state == "finished":
-        print(f"The model is {home / BOOSTER}, its record {home / RECORD}.")
-        return 0
-    print(f"The training is {view.state}. {view.reason}")
-    return 1
+    return print_end(view, home / BOOSTER, home / RECORD)
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:

@@ -12,6 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -32,6 +33,7 @@ from federated.agents.progress import (
     State,
     TrainingView,
     TreeViews,
+    changes_between,
     dated,
 )
 from federated.agents.rounds import Round, Rounds
@@ -74,7 +76,11 @@ STATE_FILE = "lender.sqlite"
 BOOSTER, RECORD = "booster.json", "record.json"
 """Files of the finished model, in the lender's folder."""
 
-_MEMBER, _PROGRESS, _FACTS = "member", "progress", "facts"
+_MEMBER, _PROGRESS, _FACTS, _FAILURE = "member", "progress", "facts", "failure"
+_UNREAD = (
+    "A first message cannot be opened with this lender's code. If the code was typed or cut, it "
+    "cannot be used again: ask the coordinator for a new training."
+)
 _RESULT: TypeAdapter[Result] = TypeAdapter(Result)
 
 
@@ -107,7 +113,9 @@ class LenderAgent:
         self._stopping = threading.Event()
         self._leaving = False
         self._machine: Lender | None = None
-        self._failure: str | None = None
+        failure = file.part(_FAILURE)
+        self._failure = None if failure is None else failure.decode()
+        self._unread = ""
         self._saved_results = 0
         self._began = time.monotonic()
         saved = file.part(_PROGRESS)
@@ -253,7 +261,8 @@ class LenderAgent:
             self._save()
             self._tell(report)
             if failure is not None:
-                self._posting.exchange(0.0)  # so that the coordinator knows the reason
+                with suppress(TrisealError):
+                    self._posting.exchange(0.0)  # so that the coordinator knows the reason
                 raise failure
             if not self._posting.open and not self._over():
                 raise InvalidRequest(
@@ -266,6 +275,8 @@ class LenderAgent:
         """Take messages; returns the error for which this lender takes no further part."""
         for reason in self._posting.refused:
             self._events.add(f"Ignored a message: {reason}")
+            if self.known_plan is None:
+                self._unread = _UNREAD
         try:
             if self._machine is None and self._membership.has_started:
                 self._begin()
@@ -291,7 +302,6 @@ class LenderAgent:
                 self._membership.queue(COORDINATOR, own)
         except TrisealError as error:
             self._failure = error.message
-            self._events.add(f"This lender takes no further part: {error.message}")
             if self._membership.has_started:
                 refused = Refused(code=error.code, reason=error.message[:500])
                 self._membership.queue(COORDINATOR, refused)
@@ -354,6 +364,8 @@ class LenderAgent:
 
     def _save(self) -> None:
         parts = {_MEMBER: self._membership.state.model_dump_json().encode()}
+        if self._failure is not None:
+            parts[_FAILURE] = self._failure.encode()
         new: list[bytes] = []
         machine = self._machine
         if machine is not None:
@@ -379,8 +391,8 @@ class LenderAgent:
         self._finished = self._grown()
         self._rounds.note(view.trees, view.bytes)
         self._view = view
-        if before.state != self._view.state:
-            self._events.add(f"The training is {self._view.state}.")
+        for text in changes_between(before, view):
+            self._events.add(text)
         self._changes.announce()
         if report is not None:
             report(self._view)
@@ -425,7 +437,7 @@ class LenderAgent:
             ),
             bytes=self._posting.sent + sum(self._posting.received.values()),
             seconds=time.monotonic() - self._began,
-            problem=self._problem,
+            problem=self._problem or ("" if known else self._unread),
             kept=len(machine.trees) if machine is not None and state == "finished" else None,
         )
 

@@ -52,7 +52,7 @@ def state_panel(work: AtWork, view: TrainingView, plan: Plan | None) -> str:
         f'<progress class="ts-bar-run ts-wide-run" max="1" value="{share:.3f}" '
         f'aria-label="{share:.0%} of the training is done"></progress>'
     )
-    auc = texts.final_auc(view)
+    auc = view.final_auc
     shown = facts(
         (
             ("Validation AUC", "" if auc is None else f"{auc:.4f}"),
@@ -186,8 +186,8 @@ def _away(view: TrainingView) -> str:
     if not view.problem or view.state in texts.OVER:
         return ""
     return (
-        f'<p class="ts-alarm" role="alert">{escape(view.problem)} This agent tries again until it '
-        "can; nothing is lost.</p>"
+        f'<p class="ts-alarm" role="alert">{escape(view.problem)} This agent goes on by itself '
+        "as soon as it can.</p>"
     )
 
 

@@ -325,6 +325,8 @@ class LocalRun:
         view = self._view()
         if view is not None and view.state in ("finished", "cancelled"):
             self._note_end(view.state, view.reason)
+        elif view is not None and view.state == "failed" and not self.job.cancelled:
+            self._note_end("failed", view.reason)
         elif not failure or self._stopping:
             return
         elif self.job.cancelled:
