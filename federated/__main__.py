@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"federated {words[0]}: {in_one_line(error)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
+            print("Stopped; started again with the same folder, it goes on.", file=sys.stderr)
             return 130
     help_asked = bool(words) and words[0] in ("-h", "--help")
     print(__doc__, file=sys.stdout if help_asked else sys.stderr)

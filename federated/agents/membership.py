@@ -191,7 +191,11 @@ class Membership:
         """Take the coordinator's start; raises PartiesDisagree if it differs from the hellos."""
         hello = self.hellos.get(COORDINATOR)
         if hello is None:
-            raise MessageOutOfOrder("The coordinator's start came before its hello.")
+            raise PartiesDisagree(
+                "The training starts, and the coordinator's first message has not arrived or "
+                "cannot be opened with this lender's code. If the code was typed or cut, it cannot "
+                "be used again: ask the coordinator for a new training."
+            )
         place = self._place(COORDINATOR, None, START_NUMBER)
         payload, signature = self._words.open(place, body)
         signed(PublicIdentity(hello.signing_key, hello.exchange_key), place, payload, signature)

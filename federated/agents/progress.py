@@ -14,6 +14,14 @@ from federated.protocol.record import TreeRecords
 
 State = Literal["starting", "running", "paused", "finished", "cancelled", "failed"]
 MOST_EVENTS = 1000
+_WORDS = {
+    "joined": "has joined",
+    "working": "is working",
+    "done": "is done",
+    "away": "is away",
+    "refused": "is excluded",
+    "not part": "takes no part",
+}
 
 
 class _View(BaseModel):
@@ -88,6 +96,11 @@ class TrainingView(_View):
         return self.seconds / done * (self.trees_planned - done)
 
     @property
+    def over(self) -> bool:
+        """True if nothing changes any more."""
+        return self.state in ("finished", "cancelled", "failed")
+
+    @property
     def final_auc(self) -> float | None:
         """The validation AUC of the model so far, or of the trees that are kept."""
         if self.kept is not None and 0 < self.kept <= len(self.trees):
@@ -152,8 +165,7 @@ def changes_between(before: TrainingView, now: TrainingView) -> list[str]:
 def _status_changed(one: LenderView, before: str | None) -> str:
     if before == "away" and one.status == "working":
         return f"{one.name} is back."
-    verb = "has" if one.status == "joined" else "is"
-    return f"{one.name} {verb} {one.status}{_because(one.reason)}"
+    return f"{one.name} {_WORDS.get(one.status, one.status)}{_because(one.reason)}"
 
 
 def _state_changed(now: TrainingView) -> str:

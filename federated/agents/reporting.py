@@ -22,7 +22,7 @@ class Reporter:
         """Print what has changed since the last call."""
         if self._trees is None:
             self._trees = len(view.trees)
-            if view.trees:
+            if view.trees and not view.over:
                 print(f"Going on after tree {self._trees} of {view.trees_planned}.", flush=True)
         for tree in view.trees[self._trees :]:
             early = ", ended early" if tree.ended_early else ""

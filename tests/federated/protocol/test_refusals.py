@@ -93,3 +93,10 @@ def test_a_code_that_opens_nothing_is_told(tmp_path, training):
         serial = agent.wait(serial, 10)
     assert "ask the coordinator for a new training" in agent.view().problem
     assert agent.view().state == "starting"
+    for number, name in enumerate(OTHERS):
+        agents[name] = LenderAgent.join(
+            tmp_path / name, relay, name, coordinator.codes[name], own_of(number)
+        )
+        pool.submit(run, agents[name])
+    with pytest.raises(PartiesDisagree, match="cannot be opened with this lender's code"):
+        ends.result()
