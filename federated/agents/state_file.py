@@ -33,6 +33,8 @@ class StateFile:
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
+            # Secrets that a save replaces are overwritten; in the log they last until it is reused.
+            self._database.execute("PRAGMA secure_delete = ON")
             self._database.executescript(_TABLES)
         except sqlite3.DatabaseError as error:
             raise self._damaged() from error

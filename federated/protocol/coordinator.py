@@ -215,9 +215,19 @@ class Coordinator:
         return [] if self.missing else self._begin()
 
     def _begin(self) -> list[Out]:
-        """Ask for the step of `state.step` with everyone who is present, or pause."""
+        """Ask for the step of `state.step` with everyone who is present, or pause.
+
+        Ends the training if too few are left that could come back.
+        """
         state = self.state
         roster = self._present()
+        left = [name for name, one in state.lenders.items() if one.status != "refused"]
+        if len(left) < self._group.least_roster:
+            return self.cancel(
+                f"{len(state.lenders) - len(left)} of {len(state.lenders)} lenders have left or "
+                f"were excluded, and {self._group.least_roster} are needed. Their reasons are "
+                "beside their names; host another training."
+            )
         if len(roster) < self._group.least_roster:
             state.phase = "paused"
             state.reason = (

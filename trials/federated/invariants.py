@@ -33,7 +33,7 @@ _RESULT: TypeAdapter[Result] = TypeAdapter(Result)
 _UNTYPED = ("Traceback (most recent call last)", "Fatal Python error", "Exception in ASGI")
 _SAMPLE_BYTES = 60
 """Bytes of a lender's rows that are searched for; no others are equal by chance."""
-_SECRETS = ("token", "identity", "master", "own_root", "pair_roots")
+_SECRETS = ("token", "identity", "channel", "master", "own_root", "pair_roots")
 
 
 def check(training: Training, checks: Counter[str]) -> None:

@@ -9,8 +9,6 @@ from federated.agents.at_work import Kind
 from federated.agents.progress import LenderView, TrainingView
 from federated.plan import Plan
 
-OVER = ("finished", "cancelled", "failed")
-"""States of a training after which nothing changes."""
 STATUS_WORDS = {
     "expected": "expected",
     "joined": "joined",
@@ -73,9 +71,9 @@ def state_words(
     view: TrainingView, kind: Kind, depth: int, ending: bool = False, error: str = ""
 ) -> str:
     """Return the state of the training in one or two sentences."""
-    if error and view.state not in OVER:
+    if error and not view.over:
         return f"Stopped: {error} After that, start this agent again to go on from its folder."
-    if ending and view.state not in OVER:
+    if ending and not view.over:
         return ENDING[kind]
     if view.state == "starting":
         return _starting(view, kind)

@@ -13,7 +13,7 @@ from federated.aggregation.group import MOST_LENDERS
 from federated.boosting.trees import Split, Splits
 from federated.protocol import coordinator
 from federated.protocol.coordinator import Out
-from federated.protocol.messages import Earlier, Grown, encode
+from federated.protocol.messages import Earlier, Grown, Refused, encode
 from tests.federated.protocol.network import Network, rows_of
 from tests.federated.protocol.test_training import network, plan_of, require_pooled
 
@@ -166,3 +166,19 @@ def test_the_results_of_the_largest_training_fit_into_messages() -> None:
     assert [first for first, _ in parts] == [grown.index(part[0]) for _, part in parts]
     messages = [encode(Earlier(first=first, results=part)) for first, part in parts]
     assert sum(map(len, messages)) > LARGEST_TRAINING_MESSAGE > 2 * max(map(len, messages))
+
+
+def test_a_training_ends_once_too_few_lenders_are_left_that_could_come_back() -> None:
+    found = network(4, rows=60, trees=2)
+    until(found, 1, 0)
+    found.post(found.coordinator.take("lender_0", Refused(code="left", reason="Enough.")))
+    assert found.coordinator.state.phase == "uploads"
+    found.kill("lender_1")
+    found.post(found.coordinator.overdue())
+    assert found.coordinator.state.phase == "paused"  # lender_1 may come back
+    found.bring_back("lender_1")
+    found.post(found.coordinator.take("lender_2", Refused(code="left", reason="Enough.")))
+    found.run()
+    state = found.coordinator.state
+    assert (state.phase, state.reason[:16]) == ("cancelled", "2 of 4 lenders h")
+    assert found.lenders["lender_3"].progress.phase == "cancelled"
