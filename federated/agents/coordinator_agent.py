@@ -279,7 +279,8 @@ class CoordinatorAgent:
             self._tell(report)
             if not self._posting.open and not self._over():
                 raise InvalidRequest(
-                    "The server says that the training was closed or has expired; host a new one."
+                    "The server says that the training was closed or has expired; host a new one "
+                    "in another folder, by --home."
                 )
         if self._machine is None and self._over():
             # Lenders cannot be told before the start; they find the training closed.

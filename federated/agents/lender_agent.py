@@ -267,7 +267,8 @@ class LenderAgent:
             if not self._posting.open and not self._over():
                 raise InvalidRequest(
                     "The server says that the training was closed or has expired; ask its "
-                    "coordinator for a new code."
+                    "coordinator for the code of a new one, and join that in another folder, by "
+                    "--home."
                 )
         return self._view
 
