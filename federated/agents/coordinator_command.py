@@ -14,7 +14,8 @@ from pathlib import Path
 
 from features.schema import Schema
 from federated.agents.at_work import AtWork
-from federated.agents.coordinator_agent import BOOSTER, RECORD, CoordinatorAgent, Patience
+from federated.agents.coordinator_agent import CoordinatorAgent, Patience
+from federated.agents.member_agent import BOOSTER, RECORD
 from federated.agents.options import (
     agent_parser,
     connected,

@@ -17,8 +17,9 @@ from features.encoding import Layout
 from features.records import read_records
 from features.schema import Schema
 from federated.agents.at_work import AtWork
-from federated.agents.lender_agent import BOOSTER, RECORD, LenderAgent, Own
+from federated.agents.lender_agent import LenderAgent, Own
 from federated.agents.limits import LEAST_ROWS, LenderLimits
+from federated.agents.member_agent import BOOSTER, RECORD
 from federated.agents.names import require_name
 from federated.agents.options import (
     agent_parser,

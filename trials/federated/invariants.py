@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from contract.trainings import COORDINATOR
-from federated.agents.coordinator_agent import BOOSTER, RECORD
+from federated.agents.member_agent import BOOSTER, RECORD
 from federated.boosting.booster_json import booster_json
 from federated.boosting.pooled import Pooled, pooled, total
 from federated.boosting.usable_bits import choose_bits
