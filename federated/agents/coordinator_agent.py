@@ -69,19 +69,18 @@ class CoordinatorAgent(MemberAgent):
         file: StateFile,
         patience: Patience,
     ) -> None:
-        member, plan = file.part(_MEMBER), file.part(_PLAN)
+        member, plan = file.model(_MEMBER, MemberState), file.model(_PLAN, Plan)
         if member is None or plan is None:
             raise InvalidRequest(f"There is no training in {home}; host one.")
-        membership = Membership(MemberState.model_validate_json(member), key, pins)
+        membership = Membership(member, key, pins)
         super().__init__(home, client, membership, file)
         self._client, self._patience = client, patience
-        self.plan = Plan.model_validate_json(plan)
+        self.plan = plan
         self._cancelled: str | None = None
         self._seconds = float(json.loads(file.part(_CLOCK) or b"0"))
         self._machine: Coordinator | None = None
-        saved = file.part(_COORDINATOR)
-        if saved is not None:
-            state = CoordinatorState.model_validate_json(saved)
+        state = file.model(_COORDINATOR, CoordinatorState)
+        if state is not None:
             state.results = self._stored_results()
             self._machine = self._new_machine(state)
         self._first_view()

@@ -83,10 +83,10 @@ class LenderAgent(MemberAgent):
     """
 
     def __init__(self, home: Path, client: TrainingsClient, own: Own, file: StateFile) -> None:
-        member = file.part(_MEMBER)
+        member = file.model(_MEMBER, MemberState)
         if member is None:
             raise InvalidRequest(f"There is no training in {home}; join one with a code.")
-        membership = Membership(MemberState.model_validate_json(member), own.key, own.pins)
+        membership = Membership(member, own.key, own.pins)
         super().__init__(home, client, membership, file)
         self._own = own
         self._require_same_rows()
@@ -96,9 +96,8 @@ class LenderAgent(MemberAgent):
         self._failure = None if failure is None else failure.decode()
         self._unread = ""
         self._began = time.monotonic()
-        saved = file.part(_PROGRESS)
-        if saved is not None:
-            progress = LenderProgress.model_validate_json(saved)
+        progress = file.model(_PROGRESS, LenderProgress)
+        if progress is not None:
             progress.results = self._stored_results()
             self._machine = self._new_machine(progress)
         self._first_view()

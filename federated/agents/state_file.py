@@ -11,11 +11,15 @@ import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from utils.atomic_files import PRIVATE_FILE, private_folder
 from utils.errors import StoreDamaged
 from utils.file_lock import HeldLock, hold_lock
+
+M = TypeVar("M", bound=BaseModel)
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS parts (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
@@ -60,6 +64,17 @@ class StateFile:
         found = self._read("SELECT body FROM parts WHERE name = ?", (name,))
         return bytes(found[0][0]) if found else None
 
+    def model(self, name: str, kind: type[M]) -> M | None:
+        """Return a part that was saved as the JSON of a model, or None if it never was."""
+        body = self.part(name)
+        if body is None:
+            return None
+        try:
+            return kind.model_validate_json(body)
+        except ValidationError:
+            # Without its cause, which shows values: most of them are secret.
+            raise self._damaged() from None
+
     def results(self) -> tuple[bytes, ...]:
         """Return all results, in order."""
         return tuple(
@@ -99,6 +114,8 @@ class StateFile:
 
     def _damaged(self) -> StoreDamaged:
         return StoreDamaged(
-            f"{self._path} cannot be read or written: it was altered, or the disk is full. Make "
-            "room, or restore the agent's whole folder from a backup."
+            f"{self._path} cannot be read or written. If the disk is full, make room and start "
+            "again. If the file was altered or is of another release, begin another training in "
+            "another folder, by --home. Do not put back an older copy: it would not know which "
+            "sums were opened."
         )
