@@ -19,6 +19,7 @@ from federated.agents.member_agent import BOOSTER, RECORD
 from federated.agents.options import (
     agent_parser,
     connected,
+    duration,
     identity_of,
     pins_of,
     require_free_port,
@@ -97,13 +98,13 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "--validation-share", type=float, default=0.2, help="share of rows that measure the AUC"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the validation rows")
-    parser.add_argument("--hours", type=float, default=24.0, help="lifetime of the training")
+    parser.add_argument("--hours", type=duration, default=24.0, help="lifetime of the training")
     parser.add_argument(
-        "--start-seconds", type=float, default=600.0, help="time to join before the start"
+        "--start-seconds", type=duration, default=600.0, help="time to join before the start"
     )
     parser.add_argument(
         "--step-seconds",
-        type=float,
+        type=duration,
         default=30.0,
         help="time for one message; later the lender is away",
     )

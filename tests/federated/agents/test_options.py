@@ -1,4 +1,4 @@
-"""The names of lenders: refused before anything is hosted, joined or written."""
+"""Names of lenders and times: refused before anything is hosted, joined or written."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ def test_names_that_the_protocol_has_no_room_for_are_refused(name: str) -> None:
 def test_lists_of_lenders_without_a_training_are_refused(names: list[str], problem: str) -> None:
     with pytest.raises(InvalidRequest, match=problem):
         require_lenders(names)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "0", "soon"])
+def test_times_that_would_never_end_or_never_begin_are_refused(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--step-seconds", "--start-seconds", "--hours"):
+        with pytest.raises(SystemExit):
+            main(["coordinator", "--lenders", "a,b,c", f"{option}={text}"])
+        assert f"{option}: give a number above 0" in capsys.readouterr().err
 
 
 def test_a_lender_of_another_name_makes_no_folder(
