@@ -26,11 +26,12 @@ MOST_READ, LARGEST_READ = 128, 8 << 20
 LONGEST_TRAINING_WAIT = 25.0
 LARGEST_ID = 2**53 - 1
 """Largest id of a message: what every JSON reader keeps exact (RFC 8259, section 6)."""
-MEMBER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+MEMBER_PATTERN = r"^[a-z][a-z0-9_]{0,31}$"
+"""The form of a party's name, as in schemas and trust files."""
 
 TrainingState = Literal["open", "closed", "expired"]
 Hex128 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-MemberName = Annotated[str, Field(pattern=MEMBER_PATTERN, max_length=64)]
+MemberName = Annotated[str, Field(pattern=MEMBER_PATTERN)]
 MessageNumber = Annotated[int, Field(ge=1, le=LARGEST_NUMBER)]
 MessageId = Annotated[int, Field(ge=0, le=LARGEST_ID)]
 

@@ -3,9 +3,9 @@
     python -m federated coordinator --lenders lender_1,lender_2,lender_3 --schema FILE
     python -m federated lender --name lender_1 --data rows.csv --schema FILE --code-file FILE
 
+The coordinator hosts a training on the server and writes a code for each lender; every lender takes
+part with its code and its own rows. Started again with the same folder, both go on where they were.
 Each command has `--help`. docs/FEDERATED.md describes the protocol and its limits.
-
-As an entry point it may import the page, which no other module of this folder does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 
 from federated.agents import coordinator_command, lender_command
+
+# An entry point may import a page; no other module of this folder does.
 from ui.federated.serving import open_training_page
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
@@ -33,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"federated {words[0]}: {in_one_line(error)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
+            print("Stopped; started again with the same folder, it goes on.", file=sys.stderr)
             return 130
     help_asked = bool(words) and words[0] in ("-h", "--help")
     print(__doc__, file=sys.stdout if help_asked else sys.stderr)

@@ -11,9 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from features.encoding import Layout
 from features.schema import Schema
+from federated.aggregation.masking import MOST_NUMBERS
 from federated.privacy.parameters import Privacy
 from model.booster import MAXIMUM_DEPTH, MAXIMUM_TREES
 from utils.errors import PlanInvalid
+
+SCORE_NUMBERS = 256
+"""Numbers of a score histogram (federated/boosting/scores.py)."""
+LARGEST_SCHEMA = 192 * 1024
+"""Bytes of the schema in the coordinator's hello, which the relay has to take."""
 
 
 class Plan(BaseModel):
@@ -51,7 +57,24 @@ class Plan(BaseModel):
             raise ValueError("the schema sets zero_is_missing, which is for imported boosters only")
         if self.early_stopping is not None and not self.validation_share:
             raise ValueError("early_stopping needs a validation_share above 0")
+        if self._longest_vector() > MOST_NUMBERS:
+            raise ValueError(
+                f"a sum would have {self._longest_vector()} numbers, and {MOST_NUMBERS} are the "
+                "most: lower the depth, or have fewer columns, cuts or categories"
+            )
+        if len(self.schema_.model_dump_json()) > LARGEST_SCHEMA:
+            raise ValueError(
+                f"the schema has more than {LARGEST_SCHEMA >> 10} KiB; shorten its texts"
+            )
         return self
+
+    def _longest_vector(self) -> int:
+        """Return a bound of the numbers in a step's vector: of all states, and of the scores.
+
+        Below the root, only the left child of each node split at the level before is sent.
+        """
+        nodes = 1 << max(0, self.depth - 2)
+        return 2 * nodes * self.layout.n_states + SCORE_NUMBERS
 
     @classmethod
     def parse(cls, document: Any, source: str = "the plan") -> Plan:
@@ -60,7 +83,8 @@ class Plan(BaseModel):
             return cls.model_validate(document)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(str(part) for part in e['loc']) or 'plan'}: {e['msg']}"
+                f"{'.'.join(str(part) for part in e['loc']) or 'plan'}: "
+                f"{e['msg'].removeprefix('Value error, ')}"
                 for e in error.errors()[:5]
             )
             raise PlanInvalid(f"{source} cannot be used: {faults}.") from error

@@ -17,7 +17,8 @@ def valid() -> Iterator[None]:
         yield
     except ValidationError as error:
         faults = [
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: "
+            f"{fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors()[:5]
         ]
         # Without the cause, which shows the values: one may be a join code.

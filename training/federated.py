@@ -24,7 +24,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from engines.interface import DECIDE
 from features.encoding import Bits
 from features.records import read_records
-from federated.agents.lender_agent import BOOSTER, RECORD
+from federated.agents.member_agent import BOOSTER, RECORD
 from federated.boosting.rows import validation_rows
 from federated.protocol.record import Record
 from model.booster import MAXIMUM_TREES, parse_booster

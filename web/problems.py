@@ -189,5 +189,5 @@ def _faults(error: RequestValidationError) -> str:
     faults = []
     for fault in error.errors()[:5]:
         place = ".".join(str(part)[:40] for part in fault["loc"][1:]) or "body"
-        faults.append(f"{place}: {fault['msg']}")
+        faults.append(f"{place}: {fault['msg'].removeprefix('Value error, ')}")
     return f"The request is not valid: {'; '.join(faults)}."

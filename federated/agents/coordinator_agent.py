@@ -9,56 +9,39 @@ from __future__ import annotations
 import json
 import math
 import os
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from pydantic import TypeAdapter
-
 from contract.trainings import COORDINATOR
+from federated.agents.member_agent import MemberAgent, Report
 from federated.agents.membership import Membership, MemberState
-from federated.agents.posting import Arrived, Posting
+from federated.agents.names import require_lenders
+from federated.agents.posting import Arrived
 from federated.agents.progress import (
-    Event,
-    Events,
     LenderView,
     State,
     TrainingView,
-    TreeViews,
-    dated,
 )
-from federated.agents.rounds import Round, Rounds
-from federated.agents.state_file import StateFile, restored
+from federated.agents.state_file import StateFile
 from federated.agents.transport import CoordinatorTransport
-from federated.agents.waiting import Changes
-from federated.aggregation.group import LEAST_LENDERS
-from federated.boosting.booster_json import booster_json
 from federated.boosting.trees import Tree
 from federated.plan import Plan
 from federated.protocol.coordinator import Coordinator, CoordinatorState, Out
-from federated.protocol.messages import FromLender, Result, Stopped
-from federated.protocol.record import record_of
+from federated.protocol.messages import FromLender, Stopped
 from parties.joint.channel import GROUP_SECRET_BYTES
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
-from parties.retrying import may_pass
-from utils.atomic_files import write_atomic
-from utils.errors import InvalidRequest, TrisealError
+from utils.errors import InvalidRequest
 
 LONGEST_WAIT = 5.0
 """Longest wait of one call for messages, after which `cancel` and `stop` take effect."""
 STAY_SECONDS = 60.0
 """Seconds after the end in which lenders that are away can still be told the result."""
-RETRY_SECONDS = 1.0
 STATE_FILE = "coordinator.sqlite"
-BOOSTER, RECORD = "booster.json", "record.json"
-"""Files of the finished model, in the coordinator's folder."""
-
 _MEMBER, _COORDINATOR, _PLAN, _CODES, _CLOCK = "member", "coordinator", "plan", "codes", "clock"
-_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
 _STATES: dict[str, State] = {"ready": "starting", "uploads": "running", "seeds": "running"}
 
 
@@ -74,7 +57,7 @@ class Patience:
     step: float = 30.0
 
 
-class CoordinatorAgent:
+class CoordinatorAgent(MemberAgent):
     """One training; `run` works until it has ended. All other methods are thread-safe."""
 
     def __init__(
@@ -86,29 +69,21 @@ class CoordinatorAgent:
         file: StateFile,
         patience: Patience,
     ) -> None:
-        member, plan = file.part(_MEMBER), file.part(_PLAN)
+        member, plan = file.model(_MEMBER, MemberState), file.model(_PLAN, Plan)
         if member is None or plan is None:
             raise InvalidRequest(f"There is no training in {home}; host one.")
-        self._home, self._client, self._file, self._patience = home, client, file, patience
-        self.plan = restored(Plan, plan)
-        self._membership = Membership(restored(MemberState, member), key, pins)
-        self._client, self._posting = client, Posting(client, self._membership)
-        self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
-        self._stopping = threading.Event()
+        membership = Membership(member, key, pins)
+        super().__init__(home, client, membership, file)
+        self._client, self._patience = client, patience
+        self.plan = plan
         self._cancelled: str | None = None
         self._seconds = float(json.loads(file.part(_CLOCK) or b"0"))
-        self._saved_results = 0
         self._machine: Coordinator | None = None
-        saved = file.part(_COORDINATOR)
-        if saved is not None:
-            state = restored(CoordinatorState, saved)
-            state.results = [restored(_RESULT, body) for body in file.results()]
-            self._saved_results = len(state.results)
+        state = file.model(_COORDINATOR, CoordinatorState)
+        if state is not None:
+            state.results = self._stored_results()
             self._machine = self._new_machine(state)
-        self._problem = ""
-        self._view = self._seen()
-        self._finished = self._grown()
-        self._rounds = Rounds(self._view.trees)
+        self._first_view()
 
     @classmethod
     def host(
@@ -124,15 +99,11 @@ class CoordinatorAgent:
     ) -> CoordinatorAgent:
         """Host a new training on the server, and keep it in the folder `home`.
 
-        Raises InvalidRequest if the folder has one already or there are fewer than three lenders,
+        Raises InvalidRequest if the folder has one already or the lenders cannot have these names,
         and the server's errors.
         """
-        names = sorted(set(lenders))
-        if len(names) < LEAST_LENDERS:
-            raise InvalidRequest(
-                f"A training needs at least {LEAST_LENDERS} lenders of different names, so that no "
-                "sum is that of one lender."
-            )
+        names = sorted(lenders)
+        require_lenders(names)
         file = StateFile.open(home / STATE_FILE)
         try:
             if file.part(_MEMBER) is not None:
@@ -186,61 +157,23 @@ class CoordinatorAgent:
     # ---- what others see
 
     @property
-    def training_id(self) -> str:
-        return self._membership.state.training_id
-
-    @property
     def codes(self) -> dict[str, str]:
         """The code of each lender, to be given to it alone."""
         found: dict[str, str] = json.loads(self._file.part(_CODES) or b"{}")
         return found
-
-    def view(self) -> TrainingView:
-        """Return the training as it is now."""
-        return self._view
-
-    def events(self) -> tuple[Event, ...]:
-        """Return the last events, oldest first."""
-        return self._events.all()
 
     @property
     def known_plan(self) -> Plan | None:
         """The plan, which a coordinator has always known."""
         return self.plan
 
-    @property
-    def trees(self) -> tuple[Tree, ...]:
-        """The finished trees; after the end, those that are kept."""
-        return self._finished
-
-    def rounds(self) -> tuple[Round, ...]:
-        """Return the bytes of each round since this process began."""
-        return self._rounds.all()
-
-    @property
-    def serial(self) -> int:
-        """A number that rises with every change of the view."""
-        return self._changes.serial
-
-    def wait(self, serial: int, seconds: float) -> int:
-        """Wait up to `seconds` for a serial other than `serial`; returns the present one."""
-        return self._changes.wait(serial, seconds)
-
     def cancel(self, reason: str = "") -> None:
         """End the training without a model, at the next step of `run`."""
         self._cancelled = reason or "The coordinator cancelled the training."
 
-    def stop(self) -> None:
-        """Have `run` return at the end of its present call; the training can be resumed."""
-        self._stopping.set()
-
-    def close(self) -> None:
-        """Close the database, once `run` has returned."""
-        self._file.close()
-
     # ---- the loop
 
-    def run(self, report: Callable[[TrainingView], None] | None = None) -> TrainingView:
+    def run(self, report: Report | None = None) -> TrainingView:
         """Coordinate until the training has ended or `stop` is called; returns the last view.
 
         `report` is called after every change. Raises the errors that the server reports, except
@@ -258,16 +191,9 @@ class CoordinatorAgent:
                 ended = min(ended, now)
                 if not self._membership.state.pending and self._may_leave(now - ended):
                     break
-            try:
-                found = self._posting.exchange(self._wait(deadline - now), self._least())
-            except TrisealError as error:
-                if not may_pass(error):
-                    raise
-                self._problem = error.message
-                self._tell(report)
-                self._stopping.wait(RETRY_SECONDS)
+            found = self._exchange(self._wait(deadline - now), report, self._least())
+            if found is None:
                 continue
-            self._problem = ""
             outs = self._taken(found)
             if time.monotonic() >= deadline:
                 outs += self._overdue()
@@ -282,7 +208,8 @@ class CoordinatorAgent:
             self._tell(report)
             if not self._posting.open and not self._over():
                 raise InvalidRequest(
-                    "The server says that the training was closed or has expired; host a new one."
+                    "The server says that the training was closed or has expired; host a new one "
+                    "in another folder, by --home."
                 )
         if self._machine is None and self._over():
             # Lenders cannot be told before the start; they find the training closed.
@@ -310,17 +237,19 @@ class CoordinatorAgent:
         return outs
 
     def _cancel(self, reason: str) -> list[Out]:
-        if self._machine is not None:
-            return self._machine.cancel(reason)
-        state = self._membership.state  # nobody can read a message before the start
-        self._client.close_training(state.training_id, state.token)
-        return []
+        # Nobody can read a message before the start; `run` closes the training instead.
+        return [] if self._machine is None else self._machine.cancel(reason)
 
     def _overdue(self) -> list[Out]:
         if self._machine is not None:
             return self._machine.overdue()
         if len(self._joined()) >= self._membership.least_lenders:
             self._start()
+        else:
+            self._events.add(
+                f"Waiting for {', '.join(self._missing())}: at least "
+                f"{self._membership.least_lenders} lenders are needed."
+            )
         return []
 
     def _start(self) -> None:
@@ -372,36 +301,15 @@ class CoordinatorAgent:
             _MEMBER: self._membership.state.model_dump_json().encode(),
             _CLOCK: json.dumps(self._seconds).encode(),
         }
-        new: list[bytes] = []
         machine = self._machine
-        if machine is not None:
-            state = machine.state
-            parts[_COORDINATOR] = state.model_dump_json(exclude={"results"}).encode()
-            new = [one.model_dump_json().encode() for one in state.results[self._saved_results :]]
-        self._file.save(parts, self._saved_results, new)
-        self._saved_results += len(new)
-        if machine is not None and machine.state.phase == "finished":
-            self._write_model(machine)
-
-    def _write_model(self, machine: Coordinator) -> None:
-        if (self._home / RECORD).exists():
+        if machine is None:
+            self._save_parts(parts, ())
             return
-        training_id = self._membership.state.training_id
-        record = record_of(self.plan, training_id, machine.state.results)
-        write_atomic(self._home / BOOSTER, booster_json(self.plan, machine.trees))
-        write_atomic(self._home / RECORD, record.model_dump_json(indent=2).encode())
-
-    def _tell(self, report: Callable[[TrainingView], None] | None) -> None:
-        before = self._view
-        view = dated(before, self._seen(), time.time())
-        self._finished = self._grown()
-        self._rounds.note(view.trees, view.bytes)
-        self._view = view
-        for text in changes_between(before, view):
-            self._events.add(text)
-        self._changes.announce()
-        if report is not None:
-            report(view)
+        state = machine.state
+        parts[_COORDINATOR] = state.model_dump_json(exclude={"results"}).encode()
+        self._save_parts(parts, state.results)
+        if state.phase == "finished":
+            self._write_model(self.plan, machine.trees, state.results)
 
     def _grown(self) -> tuple[Tree, ...]:
         return () if self._machine is None else self._machine.trees
@@ -453,16 +361,3 @@ class CoordinatorAgent:
                 ),
             }
         )
-
-
-def changes_between(before: TrainingView, now: TrainingView) -> list[str]:
-    """Return a sentence for each lender whose status has changed, and for the training's state."""
-    known = {one.name: one.status for one in before.lenders}
-    found = [
-        f"{one.name} is {one.status}{f': {one.reason}' if one.reason else ''}"
-        for one in now.lenders
-        if known.get(one.name) != one.status
-    ]
-    if before.state != now.state:
-        found.append(f"The training is {now.state}{f': {now.reason}' if now.reason else ''}")
-    return found

@@ -15,15 +15,17 @@ from pathlib import Path
 from features.schema import Schema
 from federated.agents.at_work import AtWork
 from federated.agents.code_files import CODES, write_codes
-from federated.agents.coordinator_agent import BOOSTER, RECORD, CoordinatorAgent, Patience
+from federated.agents.coordinator_agent import CoordinatorAgent, Patience
+from federated.agents.member_agent import BOOSTER, RECORD
 from federated.agents.options import (
     agent_parser,
     connected,
+    duration,
     identity_of,
     pins_of,
     require_free_port,
 )
-from federated.agents.reporting import Reporter, write_summary
+from federated.agents.reporting import Reporter, print_end, write_summary
 from federated.plan import Plan
 from federated.privacy.accounting import multiplier_for, planned
 from federated.privacy.noise import advised_least_hessian
@@ -58,13 +60,9 @@ def main(words: Sequence[str], open_pages: OpenAgentPages | None = None) -> int:
             print(f"The lenders' codes are in {home / CODES}.", flush=True)
             files = {"booster": home / BOOSTER, "record": home / RECORD}
             work = AtWork("coordinator", agent, agent.cancel, files, home / CODES)
-            view = work.run(Reporter(), settings, options.page_port, open_pages)
+            view = work.run(Reporter(agent.events), settings, options.page_port, open_pages)
             write_summary(options.summary, view, agent.events())
-    if view.state == "finished":
-        print(f"The model is {home / BOOSTER}, its record {home / RECORD}.")
-        return 0
-    print(f"The training is {view.state}. {view.reason}")
-    return 1
+    return print_end(view, home / BOOSTER, home / RECORD)
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -98,13 +96,13 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "--validation-share", type=float, default=0.2, help="share of rows that measure the AUC"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the validation rows")
-    parser.add_argument("--hours", type=float, default=24.0, help="lifetime of the training")
+    parser.add_argument("--hours", type=duration, default=24.0, help="lifetime of the training")
     parser.add_argument(
-        "--start-seconds", type=float, default=600.0, help="time to join before the start"
+        "--start-seconds", type=duration, default=600.0, help="time to join before the start"
     )
     parser.add_argument(
         "--step-seconds",
-        type=float,
+        type=duration,
         default=30.0,
         help="time for one message; later the lender is away",
     )

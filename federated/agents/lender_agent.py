@@ -9,36 +9,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
-
-from pydantic import TypeAdapter
 
 from contract.trainings import COORDINATOR
 from features.encoding import Layout
 from features.records import Records
 from federated.agents.limits import LenderLimits
+from federated.agents.member_agent import MemberAgent, Report
 from federated.agents.membership import Membership, MemberState, Pending
-from federated.agents.posting import Arrived, Posting
+from federated.agents.names import require_name
+from federated.agents.posting import Arrived
 from federated.agents.progress import (
-    Event,
-    Events,
     LenderView,
     State,
     TrainingView,
-    TreeViews,
-    dated,
 )
-from federated.agents.rounds import Round, Rounds
-from federated.agents.state_file import StateFile, restored
+from federated.agents.state_file import StateFile
 from federated.agents.transport import LenderTransport
-from federated.agents.waiting import Changes
 from federated.aggregation.lock_state import LockState
-from federated.boosting.booster_json import booster_json
 from federated.boosting.rows import LocalRows
 from federated.boosting.trees import Tree
 from federated.plan import Plan
@@ -50,14 +43,10 @@ from federated.protocol.messages import (
     Grown,
     Ready,
     Refused,
-    Result,
 )
-from federated.protocol.record import record_of
 from parties.joint.codes import JoinCode
 from parties.joint.identities import IdentityKey
-from parties.retrying import may_pass
 from parties.trainings_client import TrainingReceived
-from utils.atomic_files import write_atomic
 from utils.errors import (
     InvalidRequest,
     OutOfStep,
@@ -69,13 +58,12 @@ from utils.errors import (
 
 LONGEST_WAIT = 5.0
 """Longest wait of one call for messages, after which `leave` and `stop` take effect."""
-RETRY_SECONDS = 1.0
 STATE_FILE = "lender.sqlite"
-BOOSTER, RECORD = "booster.json", "record.json"
-"""Files of the finished model, in the lender's folder."""
-
-_MEMBER, _PROGRESS, _FACTS = "member", "progress", "facts"
-_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+_MEMBER, _PROGRESS, _FACTS, _FAILURE = "member", "progress", "facts", "failure"
+_UNREAD = (
+    "A first message cannot be opened with this lender's code. If the code was typed or cut, it "
+    "cannot be used again: ask the coordinator for a new training."
+)
 
 
 @dataclass(frozen=True)
@@ -89,37 +77,31 @@ class Own:
     limits: LenderLimits = field(default_factory=LenderLimits)
 
 
-class LenderAgent:
+class LenderAgent(MemberAgent):
     """One lender in one training; `run` works until it has ended.
 
     All other methods are thread-safe.
     """
 
     def __init__(self, home: Path, client: LenderTransport, own: Own, file: StateFile) -> None:
-        member = file.part(_MEMBER)
+        member = file.model(_MEMBER, MemberState)
         if member is None:
             raise InvalidRequest(f"There is no training in {home}; join one with a code.")
-        self._home, self._own, self._file = home, own, file
-        self._membership = Membership(restored(MemberState, member), own.key, own.pins)
+        membership = Membership(member, own.key, own.pins)
+        super().__init__(home, client, membership, file)
+        self._own = own
         self._require_same_rows()
-        self._posting = Posting(client, self._membership)
-        self._events, self._changes, self._trees = Events(), Changes(), TreeViews()
-        self._stopping = threading.Event()
         self._leaving = False
         self._machine: Lender | None = None
-        self._failure: str | None = None
-        self._saved_results = 0
+        failure = file.part(_FAILURE)
+        self._failure = None if failure is None else failure.decode()
+        self._unread = ""
         self._began = time.monotonic()
-        saved = file.part(_PROGRESS)
-        if saved is not None:
-            progress = restored(LenderProgress, saved)
-            progress.results = [restored(_RESULT, body) for body in file.results()]
-            self._saved_results = len(progress.results)
+        progress = file.model(_PROGRESS, LenderProgress)
+        if progress is not None:
+            progress.results = self._stored_results()
             self._machine = self._new_machine(progress)
-        self._problem = ""
-        self._view = self._seen()
-        self._finished = self._grown()
-        self._rounds = Rounds(self._view.trees)
+        self._first_view()
 
     @classmethod
     def join(
@@ -127,9 +109,10 @@ class LenderAgent:
     ) -> LenderAgent:
         """Join a training with the code from its coordinator, and keep it in the folder `home`.
 
-        Raises InvalidRequest if the code is unreadable or the folder has a training already, and
-        the server's errors.
+        Raises InvalidRequest if the code is unreadable, the name is not allowed or the folder has a
+        training already, and the server's errors.
         """
+        require_name(name)
         parsed = JoinCode.parse(code)
         file = StateFile.open(home / STATE_FILE)
         try:
@@ -174,10 +157,6 @@ class LenderAgent:
     # ---- what others see
 
     @property
-    def training_id(self) -> str:
-        return self._membership.state.training_id
-
-    @property
     def token(self) -> str:
         """The secret by which the transport recognises this lender."""
         return self._membership.state.token
@@ -187,52 +166,18 @@ class LenderAgent:
         """The id of the last message that was taken and saved."""
         return self._membership.state.after
 
-    def view(self) -> TrainingView:
-        """Return the training as this lender knows it."""
-        return self._view
-
-    def events(self) -> tuple[Event, ...]:
-        """Return the last events, oldest first."""
-        return self._events.all()
-
     @property
     def known_plan(self) -> Plan | None:
         """The plan, or None before the coordinator's first message."""
         return self._membership.plan if COORDINATOR in self._membership.hellos else None
 
-    @property
-    def trees(self) -> tuple[Tree, ...]:
-        """The finished trees; after the end, those that are kept."""
-        return self._finished
-
-    def rounds(self) -> tuple[Round, ...]:
-        """Return the bytes of each round since this process began."""
-        return self._rounds.all()
-
-    @property
-    def serial(self) -> int:
-        """A number that rises with every change of the view."""
-        return self._changes.serial
-
-    def wait(self, serial: int, seconds: float) -> int:
-        """Wait up to `seconds` for a serial other than `serial`; returns the present one."""
-        return self._changes.wait(serial, seconds)
-
     def leave(self) -> None:
         """Take no further part, at the next step of `run`; the others go on without this lender."""
         self._leaving = True
 
-    def stop(self) -> None:
-        """Have `run` return at the end of its present call; the training can be resumed."""
-        self._stopping.set()
-
-    def close(self) -> None:
-        """Close the files, once `run` has returned."""
-        self._file.close()
-
     # ---- the loop
 
-    def run(self, report: Callable[[TrainingView], None] | None = None) -> TrainingView:
+    def run(self, report: Report | None = None) -> TrainingView:
         """Take part until the training has ended or `stop` is called; returns the last view.
 
         `report` is called after every change. Raises the errors that the server reports, except
@@ -246,28 +191,21 @@ class LenderAgent:
             over = self._over()
             if over and not self._membership.state.pending:
                 break
-            try:
-                found = self._posting.exchange(0.0 if over else LONGEST_WAIT)
-            except TrisealError as error:
-                if not may_pass(error):
-                    raise
-                self._problem = error.message
-                self._tell(report)
-                self._stopping.wait(RETRY_SECONDS)
-                continue
-            self._problem = ""
-            if over:
+            found = self._exchange(0.0 if over else LONGEST_WAIT, report)
+            if found is None or over:
                 continue
             failure = self._taken(found)
             self._save()
             self._tell(report)
             if failure is not None:
-                self._posting.exchange(0.0)  # so that the coordinator knows the reason
+                with suppress(TrisealError):
+                    self._posting.exchange(0.0)  # so that the coordinator knows the reason
                 raise failure
             if not self._posting.open and not self._over():
                 raise InvalidRequest(
                     "The server says that the training was closed or has expired; ask its "
-                    "coordinator for a new code."
+                    "coordinator for the code of a new one, and join that in another folder, by "
+                    "--home."
                 )
         return self._view
 
@@ -301,6 +239,8 @@ class LenderAgent:
         """Take messages; returns the error for which this lender takes no further part."""
         for reason in self._posting.refused:
             self._events.add(f"Ignored a message: {reason}")
+            if self.known_plan is None:
+                self._unread = _UNREAD
         try:
             if self._machine is None and self._membership.has_started:
                 self._begin()
@@ -326,7 +266,6 @@ class LenderAgent:
                 self._membership.queue(COORDINATOR, own)
         except TrisealError as error:
             self._failure = error.message
-            self._events.add(f"This lender takes no further part: {error.message}")
             if self._membership.has_started:
                 refused = Refused(code=error.code, reason=error.message[:500])
                 self._membership.queue(COORDINATOR, refused)
@@ -389,36 +328,17 @@ class LenderAgent:
 
     def _save(self) -> None:
         parts = {_MEMBER: self._membership.state.model_dump_json().encode()}
-        new: list[bytes] = []
+        if self._failure is not None:
+            parts[_FAILURE] = self._failure.encode()
         machine = self._machine
-        if machine is not None:
-            progress = machine.progress
-            parts[_PROGRESS] = progress.model_dump_json(exclude={"results"}).encode()
-            results = progress.results[self._saved_results :]
-            new = [one.model_dump_json().encode() for one in results]
-        self._file.save(parts, self._saved_results, new)
-        self._saved_results += len(new)
-        if machine is not None and machine.progress.phase == "finished":
-            self._write_model(machine)
-
-    def _write_model(self, machine: Lender) -> None:
-        if (self._home / RECORD).exists():
+        if machine is None:
+            self._save_parts(parts, ())
             return
-        record = record_of(machine.plan, self.training_id, machine.progress.results)
-        write_atomic(self._home / BOOSTER, booster_json(machine.plan, machine.trees))
-        write_atomic(self._home / RECORD, record.model_dump_json(indent=2).encode())
-
-    def _tell(self, report: Callable[[TrainingView], None] | None) -> None:
-        before = self._view
-        view = dated(before, self._seen(), time.time())
-        self._finished = self._grown()
-        self._rounds.note(view.trees, view.bytes)
-        self._view = view
-        if before.state != self._view.state:
-            self._events.add(f"The training is {self._view.state}.")
-        self._changes.announce()
-        if report is not None:
-            report(self._view)
+        progress = machine.progress
+        parts[_PROGRESS] = progress.model_dump_json(exclude={"results"}).encode()
+        self._save_parts(parts, progress.results)
+        if progress.phase == "finished":
+            self._write_model(machine.plan, machine.trees, progress.results)
 
     def _state(self) -> State:
         if self._failure is not None:
@@ -460,7 +380,7 @@ class LenderAgent:
             ),
             bytes=self._posting.sent + sum(self._posting.received.values()),
             seconds=time.monotonic() - self._began,
-            problem=self._problem,
+            problem=self._problem or ("" if known else self._unread),
             kept=len(machine.trees) if machine is not None and state == "finished" else None,
         )
 

@@ -18,8 +18,10 @@ from features.records import read_records
 from features.schema import Schema
 from federated.agents.at_work import AtWork
 from federated.agents.code_files import read_code
-from federated.agents.lender_agent import BOOSTER, RECORD, LenderAgent, Own
+from federated.agents.lender_agent import LenderAgent, Own
 from federated.agents.limits import LEAST_ROWS, LenderLimits
+from federated.agents.member_agent import BOOSTER, RECORD
+from federated.agents.names import require_name
 from federated.agents.options import (
     agent_parser,
     connected,
@@ -27,7 +29,8 @@ from federated.agents.options import (
     pins_of,
     require_free_port,
 )
-from federated.agents.reporting import Reporter, write_summary
+from federated.agents.reporting import Reporter, print_end, write_summary
+from model.booster import MAXIMUM_TREES
 from parties.agent_options import OpenAgentPages, port
 from settings import Settings
 from utils.errors import InvalidRequest
@@ -39,10 +42,11 @@ def main(words: Sequence[str], open_pages: OpenAgentPages | None = None) -> int:
     With a page, made by `open_pages`, it runs until the page is stopped.
     """
     options = _parse(words)
+    require_name(options.name)  # which names the folder
     settings = Settings()
     require_free_port(options.page_port, settings)
     home: Path = options.home or settings.party_data / options.name
-    limits = LenderLimits(options.least_rows, noise=options.require_noise)
+    limits = LenderLimits(options.least_rows, options.most_trees, options.require_noise)
     if options.api_port is not None:
         _serve(options, home, limits, settings)
         return 0
@@ -63,13 +67,9 @@ def main(words: Sequence[str], open_pages: OpenAgentPages | None = None) -> int:
         with closing(agent):
             files = {"booster": home / BOOSTER, "record": home / RECORD}
             work = AtWork("lender", agent, agent.leave, files)
-            view = work.run(Reporter(), settings, options.page_port, open_pages)
+            view = work.run(Reporter(agent.events), settings, options.page_port, open_pages)
             write_summary(options.summary, view, agent.events())
-    if view.state == "finished":
-        print(f"The model is {home / BOOSTER}.")
-        return 0
-    print(f"The training is {view.state}. {view.reason}")
-    return 1
+    return print_end(view, home / BOOSTER, home / RECORD)
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -81,7 +81,10 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "--code-file", type=Path, metavar="FILE", help="file with the code from the coordinator"
     )
     parser.add_argument(
-        "--least-rows", type=int, default=LEAST_ROWS, help="fewest rows of a group in a plan"
+        "--least-rows", type=int, default=LEAST_ROWS, help="refuse plans with groups of fewer rows"
+    )
+    parser.add_argument(
+        "--most-trees", type=int, default=MAXIMUM_TREES, help="refuse plans with more trees"
     )
     parser.add_argument(
         "--require-noise", action="store_true", help="refuse plans without differential privacy"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from features.schema import Schema
 from federated.plan import Plan
+from model.booster import MAXIMUM_TREES
 from utils.errors import PlanRefused
 
 LEAST_ROWS = 10
@@ -16,7 +17,7 @@ class LenderLimits:
     """Bounds of a plan: its fewest rows of a group, its most trees, and noise if required."""
 
     least_rows: int = LEAST_ROWS
-    most_trees: int = 300
+    most_trees: int = MAXIMUM_TREES
     noise: bool = False
 
     def require(self, plan: Plan, schema: Schema) -> None:
@@ -33,7 +34,8 @@ class LenderLimits:
             )
         if plan.trees > self.most_trees:
             raise PlanRefused(
-                f"The plan has {plan.trees} trees, and this lender allows {self.most_trees}."
+                f"The plan has {plan.trees} trees, and this lender allows {self.most_trees}. Agree "
+                "on one number, then join again."
             )
         if self.noise and plan.privacy is None:
             raise PlanRefused(

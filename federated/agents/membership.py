@@ -63,7 +63,12 @@ class Pending(BaseModel):
 
 
 class MemberState(BaseModel):
-    """All that a member needs to send and receive after a restart, secrets included."""
+    """All that a member needs to send and receive after a restart, secrets included.
+
+    Once the training has started, `channel` has the keys of its messages, and the exchange key of
+    `identity` is forgotten: from it and the opened seeds, all that a lender has sent could be
+    unmasked.
+    """
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -75,6 +80,7 @@ class MemberState(BaseModel):
     master: bytes = Field(repr=False)
     hellos: dict[str, bytes] = Field(default={}, repr=False)
     started: tuple[str, ...] = ()
+    channel: dict[str, bytes] = Field(default={}, repr=False)
     after: int = 0
     number: int = 0
     received: dict[str, int] = {}
@@ -191,7 +197,11 @@ class Membership:
         """Take the coordinator's start; raises PartiesDisagree if it differs from the hellos."""
         hello = self.hellos.get(COORDINATOR)
         if hello is None:
-            raise MessageOutOfOrder("The coordinator's start came before its hello.")
+            raise PartiesDisagree(
+                "The training starts, and the coordinator's first message has not arrived or "
+                "cannot be opened with this lender's code. If the code was typed or cut, it cannot "
+                "be used again: ask the coordinator for a new training."
+            )
         place = self._place(COORDINATOR, None, START_NUMBER)
         payload, signature = self._words.open(place, body)
         signed(PublicIdentity(hello.signing_key, hello.exchange_key), place, payload, signature)
@@ -285,7 +295,13 @@ class Membership:
             for name in self.state.started
             if name != self.state.me
         }
+        if self.state.channel:
+            self._channel = Channel.resumed(self._identity, others, self.state.channel)
+            return
         self._channel = Channel(self.state.me, self._identity, others, self._transcript())
+        self._identity = self._identity.without_exchange()
+        self.state.channel = self._channel.keys()
+        self.state.identity = self._identity.to_bytes()
 
     def _opened_hello(self, sender: str, body: bytes) -> Hello:
         """Return a member's hello; raises NotAuthentic, MalformedMessage and IdentityMismatch."""

@@ -15,6 +15,7 @@ from parties.trust_file import TrustFile
 from settings import ROOT, Settings
 from utils.ports import check_port
 
+LONGEST = 30 * 86_400
 DEFAULT_SCHEMA = ROOT / "features" / "credit_card.json"
 
 
@@ -48,6 +49,17 @@ def agent_parser(word: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--page-port", type=port, metavar="PORT", help="port of the agent's page")
     return parser
+
+
+def duration(text: str) -> float:
+    """Parse a positive number of seconds or hours; raises ArgumentTypeError."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= LONGEST:
+        raise argparse.ArgumentTypeError(f"give a number above 0, and at most {LONGEST:,.0f}")
+    return found
 
 
 def require_free_port(page_port: int | None, settings: Settings) -> None:

@@ -14,6 +14,14 @@ from federated.protocol.record import TreeRecords
 
 State = Literal["starting", "running", "paused", "finished", "cancelled", "failed"]
 MOST_EVENTS = 1000
+_WORDS = {
+    "joined": "has joined",
+    "working": "is working",
+    "done": "is done",
+    "away": "is away",
+    "refused": "is excluded",
+    "not part": "takes no part",
+}
 
 
 class _View(BaseModel):
@@ -60,8 +68,8 @@ class TrainingView(_View):
     """A training; `bytes` are those that this member has sent and received.
 
     `seconds` are those since the lenders have joined. `kept` is the number of trees in the model,
-    once the training is finished. `problem` is the error because of which the server cannot be
-    reached at present.
+    once the training is finished. `problem` is what keeps this member from going on at present,
+    such as a server that cannot be reached.
     """
 
     training_id: str
@@ -86,6 +94,18 @@ class TrainingView(_View):
         if not done or self.state != "running":
             return None
         return self.seconds / done * (self.trees_planned - done)
+
+    @property
+    def over(self) -> bool:
+        """True if nothing changes any more."""
+        return self.state in ("finished", "cancelled", "failed")
+
+    @property
+    def final_auc(self) -> float | None:
+        """The validation AUC of the model so far, or of the trees that are kept."""
+        if self.kept is not None and 0 < self.kept <= len(self.trees):
+            return self.trees[self.kept - 1].auc
+        return self.auc
 
 
 class TreeViews:
@@ -123,6 +143,39 @@ def dated(before: TrainingView, now: TrainingView, at: float) -> TrainingView:
 
     lenders = tuple(one.model_copy(update={"since": since(one)}) for one in now.lenders)
     return now.model_copy(update={"lenders": lenders})
+
+
+def changes_between(before: TrainingView, now: TrainingView) -> list[str]:
+    """Return a sentence for each change of the training's state, of a lender's, or of a problem."""
+    known = {one.name: one.status for one in before.lenders}
+    found = [
+        _status_changed(one, known.get(one.name))
+        for one in now.lenders
+        if one.status not in ("expected", known.get(one.name))
+    ]
+    if (before.state, before.reason) != (now.state, now.reason):
+        found.append(_state_changed(now))
+    if now.problem and now.problem != before.problem:
+        found.append(f"Trying again: {now.problem}")
+    if before.problem and not now.problem:
+        found.append("The problem has passed.")
+    return found
+
+
+def _status_changed(one: LenderView, before: str | None) -> str:
+    if before == "away" and one.status == "working":
+        return f"{one.name} is back."
+    return f"{one.name} {_WORDS.get(one.status, one.status)}{_because(one.reason)}"
+
+
+def _state_changed(now: TrainingView) -> str:
+    if now.state == "failed":
+        return f"This lender takes no further part{_because(now.reason)}"
+    return f"The training is {now.state}{_because(now.reason)}"
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else "."
 
 
 class Events:

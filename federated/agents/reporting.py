@@ -1,9 +1,9 @@
-"""Progress of a training on the terminal: a line for each tree, and for what else happens."""
+"""Progress of a training on the terminal: a line for each tree, and for each event."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from federated.agents.progress import Event, TrainingView
@@ -11,15 +11,19 @@ from utils.atomic_files import write_atomic
 
 
 class Reporter:
-    """Prints what is new in each view."""
+    """Prints what is new at each change; `events` returns the agent's last events."""
 
-    def __init__(self) -> None:
-        self._trees = 0
-        self._state = ""
-        self._statuses: dict[str, str] = {}
+    def __init__(self, events: Callable[[], Sequence[Event]]) -> None:
+        self._events = events
+        self._trees: int | None = None
+        self._number = 0
 
     def __call__(self, view: TrainingView) -> None:
         """Print what has changed since the last call."""
+        if self._trees is None:
+            self._trees = len(view.trees)
+            if view.trees and not view.over:
+                print(f"Going on after tree {self._trees} of {view.trees_planned}.", flush=True)
         for tree in view.trees[self._trees :]:
             early = ", ended early" if tree.ended_early else ""
             print(
@@ -28,17 +32,25 @@ class Reporter:
                 flush=True,
             )
         self._trees = len(view.trees)
-        for one in view.lenders:
-            old = self._statuses.get(one.name, one.status)
-            if one.status != old and one.status in ("away", "refused"):
-                print(f"{one.name} is {one.status}. {one.reason}", flush=True)
-            if old == "away" and one.status == "working":
-                print(f"{one.name} is back.", flush=True)
-            self._statuses[one.name] = one.status
-        if view.state != self._state:
-            auc = "" if view.auc is None else f", validation AUC {view.auc:.4f}"
-            print(f"The training is {view.state}{auc}. {view.reason}".strip(), flush=True)
-            self._state = view.state
+        for event in self._events():
+            if event.number > self._number:
+                self._number = event.number
+                print(event.text, flush=True)
+
+
+def print_end(view: TrainingView, booster: Path, record: Path) -> int:
+    """Print how a training has ended, and where its model is; returns the exit code."""
+    if view.state == "finished":
+        auc = "" if view.final_auc is None else f" Its validation AUC is {view.final_auc:.4f}."
+        print(f"The model is {booster}, its record {record}.{auc}")
+        return 0
+    if view.state == "failed":
+        print(f"This lender takes no further part. {view.reason}")
+    elif view.state == "cancelled":
+        print(f"The training is cancelled. {view.reason}")
+    else:
+        print("Stopped; started again with the same folder, this agent goes on.")
+    return 1
 
 
 def write_summary(path: Path | None, view: TrainingView, events: Sequence[Event]) -> None:

@@ -19,7 +19,7 @@ from utils.atomic_files import PRIVATE_FILE, private_folder
 from utils.errors import StoreDamaged
 from utils.file_lock import HeldLock, hold_lock
 
-_Model = TypeVar("_Model", bound=BaseModel)
+M = TypeVar("M", bound=BaseModel)
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS parts (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS results (number INTEGER PRIMARY KEY, body BLOB NOT NU
 """
 
 
-def restored(kind: type[_Model] | TypeAdapter[_Model], body: bytes) -> _Model:
+def restored(kind: type[M] | TypeAdapter[M], body: bytes) -> M:
     """Parse a saved part or result; raises StoreDamaged."""
     parse = kind.validate_json if isinstance(kind, TypeAdapter) else kind.model_validate_json
     try:
@@ -50,6 +50,8 @@ class StateFile:
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
+            # Secrets that a save replaces are overwritten; in the log they last until it is reused.
+            self._database.execute("PRAGMA secure_delete = ON")
             self._database.executescript(_TABLES)
         except sqlite3.DatabaseError as error:
             raise self._damaged() from error
@@ -74,6 +76,11 @@ class StateFile:
         """Return a part, or None if it was never saved."""
         found = self._read("SELECT body FROM parts WHERE name = ?", (name,))
         return bytes(found[0][0]) if found else None
+
+    def model(self, name: str, kind: type[M]) -> M | None:
+        """Return a part that was saved as the JSON of a model, or None if it never was."""
+        body = self.part(name)
+        return None if body is None else restored(kind, body)
 
     def results(self) -> tuple[bytes, ...]:
         """Return all results, in order."""
@@ -114,6 +121,8 @@ class StateFile:
 
     def _damaged(self) -> StoreDamaged:
         return StoreDamaged(
-            f"{self._path} cannot be read or written: it was altered, or the disk is full. Make "
-            "room, or restore the agent's whole folder from a backup."
+            f"{self._path} cannot be read or written. If the disk is full, make room and start "
+            "again. If the file was altered or is of another release, begin another training in "
+            "another folder, by --home. Do not put back an older copy: it would not know which "
+            "sums were opened."
         )

@@ -10,12 +10,12 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from federated.aggregation.group import LONGEST_NAME, MOST_LENDERS, Group
 from federated.aggregation.seeds import SEED_BYTES, advanced
 from federated.aggregation.statement import Statement, Step
-from utils.errors import ForeignMessage, StoredDataDamaged
+from utils.errors import ForeignMessage
 
 FIRST_TREE = -1
 
@@ -70,22 +70,6 @@ class LockState(BaseModel):
             raise ValueError(f"pairwise secrets have {SEED_BYTES} bytes")
         own = os.urandom(SEED_BYTES)
         return cls(run=group.run, me=me, own_root=own, pair_roots=dict(pairwise))
-
-    def to_bytes(self) -> bytes:
-        """Return the state as JSON, for a file that only its owner can read."""
-        return self.model_dump_json().encode()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Parse `to_bytes`; raises StoredDataDamaged."""
-        try:
-            return cls.model_validate_json(data)
-        except ValidationError:
-            # Without its cause, whose text would show the secrets.
-            raise StoredDataDamaged(
-                "The saved state of this lender's secure sums is damaged. Do not restore an older "
-                "copy: leave the run, and join a new one."
-            ) from None
 
     def require_of(self, group: Group, me: str) -> None:
         """Raise ForeignMessage unless this is the state of this lender in this run."""

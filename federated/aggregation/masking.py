@@ -17,7 +17,8 @@ from utils.errors import MalformedMessage
 
 Vector = Words
 
-MOST_NUMBERS = 1 << 15
+MOST_NUMBERS = 23_000
+"""Numbers of a vector, so that an upload in base64 fits into a message of 256 KiB."""
 WORD_BYTES = 8
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from contract.trainings import MemberName
 from features.schema import Schema
 from federated.agents.code_files import CODES
 from federated.agents.coordinator_agent import Patience
@@ -19,7 +20,6 @@ from federated.agents.limits import LEAST_ROWS
 from federated.agents.options import DEFAULT_SCHEMA
 from federated.aggregation.group import LEAST_LENDERS, MOST_LENDERS
 from federated.plan import Plan
-from federated.protocol.messages import LenderName
 from settings import ROOT
 from utils.errors import InvalidRequest
 
@@ -53,7 +53,7 @@ class RunOptions(_Options):
 
     home: Path
     lenders: Annotated[
-        tuple[LenderName, ...],
+        tuple[MemberName, ...],
         BeforeValidator(_names),
         Field(min_length=LEAST_LENDERS, max_length=MOST_LENDERS),
     ]
@@ -111,7 +111,7 @@ class RunOptions(_Options):
 class NodeOptions(_Options):
     """The configuration of a lender's node."""
 
-    name: LenderName
+    name: MemberName
     home: Path
     data: Path
     code_file: Path

@@ -48,7 +48,7 @@ def coordinate(grid: Grid, options: RunOptions) -> TrainingView:
         with closing(agent):
             write_codes(home, agent.codes)
             print(f"Plan {agent.plan.digest()[:16]}; identity key {key.public.hex()}.", flush=True)
-            view = agent.run(Reporter())
+            view = agent.run(Reporter(agent.events))
             transport.finish(FINISH_SECONDS)
             print(f"{transport.traffic}.", flush=True)
     return view

@@ -45,8 +45,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.levelled.randomness import derive
+from federated.aggregation.group import MOST_LENDERS
 from federated.privacy.discrete_gaussian import sample
-from federated.privacy.parameters import MAXIMUM_LENDERS, Privacy, smallest_roster
+from federated.privacy.parameters import Privacy, smallest_roster
 from utils.errors import PrivacyInvalid
 
 Vector = NDArray[np.uint64]
@@ -179,7 +180,7 @@ def sum_excess(lenders: int, cells: int, variance: Fraction) -> float:
     return cells / 4 * 10 * tail
 
 
-MAXIMUM_EXCESS = sum_excess(MAXIMUM_LENDERS, MAXIMUM_CELLS, LEAST_VARIANCE)
+MAXIMUM_EXCESS = sum_excess(MOST_LENDERS, MAXIMUM_CELLS, LEAST_VARIANCE)
 """The most that one release adds to the budget because its noise is a sum; below 10^-11."""
 
 

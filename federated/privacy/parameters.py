@@ -10,11 +10,9 @@ import math
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from federated.aggregation.group import LEAST_LENDERS, MOST_LENDERS
 from utils.errors import PrivacyInvalid
 
-SMALLEST_GROUP = 3
-"""The fewest lenders whose sum is opened."""
-MAXIMUM_LENDERS = 100
 LEAST_MULTIPLIER, MAXIMUM_MULTIPLIER = 0.1, 10_000.0
 
 
@@ -41,8 +39,6 @@ def smallest_roster(lenders: int) -> int:
 
     Raises PrivacyInvalid.
     """
-    if not SMALLEST_GROUP <= lenders <= MAXIMUM_LENDERS:
-        raise PrivacyInvalid(
-            f"A run has {SMALLEST_GROUP} to {MAXIMUM_LENDERS} lenders, not {lenders}."
-        )
-    return max(SMALLEST_GROUP, math.ceil(2 * lenders / 3))
+    if not LEAST_LENDERS <= lenders <= MOST_LENDERS:
+        raise PrivacyInvalid(f"A run has {LEAST_LENDERS} to {MOST_LENDERS} lenders, not {lenders}.")
+    return max(LEAST_LENDERS, math.ceil(2 * lenders / 3))

@@ -12,7 +12,7 @@ difference would be its own. The next tree begins without it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -37,6 +37,7 @@ from federated.protocol.messages import (
     Back,
     Cancelled,
     Counted,
+    Earlier,
     Ended,
     Finished,
     FromCoordinator,
@@ -54,6 +55,9 @@ from federated.protocol.messages import (
 from federated.protocol.replay import finished_trees
 from federated.protocol.transcript import extended
 from utils.errors import InvalidRequest, LenderAtFault, MalformedMessage, TrisealError
+
+PART_BYTES = 96 * 1024
+"""Most bytes of the results in one message, unless it has only one; the relay takes 256 KiB."""
 
 Phase = Literal["ready", "uploads", "seeds", "paused", "finished", "cancelled"]
 LenderStatus = Literal["expected", "working", "done", "away", "refused"]
@@ -211,9 +215,19 @@ class Coordinator:
         return [] if self.missing else self._begin()
 
     def _begin(self) -> list[Out]:
-        """Ask for the step of `state.step` with everyone who is present, or pause."""
+        """Ask for the step of `state.step` with everyone who is present, or pause.
+
+        Ends the training if too few are left that could come back.
+        """
         state = self.state
         roster = self._present()
+        left = [name for name, one in state.lenders.items() if one.status != "refused"]
+        if len(left) < self._group.least_roster:
+            return self.cancel(
+                f"{len(state.lenders) - len(left)} of {len(state.lenders)} lenders have left or "
+                f"were excluded, and {self._group.least_roster} are needed. Their reasons are "
+                "beside their names; host another training."
+            )
         if len(roster) < self._group.least_roster:
             state.phase = "paused"
             state.reason = (
@@ -393,13 +407,16 @@ class Coordinator:
         state = self.state
         if state.phase == "cancelled":
             return [Out(lender, Cancelled(reason=state.reason))]
-        results = tuple(state.results[known:])
-        if state.phase == "finished":
-            return [Out(lender, Finished(first=known, results=results))]
-        if not state.roster or (not results and lender not in state.roster):
+        finished = state.phase == "finished"
+        here = lender in state.roster
+        if not finished and (not state.roster or (known >= len(state.results) and not here)):
             return []  # else both would tell each other the same until the next tree
-        ask = Ask(first=known, results=results, step=state.step, roster=state.roster)
-        return [Out(lender, ask)]
+        *earlier, (first, results) = _parts(state.results, known)
+        out = [Out(lender, Earlier(first=each, results=part)) for each, part in earlier]
+        if finished:
+            return [*out, Out(lender, Finished(first=first, results=results))]
+        ask = Ask(first=first, results=results, step=state.step, roster=state.roster)
+        return [*out, Out(lender, ask)]
 
     def _recover(self) -> list[Out]:
         """Ask those who are present for their shares of the missing seeds.
@@ -496,3 +513,18 @@ class Coordinator:
         for of, shares in state.shares.items():
             for holder, share in shares.items():
                 opening.take_share(holder, of, share)
+
+
+def _parts(results: Sequence[Result], first: int) -> list[tuple[int, tuple[Result, ...]]]:
+    """Return the results from number `first` on in parts that fit into messages.
+
+    Each part has the number of its first result; the last part may be empty.
+    """
+    parts: list[tuple[int, tuple[Result, ...]]] = []
+    size = 0
+    for number in range(first, len(results)):
+        size += len(results[number].model_dump_json())
+        if number > first and size > PART_BYTES:
+            parts.append((first, tuple(results[first:number])))
+            first, size = number, len(results[number].model_dump_json())
+    return [*parts, (first, tuple(results[first:]))]

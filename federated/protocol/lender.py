@@ -28,6 +28,7 @@ from federated.protocol.messages import (
     Back,
     Cancelled,
     Counted,
+    Earlier,
     Ended,
     Finished,
     FromCoordinator,
@@ -112,6 +113,8 @@ class Lender:
         if isinstance(message, Cancelled):
             progress.phase, progress.reason = "cancelled", message.reason
             return []
+        if isinstance(message, Earlier):
+            return [] if self._caught_up(message.first, message.results) else [self.back()]
         if isinstance(message, Ask):
             return self._asked(message)
         if isinstance(message, Finished):

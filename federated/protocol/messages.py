@@ -3,7 +3,7 @@
     lender → all            hello                             (its keys)
     coordinator → all       hello (with the plan), start      (the lenders of the training)
     lender → coordinator    ready, or refused
-    coordinator → all       ask                               (results so far, and the next step)
+    coordinator → all       ask                               (new results, and the next step)
     lender → coordinator    uploaded                          (its masked sums, signed)
     coordinator → all       all_uploaded                      (the signatures of all)
     lender → coordinator    revealed                          (the seed of its self mask)
@@ -11,7 +11,8 @@
 
 If a lender disappears between `uploaded` and `revealed`, the coordinator sends the others their
 shares of its seed (`recover`), and they reveal them (`recovered`). A lender that was away says
-which results it has (`back`), and is sent the others (`ask` to it alone).
+which results it has (`back`), and is sent the others (`ask` to it alone, after `earlier` if they
+are too many for one message).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from contract.trainings import MemberName
 from federated.aggregation.group import MOST_LENDERS
 from federated.aggregation.statement import Step
 from federated.aggregation.upload import LARGEST_UPLOAD
@@ -28,8 +30,7 @@ from federated.boosting.usable_bits import UsableBits
 from federated.plan import Plan
 from utils.errors import MalformedMessage
 
-LenderName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-Roster = Annotated[tuple[LenderName, ...], Field(min_length=1, max_length=MOST_LENDERS)]
+Roster = Annotated[tuple[MemberName, ...], Field(min_length=1, max_length=MOST_LENDERS)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RawKey = Annotated[bytes, Field(min_length=32, max_length=32)]
 Seed = Annotated[bytes, Field(min_length=16, max_length=64)]
@@ -83,7 +84,7 @@ class Stopped(_Message):
 
     kind: Literal["stopped"] = "stopped"
     trees: int = Field(ge=0, le=300)
-    scored: Annotated[tuple[LenderName, ...], Field(max_length=MOST_LENDERS)] = ()
+    scored: Annotated[tuple[MemberName, ...], Field(max_length=MOST_LENDERS)] = ()
     auc: float | None = Field(default=None, ge=0, le=1)
     last_auc: float | None = Field(default=None, ge=0, le=1)
 
@@ -96,7 +97,7 @@ class Hello(_Message):
     """A member's fresh keys, vouched for by its identity key (parties/joint/identities.py)."""
 
     kind: Literal["hello"] = "hello"
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    name: MemberName
     signing_key: RawKey
     exchange_key: RawKey
     plan: Plan | None = None
@@ -136,6 +137,14 @@ class Ask(_Message):
     roster: Roster
 
 
+class Earlier(_Message):
+    """Results from number `first` on that the receiver has missed; the others follow."""
+
+    kind: Literal["earlier"] = "earlier"
+    first: Count
+    results: Results
+
+
 class Uploaded(_Message):
     """A lender's masked sums of a step, as federated/aggregation/upload.py writes them."""
 
@@ -148,7 +157,7 @@ class AllUploaded(_Message):
 
     kind: Literal["all_uploaded"] = "all_uploaded"
     step: Step
-    signatures: dict[LenderName, Signature] = Field(max_length=MOST_LENDERS, repr=False)
+    signatures: dict[MemberName, Signature] = Field(max_length=MOST_LENDERS, repr=False)
 
 
 class Revealed(_Message):
@@ -164,7 +173,7 @@ class Recover(_Message):
 
     kind: Literal["recover"] = "recover"
     step: Step
-    shares: dict[LenderName, Share] = Field(max_length=MOST_LENDERS, repr=False)
+    shares: dict[MemberName, Share] = Field(max_length=MOST_LENDERS, repr=False)
 
 
 class Recovered(_Message):
@@ -172,7 +181,7 @@ class Recovered(_Message):
 
     kind: Literal["recovered"] = "recovered"
     step: Step
-    shares: dict[LenderName, Share] = Field(max_length=MOST_LENDERS, repr=False)
+    shares: dict[MemberName, Share] = Field(max_length=MOST_LENDERS, repr=False)
 
 
 class Back(_Message):
@@ -198,7 +207,8 @@ class Cancelled(_Message):
 
 
 FromCoordinator: TypeAlias = Annotated[
-    Hello | Start | Ask | AllUploaded | Recover | Finished | Cancelled, Field(discriminator="kind")
+    Hello | Start | Earlier | Ask | AllUploaded | Recover | Finished | Cancelled,
+    Field(discriminator="kind"),
 ]
 FromLender: TypeAlias = Annotated[
     Hello | Ready | Refused | Uploaded | Revealed | Recovered | Back, Field(discriminator="kind")

@@ -36,6 +36,8 @@ NONCE_BYTES = 12
 SIGNATURE_BYTES = 64
 OVERHEAD = len(FORMAT) + NONCE_BYTES + SIGNATURE_BYTES + 16
 """Bytes that sealing adds to a message."""
+_ALL = ""
+"""In place of a party's name: the key of messages to all."""
 
 
 def framed(*parts: bytes) -> bytes:
@@ -97,6 +99,10 @@ class Identity:
         """Serialise the keys and the group secret for the party's own file."""
         keys = self._signing.private_bytes_raw() + self._exchange.private_bytes_raw()
         return self.group_secret + keys
+
+    def without_exchange(self) -> Identity:
+        """Return the same with another exchange key: it signs, and shares nothing any more."""
+        return Identity(self.group_secret, self._signing.private_bytes_raw(), os.urandom(KEY_BYTES))
 
     @property
     def public(self) -> PublicIdentity:
@@ -167,6 +173,24 @@ class Channel:
             pair = framed(*(n.encode() for n in sorted((party, name))))
             self._between[name] = _derive(secret, digest, b"between" + pair)
             self.pairwise[name] = _derive(secret, digest, b"engine" + pair)
+
+    @classmethod
+    def resumed(
+        cls,
+        identity: Identity,
+        others: Mapping[str, PublicIdentity],
+        keys: Mapping[str, bytes],
+    ) -> Self:
+        """Return the channel of which `keys()` were kept; without `pairwise`."""
+        channel = cls.__new__(cls)
+        channel._identity, channel._others, channel.pairwise = identity, dict(others), {}
+        channel._group = keys[_ALL]
+        channel._between = {name: key for name, key in keys.items() if name != _ALL}
+        return channel
+
+    def keys(self) -> dict[str, bytes]:
+        """Return the keys that seal messages, from which `pairwise` does not follow; secret."""
+        return {_ALL: self._group, **self._between}
 
     def seal(self, place: Place, payload: bytes) -> bytes:
         """Sign `payload` and seal it for the receiver of `place`."""

@@ -4,7 +4,11 @@ import json
 
 import pytest
 
-from federated.plan import Plan
+from contract.trainings import LARGEST_TRAINING_MESSAGE
+from federated.aggregation.upload import LARGEST_UPLOAD
+from federated.boosting.scores import LENGTH
+from federated.plan import SCORE_NUMBERS, Plan
+from federated.protocol.messages import Uploaded, encode
 from tests.federated.boosting.data import plan_of
 from utils.errors import PlanInvalid
 
@@ -47,6 +51,27 @@ def test_a_schema_for_imported_boosters_is_refused():
     document["schema"]["zero_is_missing"] = True
     with pytest.raises(PlanInvalid, match="zero_is_missing"):
         Plan.parse(document)
+
+
+def test_a_schema_whose_sums_fit_into_no_message_is_refused():
+    document = json.loads(plan_of().model_dump_json())
+    column = {
+        "kind": "categorical",
+        "label": "x",
+        "default": "v0",
+        "values": [f"v{i}" for i in range(64)],
+    }
+    wide = [{**column, "name": f"wide_{i}"} for i in range(50)]
+    document["schema"]["parties"][-1]["columns"] += wide
+    Plan.parse(document | {"depth": 3})
+    with pytest.raises(PlanInvalid, match="lower the depth"):
+        Plan.parse(document | {"depth": 4})
+
+
+def test_the_largest_upload_fits_into_a_message():
+    upload = Uploaded(upload=bytes(LARGEST_UPLOAD))
+    assert len(encode(upload)) + 1000 < LARGEST_TRAINING_MESSAGE  # with its seal and signature
+    assert SCORE_NUMBERS == LENGTH
 
 
 def test_monotone_bits_are_the_cuts_of_the_explained_column():

@@ -441,7 +441,12 @@ def _federated() -> dict[str, Decoder]:
     member = MemberState(
         training_id=APPLICATION, me="a", members=names, token=SHA256, identity=key, master=key
     )
-    states: dict[str, BaseModel] = {"lender": progress, "coordinator": seen, "member": member}
+    states: dict[str, BaseModel] = {
+        "lender": progress,
+        "coordinator": seen,
+        "member": member,
+        "lock": locks,
+    }
     return {
         "training: from the coordinator": Decoder(
             tuple(trained.encode(one) for one in coordinators), trained.decode_from_coordinator
@@ -451,7 +456,6 @@ def _federated() -> dict[str, Decoder]:
             lambda data: trained.decode_from_lender("a", data),
         ),
         "training: upload": Decoder((upload,), Upload.from_bytes),
-        "training: locks": Decoder((locks.to_bytes(),), LockState.from_bytes),
         "training: plan": Decoder(
             (plan.model_dump_json(by_alias=True).encode(),),
             lambda data: Plan.parse(_json_object(data)),

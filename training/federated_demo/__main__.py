@@ -106,6 +106,7 @@ def demonstrate(
         trained = train(folder, DEPLOYMENT_FOLDER, SCHEMA, drawn.files, trees, absent, say)
         compared = compare(trained.run, drawn.files, drawn.test)
         say("Trained again on pooled rows, and by XGBoost on pooled rows and on each lender's own.")
+        say("Compiling the model for encrypted data, which takes a minute or two.")
         start = time.monotonic()
         model, deployment = folder / "model", folder / "deployment"
         own = read_own_rows(drawn.files[next(iter(rows))], trained.run.record)

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from contract.trainings import COORDINATOR
-from federated.agents.coordinator_agent import BOOSTER, RECORD
+from federated.agents.member_agent import BOOSTER, RECORD
 from federated.boosting.booster_json import booster_json
 from federated.boosting.pooled import Pooled, pooled, total
 from federated.boosting.usable_bits import choose_bits
@@ -33,7 +33,7 @@ _RESULT: TypeAdapter[Result] = TypeAdapter(Result)
 _UNTYPED = ("Traceback (most recent call last)", "Fatal Python error", "Exception in ASGI")
 _SAMPLE_BYTES = 60
 """Bytes of a lender's rows that are searched for; no others are equal by chance."""
-_SECRETS = ("token", "identity", "master", "own_root", "pair_roots")
+_SECRETS = ("token", "identity", "channel", "master", "own_root", "pair_roots")
 
 
 def check(training: Training, checks: Counter[str]) -> None:

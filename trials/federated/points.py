@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from federated.agents import coordinator_agent, lender_agent
+from federated.agents import member_agent
 from federated.agents.state_file import StateFile
 from federated.aggregation.coordinator_side import Opening
 from federated.aggregation.lender_side import LenderMasks
@@ -105,8 +105,7 @@ def _wrap_files(points: Points, journal: Journal) -> None:
 
     StateFile.save = saved  # type: ignore[method-assign]
     TrainingsClient.exchange = exchanged  # type: ignore[method-assign]
-    for module in (lender_agent, coordinator_agent):
-        _wrap_model(module, points)
+    _wrap_model(member_agent, points)
 
 
 def _wrap_model(module: Any, points: Points) -> None:

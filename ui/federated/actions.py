@@ -18,7 +18,7 @@ from federated.agents.progress import TrainingView
 from federated.plan import Plan
 from ui.consent.handling import Turn, View, is_outdated
 from ui.consent.panels import empty
-from ui.federated import charts, panels, texts
+from ui.federated import charts, panels
 from ui.federated.importance import column_importance, party_importance
 from ui.federated.rules import rules_of
 from ui.ticks import wait_for
@@ -68,7 +68,7 @@ class TrainingActions:
             work = self.work
             shown.serial, shown.rendered = work.serial, time.monotonic()
             view, plan = work.agent.view(), work.agent.known_plan
-            over = view.state in texts.OVER or work.error is not None
+            over = view.over or work.error is not None
             return {
                 "state": shown,
                 "introduction": panels.introduction(work, plan),

@@ -45,14 +45,14 @@ def state_panel(work: AtWork, view: TrainingView, plan: Plan | None) -> str:
     depth = plan.depth if plan is not None else 1
     error = "" if work.error is None else str(work.error)
     words = texts.state_words(view, work.kind, depth, work.ending, error)
-    bad = view.state in ("cancelled", "failed") or bool(error and view.state not in texts.OVER)
+    bad = view.state in ("cancelled", "failed") or bool(error and not view.over)
     kind = "ts-stale" if bad or view.state == "paused" else "ts-run"
     share = texts.progress(view, depth)
     bar = (
         f'<progress class="ts-bar-run ts-wide-run" max="1" value="{share:.3f}" '
         f'aria-label="{share:.0%} of the training is done"></progress>'
     )
-    auc = texts.final_auc(view)
+    auc = view.final_auc
     shown = facts(
         (
             ("Validation AUC", "" if auc is None else f"{auc:.4f}"),
@@ -183,11 +183,11 @@ def _plan_words(plan: Plan | None) -> str:
 
 
 def _away(view: TrainingView) -> str:
-    if not view.problem or view.state in texts.OVER:
+    if not view.problem or view.over:
         return ""
     return (
-        f'<p class="ts-alarm" role="alert">{escape(view.problem)} This agent tries again until it '
-        "can; nothing is lost.</p>"
+        f'<p class="ts-alarm" role="alert">{escape(view.problem)} This agent goes on by itself '
+        "as soon as it can.</p>"
     )
 
 

@@ -9,8 +9,6 @@ from federated.agents.at_work import Kind
 from federated.agents.progress import LenderView, TrainingView
 from federated.plan import Plan
 
-OVER = ("finished", "cancelled", "failed")
-"""States of a training after which nothing changes."""
 STATUS_WORDS = {
     "expected": "expected",
     "joined": "joined",
@@ -73,9 +71,9 @@ def state_words(
     view: TrainingView, kind: Kind, depth: int, ending: bool = False, error: str = ""
 ) -> str:
     """Return the state of the training in one or two sentences."""
-    if error and view.state not in OVER:
+    if error and not view.over:
         return f"Stopped: {error} After that, start this agent again to go on from its folder."
-    if ending and view.state not in OVER:
+    if ending and not view.over:
         return ENDING[kind]
     if view.state == "starting":
         return _starting(view, kind)
@@ -134,8 +132,9 @@ def seen(kind: Kind, plan: Plan | None) -> tuple[list[str], list[str]]:
     known = [
         "Every lender and the coordinator know the model, and from it what it says about all rows "
         "together.",
-        "The sums over all lenders of a tree are known to the coordinator, for each group of at "
-        f"least {plan.least_rows if plan else 'a few'} rows.",
+        "The coordinator knows the sums over all lenders of a tree: for every value of every "
+        f"column, in each group of at least {plan.least_rows if plan else 'a few'} rows. Fewer of "
+        "them may have a certain value.",
     ]
     if kind == "coordinator":
         hidden.insert(1, "This agent sees the sums over all lenders of a tree, and no others.")
@@ -187,17 +186,9 @@ def _rounded(seconds: float) -> str:
 
 def _finished(view: TrainingView) -> str:
     kept = len(view.trees) if view.kept is None else view.kept
-    auc = final_auc(view)
+    auc = view.final_auc
     value = f", validation AUC {auc:.4f}" if auc is not None else ""
     text = f"Finished: {kept} tree{'' if kept == 1 else 's'}{value}."
     if kept < len(view.trees):
         text += f" {len(view.trees)} were grown; the last ones did not raise the AUC."
     return text
-
-
-def final_auc(view: TrainingView) -> float | None:
-    """Return the validation AUC of the model so far, or of the trees that are kept."""
-    kept = view.kept
-    if kept is not None and 0 < kept <= len(view.trees):
-        return view.trees[kept - 1].auc
-    return view.auc

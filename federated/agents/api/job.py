@@ -30,8 +30,8 @@ class _File(BaseModel):
             return cls.model_validate_json(b"" if found is None else found[0])
         except ValidationError as error:
             raise StoreDamaged(
-                f"{path} cannot be read: it was altered or cut. Restore the agent's folder from a "
-                "backup, or remove the folder of this training."
+                f"{path} cannot be read: it was altered or cut. Put that file back as it was, or "
+                "remove the folder of this training, which then goes on without this agent."
             ) from error
 
     def write(self, path: Path) -> None:

@@ -66,8 +66,8 @@ def _model_of(run: LocalRun) -> LocalModel:
         record = Record.model_validate_json(run.record())
     except ValidationError as error:
         raise StoreDamaged(
-            f"The record of training {run.id} cannot be read: it was altered. Restore the agent's "
-            "folder from a backup, or train again."
+            f"The record of training {run.id} cannot be read: it was altered. Copy record.json "
+            "again from another lender of the training; all have the same."
         ) from error
     booster, layout = run.booster(), record.plan.layout
     digest = hashlib.sha256(booster).hexdigest()

@@ -19,9 +19,10 @@ from federated.agents.api.data_sets import DataSets
 from federated.agents.api.job import END, JOB, End, Job
 from federated.agents.api.views import Role, TrainingEvent, TrainingFacts, facts_of
 from federated.agents.api.watchers import Watchers
-from federated.agents.coordinator_agent import BOOSTER, RECORD, CoordinatorAgent, Patience
+from federated.agents.coordinator_agent import CoordinatorAgent, Patience
 from federated.agents.lender_agent import LenderAgent, Own
 from federated.agents.limits import LenderLimits
+from federated.agents.member_agent import BOOSTER, RECORD
 from federated.agents.progress import MOST_EVENTS, State, TrainingView
 from parties.joint.identities import IdentityKey
 from parties.trainings_client import TrainingsClient
@@ -325,6 +326,8 @@ class LocalRun:
         view = self._view()
         if view is not None and view.state in ("finished", "cancelled"):
             self._note_end(view.state, view.reason)
+        elif view is not None and view.state == "failed" and not self.job.cancelled:
+            self._note_end("failed", view.reason)
         elif not failure or self._stopping:
             return
         elif self.job.cancelled:

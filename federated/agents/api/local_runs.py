@@ -97,7 +97,8 @@ class LocalRuns:
         outside this lender's own limits, and the errors of `join`.
         """
         lending = self._lending
-        names = sorted({*lenders, lending.name})
+        own = () if lending.name in lenders else (lending.name,)
+        names = sorted((*lenders, *own))
         if len(names) < LEAST_OF_LENDING_COORDINATOR:
             raise InvalidRequest(
                 f"lenders: a training that a lender coordinates has at least "

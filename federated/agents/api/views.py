@@ -34,6 +34,9 @@ class TrainingFacts(_Facts):
     began: float = Field(description="Seconds since 1970.")
     state: State
     reason: str = ""
+    problem: str = Field(
+        default="", description="Why nothing goes on at present; it is tried again."
+    )
     tree: int = Field(default=0, description="Number of the last tree announced, from 0.")
     level: int = Field(default=0, description="Its last level announced, from 0.")
     trees_planned: int = 0

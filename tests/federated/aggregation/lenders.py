@@ -54,8 +54,8 @@ class Lenders:
 
     def restart(self, name):
         """Kill a lender and start it again from its folder."""
-        saved = self.masks[name].state.to_bytes()
-        self.masks[name] = self.with_state(LockState.from_bytes(saved))
+        saved = self.masks[name].state.model_dump_json()
+        self.masks[name] = self.with_state(LockState.model_validate_json(saved))
 
     def copies(self):
         """Return machines that go on from copies of the present states: rules without a memory."""

@@ -1,8 +1,11 @@
 """A lender's state: it survives a restart, belongs to one run, and forgets earlier trees' roots."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 
+from federated.agents.state_file import StateFile
 from federated.aggregation.group import Group
 from federated.aggregation.lock_state import LockState
 from federated.aggregation.seeds import advanced, pair_seed, polynomial
@@ -13,7 +16,7 @@ from utils.errors import (
     MalformedMessage,
     RosterRefused,
     SignatureInvalid,
-    StoredDataDamaged,
+    StoreDamaged,
     UnknownLender,
 )
 
@@ -64,7 +67,7 @@ def test_the_roots_of_earlier_trees_are_gone(five):
         state = five.masks[me].state
         roots += [state.own_root, *state.pair_roots.values()]
     assert len(set(roots)) == len(roots) == 25
-    saved = LockState.from_bytes(state.to_bytes())
+    saved = LockState.model_validate_json(state.model_dump_json())
     kept = [saved.own_root, *saved.pair_roots.values()]
     assert kept == roots[-5:]
     assert [advanced(old, 1) for old in roots[-10:-5]] == kept
@@ -92,16 +95,19 @@ def test_a_state_of_another_run_or_lender_is_refused(five):
         five.with_state(state)
 
 
-def test_a_damaged_state_is_refused_without_showing_it(five):
+def test_a_damaged_state_is_refused_without_showing_it(five, tmp_path):
     state = five.masks[five.names[0]].state
-    data = state.to_bytes()
+    data = state.model_dump_json().encode()
     secret = data[data.index(b'"own_root":"') + 12 :][:43]
-    for damaged in (b"", data[:-1], data.replace(b'"version":1', b'"version":2'), data + b"x"):
-        with pytest.raises(StoredDataDamaged) as refused:
-            LockState.from_bytes(damaged)
-        assert secret.decode() not in repr(refused.getrepr(style="long"))
-        assert refused.value.__cause__ is None
-    assert LockState.from_bytes(data) == state
+    with closing(StateFile.open(tmp_path / "lender.sqlite")) as file:
+        for damaged in (b"", data[:-1], data.replace(b'"version":1', b'"version":2'), data + b"x"):
+            file.save({"locks": damaged})
+            with pytest.raises(StoreDamaged, match="older copy") as refused:
+                file.model("locks", LockState)
+            assert secret.decode() not in repr(refused.getrepr(style="long"))
+            assert refused.value.__cause__ is None
+        file.save({"locks": data})
+        assert file.model("locks", LockState) == state
 
 
 def test_pairwise_secrets_have_to_be_complete(five):

@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from federated.aggregation.group import MOST_LENDERS
 from federated.privacy import noise as module
 from federated.privacy.noise import (
     HESSIAN_RATIO,
@@ -23,7 +24,7 @@ from federated.privacy.noise import (
     sum_excess,
     with_noise,
 )
-from federated.privacy.parameters import MAXIMUM_LENDERS, Privacy, smallest_roster
+from federated.privacy.parameters import Privacy, smallest_roster
 from utils.errors import PrivacyInvalid
 
 PRIVACY = Privacy(noise_multiplier=20, delta=1e-6)
@@ -148,11 +149,11 @@ def test_sum_is_as_near_a_discrete_gaussian_as_the_bound_says():
     ratio = np.abs(np.log(total[middle] / gaussian(variance * lenders)[middle])).max()
     tau = sum_excess(lenders, 4, Fraction(variance)) / 10 * 10
     assert 1e-4 < ratio <= tau
-    assert sum_excess(MAXIMUM_LENDERS, MAXIMUM_CELLS, LEAST_VARIANCE) < 1e-11
+    assert sum_excess(MOST_LENDERS, MAXIMUM_CELLS, LEAST_VARIANCE) < 1e-11
     assert sum_excess(5, 1000, Fraction(2**70)) == 0.0
 
 
-@pytest.mark.parametrize("lenders", [0, 2, MAXIMUM_LENDERS + 1])
+@pytest.mark.parametrize("lenders", [0, 2, MOST_LENDERS + 1])
 def test_impossible_numbers_of_lenders_are_refused(lenders):
     with pytest.raises(PrivacyInvalid):
         level_parts(PRIVACY, lenders, columns=3, cells=9, nodes=1, depth=3)

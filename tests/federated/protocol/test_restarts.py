@@ -9,7 +9,8 @@ import pytest
 
 from features.records import Records
 from federated.agents.coordinator_agent import CoordinatorAgent, Patience
-from federated.agents.lender_agent import BOOSTER, RECORD, LenderAgent, Own
+from federated.agents.lender_agent import LenderAgent, Own
+from federated.agents.member_agent import BOOSTER, RECORD
 from parties.joint.identities import IdentityKey
 from tests.federated.protocol.network import rows_of
 from tests.federated.protocol.relay import Killed, Relay

@@ -6,6 +6,14 @@ together need about 6 seconds of processor time.
 
 from __future__ import annotations
 
+import pytest
+
+from contract.trainings import LARGEST_TRAINING_MESSAGE
+from federated.aggregation.group import MOST_LENDERS
+from federated.boosting.trees import Split, Splits
+from federated.protocol import coordinator
+from federated.protocol.coordinator import Out
+from federated.protocol.messages import Earlier, Grown, Refused, encode
 from tests.federated.protocol.network import Network, rows_of
 from tests.federated.protocol.test_training import network, plan_of, require_pooled
 
@@ -114,3 +122,63 @@ def test_a_root_that_cannot_be_opened_waits_for_its_lender() -> None:
     found.run()
     require_pooled(found)
     assert found.coordinator.state.reason == ""
+
+
+def test_a_lender_that_missed_more_than_a_message_holds_is_told_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coordinator, "PART_BYTES", 700)
+    found = network(4, rows=60, trees=6)
+    until(found, 1, 0)
+    found.kill("lender_3")
+    found.post(found.coordinator.overdue())
+    until(found, 5, 1)
+    found.inbox["lender_3"].clear()  # the relay has dropped what waited for it
+    found.bring_back("lender_3")
+    sent: list[int] = []
+    post = found.post
+    monkeypatch.setattr(found, "post", lambda outs: post(sized(outs, sent)))
+    found.run()
+    require_pooled(found)
+    assert found.lenders["lender_3"].progress.results == found.coordinator.state.results
+    assert len(sent) > 2, "it was told in one part"
+    assert max(sent) < 1000
+
+
+def sized(outs: list[Out], sent: list[int]) -> list[Out]:
+    """Note the sizes of results that a lender has missed."""
+    sent += [len(encode(out.message)) for out in outs if isinstance(out.message, Earlier)]
+    return outs
+
+
+def test_the_results_of_the_largest_training_fit_into_messages() -> None:
+    """A part that the relay refused would end the coordinator, also after every restart."""
+    splits = tuple(
+        Split(node=7 + i, bit=(1 << 20) - 1, left=-(1 << 23), right=-(1 << 23)) for i in range(8)
+    )
+    roster = tuple(f"lender_{i:02}".ljust(32, "x") for i in range(MOST_LENDERS))
+    grown = [
+        Grown(lenders=roster, splits=Splits(tree=i // 4, level=i % 4, root=0, splits=splits))
+        for i in range(1200)
+    ]
+    parts = coordinator._parts(grown, 0)
+    assert [one for _, part in parts for one in part] == grown
+    assert [first for first, _ in parts] == [grown.index(part[0]) for _, part in parts]
+    messages = [encode(Earlier(first=first, results=part)) for first, part in parts]
+    assert sum(map(len, messages)) > LARGEST_TRAINING_MESSAGE > 2 * max(map(len, messages))
+
+
+def test_a_training_ends_once_too_few_lenders_are_left_that_could_come_back() -> None:
+    found = network(4, rows=60, trees=2)
+    until(found, 1, 0)
+    found.post(found.coordinator.take("lender_0", Refused(code="left", reason="Enough.")))
+    assert found.coordinator.state.phase == "uploads"
+    found.kill("lender_1")
+    found.post(found.coordinator.overdue())
+    assert found.coordinator.state.phase == "paused"  # lender_1 may come back
+    found.bring_back("lender_1")
+    found.post(found.coordinator.take("lender_2", Refused(code="left", reason="Enough.")))
+    found.run()
+    state = found.coordinator.state
+    assert (state.phase, state.reason[:16]) == ("cancelled", "2 of 4 lenders h")
+    assert found.lenders["lender_3"].progress.phase == "cancelled"

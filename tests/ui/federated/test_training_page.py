@@ -13,7 +13,8 @@ from features.encoding import Layout
 from features.records import Records
 from features.schema import Schema
 from federated.agents.at_work import AtWork
-from federated.agents.lender_agent import BOOSTER, RECORD, LenderAgent, Own
+from federated.agents.lender_agent import LenderAgent, Own
+from federated.agents.member_agent import BOOSTER, RECORD
 from federated.plan import Plan
 from parties.identity_file import make_identity
 from parties.trainings_client import TrainingsClient
