@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -117,15 +118,18 @@ class Preloaded:
 
     def __init__(self, modules: Sequence[str]) -> None:
         self._requests, theirs = socket.socketpair()
-        self._lock = threading.Lock()
-        # As in ui/gradio_environment.py, for all copies: Gradio reads both when it is imported.
-        self._gradio = TemporaryDirectory(prefix="triseal-page-", ignore_cleanup_errors=True)
-        own = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": self._gradio.name}
+        self._lock, self._held = threading.Lock(), ExitStack()
+        variables = {}
+        if modules == PAGES:
+            # As in ui/gradio_environment.py, for all copies: Gradio reads both when it is imported.
+            made = TemporaryDirectory(prefix="triseal-page-", ignore_cleanup_errors=True)
+            variables["GRADIO_TEMP_DIR"] = self._held.enter_context(made)
+            variables["GRADIO_ANALYTICS_ENABLED"] = "False"
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, *QUIET, "-m", "tests.preloaded_process", *modules],
                 cwd=ROOT,
-                env=os.environ | own,
+                env=os.environ | variables,
                 stdin=theirs,
             )
 
@@ -144,7 +148,7 @@ class Preloaded:
     def stop(self) -> None:
         self._requests.close()
         self._process.wait()
-        self._gradio.cleanup()
+        self._held.close()
 
 
 class PreloadedProcesses:

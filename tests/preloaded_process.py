@@ -58,20 +58,22 @@ def _begin(request: dict[str, Any], log: int, told: int) -> None:
     pid = os.fork()
     if pid:
         os.close(log)
-        os.write(told, NUMBER.pack(pid))
         _, status = os.waitpid(pid, 0)
         with suppress(BrokenPipeError):
             os.write(told, NUMBER.pack(status))
         os._exit(0)
-    os.close(told)
+    words = request["words"]
+    setproctitle(" ".join([sys.executable, *words]))
     os.setsid()
+    os.write(told, NUMBER.pack(os.getpid()))  # now it can be found by its words
+    os.close(told)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
     _read_from(request["stdin"].encode())
     os.environ.clear()
     os.environ.update(request["environment"])
-    _become(request["words"])
+    _become(words)
 
 
 def _read_from(given: bytes) -> None:
@@ -85,7 +87,6 @@ def _read_from(given: bytes) -> None:
 
 def _become(words: list[str]) -> None:
     """Run a script or, after `-m`, a module, as the interpreter does with its command line."""
-    setproctitle(" ".join([sys.executable, *words]))
     if words[0] == "-m":
         sys.argv = words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
