@@ -19,8 +19,6 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from setproctitle import setproctitle
-
 from utils.collector import without_collections
 
 NUMBER = struct.Struct("=i")
@@ -62,6 +60,8 @@ def _begin(request: dict[str, Any], log: int, told: int) -> None:
         with suppress(BrokenPipeError):
             os.write(told, NUMBER.pack(status))
         os._exit(0)
+    from setproctitle import setproctitle  # only here, since tests of Concrete read this module
+
     words = request["words"]
     setproctitle(" ".join([sys.executable, *words]))
     os.setsid()
