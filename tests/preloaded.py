@@ -41,6 +41,7 @@ SERVERS_AND_AGENTS = (
     "service.execution.local",
     "service.storage.storage",
     "sqlalchemy.dialects.sqlite",
+    "trials.joint_stand_in",
     "trials.stand_in",
     "web.announcement",
     "web.connections",
@@ -60,6 +61,7 @@ PAGES = (
 COMMANDS = {
     "server.py": SERVERS_AND_AGENTS,
     "trials.stand_in_server": SERVERS_AND_AGENTS,
+    "trials.joint_stand_in": SERVERS_AND_AGENTS,
     "parties": SERVERS_AND_AGENTS,
     "federated": SERVERS_AND_AGENTS,
     "witness": SERVERS_AND_AGENTS,
