@@ -16,10 +16,12 @@ from features.schema import Schema
 from model.booster import parse_ensemble
 from model.program import decide_program, explain_program
 from model.quantise import quantise
+from tests.preloaded import PreloadedProcesses
 from training.data import split, training_frame
 from training.models import Shape, Stage, fit, model_json
 from trials.object_store import object_store, object_stores
 from trials.postgres import postgres
+from utils.child_process import ChildProcess
 
 __all__ = ["object_store", "object_stores", "postgres"]
 
@@ -54,6 +56,16 @@ METRICS = {
     },
     "groups": {},
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def preloaded_processes():
+    """Start processes as copies of those that have imported their libraries."""
+    processes = PreloadedProcesses()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChildProcess, "launch", staticmethod(processes.launch))
+        yield
+    processes.stop()
 
 
 @pytest.fixture(scope="session")

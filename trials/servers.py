@@ -20,10 +20,10 @@ from utils.child_process import ChildProcess
 from utils.errors import ServerUnreachable
 from utils.ports import free_port
 
-_QUIET = ("-W", "ignore::DeprecationWarning")
-REAL_SERVER: tuple[str, ...] = (*_QUIET, "server.py")
+QUIET = ("-W", "ignore::DeprecationWarning")
+REAL_SERVER: tuple[str, ...] = (*QUIET, "server.py")
 """The command of a server with an engine of the deployment."""
-STAND_IN_SERVER: tuple[str, ...] = (*_QUIET, "-m", "trials.stand_in_server")
+STAND_IN_SERVER: tuple[str, ...] = (*QUIET, "-m", "trials.stand_in_server")
 """The command of a server with the stand-in engine."""
 _HEALTH_SECONDS = 5.0
 

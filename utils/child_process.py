@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from utils.environments import ROOT
 from utils.errors import ServerUnreachable
@@ -31,12 +31,57 @@ def environment(**settings: Any) -> dict[str, str]:
     return others | given
 
 
+class StartedProcess(Protocol):
+    """The parts of `subprocess.Popen` that a ChildProcess needs."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal, or None while the process runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the process's end; return its exit code. Raises subprocess.TimeoutExpired."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless the process has ended."""
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless the process has ended."""
+
+
+def launched(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, stdin: str
+) -> StartedProcess:
+    """Start a process in a session of its own, with `stdin` as its whole standard input.
+
+    Its output is appended to the log.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own code, no shell
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            text=True,
+            start_new_session=True,
+        )
+    if process.stdin is not None:
+        process.stdin.write(stdin)
+        process.stdin.close()
+    return process
+
+
 class ChildProcess:
     """A script or module of this project in its own process and session.
 
     Its output is appended to a log file. A test or measurement that is interrupted with Ctrl-C
     must stop it, because the signal does not reach another session.
     """
+
+    launch = staticmethod(launched)
+    """Starts the process; tests replace it, so that libraries are not imported every time."""
 
     def __init__(
         self,
@@ -54,24 +99,12 @@ class ChildProcess:
         self._command = (python, *command)
         self._settings = settings
         self._variables = variables or {}
-        self._popen: subprocess.Popen[str] | None = None
+        self._process: StartedProcess | None = None
 
     def start(self, stdin: str = "") -> None:
         """Start the process, with `stdin` as its whole standard input."""
-        with self.log_path.open("ab") as log:
-            self._popen = subprocess.Popen(  # noqa: S603 - our own code, no shell
-                self._command,
-                cwd=ROOT,
-                env=environment(**self._settings) | dict(self._variables),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-        if self._popen.stdin is not None:
-            self._popen.stdin.write(stdin)
-            self._popen.stdin.close()
+        own = environment(**self._settings) | dict(self._variables)
+        self._process = self.launch(self._command, own, self.log_path, stdin)
 
     @property
     def pid(self) -> int:
@@ -81,7 +114,7 @@ class ChildProcess:
     @property
     def alive(self) -> bool:
         """True if the process runs."""
-        return self._popen is not None and self._popen.poll() is None
+        return self._process is not None and self._process.poll() is None
 
     def log(self) -> str:
         """Return the output of all starts so far."""
@@ -123,16 +156,16 @@ class ChildProcess:
 
     def kill(self) -> None:
         """Kill the process with SIGKILL, if it was started, and reap it."""
-        if self._popen is not None:
-            self._popen.kill()
-            self._popen.wait(STOP_SECONDS)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = STOP_SECONDS) -> int:
         """Stop the process with a signal; return its exit code, 0 if it was never started.
 
         Raises ServerUnreachable if it still runs after `seconds` and had to be killed.
         """
-        if self._popen is None:
+        if self._process is None:
             return 0
         self.send(number)
         try:
@@ -145,7 +178,7 @@ class ChildProcess:
     def _name(self) -> str:
         return " ".join(self._command[1:])
 
-    def _started(self) -> subprocess.Popen[str]:
-        if self._popen is None:
+    def _started(self) -> StartedProcess:
+        if self._process is None:
             raise ServerUnreachable(f"{self._name} has not been started.")
-        return self._popen
+        return self._process

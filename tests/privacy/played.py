@@ -21,7 +21,7 @@ from parties.client import ServerClient
 from parties.joint.codes import JointOpening, open_joint
 from tests.parties.running import LiveServer
 from tests.privacy.small import PARTIES
-from utils.child_process import ChildProcess
+from utils.child_process import ChildProcess, launched
 from utils.errors import ServerUnreachable
 
 KEPT_ALIVE = (
@@ -82,6 +82,7 @@ class Played:
         command = [*program, "--party", party, "--server", self.server.url]
         command += ["--home", str(self.home(party)), "--no-page", *words]
         self.agents[party] = ChildProcess(command, self.log(party), {})
+        self.agents[party].launch = launched  # whose memory is that of users' processes
         self.agents[party].start()
 
     def join_and_send(self) -> None:
@@ -124,6 +125,7 @@ def play(folder: Path, deployment: Path) -> Played:
     own = folder / "service"
     own.mkdir()
     server = LiveServer(own, deployment)
+    server.launch = launched
     server.settings["engine"] = "levelled"
     server.start()
     with ServerClient(server.url, 30) as client:

@@ -13,33 +13,28 @@ import pytest
 
 from service.garbage_collector import remove_orphans
 from service.storage.storage import Storage
-from settings import ROOT, Settings
+from settings import Settings
+from tests.forked import in_child
 from tests.service.driver import Server
 from tests.service.small_disk import NOT_PERMITTED
 from tests.service.storage.test_database import application
 from tests.service.storages import open_storage, settings_of
 from trials.object_store import ObjectStore
-from utils.errors import DataFolderInUse, FolderNotOurs, StorageUnavailable
+from utils.errors import DataFolderInUse, FolderNotOurs, StorageUnavailable, TrisealError
 from utils.marked_folder import MARK
 
 
 def opened_elsewhere(settings: Settings) -> str:
-    """Return the output of another process that opens the same storage."""
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from tests.service.storages import open_storage\n"
-        "from utils.errors import TrisealError\n"
-        "try: open_storage(Path(sys.argv[1])); print('opened')\n"
-        "except TrisealError as error: print(error.code)\n"
-    )
-    done = subprocess.run(
-        (sys.executable, "-c", script, str(settings.server_data)),
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip()
+    """Return what happens when another process opens the same storage."""
+
+    def opened() -> str:
+        try:
+            open_storage(settings.server_data)
+        except TrisealError as error:
+            return error.code
+        return "opened"
+
+    return str(in_child(opened))
 
 
 # ---- one server for a SQLite file

@@ -1,0 +1,99 @@
+"""A process that has imported the libraries of others, and becomes one of them in each copy.
+
+`python -m tests.preloaded_process MODULE…` imports the modules and reads requests from its standard
+input, a socket, until that closes. A request is a line of JSON, with two descriptors: the new
+process's log, and a pipe for its process id and its wait status.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import runpy
+import signal
+import socket
+import struct
+import sys
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+from utils.collector import without_collections
+
+NUMBER = struct.Struct("=i")
+LONGEST_REQUEST = 1 << 20  # bytes; environments are much smaller
+
+
+def main(modules: list[str]) -> None:
+    with without_collections():
+        for module in modules:
+            import_module(module)
+    gc.freeze()  # a collection would write to every object, and so copy the memory that is shared
+    signal.signal(signal.SIGCHLD, _reap)
+    with socket.socket(fileno=os.dup(0)) as requests:
+        while True:
+            text, descriptors, _, _ = socket.recv_fds(requests, LONGEST_REQUEST, 2)
+            if not text:
+                return
+            if os.fork() == 0:
+                requests.close()
+                break
+            for descriptor in descriptors:
+                os.close(descriptor)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _begin(json.loads(text), *descriptors)
+
+
+def _reap(_number: int, _frame: Any) -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _begin(request: dict[str, Any], log: int, told: int) -> None:
+    """Wait for a process of its own, and report its status; in that process, become the command."""
+    pid = os.fork()
+    if pid:
+        os.close(log)
+        _, status = os.waitpid(pid, 0)
+        with suppress(BrokenPipeError):
+            os.write(told, NUMBER.pack(status))
+        os._exit(0)
+    from setproctitle import setproctitle  # only here, since tests of Concrete read this module
+
+    words = request["words"]
+    setproctitle(" ".join([sys.executable, *words]))
+    os.setsid()
+    os.write(told, NUMBER.pack(os.getpid()))  # now it can be found by its words
+    os.close(told)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    _read_from(request["stdin"].encode())
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    _become(words)
+
+
+def _read_from(given: bytes) -> None:
+    """Make these bytes, at most a pipe's content, the standard input."""
+    read, write = os.pipe()
+    os.write(write, given)
+    os.close(write)
+    os.dup2(read, 0)
+    os.close(read)
+
+
+def _become(words: list[str]) -> None:
+    """Run a script or, after `-m`, a module, as the interpreter does with its command line."""
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
