@@ -90,6 +90,7 @@ TrisealError
 │   ├── PlanRefused              the plan is outside the limits of this lender
 │   ├── HistogramInvalid         the opened sums of a step are inconsistent
 │   ├── SplitsInvalid            the announced bits, splits or trees do not fit the plan
+│   ├── RecordInvalid            the record or model of a finished training cannot be used
 │   ├── PrivacyInvalid           the noise or the budget asked for is out of bounds
 │   ├── AccountantMissing        the library that computes the budget is not installed
 │   ├── UnknownTraining          the agent takes part in no training of this id
