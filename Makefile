@@ -18,8 +18,8 @@ CONCRETE_COMPILE := $(findstring concrete,$(ENGINES))
 # Without bytecode files, every process would compile its libraries again, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-# In four processes, since many tests wait; a file's tests share what is expensive to make.
-PARALLEL := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# In three processes, since many tests wait; a file's tests share what is expensive to make.
+PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # What takes longest begins first, so that no long file is left for one process at the end. Pytest
 # would sort arguments of which one contains another.
 LONG_TESTS := tests/ui tests/trials tests/training tests/service
