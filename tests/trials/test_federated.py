@@ -58,15 +58,15 @@ def repeated(folder: Path, server: Server, lenders: str) -> Training:
     assert training.disarm(lost)
     training.until(lambda: training.seen()["step"]["attempt"] > 0, "the root is repeated")
     training.start(lost)
-    journal = training.seats[lost].journal
+    journal = training.setups[lost].journal
     training.until(lambda: journal.count("reveal") >= 2, "the lender reveals again")
     return training
 
 
 def judged(training: Training) -> int:
     """Return the number of sums that can be opened; raises Broken if a level has two."""
-    events = {name: training.seats[name].journal.events() for name in training.names}
-    coordinator = training.seats[COORDINATOR].journal.events()
+    events = {name: training.setups[name].journal.events() for name in training.names}
+    coordinator = training.setups[COORDINATOR].journal.events()
     return require_one_sum(events, coordinator, -(-2 * len(events) // 3))
 
 
@@ -77,7 +77,7 @@ def test_locks_leave_one_sum_to_a_coordinator_that_repeats_a_root(
     try:
         training.until(lambda: judged(training) == 1, "the first attempt can be opened")
         for name in training.names:
-            require_locks(name, training.seats[name].journal.events())
+            require_locks(name, training.setups[name].journal.events())
     finally:
         training.stop()
 
@@ -89,6 +89,6 @@ def test_without_locks_two_sums_are_found(tmp_path: Path, server: Server) -> Non
             training.until(lambda: judged(training) > 9, "more sums are opened", 30)
         with pytest.raises(Broken, match=LOCKED):
             for name in training.names:
-                require_locks(name, training.seats[name].journal.events())
+                require_locks(name, training.setups[name].journal.events())
     finally:
         training.stop()

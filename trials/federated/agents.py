@@ -43,8 +43,8 @@ _FORKING = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Seat:
-    """One agent's place: its files, the server, and its own part of the training.
+class AgentSetup:
+    """The setup of one agent: its files, the server, and its own part of the training.
 
     `records` are a lender's, `lenders` the names that a coordinator invites. `double` names a rule
     that is switched off (doubles.py).
@@ -78,33 +78,33 @@ class Seat:
         return Journal(self.folder / f"{self.name}.journal")
 
 
-def started(seat: Seat) -> BaseProcess:
+def started(setup: AgentSetup) -> BaseProcess:
     """Start a process that plays the agent."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    process = context.Process(target=_play, args=(seat,), daemon=True)
+    process = context.Process(target=_play, args=(setup,), daemon=True)
     with _FORKING:
         process.start()
     return process
 
 
-def _play(seat: Seat) -> None:
-    log = os.open(seat.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+def _play(setup: AgentSetup) -> None:
+    log = os.open(setup.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    doubles.installed(seat.double)
-    installed(Points(seat.armed), seat.journal)
+    doubles.installed(setup.double)
+    installed(Points(setup.armed), setup.journal)
     coordinator_agent.STAY_SECONDS = STAY_SECONDS
-    seat.journal.add("started")
-    sys.exit(_persistently(_lend if seat.records is not None else _coordinate, seat))
+    setup.journal.add("started")
+    sys.exit(_persistently(_lend if setup.records is not None else _coordinate, setup))
 
 
-def _persistently(part: Callable[[Seat, TrainingsClient], str], seat: Seat) -> int:
+def _persistently(part: Callable[[AgentSetup, TrainingsClient], str], setup: AgentSetup) -> int:
     """Play a part, again after errors that pass, as a person would; returns the exit code."""
     while True:
         try:
-            with TrainingsClient(seat.url, _CLIENT_SECONDS) as client:
-                state = part(seat, client)
+            with TrainingsClient(setup.url, _CLIENT_SECONDS) as client:
+                state = part(setup, client)
         except TrisealError as error:
             print(f"{error.code}: {error.message}", flush=True)
             if not may_pass(error):
@@ -115,32 +115,32 @@ def _persistently(part: Callable[[Seat, TrainingsClient], str], seat: Seat) -> i
         return {"finished": DONE, "cancelled": CANCELLED}[state]
 
 
-def _coordinate(seat: Seat, client: TrainingsClient) -> str:
-    key, patience = make_identity(seat.home), Patience(START_SECONDS, STEP_SECONDS)
-    agent = CoordinatorAgent.resume(seat.home, client, key, seat.pins, patience)
+def _coordinate(setup: AgentSetup, client: TrainingsClient) -> str:
+    key, patience = make_identity(setup.home), Patience(START_SECONDS, STEP_SECONDS)
+    agent = CoordinatorAgent.resume(setup.home, client, key, setup.pins, patience)
     if agent is None:
         agent = CoordinatorAgent.host(
-            seat.home, client, key, seat.plan, seat.lenders, seat.pins, patience
+            setup.home, client, key, setup.plan, setup.lenders, setup.pins, patience
         )
     with closing(agent):
-        write_atomic(seat.codes, json.dumps(agent.codes).encode())
+        write_atomic(setup.codes, json.dumps(agent.codes).encode())
         return agent.run().state
 
 
-def _lend(seat: Seat, client: TrainingsClient) -> str:
-    if seat.records is None:
+def _lend(setup: AgentSetup, client: TrainingsClient) -> str:
+    if setup.records is None:
         raise TypeError("a lender has rows")
-    own = Own(seat.plan.layout, seat.records, make_identity(seat.home), seat.pins)
-    agent = LenderAgent.resume(seat.home, client, own)
+    own = Own(setup.plan.layout, setup.records, make_identity(setup.home), setup.pins)
+    agent = LenderAgent.resume(setup.home, client, own)
     if agent is None:
-        agent = LenderAgent.join(seat.home, client, seat.name, _code(seat), own)
+        agent = LenderAgent.join(setup.home, client, setup.name, _code(setup), own)
     with closing(agent):
         return agent.run().state
 
 
-def _code(seat: Seat) -> str:
+def _code(setup: AgentSetup) -> str:
     """Return the code for this lender, once the coordinator has written it."""
     end = time.monotonic() + _CODE_SECONDS
-    while not seat.codes.exists() and time.monotonic() < end:
+    while not setup.codes.exists() and time.monotonic() < end:
         time.sleep(0.02)
-    return str(json.loads(seat.codes.read_text())[seat.name])
+    return str(json.loads(setup.codes.read_text())[setup.name])

@@ -61,13 +61,13 @@ class _Checked:
     # ---- secure sums
 
     def _openings(self) -> None:
-        events = {n: self._training.seats[n].journal.events() for n in self._training.names}
+        events = {n: self._training.setups[n].journal.events() for n in self._training.names}
         for name, own in events.items():
             self._checks[FORWARD] += sum(event.kind == "saved" for event in own)
             self._checks[LOCKED] += sum(event.kind == "reveal" for event in own)
             require_locks(name, own)
         threshold = -(-2 * (len(self._started) - 1) // 3)
-        coordinator = self._training.seats[COORDINATOR].journal.events()
+        coordinator = self._training.setups[COORDINATOR].journal.events()
         self._checks[ONE_SUM] += require_one_sum(events, coordinator, threshold)
 
     # ---- the end, and the trees
@@ -131,7 +131,7 @@ class _Checked:
         return tuple(n for n in self._training.here if self._training.exit_code(n) == DONE)
 
     def _file(self, name: str, file: str) -> bytes:
-        path = self._training.seats[name].home / file
+        path = self._training.setups[name].home / file
         if not path.exists():
             raise Broken(SAME, f"{name} has no {file}")
         return path.read_bytes()

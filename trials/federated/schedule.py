@@ -97,14 +97,14 @@ def _done(training: Training, random: Random, kind: Kind) -> tuple[str, str, flo
 
 def _note(training: Training, outcome: Outcome) -> None:
     """Count facts by which a reader sees that the faults have had effects."""
-    events = training.seats[COORDINATOR].journal.events()
+    events = training.setups[COORDINATOR].journal.events()
     outcome.facts["sums opened"] += len({event.step for event in events if event.step})
     again = {event.step for event in events if event.step and event.step.attempt}
     outcome.facts["roots opened at a later attempt"] += len(again)
     for name in training.names:
-        own = training.seats[name].journal
+        own = training.setups[name].journal
         outcome.facts["shares revealed"] += own.count("share")
         outcome.facts["processes of lenders"] += own.count("started")
-    outcome.facts["processes of coordinators"] += training.seats[COORDINATOR].journal.count(
+    outcome.facts["processes of coordinators"] += training.setups[COORDINATOR].journal.count(
         "started"
     )

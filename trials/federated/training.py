@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ from federated.agents.lender_agent import STATE_FILE as LENDER_FILE
 from federated.agents.state_file import StateFile
 from parties.identity_file import make_identity
 from trials.faults.application import Broken
-from trials.federated.agents import Seat, started
+from trials.federated.agents import AgentSetup, started
 from trials.federated.case import Case
 from trials.servers import Server
 
@@ -46,12 +47,13 @@ class Training:
         """Lenders for which the training has ended with an error that a fault explains."""
         self._processes: dict[str, BaseProcess] = {}
         self._starting, self._serving = threading.Lock(), threading.Lock()
+        self._polling = threading.Lock()  # of two threads, one would read no exit code, but 255
         folder.mkdir()
         homes = {name: folder / "homes" / name for name in (COORDINATOR, *case.names)}
         pins = {name: make_identity(home).public for name, home in homes.items()}
         rules = doubles or {}
-        self.seats = {
-            name: Seat(
+        self.setups = {
+            name: AgentSetup(
                 name=name,
                 folder=folder,
                 url=server.url,
@@ -77,7 +79,7 @@ class Training:
 
     @property
     def everyone(self) -> tuple[str, ...]:
-        return tuple(self.seats)
+        return tuple(self.setups)
 
     # ---- processes
 
@@ -86,7 +88,7 @@ class Training:
         for name in names:
             with self._starting:  # two faults at once may be about the same agent
                 if name not in self.gone and not self.runs(name):
-                    self._processes[name] = started(self.seats[name])
+                    self._processes[name] = started(self.setups[name])
 
     def kill(self, *names: str) -> None:
         """Kill the agents' processes at the same time, and wait for their ends."""
@@ -94,7 +96,7 @@ class Training:
             self._signal(name, signal.SIGKILL)
         for name in names:
             if name in self._processes:
-                self._processes[name].join(_JOIN_SECONDS)
+                self._join(name)
 
     def restart_server(self, *names: str) -> None:
         """Kill the server and these agents, and start them again."""
@@ -117,28 +119,32 @@ class Training:
 
     def arm(self, name: str, point: str) -> None:
         """Have an agent's process kill itself at the next point of this name."""
-        fresh = self.seats[name].armed.with_suffix(".new")
+        fresh = self.setups[name].armed.with_suffix(".new")
         fresh.write_text(point)
-        fresh.replace(self.seats[name].armed)
+        fresh.replace(self.setups[name].armed)
 
     def disarm(self, name: str) -> bool:
         """Return True if the agent has reached its point, where it has killed itself."""
         try:
-            self.seats[name].armed.unlink()
+            self.setups[name].armed.unlink()
         except FileNotFoundError:
-            self._processes[name].join(_JOIN_SECONDS)
+            self._join(name)
             return True
         return False
 
     def runs(self, name: str) -> bool:
         """Return True unless the agent's process has ended or was never started."""
-        process = self._processes.get(name)
-        return process is not None and process.is_alive()
+        return name in self._processes and self.exit_code(name) is None
 
     def exit_code(self, name: str) -> int | None:
         """Return the exit code of an agent; None if it runs, or was never started."""
         process = self._processes.get(name)
-        return None if process is None else process.exitcode
+        with self._polling:
+            return None if process is None else process.exitcode
+
+    def _join(self, name: str) -> None:
+        """Wait for the end of an agent's process."""
+        wait([self._processes[name].sentinel], _JOIN_SECONDS)
 
     def stop(self) -> None:
         """Kill all processes, and remove the files."""
@@ -149,7 +155,7 @@ class Training:
 
     def _signal(self, name: str, number: signal.Signals) -> None:
         process = self._processes.get(name)
-        if process is not None and process.pid is not None and process.is_alive():
+        if process is not None and process.pid is not None and self.runs(name):
             with suppress(ProcessLookupError):
                 os.kill(process.pid, number)
 
@@ -162,7 +168,7 @@ class Training:
 
     def opened(self) -> int:
         """Return the number of sums that the coordinator has opened."""
-        return self.seats[COORDINATOR].journal.count("opened")
+        return self.setups[COORDINATOR].journal.count("opened")
 
     def until_opened(self, sums: int) -> None:
         """Wait until so many sums were opened, or the training is over."""
@@ -207,7 +213,7 @@ class Training:
 
     def log(self, name: str) -> str:
         """Return an agent's output."""
-        path = self.seats[name].log
+        path = self.setups[name].log
         return path.read_text(errors="replace") if path.exists() else ""
 
     # ---- files
@@ -215,7 +221,7 @@ class Training:
     def state_file(self, name: str) -> Path:
         """Return the path of an agent's database."""
         own = COORDINATOR_FILE if name == COORDINATOR else LENDER_FILE
-        return self.seats[name].home / own
+        return self.setups[name].home / own
 
     def stored(self, name: str, *parts: str) -> tuple[list[bytes | None], tuple[bytes, ...]]:
         """Return parts and all results of an agent that has ended, from its database."""
