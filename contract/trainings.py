@@ -56,7 +56,7 @@ class TrainingRequest(RequestBody):
 
 
 class TrainingHosted(Body):
-    """A new training: the coordinator's token, and the code of each member, which works once."""
+    """A new training: the coordinator's token, and each member's code."""
 
     training_id: str
     token: Annotated[str, Field(repr=False)]

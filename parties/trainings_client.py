@@ -105,7 +105,7 @@ class TrainingsClient(BoundedHttp):
         return hosted
 
     def join_training(self, training_id: str, member: str, code: str) -> TrainingJoined:
-        """Join a training as the member of this name, with its code, which works once."""
+        """Join a training as the member of this name; its code works until it has posted."""
         with valid():
             body = TrainingJoinRequest(member=member, code=code).model_dump()
         path = f"{_path(training_id)}/join"

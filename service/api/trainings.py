@@ -125,9 +125,9 @@ def host_training(
 ) -> TrainingHosted:
     """Host a training of one model by several lenders, signed with the coordinator's key.
 
-    Give each member its code over a channel that you trust: it works once. Neither the token nor
-    the codes are shown again. Any key is accepted, since the server does not check who the
-    coordinator is: the members do, in their sealed messages.
+    Give each member its code over a channel that you trust: it works until the member has posted a
+    message. Neither the token nor the codes are shown again. Any key is accepted, since the server
+    does not check who the coordinator is: the members do, in their sealed messages.
     """
     server_state.rate_limits.hosting(address_of(request))
     call = request.headers["authorization"]
@@ -149,7 +149,7 @@ def join_training(
     server_state: ServerStateDep,
     body: TrainingJoinRequest,
 ) -> TrainingJoined:
-    """Exchange a member's code for its token. A code works once."""
+    """Exchange a member's code for its token. The code works until the member has posted."""
     server_state.rate_limits.joining(address_of(request))
     joined = server_state.trainings.trainings.join(training_id, body.member, body.code)
     server_state.trainings.arrivals.changed(training_id)

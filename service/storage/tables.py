@@ -462,7 +462,7 @@ def _training() -> Mapped[str]:
 class TrainingMemberRecord(Record):
     """A member of a training; the coordinator is one too, at position 0.
 
-    The code and the token are stored as SHA-256; the code's digest is None once it was used.
+    The code and the token are stored as SHA-256; the code counts until the member has posted.
     Messages up to the id `cursor` have arrived or were dropped; those up to `dropped` were dropped.
     All messages up to `room` fit into the member's limit for sure (service/trainings/limits.py).
     `recent` has the digests of its last messages (service/trainings/recent.py).

@@ -102,23 +102,26 @@ class Trainings:
         )
 
     def join(self, training_id: str, member: str, code: str) -> TrainingJoined:
-        """Return the token of a member by its code, which works once.
+        """Return a token of a member by its code, which works until the member has posted.
 
-        Raises NotAuthorised for a wrong or used code or name, and OutOfStep after the end.
+        A member that was killed before it stored its token can therefore join again; the token of
+        an earlier call no longer counts. Raises NotAuthorised for a wrong or used code or name, and
+        OutOfStep after the end.
         """
         now, token = self._clock(), new_secret()
         with self._storage.write() as session:
             training = training_of(session, training_id, lock=True)
             require_open(training, now)
             names = _members(session, training_id)
-            stored = {row.name: row.code_digest for row in names}.get(member)
+            unused = {row.name: row.code_digest for row in names if not row.last_number}
+            stored = unused.get(member)
             if stored is None or not matches(code, bytes(stored)):
                 raise NotAuthorised(
                     "The code is not that of this member of this training, or was used already. "
                     "Ask the coordinator for a new training if the code was used by somebody else."
                 )
             one = (MEMBERS.c.training_id == training_id) & (MEMBERS.c.name == member)
-            joined = {"code_digest": None, "token_digest": digest(token), "seen": now}
+            joined = {"token_digest": digest(token), "seen": now}
             session.execute(update(MEMBERS).where(one).values(**joined))
             self._storage.announce(session, News(training_id).text())
         return TrainingJoined(
@@ -191,6 +194,9 @@ def remove_old_trainings(storage: Storage, now: float) -> int:
 
 def _members(session: Session, training_id: str) -> Sequence[Any]:
     """Return the rows of all members, the coordinator first."""
-    columns = (MEMBERS.c.name, MEMBERS.c.code_digest, MEMBERS.c.token_digest, MEMBERS.c.seen)
+    columns = (
+        *(MEMBERS.c.name, MEMBERS.c.code_digest, MEMBERS.c.token_digest),
+        *(MEMBERS.c.last_number, MEMBERS.c.seen),
+    )
     wanted = select(*columns).where(MEMBERS.c.training_id == training_id)
     return session.execute(wanted.order_by(MEMBERS.c.position)).all()

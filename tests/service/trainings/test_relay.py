@@ -223,7 +223,7 @@ def test_posts_outside_the_bounds_store_nothing(group: Group) -> None:
     assert group.stored() == []
 
 
-def test_codes_work_once_and_tokens_are_of_one_member_of_one_training(group: Group) -> None:
+def test_codes_work_until_a_post_and_tokens_are_of_one_member_of_one_training(group: Group) -> None:
     other = Group(group.storage, group.settings, away=LENDERS)
     codes = other.hosted.codes
     for name, code in (
@@ -237,8 +237,10 @@ def test_codes_work_once_and_tokens_are_of_one_member_of_one_training(group: Gro
         with pytest.raises(NotAuthorised):
             other.trainings.join(other.id, name, code)
     other.join("a")
+    lost = other.tokens["a"]
+    other.join("a")  # as after a kill before the token was stored
     with pytest.raises(NotAuthorised):
-        other.join("a")
+        other.trainings.facts(other.id, lost)
     for token in (None, "", codes["b"], *group.tokens.values()):
         with pytest.raises(NotAuthorised):
             other.relay.exchange(other.id, token, [], 0)
@@ -254,8 +256,10 @@ def test_codes_work_once_and_tokens_are_of_one_member_of_one_training(group: Gro
     before = members[1].seen_at
     group.clock.now += 3600
     other.clock.now += 60
-    other.exchange("a")
+    other.exchange("a", (1, None, b"hello"))
     assert other.trainings.facts(other.id, other.tokens["a"]).members[1].seen_at != before
+    with pytest.raises(NotAuthorised, match="used already"):
+        other.join("a")
 
 
 def test_trainings_are_bounded_closed_by_the_coordinator_expire_and_are_removed(
