@@ -46,7 +46,7 @@ SERVERS_AND_AGENTS = (
     "web.announcement",
     "web.connections",
 )
-"""What these processes import, late imports included."""
+"""The modules that these processes import, late imports included."""
 PAGES = (
     *AGENTS,
     "app",

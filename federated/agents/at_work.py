@@ -21,7 +21,7 @@ STOP_SECONDS = 15.0
 
 
 class Agent(Protocol):
-    """What agents of both kinds can do."""
+    """The calls that agents of both kinds have."""
 
     @property
     def serial(self) -> int: ...

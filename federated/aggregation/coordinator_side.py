@@ -62,7 +62,7 @@ class Opening:
 
     @property
     def ready(self) -> bool:
-        """Whether all vectors and all seeds are there."""
+        """True if all vectors and all seeds are there."""
         return not self.missing_uploads and not self.missing_seeds
 
     @property

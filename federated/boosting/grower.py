@@ -98,7 +98,7 @@ class Grower:
 
     @property
     def done(self) -> bool:
-        """Whether no further step follows."""
+        """True if no further step follows."""
         full = len(self._trees) == self._plan.trees
         return self._stopped or (full and self.length() == 0)
 

@@ -68,7 +68,7 @@ class Tree(_Value):
 
     @property
     def is_constant(self) -> bool:
-        """Whether all leaves have the same value."""
+        """True if all leaves have the same value."""
         inner = {split.node for split in self.splits}
         below = {2 * node + side for node in inner for side in (1, 2)} or {0}
         return len({self.leaf(node) for node in below - inner}) == 1

@@ -1,4 +1,4 @@
-"""What a Flower message between the ServerApp and a node has in it: sealed messages, in JSON.
+"""The content of a Flower message between the ServerApp and a node: sealed messages, in JSON.
 
 Each Flower message brings a node the sealed messages that wait for it, and its reply brings those
 of the lender. Both name the last message that has arrived, so that a lost reply costs nothing: what

@@ -72,7 +72,7 @@ class Part:
 
     length: int
     variance: Fraction
-    """Of one lender's noise, in squared units of the vector's integers."""
+    """The variance of one lender's noise, in squared units of the vector's integers."""
 
 
 Parts = tuple[Part, ...]

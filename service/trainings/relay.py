@@ -106,7 +106,7 @@ _ADVANCE = Prepared(
 
 
 class Found(NamedTuple):
-    """What a call has posted and read.
+    """The messages that a call has posted and read.
 
     `base` is the id above which it read, `last` the training's last id then, and `after` the one
     that the caller sends next. `news` is None if nothing new was posted.

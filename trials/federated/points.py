@@ -36,7 +36,7 @@ COORDINATOR_POINTS = (
     *("finished made", "finished saved", "finished sent"),
     "model unwritten",
 )
-"""What the agent has done, and what it has not done yet, when it dies."""
+"""The moments at which an agent dies: after one thing, and before the next."""
 
 
 class Points:

@@ -25,7 +25,7 @@ _AT_ONCE = 0.3
 
 @dataclass
 class Outcome:
-    """What became of a schedule: its faults (kind, outcome, seconds), checks and facts."""
+    """The outcome of a schedule: its faults (kind, outcome, seconds), checks and facts."""
 
     seed: int
     faults: list[tuple[str, str, float]] = field(default_factory=list)

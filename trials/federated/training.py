@@ -163,7 +163,7 @@ class Training:
 
     @property
     def over(self) -> bool:
-        """Whether the coordinator's process has come to the end of the training."""
+        """True if the coordinator's process has come to the end of the training."""
         return self.exit_code(COORDINATOR) is not None and not self.runs(COORDINATOR)
 
     def opened(self) -> int:
@@ -182,7 +182,7 @@ class Training:
         return found
 
     def waits_for_gone(self) -> bool:
-        """Whether the coordinator says that it waits for a lender that never comes back."""
+        """True if the coordinator says that it waits for a lender that never comes back."""
         reason = str(self.seen().get("reason"))
         return reason.startswith("Waiting for") and any(name in reason for name in self.gone)
 

@@ -30,7 +30,7 @@ FILES = ("booster", "record")
 
 @dataclass
 class Shown:
-    """What a browser session shows, as of the agent's serial number `serial`.
+    """The content that a browser session shows, as of the agent's serial number `serial`.
 
     `tree` is the number of the chosen tree, from 1; None for the latest. `charted`, `ruled` and
     `weighed` tell of what the charts, the tree and the importance were made.

@@ -34,7 +34,7 @@ TRAININGS, DATA, DECISIONS, REQUESTS = "trainings", "data", "decisions", "last_r
 
 @dataclass(frozen=True)
 class WantedAgent:
-    """What the command line says; None stands for the settings' value, or for nothing."""
+    """The parsed command line; None stands for the settings' value, or for nothing."""
 
     name: str
     home: Path

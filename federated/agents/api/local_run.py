@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Lending:
-    """What this lender brings to all its trainings."""
+    """A lender's own part in all its trainings."""
 
     name: str
     layout: Layout

@@ -1,4 +1,4 @@
-"""What one call to the relay posts."""
+"""The messages that one call to the relay posts."""
 
 import os
 

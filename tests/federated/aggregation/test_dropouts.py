@@ -1,4 +1,4 @@
-"""Whatever is opened is the plain sum of its roster, over random drop-outs and restarts."""
+"""Every opened sum is that of its roster, over random drop-outs and restarts."""
 
 from __future__ import annotations
 
