@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from contract.trainings import COORDINATOR
-from federated.agents.member_agent import MemberAgent, Report
+from federated.agents.member_agent import MEMBER, MemberAgent, Report, resumed
 from federated.agents.membership import Membership, MemberState
 from federated.agents.names import require_lenders
 from federated.agents.posting import Arrived
@@ -41,7 +41,7 @@ LONGEST_WAIT = 5.0
 STAY_SECONDS = 60.0
 """Seconds after the end in which lenders that are away can still be told the result."""
 STATE_FILE = "coordinator.sqlite"
-_MEMBER, _COORDINATOR, _PLAN, _CODES, _CLOCK = "member", "coordinator", "plan", "codes", "clock"
+_COORDINATOR, _PLAN, _CODES, _CLOCK = "coordinator", "plan", "codes", "clock"
 _STATES: dict[str, State] = {"ready": "starting", "uploads": "running", "seeds": "running"}
 
 
@@ -69,7 +69,7 @@ class CoordinatorAgent(MemberAgent):
         file: StateFile,
         patience: Patience,
     ) -> None:
-        member, plan = file.model(_MEMBER, MemberState), file.model(_PLAN, Plan)
+        member, plan = file.model(MEMBER, MemberState), file.model(_PLAN, Plan)
         if member is None or plan is None:
             raise InvalidRequest(f"There is no training in {home}; host one.")
         membership = Membership(member, key, pins)
@@ -106,7 +106,7 @@ class CoordinatorAgent(MemberAgent):
         require_lenders(names)
         file = StateFile.open(home / STATE_FILE)
         try:
-            if file.part(_MEMBER) is not None:
+            if file.part(MEMBER) is not None:
                 raise InvalidRequest(
                     f"{home} already has a training, which goes on as it is. Choose another folder "
                     "by --home for a new one."
@@ -122,7 +122,7 @@ class CoordinatorAgent(MemberAgent):
             }
             file.save(
                 {
-                    _MEMBER: member.state.model_dump_json().encode(),
+                    MEMBER: member.state.model_dump_json().encode(),
                     _PLAN: plan.model_dump_json().encode(),
                     _CODES: json.dumps(codes).encode(),
                 }
@@ -142,17 +142,7 @@ class CoordinatorAgent(MemberAgent):
         patience: Patience = Patience(),
     ) -> CoordinatorAgent | None:
         """Go on with the training in `home`; returns None if there is none."""
-        if not (home / STATE_FILE).exists():
-            return None
-        file = StateFile.open(home / STATE_FILE)
-        try:
-            if file.part(_MEMBER) is not None:
-                return cls(home, client, key, pins, file, patience)
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-        return None
+        return resumed(home / STATE_FILE, lambda file: cls(home, client, key, pins, file, patience))
 
     # ---- what others see
 
@@ -298,7 +288,7 @@ class CoordinatorAgent(MemberAgent):
 
     def _save(self) -> None:
         parts = {
-            _MEMBER: self._membership.state.model_dump_json().encode(),
+            MEMBER: self._membership.state.model_dump_json().encode(),
             _CLOCK: json.dumps(self._seconds).encode(),
         }
         machine = self._machine

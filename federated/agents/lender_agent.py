@@ -20,7 +20,7 @@ from contract.trainings import COORDINATOR
 from features.encoding import Layout
 from features.records import Records
 from federated.agents.limits import LenderLimits
-from federated.agents.member_agent import MemberAgent, Report
+from federated.agents.member_agent import MEMBER, MemberAgent, Report, resumed
 from federated.agents.membership import Membership, MemberState, Pending
 from federated.agents.names import require_name
 from federated.agents.posting import Arrived
@@ -59,7 +59,7 @@ from utils.errors import (
 LONGEST_WAIT = 5.0
 """Longest wait of one call for messages, after which `leave` and `stop` take effect."""
 STATE_FILE = "lender.sqlite"
-_MEMBER, _PROGRESS, _FACTS, _FAILURE = "member", "progress", "facts", "failure"
+_PROGRESS, _FACTS, _FAILURE = "progress", "facts", "failure"
 _UNREAD = (
     "A first message cannot be opened with this lender's code. If the code was typed or cut, it "
     "cannot be used again: ask the coordinator for a new training."
@@ -84,7 +84,7 @@ class LenderAgent(MemberAgent):
     """
 
     def __init__(self, home: Path, client: LenderTransport, own: Own, file: StateFile) -> None:
-        member = file.model(_MEMBER, MemberState)
+        member = file.model(MEMBER, MemberState)
         if member is None:
             raise InvalidRequest(f"There is no training in {home}; join one with a code.")
         membership = Membership(member, own.key, own.pins)
@@ -116,7 +116,7 @@ class LenderAgent(MemberAgent):
         parsed = JoinCode.parse(code)
         file = StateFile.open(home / STATE_FILE)
         try:
-            if file.part(_MEMBER) is not None:
+            if file.part(MEMBER) is not None:
                 raise InvalidRequest(
                     f"{home} already has a training, which goes on without a code. Choose another "
                     "folder by --home for a new one."
@@ -132,7 +132,7 @@ class LenderAgent(MemberAgent):
                 own.pins,
             )
             file.save(
-                {_MEMBER: member.state.model_dump_json().encode(), _FACTS: _facts(own.records)}
+                {MEMBER: member.state.model_dump_json().encode(), _FACTS: _facts(own.records)}
             )
             return cls(home, client, own, file)
         except BaseException:
@@ -142,17 +142,7 @@ class LenderAgent(MemberAgent):
     @classmethod
     def resume(cls, home: Path, client: LenderTransport, own: Own) -> LenderAgent | None:
         """Go on with the training in `home`; returns None if there is none."""
-        if not (home / STATE_FILE).exists():
-            return None
-        file = StateFile.open(home / STATE_FILE)
-        try:
-            if file.part(_MEMBER) is not None:
-                return cls(home, client, own, file)
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-        return None
+        return resumed(home / STATE_FILE, lambda file: cls(home, client, own, file))
 
     # ---- what others see
 
@@ -327,7 +317,7 @@ class LenderAgent(MemberAgent):
             )
 
     def _save(self) -> None:
-        parts = {_MEMBER: self._membership.state.model_dump_json().encode()}
+        parts = {MEMBER: self._membership.state.model_dump_json().encode()}
         if self._failure is not None:
             parts[_FAILURE] = self._failure.encode()
         machine = self._machine

@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 
@@ -37,8 +38,27 @@ RETRY_SECONDS = 1.0
 BOOSTER, RECORD = "booster.json", "record.json"
 """Files of the finished model, in the agent's folder."""
 
+MEMBER = "member"
+"""The part of a state file that a training always has."""
+
+A = TypeVar("A")
 Report = Callable[[TrainingView], None]
 _RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+
+
+def resumed(path: Path, make: Callable[[StateFile], A]) -> A | None:
+    """Return the agent that `make` gives of the training in a state file; None if there is none."""
+    if not path.exists():
+        return None
+    file = StateFile.open(path)
+    try:
+        if file.part(MEMBER) is not None:
+            return make(file)
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    return None
 
 
 class MemberAgent(ABC):

@@ -304,8 +304,7 @@ class Coordinator:
             self._add(Counted(usable=usable))
             sums = first_root(self.plan, cells_of(self.plan, usable), sums)
         grower = self._grower
-        everyone = len(state.roster) == len(state.lenders)
-        found = grower.take(step.tree, step.level, sums, self._rows() if everyone else None)
+        found = grower.take(step.tree, step.level, sums, self._rows())
         if found.splits is None:
             return self._finish(grower, state.roster)
         state.sums.append(sums.tobytes())

@@ -44,12 +44,6 @@ def text(figures: Mapping[str, Any]) -> str:
         )
         for kind, own in figures["faults"].items()
     ]
-    broken = Counter(own["invariant"] for own in figures["broken"])
-    held = [
-        (name, str(times), str(broken.pop(name, 0)))
-        for name, times in sorted(figures["checks"].items())
-    ]
-    held += [(name, "-", str(times)) for name, times in sorted(broken.items())]
     under_way = [(name, str(n)) for name, n in sorted(figures["applications"].items())]
     passing = [(name, str(n)) for name, n in sorted(figures["borne"].items())]
     blocks = [
@@ -57,7 +51,7 @@ def text(figures: Mapping[str, Any]) -> str:
         plain(Table(("fault", "times", "s each", "outcomes"), list(faults))),
         plain(Table(("concurrent applications", "number"), list(under_way))),
         plain(Table(("tolerated and retried by callers", "times"), list(passing))),
-        plain(Table(("invariant", "checked", "broken"), list(held))),
+        invariants(figures),
         f"{figures['done']} faults in {figures['seconds']:.0f} s",
     ]
     blocks += [
@@ -65,3 +59,14 @@ def text(figures: Mapping[str, Any]) -> str:
         for own in figures["broken"]
     ]
     return "\n\n".join(blocks)
+
+
+def invariants(figures: Mapping[str, Any]) -> str:
+    """Return the table of invariants: how often each was checked, and broken."""
+    broken = Counter(own["invariant"] for own in figures["broken"])
+    held = [
+        (name, str(times), str(broken.pop(name, 0)))
+        for name, times in sorted(figures["checks"].items())
+    ]
+    held += [(name, "-", str(times)) for name, times in sorted(broken.items())]
+    return plain(Table(("invariant", "checked", "broken"), list(held)))

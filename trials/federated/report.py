@@ -8,7 +8,7 @@ from typing import Any
 
 from training.measure.machine import machine
 from training.measure.text_tables import Table, figure, plain
-from trials.faults.report import Tally
+from trials.faults.report import Tally, invariants
 from trials.federated.schedule import Outcome
 
 
@@ -57,17 +57,11 @@ def text(figures: Mapping[str, Any]) -> str:
         )
         for kind, own in figures["faults"].items()
     ]
-    broken = Counter(own["invariant"] for own in figures["broken"])
-    held = [
-        (name, str(times), str(broken.pop(name, 0)))
-        for name, times in sorted(figures["checks"].items())
-    ]
-    held += [(name, "-", str(times)) for name, times in sorted(broken.items())]
     blocks = [
         ", ".join(f"{name} {value}" for name, value in figures["machine"].items()),
         plain(Table(("fault", "drawn", "broken", "s each", "outcomes"), list(faults))),
         plain(Table(("fact", "times"), [(n, str(v)) for n, v in figures["facts"].items()])),
-        plain(Table(("invariant", "checked", "broken"), list(held))),
+        invariants(figures),
         f"{figures['schedules']} schedules in {figures['seconds']:.0f} s",
     ]
     blocks += [
