@@ -73,6 +73,8 @@ class ColumnCode:
         if isinstance(column, BooleanColumn):
             return int(_boolean(column, value))
         if isinstance(column, CategoricalColumn):
+            if value not in column.values and column.other is not None:
+                return column.values.index(column.other)
             if value not in column.values:
                 raise ValueOutOfDomain(
                     f"{column.name} cannot be {str(value)[:80]!r}: give {allowed(column)}."
@@ -109,6 +111,8 @@ def allowed(column: Column) -> str:
         text = "true or false"
     elif isinstance(column, CategoricalColumn):
         text = "one of " + ", ".join(column.values)
+        if column.other is not None:
+            text += f" (any other text counts as {column.other})"
     else:
         whole = "a whole number" if column.integer else "a number"
         unit = f" ({column.unit})" if column.unit else ""
@@ -129,6 +133,8 @@ def _number(column: OrdinalColumn, value: Any) -> float:
     number = isinstance(value, int | float | np.integer | np.floating) and not (
         isinstance(value, bool)
     )
+    if number and column.clip:
+        value = min(max(value, column.minimum), column.maximum)
     # Not converted to a float, since a huge integer has none; False for NaN.
     fits = number and column.minimum <= value <= column.maximum
     if not fits or (column.integer and value != math.floor(value)):

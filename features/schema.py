@@ -11,18 +11,30 @@ import json
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from utils.errors import SchemaInvalid, UnknownColumn, UnknownParty
 from utils.strict_json import parse_json
 
-MAXIMUM_BINS = 16
+MAXIMUM_BINS = 64
 """Maximum number of bins of an ordinal column, so that the public cut points reveal little."""
+MAXIMUM_STEPS = 16
+"""Maximum number of bins for which an explanation varies a column."""
+MAXIMUM_GROUPED = 4096
 MAXIMUM_SCHEMA_BYTES = 1 << 20
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+Text = Annotated[str, Field(pattern=r"\S", max_length=80)]
 PartyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -34,6 +46,23 @@ def number_text(value: float) -> str:
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are left out of the JSON document where they have their default.
+
+    So schemas that do not use them keep their fingerprints, and their deployments.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]
+        # No annotation of the return type: with one, API documents would describe any object.
+        document = handler(self)
+        for name in self.added:
+            if getattr(self, name) == type(self).model_fields[name].get_default(
+                call_default_factory=True
+            ):
+                document.pop(name, None)
+        return document
+
 
 class _Column(_Model):
     name: Name = Field(description="Name in records, CSV headers and messages.")
@@ -42,6 +71,19 @@ class _Column(_Model):
     optional: bool = Field(
         default=False, description="True if the value may be missing; adds a bit."
     )
+    source: str | None = Field(
+        default=None,
+        description="Header of the column in data files, where it is not the name.",
+        min_length=1,
+        max_length=200,
+    )
+
+    added: ClassVar[frozenset[str]] = frozenset({"source"})
+
+    @property
+    def header(self) -> str:
+        """The header of the column in data files."""
+        return self.source or self.name
 
 
 class BooleanColumn(_Column):
@@ -49,11 +91,23 @@ class BooleanColumn(_Column):
 
     kind: Literal["boolean"]
     default: bool | None = Field(default=False, description="The form's first value.")
+    true_words: list[Text] = Field(
+        default_factory=list,
+        description="Texts in data files that mean yes, where they are not the usual ones.",
+        max_length=16,
+    )
+    false_words: list[Text] = Field(
+        default_factory=list,
+        description="Texts in data files that mean no, where they are not the usual ones.",
+        max_length=16,
+    )
+
+    added: ClassVar[frozenset[str]] = _Column.added | {"true_words", "false_words"}
 
     @model_validator(mode="after")
     def _check(self) -> BooleanColumn:
-        if self.default is None and not self.optional:
-            raise ValueError(f"{self.name}: a column that is not optional needs a default")
+        if set(self.true_words) & set(self.false_words):
+            raise ValueError(f"{self.name}: a word means both yes and no")
         return self
 
 
@@ -72,6 +126,17 @@ class OrdinalColumn(_Column):
     form: Literal["number", "bins"] = Field(
         default="number", description="Whether the form asks for the number or for its bin."
     )
+    clip: bool = Field(
+        default=False,
+        description="True if a value beyond minimum or maximum counts as the nearest of the two.",
+    )
+    monotone: Literal["free", "rising", "falling"] = Field(
+        default="free",
+        description="`rising`: train so that a higher value never lowers the score; `falling`: so "
+        "that it never raises it.",
+    )
+
+    added: ClassVar[frozenset[str]] = _Column.added | {"clip", "monotone"}
 
     @model_validator(mode="after")
     def _check(self) -> OrdinalColumn:
@@ -84,8 +149,6 @@ class OrdinalColumn(_Column):
         own = [self.minimum, *self.cuts, self.minimum if self.default is None else self.default]
         if self.integer and not all(number.is_integer() for number in own):
             raise ValueError(f"{self.name}: minimum, cuts and default must be whole numbers")
-        if self.default is None and not self.optional:
-            raise ValueError(f"{self.name}: a column that is not optional needs a default")
         return self
 
     def bin_labels(self) -> list[str]:
@@ -104,17 +167,31 @@ class CategoricalColumn(_Column):
     """One of a public list of values, encoded one-hot."""
 
     kind: Literal["categorical"]
-    values: list[Annotated[str, Field(pattern=r"\S", max_length=80)]] = Field(
-        description="Every allowed value.", min_length=2, max_length=64
-    )
+    values: list[Text] = Field(description="Every allowed value.", min_length=2, max_length=64)
     default: str | None = Field(default=None, description="The form's first value.")
+    other: str | None = Field(
+        default=None, description="The value that stands for every text that is not listed."
+    )
+    groups: dict[str, list[Text]] = Field(
+        default_factory=dict,
+        description="For some of the values, the texts in data files that count as this value.",
+    )
+
+    added: ClassVar[frozenset[str]] = _Column.added | {"other", "groups"}
 
     @model_validator(mode="after")
     def _check(self) -> CategoricalColumn:
         if len(set(self.values)) != len(self.values):
             raise ValueError(f"{self.name}: a value is listed twice")
-        if self.default is None and not self.optional:
-            raise ValueError(f"{self.name}: a column that is not optional needs a default")
+        if self.other is not None and self.other not in self.values:
+            raise ValueError(f"{self.name}: other must be one of the values")
+        if set(self.groups) - set(self.values):
+            raise ValueError(f"{self.name}: groups must name values of the column")
+        grouped = [text for texts in self.groups.values() for text in texts]
+        if len(grouped) > MAXIMUM_GROUPED or len(set(grouped)) != len(grouped):
+            raise ValueError(
+                f"{self.name}: groups may list {MAXIMUM_GROUPED} texts, each of them once"
+            )
         if self.default is not None and self.default not in self.values:
             raise ValueError(f"{self.name}: the default is not among the values")
         return self
@@ -129,19 +206,71 @@ class Party(_Model):
     name: PartyName = Field(description="Name in messages and API calls.")
     label: str = Field(description="Label on the pages.", max_length=80)
     description: str = Field(default="", description="One sentence.", max_length=300)
-    columns: list[Column] = Field(min_length=1, max_length=64)
+    columns: list[Column] = Field(min_length=1, max_length=128)
+    address: str = Field(
+        default="", description="Name and postal address in notices.", max_length=300
+    )
+    contact: str = Field(
+        default="", description="Telephone, e-mail or web address in notices.", max_length=200
+    )
+
+    added: ClassVar[frozenset[str]] = frozenset({"address", "contact"})
+
+
+class Scale(_Model):
+    """A score scale: `points` at approval odds of `odds` to 1; `double` points double the odds.
+
+    Source: N. Siddiqi, Credit Risk Scorecards (2006), chapter 6, "scaling".
+    """
+
+    points: float = Field(default=600, ge=0, le=10_000)
+    odds: float = Field(default=30, gt=0, le=10_000)
+    double: float = Field(default=20, gt=0, le=1000, description="Points to double the odds.")
 
 
 class Decision(_Model):
     """The decision, and its encoding in the training data."""
 
     target: Name = Field(description="The label column of the training data.")
-    approved_value: Literal[0, 1] = Field(
+    approved_value: Annotated[int, Field(ge=-1000, le=1000)] | Text = Field(
         default=0,
-        description="The label that means approval: for example, 0 if 1 means a bad loan.",
+        description="The label that means approval: for example, 0 if 1 means a bad loan, or the "
+        "label's text.",
     )
     approved: str = Field(default="approved", max_length=40)
     denied: str = Field(default="denied", max_length=40)
+    lender: PartyName | None = Field(
+        default=None, description="The party that decides and gives notice; the second by default."
+    )
+    scale: Scale | None = Field(default=None, description="The score scale of pages and reports.")
+
+    added: ClassVar[frozenset[str]] = frozenset({"lender", "scale"})
+
+
+class Alternative(_Model):
+    """Another ordinal column that an explanation varies, at some of its cut points."""
+
+    column: Name = Field(description="An ordinal column that the applicant can act on.")
+    direction: Literal["more", "less"] = Field(
+        default="more", description="The direction in which the column may change."
+    )
+    steps: list[float] = Field(
+        description="Cut points of the column, in rising order; the values that are tried.",
+        min_length=1,
+        max_length=MAXIMUM_STEPS - 1,
+    )
+    phrase: str = Field(description="As in: an income of at least 80000 `a year`.", max_length=80)
+
+
+class Reason(_Model):
+    """One principal reason for a denial: its columns and its wording (12 CFR 1002.9(b)(2))."""
+
+    name: Name
+    columns: list[Name] = Field(min_length=1, max_length=64)
+    text: str = Field(description="Wording in English.", min_length=1, max_length=200)
+    texts: dict[Annotated[str, Field(pattern=r"^[a-z]{2}$")], str] = Field(
+        default_factory=dict, description="Wording in other languages, by ISO 639-1 code."
+    )
 
 
 class Explanation(_Model):
@@ -155,8 +284,48 @@ class Explanation(_Model):
     phrase: str = Field(description="As in: at least 5 `years of employment`.", max_length=80)
     monotone: bool = Field(
         default=True,
-        description="Train so that a higher value of the column never lowers the score.",
+        description="Train so that a higher value of the column never lowers the score; with "
+        "direction `less`, so that it never raises it.",
     )
+    direction: Literal["more", "less"] = Field(
+        default="more", description="Whether more or less of the column is advised."
+    )
+    steps: list[float] | None = Field(
+        default=None,
+        description="Cut points of the column that are tried; all where not given, or at most 15 "
+        "of them, evenly spread.",
+        max_length=MAXIMUM_STEPS - 1,
+        min_length=1,
+    )
+    alternatives: list[Alternative] = Field(
+        default_factory=list,
+        description="Other columns that the same run varies, each alone.",
+        max_length=4,
+    )
+    pairs: list[tuple[Name, Name]] = Field(
+        default_factory=list,
+        description="Pairs of varied columns that the same run varies together.",
+        max_length=3,
+    )
+
+    added: ClassVar[frozenset[str]] = frozenset({"direction", "steps", "alternatives", "pairs"})
+
+
+def _raw_columns(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the columns of a document that is not yet validated, as far as it has any."""
+    parties = document.get("parties")
+    lists = [
+        party.get("columns")
+        for party in (parties if isinstance(parties, list) else ())
+        if isinstance(party, dict)
+    ]
+    return [
+        column
+        for columns in lists
+        if isinstance(columns, list)
+        for column in columns
+        if isinstance(column, dict)
+    ]
 
 
 class Schema(_Model):
@@ -173,29 +342,61 @@ class Schema(_Model):
         description="Columns by which the model card breaks down outcomes.",
         max_length=8,
     )
+    audit_columns: list[Column] = Field(
+        default_factory=list,
+        description="Columns of the training data that are only audited: never an input of the "
+        "model, and never encrypted.",
+        max_length=16,
+    )
+    reasons: list[Reason] = Field(
+        default_factory=list,
+        description="The reasons that a denial may state. Without any, each column is a reason.",
+        max_length=32,
+    )
     zero_is_missing: bool = Field(
         default=False,
         description="True if the booster was trained on a sparse matrix of the bits without stored "
         "zeros, so that XGBoost treats every 0 as missing. For imported boosters only.",
     )
 
+    added: ClassVar[frozenset[str]] = frozenset({"audit_columns", "reasons"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _explained_by_default(cls, document: Any) -> Any:
+        """Explain by the first ordinal column where the document names none."""
+        if not isinstance(document, dict) or "explanation" in document:
+            return document
+        columns = _raw_columns(document)
+        ordinal = next((c for c in columns if c.get("kind") == "ordinal"), None)
+        if ordinal is None:
+            return document  # refused below: explanation is missing
+        name = str(ordinal.get("name"))
+        phrase = f"of {ordinal.get('label') or name}"[:80]
+        return document | {"explanation": {"column": name, "phrase": phrase, "monotone": False}}
+
     @model_validator(mode="after")
     def _check(self) -> Schema:
         parties = [party.name for party in self.parties]
         names = [column.name for column in self.columns()]
-        for kind, listed in (("party", parties), ("column", names)):
+        audited = [column.name for column in self.audit_columns]
+        for kind, listed in (("party", parties), ("column", [*names, *audited])):
             twice = sorted({name for name in listed if listed.count(name) > 1})
             if twice:
                 raise ValueError(f"{kind} named twice: {', '.join(twice)}")
-        if self.decision.target in names:
+        if self.decision.target in [*names, *audited]:
             raise ValueError(f"the target {self.decision.target} must not be a column as well")
-        unknown = sorted(set(self.audit) - set(names))
+        unknown = sorted(set(self.audit) - {*names, *audited})
         if unknown:
             raise ValueError(f"audit lists unknown columns: {', '.join(unknown)}")
         by_name = {c.name: (p.name, c) for p in self.parties for c in p.columns}
         owner, explained = by_name.get(self.explanation.column, (None, None))
         if not isinstance(explained, OrdinalColumn):
             raise ValueError("explanation.column must name an ordinal column of the schema")
+        self._check_varied(by_name)
+        self._check_reasons(names)
+        if self.decision.lender not in (None, *parties):
+            raise ValueError("decision.lender must name a party")
         for name in self.explanation.assume:
             holder, column = by_name.get(name, (None, None))
             if not isinstance(column, BooleanColumn) or holder != owner:
@@ -204,8 +405,33 @@ class Schema(_Model):
                 )
         return self
 
+    def _check_varied(self, by_name: dict[str, tuple[str, Column]]) -> None:
+        explanation = self.explanation
+        varied = [explanation.column, *(each.column for each in explanation.alternatives)]
+        if len(set(varied)) != len(varied):
+            raise ValueError("explanation.alternatives: a column is varied twice")
+        own: list[tuple[str, list[float]]] = [(explanation.column, explanation.steps or [])]
+        own += [(each.column, each.steps) for each in explanation.alternatives]
+        for name, steps in own:
+            column = by_name.get(name, (None, None))[1]
+            if not isinstance(column, OrdinalColumn):
+                raise ValueError(f"explanation.alternatives: {name} must be an ordinal column")
+            if steps != [cut for cut in column.cuts if cut in steps]:
+                raise ValueError(f"explanation: the steps of {name} must be cuts, in rising order")
+        for pair in explanation.pairs:
+            if not set(pair) <= set(varied) or pair[0] == pair[1]:
+                raise ValueError("explanation.pairs: both columns of a pair must be varied ones")
+
+    def _check_reasons(self, names: list[str]) -> None:
+        stated = [reason.name for reason in self.reasons]
+        covered = [column for reason in self.reasons for column in reason.columns]
+        if len(set(stated)) != len(stated) or len(set(covered)) != len(covered):
+            raise ValueError("reasons: a reason or a column is named twice")
+        if set(covered) - set(names):
+            raise ValueError("reasons: every column must be an input of the model")
+
     def columns(self) -> Iterator[Column]:
-        """Iterate over all columns, party by party."""
+        """Iterate over all columns of the model's inputs, party by party."""
         for party in self.parties:
             yield from party.columns
 
@@ -241,6 +467,20 @@ class Schema(_Model):
         """The party that owns the explained column."""
         name = self.explanation.column
         return next(p.name for p in self.parties if any(c.name == name for c in p.columns))
+
+    @property
+    def lender(self) -> Party:
+        """The party that decides and gives notice."""
+        name = self.decision.lender or self.parties[1].name
+        return self.party(name)
+
+    @property
+    def stated_reasons(self) -> list[Reason]:
+        """The reasons that a denial may state: those listed, or one for each column."""
+        return self.reasons or [
+            Reason(name=column.name, columns=[column.name], text=column.label or column.name)
+            for column in self.columns()
+        ]
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the canonical JSON, in hexadecimal; equal for equal schemas."""

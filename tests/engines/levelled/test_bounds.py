@@ -24,7 +24,7 @@ from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES, ZERO_BIT
 from engines.levelled.selection import SelectionTree
 from engines.levelled.server import LevelledServer
 from engines.levelled.sign_budgets import border_failure_log2, sign_budget
-from features.schema import MAXIMUM_BINS, Schema
+from features.schema import MAXIMUM_STEPS, Schema
 from settings import ROOT
 from utils.errors import NoiseBudgetExceeded, UnsafeParameters
 
@@ -108,8 +108,8 @@ def test_the_floor_is_one_step_below_the_smallest_budget():
 def test_limits_are_those_of_the_schema_and_the_compiler():
     assert set(BOUNDS) <= set(PROFILES)
     assert OWN.most_score_bits == max(SCORE_WIDTHS)
-    assert MOST_OUTPUTS == MAXIMUM_BINS
-    assert MOST_COEFFICIENTS == MAXIMUM_BINS + KNOWN_ZEROS
+    assert MOST_OUTPUTS == MAXIMUM_STEPS
+    assert MOST_COEFFICIENTS == MAXIMUM_STEPS + KNOWN_ZEROS
     assert 9.0 <= OWN.least_margin < sigmas_for(-64, 1)
 
 
