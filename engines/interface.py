@@ -28,6 +28,7 @@ from utils.fingerprints import grouped
 
 DECIDE = "decide"
 EXPLAIN = "explain"
+REASONS = "reasons"
 PROGRAMS = (DECIDE, EXPLAIN)
 SIGN_OF = {DECIDE: "decide_sign", EXPLAIN: "explain_sign"}
 """The program that compares the masked scores of another one with 0."""
