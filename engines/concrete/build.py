@@ -28,6 +28,7 @@ def build(
 
     Generates throw-away keys, for the structure of messages and for the warm-up inputs.
     """
+    programs = {name: programs[name] for name in PROGRAMS}
     module = compile_programs(list(programs.values()), layout, sign_only)
     own = folder / NAME
     shutil.rmtree(own, ignore_errors=True)
