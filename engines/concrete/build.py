@@ -10,7 +10,7 @@ from typing import Any
 from concrete import fhe
 
 from engines.concrete.circuit import chosen_parameters, circuit_inputs, compile_programs
-from engines.concrete.messages import NAME, SPECS_FILE
+from engines.concrete.messages import NAME, PROGRAMS, SPECS_FILE
 from engines.concrete.structure import FILE as STRUCTURE_FILE
 from engines.concrete.structure import Structure, Structures
 from engines.deployment import write_public

@@ -57,9 +57,9 @@ class Bounds:
 BOUNDS: Mapping[str, Bounds] = {
     profile: Bounds(
         # The noise budgets give every party at least 2^-19 on scores, 2^-15 on zeros of 8 bits,
-        # 2^-9 on signs and 2^-10 on levels: 8 parties, the most that a schema may have, and scores of 12 bits
-        # (engines/levelled/noise.py, sign_budgets.py). One more quarter of a bit is the step to
-        # which budgets are rounded.
+        # 2^-9 on signs and 2^-10 on levels: 8 parties, the most that a schema may have, and scores
+        # of 12 bits (engines/levelled/noise.py, sign_budgets.py). One more quarter of a bit is the
+        # step to which budgets are rounded.
         least_smudge=2.0**-19.25,
         least_zeros_smudge=2.0**-15.25,
         least_sign_smudge=2.0**-9.25,

@@ -38,13 +38,12 @@ def facts(parties: int, signs: bool = False, reasons: bool = False) -> EngineFac
 
     `signs` is True if only the signs of scores are opened, `reasons` if there is that program.
     """
-    stated = ""
-    if reasons:
-        stated = (
-            " With reasons, a level from 0 to 7 for each."
-            if signs
-            else (" With reasons, the points of each.")
-        )
+    if not reasons:
+        stated = ""
+    elif signs:
+        stated = " With reasons, a level from 0 to 7 of each."
+    else:
+        stated = " With reasons, the points of each."
     return EngineFacts(
         name=NAME,
         label=LABEL,
@@ -62,7 +61,8 @@ def facts(parties: int, signs: bool = False, reasons: bool = False) -> EngineFac
             if signs
             else "The score, and with an explanation the score of every bin, once all parties have "
             "contributed their share. Wider noise hides the noise of the evaluation, so that it "
-            f"reveals little about the model. Compile with --open sign to keep scores hidden.{stated}"
+            "reveals little about the model. Compile with --open sign to keep scores hidden."
+            f"{stated}"
         ),
         explains_by="program",
     )
