@@ -3,7 +3,7 @@
 A program contains the polynomial, its plan for engines with table lookups, the meaning of its
 outputs, its score width, and rows with extreme scores. `decide` has one output. `explain` is
 `decide` with the explained column's bits replaced by public constants, with one output per bin, so
-that both agree exactly.
+that both agree exactly. `reasons` (reasons_program.py) has one output per stated reason.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from features.encoding import Bits, Layout
 from model.cover import CELLS
+from model.levels import valid_edges
 from model.plan import Lookup, Plan, make_plan
 from model.polynomial import Polynomial, evaluate, sample_states, substitute
 from model.quantise import MAXIMUM_SCORE_BITS, Quantised
@@ -37,7 +38,8 @@ class Program:
 
     All scores are in the signed range of `score_bits` bits; for every input
     |score + 1/2 - scale * log-odds| <= rounding_bound. `extreme_rows` (rows, columns) are states
-    whose scores come closest to the bounds `low` and `high`.
+    whose scores come closest to the bounds `low` and `high`. The scores of `reasons` are points,
+    with another bound (reasons_program.py), and `edges` divide them into levels (levels.py).
     """
 
     name: str
@@ -51,6 +53,7 @@ class Program:
     polynomial: Polynomial
     plan: Plan
     extreme_rows: NDArray[np.int64]
+    edges: tuple[int, ...] = ()
 
     def scores(self, bits: Bits) -> NDArray[np.int64]:
         """Return the exact scores: shape (rows, n_bits) to (rows, outputs)."""
@@ -76,6 +79,8 @@ class Program:
             ],
             "extreme_rows": self.extreme_rows.tolist(),
         }
+        if self.edges:
+            document["edges"] = list(self.edges)
         return json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n"
 
     def digest(self) -> str:
@@ -121,6 +126,7 @@ class Program:
             },
             plan=Plan(np.array(document["linear"], np.int64), lookups),
             extreme_rows=np.array(document["extreme_rows"], np.int64),
+            edges=tuple(int(edge) for edge in document.get("edges", ())),
         )
 
     def check(self, layout: Layout) -> None:
@@ -138,6 +144,8 @@ class Program:
             faults.append(f"score_bits is {self.score_bits}")
         elif not -half <= self.low <= self.high < half:
             faults.append("the scores do not fit into score_bits")
+        if self.edges and half and not valid_edges(self.edges, self.score_bits, outputs):
+            faults.append("the edges of its levels do not fit")
         if not (0 < self.scale < math.inf and 0 <= self.rounding_bound < math.inf):
             faults.append("the scale or the rounding bound is out of range")
         if any(

@@ -16,6 +16,7 @@ from engines.interface import (
     EXPLAIN,
     EXPLANATION_INPUTS,
     PUBLIC_KEY,
+    REASONS,
     SIGN_OF,
     PartyEngine,
     ServerEngine,
@@ -92,6 +93,10 @@ class EncryptedRuns:
         if message is not None:
             self._inputs[owner, EXPLANATION_INPUTS] = message
         return self._run(EXPLAIN, time.perf_counter() - start)
+
+    def reasons(self) -> Timed:
+        """Run the reasons of the row decided last and open their points or levels."""
+        return self._run(REASONS, 0.0)
 
     def _run(self, program: str, encrypt: float) -> Timed:
         messages, secret = {**self._keys, **self._inputs}, self.keys.secret

@@ -17,6 +17,7 @@ from model.booster import parse_booster
 from model.horner import external_products
 from model.program import Program, decide_program, explain_program
 from model.quantise import quantise
+from model.reasons_program import stated_program
 from training.models import Labels, Shape, fit, log_odds, model_json
 
 matplotlib.use("Agg")  # no display on a server
@@ -67,12 +68,29 @@ class Candidate:
 
 
 def programs_for(
-    booster: bytes, layout: Layout, calibration: Bits, score_bits: int, seconds: float = 15.0
+    booster: bytes,
+    layout: Layout,
+    calibration: Bits,
+    score_bits: int,
+    seconds: float = 15.0,
+    reasons: bool = True,
 ) -> dict[str, Program]:
-    """Return the two programs of a booster; `seconds` bounds each proof. Raises ModelError."""
+    """Return the programs of a booster; `seconds` bounds each proof. Raises ModelError.
+
+    `reasons` is False where only the cost of the other two counts.
+    """
     ensemble = parse_booster(booster, layout)
     decide = decide_program(quantise(ensemble, layout, score_bits, calibration, seconds), layout)
-    return {"decide": decide, "explain": explain_program(decide, layout)}
+    programs = {"decide": decide, "explain": explain_program(decide, layout)}
+    return with_reasons(programs, layout, calibration, seconds) if reasons else programs
+
+
+def with_reasons(
+    programs: dict[str, Program], layout: Layout, calibration: Bits, seconds: float = 15.0
+) -> dict[str, Program]:
+    """Return the programs and `reasons`, unless the schema has too many reasons."""
+    reasons = stated_program(programs["decide"], layout, calibration, seconds)
+    return programs if reasons is None else programs | {"reasons": reasons}
 
 
 def candidate(shape: Shape, layout: Layout, train: Rows, held_out: Rows, timing: bool) -> Candidate:
@@ -85,7 +103,7 @@ def candidate(shape: Shape, layout: Layout, train: Rows, held_out: Rows, timing:
 
         programs, module = widest_programs(text, layout, train.bits, _PROOF_SECONDS)
     else:
-        programs = programs_for(text, layout, train.bits, NARROWEST, _PROOF_SECONDS)
+        programs = programs_for(text, layout, train.bits, NARROWEST, _PROOF_SECONDS, reasons=False)
     decide = programs["decide"]
     scores = decide.scores(held_out.bits)[:, 0]
     entry = Entry(

@@ -11,6 +11,7 @@ from engines.concrete.keys import EvaluationKeys
 from engines.concrete.signals import restore_broken_pipes
 from engines.concrete_ml.messages import (
     NAME,
+    PROGRAMS,
     QUANTISERS_FILE,
     RESULT,
     SPECS_FILE,
@@ -27,7 +28,6 @@ from engines.interface import (
     EVALUATION_KEY,
     EXPLAIN,
     EXPLANATION_INPUTS,
-    PROGRAMS,
     ProgramFacts,
     Progress,
     PublicModel,

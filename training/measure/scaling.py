@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.interface import DECIDE, EXPLAIN, PROGRAMS
+from engines.interface import DECIDE, EXPLAIN
 from engines.levelled.budgets import noise_budgets
 from engines.levelled.build import SCORE_WIDTHS
 from engines.levelled.ceremony import WholeKey
@@ -190,7 +190,7 @@ def _measured(
         "depth": model.shape[1],
         "score_bits": model.score_bits,
     }
-    for name in PROGRAMS:
+    for name in model.trees:
         evaluator = Evaluator(model.trees[name], key.parameters)
         budget = model.budgets[name]
         runs = [_timed(model, name, evaluator, key, rows, ciphertexts, [i]) for i in range(_RUNS)]
@@ -211,7 +211,7 @@ def _batch(
         "depth": model.shape[1],
         "applicants": size,
     }
-    for name in PROGRAMS:
+    for name in model.trees:
         evaluator = Evaluator(model.trees[name], key.parameters)
         seconds = 0.0
         for first in range(0, size, len(rows)):
