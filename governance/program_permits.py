@@ -43,7 +43,7 @@ def action_of(program: str) -> Action:
 
 def run_claim(program: str) -> Run | None:
     """Return the claim `run` of a permit: the program if its action has another name, or None."""
-    return REASONS if program == REASONS else None
+    return "reasons" if program == REASONS else None
 
 
 def programs_of(public: PublicModel, action: Action) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def parse(words: Sequence[str]) -> Arguments:
         type=_programs,
         default=(),
         metavar="PROGRAMS",
-        help="without a page: agree in advance to decide, and to explain or reasons or both, such as "
+        help="without a page: agree in advance to decide, and to explain or reasons or both, as in "
         "decide,explain,reasons, and exit when all are opened",
     )
     found = parser.parse_args(words)

@@ -12,6 +12,7 @@ import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,8 +82,10 @@ def public_model(
         programs[REASONS] = ProgramFacts(outputs=names, score_bits=8, scale=10.0)
     if signs:
         for program, sign in ((program, SIGN_OF[program]) for program in used):
-            opened = LEVEL_BITS if program == REASONS else 1
-            programs[sign] = programs[program].model_copy(update={"score_bits": opened})
+            opened = dict[str, Any](score_bits=1)
+            if program == REASONS:
+                opened = {"score_bits": LEVEL_BITS, "edges": tuple(range(1, LEVELS))}
+            programs[sign] = programs[program].model_copy(update=opened)
             needed += [(party, MASKS_OF[program], (sign,)) for party in schema.party_names]
             needed.append((first, MASKED_OF[program], (sign,)))
         needed[0] = (first, PUBLIC_KEY, tuple(programs))

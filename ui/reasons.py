@@ -7,9 +7,7 @@ from parties.results import ReasonsOpened
 from ui.units import escape, show_bytes, show_seconds
 
 TITLE = "The reasons"
-AGAINST = (
-    "The principal reasons for a denial, at most four, in comparison with approved applicants."
-)
+AGAINST = "The principal reasons for a denial, at most four, in the lender's words."
 NOT_STATED = "Not stated yet."
 APPROVED = "The application was approved: no reasons are needed."
 

@@ -29,8 +29,9 @@ same files. Of what others define, they read no more than this:
 
 The receipt names the digest of its request in `triseal:request`, and the permit in `sub`; for
 `decide` and `explain`, `sub` may be the statement's application instead. The statement's program is
-the permit's `run`, or its action without one. The log's entry, of kind `use`, names the digests of all requests, receipts and permits, of the program, the statement and
-the result; nothing can be left out of the file or put into it.
+the permit's `run`, or its action without one. The log's entry, of kind `use`, names the digests of
+all requests, receipts and permits, of the program, the statement and the result; nothing can be
+left out of the file or put into it.
 """
 
 from __future__ import annotations

@@ -316,8 +316,8 @@ class JointProtocol:
         `masks` is the SHA-256 of this party's encrypted masks if the program has a comparison.
 
         Raises OutOfStep before all parties have committed to their records, for an unknown program,
-        or before the decision is opened for a program that comes after it; PartiesDisagree if `inputs` are not the
-        records committed to.
+        or before the decision is opened for a program that comes after it; PartiesDisagree if
+        `inputs` are not the records committed to.
         """
         self.require_time_to_agree(program)
         key = hashlib.sha256(self.public_key).hexdigest()

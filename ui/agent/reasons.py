@@ -10,6 +10,7 @@ from engines.interface import REASONS, PublicModel
 from parties.agent import ApplicationAgent
 from ui.agent.panels import agreement, empty, named
 from ui.reasons import APPROVED, NOT_STATED, reasons_html
+from ui.units import escape
 
 
 def reasons_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
@@ -22,10 +23,8 @@ def reasons_panel(application: ApplicationAgent | None, public: PublicModel) -> 
     if not member.reads(REASONS) and application.answered(REASONS):
         readers = member.readers_of(REASONS)
         verb = "learns" if len(readers) == 1 else "learn"
-        return (
-            f'<p class="ts-says" role="status">Done. Only {named(readers, public)} {verb} the '
-            "reasons.</p>"
-        )
+        text = f"Done. Only {named(readers, public)} {verb} the reasons."
+        return f'<p class="ts-says" role="status">{escape(text)}</p>'
     if member.decision is not None and member.decision.approved and not _has_agreed(application):
         return empty(APPROVED)
     return agreement(application, REASONS, public)

@@ -233,8 +233,8 @@ class Actions:
             yield from self.open_decision(state)
         if self._needs_reasons(state):
             yield from self.reasons(state, *values)
-        if state.cancelled:
-            return
+            if state.cancelled:
+                return
         # The last view has the plot, which the browser can skip if one without it follows at once.
         if state.explained is None:
             yield from self.explain(state, *values)
