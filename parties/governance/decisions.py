@@ -88,7 +88,7 @@ class OwnDecisions:
                 if (member.client_id, program) in self._followed:
                     continue
                 self._followed.add((member.client_id, program))
-            name = f"{program} {member.client_id[:8]}"
+            name = f"agree {member.client_id[:8]}"
             follow = threading.Thread(
                 target=self._follow, args=(application, program, stands), name=name, daemon=True
             )
