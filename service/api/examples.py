@@ -47,6 +47,7 @@ _STATE = {
     "joined": ["applicant", "bank"],
     "readers": ["applicant", "bank"],
     "explanation_readers": ["applicant", "bank"],
+    "reasons_readers": ["applicant"],
     "witnesses": [_WITNESS],
     "slots": [
         {
@@ -109,6 +110,7 @@ EXAMPLES: Mapping[str, Any] = {
     "OpenRequest": {
         "readers": ["applicant", "bank"],
         "explanation_readers": ["applicant"],
+        "reasons_readers": ["applicant"],
         "witnesses": ["Auditor"],
     },
     "Opened": {
@@ -118,6 +120,7 @@ EXAMPLES: Mapping[str, Any] = {
         "watch_token": _SECRET.swapcase(),
         "readers": ["applicant", "bank"],
         "explanation_readers": ["applicant", "bank"],
+        "reasons_readers": ["applicant"],
         "witnesses": [_WITNESS],
     },
     "JoinRequest": {
@@ -133,6 +136,7 @@ EXAMPLES: Mapping[str, Any] = {
         "expires_at": _ENDS,
         "readers": ["applicant"],
         "explanation_readers": ["applicant"],
+        "reasons_readers": ["applicant"],
         "witnesses": [_WITNESS],
         "application_created_at": _OPENED,
         "application_expires_at": _ENDS,

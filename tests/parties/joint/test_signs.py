@@ -1,9 +1,13 @@
 """Applications that open signs only: the scores open under masks, and are compared with 0."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from engines.interface import DECIDE, EXPLAIN, MASKED_OF, MASKS_OF, PROGRAMS, REASONS, SIGN_OF
 from model.reasons import principal_reasons
+from parties.agent import ApplicationAgent
+from parties.command import attend
 from parties.joint.codes import open_joint
 from parties.joint.messages import RECORD_COMMIT, RecordCommit
 from tests.parties.joint.group import Group
@@ -194,6 +198,22 @@ def test_reasons_are_stated_for_a_denial_only(signs_group, denied):
     assert list(found.reasons) == expected and len(expected) <= 4
     assert found.text.startswith("1. " if denied else "The application was approved")
     assert members.restart(A).reasons.reasons == found.reasons
+
+
+def test_the_terminal_prints_the_reasons(signs_group, capsys):
+    members = signs_group().pump().send(**DENIED)
+    members.agree(DECIDE).pump().agree(REASONS).pump()
+    found = members[A].reasons
+    for name in (A, B):
+        party = SimpleNamespace(
+            party=members.schema.party(name), connection=members.connections[name]
+        )
+        attend(party, ApplicationAgent(members[name]), None, (DECIDE, REASONS))
+    printed = capsys.readouterr().out
+    for number, sentence in enumerate(found.sentences, 1):
+        assert f"Applicant: reason {number}: {sentence}\n" in printed
+    assert f"Applicant: {found.remark}\n" in printed and printed.count(": reason ") == 4
+    assert "Bank: reasons is finished; this party is not among its readers." in printed
 
 
 @pytest.mark.parametrize("result", ["explanation", "reasons"])
