@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from engines.deployment import Deployment
-from engines.interface import SIGN_OF
+from engines.interface import DECIDE, EXPLAIN, SIGN_OF
 from engines.levelled.bounds import (
     BOUNDS,
     MOST_COEFFICIENTS,
@@ -17,7 +17,7 @@ from engines.levelled.bounds import (
     check_outputs,
 )
 from engines.levelled.build import PARAMETERS_OF, SCORE, SCORE_WIDTHS, SIGN
-from engines.levelled.leakage import information, score_openings, sign_openings
+from engines.levelled.leakage import Opening, information, score_openings, sign_openings
 from engines.levelled.masks import MaskFormat
 from engines.levelled.messages import ClientFacts
 from engines.levelled.noise import REQUIRED_LOG2, NoiseModel, sigmas_for
@@ -29,6 +29,7 @@ from engines.levelled.parameters import (
     SIGN_BITS,
     ZERO_BITS,
 )
+from engines.levelled.results import coefficients_of_parts
 from engines.levelled.selection import SelectionTree
 from engines.levelled.server import LevelledServer
 from engines.levelled.sign_budgets import border_failure_log2, sign_budget
@@ -196,6 +197,12 @@ def test_unknown_profiles_and_programs_are_refused(deployed):
         check_bounds(public, client.model_copy(update={"budgets": extra}))
 
 
+def test_known_zeros_of_levels_are_a_part_of_their_own(opens_signs):
+    """Forged masks move values of the table to other coefficients (test_forged_masks.py)."""
+    counts = coefficients_of_parts(opens_signs[0], "reasons_levels")
+    assert counts == [8, KNOWN_ZEROS]
+
+
 def test_only_the_exact_number_of_scores_is_opened(schema):
     allowed = allowed_outputs(schema)
     own = {"decide": 1, "explain": 6, "reasons": 8}
@@ -266,6 +273,8 @@ def at_the_floor(openings):
         "known zeros of masked scores": OWN.least_zeros_smudge,
         "signs": OWN.least_sign_smudge,
         "known zeros of signs": OWN.least_sign_smudge,
+        "levels": OWN.least_level_smudge,
+        "known zeros of levels": OWN.least_level_smudge,
         "scores and known zeros": OWN.least_smudge,
     }
     least = [replace(own, smudge=floors.get(own.opens, own.smudge)) for own in openings]
@@ -280,7 +289,7 @@ def at_the_floor(openings):
 def test_leakage_at_the_floor_is_as_stated(layout):
     """The figures of the module's docstring and of docs/PROTOCOL.md."""
     programs = Deployment.load(ROOT / "deployment_files").programs_of("levelled")
-    trees = {name: SelectionTree.of(program) for name, program in programs.items()}
+    trees = {name: SelectionTree.of(programs[name]) for name in (DECIDE, EXPLAIN)}
     honest, chosen, checks = at_the_floor(sign_openings(trees, layout, PARAMETERS_OF[SIGN][0]))
     secret = DEFAULT.n * math.log2(3)
     figures = [
@@ -289,6 +298,10 @@ def test_leakage_at_the_floor_is_as_stated(layout):
     ]
     honest, chosen, _ = at_the_floor(score_openings(trees, 3, PARAMETERS_OF[SCORE][0]))
     figures.append(f"{honest:.2f} and {chosen:.0f} bits if scores are")
+    zeros = "known zeros of masked scores"
+    counts = {zeros: KNOWN_ZEROS, "levels": 8, "known zeros of levels": KNOWN_ZEROS}
+    levels = [Opening("reasons", opens, count, 1.0, 1.0) for opens, count in counts.items()]
+    figures.append(f"Levels of 8 reasons add {at_the_floor(levels)[1]:.0f} bits to the second")
     for path in ("engines/levelled/bounds.py", "docs/PROTOCOL.md"):
         text = " ".join((ROOT / path).read_text().split())
         assert [figure for figure in figures if figure not in text] == []
