@@ -243,8 +243,13 @@ class Decision(_Model):
         default=None, description="The party that decides and gives notice; the second by default."
     )
     scale: Scale | None = Field(default=None, description="The score scale of pages and reports.")
+    authority: str = Field(
+        default="",
+        description="Name and address of the authority that supervises the lender, for notices.",
+        max_length=300,
+    )
 
-    added: ClassVar[frozenset[str]] = frozenset({"lender", "scale"})
+    added: ClassVar[frozenset[str]] = frozenset({"lender", "scale", "authority"})
 
 
 class Alternative(_Model):
