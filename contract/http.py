@@ -357,6 +357,12 @@ class ProgramState(Body):
         return self.status in ("failed", "cancelled")
 
 
+ReviewStage = Annotated[
+    Literal["none", "asked", "under_review", "upheld", "changed"],
+    Field(description="The stage of the review of the decision by a person."),
+]
+
+
 class ApplicationState(Body):
     """The state of an application, as every party sees it."""
 
@@ -368,6 +374,7 @@ class ApplicationState(Body):
     readers: Readers = ()
     explanation_readers: ExplanationReaders = ()
     witnesses: NamedWitnesses = ()
+    review: ReviewStage = "none"
     slots: tuple[SlotState, ...]
     programs: dict[str, ProgramState]
     missing: dict[str, tuple[str, ...]] = Field(
