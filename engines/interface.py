@@ -29,20 +29,21 @@ from utils.fingerprints import grouped
 DECIDE = "decide"
 EXPLAIN = "explain"
 REASONS = "reasons"
-PROGRAMS = (DECIDE, EXPLAIN)
-SIGN_OF = {DECIDE: "decide_sign", EXPLAIN: "explain_sign"}
-"""The program that compares the masked scores of another one with 0."""
+PROGRAMS = (DECIDE, EXPLAIN, REASONS)
+"""All programs that a deployment may have; those that it has are in `PublicModel.programs`."""
+SIGN_OF = {DECIDE: "decide_sign", EXPLAIN: "explain_sign", REASONS: "reasons_levels"}
+"""The program that compares the masked scores of another one: with 0, or with levels of points."""
 MASKED_BY = {sign: program for program, sign in SIGN_OF.items()}
 
 EVALUATION_KEY = "evaluation_key"
 PUBLIC_KEY = "public_key"
 ENCRYPTED_INPUTS = "encrypted_inputs"
 EXPLANATION_INPUTS = "explanation_inputs"
-MASKS_OF = {DECIDE: "decide_masks", EXPLAIN: "explain_masks"}
+MASKS_OF = {DECIDE: "decide_masks", EXPLAIN: "explain_masks", REASONS: "reasons_masks"}
 """The file with a party's encrypted masks of a program's scores."""
 CHALLENGE = "challenge"
 """The file with the challenge of the check that all inputs are bits; sent by the first party."""
-MASKED_OF = {DECIDE: "decide_masked", EXPLAIN: "explain_masked"}
+MASKED_OF = {DECIDE: "decide_masked", EXPLAIN: "explain_masked", REASONS: "reasons_masked"}
 """The file with a program's opened, masked scores; sent by the first party."""
 
 Progress = Callable[[float], None]

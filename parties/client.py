@@ -114,6 +114,7 @@ class ServerClient(SessionsClient, GatewayClient):
         self,
         readers: Sequence[str] | None = None,
         explanation_readers: Sequence[str] | None = None,
+        reasons_readers: Sequence[str] | None = None,
     ) -> Opened:
         """Open an application; the returned join codes are secrets of the parties.
 
@@ -121,9 +122,14 @@ class ServerClient(SessionsClient, GatewayClient):
 
         `readers` are the parties that learn the decision, all parties if None, and
         `explanation_readers` those of them that learn the explanation; if None, the first party and
-        the owner of the explained column.
+        the owner of the explained column. `reasons_readers` are those that learn the reasons for a
+        denial; if None, the first party.
         """
-        named = {"readers": readers, "explanation_readers": explanation_readers}
+        named = {
+            "readers": readers,
+            "explanation_readers": explanation_readers,
+            "reasons_readers": reasons_readers,
+        }
         given = {field: list(names) for field, names in named.items() if names is not None}
         if not given:
             return self._answer(Opened, "POST", "/applications")

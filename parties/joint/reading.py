@@ -1,15 +1,15 @@
-"""Decisions and explanations from opened scores."""
+"""Decisions, explanations and reasons from opened scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engines.interface import DECIDE, EXPLAIN, PublicModel
+from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from features.schema import Schema, number_text
 from model.explanation import CAVEAT, Explanation, Outcome, explain_scores
 from parties.joint.files import MemberRecord
-from parties.results import Decision, ExplanationOpened
+from parties.results import Decision, ExplanationOpened, ReasonsOpened
 
 
 def decision_of(public: PublicModel, client_id: str, remembered: MemberRecord) -> Decision | None:
@@ -56,6 +56,25 @@ def explanation_of(
     else:
         said = explain_scores(schema, record, approved, scores)
     return ExplanationOpened(client_id, said, run_seconds, fetched.size, fetched.seconds, ())
+
+
+def reasons_of(
+    public: PublicModel, client_id: str, remembered: MemberRecord, run_seconds: float
+) -> ReasonsOpened | None:
+    """Return the reasons from the opened points or levels, or None before they are opened."""
+    program = public.final(REASONS)
+    values, decided = remembered.scores.get(program), remembered.scores.get(public.final(DECIDE))
+    if values is None or decided is None:
+        return None
+    fetched = remembered.results[program]
+    return ReasonsOpened.of(
+        public.schema_,
+        client_id,
+        decided[0] >= 0,
+        values,
+        (run_seconds, fetched.size, fetched.seconds),
+        (),
+    )
 
 
 def _for_others(schema: Schema, approved: bool, scores: Sequence[float]) -> Explanation:

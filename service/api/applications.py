@@ -61,7 +61,9 @@ def open_application(
     """
     server_state.rate_limits.opening(address_of(request))
     body = body or OpenRequest()
-    opened = services.applications.open(body.readers, body.witnesses, body.explanation_readers)
+    opened = services.applications.open(
+        body.readers, body.witnesses, body.explanation_readers, body.reasons_readers
+    )
     logger.info("opened", extra={"facts": {"application": opened.client_id}})
     return opened
 

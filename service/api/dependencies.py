@@ -294,7 +294,7 @@ ClientId = Annotated[
     Path(description="The application's id: 32 hexadecimal digits.", examples=[EXAMPLE_ID]),
 ]
 ProgramName = Annotated[
-    str, Path(description="The program: `decide` or `explain`.", examples=[DECIDE])
+    str, Path(description="The program: `decide`, `explain` or `reasons`.", examples=[DECIDE])
 ]
 ServerStateDep = Annotated[ServerState, Depends(get_server_state)]
 GovernanceDep = Annotated[Governance, Depends(get_governance)]

@@ -2,6 +2,8 @@
 
     open ──all slots for `decide`──► ready ──► running ──► decided ──► running ──► explained
 
+The reasons, like the explanation, come after the decision; they leave the state as it is.
+
 Every method checks in the order of the HTTP contract: the format of the id, that the application
 exists and has not expired, the token and its scope, the names, the owner of the slot, and last the
 order of steps. No external value becomes part of a path: ids are matched against a pattern, and all
@@ -31,6 +33,7 @@ from service.applications.rules import (
     describe,
     explanation_readers_of,
     readers_of,
+    reasons_readers_of,
     run_of,
     seen,
     witnesses_of,
@@ -74,18 +77,21 @@ class Applications(ApplicationService):
         readers: list[str] | None = None,
         witnesses: list[str] | None = None,
         explanation_readers: list[str] | None = None,
+        reasons_readers: list[str] | None = None,
     ) -> Opened:
         """Open an application whose decision `readers` learn (None: all parties).
 
         `explanation_readers` are those of them that learn the explanation (None: see
-        rules.explanation_readers_of). `witnesses` are names in TRISEAL_WITNESSES (None: all of
-        them). Raises UnknownParty, InvalidRequest, TooManyApplications, DiskFull.
+        rules.explanation_readers_of), and `reasons_readers` those that learn the reasons (None: see
+        rules.reasons_readers_of). `witnesses` are names in TRISEAL_WITNESSES (None: all of them).
+        Raises UnknownParty, InvalidRequest, TooManyApplications, DiskFull.
         """
         self._storage.require_disk()
         now = self._clock()
         client_id, store, watch_token = new_id(), new_id(), new_secret()
         learn = readers_of(self._public, readers)
         learn_why = explanation_readers_of(self._public, explanation_readers, learn)
+        learn_reasons = reasons_readers_of(self._public, reasons_readers, learn, learn_why)
         check = named_witnesses(self._public, self._settings, witnesses)
         codes = {party: new_secret() for party in self._public.schema_.party_names}
         expires = now + self._settings.application_hours * 3600
@@ -97,6 +103,7 @@ class Applications(ApplicationService):
             "expires": expires,
             "readers": learn,
             "explanation_readers": learn_why,
+            "reasons_readers": learn_reasons,
             "witnesses": check,
         }
         parties = [
@@ -119,6 +126,7 @@ class Applications(ApplicationService):
             watch_token=watch_token,
             readers=learn,
             explanation_readers=learn_why,
+            reasons_readers=learn_reasons,
             witnesses=witnesses_of(check),
         )
 

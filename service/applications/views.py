@@ -132,6 +132,7 @@ class ApplicationView:
     expires: float
     readers: list[str]
     explanation_readers: list[str]
+    reasons_readers: list[str]
     witnesses: dict[str, str]
     received: int
     asked: int

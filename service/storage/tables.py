@@ -61,6 +61,8 @@ class ApplicationRecord(Record):
     expires: Mapped[float] = mapped_column(index=True)
     readers: Mapped[list[str]] = mapped_column(JSON)
     explanation_readers: Mapped[list[str]] = mapped_column(JSON, default=list)
+    reasons_readers: Mapped[list[str]] = mapped_column(JSON, default=list)
+    """Empty if the model states no reasons."""
     witnesses: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     """Names of the witnesses by public key, in hexadecimal."""
     received: Mapped[int] = mapped_column(BigInteger, default=0)
