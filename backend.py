@@ -16,7 +16,14 @@ from typing import Any
 from engines.interface import DECIDE, Progress
 from features.schema import Party
 from parties.connection import Connection
-from parties.results import Decision, ExplanationOpened, KeysMade, ProgramRun, ReasonsOpened, SliceSent
+from parties.results import (
+    Decision,
+    ExplanationOpened,
+    KeysMade,
+    ProgramRun,
+    ReasonsOpened,
+    SliceSent,
+)
 from parties.run_follower import Tell
 from parties.sessions import Session, session_class
 from settings import get_settings
