@@ -37,6 +37,7 @@ from engines.interface import (
 )
 from features.encoding import Layout
 from features.schema import Schema
+from features.variations import explained_labels
 from settings import ROOT
 from utils.errors import ForeignMessage, MalformedMessage
 
@@ -64,10 +65,9 @@ def public_model(
     first = schema.party_names[0]
     slots = [(first, PUBLIC_KEY), *((party, ENCRYPTED_INPUTS) for party in schema.party_names)]
     needed: list[tuple[str, str, tuple[str, ...]]] = [(*slot, PROGRAMS) for slot in slots]
-    bins = tuple(schema.explained_column.bin_labels())
     programs = {
         DECIDE: ProgramFacts(outputs=("score",), score_bits=8, scale=10.0),
-        EXPLAIN: ProgramFacts(outputs=bins, score_bits=8, scale=10.0),
+        EXPLAIN: ProgramFacts(outputs=explained_labels(schema), score_bits=8, scale=10.0),
     }
     if signs:
         for program, sign in SIGN_OF.items():

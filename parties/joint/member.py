@@ -545,14 +545,13 @@ class JointMember:
     def explanation(self) -> ExplanationOpened | None:
         """The explanation; None before all shares have arrived, and for a party that is no reader.
 
-        For parties other than the owner of the explained column, `current_bin` is -1 and the text
-        does not mention the applicant's own value.
+        For parties other than a column's owner, the text does not mention its present value, and
+        `current_bin` of the explained column is -1.
         """
         public, state = self._connection.public, self.state
-        record = self.record if public.schema_.explained_party == self.party else None
         programs = {EXPLAIN, public.final(EXPLAIN)}
         ran = sum(state.programs[name].seconds or 0.0 for name in programs) if state else 0.0
-        return explanation_of(public, self.client_id, self.own.remembered, record, ran)
+        return explanation_of(public, self.client_id, self.own.remembered, self.record, ran)
 
     @property
     def events(self) -> tuple[Message, ...]:
