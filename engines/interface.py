@@ -5,10 +5,11 @@ party's bits and decrypts results; it is built from the public model alone. `Ser
 and evaluates messages; it is built from the deployment and never sees a secret key. The halves
 exchange sealed messages (engines/envelope.py), each for one named slot of an application.
 
-All engines have the same two programs: `decide` returns one score, `explain` one score for each bin
-of the explained column. A score of 0 or more means approved. If a deployment opens signs only, each
-of the two is followed by a comparison: the scores open under masks that no single party knows, and
-a second program, `decide_sign` or `explain_sign`, returns only their signs: 0 approved, -1 denied.
+All engines have the same two programs: `decide` returns one score, `explain` one score for each
+value that it tries (features/variations.py). A score of 0 or more means approved. If a deployment
+opens signs only, each of the two is followed by a comparison: the scores open under masks that no
+single party knows, and a second program, `decide_sign` or `explain_sign`, returns only their signs:
+0 approved, -1 denied.
 """
 
 from __future__ import annotations

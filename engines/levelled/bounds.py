@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from engines.interface import DECIDE, EXPLAIN, MASKED_BY, SIGN_OF, PublicModel
 from engines.levelled.messages import ClientFacts, ProgramBudget
 from engines.levelled.parameters import KNOWN_ZEROS, PROFILES, SIGN_BITS, ZERO_BITS
-from features.schema import Schema
+from features.schema import MAXIMUM_EXPLAINED, Schema
 from utils.errors import UnsafeParameters
 
 
@@ -70,15 +70,15 @@ BOUNDS: Mapping[str, Bounds] = {
 }
 """The bounds of every profile with which a party opens anything."""
 
-MOST_OUTPUTS = 16
-"""Most scores of an opening: the most bins that a schema may give the explained column."""
+MOST_OUTPUTS = MAXIMUM_EXPLAINED
+"""Most scores of an opening: the most that a schema may have explanations try."""
 MOST_COEFFICIENTS = MOST_OUTPUTS + KNOWN_ZEROS
 """Most coefficients of one opening, of 2,048 that make up a secret."""
 
 
 def allowed_outputs(schema: Schema) -> dict[str, int]:
     """Return the exact number of scores of every program that a party opens."""
-    scores = {DECIDE: 1, EXPLAIN: len(schema.explained_column.bin_labels())}
+    scores = {DECIDE: 1, EXPLAIN: schema.explained_outputs}
     return scores | {SIGN_OF[program]: count for program, count in scores.items()}
 
 
