@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
 from features.schema import (
     MAXIMUM_PAIRED,
@@ -21,6 +22,13 @@ from features.schema import (
 
 Change = tuple[str, int]
 """A column's name, and the index of one of its variation's bins."""
+
+
+_LIMITS = {
+    "more": ("at least", "From"),
+    "under": ("less than", "Below"),
+    "most": ("at most", "Up to"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,15 +71,22 @@ class Variation:
 
     def limit(self, index: int) -> str:
         """Return bin number `index` and all beyond it as words: `at least 5`, `less than 0.4`."""
-        if self.more:
-            return f"at least {self._end(index)}"
-        return f"{'less than' if self._open(index) else 'at most'} {self._end(index)}"
+        direction, end = self.bound(index)
+        return f"{_LIMITS[direction][0]} {end}"
 
     def reached(self, index: int) -> str:
         """Return bin number `index` and all beyond it as the begin of a clause: `From 5`."""
+        direction, end = self.bound(index)
+        return f"{_LIMITS[direction][1]} {end}"
+
+    def bound(self, index: int) -> tuple[Literal["more", "under", "most"], str]:
+        """Return how bin number `index` and all beyond it are bounded, and the number.
+
+        `more` is the number or more, `under` less than the number, `most` at most the number.
+        """
         if self.more:
-            return f"From {self._end(index)}"
-        return f"{'Below' if self._open(index) else 'Up to'} {self._end(index)}"
+            return "more", self._end(index)
+        return ("under" if self._open(index) else "most"), self._end(index)
 
     def _end(self, index: int) -> str:
         """Return the smallest value of a bin; for `less`, the largest or the cut above it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import Literal
 
 from features.schema import Party, Reason, Schema
 
@@ -30,11 +31,12 @@ class Source:
 class Change:
     """A value of one column from which on the decision would likely have been another.
 
-    `direction` is `more` for `bound` or above, and `less` for values below `bound`.
+    `direction` is `more` for `bound` or above, `under` for values below `bound`, and `most` for
+    values of at most `bound`.
     """
 
     label: str
-    direction: str
+    direction: Literal["more", "under", "most"]
     bound: str
     unit: str = ""
 

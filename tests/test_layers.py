@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "engines": {"features", "model", "utils"},
     "contract": {"engines", "utils"},
     "governance": {"engines", "utils"},
-    "notices": {"features", "utils"},
+    "notices": {"features", "model", "utils"},
     "verify": set(),
     "service": {"contract", "engines", "governance", "settings", "utils", "web"},
     "server": {"service", "settings", "utils", "web"},

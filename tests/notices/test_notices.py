@@ -19,7 +19,7 @@ DAY = date(2026, 11, 29)
 SHIPPED = Schema.load(ROOT / "features" / "credit_card.json")
 CHANGES = [
     (Change("Years employed", "more", "8", "years"),),
-    (Change("Total income", "more", "120000"), Change("Debt", "less", "40", "%")),
+    (Change("Total income", "more", "120000"), Change("Debt", "under", "40", "%")),
 ]
 EVERY = [(kind, language) for kind in KINDS for language in LANGUAGES]
 
