@@ -373,6 +373,12 @@ class ProgramState(Body):
         return self.status in ("failed", "cancelled")
 
 
+ReviewStage = Annotated[
+    Literal["none", "asked", "under_review", "upheld", "changed"],
+    Field(description="The stage of the review of the decision by a person."),
+]
+
+
 class ApplicationState(Body):
     """The state of an application, as every party sees it."""
 
@@ -385,6 +391,7 @@ class ApplicationState(Body):
     explanation_readers: ExplanationReaders = ()
     reasons_readers: ReasonsReaders = ()
     witnesses: NamedWitnesses = ()
+    review: ReviewStage = "none"
     slots: tuple[SlotState, ...]
     programs: dict[str, ProgramState]
     missing: dict[str, tuple[str, ...]] = Field(

@@ -5,8 +5,8 @@ party's bits and decrypts results; it is built from the public model alone. `Ser
 and evaluates messages; it is built from the deployment and never sees a secret key. The halves
 exchange sealed messages (engines/envelope.py), each for one named slot of an application.
 
-All engines have two programs: `decide` returns one score, `explain` one score for each bin of the
-explained column. A score of 0 or more means approved. The engines `levelled` and `clear` may have a
+All engines have two programs: `decide` returns one score, `explain` one score for each value
+that it tries (features/variations.py). A score of 0 or more means approved. The engines `levelled` and `clear` may have a
 third, `reasons`: for each stated reason, the points by which the applicant lies below the average
 of approved applicants. A deployment has the programs in `PublicModel.programs`.
 

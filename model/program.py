@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.encoding import Bits, Layout
+from features.variations import Variation, explained_labels, tried, variations
 from model.cover import CELLS
 from model.levels import valid_edges
 from model.plan import Lookup, Plan, make_plan
@@ -223,19 +224,30 @@ def _reach(lookup: Lookup, layout: Layout) -> dict[int, NDArray[np.int64]]:
 
 
 def explained_variants(layout: Layout) -> list[dict[int, bool]]:
-    """Return, for each bin of the explained column, the bits fixed by the bin and assumptions."""
-    explanation = layout.schema.explanation
-    fixed: dict[int, bool] = {}
-    for name, value in explanation.assume.items():
-        code = layout.code(name)
-        states = code.table[code.state(value)]
-        fixed |= {code.first_bit + i: bool(b) for i, b in enumerate(states)}
-    code = layout.code(explanation.column)
-    bins = len(layout.schema.explained_column.cuts) + 1
+    """Return, for each output of an explanation, the bits that it fixes, by their position.
+
+    Each output fixes the bits of the columns that it varies, and those of their assumptions.
+    """
+    varied = {one.column.name: one for one in variations(layout.schema)}
     return [
-        fixed | {code.first_bit + i: bool(b) for i, b in enumerate(code.table[state])}
-        for state in range(bins)
+        {
+            bit: value
+            for name, index in changes
+            for bit, value in _fixed(varied[name], index, layout).items()
+        }
+        for changes in tried(layout.schema)
     ]
+
+
+def _fixed(varied: Variation, index: int, layout: Layout) -> dict[int, bool]:
+    """Return the bits of a column in its bin number `index`, and of its assumptions."""
+    states = {name: layout.code(name).state(value) for name, value in varied.assume.items()}
+    states[varied.column.name] = varied.bins[index]
+    return {
+        code.first_bit + i: bool(bit)
+        for code, state in ((layout.code(name), state) for name, state in states.items())
+        for i, bit in enumerate(code.table[state])
+    }
 
 
 def decide_program(quantised: Quantised, layout: Layout) -> Program:
@@ -256,14 +268,13 @@ def decide_program(quantised: Quantised, layout: Layout) -> Program:
 
 
 def explain_program(decide: Program, layout: Layout) -> Program:
-    """Return the counterfactual program: the score for each bin of the explained column."""
-    variants = explained_variants(layout)
-    polynomial = substitute(decide.polynomial, variants)
-    labels = layout.schema.explained_column.bin_labels()
+    """Return the counterfactual program: the score for each value that the explanation tries."""
+    polynomial = substitute(decide.polynomial, explained_variants(layout))
+    labels = explained_labels(layout.schema)
     return Program(
         name="explain",
         schema_fingerprint=decide.schema_fingerprint,
-        outputs=tuple(labels),
+        outputs=labels,
         score_bits=decide.score_bits,
         scale=decide.scale,
         rounding_bound=decide.rounding_bound,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
@@ -36,6 +36,7 @@ from contract.http import (
     Traffic,
     Witnesses,
 )
+from contract.reviews import OutcomeRequest, ReviewRequest, ReviewState
 from engines.interface import DECIDE, PublicModel
 from governance.log.decision_file import LARGEST_FILE, DecisionFile
 from parties.bounded_http import ANSWER_BYTES, MIB
@@ -271,6 +272,31 @@ class ServerClient(SessionsClient, GatewayClient):
     def traffic(self, client_id: str, token: str) -> Traffic:
         """Return the log of the application's messages so far, without content."""
         return self._patient(Traffic, "GET", f"/applications/{client_id}/traffic", token=token)
+
+    def review(self, client_id: str, token: str) -> ReviewState:
+        """Return the review of the decision, for the applicant and the lender."""
+        return self._patient(ReviewState, "GET", f"/applications/{client_id}/review", token=token)
+
+    def ask_for_review(self, client_id: str, token: str, statement: str) -> ReviewState:
+        """Ask for a review, with a sealed statement in base64; the applicant's call."""
+        with valid():
+            body = ReviewRequest(statement=statement).model_dump()
+        path = f"/applications/{client_id}/review"
+        return self._patient(ReviewState, "POST", path, token=token, json=body)
+
+    def take_review(self, client_id: str, token: str) -> ReviewState:
+        """Begin the review; the lender's call."""
+        path = f"/applications/{client_id}/review/take"
+        return self._patient(ReviewState, "POST", path, token=token)
+
+    def conclude_review(
+        self, client_id: str, token: str, outcome: Literal["upheld", "changed"], words: str
+    ) -> ReviewState:
+        """Conclude the review as `upheld` or `changed`, with sealed words; the lender's call."""
+        with valid():
+            body = OutcomeRequest(outcome=outcome, words=words).model_dump()
+        path = f"/applications/{client_id}/review/outcome"
+        return self._patient(ReviewState, "POST", path, token=token, json=body)
 
     def erase(self, client_id: str, token: str) -> None:
         """Erase the application and all of its data on the server."""

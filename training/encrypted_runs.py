@@ -24,7 +24,7 @@ from engines.interface import (
 from engines.registry import load_joint_party_engine, load_party_engine, load_server_engine
 from features.encoding import Bits
 from model.program import Program
-from model.reference import counterfactual_rows, reference_scores
+from model.reference import reference_scores
 from training.measure.joint_parties import JointParties
 from training.opened import opened_values
 
@@ -127,9 +127,10 @@ class EncryptedRuns:
         """Return all values that the program opens, computed without encryption."""
         layout = self.deployment.layout
         if self.engine == "concrete_ml":
+            from engines.concrete_ml.features import remaining_rows
             from engines.concrete_ml.reference import reference_scores as quantised_scores
 
-            rows = bits[None, :] if program == DECIDE else counterfactual_rows(bits, layout)
+            rows = bits[None, :] if program == DECIDE else remaining_rows(layout, bits)
             quantised = quantised_scores(self.deployment.folder, layout, rows)
             return tuple(float(score) for score in quantised)
         scores = reference_scores(self.programs[program], bits)

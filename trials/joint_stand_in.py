@@ -39,6 +39,7 @@ from engines.interface import (
 )
 from features.encoding import Layout
 from features.schema import Schema
+from features.variations import explained_labels
 from settings import ROOT
 from utils.errors import ForeignMessage, MalformedMessage
 
@@ -72,10 +73,9 @@ def public_model(
     slots = [(first, PUBLIC_KEY), *((party, ENCRYPTED_INPUTS) for party in schema.party_names)]
     used = PROGRAMS if reasons else (DECIDE, EXPLAIN)
     needed: list[tuple[str, str, tuple[str, ...]]] = [(*slot, used) for slot in slots]
-    bins = tuple(schema.explained_column.bin_labels())
     programs = {
         DECIDE: ProgramFacts(outputs=("score",), score_bits=8, scale=10.0),
-        EXPLAIN: ProgramFacts(outputs=bins, score_bits=8, scale=10.0),
+        EXPLAIN: ProgramFacts(outputs=explained_labels(schema), score_bits=8, scale=10.0),
     }
     if reasons:
         names = tuple(reason.name for reason in schema.stated_reasons)

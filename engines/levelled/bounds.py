@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from engines.interface import DECIDE, EXPLAIN, MASKED_BY, REASONS, SIGN_OF, PublicModel
 from engines.levelled.messages import ClientFacts, ProgramBudget, compared_bits
 from engines.levelled.parameters import KNOWN_ZEROS, LEVEL_BITS, PROFILES, ZERO_BITS
-from features.schema import Schema
+from features.schema import MAXIMUM_EXPLAINED, Schema
 from model.levels import valid_edges
 from model.reasons import MOST_STATED
 from utils.errors import UnsafeParameters
@@ -76,9 +76,9 @@ BOUNDS: Mapping[str, Bounds] = {
 }
 """The bounds of every profile with which a party opens anything."""
 
-MOST_OUTPUTS = 16
-"""Most scores of an opening: the most bins that a schema may give the explained column."""
-MOST_COEFFICIENTS = max(MOST_OUTPUTS, MOST_STATED) + KNOWN_ZEROS
+MOST_OUTPUTS = max(MAXIMUM_EXPLAINED, MOST_STATED)
+"""Most scores of an opening: of the values that a schema may have explanations try, or reasons."""
+MOST_COEFFICIENTS = MOST_OUTPUTS + KNOWN_ZEROS
 """Most coefficients of one opening, of 2,048 that make up a secret."""
 
 
@@ -87,8 +87,7 @@ def allowed_outputs(schema: Schema) -> dict[str, int]:
 
     Without `reasons` if the schema has more of them than a program may have.
     """
-    explained = min(len(schema.explained_column.bin_labels()), MOST_OUTPUTS)
-    scores = {DECIDE: 1, EXPLAIN: explained, REASONS: len(schema.stated_reasons)}
+    scores = {DECIDE: 1, EXPLAIN: schema.explained_outputs, REASONS: len(schema.stated_reasons)}
     if scores[REASONS] > MOST_STATED:
         del scores[REASONS]
     return scores | {SIGN_OF[program]: count for program, count in scores.items()}

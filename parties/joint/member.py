@@ -546,13 +546,11 @@ class JointMember:
     def explanation(self) -> ExplanationOpened | None:
         """The explanation; None before all shares have arrived, and for a party that is no reader.
 
-        For parties other than the owner of the explained column, `current_bin` is -1 and the text
-        does not mention the applicant's own value.
+        For parties other than a column's owner, the text does not mention its present value, and
+        `current_bin` of the explained column is -1.
         """
-        public = self._connection.public
-        record = self.record if public.schema_.explained_party == self.party else None
-        ran = self._seconds_of(EXPLAIN)
-        return explanation_of(public, self.client_id, self.own.remembered, record, ran)
+        public, ran = self._connection.public, self._seconds_of(EXPLAIN)
+        return explanation_of(public, self.client_id, self.own.remembered, self.record, ran)
 
     @property
     def reasons(self) -> ReasonsOpened | None:

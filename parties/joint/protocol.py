@@ -570,6 +570,13 @@ class JointProtocol:
         """True once this party has made all its decryption shares and needs no secret any more."""
         return all(program in self._talk.state.opened for program in self._talk.programs)
 
+    def review_key(self, other: str) -> bytes:
+        """Return the key of the texts of a review, which the two parties share.
+
+        Raises OutOfStep if this party's keys are erased.
+        """
+        return self._talk.channel.review_key(other)
+
     def forget_secret(self) -> None:
         """Drop this party's share of the secret key, with the key of its smudging noise."""
         self._talk.secret = b""

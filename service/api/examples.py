@@ -49,6 +49,7 @@ _STATE = {
     "explanation_readers": ["applicant", "bank"],
     "reasons_readers": ["applicant"],
     "witnesses": [_WITNESS],
+    "review": "none",
     "slots": [
         {
             "party": "bank",
@@ -151,6 +152,17 @@ EXAMPLES: Mapping[str, Any] = {
         "bytes": 1171688,
         "sha256": _DIGEST,
         "state": "ready",
+    },
+    "ReviewRequest": {"statement": "c2VhbGVk"},
+    "OutcomeRequest": {"outcome": "upheld", "words": "c2VhbGVk"},
+    "ReviewState": {
+        "state": "under_review",
+        "asked_at": _OPENED,
+        "due_at": "2026-04-01T09:00:00Z",
+        "taken_at": _ENDS,
+        "closed_at": None,
+        "statement": "c2VhbGVk",
+        "words": None,
     },
     "MessageRequest": {"step": "hello", "receiver": None, "body": "c2VhbGVk"},
     "Posted": {"number": 7},

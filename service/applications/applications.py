@@ -22,6 +22,7 @@ from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from contract.http import ApplicationState, Opened, moment
+from contract.reviews import OPEN_STAGES
 from service.applications.activity_log import SERVER, fetched, note
 from service.applications.base import ApplicationService
 from service.applications.credentials import ERASE, READ, WATCH, bearer_of, require_viewer
@@ -191,11 +192,19 @@ class Applications(ApplicationService):
 
     @even_when_full
     def remove(self, client_id: str, token: str | None) -> Removed:
-        """Remove an application's rows, the first step of erasing it (service/erasure.py)."""
+        """Remove an application's rows, the first step of erasing it (service/erasure.py).
+
+        Raises OutOfStep while a review is open, unless the applicant asks.
+        """
         now = self._clock()
         with self._storage.write() as session:
             application = seen(session, client_id, now, lock=True)
-            bearer_of(application, token, ERASE, now)
+            party = bearer_of(application, token, ERASE, now)
+            if application.review in OPEN_STAGES and party != self._public.schema_.party_names[0]:
+                raise OutOfStep(
+                    "The applicant has asked for a review of the decision, and the application is "
+                    "kept until it has an outcome. Conclude the review first."
+                )
             return self._remove(application)
 
     @even_when_full

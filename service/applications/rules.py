@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TypeVar, overload
+from typing import TypeVar, cast, overload
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from contract.http import (
     ApplicationState,
     ProgramState,
+    ReviewStage,
     SlotState,
     Stage,
     Witness,
@@ -315,6 +316,7 @@ def describe(
         explanation_readers=application.explanation_readers,
         reasons_readers=application.reasons_readers,
         witnesses=witnesses_of(application.witnesses),
+        review=cast(ReviewStage, application.review or "none"),
         slots=slots,
         programs={
             run.program: program_state(

@@ -136,6 +136,7 @@ class ApplicationView:
     witnesses: dict[str, str]
     received: int
     asked: int
+    review: str | None
 
     @cached_property
     def parties(self) -> list[PartyRow]:

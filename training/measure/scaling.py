@@ -28,6 +28,7 @@ from engines.levelled.parameters import DEFAULT
 from engines.levelled.selection import SelectionTree
 from engines.levelled.words import round_to_bits
 from features.encoding import Bits, Layout
+from features.variations import explained_labels
 from model.booster import Ensemble, Leaf, Tree, parse_ensemble
 from model.plan import Plan
 from model.polynomial import Polynomial, substitute
@@ -151,7 +152,7 @@ def leafwise_programs(ensemble: Ensemble, layout: Layout, width: int) -> dict[st
     terms = real_polynomial(Ensemble(rounded, -middle), layout)
     polynomial = {m: np.array([round(c)], np.int64) for m, c in terms.items()}
     variants = explained_variants(layout)
-    labels = tuple(layout.schema.explained_column.bin_labels())
+    labels = explained_labels(layout.schema)
     return {
         DECIDE: _program(DECIDE, ("score",), width, scale, polynomial, layout),
         EXPLAIN: _program(EXPLAIN, labels, width, scale, substitute(polynomial, variants), layout),

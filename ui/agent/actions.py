@@ -236,6 +236,10 @@ class AgentActions:
         except UnknownApplication:
             return None
 
+    def shown(self, shown: PageApplication) -> ApplicationAgent | None:
+        """Return the application that a browser session shows, or None."""
+        return self._application(shown)
+
     def _required(self, shown: PageApplication) -> ApplicationAgent:
         application = self._application(shown)
         if application is None:

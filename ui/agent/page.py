@@ -14,10 +14,13 @@ from gradio.components import Component
 
 from engines.interface import DECIDE, EXPLAIN, REASONS
 from parties.agent import Agent
+from parties.reviews import Reviews
 from ui import joint_texts
 from ui.agent import panels as agent_panels
 from ui.agent.actions import AgentActions, PageApplication
+from ui.agent.notice import NoticeSection
 from ui.agent.reasons import reasons_panel
+from ui.agent.review import ApplicantReview, LenderReviews
 from ui.blocks import cancel_button, fill_by, html, section, step_button
 from ui.examples import load_examples
 from ui.forms import build_field, shown_record
@@ -122,6 +125,15 @@ class _AgentPage:
             _html(heading(5, TITLE, AGAINST))
             self.reasons_button = _button("Agree to state the reasons", "agree-reasons")
             self.reasons = _html(reasons_panel(None, self.public), "ts-panel")
+        self.notice: NoticeSection | None = None
+        self.review: ApplicantReview | LenderReviews | None = None
+        reviews = Reviews(agent.connection, self.party.name)
+        if reviews.asks:
+            with _folded("Notice of a denial"):
+                self.notice = NoticeSection()
+        if reviews.asks or reviews.gives:
+            with _folded("Review by a person" if reviews.asks else "Reviews by a person"):
+                self.review = ApplicantReview(reviews) if reviews.asks else LenderReviews(reviews)
         with _folded("Messages of this party"):
             self.log = _html(own_timeline((), self.public, self.party.name))
         with _folded("What this process holds"):
@@ -193,6 +205,10 @@ class _AgentPage:
             concurrency_limit=8,
             api_name="note_changes",
         )
+        if self.notice is not None:
+            self.notice.wire(self.state, do.shown)
+        if self.review is not None:
+            self.review.wire(page, self.state, do.shown)
         filled = [shown_record(self.party, example.of(self.party)) for example in self.examples]
         fill_by(self.example_buttons, filled, self.fields)
 
