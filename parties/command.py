@@ -287,7 +287,7 @@ def _opened(agent: Agent, application: ApplicationAgent, once: Any) -> set[str]:
         once(DECIDE, f"{word}{score}.")
         over.add(DECIDE)
     if member.explanation is not None:
-        once(EXPLAIN, member.explanation.explanation.text)
+        once(EXPLAIN, " ".join(member.explanation.explanation.texts))
         over.add(EXPLAIN)
     return over
 

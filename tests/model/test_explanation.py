@@ -9,7 +9,6 @@ from model.explanation import CAVEAT, Outcome, current_bin, explain_scores
 from tests.strategies import QUICK, records, schemas
 from utils.errors import ValueOutOfDomain
 
-
 BINS = (
     "0 to under 2",
     "2 to under 5",
@@ -131,7 +130,7 @@ def test_explanation_uses_the_schemas_words(schema):
     document = schema.model_dump(mode="json")
     document["decision"] |= {"approved": "granted"}
     document["explanation"] |= {"phrase": "months with the bank", "column": "Account_age"}
-    document["explanation"]["assume"] = {}
+    document["explanation"] |= {"assume": {}, "alternatives": [], "pairs": []}
     other = Schema.parse(document)
     said = explain_scores(other, {"Account_age": 4}, False, [-1] * 5 + [1] * 7)
     assert said.text.startswith("With at least 18 months with the bank, and all else equal")

@@ -24,7 +24,7 @@ from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES, ZERO_BIT
 from engines.levelled.selection import SelectionTree
 from engines.levelled.server import LevelledServer
 from engines.levelled.sign_budgets import border_failure_log2, sign_budget
-from features.schema import MAXIMUM_STEPS, Schema
+from features.schema import MAXIMUM_EXPLAINED, Schema
 from settings import ROOT
 from utils.errors import NoiseBudgetExceeded, UnsafeParameters
 
@@ -108,8 +108,8 @@ def test_the_floor_is_one_step_below_the_smallest_budget():
 def test_limits_are_those_of_the_schema_and_the_compiler():
     assert set(BOUNDS) <= set(PROFILES)
     assert OWN.most_score_bits == max(SCORE_WIDTHS)
-    assert MOST_OUTPUTS == MAXIMUM_STEPS
-    assert MOST_COEFFICIENTS == MAXIMUM_STEPS + KNOWN_ZEROS
+    assert MOST_OUTPUTS == MAXIMUM_EXPLAINED
+    assert MOST_COEFFICIENTS == MAXIMUM_EXPLAINED + KNOWN_ZEROS
     assert 9.0 <= OWN.least_margin < sigmas_for(-64, 1)
 
 
@@ -177,7 +177,7 @@ def test_unknown_profiles_and_programs_are_refused(deployed):
 
 def test_only_the_exact_number_of_scores_is_opened(schema):
     allowed = allowed_outputs(schema)
-    assert allowed == {"decide": 1, "explain": 6, "decide_sign": 1, "explain_sign": 6}
+    assert allowed == {"decide": 1, "explain": 11, "decide_sign": 1, "explain_sign": 11}
     for program, count in allowed.items():
         check_outputs(program, count, schema)
         for other in (0, count - 1, count + 1, MOST_OUTPUTS + 1, 2040):

@@ -63,7 +63,7 @@ def test_all_steps_from_keys_to_explanation(session):
     decision = session.open_decision()
     explained = session.explain()
     assert decision.score == truth(session, DECIDE)[0]
-    assert list(explained.explanation.scores) == truth(session, EXPLAIN)
+    assert list(explained.explanation.opened) == truth(session, EXPLAIN)
     assert explained.explanation.current_bin >= 0
     assert run.seconds == explained.run_seconds == 0.25
     assert session.state().state == "explained"
@@ -199,7 +199,7 @@ def test_a_session_is_resumed_between_all_steps(connection):
     assert not resumed().is_sent(B, record(resumed(), B, Account_age=60))
     resumed().run()
     assert resumed().open_decision().score == truth(resumed(), DECIDE)[0]
-    assert list(resumed().explain().explanation.scores) == truth(resumed(), EXPLAIN)
+    assert list(resumed().explain().explanation.opened) == truth(resumed(), EXPLAIN)
     resumed().erase()
     with pytest.raises(UnknownApplication):
         resumed()

@@ -27,7 +27,7 @@ def test_readers_learn_signs_and_nobody_a_score(signs_group, readers):
         if name in member.readers:
             assert member.decision.score is None and member.decision.log_odds is None
             assert member.decision.approved is (members.truth(DECIDE)[0] >= 0)
-            assert member.explanation.explanation.scores == expected[SIGN_OF[EXPLAIN]]
+            assert member.explanation.explanation.opened == expected[SIGN_OF[EXPLAIN]]
 
 
 def test_restart_before_every_step_gives_the_same_signs(signs_group):
@@ -35,7 +35,7 @@ def test_restart_before_every_step_gives_the_same_signs(signs_group):
     members.agree(DECIDE).pump_restarting()
     members.agree(EXPLAIN).pump_restarting()
     for member in members.members.values():
-        assert member.explanation.explanation.scores == signs(members.truth(EXPLAIN))
+        assert member.explanation.explanation.opened == signs(members.truth(EXPLAIN))
 
 
 def test_keys_are_erased_after_the_last_sign(signs_group):
