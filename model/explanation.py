@@ -86,7 +86,7 @@ class Explanation:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The text, then those of the others and of the pair, and the caveat, which holds for all."""
+        """The texts of the explained column, of the others and of the pair, with the caveat."""
         more = [varied.text for varied in self.others]
         if self.pair is not None:
             more.append(self.pair.text)
