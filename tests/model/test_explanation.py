@@ -363,12 +363,9 @@ def test_every_change_that_is_advised_turns_the_model_itself(data):
     for varied in said.others:
         own = by_name[varied.column]
         column = schema.column(own.column)
-        turning = [
-            step
-            for step in own.steps
-            if is_change(own, step)
-            and decided(**{own.column: at_step(column, own.direction, step)})
-        ]
+        new = {step: at_step(column, own.direction, step) for step in own.steps}
+        changes = [step for step in own.steps if is_change(own, step)]
+        turning = [step for step in changes if decided(**{own.column: new[step]})]
         assert (varied.outcome is Outcome.TURNED) == bool(turning)
         assert (varied.outcome is Outcome.AT_MOST) == (not changes)
         if turning:
