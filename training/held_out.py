@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from engines.deployment import Deployment
 from features.encoding import Bits, Layout
@@ -22,11 +23,18 @@ _SAMPLE = 512
 
 @dataclass(frozen=True)
 class HeldOut:
-    """`bits` (rows, n_bits); `y` (rows,) with 1 = approved, or None if there are no labels."""
+    """`bits` (rows, n_bits); `y` (rows,) with 1 = approved, or None if there are no labels.
+
+    `frame` has the rows' values, with those of audit-only columns. `training` has the bits and
+    labels of the training rows where they are known without the folder of the trained model: of
+    synthetic data, which is drawn again.
+    """
 
     bits: Bits
     y: Labels | None
     source: str
+    frame: pd.DataFrame | None = None
+    training: tuple[Bits, Labels] | None = None
 
 
 def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
@@ -52,23 +60,26 @@ def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
         )
     frame, y = training_frame(layout.schema, data, target, drawn or 0, seed)
     if together is not None:
-        return _of_several_lenders(layout, layout.encode_frame(frame), y, seed, together)
-    test = split(frame, y, seed).test
-    return HeldOut(layout.encode_frame(test.frame), test.y, "held-out rows")
+        return _of_several_lenders(layout, frame, y, seed, together)
+    parts = split(frame, y, seed)
+    test, fit = parts.test, parts.train
+    training = None if drawn is None else (layout.encode_frame(fit.frame), fit.y)
+    return HeldOut(layout.encode_frame(test.frame), test.y, "held-out rows", test.frame, training)
 
 
 def _of_several_lenders(
-    layout: Layout, bits: Bits, y: Labels, seed: int, together: dict[str, Any]
+    layout: Layout, frame: pd.DataFrame, y: Labels, seed: int, together: dict[str, Any]
 ) -> HeldOut:
     """Return the rows that no lender has trained on, or all if the plan held out none."""
+    bits = layout.encode_frame(frame)
     first = np.array([code.first_state for code in layout.codes])
     columns = (layout.states(bits) - first).T.astype(np.uint8)
     share = together["validation_share"]
     if not share:
-        return HeldOut(bits, y, "rows that may have been trained on")
+        return HeldOut(bits, y, "rows that may have been trained on", frame)
     chosen = validation_rows(seed, share, columns, y)
     if not chosen.any():
         raise TrainingDataInvalid(
             "None of these rows was held out of the training; give more rows with --data."
         )
-    return HeldOut(bits[chosen], y[chosen], "held-out rows")
+    return HeldOut(bits[chosen], y[chosen], "held-out rows", frame[chosen])

@@ -24,8 +24,8 @@ from features.schema import Schema
 from settings import ROOT
 from training.data import Splits, split, training_frame
 from training.frontier import Rows, candidate, choose, save, table
-from training.group_outcomes import group_outcomes
 from training.models import REFERENCE, SHAPES, Labels, fit, log_odds
+from training.report.validation import LabelledRows, metrics_of_validation
 from training.synthetic_sources import synthetic_source
 from utils.environments import has_concrete
 from utils.errors import TrainingDataInvalid, TrisealError
@@ -136,7 +136,13 @@ def train(
             "accuracy": float(accuracy_score(test.y, scores >= 0)),
             "score_bits": chosen.entry.score_bits,
         },
-        "groups": group_outcomes(schema, layout, test.bits, test.y, scores >= 0),
+        **metrics_of_validation(
+            layout,
+            LabelledRows(test.bits, test.y, "test rows", splits.test.frame),
+            (fit_rows.bits, fit_rows.y),
+            chosen.programs["decide"],
+            chosen.booster,
+        ),
     }
     # Private, because it holds training rows.
     claim_folder(out, PURPOSE, setting="--out", made_earlier=made_earlier)

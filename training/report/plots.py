@@ -1,0 +1,37 @@
+"""Plots of reports: calibration, and the search for alternatives."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # no display on a server
+from matplotlib import pyplot
+
+
+def calibration_plot(bins: list[dict[str, Any]], title: str) -> bytes:
+    """Return a PNG of predicted and observed default rates, with their intervals."""
+    figure, axes = pyplot.subplots(figsize=(5.5, 5), layout="constrained")
+    predicted = [line["predicted"] for line in bins]
+    observed = [line["observed"] for line in bins]
+    below = [line["observed"] - line["low"] for line in bins]
+    above = [line["high"] - line["observed"] for line in bins]
+    end = min(1.0, 1.05 * max(*predicted, *(line["high"] for line in bins), 0.01))
+    axes.plot([0, end], [0, end], color="grey", linestyle="--", label="calibrated")
+    axes.errorbar(predicted, observed, [below, above], fmt="o", capsize=3, label="rows")
+    axes.set_xlim(0, end)
+    axes.set_ylim(0, end)
+    axes.set_xlabel("predicted probability of default")
+    axes.set_ylabel("observed share of defaults (95 % interval)")
+    axes.set_title(title)
+    axes.legend(loc="upper left")
+    return _png(figure)
+
+
+def _png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
+    return file.getvalue()
