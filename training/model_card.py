@@ -132,8 +132,8 @@ def limits(schema: Schema) -> list[str]:
         names = [found.column for found in laws_of(schema) if found.verdict == verdict]
         if names:
             texts.append(
-                f"By its name, an input may fall under law that says: {meaning(verdict)}. "
-                f"{', '.join(names)}. A lawyer has to confirm it; the model file names the laws."
+                f"Inputs {meaning(verdict)}, by the map of laws in the model file, which a lawyer "
+                f"has to confirm: {', '.join(names)}."
             )
     return [
         *texts,

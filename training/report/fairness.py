@@ -157,32 +157,43 @@ def _entry(
     }
 
 
-def lowest_impact_ratio(
-    groups: list[Groups], approved: NDArray[np.bool_], resamples: int = RESAMPLES
-) -> Estimate | None:
-    """Return the lowest impact ratio over the large groups of all columns.
+class LowestRatio:
+    """The lowest impact ratio over the large groups of all columns, for decisions on some rows.
 
-    Each resample has its own lowest ratio, and the reference group of each column is the one with
-    the highest rate in it. Returns None if no column has two large groups, or nobody is approved.
+    The reference group of each column is the one with the highest approval rate; each resample has
+    its own reference groups and its own lowest ratio. Both results are None if no column has two
+    large groups, or nobody is approved.
     """
-    compared = [g for g in groups if g.large.sum() > 1]
-    if not compared:
-        return None
-    rows = np.stack([*(g.members for g in compared), approved.astype(np.int64)])
-    cells, counts = np.unique(rows, axis=1, return_counts=True)
-    taken = cells[-1] == 1
 
-    def statistic(drawn: Floats) -> Floats:
+    def __init__(self, groups: list[Groups], approved: NDArray[np.bool_]) -> None:
+        self._groups = [own for own in groups if own.large.sum() > 1]
+        rows = np.stack([*(g.members for g in self._groups), approved.astype(np.int64)])
+        self._cells, self._counts = np.unique(rows, axis=1, return_counts=True)
+
+    def value(self) -> float | None:
+        """Return the ratio alone."""
+        if not self._groups:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lowest = float(self._statistic(self._counts[None, :].astype(np.float64))[0, 0])
+        return lowest if math.isfinite(lowest) else None
+
+    def estimate(self, resamples: int = RESAMPLES) -> Estimate | None:
+        """Return the ratio with its bootstrap interval."""
+        value = self.value()
+        if value is None:
+            return None
+        drawn = resampled(self._counts, self._statistic, resamples)
+        return percentile_interval(value, drawn[:, 0])
+
+    def _statistic(self, drawn: Floats) -> Floats:
+        taken = self._cells[-1] == 1
         lowest = np.full(len(drawn), math.inf)
-        for i, own in enumerate(compared):
-            inside = (cells[i][:, None] == np.flatnonzero(own.large)).astype(np.float64)
+        for i, own in enumerate(self._groups):
+            inside = (self._cells[i][:, None] == np.flatnonzero(own.large)).astype(np.float64)
             rates = drawn @ (inside * taken[:, None]) / (drawn @ inside)
             lowest = np.minimum(lowest, rates.min(axis=1) / rates.max(axis=1))
         return lowest[:, None]
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(statistic(counts[None, :].astype(np.float64))[0, 0])
-    return percentile_interval(value, resampled(counts, statistic, resamples)[:, 0])
 
 
 def summaries(groups: list[Groups], y: Outcomes, approved: NDArray[np.bool_]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The model file for the people who manage model risk, as Markdown and PDF.
 
-Its headings are those that model-risk guidance for US banks (SR 26-2) lets one expect; nothing here
-claims that the file satisfies it. The file is public with the deployment, so it has no row of data.
+It is headed after SR 26-2, which replaced SR 11-7 in April 2026 and is referred to by name only:
+nothing here says that the file satisfies it. The file is public with the deployment, so it has no
+row of data.
 """
 
 from __future__ import annotations
@@ -83,8 +84,9 @@ def model_file(
         Heading(f"Model file: {schema.title}", 1),
         Text(
             f"Model version `{manifest.model_version}`, schema `{schema.name}`. Headed after SR "
-            "26-2, the model-risk guidance for US banks, which is named here for orientation only. "
-            "Sections that need the lender's own words say so."
+            "26-2, which replaced SR 11-7 in April 2026; it is named for orientation, and nothing "
+            "here says that the file satisfies it. Sections that need the lender's own words say "
+            "so."
         ),
         *_purpose(schema),
         *_data(schema, metrics),
@@ -228,7 +230,7 @@ def _validation(metrics: dict[str, Any] | None) -> list[Block]:
             "rows. The training recorded no intervals, calibration or stability: train again, or "
             "run `training.evaluate`."
         ),
-        Heading("Outcomes by group"),
+        Heading("Fairness: outcomes by group"),
     ]
     for column, groups in metrics["groups"].items():
         blocks += [Heading(column, 3), group_table(groups)]

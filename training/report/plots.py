@@ -10,6 +10,9 @@ import matplotlib
 matplotlib.use("Agg")  # no display on a server
 from matplotlib import pyplot
 
+from training.report.alternatives import Measured
+from training.report.fairness import FOUR_FIFTHS
+
 
 def calibration_plot(bins: list[dict[str, Any]], title: str) -> bytes:
     """Return a PNG of predicted and observed default rates, with their intervals."""
@@ -35,3 +38,34 @@ def _png(figure: Any) -> bytes:
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     pyplot.close(figure)
     return file.getvalue()
+
+
+def alternatives_plot(models: list[Measured]) -> bytes:
+    """Return a PNG of AUC against the lowest impact ratio; the Pareto set has its intervals."""
+    figure, axes = pyplot.subplots(figsize=(8, 5.5), layout="constrained")
+    for model in models:
+        x, y = model.impact_ratio, model.auc
+        colour = "tab:green" if model.chosen else ("tab:blue" if model.pareto else "lightgrey")
+        if model.chosen or model.pareto:
+            axes.errorbar(
+                x.value,
+                y.value,
+                xerr=[[max(0.0, x.value - x.low)], [max(0.0, x.high - x.value)]],
+                yerr=[[max(0.0, y.value - y.low)], [max(0.0, y.high - y.value)]],
+                color=colour,
+                alpha=0.4,
+            )
+            axes.annotate(
+                model.name,
+                (x.value, y.value),
+                xytext=(5, 4),
+                textcoords="offset points",
+                fontsize=7,
+            )
+        axes.scatter(x.value, y.value, color=colour, zorder=3)
+    axes.axvline(FOUR_FIFTHS, color="grey", linestyle=":", label="four fifths")
+    axes.set_xlabel("lowest impact ratio of the audited groups")
+    axes.set_ylabel("AUC of the test rows")
+    axes.set_title("Alternatives (green: trained model, blue: Pareto set)")
+    axes.legend(loc="lower left")
+    return _png(figure)

@@ -42,7 +42,7 @@ def quality_blocks(report: dict[str, Any]) -> list[Block]:
         ),
     ]
     return [
-        Heading("Quality and decisions"),
+        Heading("Validation: quality and decisions"),
         Text(
             f"{rows['count']:,} rows ({rows['source']}): {rows['good']:,} good, {rows['bad']:,} "
             "bad. Decisions and ranks are those of the integer program that runs encrypted. In "
@@ -56,7 +56,7 @@ def calibration_blocks(report: dict[str, Any]) -> list[Block]:
     """Return the section on predicted and observed default rates."""
     calibration = report["calibration"]
     return [
-        Heading("Calibration"),
+        Heading("Validation: calibration"),
         Text(
             f"Probabilities of default: {calibration['source']}. Rows in the order of the "
             "predicted probability."
@@ -118,7 +118,7 @@ def stability_blocks(stability: dict[str, Any] | None) -> list[Block]:
 
 def fairness_blocks(report: dict[str, Any]) -> list[Block]:
     """Return the section on groups."""
-    blocks: list[Block] = [Heading("Outcomes by group")]
+    blocks: list[Block] = [Heading("Fairness: outcomes by group")]
     if report["groups"]:
         blocks.append(
             Text(
