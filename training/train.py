@@ -152,8 +152,8 @@ def train(
     write_rows(out, fit_rows.bits, fit_rows.y)
     save(entries, reference_auc, out)
     print(
-        f"Chosen: {chosen.entry.name}; test AUC {metrics['test']['auc']:.4f} "  # type: ignore[index]
-        f"(reference {metrics['test']['reference_auc']:.4f}); written to {out}"  # type: ignore[index]
+        f"Chosen: {chosen.entry.name}; test AUC {metrics['test']['auc']:.4f} "
+        f"(reference {metrics['test']['reference_auc']:.4f}); written to {out}"
     )
 
 

@@ -93,7 +93,7 @@ def validation(
     defaults, source = default_probabilities(results.margins, calibration)
     groups = audited_groups(layout, rows.bits, rows.frame)
     measured = {
-        **{name: _json(found) for name, found in separation(y, results.scores * 1.0).items()},
+        **{name: _json(found) for name, found in separation(y, results.scores.astype(np.float64)).items()},
         "brier": _json(brier(y, 1 - defaults)),
         "brier_of_the_mean": float(np.mean(y) * (1 - np.mean(y))),
     }
