@@ -1,7 +1,7 @@
 """Fitting XGBoost on a schema's bits, in the shapes of the frontier.
 
 Training on the bits of the binned columns loses nothing: a split on `x >= cut` is a split on its
-bit. If the schema requires it, the score never falls as the explained column grows.
+bit. The score is monotone in the columns for which the schema asks for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import xgboost
 from numpy.typing import NDArray
 
 from features.encoding import Bits, Layout
+from model.monotone import directions, threshold_bits
 
+Weights = NDArray[np.float64]
 Labels = NDArray[np.int8]
 Pair = tuple[int, int]
 
@@ -63,9 +65,16 @@ SHAPES = (
 """The shapes that training tries; it keeps the cheapest one that is good enough."""
 
 
-def fit(shape: Shape, layout: Layout, bits: Bits, y: Labels, seed: int = 0) -> xgboost.Booster:
-    """Train one booster: `bits` (rows, n_bits), `y` (rows,) with 1 = approved."""
-    data = xgboost.DMatrix(bits, y)
+def fit(
+    shape: Shape,
+    layout: Layout,
+    bits: Bits,
+    y: Labels,
+    seed: int = 0,
+    weights: Weights | None = None,
+) -> xgboost.Booster:
+    """Train one booster: `bits` (rows, n_bits), `y` and `weights` (rows,) with `y` 1 = approved."""
+    data = xgboost.DMatrix(bits, y, weight=weights)
     booster = None
     for stage in shape.stages:
         parameters = _parameters(stage, layout, seed)
@@ -92,12 +101,13 @@ def _parameters(stage: Stage, layout: Layout, seed: int) -> dict[str, Any]:
     }
     if stage.leaves:
         parameters |= {"grow_policy": "lossguide", "max_leaves": stage.leaves}
-    if layout.schema.explanation.monotone:
-        code = layout.code(layout.schema.explanation.column)
-        cuts = len(layout.schema.explained_column.cuts)
-        thresholds = range(code.first_bit, code.first_bit + cuts)
-        signs = ("1" if bit in thresholds else "0" for bit in range(layout.n_bits))
-        parameters["monotone_constraints"] = "(" + ",".join(signs) + ")"
+    wanted = directions(layout.schema)
+    if wanted:
+        signs = [0] * layout.n_bits
+        for name, sign in wanted.items():
+            for bit in threshold_bits(layout.code(name)):
+                signs[bit] = sign
+        parameters["monotone_constraints"] = f"({','.join(map(str, signs))})"
     return parameters
 
 
