@@ -173,15 +173,21 @@ def load_credit_records(application_record: Path, credit_record: Path) -> pd.Dat
 
 
 def training_frame(
-    schema: Schema, data: list[Path] | None, target: str | None, rows: int, seed: int
+    schema: Schema,
+    data: list[Path] | None,
+    target: str | None,
+    rows: int,
+    seed: int,
+    extra: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, Outcomes]:
     """Return the schema's columns and the outcomes (1 approved, 0 denied).
 
     `data` is empty for synthetic data (drawn by `rows` and `seed`), one CSV, or the two files of
-    the public data set in any order. `target` overrides the schema's target. Raises
-    TrainingDataInvalid.
+    the public data set in any order. `target` overrides the schema's target. The frame has the
+    columns `extra` of one CSV as they are written there. Raises TrainingDataInvalid.
     """
     names = [column.name for column in schema.columns()]
+    more = [name for name in dict.fromkeys(extra) if name not in names]
     target = target or schema.decision.target
     if target in names:
         raise TrainingDataInvalid(f"{target} is a column of the schema. Choose another target.")
@@ -191,7 +197,7 @@ def training_frame(
         require_columns(list(frame.columns), [*names, target], "Synthetic data", advice)
     elif len(data) == 1:
         texts = [c.name for c in schema.columns() if isinstance(c, CategoricalColumn)]
-        frame = load_csv(data[0], names, target, texts)
+        frame = load_csv(data[0], [*names, *more], target, [*texts, *more])
     elif len(data) == 2:
         frame = load_credit_records(*_credit_files(data))
         require_columns(list(frame.columns), [*names, target], "The public credit data")
@@ -206,7 +212,8 @@ def training_frame(
         raise TrainingDataInvalid(
             f"All {len(frame)} rows have the same {target}. Training needs rows of both outcomes."
         )
-    frame = frame[names].copy()
+    require_columns(list(frame.columns), more, "The data", "These options need a CSV file.")
+    frame = frame[[*names, *more]].copy()
     for column in schema.columns():
         values = frame[column.name]
         if isinstance(column, BooleanColumn):

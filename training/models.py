@@ -24,6 +24,33 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Encoded rows: `bits` (rows, n_bits), `y` (rows,) with 1 = approved.
+
+    `weights` (rows,) are those of training; `population` (rows,) those of the rows in the
+    population, without class weights. None means that all are alike.
+    """
+
+    bits: Bits
+    y: Labels
+    weights: Weights | None = None
+    population: Weights | None = None
+
+    def part(self, chosen: NDArray[np.int64]) -> Rows:
+        """Return some of the rows, by their indices."""
+        own = (None if w is None else w[chosen] for w in (self.weights, self.population))
+        return Rows(self.bits[chosen], self.y[chosen], *own)
+
+    def joined(self, other: Rows) -> Rows:
+        """Return these rows and others, which are weighted alike."""
+        pairs = ((self.weights, other.weights), (self.population, other.population))
+        own = (None if a is None or b is None else np.concatenate([a, b]) for a, b in pairs)
+        return Rows(
+            np.concatenate([self.bits, other.bits]), np.concatenate([self.y, other.y]), *own
+        )
+
+
+@dataclass(frozen=True)
 class Stage:
     """`trees` trees of one form; with `leaves` > 0 they grow leaf-wise up to that many leaves.
 
@@ -86,6 +113,11 @@ def fit(
     if booster is None:
         raise ValueError(f"shape {shape.name} has no stage")
     return booster
+
+
+def fit_rows(shape: Shape, layout: Layout, rows: Rows) -> xgboost.Booster:
+    """Train one booster on rows with their weights."""
+    return fit(shape, layout, rows.bits, rows.y, weights=rows.weights)
 
 
 def _parameters(stage: Stage, layout: Layout, seed: int) -> dict[str, Any]:
