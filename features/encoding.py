@@ -167,11 +167,6 @@ def column_code(
     return ColumnCode(column, party, first_bit, first_state, tuple(states), tuple(bits), table)
 
 
-def audit_code(column: Column) -> ColumnCode:
-    """Return the code of a column that no party owns, for audits of training data."""
-    return _column_code(column, "", 0, 0)
-
-
 class Layout:
     """The positions of all bits and states of a schema: party by party, column by column."""
 

@@ -19,12 +19,13 @@ from features.encoding import Layout
 from features.schema import Schema
 from settings import ROOT
 from training.data import Part as Rows
-from training.data import split, training_frame
+from training.data import training_frame
 from training.library import LibraryModel
 from training.models import REFERENCE, SHAPES, Shape
 from training.report.alternatives import Bounds, Measured, Part, Search, pareto_set, table
 from training.report.groups import audited_columns, audited_groups
 from training.report.plots import alternatives_plot
+from training.time_split import split_rows
 from training.train import MODEL_FOLDER
 from utils.atomic_files import PRIVATE_FOLDER, write_atomic
 from utils.errors import DeploymentMissing, TrainingDataInvalid, TrisealError
@@ -86,10 +87,10 @@ def search(model: Path, data: list[Path] | None, bounds: Bounds) -> list[Measure
             "The model was trained on files: name the same files with --data."
         )
     layout = Layout(schema)
-    frame, y = training_frame(
-        schema, data, recorded["target"], recorded["drawn"] or 0, recorded["seed"]
-    )
-    parts = split(frame, y, recorded["seed"])
+    by, seed = recorded.get("split_by"), recorded["seed"]
+    extra = [] if by is None else [by]
+    frame, y = training_frame(schema, data, recorded["target"], recorded["drawn"] or 0, seed, extra)
+    parts = split_rows(frame, y, seed, by)
     searched = Search(
         layout,
         (layout.encode_frame(parts.train.frame), parts.train.y),

@@ -25,7 +25,12 @@ from settings import get_settings
 from training.encrypted_runs import EncryptedRuns, same_scores
 from training.held_out import HeldOut, held_out
 from training.library import LibraryModel
-from training.report.evaluation import report_markdown, validation_report, write_report
+from training.report.evaluation import (
+    report_markdown,
+    training_of,
+    validation_report,
+    write_report,
+)
 from utils.errors import TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
@@ -63,7 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = options.deployment or get_settings().deployment
         deployment = Deployment.load(folder)
-        rows = held_out(deployment, options.data)
+        training = None if options.model is None else training_of(deployment, options.model)
+        rows = held_out(deployment, options.data, training)
         if rows.y is None and (options.report_only or options.report):
             raise TrainingDataInvalid(
                 "A report needs labelled rows: name the data that the model was trained on, or "
@@ -83,19 +89,19 @@ def main(arguments: list[str] | None = None) -> int:
         if options.json:
             options.json.write_text(json.dumps(results, indent=2) + "\n")
         if not wrong:
-            _report(deployment, rows, options.model, options.report)
+            _report(deployment, rows, options.report)
     except (TrisealError, OSError) as error:
         print(f"training.evaluate: {in_one_line(error)}", file=sys.stderr)
         return 1
     return 1 if wrong else 0
 
 
-def _report(deployment: Deployment, rows: HeldOut, model: Path | None, out: Path | None) -> None:
+def _report(deployment: Deployment, rows: HeldOut, out: Path | None) -> None:
     """Print the validation report of labelled rows, and write it to folder `out`."""
     if rows.y is None:
         print("No validation report: these are no labelled rows. Name the data with --data.")
         return
-    report = validation_report(deployment, rows, model)
+    report = validation_report(deployment, rows)
     print(report_markdown(report))
     if out is not None:
         write_report(report, out)

@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest, rankdata
+from numpy.typing import NDArray
+from scipy.stats import binomtest, norm
+
+from training.validation import auc_of
 
 LEVEL = 0.95
-QUANTILE = 1.959963984540054
-"""The normal distribution's quantile for `LEVEL`."""
+QUANTILE = float(norm.ppf((1 + LEVEL) / 2))
 
 
 @dataclass(frozen=True)
@@ -46,30 +47,20 @@ def mean(values: NDArray[np.float64]) -> Estimate:
     return Estimate(centre, centre - QUANTILE * error, centre + QUANTILE * error)
 
 
-def auc(y: ArrayLike, scores: ArrayLike) -> Estimate | None:
+def auc(y: NDArray[np.int8], scores: NDArray[np.generic]) -> Estimate | None:
     """Return the AUC of `scores` (rows,) for outcomes `y` (rows,), where 1 should score higher.
 
-    The interval is that of E. DeLong, D. DeLong and D. Clarke-Pearson (Biometrics 44, 1988), by
-    the ranks of X. Sun and W. Xu (IEEE Signal Processing Letters 21, 2014). Where the sample shows
-    no variance, as with an AUC of 1, it is Wilson's interval for as many rows as the smaller class
-    has. Returns None unless both outcomes occur.
+    The interval is DeLong's (training/validation.py). Where the sample shows no variance, as with
+    an AUC of 1, it is Wilson's interval for as many rows as the smaller class has. Returns None
+    unless both outcomes occur.
     """
-    outcome, score = np.asarray(y) == 1, np.asarray(scores, np.float64)
-    good, bad = score[outcome], score[~outcome]
-    m, n = len(good), len(bad)
-    if not m or not n:
+    smaller = int(np.bincount(y, minlength=2).min())
+    if not smaller:
         return None
-    ranks = rankdata(np.concatenate([good, bad]))
-    above_bad = (ranks[:m] - rankdata(good)) / n
-    below_good = 1 - (ranks[m:] - rankdata(bad)) / m
-    value = float(above_bad.mean())
-    variance = 0.0
-    if m > 1 and n > 1:
-        variance = float(above_bad.var(ddof=1) / m + below_good.var(ddof=1) / n)
-    if variance <= 0:
-        return _wilson(value, min(m, n))
-    error = QUANTILE * math.sqrt(variance)
-    return Estimate(value, max(0.0, value - error), min(1.0, value + error))
+    found = auc_of(y, scores)
+    if found.error > 0 and smaller > 1:
+        return Estimate(found.value, *found.interval)
+    return _wilson(found.value, smaller)
 
 
 def _wilson(value: float, rows: int) -> Estimate:
@@ -80,13 +71,9 @@ def _wilson(value: float, rows: int) -> Estimate:
     return Estimate(value, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def gini(auc_estimate: Estimate) -> Estimate:
+def gini(area: Estimate) -> Estimate:
     """Return the Gini coefficient, 2 AUC - 1."""
-    return Estimate(*(2 * end - 1 for end in (auc_estimate.value, *_ends(auc_estimate))))
-
-
-def _ends(estimate: Estimate) -> tuple[float, float]:
-    return estimate.low, estimate.high
+    return Estimate(2 * area.value - 1, 2 * area.low - 1, 2 * area.high - 1)
 
 
 def percentile_interval(value: float, resampled: NDArray[np.float64]) -> Estimate | None:

@@ -10,8 +10,11 @@ from typing import Any
 
 from engines.deployment import Deployment
 from engines.interface import DECIDE
+from features.encoding import Bits
+from training.calibration import Calibration, from_document
 from training.compile import training_rows
 from training.held_out import HeldOut
+from training.models import Labels
 from training.report.document import Block, Heading, Text, markdown
 from training.report.plots import calibration_plot
 from training.report.validation import LabelledRows, Results, validation
@@ -23,18 +26,15 @@ REPORT_JSON, REPORT_TEXT, PLOT = "validation.json", "validation.md", "calibratio
 _ENGINE = "levelled"
 
 
-def validation_report(
-    deployment: Deployment, rows: HeldOut, model: Path | None = None
-) -> dict[str, Any]:
+def validation_report(deployment: Deployment, rows: HeldOut) -> dict[str, Any]:
     """Return the report of labelled rows under the programs of the levelled engine.
 
-    Of a deployment without this engine, the common programs are measured. `model` is the folder of
-    the trained model, for the training rows. Raises DeploymentMissing and DeploymentMixed for
-    another folder, TrainingDataInvalid without labels, and ValueOutOfDomain.
+    Of a deployment without this engine, the common programs are measured. Raises
+    TrainingDataInvalid without labels, DeploymentMixed for metrics of another form, and
+    ValueOutOfDomain.
     """
     if rows.y is None:
         raise TrainingDataInvalid("A report needs labelled rows: name them with --data.")
-    training = rows.training if model is None else _training(deployment, model)
     program = deployment.programs_of(_ENGINE)[DECIDE]
     booster = (deployment.folder / "booster.json").read_bytes()
     results = partial(Results.of, program, booster, deployment.schema)
@@ -43,8 +43,8 @@ def validation_report(
         deployment.layout,
         LabelledRows(rows.bits, rows.y, rows.source, rows.frame),
         results(rows.bits),
-        None if training is None else (*training, results(training[0])),
-        _metrics(deployment).get("calibration"),
+        None if rows.training is None else (*rows.training, results(rows.training[0])),
+        _calibration(deployment),
     )
     return {
         "model_version": deployment.manifest.model_version,
@@ -55,8 +55,11 @@ def validation_report(
     }
 
 
-def _training(deployment: Deployment, model: Path) -> Any:
-    """Return the rows in the folder of the trained model, which must be the deployed one."""
+def training_of(deployment: Deployment, model: Path) -> tuple[Bits, Labels]:
+    """Return bits and labels of the training rows in the folder of the deployed model.
+
+    Raises DeploymentMissing, and DeploymentMixed for the folder of another model.
+    """
     try:
         booster = (model / "booster.json").read_bytes()
     except OSError as error:
@@ -75,10 +78,17 @@ def _training(deployment: Deployment, model: Path) -> Any:
     return training_rows(model, deployment.layout)
 
 
-def _metrics(deployment: Deployment) -> dict[str, Any]:
+def _calibration(deployment: Deployment) -> Calibration | None:
+    """Return the calibration that training recorded, if any."""
     path = deployment.folder / "metrics.json"
-    document = json.loads(path.read_bytes()) if path.is_file() else {}
-    return document if isinstance(document, dict) else {}
+    if not path.is_file():
+        return None
+    try:
+        return from_document(json.loads(path.read_bytes()).get("calibration"))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DeploymentMixed(
+            f"The calibration in {path} cannot be read by this version; train and compile again."
+        ) from error
 
 
 def report_markdown(report: dict[str, Any]) -> str:

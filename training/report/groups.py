@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from features.encoding import Bits, ColumnCode, Layout, audit_code
+from features.encoding import Bits, ColumnCode, Layout, column_code
 from features.schema import Column, OrdinalColumn, Schema, number_text
 from training.report.laws import subjects_of
 
@@ -72,7 +72,7 @@ def audited_groups(layout: Layout, bits: Bits, frame: pd.DataFrame | None = None
             code = layout.code(column.name)
             own = states[:, layout.codes.index(code)] - code.first_state
         elif values is not None:
-            code = audit_code(column)
+            code = column_code(column)
             own = _states(code, values)
         else:
             continue

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import ks_2samp
 
+from training.calibration import Calibration, Platt
 from training.report.estimates import Estimate, auc, gini, mean, percentile_interval, share
 from training.report.resampling import RESAMPLES, SEED, Floats, resampled
 
@@ -60,28 +61,15 @@ def brier(y: Outcomes, probabilities: Floats) -> Estimate:
     return mean((probabilities - y) ** 2)
 
 
-def default_probabilities(
-    margins: Floats, calibration: dict[str, Any] | None
-) -> tuple[Floats, str]:
+def default_probabilities(margins: Floats, calibration: Calibration | None) -> tuple[Floats, str]:
     """Return probabilities of default (rows,) and their source in words.
 
-    `calibration` is that of training's metrics; without one, the probabilities are the logistic
-    function of the margins.
+    Without a calibration, they are the logistic function of the margins.
     """
-    known = _calibrated(margins, calibration or {})
-    if known is None:
-        return 1 - expit(margins), "the logistic function of the margin (not calibrated)"
-    return known, f"calibrated by training ({(calibration or {})['kind']})"
-
-
-def _calibrated(margins: Floats, calibration: dict[str, Any]) -> Floats | None:
-    """Return calibrated probabilities of default, or None for a calibration of unknown form."""
-    kind = calibration.get("kind")
-    if kind == "platt":
-        return 1 - expit(float(calibration["slope"]) * margins + float(calibration["intercept"]))
-    if kind == "isotonic":
-        return np.asarray(np.interp(margins, calibration["margins"], calibration["defaults"]))
-    return None
+    if calibration is None:
+        return expit(-margins), "the logistic function of the margin (not calibrated)"
+    kind = "Platt" if isinstance(calibration, Platt) else "isotonic"
+    return 1 - calibration.good(margins), f"calibrated by training ({kind})"
 
 
 def calibration_bins(y: Outcomes, defaults: Floats) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from features.encoding import Bits, Layout
 from features.schema import Schema
 from model.program import Program
+from training.calibration import Calibration
 from training.library import LibraryModel
 from training.report.estimates import Estimate, auc, share
 from training.report.fairness import outcomes_of, summaries
@@ -64,7 +65,7 @@ def metrics_of_validation(
     training: tuple[Bits, Outcomes] | None,
     decide: Program,
     booster: bytes,
-    calibration: dict[str, Any] | None = None,
+    calibration: Calibration | None = None,
 ) -> dict[str, Any]:
     """Return `validation` and `groups` for the metrics of a training, as JSON values.
 
@@ -82,7 +83,7 @@ def validation(
     rows: LabelledRows,
     results: Results,
     training: tuple[Bits, Outcomes, Results] | None,
-    calibration: dict[str, Any] | None = None,
+    calibration: Calibration | None = None,
 ) -> dict[str, Any]:
     """Return the report; `training` has the rows of training, without which there is no PSI.
 
@@ -93,7 +94,10 @@ def validation(
     defaults, source = default_probabilities(results.margins, calibration)
     groups = audited_groups(layout, rows.bits, rows.frame)
     measured = {
-        **{name: _json(found) for name, found in separation(y, results.scores.astype(np.float64)).items()},
+        **{
+            name: _json(found)
+            for name, found in separation(y, results.scores.astype(np.float64)).items()
+        },
         "brier": _json(brier(y, 1 - defaults)),
         "brier_of_the_mean": float(np.mean(y) * (1 - np.mean(y))),
     }
