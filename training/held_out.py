@@ -107,7 +107,7 @@ def _of_other_files(
             "The model was trained on all of these rows, so they cannot test it. Name other rows "
             "with --data."
         )
-    source = f"rows that are left without {int(known.sum()):,} that the model was trained on"
+    source = f"without {int(known.sum()):,} rows of the file that the model was trained on"
     return HeldOut(bits[~known], y[~known], source, frame[~known], training)
 
 

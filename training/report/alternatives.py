@@ -229,10 +229,10 @@ def pareto_set(models: list[Measured]) -> list[bool]:
 def table(models: list[Measured]) -> str:
     """Return the models as text, the trained one first, then by falling impact ratio."""
     order = sorted(models, key=lambda m: (not m.chosen, -m.impact_ratio.value, -m.auc.value))
-    width = max(len(model.name) for model in models) + 2
-    lines = [f"{'model':<{width}} {'AUC (95 %)':<25} {'impact ratio (95 %)':<25} approved"]
+    width = max(len(model.name) for model in models) + 3
+    lines = [f"{'   model':<{width}} {'AUC (95 %)':<25} {'impact ratio (95 %)':<25} approved"]
     for model in order:
-        mark = ">" if model.chosen else ("*" if model.pareto else " ")
+        mark = (">" if model.chosen else " ") + ("*" if model.pareto else " ")
         lines.append(
             f"{mark + ' ' + model.name:<{width}} {model.auc.text():<25} "
             f"{model.impact_ratio.text():<25} {model.approved:>7.1%}"
