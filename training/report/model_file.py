@@ -263,10 +263,10 @@ def _reasons(schema: Schema) -> list[Block]:
 def _changes(manifest: Manifest, previous: Manifest | None) -> list[Block]:
     """Return the change log: this version, and the deployment that it replaced."""
     blocks: list[Block] = [Heading("Change log")]
-    if previous is None:
-        return [*blocks, Text(f"`{manifest.model_version}`: the first deployment in its folder.")]
-    if previous.model_version == manifest.model_version:
-        return [*blocks, Text(f"`{manifest.model_version}`: compiled again, without a change.")]
+    if previous is None or previous.model_version == manifest.model_version:
+        # Compiling a model again gives the same file.
+        text = f"`{manifest.model_version}`: its compilation replaced no other model version."
+        return [*blocks, Text(text)]
     names = sorted({*manifest.files, *previous.files})
     changed = [n for n in names if manifest.files.get(n) != previous.files.get(n)]
     engines = ", ".join(sorted(previous.engines)) or "none"
