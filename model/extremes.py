@@ -46,6 +46,11 @@ def extremes(plan: Plan, layout: Layout, seconds: float = 15.0) -> Extremes:
     return Extremes(-low, high, rows, bool((reached == (-low, high)).all()))
 
 
+def lowest(plan: Plan, layout: Layout, seconds: float = 15.0) -> int:
+    """Return a proven lower bound of the score of a plan with one output."""
+    return -_maximum(plan, layout, -1, seconds)[0]
+
+
 class _Constraints:
     """Collects sparse linear equations, one by one."""
 

@@ -4,7 +4,8 @@ If each coefficient were rounded on its own, the errors could add up to several 
 Instead the coefficients are rounded one after another, and the error of each is distributed over
 the remaining ones, so that the score stays close rather than each coefficient: Babai's
 nearest-plane algorithm (Combinatorica 6, 1986) in the metric of a calibration sample. The scale is
-as large as the proven extremes of the integer score allow.
+as large as the proven extremes of the integer score allow. Directions that the schema asks for and
+that every tree keeps are kept by the integer score too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from features.encoding import Bits, Layout
 from model.booster import Ensemble
 from model.extremes import Extremes, extremes
+from model.monotone import directions, kept_by_trees, with_directions
 from model.plan import Plan, make_plan
 from model.polynomial import ONE, Monomial, Polynomial, indicator, sample_states
 from utils.errors import ModelTooLarge
@@ -75,6 +77,7 @@ def quantise(
     metric = _metric(monomials, layout, calibration)
     reals = _plan_of_reals(monomials, coefficients, layout)
     margin = extremes(reals, layout, seconds)
+    kept = kept_by_trees(ensemble, layout, directions(layout.schema))
     scale = _FINE * min((high + 0.5) / max(margin.high, 1), (low + 0.5) / min(margin.low, -1))
     for _ in range(_ATTEMPTS):
         target = coefficients * scale
@@ -85,15 +88,21 @@ def quantise(
             for m, value in zip(monomials, rounded, strict=True)
             if value
         }
+        polynomial = with_directions(polynomial, layout, kept, seconds)
         plan = make_plan(polynomial, 1, layout)
         found = extremes(plan, layout, seconds)
         if low <= found.low and found.high <= high:
+            errors = dict(zip(monomials, -target, strict=True))
+            for monomial, values in polynomial.items():
+                errors[monomial] = errors.get(monomial, 0.0) + values[0]
             residual = extremes(
-                _plan_of_reals(monomials, rounded - target, layout), layout, seconds
+                _plan_of_reals(list(errors), np.array(list(errors.values())), layout),
+                layout,
+                seconds,
             )
             bound = max(-residual.low, residual.high) / _FINE
             # Each coefficient adds a rounding error of half a unit of the fine grid.
-            bound += len(monomials) / 2 / _FINE
+            bound += len(errors) / 2 / _FINE
             return Quantised(polynomial, plan, scale, score_bits, bound, found)
         scale *= min(0.995, (high - 0.5) / max(found.high, 1), (low + 0.5) / min(found.low, -1))
     raise ModelTooLarge(

@@ -65,6 +65,7 @@ LIBRARIES = {
     "cedarpy": ("governance/",),
     "dp_accounting": ("federated/privacy/",),
     "concrete": ("engines/concrete/", "engines/concrete_ml/", "examples/"),
+    "fairlearn": ("training/report/",),
     "fastapi": (
         *("federated/agents/api/", "parties/governance/api/", "service/", "server.py", "ui/"),
         "web/",
@@ -77,7 +78,7 @@ LIBRARIES = {
     "psutil": ("trials/",),
     "pytest": ("trials/",),
     "ray": ("service/execution/ray/",),
-    "reportlab": ("governance/", "notices/"),
+    "reportlab": ("governance/", "notices/", "training/report/"),
     "sklearn": ("training/",),
     "sqlalchemy": ("service/", "trials/"),
     "xgboost": ("training/",),

@@ -47,6 +47,7 @@ from training.frontier import NARROWEST, programs_for, with_reasons
 from training.import_check import ImportCheck
 from training.model_card import model_card
 from training.models import Labels
+from training.report.model_file import write_model_file
 from training.train import MODEL_FOLDER
 from utils.environments import can_run
 from utils.errors import DeploymentMissing, EngineUnavailable, TrisealError
@@ -176,6 +177,7 @@ def compile_deployment(
                 write_public(folder / name, (model / name).read_bytes())
         card = model_card(layout.schema, metrics, manifest, programs, check.summary())
         write_public(folder / CARD, card.encode())
+        write_model_file(folder, out, metrics, manifest, programs, check.summary())
         _keep_benchmark(out, folder, manifest.model_version)
         mark_deployment(folder)
         Deployment.load(folder)

@@ -2,7 +2,8 @@
 
 Runs decisions and explanations of held-out applicants under encryption, and stops with exit code 1
 at the first score that differs from the reference. `--engine both` runs the same programs for the
-same applicants on the levelled engine and on Concrete.
+same applicants on the levelled engine and on Concrete. Then a validation report of all held-out
+rows is printed: quality, calibration, stability, and outcomes by group.
 """
 
 from __future__ import annotations
@@ -22,9 +23,15 @@ from engines.registry import ENGINES
 from features.encoding import Bits
 from settings import get_settings
 from training.encrypted_runs import EncryptedRuns, Timed, same_scores
-from training.held_out import held_out
+from training.held_out import HeldOut, held_out
 from training.library import LibraryModel
-from utils.errors import TrisealError
+from training.report.evaluation import (
+    report_markdown,
+    training_of,
+    validation_report,
+    write_report,
+)
+from utils.errors import TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
 
@@ -43,6 +50,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--explanations", type=int, default=10, help="number of them to explain")
     parser.add_argument("--deployment", type=Path, help="folder; from the settings by default")
     parser.add_argument("--data", type=Path, nargs="+", help="files that the model was trained on")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="folder of the trained model, whose training rows the report compares with",
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="folder for the validation report and its plot"
+    )
+    parser.add_argument(
+        "--report-only", action="store_true", help="print the report without encrypted runs"
+    )
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args(arguments)
     results: list[dict[str, Any]] = []
@@ -50,8 +68,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = options.deployment or get_settings().deployment
         deployment = Deployment.load(folder)
-        rows = held_out(deployment, options.data)
-        for group in _groups(options.engine, deployment):
+        training = None if options.model is None else training_of(deployment, options.model)
+        rows = held_out(deployment, options.data, training)
+        if rows.y is None and (options.report_only or options.report):
+            raise TrainingDataInvalid(
+                "A report needs labelled rows: name the data that the model was trained on, or "
+                "newer data, with --data."
+            )
+        for group in () if options.report_only else _groups(options.engine, deployment):
             runs = [EncryptedRuns(e, folder, shared=len(group) > 1) for e in group]
             bits = rows.bits[: options.applicants]
             for result in evaluate(runs, bits, options.explanations):
@@ -64,10 +88,24 @@ def main(arguments: list[str] | None = None) -> int:
                 break
         if options.json:
             options.json.write_text(json.dumps(results, indent=2) + "\n")
+        if not wrong:
+            _report(deployment, rows, options.report)
     except (TrisealError, OSError) as error:
         print(f"training.evaluate: {in_one_line(error)}", file=sys.stderr)
         return 1
     return 1 if wrong else 0
+
+
+def _report(deployment: Deployment, rows: HeldOut, out: Path | None) -> None:
+    """Print the validation report of labelled rows, and write it to folder `out`."""
+    if rows.y is None:
+        print("No validation report: these are no labelled rows. Name the data with --data.")
+        return
+    report = validation_report(deployment, rows)
+    print(report_markdown(report))
+    if out is not None:
+        write_report(report, out)
+        print(f"Report written to {out}")
 
 
 def _groups(engine: str, deployment: Deployment) -> list[list[str]]:

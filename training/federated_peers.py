@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from features.encoding import Bits
 from federated.plan import Plan
-from training.frontier import Rows
-from training.models import model_json
+from training.models import Rows, model_json
 
 Tree = dict[str, Any]
 

@@ -35,7 +35,7 @@ class LibraryModel:
         self._rounds = (0, header.iterations or 0)
         self._booster = xgboost.Booster({"nthread": 1})
         try:
-            self._booster.load_model(bytearray(_readable(document, header.base_score)))
+            self._booster.load_model(bytearray(with_base_score(document, header.base_score)))
         except (xgboost.core.XGBoostError, ValueError) as error:
             raise UnsupportedBooster(
                 f"The booster was written by XGBoost {header.version_text}, and the installed "
@@ -58,8 +58,8 @@ class LibraryModel:
         return np.asarray(margins, np.float64)
 
 
-def _readable(document: dict[str, Any], base_score: float) -> bytes:
-    """Return the model with its base score as text that every version of XGBoost reads.
+def with_base_score(document: dict[str, Any], base_score: float) -> bytes:
+    """Return a decoded model with a base score, as text that every version of XGBoost reads.
 
     XGBoost 1.6 silently reads other forms, for example the one-element list of versions from 3.1,
     as 0.5.

@@ -1,7 +1,7 @@
 """Fitting XGBoost on a schema's bits, in the shapes of the frontier.
 
 Training on the bits of the binned columns loses nothing: a split on `x >= cut` is a split on its
-bit. If the schema requires it, the score never falls as the explained column grows.
+bit. The score is monotone in the columns for which the schema asks for it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,38 @@ import xgboost
 from numpy.typing import NDArray
 
 from features.encoding import Bits, Layout
+from model.monotone import directions, threshold_bits
 
+Weights = NDArray[np.float64]
 Labels = NDArray[np.int8]
 Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows: `bits` (rows, n_bits), `y` (rows,) with 1 = approved.
+
+    `weights` (rows,) are those of training; `population` (rows,) those of the rows in the
+    population, without class weights. None means that all are alike.
+    """
+
+    bits: Bits
+    y: Labels
+    weights: Weights | None = None
+    population: Weights | None = None
+
+    def part(self, chosen: NDArray[np.int64]) -> Rows:
+        """Return some of the rows, by their indices."""
+        own = (None if w is None else w[chosen] for w in (self.weights, self.population))
+        return Rows(self.bits[chosen], self.y[chosen], *own)
+
+    def joined(self, other: Rows) -> Rows:
+        """Return these rows and others, which are weighted alike."""
+        pairs = ((self.weights, other.weights), (self.population, other.population))
+        own = (None if a is None or b is None else np.concatenate([a, b]) for a, b in pairs)
+        return Rows(
+            np.concatenate([self.bits, other.bits]), np.concatenate([self.y, other.y]), *own
+        )
 
 
 @dataclass(frozen=True)
@@ -63,9 +92,16 @@ SHAPES = (
 """The shapes that training tries; it keeps the cheapest one that is good enough."""
 
 
-def fit(shape: Shape, layout: Layout, bits: Bits, y: Labels, seed: int = 0) -> xgboost.Booster:
-    """Train one booster: `bits` (rows, n_bits), `y` (rows,) with 1 = approved."""
-    data = xgboost.DMatrix(bits, y)
+def fit(
+    shape: Shape,
+    layout: Layout,
+    bits: Bits,
+    y: Labels,
+    seed: int = 0,
+    weights: Weights | None = None,
+) -> xgboost.Booster:
+    """Train one booster: `bits` (rows, n_bits), `y` and `weights` (rows,) with `y` 1 = approved."""
+    data = xgboost.DMatrix(bits, y, weight=weights)
     booster = None
     for stage in shape.stages:
         parameters = _parameters(stage, layout, seed)
@@ -77,6 +113,11 @@ def fit(shape: Shape, layout: Layout, bits: Bits, y: Labels, seed: int = 0) -> x
     if booster is None:
         raise ValueError(f"shape {shape.name} has no stage")
     return booster
+
+
+def fit_rows(shape: Shape, layout: Layout, rows: Rows) -> xgboost.Booster:
+    """Train one booster on rows with their weights."""
+    return fit(shape, layout, rows.bits, rows.y, weights=rows.weights)
 
 
 def _parameters(stage: Stage, layout: Layout, seed: int) -> dict[str, Any]:
@@ -92,12 +133,13 @@ def _parameters(stage: Stage, layout: Layout, seed: int) -> dict[str, Any]:
     }
     if stage.leaves:
         parameters |= {"grow_policy": "lossguide", "max_leaves": stage.leaves}
-    if layout.schema.explanation.monotone:
-        code = layout.code(layout.schema.explanation.column)
-        cuts = len(layout.schema.explained_column.cuts)
-        thresholds = range(code.first_bit, code.first_bit + cuts)
-        signs = ("1" if bit in thresholds else "0" for bit in range(layout.n_bits))
-        parameters["monotone_constraints"] = "(" + ",".join(signs) + ")"
+    wanted = directions(layout.schema)
+    if wanted:
+        signs = [0] * layout.n_bits
+        for name, sign in wanted.items():
+            for bit in threshold_bits(layout.code(name)):
+                signs[bit] = sign
+        parameters["monotone_constraints"] = f"({','.join(map(str, signs))})"
     return parameters
 
 

@@ -11,6 +11,7 @@ TrisealError
 │   ├── ModelTooLarge            deeper or larger than the documented limits
 │   ├── ProgramInvalid           the program file is inconsistent, or cannot be compiled
 │   ├── NoiseBudgetExceeded      the program's decryption failure probability is too high
+│   ├── NotMonotone              the program does not keep a direction that the schema asks for
 │   └── TrainingDataInvalid      the training data cannot be used
 ├── DeploymentError              errors in the folder written by training.compile
 │   ├── DeploymentMissing        a file is missing
@@ -170,6 +171,9 @@ class ProgramInvalid(ModelError): ...
 
 
 class NoiseBudgetExceeded(ModelError): ...
+
+
+class NotMonotone(ModelError): ...
 
 
 class TrainingDataInvalid(ModelError): ...

@@ -165,6 +165,38 @@ def test_other_data_is_refused_for_a_model_of_synthetic_data(drawn_deployment, t
         held_out(drawn_deployment, [tmp_path / "my.csv"])
 
 
+def test_report_alone_measures_all_held_out_rows(drawn_deployment, tmp_path, capsys):
+    out = tmp_path / "report"
+    assert evaluate(drawn_deployment.folder, "--report-only", "--report", out) == 0
+    printed = capsys.readouterr().out
+    assert "equal to the reference" not in printed and "## Stability" in printed
+    report = json.loads((out / "validation.json").read_text())
+    assert report["rows"]["count"] == 200 and report["stability"]["training_rows"] == 600
+    assert set(report["groups"]) == {"Age", "Family_status", "Income_type"}
+    assert {path.name for path in out.iterdir()} == {
+        "validation.json",
+        "validation.md",
+        "calibration.png",
+    }
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in out.iterdir())
+
+
+def test_training_rows_of_another_model_are_refused(drawn_deployment, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    options = (drawn_deployment.folder, "--report-only", "--model", other)
+    assert evaluate(*options) == 1
+    assert "There is no trained model in" in capsys.readouterr().err
+    (other / "booster.json").write_bytes(b"{}")
+    assert evaluate(*options) == 1
+    assert "is not the deployed one" in capsys.readouterr().err
+
+
+def test_a_report_needs_labelled_rows(clear_deployment, capsys):
+    assert evaluate(clear_deployment, "--report-only") == 1
+    assert "needs labelled rows" in capsys.readouterr().err
+
+
 def test_an_engine_runs_in_its_own_process(clear_deployment, layout):
     bits = layout.bits_of_states(sample_states(layout, 2, seed=1))
     here = EncryptedRuns("clear", clear_deployment)

@@ -13,7 +13,7 @@ from training.federated_peers import (
     same_splits,
     trees_of,
 )
-from training.frontier import Rows
+from training.models import Rows
 
 
 @pytest.fixture(scope="module")

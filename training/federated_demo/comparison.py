@@ -18,7 +18,7 @@ from federated.boosting.rows import LocalRows, validation_rows
 from federated.plan import Plan
 from training.federated import FinishedRun
 from training.federated_peers import log_odds, on_all_rows, same_splits
-from training.frontier import Rows
+from training.models import Rows
 
 COMPARED_TREES = 20
 
