@@ -13,8 +13,9 @@ from engines.deployment import Deployment
 from features.encoding import Bits, Layout
 from federated.boosting.rows import validation_rows
 from model.polynomial import sample_states
-from training.data import split, training_frame
+from training.data import training_frame
 from training.models import Labels
+from training.time_split import split_rows
 from utils.errors import TrainingDataInvalid
 
 _SAMPLE = 512
@@ -37,11 +38,13 @@ def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
     """
     layout = deployment.layout
     drawn, seed, target, together = None, 0, None, None
+    by: str | None = None
     metrics = deployment.folder / "metrics.json"
     if metrics.is_file():
         document = json.loads(metrics.read_bytes())
         recorded, together = document["data"], document.get("federated")
         drawn, seed, target = recorded["drawn"], recorded["seed"], recorded["target"]
+        by = recorded.get("split_by")
     if drawn is None and not data:
         states = sample_states(layout, _SAMPLE, seed=7)
         return HeldOut(layout.bits_of_states(states), None, "random records of the schema")
@@ -50,10 +53,11 @@ def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
             "The deployment was trained on synthetic data. Omit --data to test on its own "
             "held-out rows."
         )
-    frame, y = training_frame(layout.schema, data, target, drawn or 0, seed)
+    extra = [] if by is None else [by]
+    frame, y = training_frame(layout.schema, data, target, drawn or 0, seed, extra)
     if together is not None:
         return _of_several_lenders(layout, layout.encode_frame(frame), y, seed, together)
-    test = split(frame, y, seed).test
+    test = split_rows(frame, y, seed, by).test
     return HeldOut(layout.encode_frame(test.frame), test.y, "held-out rows")
 
 

@@ -24,6 +24,7 @@ _LIMITS = """\
   requests can learn about the model from the results.
 """
 
+_SPLIT = "60 % training, 20 % validation, 20 % test."
 _REFERENCE = "float reference (100 x depth 3)"
 
 _UNMEASURED = [
@@ -86,7 +87,7 @@ def _measured(schema: Schema, metrics: dict[str, Any]) -> list[str]:
         "",
         f"Source: {data['source']}; {data['rows']:,} rows, {data['approved_share']:.1%} "
         f"{schema.decision.approved}; target `{data['target']}`; "
-        + ("60 % training, 20 % validation, 20 % test." if together is None else _unseen(together)),
+        + (data.get("split", _SPLIT) if together is None else _unseen(together)),
         "",
         *(_together(together) if together is not None else ()),
         "## Quality on the test rows",
