@@ -222,8 +222,8 @@ def _read_categories(
     listed = {value: value for value in column.values}
     listed |= {text: value for value, texts_ in column.groups.items() for text in texts_}
     spelt: dict[str, set[str]] = {}
-    for text, value in listed.items():
-        spelt.setdefault(word(text), set()).add(value)
+    for text, own in listed.items():
+        spelt.setdefault(word(text), set()).add(own)
     given: list[int] = []
     others: list[int] = []
     respelt = 0
