@@ -21,12 +21,19 @@ from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS, REASONS
 from engines.registry import ENGINES
 from features.encoding import Bits
-from settings import get_settings
+from settings import ROOT, get_settings
 from training.encrypted_runs import EncryptedRuns, Timed, same_scores
 from training.held_out import HeldOut, held_out
 from training.library import LibraryModel
-from training.report.evaluation import report_markdown, validation_report, write_report
-from utils.errors import ResultDiffers, TrainingDataInvalid, TrisealError
+from training.models import Labels
+from training.report.evaluation import (
+    report_markdown,
+    training_of,
+    validation_report,
+    write_report,
+)
+from training.train import MODEL_FOLDER
+from utils.errors import DeploymentError, ResultDiffers, TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
 
@@ -50,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--model",
         type=Path,
-        help="folder of the trained model, whose training rows the report compares with",
+        help="folder of the trained model, whose training rows the report compares with; "
+        f"{MODEL_FOLDER.relative_to(ROOT)} by default, if it is of the deployed model",
     )
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="folder for the validation report and its plot"
@@ -65,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = options.deployment or get_settings().deployment
         deployment = Deployment.load(folder)
-        training = None if options.model is None else training_of(deployment, options.model)
+        training = _training_rows(deployment, options.model)
         rows = held_out(deployment, options.data, training)
         if rows.y is None and (options.report_only or options.report):
             raise TrainingDataInvalid(
@@ -93,6 +101,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"training.evaluate: {in_one_line(error)}", file=sys.stderr)
         return 1
     return 1 if wrong else 0
+
+
+def _training_rows(deployment: Deployment, model: Path | None) -> tuple[Bits, Labels] | None:
+    """Return bits and labels of the training rows; None if no folder is named and none fits."""
+    try:
+        return training_of(deployment, model or MODEL_FOLDER)
+    except DeploymentError:
+        if model is not None:
+            raise
+        return None
 
 
 def _report(deployment: Deployment, rows: HeldOut, out: Path | None) -> None:

@@ -10,6 +10,8 @@ import training.evaluate
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS, REASONS
 from model.polynomial import sample_states
 from tests.conftest import write_small_deployment
+from training import synthetic
+from training.data import split, training_frame
 from training.encrypted_runs import EncryptedRuns, same_scores
 from training.held_out import held_out
 from training.measure.benchmark import comparison_rows, table
@@ -317,3 +319,28 @@ def test_table_shows_every_figure_and_dashes_for_none(measured):
 
 def test_table_omits_http_if_not_measured(measured):
     assert "HTTP" not in table(measured | {"http": None})
+
+
+def test_rows_that_were_trained_on_are_left_out(tmp_path, schema, small_booster, small_programs):
+    frame, files = synthetic.draw(600, 8), tmp_path / "my.csv"
+    deployment = tmp_path / "deployment"
+    deployment.mkdir()
+    write_small_deployment(deployment, schema, small_booster, small_programs, {"clear": {}})
+    recorded = {"data": {"drawn": None, "seed": 5, "target": "Denied"}}
+    (deployment / "metrics.json").write_text(json.dumps(recorded))
+    loaded = EncryptedRuns("clear", deployment).deployment
+
+    def rows(table, training=None):
+        table.to_csv(files, index=False)
+        return held_out(loaded, [files], training)
+
+    frame.to_csv(files, index=False)
+    parts = split(*training_frame(schema, [files], "Denied", 0, 5), 5)
+    trained = loaded.layout.encode_frame(parts.train.frame), parts.train.y
+    assert (len(rows(frame).y), "if these are the files" in rows(frame).source) == (120, True)
+    assert (len(rows(frame, trained).y), rows(frame, trained).source) == (120, "held-out rows")
+    copy = rows(frame.sample(frac=1, random_state=1), trained)
+    assert len(copy.y) == 240 and "without 360 rows" in copy.source
+    table = parts.train.frame.assign(Denied=1 - parts.train.y)
+    with pytest.raises(TrainingDataInvalid, match="trained on all of these rows"):
+        rows(table.sample(frac=1, random_state=2), trained)
