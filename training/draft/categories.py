@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from features.cells import word
 from features.schema import MAXIMUM_GROUPED
 from training.draft.kinds import Category
 
@@ -24,11 +25,11 @@ def values_of(category: Category, fewest: int) -> tuple[list[str], str, dict[str
     counts = np.bincount(category.positions[~category.missing], minlength=len(category.texts))
     spelt: dict[str, list[int]] = defaultdict(list)
     for i in np.argsort(-counts, kind="stable"):
-        spelt[" ".join(category.texts[i].split()).casefold()].append(int(i))
+        spelt[word(category.texts[i])].append(int(i))
     totals = {key: int(counts[own].sum()) for key, own in spelt.items()}
     other = next((category.texts[spelt[w][0]].strip() for w in _OTHER_WORDS if w in spelt), "other")
     usable = {key for key in spelt if _usable(category.texts[spelt[key][0]].strip())}
-    usable -= {other.casefold()}
+    usable -= {word(other)}
     if len(usable) > MOST_VALUES - 1 and (length := _code_length(usable)):
         prefixes = _by_prefix({key: totals[key] for key in usable}, length, fewest)
         if len(prefixes) > 1:
@@ -45,7 +46,7 @@ def values_of(category: Category, fewest: int) -> tuple[list[str], str, dict[str
     values = sorted(category.texts[spelt[key][0]].strip() for key in kept)
     if not values:  # every text is rare: the most frequent one stands for itself
         values = [category.texts[spelt[max(usable, key=lambda k: totals[k])][0]].strip()]
-    joined = len(spelt) - len(kept) - (other.casefold() in spelt)
+    joined = len(spelt) - len(kept) - (word(other) in spelt)
     note = f"{len(values)} values"
     if joined > 0:
         note += f"; {joined} rare ones count as {other}"

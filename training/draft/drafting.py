@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from features.columns import FileForm
 from features.schema import MAXIMUM_BINS, Schema
 from training.draft.column_names import label_of, schema_names
 from training.draft.columns import Drafted, draft_column
 from training.draft.cut_points import fewest_rows
 from training.draft.duplicates import content_of
 from training.draft.explaining import explanation_document, reason_documents
-from training.draft.kinds import read_kind
+from training.draft.kinds import LeftOut, Number, Reading, read_kind
 from training.draft.outcomes import Outcome, read_outcome
 from training.draft.parties import (
     MOST_COLUMNS,
@@ -26,13 +27,14 @@ from training.draft.parties import (
     told_parties,
 )
 from training.draft.relations import LEAK, Relation, relation
-from training.draft.text_columns import TextColumn, headers_of, read_text_columns
+from training.draft.text_columns import CsvData, open_csv, text_columns
 from training.draft.vocabulary import Meaning, meaning_of
 from utils.errors import TrainingDataInvalid
 
 AUDIT_BINS = 6
 MOST_AUDIT_COLUMNS = 16
 MOST_AUDITED = 8
+_LONGEST_HEADER = 200
 
 
 @dataclass(frozen=True)
@@ -72,97 +74,128 @@ class Draft:
 class _Sorted:
     """Columns as far as they are read."""
 
+    fewest: int
+    """Minimum number of rows of a bin or value."""
+    names: dict[str, str] = field(default_factory=dict)
     inputs: list[Drafted] = field(default_factory=list)
     audited: list[Drafted] = field(default_factory=list)
     relations: dict[str, Relation] = field(default_factory=dict)
     contents: dict[bytes, str] = field(default_factory=dict)
-    uses: dict[int, Line] = field(default_factory=dict)
+    lines: dict[str, list[Line]] = field(default_factory=dict)
 
 
 def draft_schema(path: Path, options: Options) -> Draft:
     """Draft a schema for the file; raises TrainingDataInvalid, with what to do."""
     if not 2 <= options.bins <= MAXIMUM_BINS:
         raise TrainingDataInvalid(f"--bins must be a number from 2 to {MAXIMUM_BINS}.")
-    headers = headers_of(path)
-    target = find_header(options.target, headers, "--target")
-    told = told_parties(options.parties, headers)
-    keep = {find_header(name, headers, "--keep") for name in options.keep}
-    [label] = read_text_columns(path, [headers.index(target)], len(headers))
+    data = open_csv(path, options.target)
+    target = find_header(options.target, data.headers, "--target")
+    if data.headers.count(target) > 1:
+        raise TrainingDataInvalid(f"{path}: several columns are called {target}; keep one.")
+    told = told_parties(options.parties, data.headers)
+    keep = {find_header(name, data.headers, "--keep") for name in options.keep}
+    [(label, _)] = text_columns(data, [target])
     outcome = read_outcome(label, options.approved)
-    fewest = fewest_rows(len(outcome.approved))
-    found = _Sorted()
-    wanted = _named_columns(headers, target, found)
-    [target_name, *names] = schema_names([target, *(headers[i] for i in wanted)])
-    columns = read_text_columns(path, wanted, len(headers))
-    for index, name, column in zip(wanted, names, columns, strict=True):
-        found.uses[index] = _sort(
-            column.of_rows(outcome.given), name, outcome, options, fewest, keep, found
-        )
+    found = _Sorted(fewest_rows(len(outcome.approved)))
+    wanted = _named_columns(data.headers, target, found)
+    [target_name, *names] = schema_names([target, *wanted])
+    found.names = dict(zip(wanted, names, strict=True))
+    form = FileForm(data.separator, None, options.reference)
+    ambiguous = _sort_columns(data, wanted, outcome, options, form, keep, found)
+    marks = {m for c in found.inputs if isinstance(c.reading, Number) for m in c.reading.marks}
+    if ambiguous and len(marks) == 1:
+        form = FileForm(data.separator, marks.pop(), options.reference)
+        _sort_columns(data, ambiguous, outcome, options, form, keep, found)
     holder, notes = _holders(found, told)
     document = _document(path, found, holder, told, options, target_name, outcome, notes)
-    lines = [found.uses[i] for i in sorted(found.uses)]
+    lines = [line for header in data.headers for line in found.lines.pop(header, [])]
     placed = {c.header: f"{holder[c.header]}: {c.document['kind']}" for c in found.inputs}
     lines = [Line(each.header, placed.get(each.header, each.use), each.why) for each in lines]
-    return Draft(Schema.parse(document, "The draft"), lines, notes, found.inputs, outcome)
+    schema = Schema.parse(document, "The draft")
+    return Draft(schema, lines, [*data.notes, *notes], found.inputs, outcome)
 
 
-def _named_columns(headers: Sequence[str], target: str, found: _Sorted) -> list[int]:
-    """Return the positions of columns with a header of their own, without the target."""
+def _sort_columns(
+    data: CsvData,
+    headers: list[str],
+    outcome: Outcome,
+    options: Options,
+    form: FileForm,
+    keep: set[str],
+    found: _Sorted,
+) -> list[str]:
+    """Sort the columns; returns the headers of those whose decimal mark is not known."""
+    ambiguous = []
+    for column, lines in text_columns(data, headers):
+        own = column.of(outcome.given)
+        meaning = meaning_of(column.header)
+        reading = read_kind(own, lines[outcome.given], meaning, found.fewest, form)
+        if isinstance(reading, LeftOut) and reading.ambiguous:
+            ambiguous.append(column.header)
+        restricted = bool(meaning.laws) and column.header not in keep
+        line = _sort(column.header, reading, meaning, outcome, options, restricted, found)
+        found.lines[column.header] = [line]
+    return ambiguous
+
+
+def _named_columns(headers: Sequence[str], target: str, found: _Sorted) -> list[str]:
+    """Return the headers of columns that have one of their own, without the target."""
     wanted = []
-    for index, header in enumerate(headers):
+    for header in headers:
         if header == target:
             continue
-        if not header.strip() or len(header) > 200:
-            found.uses[index] = Line(header or "(no name)", "left out", "has no usable header")
+        if not header.strip() or len(header) > _LONGEST_HEADER:
+            line = Line(header.strip() or "(no name)", "left out", "has no usable header")
+            found.lines.setdefault(header, []).append(line)
         elif headers.count(header) > 1:
             why = f"{headers.count(header)} columns have this header; rename them"
-            found.uses[index] = Line(header, "left out", why)
+            found.lines.setdefault(header, []).append(Line(header, "left out", why))
         else:
-            wanted.append(index)
+            wanted.append(header)
     return wanted
 
 
 def _sort(
-    column: TextColumn,
-    name: str,
+    header: str,
+    reading: Reading,
+    meaning: Meaning,
     outcome: Outcome,
     options: Options,
-    fewest: int,
-    keep: set[str],
+    restricted: bool,
     found: _Sorted,
 ) -> Line:
     """Put one column among the inputs or the audited ones, or leave it out."""
-    header, meaning = column.header, meaning_of(column.header)
-    restricted = bool(meaning.laws) and header not in keep
     bins = min(options.bins, AUDIT_BINS) if restricted else options.bins
-    reading = read_kind(column, meaning, fewest, options.reference)
-    drafted = draft_column(header, name, label_of(header), reading, meaning, bins, fewest)
+    name = found.names[header]
+    drafted = draft_column(header, name, label_of(header), reading, meaning, bins, found.fewest)
     if not isinstance(drafted, Drafted):
         return Line(header, "left out", drafted.why)
+    laws = "; ".join(meaning.laws)
     if restricted:
         if len(found.audited) == MOST_AUDIT_COLUMNS:
-            return Line(header, "left out", "; ".join(meaning.laws))
+            return Line(header, "left out", laws)
         found.audited.append(drafted)
-        return Line(header, "audit only", f"{'; '.join(meaning.laws)}; --keep to use it")
+        return Line(header, "audit only", f"{laws}; --keep to use it")
     same = found.contents.setdefault(content_of(drafted), header)
     if same != header:
         return Line(header, "left out", f"says the same as {same}")
-    own = relation(drafted, outcome.approved, fewest)
+    own = relation(drafted, outcome.approved, found.fewest)
     if own.separation > LEAK:
         why = f"leak: alone it tells the outcome (AUC {own.separation:.3f})"
         return Line(header, "left out", why)
     found.relations[header] = own
     found.inputs.append(drafted)
-    law = f"; kept, although law restricts {'; '.join(meaning.laws)}" if meaning.laws else ""
+    law = f"; kept, although law restricts it ({laws})" if laws else ""
     return Line(header, "input", drafted.why + law)
 
 
 def _holders(found: _Sorted, told: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     """Return the party of each input; leaves out what is beyond a party's limit of columns."""
+    used = list(found.lines.values())
     if len(found.inputs) < 2:
         raise TrainingDataInvalid(
             f"Only {len(found.inputs)} columns can be used, and two parties need one each: "
-            + "; ".join(f"{each.header}: {each.why}" for each in list(found.uses.values())[:10])
+            + "; ".join(f"{each.header}: {each.why}" for own in used[:10] for each in own[:1])
             + "."
         )
     if not any(column.ordinal for column in found.inputs):
@@ -177,9 +210,8 @@ def _holders(found: _Sorted, told: dict[str, str]) -> tuple[dict[str, str], list
         for column in own[MOST_COLUMNS:]:
             found.inputs.remove(column)
             del holder[column.header]
-            index = next(i for i, use in found.uses.items() if use.header == column.header)
             why = f"beyond the limit of {MOST_COLUMNS} columns of {party}, and separates least"
-            found.uses[index] = Line(column.header, "left out", why)
+            found.lines[column.header] = [Line(column.header, "left out", why)]
     return holder, notes
 
 

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.draft import readings
-from training.draft.text_columns import TextColumn
+from features.cells import is_missing, word, yes_or_no
+from features.columns import FileForm
+from features.dates import looks_like_date, months_before
+from features.numbers import AMBIGUOUS, decimal_marks, read_numbers
+from features.schema import OrdinalColumn
+from features.text_table import TextColumn
 from training.draft.vocabulary import Meaning
 
+MISSING = -1
+"""The position of a missing value."""
 _MOSTLY = 0.5
-"""From this share of numbers on, a column with other texts counts as a damaged number."""
+"""From this share of numbers on, a column with other texts counts as damaged."""
 _DISTINCT = 0.999
 _FEWEST_FOR_IDENTIFIER = 50
 _FREE_TEXT = 0.5
 _LONG_CODE = 6
 _MOST_CODES = 64
-_MISSING = -1
+_TEXTS_FOR_MARKS = 1000
+_UNIT = re.compile(r"[0-9.,]\+?\s*(%|[^\W\d_]+)$")
 
 
 @dataclass(frozen=True, repr=False)
 class Number:
-    """`values` (rows,), NaN where missing; `unit` is empty if the texts have none."""
+    """`values` (rows,), NaN where missing; `unit` is empty if the texts have none.
+
+    `marks` are the decimal marks that the texts certainly have.
+    """
 
     values: NDArray[np.float64]
     integer: bool
     unit: str
     why: str
+    marks: frozenset[str] = frozenset()
 
     @property
     def missing(self) -> NDArray[np.bool_]:
@@ -38,16 +51,14 @@ class Number:
 
 @dataclass(frozen=True, repr=False)
 class YesNo:
-    """`positions` (rows,): 1 yes, 0 no, -1 missing; the words as they are in the file."""
+    """`positions` (rows,): 1 yes, 0 no, -1 missing."""
 
     positions: NDArray[np.int32]
-    true_words: tuple[str, ...]
-    false_words: tuple[str, ...]
     why: str
 
     @property
     def missing(self) -> NDArray[np.bool_]:
-        return self.positions == _MISSING
+        return self.positions == MISSING
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,70 +71,65 @@ class Category:
 
     @property
     def missing(self) -> NDArray[np.bool_]:
-        return self.positions == _MISSING
+        return self.positions == MISSING
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A column that is no input of the model."""
+    """A column that is no input of the model; `ambiguous` if its decimal mark is not known."""
 
     why: str
+    ambiguous: bool = False
 
 
 Reading = Number | YesNo | Category | LeftOut
 
 
-def read_kind(column: TextColumn, meaning: Meaning, fewest: int, reference: date | None) -> Reading:
+def read_kind(
+    column: TextColumn, lines: NDArray[np.int64], meaning: Meaning, fewest: int, form: FileForm
+) -> Reading:
     """Return the column by its kind; left out are empty and constant ones, identifiers and faults.
 
-    `fewest` is the minimum number of rows of a value that a column is kept for.
+    `lines` (rows,) are named in the reason of a fault. `fewest` is the minimum number of rows of a
+    value that a column is kept for.
     """
-    counts = column.counts()
-    given = [i for i, text in enumerate(column.texts) if counts[i] and not readings.missing(text)]
-    rows = int(counts[given].sum()) if given else 0
-    empty = int(counts.sum()) - rows
+    given = [i for i, text in enumerate(column.texts) if not is_missing(text)]
+    counts = column.counts
+    rows, empty = int(counts[given].sum()), int(counts.sum() - counts[given].sum())
     if not given:
         return LeftOut("empty: no row has a value")
     texts = [column.texts[i] for i in given]
-    names = {" ".join(text.split()).lower() for text in texts}
-    if len(names) == 1 and empty < fewest:
-        return LeftOut("constant: every row has the same value" + _besides(empty))
-    if counts[given].max() > rows + empty - fewest and not empty >= fewest:
-        return LeftOut(f"nearly constant: fewer than {fewest} rows have another value")
-    words = readings.boolean_words(texts)
-    if words is not None:
-        return _yes_no(column, given, words)
+    spelt: Counter[str] = Counter()
+    for i, text in zip(given, texts, strict=True):
+        spelt[word(text)] += int(counts[i])
+    commonest = max(spelt.values())
+    if commonest > rows + empty - fewest:
+        different = rows + empty - commonest
+        return LeftOut(
+            "constant: every row has the same value"
+            if not different
+            else f"nearly constant: only {different} rows have another value, or none"
+        )
+    meant = [yes_or_no(text) for text in texts]
+    if None not in meant and (len(set(meant)) == 2 or len(spelt) == 1):
+        return YesNo(_mapped(column, given, [int(bool(each)) for each in meant]), "yes or no")
     if _has_leading_zeros(texts):
         return _category(column, given, "codes with leading zeros")
-    numbers = _numbers(column, given, texts)
-    if isinstance(numbers, Number):
-        return _number_or_code(column, given, texts, numbers, meaning)
-    dates = _dates(column, given, texts, reference)
-    if dates is not None:
-        return dates
-    if numbers is not None:
-        return numbers
-    if len(names) > _FREE_TEXT * rows and rows >= _FEWEST_FOR_IDENTIFIER:
-        return LeftOut(f"identifier or free text: {len(names)} different texts in {rows} rows")
+    read = _dates(column, given, form) or _numbers(column, lines, given, form)
+    if isinstance(read, Number) and read.integer and read.unit == "":
+        return _whole_number(column, given, read, meaning)
+    if read is not None:
+        return read
+    if len(spelt) > _FREE_TEXT * rows and rows >= _FEWEST_FOR_IDENTIFIER:
+        return LeftOut(f"identifier or free text: {len(spelt)} different texts in {rows} rows")
     return _category(column, given, "texts")
-
-
-def _besides(empty: int) -> str:
-    return f", besides {empty} without one" if empty else ""
 
 
 def _mapped(column: TextColumn, given: list[int], values: list[int]) -> NDArray[np.int32]:
     """Return the value of each row, by that of its text; -1 where it is missing."""
-    table = np.full(len(column.texts), _MISSING, np.int32)
+    table = np.full(len(column.texts), MISSING, np.int32)
     table[given] = values
-    return table[column.positions]
-
-
-def _yes_no(
-    column: TextColumn, given: list[int], words: tuple[frozenset[str], frozenset[str]]
-) -> YesNo:
-    positions = _mapped(column, given, [int(column.texts[i] in words[0]) for i in given])
-    return YesNo(positions, tuple(sorted(words[0])), tuple(sorted(words[1])), "yes or no")
+    return table[column.codes]
 
 
 def _category(column: TextColumn, given: list[int], why: str) -> Category:
@@ -133,47 +139,88 @@ def _category(column: TextColumn, given: list[int], why: str) -> Category:
 
 def _has_leading_zeros(texts: list[str]) -> bool:
     """Return True for codes such as 01067, whose zero a number would lose."""
-    stripped = [text.strip() for text in texts]
-    return any(t.isdigit() and len(t) > 1 and t[0] == "0" for t in stripped) and all(
-        t.isdigit() and len(t) == len(stripped[0]) for t in stripped
+    codes = [text.strip() for text in texts]
+    length = len(codes[0])
+    return (
+        length > 1
+        and any(code.startswith("0") for code in codes)
+        and all(code.isdecimal() and len(code) == length for code in codes)
     )
 
 
-def _numbers(column: TextColumn, given: list[int], texts: list[str]) -> Number | LeftOut | None:
+def _dates(column: TextColumn, given: list[int], form: FileForm) -> Number | LeftOut | None:
+    """Return dates as months before the reference date, or None for other texts."""
+    texts = [column.texts[i] for i in given]
+    first = texts[:_TEXTS_FOR_MARKS]
+    if sum(map(looks_like_date, first)) <= _MOSTLY * len(first):
+        return None
+    if sum(map(looks_like_date, texts)) <= _MOSTLY * len(texts):
+        return None
+    months = months_before(texts, whole=True, reference=form.reference)
+    if months.faults:
+        return LeftOut(f"dates, but {len(months.faults)} different texts are not clear dates")
+    values = _of_rows(column, given, months.values)
+    return Number(values, True, "months", f"dates, as months before {months.reference}")
+
+
+def _numbers(
+    column: TextColumn, lines: NDArray[np.int64], given: list[int], form: FileForm
+) -> Number | LeftOut | None:
     """Return the numbers, the reason why a damaged column is left out, or None for texts."""
-    parsed = readings.numbers(texts)
-    wrong = [i for i, value in enumerate(parsed.values) if value is None]
-    if not wrong:
-        table = np.full(len(column.texts), np.nan)
-        table[given] = [float(value) for value in parsed.values if value is not None]
-        values = table[column.positions]
-        finite = values[~np.isnan(values)]
-        if np.isinf(finite).any():
-            return LeftOut("has numbers beyond the range of a float; correct them")
-        integer = bool((finite == np.floor(finite)).all())
-        return Number(values, integer, parsed.unit, "whole numbers" if integer else "numbers")
-    counts = column.counts()
-    damaged = int(sum(counts[given[i]] for i in wrong))
-    if damaged < _MOSTLY * sum(counts[i] for i in given) and len(texts) > _MOST_CODES:
-        line = column.first_line(given[wrong[0]])
+    texts = [column.texts[i] for i in given]
+    read = read_numbers(_any_number(), texts, form.separator, form.mark)
+    if AMBIGUOUS in read.faults.values():
+        return LeftOut(f"numbers whose comma or point {AMBIGUOUS}", ambiguous=True)
+    if not read.faults:
+        values = _of_rows(column, given, read.values)
+        if np.isinf(values).any():
+            return LeftOut("has numbers that are too large; correct them")
+        integer = bool((np.floor(values) == values)[~np.isnan(values)].all())
+        marks = frozenset(decimal_marks(texts[:_TEXTS_FOR_MARKS]))
+        kind = "whole numbers" if integer else "numbers"
+        return Number(values, integer, _unit(texts), kind, marks)
+    damaged = sum(int(column.counts[given[i]]) for i in read.faults)
+    rows = int(column.counts[given].sum())
+    if damaged < _MOSTLY * rows and len(texts) > _MOST_CODES:
+        line = min(int(lines[column.first_row(given[i])]) for i in read.faults)
         return LeftOut(
-            f"numbers, but {damaged} rows have other texts, first in line {line}; correct these or "
+            f"numbers, but {damaged} rows have other texts, the first in line {line}; correct or "
             "empty them"
         )
     return None
 
 
-def _number_or_code(
-    column: TextColumn, given: list[int], texts: list[str], number: Number, meaning: Meaning
-) -> Reading:
+def _any_number() -> OrdinalColumn:
+    """Return a column of any numbers."""
+    return OrdinalColumn(
+        name="column", label="", kind="ordinal", minimum=-1e300, maximum=1e300, cuts=[0.0]
+    )
+
+
+def _of_rows(
+    column: TextColumn, given: list[int], values: Sequence[float | None]
+) -> NDArray[np.float64]:
+    table = np.full(len(column.texts), np.nan)
+    table[given] = [np.nan if value is None else value for value in values]
+    return table[column.codes]
+
+
+def _unit(texts: list[str]) -> str:
+    """Return the unit of the first text that has one."""
+    found = (_UNIT.search(text.strip()) for text in texts)
+    return next((each[1] for each in found if each), "")
+
+
+def _whole_number(
+    column: TextColumn, given: list[int], number: Number, meaning: Meaning
+) -> Number | Category | LeftOut:
     values = number.values[~number.missing]
     distinct = np.unique(values)
-    if number.integer and not number.unit:
-        why = _identifies(values, distinct, meaning)
-        if why is not None:
-            return LeftOut(why)
-        if meaning.nominal and len(distinct) <= max(_MOST_CODES, len(values) // 10):
-            return _category(column, given, "whole numbers that are codes, by the name")
+    why = _identifies(values, distinct, meaning)
+    if why is not None:
+        return LeftOut(why)
+    if meaning.nominal and len(distinct) <= max(_MOST_CODES, len(values) // 10):
+        return _category(column, given, "whole numbers that are codes, by the name")
     return number
 
 
@@ -192,15 +239,3 @@ def _identifies(
     if long and len(str(int(distinct[0]))) == len(str(int(distinct[-1]))):
         return "identifier: a long number that differs in every row"
     return None
-
-
-def _dates(
-    column: TextColumn, given: list[int], texts: list[str], reference: date | None
-) -> Number | None:
-    months = readings.months_before(texts, reference)
-    if months is None:
-        return None
-    table = np.full(len(column.texts), np.nan)
-    table[given] = months.values
-    values = table[column.positions]
-    return Number(values, months.integer, "months", f"dates, as months before {months.reference}")

@@ -55,7 +55,7 @@ def relation(drafted: Drafted, approved: NDArray[np.bool_], fewest: int) -> Rela
     reading = drafted.reading
     if isinstance(reading, Number):
         return _of_number(reading, drafted.document["cuts"], approved)
-    positions = reading.positions + 1  # 0 is missing
+    positions = reading.positions.astype(np.int64) + 1  # 0 is missing
     if isinstance(reading, Category):
         counts = np.bincount(positions)
         rare = counts[positions] < fewest

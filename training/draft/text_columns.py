@@ -1,12 +1,11 @@
-"""Columns of a CSV file as distinct texts and their positions, a few columns at a time.
+"""The columns of a CSV file as texts, a few columns at a time.
 
-Distinct texts take several times the memory of parsed numbers, so that a wide file is read once
-for every group of columns.
+Distinct texts take several times the memory of numbers, so that a wide file is read once for every
+group of columns.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,79 +13,63 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.csv_rows import read_header
+from features.cells import plain_name
+from features.text_table import TextColumn, Wanted, read_table
 from utils.errors import TrainingDataInvalid
+from utils.regular_files import read_regular
 from utils.strict_csv import CsvSource
 
 COLUMNS_AT_ONCE = 12
+MOST_BYTES = 2 << 30
 MOST_ROWS = 5_000_000
 MOST_COLUMNS = 4096
 
 
 @dataclass(frozen=True, repr=False)
-class TextColumn:
-    """A column: its distinct `texts`, the position of each row's text, and the rows' lines.
+class CsvData:
+    """The content of a file, its headers, its separator, and notes on its form."""
 
-    `positions` and `lines` have shape (rows,).
+    source: CsvSource
+    content: bytes
+    headers: tuple[str, ...]
+    separator: str
+    notes: tuple[str, ...]
+
+
+def open_csv(path: Path, target: str) -> CsvData:
+    """Read a file; of several possible separators, prefers that by which `target` is a header.
+
+    Raises TrainingDataInvalid if it cannot be read, is too large or has too many columns.
     """
-
-    header: str
-    texts: tuple[str, ...]
-    positions: NDArray[np.int32]
-    lines: NDArray[np.int64]
-
-    def counts(self) -> NDArray[np.int64]:
-        """Return the number of rows of each text."""
-        return np.bincount(self.positions, minlength=len(self.texts))
-
-    def first_line(self, position: int) -> int:
-        """Return the line of the first row that has the text."""
-        return int(self.lines[int(np.argmax(self.positions == position))])
-
-    def of_rows(self, rows: NDArray[np.bool_]) -> TextColumn:
-        """Return the column of some rows."""
-        return TextColumn(self.header, self.texts, self.positions[rows], self.lines[rows])
-
-
-def headers_of(path: Path) -> list[str]:
-    """Return the headers of a file; raises TrainingDataInvalid."""
-    headers = read_header(path)
-    if len(headers) > MOST_COLUMNS:
-        raise TrainingDataInvalid(
-            f"{path} has {len(headers)} columns; the limit is {MOST_COLUMNS}."
-        )
-    return headers
-
-
-def read_text_columns(path: Path, wanted: list[int], width: int) -> Iterator[TextColumn]:
-    """Yield the columns at the positions `wanted` of a file with `width` columns, in order.
-
-    Raises TrainingDataInvalid for a row of another length, with its line, and beyond `MOST_ROWS`.
-    """
-    for start in range(0, len(wanted), COLUMNS_AT_ONCE):
-        yield from _group(path, wanted[start : start + COLUMNS_AT_ONCE], width)
-
-
-def _group(path: Path, wanted: list[int], width: int) -> list[TextColumn]:
     source = CsvSource(str(path), TrainingDataInvalid)
-    found: list[dict[str, int]] = [{} for _ in wanted]
-    positions = [array("i") for _ in wanted]
-    lines = array("q")
     try:
-        with path.open("rb") as file:
-            rows = source.rows(file)
-            _, headers = source.comma_header(rows)
-            for line, fields in source.of_one_length(rows, width):
-                if len(lines) == MOST_ROWS:
-                    raise source.refusal(line, f"is beyond the limit of {MOST_ROWS} rows")
-                lines.append(line)
-                for texts, column, index in zip(found, positions, wanted, strict=True):
-                    text = fields[index]
-                    column.append(texts.setdefault(text, len(texts)))
+        found = read_regular(path, MOST_BYTES + 1)
     except OSError as error:
         raise TrainingDataInvalid(f"{path} cannot be read: {error.strerror or error}.") from error
-    of_rows = np.frombuffer(lines, np.int64)
-    return [
-        TextColumn(headers[index], tuple(texts), np.frombuffer(column, np.int32), of_rows)
-        for texts, column, index in zip(found, positions, wanted, strict=True)
-    ]
+    if found is None:
+        raise TrainingDataInvalid(f"{path} is not a file; name a CSV file.")
+    content = found[0]
+    if len(content) > MOST_BYTES:
+        raise TrainingDataInvalid(f"{path} is larger than {MOST_BYTES >> 30} GiB; use a sample.")
+    wanted = plain_name(target)
+    table = source.table(content, lambda names: sum(plain_name(each) == wanted for each in names))
+    headers = tuple(table.header[1])
+    if len(headers) > MOST_COLUMNS:
+        raise TrainingDataInvalid(f"{path} has {len(headers)} columns, more than {MOST_COLUMNS}.")
+    return CsvData(source, content, headers, table.separator, table.notes)
+
+
+def text_columns(
+    data: CsvData, headers: list[str]
+) -> Iterator[tuple[TextColumn, NDArray[np.int64]]]:
+    """Yield each of the columns, and the line of every row.
+
+    Each header occurs once in the file. Raises TrainingDataInvalid, with the line.
+    """
+    for start in range(0, len(headers), COLUMNS_AT_ONCE):
+        group = headers[start : start + COLUMNS_AT_ONCE]
+        table = read_table(
+            data.source, data.content, [Wanted(each, (each,)) for each in group], MOST_ROWS
+        )
+        for header in group:
+            yield table.columns.pop(header), table.lines
