@@ -23,6 +23,8 @@ from pydantic import (
     model_validator,
 )
 
+from pydantic_core import ErrorDetails
+
 from utils.errors import SchemaInvalid, UnknownColumn, UnknownParty
 from utils.strict_json import parse_json
 
@@ -328,6 +330,15 @@ def _raw_columns(document: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _fault(error: ErrorDetails) -> str:
+    """Return a fault that pydantic found, and for a column's name the field to use instead."""
+    text = error["msg"].removeprefix("Value error, ")
+    of_column = {"columns", "audit_columns"} & set(map(str, error["loc"]))
+    if error["type"] == "string_pattern_mismatch" and error["loc"][-1] == "name" and of_column:
+        text += ", that is, letters, digits and _; set source to the header of the data files"
+    return text
+
+
 class Schema(_Model):
     """A public schema; see the module's docstring."""
 
@@ -388,7 +399,10 @@ class Schema(_Model):
             raise ValueError(f"the target {self.decision.target} must not be a column as well")
         unknown = sorted(set(self.audit) - {*names, *audited})
         if unknown:
-            raise ValueError(f"audit lists unknown columns: {', '.join(unknown)}")
+            raise ValueError(
+                f"audit lists unknown columns: {', '.join(unknown)}; describe a column that is no "
+                "input of the model in audit_columns"
+            )
         by_name = {c.name: (p.name, c) for p in self.parties for c in p.columns}
         owner, explained = by_name.get(self.explanation.column, (None, None))
         if not isinstance(explained, OrdinalColumn):
@@ -498,7 +512,7 @@ class Schema(_Model):
             return cls.model_validate(document)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(str(part) for part in e['loc']) or 'schema'}: {e['msg']}"
+                f"{'.'.join(str(part) for part in e['loc']) or 'schema'}: {_fault(e)}"
                 for e in error.errors()[:5]
             )
             raise SchemaInvalid(f"{source} cannot be used: {faults}.") from error

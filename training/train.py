@@ -23,6 +23,7 @@ from features.encoding import Bits, Layout
 from features.schema import Schema
 from settings import ROOT
 from training.data import Splits, split, training_frame
+from training.data_warnings import data_warnings
 from training.frontier import Rows, candidate, choose, save, table
 from training.group_outcomes import group_outcomes
 from training.models import REFERENCE, SHAPES, Labels, fit, log_odds
@@ -98,7 +99,12 @@ def train(
             "matrix. Models are trained here on dense bits, so remove it from the schema."
         )
     layout = Layout(schema)
-    frame, y = training_frame(schema, data, target, rows, seed)
+    notes: list[str] = []
+    frame, y = training_frame(schema, data, target, rows, seed, notes=notes)
+    for note in notes:
+        print(f"note: {note}")
+    for warning in data_warnings(frame, y) if data else ():
+        print(f"warning: {warning}")
     splits = split(frame, y, seed)
     fit_rows, validation, test = encoded(splits, layout)
     reference = fit(REFERENCE, layout, fit_rows.bits, fit_rows.y)

@@ -1,0 +1,255 @@
+"""The texts of one column of a data file as values that the schema allows.
+
+The texts of a column are read together: they show how its numbers are written, and whether 1 and 2
+mean yes and no. A person's entry in a form is not read here; features.encoding takes it as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from features.cells import is_missing, only, word, yes_or_no
+from features.dates import looks_like_date, months_before
+from features.encoding import allowed, column_code
+from features.numbers import plain_number, read_numbers
+from features.schema import BooleanColumn, CategoricalColumn, Column, OrdinalColumn, number_text
+from utils.errors import ValueOutOfDomain
+
+_MOST_WORDS = 5
+
+
+@dataclass(frozen=True)
+class FileForm:
+    """The form of the file that bears on its numbers and dates.
+
+    `mark` is the decimal mark if some column shows it, and `reference` the date before which
+    months are counted, by default the newest of each column.
+    """
+
+    separator: str = ","
+    mark: str | None = None
+    reference: date | None = None
+
+
+@dataclass
+class ReadColumn:
+    """The values of a column's distinct texts, in their order, and all that is to be said.
+
+    `faults` maps the position of a text to the reason why it cannot be used; its value is None.
+    """
+
+    column: Column
+    values: list[Any]
+    faults: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_column(
+    column: Column,
+    texts: Sequence[str],
+    rows: Sequence[int],
+    form: FileForm | None = None,
+    may_lack: bool = False,
+) -> ReadColumn:
+    """Return the values of a column's distinct `texts`, of which each occurs in so many `rows`.
+
+    A missing value is None; it is a fault unless the column is optional or `may_lack` values.
+    """
+    form = form or FileForm()
+    read = ReadColumn(column, [None] * len(texts))
+    if isinstance(column, CategoricalColumn):
+        given = _read_categories(column, texts, rows, read)
+    else:
+        given = [i for i, text in enumerate(texts) if not _is_absent(column, text)]
+        own = [texts[i] for i in given]
+        if isinstance(column, BooleanColumn):
+            _read_booleans(column, own, given, read)
+        else:
+            _read_ordinals(column, own, given, rows, read, form)
+    _report_missing(column, texts, rows, set(given), read, may_lack)
+    code = column_code(column)
+    for i in given:
+        if i not in read.faults:
+            try:
+                code.state(read.values[i])
+            except ValueOutOfDomain:
+                read.faults[i] = _cannot(column, texts[i]) + _acceptance(column, read.values[i])
+                read.values[i] = None
+    return read
+
+
+def _cannot(column: Column, text: str, why: str = "") -> str:
+    because = f" ({why})" if why else ""
+    return f"{column.name} cannot be {text[:80]!r}{because}: give {allowed(column)}"
+
+
+def _acceptance(column: Column, value: Any) -> str:
+    """Return the field of the schema that would accept a value, for an error message."""
+    if isinstance(column, OrdinalColumn) and not column.minimum <= value <= column.maximum:
+        return ", or set clip in the schema, which moves it to the nearest of the two ends"
+    return ""
+
+
+def _is_absent(column: Column, text: str) -> bool:
+    if isinstance(column, BooleanColumn) and word(text) in {
+        word(each) for each in (*column.true_words, *column.false_words)
+    }:
+        return False
+    return is_missing(text)
+
+
+def _report_missing(
+    column: Column,
+    texts: Sequence[str],
+    rows: Sequence[int],
+    given: set[int],
+    read: ReadColumn,
+    may_lack: bool,
+) -> None:
+    """Note the words that were taken as missing, or add faults if the column needs values."""
+    lacking = [i for i in range(len(texts)) if i not in given]
+    if not lacking:
+        return
+    if not column.optional and not may_lack:
+        if not given:
+            reason = (
+                f"{column.name} has no value in any row: name the right header as its source in "
+                "the schema, set optional, or remove the column from the schema"
+            )
+            read.faults[lacking[0]] = reason
+            return
+        reason = f"{column.name} is missing: give {allowed(column)}, or set optional in the schema"
+        read.faults |= dict.fromkeys(lacking, reason)
+        return
+    words = [i for i in lacking if texts[i].strip()]
+    if words:
+        shown = ", ".join(texts[i].strip() for i in words[:_MOST_WORDS])
+        count = sum(rows[i] for i in words)
+        read.notes.append(f"{column.name}: {shown} counts as missing ({_rows(count)}).")
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
+
+
+# --- yes and no
+
+
+def _read_booleans(
+    column: BooleanColumn, texts: Sequence[str], given: Sequence[int], read: ReadColumn
+) -> None:
+    meaning: dict[str, bool] = {word(text): True for text in column.true_words}
+    meaning |= {word(text): False for text in column.false_words}
+    words = {word(text) for text in texts}
+    if not meaning and "2" in words and words <= {"1", "2"}:
+        meaning = {"1": True, "2": False}
+        read.notes.append(
+            f"{column.name}: 1 is read as yes and 2 as no; if they mean the opposite, set "
+            'true_words to ["2"] and false_words to ["1"] in the schema.'
+        )
+    for i, text in zip(given, texts, strict=True):
+        value = meaning.get(word(text))
+        if value is None:
+            usual = yes_or_no(text)
+            # The usual words of a side for which the schema lists own words do not count.
+            listed = column.true_words if usual else column.false_words
+            value = None if listed else usual
+        if value is None:
+            read.faults[i] = (
+                f"{column.name} cannot be {text[:80]!r}: give yes or no, or list the column's "
+                "words as true_words and false_words in the schema"
+            )
+        read.values[i] = value
+
+
+# --- numbers
+
+
+def _read_ordinals(
+    column: OrdinalColumn,
+    texts: Sequence[str],
+    given: Sequence[int],
+    rows: Sequence[int],
+    read: ReadColumn,
+    form: FileForm,
+) -> None:
+    dated = [looks_like_date(text) for text in texts]
+    numeric = [plain_number(text) is not None for text in texts]
+    if sum(d and not n for d, n in zip(dated, numeric, strict=True)) > len(texts) / 2:
+        months = months_before(texts, column.integer, form.reference)
+        values, faults = months.values, months.faults
+        read.notes.append(
+            f"{column.name}: dates are read as months before {months.reference}"
+            + ("." if form.reference else ", the newest date of the column.")
+        )
+    else:
+        numbers = read_numbers(column, texts, form.separator, form.mark)
+        values, faults = numbers.values, numbers.faults
+        read.notes += [
+            note if note.startswith(f"{column.name}: ") else f"{column.name}: {note}."
+            for note in numbers.notes
+        ]
+    for position, i in enumerate(given):
+        read.values[i] = values[position]
+        if position in faults:
+            read.faults[i] = _cannot(column, texts[position], faults[position])
+    if column.clip:
+        beyond = sum(
+            rows[i]
+            for i in given
+            if read.values[i] is not None and not column.minimum <= read.values[i] <= column.maximum
+        )
+        if beyond:
+            ends = f"{number_text(column.minimum)} or {number_text(column.maximum)}"
+            read.notes.append(
+                f"{column.name}: a value beyond the range counts as {ends} ({_rows(beyond)})."
+            )
+
+
+# --- categories
+
+
+def _read_categories(
+    column: CategoricalColumn, texts: Sequence[str], rows: Sequence[int], read: ReadColumn
+) -> list[int]:
+    """Read a column of categories; returns the positions of the texts that are not missing."""
+    listed = {value: value for value in column.values}
+    listed |= {text: value for value, texts_ in column.groups.items() for text in texts_}
+    spelt: dict[str, set[str]] = {}
+    for text, value in listed.items():
+        spelt.setdefault(word(text), set()).add(value)
+    given, respelt, others = [], 0, []
+    for i, text in enumerate(texts):
+        value = listed.get(text) or listed.get(text.strip())
+        if value is None:
+            value = only(spelt.get(word(text), ()))
+            respelt += rows[i] if value is not None else 0
+        if value is None and is_missing(text):
+            if not (text.strip() and column.other is not None and not column.optional):
+                continue  # missing
+        given.append(i)
+        if value is None and column.other is not None:
+            value = column.other
+            others.append(i)
+        if value is None:
+            read.faults[i] = (
+                f"{_cannot(column, text)}, or set other or groups in the schema, which take texts "
+                "that are not listed"
+            )
+        read.values[i] = value
+    if respelt:
+        read.notes.append(
+            f"{column.name}: the case of letters, blanks around a text and the .0 of a number are "
+            f"left out to match the listed values ({_rows(respelt)})."
+        )
+    if others:
+        shown = ", ".join(texts[i].strip()[:40] for i in others[:_MOST_WORDS])
+        more = " …" if len(others) > _MOST_WORDS else ""
+        count = sum(rows[i] for i in others)
+        read.notes.append(
+            f"{column.name}: {shown}{more} counts as {column.other} ({_rows(count)})."
+        )
+    return given
