@@ -13,13 +13,20 @@ import sys
 from datetime import date
 from pathlib import Path
 
+from features.encoding import Layout
 from features.schema import MAXIMUM_BINS, MAXIMUM_SCHEMA_BYTES
+from training.data import SMALLEST_CLASS
+from training.draft.acceptance import accepted_bits
+from training.draft.binning_cost import binning_cost, sampled
 from training.draft.decisions_table import decisions_table
 from training.draft.drafting import Options, draft_schema
 from utils.atomic_files import write_atomic
 from utils.errors import TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
+
+_SEED = 20
+"""Seed of the folds and of the rows that are measured."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,11 +98,20 @@ def write_draft(data: Path, out: Path, options: Options, replace: bool) -> None:
             f"{out} exists and may hold your edits. Choose another --out, or pass --replace."
         )
     draft = draft_schema(data, options)
+    layout = Layout(draft.schema)
+    approved = draft.outcome.approved
+    rows = sampled(approved, _SEED)
+    bits = accepted_bits(data, draft, options, layout, rows)
+    print(decisions_table(draft))
     text = json.dumps(draft.schema.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
     if len(text.encode()) > MAXIMUM_SCHEMA_BYTES:
         raise TrainingDataInvalid("The schema would be larger than 1 MiB; use fewer columns.")
-    print(decisions_table(draft))
     write_atomic(out, text.encode())
+    cost = binning_cost(draft.columns, rows, bits, approved[rows], _SEED)
+    print(cost or "The AUC is not measured: an outcome has too few rows.")
+    smallest = int(min(approved.sum(), (~approved).sum()))
+    if smallest < SMALLEST_CLASS:
+        print(f"Training needs {SMALLEST_CLASS} rows of each outcome; one has {smallest}.")
     print(f"Written to {out}; read every entry before you train with it.")
 
 

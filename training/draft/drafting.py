@@ -191,17 +191,21 @@ def _sort(
 
 def _holders(found: _Sorted, told: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     """Return the party of each input; leaves out what is beyond a party's limit of columns."""
-    used = list(found.lines.values())
+    left = [
+        f"{line.header}: {line.why}"
+        for own in found.lines.values()
+        for line in own[:1]
+        if line.use != "input"
+    ]
     if len(found.inputs) < 2:
         raise TrainingDataInvalid(
-            f"Only {len(found.inputs)} columns can be used, and two parties need one each: "
-            + "; ".join(f"{each.header}: {each.why}" for own in used[:10] for each in own[:1])
-            + "."
+            f"Only {len(found.inputs)} columns can be used, and two parties need one each. "
+            f"Not used: {'; '.join(left[:10]) or 'none'}."
         )
     if not any(column.ordinal for column in found.inputs):
         raise TrainingDataInvalid(
-            "The data has no column of numbers that can be divided into bins, and the explanation "
-            "needs one; add one, or more rows."
+            "No column of numbers can be divided into bins, and the explanation needs one. Left "
+            "out: " + ("; ".join(left[:10]) or "none") + "."
         )
     holder, notes = assign(found.inputs, told)
     for party in set(holder.values()):
