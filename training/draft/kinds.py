@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from features.cells import is_missing, word, yes_or_no
 from features.columns import FileForm
 from features.dates import looks_like_date, months_before
-from features.numbers import AMBIGUOUS, decimal_marks, read_numbers
+from features.numbers import AMBIGUOUS, decimal_marks, plain_number, read_numbers
 from features.schema import OrdinalColumn
 from features.text_table import TextColumn
 from training.draft.vocabulary import Meaning
@@ -27,7 +27,8 @@ _FEWEST_FOR_IDENTIFIER = 50
 _FREE_TEXT = 0.5
 _LONG_CODE = 6
 _MOST_CODES = 64
-_TEXTS_FOR_MARKS = 1000
+_TEXTS_OF_FORM = 1000
+"""So many texts show the units, decimal marks and dates of a column."""
 _UNIT = re.compile(r"[0-9.,]\+?\s*(%|[^\W\d_]+)$")
 
 
@@ -151,16 +152,19 @@ def _has_leading_zeros(texts: list[str]) -> bool:
 def _dates(column: TextColumn, given: list[int], form: FileForm) -> Number | LeftOut | None:
     """Return dates as months before the reference date, or None for other texts."""
     texts = [column.texts[i] for i in given]
-    first = texts[:_TEXTS_FOR_MARKS]
-    if sum(map(looks_like_date, first)) <= _MOSTLY * len(first):
+    if not any(map(_is_date, texts[:_TEXTS_OF_FORM])):  # most columns end here
         return None
-    if sum(map(looks_like_date, texts)) <= _MOSTLY * len(texts):
+    if sum(map(_is_date, texts)) <= _MOSTLY * len(texts):
         return None
     months = months_before(texts, whole=True, reference=form.reference)
     if months.faults:
         return LeftOut(f"dates, but {len(months.faults)} different texts are not clear dates")
     values = _of_rows(column, given, months.values)
     return Number(values, True, "months", f"dates, as months before {months.reference}")
+
+
+def _is_date(text: str) -> bool:
+    return looks_like_date(text) and plain_number(text) is None
 
 
 def _numbers(
@@ -176,7 +180,7 @@ def _numbers(
         if np.isinf(values).any():
             return LeftOut("has numbers that are too large; correct them")
         integer = bool((np.floor(values) == values)[~np.isnan(values)].all())
-        marks = frozenset(decimal_marks(texts[:_TEXTS_FOR_MARKS]))
+        marks = frozenset(decimal_marks(texts[:_TEXTS_OF_FORM]))
         kind = "whole numbers" if integer else "numbers"
         return Number(values, integer, _unit(texts), kind, marks)
     damaged = sum(int(column.counts[given[i]]) for i in read.faults)
@@ -206,8 +210,8 @@ def _of_rows(
 
 
 def _unit(texts: list[str]) -> str:
-    """Return the unit of the first text that has one."""
-    found = (_UNIT.search(text.strip()) for text in texts)
+    """Return the unit of the first text that has one, of as many as show the form of a column."""
+    found = (_UNIT.search(text.strip()) for text in texts[:_TEXTS_OF_FORM])
     return next((each[1] for each in found if each), "")
 
 
