@@ -82,8 +82,10 @@ def read_column(
 
 
 def _cannot(column: Column, text: str, why: str = "") -> str:
-    because = f" ({why})" if why else ""
-    return f"{column.name} cannot be {text[:80]!r}{because}: give {allowed(column)}"
+    cannot = f"{column.name} cannot be {text[:80]!r}"
+    if ": " in why:  # it says what to do
+        return f"{cannot}, which {why}"
+    return f"{cannot}{f', which {why}' if why else ''}: give {allowed(column)}"
 
 
 def _acceptance(column: Column, value: Any) -> str:
@@ -176,9 +178,7 @@ def _read_ordinals(
     read: ReadColumn,
     form: FileForm,
 ) -> None:
-    dated = [looks_like_date(text) for text in texts]
-    numeric = [plain_number(text) is not None for text in texts]
-    if sum(d and not n for d, n in zip(dated, numeric, strict=True)) > len(texts) / 2:
+    if sum(_is_date(column, text) for text in texts) > len(texts) / 2:
         months = months_before(texts, column.integer, form.reference)
         values, faults = months.values, months.faults
         read.notes.append(
@@ -188,10 +188,7 @@ def _read_ordinals(
     else:
         numbers = read_numbers(column, texts, form.separator, form.mark)
         values, faults = numbers.values, numbers.faults
-        read.notes += [
-            note if note.startswith(f"{column.name}: ") else f"{column.name}: {note}."
-            for note in numbers.notes
-        ]
+        read.notes += [f"{column.name}: {note}." for note in numbers.notes]
     for position, i in enumerate(given):
         read.values[i] = values[position]
         if position in faults:
@@ -209,6 +206,12 @@ def _read_ordinals(
             )
 
 
+def _is_date(column: OrdinalColumn, text: str) -> bool:
+    """Return True if a text can only be a date, given the column's range."""
+    number = plain_number(text)
+    return looks_like_date(text) and (number is None or number > column.maximum)
+
+
 # --- categories
 
 
@@ -219,17 +222,20 @@ def _read_categories(
     listed = {value: value for value in column.values}
     listed |= {text: value for value, texts_ in column.groups.items() for text in texts_}
     spelt: dict[str, set[str]] = {}
-    for text, value in listed.items():
-        spelt.setdefault(word(text), set()).add(value)
-    given, respelt, others = [], 0, []
+    for text, own in listed.items():
+        spelt.setdefault(word(text), set()).add(own)
+    given: list[int] = []
+    others: list[int] = []
+    respelt = 0
     for i, text in enumerate(texts):
-        value = listed.get(text) or listed.get(text.strip())
+        value: str | None = listed.get(text) or listed.get(text.strip())
         if value is None:
             value = only(spelt.get(word(text), ()))
             respelt += rows[i] if value is not None else 0
-        if value is None and is_missing(text):
-            if not (text.strip() and column.other is not None and not column.optional):
-                continue  # missing
+        # A column that takes other texts but no missing value takes ? and the like as other ones.
+        taken = bool(text.strip()) and column.other is not None and not column.optional
+        if value is None and is_missing(text) and not taken:
+            continue
         given.append(i)
         if value is None and column.other is not None:
             value = column.other

@@ -233,6 +233,11 @@ def _own_frame(
     for header in extra:
         own = table.columns[_EXTRA + header]
         texts = np.array([text or None for text in own.texts], object)
+        if header in series:
+            raise TrainingDataInvalid(
+                f"{header} is a column of the schema, so that its texts are not kept; copy it to a "
+                "column with another header."
+            )
         series[header] = pd.Series(texts[own.codes], dtype=object)
     return pd.DataFrame(series), outcomes[outcomes >= 0] == 1
 

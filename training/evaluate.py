@@ -22,7 +22,7 @@ from engines.registry import ENGINES
 from features.encoding import Bits
 from settings import get_settings
 from training.encrypted_runs import EncryptedRuns, same_scores
-from training.held_out import held_out
+from training.held_out import MODEL_FOLDER, held_out
 from training.library import LibraryModel
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
@@ -43,6 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--explanations", type=int, default=10, help="number of them to explain")
     parser.add_argument("--deployment", type=Path, help="folder; from the settings by default")
     parser.add_argument("--data", type=Path, nargs="+", help="files that the model was trained on")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=MODEL_FOLDER,
+        help="folder of training.train, which tells what was trained on (default: %(default)s)",
+    )
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args(arguments)
     results: list[dict[str, Any]] = []
@@ -50,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = options.deployment or get_settings().deployment
         deployment = Deployment.load(folder)
-        rows = held_out(deployment, options.data)
+        rows = held_out(deployment, options.data, options.model)
         for group in _groups(options.engine, deployment):
             runs = [EncryptedRuns(e, folder, shared=len(group) > 1) for e in group]
             bits = rows.bits[: options.applicants]

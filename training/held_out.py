@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,17 @@ from engines.deployment import Deployment
 from features.encoding import Bits, Layout
 from federated.boosting.rows import validation_rows
 from model.polynomial import sample_states
+from settings import ROOT
 from training.data import split, training_frame
+from training.data_warnings import shared_rows
 from training.models import Labels
-from utils.errors import TrainingDataInvalid
+from utils.errors import DeploymentMissing, TrainingDataInvalid
 
+MODEL_FOLDER = ROOT / "build" / "model"
+"""The default folder of training.train."""
 _SAMPLE = 512
+_COPY_SHARE = 0.9
+"""Share of the training rows that a copy of the training data has."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,14 @@ class HeldOut:
     source: str
 
 
-def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
+def held_out(
+    deployment: Deployment, data: list[Path] | None = None, model: Path = MODEL_FOLDER
+) -> HeldOut:
     """Return the test rows of the deployment's training, drawn or read again.
 
-    For a model trained on files, without `data`, return random records of the schema instead.
-    Raises TrainingDataInvalid.
+    For a model trained on files, without `data`, return random records of the schema instead. With
+    `data`, the training rows in `model`, the folder of training.train, tell whether these are the
+    rows that were held out; `source` says the result. Raises TrainingDataInvalid.
     """
     layout = deployment.layout
     drawn, seed, target, together = None, 0, None, None
@@ -53,8 +63,59 @@ def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
     frame, y = training_frame(layout.schema, data, target, drawn or 0, seed)
     if together is not None:
         return _of_several_lenders(layout, layout.encode_frame(frame), y, seed, together)
-    test = split(frame, y, seed).test
-    return HeldOut(layout.encode_frame(test.frame), test.y, "held-out rows")
+    parts = split(frame, y, seed)
+    test = HeldOut(layout.encode_frame(parts.test.frame), parts.test.y, "held-out rows")
+    if drawn is not None:
+        return test
+    trained = _trained_rows(deployment, model)
+    if trained is None:
+        source = f"rows of --data; whether they were trained on cannot be known without {model}"
+        return HeldOut(test.bits, test.y, source)
+    rest = [_keys(layout.encode_frame(p.frame), p.y) for p in (parts.train, parts.validation)]
+    if shared_rows(trained, np.concatenate(rest)).all():
+        return test
+    return _of_other_rows(layout.encode_frame(frame), y, trained, test)
+
+
+def _keys(bits: Bits, y: Labels) -> Bits:
+    """Return rows that are equal if their bits and labels are, shape (rows, n_bits + 1)."""
+    return np.column_stack([bits, y.astype(np.uint8)])
+
+
+def _trained_rows(deployment: Deployment, model: Path) -> Bits | None:
+    """Return the keys of the training rows, or None if the folder is not of this model."""
+    from training.compile import training_rows  # which imports all compilers
+
+    try:
+        booster = (deployment.folder / "booster.json").read_bytes()
+        metrics = json.loads((model / "metrics.json").read_bytes())
+        if metrics["booster_sha256"] != hashlib.sha256(booster).hexdigest():
+            return None
+        return _keys(*training_rows(model, deployment.layout))
+    except (OSError, ValueError, LookupError, TypeError, DeploymentMissing):
+        return None
+
+
+def _of_other_rows(bits: Bits, y: Labels, trained: Bits, test: HeldOut) -> HeldOut:
+    """Return rows of a file other than the training's, or in another order, and say so."""
+    rows = _keys(bits, y)
+    known = shared_rows(rows, trained)
+    if known.sum() < _COPY_SHARE * len(trained) or len(trained) < len(rows) / 2:
+        source = (
+            f"rows of --data, not of the file of the training; {known.mean():.0%} of the file's "
+            "rows have the values of a training row"
+        )
+        return HeldOut(test.bits, test.y, source)
+    if len(set(y[~known].tolist())) < 2:
+        raise TrainingDataInvalid(
+            "The model was trained on these rows, so that they cannot test it; give rows that were "
+            "held out with --data."
+        )
+    source = (
+        f"rows of a copy of the training data in another order; {known.sum()} of its rows were "
+        "trained on and are left out"
+    )
+    return HeldOut(bits[~known], y[~known], source)
 
 
 def _of_several_lenders(
