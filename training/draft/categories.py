@@ -12,6 +12,8 @@ from training.draft.kinds import Category
 
 MOST_VALUES = 64
 _LONGEST_VALUE = 80
+_COVERED = 0.9
+"""Share of rows in a group from which on a longer beginning of codes is chosen."""
 _OTHER_WORDS = ("other", "others", "sonstige", "sonstiges", "andere", "autre", "otros")
 
 
@@ -20,7 +22,7 @@ def values_of(category: Category, fewest: int) -> tuple[list[str], str, dict[str
 
     A value has at least `fewest` rows, apart from `other`, which takes the rest and texts that
     occur only later. Of equal texts apart from case and blanks, the most frequent spelling is the
-    value. Values are in alphabetical order, `other` last; there are at least two.
+    value. Values are in alphabetical order, `other` last; it is alone if all others are rare.
     """
     counts = np.bincount(category.positions[~category.missing], minlength=len(category.texts))
     spelt: dict[str, list[int]] = defaultdict(list)
@@ -44,8 +46,6 @@ def values_of(category: Category, fewest: int) -> tuple[list[str], str, dict[str
     )
     kept = frequent[: MOST_VALUES - 1]
     values = sorted(category.texts[spelt[key][0]].strip() for key in kept)
-    if not values:  # every text is rare: the most frequent one stands for itself
-        values = [category.texts[spelt[max(usable, key=lambda k: totals[k])][0]].strip()]
     joined = len(spelt) - len(kept) - (word(other) in spelt)
     note = f"{len(values)} values"
     if joined > 0:
@@ -65,12 +65,23 @@ def _code_length(keys: set[str]) -> int:
 
 
 def _by_prefix(totals: dict[str, int], length: int, fewest: int) -> dict[str, list[str]]:
-    """Return the codes by the longest beginning that gives few enough groups of enough rows."""
+    """Return the codes by their beginning, in groups of at least `fewest` rows.
+
+    The beginning is the longest that leaves few rows without a group, or else the one that leaves
+    the fewest. Empty if no length gives few enough groups.
+    """
+    best: dict[str, list[str]] = {}
+    most = 0
     for characters in range(length - 1, 0, -1):
         groups: dict[str, list[str]] = defaultdict(list)
         for key in totals:
             groups[key[:characters].upper()].append(key)
         kept = {p: keys for p, keys in groups.items() if sum(totals[k] for k in keys) >= fewest}
-        if len(groups) <= MOST_VALUES - 1 and kept:
-            return kept
-    return {}
+        if len(kept) > MOST_VALUES - 1:
+            continue
+        covered = sum(totals[key] for keys in kept.values() for key in keys)
+        if covered > most:
+            best, most = kept, covered
+        if covered >= _COVERED * sum(totals.values()):
+            break
+    return best

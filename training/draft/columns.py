@@ -15,6 +15,7 @@ from training.draft.vocabulary import Meaning
 
 _MIDDLE = (0.4, 0.6)
 _LONGEST_UNIT = 40
+_FEWEST_VALUES = 2
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,6 +58,8 @@ def draft_column(
         own, note = _boolean(reading)
     else:
         own, note = _categorical(reading, fewest)
+        if len(own["values"]) < _FEWEST_VALUES:
+            return LeftOut(f"no text occurs in at least {fewest} rows")
     why = ", ".join(part for part in (reading.why, note) if part)
     if optional:
         why += f"; {reading.missing.mean():.1%} missing"

@@ -223,7 +223,7 @@ def _whole_number(
     why = _identifies(values, distinct, meaning)
     if why is not None:
         return LeftOut(why)
-    if meaning.nominal and len(distinct) <= max(_MOST_CODES, len(values) // 10):
+    if meaning.nominal and len(distinct) <= max(_MOST_CODES, _FREE_TEXT * len(values)):
         return _category(column, given, "whole numbers that are codes, by the name")
     return number
 
