@@ -33,7 +33,6 @@ from utils.errors import TrainingDataInvalid
 
 AUDIT_BINS = 6
 MOST_AUDIT_COLUMNS = 16
-MOST_AUDITED = 8
 _LONGEST_HEADER = 200
 
 
@@ -253,7 +252,6 @@ def _document(
             "lender": lender if lender and parties[1]["name"] != lender else None,
         },
         "explanation": explanation,
-        "audit": [column.name for column in found.audited[:MOST_AUDITED]],
         "audit_columns": [column.document for column in found.audited],
         "reasons": reasons,
     }
