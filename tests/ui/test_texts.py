@@ -6,14 +6,12 @@ import threading
 import pytest
 
 from engines.interface import DECIDE, EXPLAIN, PUBLIC_KEY
-from features.encoding import Layout
 from model.explanation import Explanation, Outcome
 from parties.results import ALL, SERVER, Decision, ExplanationOpened, KeysMade, Message, SliceSent
 from parties.run_follower import RunNews
 from tests.ui.conftest import public_of, with_parties
 from ui import panels, texts
 from ui.benchmark import comparison
-from ui.examples import load_examples
 from ui.following import followed
 from ui.plots import explanation_figure
 from ui.state import PageState
@@ -270,29 +268,6 @@ def test_benchmark_shows_levelled_with_all_other_engines(tmp_path):
 def test_malformed_benchmark_is_tolerated(tmp_path, found):
     (tmp_path / "benchmark.json").write_text(json.dumps(found))
     assert "Traceback" not in comparison(tmp_path)
-
-
-def test_examples_are_offered_only_if_they_fit(schema, tmp_path):
-    assert load_examples(schema)[0].label == "Long employed, homeowner"
-    made = [e.label for e in load_examples(schema, tmp_path / "none.json")]
-    assert made[0] == "Typical applicant"
-    broken = [{"label": "bad", "record": load_examples(schema)[0].record | {"Age": 7}}]
-    (tmp_path / "bad.json").write_text(json.dumps(broken))
-    assert [e.label for e in load_examples(schema, tmp_path / "bad.json")] == made
-
-
-def test_an_own_schema_has_examples_made_from_its_first_values():
-    schema = with_parties(2)
-    typical, high, low = load_examples(schema)
-    column = schema.explained_column
-    for example in (typical, high, low):
-        bits = Layout(schema).encode(example.record)
-        assert len(bits) == Layout(schema).n_bits
-    assert high.record[column.name] == column.cuts[-1]
-    assert low.record[column.name] == column.minimum
-    same = {name: value for name, value in low.record.items() if name != column.name}
-    assumed = schema.explanation.assume
-    assert same == {n: v for n, v in (typical.record | assumed).items() if n != column.name}
 
 
 @pytest.mark.parametrize(
