@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import sys
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,7 +81,7 @@ class ColumnCode:
                     f"{column.name} cannot be {str(value)[:80]!r}: give {allowed(column)}."
                 )
             return column.values.index(value)
-        return int(np.searchsorted(column.cuts, _number(column, value), side="right"))
+        return bisect_right(column.cuts, _number(column, value))
 
     def states(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
         """Return the state of each value, shape (values,); raises ValueOutOfDomain."""

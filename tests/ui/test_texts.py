@@ -13,7 +13,6 @@ from parties.run_follower import RunNews
 from tests.ui.conftest import public_of, with_parties
 from ui import panels, texts
 from ui.benchmark import comparison
-from ui.examples import load_examples
 from ui.following import followed
 from ui.plots import explanation_figure
 from ui.state import PageState
@@ -295,15 +294,6 @@ def test_benchmark_shows_levelled_with_all_other_engines(tmp_path):
 def test_malformed_benchmark_is_tolerated(tmp_path, found):
     (tmp_path / "benchmark.json").write_text(json.dumps(found))
     assert "Traceback" not in comparison(tmp_path)
-
-
-def test_examples_are_offered_only_if_they_fit(schema, tmp_path):
-    assert [e.label for e in load_examples(schema)]
-    assert load_examples(with_parties(2)) == []
-    assert load_examples(schema, tmp_path / "none.json") == []
-    broken = [{"label": "bad", "record": load_examples(schema)[0].record | {"Age": 7}}]
-    (tmp_path / "bad.json").write_text(json.dumps(broken))
-    assert load_examples(schema, tmp_path / "bad.json") == []
 
 
 @pytest.mark.parametrize(
