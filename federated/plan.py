@@ -13,7 +13,8 @@ from features.encoding import Layout
 from features.schema import Schema
 from federated.aggregation.masking import MOST_NUMBERS
 from federated.privacy.parameters import Privacy
-from model.booster import MAXIMUM_DEPTH, MAXIMUM_TREES
+from federated.boosting.trees import MAXIMUM_DEPTH
+from model.booster import MAXIMUM_TREES
 from utils.errors import PlanInvalid
 
 SCORE_NUMBERS = 256

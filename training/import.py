@@ -1,0 +1,10 @@
+"""`python -m training.import`: make a model folder of a model that was trained elsewhere."""
+
+from __future__ import annotations
+
+import sys
+
+from training.imported.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
