@@ -154,7 +154,7 @@ def import_model(
     booster = booster_json(trees, layout.n_bits)
     ensemble = parse_booster(booster, layout)
     comparer = Comparer(model, bindings, sign, ensemble, layout)
-    drawn = domain_frame(schema, layout, seed=19)
+    drawn = domain_frame(layout, seed=19, rounded=frame is not None)
     domain = comparer.compare(drawn, layout.encode_frame(drawn))
     merged = any(own.merged for own in cuts.values())
     if not merged:
@@ -166,7 +166,7 @@ def import_model(
         if not merged:
             comparer.require_equal(data, "the rows of --data")
     else:
-        drawn = domain_frame(schema, layout, 20, _CALIBRATION_ROWS)
+        drawn = domain_frame(layout, 20, _CALIBRATION_ROWS)
         bits = layout.encode_frame(drawn)
         y = (comparer.source_log_odds(drawn) > 0).astype(np.int8)
     _note_unused(bindings, schema, notes)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from features.encoding import Bits, Layout
-from features.schema import BooleanColumn, CategoricalColumn, Column, Schema
+from features.schema import BooleanColumn, CategoricalColumn, Column, OrdinalColumn, Schema
 from model.booster import Ensemble
 from training.imported.ensemble import SourceModel, Values
 from training.imported.features import Binding, raw_rows
@@ -25,6 +25,8 @@ NEAR_TIE = 1e-6
 """Log-odds nearer to 0 may change their sign by rounding, and are counted apart."""
 DOMAIN_ROWS = 1000
 _MISSING_SHARE = 0.1
+_TINY = 1e-30
+"""Far above the numbers that LightGBM takes as 0, and below any other number of a record."""
 
 
 @dataclass(frozen=True)
@@ -121,24 +123,29 @@ def outside_domain(frame: pd.DataFrame, schema: Schema) -> NDArray[np.bool_]:
     return outside
 
 
-def domain_frame(schema: Schema, layout: Layout, seed: int, rows: int = DOMAIN_ROWS) -> pd.DataFrame:
-    """Draw rows over the whole domain of a schema; equal seeds give equal rows.
+def domain_frame(
+    layout: Layout, seed: int, rows: int = DOMAIN_ROWS, rounded: bool = False
+) -> pd.DataFrame:
+    """Draw rows over the whole domain of a layout's schema; equal seeds give equal rows.
 
-    A third of the numbers are evenly distributed, a third are the ends of bins and the numbers just
-    below, and a third lie anywhere in a random bin.
+    A third of the numbers are evenly distributed, a third are the cut points and the numbers just
+    below, and a third lie anywhere in a random bin. With `rounded` cut points, the number just
+    below is that of single precision, since those in between count as the cut point in the source.
     """
     generator = np.random.default_rng(seed)
     frame = {}
     for column in layout.schema.columns():
-        values: NDArray[Any] = _drawn(column, generator, rows)
+        values: NDArray[Any] = _drawn(column, generator, rows, rounded)
         if column.optional:
             values = values.astype(object)
             values[generator.random(rows) < _MISSING_SHARE] = None
         frame[column.name] = values
-    return pd.DataFrame(frame, columns=[column.name for column in schema.columns()])
+    return pd.DataFrame(frame, columns=[column.name for column in layout.schema.columns()])
 
 
-def _drawn(column: Column, generator: np.random.Generator, rows: int) -> NDArray[Any]:
+def _drawn(
+    column: Column, generator: np.random.Generator, rows: int, rounded: bool
+) -> NDArray[Any]:
     if isinstance(column, BooleanColumn):
         return generator.integers(0, 2, rows).astype(bool)
     if isinstance(column, CategoricalColumn):
@@ -146,15 +153,22 @@ def _drawn(column: Column, generator: np.random.Generator, rows: int) -> NDArray
     edges = np.array([column.minimum, *column.cuts, column.maximum])
     bins = generator.integers(0, len(edges) - 1, rows)
     inside = generator.uniform(edges[bins], edges[bins + 1])
-    step = 1.0 if column.integer else 0.0
-    below = edges - 1 if column.integer else np.nextafter(edges, -np.inf)
-    ends = np.concatenate([edges, np.maximum(below, column.minimum)])
+    ends = np.concatenate([edges, np.maximum(_just_below(edges, column, rounded), column.minimum)])
     chosen = [
         generator.uniform(column.minimum, column.maximum, rows),
         generator.choice(ends, rows),
         inside,
     ]
     values = np.choose(generator.integers(0, 3, rows), chosen)
-    if step:
+    if column.integer:
         values = np.clip(np.floor(values), column.minimum, np.floor(column.maximum))
     return values
+
+
+def _just_below(edges: Values, column: OrdinalColumn, rounded: bool) -> Values:
+    if column.integer:
+        return edges - 1
+    if not rounded:
+        return np.nextafter(edges, -np.inf)
+    below = np.nextafter(edges.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
+    return np.where(np.abs(edges) < _TINY, -_TINY, below)

@@ -19,9 +19,8 @@ from decimal import ROUND_CEILING, Context, Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from features.schema import MAXIMUM_BINS, OrdinalColumn
+from features.schema import OrdinalColumn
 from training.imported.ensemble import ZERO, NumericSplit, Values
-from utils.errors import ImportRefused
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,6 @@ def cut_points(
         kept = merge([uses[cut] for cut in cuts], _positions(cuts, known), most - 1)
     numbers = {cut: int(np.searchsorted(np.unique(kept), kept[i])) for i, cut in enumerate(cuts)}
     final = tuple(cuts[i] for i in np.unique(kept))
-    if len(final) >= MAXIMUM_BINS:
-        raise ImportRefused(f"{column.name} has {len(final) + 1} bins")
     places = {flip: numbers[cut] for flip, cut in cut_of.items()}
     return CutPoints(final, places, len(cuts) - len(final))
 
@@ -83,7 +80,8 @@ def _allowed_cut(
 def _last_equal(split: NumericSplit, flip: float) -> float:
     """Return the largest number that counts as `flip` in the model's precision."""
     if split.single:
-        return float(np.float32(flip))
+        single = np.float32(flip)
+        return (float(single) + float(np.nextafter(single, np.float32(np.inf)))) / 2
     return 0.0 if -2 * ZERO < flip < 0 else flip  # LightGBM writes 0 as -1e-35
 
 
