@@ -77,6 +77,7 @@ LIBRARIES = {
     "ray": ("service/execution/ray/",),
     "reportlab": ("governance/",),
     "sklearn": ("training/",),
+    "skops": ("training/imported/",),
     "sqlalchemy": ("service/", "trials/"),
     "xgboost": ("training/",),
 }

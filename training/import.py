@@ -1,5 +1,7 @@
 """`python -m training.import`: make a model folder of a model that was trained elsewhere."""
 
+# ruff: noqa: N999  (a keyword as the name of a module is fine for `-m`)
+
 from __future__ import annotations
 
 import sys

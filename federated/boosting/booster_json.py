@@ -27,7 +27,5 @@ def _nodes(tree: Tree) -> model_file.NodeList:
         left=[place.get(2 * node + 1, -1) for node in nodes],
         right=[place.get(2 * node + 2, -1) for node in nodes],
         bits=[splits[node].bit if node in splits else 0 for node in nodes],
-        values=[
-            0.0 if node in splits else tree.leaf(node) / (1 << LEAF_BITS) for node in nodes
-        ],
+        values=[0.0 if node in splits else tree.leaf(node) / (1 << LEAF_BITS) for node in nodes],
     )

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import skops.io
 import xgboost
-from threadpoolctl import threadpool_limits
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from features.schema import Schema
 

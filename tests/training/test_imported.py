@@ -7,7 +7,6 @@ import pickle
 import zipfile
 
 import numpy as np
-import pandas as pd
 import pytest
 import skops.io
 from hypothesis import given, settings
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from features.encoding import Layout
 from features.schema import Schema
 from settings import ROOT
 from tests.training.imported_models import SCHEMA, SOURCES, as_given, by_name, rows, schema, trained
@@ -185,7 +183,7 @@ def test_many_bins_need_coarsening_which_states_its_loss():
     model = lightgbm.LGBMClassifier(
         n_estimators=60, max_depth=2, verbose=-1, num_threads=1, learning_rate=0.8,
         min_child_samples=2,
-    ).fit(frame[["monthly income", "Age"]].rename(columns={"monthly income": "Income"}), bad)  # fmt: skip
+    ).fit(frame[["Age"]].assign(Income=frame["monthly income"]), bad)  # fmt: skip
     source = parse_source(model.booster_.model_to_string().encode())
     data = {"frame": by_name(frame), "y": (1 - bad).astype(np.int8)}
     with pytest.raises(ModelTooLarge, match=r"Income \(\d+\).*--coarsen"):
@@ -203,7 +201,10 @@ def test_many_bins_need_coarsening_which_states_its_loss():
 def test_grouped_texts_must_not_be_told_apart_by_the_model():
     document = json.loads(json.dumps(SCHEMA))
     job = document["parties"][0]["columns"][1]
-    job |= {"values": ["craft", "clerk", "nurse", "farmer"], "groups": {"craft": ["smith", "tailor"]}}
+    job |= {
+        "values": ["craft", "clerk", "nurse", "farmer"],
+        "groups": {"craft": ["smith", "tailor"]},
+    }
     grouped = schema(parties=document["parties"])
     with pytest.raises(ImportRefused, match="groups texts of Job as craft"):
         import_model(parse_source(trained("xgboost one-hot")[0]), grouped)
@@ -372,9 +373,7 @@ def imported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("imported")
     frame, bad = rows()
     frame = frame.assign(Bad=bad, Owner=frame["Owner"].astype(int), Income=frame["monthly income"])
-    frame.to_csv(
-        folder / "rows.csv", index=False, float_format="%.12g"
-    )
+    frame.to_csv(folder / "rows.csv", index=False, float_format="%.12g")
     (folder / "model.txt").write_bytes(trained("lightgbm text")[0])
     (folder / "schema.json").write_text(json.dumps(SCHEMA))
     return folder

@@ -6,6 +6,8 @@ a split becomes the fewest tests of bits that divide these, and none if they all
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from features.encoding import ColumnCode, Layout
@@ -98,9 +100,7 @@ class BitTrees:
         return sides
 
 
-def _ordinal_sides(
-    split: Split, code: ColumnCode, column: OrdinalColumn, cuts: CutPoints
-) -> Flags:
+def _ordinal_sides(split: Split, code: ColumnCode, column: OrdinalColumn, cuts: CutPoints) -> Flags:
     sides = np.full(code.n_states, split.left(np.array([column.minimum]))[0])
     bins = len(cuts.cuts) + 1
     for flip in getattr(split, "flips", tuple)():
@@ -141,17 +141,13 @@ def _best(code: ColumnCode, states: States, sides: Flags) -> tuple[int, Test]:
     options = []
     for bit in _useful_bits(code, ordered, left, sides):
         ones = frozenset(state for state in states if code.table[state, bit])
-        (few, zero), (more, one) = (
-            _best(code, part, sides) for part in (states - ones, ones)
-        )
+        (few, zero), (more, one) = (_best(code, part, sides) for part in (states - ones, ones))
         options.append((1 + few + more, bit, zero, one))
     count, bit, zero, one = min(options, key=lambda option: option[:2])
     return count, (bit, zero, one)
 
 
-def _useful_bits(
-    code: ColumnCode, ordered: list[int], left: list[int], sides: Flags
-) -> list[int]:
+def _useful_bits(code: ColumnCode, ordered: list[int], left: list[int], sides: Flags) -> list[int]:
     """Return the bits among which the best test is."""
     if isinstance(code.column, CategoricalColumn):
         # Each state has a bit of its own: test those of the smaller side, one after another.
@@ -162,7 +158,7 @@ def _useful_bits(
     bits = [code.n_bits - 1] if missing in ordered else []
     present = [state for state in ordered if state != missing]
     # State s is divided from the ones below it by bit s - 1.
-    bits += [b - 1 for a, b in zip(present, present[1:], strict=False) if sides[a] != sides[b]]
+    bits += [b - 1 for a, b in pairwise(present) if sides[a] != sides[b]]
     return bits
 
 

@@ -96,9 +96,13 @@ class Comparer:
 
         Single precision has 24 bits: each leaf is rounded by at most 2^-24 of its size.
         """
-        size = 1 + abs(self._model.base) + sum(
-            max((abs(leaf.value) for leaf in tree.leaves), default=0.0)
-            for tree in self._ensemble.trees
+        size = (
+            1
+            + abs(self._model.base)
+            + sum(
+                max((abs(leaf.value) for leaf in tree.leaves), default=0.0)
+                for tree in self._ensemble.trees
+            )
         )
         if found.changed or found.largest_difference > size * 2.0**-22:
             raise ImportRefused(

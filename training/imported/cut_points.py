@@ -112,7 +112,7 @@ def _positions(cuts: list[float], known: Values | None) -> Values:
 
 
 def merge(uses: list[int], positions: Values, most: int) -> NDArray[np.int64]:
-    """Merge cuts until `most` remain; return, for each cut, the number of the one that stands for it.
+    """Merge cuts until `most` remain; return the number of the one that stands for each cut.
 
     Neighbouring groups are merged in the order of the use of the smaller one times their distance,
     as in agglomerative clustering; the most used cut of a group stands for it.

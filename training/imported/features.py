@@ -138,7 +138,7 @@ def _bind_by_name(feature: Feature, columns: list[Column], notes: list[str]) -> 
 
 def _indicator(column: CategoricalColumn, value: str) -> Binding:
     texts = [value, *column.groups.get(value, [])]
-    numbers = {other: 0.0 for other in column.values} | dict.fromkeys(texts, 1.0)
+    numbers = dict.fromkeys(column.values, 0.0) | dict.fromkeys(texts, 1.0)
     return Binding(column, numbers, missing=0.0, unlisted=1.0 if column.other == value else 0.0)
 
 
@@ -183,9 +183,7 @@ def _as_numbers(column: BooleanColumn | CategoricalColumn) -> dict[Any, float]:
     if isinstance(column, BooleanColumn):
         return {False: 0.0, True: 1.0}
     try:
-        return {
-            text: float(text) for value in column.values for text in _texts(column, value)
-        }
+        return {text: float(text) for value in column.values for text in _texts(column, value)}
     except ValueError:
         raise ImportRefused(
             f"The model takes {column.name} as a number, but its values in the schema are texts. "

@@ -149,9 +149,7 @@ def _fields(text: str) -> dict[str, str]:
 
 def _text_tree(fields: dict[str, str], builder: TreeBuilder) -> Node:
     if int(fields.get("is_linear", "0")):
-        raise ImportRefused(
-            "The LightGBM model has linear trees; train it with linear_tree=False."
-        )
+        raise ImportRefused("The LightGBM model has linear trees; train it with linear_tree=False.")
     leaves = [float(value) for value in fields["leaf_value"].split()]
     if int(fields["num_leaves"]) <= 1:
         return builder.tree(0, lambda _: leaves[0], _no_split)

@@ -45,9 +45,11 @@ def load_schema(path: Path) -> Schema:
 
 def _ordinal_columns(document: Any) -> list[dict[str, Any]]:
     parties = document.get("parties") if isinstance(document, dict) else None
-    lists = [p.get("columns") for p in parties or () if isinstance(p, dict)] if isinstance(
-        parties, list
-    ) else []
+    lists = (
+        [p.get("columns") for p in parties or () if isinstance(p, dict)]
+        if isinstance(parties, list)
+        else []
+    )
     columns = [c for own in lists if isinstance(own, list) for c in own if isinstance(c, dict)]
     return [column for column in columns if column.get("kind") == "ordinal"]
 
@@ -74,8 +76,11 @@ def model_cuts(
         for column in schema.columns()
         if isinstance(column, OrdinalColumn)
     }
-    large = [f"{name} ({len(own.cuts) + 1})" for name, own in cuts.items()
-             if len(own.cuts) >= MAXIMUM_BINS]
+    large = [
+        f"{name} ({len(own.cuts) + 1})"
+        for name, own in cuts.items()
+        if len(own.cuts) >= MAXIMUM_BINS
+    ]
     if large:
         raise ModelTooLarge(
             f"The model divides {', '.join(large)} into more than {MAXIMUM_BINS} bins. Add "

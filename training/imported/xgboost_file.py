@@ -8,6 +8,7 @@ go to the right. From version 3.1 on, the file has the categories' names.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -134,9 +135,7 @@ def _names(encoding: dict[str, Any]) -> tuple[str, ...] | None:
     data = bytes(int(value) % 256 for value in values)
     ends = [int(offset) for offset in offsets]
     try:
-        return tuple(
-            data[start:end].decode() for start, end in zip(ends[:-1], ends[1:], strict=True)
-        )
+        return tuple(data[start:end].decode() for start, end in pairwise(ends))
     except UnicodeDecodeError as error:
         raise ImportRefused(
             "The model file has names of categories that are damaged: XGBoost 3.2 stores only a "
