@@ -43,7 +43,7 @@ from training.deployment_folder import (
     require_replaceable,
     restore_previous,
 )
-from training.frontier import NARROWEST, programs_for
+from training.frontier import NARROWEST, programs_for, with_reasons
 from training.import_check import ImportCheck
 from training.model_card import model_card
 from training.models import Labels
@@ -142,6 +142,7 @@ def compile_deployment(
             from training.concrete_cost import widest_programs
 
             programs, _ = widest_programs(booster, layout, bits)
+            programs = with_reasons(programs, layout, bits)
         else:
             programs = programs_for(booster, layout, bits, score_bits or NARROWEST)
         check.check_program(programs[DECIDE])

@@ -18,11 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 from engines.deployment import Deployment
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, PROGRAMS, REASONS
 from engines.registry import ENGINES
 from features.encoding import Bits
 from settings import get_settings
-from training.encrypted_runs import EncryptedRuns, same_scores
+from training.encrypted_runs import EncryptedRuns, Timed, same_scores
 from training.held_out import HeldOut, held_out
 from training.library import LibraryModel
 from training.report.evaluation import (
@@ -125,7 +125,7 @@ def evaluate(runs: list[EncryptedRuns], bits: Bits, explanations: int) -> list[d
     results = [_Result(own) for own in runs]
     shown = ", ".join(own.engine for own in runs)
     for i, row in enumerate(tqdm(bits, desc=shown, unit="applicant", leave=False)):
-        for program in (DECIDE, EXPLAIN)[: 2 if i < explanations else 1]:
+        for program in PROGRAMS if i < explanations else (DECIDE,):
             for result in results:
                 result.add(i, program, row)
             if any(result.difference for result in results):
@@ -138,13 +138,16 @@ class _Result:
 
     def __init__(self, runs: EncryptedRuns) -> None:
         self._runs = runs
-        self._seconds: dict[str, list[float]] = {DECIDE: [], EXPLAIN: []}
-        self._compared = {DECIDE: 0, EXPLAIN: 0}
+        programs = [name for name in PROGRAMS if name in runs.server.public.programs]
+        self._seconds: dict[str, list[float]] = {name: [] for name in programs}
+        self._compared = dict.fromkeys(programs, 0)
         self.difference: dict[str, Any] | None = None
 
     def add(self, applicant: int, program: str, row: Bits) -> None:
-        """Run a program on a row of bits and compare its scores with the reference."""
-        timed = self._runs.decide(row) if program == DECIDE else self._runs.explain(row)
+        """Run a program, if there is one, on a row of bits; compare with the reference."""
+        if program not in self._seconds:
+            return
+        timed = self._run(program, row)
         expected = self._runs.expected(program, row)
         self._seconds[program].append(timed.evaluate)
         if same_scores(timed.scores, expected):
@@ -157,6 +160,11 @@ class _Result:
                 "expected": expected,
             }
 
+    def _run(self, program: str, row: Bits) -> Timed:
+        if program == REASONS:
+            return self._runs.reasons()
+        return self._runs.decide(row) if program == DECIDE else self._runs.explain(row)
+
     def figures(self) -> dict[str, Any]:
         """Return the results as JSON values."""
         medians = {p: float(np.median(s)) if s else None for p, s in self._seconds.items()}
@@ -168,6 +176,7 @@ class _Result:
             "scores_equal": self._compared,
             "decide_seconds": medians[DECIDE],
             "explain_seconds": medians[EXPLAIN],
+            "reasons_seconds": medians.get(REASONS),
             "difference": self.difference,
         }
 
@@ -192,6 +201,8 @@ def summary(result: dict[str, Any]) -> str:
     times = f"decide {result['decide_seconds']:.3f} s" if result["applicants"] else "nothing run"
     if result["explanations"]:
         times += f", explain {result['explain_seconds']:.3f} s"
+    if result["reasons_seconds"]:
+        times += f", reasons {result['reasons_seconds']:.3f} s"
     text = (
         f"{result['engine']}: {result['applicants']} decisions and {result['explanations']} "
         f"explanations ({result['scores_equal'][EXPLAIN]} scores) equal to the reference; {times} "

@@ -194,7 +194,9 @@ def metrics_of(
     schema = plan.schema_
     bits, y = rows.bits[rows.held_out], rows.y[rows.held_out]
     margins = LibraryModel(run.booster, schema).log_odds(bits)
-    decide = programs_for(run.booster, layout, calibration, NARROWEST, _PROOF_SECONDS)[DECIDE]
+    decide = programs_for(
+        run.booster, layout, calibration, NARROWEST, _PROOF_SECONDS, reasons=False
+    )[DECIDE]
     scores = decide.scores(bits)[:, 0]
     lenders = trees_by_lender(run.record)
     return {

@@ -106,6 +106,7 @@ TrisealError
 │   └── StoredDataDamaged        the stored bytes differ from those received
 ├── DataFolderInUse              another process is using the same data
 ├── FolderNotOurs                the folder holds files that Triseal may not have created
+├── NoticeUnavailable            there is no such notice, or its template cannot be used
 ├── SettingsInvalid              a setting is not valid
 ├── LimitTooLow                  a system limit is too low for this process
 └── TransportError               errors between a party and the server
@@ -470,6 +471,9 @@ class DataFolderInUse(TrisealError): ...
 
 
 class FolderNotOurs(TrisealError): ...
+
+
+class NoticeUnavailable(TrisealError): ...
 
 
 class SettingsInvalid(TrisealError): ...

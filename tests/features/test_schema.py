@@ -76,7 +76,10 @@ def test_shipped_schema_loads_with_texts_for_the_page(name):
     schema = Schema.load(FOLDER / name)
     assert schema.party_names == ["applicant", "bank", "credit_agency"]
     assert schema.explained_column.name == "Years_employed"
-    assert schema.explained_column.bin_labels() == ["0-2", "2-5", "5-8", "8-11", "11-18", "18+"]
+    assert schema.explained_column.bin_labels() == [
+        *("0 to under 2", "2 to under 5", "5 to under 8", "8 to under 11", "11 to under 18"),
+        "18 and more",
+    ]
     assert schema.explained_party == "credit_agency"
     assert schema.explanation.assume == {"Employed": True}
     assert all(column.label and column.help for column in schema.columns())
@@ -277,7 +280,18 @@ def test_bin_labels_use_plain_numbers():
     document["parties"][0]["columns"][1]["cuts"] = [1000.5, 1_000_000, 2_000_001]
     document["parties"][0]["columns"][1]["default"] = 20
     column = Schema.parse(document).column("Age")
-    assert column.bin_labels() == ["18-1000.5", "1000.5-1000000", "1000000-2000001", "2000001+"]
+    assert column.bin_labels() == [
+        *("18 to under 1000.5", "1000.5 to under 1000000", "1000000 to under 2000001"),
+        "2000001 and more",
+    ]
+
+
+def test_bin_labels_read_as_words_for_negative_numbers_and_single_ones():
+    document = changed("parties.0.columns.1.minimum", -9)
+    document["parties"][0]["columns"][1]["cuts"] = [-8, -7, 3]
+    column = Schema.parse(document).column("Age")
+    assert column.bin_labels() == ["-9", "-8", "-7 to under 3", "3 and more"]
+    assert column.bin_labels([-7]) == ["-9 to under -7", "-7 and more"]
     assert [column.bin_floor(i) for i in range(4)] == [18, 1000.5, 1_000_000, 2_000_001]
     assert number_text(0.1 + 0.2) == "0.3"
 

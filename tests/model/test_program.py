@@ -28,7 +28,7 @@ from tests.strategies import (
 from utils.errors import ProgramInvalid, ValueOutOfDomain
 
 
-@pytest.fixture(params=["decide", "explain"])
+@pytest.fixture(params=["decide", "explain", "reasons"])
 def program(request, small_programs):
     return small_programs[request.param]
 

@@ -149,6 +149,10 @@ class Oracle:
         scores = self._scores("explain", record)
         return explain_scores(self.schema, record, self.score(record) >= 0, scores)
 
+    def points(self, record: Mapping[str, Any]) -> list[int]:
+        """Return the points of the reasons."""
+        return self._scores("reasons", record)
+
     def _scores(self, program: str, record: Mapping[str, Any]) -> list[int]:
         bits = self.layout.encode(record)[None, :]
         return [

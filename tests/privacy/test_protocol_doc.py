@@ -22,6 +22,8 @@ from engines.levelled.parameters import (
 )
 from engines.levelled.selection import SelectionTree
 from engines.levelled.well_formed import CHECK_BITS, CHECKED, check_budget
+from model.levels import LEVELS
+from model.reasons import MOST_STATED
 from parties.joint.asking import TURN_SECONDS
 from parties.joint.messages import FIRST_STEPS, agree_step, class_of, confirm_step, partial_step
 from settings import ROOT
@@ -143,10 +145,13 @@ def test_documented_bounds_match_the_code():
         f"2^{math.log2(bounds.least_smudge):g}",
         f"2^{math.log2(bounds.least_zeros_smudge):g}",
         f"2^{math.log2(bounds.least_sign_smudge):g}",
+        f"2^{math.log2(bounds.least_level_smudge):g}",
         str(bounds.most_score_bits),
         f"{bounds.least_margin:g}",
         "1",
         f"the bins of the explained column, at most {MOST_OUTPUTS}",
+        f"the reasons that the schema states, at most {MOST_STATED}",
+        f"{LEVELS - 1}, rising strictly from 1 within the range of points",
         f"at most {MOST_COEFFICIENTS} of {DEFAULT.n}",
     ]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import training.evaluate
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, PROGRAMS, REASONS
 from model.polynomial import sample_states
 from tests.conftest import write_small_deployment
 from training.encrypted_runs import EncryptedRuns, same_scores
@@ -17,6 +17,7 @@ from training.measure.engine_process import EngineProcess
 from utils.errors import DeploymentMissing, EvaluationFailed, MalformedMessage, TrainingDataInvalid
 
 BINS = 6
+STATED = 8
 
 
 def evaluate(deployment, *more):
@@ -30,9 +31,9 @@ def test_equal_scores_are_counted_printed_and_written(clear_deployment, tmp_path
     assert f"clear: 5 decisions and 2 explanations ({2 * BINS} scores) equal" in printed
     assert "random records of the schema" in printed  # this deployment does not record its data
     (result,) = json.loads((tmp_path / "result.json").read_text())
-    assert result["scores_equal"] == {DECIDE: 5, EXPLAIN: 2 * BINS}
+    assert result["scores_equal"] == {DECIDE: 5, EXPLAIN: 2 * BINS, REASONS: 2 * STATED}
     assert result["difference"] is None
-    assert result["decide_seconds"] > 0 and result["explain_seconds"] > 0
+    assert all(result[f"{name}_seconds"] > 0 for name in PROGRAMS)
 
 
 def test_all_engines_of_the_deployment_are_evaluated(clear_deployment, capsys):
@@ -53,8 +54,19 @@ def test_the_levelled_engine_is_evaluated_with_its_own_programs(
     assert result["agreement"]["share"] > 0.95
 
 
-def test_signs_are_compared_if_only_they_are_opened(signs_deployment):
+def test_signs_and_levels_are_compared_if_only_they_are_opened(signs_deployment):
     runs = EncryptedRuns("levelled", signs_deployment)
+    reasons = runs.programs["reasons"]
+    opened = set()
+    for row in runs.deployment.layout.bits_of_states(reasons.extreme_rows[[0, 5]]):
+        runs.decide(row)
+        found = runs.reasons().scores
+        levels = [
+            sum(points >= edge for edge in reasons.edges) for points in reasons.scores(row[None])[0]
+        ]
+        assert list(found) == levels and found == runs.expected("reasons", row)
+        opened |= set(levels)
+    assert len(opened) > 2
     row = runs.deployment.layout.bits_of_states(runs.programs["decide"].extreme_rows[:1])[0]
     for timed, name in ((runs.decide(row), "decide"), (runs.explain(row), "explain")):
         assert timed.scores == runs.expected(name, row)
@@ -89,20 +101,23 @@ def test_evaluation_stops_at_the_first_wrong_decision(
 ):
     compared = off_by_one(monkeypatch, DECIDE, 3)
     assert evaluate(clear_deployment, "--json", tmp_path / "result.json") == 1
-    assert compared == [DECIDE, EXPLAIN, DECIDE, EXPLAIN, DECIDE, DECIDE]
+    assert compared == [*PROGRAMS, *PROGRAMS, DECIDE, DECIDE]
     assert "DIFFERENT at applicant 3, decide" in capsys.readouterr().out
     (result,) = json.loads((tmp_path / "result.json").read_text())
     difference = result["difference"]
     assert (difference["applicant"], difference["program"]) == (3, DECIDE)
     assert difference["expected"][0] - difference["opened"][0] == 1
-    assert result["scores_equal"] == {DECIDE: 3, EXPLAIN: 2 * BINS}
+    assert result["scores_equal"] == {DECIDE: 3, EXPLAIN: 2 * BINS, REASONS: 2 * STATED}
 
 
-def test_evaluation_stops_at_the_first_wrong_explanation(clear_deployment, monkeypatch, capsys):
-    compared = off_by_one(monkeypatch, EXPLAIN, 1)
+@pytest.mark.parametrize("wrong", [EXPLAIN, REASONS])
+def test_evaluation_stops_at_the_first_wrong_explanation(
+    clear_deployment, monkeypatch, capsys, wrong
+):
+    compared = off_by_one(monkeypatch, wrong, 1)
     assert evaluate(clear_deployment) == 1
-    assert compared == [DECIDE, EXPLAIN, DECIDE, EXPLAIN]
-    assert "DIFFERENT at applicant 1, explain" in capsys.readouterr().out
+    assert compared == [*PROGRAMS, *PROGRAMS[: PROGRAMS.index(wrong) + 1]]
+    assert f"DIFFERENT at applicant 1, {wrong}" in capsys.readouterr().out
 
 
 def test_an_engine_that_was_not_compiled_is_reported(clear_deployment, capsys):

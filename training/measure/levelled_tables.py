@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engines.interface import DECIDE, EXPLAIN, PROGRAMS
+from engines.interface import DECIDE, EXPLAIN
 from engines.levelled.build import SCORE, SIGN
 from training.measure.text_tables import Table, figure, labelled
 
@@ -257,7 +257,7 @@ def scaling_table(models: list[dict[str, Any]]) -> Table:
         if model["score_bits"] is None:
             rows.append((_shape(model), "refused by the noise guard", *["-"] * (len(head) - 2)))
             continue
-        figures = (figure(model[program][key]) for key in keys for program in PROGRAMS)
+        figures = (figure(model[program][key]) for key in keys for program in (DECIDE, EXPLAIN))
         rows.append((_shape(model), figure(model["score_bits"]), *figures))
     return Table(head, rows)
 
@@ -271,7 +271,7 @@ def batch_table(batches: list[dict[str, Any]]) -> Table:
         [
             (
                 f"{batch['applicants']} ({_shape(batch)})",
-                *(figure(batch[program][key]) for key in keys for program in PROGRAMS),
+                *(figure(batch[program][key]) for key in keys for program in (DECIDE, EXPLAIN)),
             )
             for batch in batches
         ],

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.deployment import Deployment
-from engines.interface import PROGRAMS
+from engines.interface import DECIDE, EXPLAIN
 from engines.levelled.messages import NAME
 from features.encoding import Layout
 from features.schema import Schema
@@ -93,7 +93,7 @@ def candidates_table(outcomes: Outcomes) -> Table:
 
 def section(tables: Sequence[Table], programs: Mapping[str, Program]) -> str:
     """Return the tables as Markdown with their marks, and the digests of the measured programs."""
-    digests = ", ".join(f"`{name}` {programs[name].digest()[:12]}" for name in PROGRAMS)
+    digests = ", ".join(f"`{name}` {programs[name].digest()[:12]}" for name in (DECIDE, EXPLAIN))
     parts = [BEGIN, *("\n" + markdown(own) for own in tables), f"\nPrograms: {digests}.", END]
     return "\n".join(parts)
 
