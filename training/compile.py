@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import json
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -27,7 +27,7 @@ from engines.deployment import (
     write_public,
 )
 from engines.interface import DECIDE
-from engines.levelled.build import OPENS, SIGN
+from engines.levelled.build import OPENS, SCORE_WIDTHS, SIGN
 from engines.levelled.build import build as build_levelled
 from engines.registry import ENGINES
 from features.encoding import Bits, Layout
@@ -47,6 +47,7 @@ from training.frontier import NARROWEST, programs_for, with_reasons
 from training.import_check import ImportCheck
 from training.model_card import model_card
 from training.models import Labels
+from training.monotone_check import monotone_text
 from training.report.model_file import write_model_file
 from training.train import MODEL_FOLDER
 from utils.environments import can_run
@@ -134,6 +135,7 @@ def compile_deployment(
     bits, y = training_rows(model, layout)
     check = ImportCheck(booster, layout, bits)
     metrics = own_metrics(model, booster)
+    own = cache(partial(programs_for, booster, layout, bits))
     out.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(".compile-", out.parent, restore_previous) as scratch:
         folder = scratch / "new"
@@ -143,9 +145,13 @@ def compile_deployment(
 
             programs, _ = widest_programs(booster, layout, bits)
             programs = with_reasons(programs, layout, bits)
+        elif score_bits is None and engines == ["levelled"]:
+            # No other engine needs narrower scores, and the plans of explanations take longest.
+            programs = own(SCORE_WIDTHS[0])
         else:
-            programs = programs_for(booster, layout, bits, score_bits or NARROWEST)
+            programs = own(score_bits or NARROWEST)
         check.check_program(programs[DECIDE])
+        finished = [programs[DECIDE]]
         for name, data in (
             ("schema.json", (model / "schema.json").read_bytes()),
             ("booster.json", booster),
@@ -163,9 +169,9 @@ def compile_deployment(
 
                 facts[engine] = build_concrete(programs, layout, folder, sign_only)
             elif engine == "levelled":
-                own = partial(programs_for, booster, layout, bits)
                 facts[engine] = build_levelled(own, layout, folder, opens=opens)
-                check.check_program(Program.load(folder / engine / program_file(DECIDE), layout))
+                finished.append(Program.load(folder / engine / program_file(DECIDE), layout))
+                check.check_program(finished[-1])
             else:
                 from engines.concrete_ml.build import build as build_concrete_ml
 
@@ -175,9 +181,10 @@ def compile_deployment(
         for name in KEPT if metrics is not None else ():
             if (model / name).is_file():
                 write_public(folder / name, (model / name).read_bytes())
-        card = model_card(layout.schema, metrics, manifest, programs, check.summary())
+        checked = f"{check.summary()} {monotone_text(finished, layout)}".strip()
+        card = model_card(layout.schema, metrics, manifest, programs, checked)
         write_public(folder / CARD, card.encode())
-        write_model_file(folder, out, metrics, manifest, programs, check.summary())
+        write_model_file(folder, out, metrics, manifest, programs, checked)
         _keep_benchmark(out, folder, manifest.model_version)
         mark_deployment(folder)
         Deployment.load(folder)

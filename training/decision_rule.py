@@ -18,7 +18,7 @@ from training.calibration import Calibration, Reals
 from training.library import with_base_score
 from utils.errors import TrainingDataInvalid
 
-FURTHEST = 15.0
+FURTHEST = 10.0
 """Largest cut-off in log-odds; a base score beyond it is imprecise in single precision."""
 RuleKind = Literal["margin", "approve-below", "cost-ratio", "approval-rate"]
 

@@ -25,16 +25,13 @@ from settings import get_settings
 from training.encrypted_runs import EncryptedRuns, Timed, same_scores
 from training.held_out import HeldOut, held_out
 from training.library import LibraryModel
-from training.report.evaluation import (
-    report_markdown,
-    training_of,
-    validation_report,
-    write_report,
-)
-from utils.errors import TrainingDataInvalid, TrisealError
+from training.report.evaluation import report_markdown, validation_report, write_report
+from utils.errors import ResultDiffers, TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
 
+LEAST_AGREEMENT = 0.99
+"""Least share of equal decisions with the float model, of the rows that rounding cannot change."""
 BOTH = ("levelled", "concrete")
 """The engines that `--engine both` compares, on the shared programs."""
 
@@ -84,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
                 results.append({**result, "rows": rows.source})
                 print(summary(results[-1]))
                 wrong = wrong or result["difference"] is not None
+                if "agreement" in result:
+                    require_agreement(result["agreement"])
             if wrong:
                 break
         if options.json:
@@ -182,12 +181,36 @@ class _Result:
 
 
 def float_agreement(deployment: Deployment, bits: Bits) -> dict[str, Any]:
-    """Return the share of rows on which the levelled program and the float model decide alike."""
+    """Return the share of rows on which the levelled program and the float model decide alike.
+
+    `beyond` is this share of the `beyond_rows` rows whose log-odds are further from 0 than
+    rounding can move them; without such a row it is None.
+    """
     booster = LibraryModel((deployment.folder / "booster.json").read_bytes(), deployment.schema)
-    approved = booster.log_odds(bits) > 0
+    margins = booster.log_odds(bits)
     program = deployment.programs_of("levelled")[DECIDE]
-    same = (program.scores(bits)[:, 0] >= 0) == approved
-    return {"score_bits": program.score_bits, "rows": len(bits), "share": float(same.mean())}
+    same = (program.scores(bits)[:, 0] >= 0) == (margins > 0)
+    beyond = np.abs(program.scale * margins) > program.rounding_bound
+    return {
+        "score_bits": program.score_bits,
+        "rows": len(bits),
+        "share": float(same.mean()),
+        "beyond_rows": int(beyond.sum()),
+        "beyond": float(same[beyond].mean()) if beyond.any() else None,
+    }
+
+
+def require_agreement(agreement: dict[str, Any]) -> None:
+    """Raise ResultDiffers if the program decides unlike the float model where rounding cannot."""
+    share = agreement["beyond"]
+    if share is not None and share < LEAST_AGREEMENT:
+        raise ResultDiffers(
+            f"The programs decide like the float model on only {share:.2%} of the "
+            f"{agreement['beyond_rows']} rows that rounding cannot change, and "
+            f"{LEAST_AGREEMENT:.0%} are required: booster.json and the programs are of different "
+            "models, or the installed XGBoost reads the booster differently. Run `make compile` "
+            "again, and report it if that does not help."
+        )
 
 
 def summary(result: dict[str, Any]) -> str:

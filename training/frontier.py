@@ -142,7 +142,8 @@ def candidate(
     booster = fit_rows(shape, layout, train)
     margins = log_odds(booster, held_out.bits)
     text = model_json(booster)
-    module, bootstraps = None, None
+    module = None
+    bootstraps: dict[str, int] = {}
     if CONCRETE_ENGINES.intersection(engines):
         if timing:
             from training.concrete_cost import widest_programs
@@ -171,8 +172,8 @@ def candidate(
         accuracy=float(accuracy_score(held_out.y, approved)),
         agreement=float(((scores >= 0) == (margins > 0)).mean()),
         score_bits=decide.score_bits,
-        decide_bootstraps=bootstraps and bootstraps[DECIDE],
-        explain_bootstraps=bootstraps and bootstraps[EXPLAIN],
+        decide_bootstraps=bootstraps.get(DECIDE),
+        explain_bootstraps=bootstraps.get(EXPLAIN),
         external_products=external_products(decide.polynomial),
         auc_error=auc.error,
     )

@@ -51,7 +51,8 @@ def held_out(
     Raises TrainingDataInvalid.
     """
     layout = deployment.layout
-    drawn, seed, target, together, by = None, 0, None, None, None
+    drawn, seed, target, together = None, 0, None, None
+    by: str | None = None
     metrics = deployment.folder / "metrics.json"
     if metrics.is_file():
         document = json.loads(metrics.read_bytes())

@@ -60,9 +60,12 @@ class ImportCheck:
         values = ensemble.leaf_values(bits)
         ours = ensemble.base_margin + values.sum(axis=1)
         # XGBoost adds in single precision: an error of half a unit in the last place per
-        # addition, and of a few units for the logarithm of the base score.
+        # addition, and of a few units for the logarithm of the base score. Of a base score near 1,
+        # the logarithm magnifies the error of the quotient 1 / base score.
         size = abs(ensemble.base_margin) + np.abs(values).sum(axis=1)
-        tolerance = (len(ensemble.trees) + 8) * np.finfo(np.float32).eps / 2 * (1 + size)
+        half = np.finfo(np.float32).eps / 2
+        tolerance = (len(ensemble.trees) + 8) * half * (1 + size)
+        tolerance += half * np.exp(ensemble.base_margin)
         theirs = self._library.log_odds(bits)
         differ = np.abs(ours - theirs) > tolerance
         if differ.any():

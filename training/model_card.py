@@ -18,6 +18,7 @@ from training.report.validation_text import group_table
 _DEMONSTRATIONS = {"credit_card_demo", "credit_card_fair_lending", "german_credit"}
 """Names of the shipped schemas, which are no lender's."""
 
+_SPLIT = "60 % training, 20 % validation, 20 % test."
 _REFERENCE = "float reference (100 x depth 3)"
 
 _UNMEASURED = [
@@ -92,7 +93,7 @@ def _measured(schema: Schema, metrics: dict[str, Any]) -> list[str]:
         "",
         f"Source: {data['source']}; {data['rows']:,} rows, {data['approved_share']:.1%} "
         f"{schema.decision.approved}; target `{data['target']}`; "
-        + ("60 % training, 20 % validation, 20 % test." if together is None else _unseen(together)),
+        + (data.get("split", _SPLIT) if together is None else _unseen(together)),
         "",
         *(_together(together) if together is not None else ()),
         "## Quality on the test rows",

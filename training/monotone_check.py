@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from features.encoding import Layout
@@ -55,15 +55,22 @@ def monotone_facts(proven: Mapping[str, int]) -> dict[str, Any]:
     return {name: "rising" if sign > 0 else "falling" for name, sign in sorted(proven.items())}
 
 
-def monotone_text(proven: Mapping[str, int]) -> str:
-    """Return a sentence on the proven directions for the model card, or nothing."""
-    if not proven:
+def monotone_text(programs: Sequence[Program], layout: Layout) -> str:
+    """Return a sentence on the directions that all programs keep, or nothing without any."""
+    each = [proven_directions(program, layout) for program in programs]
+    proven = {name: sign for name, sign in sorted(each[0].items()) if all(name in p for p in each)}
+    parts = [
+        f"{verb} as {_names(proven, sign)} grows"
+        for sign, verb in ((1, "never falls"), (-1, "never rises"))
+        if sign in proven.values()
+    ]
+    if not parts:
         return ""
-    rising = ", ".join(f"`{name}`" for name, sign in sorted(proven.items()) if sign > 0)
-    falling = ", ".join(f"`{name}`" for name, sign in sorted(proven.items()) if sign < 0)
-    parts = [f"never falls as {rising} grows" if rising else ""]
-    parts.append(f"never rises as {falling} grows" if falling else "")
     return (
-        f"For every input that the schema allows, the score {' and '.join(filter(None, parts))}: "
-        "proven on the integer program."
+        f"For every input that the schema allows, the score {', and it '.join(parts)}: proven on "
+        "the integer programs."
     )
+
+
+def _names(proven: Mapping[str, int], sign: int) -> str:
+    return " or ".join(f"`{name}`" for name, own in proven.items() if own == sign)

@@ -22,7 +22,7 @@ from training.models import Labels, Rows, Shape, fit_rows, log_odds
 SMALL = 2000
 """Below this number of rows, shapes are chosen by cross-validation."""
 FOLDS = 5
-LEAST_REPEATS, MOST_REPEATS = 2, 8
+LEAST_REPEATS, MOST_REPEATS = 2, 5
 SETTLED = 0.25
 """Repetition ends when the choice of the folds adds at most this share of the standard error."""
 _QUANTILE = float(norm.ppf(0.975))
