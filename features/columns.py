@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+import numpy as np
+
 from features.cells import is_missing, only, word, yes_or_no
 from features.dates import looks_like_date, months_before
-from features.encoding import allowed, column_code
+from features.encoding import allowed, in_domain
 from features.numbers import plain_number, read_numbers
 from features.schema import BooleanColumn, CategoricalColumn, Column, OrdinalColumn, number_text
-from utils.errors import ValueOutOfDomain
 
 _MOST_WORDS = 5
+_MOST_JUDGED = 200
+"""Most texts by which a column is judged to have dates."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +73,14 @@ def read_column(
         else:
             _read_ordinals(column, own, given, rows, read, form)
     _report_missing(column, texts, rows, set(given), read, may_lack)
-    code = column_code(column)
-    for i in given:
-        if i not in read.faults:
-            try:
-                code.state(read.values[i])
-            except ValueOutOfDomain:
-                read.faults[i] = _cannot(column, texts[i]) + _acceptance(column, read.values[i])
-                read.values[i] = None
     return read
 
 
 def _cannot(column: Column, text: str, why: str = "") -> str:
-    because = f" ({why})" if why else ""
-    return f"{column.name} cannot be {text[:80]!r}{because}: give {allowed(column)}"
+    cannot = f"{column.name} cannot be {text[:80]!r}"
+    if ": " in why:  # it says what to do
+        return f"{cannot}, which {why}"
+    return f"{cannot}{f', which {why}' if why else ''}: give {allowed(column)}"
 
 
 def _acceptance(column: Column, value: Any) -> str:
@@ -176,9 +173,8 @@ def _read_ordinals(
     read: ReadColumn,
     form: FileForm,
 ) -> None:
-    dated = [looks_like_date(text) for text in texts]
-    numeric = [plain_number(text) is not None for text in texts]
-    if sum(d and not n for d, n in zip(dated, numeric, strict=True)) > len(texts) / 2:
+    some = texts[:_MOST_JUDGED]
+    if sum(_is_date(column, text) for text in some) > len(some) / 2:
         months = months_before(texts, column.integer, form.reference)
         values, faults = months.values, months.faults
         read.notes.append(
@@ -188,25 +184,30 @@ def _read_ordinals(
     else:
         numbers = read_numbers(column, texts, form.separator, form.mark)
         values, faults = numbers.values, numbers.faults
-        read.notes += [
-            note if note.startswith(f"{column.name}: ") else f"{column.name}: {note}."
-            for note in numbers.notes
-        ]
-    for position, i in enumerate(given):
-        read.values[i] = values[position]
-        if position in faults:
+        read.notes += [f"{column.name}: {note}." for note in numbers.notes]
+    parsed = np.array([np.nan if value is None else value for value in values], float)
+    fits = in_domain(column, parsed)
+    for position, (i, value, fitting) in enumerate(zip(given, values, fits.tolist(), strict=True)):
+        if fitting:
+            read.values[i] = value
+        elif position in faults:
             read.faults[i] = _cannot(column, texts[position], faults[position])
+        else:
+            read.faults[i] = _cannot(column, texts[position]) + _acceptance(column, value)
     if column.clip:
-        beyond = sum(
-            rows[i]
-            for i in given
-            if read.values[i] is not None and not column.minimum <= read.values[i] <= column.maximum
-        )
+        outside = fits & ((parsed < column.minimum) | (parsed > column.maximum))
+        beyond = sum(rows[given[position]] for position in np.flatnonzero(outside))
         if beyond:
             ends = f"{number_text(column.minimum)} or {number_text(column.maximum)}"
             read.notes.append(
                 f"{column.name}: a value beyond the range counts as {ends} ({_rows(beyond)})."
             )
+
+
+def _is_date(column: OrdinalColumn, text: str) -> bool:
+    """Return True if a text can only be a date, given the column's range."""
+    number = plain_number(text)
+    return looks_like_date(text) and (number is None or number > column.maximum)
 
 
 # --- categories
@@ -219,17 +220,20 @@ def _read_categories(
     listed = {value: value for value in column.values}
     listed |= {text: value for value, texts_ in column.groups.items() for text in texts_}
     spelt: dict[str, set[str]] = {}
-    for text, value in listed.items():
-        spelt.setdefault(word(text), set()).add(value)
-    given, respelt, others = [], 0, []
+    for text, own in listed.items():
+        spelt.setdefault(word(text), set()).add(own)
+    given: list[int] = []
+    others: list[int] = []
+    respelt = 0
     for i, text in enumerate(texts):
-        value = listed.get(text) or listed.get(text.strip())
+        value: str | None = listed.get(text) or listed.get(text.strip())
         if value is None:
             value = only(spelt.get(word(text), ()))
             respelt += rows[i] if value is not None else 0
-        if value is None and is_missing(text):
-            if not (text.strip() and column.other is not None and not column.optional):
-                continue  # missing
+        # A column that takes other texts but no missing value takes ? and the like as other ones.
+        taken = bool(text.strip()) and column.other is not None and not column.optional
+        if value is None and is_missing(text) and not taken:
+            continue
         given.append(i)
         if value is None and column.other is not None:
             value = column.other
@@ -242,8 +246,8 @@ def _read_categories(
         read.values[i] = value
     if respelt:
         read.notes.append(
-            f"{column.name}: the case of letters, blanks around a text and the .0 of a number are "
-            f"left out to match the listed values ({_rows(respelt)})."
+            f"{column.name}: the case of letters, blanks and quotes around a text, and the .0 of a "
+            f"number are left out to match the listed values ({_rows(respelt)})."
         )
     if others:
         shown = ", ".join(texts[i].strip()[:40] for i in others[:_MOST_WORDS])

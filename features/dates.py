@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from datetime import date
 
 _DAYS_PER_MONTH = 365.2425 / 12
+_YEAR = "(?P<y>[0-9]{4}|[0-9]{2})"
 _TIME = r"(?:[T ]+[0-9]{1,2}:[0-9]{2}[0-9:.,Z+ \-]*)?"
 _ISO = re.compile(rf"(?P<y>[0-9]{{4}})[-/.](?P<m>[0-9]{{1,2}})(?:[-/.](?P<d>[0-9]{{1,2}}){_TIME})?")
-_DAY_FIRST = re.compile(rf"(?P<d>[0-9]{{1,2}})\.(?P<m>[0-9]{{1,2}})\.(?P<y>[0-9]{{4}}){_TIME}")
-_EITHER = re.compile(
-    rf"(?P<a>[0-9]{{1,2}})(?P<s>[-/])(?P<b>[0-9]{{1,2}})(?P=s)(?P<y>[0-9]{{4}}){_TIME}"
-)
-_NAMED = re.compile(
-    rf"(?:(?P<d>[0-9]{{1,2}})[- .]*)?(?P<m>[A-Za-zäÄ]{{3}})[- .]*(?P<y>[0-9]{{4}}){_TIME}"
-)
+_DAY_FIRST = re.compile(rf"(?P<d>[0-9]{{1,2}})\.(?P<m>[0-9]{{1,2}})\.{_YEAR}{_TIME}")
+_EITHER = re.compile(rf"(?P<a>[0-9]{{1,2}})(?P<s>[-/])(?P<b>[0-9]{{1,2}})(?P=s){_YEAR}{_TIME}")
+_NAMED = re.compile(rf"(?:(?P<d>[0-9]{{1,2}})[- .]*)?(?P<m>[A-Za-zäÄ]{{3}})[- .]*{_YEAR}{_TIME}")
 _MONTH_FIRST = re.compile(r"(?P<m>[0-9]{1,2})[-/.](?P<y>[0-9]{4})")
+_COMPACT = re.compile(r"(?P<y>(?:19|20)[0-9]{2})(?P<m>[0-9]{2})(?P<d>[0-9]{2})")
 _MONTHS = {
     name: number
     for names in (
@@ -26,7 +24,7 @@ _MONTHS = {
     )
     for number, name in enumerate(names.split(), start=1)
 }
-NOT_A_DATE = "is not a date: write it as 2024-05-31"
+NOT_A_DATE = "is not a date with four digits of the year: write it as 2024-05-31"
 AMBIGUOUS = "may have the day or the month first: write the dates as 2024-05-31"
 
 
@@ -43,7 +41,7 @@ def looks_like_date(text: str) -> bool:
     """Return True if a text is a date in one of the forms that `months_before` reads."""
     return any(
         pattern.fullmatch(text.strip())
-        for pattern in (_ISO, _DAY_FIRST, _EITHER, _NAMED, _MONTH_FIRST)
+        for pattern in (_ISO, _DAY_FIRST, _EITHER, _NAMED, _MONTH_FIRST, _COMPACT)
     )
 
 
@@ -78,21 +76,23 @@ def _order(texts: Sequence[str]) -> tuple[str, dict[int, str]]:
 
 
 def _date(text: str, order: str) -> date | None:
-    text = text.strip()
-    found = _ISO.fullmatch(text) or _DAY_FIRST.fullmatch(text) or _MONTH_FIRST.fullmatch(text)
+    for pattern in (_ISO, _DAY_FIRST, _MONTH_FIRST, _COMPACT, _EITHER, _NAMED):
+        if found := pattern.fullmatch(text.strip()):
+            break
+    else:
+        return None
+    parts = found.groupdict()
+    if pattern is _EITHER:
+        parts["d"], parts["m"] = (
+            (parts["a"], parts["b"]) if order == "day" else (parts["b"], parts["a"])
+        )
+    month = _MONTHS.get(parts["m"].casefold(), 0) if pattern is _NAMED else int(parts["m"])
+    if len(parts["y"]) < 4:
+        return None
     try:
-        if found:
-            parts = found.groupdict()
-            return date(int(parts["y"]), int(parts["m"]), int(parts.get("d") or 1))
-        if found := _EITHER.fullmatch(text):
-            day, month = (found["a"], found["b"]) if order == "day" else (found["b"], found["a"])
-            return date(int(found["y"]), int(month), int(day))
-        if found := _NAMED.fullmatch(text):
-            month_number = _MONTHS.get(found["m"].casefold(), 0)
-            return date(int(found["y"]), month_number, int(found["d"] or 1))
+        return date(int(parts["y"]), month, int(parts.get("d") or 1))
     except ValueError:
         return None
-    return None
 
 
 def _months(each: date, reference: date, whole: bool) -> float:

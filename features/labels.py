@@ -59,7 +59,7 @@ def read_labels(
             f"{target} has probabilities or other decimals instead of two labels; round them to 0 "
             "and 1 at the share from which a loan counts as bad"
         )
-    elif len(words) > 2:
+    elif len(words) > 2 and None in map(yes_or_no, words):
         first_two = list(words)[:2]
         read.position = next(i for i in given if word(texts[i]) not in first_two)
         shown = ", ".join(text[:40] for text in list(words.values())[:5])
@@ -93,28 +93,33 @@ def _approved(
     """Return the words that mean approval, and a note; or None and the reason of a refusal."""
     value = decision.approved_value
     wanted = word(str(value))
-    texts = list(words.values())
-    named = " or ".join(f'"{text[:60]}"' for text in texts)
-    field_name = "decision.approved_value in the schema"
-    binary = {each: _binary(each, numbers, words) for each in words}
+    named = " or ".join(f'"{text[:60]}"' for text in words.values())
+    setting = "decision.approved_value in the schema"
     usual = set(words) <= {"0", "1"}
-    if wanted in words and "approved_value" in decision.model_fields_set:
-        note = "" if usual else _meaning(target, words, {wanted})
-        return {wanted}, note
+    # A number beside a word is no pair of labels, except for the spellings of yes and no.
+    alike = len({number is None for number in numbers.values()}) == 1
+    if (
+        wanted in words
+        and len(words) <= 2
+        and alike
+        and "approved_value" in decision.model_fields_set
+    ):
+        return {wanted}, "" if usual else _meaning(target, words, {wanted})
     known = {each: _known(each) for each in words}
     if None not in known.values() and len(set(known.values())) == len(words):
         good = {each for each, approval in known.items() if approval}
         return good, _meaning(target, words, good)
     if isinstance(value, str):
         return None, (
-            f"{target} has the labels {named}, and none of them is {field_name} ({value[:60]}); "
-            "set it to the label that means approval"
+            f"{target} has the labels {named}, and none of them is {setting} ({value[:60]}); set "
+            "it to the label that means approval"
         )
-    if None in binary.values() or value not in (0, 1) or len(set(binary.values())) < len(words):
+    ones = _ones(words, numbers)
+    if ones is None or value not in (0, 1):
         return None, (
-            f"{target} has the labels {named}; set {field_name} to the one that means approval"
+            f"{target} has the labels {named}; set {setting} to the one that means approval"
         )
-    approved = {each for each, one in binary.items() if one == bool(value)}
+    approved = ones if value else set(words) - ones
     return approved, "" if usual else _meaning(target, words, approved)
 
 
@@ -125,23 +130,21 @@ def _known(label: str) -> bool | None:
     return False if key in BAD_WORDS else None
 
 
-def _binary(label: str, numbers: dict[str, float | None], words: dict[str, str]) -> bool | None:
-    """Return a label as 1 (True) or 0, or None if it is neither yes, no nor a known number."""
-    number = numbers[label]
-    if number is None or len(words) < 2:
-        return yes_or_no(label)
-    both = set(numbers.values())
-    if both not in _NUMBER_PAIRS:
+def _ones(words: dict[str, str], numbers: dict[str, float | None]) -> set[str] | None:
+    """Return the labels that count as 1, or None if they are not yes and no, or known numbers."""
+    if None not in map(yes_or_no, words):
+        return {each for each in words if yes_or_no(each)}
+    if set(numbers.values()) not in _NUMBER_PAIRS:
         return None
-    return number == max(each for each in both if each is not None)
+    return {max(words, key=lambda each: numbers[each] or 0)}
 
 
 def _meaning(target: str, words: dict[str, str], approved: set[str]) -> str:
     good = ", ".join(text for each, text in words.items() if each in approved)
     bad = ", ".join(text for each, text in words.items() if each not in approved)
-    means = [f"{good} counts as approved"] if good else []
-    means += [f"{bad} as denied" if good else f"{bad} counts as denied"] if bad else []
+    means = [f"{good} means approval"] if good else []
+    means += [f"{bad} means denial"] if bad else []
     return (
-        f"{target}: {' and '.join(means)}; if that is wrong, set decision.approved_value in the "
+        f"{target}: {', and '.join(means)}; if that is wrong, set decision.approved_value in the "
         "schema to the label that means approval."
     )

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import isfinite
 
 from features.schema import OrdinalColumn
 
@@ -51,6 +52,7 @@ class Numbers:
     values: list[float | None]
     faults: dict[int, str]
     notes: list[str]
+    """Clauses on how the numbers were read."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ class _Text:
 def plain_number(text: str) -> float | None:
     """Return the number of a text with a decimal point and nothing else, or None."""
     stripped = text.strip()
-    return float(stripped) if len(text) <= _LONGEST and _PLAIN.fullmatch(stripped) else None
+    if len(text) > _LONGEST or not _PLAIN.fullmatch(stripped):
+        return None
+    number = float(stripped)
+    return number if isfinite(number) else None
 
 
 def decimal_marks(texts: Sequence[str]) -> set[str]:
@@ -193,27 +198,26 @@ def _mark_of(
     if not open_ones:
         return ".", {}, []
     kinds = {"," if "," in each.core else "." for each in open_ones.values()}
+    ambiguous = dict.fromkeys(open_ones, AMBIGUOUS)
     if len(kinds) > 1:
-        return ".", dict.fromkeys(open_ones, AMBIGUOUS), []
+        return ".", ambiguous, []
     (kind,) = kinds
-    if separator == ",":
-        return ".", {}, []  # a comma in quotes groups thousands; a point is a decimal point
-    if mark is not None:
-        return mark, {}, []
+    if kind == "." and separator == "," and mark is None:
+        return ".", {}, []  # as programs write numbers
+    # In a file with commas between fields, a comma in quotes usually groups thousands.
+    usual = mark or ("." if separator == "," else None)
     plausible = [each for each in (".", ",") if _plausible(column, list(texts.values()), each)]
-    if len(plausible) == 1:
-        how = "groups thousands" if plausible[0] != kind else "is the decimal mark"
-        named = "comma" if kind == "," else "point"
-        note = (
-            f"{column.name}: the {named} {how}, since the column's range and cuts do not fit the "
-            "other reading."
-        )
-        return plausible[0], {}, [note]
-    return ".", dict.fromkeys(open_ones, AMBIGUOUS), []
+    if usual is not None and (usual in plausible or not plausible):
+        return usual, {}, []
+    if len(plausible) != 1 or mark is not None:
+        return ".", ambiguous, []
+    how = "groups thousands" if plausible[0] != kind else "is the decimal mark"
+    named = "comma" if kind == "," else "point"
+    return plausible[0], {}, [f"the {named} {how}, which fits the column's range and cuts"]
 
 
 def _plausible(column: OrdinalColumn, texts: Sequence[_Text], mark: str) -> bool:
-    """Return True if numbers lie within the column's range, and not all in its first or last bin."""
+    """Return True if numbers lie within a column's range, and not all in an outermost bin."""
     values = [_value(each, mark) for each in texts]
     numbers = [each for each in values if each is not None]
     if not numbers or not all(column.minimum <= each <= column.maximum for each in numbers):
@@ -227,7 +231,7 @@ def _groups(mark: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 
 def _value(text: _Text, mark: str) -> float | None:
-    whole, point, decimals = text.core.partition(mark)
+    whole, _, decimals = text.core.partition(mark)
     if not whole.isdecimal():
         group = next((g for g, pattern in _groups(mark) if pattern.fullmatch(whole)), None)
         if group is None and whole:
@@ -236,11 +240,13 @@ def _value(text: _Text, mark: str) -> float | None:
     if not (decimals.isdecimal() or not decimals) or not (whole.isascii() and decimals.isascii()):
         return None
     number = float(f"{whole}.{decimals or 0}{text.exponent}")
+    if not isfinite(number):
+        return None
     return -number if text.negative else number
 
 
 def _unit_notes(texts: Sequence[_Text], mark: str) -> list[str]:
-    """Return notes on the way in which the numbers were read, as ends of sentences."""
+    """Return clauses on how the numbers were read."""
     notes = []
     if mark == "," and any("," in each.core for each in texts):
         notes.append("the comma is the decimal mark")

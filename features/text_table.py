@@ -182,8 +182,8 @@ def read_outcomes(
         reason = read.fault
         if not show_values and column.texts[read.position].strip():
             reason = (
-                f"has a wrong {target}; give two labels, such as 1 and 0, or yes and no, or set "
-                "decision.approved_value in the schema to the one that means approval"
+                f"{target} has a wrong label: give two labels, such as 1 and 0, or yes and no, or "
+                "set decision.approved_value in the schema to the one that means approval"
             )
         raise table.source.error(f"{table.source.name} cannot be used: line {line}: {reason}.")
     table.notes.extend(read.notes)

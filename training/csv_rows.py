@@ -27,7 +27,7 @@ __all__ = [
 
 LINE = "line"
 """Name of the index of the frame: the line of the file where each row begins."""
-MOST_BYTES = 4 << 30
+MOST_BYTES = 2 << 30
 _ROWS_AT_ONCE = 65_536  # text needs several times the memory of the parsed numbers
 
 

@@ -196,7 +196,8 @@ def training_frame(
         frame, approved = _known_frame(schema, data, target, rows, seed, extra)
     if approved.all() or not approved.any():
         raise TrainingDataInvalid(
-            f"All {len(frame)} rows have the same {target}. Training needs rows of both outcomes."
+            f"All {len(frame)} rows have the same {target}, apart from rows without any. Training "
+            "needs rows of both outcomes; if an empty label means one of them, write it."
         )
     return frame.reset_index(drop=True), approved.astype(np.int8)
 
@@ -233,6 +234,11 @@ def _own_frame(
     for header in extra:
         own = table.columns[_EXTRA + header]
         texts = np.array([text or None for text in own.texts], object)
+        if header in series:
+            raise TrainingDataInvalid(
+                f"{header} is a column of the schema, so that its texts are not kept; copy it to a "
+                "column with another header."
+            )
         series[header] = pd.Series(texts[own.codes], dtype=object)
     return pd.DataFrame(series), outcomes[outcomes >= 0] == 1
 

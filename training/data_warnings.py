@@ -14,7 +14,7 @@ from utils.strict_csv import listed
 
 LEAKING_AUC = 0.99
 RARE_ROWS = 50
-"""Rows of an outcome below which a measured AUC says little (features of 10 test rows)."""
+"""Rows of an outcome below which a measured AUC says little: a fifth of them is tested."""
 DUPLICATE_SHARE = 0.01
 _LEAST_ROWS = 20
 """Rows below which columns are not judged: many are distinct or equal by chance."""
@@ -35,9 +35,7 @@ def data_warnings(frame: pd.DataFrame, y: NDArray[np.int8]) -> list[str]:
     useful = [name for name in frame.columns if name not in {*empty, *constant}]
     for names, what in ((empty, "no value"), (constant, "the same value")):
         if names:
-            found.append(
-                f"{listed(names, 10)}: {what} in every row, so that the model cannot use it."
-            )
+            found.append(f"{listed(names, 10)}: {what} in every row, which no model can use.")
     found += _equal_columns({str(name): codes[name] for name in useful})
     for name in useful:
         auc = column_auc(frame[name], codes[name], y)
@@ -109,7 +107,7 @@ def _duplicate_rows(frame: pd.DataFrame, y: NDArray[np.int8]) -> list[str]:
     if share < DUPLICATE_SHARE:
         return []
     return [
-        f"{share:.1%} of the rows repeat an earlier row: remove repeated rows, which would count as "
+        f"{share:.1%} of the rows repeat an earlier row: remove them, since one can count as "
         "held out although the model was trained on them."
     ]
 
@@ -125,9 +123,7 @@ def _equal_columns(codes: dict[str, NDArray[np.int64]]) -> list[str]:
     for name, own in codes.items():
         key = own.tobytes()
         if key in first:
-            found.append(
-                f"{name} says the same as {first[key]} in every row: leave one of them out."
-            )
+            found.append(f"{name} says the same as {first[key]} in every row: leave one out.")
         first.setdefault(key, name)
     return found
 

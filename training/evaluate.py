@@ -23,7 +23,7 @@ from engines.registry import ENGINES
 from features.encoding import Bits
 from settings import get_settings
 from training.encrypted_runs import EncryptedRuns, Timed, same_scores
-from training.held_out import HeldOut, held_out
+from training.held_out import MODEL_FOLDER, HeldOut, held_out
 from training.library import LibraryModel
 from training.report.evaluation import report_markdown, validation_report, write_report
 from utils.errors import ResultDiffers, TrainingDataInvalid, TrisealError
@@ -50,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--model",
         type=Path,
-        help="folder of the trained model, whose training rows the report compares with",
+        default=MODEL_FOLDER,
+        help="folder of training.train: its rows tell what was trained on, and the report compares "
+        "with them (default: %(default)s)",
     )
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="folder for the validation report and its plot"
@@ -65,8 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = options.deployment or get_settings().deployment
         deployment = Deployment.load(folder)
-        training = None if options.model is None else training_of(deployment, options.model)
-        rows = held_out(deployment, options.data, training)
+        rows = held_out(deployment, options.data, options.model)
         if rows.y is None and (options.report_only or options.report):
             raise TrainingDataInvalid(
                 "A report needs labelled rows: name the data that the model was trained on, or "
@@ -87,6 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
                 break
         if options.json:
             options.json.write_text(json.dumps(results, indent=2) + "\n")
+        if options.report_only and "levelled" in deployment.manifest.engines:
+            require_agreement(float_agreement(deployment, rows.bits))
         if not wrong:
             _report(deployment, rows, options.report)
     except (TrisealError, OSError) as error:

@@ -100,10 +100,7 @@ class CsvSource:
                 next(lines)
             return self._parsed(lines, separator, 2 if declared else 1)
 
-        if declared:
-            separator = declared[1]
-        else:
-            separator = self._separator(rows, known or (lambda names: 0))
+        separator = declared[1] if declared else self._separator(rows, known)
         parsed = rows(separator)
         header = self.header(parsed)
         if separator != ",":
@@ -124,7 +121,7 @@ class CsvSource:
     def _separator(
         self,
         rows: Callable[[str], Iterator[Row]],
-        known: Callable[[Sequence[str]], int],
+        known: Callable[[Sequence[str]], int] | None,
     ) -> str:
         """Return the separator by which the header has the most known names, and most names."""
         best, most, refused = ",", (-1, 0), None
@@ -136,7 +133,7 @@ class CsvSource:
             except self.error as error:  # quotes that do not end before this separator
                 refused = refused or error
                 continue
-            if (rank := (known(names), len(names))) > most:
+            if (rank := (known(names) if known else 0, len(names))) > most:
                 best, most = separator, rank
         if refused is not None and most[1] <= 1:
             raise refused
