@@ -5,10 +5,10 @@ party's bits and decrypts results; it is built from the public model alone. `Ser
 and evaluates messages; it is built from the deployment and never sees a secret key. The halves
 exchange sealed messages (engines/envelope.py), each for one named slot of an application.
 
-All engines have two programs: `decide` returns one score, `explain` one score for each value
-that it tries (features/variations.py). A score of 0 or more means approved. The engines `levelled` and `clear` may have a
-third, `reasons`: for each stated reason, the points by which the applicant lies below the average
-of approved applicants. A deployment has the programs in `PublicModel.programs`.
+All engines have two programs: `decide` returns one score, `explain` one score for each value that
+it tries (features/variations.py). A score of 0 or more means approved. The engines `levelled` and
+`clear` may have a third, `reasons`: for each stated reason, the points by which the applicant lies
+below the average of approved applicants. A deployment has the programs in `PublicModel.programs`.
 
 If a deployment opens signs only, each program is followed by a comparison: the scores open under
 masks that no single party knows, and a second program, `decide_sign` or `explain_sign`, returns

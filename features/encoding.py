@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import sys
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,7 +81,7 @@ class ColumnCode:
                     f"{column.name} cannot be {str(value)[:80]!r}: give {allowed(column)}."
                 )
             return column.values.index(value)
-        return int(np.searchsorted(column.cuts, _number(column, value), side="right"))
+        return bisect_right(column.cuts, _number(column, value))
 
     def states(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
         """Return the state of each value, shape (values,); raises ValueOutOfDomain."""
@@ -163,10 +164,7 @@ def _number(column: OrdinalColumn, value: Any) -> float:
     return float(value)
 
 
-def column_code(
-    column: Column, party: str = "", first_bit: int = 0, first_state: int = 0
-) -> ColumnCode:
-    """Return the code of a column, by default of one that stands alone."""
+def _column_code(column: Column, party: str, first_bit: int, first_state: int) -> ColumnCode:
     if isinstance(column, BooleanColumn):
         states, bits = ["false", "true"], ["is true"]
         table = np.array([[0], [1]], np.uint8)
@@ -195,7 +193,7 @@ class Layout:
         bits = states = 0
         for party in schema.parties:
             for column in party.columns:
-                code = column_code(column, party.name, bits, states)
+                code = _column_code(column, party.name, bits, states)
                 codes.append(code)
                 bits += code.n_bits
                 states += code.n_states

@@ -70,7 +70,7 @@ class Explanation:
 
     `others` are the outcomes of the schema's alternatives, nearest change first; there are none if
     the application is approved already. `pair` is not None only if no column alone turns the
-    decision.
+    decision. `opened` has all scores that were opened, in the order of the program's outputs.
     """
 
     outcome: Outcome
@@ -82,14 +82,17 @@ class Explanation:
     first_bin: int = 0
     others: tuple[Varied, ...] = ()
     pair: VariedPair | None = None
+    opened: tuple[float, ...] = ()
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The sentences: of the explained column, of the others, of a pair, and the caveat."""
-        more = (*(varied.text for varied in self.others), *([self.pair.text] if self.pair else []))
-        if not more:
-            return (self.text,)
-        return (self.text.removesuffix(f" {CAVEAT}"), *more, CAVEAT)
+        """The texts of the explained column, of the others and of the pair, with the caveat."""
+        more = [varied.text for varied in self.others]
+        if self.pair is not None:
+            more.append(self.pair.text)
+        if more and not self.text.endswith(CAVEAT):
+            more.append(CAVEAT)
+        return (self.text, *more)
 
 
 def current_bin(schema: Schema, record: Mapping[str, Any]) -> int:
@@ -121,7 +124,8 @@ def explain_scores(
     shown = main.labels[first : first + len(own)], own, current
     if approved:
         text = f"The application is already {schema.decision.approved}; nothing needs to change."
-        return Explanation(Outcome.ALREADY_APPROVED, text, *shown, None, first)
+        outcome = Outcome.ALREADY_APPROVED
+        return Explanation(outcome, text, *shown, None, first, opened=tuple(scores))
     found = _nearest(reader.ahead(main), dict(enumerate(own, first)))
     outcome, text = reader.said(main, found)
     if outcome is not Outcome.AT_MOST:
@@ -134,7 +138,7 @@ def explain_scores(
         others = tuple(sorted((_varied(reader, one, given) for one in alternatives), key=_order))
         if turning is None and all(varied.turning is None for varied in others):
             pair = _pair(reader, given)
-    return Explanation(outcome, text, *shown, turning, first, others, pair)
+    return Explanation(outcome, text, *shown, turning, first, others, pair, tuple(scores))
 
 
 @dataclass(frozen=True)

@@ -291,7 +291,7 @@ def _opened(agent: Agent, application: ApplicationAgent, once: Any) -> set[str]:
         once(DECIDE, f"{word}{score}.")
         over.add(DECIDE)
     if member.explanation is not None:
-        once(EXPLAIN, member.explanation.explanation.text)
+        once(EXPLAIN, " ".join(member.explanation.explanation.texts))
         over.add(EXPLAIN)
     if member.reasons is not None:
         for number, sentence in enumerate(member.reasons.sentences, 1):

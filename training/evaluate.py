@@ -21,12 +21,19 @@ from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS, REASONS
 from engines.registry import ENGINES
 from features.encoding import Bits
-from settings import get_settings
+from settings import ROOT, get_settings
 from training.encrypted_runs import EncryptedRuns, Timed, same_scores
-from training.held_out import MODEL_FOLDER, HeldOut, held_out
+from training.held_out import HeldOut, held_out
 from training.library import LibraryModel
-from training.report.evaluation import report_markdown, validation_report, write_report
-from utils.errors import ResultDiffers, TrainingDataInvalid, TrisealError
+from training.models import Labels
+from training.report.evaluation import (
+    report_markdown,
+    training_of,
+    validation_report,
+    write_report,
+)
+from training.train import MODEL_FOLDER
+from utils.errors import DeploymentError, ResultDiffers, TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
 
@@ -50,9 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--model",
         type=Path,
-        default=MODEL_FOLDER,
-        help="folder of training.train: its rows tell what was trained on, and the report compares "
-        "with them (default: %(default)s)",
+        help="folder of the trained model, whose training rows the report compares with; "
+        f"{MODEL_FOLDER.relative_to(ROOT)} by default, if it is of the deployed model",
     )
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="folder for the validation report and its plot"
@@ -67,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = options.deployment or get_settings().deployment
         deployment = Deployment.load(folder)
-        rows = held_out(deployment, options.data, options.model)
+        training = _training_rows(deployment, options.model)
+        rows = held_out(deployment, options.data, training)
         if rows.y is None and (options.report_only or options.report):
             raise TrainingDataInvalid(
                 "A report needs labelled rows: name the data that the model was trained on, or "
@@ -88,14 +95,22 @@ def main(arguments: list[str] | None = None) -> int:
                 break
         if options.json:
             options.json.write_text(json.dumps(results, indent=2) + "\n")
-        if options.report_only and "levelled" in deployment.manifest.engines:
-            require_agreement(float_agreement(deployment, rows.bits))
         if not wrong:
             _report(deployment, rows, options.report)
     except (TrisealError, OSError) as error:
         print(f"training.evaluate: {in_one_line(error)}", file=sys.stderr)
         return 1
     return 1 if wrong else 0
+
+
+def _training_rows(deployment: Deployment, model: Path | None) -> tuple[Bits, Labels] | None:
+    """Return bits and labels of the training rows; None if no folder is named and none fits."""
+    try:
+        return training_of(deployment, model or MODEL_FOLDER)
+    except DeploymentError:
+        if model is not None:
+            raise
+        return None
 
 
 def _report(deployment: Deployment, rows: HeldOut, out: Path | None) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from engines.levelled.build import SCORE_WIDTHS
 from features.encoding import Bits, Layout
 from model.booster import parse_booster
@@ -95,19 +95,19 @@ def programs_for(
     return with_reasons(programs, layout, calibration, seconds) if reasons else programs
 
 
+def with_reasons(
+    programs: dict[str, Program], layout: Layout, calibration: Bits, seconds: float = 15.0
+) -> dict[str, Program]:
+    """Return the programs and `reasons`, unless the schema has too many reasons."""
+    reasons = stated_program(programs[DECIDE], layout, calibration, seconds)
+    return programs if reasons is None else programs | {REASONS: reasons}
+
+
 def _decide_for(
     booster: bytes, layout: Layout, calibration: Bits, score_bits: int, seconds: float
 ) -> Program:
     ensemble = parse_booster(booster, layout)
     return decide_program(quantise(ensemble, layout, score_bits, calibration, seconds), layout)
-
-
-def with_reasons(
-    programs: dict[str, Program], layout: Layout, calibration: Bits, seconds: float = 15.0
-) -> dict[str, Program]:
-    """Return the programs and `reasons`, unless the schema has too many reasons."""
-    reasons = stated_program(programs["decide"], layout, calibration, seconds)
-    return programs if reasons is None else programs | {"reasons": reasons}
 
 
 def decision_program(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,13 @@ from engines.deployment import Deployment
 from features.encoding import Bits, Layout
 from federated.boosting.rows import validation_rows
 from model.polynomial import sample_states
-from settings import ROOT
-from training.data import Part, training_frame
+from training.data import training_frame
 from training.data_warnings import shared_rows
 from training.models import Labels
 from training.time_split import split_rows
-from utils.errors import DeploymentMissing, TrainingDataInvalid
+from utils.errors import TrainingDataInvalid
 
-MODEL_FOLDER = ROOT / "build" / "model"
-"""The default folder of training.train."""
 _SAMPLE = 512
-_COPY_SHARE = 0.5
-"""Share of the training rows from which on a file is a copy of the training data, or of a part."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +39,16 @@ class HeldOut:
 
 
 def held_out(
-    deployment: Deployment, data: list[Path] | None = None, model: Path = MODEL_FOLDER
+    deployment: Deployment,
+    data: list[Path] | None = None,
+    training: tuple[Bits, Labels] | None = None,
 ) -> HeldOut:
     """Return the test rows of the deployment's training, drawn or read again.
 
-    For a model trained on files, without `data`, return random records of the schema instead. With
-    `data`, the training rows in `model`, the folder of training.train, tell whether these are the
-    rows that were held out; `source` says the result. Of files that are not those of training,
-    all rows are returned. Raises TrainingDataInvalid.
+    `training` has the bits and labels of the rows that the model was trained on. With it, files
+    that are not those of training are measured as a whole, without the rows that were trained on.
+    For a model trained on files, without `data`, return random records of the schema instead.
+    Raises TrainingDataInvalid.
     """
     layout = deployment.layout
     drawn, seed, target, together = None, 0, None, None
@@ -76,79 +72,59 @@ def held_out(
     if together is not None:
         return _of_several_lenders(layout, frame, y, seed, together)
     parts = split_rows(frame, y, seed, by)
-    trained = _trained_rows(deployment, model)
-    test = replace(_rows(layout, parts.test, "held-out rows"), training=trained)
+    test = parts.test
+    bits = layout.encode_frame(test.frame)
     if drawn is not None:
         fit = layout.encode_frame(parts.train.frame), parts.train.y
-        return replace(test, training=trained or fit)
-    if trained is None:
-        source = f"rows of --data; whether they were trained on cannot be known without {model}"
-        return replace(test, source=source)
-    rest = [_keys(layout.encode_frame(p.frame), p.y) for p in (parts.train, parts.validation)]
-    if shared_rows(_keys(*trained), np.concatenate(rest)).all():
-        return test
-    return replace(_of_other_rows(layout, frame, y, _keys(*trained)), training=trained)
+        return HeldOut(bits, test.y, "held-out rows", test.frame, training or fit)
+    if training is None:
+        source = "test rows, held out if these are the files of training"
+        return HeldOut(bits, test.y, source, test.frame)
+    rest = [_labelled(layout.encode_frame(p.frame), p.y) for p in (parts.train, parts.validation)]
+    if shared_rows(_labelled(*training), np.concatenate(rest)).all():
+        return HeldOut(bits, test.y, "held-out rows", test.frame, training)
+    return _of_other_files(layout, frame, y, training)
 
 
-def _rows(layout: Layout, part: Part, source: str) -> HeldOut:
-    return HeldOut(layout.encode_frame(part.frame), part.y, source, part.frame)
-
-
-def _keys(bits: Bits, y: Labels) -> Bits:
-    """Return rows that are equal if their bits and labels are, shape (rows, n_bits + 1)."""
+def _labelled(bits: Bits, y: Labels) -> Bits:
+    """Return rows of bits with their labels, shape (rows, n_bits + 1)."""
     return np.column_stack([bits, y.astype(np.uint8)])
 
 
-def _trained_rows(deployment: Deployment, model: Path) -> tuple[Bits, Labels] | None:
-    """Return bits and labels of the training rows; None if the folder is not of this model."""
-    from training.compile import training_rows  # which imports all compilers
+def _of_other_files(
+    layout: Layout, frame: pd.DataFrame, y: Labels, training: tuple[Bits, Labels]
+) -> HeldOut:
+    """Return all rows of files that are not divided as those of training were.
 
-    try:
-        booster = (deployment.folder / "booster.json").read_bytes()
-        metrics = json.loads((model / "metrics.json").read_bytes())
-        if metrics["booster_sha256"] != hashlib.sha256(booster).hexdigest():
-            return None
-        return training_rows(model, deployment.layout)
-    except (OSError, ValueError, LookupError, TypeError, DeploymentMissing):
-        return None
-
-
-def _of_other_rows(layout: Layout, frame: pd.DataFrame, y: Labels, trained: Bits) -> HeldOut:
-    """Return rows of a file other than the training's, or in another order, and say so."""
-    whole = _rows(layout, Part(frame, y), "")
-    rows = _keys(whole.bits, y)
-    known = shared_rows(rows, trained)
-    if known.sum() < _COPY_SHARE * len(trained) or len(trained) < len(rows) / 2:
-        source = (
-            f"rows of --data, not of the file of the training; {known.mean():.0%} of the file's "
-            "rows have the values of a training row"
-        )
-        return replace(whole, source=source)
-    if len(set(y[~known].tolist())) < 2:
+    Some rows equal training rows by chance. If half of the training rows or more are in the files,
+    these are training rows in another order, and are left out.
+    """
+    bits = layout.encode_frame(frame)
+    known = shared_rows(_labelled(bits, y), _labelled(*training))
+    if known.sum() < len(training[1]) / 2:
+        return HeldOut(bits, y, "rows of other files than those of training", frame, training)
+    if known.all():
         raise TrainingDataInvalid(
-            "The model was trained on these rows, so that they cannot test it; give rows that were "
-            "held out with --data."
+            "The model was trained on all of these rows, so they cannot test it. Name other rows "
+            "with --data."
         )
-    source = (
-        f"rows of a copy of the training data in another order; {known.sum()} of its rows were "
-        "trained on and are left out"
-    )
-    return _rows(layout, Part(frame[~known], y[~known]), source)
+    source = f"without {int(known.sum()):,} rows of the file that the model was trained on"
+    return HeldOut(bits[~known], y[~known], source, frame[~known], training)
 
 
 def _of_several_lenders(
     layout: Layout, frame: pd.DataFrame, y: Labels, seed: int, together: dict[str, Any]
 ) -> HeldOut:
     """Return the rows that no lender has trained on, or all if the plan held out none."""
-    whole = _rows(layout, Part(frame, y), "rows that may have been trained on")
+    bits = layout.encode_frame(frame)
     first = np.array([code.first_state for code in layout.codes])
-    columns = (layout.states(whole.bits) - first).T.astype(np.uint8)
+    columns = (layout.states(bits) - first).T.astype(np.uint8)
     share = together["validation_share"]
     if not share:
-        return whole
+        return HeldOut(bits, y, "rows that may have been trained on", frame)
     chosen = validation_rows(seed, share, columns, y)
     if not chosen.any():
         raise TrainingDataInvalid(
             "None of these rows was held out of the training; give more rows with --data."
         )
-    return HeldOut(whole.bits[chosen], y[chosen], "held-out rows", frame[chosen])
+    return HeldOut(bits[chosen], y[chosen], "held-out rows", frame[chosen])

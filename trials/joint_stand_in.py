@@ -244,7 +244,7 @@ def compared(program: str, payloads: list[bytes]) -> list[int]:
 def opened_of(program: str, score: int) -> int:
     """Return the value that the comparison of a program opens in place of a score."""
     if program == REASONS:
-        return min(max(score, 0), LEVELS - 1)
+        return int(min(max(score, 0), LEVELS - 1))
     return 0 if score >= 0 else -1
 
 

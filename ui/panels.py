@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from features.schema import Party
+from model.explanation import Explanation
 from parties.results import Decision, KeysMade
 from ui.reasons import APPROVED, NOT_STATED, has_reasons, reasons_html
 from ui.state import PageState
@@ -162,7 +163,16 @@ def explanation_panel(state: PageState) -> str:
         ("Fetched and opened", f"{show_bytes(found.size)} in {show_seconds(found.seconds)}"),
     ]
     text = escape(found.explanation.text)
-    return f'{_outdated(state)}<p class="ts-says" role="status">{text}</p>{_facts(facts)}'
+    return (
+        f'{_outdated(state)}<p class="ts-says" role="status">{text}</p>'
+        f"{_other_changes(found.explanation)}{_facts(facts)}"
+    )
+
+
+def _other_changes(explanation: Explanation) -> str:
+    """Return the outcomes of other columns and of a pair, nearest change first, or nothing."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in explanation.texts[1:])
+    return f'<ul class="ts-changes" aria-label="Other changes">{items}</ul>' if items else ""
 
 
 def reasons_panel(state: PageState) -> str:

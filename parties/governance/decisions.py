@@ -159,7 +159,8 @@ class OwnDecisions:
         member, short = application.member, application.member.client_id[:8]
         if program == EXPLAIN:
             opened = member.explanation
-            return "" if opened is None else f"Application {short}: {opened.explanation.text}"
+            said = [] if opened is None else opened.explanation.texts
+            return f"Application {short}: {' '.join(said)}" if said else ""
         if program == REASONS:
             stated = member.reasons
             return "" if stated is None else f"Application {short}: {stated.text}"

@@ -47,7 +47,9 @@ def test_states_are_counted_within_each_column() -> None:
         [code.state_labels[state] for code, state in zip(GERMAN.codes, row, strict=True)]
         for row in found.states
     ]
-    known = ["40-45", "male", "skilled", "rent", "2500-3000", "radio/TV", "12-13"]
+    known = [
+        *("40 to under 45", "male", "skilled", "rent", "2500 to under 3000", "radio/TV", "12"),
+    ]
     assert labels == [known, [known[0], "missing", *known[2:]], known]
     assert found.outcomes.tolist() == [1, 1, 0]
     assert found.states.dtype == np.uint8

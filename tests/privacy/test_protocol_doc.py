@@ -149,7 +149,7 @@ def test_documented_bounds_match_the_code():
         str(bounds.most_score_bits),
         f"{bounds.least_margin:g}",
         "1",
-        f"the bins of the explained column, at most {MOST_OUTPUTS}",
+        f"the values that an explanation tries, at most {MOST_OUTPUTS}",
         f"the reasons that the schema states, at most {MOST_STATED}",
         f"{LEVELS - 1}, rising strictly from 1 within the range of points",
         f"at most {MOST_COEFFICIENTS} of {DEFAULT.n}",

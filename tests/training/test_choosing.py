@@ -212,9 +212,7 @@ def test_saved_booster_decides_by_the_cut_off(booster, margin):
 def test_calibration_of_the_saved_booster_gives_the_same_probabilities(rows, booster, kind):
     margins = log_odds(booster, rows.bits)
     scale = Scale()
-    ruled = apply_rule(
-        Rule("approve-below", 0.3), kind, scale, model_json(booster), margins, rows
-    )
+    ruled = apply_rule(Rule("approve-below", 0.3), kind, scale, model_json(booster), margins, rows)
     original = calibrate(kind, margins, rows.y)
     assert ruled.calibration is not None
     assert ruled.calibration.good(margins - ruled.shift) == pytest.approx(original.good(margins))

@@ -1,6 +1,5 @@
 """Evaluation stops at the first score that differs; the table shows the benchmark's figures."""
 
-import hashlib
 import json
 import signal
 
@@ -12,14 +11,11 @@ from engines.interface import DECIDE, EXPLAIN, PROGRAMS, REASONS
 from model.polynomial import sample_states
 from tests.conftest import write_small_deployment
 from training import synthetic
-from training.compile import training_rows
 from training.data import split, training_frame
-from training.data_warnings import shared_rows
 from training.encrypted_runs import EncryptedRuns, same_scores
 from training.held_out import held_out
 from training.measure.benchmark import comparison_rows, table
 from training.measure.engine_process import EngineProcess
-from training.train import write_rows
 from utils.errors import DeploymentMissing, EvaluationFailed, MalformedMessage, TrainingDataInvalid
 
 BINS = 6
@@ -187,59 +183,20 @@ def test_report_alone_measures_all_held_out_rows(drawn_deployment, tmp_path, cap
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in out.iterdir())
 
 
+def test_training_rows_of_another_model_are_refused(drawn_deployment, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    options = (drawn_deployment.folder, "--report-only", "--model", other)
+    assert evaluate(*options) == 1
+    assert "There is no trained model in" in capsys.readouterr().err
+    (other / "booster.json").write_bytes(b"{}")
+    assert evaluate(*options) == 1
+    assert "is not the deployed one" in capsys.readouterr().err
+
+
 def test_a_report_needs_labelled_rows(clear_deployment, capsys):
     assert evaluate(clear_deployment, "--report-only") == 1
     assert "needs labelled rows" in capsys.readouterr().err
-
-
-@pytest.fixture
-def from_file(tmp_path, schema, small_booster, small_programs):
-    """A deployment that was trained on a file, its rows, and the folder of training.train."""
-    frame = synthetic.draw(600, 8)
-    deployment, model = tmp_path / "deployment", tmp_path / "model"
-    deployment.mkdir()
-    write_small_deployment(deployment, schema, small_booster, small_programs, {"clear": {}})
-    digest = hashlib.sha256((deployment / "booster.json").read_bytes()).hexdigest()
-    recorded = {"data": {"drawn": None, "seed": 5, "target": "Denied"}, "booster_sha256": digest}
-    loaded = EncryptedRuns("clear", deployment).deployment
-    model.mkdir()
-    for folder in (deployment, model):
-        (folder / "metrics.json").write_text(json.dumps(recorded))
-    parts = split(*training_frame(schema, [as_csv(tmp_path, frame)], "Denied", 0, 5), 5)
-    write_rows(model, loaded.layout.encode_frame(parts.train.frame), parts.train.y)
-    return loaded, frame, model
-
-
-def as_csv(folder, frame):
-    frame.to_csv(folder / "my.csv", index=False)
-    return folder / "my.csv"
-
-
-def test_rows_of_the_file_are_held_out_only_in_its_order(from_file, tmp_path):
-    deployment, frame, model = from_file
-    rows = held_out(deployment, [as_csv(tmp_path, frame)], model)
-    assert (len(rows.y), rows.source) == (120, "held-out rows")
-    unknown = held_out(deployment, [as_csv(tmp_path, frame)], tmp_path / "absent")
-    assert len(unknown.y) == 120 and "cannot be known" in unknown.source
-    copy = held_out(deployment, [as_csv(tmp_path, frame.sample(frac=1, random_state=1))], model)
-    assert "360 of its rows were trained on and are left out" in copy.source
-    trained, y = training_rows(model, deployment.layout)
-    assert shared_rows(with_labels(copy.bits, copy.y), with_labels(trained, y)).sum() == 0
-    assert len(copy.y) == 240
-    other = held_out(deployment, [as_csv(tmp_path, synthetic.draw(600, 9))], model)
-    assert "not of the file of the training" in other.source and len(other.y) == 600
-
-
-def with_labels(bits, y):
-    return np.column_stack([bits, y.astype(np.uint8)])
-
-
-def test_trained_rows_alone_cannot_test_the_model(from_file, tmp_path, schema, capsys):
-    deployment, frame, model = from_file
-    parts = split(frame, (1 - frame["Denied"]).to_numpy(np.int8), 5)
-    path = as_csv(tmp_path, parts.train.frame.sample(frac=1, random_state=2))
-    assert evaluate(deployment.folder, "--data", path, "--model", model) == 1
-    assert "The model was trained on these rows" in capsys.readouterr().err
 
 
 def test_an_engine_runs_in_its_own_process(clear_deployment, layout):
@@ -362,3 +319,28 @@ def test_table_shows_every_figure_and_dashes_for_none(measured):
 
 def test_table_omits_http_if_not_measured(measured):
     assert "HTTP" not in table(measured | {"http": None})
+
+
+def test_rows_that_were_trained_on_are_left_out(tmp_path, schema, small_booster, small_programs):
+    frame, files = synthetic.draw(600, 8), tmp_path / "my.csv"
+    deployment = tmp_path / "deployment"
+    deployment.mkdir()
+    write_small_deployment(deployment, schema, small_booster, small_programs, {"clear": {}})
+    recorded = {"data": {"drawn": None, "seed": 5, "target": "Denied"}}
+    (deployment / "metrics.json").write_text(json.dumps(recorded))
+    loaded = EncryptedRuns("clear", deployment).deployment
+
+    def rows(table, training=None):
+        table.to_csv(files, index=False)
+        return held_out(loaded, [files], training)
+
+    frame.to_csv(files, index=False)
+    parts = split(*training_frame(schema, [files], "Denied", 0, 5), 5)
+    trained = loaded.layout.encode_frame(parts.train.frame), parts.train.y
+    assert (len(rows(frame).y), "if these are the files" in rows(frame).source) == (120, True)
+    assert (len(rows(frame, trained).y), rows(frame, trained).source) == (120, "held-out rows")
+    copy = rows(frame.sample(frac=1, random_state=1), trained)
+    assert len(copy.y) == 240 and "without 360 rows" in copy.source
+    table = parts.train.frame.assign(Denied=1 - parts.train.y)
+    with pytest.raises(TrainingDataInvalid, match="trained on all of these rows"):
+        rows(table.sample(frac=1, random_state=2), trained)

@@ -109,6 +109,8 @@ def test_schema_to_report_with_encrypted_decisions(tmp_path, monkeypatch, capsys
     shuffled = tmp_path / "shuffled.csv"
     write_table(shuffled, random.Random(1).sample(table, len(table)))
     assert run(training.evaluate.main, *evaluated, "--data", shuffled, "--report-only") == 0
-    assert "800 of its rows were trained on and are left out" in capsys.readouterr().out
+    assert "200 rows (without 800 rows of the file that the model was trained on)" in (
+        capsys.readouterr().out
+    )
     assert run(training.evaluate.main, "--deployment", out, "--report-only") == 1
     assert "needs labelled rows" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import partial
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any
 
 from engines.deployment import Deployment
 from engines.interface import DECIDE
+from features.encoding import Bits
 from training.calibration import Calibration, from_document
+from training.compile import training_rows
 from training.held_out import HeldOut
+from training.models import Labels
 from training.report.document import Block, Heading, Text, markdown
 from training.report.plots import calibration_plot
 from training.report.validation import LabelledRows, Results, validation
 from training.report.validation_text import validation_blocks
 from utils.atomic_files import PRIVATE_FOLDER, write_atomic
-from utils.errors import DeploymentMixed, TrainingDataInvalid
+from utils.errors import DeploymentMissing, DeploymentMixed, TrainingDataInvalid
 
 REPORT_JSON, REPORT_TEXT, PLOT = "validation.json", "validation.md", "calibration.png"
 _ENGINE = "levelled"
@@ -49,6 +53,29 @@ def validation_report(deployment: Deployment, rows: HeldOut) -> dict[str, Any]:
         "score_bits": program.score_bits,
         **report,
     }
+
+
+def training_of(deployment: Deployment, model: Path) -> tuple[Bits, Labels]:
+    """Return bits and labels of the training rows in the folder of the deployed model.
+
+    Raises DeploymentMissing, and DeploymentMixed for the folder of another model.
+    """
+    try:
+        booster = (model / "booster.json").read_bytes()
+    except OSError as error:
+        raise DeploymentMissing(
+            f"There is no trained model in {model}; name the folder that training.train wrote."
+        ) from error
+    digests = {
+        hashlib.sha256(data).hexdigest()
+        for data in (booster, (deployment.folder / "booster.json").read_bytes())
+    }
+    if len(digests) > 1:
+        raise DeploymentMixed(
+            f"The model in {model} is not the deployed one; name its own folder with --model, or "
+            "compile this model first."
+        )
+    return training_rows(model, deployment.layout)
 
 
 def _calibration(deployment: Deployment) -> Calibration | None:

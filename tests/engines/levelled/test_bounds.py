@@ -33,7 +33,7 @@ from engines.levelled.results import coefficients_of_parts
 from engines.levelled.selection import SelectionTree
 from engines.levelled.server import LevelledServer
 from engines.levelled.sign_budgets import border_failure_log2, sign_budget
-from features.schema import MAXIMUM_STEPS, Schema
+from features.schema import MAXIMUM_EXPLAINED, Schema
 from model.reasons import MOST_STATED
 from settings import ROOT
 from utils.errors import NoiseBudgetExceeded, UnsafeParameters
@@ -122,8 +122,8 @@ def test_the_floor_is_one_step_below_the_smallest_budget():
 def test_limits_are_those_of_the_schema_and_the_compiler():
     assert set(BOUNDS) <= set(PROFILES)
     assert OWN.most_score_bits == max(SCORE_WIDTHS)
-    assert MOST_OUTPUTS == MAXIMUM_STEPS
-    assert max(MAXIMUM_STEPS, MOST_STATED) + KNOWN_ZEROS == MOST_COEFFICIENTS
+    assert max(MAXIMUM_EXPLAINED, MOST_STATED) == MOST_OUTPUTS
+    assert MOST_COEFFICIENTS == MOST_OUTPUTS + KNOWN_ZEROS
     assert 9.0 <= OWN.least_margin < sigmas_for(-64, 1)
 
 
@@ -205,7 +205,7 @@ def test_known_zeros_of_levels_are_a_part_of_their_own(opens_signs):
 
 def test_only_the_exact_number_of_scores_is_opened(schema):
     allowed = allowed_outputs(schema)
-    own = {"decide": 1, "explain": 6, "reasons": 8}
+    own = {"decide": 1, "explain": 11, "reasons": 8}
     assert allowed == own | {SIGN_OF[name]: count for name, count in own.items()}
     for program, count in allowed.items():
         check_outputs(program, count, schema)

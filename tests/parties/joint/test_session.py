@@ -65,7 +65,7 @@ def test_all_steps_from_keys_to_explanation(session):
     assert decision.score == truth(session, DECIDE)[0]
     assert list(stated.values) == truth(session, REASONS) and stated.run_seconds == 0.25
     assert stated.messages[0].what == "agree:reasons" and stated.approved is decision.approved
-    assert list(explained.explanation.scores) == truth(session, EXPLAIN)
+    assert list(explained.explanation.opened) == truth(session, EXPLAIN)
     assert explained.explanation.current_bin >= 0
     assert run.seconds == explained.run_seconds == 0.25
     assert session.state().state == "explained"
@@ -203,7 +203,7 @@ def test_a_session_is_resumed_between_all_steps(connection):
     assert not resumed().is_sent(B, record(resumed(), B, Account_age=60))
     resumed().run()
     assert resumed().open_decision().score == truth(resumed(), DECIDE)[0]
-    assert list(resumed().explain().explanation.scores) == truth(resumed(), EXPLAIN)
+    assert list(resumed().explain().explanation.opened) == truth(resumed(), EXPLAIN)
     resumed().erase()
     with pytest.raises(UnknownApplication):
         resumed()

@@ -48,7 +48,7 @@ def test_readers_learn_signs_and_nobody_a_score(signs_group, readers):
         if name in member.readers:
             assert member.decision.score is None and member.decision.log_odds is None
             assert member.decision.approved is (members.truth(DECIDE)[0] >= 0)
-            assert member.explanation.explanation.scores == opened(members, EXPLAIN)
+            assert member.explanation.explanation.opened == opened(members, EXPLAIN)
 
 
 def test_restart_before_every_step_gives_the_same_signs(signs_group):
@@ -57,7 +57,7 @@ def test_restart_before_every_step_gives_the_same_signs(signs_group):
     members.agree(REASONS).pump_restarting()
     members.agree(EXPLAIN).pump_restarting()
     for member in members.members.values():
-        assert member.explanation.explanation.scores == opened(members, EXPLAIN)
+        assert member.explanation.explanation.opened == opened(members, EXPLAIN)
     assert members[A].reasons.values == opened(members, REASONS)
 
 
