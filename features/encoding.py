@@ -164,7 +164,10 @@ def _number(column: OrdinalColumn, value: Any) -> float:
     return float(value)
 
 
-def _column_code(column: Column, party: str, first_bit: int, first_state: int) -> ColumnCode:
+def column_code(
+    column: Column, party: str = "", first_bit: int = 0, first_state: int = 0
+) -> ColumnCode:
+    """Return the code of a column, by default of one that stands alone."""
     if isinstance(column, BooleanColumn):
         states, bits = ["false", "true"], ["is true"]
         table = np.array([[0], [1]], np.uint8)
@@ -193,7 +196,7 @@ class Layout:
         bits = states = 0
         for party in schema.parties:
             for column in party.columns:
-                code = _column_code(column, party.name, bits, states)
+                code = column_code(column, party.name, bits, states)
                 codes.append(code)
                 bits += code.n_bits
                 states += code.n_states

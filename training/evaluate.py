@@ -95,6 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
                 break
         if options.json:
             options.json.write_text(json.dumps(results, indent=2) + "\n")
+        if options.report_only and "levelled" in deployment.manifest.engines:
+            require_agreement(float_agreement(deployment, rows.bits))
         if not wrong:
             _report(deployment, rows, options.report)
     except (TrisealError, OSError) as error:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import training.evaluate
+from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS, REASONS
 from model.polynomial import sample_states
 from tests.conftest import write_small_deployment
@@ -197,6 +198,40 @@ def test_training_rows_of_another_model_are_refused(drawn_deployment, tmp_path, 
 def test_a_report_needs_labelled_rows(clear_deployment, capsys):
     assert evaluate(clear_deployment, "--report-only") == 1
     assert "needs labelled rows" in capsys.readouterr().err
+
+
+@pytest.fixture
+def from_file(tmp_path, schema, small_booster, small_programs):
+    """A deployment that was trained on a file, the file's rows, and the training rows."""
+    frame, folder = synthetic.draw(600, 8), tmp_path / "deployment"
+    folder.mkdir()
+    write_small_deployment(folder, schema, small_booster, small_programs, {"clear": {}})
+    recorded = {"data": {"drawn": None, "seed": 5, "target": "Denied"}}
+    (folder / "metrics.json").write_text(json.dumps(recorded))
+    deployment = Deployment.load(folder)
+    part = split(*training_frame(schema, [as_csv(tmp_path, frame)], None, 0, 5), 5).train
+    return deployment, frame, (deployment.layout.encode_frame(part.frame), part.y)
+
+
+def as_csv(folder, frame):
+    frame.to_csv(folder / "my.csv", index=False)
+    return folder / "my.csv"
+
+
+def test_rows_of_a_file_are_held_out_only_if_they_were_not_trained_on(from_file, tmp_path):
+    deployment, frame, training = from_file
+    rows = held_out(deployment, [as_csv(tmp_path, frame)], training)
+    assert (len(rows.y), rows.source) == (120, "held-out rows")
+    unknown = held_out(deployment, [as_csv(tmp_path, frame)])
+    assert len(unknown.y) == 120 and "if these are the files of training" in unknown.source
+    copy = held_out(deployment, [as_csv(tmp_path, frame.sample(frac=1, random_state=1))], training)
+    assert len(copy.y) == len(copy.frame) == 240
+    assert "without 360 rows of the file that the model was trained on" in copy.source
+    other = held_out(deployment, [as_csv(tmp_path, synthetic.draw(600, 9))], training)
+    assert len(other.y) == 600 and "rows of other files" in other.source
+    trained = split(frame, (1 - frame["Denied"]).to_numpy(np.int8), 5).train.frame
+    with pytest.raises(TrainingDataInvalid, match="trained on all of these rows"):
+        held_out(deployment, [as_csv(tmp_path, trained.sample(frac=1, random_state=2))], training)
 
 
 def test_an_engine_runs_in_its_own_process(clear_deployment, layout):
