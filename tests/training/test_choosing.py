@@ -176,8 +176,11 @@ def test_approval_rate_is_the_nearest_possible(values, share):
 
 @pytest.mark.parametrize(
     ("kind", "value"),
-    [("approve-below", 0.0), ("approve-below", 1.0), ("approve-below", math.nan)]
-    + [("cost-ratio", -1.0), ("cost-ratio", math.inf), ("approval-rate", 5.0)],
+    [
+        *(("approve-below", value) for value in (0.0, 1.0, math.nan)),
+        *(("cost-ratio", value) for value in (-1.0, math.inf)),
+        ("approval-rate", 5.0),
+    ],
 )
 def test_impossible_values_of_a_rule_are_refused(kind, value):
     with pytest.raises(TrainingDataInvalid, match=f"--{kind} must be a number from"):
@@ -212,9 +215,7 @@ def test_saved_booster_decides_by_the_cut_off(booster, margin):
 def test_calibration_of_the_saved_booster_gives_the_same_probabilities(rows, booster, kind):
     margins = log_odds(booster, rows.bits)
     scale = Scale()
-    ruled = apply_rule(
-        Rule("approve-below", 0.3), kind, scale, model_json(booster), margins, rows
-    )
+    ruled = apply_rule(Rule("approve-below", 0.3), kind, scale, model_json(booster), margins, rows)
     original = calibrate(kind, margins, rows.y)
     assert ruled.calibration is not None
     assert ruled.calibration.good(margins - ruled.shift) == pytest.approx(original.good(margins))
