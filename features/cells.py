@@ -36,9 +36,12 @@ def is_missing(text: str) -> bool:
 def word(text: str) -> str:
     """Return a text without the differences that carry no meaning in words and numbers.
 
-    These are case, surrounding blanks, and the zeros after the point of a whole number.
+    These are case, surrounding blanks and single quotes, and the zeros after the point of a whole
+    number.
     """
     plain = unicodedata.normalize("NFC", text).strip().casefold()
+    if len(plain) > 2 and plain[0] == plain[-1] == "'":
+        plain = plain[1:-1].strip()
     return plain.partition(".")[0] if _WHOLE.fullmatch(plain) else plain
 
 

@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+import numpy as np
+
 from features.cells import is_missing, only, word, yes_or_no
 from features.dates import looks_like_date, months_before
-from features.encoding import allowed, column_code
+from features.encoding import allowed, in_domain
 from features.numbers import plain_number, read_numbers
 from features.schema import BooleanColumn, CategoricalColumn, Column, OrdinalColumn, number_text
-from utils.errors import ValueOutOfDomain
 
 _MOST_WORDS = 5
+_MOST_JUDGED = 200
+"""Most texts by which a column is judged to have dates."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,6 @@ def read_column(
         else:
             _read_ordinals(column, own, given, rows, read, form)
     _report_missing(column, texts, rows, set(given), read, may_lack)
-    code = column_code(column)
-    for i in given:
-        if i not in read.faults:
-            try:
-                code.state(read.values[i])
-            except ValueOutOfDomain:
-                read.faults[i] = _cannot(column, texts[i]) + _acceptance(column, read.values[i])
-                read.values[i] = None
     return read
 
 
@@ -178,7 +173,8 @@ def _read_ordinals(
     read: ReadColumn,
     form: FileForm,
 ) -> None:
-    if sum(_is_date(column, text) for text in texts) > len(texts) / 2:
+    some = texts[:_MOST_JUDGED]
+    if sum(_is_date(column, text) for text in some) > len(some) / 2:
         months = months_before(texts, column.integer, form.reference)
         values, faults = months.values, months.faults
         read.notes.append(
@@ -189,16 +185,18 @@ def _read_ordinals(
         numbers = read_numbers(column, texts, form.separator, form.mark)
         values, faults = numbers.values, numbers.faults
         read.notes += [f"{column.name}: {note}." for note in numbers.notes]
-    for position, i in enumerate(given):
-        read.values[i] = values[position]
-        if position in faults:
+    parsed = np.array([np.nan if value is None else value for value in values], float)
+    fits = in_domain(column, parsed)
+    for position, (i, value, fitting) in enumerate(zip(given, values, fits.tolist(), strict=True)):
+        if fitting:
+            read.values[i] = value
+        elif position in faults:
             read.faults[i] = _cannot(column, texts[position], faults[position])
+        else:
+            read.faults[i] = _cannot(column, texts[position]) + _acceptance(column, value)
     if column.clip:
-        beyond = sum(
-            rows[i]
-            for i in given
-            if read.values[i] is not None and not column.minimum <= read.values[i] <= column.maximum
-        )
+        outside = fits & ((parsed < column.minimum) | (parsed > column.maximum))
+        beyond = sum(rows[given[position]] for position in np.flatnonzero(outside))
         if beyond:
             ends = f"{number_text(column.minimum)} or {number_text(column.maximum)}"
             read.notes.append(
@@ -248,8 +246,8 @@ def _read_categories(
         read.values[i] = value
     if respelt:
         read.notes.append(
-            f"{column.name}: the case of letters, blanks around a text and the .0 of a number are "
-            f"left out to match the listed values ({_rows(respelt)})."
+            f"{column.name}: the case of letters, blanks and quotes around a text, and the .0 of a "
+            f"number are left out to match the listed values ({_rows(respelt)})."
         )
     if others:
         shown = ", ".join(texts[i].strip()[:40] for i in others[:_MOST_WORDS])

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import isfinite
 
 from features.schema import OrdinalColumn
 
@@ -70,7 +71,10 @@ class _Text:
 def plain_number(text: str) -> float | None:
     """Return the number of a text with a decimal point and nothing else, or None."""
     stripped = text.strip()
-    return float(stripped) if len(text) <= _LONGEST and _PLAIN.fullmatch(stripped) else None
+    if len(text) > _LONGEST or not _PLAIN.fullmatch(stripped):
+        return None
+    number = float(stripped)
+    return number if isfinite(number) else None
 
 
 def decimal_marks(texts: Sequence[str]) -> set[str]:
@@ -236,6 +240,8 @@ def _value(text: _Text, mark: str) -> float | None:
     if not (decimals.isdecimal() or not decimals) or not (whole.isascii() and decimals.isascii()):
         return None
     number = float(f"{whole}.{decimals or 0}{text.exponent}")
+    if not isfinite(number):
+        return None
     return -number if text.negative else number
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.encoding import Layout
+from features.schema import OrdinalColumn
 from features.text_table import Wanted, read_columns_of, read_outcomes, read_table, wanted
 from utils.errors import TrainingDataInvalid
 from utils.regular_files import read_regular
@@ -74,8 +76,10 @@ def parse_records(
     states = []
     for code in layout.codes:
         read, own = columns[code.column.name], table.columns[code.column.name]
-        of_texts = np.array([code.state(value) for value in read.values], np.uint8)
-        states.append(of_texts[own.codes])
+        values: list[Any] = read.values
+        if isinstance(code.column, OrdinalColumn):
+            values = [np.nan if value is None else value for value in values]
+        states.append(code.states(values).astype(np.uint8)[own.codes])
     if notes is not None:
         notes.extend(table.notes)
     return Records(np.stack(states, axis=1), outcomes[labelled].astype(np.uint8))

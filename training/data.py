@@ -196,7 +196,8 @@ def training_frame(
         frame, approved = _known_frame(schema, data, target, rows, seed, extra)
     if approved.all() or not approved.any():
         raise TrainingDataInvalid(
-            f"All {len(frame)} rows have the same {target}. Training needs rows of both outcomes."
+            f"All {len(frame)} rows have the same {target}, apart from rows without any. Training "
+            "needs rows of both outcomes; if an empty label means one of them, write it."
         )
     return frame.reset_index(drop=True), approved.astype(np.int8)
 

@@ -171,7 +171,7 @@ KINDS: dict[str, tuple[str | bytes, Schema, tuple[str, ...]]] = {
         ("job: ?, N/A counts as missing (2 rows)",),
     ),
     "case, blanks and the .0 of pandas": (
-        file_of(column("job", "1.0", " Trade", "OTHER ", "trade")),
+        file_of(column("job", "1.0", " Trade", "OTHER ", "'trade'")),
         schema(job={"values": ["1", "other", "trade"]}),
         ("job: the case of letters, blanks",),
     ),
