@@ -16,7 +16,7 @@ import numpy as np
 from features.cells import is_missing, only, word, yes_or_no
 from features.dates import looks_like_date, months_before
 from features.encoding import allowed, in_domain
-from features.numbers import plain_number, read_numbers
+from features.numbers import NOT_A_NUMBER, plain_number, read_numbers
 from features.schema import BooleanColumn, CategoricalColumn, Column, OrdinalColumn, number_text
 
 _MOST_WORDS = 5
@@ -192,14 +192,14 @@ def _read_ordinals(
     for position, (i, value, fitting) in enumerate(zip(given, values, fits.tolist(), strict=True)):
         if fitting:
             read.values[i] = value
-        elif position in faults:
-            read.faults[i] = _cannot(column, texts[position], faults[position])
+        elif position in faults or value is None:
+            read.faults[i] = _cannot(column, texts[position], faults.get(position, NOT_A_NUMBER))
         else:
             remedy = _acceptance(column, texts[position], value)
             read.faults[i] = _cannot(column, texts[position]) + remedy
     if column.clip:
         outside = fits & ((parsed < column.minimum) | (parsed > column.maximum))
-        beyond = sum(rows[given[position]] for position in np.flatnonzero(outside))
+        beyond = sum(rows[given[position]] for position in np.flatnonzero(outside).tolist())
         if beyond:
             ends = f"{number_text(column.minimum)} or {number_text(column.maximum)}"
             read.notes.append(
