@@ -103,7 +103,8 @@ def train(
     frame, y = training_frame(schema, data, target, rows, seed, notes=notes)
     for note in notes:
         print(f"note: {note}")
-    for warning in data_warnings(frame, y) if data else ():
+    inputs = frame[[column.name for column in schema.columns()]]
+    for warning in data_warnings(inputs, y) if data else ():
         print(f"warning: {warning}")
     splits = split(frame, y, seed)
     fit_rows, validation, test = encoded(splits, layout)
