@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -10,12 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from features.cells import plain_name
 from utils.strict_csv import listed
 
 LEAKING_AUC = 0.99
 RARE_ROWS = 50
 """Rows of an outcome below which a measured AUC says little: a fifth of them is tested."""
 DUPLICATE_SHARE = 0.01
+_PAIRS = 5
+_IDENTIFIER = re.compile(r"(?:^|_)(?:id|key|no|nr|number|nummer)$|^id_")
 _LEAST_ROWS = 20
 """Rows below which columns are not judged: many are distinct or equal by chance."""
 
@@ -44,7 +48,7 @@ def data_warnings(frame: pd.DataFrame, y: NDArray[np.int8]) -> list[str]:
                 f"{name} almost determines the outcome by itself (AUC {auc:.3f}): it may have been "
                 "recorded after the decision, so leave it out unless it is known before."
             )
-        elif _is_identifier(frame[name]):
+        elif _is_identifier(str(name), frame[name]):
             found.append(
                 f"{name} has another whole number in every row, as a row number or an identifier "
                 "has: leave it out, since it says nothing of a new applicant."
@@ -128,7 +132,7 @@ def _equal_columns(codes: dict[str, NDArray[np.int64]]) -> list[str]:
     return found
 
 
-def _is_identifier(values: pd.Series) -> bool:
+def _is_identifier(name: str, values: pd.Series) -> bool:
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         return False
     if values.isna().any() or not values.is_unique:
@@ -136,6 +140,8 @@ def _is_identifier(values: pd.Series) -> bool:
     numbers = values.to_numpy(float)
     if (numbers % 1).any():
         return False
-    steps = np.diff(numbers)
-    # Amounts can be distinct as well, but are neither counted up nor dense.
-    return bool((steps > 0).all() or np.ptp(numbers) < 2 * len(numbers))
+    # Amounts can be distinct as well, but not in order, and of n values drawn from a range r about
+    # n^2 / 2r pairs are equal (the birthday problem).
+    expected_pairs = len(numbers) ** 2 / (2 * max(np.ptp(numbers), 1))
+    counted_up = bool((np.diff(numbers) > 0).all())
+    return counted_up or expected_pairs > _PAIRS or bool(_IDENTIFIER.search(plain_name(name)))

@@ -206,7 +206,8 @@ def train(
     frame, y = training_frame(schema, data, target, rows, seed, choices.extra, notes)
     for note in notes:
         print(f"note: {note}")
-    for warning in data_warnings(frame, y) if data else ():
+    inputs = frame[[column.name for column in schema.columns()]]
+    for warning in data_warnings(inputs, y) if data else ():
         print(f"warning: {warning}")
     print(meaning_of_label(schema.decision, label, y))
     splits = split_rows(frame, y, seed, choices.split_by)

@@ -44,6 +44,10 @@ def leak(y: np.ndarray) -> np.ndarray:
         (lambda frame, y: np.where(y == 1, "a", "b"), "extra almost determines the outcome"),
         (lambda frame, y: np.arange(N) + 100.0, "extra has another whole number in every row"),
         (lambda frame, y: np.random.default_rng(1).permutation(N) * 1.0, "another whole number"),
+        (
+            lambda frame, y: np.random.default_rng(1).permutation(9 * N)[:N] * 1.0,
+            "extra has another",
+        ),
         (lambda frame, y: np.full(N, 7.0), "extra: the same value in every row"),
         (lambda frame, y: np.full(N, np.nan), "extra: no value in every row"),
         (lambda frame, y: frame["age"] * 12, "extra says the same as age in every row"),
