@@ -108,7 +108,7 @@ def read_numbers(
             if values[i] is None:
                 faults[i] = NOT_A_NUMBER
     read = [each for i, each in left.items() if i not in faults]
-    return Numbers(values, faults, notes + _unit_notes(read, chosen))
+    return Numbers(values, faults, [*(notes or _mark_notes(read, chosen)), *_unit_notes(read)])
 
 
 def _divided(text: str) -> _Text | None:
@@ -245,8 +245,8 @@ def _value(text: _Text, mark: str) -> float | None:
     return -number if text.negative else number
 
 
-def _unit_notes(texts: Sequence[_Text], mark: str) -> list[str]:
-    """Return clauses on how the numbers were read."""
+def _mark_notes(texts: Sequence[_Text], mark: str) -> list[str]:
+    """Return clauses on the marks within numbers."""
     notes = []
     if mark == "," and any("," in each.core for each in texts):
         notes.append("the comma is the decimal mark")
@@ -255,6 +255,12 @@ def _unit_notes(texts: Sequence[_Text], mark: str) -> list[str]:
     if grouping:
         named = {",": "commas", ".": "points", " ": "blanks"}
         notes.append(f"{named[grouping[0]]} between thousands are left out")
+    return notes
+
+
+def _unit_notes(texts: Sequence[_Text]) -> list[str]:
+    """Return clauses on what stands beside the numbers."""
+    notes = []
     unit = next((each.unit for each in texts if each.unit), "")
     if unit == "%":
         notes.append("percentages are read as the number before the sign (13, not 0.13, for 13%)")

@@ -17,7 +17,7 @@ import io
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 from utils.errors import TrisealError
 
@@ -108,15 +108,21 @@ class CsvSource:
         first = next(parsed, None)
         body = chain([first] if first else [], parsed)
         checked: Iterator[Row]
-        if first and _has_row_name(header[1], first[1]):
+        quoted = first is not None and self._quotes_first(data, encoding, first[0], separator)
+        if first and _has_row_name(header[1], first[1], quoted):
             notes.append(
                 "Every row has one field more than the header: the first field was read as the "
                 "name of the row, as R's write.table writes it."
             )
-            checked = self._without_row_names(body, len(header[1]), separator)
+            checked = self._without_row_names(body, len(header[1]), separator, quoted)
         else:
             checked = self.of_one_length(body, len(header[1]), separator)
         return Table(header, separator, checked, tuple(notes))
+
+    def _quotes_first(self, data: bytes, encoding: str, line: int, separator: str) -> bool:
+        """Return True if a line has its first field in quotes, and a number without quotes."""
+        text = next(islice(self._text(data, encoding), line - 1, None), "")
+        return text.startswith('"') and bool(re.search(re.escape(separator) + r"-?[0-9]", text))
 
     def _separator(
         self,
@@ -139,8 +145,10 @@ class CsvSource:
             raise refused
         return best
 
-    def _without_row_names(self, rows: Iterator[Row], length: int, separator: str) -> Iterator[Row]:
-        """Yield the rows without their names.
+    def _without_row_names(
+        self, rows: Iterator[Row], length: int, separator: str, quoted: bool
+    ) -> Iterator[Row]:
+        """Yield the rows without their names; numbers count the rows, unless they are `quoted`.
 
         Raises the source's error if the names are not distinct, or if the additional field can
         come from unquoted thousands separators: in every row, a group of three digits at the same
@@ -150,7 +158,7 @@ class CsvSource:
         if start is None:
             return
         names: set[str] = set()
-        counted = int(start[1][0]) if start[1][0].isdecimal() else None
+        counted = None if quoted or not start[1][0].isdecimal() else int(start[1][0])
         groups, zeros = set(range(1, length)), False
         for line, fields in chain([start], rows):
             name = fields[0]
@@ -297,18 +305,21 @@ def _is_group(before: str, digits: str) -> bool:
     return len(digits) == 3 and digits.isdecimal() and before.isdecimal() and len(before) <= 3
 
 
-def _has_row_name(header: Sequence[str], fields: Sequence[str]) -> bool:
+def _has_row_name(header: Sequence[str], fields: Sequence[str], quoted: bool) -> bool:
     """Return True if the first row can begin with a row name that the header lacks.
 
-    A number is one only if it counts the rows, from 0 or 1. A text is none where the header begins
-    with an identifier, which the text then is.
+    A number is one only if it counts the rows, from 0 or 1, or is in quotes beside numbers without,
+    as R writes row names. Nothing is one where the header begins with an identifier, which the
+    field then is.
     """
     if len(fields) != len(header) + 1 or len(header) < 2:
         return False
     name = fields[0]
-    if name.isdecimal():
+    if name.isdecimal() and not quoted:
         return name in ("0", "1")
-    return bool(name.strip()) and not name[0].isdecimal() and not _IDENTIFIER.match(header[0])
+    if _IDENTIFIER.match(header[0]):
+        return False
+    return bool(name.strip()) and (quoted or not name[0].isdecimal())
 
 
 def other_separator(names: Sequence[str]) -> str | None:

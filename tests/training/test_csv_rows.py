@@ -145,6 +145,9 @@ def test_row_names_that_the_header_lacks_are_left_out(tmp_path: Path, separator:
     assert rows_of(read_columns(path, ["b", "a"])) == [(2, 2, 1), (3, 4, 3)]
     path = written(tmp_path, path.read_text().replace("r", ""))  # numbers, as R writes by default
     assert rows_of(read_columns(path, ["a"])) == [(2, 1), (3, 3)]
+    quoted = ["a", "b"], ['"17"', "1", '"x"'], ['"5"', "3", '"y"']  # of chosen rows
+    path = written(tmp_path, "".join(separator.join(row) + "\n" for row in quoted))
+    assert rows_of(read_columns(path, ["b", "a"])) == [(2, "x", 1), (3, "y", 3)]
 
 
 def test_windows_1252_is_read_unless_other_lines_are_utf8(tmp_path: Path) -> None:

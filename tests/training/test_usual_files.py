@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from features.encoding import Layout
+from features.numbers import read_numbers
 from features.records import parse_records
-from features.schema import Schema
+from features.schema import OrdinalColumn, Schema
 from settings import ROOT
 from training.data import split, training_frame
 from utils.errors import SchemaInvalid, TrainingDataInvalid
@@ -113,7 +116,7 @@ KINDS: dict[str, tuple[str | bytes, Schema, tuple[str, ...]]] = {
     "groups that only the cuts tell from decimals": (
         file_of(column("income", "47.000", "19.500", "38.250", "5.000"), separator=";"),
         PLAIN,
-        (SEMICOLONS, "the point groups thousands", "points between thousands"),
+        (SEMICOLONS, "the point groups thousands, which fits the column's range and cuts"),
     ),
     "quoted groups and a currency": (
         file_of(column("income", "$47,000", "$19,500.50", "$38,250", "5000")),
@@ -401,6 +404,22 @@ REFUSED_FOLDERS = {
 OTHER_ROWS = {"22_NA", "23_question_mark", "32_float_category", "51_missing_category_name"}
 OTHER_LABELS = {"17_label_minus1", "38_rare_12", "68_label_means_good"}
 """-1 for bad and 1 for good, few bad, and 1 for good: approved_value is left at its default."""
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(-99_999_999, 99_999_999), min_size=1, max_size=6),
+    st.sampled_from([(",", "."), (".", ","), (" ", ","), ("'", "."), ("", ".")]),
+    st.sampled_from(["{}", "{} €", "$ {}", "{} %", "{} months"]),
+)
+def test_numbers_of_two_decimals_are_read_back_in_every_country(cents, marks, form) -> None:
+    group, point = marks
+    swapped = str.maketrans({",": group, ".": point})
+    texts = [form.format(f"{each / 100:,.2f}".translate(swapped)) for each in cents]
+    wide = OrdinalColumn(name="x", label="x", kind="ordinal", minimum=-1e6, maximum=1e6, cuts=[0])
+    for separator in (",", ";"):
+        read = read_numbers(wide, texts, separator)
+        assert read.values == pytest.approx([each / 100 for each in cents]) and not read.faults
 
 
 @pytest.mark.skipif(FAILING is None, reason="the files are not part of the repository")
