@@ -30,6 +30,7 @@ from training.draft.relations import LEAK, Relation, relation
 from training.draft.text_columns import CsvData, open_csv, text_columns
 from training.draft.vocabulary import Meaning, meaning_of
 from utils.errors import TrainingDataInvalid
+from utils.strict_csv import listed
 
 AUDIT_BINS = 6
 MOST_AUDIT_COLUMNS = 16
@@ -236,6 +237,12 @@ def _document(
     )
     notes.append(f"approved_value is {outcome.approved_value!r}: {outcome.why}")
     notes += _suggestions(found)
+    dated = [c.name for c in found.inputs if isinstance(c.reading, Number) and c.reading.dates]
+    if dated and options.reference is not None:
+        notes.append(
+            f"{listed(dated, 10)}: the cuts count months before {options.reference}, but training "
+            "counts them before the newest date of its file"
+        )
     parties = party_documents(found.inputs, holder, told)
     reasons = reason_documents(found.inputs)
     if not reasons:

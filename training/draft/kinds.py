@@ -36,7 +36,7 @@ _UNIT = re.compile(r"[0-9.,]\+?\s*(%|[^\W\d_]+)$")
 class Number:
     """`values` (rows,), NaN where missing; `unit` is empty if the texts have none.
 
-    `marks` are the decimal marks that the texts certainly have.
+    `marks` are the decimal marks that the texts certainly have; `dates` if they are dates.
     """
 
     values: NDArray[np.float64]
@@ -44,6 +44,7 @@ class Number:
     unit: str
     why: str
     marks: frozenset[str] = frozenset()
+    dates: bool = False
 
     @property
     def missing(self) -> NDArray[np.bool_]:
@@ -160,7 +161,8 @@ def _dates(column: TextColumn, given: list[int], form: FileForm) -> Number | Lef
     if months.faults:
         return LeftOut(f"dates, but {len(months.faults)} different texts are not clear dates")
     values = _of_rows(column, given, months.values)
-    return Number(values, True, "months", f"dates, as months before {months.reference}")
+    why = f"dates, as months before {months.reference}"
+    return Number(values, True, "months", why, dates=True)
 
 
 def _is_date(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import random
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from features.cells import plain_name
 from features.encoding import Layout
 from settings import ROOT
 from training.data import training_frame
@@ -228,6 +230,15 @@ def test_dates_are_months_before_the_reference_date(drafted):
     found = drafted({"opened": dates})
     column = found.schema.column("opened")
     assert column.unit == "months" and column.minimum == 0 and 100 <= column.maximum <= 200
+    later = drafted({"opened": dates}, reference=date(2034, 3, 1))
+    assert later.schema.column("opened").default > column.default + 90
+    assert any("before the newest date" in note for note in later.notes)
+
+
+def test_rules_on_columns_that_are_used_are_named(drafted):
+    found = drafted({"PLZ": [i % 7 for i in range(ROWS)], "kinder": [i % 3 for i in range(ROWS)]})
+    assert "1002.6(b)(9)" in why(found, "PLZ") and "1002.6(b)(3)" in why(found, "kinder")
+    assert found.schema.audit_columns == []
 
 
 def test_units_and_decimal_commas_of_another_separator(tmp_path):
@@ -274,7 +285,10 @@ def cells(rows):
     )
 
 
-HEADER = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=70)
+OWN = {"income", "kind", "outcome"}
+HEADER = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=70).filter(
+    lambda header: plain_name(header) not in OWN
+)
 
 
 @given(
