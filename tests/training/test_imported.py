@@ -221,6 +221,31 @@ def test_the_meaning_of_class_1_is_found_or_asked_for():
     np.testing.assert_allclose(our_log_odds(one, bits), -our_log_odds(other, bits), atol=4e-6)
 
 
+def test_a_class_that_means_the_other_decision_is_noticed_in_the_data():
+    frame, bad = rows()
+    model, data = parse_source(trained("xgboost")[0]), (by_name(frame), bad.astype(np.int8))
+    with pytest.raises(ImportRefused, match="AUC of 0.*--positive"):
+        import_model(model, schema(), *data)
+    assert import_model(model, schema(), *data, positive="denied").data.auc < 0.5
+
+
+def test_a_file_without_names_is_read_by_the_order_and_says_so():
+    """Files of XGBoost before 3.1 do not name categories, and arrays have no feature names."""
+
+    def unnamed(learner):
+        learner["feature_names"] = []
+        learner["gradient_booster"]["model"]["cats"] = {"enc": []}
+
+    model = parse_source(xgboost_document(unnamed))
+    found, named = import_model(model, schema()), import_source("xgboost")
+    assert found.booster == named.booster
+    assert "numbers the categories of Job" in "".join(found.notes)
+    parties = json.loads(json.dumps(SCHEMA["parties"]))
+    parties[1]["columns"].append({"name": "more", "kind": "boolean", "label": "more"})
+    with pytest.raises(ImportRefused, match="names no features and has 5 of them"):
+        import_model(model, schema(parties=parties))
+
+
 # Refusals
 
 

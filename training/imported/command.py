@@ -163,6 +163,12 @@ def import_model(
     if frame is not None and y is not None:
         bits = layout.encode_frame(frame)
         data = comparer.compare(frame, bits, y)
+        if positive is None and data.source_auc is not None and data.source_auc < 0.5:
+            raise ImportRefused(
+                f"On --data, the model's score of approval has an AUC of {data.source_auc:.2f}, so "
+                "its class 1 means the other decision, or --target is another label. Say with "
+                "--positive approved or --positive denied what class 1 means."
+            )
         if not merged:
             comparer.require_equal(data, "the rows of --data")
     else:
@@ -207,7 +213,7 @@ def write_import(found: Imported, model: SourceModel, content: bytes, out: Path)
     The folder is private, because the rows of --data are in it.
     """
     claim_folder(out, PURPOSE, setting="--out")
-    for name in KEPT:
+    for name in ("booster.json", *KEPT):  # an import that is interrupted leaves no model
         (out / name).unlink(missing_ok=True)
     schema = json.dumps(found.layout.schema.model_dump(mode="json"), indent=2) + "\n"
     write_atomic(out / "schema.json", schema.encode())
