@@ -245,7 +245,7 @@ def test_trees_of_more_than_four_columns_give_programs_that_load():
 def test_a_class_that_means_the_other_decision_is_noticed_in_the_data():
     frame, bad = rows()
     model, data = parse_source(trained("xgboost")[0]), (by_name(frame), bad.astype(np.int8))
-    with pytest.raises(ImportRefused, match="AUC of 0.*--positive"):
+    with pytest.raises(ImportRefused, match=r"AUC of 0.*--positive"):
         import_model(model, schema(), *data)
     assert import_model(model, schema(), *data, positive="denied").data.auc < 0.5
 
