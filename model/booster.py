@@ -25,7 +25,7 @@ MAXIMUM_COLUMNS = 6
 MAXIMUM_TREES = 300
 MAXIMUM_LEAVES = 20_000
 """Most leaves of all trees together: 300 trees of depth 6 have 19,200."""
-_DEEPEST = 256
+MAXIMUM_TESTS = 200
 """Most tests on a path: a split on categories becomes one test for each of them."""
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -146,10 +146,10 @@ def _tree(raw: dict[str, Any], layout: Layout) -> Tree:
         if not (0 <= bit < layout.n_bits and left[node] > 0 and right[node] > 0):
             raise ValueError(f"node {node} has an invalid bit or child")
         columns = columns | {layout.code_of_bit[bit].first_bit}
-        if len(columns) > MAXIMUM_COLUMNS or depth > _DEEPEST:
+        if len(columns) > MAXIMUM_COLUMNS or depth > MAXIMUM_TESTS:
             raise ModelTooLarge(
-                f"A tree tests more than {MAXIMUM_COLUMNS} columns for one leaf; train with "
-                f"max_depth={MAXIMUM_COLUMNS}."
+                f"A tree tests more than {MAXIMUM_COLUMNS} columns or {MAXIMUM_TESTS} bits for one "
+                f"leaf; train with max_depth={MAXIMUM_COLUMNS}."
             )
         goes_left = _directions(raw, node, bit, layout)
         for wanted in (False, True):

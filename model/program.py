@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from features.encoding import Bits, Layout
 from features.variations import Variation, explained_labels, tried, variations
-from model.cover import CELLS
+from model.cover import MOST_CELLS
 from model.levels import valid_edges
 from model.plan import Lookup, Plan, make_plan
 from model.polynomial import Polynomial, evaluate, sample_states, substitute
@@ -165,13 +165,13 @@ class Program:
         for t in self.plan.lookups:
             if not t.bits or len(t.bits) != len(t.weights) or not all(0 <= b < n for b in t.bits):
                 faults.append("a lookup has a wrong bit")
-            elif len(t.values) > CELLS or not all(0 <= o < outputs for o in t.outputs):
+            elif len(t.values) > MOST_CELLS or not all(0 <= o < outputs for o in t.outputs):
                 faults.append("a lookup has a wrong table or output")
             else:
                 reach = _reach(t, layout).values()
                 low, high = sum(r.min() for r in reach), sum(r.max() for r in reach)
                 cells = math.prod(len(set(r.tolist())) for r in reach)
-                if low < 0 or high >= len(t.values) or cells > CELLS:
+                if low < 0 or high >= len(t.values) or cells > MOST_CELLS:
                     faults.append("a lookup reaches beyond its table")
         if not faults:
             faults = self._disagreements(layout)

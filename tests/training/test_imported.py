@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import skops.io
+import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import GradientBoostingClassifier
@@ -19,6 +20,7 @@ from settings import ROOT
 from tests.training.imported_models import SCHEMA, SOURCES, as_given, by_name, rows, schema, trained
 from training.compile import compile_deployment
 from training.encrypted_runs import EncryptedRuns
+from training.frontier import programs_for
 from training.imported.command import import_model
 from training.imported.comparison import domain_frame
 from training.imported.cut_points import cut_points, merge
@@ -219,6 +221,50 @@ def test_the_meaning_of_class_1_is_found_or_asked_for():
     other = import_model(model, schema())
     bits = one.layout.encode_frame(domain_frame(one.layout, 1))
     np.testing.assert_allclose(our_log_odds(one, bits), -our_log_odds(other, bits), atol=4e-6)
+
+
+def test_trees_of_more_than_four_columns_give_programs_that_load():
+    """Monomials of five bits have tables of 32 cells, beyond the 16 of Concrete's tables."""
+    frame, bad = rows()
+    numbers = frame.assign(Job=frame["Job"].cat.codes.astype(float))
+    booster = xgboost.XGBClassifier(n_estimators=2, max_depth=6, n_jobs=1).fit(numbers, bad)
+    parties = json.loads(json.dumps(SCHEMA["parties"]))
+    job = {"minimum": -1, "maximum": 4, "integer": True, "kind": "ordinal"}
+    parties[0]["columns"][1] = {"name": "Job", "label": "Job"} | job
+    found = import_model(
+        parse_source(bytes(booster.get_booster().save_raw("json"))), schema(parties=parties)
+    )
+    decide = programs_for(found.booster, found.layout, found.bits, 12, 0.1)["decide"]
+    assert max(len(monomial) for monomial in decide.polynomial) == 5
+    assert max(len(lookup.values) for lookup in decide.plan.lookups) == 32
+    decide.check(found.layout)
+    same = (decide.scores(found.bits)[:, 0] >= 0) == (our_log_odds(found, found.bits) > 0)
+    assert same.mean() > 0.99
+
+
+def test_a_class_that_means_the_other_decision_is_noticed_in_the_data():
+    frame, bad = rows()
+    model, data = parse_source(trained("xgboost")[0]), (by_name(frame), bad.astype(np.int8))
+    with pytest.raises(ImportRefused, match=r"AUC of 0.*--positive"):
+        import_model(model, schema(), *data)
+    assert import_model(model, schema(), *data, positive="denied").data.auc < 0.5
+
+
+def test_a_file_without_names_is_read_by_the_order_and_says_so():
+    """Files of XGBoost before 3.1 do not name categories, and arrays have no feature names."""
+
+    def unnamed(learner):
+        learner["feature_names"] = []
+        learner["gradient_booster"]["model"]["cats"] = {"enc": []}
+
+    model = parse_source(xgboost_document(unnamed))
+    found, named = import_model(model, schema()), import_source("xgboost")
+    assert found.booster == named.booster
+    assert "numbers the categories of Job" in "".join(found.notes)
+    parties = json.loads(json.dumps(SCHEMA["parties"]))
+    parties[1]["columns"].append({"name": "more", "kind": "boolean", "label": "more"})
+    with pytest.raises(ImportRefused, match="names no features and has 5 of them"):
+        import_model(model, schema(parties=parties))
 
 
 # Refusals

@@ -12,10 +12,10 @@ import numpy as np
 
 from features.encoding import ColumnCode, Layout
 from features.schema import CategoricalColumn, OrdinalColumn
-from model.booster import MAXIMUM_COLUMNS, MAXIMUM_LEAVES
+from model.booster import MAXIMUM_COLUMNS, MAXIMUM_LEAVES, MAXIMUM_TESTS
 from model.booster_json import NodeList
 from training.imported.cut_points import CutPoints
-from training.imported.ensemble import Flags, Inner, Node, SourceModel, Split
+from training.imported.ensemble import Flags, Inner, Node, NumericSplit, SourceModel, Split
 from training.imported.features import NAN, Binding
 from utils.errors import ImportRefused, ModelTooLarge
 
@@ -53,7 +53,10 @@ class BitTrees:
             _node_list(self._grow(tree, {}, base)) for tree, base in zip(trees, bases, strict=True)
         ]
 
-    def _grow(self, node: Node, possible: dict[str, States], base: float) -> BitNode:
+    def _grow(
+        self, node: Node, possible: dict[str, States], base: float, count: int = 0
+    ) -> BitNode:
+        """Return a raw node as tests of bits, `count` of which are above it."""
         if not isinstance(node, Inner):
             self._leaves += 1
             if self._leaves > MAXIMUM_LEAVES:
@@ -67,13 +70,22 @@ class BitTrees:
         code, sides = self._codes[name], self._sides_of(node.split)
         states = possible.get(name, frozenset(range(code.n_states)))
 
-        def place(test: Test, states: States) -> BitNode:
+        def place(test: Test, states: States, count: int) -> BitNode:
             if isinstance(test, bool):
                 child = node.left if test else node.right
-                return self._grow(child, possible | {name: states}, base)
+                return self._grow(child, possible | {name: states}, base, count)
+            if count >= MAXIMUM_TESTS:
+                raise ModelTooLarge(
+                    f"Over the schema's bits, a tree of the model makes more than {MAXIMUM_TESTS} "
+                    "tests for one leaf. Group rare categories before training."
+                )
             bit, zero, one = test
             ones = frozenset(s for s in states if code.table[s, bit])
-            return code.first_bit + bit, place(zero, states - ones), place(one, ones)
+            return (
+                code.first_bit + bit,
+                place(zero, states - ones, count + 1),
+                place(one, ones, count + 1),
+            )
 
         test = tests(code, states, sides)
         if not isinstance(test, bool) and len(possible.keys() | {name}) > MAXIMUM_COLUMNS:
@@ -83,8 +95,8 @@ class BitTrees:
                 "LightGBM's, needs max_depth too."
             )
         if isinstance(test, bool):
-            return self._grow(node.left if test else node.right, possible, base)
-        return place(test, states)
+            return self._grow(node.left if test else node.right, possible, base, count)
+        return place(test, states, count)
 
     def _sides_of(self, split: Split) -> Flags:
         """Return True for each state of the split's column that goes to the left."""
@@ -103,7 +115,7 @@ class BitTrees:
 def _ordinal_sides(split: Split, code: ColumnCode, column: OrdinalColumn, cuts: CutPoints) -> Flags:
     sides = np.full(code.n_states, split.left(np.array([column.minimum]))[0])
     bins = len(cuts.cuts) + 1
-    for flip in getattr(split, "flips", tuple)():
+    for flip in split.flips() if isinstance(split, NumericSplit) else ():
         if flip in cuts.place:
             first = cuts.place[flip] + 1
             sides[first:bins] = ~sides[first:bins]

@@ -24,6 +24,8 @@ from features.encoding import Bits, Layout
 from features.schema import Schema
 from model.booster import MAXIMUM_TREES, Ensemble, parse_booster
 from model.booster_json import booster_json
+from model.horner import external_products
+from model.quantise import real_polynomial
 from settings import ROOT
 from training.data import training_frame
 from training.deployment_folder import KEPT
@@ -46,6 +48,8 @@ PURPOSE = "imported model"
 CHECK = "import_check.json"
 COARSENINGS = (16, 32, 64)
 APPROVED, DENIED = "approved", "denied"
+MOST_TERMS = 5000
+"""Most terms of a model; engines refuse smaller ones for their noise, after minutes of work."""
 _CALIBRATION_ROWS = 4000
 
 
@@ -54,7 +58,8 @@ class Imported:
     """A model over the bits of `layout`, and its comparison with the source.
 
     `bits` (rows, n_bits) and `y` (rows,) are the rows that choose the rounding of scores. `notes`
-    are sentences for a person.
+    are sentences for a person. A decision has `terms` terms and needs `products` products of
+    ciphertexts on the engine levelled.
     """
 
     layout: Layout
@@ -66,6 +71,8 @@ class Imported:
     domain: Comparison
     data: Comparison | None
     notes: tuple[str, ...]
+    terms: int
+    products: int
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -153,6 +160,12 @@ def import_model(
     trees = BitTrees(model, layout, bindings, cuts, sign).node_lists()
     booster = booster_json(trees, layout.n_bits)
     ensemble = parse_booster(booster, layout)
+    terms = list(real_polynomial(ensemble, layout))
+    if len(terms) > MOST_TERMS:
+        raise ModelTooLarge(
+            f"The model has {len(terms)} terms over the schema's bits, and {MOST_TERMS} are the "
+            "most; train fewer or shallower trees, or add --coarsen 16."
+        )
     comparer = Comparer(model, bindings, sign, ensemble, layout)
     drawn = domain_frame(layout, seed=19, rounded=frame is not None)
     domain = comparer.compare(drawn, layout.encode_frame(drawn))
@@ -163,6 +176,12 @@ def import_model(
     if frame is not None and y is not None:
         bits = layout.encode_frame(frame)
         data = comparer.compare(frame, bits, y)
+        if positive is None and data.source_auc is not None and data.source_auc < 0.5:
+            raise ImportRefused(
+                f"On --data, the model's score of approval has an AUC of {data.source_auc:.2f}, so "
+                "its class 1 means the other decision, or --target is another label. Say with "
+                "--positive approved or --positive denied what class 1 means."
+            )
         if not merged:
             comparer.require_equal(data, "the rows of --data")
     else:
@@ -170,7 +189,8 @@ def import_model(
         bits = layout.encode_frame(drawn)
         y = (comparer.source_log_odds(drawn) > 0).astype(np.int8)
     _note_unused(bindings, schema, notes)
-    return Imported(layout, booster, ensemble, bits, y, cuts, domain, data, tuple(notes))
+    size = (len(terms), external_products(terms))
+    return Imported(layout, booster, ensemble, bits, y, cuts, domain, data, tuple(notes), *size)
 
 
 def _sign(model: SourceModel, schema: Schema, positive: str | None, notes: list[str]) -> int:
@@ -207,7 +227,7 @@ def write_import(found: Imported, model: SourceModel, content: bytes, out: Path)
     The folder is private, because the rows of --data are in it.
     """
     claim_folder(out, PURPOSE, setting="--out")
-    for name in KEPT:
+    for name in ("booster.json", *KEPT):  # an import that is interrupted leaves no model
         (out / name).unlink(missing_ok=True)
     schema = json.dumps(found.layout.schema.model_dump(mode="json"), indent=2) + "\n"
     write_atomic(out / "schema.json", schema.encode())
@@ -224,6 +244,8 @@ def check_document(found: Imported, model: SourceModel, content: bytes) -> dict[
         "source_sha256": hashlib.sha256(content).hexdigest(),
         "booster_sha256": hashlib.sha256(found.booster).hexdigest(),
         "trees": len(model.trees),
+        "terms": found.terms,
+        "products": found.products,
         "bins": {name: len(own.cuts) + 1 for name, own in found.cuts.items()},
         "merged_cuts": {name: own.merged for name, own in found.cuts.items() if own.merged},
         "domain": found.domain.document(),
@@ -236,7 +258,8 @@ def report(found: Imported, model: SourceModel, coarsen: int | None) -> str:
     """Return a few sentences for a person on the import."""
     bins = ", ".join(f"{name} {len(own.cuts) + 1}" for name, own in found.cuts.items())
     lines = [
-        f"{model.source}: {len(model.trees)} trees over {found.layout.n_bits} bits.",
+        f"{model.source}: {len(model.trees)} trees over {found.layout.n_bits} bits, "
+        f"{found.terms} terms, {found.products} products of ciphertexts for a decision.",
         *found.notes,
         f"Bins by column: {bins or 'no ordinal columns'}. The cut points are thresholds of the "
         "model and become public with the schema"

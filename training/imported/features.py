@@ -131,7 +131,8 @@ def _bind_by_name(feature: Feature, columns: list[Column], notes: list[str]) -> 
     for column in columns:
         if isinstance(column, CategoricalColumn):
             for value in column.values:
-                if feature.name in (f"{column.header}_{value}", f"{column.name}_{value}"):
+                made = (f"{column.header}_{value}", f"{column.name}_{value}")
+                if feature.name in (*made, made[0].replace(" ", "_")):
                     return _indicator(column, value)
     return None
 
