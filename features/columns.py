@@ -196,7 +196,7 @@ def _read_ordinals(
             read.faults[i] = _cannot(column, texts[position]) + _acceptance(column, value)
     if column.clip:
         outside = fits & ((parsed < column.minimum) | (parsed > column.maximum))
-        beyond = sum(rows[given[position]] for position in np.flatnonzero(outside))
+        beyond = sum(rows[given[int(position)]] for position in np.flatnonzero(outside))
         if beyond:
             ends = f"{number_text(column.minimum)} or {number_text(column.maximum)}"
             read.notes.append(

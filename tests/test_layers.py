@@ -80,6 +80,7 @@ LIBRARIES = {
     "ray": ("service/execution/ray/",),
     "reportlab": ("governance/", "notices/", "training/report/"),
     "sklearn": ("training/",),
+    "skops": ("training/imported/",),
     "sqlalchemy": ("service/", "trials/"),
     "xgboost": ("training/",),
 }

@@ -8,6 +8,7 @@ TrisealError
 │   └── ValueOutOfDomain         the schema does not allow this value
 ├── ModelError                   errors while compiling a booster to an integer program
 │   ├── UnsupportedBooster       not a binary XGBoost tree booster over the schema's bits
+│   ├── ImportRefused            a model to import is not readable or does not fit the schema
 │   ├── ModelTooLarge            deeper or larger than the documented limits
 │   ├── ProgramInvalid           the program file is inconsistent, or cannot be compiled
 │   ├── NoiseBudgetExceeded      the program's decryption failure probability is too high
@@ -162,6 +163,9 @@ class ModelError(TrisealError): ...
 
 
 class UnsupportedBooster(ModelError): ...
+
+
+class ImportRefused(ModelError): ...
 
 
 class ModelTooLarge(ModelError): ...

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engines.concrete_ml.features import remaining_rows
 from features.encoding import Layout
 from features.schema import Schema
 from model.booster import Ensemble, Leaf, Tree
@@ -345,8 +346,12 @@ def test_every_change_that_is_advised_turns_the_model_itself(data):
     layout = Layout(schema)
     decide = data.draw(decide_programs(layout))
     record = data.draw(records(schema))
-    scores = decide.scores(counterfactual_rows(layout.encode(record), layout))[:, 0].tolist()
+    bits = layout.encode(record)
+    scores = decide.scores(counterfactual_rows(bits, layout))[:, 0].tolist()
     said = explain_scores(schema, record, False, scores)
+    rerun = decide.scores(remaining_rows(layout, bits))[:, 0].tolist()  # of one column alone
+    again = explain_scores(schema, record, False, rerun)
+    assert (again.turning_bin, again.text) == (said.turning_bin, said.text)
     by_name = {a.column: a for a in schema.explanation.alternatives}
 
     def decided(**change):

@@ -176,8 +176,11 @@ def test_approval_rate_is_the_nearest_possible(values, share):
 
 @pytest.mark.parametrize(
     ("kind", "value"),
-    [("approve-below", 0.0), ("approve-below", 1.0), ("approve-below", math.nan)]
-    + [("cost-ratio", -1.0), ("cost-ratio", math.inf), ("approval-rate", 5.0)],
+    [
+        *(("approve-below", value) for value in (0.0, 1.0, math.nan)),
+        *(("cost-ratio", value) for value in (-1.0, math.inf)),
+        ("approval-rate", 5.0),
+    ],
 )
 def test_impossible_values_of_a_rule_are_refused(kind, value):
     with pytest.raises(TrainingDataInvalid, match=f"--{kind} must be a number from"):

@@ -16,5 +16,5 @@ def decisions_table(draft: Draft) -> str:
     lines += ["", f"{len(draft.outcome.approved)} rows, {approved_share(draft):.1%} approved"]
     empty = int((~draft.outcome.given).sum())
     if empty:
-        lines.append(f"{empty} rows have no label and are left out")
+        lines.append(f"rows without a label, which are left out: {empty}")
     return "\n".join([*lines, *(f"- {note}" for note in draft.notes)])

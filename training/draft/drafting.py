@@ -185,7 +185,8 @@ def _sort(
     found.relations[header] = own
     found.inputs.append(drafted)
     law = f"; kept, although law restricts it ({laws})" if laws else ""
-    return Line(header, "input", drafted.why + law)
+    check = "".join(f"; check {caution}" for caution in meaning.cautions)
+    return Line(header, "input", drafted.why + check + law)
 
 
 def _holders(found: _Sorted, told: dict[str, str]) -> tuple[dict[str, str], list[str]]:

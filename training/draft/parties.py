@@ -9,6 +9,7 @@ from typing import Any
 from training.draft.column_names import words
 from training.draft.columns import Drafted
 from utils.errors import TrainingDataInvalid
+from utils.strict_csv import listed
 
 APPLICANT, BANK, AGENCY = "applicant", "bank", "credit_agency"
 _KNOWN = {
@@ -28,13 +29,13 @@ def told_parties(options: Sequence[str], headers: Sequence[str]) -> dict[str, st
     """
     told: dict[str, str] = {}
     for option in options:
-        name, separator, listed = option.partition("=")
+        name, separator, columns = option.partition("=")
         if not separator or not _NAME.fullmatch(name.strip()):
             raise TrainingDataInvalid(
                 f"--party {option[:60]!r} must be a name in lower case, = and columns: "
                 "bank=savings,balance."
             )
-        for given in listed.split(","):
+        for given in columns.split(","):
             header = find_header(given, headers, "--party")
             if told.setdefault(header, name.strip()) != name.strip():
                 raise TrainingDataInvalid(f"--party gives {header} to two parties; name one.")
@@ -53,7 +54,7 @@ def find_header(given: str, headers: Sequence[str], option: str) -> str:
         some = "no column" if not alike else "several columns"
         raise TrainingDataInvalid(
             f"{option}: the data has {some} called {given.strip()[:80]!r}; the columns are "
-            f"{', '.join(header[:60] for header in headers[:40])}."
+            f"{listed(headers, 40)}."
         )
     return alike[0]
 
@@ -73,8 +74,8 @@ def assign(columns: Sequence[Drafted], told: dict[str, str]) -> tuple[dict[str, 
         moved = _movable(columns, told, other)
         holder |= dict.fromkeys(moved, other)
         notes.append(
-            f"only the party {only} was found, and two are needed: {', '.join(moved)} moved to "
-            f"{other}; use --party {other}=COLUMN,… to choose"
+            f"only the party {only} was found, and two are needed: {listed(moved, 10)} moved to "
+            f"{other}; use --party {other}=COLUMN,... to choose"
         )
     elif not told and APPLICANT not in holder.values():
         moved = _movable(columns, told, APPLICANT)[:1]

@@ -28,6 +28,9 @@ class Concept(BaseModel):
     name: str
     words: tuple[str, ...]
     law: str | None = None
+    """The law that keeps such a column out, by its key."""
+    caution: str | None = None
+    """A rule to check, although the column is used."""
     party: str | None = None
     better: Literal["more", "less"] | None = None
     actionable: bool = False
@@ -64,6 +67,11 @@ class Meaning:
         """The laws that touch the column, in words."""
         found = dict.fromkeys(concept.law for concept in self.concepts if concept.law)
         return tuple(vocabulary().laws[key] for key in found if key)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Rules that a lender should check, in words."""
+        return tuple(concept.caution for concept in self.concepts if concept.caution)
 
     @property
     def nominal(self) -> bool:

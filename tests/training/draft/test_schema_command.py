@@ -34,7 +34,7 @@ def test_decisions_are_printed_and_the_schema_is_written(data, tmp_path, capsys)
     rows = {line.split()[0]: line for line in printed.splitlines() if line}
     assert "applicant: ordinal" in rows["income"] and "bank: ordinal" in rows["savings"]
     assert "audit only" in rows["age"] and "--keep" in rows["age"]
-    assert "1 rows have no label" in printed
+    assert "left out: 1" in printed
     assert 'income may be "monotone": "rising"' in printed
     cost = next(line for line in printed.splitlines() if "binning costs" in line)
     raw, binned = (float(cost.split(f"{name} ")[1][:6]) for name in ("raw columns", "bits"))
