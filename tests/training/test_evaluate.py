@@ -19,7 +19,8 @@ from training.measure.benchmark import comparison_rows, table
 from training.measure.engine_process import EngineProcess
 from utils.errors import DeploymentMissing, EvaluationFailed, MalformedMessage, TrainingDataInvalid
 
-BINS = 6
+BINS = 11
+"""Scores of an explanation: the bins of the explained column, and of the other varied ones."""
 STATED = 8
 
 

@@ -210,12 +210,14 @@ def summaries(groups: list[Groups], y: Outcomes, approved: NDArray[np.bool_]) ->
         return {}
     found: dict[str, Any] = {}
     for own in groups:
-        used = own.large[own.members]
         if own.large.sum() < 2:
             found[own.column] = None
             continue
-        arguments = (y[used], approved[used].astype(np.int8))
-        options = {"sensitive_features": own.members[used]}
+        used = own.large[own.members]
+        rows = np.stack([own.members, y.astype(np.int64), approved.astype(np.int64)])[:, used]
+        cells, weights = np.unique(rows, axis=1, return_counts=True)
+        arguments = (cells[1], cells[2])
+        options = {"sensitive_features": cells[0], "sample_weight": weights}
         found[own.column] = {
             "demographic_parity_ratio": float(demographic_parity_ratio(*arguments, **options)),
             "equal_opportunity_difference": float(

@@ -128,7 +128,9 @@ def fairness_blocks(report: dict[str, Any]) -> list[Block]:
                 "impact; lenders use it as a convention. Score difference: mean score minus that "
                 "of the reference, in standard deviations of all rows. Opportunity difference: "
                 "share approved of good applicants, minus that of the reference. In brackets: "
-                "95 % intervals (bootstrap, 1,000 resamples; shares: Wilson)."
+                "95 % intervals (bootstrap, 1,000 resamples; shares: Wilson). Ages are in bands, "
+                "other numbers in quarters; a band of fewer rows is joined with its neighbour, so "
+                "that one from 62 (12 CFR 1002.2(o)) needs as many."
             )
         )
     for column, groups in report["groups"].items():

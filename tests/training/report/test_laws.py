@@ -83,3 +83,14 @@ def test_age_of_an_account_is_no_age_of_a_person():
         assert "age" not in subjects_of(column(name, label))
     assert subjects_of(column("zzz")) == ()
     assert "lawyer" in laws.note()
+
+
+def test_the_table_in_the_documents_has_every_column_with_its_verdict():
+    text = (ROOT / "docs" / "TRAINING.md").read_text()
+    for schema in SCHEMAS.values():
+        for own in laws_of(schema):
+            (line,) = [each for each in text.splitlines() if each.startswith(f"| `{own.column}` |")]
+            assert f"| {own.verdict} |" in line
+            for title, _ in own.laws:
+                short = title.replace("Directive (EU) 2023/2225", "EU Directive")
+                assert short.removeprefix("12 CFR ") in line, own.column
