@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from engines.interface import REASONS
 from engines.levelled.budgets import linear_row, noise_budgets
 from engines.levelled.ceremony import WholeKey, pairwise_keys
 from engines.levelled.encryption import encrypt_bits, zeros
@@ -81,9 +82,10 @@ def noise_table(
             key, trees[name].score_bits, outputs, own, len(applicants), openings
         )
         variance = own.signs.sigma_program**2
-        table.append(_line(f"{name}, signs", errors, variance, variance))
+        values = "levels" if name == REASONS else "signs"
+        table.append(_line(f"{name}, {values}", errors, variance, variance))
         bound = _bound(model, own.signs)
-        table.append(_line(f"{name}, signs opened", opened, bound, bound))
+        table.append(_line(f"{name}, {values} opened", opened, bound, bound))
     return table
 
 
