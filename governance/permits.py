@@ -134,7 +134,9 @@ class Use:
     def claims(self) -> dict[str, Any]:
         """Return the claims that any permit for the use has."""
         cnf = None if self.requester is None else {"jkt": thumbprint(self.requester)}
+        named = {} if self.run is None else {"run": self.run}
         return {
+            **named,
             "iss": self.iss,
             "sub": self.sub,
             "aud": self.aud,
@@ -144,7 +146,6 @@ class Use:
             "fields": list(self.fields),
             "masks": dict(self.masks or {}),
             "cnf": cnf,
-            "run": self.run,
         }
 
 
@@ -181,7 +182,7 @@ def verify(text: str, key: bytes, use: Use, now: float) -> Permit:
 
 def require_use(permit: Permit, use: Use, now: float) -> None:
     """Raise PermitInvalid, naming the first claim that differs from the use, or PermitExpired."""
-    wanted = use.claims()
+    wanted = {"run": None, **use.claims()}
     found = permit.model_dump(mode="json")
     for claim, value in wanted.items():
         if found[claim] != value:

@@ -40,6 +40,7 @@ from engines.interface import (
 from features.encoding import Layout
 from features.schema import Schema
 from features.variations import explained_labels
+from model.levels import LEVELS, levels_of
 from settings import ROOT
 from utils.errors import ForeignMessage, MalformedMessage
 
@@ -60,9 +61,8 @@ FACTS = EngineFacts(
 THRESHOLD = 12
 
 
-LEVEL_BITS = 3
-LEVELS = 2**LEVEL_BITS
-"""Levels of points that a comparison of reasons can open."""
+EDGES = tuple(range(1, LEVELS))
+"""Points at which the levels of reasons begin."""
 
 
 def public_model(
@@ -84,7 +84,7 @@ def public_model(
         for program, sign in ((program, SIGN_OF[program]) for program in used):
             opened = dict[str, Any](score_bits=1)
             if program == REASONS:
-                opened = {"score_bits": LEVEL_BITS, "edges": tuple(range(1, LEVELS))}
+                opened = {"score_bits": (LEVELS - 1).bit_length(), "edges": EDGES}
             programs[sign] = programs[program].model_copy(update=opened)
             needed += [(party, MASKS_OF[program], (sign,)) for party in schema.party_names]
             needed.append((first, MASKED_OF[program], (sign,)))
@@ -244,7 +244,7 @@ def compared(program: str, payloads: list[bytes]) -> list[int]:
 def opened_of(program: str, score: int) -> int:
     """Return the value that the comparison of a program opens in place of a score."""
     if program == REASONS:
-        return int(min(max(score, 0), LEVELS - 1))
+        return int(levels_of(score, EDGES))
     return 0 if score >= 0 else -1
 
 

@@ -41,7 +41,7 @@ def give_permits(
     `POST /applications/{client_id}/join`. Its header has `typ` `triseal-permit+jwt` and, as `kid`,
     that key. Its claims are `iss` (the party), `sub` (the application), `aud`
     (`urn:triseal:server`), `action` (`decide` or `explain`), `run` (`reasons` for that program,
-    whose action is `explain`; null or missing for the others), `program` (the SHA-256 of the
+    whose action is `explain`; left out for the others), `program` (the SHA-256 of the
     canonical JSON of the public model), `inputs` (the SHA-256 of the messages with data and keys
     that the program uses, by party and file name), `fields` (the party's columns), `masks` (empty),
     `cnf` (null), `jti` (128 random bits in hexadecimal), `iat` and `exp` (at most 300 seconds

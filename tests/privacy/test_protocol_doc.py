@@ -6,7 +6,7 @@ import re
 import pytest
 
 from engines.deployment import Deployment
-from engines.interface import DECIDE, EXPLAIN, MASKED_BY, MASKED_OF, REASONS, SIGN_OF
+from engines.interface import DECIDE, MASKED_BY, MASKED_OF, PROGRAMS, REASONS, SIGN_OF
 from engines.levelled import security
 from engines.levelled.bounds import BOUNDS, MOST_COEFFICIENTS, MOST_OUTPUTS
 from engines.levelled.build import SCORE, SIGN
@@ -32,6 +32,7 @@ from parties.joint.messages import FIRST_STEPS, agree_step, class_of, confirm_st
 from settings import ROOT
 from tests.privacy.small import PARTIES, EngineHalves
 from tests.privacy.table import Table
+from training.opened import opened_values
 from trials.forged_inputs import FORGED_BITS, FORGED_RECORDS
 from utils import errors
 
@@ -60,7 +61,7 @@ def played(signs_deployment, layout):
     table = Table(halves).keys()
     bits = layout.encode({c.name: c.default for c in layout.schema.columns()})
     uploads, results = table.sent(bits), {}
-    for program in (DECIDE, EXPLAIN):
+    for program in PROGRAMS:
         table.agree(program, uploads)
         results[program] = halves.server.evaluate(program, uploads)
         table.open(program, results[program])
@@ -69,15 +70,15 @@ def played(signs_deployment, layout):
         sign = SIGN_OF[program]
         results[sign] = halves.server.evaluate(sign, uploads)
         table.open(sign, results[sign])
-        signs = tuple(0.0 if score >= 0 else -1.0 for score in halves.scores(program, bits))
-        assert {table[name].scores(sign, results[sign]) for name in PARTIES} == {signs}
+        opened = opened_values(halves.server.public, program, halves.scores(program, bits))
+        assert {table[name].scores(sign, results[sign]) for name in PARTIES} == {opened}
     return table, uploads, results
 
 
 def test_documented_steps_match_the_protocol_order():
     opening = [
         step
-        for program in (DECIDE, EXPLAIN)
+        for program in PROGRAMS
         for step in (
             *(agree_step(program), confirm_step(program), partial_step(program)),
             *(confirm_step(SIGN_OF[program]), partial_step(SIGN_OF[program])),

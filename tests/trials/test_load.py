@@ -6,7 +6,7 @@ import platform
 import httpx
 import pytest
 
-from engines.interface import DECIDE, EXPLAIN, SIGN_OF
+from engines.interface import DECIDE, EXPLAIN, PROGRAMS, SIGN_OF
 from trials.load import phase as load_phase
 from trials.load import report
 from trials.load.__main__ import main
@@ -109,7 +109,8 @@ def test_prepared_applications_are_sent_with_correct_results(clear_deployment, t
     (phase,) = json.loads(path.read_text())["phases"]
     assert phase["applications"]["right"] == 3
     others = phase["outside"]["calls"][RUN]["count"]
-    counts = {DECIDE: 3 + others, EXPLAIN: 3, **dict.fromkeys(SIGN_OF.values(), 0)}
+    none = dict.fromkeys((*PROGRAMS, *SIGN_OF.values()), 0)
+    counts = none | {DECIDE: 3 + others, EXPLAIN: 3}
     assert phase["evaluations"]["count"] == counts
 
 

@@ -332,7 +332,7 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
     assert "has computed the explanation's signs" in log
     assert "has signed the decision" in log and "has signed the explanation" in log
     card = one.page.locator('[data-witness="Auditor"]', has_text=": signed")
-    card.filter(has_text="the explanation's signs of").wait_for()
+    card.filter(has_text="the levels of the reasons of").wait_for()
     with one.page.expect_download() as download:
         one.frame("bank").locator("#decision-file").click()
     file = DecisionFile.parse(Path(download.value.path()).read_bytes())

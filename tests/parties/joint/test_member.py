@@ -11,7 +11,7 @@ import time
 import httpx
 import pytest
 
-from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PUBLIC_KEY
+from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PROGRAMS, PUBLIC_KEY, REASONS
 from model.explanation import Outcome, explain_scores
 from parties.joint.channel import Identity
 from parties.joint.codes import JoinCode
@@ -182,11 +182,12 @@ def test_restarts_after_every_step_change_nothing(group):
     for name in members.names:
         members.restart(name)
     members.pump_restarting()
-    for program in (DECIDE, EXPLAIN):
+    for program in PROGRAMS:
         for name in members.names:
             members[name].agree(program)
             members.restart(name)
         members.pump_restarting()
+    assert list(members[A].reasons.values) == members.truth(REASONS)
     assert len(prints) == 1 and {m.fingerprint for m in members.members.values()} == prints
     assert {m.decision.score for m in members.members.values()} == {members.truth(DECIDE)[0]}
     steps = members.client.messages(members.opening.client_id, members[A].own.token, 0).messages
