@@ -104,10 +104,10 @@ def stage_protection(public: PublicModel) -> str:
             "opened: it gives the score of every range, and the range whose score equals the "
             "decision's is the applicant's own."
         )
-    others = [f"“{schema.column(a.column).label}”" for a in schema.explanation.alternatives]
-    if others:
+    varied = [f"“{schema.column(a.column).label}”" for a in schema.explanation.alternatives]
+    if varied:
         bad.append(
-            f"Something of {join_words(others)}, once an explanation is opened: it tries a few "
+            f"Something of {join_words(varied)}, once an explanation is opened: it tries a few "
             "values of these as well."
         )
     bad += [
