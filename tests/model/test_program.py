@@ -115,7 +115,7 @@ CHANGES = {
     "lookup short": (lambda d: d["lookups"][0]["values"].pop(), "beyond its table"),
     "lookup empty": (lambda d: d["lookups"][0].update(values=[]), "beyond its table"),
     "lookup long": (lambda d: d["lookups"][0].update(values=[0] * 65), "wrong table"),
-    "lookup output": (lambda d: d["lookups"][0].update(outputs=[6]), "wrong table or output"),
+    "lookup output": (lambda d: d["lookups"][0].update(outputs=[99]), "wrong table or output"),
     "lookup nowhere": (lambda d: d["lookups"][0].update(outputs=[]), "plan and polynomial"),
     "extreme rows short": (lambda d: d["extreme_rows"][0].pop(), "not a program|wrong shape"),
     "extreme rows flat": (lambda d: d.update(extreme_rows=[1, 2]), "wrong shape"),

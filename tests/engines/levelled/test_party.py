@@ -15,6 +15,7 @@ from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS
 from engines.levelled.party import LevelledParty
 from engines.levelled.randomness import Expander
 from engines.zip_files import EMPTY_ZIP, sha256
+from features.variations import explained_labels
 from tests.engines.levelled.joint_keys import PARTIES
 from utils.errors import ForeignMessage, MalformedMessage, UnknownParty, UnsafeParameters
 
@@ -28,7 +29,7 @@ CLIENT = ClientFacts(profile=DEFAULT.profile, budgets={"decide": BUDGET, "explai
 def public(schema):
     programs = {
         "decide": ProgramFacts(outputs=("score",), score_bits=BITS, scale=100.0),
-        "explain": ProgramFacts(outputs=tuple("abcdef"), score_bits=BITS, scale=100.0),
+        "explain": ProgramFacts(outputs=explained_labels(schema), score_bits=BITS, scale=100.0),
     }
     return PublicModel(
         engine=facts(3),
@@ -88,7 +89,8 @@ def test_common_randomness_depends_on_every_input(engine):
 
 
 @pytest.mark.parametrize(
-    ("program", "scores"), [("decide", [-3]), ("explain", [-2048, -5, 0, 1, 77, 2047])]
+    ("program", "scores"),
+    [("decide", [-3]), ("explain", [-2048, -5, 0, 1, 77, 2047, -1, 3, 2, -2, 5])],
 )
 def test_results_open_to_exact_scores(engine, keys, program, scores):
     result = result_message(keys[1], program, scores)

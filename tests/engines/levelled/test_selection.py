@@ -74,7 +74,7 @@ def test_tree_of_trained_program_is_ordered_by_height(small_programs, name):
 def test_an_explanation_has_hardly_more_terms_than_a_decision(small_programs):
     decide, explain = (SelectionTree.of(small_programs[name]) for name in (DECIDE, EXPLAIN))
     assert explain.products <= decide.products
-    assert explain.linear.nnz < 2 * decide.linear.nnz  # of six outputs
+    assert explain.linear.nnz < 3 * decide.linear.nnz  # of 11 outputs
 
 
 @QUICK

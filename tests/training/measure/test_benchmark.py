@@ -65,7 +65,7 @@ def quick(small_levelled, tmp_path_factory):
 def test_the_levelled_engine_is_measured_step_by_step(quick):
     own = quick["engines"][LEVELLED]
     assert own[DECIDE]["runs"] == 2 and own[DECIDE]["equal_scores"] == 2
-    assert own[EXPLAIN]["runs"] == 1 and own[EXPLAIN]["equal_scores"] == 6
+    assert own[EXPLAIN]["runs"] == 1 and own[EXPLAIN]["equal_scores"] == 11
     assert own["agreement"] > 0.98 and abs(own["auc_difference"]) < 0.01
     steps = own["steps"]
     assert steps["rounds"] == 2
@@ -183,7 +183,7 @@ def test_scores_of_rounded_leaves_stay_within_range(layout, credit_data, small_b
     programs = scaling.leafwise_programs(ensemble, layout, 10)
     scores = programs[DECIDE].scores(credit_data[0][0])
     assert -512 <= scores.min() < 0 < scores.max() < 512
-    assert programs[EXPLAIN].scores(credit_data[0][0][:1]).shape == (1, 6)
+    assert programs[EXPLAIN].scores(credit_data[0][0][:1]).shape == (1, 11)
 
 
 def test_model_refused_by_the_noise_guard_is_reported(layout, credit_data, monkeypatch):
