@@ -145,6 +145,7 @@ def test_compilation_is_consistent_and_has_a_model_card(compiled):
     assert deployment.manifest.model_version in card and "must not be used" in card
     assert METRICS.items() <= json.loads((compiled / "metrics.json").read_text()).items()
     assert "| AUC | 0.8000 | 0.7900 |" in card
+    assert "never falls as `Years_employed` grows" in card
 
 
 def test_recompiling_gives_the_same_files(trained, compiled, tmp_path):
