@@ -16,7 +16,14 @@ from typing import Any
 from engines.interface import DECIDE, Progress
 from features.schema import Party
 from parties.connection import Connection
-from parties.results import Decision, ExplanationOpened, KeysMade, ProgramRun, SliceSent
+from parties.results import (
+    Decision,
+    ExplanationOpened,
+    KeysMade,
+    ProgramRun,
+    ReasonsOpened,
+    SliceSent,
+)
 from parties.run_follower import Tell
 from parties.sessions import Session, session_class
 from settings import get_settings
@@ -113,6 +120,16 @@ def explain_encrypt_run_decrypt(
                 "send them, run and open the decision, then explain it."
             )
     return session.explain(progress, news)
+
+
+def state_reasons(
+    client_id: str | None, progress: Progress | None = None, news: Tell | None = None
+) -> ReasonsOpened:
+    """Run the reasons on the ciphertexts already sent, and decrypt them.
+
+    Raises EngineUnavailable if the model states none.
+    """
+    return session_of(client_id).reasons(progress, news)
 
 
 def erase_application(client_id: str | None) -> None:

@@ -205,6 +205,17 @@ class Settings(BaseSettings):
         le=24 * 365,
         description="Hours for which a token is valid before it must be renewed.",
     )
+    notice_templates: Path | None = Field(
+        default=None,
+        description="Folder with a lender's own templates of notices, which come before those of "
+        "the package.",
+    )
+    review_days: float = Field(
+        default=30.0,
+        gt=0,
+        le=365,
+        description="Days within which a lender owes the outcome of a review.",
+    )
     maximum_applications: int = Field(
         default=1000, ge=1, description="Maximum number of stored applications; more are refused."
     )

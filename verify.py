@@ -55,6 +55,8 @@ MOST_HASHES, MOST_NOTE_LINES, MOST_GRANTS, MOST_KEYS, MOST_MESSAGES = 64, 32, 8,
 PERMIT_SECONDS, SKEW_SECONDS = 300, 30  # a permit's longest life; difference of clocks
 ACTIONS = ("decide", "explain", "statistic", "release")
 WITNESSED = ("decide", "explain")
+RUNS = ("reasons",)
+"""Programs of the action `explain` that have a name of their own."""
 HEX_256, HEX_512 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{128}")
 NAME = re.compile(r"[!-*,-~]{1,128}")
 KINDS = {
@@ -448,6 +450,9 @@ class Permit:
         self.claims: dict[str, Any] = claims
         self.action, self.program = claims.get("action"), claims.get("program")
         require(isinstance(self.action, str) and self.action in ACTIONS, "its action is unknown")
+        self.run = claims.get("run")
+        known = self.run is None or (self.run in RUNS and self.action == "explain")
+        require(known, "its program is unknown")
         if self.program is not None:
             text(self.program, "its program", HEX_256)
 
@@ -509,7 +514,7 @@ def permits_are_for_this_use(file: dict[str, Any], _trust: dict[str, Any]) -> st
         require(short, f"{what} is not one of at most {PERMIT_SECONDS} seconds")
         valid = begin - SKEW_SECONDS <= seconds < end
         require(valid, f"{what} was not valid when it was used")
-        permits.append((permit.action, permit.program))
+        permits.append((permit.action, permit.run, permit.program))
     require(len(set(permits)) == 1, "the permits are for different programs")
     return f"{len(permits)} for `{permits[0][0]}` on the same request as the receipt"
 
@@ -521,7 +526,8 @@ def program_is_the_permitted_one(file: dict[str, Any], _trust: dict[str, Any]) -
     require(permit.program == program, "the permits are for another program")
     if statement is not None:
         require(statement["model"] == program, "the witness's statement is about another program")
-        require(statement["program"] == permit.action, "the statement is about another action")
+        ran = permit.run or permit.action
+        require(statement["program"] == ran, "the statement is about another action")
     named = file["entry"]["digests"].get("program", [])
     require(named == ([program] if program else []), "the log's entry names another program")
     return program or "none is named, as for the release of a record"

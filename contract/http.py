@@ -93,10 +93,11 @@ class RequestBody(BaseModel):
 
 
 class OpenRequest(RequestBody):
-    """The parties that learn the decision and the explanation, and the witnesses.
+    """The parties that learn the decision, the explanation and the reasons, and the witnesses.
 
-    If they are omitted, all parties learn the decision, and of these the first one and the owner of
-    the explained column the explanation; all witnesses check the results.
+    If they are omitted, all parties learn the decision; of these, the first one and the owner of
+    the explained column learn the explanation, and the first one the reasons; all witnesses check
+    the results.
     """
 
     readers: Annotated[
@@ -114,6 +115,15 @@ class OpenRequest(RequestBody):
             max_length=64,
             description="Names of those of them that learn the explanation; if null, the first "
             "party and the owner of the explained column.",
+        ),
+    ] = None
+    reasons_readers: Annotated[
+        list[PartyName] | None,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Names of those of them that learn the reasons for a denial; if null, the "
+            "first party. Only for a model that states reasons.",
         ),
     ] = None
     witnesses: Annotated[
@@ -159,7 +169,7 @@ class ProgramForm(RequestBody):
         str, Field(max_length=256, description="The application's id: 32 hexadecimal digits.")
     ]
     program: Annotated[
-        str, Field(max_length=256, description="The program: `decide` or `explain`.")
+        str, Field(max_length=256, description="The program: `decide`, `explain` or `reasons`.")
     ] = DECIDE
 
 
@@ -256,6 +266,10 @@ Readers = Annotated[tuple[str, ...], Field(description="The parties that learn t
 ExplanationReaders = Annotated[
     tuple[str, ...], Field(description="Those of them that learn the explanation.")
 ]
+ReasonsReaders = Annotated[
+    tuple[str, ...],
+    Field(description="Those of them that learn the reasons; empty if the model states none."),
+]
 NamedWitnesses = Annotated[
     tuple[Witness, ...],
     Field(max_length=MOST_WITNESSES, description="The witnesses that check the results."),
@@ -281,6 +295,7 @@ class Opened(Body):
     watch_token: str = Field(default="", repr=False)
     readers: tuple[str, ...] = ()
     explanation_readers: tuple[str, ...] = ()
+    reasons_readers: tuple[str, ...] = ()
     witnesses: tuple[Witness, ...] = Field(default=(), max_length=MOST_WITNESSES)
 
 
@@ -295,6 +310,7 @@ class Joined(Body):
     expires_at: AwareDatetime | None = None
     readers: Readers = ()
     explanation_readers: ExplanationReaders = ()
+    reasons_readers: ReasonsReaders = ()
     witnesses: NamedWitnesses = ()
     application_created_at: AwareDatetime | None = None
     application_expires_at: AwareDatetime | None = Field(
@@ -357,6 +373,12 @@ class ProgramState(Body):
         return self.status in ("failed", "cancelled")
 
 
+ReviewStage = Annotated[
+    Literal["none", "asked", "under_review", "upheld", "changed"],
+    Field(description="The stage of the review of the decision by a person."),
+]
+
+
 class ApplicationState(Body):
     """The state of an application, as every party sees it."""
 
@@ -367,7 +389,9 @@ class ApplicationState(Body):
     joined: tuple[str, ...]
     readers: Readers = ()
     explanation_readers: ExplanationReaders = ()
+    reasons_readers: ReasonsReaders = ()
     witnesses: NamedWitnesses = ()
+    review: ReviewStage = "none"
     slots: tuple[SlotState, ...]
     programs: dict[str, ProgramState]
     missing: dict[str, tuple[str, ...]] = Field(

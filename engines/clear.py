@@ -16,7 +16,6 @@ from engines.deployment import Deployment
 from engines.envelope import OVERHEAD, Header, seal, unseal_as
 from engines.interface import (
     ENCRYPTED_INPUTS,
-    PROGRAMS,
     EngineFacts,
     KeyPair,
     PartyEngine,
@@ -35,7 +34,7 @@ FACTS = EngineFacts(
     encrypted=False,
     joint_keys=False,
     secret_key="There is no key: this engine encrypts nothing and the server sees every value.",  # noqa: S106
-    opened="The score, and with an explanation the score of every bin.",
+    opened="The score, with an explanation the score of every bin, with reasons their points.",
     explains_by="program",
 )
 _SCORES = TypeAdapter(tuple[int, ...])
@@ -91,7 +90,7 @@ class ClearServer(ServerEngine):
                 Slot(
                     party=party,
                     file_name=ENCRYPTED_INPUTS,
-                    needed_for=PROGRAMS,
+                    needed_for=tuple(deployment.programs_of(FACTS.name)),
                     maximum_bytes=OVERHEAD + self._size(party),
                 )
                 for party in deployment.schema.party_names

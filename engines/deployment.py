@@ -3,7 +3,7 @@
     manifest.json         format, model version, library versions, digest of every file
     schema.json           the public schema
     booster.json          the trained model, in XGBoost's own JSON format (the server's secret)
-    programs/*.json       the programs decide and explain
+    programs/*.json       the programs decide and explain, and reasons where it is stated
     concrete/, …          compiled files of one engine, each in its own folder
     levelled/programs/…   programs of an engine that does not use the common ones
     model_card.md, …      documentation; not needed to run
@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engines.interface import PROGRAMS, ProgramFacts
+from engines.interface import PROGRAMS, REASONS, ProgramFacts
 from features.encoding import Layout
 from features.schema import Schema
 from model.program import Program
@@ -98,9 +98,9 @@ class Deployment:
                 )
         try:
             layout = Layout(Schema.load(folder / "schema.json"))
-            programs = _load_programs(folder, layout)
+            programs = _load_programs(folder, "", manifest, layout)
             own_programs = {
-                engine: _load_programs(folder / engine, layout)
+                engine: _load_programs(folder, f"{engine}/", manifest, layout)
                 for engine in manifest.engines
                 if f"{engine}/{program_file(PROGRAMS[0])}" in manifest.files
             }
@@ -158,8 +158,19 @@ def program_file(name: str) -> str:
     return f"programs/{name}.json"
 
 
-def _load_programs(folder: Path, layout: Layout) -> dict[str, Program]:
-    return {name: Program.load(folder / program_file(name), layout) for name in PROGRAMS}
+def _load_programs(
+    folder: Path, own: str, manifest: Manifest, layout: Layout
+) -> dict[str, Program]:
+    """Return the common programs, or those of the engine's folder `own`.
+
+    All deployments have decide and explain; of reasons, only the manifest tells.
+    """
+    files = {name: own + program_file(name) for name in PROGRAMS}
+    return {
+        name: Program.load(folder / file, layout)
+        for name, file in files.items()
+        if name != REASONS or file in manifest.files
+    }
 
 
 def write_programs(folder: Path, programs: Mapping[str, Program]) -> None:
@@ -191,6 +202,8 @@ def write_manifest(folder: Path, engines: dict[str, dict[str, Any]]) -> Manifest
     not on the compiled binaries, so compiling the same model again gives the same version.
     """
     names = ["schema.json", "booster.json", *(program_file(name) for name in PROGRAMS)]
+    if not (folder / program_file(REASONS)).is_file():
+        names.remove(program_file(REASONS))
     own_programs = [f"{e}/{program_file(name)}" for e in sorted(engines) for name in PROGRAMS]
     own_programs = [name for name in own_programs if (folder / name).is_file()]
     identity = [

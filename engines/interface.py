@@ -5,10 +5,15 @@ party's bits and decrypts results; it is built from the public model alone. `Ser
 and evaluates messages; it is built from the deployment and never sees a secret key. The halves
 exchange sealed messages (engines/envelope.py), each for one named slot of an application.
 
-All engines have the same two programs: `decide` returns one score, `explain` one score for each bin
-of the explained column. A score of 0 or more means approved. If a deployment opens signs only, each
-of the two is followed by a comparison: the scores open under masks that no single party knows, and
-a second program, `decide_sign` or `explain_sign`, returns only their signs: 0 approved, -1 denied.
+All engines have two programs: `decide` returns one score, `explain` one score for each value that
+it tries (features/variations.py). A score of 0 or more means approved. The engines `levelled` and
+`clear` may have a third, `reasons`: for each stated reason, the points by which the applicant lies
+below the average of approved applicants. A deployment has the programs in `PublicModel.programs`.
+
+If a deployment opens signs only, each program is followed by a comparison: the scores open under
+masks that no single party knows, and a second program, `decide_sign` or `explain_sign`, returns
+only their signs: 0 approved, -1 denied. `reasons_levels` returns a level of the points instead, 0
+to 7.
 """
 
 from __future__ import annotations
@@ -19,7 +24,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from features.encoding import Bits
 from features.schema import Schema
@@ -29,20 +40,21 @@ from utils.fingerprints import grouped
 DECIDE = "decide"
 EXPLAIN = "explain"
 REASONS = "reasons"
-PROGRAMS = (DECIDE, EXPLAIN)
-SIGN_OF = {DECIDE: "decide_sign", EXPLAIN: "explain_sign"}
-"""The program that compares the masked scores of another one with 0."""
+PROGRAMS = (DECIDE, EXPLAIN, REASONS)
+"""All programs that a deployment may have; without reasons, it has the first two."""
+SIGN_OF = {DECIDE: "decide_sign", EXPLAIN: "explain_sign", REASONS: "reasons_levels"}
+"""The program that compares the masked scores of another one with 0, or with edges of levels."""
 MASKED_BY = {sign: program for program, sign in SIGN_OF.items()}
 
 EVALUATION_KEY = "evaluation_key"
 PUBLIC_KEY = "public_key"
 ENCRYPTED_INPUTS = "encrypted_inputs"
 EXPLANATION_INPUTS = "explanation_inputs"
-MASKS_OF = {DECIDE: "decide_masks", EXPLAIN: "explain_masks"}
+MASKS_OF = {DECIDE: "decide_masks", EXPLAIN: "explain_masks", REASONS: "reasons_masks"}
 """The file with a party's encrypted masks of a program's scores."""
 CHALLENGE = "challenge"
 """The file with the challenge of the check that all inputs are bits; sent by the first party."""
-MASKED_OF = {DECIDE: "decide_masked", EXPLAIN: "explain_masked"}
+MASKED_OF = {DECIDE: "decide_masked", EXPLAIN: "explain_masked", REASONS: "reasons_masked"}
 """The file with a program's opened, masked scores; sent by the first party."""
 
 Progress = Callable[[float], None]
@@ -85,6 +97,19 @@ class ProgramFacts(_Facts):
     outputs: tuple[str, ...] = Field(description="One label per score.")
     score_bits: int
     scale: float = Field(description="Score units per unit of log-odds.")
+    edges: tuple[int, ...] | None = Field(
+        default=None,
+        description="Of a program that opens levels: the points at which levels 1, 2, … begin.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]
+        # As in features/schema.py: models without levels keep their digests, and API documents the
+        # fields.
+        document = handler(self)
+        if self.edges is None:
+            document.pop("edges", None)
+        return document
 
 
 class PublicModel(_Facts):

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,18 @@ class ColumnCode:
                     f"{column.name} cannot be {str(value)[:80]!r}: give {allowed(column)}."
                 )
             return column.values.index(value)
-        return int(np.searchsorted(column.cuts, _number(column, value), side="right"))
+        return bisect_right(column.cuts, _number(column, value))
+
+    def states(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
+        """Return the state of each value, shape (values,); raises ValueOutOfDomain."""
+        column = self.column
+        numbers = np.asarray(values)
+        if isinstance(column, OrdinalColumn) and numbers.dtype.kind in "iuf":
+            missing = np.isnan(numbers)
+            if (in_domain(column, numbers) | (missing & column.optional)).all():
+                states = np.searchsorted(column.cuts, numbers, side="right").astype(np.int64)
+                return np.where(missing, self.n_states - 1, states)
+        return np.array([self.state(_plain(value)) for value in values], np.int64)
 
     def value(self, state: int) -> Any:
         """Return a value in this state; for an ordinal column, the smallest in the bin."""
@@ -121,6 +133,14 @@ def allowed(column: Column) -> str:
     return text + (", or nothing" if column.optional else "")
 
 
+def in_domain(column: OrdinalColumn, numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return whether a column allows each number, shape (numbers,); NaN is no number."""
+    if column.clip:
+        numbers = np.clip(numbers, column.minimum, column.maximum)
+    fits = (numbers >= column.minimum) & (numbers <= column.maximum)
+    return fits & (numbers == np.floor(numbers)) if column.integer else fits
+
+
 def _boolean(column: BooleanColumn, value: Any) -> bool:
     if isinstance(value, bool | np.bool_) or (
         isinstance(value, int | float | np.integer | np.floating) and value in (0, 1)
@@ -144,7 +164,10 @@ def _number(column: OrdinalColumn, value: Any) -> float:
     return float(value)
 
 
-def _column_code(column: Column, party: str, first_bit: int, first_state: int) -> ColumnCode:
+def column_code(
+    column: Column, party: str = "", first_bit: int = 0, first_state: int = 0
+) -> ColumnCode:
+    """Return the code of a column, by default of one that stands alone."""
     if isinstance(column, BooleanColumn):
         states, bits = ["false", "true"], ["is true"]
         table = np.array([[0], [1]], np.uint8)
@@ -173,7 +196,7 @@ class Layout:
         bits = states = 0
         for party in schema.parties:
             for column in party.columns:
-                code = _column_code(column, party.name, bits, states)
+                code = column_code(column, party.name, bits, states)
                 codes.append(code)
                 bits += code.n_bits
                 states += code.n_states
@@ -263,8 +286,7 @@ class Layout:
         for code in self.codes:
             # A column has few distinct values, so each is checked and encoded once.
             positions, values = pd.factorize(frame[code.column.name], use_na_sentinel=False)
-            states = np.array([code.state(_plain(value)) for value in values], np.int64)
-            blocks.append(code.table[states[positions]])
+            blocks.append(code.table[code.states(values)[positions]])
         return np.concatenate(blocks, axis=1)
 
     def states(self, bits: Bits) -> NDArray[np.int64]:

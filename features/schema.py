@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -22,6 +22,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from utils.errors import SchemaInvalid, UnknownColumn, UnknownParty
 from utils.strict_json import parse_json
@@ -30,17 +31,32 @@ MAXIMUM_BINS = 64
 """Maximum number of bins of an ordinal column, so that the public cut points reveal little."""
 MAXIMUM_STEPS = 16
 """Maximum number of bins for which an explanation varies a column."""
+MAXIMUM_PAIRED = 3
+"""Maximum number of steps of each column that a pair combines."""
+MAXIMUM_EXPLAINED = 48
+"""Maximum number of scores of an explanation: every one costs all parties masks and time."""
 MAXIMUM_GROUPED = 4096
 MAXIMUM_SCHEMA_BYTES = 1 << 20
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 Text = Annotated[str, Field(pattern=r"\S", max_length=80)]
 PartyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+T = TypeVar("T")
 
 
 def number_text(value: float) -> str:
     """Format a number for people: `10000000`, not `1e+07`."""
     return f"{value:.12g}"
+
+
+def evenly_spread(items: Sequence[T], most: int) -> list[T]:
+    """Return all items or, if there are more than `most` (at least 2), so many of them.
+
+    They are evenly spread by position and contain the first and the last.
+    """
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 class _Model(BaseModel):
@@ -151,12 +167,18 @@ class OrdinalColumn(_Column):
             raise ValueError(f"{self.name}: minimum, cuts and default must be whole numbers")
         return self
 
-    def bin_labels(self) -> list[str]:
-        """Return one label per bin, lowest first: for example, `0-2`, `2-5`, `5+`."""
-        edges = [self.minimum, *self.cuts]
-        texts = [number_text(edge) for edge in edges]
-        inner = [f"{a}-{b}" for a, b in pairwise(texts)]
-        return [*inner, f"{texts[-1]}+"]
+    def bin_labels(self, cuts: Sequence[float] | None = None) -> list[str]:
+        """Return one label per bin, lowest first: for example, `0 to under 2`, `2`, `3 and more`.
+
+        `cuts` are some of the column's cuts, for coarser bins; all of them by default.
+        """
+        edges = [self.minimum, *(self.cuts if cuts is None else cuts)]
+        return [*map(self._between, edges, edges[1:]), f"{number_text(edges[-1])} and more"]
+
+    def _between(self, low: float, high: float) -> str:
+        if self.integer and high == low + 1:
+            return number_text(low)
+        return f"{number_text(low)} to under {number_text(high)}"
 
     def bin_floor(self, index: int) -> float:
         """Return the smallest value of bin `index`."""
@@ -243,8 +265,13 @@ class Decision(_Model):
         default=None, description="The party that decides and gives notice; the second by default."
     )
     scale: Scale | None = Field(default=None, description="The score scale of pages and reports.")
+    authority: str = Field(
+        default="",
+        description="Name and address of the authority that supervises the lender, for notices.",
+        max_length=300,
+    )
 
-    added: ClassVar[frozenset[str]] = frozenset({"lender", "scale"})
+    added: ClassVar[frozenset[str]] = frozenset({"lender", "scale", "authority"})
 
 
 class Alternative(_Model):
@@ -292,8 +319,8 @@ class Explanation(_Model):
     )
     steps: list[float] | None = Field(
         default=None,
-        description="Cut points of the column that are tried; all where not given, or at most 15 "
-        "of them, evenly spread.",
+        description="Cut points of the column that are tried; all where not given, or 15 of them, "
+        "evenly spread, if there are more.",
         max_length=MAXIMUM_STEPS - 1,
         min_length=1,
     )
@@ -304,7 +331,8 @@ class Explanation(_Model):
     )
     pairs: list[tuple[Name, Name]] = Field(
         default_factory=list,
-        description="Pairs of varied columns that the same run varies together.",
+        description="Pairs of varied columns that the same run varies together; of a column with "
+        "more than 3 steps, 3 of them, evenly spread.",
         max_length=3,
     )
 
@@ -326,6 +354,15 @@ def _raw_columns(document: dict[str, Any]) -> list[dict[str, Any]]:
         for column in columns
         if isinstance(column, dict)
     ]
+
+
+def _fault(error: ErrorDetails) -> str:
+    """Return a fault that pydantic found, and for a column's name the field to use instead."""
+    text = error["msg"].removeprefix("Value error, ")
+    of_column = {"columns", "audit_columns"} & set(map(str, error["loc"]))
+    if error["type"] == "string_pattern_mismatch" and error["loc"][-1] == "name" and of_column:
+        text += ", that is, letters, digits and _; set source to the header of the data files"
+    return text
 
 
 class Schema(_Model):
@@ -388,7 +425,10 @@ class Schema(_Model):
             raise ValueError(f"the target {self.decision.target} must not be a column as well")
         unknown = sorted(set(self.audit) - {*names, *audited})
         if unknown:
-            raise ValueError(f"audit lists unknown columns: {', '.join(unknown)}")
+            raise ValueError(
+                f"audit lists unknown columns: {', '.join(unknown)}; describe a column that is no "
+                "input of the model in audit_columns"
+            )
         by_name = {c.name: (p.name, c) for p in self.parties for c in p.columns}
         owner, explained = by_name.get(self.explanation.column, (None, None))
         if not isinstance(explained, OrdinalColumn):
@@ -418,9 +458,17 @@ class Schema(_Model):
                 raise ValueError(f"explanation.alternatives: {name} must be an ordinal column")
             if steps != [cut for cut in column.cuts if cut in steps]:
                 raise ValueError(f"explanation: the steps of {name} must be cuts, in rising order")
+        if len({frozenset(pair) for pair in explanation.pairs}) != len(explanation.pairs):
+            raise ValueError("explanation.pairs: a pair is named twice")
         for pair in explanation.pairs:
             if not set(pair) <= set(varied) or pair[0] == pair[1]:
                 raise ValueError("explanation.pairs: both columns of a pair must be varied ones")
+        outputs = self.explained_outputs
+        if outputs > MAXIMUM_EXPLAINED:
+            raise ValueError(
+                f"explanation: its columns, alternatives and pairs make {outputs} scores, more "
+                f"than {MAXIMUM_EXPLAINED}; name fewer steps or pairs"
+            )
 
     def _check_reasons(self, names: list[str]) -> None:
         stated = [reason.name for reason in self.reasons]
@@ -455,18 +503,43 @@ class Schema(_Model):
                 return column
         raise UnknownColumn(f"The schema has no column {name[:80]!r}.")
 
+    def ordinal(self, name: str) -> OrdinalColumn:
+        """Return the ordinal column named `name`; raises UnknownColumn, SchemaInvalid."""
+        column = self.column(name)
+        if not isinstance(column, OrdinalColumn):
+            raise SchemaInvalid(f"The column {name} must be ordinal.")
+        return column
+
+    def owner(self, name: str) -> str:
+        """Return the name of the party that owns the column `name`; raises UnknownColumn."""
+        for party in self.parties:
+            if any(column.name == name for column in party.columns):
+                return party.name
+        raise UnknownColumn(f"The schema has no column {name[:80]!r}.")
+
     @property
     def explained_column(self) -> OrdinalColumn:
-        column = self.column(self.explanation.column)
-        if not isinstance(column, OrdinalColumn):  # excluded by the validator
-            raise SchemaInvalid("explanation.column must name an ordinal column of the schema")
-        return column
+        return self.ordinal(self.explanation.column)
 
     @property
     def explained_party(self) -> str:
         """The party that owns the explained column."""
-        name = self.explanation.column
-        return next(p.name for p in self.parties if any(c.name == name for c in p.columns))
+        return self.owner(self.explanation.column)
+
+    @property
+    def explained_steps(self) -> list[float]:
+        """The cuts of the explained column at which the explanation tries it, in rising order."""
+        cuts = self.explained_column.cuts
+        return self.explanation.steps or evenly_spread(cuts, MAXIMUM_STEPS - 1)
+
+    @property
+    def explained_outputs(self) -> int:
+        """The number of scores of an explanation."""
+        steps = {each.column: len(each.steps) for each in self.explanation.alternatives}
+        alone = 1 + len(self.explained_steps) + sum(steps.values())
+        steps[self.explanation.column] = len(self.explained_steps)
+        paired = {name: min(count, MAXIMUM_PAIRED) for name, count in steps.items()}
+        return alone + sum(paired[a] * paired[b] for a, b in self.explanation.pairs)
 
     @property
     def lender(self) -> Party:
@@ -498,7 +571,7 @@ class Schema(_Model):
             return cls.model_validate(document)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(str(part) for part in e['loc']) or 'schema'}: {e['msg']}"
+                f"{'.'.join(str(part) for part in e['loc']) or 'schema'}: {_fault(e)}"
                 for e in error.errors()[:5]
             )
             raise SchemaInvalid(f"{source} cannot be used: {faults}.") from error

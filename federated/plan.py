@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from features.encoding import Layout
 from features.schema import Schema
 from federated.aggregation.masking import MOST_NUMBERS
+from federated.boosting.trees import MAXIMUM_DEPTH
 from federated.privacy.parameters import Privacy
-from model.booster import MAXIMUM_DEPTH, MAXIMUM_TREES
+from model.booster import MAXIMUM_TREES
 from utils.errors import PlanInvalid
 
 SCORE_NUMBERS = 256

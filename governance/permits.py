@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -25,11 +25,11 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import OKPKey
 from joserfc.jws import JWSRegistry
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from governance.canonical import KEY_PATTERN
 from governance.request_state import PERMIT_SECONDS
-from governance.requests import MOST_FIELDS, Action
+from governance.requests import MOST_FIELDS, Action, Run
 from utils.errors import PermitExpired, PermitInvalid
 from utils.signed_requests import signed_bytes
 
@@ -78,7 +78,8 @@ class Permit(_Strict):
 
     `sub` is the digest of the request or the id of the application, `aud` is who may accept it,
     `program` is the SHA-256 of the public model, and `inputs` maps the names of the messages that
-    are used to their SHA-256. `masks` maps fields to masks.
+    are used to their SHA-256. `masks` maps fields to masks. `run` is the program that the permit is
+    for, if that is not the one named as the action: reasons are an explanation.
     """
 
     iss: _Text
@@ -93,6 +94,18 @@ class Permit(_Strict):
     fields: Annotated[tuple[_Text, ...], Field(max_length=MOST_FIELDS, strict=False)] = ()
     masks: Annotated[dict[_Text, _Text], Field(max_length=MOST_FIELDS)] = {}
     cnf: Confirmation | None = None
+    run: Run | None = None
+
+    @model_validator(mode="after")
+    def _is_one_action(self) -> Self:
+        if self.run is not None and self.action != "explain":
+            raise ValueError("run: only an explanation has another program")
+        return self
+
+    @property
+    def evaluates(self) -> str:
+        """The program that the permit allows to run, or its action if that runs none."""
+        return self.run or self.action
 
 
 @dataclass(frozen=True)
@@ -111,6 +124,12 @@ class Use:
     fields: tuple[str, ...] = ()
     masks: Mapping[str, str] | None = None
     requester: bytes | None = None
+    run: Run | None = None
+
+    @property
+    def evaluates(self) -> str:
+        """The program of the use, or its action if that runs none."""
+        return self.run or self.action
 
     def claims(self) -> dict[str, Any]:
         """Return the claims that any permit for the use has."""
@@ -125,6 +144,7 @@ class Use:
             "fields": list(self.fields),
             "masks": dict(self.masks or {}),
             "cnf": cnf,
+            "run": self.run,
         }
 
 

@@ -1,8 +1,8 @@
-"""The permits for `decide` and `explain`: what each party allows the server to run.
+"""The permits for `decide`, `explain` and `reasons`: what each party allows the server to run.
 
 Every party whose data a program uses issues a permit for the application, the program, the public
 model and the messages that the program evaluates. The comparison that follows a program
-(`decide_sign`, `explain_sign`) only opens what that program has computed, under masks that every
+(`decide_sign` and the like) only opens what that program has computed, under masks that every
 party has to contribute: the permit of the program covers it.
 """
 
@@ -17,11 +17,12 @@ from engines.interface import (
     EXPLANATION_INPUTS,
     PROGRAMS,
     PUBLIC_KEY,
+    REASONS,
     PublicModel,
 )
 from engines.statement import slot_name
 from governance.permits import Use
-from governance.requests import Action
+from governance.requests import Action, Run
 
 AUDIENCE = "urn:triseal:server"
 """The audience of these permits, the server on which the application is open. Its address is not
@@ -30,6 +31,24 @@ _DATA = (ENCRYPTED_INPUTS, EXPLANATION_INPUTS)
 _COVERED = (PUBLIC_KEY, EVALUATION_KEY, *_DATA)
 """The files whose digests a permit has: the data and the key. The others of a program, such as the
 challenge of its check, are made from what the parties have agreed to."""
+
+
+def action_of(program: str) -> Action:
+    """Return the action that a run of the program is, as owners and the policy know it.
+
+    The reasons for a decision explain it, so consent to an explanation covers them.
+    """
+    return "explain" if program == REASONS else cast(Action, program)
+
+
+def run_claim(program: str) -> Run | None:
+    """Return the claim `run` of a permit: the program if its action has another name, or None."""
+    return "reasons" if program == REASONS else None
+
+
+def programs_of(public: PublicModel, action: Action) -> tuple[str, ...]:
+    """Return the programs of a deployment that an action allows, in the order of PROGRAMS."""
+    return tuple(p for p in PROGRAMS if p in public.programs and action_of(p) == action)
 
 
 def parties_of(public: PublicModel, program: str) -> tuple[str, ...]:
@@ -73,7 +92,8 @@ def uses_of(
             iss=party,
             sub=client_id,
             aud=AUDIENCE,
-            action=cast(Action, program),
+            action=action_of(program),
+            run=run_claim(program),
             program=model,
             inputs=inputs,
             fields=tuple(column.name for column in public.schema_.party(party).columns),

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from governance.canonical import PROOF, canonical, signed, signer_of
 from governance.request_state import Grant
-from governance.requests import AccessRequest, Action
+from governance.requests import AccessRequest, Action, Run
 from utils.errors import ReceiptInvalid
 from utils.strict_json import parse_json
 
@@ -71,7 +71,8 @@ class Allowed:
     `principal` is the person whose data it is, by name or pseudonym, `controller` is who decides
     about the purpose, and `categories` maps fields to their categories of data. `jurisdiction` is a
     term of the vocabulary such as `loc:EU`. `retention` is a duration in ISO 8601 such as `PT24H`,
-    the request's days if it is None.
+    the request's days if it is None. `run` is the program that is allowed, if that is not the one
+    named as the request's action.
     """
 
     request: AccessRequest
@@ -83,6 +84,7 @@ class Allowed:
     jurisdiction: str
     events: Sequence[ReceiptEvent]
     retention: str | None = None
+    run: Run | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,12 @@ class Receipt:
         return self._process.get("dpv:hasProcessing") == list(PROCESSING[action])
 
     @property
+    def run(self) -> str | None:
+        """The program that it allows, if that is not the one named as its action."""
+        found = self._process.get("triseal:program")
+        return None if found is None else str(found)
+
+    @property
     def _process(self) -> Mapping[str, Any]:
         listed = self.document.get("dpv:hasProcess")
         one = listed[0] if isinstance(listed, list) and len(listed) == 1 else None
@@ -206,7 +214,9 @@ def _document(allowed: Allowed, receipt_id: str, now: int) -> dict[str, Any]:
 
 def _process(allowed: Allowed) -> dict[str, Any]:
     request, grant, categories = allowed.request, allowed.grant, allowed.categories
+    named = {} if allowed.run is None else {"triseal:program": allowed.run}
     return {
+        **named,
         "@type": "dpv:Process",
         "dct:subject": request.target,
         "dpv:hasPurpose": {"@type": request.purpose, "dct:description": request.reason},

@@ -30,6 +30,8 @@ MOST_USES = 10_000
 LONGEST_RETENTION_DAYS = 3650
 
 Action = Literal["decide", "explain", "statistic", "release"]
+Run = Literal["reasons"]
+"""A program whose action is named after another program."""
 Period = Literal["hour", "day", "month"]
 SECONDS_OF: dict[Period, int] = {"hour": 3600, "day": 24 * 3600, "month": 30 * 24 * 3600}
 """Lengths of the periods in seconds; a month counts as 30 days."""

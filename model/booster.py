@@ -20,8 +20,13 @@ from features.encoding import Bits, Layout
 from model.booster_header import MAXIMUM_BYTES, decode_booster, read_header
 from utils.errors import ModelTooLarge, UnsupportedBooster
 
-MAXIMUM_DEPTH = 4
+MAXIMUM_COLUMNS = 6
+"""Most columns that the path to a leaf tests; several tests of one column count once."""
 MAXIMUM_TREES = 300
+MAXIMUM_LEAVES = 20_000
+"""Most leaves of all trees together: 300 trees of depth 6 have 19,200."""
+MAXIMUM_TESTS = 200
+"""Most tests on a path: a split on categories becomes one test for each of them."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -81,7 +86,7 @@ def parse_ensemble(document: dict[str, Any], layout: Layout) -> Ensemble:
     """Return the ensemble in a decoded model file over the bits of `layout`.
 
     Raises UnsupportedBooster unless it is a binary logistic tree booster whose features are the
-    layout's bits, and ModelTooLarge beyond depth 4 or 300 trees.
+    layout's bits, and ModelTooLarge beyond 6 columns on a path, 300 trees or 20,000 leaves.
     """
     header = read_header(document)
     if header.features != layout.n_bits:
@@ -99,6 +104,11 @@ def parse_ensemble(document: dict[str, Any], layout: Layout) -> Ensemble:
         raise UnsupportedBooster(
             f"A tree in the model file is invalid ({error!r}); save the booster again."
         ) from error
+    leaves = sum(len(tree.leaves) for tree in trees)
+    if leaves > MAXIMUM_LEAVES:
+        raise ModelTooLarge(
+            f"{leaves} leaves are more than {MAXIMUM_LEAVES}; train fewer or smaller trees."
+        )
     return Ensemble(trees, math.log(header.base_score / (1 - header.base_score)))
 
 
@@ -123,27 +133,31 @@ def _tree(raw: dict[str, Any], layout: Layout) -> Tree:
     covers = raw.get("sum_hessian", [1.0] * len(left))
     leaves: list[Leaf] = []
 
-    def walk(node: int, path: dict[int, bool], depth: int) -> None:
+    def walk(node: int, path: dict[int, bool], columns: frozenset[int], depth: int) -> None:
         if left[node] == -1:
             value = float(limits[node])
             if not abs(value) <= _LARGEST:
                 raise UnsupportedBooster("A leaf is not a finite number.")
             leaves.append(Leaf(tuple(sorted(path.items())), value, float(covers[node])))
+            if len(leaves) > MAXIMUM_LEAVES:
+                raise ModelTooLarge(f"A tree has more than {MAXIMUM_LEAVES} leaves.")
             return
-        if depth == MAXIMUM_DEPTH:
-            raise ModelTooLarge(
-                f"A tree is deeper than {MAXIMUM_DEPTH}; train with max_depth={MAXIMUM_DEPTH}."
-            )
         bit = int(bits[node])
         if not (0 <= bit < layout.n_bits and left[node] > 0 and right[node] > 0):
             raise ValueError(f"node {node} has an invalid bit or child")
+        columns = columns | {layout.code_of_bit[bit].first_bit}
+        if len(columns) > MAXIMUM_COLUMNS or depth > MAXIMUM_TESTS:
+            raise ModelTooLarge(
+                f"A tree tests more than {MAXIMUM_COLUMNS} columns or {MAXIMUM_TESTS} bits for one "
+                f"leaf; train with max_depth={MAXIMUM_COLUMNS}."
+            )
         goes_left = _directions(raw, node, bit, layout)
         for wanted in (False, True):
             if path.get(bit, wanted) == wanted:  # the path may have tested this bit already
                 child = left[node] if goes_left[wanted] else right[node]
-                walk(child, {**path, bit: wanted}, depth + 1)
+                walk(child, {**path, bit: wanted}, columns, depth + 1)
 
-    walk(0, {}, 0)
+    walk(0, {}, frozenset(), 0)
     return Tree(tuple(leaves))
 
 

@@ -1,10 +1,10 @@
 """Covering monomials with few grids: the combinatorial half of planning.
 
 A grid consists of some bits of a few columns. Its number of cells is the product of (bits + 1) over
-its columns, at most 16, and it covers every monomial whose bits it contains. Minimising the number
-of grids is a set cover problem, so two greedy searches are run: one grows a grid around a seed, the
-other merges pairs of grids. Both are repeated in a few orders shuffled from fixed seeds; the
-smallest cover wins.
+its columns, at most 16 unless it is that of one monomial of five or six bits, and it covers every
+monomial whose bits it contains. Minimising the number of grids is a set cover problem, so two
+greedy searches are run: one grows a grid around a seed, the other merges pairs of grids. Both are
+repeated in a few orders shuffled from fixed seeds; the smallest cover wins.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from model.polynomial import Monomial
 
 CELLS = 16
 """Cells of one table: 4 bits."""
+MOST_CELLS = 64
+"""Cells of the table of a monomial of six bits, which has a grid of its own."""
 Grid = tuple[tuple[int, ...], ...]
 """The bits of each column of the grid."""
 

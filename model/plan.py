@@ -3,7 +3,8 @@
 A lookup has a grid over a few columns, each divided at a few of its bits, and one value per cell. A
 grid of at most 16 cells is one 4-bit programmable bootstrap; 2, 3 and 4 bits cost the same. The
 monomials of degree 2 and more are therefore covered with as few grids as a greedy search finds; the
-terms of degree 1 are linear and cost no bootstrap. A plan equals its polynomial exactly.
+terms of degree 1 are linear and cost no bootstrap. A monomial of degree 5 or 6 has a grid of its
+own, of up to 64 cells, which engines without tables run. A plan equals its polynomial exactly.
 """
 
 from __future__ import annotations

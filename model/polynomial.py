@@ -54,15 +54,16 @@ def indicator(path: Iterable[tuple[int, bool]], layout: Layout) -> dict[Monomial
 def substitute(polynomial: Polynomial, variants: Iterable[Mapping[int, bool]]) -> Polynomial:
     """Replace bits by constants, once for each variant; the result has one output per variant.
 
-    `polynomial` has one output; all variants fix the same bits.
+    `polynomial` has one output. Variants may fix different bits.
     """
     settings = list(variants)
     result: Polynomial = {}
     for monomial, coefficients in polynomial.items():
-        fixed = settings[0].keys()
-        rest = tuple(bit for bit in monomial if bit not in fixed)
-        holds = [all(variant[b] for b in monomial if b in fixed) for variant in settings]
-        result[rest] = result.get(rest, 0) + coefficients[0] * np.array(holds, np.int64)
+        for output, variant in enumerate(settings):
+            rest = tuple(bit for bit in monomial if bit not in variant)
+            values = result.setdefault(rest, np.zeros(len(settings), np.int64))
+            if all(variant.get(bit, True) for bit in monomial):
+                values[output] += coefficients[0]
     return {monomial: values for monomial, values in result.items() if values.any()}
 
 

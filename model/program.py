@@ -3,7 +3,7 @@
 A program contains the polynomial, its plan for engines with table lookups, the meaning of its
 outputs, its score width, and rows with extreme scores. `decide` has one output. `explain` is
 `decide` with the explained column's bits replaced by public constants, with one output per bin, so
-that both agree exactly.
+that both agree exactly. `reasons` (reasons_program.py) has one output per stated reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.encoding import Bits, Layout
-from model.cover import CELLS
+from features.variations import Variation, explained_labels, tried, variations
+from model.cover import MOST_CELLS
+from model.levels import valid_edges
 from model.plan import Lookup, Plan, make_plan
 from model.polynomial import Polynomial, evaluate, sample_states, substitute
 from model.quantise import MAXIMUM_SCORE_BITS, Quantised
@@ -37,7 +39,8 @@ class Program:
 
     All scores are in the signed range of `score_bits` bits; for every input
     |score + 1/2 - scale * log-odds| <= rounding_bound. `extreme_rows` (rows, columns) are states
-    whose scores come closest to the bounds `low` and `high`.
+    whose scores come closest to the bounds `low` and `high`. The scores of `reasons` are points,
+    with another bound (reasons_program.py), and `edges` divide them into levels (levels.py).
     """
 
     name: str
@@ -51,6 +54,7 @@ class Program:
     polynomial: Polynomial
     plan: Plan
     extreme_rows: NDArray[np.int64]
+    edges: tuple[int, ...] = ()
 
     def scores(self, bits: Bits) -> NDArray[np.int64]:
         """Return the exact scores: shape (rows, n_bits) to (rows, outputs)."""
@@ -76,6 +80,8 @@ class Program:
             ],
             "extreme_rows": self.extreme_rows.tolist(),
         }
+        if self.edges:
+            document["edges"] = list(self.edges)
         return json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n"
 
     def digest(self) -> str:
@@ -121,6 +127,7 @@ class Program:
             },
             plan=Plan(np.array(document["linear"], np.int64), lookups),
             extreme_rows=np.array(document["extreme_rows"], np.int64),
+            edges=tuple(int(edge) for edge in document.get("edges", ())),
         )
 
     def check(self, layout: Layout) -> None:
@@ -138,6 +145,8 @@ class Program:
             faults.append(f"score_bits is {self.score_bits}")
         elif not -half <= self.low <= self.high < half:
             faults.append("the scores do not fit into score_bits")
+        if self.edges and half and not valid_edges(self.edges, self.score_bits, outputs):
+            faults.append("the edges of its levels do not fit")
         if not (0 < self.scale < math.inf and 0 <= self.rounding_bound < math.inf):
             faults.append("the scale or the rounding bound is out of range")
         if any(
@@ -156,13 +165,13 @@ class Program:
         for t in self.plan.lookups:
             if not t.bits or len(t.bits) != len(t.weights) or not all(0 <= b < n for b in t.bits):
                 faults.append("a lookup has a wrong bit")
-            elif len(t.values) > CELLS or not all(0 <= o < outputs for o in t.outputs):
+            elif len(t.values) > MOST_CELLS or not all(0 <= o < outputs for o in t.outputs):
                 faults.append("a lookup has a wrong table or output")
             else:
                 reach = _reach(t, layout).values()
                 low, high = sum(r.min() for r in reach), sum(r.max() for r in reach)
                 cells = math.prod(len(set(r.tolist())) for r in reach)
-                if low < 0 or high >= len(t.values) or cells > CELLS:
+                if low < 0 or high >= len(t.values) or cells > MOST_CELLS:
                     faults.append("a lookup reaches beyond its table")
         if not faults:
             faults = self._disagreements(layout)
@@ -215,19 +224,30 @@ def _reach(lookup: Lookup, layout: Layout) -> dict[int, NDArray[np.int64]]:
 
 
 def explained_variants(layout: Layout) -> list[dict[int, bool]]:
-    """Return, for each bin of the explained column, the bits fixed by the bin and assumptions."""
-    explanation = layout.schema.explanation
-    fixed: dict[int, bool] = {}
-    for name, value in explanation.assume.items():
-        code = layout.code(name)
-        states = code.table[code.state(value)]
-        fixed |= {code.first_bit + i: bool(b) for i, b in enumerate(states)}
-    code = layout.code(explanation.column)
-    bins = len(layout.schema.explained_column.cuts) + 1
+    """Return, for each output of an explanation, the bits that it fixes, by their position.
+
+    Each output fixes the bits of the columns that it varies, and those of their assumptions.
+    """
+    varied = {one.column.name: one for one in variations(layout.schema)}
     return [
-        fixed | {code.first_bit + i: bool(b) for i, b in enumerate(code.table[state])}
-        for state in range(bins)
+        {
+            bit: value
+            for name, index in changes
+            for bit, value in _fixed(varied[name], index, layout).items()
+        }
+        for changes in tried(layout.schema)
     ]
+
+
+def _fixed(varied: Variation, index: int, layout: Layout) -> dict[int, bool]:
+    """Return the bits of a column in its bin number `index`, and of its assumptions."""
+    states = {name: layout.code(name).state(value) for name, value in varied.assume.items()}
+    states[varied.column.name] = varied.bins[index]
+    return {
+        code.first_bit + i: bool(bit)
+        for code, state in ((layout.code(name), state) for name, state in states.items())
+        for i, bit in enumerate(code.table[state])
+    }
 
 
 def decide_program(quantised: Quantised, layout: Layout) -> Program:
@@ -248,14 +268,13 @@ def decide_program(quantised: Quantised, layout: Layout) -> Program:
 
 
 def explain_program(decide: Program, layout: Layout) -> Program:
-    """Return the counterfactual program: the score for each bin of the explained column."""
-    variants = explained_variants(layout)
-    polynomial = substitute(decide.polynomial, variants)
-    labels = layout.schema.explained_column.bin_labels()
+    """Return the counterfactual program: the score for each value that the explanation tries."""
+    polynomial = substitute(decide.polynomial, explained_variants(layout))
+    labels = explained_labels(layout.schema)
     return Program(
         name="explain",
         schema_fingerprint=decide.schema_fingerprint,
-        outputs=tuple(labels),
+        outputs=labels,
         score_bits=decide.score_bits,
         scale=decide.scale,
         rounding_bound=decide.rounding_bound,

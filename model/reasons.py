@@ -8,6 +8,8 @@ from features.schema import Reason, Schema
 
 MOST_REASONS = 4
 """Reasons that a statement gives at most: more help nobody (commentary on 12 CFR 1002.9(b)(2))."""
+MOST_STATED = 32
+"""Most reasons of a program; a schema with more columns and no list of reasons has no program."""
 
 
 def principal_reasons(schema: Schema, values: Sequence[float]) -> list[Reason]:

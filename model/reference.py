@@ -21,7 +21,7 @@ def reference_scores(program: Program, bits: Bits) -> tuple[int, ...]:
 
 
 def counterfactual_rows(bits: Bits, layout: Layout) -> Bits:
-    """Return a row of bits for each bin of the explained column, shape (bins, n_bits)."""
+    """Return the rows of bits that an explanation tries, shape (outputs, n_bits)."""
     variants = explained_variants(layout)
     rows = np.repeat(bits[None, :], len(variants), axis=0)
     for row, variant in zip(rows, variants, strict=True):

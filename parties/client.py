@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
@@ -36,6 +36,7 @@ from contract.http import (
     Traffic,
     Witnesses,
 )
+from contract.reviews import OutcomeRequest, ReviewRequest, ReviewState
 from engines.interface import DECIDE, PublicModel
 from governance.log.decision_file import LARGEST_FILE, DecisionFile
 from parties.bounded_http import ANSWER_BYTES, MIB
@@ -114,6 +115,7 @@ class ServerClient(SessionsClient, GatewayClient):
         self,
         readers: Sequence[str] | None = None,
         explanation_readers: Sequence[str] | None = None,
+        reasons_readers: Sequence[str] | None = None,
     ) -> Opened:
         """Open an application; the returned join codes are secrets of the parties.
 
@@ -121,9 +123,14 @@ class ServerClient(SessionsClient, GatewayClient):
 
         `readers` are the parties that learn the decision, all parties if None, and
         `explanation_readers` those of them that learn the explanation; if None, the first party and
-        the owner of the explained column.
+        the owner of the explained column. `reasons_readers` are those that learn the reasons for a
+        denial; if None, the first party.
         """
-        named = {"readers": readers, "explanation_readers": explanation_readers}
+        named = {
+            "readers": readers,
+            "explanation_readers": explanation_readers,
+            "reasons_readers": reasons_readers,
+        }
         given = {field: list(names) for field, names in named.items() if names is not None}
         if not given:
             return self._answer(Opened, "POST", "/applications")
@@ -265,6 +272,31 @@ class ServerClient(SessionsClient, GatewayClient):
     def traffic(self, client_id: str, token: str) -> Traffic:
         """Return the log of the application's messages so far, without content."""
         return self._patient(Traffic, "GET", f"/applications/{client_id}/traffic", token=token)
+
+    def review(self, client_id: str, token: str) -> ReviewState:
+        """Return the review of the decision, for the applicant and the lender."""
+        return self._patient(ReviewState, "GET", f"/applications/{client_id}/review", token=token)
+
+    def ask_for_review(self, client_id: str, token: str, statement: str) -> ReviewState:
+        """Ask for a review, with a sealed statement in base64; the applicant's call."""
+        with valid():
+            body = ReviewRequest(statement=statement).model_dump()
+        path = f"/applications/{client_id}/review"
+        return self._patient(ReviewState, "POST", path, token=token, json=body)
+
+    def take_review(self, client_id: str, token: str) -> ReviewState:
+        """Begin the review; the lender's call."""
+        path = f"/applications/{client_id}/review/take"
+        return self._patient(ReviewState, "POST", path, token=token)
+
+    def conclude_review(
+        self, client_id: str, token: str, outcome: Literal["upheld", "changed"], words: str
+    ) -> ReviewState:
+        """Conclude the review as `upheld` or `changed`, with sealed words; the lender's call."""
+        with valid():
+            body = OutcomeRequest(outcome=outcome, words=words).model_dump()
+        path = f"/applications/{client_id}/review/outcome"
+        return self._patient(ReviewState, "POST", path, token=token, json=body)
 
     def erase(self, client_id: str, token: str) -> None:
         """Erase the application and all of its data on the server."""

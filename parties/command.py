@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from contract.http import ProgramState
-from engines.interface import DECIDE, EXPLAIN, MASKED_BY, PROGRAMS
+from engines.interface import DECIDE, EXPLAIN, MASKED_BY, PROGRAMS, REASONS
 from parties.agent import Agent, ApplicationAgent, hold_folder
 from parties.client import ServerClient
 from parties.connection import Connection, trusted_witnesses
 from parties.identity_file import read_identity
 from parties.joint.identities import Trust
 from parties.joint.witnesses import witness_words
+from parties.results import require_reasons
 from parties.retrying import may_pass
 from parties.run_follower import stopped_by
 from parties.store import PartyStore
@@ -104,7 +105,8 @@ def parse(words: Sequence[str]) -> Arguments:
         type=_programs,
         default=(),
         metavar="PROGRAMS",
-        help="without a page: agree to decide or decide,explain in advance, and exit when opened",
+        help="without a page: agree in advance to decide, and to explain or reasons or both, as in "
+        "decide,explain,reasons, and exit when all are opened",
     )
     found = parser.parse_args(words)
     if not found.no_page and (found.record or found.agree):
@@ -159,6 +161,8 @@ def run(arguments: Arguments, settings: Settings, open_pages: OpenPages) -> None
         if pinned is not None:
             pinned.require_names(connection.public.schema_.party_names)
         agent = Agent(connection, arguments.party)
+        if REASONS in arguments.agree:
+            require_reasons(connection.public)
         if record is not None:
             connection.layout.encode_party(arguments.party, record)  # validates it before joining
         with hold_folder(home), closing(agent):
@@ -287,8 +291,13 @@ def _opened(agent: Agent, application: ApplicationAgent, once: Any) -> set[str]:
         once(DECIDE, f"{word}{score}.")
         over.add(DECIDE)
     if member.explanation is not None:
-        once(EXPLAIN, member.explanation.explanation.text)
+        once(EXPLAIN, " ".join(member.explanation.explanation.texts))
         over.add(EXPLAIN)
+    if member.reasons is not None:
+        for number, sentence in enumerate(member.reasons.sentences, 1):
+            once(f"{REASONS} {number}", f"reason {number}: {sentence}")
+        once(REASONS, member.reasons.remark)
+        over.add(REASONS)
     return over
 
 
@@ -346,7 +355,7 @@ def _port(text: str) -> int:
 def _programs(text: str) -> tuple[str, ...]:
     named = set(text.split(","))
     if not named <= set(PROGRAMS):
-        raise argparse.ArgumentTypeError(f"{text!r} is not decide or decide,explain")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(PROGRAMS)}")
     return tuple(program for program in PROGRAMS if program in named)
 
 

@@ -58,7 +58,7 @@ def parse(words: Sequence[str]) -> Wanted:
     parser.add_argument(
         "--application", metavar="ID", help="the application; the newest one if left out"
     )
-    parser.add_argument("--program", choices=PROGRAMS, default=DECIDE, help="decide or explain")
+    parser.add_argument("--program", choices=PROGRAMS, default=DECIDE, help=" or ".join(PROGRAMS))
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="where the files are written"
     )

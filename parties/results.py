@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 from engines.envelope import unseal
+from engines.interface import REASONS, PublicModel
+from features.schema import Reason, Schema
 from model.explanation import Explanation
-from utils.errors import MalformedMessage
+from model.reasons import principal_reasons
+from utils.errors import EngineUnavailable, MalformedMessage
 
 SERVER = "server"
 ALL = "all"
@@ -133,6 +137,77 @@ class ExplanationOpened:
     size: int
     seconds: float
     messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class ReasonsOpened:
+    """The opened reasons; `run_seconds` on the server, `seconds` to fetch and decrypt.
+
+    `values` has one value for each of `schema.stated_reasons`: points, or levels of points, by
+    which the applicant lies below the average of approved applicants. `reasons` are the principal
+    reasons for the denial, at most four, the weightiest first; none if the decision is `approved`.
+    """
+
+    client_id: str
+    approved: bool
+    reasons: tuple[Reason, ...]
+    values: tuple[float, ...]
+    run_seconds: float
+    size: int
+    seconds: float
+    messages: tuple[Message, ...]
+
+    @classmethod
+    def of(
+        cls,
+        schema: Schema,
+        client_id: str,
+        approved: bool,
+        values: Sequence[float],
+        run: tuple[float, int, float],
+        messages: tuple[Message, ...],
+    ) -> Self:
+        """Return the reasons of opened `values`.
+
+        `run` has the seconds of the run, the bytes of the result and the seconds to fetch it.
+        """
+        principal = () if approved else tuple(principal_reasons(schema, values))
+        return cls(client_id, approved, principal, tuple(values), *run, messages)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The reasons in the schema's wording."""
+        return tuple(reason.text for reason in self.reasons)
+
+    @property
+    def text(self) -> str:
+        """The reasons in one line."""
+        numbered = [f"{i}. {sentence}" for i, sentence in enumerate(self.sentences, 1)]
+        return " ".join([*numbered, self.remark])
+
+    @property
+    def remark(self) -> str:
+        """One sentence on the reasons: their meaning, or why there are none."""
+        if self.approved:
+            return "The application was approved, so that no reasons are needed."
+        if not self.reasons:
+            return (
+                "No reason that this model can state counts against the applicant, in comparison "
+                "with the average of approved applicants."
+            )
+        return (
+            "These are the reasons in this model, the weightiest first, in comparison with the "
+            "average of approved applicants."
+        )
+
+
+def require_reasons(public: PublicModel) -> None:
+    """Raise EngineUnavailable if the model states no reasons."""
+    if REASONS not in public.programs:
+        raise EngineUnavailable(
+            "The server's model states no reasons. Ask its operator to compile the model again "
+            "with this version, for the engine `levelled` or `clear`."
+        )
 
 
 def digest(message: bytes) -> str:

@@ -22,6 +22,7 @@ from service.api import (
     model,
     operator,
     permits,
+    reviews,
     runs,
     sessions,
     trainings,
@@ -38,6 +39,7 @@ from service.applications.events import Events
 from service.applications.party_tokens import PartyTokens
 from service.applications.permits import Permits
 from service.applications.relay import Relay
+from service.applications.reviews import Reviews
 from service.applications.slots import Slots
 from service.applications.witnesses import WitnessTasksService
 from service.erasure import Erasure
@@ -185,6 +187,7 @@ def create_app(
         applications,
         runs,
         permits,
+        reviews,
         model,
         metrics,
         witness,
@@ -324,6 +327,7 @@ def _load_services(server_state: ServerState, introduction: Introduction) -> Loa
             storage, all_applications, scheduler, server_state.executor, server_state.events
         ),
         relay=Relay(storage, public),
+        reviews=Reviews(*shared),
         decision_files=DecisionFiles(*shared),
         witness_tasks=WitnessTasksService(*shared),
         operations=Operations(storage, public),

@@ -13,11 +13,9 @@ from engines.deployment import write_manifest, write_public
 from engines.levelled.build import build as build_levelled
 from features.encoding import Layout
 from features.schema import Schema
-from model.booster import parse_ensemble
-from model.program import decide_program, explain_program
-from model.quantise import quantise
 from tests.preloaded import PreloadedProcesses
 from training.data import split, training_frame
+from training.frontier import programs_for
 from training.models import Shape, Stage, fit, model_json
 from trials.object_store import object_store, object_stores
 from trials.postgres import postgres
@@ -99,9 +97,7 @@ def small_programs_of(layout, small_booster, credit_data):
 
     @lru_cache
     def make(score_bits):
-        ensemble = parse_ensemble(json.loads(small_booster), layout)
-        decide = decide_program(quantise(ensemble, layout, score_bits, credit_data[0][0]), layout)
-        return {"decide": decide, "explain": explain_program(decide, layout)}
+        return programs_for(small_booster, layout, credit_data[0][0], score_bits)
 
     return make
 

@@ -54,9 +54,44 @@ def _column(draw: Any, name: str, kind: str, bins: int) -> dict[str, Any]:
     return column | {"values": values, "default": values[0]}
 
 
+def _some(draw: Any, cuts: list[float]) -> list[float]:
+    """Draw some of the cuts, in their order."""
+    return sorted(draw(st.sets(st.sampled_from(cuts), min_size=1)))
+
+
+def _varied(draw: Any, explained: str, columns: list[dict[str, Any]]) -> dict[str, Any]:
+    """Draw the direction and steps of an explanation, its alternatives and pairs."""
+    cuts = {column["name"]: column["cuts"] for column in columns if column["kind"] == "ordinal"}
+    direction = st.sampled_from(["more", "less"])
+    others = draw(st.permutations([name for name in cuts if name != explained]))[:2]
+    names = [explained, *others]
+    pairs = st.lists(
+        st.sampled_from(list(itertools.combinations(names, 2)) or [()]), max_size=3, unique=True
+    )
+    return {
+        "direction": draw(direction),
+        "steps": _some(draw, cuts[explained]) if draw(st.booleans()) else None,
+        "alternatives": [
+            {
+                "column": name,
+                "direction": draw(direction),
+                "steps": _some(draw, cuts[name]),
+                "phrase": f"of {name}",
+            }
+            for name in others
+        ],
+        "pairs": draw(pairs) if others else [],
+    }
+
+
 @st.composite
-def schemas(draw: Any, most_parties: int = 4, most_columns: int = 3, bins: int = 5) -> Schema:
-    """Draw a valid schema whose explained column and assumptions belong to a random party."""
+def schemas(
+    draw: Any, most_parties: int = 4, most_columns: int = 3, bins: int = 5, varied: bool = False
+) -> Schema:
+    """Draw a valid schema whose explained column and assumptions belong to a random party.
+
+    With `varied`, the explanation has a direction, and perhaps steps, alternatives and pairs.
+    """
     parties = []
     n = draw(st.integers(2, most_parties))
     explained = draw(st.integers(0, n - 1))
@@ -76,20 +111,23 @@ def schemas(draw: Any, most_parties: int = 4, most_columns: int = 3, bins: int =
         if i == explained and draw(st.booleans()):
             flags = [c["name"] for c in columns if c["kind"] == "boolean"]
             assume = {name: draw(st.booleans()) for name in flags}
+    name = f"C{explained}_0"
+    every = [column for party in parties for column in party["columns"]]
     return Schema.parse(
         {
             "name": "random",
             "title": "Random",
             "parties": parties,
             "decision": {"target": "Bad"},
-            "explanation": {"column": f"C{explained}_0", "assume": assume, "phrase": "units"},
+            "explanation": {"column": name, "assume": assume, "phrase": "units"}
+            | (_varied(draw, name, every) if varied else {}),
         }
     )
 
 
-def tiny_schemas() -> st.SearchStrategy[Schema]:
+def tiny_schemas(varied: bool = False) -> st.SearchStrategy[Schema]:
     """Draw schemas whose inputs can be enumerated: at most about 4**4 = 256 combinations."""
-    return schemas(most_parties=2, most_columns=2, bins=3)
+    return schemas(most_parties=2, most_columns=2, bins=3, varied=varied)
 
 
 def layouts(**limits: int) -> st.SearchStrategy[Layout]:

@@ -59,6 +59,7 @@ def test_functions_of_the_known_demo_decide_and_explain(served, oracle, outcome)
     own = values(oracle, "credit_agency", record)
     explained = backend.explain_encrypt_run_decrypt(client_id, *own)
     assert explained.explanation == oracle.explanation(record)
+    assert backend.state_reasons(client_id).values == tuple(oracle.points(record))
     backend.erase_application(client_id)
     backend.discard_application(client_id)  # a second time does no harm
 

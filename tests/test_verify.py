@@ -296,8 +296,8 @@ def test_log_that_rewrites_an_entry_lacks_the_cosignatures():
     assert failed_checks(canonical(careless)) == expected
 
 
-def use_of(action, seed=5):
-    return a_use(action, START + 9000, random.Random(seed))
+def use_of(action, seed=5, run=None):
+    return a_use(action, START + 9000, random.Random(seed), run)
 
 
 def test_permit_and_receipt_of_different_requests_are_refused():
@@ -342,6 +342,27 @@ def test_permit_must_be_for_this_use(owner, changes, failed):
     """All of them are signed by owners, logged and cosigned."""
     file = relogged(issued(use_of("statistic"), owner, **changes))
     assert failed_checks(file.to_bytes()) == failed
+
+
+@pytest.mark.parametrize(("run", "other"), [("reasons", None), (None, "reasons")])
+def test_permits_for_reasons_are_for_no_explanation(run, other):
+    """Both are the action `explain`; only the claim `run` and the statement name the program."""
+    use, owners = use_of("explain", run=run), ("applicant", "bank", "credit_agency")
+
+    def granted(count, permitted):
+        """Return the check's faults with permits of the first owners for the program permitted."""
+        changes = {"action": "explain", "inputs": {}, "run": permitted}
+        alone = [with_grants(use, [grant]) for grant in use.grants[:count]]
+        made = [
+            issued(one, owner, **changes).grants[0]
+            for one, owner in zip(alone, owners[:count], strict=True)
+        ]
+        file = relogged(with_grants(use, [*made, *use.grants[count:]]))
+        return failed_checks(file.to_bytes())
+
+    assert granted(3, run) == []
+    assert granted(1, other) == ["permits"]
+    assert granted(3, other) == ["program"]
 
 
 def test_receipt_that_says_that_consent_was_withdrawn_is_refused():

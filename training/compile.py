@@ -43,11 +43,12 @@ from training.deployment_folder import (
     require_replaceable,
     restore_previous,
 )
-from training.frontier import NARROWEST, programs_for
+from training.frontier import NARROWEST, programs_for, with_reasons
 from training.import_check import ImportCheck
 from training.model_card import model_card
 from training.models import Labels
 from training.monotone_check import monotone_text
+from training.report.model_file import write_model_file
 from training.train import MODEL_FOLDER
 from utils.environments import can_run
 from utils.errors import DeploymentMissing, EngineUnavailable, TrisealError
@@ -143,6 +144,7 @@ def compile_deployment(
             from training.concrete_cost import widest_programs
 
             programs, _ = widest_programs(booster, layout, bits)
+            programs = with_reasons(programs, layout, bits)
         elif score_bits is None and engines == ["levelled"]:
             # No other engine needs narrower scores, and the plans of explanations take longest.
             programs = own(SCORE_WIDTHS[0])
@@ -182,6 +184,7 @@ def compile_deployment(
         checked = f"{check.summary()} {monotone_text(finished, layout)}".strip()
         card = model_card(layout.schema, metrics, manifest, programs, checked)
         write_public(folder / CARD, card.encode())
+        write_model_file(folder, out, metrics, manifest, programs, checked)
         _keep_benchmark(out, folder, manifest.model_version)
         mark_deployment(folder)
         Deployment.load(folder)

@@ -31,7 +31,7 @@ def widest_programs(
     """
     programs, module = {}, None
     for width in WIDTHS:
-        programs = programs_for(booster, layout, calibration, width, seconds)
+        programs = programs_for(booster, layout, calibration, width, seconds, reasons=False)
         module = compile_programs(list(programs.values()), layout)
         if bootstrap_level(module) <= 1:
             break

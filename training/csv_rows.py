@@ -6,28 +6,34 @@ are ignored.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 
 from utils.errors import TrainingDataInvalid
-from utils.strict_csv import CsvSource, Row, listed
+from utils.strict_csv import CsvSource, listed
 
-__all__ = ["LINE", "listed", "read_columns", "read_header", "require_columns"]
+__all__ = [
+    "LINE",
+    "listed",
+    "read_columns",
+    "read_content",
+    "read_header",
+    "require_columns",
+    "source_of",
+]
 
 LINE = "line"
 """Name of the index of the frame: the line of the file where each row begins."""
+MOST_BYTES = 2 << 30
 _ROWS_AT_ONCE = 65_536  # text needs several times the memory of the parsed numbers
 
 
 def read_header(path: Path) -> list[str]:
     """Return the names in the first row, in order; raises TrainingDataInvalid."""
-    source, rows = _source(path), _rows(path)
-    _, names = source.comma_header(rows)
-    rows.close()
-    return names
+    return source_of(path).table(read_content(path)).header[1]
 
 
 def require_columns(
@@ -44,13 +50,12 @@ def read_columns(path: Path, columns: Sequence[str], text: Collection[str] = ())
     value is NaN in a numeric column and None in others. Raises TrainingDataInvalid with the line
     number.
     """
-    source, rows = _source(path), _rows(path)
-    header = source.comma_header(rows)
-    positions = source.positions(header, columns)
+    source = source_of(path)
+    table = source.table(read_content(path))
+    positions = source.positions(table.header, columns)
     parts: list[pd.DataFrame] = []
     lines: list[int] = []
-    checked = source.of_one_length(rows, len(header[1]))
-    while part := list(islice(checked, _ROWS_AT_ONCE)):
+    while part := list(islice(table.rows, _ROWS_AT_ONCE)):
         lines += [line for line, _ in part]
         parts.append(
             pd.DataFrame(
@@ -77,14 +82,20 @@ def _typed(fields: list[str], text: bool) -> pd.Series:
     return given if (numbers.isna() & given.notna()).any() else numbers
 
 
-def _source(path: Path) -> CsvSource:
-    return CsvSource(str(path), TrainingDataInvalid)
-
-
-def _rows(path: Path) -> Generator[Row, None, None]:
-    """Yield the fields of every row, starting with the header, and the line where it begins."""
+def read_content(path: Path) -> bytes:
+    """Return the bytes of a file or pipe, at most `MOST_BYTES`; raises TrainingDataInvalid."""
     try:
         with path.open("rb") as file:
-            yield from _source(path).rows(file)
+            data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise TrainingDataInvalid(f"{path} cannot be read: {error.strerror or error}.") from error
+    if len(data) > MOST_BYTES:
+        raise TrainingDataInvalid(
+            f"{path} is larger than {MOST_BYTES >> 30} GiB, the limit for training; use fewer rows."
+        )
+    return data
+
+
+def source_of(path: Path) -> CsvSource:
+    """Return the file as errors name it."""
+    return CsvSource(str(path), TrainingDataInvalid)

@@ -1,15 +1,16 @@
 """Loading of training data: synthetic, the two files of the public credit data set, or any CSV.
 
-Every source gives a frame with the schema's columns and an array `y` (1 approved, 0 denied).
-features.encoding later checks that the values are in the schema's domains.
+Every source gives a frame with the schema's columns and an array `y` (1 approved, 0 denied). A CSV
+is read by features/text_table.py, which checks that the values are in the schema's domains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,19 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from features.cells import FALSE_WORDS, TRUE_WORDS
-from features.schema import BooleanColumn, CategoricalColumn, OrdinalColumn, Schema
+from features.columns import FileForm
+from features.schema import BooleanColumn, Column, OrdinalColumn, Schema
+from features.text_table import Wanted, read_columns_of, read_outcomes, read_table, wanted
 from training import synthetic
-from training.csv_rows import LINE, listed, read_columns, read_header, require_columns
+from training.csv_rows import (
+    LINE,
+    listed,
+    read_columns,
+    read_content,
+    read_header,
+    require_columns,
+    source_of,
+)
 from training.synthetic_sources import synthetic_source
 from utils.errors import TrainingDataInvalid
 
@@ -54,6 +65,8 @@ APPLICATION_COLUMNS = {
     *APPLICATION_BOOLEANS.values(),
     *APPLICATION_NUMBERS.values(),
 }
+_EXTRA = "extra\n"
+"""Before the names of further columns, which may be those of the schema's columns or the target."""
 DAYS_PER_YEAR = 365.25
 STATUSES = ("0", "1", "2", "3", "4", "5", "C", "X")
 LATE_STATUSES = ("2", "3", "4", "5")  # 60 days late or more
@@ -90,29 +103,6 @@ def as_boolean(series: pd.Series) -> pd.Series:
         )
     values = words.isin(TRUE_WORDS)
     return values.astype(object).mask(missing, None) if missing.any() else values
-
-
-def load_csv(
-    path: Path, columns: Sequence[str], target: str, text: Collection[str] = ()
-) -> pd.DataFrame:
-    """Return `columns` and `target` (as 0 or 1) of a comma-separated file with a header.
-
-    Only an empty cell is a missing value, so that a category may be called `None`. Numeric columns
-    are converted to numbers, except those in `text`, which are kept verbatim. Rows are indexed by
-    their line in the file. Raises TrainingDataInvalid.
-    """
-    frame = read_columns(path, [*columns, target], text)
-    if frame.empty:
-        raise TrainingDataInvalid(f"{path} has a header but no rows.")
-    outcome = as_boolean(frame[target])
-    missing = outcome.isna()
-    if missing.any():
-        raise TrainingDataInvalid(
-            f"{path}: {int(missing.sum())} rows have no {target}{_first_line(outcome, missing)}. "
-            "Remove these rows, or choose another target."
-        )
-    frame[target] = outcome.astype(np.int64)
-    return frame
 
 
 def load_credit_records(application_record: Path, credit_record: Path) -> pd.DataFrame:
@@ -179,52 +169,124 @@ def training_frame(
     rows: int,
     seed: int,
     extra: Sequence[str] = (),
+    notes: list[str] | None = None,
+    reference: date | None = None,
 ) -> tuple[pd.DataFrame, Outcomes]:
-    """Return the schema's columns and the outcomes (1 approved, 0 denied).
+    """Return the columns of each row, and the outcomes (1 approved, 0 denied).
 
-    `data` is empty for synthetic data (drawn by `rows` and `seed`), one CSV, or the two files of
-    the public data set in any order. `target` overrides the schema's target. The frame has the
-    columns `extra` of one CSV as they are written there. Raises TrainingDataInvalid.
+    The frame has the schema's columns, then those of its audit columns that the data has, then the
+    texts of the columns whose headers `extra` names, None for an empty one. `data` is empty for
+    synthetic data (drawn by `rows` and `seed`), one CSV, or the two files of the public data set in
+    any order. `target` overrides the schema's target. Sentences on how the data was read are
+    appended to `notes`. Dates become months before `reference`, by default the newest of their
+    column. Raises TrainingDataInvalid.
     """
-    names = [column.name for column in schema.columns()]
-    more = [name for name in dict.fromkeys(extra) if name not in names]
+    columns = list(schema.columns())
     target = target or schema.decision.target
-    if target in names:
+    if target in [name for column in columns for name in (column.name, column.header)]:
         raise TrainingDataInvalid(f"{target} is a column of the schema. Choose another target.")
-    if not data:
-        frame = synthetic_source(schema.name).draw(rows, seed)
-        advice = "Pass your own file with --data."
-        require_columns(list(frame.columns), [*names, target], "Synthetic data", advice)
-    elif len(data) == 1:
-        texts = [c.name for c in schema.columns() if isinstance(c, CategoricalColumn)]
-        frame = load_csv(data[0], [*names, *more], target, [*texts, *more])
-    elif len(data) == 2:
-        frame = load_credit_records(*_credit_files(data))
-        require_columns(list(frame.columns), [*names, target], "The public credit data")
-    else:
+    if data and len(data) > 2:
         raise TrainingDataInvalid(
             "--data takes one CSV or the two files of the public credit data, not "
             f"{len(data)} files."
         )
-
-    approved = as_boolean(frame[target]).to_numpy(bool) == bool(schema.decision.approved_value)
+    if data and len(data) == 1:
+        frame, approved = _own_frame(schema, data[0], target, extra, notes, reference)
+    else:
+        frame, approved = _known_frame(schema, data, target, rows, seed, extra)
     if approved.all() or not approved.any():
         raise TrainingDataInvalid(
-            f"All {len(frame)} rows have the same {target}. Training needs rows of both outcomes."
+            f"All {len(frame)} rows have the same {target}, apart from rows without any. Training "
+            "needs rows of both outcomes; if an empty label means one of them, write it."
         )
-    require_columns(list(frame.columns), more, "The data", "These options need a CSV file.")
-    frame = frame[[*names, *more]].copy()
-    for column in schema.columns():
-        values = frame[column.name]
-        if isinstance(column, BooleanColumn):
-            frame[column.name] = as_boolean(values)
-        elif isinstance(column, OrdinalColumn):
-            frame[column.name] = _numbers(values)
-        elif column.optional and not (data and len(data) == 1):
-            # A schema may list fewer categories than these two sources contain. In a CSV made for
-            # the schema, an unlisted category is an error that the encoding reports.
-            frame[column.name] = values.astype(object).where(values.isin(column.values), None)
     return frame.reset_index(drop=True), approved.astype(np.int8)
+
+
+def _own_frame(
+    schema: Schema,
+    path: Path,
+    target: str,
+    extra: Sequence[str],
+    notes: list[str] | None,
+    reference: date | None,
+) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """Read a CSV of the schema's columns (features/text_table.py)."""
+    columns = list(schema.columns())
+    requests = [*map(wanted, columns), Wanted(target, (target,))]
+    requests += [wanted(column, required=False) for column in schema.audit_columns]
+    requests += [Wanted(_EXTRA + header, (header,), shared=True) for header in extra]
+    table = read_table(source_of(path), read_content(path), requests)
+    outcomes = read_outcomes(table, target, schema.decision)
+    if (outcomes < 0).any():
+        table = table.of(outcomes >= 0)
+    audited = [column for column in schema.audit_columns if column.name in table.columns]
+    # An audited value may be unknown: the model does not need it.
+    may_lack = frozenset(column.name for column in audited)
+    form = FileForm(reference=reference)
+    read = read_columns_of(table, [*columns, *audited], form=form, may_lack=may_lack)
+    if notes is not None:
+        notes.extend(table.notes)
+    series = {}
+    for column in [*columns, *audited]:
+        series[column.name] = _values(
+            column, read[column.name].values, table.columns[column.name].codes
+        )
+    for header in extra:
+        own = table.columns[_EXTRA + header]
+        texts = np.array([text or None for text in own.texts], object)
+        if header in series:
+            raise TrainingDataInvalid(
+                f"{header} is a column of the schema, so that its texts are not kept; copy it to a "
+                "column with another header."
+            )
+        series[header] = pd.Series(texts[own.codes], dtype=object)
+    return pd.DataFrame(series), outcomes[outcomes >= 0] == 1
+
+
+def _values(column: Column, values: list[Any], codes: NDArray[np.uint32]) -> pd.Series:
+    """Return the values of the rows: numbers with NaN, or other values with None if missing."""
+    if isinstance(column, OrdinalColumn):
+        numbers = np.array([np.nan if value is None else value for value in values], float)
+        return pd.Series(numbers[codes])
+    kind = bool if isinstance(column, BooleanColumn) and None not in values else object
+    return pd.Series(np.array(values, kind)[codes], dtype=kind)
+
+
+def _known_frame(
+    schema: Schema,
+    data: list[Path] | None,
+    target: str,
+    rows: int,
+    seed: int,
+    extra: Sequence[str],
+) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """Draw synthetic rows, or read the two files of the public credit data."""
+    names = [column.name for column in schema.columns()]
+    if not data:
+        frame = synthetic_source(schema.name).draw(rows, seed)
+        source, advice = "Synthetic data", "Pass your own file with --data."
+    else:
+        frame = load_credit_records(*_credit_files(data))
+        source, advice = "The public credit data", "Check the header."
+    require_columns(list(frame.columns), [*names, target, *extra], source, advice)
+    approved = as_boolean(frame[target]).to_numpy(bool) == bool(schema.decision.approved_value)
+    audited = [column for column in schema.audit_columns if column.name in frame.columns]
+    chosen = frame[[*names, *(column.name for column in audited)]].copy()
+    for column in [*schema.columns(), *audited]:
+        values = chosen[column.name]
+        if isinstance(column, BooleanColumn):
+            chosen[column.name] = as_boolean(values)
+        elif isinstance(column, OrdinalColumn):
+            chosen[column.name] = _numbers(values)
+        elif column.optional:
+            # A schema may list fewer categories than these two sources contain. In a CSV made for
+            # the schema, an unlisted category is an error.
+            listed_values = values.isin(column.values)
+            chosen[column.name] = values.astype(object).where(listed_values, None)
+    for header in extra:
+        texts = frame[header].astype(object)
+        chosen[header] = texts.where(texts.isna(), texts.astype(str)).where(texts.notna(), None)
+    return chosen, approved
 
 
 def split(frame: pd.DataFrame, y: Outcomes, seed: int) -> Splits:

@@ -15,7 +15,8 @@ PURPOSE = "deployment"
 KEPT = ("frontier.json", "frontier.png", "metrics.json")
 """Files of the trained model that are copied into its deployment."""
 CARD, BENCHMARK = "model_card.md", "benchmark.json"
-_BESIDE_THE_MANIFESTS = {MARK, MANIFEST, CARD, BENCHMARK, *KEPT}
+MODEL_FILE, MODEL_FILE_PDF = "model_file.md", "model_file.pdf"
+_BESIDE_THE_MANIFESTS = {MARK, MANIFEST, CARD, BENCHMARK, MODEL_FILE, MODEL_FILE_PDF, *KEPT}
 _PREVIOUS = "previous"
 _PUBLIC_FOLDER = 0o755
 

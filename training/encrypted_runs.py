@@ -16,6 +16,7 @@ from engines.interface import (
     EXPLAIN,
     EXPLANATION_INPUTS,
     PUBLIC_KEY,
+    REASONS,
     SIGN_OF,
     PartyEngine,
     ServerEngine,
@@ -23,7 +24,7 @@ from engines.interface import (
 from engines.registry import load_joint_party_engine, load_party_engine, load_server_engine
 from features.encoding import Bits
 from model.program import Program
-from model.reference import counterfactual_rows, reference_scores
+from model.reference import reference_scores
 from training.measure.joint_parties import JointParties
 from training.opened import opened_values
 
@@ -93,6 +94,10 @@ class EncryptedRuns:
             self._inputs[owner, EXPLANATION_INPUTS] = message
         return self._run(EXPLAIN, time.perf_counter() - start)
 
+    def reasons(self) -> Timed:
+        """Run the reasons of the row decided last and open their points or levels."""
+        return self._run(REASONS, 0.0)
+
     def _run(self, program: str, encrypt: float) -> Timed:
         messages, secret = {**self._keys, **self._inputs}, self.keys.secret
         spent = {"encrypt": encrypt, "evaluate": 0.0, "open": 0.0}
@@ -122,9 +127,10 @@ class EncryptedRuns:
         """Return all values that the program opens, computed without encryption."""
         layout = self.deployment.layout
         if self.engine == "concrete_ml":
+            from engines.concrete_ml.features import remaining_rows
             from engines.concrete_ml.reference import reference_scores as quantised_scores
 
-            rows = bits[None, :] if program == DECIDE else counterfactual_rows(bits, layout)
+            rows = bits[None, :] if program == DECIDE else remaining_rows(layout, bits)
             quantised = quantised_scores(self.deployment.folder, layout, rows)
             return tuple(float(score) for score in quantised)
         scores = reference_scores(self.programs[program], bits)

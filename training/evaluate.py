@@ -2,7 +2,8 @@
 
 Runs decisions and explanations of held-out applicants under encryption, and stops with exit code 1
 at the first score that differs from the reference. `--engine both` runs the same programs for the
-same applicants on the levelled engine and on Concrete.
+same applicants on the levelled engine and on Concrete. Then a validation report of all held-out
+rows is printed: quality, calibration, stability, and outcomes by group.
 """
 
 from __future__ import annotations
@@ -17,14 +18,22 @@ import numpy as np
 from tqdm import tqdm
 
 from engines.deployment import Deployment
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, PROGRAMS, REASONS
 from engines.registry import ENGINES
 from features.encoding import Bits
-from settings import get_settings
-from training.encrypted_runs import EncryptedRuns, same_scores
-from training.held_out import held_out
+from settings import ROOT, get_settings
+from training.encrypted_runs import EncryptedRuns, Timed, same_scores
+from training.held_out import HeldOut, held_out
 from training.library import LibraryModel
-from utils.errors import ResultDiffers, TrisealError
+from training.models import Labels
+from training.report.evaluation import (
+    report_markdown,
+    training_of,
+    validation_report,
+    write_report,
+)
+from training.train import MODEL_FOLDER
+from utils.errors import DeploymentError, ResultDiffers, TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
 
@@ -45,6 +54,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--explanations", type=int, default=10, help="number of them to explain")
     parser.add_argument("--deployment", type=Path, help="folder; from the settings by default")
     parser.add_argument("--data", type=Path, nargs="+", help="files that the model was trained on")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="folder of the trained model, whose training rows the report compares with; "
+        f"{MODEL_FOLDER.relative_to(ROOT)} by default, if it is of the deployed model",
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="folder for the validation report and its plot"
+    )
+    parser.add_argument(
+        "--report-only", action="store_true", help="print the report without encrypted runs"
+    )
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args(arguments)
     results: list[dict[str, Any]] = []
@@ -52,8 +73,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = options.deployment or get_settings().deployment
         deployment = Deployment.load(folder)
-        rows = held_out(deployment, options.data)
-        for group in _groups(options.engine, deployment):
+        training = _training_rows(deployment, options.model)
+        rows = held_out(deployment, options.data, training)
+        if rows.y is None and (options.report_only or options.report):
+            raise TrainingDataInvalid(
+                "A report needs labelled rows: name the data that the model was trained on, or "
+                "newer data, with --data."
+            )
+        for group in () if options.report_only else _groups(options.engine, deployment):
             runs = [EncryptedRuns(e, folder, shared=len(group) > 1) for e in group]
             bits = rows.bits[: options.applicants]
             for result in evaluate(runs, bits, options.explanations):
@@ -68,10 +95,36 @@ def main(arguments: list[str] | None = None) -> int:
                 break
         if options.json:
             options.json.write_text(json.dumps(results, indent=2) + "\n")
+        if options.report_only and "levelled" in deployment.manifest.engines:
+            require_agreement(float_agreement(deployment, rows.bits))
+        if not wrong:
+            _report(deployment, rows, options.report)
     except (TrisealError, OSError) as error:
         print(f"training.evaluate: {in_one_line(error)}", file=sys.stderr)
         return 1
     return 1 if wrong else 0
+
+
+def _training_rows(deployment: Deployment, model: Path | None) -> tuple[Bits, Labels] | None:
+    """Return bits and labels of the training rows; None if no folder is named and none fits."""
+    try:
+        return training_of(deployment, model or MODEL_FOLDER)
+    except DeploymentError:
+        if model is not None:
+            raise
+        return None
+
+
+def _report(deployment: Deployment, rows: HeldOut, out: Path | None) -> None:
+    """Print the validation report of labelled rows, and write it to folder `out`."""
+    if rows.y is None:
+        print("No validation report: these are no labelled rows. Name the data with --data.")
+        return
+    report = validation_report(deployment, rows)
+    print(report_markdown(report))
+    if out is not None:
+        write_report(report, out)
+        print(f"Report written to {out}")
 
 
 def _groups(engine: str, deployment: Deployment) -> list[list[str]]:
@@ -91,7 +144,7 @@ def evaluate(runs: list[EncryptedRuns], bits: Bits, explanations: int) -> list[d
     results = [_Result(own) for own in runs]
     shown = ", ".join(own.engine for own in runs)
     for i, row in enumerate(tqdm(bits, desc=shown, unit="applicant", leave=False)):
-        for program in (DECIDE, EXPLAIN)[: 2 if i < explanations else 1]:
+        for program in PROGRAMS if i < explanations else (DECIDE,):
             for result in results:
                 result.add(i, program, row)
             if any(result.difference for result in results):
@@ -104,13 +157,16 @@ class _Result:
 
     def __init__(self, runs: EncryptedRuns) -> None:
         self._runs = runs
-        self._seconds: dict[str, list[float]] = {DECIDE: [], EXPLAIN: []}
-        self._compared = {DECIDE: 0, EXPLAIN: 0}
+        programs = [name for name in PROGRAMS if name in runs.server.public.programs]
+        self._seconds: dict[str, list[float]] = {name: [] for name in programs}
+        self._compared = dict.fromkeys(programs, 0)
         self.difference: dict[str, Any] | None = None
 
     def add(self, applicant: int, program: str, row: Bits) -> None:
-        """Run a program on a row of bits and compare its scores with the reference."""
-        timed = self._runs.decide(row) if program == DECIDE else self._runs.explain(row)
+        """Run a program, if there is one, on a row of bits; compare with the reference."""
+        if program not in self._seconds:
+            return
+        timed = self._run(program, row)
         expected = self._runs.expected(program, row)
         self._seconds[program].append(timed.evaluate)
         if same_scores(timed.scores, expected):
@@ -123,6 +179,11 @@ class _Result:
                 "expected": expected,
             }
 
+    def _run(self, program: str, row: Bits) -> Timed:
+        if program == REASONS:
+            return self._runs.reasons()
+        return self._runs.decide(row) if program == DECIDE else self._runs.explain(row)
+
     def figures(self) -> dict[str, Any]:
         """Return the results as JSON values."""
         medians = {p: float(np.median(s)) if s else None for p, s in self._seconds.items()}
@@ -134,6 +195,7 @@ class _Result:
             "scores_equal": self._compared,
             "decide_seconds": medians[DECIDE],
             "explain_seconds": medians[EXPLAIN],
+            "reasons_seconds": medians.get(REASONS),
             "difference": self.difference,
         }
 
@@ -182,6 +244,8 @@ def summary(result: dict[str, Any]) -> str:
     times = f"decide {result['decide_seconds']:.3f} s" if result["applicants"] else "nothing run"
     if result["explanations"]:
         times += f", explain {result['explain_seconds']:.3f} s"
+    if result["reasons_seconds"]:
+        times += f", reasons {result['reasons_seconds']:.3f} s"
     text = (
         f"{result['engine']}: {result['applicants']} decisions and {result['explanations']} "
         f"explanations ({result['scores_equal'][EXPLAIN]} scores) equal to the reference; {times} "

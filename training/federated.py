@@ -30,8 +30,8 @@ from federated.protocol.record import Record
 from model.booster import MAXIMUM_TREES, parse_booster
 from training.deployment_folder import KEPT
 from training.frontier import NARROWEST, programs_for
-from training.group_outcomes import group_outcomes
 from training.library import LibraryModel
+from training.report.validation import LabelledRows, metrics_of_validation
 from training.train import MODEL_FOLDER, PURPOSE, made_earlier, write_rows
 from utils.atomic_files import write_atomic
 from utils.errors import RecordInvalid, TrainingDataInvalid, TrainingUnfinished, TrisealError
@@ -194,7 +194,9 @@ def metrics_of(
     schema = plan.schema_
     bits, y = rows.bits[rows.held_out], rows.y[rows.held_out]
     margins = LibraryModel(run.booster, schema).log_odds(bits)
-    decide = programs_for(run.booster, layout, calibration, NARROWEST, _PROOF_SECONDS)[DECIDE]
+    decide = programs_for(
+        run.booster, layout, calibration, NARROWEST, _PROOF_SECONDS, reasons=False
+    )[DECIDE]
     scores = decide.scores(bits)[:, 0]
     lenders = trees_by_lender(run.record)
     return {
@@ -227,7 +229,10 @@ def metrics_of(
             "accuracy": float(accuracy_score(y, scores >= 0)),
             "score_bits": decide.score_bits,
         },
-        "groups": group_outcomes(schema, layout, bits, y, scores >= 0),
+        # No lender's training rows are known here, so there is no stability.
+        **metrics_of_validation(
+            layout, LabelledRows(bits, y, "measured rows"), None, decide, run.booster
+        ),
     }
 
 

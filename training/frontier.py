@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from engines.levelled.build import SCORE_WIDTHS
 from features.encoding import Bits, Layout
 from model.booster import parse_booster
 from model.horner import external_products
 from model.program import Program, decide_program, explain_program
 from model.quantise import quantise
+from model.reasons_program import stated_program
 from training.models import Rows, Shape, fit_rows, log_odds, model_json
 from training.monotone_check import require_monotone
 from training.validation import Auc, CrossValidated, auc_of
@@ -78,11 +79,28 @@ class Candidate:
 
 
 def programs_for(
-    booster: bytes, layout: Layout, calibration: Bits, score_bits: int, seconds: float = 15.0
+    booster: bytes,
+    layout: Layout,
+    calibration: Bits,
+    score_bits: int,
+    seconds: float = 15.0,
+    reasons: bool = True,
 ) -> dict[str, Program]:
-    """Return the two programs of a booster; `seconds` bounds each proof. Raises ModelError."""
+    """Return the programs of a booster; `seconds` bounds each proof. Raises ModelError.
+
+    `reasons` is False where only the cost of the other two counts.
+    """
     decide = _decide_for(booster, layout, calibration, score_bits, seconds)
-    return {DECIDE: decide, EXPLAIN: explain_program(decide, layout)}
+    programs = {DECIDE: decide, EXPLAIN: explain_program(decide, layout)}
+    return with_reasons(programs, layout, calibration, seconds) if reasons else programs
+
+
+def with_reasons(
+    programs: dict[str, Program], layout: Layout, calibration: Bits, seconds: float = 15.0
+) -> dict[str, Program]:
+    """Return the programs and `reasons`, unless the schema has too many reasons."""
+    reasons = stated_program(programs[DECIDE], layout, calibration, seconds)
+    return programs if reasons is None else programs | {REASONS: reasons}
 
 
 def _decide_for(
@@ -129,7 +147,9 @@ def candidate(
 
             programs, module = widest_programs(text, layout, train.bits, _PROOF_SECONDS)
         else:
-            programs = programs_for(text, layout, train.bits, NARROWEST, _PROOF_SECONDS)
+            programs = programs_for(
+                text, layout, train.bits, NARROWEST, _PROOF_SECONDS, reasons=False
+            )
         decide = programs[DECIDE]
         bootstraps = {name: len(program.plan.lookups) for name, program in programs.items()}
         require_monotone(decide, layout)

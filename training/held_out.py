@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from engines.deployment import Deployment
 from features.encoding import Bits, Layout
 from federated.boosting.rows import validation_rows
 from model.polynomial import sample_states
 from training.data import training_frame
+from training.data_warnings import shared_rows
 from training.models import Labels
 from training.time_split import split_rows
 from utils.errors import TrainingDataInvalid
@@ -23,16 +25,28 @@ _SAMPLE = 512
 
 @dataclass(frozen=True)
 class HeldOut:
-    """`bits` (rows, n_bits); `y` (rows,) with 1 = approved, or None if there are no labels."""
+    """`bits` (rows, n_bits); `y` (rows,) with 1 = approved, or None if there are no labels.
+
+    `frame` has the rows' values, with those of audit-only columns. `training` has the bits and
+    labels of the training rows where they are known.
+    """
 
     bits: Bits
     y: Labels | None
     source: str
+    frame: pd.DataFrame | None = None
+    training: tuple[Bits, Labels] | None = None
 
 
-def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
+def held_out(
+    deployment: Deployment,
+    data: list[Path] | None = None,
+    training: tuple[Bits, Labels] | None = None,
+) -> HeldOut:
     """Return the test rows of the deployment's training, drawn or read again.
 
+    `training` has the bits and labels of the rows that the model was trained on. With it, files
+    that are not those of training are measured as a whole, without the rows that were trained on.
     For a model trained on files, without `data`, return random records of the schema instead.
     Raises TrainingDataInvalid.
     """
@@ -56,23 +70,61 @@ def held_out(deployment: Deployment, data: list[Path] | None = None) -> HeldOut:
     extra = [] if by is None else [by]
     frame, y = training_frame(layout.schema, data, target, drawn or 0, seed, extra)
     if together is not None:
-        return _of_several_lenders(layout, layout.encode_frame(frame), y, seed, together)
-    test = split_rows(frame, y, seed, by).test
-    return HeldOut(layout.encode_frame(test.frame), test.y, "held-out rows")
+        return _of_several_lenders(layout, frame, y, seed, together)
+    parts = split_rows(frame, y, seed, by)
+    test = parts.test
+    bits = layout.encode_frame(test.frame)
+    if drawn is not None:
+        fit = layout.encode_frame(parts.train.frame), parts.train.y
+        return HeldOut(bits, test.y, "held-out rows", test.frame, training or fit)
+    if training is None:
+        source = "test rows, held out if these are the files of training"
+        return HeldOut(bits, test.y, source, test.frame)
+    rest = [_labelled(layout.encode_frame(p.frame), p.y) for p in (parts.train, parts.validation)]
+    if shared_rows(_labelled(*training), np.concatenate(rest)).all():
+        return HeldOut(bits, test.y, "held-out rows", test.frame, training)
+    return _of_other_files(layout, frame, y, training)
+
+
+def _labelled(bits: Bits, y: Labels) -> Bits:
+    """Return rows of bits with their labels, shape (rows, n_bits + 1)."""
+    return np.column_stack([bits, y.astype(np.uint8)])
+
+
+def _of_other_files(
+    layout: Layout, frame: pd.DataFrame, y: Labels, training: tuple[Bits, Labels]
+) -> HeldOut:
+    """Return all rows of files that are not divided as those of training were.
+
+    Some rows equal training rows by chance. If half of the training rows or more are in the files,
+    these are training rows in another order, and are left out.
+    """
+    bits = layout.encode_frame(frame)
+    known = shared_rows(_labelled(bits, y), _labelled(*training))
+    if known.sum() < len(training[1]) / 2:
+        return HeldOut(bits, y, "rows of other files than those of training", frame, training)
+    if known.all():
+        raise TrainingDataInvalid(
+            "The model was trained on all of these rows, so they cannot test it. Name other rows "
+            "with --data."
+        )
+    source = f"without {int(known.sum()):,} rows of the file that the model was trained on"
+    return HeldOut(bits[~known], y[~known], source, frame[~known], training)
 
 
 def _of_several_lenders(
-    layout: Layout, bits: Bits, y: Labels, seed: int, together: dict[str, Any]
+    layout: Layout, frame: pd.DataFrame, y: Labels, seed: int, together: dict[str, Any]
 ) -> HeldOut:
     """Return the rows that no lender has trained on, or all if the plan held out none."""
+    bits = layout.encode_frame(frame)
     first = np.array([code.first_state for code in layout.codes])
     columns = (layout.states(bits) - first).T.astype(np.uint8)
     share = together["validation_share"]
     if not share:
-        return HeldOut(bits, y, "rows that may have been trained on")
+        return HeldOut(bits, y, "rows that may have been trained on", frame)
     chosen = validation_rows(seed, share, columns, y)
     if not chosen.any():
         raise TrainingDataInvalid(
             "None of these rows was held out of the training; give more rows with --data."
         )
-    return HeldOut(bits[chosen], y[chosen], "held-out rows")
+    return HeldOut(bits[chosen], y[chosen], "held-out rows", frame[chosen])

@@ -10,19 +10,13 @@ from typing import Any
 from engines.deployment import Manifest
 from features.schema import Schema
 from model.program import Program
+from training.report.document import Items, markdown
+from training.report.groups import SMALLEST
+from training.report.laws import KEPT_OUT, RESTRICTED, laws_of, meaning
+from training.report.validation_text import group_table
 
-_LIMITS = """\
-- This is a demonstration. It must not be used for real credit decisions.
-- Features such as age, family status, children, household and phone are in the demonstration
-  schema because the well-known demo has them. US Regulation B (12 CFR 1002.6) forbids or restricts
-  several of them; `features/credit_card_fair_lending.json` is the schema without them.
-- A denial requires a statement of specific principal reasons (12 CFR 1002.9). The explanation here
-  is a counterfactual on one column, a likelihood under this model, and does not replace it.
-- Under GDPR Art. 22 and the EU AI Act (Annex III, 5b) scoring of natural persons is restricted and
-  high-risk: the deployer must provide human review, documentation and monitoring.
-- Encryption protects the inputs. It does not make a model fair, and a party that can make many
-  requests can learn about the model from the results.
-"""
+_DEMONSTRATIONS = {"credit_card_demo", "credit_card_fair_lending", "german_credit"}
+"""Names of the shipped schemas, which are no lender's."""
 
 _SPLIT = "60 % training, 20 % validation, 20 % test."
 _REFERENCE = "float reference (100 x depth 3)"
@@ -51,10 +45,6 @@ def model_card(
     `metrics` is None for an imported booster, which has no measurements. `check` describes the
     comparison with XGBoost.
     """
-    decide = programs["decide"]
-    shape = "imported" if metrics is None else metrics["shape"]
-    together = metrics is not None and "federated" in metrics
-    kind = "Gradient-boosted trees in XGBoost's format" if together else "XGBoost"
     lines = [
         f"# Model card: {schema.title}",
         "",
@@ -62,6 +52,27 @@ def model_card(
         "",
         "## Model",
         "",
+        method(schema, metrics, manifest, programs),
+        "",
+        check,
+        "",
+    ]
+    lines += _UNMEASURED if metrics is None else _measured(schema, metrics)
+    return "\n".join([*lines, "", "## Limits", "", markdown([Items(tuple(limits(schema)))])])
+
+
+def method(
+    schema: Schema,
+    metrics: dict[str, Any] | None,
+    manifest: Manifest,
+    programs: dict[str, Program],
+) -> str:
+    """Return the paragraph on the trees, the integer programs and their rounding."""
+    decide = programs["decide"]
+    shape = "imported" if metrics is None else metrics["shape"]
+    together = metrics is not None and "federated" in metrics
+    kind = "Gradient-boosted trees in XGBoost's format" if together else "XGBoost"
+    return (
         f"{kind}, {shape}, on the public bins of the schema, compiled to integer "
         f"programs with scores of {decide.score_bits} bits: {len(decide.polynomial)} terms and "
         f"{len(decide.plan.lookups)} encrypted table lookups for a decision, "
@@ -70,13 +81,8 @@ def model_card(
         f"{schema.decision.approved}. For every input the score differs from the scaled log-odds "
         f"of the trained model by at most {decide.rounding_bound:.2f} units "
         f"(one unit of log-odds is {decide.scale:.2f} units), and no input leaves the range from "
-        f"{decide.low} to {decide.high}.{_own_width(manifest)}",
-        "",
-        check,
-        "",
-    ]
-    lines += _UNMEASURED if metrics is None else _measured(schema, metrics)
-    return "\n".join([*lines, "", "## Limits", "", _LIMITS])
+        f"{decide.low} to {decide.high}.{_own_width(manifest)}"
+    )
 
 
 def _measured(schema: Schema, metrics: dict[str, Any]) -> list[str]:
@@ -100,26 +106,51 @@ def _measured(schema: Schema, metrics: dict[str, Any]) -> list[str]:
         *(("![frontier](frontier.png)", "") if together is None else ()),
         "## Outcomes by group",
         "",
-        "Shares of the test rows. `missed`: good applicants that the model denied. `ratio`: the "
-        "approval rate divided by the highest rate of a group with at least 50 rows; below 0.80, "
-        "US guidance calls it adverse impact (29 CFR 1607.4 D).",
+        "Shares of the test rows. Ages are in bands, other numbers in quarters, and groups of "
+        f"fewer than {SMALLEST} rows are joined or not compared. Good denied: good applicants that "
+        "the model denied. Impact ratio: the approval rate divided by the highest rate of a group "
+        f"of at least {SMALLEST} rows; below 0.80 the four-fifths rule of US employment guidance "
+        "(29 CFR 1607.4 D) sees adverse impact. In brackets: 95 % intervals.",
     ]
     for column, groups in metrics["groups"].items():
-        lines += [
-            "",
-            f"| {schema.column(column).label} | rows | approved in data | approved by model "
-            "| missed | ratio |",
-            "|---|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {g['group']} | {g['rows']} | {g['approved_in_data']:.1%} | "
-            f"{g['approved_by_model']:.1%} | {_percent(g['missed'])} | "
-            f"{'-' if g['impact_ratio'] is None else format(g['impact_ratio'], '.2f')} |"
-            for g in groups
-        ]
+        lines += ["", f"### {_label(schema, column)}", "", markdown([group_table(groups)]).rstrip()]
     if not metrics["groups"]:
         lines += ["", "The schema lists no columns to report on (`audit`)."]
     return lines
+
+
+def limits(schema: Schema) -> list[str]:
+    """Return the limits of a model, one sentence or more each, as its schema has them."""
+    texts = []
+    if schema.name in _DEMONSTRATIONS:
+        texts.append("This is a demonstration. It must not be used for real credit decisions.")
+    else:
+        texts.append(
+            "The model holds for applicants like those of its training data. Validate it again "
+            "before it is used for others, and monitor its stability."
+        )
+    for verdict in (KEPT_OUT, RESTRICTED):
+        names = [found.column for found in laws_of(schema) if found.verdict == verdict]
+        if names:
+            texts.append(
+                f"Inputs {meaning(verdict)}, by the map of laws in the model file, which a lawyer "
+                f"has to confirm: {', '.join(names)}."
+            )
+    return [
+        *texts,
+        "A denial requires a statement of specific principal reasons (12 CFR 1002.9). A "
+        "counterfactual explanation is a likelihood under this model and does not replace it.",
+        "Under GDPR Art. 22 and the EU AI Act (Annex III, 5b) scoring of natural persons is "
+        "restricted and high-risk: the deployer must provide human review, documentation and "
+        "monitoring.",
+        "Encryption protects the inputs. It does not make a model fair, and a party that can make "
+        "many requests can learn about the model from the results.",
+    ]
+
+
+def _label(schema: Schema, column: str) -> str:
+    columns = (*schema.columns(), *schema.audit_columns)
+    return next((c.label for c in columns if c.name == column and c.label), column)
 
 
 def _unseen(together: dict[str, Any]) -> str:
@@ -162,7 +193,3 @@ def _own_width(manifest: Manifest) -> str:
         f" The levelled engine runs programs of its own, with scores of {recorded['score_bits']} "
         f"bits and {recorded['external_products']['decide']} external products for a decision."
     )
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"

@@ -35,11 +35,12 @@ from training.approvals import (
 )
 from training.calibration import Kind
 from training.data import Part, Splits, training_frame
+from training.data_warnings import data_warnings
 from training.decision_rule import Rule, RuleKind
 from training.frontier import decision_program, save, table
-from training.group_outcomes import group_outcomes
 from training.models import SHAPES, Labels, Rows
 from training.monotone_check import monotone_facts, require_consistent, require_monotone
+from training.report.validation import LabelledRows, metrics_of_validation
 from training.selection import Selection, by_cross_validation, by_validation
 from training.synthetic_sources import synthetic_source
 from training.time_split import split_rows
@@ -201,7 +202,13 @@ def train(
     _require_trainable(schema, data, target, choices)
     layout = Layout(schema)
     label = target or schema.decision.target
-    frame, y = training_frame(schema, data, target, rows, seed, choices.extra)
+    notes: list[str] = []
+    frame, y = training_frame(schema, data, target, rows, seed, choices.extra, notes)
+    for note in notes:
+        print(f"note: {note}")
+    inputs = frame[[column.name for column in schema.columns()]]
+    for warning in data_warnings(inputs, y) if data else ():
+        print(f"warning: {warning}")
     print(meaning_of_label(schema.decision, label, y))
     splits = split_rows(frame, y, seed, choices.split_by)
     train_rows, validation, test = encoded(splits, layout, choices)
@@ -275,7 +282,14 @@ def train(
         "scores": deciles,
         "monotone": monotone_facts(require_monotone(program, layout)),
         "warnings": warnings + late,
-        "groups": group_outcomes(schema, layout, test.bits, test.y, scores >= 0),
+        **metrics_of_validation(
+            layout,
+            LabelledRows(test.bits, test.y, "test rows", splits.test.frame),
+            (selection.trained_on.bits, selection.trained_on.y),
+            program,
+            ruled.booster,
+            ruled.calibration,
+        ),
     }
     # Private, because it holds training rows.
     claim_folder(out, PURPOSE, setting="--out", made_earlier=made_earlier)

@@ -12,6 +12,7 @@ import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from engines.interface import (
     MASKS_OF,
     PROGRAMS,
     PUBLIC_KEY,
+    REASONS,
     SIGN_OF,
     EngineFacts,
     JointPartyEngine,
@@ -37,6 +39,7 @@ from engines.interface import (
 )
 from features.encoding import Layout
 from features.schema import Schema
+from features.variations import explained_labels
 from settings import ROOT
 from utils.errors import ForeignMessage, MalformedMessage
 
@@ -57,21 +60,32 @@ FACTS = EngineFacts(
 THRESHOLD = 12
 
 
+LEVEL_BITS = 3
+LEVELS = 2**LEVEL_BITS
+"""Levels of points that a comparison of reasons can open."""
+
+
 def public_model(
-    schema: Schema | None = None, model: str = MODEL, signs: bool = False
+    schema: Schema | None = None, model: str = MODEL, signs: bool = False, reasons: bool = True
 ) -> PublicModel:
     schema = schema or Schema.load(ROOT / "features" / "credit_card.json")
     first = schema.party_names[0]
     slots = [(first, PUBLIC_KEY), *((party, ENCRYPTED_INPUTS) for party in schema.party_names)]
-    needed: list[tuple[str, str, tuple[str, ...]]] = [(*slot, PROGRAMS) for slot in slots]
-    bins = tuple(schema.explained_column.bin_labels())
+    used = PROGRAMS if reasons else (DECIDE, EXPLAIN)
+    needed: list[tuple[str, str, tuple[str, ...]]] = [(*slot, used) for slot in slots]
     programs = {
         DECIDE: ProgramFacts(outputs=("score",), score_bits=8, scale=10.0),
-        EXPLAIN: ProgramFacts(outputs=bins, score_bits=8, scale=10.0),
+        EXPLAIN: ProgramFacts(outputs=explained_labels(schema), score_bits=8, scale=10.0),
     }
+    if reasons:
+        names = tuple(reason.name for reason in schema.stated_reasons)
+        programs[REASONS] = ProgramFacts(outputs=names, score_bits=8, scale=10.0)
     if signs:
-        for program, sign in SIGN_OF.items():
-            programs[sign] = programs[program].model_copy(update={"score_bits": 1})
+        for program, sign in ((program, SIGN_OF[program]) for program in used):
+            opened = dict[str, Any](score_bits=1)
+            if program == REASONS:
+                opened = {"score_bits": LEVEL_BITS, "edges": tuple(range(1, LEVELS))}
+            programs[sign] = programs[program].model_copy(update=opened)
             needed += [(party, MASKS_OF[program], (sign,)) for party in schema.party_names]
             needed.append((first, MASKED_OF[program], (sign,)))
         needed[0] = (first, PUBLIC_KEY, tuple(programs))
@@ -109,6 +123,8 @@ def hashed(*parts: bytes) -> int:
 def scores_of(program: str, public: PublicModel, inputs: Mapping[str, bytes]) -> list[int]:
     """Return integers that depend on every bit, so that a swapped input is noticed."""
     ones = sum(sum(bits) for bits in inputs.values())
+    if program == REASONS:
+        return [(ones * (3 + k)) % 11 - 4 for k in range(len(public.programs[program].outputs))]
     return [ones - THRESHOLD + k for k in range(len(public.programs[program].outputs))]
 
 
@@ -215,11 +231,21 @@ def encrypted(program: str, public_key: bytes, scores: list[int]) -> bytes:
     return seal(header("result", program=program), payload)
 
 
-def signs_of(payloads: list[bytes]) -> list[int]:
-    """Return 0 or -1 for each sum of masked scores and masks; `payloads` have one number each."""
+def compared(program: str, payloads: list[bytes]) -> list[int]:
+    """Return the comparison of each sum of masked scores and masks: a sign, or a level of points.
+
+    `payloads` have one number for each output of the compared `program`.
+    """
     rows = [[number(p[i : i + 8]) for i in range(0, len(p), 8)] for p in payloads]
     sums = [sum(column) % PRIME for column in zip(*rows, strict=True)]
-    return [0 if value < PRIME // 2 else -1 for value in sums]
+    return [opened_of(program, v if v < PRIME // 2 else v - PRIME) for v in sums]
+
+
+def opened_of(program: str, score: int) -> int:
+    """Return the value that the comparison of a program opens in place of a score."""
+    if program == REASONS:
+        return int(min(max(score, 0), LEVELS - 1))
+    return 0 if score >= 0 else -1
 
 
 class JointStandInServer(ServerEngine):
@@ -248,7 +274,7 @@ class JointStandInServer(ServerEngine):
                 for (party, name), message in messages.items()
                 if name in (MASKS_OF[base], MASKED_OF[base])
             ]
-            return encrypted(program, key, signs_of(payloads))
+            return encrypted(program, key, compared(base, payloads))
         inputs = {
             party: bytes(unseal_as(header(name, party), message))[16:]
             for (party, name), message in messages.items()

@@ -102,9 +102,11 @@ class LocalClient:
         self,
         readers: Iterable[str] | None = None,
         explanation_readers: Iterable[str] | None = None,
+        reasons_readers: Iterable[str] | None = None,
     ) -> Opened:
-        named = [None if n is None else list(n) for n in (readers, explanation_readers)]
-        opened = self._applications.open(named[0], explanation_readers=named[1])
+        given = (readers, explanation_readers, reasons_readers)
+        named = [None if names is None else list(names) for names in given]
+        opened = self._applications.open(named[0], None, *named[1:])
         return Opened.model_validate_json(opened.model_dump_json())
 
     def join(

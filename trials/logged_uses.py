@@ -32,7 +32,7 @@ from governance.log.merkle import (
 from governance.permits import Use, issue
 from governance.receipts import Allowed, Receipt, ReceiptEvent
 from governance.request_state import Grant as Allowance
-from governance.requests import AccessRequest, Action, Requester, Uses
+from governance.requests import AccessRequest, Action, Requester, Run, Uses
 
 START = 1_795_933_680
 ORIGIN = "bank.example/log"
@@ -131,18 +131,21 @@ class Log:
         )
 
 
-def a_use(action: Action, seconds: int, draw: random.Random) -> LoggedUse:
-    """Return a use with its requests, receipts, permits and, if it has one, its statement."""
+def a_use(action: Action, seconds: int, draw: random.Random, run: Run | None = None) -> LoggedUse:
+    """Return a use with its requests, receipts, permits and, if it has one, its statement.
+
+    `run` is the program that was run, if that is not the one named as the action.
+    """
     owners = OWNERS if action in ("decide", "explain") else OWNERS[:1]
     target, result = _digits(draw, 128), _digits(draw, 256)
     program, statement = None, None
     if action in ("decide", "explain"):
         program = MODEL
-        statement = _statement(action, target, result, draw)
+        statement = _statement(run or action, target, result, draw)
     elif action == "statistic":
         program = _digits(draw, 256)
     grants = tuple(
-        _grant(owner, action, target, program, statement, seconds, draw) for owner in owners
+        _grant(owner, (action, run), target, program, statement, seconds, draw) for owner in owners
     )
     aliases: Mapping[str, str] = {
         owner: pseudonym(_LOG_PSEUDONYMS, "owner", f"{owner} {target}") for owner in owners
@@ -176,13 +179,14 @@ def a_log(seed: int, rounds: int = 4) -> Log:
 
 def _grant(
     owner: str,
-    action: Action,
+    named: tuple[Action, Run | None],
     target: str,
     program: str | None,
     statement: SignedStatement | None,
     seconds: int,
     draw: random.Random,
 ) -> Grant:
+    action, run = named
     request = AccessRequest(
         id=_digits(draw, 128),
         requester=Requester(name="Bank of X", key=public_of("requester").hex()),
@@ -207,6 +211,7 @@ def _grant(
         categories={"income": "income", "employment": "employment"},
         jurisdiction="loc:EU",
         events=[ReceiptEvent("approved", seconds - 60, owner)],
+        run=run,
     )
     key = key_of(f"owner {owner}")
     receipt = Receipt.issue(allowed, key, _digits(draw, 128), seconds - 60)
@@ -219,6 +224,7 @@ def _grant(
         program=program,
         inputs={slot: statement.messages[slot]} if statement else None,
         fields=request.fields,
+        run=run,
     )
     permit = issue(key, use, seconds - draw.randrange(1, 200), jti=_digits(draw, 128))
     return Grant(receipt=dict(receipt.document), permit=permit)

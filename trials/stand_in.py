@@ -21,6 +21,7 @@ from engines.interface import (
     EVALUATION_KEY,
     EXPLAIN,
     EXPLANATION_INPUTS,
+    PROGRAMS,
     EngineFacts,
     ProgramFacts,
     Progress,
@@ -50,11 +51,10 @@ FACTS = EngineFacts(
 
 def public_model() -> PublicModel:
     schema = Schema.load(ROOT / "features" / "credit_card.json")
-    both = (DECIDE, EXPLAIN)
     first, *_ = schema.party_names
-    slots = [Slot(party=first, file_name=EVALUATION_KEY, needed_for=both, maximum_bytes=LARGE)]
+    slots = [Slot(party=first, file_name=EVALUATION_KEY, needed_for=PROGRAMS, maximum_bytes=LARGE)]
     slots += [
-        Slot(party=party, file_name=ENCRYPTED_INPUTS, needed_for=both, maximum_bytes=SMALL)
+        Slot(party=party, file_name=ENCRYPTED_INPUTS, needed_for=PROGRAMS, maximum_bytes=SMALL)
         for party in schema.party_names
     ]
     slots.append(
@@ -70,7 +70,7 @@ def public_model() -> PublicModel:
         engine=FACTS,
         model_version=MODEL,
         schema_=schema,
-        programs={DECIDE: facts, EXPLAIN: facts},
+        programs=dict.fromkeys(PROGRAMS, facts),
         slots=tuple(slots),
         client_sha256=hashlib.sha256(CLIENT_FILES).hexdigest(),
         versions={"stand_in": "1"},

@@ -9,9 +9,9 @@ import gradio as gr
 from gradio.components import Component
 
 
-def section() -> gr.Column:
+def section(visible: bool = True) -> gr.Column:
     """Return a framed section of a page."""
-    return gr.Column(elem_classes="ts-section")
+    return gr.Column(elem_classes="ts-section", visible=visible)
 
 
 def html(value: str, classes: str = "", min_width: int = 290) -> gr.HTML:

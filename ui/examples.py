@@ -1,4 +1,8 @@
-"""Example applicants, offered only if all their values fit the schema."""
+"""Example applicants: those of a file that fit the schema, or else ones made from its first values.
+
+A drafted schema has medians and most frequent values as first values (training/draft), so that
+these applicants are typical ones.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from features.encoding import Layout
-from features.schema import Party, Schema
+from features.encoding import ColumnCode, Layout
+from features.schema import Party, Schema, number_text
 from utils.errors import FeatureError
 
 EXAMPLES = Path(__file__).with_name("examples.json")
@@ -27,12 +31,35 @@ class Example(BaseModel):
 
 
 def load_examples(schema: Schema, path: Path = EXAMPLES) -> list[Example]:
-    """Return the examples in `path` that fit the schema; none if the file cannot be read."""
+    """Return the examples in `path` that fit the schema, or three made from it if none does."""
+    layout = Layout(schema)
     try:
         found = TypeAdapter(list[Example]).validate_json(path.read_bytes())
     except (OSError, ValidationError):
-        return []
-    return [example for example in found if _fits(example, Layout(schema))]
+        found = []
+    return [example for example in found if _fits(example, layout)] or _made(layout)
+
+
+def _made(layout: Layout) -> list[Example]:
+    """Return the typical applicant, and it with the explained column in its first and last bin."""
+    schema, varied = layout.schema, layout.schema.explained_column
+    typical = {code.column.name: _first_value(code) for code in layout.codes}
+    examples = [Example(label="Typical applicant", record=typical)]
+    code = layout.code(varied.name)
+    for state in (len(varied.cuts), 0):
+        value = code.value(state)
+        label = f"{varied.label} {number_text(value)} {varied.unit}".strip()
+        record = typical | schema.explanation.assume | {varied.name: value}
+        examples.append(Example(label=label, record=record))
+    return examples
+
+
+def _first_value(code: ColumnCode) -> Any:
+    """Return the form's first value, or else that of the state in the middle."""
+    column = code.column
+    if column.default is not None or column.optional:
+        return column.default
+    return code.value(code.n_states // 2)
 
 
 def _fits(example: Example, layout: Layout) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from engines.interface import DECIDE, PublicModel
 from features.schema import Party
+from ui.reasons import reasons_limit
 from ui.texts import COMPARE_MODELS, HIDDEN_SCORE, about_model, two_lists
 from ui.units import escape, join_words, number_word
 
@@ -104,6 +105,13 @@ def stage_protection(public: PublicModel) -> str:
             "opened: it gives the score of every range, and the range whose score equals the "
             "decision's is the applicant's own."
         )
+    varied = [f"“{schema.column(a.column).label}”" for a in schema.explanation.alternatives]
+    if varied:
+        bad.append(
+            f"Something of {join_words(varied)}, once an explanation is opened: it tries a few "
+            "values of these as well."
+        )
+    bad += reasons_limit(public)
     bad += [
         "Against a dishonest server whose application has no witness, or that colludes with all of "
         "its witnesses: it is trusted to evaluate the right program. Parties are trusted to follow "

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from engines.interface import DECIDE, EXPLAIN, PublicModel
+from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from features.schema import Party
+from model.explanation import Explanation
 from parties.results import Decision, KeysMade
+from ui.reasons import APPROVED, NOT_STATED, has_reasons, reasons_html
 from ui.state import PageState
 from ui.units import escape, join_words, show_bytes, show_hex, show_number, show_seconds
 
 
 def strip(state: PageState, public: PublicModel) -> str:
-    """Return the five steps in one line, each marked done, next or later."""
+    """Return the steps in one line, each marked done, next or later."""
     parties = len(public.schema_.parties)
     sent = len(state.sent) - len(state.changed)
     done = [
@@ -21,8 +23,12 @@ def strip(state: PageState, public: PublicModel) -> str:
         state.explained is not None,
     ]
     names = ["Keys", f"Send {sent}/{parties}", "Run", "Open", "Explain"]
+    if has_reasons(public):
+        done.append(state.reasons is not None)
+        names.append("Reasons")
     if state.news is not None:
-        names[2 if state.news.program == DECIDE else 4] = state.news.status.capitalize()
+        place = {DECIDE: 2, REASONS: 5}.get(state.news.program, 4)
+        names[place] = state.news.status.capitalize()
     current = next((i for i, finished in enumerate(done) if not finished), len(done))
     items = []
     for i, name in enumerate(names):
@@ -157,7 +163,26 @@ def explanation_panel(state: PageState) -> str:
         ("Fetched and opened", f"{show_bytes(found.size)} in {show_seconds(found.seconds)}"),
     ]
     text = escape(found.explanation.text)
-    return f'{_outdated(state)}<p class="ts-says" role="status">{text}</p>{_facts(facts)}'
+    return (
+        f'{_outdated(state)}<p class="ts-says" role="status">{text}</p>'
+        f"{_other_changes(found.explanation)}{_facts(facts)}"
+    )
+
+
+def _other_changes(explanation: Explanation) -> str:
+    """Return the outcomes of other columns and of a pair, nearest change first, or nothing."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in explanation.texts[1:])
+    return f'<ul class="ts-changes" aria-label="Other changes">{items}</ul>' if items else ""
+
+
+def reasons_panel(state: PageState) -> str:
+    """Return the reasons in the schema's wording, or why there are none."""
+    if state.asked == REASONS or state.cancelled == REASONS:
+        return _asked_for(state)
+    if state.reasons is not None:
+        return _outdated(state) + reasons_html(state.reasons)
+    approved = state.decision is not None and state.decision.approved
+    return _empty(APPROVED if approved else NOT_STATED)
 
 
 def run_words(status: str, progress: float) -> str:

@@ -11,6 +11,11 @@ from model.explanation import Explanation
 APPROVED = "#2a9d6f"
 DENIED = "#d1603d"
 LINE = "#8a94a6"
+TURNS = "changes it"
+MOST_WHOLE, MOST_WHOLE_NARROW = 6, 4
+"""Bins whose whole labels fit below the bars; of more bins, only the smallest values are shown."""
+LONG = 3
+"""Characters of a smallest value that fit below one of many bars; longer ones are turned."""
 
 
 def blank_figure() -> go.Figure:
@@ -28,10 +33,19 @@ def explanation_figure(
     of about 300 pixels.
     """
     figure = _signs(explanation, schema) if signs else _scores(explanation, schema, narrow)
-    labels, marks = list(explanation.bins), _marks(explanation, schema)
-    ticks = [
-        f"{label}<br><b>{marks[i]}</b>" if i in marks else label for i, label in enumerate(labels)
-    ]
+    labels, marks = list(explanation.bins), _marks(explanation)
+    whole = len(labels) <= (MOST_WHOLE_NARROW if narrow else MOST_WHOLE)
+    floors = [label.split()[0] for label in labels]
+    turned = not whole and max(map(len, floors), default=0) > LONG
+    if turned:
+        ticks = [f"<b>{marks[i]}</b> {own}" if i in marks else own for i, own in enumerate(floors)]
+        own = figure.layout
+        room = 9 * max(map(len, floors)) + 60
+        figure.update_layout(height=own.height + room, margin_b=own.margin.b + room)
+    else:
+        shown = [_in_lines(label) for label in labels] if whole else floors
+        ticks = [f"{own}{_below(i, marks, whole)}" for i, own in enumerate(shown)]
+    title = schema.explained_column.label
     unit = f" ({schema.explained_column.unit})" if schema.explained_column.unit else ""
     figure.update_traces(
         marker={
@@ -52,10 +66,10 @@ def explanation_figure(
         template="none",
     )
     figure.update_xaxes(
-        title={"text": f"{schema.explained_column.label}{unit}", "standoff": 8},
+        title={"text": f"{title}{unit}{'' if whole else ', from'}", "standoff": 8},
         tickvals=list(range(len(labels))),
         ticktext=ticks,
-        tickangle=0,
+        tickangle=-90 if turned else 0,
         tickfont={"size": 10 if narrow else 13},
         showgrid=False,
         zeroline=False,
@@ -65,15 +79,27 @@ def explanation_figure(
     return figure
 
 
-def _marks(explanation: Explanation, schema: Schema) -> dict[int, str]:
-    """Return the labels of the applicant's bin and of the turning one, by position in the plot."""
-    first = len(schema.explained_column.bin_labels()) - len(explanation.bins)
-    marks = {explanation.current_bin - first: "now"}
-    if explanation.turning_bin is not None:
-        # One line lower next to "now", which it could touch.
-        beside = abs(explanation.turning_bin - explanation.current_bin) == 1
-        marks[explanation.turning_bin - first] = "<br>changes it" if beside else "changes it"
-    return marks
+def _in_lines(label: str) -> str:
+    """Return a bin's label on two lines."""
+    return label.replace(" to ", " to<br>").replace(" and ", "<br>and ")
+
+
+def _below(position: int, marks: dict[int, str], apart: bool) -> str:
+    """Return a bin's mark on a line of its own.
+
+    Unless bins are wide enough to keep marks `apart`, one line lower next to another mark.
+    """
+    if position not in marks:
+        return ""
+    beside = not apart and marks[position] == TURNS and {position - 1, position + 1} & set(marks)
+    return f"<br>{'<br>' if beside else ''}<b>{marks[position]}</b>"
+
+
+def _marks(explanation: Explanation) -> dict[int, str]:
+    """Return the marks of the applicant's bin and of the turning one, by position in the plot."""
+    first, turning = explanation.first_bin, explanation.turning_bin
+    marks = {explanation.current_bin - first: "now"} if explanation.current_bin >= 0 else {}
+    return marks if turning is None else marks | {turning - first: TURNS}
 
 
 def _signs(explanation: Explanation, schema: Schema) -> go.Figure:

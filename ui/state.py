@@ -13,6 +13,7 @@ from parties.results import (
     KeysMade,
     Message,
     ProgramRun,
+    ReasonsOpened,
     SliceSent,
 )
 from parties.run_follower import RunNews
@@ -35,6 +36,7 @@ class PageState:
     run: ProgramRun | None = None
     decision: Decision | None = None
     explained: ExplanationOpened | None = None
+    reasons: ReasonsOpened | None = None
     messages: list[Message] = field(default_factory=list)
     asked: str = ""
     news: RunNews | None = None
@@ -52,7 +54,7 @@ class PageState:
 
     def forget_results(self) -> None:
         """Drop the results: a slice has been replaced, and they belong to the previous record."""
-        self.run = self.decision = self.explained = None
+        self.run = self.decision = self.explained = self.reasons = None
         self.cancelled = ""
 
     def asks(self, program: str) -> None:
@@ -91,7 +93,7 @@ class PageState:
 
     def ran(self, run: ProgramRun) -> None:
         self.run = run
-        self.decision = self.explained = None
+        self.decision = self.explained = self.reasons = None
         self.messages.extend(run.messages)
 
     def opened(self, decision: Decision) -> None:
@@ -101,3 +103,7 @@ class PageState:
     def explains(self, explained: ExplanationOpened) -> None:
         self.explained = explained
         self.messages.extend(explained.messages)
+
+    def states(self, reasons: ReasonsOpened) -> None:
+        self.reasons = reasons
+        self.messages.extend(reasons.messages)

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contract.http import ApplicationState
-from engines.interface import CHALLENGE, DECIDE, EXPLAIN, MASKED_OF, MASKS_OF, SIGN_OF
+from engines.interface import (
+    CHALLENGE,
+    DECIDE,
+    EXPLAIN,
+    MASKED_OF,
+    MASKS_OF,
+    REASONS,
+    SIGN_OF,
+)
 from ui.units import escape
 
 STEP_WORDS = {
@@ -31,12 +39,16 @@ STEP_WORDS = {
     MASKS_OF[EXPLAIN]: "its encrypted masks of the scores",
     MASKED_OF[DECIDE]: "the masked score",
     MASKED_OF[EXPLAIN]: "the masked scores",
+    MASKS_OF[REASONS]: "its encrypted masks of the reasons",
+    MASKED_OF[REASONS]: "the masked reasons",
 }
 PROGRAM_WORDS = {
     DECIDE: "the decision",
     EXPLAIN: "the explanation",
     SIGN_OF[DECIDE]: "the decision's sign",
     SIGN_OF[EXPLAIN]: "the explanation's signs",
+    REASONS: "the reasons",
+    SIGN_OF[REASONS]: "the levels of the reasons",
 }
 
 

@@ -8,6 +8,7 @@ TrisealError
 │   └── ValueOutOfDomain         the schema does not allow this value
 ├── ModelError                   errors while compiling a booster to an integer program
 │   ├── UnsupportedBooster       not a binary XGBoost tree booster over the schema's bits
+│   ├── ImportRefused            a model to import is not readable or does not fit the schema
 │   ├── ModelTooLarge            deeper or larger than the documented limits
 │   ├── ProgramInvalid           the program file is inconsistent, or cannot be compiled
 │   ├── NoiseBudgetExceeded      the program's decryption failure probability is too high
@@ -106,6 +107,7 @@ TrisealError
 │   └── StoredDataDamaged        the stored bytes differ from those received
 ├── DataFolderInUse              another process is using the same data
 ├── FolderNotOurs                the folder holds files that Triseal may not have created
+├── NoticeUnavailable            there is no such notice, or its template cannot be used
 ├── SettingsInvalid              a setting is not valid
 ├── LimitTooLow                  a system limit is too low for this process
 └── TransportError               errors between a party and the server
@@ -161,6 +163,9 @@ class ModelError(TrisealError): ...
 
 
 class UnsupportedBooster(ModelError): ...
+
+
+class ImportRefused(ModelError): ...
 
 
 class ModelTooLarge(ModelError): ...
@@ -470,6 +475,9 @@ class DataFolderInUse(TrisealError): ...
 
 
 class FolderNotOurs(TrisealError): ...
+
+
+class NoticeUnavailable(TrisealError): ...
 
 
 class SettingsInvalid(TrisealError): ...

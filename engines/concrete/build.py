@@ -10,7 +10,7 @@ from typing import Any
 from concrete import fhe
 
 from engines.concrete.circuit import chosen_parameters, circuit_inputs, compile_programs
-from engines.concrete.messages import NAME, SPECS_FILE
+from engines.concrete.messages import NAME, PROGRAMS, SPECS_FILE
 from engines.concrete.structure import FILE as STRUCTURE_FILE
 from engines.concrete.structure import Structure, Structures
 from engines.deployment import write_public
@@ -28,6 +28,7 @@ def build(
 
     Generates throw-away keys, for the structure of messages and for the warm-up inputs.
     """
+    programs = {name: programs[name] for name in PROGRAMS}
     module = compile_programs(list(programs.values()), layout, sign_only)
     own = folder / NAME
     shutil.rmtree(own, ignore_errors=True)

@@ -24,7 +24,7 @@ from features.encoding import Bits, Layout
 from model.plan import Lookup, Plan
 from model.polynomial import sample_states
 from model.program import Program
-from utils.errors import ProgramInvalid
+from utils.errors import ModelTooLarge, ProgramInvalid
 
 P_ERROR = 2.0**-64
 """Error probability of one lookup; Concrete's default of 1e-5 would be noticeable in practice."""
@@ -189,6 +189,11 @@ def compile_programs(programs: Sequence[Program], layout: Layout, sign_only: boo
         dump_artifacts_on_unexpected_failures=False,
     )
     cells = max(len(lookup.values) for p in programs for lookup in p.plan.lookups)
+    if cells > _CELLS:
+        raise ModelTooLarge(
+            "A tree tests more than 4 columns for one leaf, which the engine concrete does not "
+            "run; train with max_depth=4, or compile for levelled alone."
+        )
     widest = max(p.score_bits for p in programs)
     for width in range(widest, widest + _WIDER):
         functions = [

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from engines.envelope import Header
-from engines.interface import EngineFacts
+from engines.interface import DECIDE, EXPLAIN, EngineFacts
 
 NAME = "concrete"
 PROFILE = "tfhe-4bit"
 RESULT = "result"
 SPECS_FILE = "client.specs.json"
 LABEL = "Concrete (TFHE, one key)"
+PROGRAMS = (DECIDE, EXPLAIN)
+"""The programs that the engine runs, of those that a deployment may have."""
 
 
 def facts(key_holder: str, sign_only: bool) -> EngineFacts:

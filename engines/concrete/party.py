@@ -8,13 +8,12 @@ from concrete import fhe
 
 from engines.concrete.circuit import party_inputs
 from engines.concrete.keys import PartyKeys
-from engines.concrete.messages import RESULT, SPECS_FILE, header
+from engines.concrete.messages import PROGRAMS, RESULT, SPECS_FILE, header
 from engines.envelope import seal, unseal_as
 from engines.interface import (
     DECIDE,
     ENCRYPTED_INPUTS,
     EVALUATION_KEY,
-    PROGRAMS,
     KeyPair,
     PartyEngine,
     PublicModel,

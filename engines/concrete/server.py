@@ -9,7 +9,7 @@ from typing import Any
 from concrete import fhe
 
 from engines.concrete.keys import EvaluationKeys
-from engines.concrete.messages import NAME, RESULT, SPECS_FILE, facts, header
+from engines.concrete.messages import NAME, PROGRAMS, RESULT, SPECS_FILE, facts, header
 from engines.concrete.signals import restore_broken_pipes
 from engines.concrete.structure import FILE as STRUCTURE_FILE
 from engines.concrete.structure import Structures
@@ -18,7 +18,6 @@ from engines.envelope import OVERHEAD, seal, unseal_as
 from engines.interface import (
     ENCRYPTED_INPUTS,
     EVALUATION_KEY,
-    PROGRAMS,
     Progress,
     PublicModel,
     ServerEngine,
@@ -78,6 +77,7 @@ class ConcreteServer(ServerEngine):
                 # If only the sign is opened, a score has one bit.
                 name: own.model_copy(update={"score_bits": 1}) if sign_only else own
                 for name, own in deployment.program_facts(NAME).items()
+                if name in PROGRAMS
             },
             slots=tuple(slots),
             client_sha256=sha256(self._client_files),

@@ -42,14 +42,15 @@ def train(
 ) -> XGBClassifier:
     """Fit a model with Concrete ML's and XGBoost's defaults, on the features of all parties.
 
-    As in training.models, a higher value of the explained column never lowers the score if the
-    schema requires that.
+    As in training.models, a change of the explained column as advised never lowers the score if
+    the schema requires that.
     """
     parties = layout.schema.party_names
     names = [name for party in parties for name in feature_names(layout, party)]
     features = [party_features(layout, p, bits[:, layout.party_bits(p)]) for p in parties]
     explained = f"{layout.schema.explanation.column} bin"
-    constraints = ",".join(str(int(name == explained)) for name in names)
+    sign = 1 if layout.schema.explanation.direction == "more" else -1
+    constraints = ",".join(str(sign if name == explained else 0) for name in names)
     model = XGBClassifier(
         n_bits=n_bits,
         n_estimators=trees,
@@ -197,7 +198,7 @@ def build(
     }
 
     lookups = int(circuit.programmable_bootstrap_count)
-    bins = len(layout.schema.explained_column.cuts) + 1  # the most runs of an explanation
+    bins = 1 + len(layout.schema.explained_steps)  # the most runs of an explanation
     reach = quantisers.output_scale * np.abs(tensors.leaves).max(axis=1).sum()
     return {
         "trees": trees,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from features.encoding import Bits, Layout
 from features.schema import OrdinalColumn
+from features.variations import variations
 from model.program import explained_variants
 
 
@@ -47,20 +48,37 @@ def party_features(layout: Layout, party: str, bits: Bits) -> NDArray[np.int64]:
 
 
 def remaining_variants(layout: Layout, bits: Bits) -> list[Bits]:
-    """Return the explained party's bits (bits,) for each higher bin, with assumptions set.
+    """Return the explained party's bits (bits,) for each bin as advised, with assumptions set.
 
-    All bins are returned if the value is missing or an assumption does not hold, and none if the
-    value is in the highest bin.
+    These are the higher bins or, with direction `less`, the lower ones, in rising order. All bins
+    are returned if the value is missing or an assumption does not hold, and none if the value is in
+    the last bin. Alternatives and pairs are not varied.
     """
     start = layout.party_bits(layout.schema.explained_party).start
+    explained, code = variations(layout.schema)[0], layout.code(layout.schema.explanation.column)
+    fixed = explained_variants(layout)[: len(explained.bins)]
+    own = bits[code.first_bit - start :][: code.n_bits]
+    state = int((code.table == own).all(axis=1).argmax())
+    assumed = [bit for bit in fixed[0] if layout.code_of_bit[bit] is not code]
+    held = all(bits[bit - start] == fixed[0][bit] for bit in assumed)
+    present = state if held and state <= len(explained.column.cuts) else None
     variants = []
-    for fixed in explained_variants(layout):
+    for index in sorted(explained.ahead(present)):
         variant = bits.copy()
-        for bit, value in fixed.items():
+        for bit, value in fixed[index].items():
             variant[bit - start] = value
         variants.append(variant)
-    current = next((i for i, v in enumerate(variants) if np.array_equal(v, bits)), -1)
-    return variants[current + 1 :]
+    return variants
+
+
+def remaining_rows(layout: Layout, bits: Bits) -> Bits:
+    """Return whole rows of bits that an explanation runs, shape (runs, n_bits)."""
+    own = layout.party_bits(layout.schema.explained_party)
+    variants = remaining_variants(layout, bits[own])
+    rows = np.repeat(bits[None, :], len(variants), axis=0)
+    for row, variant in zip(rows, variants, strict=True):
+        row[own] = variant
+    return rows
 
 
 class _Document(BaseModel):

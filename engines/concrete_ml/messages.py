@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from engines.concrete.messages import facts as concrete_facts
 from engines.envelope import Header
-from engines.interface import EngineFacts
+from engines.interface import DECIDE, EXPLAIN, EngineFacts
 from engines.payload import join_parts
 from utils.errors import MalformedMessage
 
@@ -16,6 +16,8 @@ RESULT = "result"
 SPECS_FILE = "client.specs.json"
 QUANTISERS_FILE = "quantisers.json"
 LABEL = "Concrete ML (one key)"
+PROGRAMS = (DECIDE, EXPLAIN)
+"""The programs that the engine runs, of those that a deployment may have."""
 
 
 def facts(key_holder: str) -> EngineFacts:

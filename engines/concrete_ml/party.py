@@ -70,7 +70,7 @@ class ConcreteMlParty(PartyEngine):
         )
 
     def encrypt_explanation(self, bits: Bits, secret: bytes) -> bytes | None:
-        """Encrypt the explained party's inputs once for every bin above its own, if any.
+        """Encrypt the explained party's inputs once for every bin that is advised, if any.
 
         Their number reveals to the server the applicant's own bin, or that there is none because an
         assumption does not hold or the value is missing.
@@ -83,7 +83,7 @@ class ConcreteMlParty(PartyEngine):
         return seal(header(self._public.model_version, EXPLANATION_INPUTS, party), join_runs(parts))
 
     def open(self, program: str, result: bytes, secret: bytes) -> tuple[float, ...]:
-        """Return the scores as log-odds; the n scores of `explain` belong to the n highest bins.
+        """Return the scores as log-odds; the n of `explain` belong to the n most advised bins.
 
         Raises MalformedMessage, ForeignMessage.
         """

@@ -11,6 +11,7 @@ from engines.concrete.keys import EvaluationKeys
 from engines.concrete.signals import restore_broken_pipes
 from engines.concrete_ml.messages import (
     NAME,
+    PROGRAMS,
     QUANTISERS_FILE,
     RESULT,
     SPECS_FILE,
@@ -27,7 +28,6 @@ from engines.interface import (
     EVALUATION_KEY,
     EXPLAIN,
     EXPLANATION_INPUTS,
-    PROGRAMS,
     ProgramFacts,
     Progress,
     PublicModel,
@@ -36,6 +36,7 @@ from engines.interface import (
 )
 from engines.payload import PART_OVERHEAD, join_parts, split_parts
 from engines.zip_files import pack, sha256
+from features.variations import variations
 from utils.errors import EvaluationFailed, MalformedMessage
 
 LIBRARIES = ("concrete-python", "concrete-ml")
@@ -52,7 +53,7 @@ class ConcreteMlServer(ServerEngine):
         folder = deployment.folder / NAME
         self._parties = deployment.schema.party_names
         self._explained = deployment.schema.explained_party
-        self._bins = tuple(deployment.schema.explained_column.bin_labels())
+        self._bins = variations(deployment.schema)[0].labels  # no alternatives and no pairs
         self._input_bytes: dict[str, list[int]] = recorded["input_bytes"]
         self._server = fhe.Server.load(folder / "server.zip")
         self._client_files = pack(

@@ -15,6 +15,7 @@ the capacities of a channel with Gaussian noise, on a real number and on the tor
 smudges, for an application with a decision and an explanation of 6 bins and the noise of
 leakage.py, these are 0.16 and 1,011 bits of the secret's 3,246 if signs are opened (63 % of the
 1,011 by the checks of inputs, whose smudge no server states), and 0.12 and 396 bits if scores are.
+Levels of 8 reasons add 237 bits to the second figure.
 The bounds alone do not stop a server that chooses the ciphertext; they keep it from taking the
 whole secret.
 
@@ -28,10 +29,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engines.interface import DECIDE, EXPLAIN, MASKED_BY, SIGN_OF, PublicModel
-from engines.levelled.messages import ClientFacts, ProgramBudget
-from engines.levelled.parameters import KNOWN_ZEROS, PROFILES, SIGN_BITS, ZERO_BITS
-from features.schema import Schema
+from engines.interface import DECIDE, EXPLAIN, MASKED_BY, REASONS, SIGN_OF, PublicModel
+from engines.levelled.messages import ClientFacts, ProgramBudget, compared_bits
+from engines.levelled.parameters import KNOWN_ZEROS, LEVEL_BITS, PROFILES, ZERO_BITS
+from features.schema import MAXIMUM_EXPLAINED, Schema
+from model.levels import valid_edges
+from model.reasons import MOST_STATED
 from utils.errors import UnsafeParameters
 
 
@@ -39,12 +42,14 @@ from utils.errors import UnsafeParameters
 class Bounds:
     """The limits of a profile; standard deviations are in units of the torus.
 
-    The least smudges are those on scores, on the known zeros of masked scores, and on signs.
+    The least smudges are those on scores, on the known zeros of masked scores, on signs, and on
+    levels of reasons.
     """
 
     least_smudge: float
     least_zeros_smudge: float
     least_sign_smudge: float
+    least_level_smudge: float
     most_score_bits: int
     least_margin: float
     """Fewest standard deviations of all smudges and the flooding in half a score step."""
@@ -52,13 +57,14 @@ class Bounds:
 
 BOUNDS: Mapping[str, Bounds] = {
     profile: Bounds(
-        # The noise budgets give every party at least 2^-19 on scores, 2^-15 on zeros of 8 bits and
-        # 2^-9 on signs: 8 parties, the most that a schema may have, and scores of 12 bits
-        # (engines/levelled/noise.py, sign_budgets.py). One more quarter of a bit is the step to
-        # which budgets are rounded.
+        # The noise budgets give every party at least 2^-19 on scores, 2^-15 on zeros of 8 bits,
+        # 2^-9 on signs and 2^-10 on levels: 8 parties, the most that a schema may have, and scores
+        # of 12 bits (engines/levelled/noise.py, sign_budgets.py). One more quarter of a bit is the
+        # step to which budgets are rounded.
         least_smudge=2.0**-19.25,
         least_zeros_smudge=2.0**-15.25,
         least_sign_smudge=2.0**-9.25,
+        least_level_smudge=2.0**-10.25,
         # The widest scores that training.compile tries. Every further bit halves the room for
         # smudges, and tells a reader more about the other parties' records.
         most_score_bits=12,
@@ -70,15 +76,20 @@ BOUNDS: Mapping[str, Bounds] = {
 }
 """The bounds of every profile with which a party opens anything."""
 
-MOST_OUTPUTS = 16
-"""Most scores of an opening: the most bins that a schema may give the explained column."""
+MOST_OUTPUTS = max(MAXIMUM_EXPLAINED, MOST_STATED)
+"""Most scores of an opening: of the values that a schema may have explanations try, or reasons."""
 MOST_COEFFICIENTS = MOST_OUTPUTS + KNOWN_ZEROS
 """Most coefficients of one opening, of 2,048 that make up a secret."""
 
 
 def allowed_outputs(schema: Schema) -> dict[str, int]:
-    """Return the exact number of scores of every program that a party opens."""
-    scores = {DECIDE: 1, EXPLAIN: len(schema.explained_column.bin_labels())}
+    """Return the exact number of scores of every program that a party opens.
+
+    Without `reasons` if the schema has more of them than a program may have.
+    """
+    scores = {DECIDE: 1, EXPLAIN: schema.explained_outputs, REASONS: len(schema.stated_reasons)}
+    if scores[REASONS] > MOST_STATED:
+        del scores[REASONS]
     return scores | {SIGN_OF[program]: count for program, count in scores.items()}
 
 
@@ -90,6 +101,7 @@ def check_bounds(public: PublicModel, client: ClientFacts) -> None:
     for name, program in public.programs.items():
         check_outputs(name, len(program.outputs), public.schema_)
         _check_width(name, program.score_bits, bounds)
+        _check_edges(name, public)
     for name, budget in client.budgets.items():
         _check_program(name, public.schema_)
         _check_width(name, budget.score_bits, bounds)
@@ -99,7 +111,7 @@ def check_bounds(public: PublicModel, client: ClientFacts) -> None:
 def check_outputs(program: str, outputs: int, schema: Schema) -> None:
     """Check the number of scores that an opening gives; raises UnsafeParameters."""
     _check_program(program, schema)
-    allowed = min(allowed_outputs(schema)[program], MOST_OUTPUTS)
+    allowed = allowed_outputs(schema)[program]
     if outputs != allowed:
         raise _unsafe(f"{outputs} scores of {program} instead of {allowed}")
 
@@ -120,9 +132,24 @@ def _check_width(program: str, score_bits: int, bounds: Bounds) -> None:
         raise _unsafe(f"{score_bits} score bits for {program}, more than {bounds.most_score_bits}")
 
 
+def _check_edges(program: str, public: PublicModel) -> None:
+    """Check the edges of levels, which tell readers of reasons the meaning of a level."""
+    edges = public.programs[program].edges
+    if program != SIGN_OF[REASONS]:
+        if edges is not None:
+            raise _unsafe(f"levels of {program[:40]}, which has none")
+        return
+    points = public.programs.get(REASONS)
+    if points is None or public.programs[program].score_bits != LEVEL_BITS:
+        raise _unsafe(f"levels of other than {LEVEL_BITS} bits, or of nothing")
+    if not valid_edges(edges or (), points.score_bits, len(points.outputs)):
+        raise _unsafe("edges of levels that do not rise from 1 within the range of points")
+
+
 def _check_noise(program: str, budget: ProgramBudget, public: PublicModel, bounds: Bounds) -> None:
     if program in MASKED_BY:
-        bits, least = SIGN_BITS, bounds.least_sign_smudge
+        bits = compared_bits(program)
+        least = bounds.least_level_smudge if bits == LEVEL_BITS else bounds.least_sign_smudge
     elif public.masked(program):
         bits, least = ZERO_BITS, bounds.least_zeros_smudge
     else:

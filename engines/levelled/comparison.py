@@ -88,10 +88,25 @@ def signs(
 ) -> tuple[Words, Words]:
     """Return mask and body, shape (N,) each, of the signs of masked scores y, shape (outputs,).
 
+    As `looked_up`: coefficient j of the phase is 1/4 if score j is 0 or more, else -1/4.
+    """
+    rotating = rotated_bits(mask_format.parameters.n, len(y), mask_format.word_bits)
+    return looked_up(y, masks, mask_format, cover, np.full(1 << (rotating - 1), _QUARTER))
+
+
+def looked_up(
+    y: Words,
+    masks: Sequence[Ggsw | EncodedGgsw],
+    mask_format: MaskFormat,
+    cover: Words,
+    table: Words,
+) -> tuple[Words, Words]:
+    """Return mask and body, shape (N,) each, of the table's values for masked scores y, (outputs,).
+
     `masks` are all parties' decoded masks of these scores, and `cover` is that of `table_cover` for
-    them. Coefficient j of the phase is 1/4 if score j is 0 or more, else -1/4. Deterministic, and
-    the same words on every machine. Raises ValueError unless there is a mask of every party, each
-    of one word per score.
+    them. Coefficient j of the phase is table[t], of shape (2^(R-1),), if the R top bits of score j
+    are t < 2^(R-1), else -table[t - 2^(R-1)]. Deterministic, and the same words on every machine.
+    Raises ValueError unless there is a mask of every party, each of one word per score.
     """
     n, outputs, kept = mask_format.parameters.n, len(y), mask_format.word_bits
     if [mask.bits for mask in masks] != [outputs * kept] * mask_format.parties:
@@ -99,7 +114,7 @@ def signs(
     rotating = rotated_bits(n, outputs, kept)
     stride = 2 * n >> rotating
     x = ((y + np.uint64(mask_format.offset)) >> np.uint64(MODULUS_BITS - kept)).astype(np.int64)
-    nodes = _table(x >> (kept - rotating), stride, n) + cover
+    nodes = _turned_tables(table, x >> (kept - rotating), n) + cover
     for place in range(rotating):
         turn = -stride << (rotating - 1 - place)
         for mask in masks:
@@ -113,10 +128,11 @@ def signs(
     return mask, body
 
 
-def _table(tops: Integers, stride: int, n: int) -> Words:
+def _turned_tables(table: Words, tops: Integers, n: int) -> Words:
     """Return the noiseless accumulators of outputs with these top bits, shape (outputs, 2, N)."""
+    stride = n // len(table)
     nodes = np.zeros((len(tops), 2, n), np.uint64)
-    nodes[:, 1, ::stride] = _QUARTER
+    nodes[:, 1, ::stride] = table
     return np.stack(
         [turned(node, j - stride * int(tops[j])) for j, node in enumerate(nodes)],
     )
@@ -201,6 +217,21 @@ def turned(polynomials: Words, amount: int) -> Words:
     return np.negative(result, out=result) if odd else result
 
 
+def combined(
+    results: Sequence[Result], shares: Sequence[Mapping[str, bytes]], bits: int
+) -> Integers:
+    """Return the values of so many bits, signed, that all parties' shares open, (outputs,).
+
+    The results are those of a comparison and of the known zeros. Raises OpeningFailed if the known
+    zeros are not 0, and MalformedMessage.
+    """
+    values, zeros = (
+        opened(result, given, bits) for result, given in zip(results, shares, strict=True)
+    )
+    require_zeros(zeros)
+    return values
+
+
 def combine_signs(
     results: Sequence[Result], shares: Sequence[Mapping[str, bytes]]
 ) -> NDArray[np.bool_]:
@@ -210,10 +241,7 @@ def combine_signs(
     ±1/4, for which the budget's noise is sufficient. Raises OpeningFailed for any other, or if the
     known zeros are not 0, and MalformedMessage.
     """
-    values, zeros = (
-        opened(result, given, SIGN_BITS) for result, given in zip(results, shares, strict=True)
-    )
-    require_zeros(zeros)
+    values = combined(results, shares, SIGN_BITS)
     if not (np.abs(values) == 1).all():
         raise OpeningFailed(
             "The opened result is neither approved nor denied: a share or a mask is wrong, or the "

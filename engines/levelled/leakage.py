@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.deployment import Deployment
-from engines.interface import DECIDE, PROGRAMS
+from engines.interface import DECIDE, EXPLAIN, PROGRAMS, REASONS
 from engines.levelled.budgets import noise_budgets
 from engines.levelled.build import PARAMETERS_OF, SCORE, SIGN
 from engines.levelled.messages import NAME
@@ -95,6 +95,11 @@ def gaussian_gain(openings: Iterable[Opening]) -> float:
     return math.asin(math.sqrt(widest / (1 + widest))) / math.pi
 
 
+def _programs(trees: Mapping[str, SelectionTree]) -> list[str]:
+    """Return the programs that there are, in order."""
+    return [name for name in PROGRAMS if name in trees]
+
+
 def sign_openings(
     trees: Mapping[str, SelectionTree], layout: Layout, parameters: Parameters
 ) -> list[Opening]:
@@ -106,16 +111,17 @@ def sign_openings(
     model = NoiseModel(parameters, len(parties))
     budgets = sign_budgets(trees, len(parties), parameters)
     openings = []
-    for name in PROGRAMS:
+    for name in _programs(trees):
         own, outputs = budgets[name], trees[name].outputs
         zeros = "known zeros of masked scores"
         openings.append(_opening(name, zeros, KNOWN_ZEROS, own.zeros, model))
         if name == DECIDE:
             openings += _check_openings(layout, parameters)
-        openings.append(_opening(name, "signs", outputs, own.signs, model))
+        compared = "levels" if name == REASONS else "signs"
+        openings.append(_opening(name, compared, outputs, own.signs, model))
         fresh = math.sqrt(model.public_key_zero_variance())
         smudge = own.signs.sigma_smudge
-        openings.append(Opening(name, "known zeros of signs", KNOWN_ZEROS, fresh, smudge))
+        openings.append(Opening(name, f"known zeros of {compared}", KNOWN_ZEROS, fresh, smudge))
     return openings
 
 
@@ -129,7 +135,7 @@ def score_openings(
     model, budgets = NoiseModel(parameters, parties), noise_budgets(trees, parties, parameters)
     return [
         _opening(name, "scores and known zeros", tree.outputs + KNOWN_ZEROS, budgets[name], model)
-        for name, tree in ((name, trees[name]) for name in PROGRAMS)
+        for name, tree in ((name, trees[name]) for name in _programs(trees))
     ]
 
 
@@ -143,10 +149,10 @@ def about_the_model(
     """
     if opens == SIGN:
         signs = sign_budgets(trees, parties, parameters)
-        zeros = [(KNOWN_ZEROS, signs[name].zeros) for name in PROGRAMS]
+        zeros = [(KNOWN_ZEROS, signs[name].zeros) for name in _programs(trees)]
     else:
         scores = noise_budgets(trees, parties, parameters)
-        zeros = [(trees[name].outputs + KNOWN_ZEROS, scores[name]) for name in PROGRAMS]
+        zeros = [(trees[name].outputs + KNOWN_ZEROS, scores[name]) for name in _programs(trees)]
     return information(
         Opening("", "", count, own.sigma_program, own.sigma_flood) for count, own in zeros
     )
@@ -193,8 +199,15 @@ def _table(openings: Sequence[Opening]) -> list[str]:
             f"| `{own.program}`: {own.opens} | {own.coefficients} | 2^{math.log2(own.noise):.2f} "
             f"| 2^{math.log2(own.smudge):.2f} | {own.information:.4f} | {own.renyi:.4f} |"
         )
-    decision = [own for own in openings if own.program == DECIDE]
-    for label, some in (("a decision", decision), ("a decision and an explanation", openings)):
+    sums = {
+        "a decision": (DECIDE,),
+        "a decision and an explanation": (DECIDE, EXPLAIN),
+        "a decision, an explanation and reasons": PROGRAMS,
+    }
+    if not any(own.program == REASONS for own in openings):
+        del sums["a decision, an explanation and reasons"]
+    for label, programs in sums.items():
+        some = [own for own in openings if own.program in programs]
         count = sum(own.coefficients for own in some)
         lines.append(f"| {label} | {count} | | | **{information(some):.3f}** | {renyi(some):.3f} |")
     lines += [

@@ -9,9 +9,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.envelope import Header
-from engines.interface import EngineFacts
+from engines.interface import REASONS, SIGN_OF, EngineFacts
 from engines.levelled.ggsw import EncodedGgsw, Ggsw
-from engines.levelled.parameters import DEFAULT, DIGEST_BYTES, Parameters
+from engines.levelled.parameters import (
+    DEFAULT,
+    DIGEST_BYTES,
+    LEVEL_BITS,
+    SIGN_BITS,
+    Parameters,
+)
 from engines.levelled.randomness import MAXIMUM_SIGMA
 from engines.zip_files import pack, unpack
 from utils.errors import MalformedMessage
@@ -22,11 +28,22 @@ RESULT = "result"
 CLIENT_FACTS_FILE = "levelled.json"
 
 
-def facts(parties: int, signs: bool = False) -> EngineFacts:
+def compared_bits(comparison: str) -> int:
+    """Return the width of the values that a program of MASKED_BY opens: signs, or levels."""
+    return LEVEL_BITS if comparison == SIGN_OF[REASONS] else SIGN_BITS
+
+
+def facts(parties: int, signs: bool = False, reasons: bool = False) -> EngineFacts:
     """Return the engine's facts for a schema with this number of parties.
 
-    `signs` is True if only the signs of scores are opened.
+    `signs` is True if only the signs of scores are opened, `reasons` if there is that program.
     """
+    if not reasons:
+        stated = ""
+    elif signs:
+        stated = " With reasons, a level from 0 to 7 of each."
+    else:
+        stated = " With reasons, the points of each."
     return EngineFacts(
         name=NAME,
         label=LABEL,
@@ -40,11 +57,12 @@ def facts(parties: int, signs: bool = False) -> EngineFacts:
         opened=(
             "Approved or denied, and with an explanation approved or denied for every bin, once "
             "all parties have contributed their share. The scores open under masks that no party "
-            "knows alone, and only their signs are computed from that."
+            f"knows alone, and only their signs are computed from that.{stated}"
             if signs
             else "The score, and with an explanation the score of every bin, once all parties have "
             "contributed their share. Wider noise hides the noise of the evaluation, so that it "
             "reveals little about the model. Compile with --open sign to keep scores hidden."
+            f"{stated}"
         ),
         explains_by="program",
     )

@@ -26,6 +26,8 @@ ZERO_BITS = 8
 """Width to which the known zeros of masked scores are rounded."""
 SIGN_BITS = 2
 """Width of the values in a result of signs: ±1 of two bits is ±1/4, other values are errors."""
+LEVEL_BITS = 3
+"""Width of the values in a result of levels: 0 to 7 eighths, each of them a level."""
 TERNARY_VARIANCE = 2 / 3
 """Variance of a coefficient drawn uniformly from -1, 0 and 1, as in a party's secret and u."""
 

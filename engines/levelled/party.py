@@ -14,6 +14,8 @@ from engines.interface import (
     MASKED_OF,
     MASKS_OF,
     PUBLIC_KEY,
+    REASONS,
+    SIGN_OF,
     JointPartyEngine,
     KeyShare,
     PublicModel,
@@ -23,17 +25,19 @@ from engines.levelled.challenge import challenge
 from engines.levelled.comparison import combine_signs
 from engines.levelled.encryption import encrypt_bits
 from engines.levelled.keys import PublicKey, SecretShare
+from engines.levelled.levels import combine_levels
 from engines.levelled.masked_opening import masked_partial, masked_scores
 from engines.levelled.masks import MaskFormat, draw_words, encrypt_masks
 from engines.levelled.messages import (
     RESULT,
     ClientFacts,
     ProgramBudget,
+    compared_bits,
     header,
     join_inputs,
 )
 from engines.levelled.opening import Result
-from engines.levelled.parameters import KNOWN_ZEROS, SEED_BYTES, SIGN_BITS, Parameters
+from engines.levelled.parameters import KNOWN_ZEROS, SEED_BYTES, Parameters
 from engines.levelled.randomness import Expander, derive
 from engines.levelled.results import (
     coefficients_of_parts,
@@ -69,7 +73,7 @@ class LevelledParty(JointPartyEngine):
             # Not from the server: a party computes the noise of checks from the schema itself.
             self._check_smudge = check_budget(self._layout, self._parameters).sigma_smudge
         stated = {
-            name: SIGN_BITS if name in MASKED_BY else program.score_bits
+            name: compared_bits(name) if name in MASKED_BY else program.score_bits
             for name, program in public.programs.items()
         }
         if {name: b.score_bits for name, b in client.budgets.items()} != stated:
@@ -210,6 +214,8 @@ class LevelledParty(JointPartyEngine):
     ) -> tuple[float, ...]:
         self._check_parties(partials, self._parties)
         results, shares = self._results(program, result), self._shares(program, partials)
+        if program == SIGN_OF[REASONS]:
+            return tuple(float(level) for level in combine_levels(results, shares))
         if program in MASKED_BY:
             return tuple(0.0 if sign else -1.0 for sign in combine_signs(results, shares))
         scores = opening.combine(results[0], shares[0], self._budget(program).score_bits)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from engines.interface import (
     MASKS_OF,
     PROGRAMS,
     PUBLIC_KEY,
+    REASONS,
     SIGN_OF,
     Outcome,
     Progress,
@@ -34,6 +36,7 @@ from engines.levelled.comparison import signs, table_cover
 from engines.levelled.evaluation import Evaluator
 from engines.levelled.ggsw import EncodedGgsw
 from engines.levelled.keys import PublicKey
+from engines.levelled.levels import levels
 from engines.levelled.masked_opening import rerandomise_for_masks
 from engines.levelled.masks import MaskFormat, decode_masks
 from engines.levelled.messages import (
@@ -46,7 +49,7 @@ from engines.levelled.messages import (
     split_inputs,
 )
 from engines.levelled.opening import Result, rerandomise
-from engines.levelled.parameters import KNOWN_ZEROS, SEED_BYTES, WORD_BYTES, Parameters
+from engines.levelled.parameters import KNOWN_ZEROS, LEVEL_BITS, SEED_BYTES, WORD_BYTES, Parameters
 from engines.levelled.randomness import Expander, derive
 from engines.levelled.results import (
     coefficients_of_parts,
@@ -60,7 +63,14 @@ from engines.levelled.sign_budgets import sign_budgets
 from engines.levelled.well_formed import CHECKED, check_ciphertext
 from engines.levelled.words import Words, words_from_bytes
 from engines.zip_files import sha256
-from utils.errors import EvaluationFailed, ForeignMessage, MalformedMessage, ResultDiffers
+from model.program import Program
+from utils.errors import (
+    DeploymentMixed,
+    EvaluationFailed,
+    ForeignMessage,
+    MalformedMessage,
+    ResultDiffers,
+)
 
 
 @dataclass(frozen=True)
@@ -90,14 +100,15 @@ class LevelledServer(ServerEngine):
         self._trees = trees
         self._evaluators = {n: Evaluator(tree, self._parameters) for n, tree in trees.items()}
         self._signs = recorded.get("opens", SCORE) == SIGN and not shared
+        self._levels = _levels(programs) if self._signs else None
         self._budgets = self._opening_budgets()
         client = ClientFacts(profile=self._parameters.profile, budgets=self._budgets)
         self._client_files = client.to_archive()
-        self.facts = facts(len(self._parties), self._signs)
+        self.facts = facts(len(self._parties), self._signs, REASONS in programs)
         stated = public_facts(programs)
         if self._signs:
             stated |= {
-                SIGN_OF[name]: own.model_copy(update={"score_bits": 1})
+                SIGN_OF[name]: own.model_copy(update=self._opened_facts(name))
                 for name, own in stated.items()
             }
         self.public = PublicModel(
@@ -110,6 +121,12 @@ class LevelledServer(ServerEngine):
             client_sha256=sha256(self._client_files),
             versions=deployment.manifest.versions,
         )
+
+    def _opened_facts(self, program: str) -> dict[str, Any]:
+        """Return the facts in which a program's comparison differs from the program."""
+        if program == REASONS and self._levels:
+            return {"score_bits": LEVEL_BITS, "edges": self._levels.edges}
+        return {"score_bits": 1}
 
     def _opening_budgets(self) -> dict[str, ProgramBudget]:
         """Return the noise of every opening, by program."""
@@ -124,9 +141,10 @@ class LevelledServer(ServerEngine):
         return budgets
 
     def _slots(self) -> tuple[Slot, ...]:
-        first, compared = self._parties[0], tuple(SIGN_OF.values()) if self._signs else ()
-        found = [(first, PUBLIC_KEY, (*PROGRAMS, *compared))]
-        found += [(party, ENCRYPTED_INPUTS, PROGRAMS) for party in self._parties]
+        first, programs = self._parties[0], tuple(n for n in PROGRAMS if n in self._trees)
+        compared = tuple(SIGN_OF[name] for name in programs) if self._signs else ()
+        found = [(first, PUBLIC_KEY, (*programs, *compared))]
+        found += [(party, ENCRYPTED_INPUTS, programs) for party in self._parties]
         if self._signs:
             found.append((first, interface.CHALLENGE, (DECIDE,)))
         for sign in compared:
@@ -340,7 +358,7 @@ class LevelledServer(ServerEngine):
     def _compare(
         self, program: str, key: PublicKey, messages: Mapping[tuple[str, str], bytes]
     ) -> tuple[Words, Words]:
-        """Return the encrypted signs of a program's masked scores, mask and body (N,) each."""
+        """Return the signs or levels of a program's masked scores, mask and body (N,) each."""
         own, outputs = self._mask_format(program), self._trees[program].outputs
         names, first = (MASKS_OF[program], MASKED_OF[program]), self._parties[0]
         masks = [
@@ -351,4 +369,15 @@ class LevelledServer(ServerEngine):
         sent = [*(messages[p, names[0]] for p in self._parties), messages[first, names[1]]]
         seed = hashlib.sha256(key.digest + b"".join(map(digest_of, sent))).digest()
         cover = table_cover(key, derive(seed, "cover of comparison", program), outputs)
-        return signs(words_from_bytes(payload, outputs), masks, own, cover)
+        y = words_from_bytes(payload, outputs)
+        if program == REASONS and self._levels:
+            return levels(y, masks, own, cover, self._levels.low, self._levels.edges)
+        return signs(y, masks, own, cover)
+
+
+def _levels(programs: Mapping[str, Program]) -> Program | None:
+    """Return the program of which levels are opened, if any; raises DeploymentMixed."""
+    found = programs.get(REASONS)
+    if found is not None and not found.edges:
+        raise DeploymentMixed("The program reasons has no edges of levels; run `make compile`.")
+    return found

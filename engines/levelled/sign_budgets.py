@@ -21,8 +21,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from engines.interface import SIGN_OF
 from engines.levelled.budgets import noise_terms
 from engines.levelled.masks import MaskFormat
+from engines.levelled.messages import compared_bits
 from engines.levelled.noise import REQUIRED_LOG2, NoiseBudget, NoiseModel, failure_log2
 from engines.levelled.parameters import KNOWN_ZEROS, SIGN_BITS, ZERO_BITS, Parameters
 from engines.levelled.selection import SelectionTree
@@ -30,26 +32,32 @@ from utils.errors import NoiseBudgetExceeded
 
 
 def sign_variance(mask_format: MaskFormat, outputs: int) -> float:
-    """Return the variance of a coefficient of all signs' sum: outputs·P·K·V_ep."""
+    """Return the variance of a coefficient of all signs' sum: outputs·P·K·V_ep.
+
+    The same for levels, since a product's noise does not depend on the table.
+    """
     model = NoiseModel(mask_format.parameters, mask_format.parties)
     chain = mask_format.parties * mask_format.word_bits
     return outputs * chain * model.external_product_variance()
 
 
-def sign_budget(mask_format: MaskFormat, outputs: int) -> NoiseBudget:
+def sign_budget(mask_format: MaskFormat, outputs: int, bits: int = SIGN_BITS) -> NoiseBudget:
     """Divide the 1/8 around ±1/4 among the noise of `outputs` signs, flooding and smudges.
 
-    The failure is that a sign or a known zero opens as an error, or a sign as the opposite one.
-    Raises NoiseBudgetExceeded, as for scores, if there is too little room.
+    The failure is that a sign or a known zero opens as an error, or a sign as the opposite one. For
+    levels, `bits` is LEVEL_BITS, and what is divided is the 1/16 around each. Raises
+    NoiseBudgetExceeded, as for scores, if there is too little room.
     """
     model = NoiseModel(mask_format.parameters, mask_format.parties)
-    return model.divided(SIGN_BITS, sign_variance(mask_format, outputs), outputs + KNOWN_ZEROS)
+    return model.divided(bits, sign_variance(mask_format, outputs), outputs + KNOWN_ZEROS)
 
 
 def border_failure_log2(
     mask_format: MaskFormat, program_variance: float, outputs: int, added_variance: float = 0.0
 ) -> float:
     """Return log2 of the probability that noise turns the sign of one of `outputs` scores.
+
+    The same for levels, whose edges have the same distance to the next scores.
 
     All scores are taken to be next to the border, and the words' lower bits to be the worst ones.
     `added_variance` is that of noise added to scores before the comparison, which a masked opening
@@ -63,10 +71,10 @@ def border_failure_log2(
 
 @dataclass(frozen=True)
 class SignBudgets:
-    """The noise of both openings of a program of which only signs are opened.
+    """The noise of both openings of a program of which only signs, or levels, are opened.
 
     `zeros` is the budget of the masked opening's known zeros, `signs` that of the second opening.
-    `border_log2` is log2 of the probability that noise turns a sign.
+    `border_log2` is log2 of the probability that noise turns a sign, or moves a score over an edge.
     """
 
     zeros: NoiseBudget
@@ -98,7 +106,7 @@ def sign_budgets(
             )
         budgets[name] = SignBudgets(
             zeros=model.divided(ZERO_BITS, variance, KNOWN_ZEROS),
-            signs=sign_budget(mask_format, tree.outputs),
+            signs=sign_budget(mask_format, tree.outputs, compared_bits(SIGN_OF[name])),
             border_log2=border,
         )
     return budgets

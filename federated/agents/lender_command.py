@@ -51,7 +51,10 @@ def main(words: Sequence[str], open_pages: OpenAgentPages | None = None) -> int:
         _serve(options, home, limits, settings)
         return 0
     layout = Layout(Schema.load(options.schema))
-    records = read_records(options.data, layout, options.target)
+    notes: list[str] = []
+    records = read_records(options.data, layout, options.target, notes)
+    for note in notes:
+        print(f"note: {note}")
     own = Own(
         layout,
         records,

@@ -16,8 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from features.encoding import Layout
 from federated.boosting.fixed_point import MAXIMUM_LEAF, Integers
-from model.booster import MAXIMUM_DEPTH, MAXIMUM_TREES
+from model.booster import MAXIMUM_TREES
 
+MAXIMUM_DEPTH = 4
+"""Deepest tree that lenders grow together; it bounds their messages."""
 LAST_NODE = (1 << MAXIMUM_DEPTH) - 2
 """The last node that can be split."""
 

@@ -22,15 +22,16 @@ same files. Of what others define, they read no more than this:
   must be given, `triseal:request`, and `proof` with `key` and `signature`, which signs
   b"triseal consent receipt 1\\n" and the canonical JSON of all other members;
 - of a permit (governance/permits.py), a compact JWS (RFC 7515): the header, which must be exactly
-  `alg` EdDSA, `kid` the same key as the receipt's, and `typ`; the claims `sub`, `action`,
-  `program`, `inputs`, `iat` and `exp`;
+  `alg` EdDSA, `kid` the same key as the receipt's, and `typ`; the claims `sub`, `action`, `run`,
+  which may be missing, `program`, `inputs`, `iat` and `exp`;
 - of a statement (engines/statement.py): all of it;
 - of an entry (governance/log/entries.py): all of it.
 
 The receipt names the digest of its request in `triseal:request`, and the permit in `sub`; for
-`decide` and `explain`, `sub` may be the statement's application instead. The log's entry, of kind
-`use`, names the digests of all requests, receipts and permits, of the program, the statement and
-the result; nothing can be left out of the file or put into it.
+`decide` and `explain`, `sub` may be the statement's application instead. The statement's program is
+the permit's `run`, or its action without one. The log's entry, of kind `use`, names the digests of
+all requests, receipts and permits, of the program, the statement and the result; nothing can be
+left out of the file or put into it.
 """
 
 from __future__ import annotations
@@ -236,13 +237,13 @@ def verify(file: DecisionFile, trust: Trust) -> Checkpoint:
         _verified_permit(grant, receipt, file.statement, entry)
         for grant, receipt in zip(file.grants, receipts, strict=True)
     ]
-    actions = {(permit.action, permit.program) for permit in permits}
+    actions = {(permit.action, permit.run, permit.program) for permit in permits}
     if len(actions) > 1 or permits[0].program != file.program:
         raise PermitInvalid(
             "The permits are not all for the program that the file names. Ask for the permits that "
             "were used."
         )
-    _verify_statement(file, permits[0].action, trust)
+    _verify_statement(file, permits[0], trust)
     _require_entry(file, entry, receipts)
     note = Note.parse(file.checkpoint)
     checkpoint = verify_checkpoint(note, trust.log.origin, bytes.fromhex(trust.log.key))
@@ -288,8 +289,8 @@ def _verified_permit(
     return permit
 
 
-def _verify_statement(file: DecisionFile, action: str, trust: Trust) -> None:
-    found = file.statement
+def _verify_statement(file: DecisionFile, permit: Permit, trust: Trust) -> None:
+    found, action = file.statement, permit.action
     if action not in WITNESSED:
         if found is not None:
             raise ResultNotWitnessed(f"There is a witness's statement about a {action}.")
@@ -299,7 +300,7 @@ def _verify_statement(file: DecisionFile, action: str, trust: Trust) -> None:
             "No witness is named in the trust file, or none has signed the result. Name those whom "
             "you trust, and ask for the file with their signatures."
         )
-    if found.program != action or found.model != file.program:
+    if found.program != permit.evaluates or found.model != file.program:
         raise ResultNotWitnessed("The witness's statement is about another program.")
     for name, key in trust.witnesses.items():
         signature = bytes.fromhex(found.signatures.get(key, ""))

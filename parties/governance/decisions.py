@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engines.interface import EXPLAIN
+from engines.interface import EXPLAIN, REASONS
 from features.encoding import Layout
 from governance.datasets import Record
+from governance.program_permits import programs_of
+from governance.requests import Action
 from parties.agent import Agent, ApplicationAgent
 from parties.client import ServerClient
 from parties.connection import Connection
@@ -68,12 +70,12 @@ class OwnDecisions:
         return member.client_id
 
     def perform(
-        self, join_code: str, record: Record, program: str, stands: Callable[[], bool]
+        self, join_code: str, record: Record, action: Action, stands: Callable[[], bool]
     ) -> None:
-        """Send the record, and agree to the program as soon as the other parties are ready.
+        """Send the record, and agree to the action's programs as soon as the others are ready.
 
-        Harmless if that has been done. The agreement and the result are followed in the background;
-        the agreement is given only while `stands` returns True.
+        Harmless if that has been done. The agreements and the results are followed in the
+        background; an agreement is given only while `stands` returns True.
         """
         application = self._joined(join_code, record)
         member = application.member
@@ -81,15 +83,16 @@ class OwnDecisions:
             application.send(record)
         elif not member.is_sent(record):
             raise AlreadySent("Another record was sent for this application; open a new one.")
-        with self._lock:
-            if (member.client_id, program) in self._followed:
-                return
-            self._followed.add((member.client_id, program))
-        name = f"agree {member.client_id[:8]}"
-        follow = threading.Thread(
-            target=self._follow, args=(application, program, stands), name=name, daemon=True
-        )
-        follow.start()
+        for program in programs_of(member.public, action):
+            with self._lock:
+                if (member.client_id, program) in self._followed:
+                    continue
+                self._followed.add((member.client_id, program))
+            name = f"agree {member.client_id[:8]}"
+            follow = threading.Thread(
+                target=self._follow, args=(application, program, stands), name=name, daemon=True
+            )
+            follow.start()
 
     def close(self) -> None:
         """Stop taking part; the applications stay as they are."""
@@ -156,7 +159,11 @@ class OwnDecisions:
         member, short = application.member, application.member.client_id[:8]
         if program == EXPLAIN:
             opened = member.explanation
-            return "" if opened is None else f"Application {short}: {opened.explanation.text}"
+            said = [] if opened is None else opened.explanation.texts
+            return f"Application {short}: {' '.join(said)}" if said else ""
+        if program == REASONS:
+            stated = member.reasons
+            return "" if stated is None else f"Application {short}: {stated.text}"
         decision = member.decision
         if decision is None:
             return ""

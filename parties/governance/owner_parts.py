@@ -15,6 +15,7 @@ from governance.canonical import canonical
 from governance.data_store import DataStore, Listed
 from governance.datasets import DataSet, Record
 from governance.policy import Policies
+from governance.requests import Action
 from parties.governance.request_book import RequestBook, StoredRequest
 from parties.governance.views import ActivityLine
 from parties.retrying import may_pass
@@ -67,9 +68,9 @@ class Applications(Protocol):
         ...
 
     def perform(
-        self, join_code: str, record: Record, program: str, stands: Callable[[], bool]
+        self, join_code: str, record: Record, action: Action, stands: Callable[[], bool]
     ) -> None:
-        """Send the record, and agree to the program once that is possible, while it `stands`.
+        """Send the record, and agree to the action's programs once possible, while it `stands`.
 
         Harmless if that has been done.
         """

@@ -188,6 +188,10 @@ class Channel:
         channel._between = {name: key for name, key in keys.items() if name != _ALL}
         return channel
 
+    def review_key(self, other: str) -> bytes:
+        """Return a key of 32 bytes that only the two parties know, for the texts of a review."""
+        return _derive(self._between[other], b"", b"review")
+
     def keys(self) -> dict[str, bytes]:
         """Return the keys that seal messages, from which `pairwise` does not follow; secret."""
         return {_ALL: self._group, **self._between}

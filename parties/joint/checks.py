@@ -82,13 +82,18 @@ def _same_application(talk: Conversation, sender: str, hello: Hello) -> None:
     for result, theirs, ours in (
         ("decision", hello.readers, own.readers),
         ("explanation", hello.explanation_readers, own.explanation_readers),
+        ("reasons", hello.reasons_readers, own.reasons_readers),
     ):
         if theirs != ours:
             raise PartiesDisagree(
-                f"The server named {', '.join(theirs)} to {sender} as readers of the {result}, but "
-                f"{', '.join(ours)} to this party. Open a new application."
+                f"The server named {_names(theirs)} to {sender} as readers of the {result}, but "
+                f"{_names(ours)} to this party. Open a new application."
             )
     _same_witnesses(sender, hello.witnesses, own.witnesses)
+
+
+def _names(parties: tuple[str, ...]) -> str:
+    return ", ".join(parties) or "nobody"
 
 
 def _same_witnesses(sender: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:

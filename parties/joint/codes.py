@@ -58,25 +58,32 @@ class JointOpening:
     watch_token: str = field(repr=False)
     readers: tuple[str, ...] = ()
     explanation_readers: tuple[str, ...] = ()
+    reasons_readers: tuple[str, ...] = ()
 
 
 def open_joint(
     client: ServerClient,
     readers: Sequence[str] | None = None,
     explanation_readers: Sequence[str] | None = None,
+    reasons_readers: Sequence[str] | None = None,
 ) -> JointOpening:
     """Open an application and make a join code for every party.
 
-    `readers` and `explanation_readers` are as in ServerClient.open_application. Raises
+    The readers are as in ServerClient.open_application. Raises
     UnknownParty, InvalidRequest and TooManyApplications as the server reports them, and
     ServerUnreachable.
     """
-    opened = client.open_application(readers, explanation_readers)
+    opened = client.open_application(readers, explanation_readers, reasons_readers)
     secret = secrets.token_bytes(GROUP_SECRET_BYTES)
     codes = {
         party: str(JoinCode(opened.client_id, code, secret))
         for party, code in opened.join_codes.items()
     }
     return JointOpening(
-        opened.client_id, codes, opened.watch_token, opened.readers, opened.explanation_readers
+        opened.client_id,
+        codes,
+        opened.watch_token,
+        opened.readers,
+        opened.explanation_readers,
+        opened.reasons_readers,
     )

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from engines.interface import EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from features.schema import Schema
 from governance.canonical import canonical
 from governance.permits import Use
@@ -29,6 +29,11 @@ from utils.strict_json import parse_json
 
 PURPOSE = "dpv:CreditChecking"
 JURISDICTION = "loc:EU"
+_DONE = {
+    DECIDE: "a decision is made",
+    EXPLAIN: "a decision is explained",
+    REASONS: "the reasons for a decision are computed",
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def allowed_by(use: Use, terms: Terms, now: float) -> Allowed:
     created = int(now)
     ends = max(int(terms.ends), created + 1)
     controller = _controller(terms)
-    title, wanted = terms.schema.title, "explained" if use.action == EXPLAIN else "made"
+    title = terms.schema.title
     request = AccessRequest(
         id=use.sub,
         requester=Requester(name=controller, key=terms.keys[controller].hex()),
@@ -84,11 +89,11 @@ def allowed_by(use: Use, terms: Terms, now: float) -> Allowed:
         target=use.sub,
         fields=use.fields,
         purpose=PURPOSE,
-        reason=f"{title}: a decision is {wanted} on encrypted records.",
+        reason=f"{title}: {_DONE[use.evaluates]} on encrypted records.",
         computation={
             "inputs": dict(use.inputs or {}),
             "model": use.program,
-            "program": use.action,
+            "program": use.evaluates,
         },
         readers=terms.readers,
         created=created,
@@ -107,6 +112,7 @@ def allowed_by(use: Use, terms: Terms, now: float) -> Allowed:
         jurisdiction=JURISDICTION,
         events=[ReceiptEvent("approved", created, use.iss)],
         retention=f"PT{round(terms.hours * 3600)}S",
+        run=use.run,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from engines.interface import DECIDE, MASKED_BY, PROGRAMS, SIGN_OF, PublicModel
+from engines.interface import DECIDE, MASKED_BY, PROGRAMS, REASONS, SIGN_OF, PublicModel
 from parties.joint.channel import (
     SIGNATURE_BYTES,
     Channel,
@@ -62,9 +62,11 @@ class Conversation:
         return self.state.hello_of(self.party).readers
 
     def readers_of(self, program: str) -> tuple[str, ...]:
-        """Return the parties that learn the scores or signs of a program."""
+        """Return the parties that learn what a program opens: scores, signs or levels."""
         own = self.state.hello_of(self.party)
         base = MASKED_BY.get(program, program)
+        if base == REASONS:
+            return own.reasons_readers
         return own.readers if base == DECIDE else own.explanation_readers
 
     def reads(self, program: str) -> bool:
@@ -129,6 +131,7 @@ class Conversation:
         self,
         readers: tuple[str, ...],
         explanation_readers: tuple[str, ...],
+        reasons_readers: tuple[str, ...],
         seed: bytes,
         key: IdentityKey,
         witnesses: Mapping[str, str],
@@ -144,6 +147,7 @@ class Conversation:
             client_sha256=self.public.client_sha256,
             readers=readers,
             explanation_readers=explanation_readers,
+            reasons_readers=reasons_readers,
             witnesses=dict(witnesses),
             signing_key=own.signing,
             exchange_key=own.exchange,

@@ -4,7 +4,8 @@
 secret; neither is in any other file. `protocol.json` has the messages sent and received,
 `member.json` the rest. `upload` is the encrypted record that the party has committed to, until it
 is sent. The state behind a message is written before the message is sent. The two key files are
-erased when nothing is left to open with them, the others when the application ends.
+erased when nothing is left to open with them, the others when the application ends; among these is
+`review_key` of applicant and lender, with which nothing but the texts of a review can be read.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ IDENTITY = "identity"
 PROTOCOL = "protocol.json"
 MEMBER = "member.json"
 UPLOAD = "upload"
+REVIEW_KEY = "review_key"
 
 CONSENT = "{program}.consent"
 
@@ -40,6 +42,7 @@ _PHRASES = {
     PROTOCOL: "the messages that it sent and received, with the public key",
     RECORD: "its own record",
     UPLOAD: "its encrypted record, until it is sent",
+    REVIEW_KEY: "the key of the texts of a review by a person",
     MEMBER: "its log, and the results that it has opened",
     **{CONSENT.format(program=program): f"its signed consent to {program}" for program in PROGRAMS},
     EXPIRY: "the time when all of this is erased",

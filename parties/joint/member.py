@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from contract.http import LONGEST_WAIT, ApplicationState, Joined
-from engines.interface import ENCRYPTED_INPUTS, EXPLAIN, PublicModel, fingerprint_of
+from engines.interface import ENCRYPTED_INPUTS, EXPLAIN, REASONS, PublicModel, fingerprint_of
 from parties.client import Waiting
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
@@ -31,10 +31,10 @@ from parties.joint.files import MemberFiles, MemberRecord
 from parties.joint.identities import PartyIdentity
 from parties.joint.member_state import MemberState, Request
 from parties.joint.protocol import JointProtocol
-from parties.joint.reading import decision_of, explanation_of
+from parties.joint.reading import decision_of, explanation_of, reasons_of
 from parties.joint.token import note_times
 from parties.joint.witnesses import required_witnesses
-from parties.results import Decision, ExplanationOpened, Message, SliceSent
+from parties.results import Decision, ExplanationOpened, Message, ReasonsOpened, SliceSent
 from utils.errors import (
     ApplicationExpired,
     ConsentMissing,
@@ -221,6 +221,7 @@ class JointMember:
                 connection.trust,
                 required_witnesses(connection.witnesses, named.witnesses if named else ()),
                 (named.explanation_readers if named else ()) or None,
+                (named.reasons_readers if named else ()) or None,
             )
         if protocol.model_sha256 != connection.public.digest:
             raise ForeignMessage(
@@ -254,11 +255,11 @@ class JointMember:
         return self.party in self.readers
 
     def readers_of(self, program: str) -> tuple[str, ...]:
-        """Return the parties that learn the result of "decide" or "explain"."""
+        """Return the parties that learn the result of "decide", "explain" or "reasons"."""
         return self.own.protocol.readers_of(program)
 
     def reads(self, program: str) -> bool:
-        """Return True if this party learns the result of "decide" or "explain"."""
+        """Return True if this party learns the result of "decide", "explain" or "reasons"."""
         return self.party in self.readers_of(program)
 
     def advance(self, wait: float = 0.0, answer: bool = True) -> bool:
@@ -418,7 +419,7 @@ class JointMember:
             return bool(self.own.permits_runs())
 
     def decision_file(self, program: str) -> CheckedFile:
-        """Fetch and verify the decision file of "decide" or "explain"; see fetch_checked."""
+        """Fetch and verify the decision file of a program; see fetch_checked."""
         with self._lock:
             token, hellos = self.own.token, self.own.protocol.hellos
         return fetch_checked(self._connection.client, self.client_id, token, program, hellos)
@@ -494,10 +495,10 @@ class JointMember:
         return tuple(n for n in self._connection.public.schema_.party_names if n in committed)
 
     def agree(self, program: str) -> None:
-        """Agree to open the result of `program` ("decide", then "explain") on the records
-        committed to.
+        """Agree to open the result of `program` on the records committed to.
 
-        Raises OutOfStep if a record is missing or, for "explain", before the decision is opened,
+        It is "decide" and, after that, "explain" or "reasons" in any order. Raises OutOfStep if a
+        record is missing or, for these two, before the decision is opened,
         and PartiesDisagree if the server's records are not those committed to.
         """
         with self._alone() as own:
@@ -545,14 +546,23 @@ class JointMember:
     def explanation(self) -> ExplanationOpened | None:
         """The explanation; None before all shares have arrived, and for a party that is no reader.
 
-        For parties other than the owner of the explained column, `current_bin` is -1 and the text
-        does not mention the applicant's own value.
+        For parties other than a column's owner, the text does not mention its present value, and
+        `current_bin` of the explained column is -1.
         """
-        public, state = self._connection.public, self.state
-        record = self.record if public.schema_.explained_party == self.party else None
-        programs = {EXPLAIN, public.final(EXPLAIN)}
-        ran = sum(state.programs[name].seconds or 0.0 for name in programs) if state else 0.0
-        return explanation_of(public, self.client_id, self.own.remembered, record, ran)
+        public, ran = self._connection.public, self._seconds_of(EXPLAIN)
+        return explanation_of(public, self.client_id, self.own.remembered, self.record, ran)
+
+    @property
+    def reasons(self) -> ReasonsOpened | None:
+        """The reasons; None before all shares have arrived, and for a party that is no reader."""
+        ran = self._seconds_of(REASONS)
+        return reasons_of(self._connection.public, self.client_id, self.own.remembered, ran)
+
+    def _seconds_of(self, program: str) -> float:
+        """Return the seconds of a program's runs on the server, its comparison's included."""
+        runs = {} if self.state is None else self.state.programs
+        named = {program, self._connection.public.final(program)}
+        return sum(runs[name].seconds or 0.0 for name in named if name in runs)
 
     @property
     def events(self) -> tuple[Message, ...]:

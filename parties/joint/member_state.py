@@ -37,7 +37,7 @@ from parties.client import Posting, Waiting
 from parties.connection import Connection
 from parties.expiry import Expiry, read_expiry, write_expiry
 from parties.joint.asking import Asking
-from parties.joint.files import IDENTITY, UPLOAD, Ended, Fetched, MemberFiles
+from parties.joint.files import IDENTITY, REVIEW_KEY, UPLOAD, Ended, Fetched, MemberFiles
 from parties.joint.protocol import JointProtocol
 from parties.joint.state import Outgoing
 from parties.joint.token import MemberToken
@@ -130,6 +130,7 @@ class MemberState:
         self._connection, self._client = connection, connection.client
         self._names = tuple(connection.public.schema_.party_names)
         self._gave_key = False
+        self._review_key = False
         self._permitted: dict[str, float] = {}
         """When the server got this party's newest permit, by program (monotonic)."""
         self.withheld: Callable[[], bool] = lambda: False
@@ -227,12 +228,29 @@ class MemberState:
         write_expiry(self._connection.store, self.client_id, self.party, self._expiry)
         self._deadline = time.monotonic() + self._kept_seconds()
 
+    def _keep_review_key(self) -> None:
+        """Keep the key of the texts of a review, once this party's part of the decision is given.
+
+        The applicant and the lender have such a key.
+        """
+        schema = self._connection.public.schema_
+        pair = [schema.party_names[0], schema.lender.name]
+        given = self.protocol.confirmed(self._connection.public.final(DECIDE)) is not None
+        if self._review_key or self.party not in pair or not given or pair[0] == pair[1]:
+            return
+        if self.files.read(REVIEW_KEY) is None:
+            other = pair[1] if self.party == pair[0] else pair[0]
+            with suppress(OutOfStep):  # an earlier version has erased the keys already
+                self.files.write(REVIEW_KEY, self.protocol.review_key(other))
+        self._review_key = True
+
     def _erase_used_keys(self) -> None:
         """Erase keys that are no longer needed.
 
         The secret is erased once this party's share of the last opening is sealed and stored; the
         channel keys once all shares are delivered and, for a reader, all scores are opened.
         """
+        self._keep_review_key()
         if not self.protocol.last_part_given:
             return
         if self.protocol.secret:

@@ -1,11 +1,14 @@
 """The messages that the parties send each other, one class per step; JSON in the sealed body.
 
     hello ─► share_commit ─► share_open ─► (keys ready) ─► record_commit ─► (uploads)
-    agree:decide ─► confirm:decide ─► partial:decide           and the same of explain
+    agree:decide ─► confirm:decide ─► partial:decide
 
-and, if only signs are opened, after partial:decide
+and the same of explain and of reasons; if only signs are opened, after partial:decide
 
     confirm:decide_sign ─► partial:decide_sign
+
+as after partial:explain, and confirm:reasons_levels ─► partial:reasons_levels after
+partial:reasons.
 
 Every party sends each step once. Every message goes to all parties, except a `partial` that opens a
 score or a sign, which goes to one reader. A later format gets another `version`; an unreadable
@@ -44,7 +47,8 @@ class JointMessage(BaseModel):
 class Hello(JointMessage):
     """The party's public keys, and the model and readers that it expects of this application.
 
-    `witnesses` are the names, by public key, of those without whose signature nothing is opened.
+    `reasons_readers` is empty if the model states no reasons. `witnesses` are the names, by public
+    key, of those without whose signature nothing is opened.
     `seed` is the party's share of the common randomness, which is a public hash of all shares. The
     last party to send its share can try several, but each gives a hash as random as any other.
     `identity_signature` covers all other fields; see parties/joint/identities.py.
@@ -55,6 +59,7 @@ class Hello(JointMessage):
     client_sha256: Digest
     readers: tuple[Name, ...] = Field(min_length=1, max_length=64)
     explanation_readers: tuple[Name, ...] = Field(min_length=1, max_length=64)
+    reasons_readers: tuple[Name, ...] = Field(default=(), max_length=64)
     witnesses: dict[Digest, Name] = Field(default={}, max_length=MOST_WITNESSES)
     signing_key: RawKey
     exchange_key: RawKey

@@ -22,6 +22,7 @@ from engines.interface import (
     MASKED_OF,
     MASKS_OF,
     PUBLIC_KEY,
+    REASONS,
     JointPartyEngine,
     PublicModel,
 )
@@ -87,20 +88,24 @@ class JointProtocol:
         trust: Trust | None = None,
         witnesses: Mapping[str, str] = MappingProxyType({}),
         explanation_readers: tuple[str, ...] | None = None,
+        reasons_readers: tuple[str, ...] | None = None,
     ) -> JointProtocol:
         """Start the protocol, with the party's hello in `pending`; `trust` of None pins nobody.
 
         `witnesses` are the names, by public key, of those that have to sign every result.
-        `explanation_readers` of None stands for all `readers`.
+        `explanation_readers` of None stands for all `readers`, and `reasons_readers` of None for
+        the readers of the explanation; without reasons in the model, nobody reads any.
         Raises UnknownParty if the schema has no such party.
         """
         public.schema_.party(party)
         trust = trust or Trust()
         state = ProtocolState(pins=dict(trust.pins))
         talk = Conversation(public, party, application, identity, state, b"")
+        explained = explanation_readers or readers
         talk.greet(
             readers,
-            explanation_readers or readers,
+            explained,
+            (reasons_readers or explained) if REASONS in public.programs else (),
             engine.seed_share(),
             trust.own or IdentityKey.fresh(),
             witnesses,
@@ -152,7 +157,7 @@ class JointProtocol:
         return self._talk.readers
 
     def readers_of(self, program: str) -> tuple[str, ...]:
-        """Return the parties that learn the scores or signs of a program."""
+        """Return the parties that learn what a program opens: scores, signs or levels."""
         return self._talk.readers_of(program)
 
     @property
@@ -311,8 +316,8 @@ class JointProtocol:
         `masks` is the SHA-256 of this party's encrypted masks if the program has a comparison.
 
         Raises OutOfStep before all parties have committed to their records, for an unknown program,
-        or for an explanation before the decision is opened; PartiesDisagree if `inputs` are not the
-        records committed to.
+        or before the decision is opened for a program that comes after it; PartiesDisagree if
+        `inputs` are not the records committed to.
         """
         self.require_time_to_agree(program)
         key = hashlib.sha256(self.public_key).hexdigest()
@@ -334,7 +339,8 @@ class JointProtocol:
         if program not in self._talk.agreed_programs:
             raise OutOfStep(f"There is no program {program[:16]!r} to agree to.")
         if program != DECIDE and self._talk.public.final(DECIDE) not in self._talk.state.opened:
-            raise OutOfStep("The explanation comes after the decision: open the decision first.")
+            what = "The reasons come" if program == REASONS else "The explanation comes"
+            raise OutOfStep(f"{what} after the decision: open the decision first.")
         if not self.all_committed:
             missing = ", ".join(n for n in self._talk.names if n not in self.committed())
             raise OutOfStep(f"There is nothing to agree to yet; still to be sent: {missing}.")
@@ -563,6 +569,13 @@ class JointProtocol:
     def last_part_given(self) -> bool:
         """True once this party has made all its decryption shares and needs no secret any more."""
         return all(program in self._talk.state.opened for program in self._talk.programs)
+
+    def review_key(self, other: str) -> bytes:
+        """Return the key of the texts of a review, which the two parties share.
+
+        Raises OutOfStep if this party's keys are erased.
+        """
+        return self._talk.channel.review_key(other)
 
     def forget_secret(self) -> None:
         """Drop this party's share of the secret key, with the key of its smudging noise."""

@@ -16,7 +16,7 @@ from time import monotonic, perf_counter
 from typing import Any, Self
 
 from contract.http import LONGEST_WAIT, ApplicationState
-from engines.interface import DECIDE, EXPLAIN, Progress
+from engines.interface import DECIDE, EXPLAIN, REASONS, Progress
 from parties.connection import Connection
 from parties.exclusive import WAIT_SECONDS, one_step, one_thread
 from parties.joint.agreed import agree_and_ask
@@ -24,7 +24,16 @@ from parties.joint.codes import JoinCode, open_joint
 from parties.joint.files import MemberFiles
 from parties.joint.member import JointMember
 from parties.joint.news import News
-from parties.results import Decision, ExplanationOpened, KeysMade, Message, ProgramRun, SliceSent
+from parties.results import (
+    Decision,
+    ExplanationOpened,
+    KeysMade,
+    Message,
+    ProgramRun,
+    ReasonsOpened,
+    SliceSent,
+    require_reasons,
+)
 from parties.run_follower import RunFollower, Tell, look_at_run, seconds_of
 from parties.store import TOKEN
 from utils.errors import (
@@ -219,6 +228,34 @@ class JointSession:
             found = reader.explanation
             if found is None:
                 raise OutOfStep(f"The explanation is not open yet: {self._awaited()}.")
+            self._pump(lambda: False)
+            return replace(
+                found,
+                seconds=perf_counter() - start,
+                messages=(*run.messages, *since.take(self.members)),
+            )
+
+    def reasons(self, progress: Progress | None = None, news: Tell | None = None) -> ReasonsOpened:
+        """Agree to, run and open the reasons, on the ciphertexts already sent.
+
+        Raises EngineUnavailable if the model states none, OutOfStep before the decision is opened,
+        and ForbiddenSlot if no party that is played here learns them.
+        """
+        require_reasons(self._public)
+        with self._step():
+            reader = next((one for one in self.members.values() if one.reads(REASONS)), None)
+            if reader is None:
+                raise ForbiddenSlot("No party that is played here learns the reasons.")
+            if reader.decision is None:
+                raise OutOfStep("Reasons need an opened decision: run and open it first.")
+        run = self.run(REASONS, progress, news)
+        start = perf_counter()
+        with self._step() as since:
+            reader = self._member(reader.party)
+            self._open(REASONS, lambda: reader.reasons is not None)
+            found = reader.reasons
+            if found is None:
+                raise OutOfStep(f"The reasons are not open yet: {self._awaited()}.")
             self._pump(lambda: False)
             return replace(
                 found,

@@ -22,6 +22,7 @@ from engines.interface import (
     EVALUATION_KEY,
     EXPLAIN,
     EXPLANATION_INPUTS,
+    REASONS,
     Progress,
     slot_of,
 )
@@ -36,7 +37,9 @@ from parties.results import (
     KeysMade,
     Message,
     ProgramRun,
+    ReasonsOpened,
     SliceSent,
+    require_reasons,
 )
 from parties.run_follower import Tell, run_watched
 from parties.single_key.membership import Membership
@@ -274,12 +277,7 @@ class ApplicationSession:
             raise ForbiddenSlot(
                 f"The explanation is about a column of {owner}: only {owner} can read it."
             )
-        with self._step():
-            decision = self.membership.read(self.plays[0], DECISION)
-            if decision is None:
-                ran = self.membership.ran(DECIDE)
-                step = "open the decision" if ran else f"{self._next_step(DECIDE)}, then open it"
-                raise OutOfStep(f"An explanation needs an opened decision: {step}.")
+        decision = self._required_decision("An explanation needs")
         run = self.run(EXPLAIN, progress, news)
         with self._step():
             return self._open_explanation(owner, decision, run)
@@ -296,6 +294,37 @@ class ApplicationSession:
         return ExplanationOpened(
             self.client_id, explanation, run.seconds, fetched.size, seconds, messages
         )
+
+    def reasons(self, progress: Progress | None = None, news: Tell | None = None) -> ReasonsOpened:
+        """Run and open the reasons, on the ciphertexts already sent.
+
+        Raises EngineUnavailable if the model states none, and OutOfStep before the decision is
+        opened.
+        """
+        require_reasons(self._public)
+        decision = self._required_decision("Reasons need")
+        run = self.run(REASONS, progress, news)
+        with self._step():
+            start = perf_counter()
+            values, fetched = self.membership.open_result(REASONS, self._reader)
+            return ReasonsOpened.of(
+                self._public.schema_,
+                self.client_id,
+                json.loads(decision)["approved"],
+                values,
+                (run.seconds, fetched.size, perf_counter() - start),
+                (*run.messages, fetched),
+            )
+
+    def _required_decision(self, needs: str) -> bytes:
+        """Return the file of the opened decision; raises OutOfStep, which begins with `needs`."""
+        with self._step():
+            decision = self.membership.read(self.plays[0], DECISION)
+            if decision is None:
+                ran = self.membership.ran(DECIDE)
+                step = "open the decision" if ran else f"{self._next_step(DECIDE)}, then open it"
+                raise OutOfStep(f"{needs} an opened decision: {step}.")
+            return decision
 
     def erase(self) -> None:
         """Erase the application on the server and the parties' files of it here."""

@@ -27,6 +27,7 @@ from service.applications.events import Events
 from utils.errors import (
     ApplicationError,
     NotAuthorised,
+    OutOfStep,
     TooManyApplications,
     TooManyRequests,
     UnknownParty,
@@ -60,7 +61,9 @@ def open_application(
     """
     server_state.rate_limits.opening(address_of(request))
     body = body or OpenRequest()
-    opened = services.applications.open(body.readers, body.witnesses, body.explanation_readers)
+    opened = services.applications.open(
+        body.readers, body.witnesses, body.explanation_readers, body.reasons_readers
+    )
     logger.info("opened", extra={"facts": {"application": opened.client_id}})
     return opened
 
@@ -155,12 +158,13 @@ async def events(
     status_code=204,
     summary="Erase an application",
     response_description="The application has been erased.",
-    responses=problems(*APPLICATION, *TOKEN),
+    responses=problems(*APPLICATION, *TOKEN, OutOfStep),
 )
 async def erase(client_id: ClientId, services: ServicesDep, token: TokenDep) -> None:
     """Erase all of the application's data at once, for every party.
 
-    A run in progress is stopped. Requires a token with the scope `erase`.
+    A run in progress is stopped. While a review of the decision is open, only the applicant can
+    erase the application. Requires a token with the scope `erase`.
     """
     await services.erasure.erase(client_id, token)
     logger.info("erased", extra={"facts": {"application": client_id}})

@@ -18,6 +18,7 @@ from service.applications.events import Events
 from service.applications.party_tokens import PartyTokens
 from service.applications.permits import Permits
 from service.applications.relay import Relay
+from service.applications.reviews import Reviews
 from service.applications.slots import Slots
 from service.applications.witnesses import WitnessTasksService
 from service.erasure import Erasure
@@ -62,6 +63,7 @@ class LoadedServices:
     runs: Runs
     erasure: Erasure
     relay: Relay
+    reviews: Reviews
     decision_files: DecisionFiles
     witness_tasks: WitnessTasksService
     operations: Operations
@@ -292,7 +294,7 @@ ClientId = Annotated[
     Path(description="The application's id: 32 hexadecimal digits.", examples=[EXAMPLE_ID]),
 ]
 ProgramName = Annotated[
-    str, Path(description="The program: `decide` or `explain`.", examples=[DECIDE])
+    str, Path(description="The program: `decide`, `explain` or `reasons`.", examples=[DECIDE])
 ]
 ServerStateDep = Annotated[ServerState, Depends(get_server_state)]
 GovernanceDep = Annotated[Governance, Depends(get_governance)]

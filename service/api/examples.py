@@ -47,7 +47,9 @@ _STATE = {
     "joined": ["applicant", "bank"],
     "readers": ["applicant", "bank"],
     "explanation_readers": ["applicant", "bank"],
+    "reasons_readers": ["applicant"],
     "witnesses": [_WITNESS],
+    "review": "none",
     "slots": [
         {
             "party": "bank",
@@ -109,6 +111,7 @@ EXAMPLES: Mapping[str, Any] = {
     "OpenRequest": {
         "readers": ["applicant", "bank"],
         "explanation_readers": ["applicant"],
+        "reasons_readers": ["applicant"],
         "witnesses": ["Auditor"],
     },
     "Opened": {
@@ -118,6 +121,7 @@ EXAMPLES: Mapping[str, Any] = {
         "watch_token": _SECRET.swapcase(),
         "readers": ["applicant", "bank"],
         "explanation_readers": ["applicant", "bank"],
+        "reasons_readers": ["applicant"],
         "witnesses": [_WITNESS],
     },
     "JoinRequest": {
@@ -133,6 +137,7 @@ EXAMPLES: Mapping[str, Any] = {
         "expires_at": _ENDS,
         "readers": ["applicant"],
         "explanation_readers": ["applicant"],
+        "reasons_readers": ["applicant"],
         "witnesses": [_WITNESS],
         "application_created_at": _OPENED,
         "application_expires_at": _ENDS,
@@ -147,6 +152,17 @@ EXAMPLES: Mapping[str, Any] = {
         "bytes": 1171688,
         "sha256": _DIGEST,
         "state": "ready",
+    },
+    "ReviewRequest": {"statement": "c2VhbGVk"},
+    "OutcomeRequest": {"outcome": "upheld", "words": "c2VhbGVk"},
+    "ReviewState": {
+        "state": "under_review",
+        "asked_at": _OPENED,
+        "due_at": "2026-04-01T09:00:00Z",
+        "taken_at": _ENDS,
+        "closed_at": None,
+        "statement": "c2VhbGVk",
+        "words": None,
     },
     "MessageRequest": {"step": "hello", "receiver": None, "body": "c2VhbGVk"},
     "Posted": {"number": 7},

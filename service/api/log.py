@@ -189,7 +189,9 @@ def decision_file(
     services: ServicesDep,
     governance: GovernanceDep,
     token: TokenDep,
-    program: Annotated[str, Query(max_length=40, description="`decide` or `explain`.")] = DECIDE,
+    program: Annotated[
+        str, Query(max_length=40, description="`decide`, `explain` or `reasons`.")
+    ] = DECIDE,
 ) -> Response:
     """Return all that shows offline that a decision was allowed, computed, witnessed and logged.
 

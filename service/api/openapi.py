@@ -53,6 +53,8 @@ TAGS = {
     "applications": "Open an application, join it, follow its state, erase it.",
     "messages": "The three basic calls of a party: send a file, run a program, fetch its result.",
     "runs": "Run a program as a background job: start it, check its progress, cancel it.",
+    "reviews": "Have a decision reviewed by a person: the applicant asks, the lender gives the "
+    "outcome.",
     "between parties": "Messages that the parties exchange. The server relays them, but cannot "
     "read the sealed contents.",
     "witness": "For witnesses, which evaluate every result again. They sign their requests.",

@@ -2,6 +2,8 @@
 
     open ──all slots for `decide`──► ready ──► running ──► decided ──► running ──► explained
 
+The reasons, like the explanation, come after the decision; they leave the state as it is.
+
 Every method checks in the order of the HTTP contract: the format of the id, that the application
 exists and has not expired, the token and its scope, the names, the owner of the slot, and last the
 order of steps. No external value becomes part of a path: ids are matched against a pattern, and all
@@ -20,6 +22,7 @@ from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from contract.http import ApplicationState, Opened, moment
+from contract.reviews import OPEN_STAGES
 from service.applications.activity_log import SERVER, fetched, note
 from service.applications.base import ApplicationService
 from service.applications.credentials import ERASE, READ, WATCH, bearer_of, require_viewer
@@ -30,6 +33,7 @@ from service.applications.rules import (
     describe,
     explanation_readers_of,
     readers_of,
+    reasons_readers_of,
     run_of,
     seen,
     witnesses_of,
@@ -73,18 +77,21 @@ class Applications(ApplicationService):
         readers: list[str] | None = None,
         witnesses: list[str] | None = None,
         explanation_readers: list[str] | None = None,
+        reasons_readers: list[str] | None = None,
     ) -> Opened:
         """Open an application whose decision `readers` learn (None: all parties).
 
         `explanation_readers` are those of them that learn the explanation (None: see
-        rules.explanation_readers_of). `witnesses` are names in TRISEAL_WITNESSES (None: all of
-        them). Raises UnknownParty, InvalidRequest, TooManyApplications, DiskFull.
+        rules.explanation_readers_of), and `reasons_readers` those that learn the reasons (None: see
+        rules.reasons_readers_of). `witnesses` are names in TRISEAL_WITNESSES (None: all of them).
+        Raises UnknownParty, InvalidRequest, TooManyApplications, DiskFull.
         """
         self._storage.require_disk()
         now = self._clock()
         client_id, store, watch_token = new_id(), new_id(), new_secret()
         learn = readers_of(self._public, readers)
         learn_why = explanation_readers_of(self._public, explanation_readers, learn)
+        learn_reasons = reasons_readers_of(self._public, reasons_readers, learn, learn_why)
         check = named_witnesses(self._public, self._settings, witnesses)
         codes = {party: new_secret() for party in self._public.schema_.party_names}
         expires = now + self._settings.application_hours * 3600
@@ -96,6 +103,7 @@ class Applications(ApplicationService):
             "expires": expires,
             "readers": learn,
             "explanation_readers": learn_why,
+            "reasons_readers": learn_reasons,
             "witnesses": check,
         }
         parties = [
@@ -118,6 +126,7 @@ class Applications(ApplicationService):
             watch_token=watch_token,
             readers=learn,
             explanation_readers=learn_why,
+            reasons_readers=learn_reasons,
             witnesses=witnesses_of(check),
         )
 
@@ -183,11 +192,19 @@ class Applications(ApplicationService):
 
     @even_when_full
     def remove(self, client_id: str, token: str | None) -> Removed:
-        """Remove an application's rows, the first step of erasing it (service/erasure.py)."""
+        """Remove an application's rows, the first step of erasing it (service/erasure.py).
+
+        Raises OutOfStep while a review is open, unless the applicant asks.
+        """
         now = self._clock()
         with self._storage.write() as session:
             application = seen(session, client_id, now, lock=True)
-            bearer_of(application, token, ERASE, now)
+            party = bearer_of(application, token, ERASE, now)
+            if application.review in OPEN_STAGES and party != self._public.schema_.party_names[0]:
+                raise OutOfStep(
+                    "The applicant has asked for a review of the decision, and the application is "
+                    "kept until it has an outcome. Conclude the review first."
+                )
             return self._remove(application)
 
     @even_when_full

@@ -36,14 +36,14 @@ class DecisionFiles(ApplicationService):
     def file(
         self, client_id: str, token: str | None, program: str, governance: Governance
     ) -> DecisionFile:
-        """Return the decision file of `decide` or `explain`.
+        """Return the decision file of `decide`, `explain` or `reasons`.
 
         A party's token with the scope `read`, or the watch token. Raises UnknownName for another
         program, OutOfStep with advice as long as a part is missing, and the same errors for the id
         and the token as Applications.
         """
         if program not in PROGRAMS:
-            raise UnknownName(f"A decision file is about {' or '.join(PROGRAMS)}.")
+            raise UnknownName(f"A decision file is about one of {', '.join(PROGRAMS)}.")
         with self._storage.read() as session:
             now = self._clock()
             application = seen(session, client_id, now)

@@ -110,6 +110,7 @@ class PartyTokens(ApplicationService):
             expires_at=moment(expires),
             readers=application.readers,
             explanation_readers=application.explanation_readers,
+            reasons_readers=application.reasons_readers,
             witnesses=witnesses_of(application.witnesses),
             application_created_at=moment(application.created),
             application_expires_at=moment(application.expires),

@@ -172,7 +172,7 @@ def _accept(
             "register it when joining, as `permit_key`."
         )
     permit = signed_by(text, bytes.fromhex(key))
-    program = permit.action
+    program = permit.evaluates
     if party not in parties_of(public, program):
         raise PermitInvalid(f"The server has no program {program} that uses data of {party}.")
     sha256 = sha256_of(application)

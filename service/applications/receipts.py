@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
@@ -17,9 +17,8 @@ from sqlalchemy.orm import Session
 from engines.interface import PROGRAMS, PublicModel
 from governance.canonical import PROOF, canonical
 from governance.canonical import digest as digest_of
-from governance.program_permits import parties_of
+from governance.program_permits import action_of, parties_of, run_claim
 from governance.receipts import Receipt
-from governance.requests import Action
 from service.applications.rules import ACTIVE, run_of
 from service.applications.views import ApplicationView
 from service.storage.prepared import Prepared
@@ -97,9 +96,13 @@ def _verified(
             f"The receipt is for another application or another party's data than {party}'s in "
             "this one; sign a receipt for this application."
         )
-    program = next((each for each in PROGRAMS if receipt.allows(cast(Action, each))), None)
+    program = next((each for each in PROGRAMS if _is_for(receipt, each)), None)
     if program is None or party not in parties_of(public, program):
         raise ReceiptInvalid(f"The receipt is not for one program here that uses data of {party}.")
     if not receipt.given:
         raise ReceiptInvalid("The receipt does not say that consent was given.")
     return party, program, receipt
+
+
+def _is_for(receipt: Receipt, program: str) -> bool:
+    return receipt.allows(action_of(program)) and receipt.run == run_claim(program)

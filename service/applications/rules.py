@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TypeVar, overload
+from typing import TypeVar, cast, overload
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session
 from contract.http import (
     ApplicationState,
     ProgramState,
+    ReviewStage,
     SlotState,
     Stage,
     Witness,
     WitnessStatement,
     moment,
 )
-from engines.interface import DECIDE, EXPLAIN, MASKED_BY, PublicModel, Slot
+from engines.interface import DECIDE, EXPLAIN, MASKED_BY, PROGRAMS, REASONS, PublicModel, Slot
 from governance.canonical import digest
 from governance.program_permits import covered_slots, inputs_of, parties_of
 from service.applications.credentials import PARTY_SCOPES, require_id
@@ -119,10 +120,34 @@ def explanation_readers_of(
     if named is None:
         concerned = (public.schema_.party_names[0], public.schema_.explained_party)
         return [name for name in readers if name in concerned] or readers
+    return _some_of(named, readers, "explanation_readers")
+
+
+def reasons_readers_of(
+    public: PublicModel, named: list[str] | None, readers: list[str], explained: list[str]
+) -> list[str]:
+    """Return those of the decision's `readers` that learn the reasons, in the schema's order.
+
+    If `named` is None, the reasons go to the first party, which is the applicant, or to the readers
+    of the explanation, `explained`, if the applicant does not learn the decision. Empty if the
+    model states no reasons. Raises InvalidRequest if `named` is empty, contains a party that is no
+    reader, or the model states no reasons.
+    """
+    if REASONS not in public.programs:
+        if named is not None:
+            raise InvalidRequest("reasons_readers: this model states no reasons; leave it out.")
+        return []
+    if named is None:
+        first = public.schema_.party_names[0]
+        return [first] if first in readers else explained
+    return _some_of(named, readers, "reasons_readers")
+
+
+def _some_of(named: list[str], readers: list[str], field: str) -> list[str]:
     if not named or not set(named) <= set(readers):
         raise InvalidRequest(
-            "explanation_readers: name at least one of the parties that learn the decision, and "
-            f"no other: {', '.join(readers)}."
+            f"{field}: name at least one of the parties that learn the decision, and no other: "
+            f"{', '.join(readers)}."
         )
     return [name for name in readers if name in named]
 
@@ -236,7 +261,8 @@ def require_turn(application: Application, public: PublicModel, program: str) ->
     """Raise AlreadyRunning, or an OutOfStep that names the missing step or files."""
     if any(run.status in ACTIVE for run in application.runs if run.program != program):
         raise AlreadyRunning(BUSY)
-    before = public.final(DECIDE) if program == EXPLAIN else MASKED_BY.get(program)
+    later = program in PROGRAMS and program != DECIDE
+    before = public.final(DECIDE) if later else MASKED_BY.get(program)
     if before is not None and run_of(application, before).status != DONE:
         raise OutOfStep(f"{program} comes after {before}: run {before} first.")
     missing = missing_slots(application, public, program)
@@ -245,7 +271,7 @@ def require_turn(application: Application, public: PublicModel, program: str) ->
 
 
 def stage_of(application: Application, public: PublicModel) -> Stage:
-    """Return the application's stage."""
+    """Return the application's stage; reasons without an explanation leave it `decided`."""
     status = {run.program: run.status for run in application.runs}
     if any(each in ACTIVE for each in status.values()):
         return "running"
@@ -288,7 +314,9 @@ def describe(
         joined=[party for party in public.schema_.party_names if party in joined],
         readers=application.readers,
         explanation_readers=application.explanation_readers,
+        reasons_readers=application.reasons_readers,
         witnesses=witnesses_of(application.witnesses),
+        review=cast(ReviewStage, application.review or "none"),
         slots=slots,
         programs={
             run.program: program_state(

@@ -132,9 +132,11 @@ class ApplicationView:
     expires: float
     readers: list[str]
     explanation_readers: list[str]
+    reasons_readers: list[str]
     witnesses: dict[str, str]
     received: int
     asked: int
+    review: str | None
 
     @cached_property
     def parties(self) -> list[PartyRow]:

@@ -61,12 +61,16 @@ class ApplicationRecord(Record):
     expires: Mapped[float] = mapped_column(index=True)
     readers: Mapped[list[str]] = mapped_column(JSON)
     explanation_readers: Mapped[list[str]] = mapped_column(JSON, default=list)
+    reasons_readers: Mapped[list[str]] = mapped_column(JSON, default=list)
+    """Empty if the model states no reasons."""
     witnesses: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     """Names of the witnesses by public key, in hexadecimal."""
     received: Mapped[int] = mapped_column(BigInteger, default=0)
     """Bytes of all files ever accepted, including replaced ones."""
     asked: Mapped[int] = mapped_column(default=0)
     """Number of runs that have been queued."""
+    review: Mapped[str | None] = mapped_column(String(12))
+    """The stage of the review of the decision, or None before one is asked for."""
 
     parties: Mapped[list[PartyRecord]] = relationship(passive_deletes=True)
     tokens: Mapped[list[TokenRecord]] = relationship(passive_deletes=True)
@@ -104,6 +108,21 @@ class TokenRecord(Record):
     scopes: Mapped[list[str]] = mapped_column(JSON)
     created: Mapped[float]
     expires: Mapped[float]
+
+
+class ReviewRecord(Record):
+    """The review of a decision by a person; its texts are sealed from one party to the other."""
+
+    __tablename__ = "reviews"
+
+    client_id: Mapped[str] = _owner()
+    state: Mapped[str] = mapped_column(String(12))
+    asked: Mapped[float]
+    due: Mapped[float]
+    taken: Mapped[float | None]
+    closed: Mapped[float | None]
+    statement: Mapped[str] = mapped_column(Text)
+    words: Mapped[str | None] = mapped_column(Text)
 
 
 class UploadRecord(Record):

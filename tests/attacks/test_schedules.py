@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from parties.joint import checks
 from parties.joint.protocol import JointProtocol
 from trials.joint_stand_in import JointStandIn
@@ -59,7 +59,7 @@ def test_no_party_makes_two_different_shares_of_a_program(signs, scores, tmp_pat
         opened.update(outcome.opened)
         shares += outcome.shares
     assert set(faults) >= FAULTS
-    assert min(opened[DECIDE], opened[EXPLAIN]) >= 3 and shares > 50
+    assert min(opened[DECIDE], opened[EXPLAIN], opened[REASONS]) >= 3 and shares > 50
 
 
 def test_control_without_confirmations_a_folder_put_back_makes_a_second_share(capsys):

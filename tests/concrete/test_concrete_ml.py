@@ -254,7 +254,7 @@ def test_facts_state_opened_values_and_key_holder(played):
     assert not facts.joint_keys
     assert facts.opened.startswith("Every tree's output")
     assert "Applicant" in facts.secret_key
-    assert played.public.programs[EXPLAIN].outputs[0] == "0-2"
+    assert played.public.programs[EXPLAIN].outputs[0] == "0 to under 2"
 
 
 def test_the_trees_stay_on_the_server(played):

@@ -42,7 +42,10 @@ def test_own_data_of_two_parties_decides_and_explains_with_concrete(
     assert [s.party for s in sent] == ["borrower", "bureau"]
     assert decision.score == oracle.score(record)
     assert explanation == oracle.explanation(record)
-    assert explanation.bins == ("0-60", "60-120", "120-180", "180-240", "240+")
+    assert explanation.bins == (
+        *("0 to under 60", "60 to under 120", "120 to under 180", "180 to under 240"),
+        "240 and more",
+    )
 
 
 def test_scores_of_many_records_are_exact_under_encryption(two_parties):

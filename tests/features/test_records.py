@@ -39,12 +39,17 @@ def changed(column: str, text: str) -> str:
 
 
 def test_states_are_counted_within_each_column() -> None:
-    found = parse_records(csv_of(ROW, changed("sex", ""), changed("credit_risk", "no")), GERMAN)
+    rows = (ROW, changed("sex", ""), changed("credit_risk", ""), changed("credit_risk", "no"))
+    notes: list[str] = []
+    found = parse_records(csv_of(*rows), GERMAN, notes=notes)
+    assert notes[-1] == "1 row has no credit_risk and is left out."
     labels = [
         [code.state_labels[state] for code, state in zip(GERMAN.codes, row, strict=True)]
         for row in found.states
     ]
-    known = ["40-45", "male", "skilled", "rent", "2500-3000", "radio/TV", "12-13"]
+    known = [
+        *("40 to under 45", "male", "skilled", "rent", "2500 to under 3000", "radio/TV", "12"),
+    ]
     assert labels == [known, [known[0], "missing", *known[2:]], known]
     assert found.outcomes.tolist() == [1, 1, 0]
     assert found.states.dtype == np.uint8
@@ -93,24 +98,26 @@ PRIVATE = "4711"
 @pytest.mark.parametrize(
     ("column", "text", "named"),
     [
-        ("age", PRIVATE, "line 3 has a wrong value of age; give a whole number from 18 to 120"),
-        ("age", "forty", "line 3 has a wrong value of age"),
-        ("age", "40.5", "line 3 has a wrong value of age"),
-        ("age", "nan", "line 3 has a wrong value of age"),
-        ("age", "1e999", "line 3 has a wrong value of age"),
-        ("age", "4" * 5000, "line 3 has a wrong value of age"),
-        ("age", "", "line 3 has no value of age"),
-        ("credit", "-" + PRIVATE, "line 3 has a wrong value of credit"),
-        ("job", PRIVATE, "line 3 has a wrong value of job; give one of unskilled non-resident"),
-        ("sex", PRIVATE, "line 3 has a wrong value of sex; give one of female, male, or nothing"),
-        ("credit_risk", PRIVATE, "line 3 has a wrong credit_risk; give 1 or 0, or yes or no"),
-        ("credit_risk", "", "line 3 has no credit_risk"),
+        ("age", PRIVATE, "line 3: age has a wrong value: give a whole number from 18 to 120"),
+        ("age", "forty", "line 3: age has a wrong value"),
+        ("age", "40.5", "line 3: age has a wrong value"),
+        ("age", "nan", "line 3: age is missing"),
+        ("age", "1e999", "line 3: age has a wrong value"),
+        ("age", "4" * 5000, "line 3: age has a wrong value"),
+        ("age", PRIVATE + "k", "line 3: age has a wrong value, which has a unit that multiplies"),
+        ("age", "", "line 3: age is missing"),
+        ("credit", "-" + PRIVATE, "line 3: credit has a wrong value"),
+        ("job", PRIVATE, "line 3: job has a wrong value: give one of unskilled non-resident"),
+        ("sex", PRIVATE, "line 3: sex has a wrong value: give one of female, male, or nothing"),
+        ("credit_risk", PRIVATE, "line 4: credit_risk has a wrong label: give two labels"),
+        ("credit_risk", "0." + PRIVATE, "line 3: credit_risk has a wrong label: give two labels"),
         ("duration", "12,5", "line 3 has 10 fields, but the header has 9"),
     ],
 )
 def test_refused_field_is_named_with_its_line_and_without_its_value(column, text, named) -> None:
     with pytest.raises(TrainingDataInvalid, match=named) as refused:
-        parse_records(csv_of(ROW, changed(column, text)), GERMAN)
+        bad = changed("credit_risk", "0") if "line 4" in named else ROW
+        parse_records(csv_of(bad, changed(column, text), ROW), GERMAN)
     assert PRIVATE not in refused.value.message
     assert refused.value.__cause__ is None
 
@@ -122,8 +129,8 @@ def test_refused_field_is_named_with_its_line_and_without_its_value(column, text
         (csv_of(), "has a header but no rows"),
         (csv_of(ROW, header=HEADER.replace("job", "work")), "has no column job"),
         (csv_of(ROW, header=HEADER.replace("note", "age")), "2 columns called age"),
-        (csv_of(ROW, header=HEADER.replace(",", ";")), "separates its fields by semicolons"),
-        (csv_of(ROW) + b"\xff", "is not in UTF-8"),
+        (csv_of(ROW, header=HEADER.replace(",", ";")), "line 2 has 1 fields"),
+        (csv_of(ROW) + b"\x81", "is not in UTF-8"),
     ],
 )
 def test_file_of_another_form_is_refused(data, named) -> None:

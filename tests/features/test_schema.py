@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,10 @@ def test_shipped_schema_loads_with_texts_for_the_page(name):
     schema = Schema.load(FOLDER / name)
     assert schema.party_names == ["applicant", "bank", "credit_agency"]
     assert schema.explained_column.name == "Years_employed"
-    assert schema.explained_column.bin_labels() == ["0-2", "2-5", "5-8", "8-11", "11-18", "18+"]
+    assert schema.explained_column.bin_labels() == [
+        *("0 to under 2", "2 to under 5", "5 to under 8", "8 to under 11", "11 to under 18"),
+        "18 and more",
+    ]
     assert schema.explained_party == "credit_agency"
     assert schema.explanation.assume == {"Employed": True}
     assert all(column.label and column.help for column in schema.columns())
@@ -277,9 +281,20 @@ def test_bin_labels_use_plain_numbers():
     document["parties"][0]["columns"][1]["cuts"] = [1000.5, 1_000_000, 2_000_001]
     document["parties"][0]["columns"][1]["default"] = 20
     column = Schema.parse(document).column("Age")
-    assert column.bin_labels() == ["18-1000.5", "1000.5-1000000", "1000000-2000001", "2000001+"]
+    assert column.bin_labels() == [
+        *("18 to under 1000.5", "1000.5 to under 1000000", "1000000 to under 2000001"),
+        "2000001 and more",
+    ]
     assert [column.bin_floor(i) for i in range(4)] == [18, 1000.5, 1_000_000, 2_000_001]
     assert number_text(0.1 + 0.2) == "0.3"
+
+
+def test_bin_labels_read_as_words_for_negative_numbers_and_single_ones():
+    document = changed("parties.0.columns.1.minimum", -9)
+    document["parties"][0]["columns"][1]["cuts"] = [-8, -7, 3]
+    column = Schema.parse(document).column("Age")
+    assert column.bin_labels() == ["-9", "-8", "-7 to under 3", "3 and more"]
+    assert column.bin_labels([-7]) == ["-9 to under -7", "-7 and more"]
 
 
 @QUICK
@@ -299,6 +314,64 @@ def test_any_change_of_content_changes_the_fingerprint(schema, data):
     key = "title" if place is document else "label"
     place[key] += "!"
     assert Schema.parse(document).fingerprint() != schema.fingerprint()
+
+
+def varied(**explanation):
+    """Return BASE with a longer column, a second ordinal one, and this explanation."""
+    document = changed("parties.0.columns.1.cuts", list(range(19, 59)))
+    more = {"name": "Income", "label": "Income", "kind": "ordinal", "minimum": 0, "maximum": 99}
+    document["parties"][1]["columns"].append(more | {"cuts": list(range(1, 21)), "default": 1})
+    document["explanation"] |= explanation
+    return document
+
+
+def alternative(count, **own):
+    return {"column": "Income", "steps": list(range(1, count + 1)), "phrase": "of income"} | own
+
+
+def test_an_explanation_tries_all_bins_of_a_column_or_some_of_many():
+    every = Schema.parse(BASE)
+    assert every.explained_steps == [30, 40] and every.explained_outputs == 3
+    many = Schema.parse(varied())
+    steps = many.explained_steps
+    assert len(steps) == 15 and (steps[0], steps[-1]) == (19, 58)
+    assert {b - a for a, b in pairwise(steps)} == {2, 3}
+    chosen = Schema.parse(varied(steps=[20, 30], alternatives=[alternative(4)]))
+    assert chosen.explained_steps == [20, 30] and chosen.explained_outputs == 3 + 4
+    both = varied(steps=[20, 30], alternatives=[alternative(4)], pairs=[["Age", "Income"]])
+    assert Schema.parse(both).explained_outputs == 3 + 4 + 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("explanation", "fault"),
+    [
+        ({"steps": [20.5]}, "the steps of Age must be cuts, in rising order"),
+        ({"alternatives": [alternative(2, column="Age")]}, "a column is varied twice"),
+        ({"alternatives": [alternative(2, column="Good")]}, "Good must be an ordinal column"),
+        ({"alternatives": [alternative(2, steps=[2, 1])]}, "the steps of Income must be cuts"),
+        ({"pairs": [["Age", "Income"]]}, "both columns of a pair must be varied ones"),
+        (
+            {"alternatives": [alternative(1)], "pairs": [["Age", "Income"], ["Income", "Age"]]},
+            "a pair is named twice",
+        ),
+    ],
+)
+def test_what_an_explanation_varies_is_checked(explanation, fault):
+    with pytest.raises(SchemaInvalid, match=fault):
+        Schema.parse(varied(**explanation))
+
+
+def test_an_explanation_of_too_many_scores_is_refused_with_their_number():
+    document = varied()
+    columns = document["parties"][1]["columns"]
+    columns += [columns[-1] | {"name": f"More{i}"} for i in range(3)]
+    names = ["Income", "More0", "More1"]
+    own = [alternative(15, column=name) for name in names]
+    document["explanation"]["alternatives"] = [*own[:2], alternative(2, column="More1")]
+    assert Schema.parse(document).explained_outputs == 48
+    document["explanation"]["alternatives"] = own
+    with pytest.raises(SchemaInvalid, match=r"make 61 scores, more than 48; name fewer steps"):
+        Schema.parse(document)
 
 
 def test_fingerprint_is_unchanged_without_zero_is_missing():

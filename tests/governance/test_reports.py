@@ -1,10 +1,7 @@
 """Reports: what they count, that nothing personal or executable is in them, and fixed bytes."""
 
-import base64
 import csv
 import io
-import re
-import zlib
 from dataclasses import astuple
 from datetime import UTC, datetime
 
@@ -14,6 +11,7 @@ from governance import report_pdf, reports
 from governance.report_csv import COLUMNS, csv_of
 from governance.report_pdf import pdf_of
 from governance.reports import Cosigned, Health, Line, Period, report_of
+from tests.pdf_text import pdf_text
 from utils.errors import InvalidRequest
 
 ALIAS = "0123456789abcdef" * 4
@@ -47,22 +45,6 @@ def report(lines, first="2026-11-20", last="2026-11-28", **more):
 
 def cells(made):
     return list(csv.DictReader(io.StringIO(csv_of(made).decode(), newline=""), strict=True))
-
-
-def pdf_text(data):
-    """Return the text that the pages draw, in the order of the file."""
-    streams = re.findall(rb"stream\r?\n(.*?)endstream", data, re.S)
-    packed = (each.strip().removesuffix(b"~>") for each in streams)
-    drawn = b"\n".join(zlib.decompress(base64.a85decode(each)) for each in packed)
-    found = re.findall(rb"\(((?:\\.|[^\\()])*)\) Tj", drawn)
-    return b" ".join(_ESCAPED.sub(_unescaped, each) for each in found).decode("cp1252")
-
-
-_ESCAPED = re.compile(rb"\\([0-7]{3}|[()\\])")
-
-
-def _unescaped(match):
-    return bytes([int(match[1], 8)]) if len(match[1]) == 3 else match[1]
 
 
 def everything(made):

@@ -135,9 +135,34 @@ def test_feature_count_mismatch_error_names_both_counts(layout, credit_data):
         parse_ensemble(json.loads(model_json(booster)), layout)
 
 
-def test_a_tree_deeper_than_four_is_refused(layout, credit_data):
-    with pytest.raises(ModelTooLarge, match="max_depth=4"):
-        parse_ensemble(trained(credit_data, max_depth=5), layout)
+def chain(document, bits):
+    """Let the first tree test some bits, one after another."""
+    count = len(bits)
+    nodes = [2 * i for i in range(count)]  # the right child of each test is the next test
+    left, right = [-1] * (2 * count + 1), [-1] * (2 * count + 1)
+    split, limit = [0] * (2 * count + 1), [0.1] * (2 * count + 1)
+    for i, (node, bit) in enumerate(zip(nodes, bits, strict=True)):
+        left[node], right[node], split[node], limit[node] = 2 * i + 1, 2 * i + 2, bit, 0.5
+    a_tree(document).update(left_children=left, right_children=right, split_indices=split,
+                            split_conditions=limit, split_type=[0] * len(left),
+                            sum_hessian=[0.0] * len(left))  # fmt: skip
+
+
+def test_a_path_over_more_than_six_columns_is_refused(layout, document):
+    first = [code.first_bit for code in layout.codes]
+    chain(document, first[:6])
+    leaves = parse_ensemble(document, layout).trees[0].leaves
+    assert max(len(leaf.path) for leaf in leaves) == 6
+    chain(document, first[:7])
+    with pytest.raises(ModelTooLarge, match="max_depth=6"):
+        parse_ensemble(document, layout)
+
+
+def test_all_bits_of_one_column_may_be_tested(layout, document):
+    """A split on categories is one test after another of the bits of one column."""
+    code = max(layout.codes, key=lambda code: code.n_bits)
+    chain(document, range(code.first_bit, code.first_bit + code.n_bits))
+    assert len(parse_ensemble(document, layout).trees[0].leaves) == code.n_bits + 1 > 7
 
 
 def test_more_than_300_trees_are_refused(layout, document):

@@ -1,13 +1,28 @@
-"""The explanation: one of four outcomes, and advice only for bins above the applicant's own."""
+"""The explanation: an outcome for each varied column, and advice only in the stated direction."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engines.concrete_ml.features import remaining_rows
+from features.encoding import Layout
 from features.schema import Schema
+from model.booster import Ensemble, Leaf, Tree
 from model.explanation import CAVEAT, Outcome, current_bin, explain_scores
-from tests.strategies import QUICK, records, schemas
+from model.program import decide_program, explain_program
+from model.quantise import quantise
+from model.reference import counterfactual_rows
+from tests.strategies import QUICK, decide_programs, records, schemas
 from utils.errors import ValueOutOfDomain
+
+BINS = (
+    "0 to under 2",
+    "2 to under 5",
+    "5 to under 8",
+    "8 to under 11",
+    "11 to under 18",
+    "18 and more",
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +52,7 @@ def test_explanation_names_fewest_years_that_change_the_decision(schema):
     assert said.text.startswith("With at least 8 years of employment, and all else equal, ")
     assert "likely have approved" in said.text
     assert said.text.endswith(CAVEAT)
-    assert said.bins == ("0-2", "2-5", "5-8", "8-11", "11-18", "18+")
+    assert said.bins == BINS
     assert said.scores == (-9, -5, -1, 0, 3, 9)
 
 
@@ -65,7 +80,7 @@ def test_last_bin_gets_no_advice(schema, years):
     assert said.outcome is Outcome.AT_MOST
     assert said.turning_bin is None
     assert "already has the most years of employment" in said.text
-    assert "(18+)" in said.text
+    assert "(18 and more)" in said.text
 
 
 def test_without_employment_all_bins_are_advised_and_it_is_named(schema):
@@ -106,9 +121,9 @@ def test_negated_assumption_is_named(schema):
 
 
 def test_rerun_scores_belong_to_the_highest_bins(schema):
-    """Three scores belong to the bins 8-11, 11-18 and 18+."""
+    """Three scores belong to the three highest bins."""
     said = explain_scores(schema, with_years(6), False, [-2, -1, 4])
-    assert said.bins == ("8-11", "11-18", "18+")
+    assert said.bins == BINS[3:]
     assert (said.current_bin, said.turning_bin) == (2, 5)
     assert said.text.startswith("With at least 18 years")
     said = explain_scores(schema, with_years(6), False, [-2, -1, -4])
@@ -121,7 +136,7 @@ def test_explanation_uses_the_schemas_words(schema):
     document = schema.model_dump(mode="json")
     document["decision"] |= {"approved": "granted"}
     document["explanation"] |= {"phrase": "months with the bank", "column": "Account_age"}
-    document["explanation"]["assume"] = {}
+    document["explanation"] |= {"assume": {}, "alternatives": [], "pairs": []}
     other = Schema.parse(document)
     said = explain_scores(other, {"Account_age": 4}, False, [-1] * 5 + [1] * 7)
     assert said.text.startswith("With at least 18 months with the bank, and all else equal")
@@ -156,3 +171,239 @@ def test_outcome_follows_from_the_scores_for_any_schema(data):
     again = explain_scores(schema, record, False, fewer)
     assert (again.outcome, again.turning_bin) == (said.outcome, said.turning_bin)
     assert again.text == said.text
+
+
+# Alternatives and pairs
+
+
+def loans():
+    """Return a schema with two alternatives of other parties, and a pair of these."""
+    number = {"kind": "ordinal", "minimum": 0, "integer": True}
+    ratio = {"minimum": 0, "maximum": 1, "integer": False, "cuts": [0.2, 0.4, 0.6]}
+    return Schema.parse(
+        {
+            "name": "loans",
+            "title": "Loans",
+            "parties": [
+                {
+                    "name": "applicant",
+                    "label": "Applicant",
+                    "columns": [
+                        number | {"name": "Years", "label": "Years", "maximum": 9, "cuts": [2, 5]},
+                        number
+                        | {"name": "Income", "label": "I", "maximum": 99, "cuts": [10, 20, 30]},
+                    ],
+                },
+                {
+                    "name": "bank",
+                    "label": "Bank",
+                    "columns": [
+                        number
+                        | {"name": "Cards", "label": "C", "maximum": 9, "cuts": [1, 2, 4]}
+                        | {"optional": True},
+                        {"name": "Ratio", "kind": "ordinal", "label": "R"} | ratio,
+                    ],
+                },
+            ],
+            "decision": {"target": "Bad"},
+            "explanation": {
+                "column": "Years",
+                "phrase": "years",
+                "alternatives": [
+                    {"column": "Income", "steps": [10, 30], "phrase": "of income"},
+                    {
+                        "column": "Cards",
+                        "direction": "less",
+                        "steps": [1, 2, 4],
+                        "phrase": "cards",
+                    },
+                    {
+                        "column": "Ratio",
+                        "direction": "less",
+                        "steps": [0.2, 0.6],
+                        "phrase": "of the income owed",
+                    },
+                ],
+                "pairs": [["Income", "Cards"], ["Years", "Ratio"]],
+            },
+        }
+    )
+
+
+NO = {"Years": [-1] * 3, "Income": [-1] * 2, "Cards": [-1] * 3, "Ratio": [-1] * 2}
+"""Scores of every step of `loans`, none of which turns the decision."""
+IN_PAIRS = [-1] * (2 * 3 + 2 * 2)
+
+
+def told(record, pairs=IN_PAIRS, **scores):
+    single = [score for own in (NO | scores).values() for score in own]
+    return explain_scores(loans(), record, False, [*single, *pairs])
+
+
+APPLICANT = {"Years": 3, "Income": 12}
+BANK = {"Cards": 3, "Ratio": 0.5}
+"""Three cards are in the second of the tried bins `0`, `1`, `2 to under 4`."""
+
+
+def by_column(said):
+    return {varied.column: varied for varied in said.others}
+
+
+def test_the_nearest_change_is_first_and_every_column_has_its_outcome():
+    said = told(APPLICANT | BANK, Cards=[1, 1, -1], Ratio=[-1, 1], Income=[1, 1])
+    assert [(v.column, v.outcome, v.distance) for v in said.others] == [
+        ("Income", Outcome.TURNED, 1),  # 10 is held already, so 30 is the nearest step
+        ("Cards", Outcome.TURNED, 1),
+        ("Ratio", Outcome.NOT_TURNED, None),  # 0.6 is the present bin, not a change
+    ]
+    texts = {name: varied.text for name, varied in by_column(said).items()}
+    assert texts["Income"] == (
+        "With at least 30 of income, and all else equal, the model would likely have approved the "
+        "application."
+    )
+    assert texts["Cards"].startswith("With at most 1 cards, and all else equal")
+    assert texts["Ratio"].startswith("Even 0 to under 0.2 of the income owed would likely not")
+    assert said.outcome is Outcome.NOT_TURNED and said.pair is None
+    assert said.texts == (said.text, *(varied.text for varied in said.others))
+
+
+def test_a_value_that_other_steps_beyond_it_contradict_is_not_called_the_least():
+    said = by_column(told(APPLICANT | BANK, Cards=[-1, 1, -1]))["Cards"]
+    assert said.text.startswith("With 1 cards, and all else equal")
+    said = explain_scores(loans(), APPLICANT | {"Years": 0}, False, [-1, 1, -1, *[-1] * 17])
+    assert said.text.startswith("With 2 to under 5 years, and all else equal")
+    assert said.text.endswith(CAVEAT)
+    other = explain_scores(loans(), BANK, False, [-1, 1, -1, *[-1] * 17])
+    assert other.text.startswith("With 2 to under 5 years, and all else equal")
+    assert "the applicant holds the present number" in other.text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"), [([1, 1], "less than 0.6"), ([1, -1], "less than 0.2")]
+)
+def test_less_of_a_fraction_ends_before_its_cut(ratio, words):
+    said = by_column(told(APPLICANT | {"Cards": 3, "Ratio": 0.9}, Ratio=ratio))["Ratio"]
+    assert said.text.startswith(f"With {words} of the income owed, and all else equal")
+
+
+def test_a_column_at_its_end_gets_no_advice():
+    said = by_column(told({"Years": 9, "Income": 30, "Cards": 0, "Ratio": 0.1}, Cards=[1, 1, 1]))
+    assert {varied.outcome for varied in said.values()} == {Outcome.AT_MOST}
+    assert said["Income"].text == (
+        "The application already has at least 30 of income, the most that this explanation tries; "
+        "other factors decided."
+    )
+    assert "already has at most 0 cards, the least that" in said["Cards"].text
+
+
+def test_a_reader_learns_about_other_parties_columns_without_their_present_values():
+    said = by_column(told(APPLICANT, Cards=[1, 1, 1], Ratio=[1, 1], Income=[1, 1]))
+    assert said["Cards"].text == (
+        "Up to 3 cards, and all else equal, the model would likely have approved the application; "
+        "the bank holds the present number."
+    )
+    assert said["Ratio"].text.startswith("Below 0.6 of the income owed, and all else equal")
+    assert said["Income"].text.startswith("With at least 30 of income")
+    bank = told(BANK, Income=[1, 1], Years=[1, 1, 1])
+    assert by_column(bank)["Income"].text.startswith("From 10 of income on, and all else equal")
+    assert bank.current_bin == -1 and bank.text.startswith("From 0 years on")
+
+
+def test_a_missing_value_makes_every_step_a_change():
+    said = by_column(told(APPLICANT | {"Cards": None, "Ratio": 0.5}, Cards=[-1, -1, 1]))["Cards"]
+    assert (said.outcome, said.turning, said.distance) == (Outcome.TURNED, 2, 1)
+
+
+def test_the_nearest_pair_is_named_only_if_no_column_alone_turns_the_decision():
+    income, years = [-1, -1, 1, 1, 1, -1], [-1, -1, 1, -1]
+    said = told(APPLICANT | BANK, pairs=[*income, *years])
+    # Of Income only 30 is a change, of Cards 1 and 0, of Years 5, and of Ratio 0.2.
+    assert said.pair.columns == ("Income", "Cards") and said.pair.distance == 2
+    assert said.pair.text == (
+        "With at least 30 of income and at most 1 cards together, and all else equal, the model "
+        "would likely have approved the application; neither alone would likely have changed the "
+        "decision."
+    )
+    assert said.texts[-1] == said.pair.text and CAVEAT in said.texts[0]
+    assert told(APPLICANT | BANK, pairs=[*income, *years], Cards=[1, -1, -1]).pair is None
+    assert told(APPLICANT | BANK).pair is None
+    own = told(APPLICANT, pairs=[*income, *years]).pair
+    assert own.text.endswith("have changed the decision; the bank holds the present number.")
+
+
+def at_step(column, direction, step):
+    """Return the value that a step tries: the cut, or the bin below it."""
+    if direction == "more":
+        return step
+    return column.bin_floor(column.cuts.index(step))
+
+
+@settings(QUICK, max_examples=30)
+@given(st.data())
+def test_every_change_that_is_advised_turns_the_model_itself(data):
+    """Each is checked on the record with its new values, encoded and decided again."""
+    schema = data.draw(schemas(varied=True, most_parties=3))
+    layout = Layout(schema)
+    decide = data.draw(decide_programs(layout))
+    record = data.draw(records(schema))
+    bits = layout.encode(record)
+    scores = decide.scores(counterfactual_rows(bits, layout))[:, 0].tolist()
+    said = explain_scores(schema, record, False, scores)
+    rerun = decide.scores(remaining_rows(layout, bits))[:, 0].tolist()  # of one column alone
+    again = explain_scores(schema, record, False, rerun)
+    assert (again.turning_bin, again.text) == (said.turning_bin, said.text)
+    by_name = {a.column: a for a in schema.explanation.alternatives}
+
+    def decided(**change):
+        return decide.scores(layout.encode(record | change)[None, :])[0, 0] >= 0
+
+    def is_change(alternative, step):
+        column, state = schema.column(alternative.column), layout.code(alternative.column).state
+        new = at_step(column, alternative.direction, step)
+        present = state(record[column.name])
+        if present > len(column.cuts):
+            return True
+        return state(new) > present if alternative.direction == "more" else state(new) < present
+
+    for varied in said.others:
+        own = by_name[varied.column]
+        column = schema.column(own.column)
+        new = {step: at_step(column, own.direction, step) for step in own.steps}
+        changes = [step for step in own.steps if is_change(own, step)]
+        turning = [step for step in changes if decided(**{own.column: new[step]})]
+        assert (varied.outcome is Outcome.TURNED) == bool(turning)
+        assert (varied.outcome is Outcome.AT_MOST) == (not changes)
+        if turning:
+            nearest = turning[0] if own.direction == "more" else turning[-1]
+            assert own.steps[varied.turning] == nearest
+    turned = [varied for varied in said.others if varied.outcome is Outcome.TURNED]
+    distances = [varied.distance for varied in said.others[: len(turned)]]
+    assert distances == sorted(varied.distance for varied in turned)
+    if said.turning_bin is not None or turned:
+        assert said.pair is None
+    if said.pair is not None and set(said.pair.columns) <= set(by_name):
+        labels = {
+            name: schema.column(name).bin_labels().index(label)
+            for name, label in zip(said.pair.columns, said.pair.steps, strict=True)
+        }
+        assert decided(**{name: schema.column(name).bin_floor(i) for name, i in labels.items()})
+
+
+def test_a_pair_turns_a_booster_that_no_single_column_turns():
+    schema = loans()
+    layout = Layout(schema)
+    income = layout.code("Income").first_bit + 2  # at least 30
+    cards = layout.code("Cards").first_bit + 1  # at least 2
+    leaves = [
+        Leaf(((income, richer), (cards, indebted)), 1.0 if richer and not indebted else -1.0, 1.0)
+        for richer in (False, True)
+        for indebted in (False, True)
+    ]
+    decide = decide_program(quantise(Ensemble((Tree(tuple(leaves)),), 0.0), layout, 8), layout)
+    bits = layout.encode(APPLICANT | BANK)[None, :]
+    assert decide.scores(bits)[0, 0] < 0
+    scores = explain_program(decide, layout).scores(bits)[0]
+    said = explain_scores(schema, APPLICANT, False, scores.tolist())
+    assert said.turning_bin is None and {v.turning for v in said.others} == {None}
+    assert said.pair.steps == ("30 and more", "1")
+    assert said.pair.text.startswith("With at least 30 of income and at most 1 cards together")

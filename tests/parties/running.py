@@ -146,8 +146,13 @@ class Oracle:
         return int(self._scores("decide", record)[0])
 
     def explanation(self, record: Mapping[str, Any]) -> Explanation:
-        scores = self._scores("explain", record)
-        return explain_scores(self.schema, record, self.score(record) >= 0, scores)
+        """Return the explanation as the explained column's owner reads it."""
+        scores, own = self._scores("explain", record), self.of(self.schema.explained_party, record)
+        return explain_scores(self.schema, own, self.score(record) >= 0, scores)
+
+    def points(self, record: Mapping[str, Any]) -> list[int]:
+        """Return the points of the reasons."""
+        return self._scores("reasons", record)
 
     def _scores(self, program: str, record: Mapping[str, Any]) -> list[int]:
         bits = self.layout.encode(record)[None, :]

@@ -179,10 +179,9 @@ def test_invalid_command_line_is_refused(words, capsys):
 
 
 def test_programs_are_agreed_to_in_order():
-    assert parse(["--party", "a", "--no-page", "--agree", "explain,decide"]).agree == (
-        "decide",
-        "explain",
-    )
+    words = ["--party", "a", "--no-page", "--agree"]
+    assert parse([*words, "reasons,explain,decide"]).agree == ("decide", "explain", "reasons")
+    assert parse([*words, "reasons,decide"]).agree == ("decide", "reasons")
 
 
 def test_folder_is_used_by_one_agent(tmp_path):

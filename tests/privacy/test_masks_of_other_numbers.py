@@ -23,15 +23,18 @@ from engines.levelled.ceremony import WholeKey, pairwise_keys
 from engines.levelled.comparison import combine_signs, rotated_bits, signs, table_cover, turned
 from engines.levelled.encryption import encrypt_bits
 from engines.levelled.ggsw import Ggsw
+from engines.levelled.levels import level_table, levels
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
 from engines.levelled.messages import join_inputs, split_inputs
 from engines.levelled.opening import Result, partial, rerandomise
-from engines.levelled.parameters import KNOWN_ZEROS, WIDE_NOISE, mask_parameters
+from engines.levelled.parameters import KNOWN_ZEROS, LEVEL_BITS, WIDE_NOISE, mask_parameters
 from engines.levelled.party import LevelledParty
 from engines.levelled.randomness import Expander
 from engines.levelled.results import coefficients_of_parts, split_results, split_shares
+from engines.levelled.ring import decompose
 from engines.levelled.sign_budgets import sign_budget
 from engines.levelled.words import sum_of_words
+from model.levels import LEVELS, shift
 from tests.privacy.misbehaving import lying
 from tests.privacy.small import PARTIES, EngineHalves, random_bits, small_deployment
 from tests.privacy.table import Table
@@ -374,3 +377,103 @@ def test_control_first_party_reads_anothers_record(key):
     assert found.approved is False  # no reader notices anything
     read = found.phases[1:KNOWN_ZEROS] * np.sign(found.phases[KNOWN_ZEROS]) > 0
     assert np.array_equal(read, bits == 1)
+
+
+LOW, EDGES = -710, tuple(1 + 16 * place for place in (0, 1, 3, 8, 16, 30, 50))
+"""Of a reasons program with one output, whose points have 12 bits."""
+
+
+def level_at(position):
+    """Return what the comparison opens at a position 0 to 255 of its table, in eighths."""
+    table = level_table(LOW, EDGES, 12, 1, ROTATING) >> np.uint64(64 - LEVEL_BITS)
+    own = np.concatenate([table, -table]).astype(np.int64) % LEVELS
+    return int(own[position % (1 << ROTATING)])
+
+
+def position_of(points):
+    return (points + shift(LOW, 12, 1)) // STRIDE
+
+
+def level_phase(key, masks, y, covered=True):
+    """Return the phase of the level of y, in units of the torus, without the noise that covers."""
+    cover = table_cover(key.public, os.urandom(32), 1)
+    cover = cover if covered else np.zeros_like(cover)
+    return int(key.phase(*levels(y, masks, FORMAT, cover, LOW, EDGES))[:1].view(np.int64)[0])
+
+
+def added_to_levels(y, table):
+    """Return what a first party adds to an uncovered table of levels, as in `chosen_table`.
+
+    Solves the equation of the digits, which are a known polynomial, for the addition.
+    """
+    moved = y + (np.uint64(shift(LOW, 12, 1)) << np.uint64(52)) + np.uint64(FORMAT.offset)
+    nodes = np.zeros((1, 2, OWN.n), np.uint64)
+    nodes[0, 1, ::STRIDE] = level_table(LOW, EDGES, 12, 1, ROTATING)
+    nodes = turned(nodes, -STRIDE * (int(moved[0]) >> (64 - ROTATING)))
+    digits = decompose(turned(nodes, OWN.n) - nodes, OWN.base_log, 1)[0, 1].reshape(-1)[::STRIDE]
+    columns = [turned(digits.astype(np.int64).view(np.uint64), i) for i in range(len(digits))]
+    matrix = np.stack(columns, axis=1).view(np.int64).astype(np.float64)
+    body = np.zeros(OWN.n, np.uint64)
+    wanted = np.linalg.solve(matrix, table.astype(np.float64))
+    body[::STRIDE] = np.rint(wanted).astype(np.int64).view(np.uint64)
+    return np.zeros(OWN.n, np.uint64), body
+
+
+@pytest.mark.parametrize("points", [-300, 3, 40, 600])
+def test_control_without_the_cover_the_first_party_reads_a_bit_beside_the_level(key, points):
+    """Whether the level opens above or below its eighth, within the tolerance; as for a sign."""
+    y, own, masks = masked(key, points)
+    assert round(level_phase(key, masks, y) * 2.0**-61) % LEVELS == level_at(position_of(points))
+    sums = np.arange(OWN.n // STRIDE)
+    forged = [with_addition(masks[0], *added_to_levels(y, np.where(sums & 1, CODED, -CODED) // 2))]
+    forged += masks[1:]
+    top = int((y + (np.uint64(shift(LOW, 12, 1)) << np.uint64(52)) + np.uint64(FORMAT.offset))[0])
+    rest = position_of(points) - (top >> (64 - ROTATING)) - (own << (ROTATING - 1))
+    above = bool(rest & 1) ^ (rest % (1 << ROTATING) >= len(sums))
+    phase = level_phase(key, forged, y, covered=False)
+    assert round(phase * 2.0**-61) % LEVELS == level_at(position_of(points))  # nobody notices
+    assert ((phase + (1 << 60)) % (1 << 61) > 1 << 60) is above
+    covered = [level_phase(key, forged, y) for _ in range(20)]
+    assert abs(concentration(covered)) < 0.85
+
+
+@pytest.mark.parametrize("points", [-700, 3, 600])
+def test_fraction_opens_three_other_bits_in_place_of_a_level(key, points):
+    """What remains: with 1/16 in place of a bit, the phase modulo 1/16 tells one of 8 numbers.
+
+    Here the level a quarter of the range on, less the level. The level itself is hidden.
+    """
+    y, _, masks = masked(key, points)
+    own, place = masks[1].decode(), 1
+    y = y + np.uint64(masked_bit(key, own, place) << (63 - place))
+    forged = encrypt_bits(np.zeros(1, np.uint8), key.public, OWN, Expander.fresh())
+    own.masks[place], own.bodies[place] = forged.masks[0], forged.bodies[0]
+    own.masks[place, 0, 0] += OWN.gadget(0) >> np.uint64(4)
+    own.bodies[place, 1, 0] += OWN.gadget(0) >> np.uint64(4)
+    masks[1] = own.cut(OWN)
+    phases = [level_phase(key, masks, y) for _ in range(20)]
+    assert abs(concentration(phases)) < 0.85
+    here = position_of(points)
+    told = level_at(here + (1 << (ROTATING - 1 - place))) - level_at(here)
+    assert (concentration(phases, 16) * np.exp(-2j * np.pi * told / LEVELS)).real > 0.99
+
+
+@pytest.mark.parametrize("points", [-700, 3, 600])
+def test_integer_polynomial_opens_another_level_unnoticed(key, points):
+    """What remains: 1 + X^-s + ... in place of a 1 opens the level of so many positions on."""
+    y, _, masks = masked(key, points)
+    own, place, moved = masks[1].decode(), ROTATING - 1, 77
+    y = y + np.uint64(masked_bit(key, own, place) << (63 - place))
+    v = np.zeros(OWN.n, np.int64)
+    for step in range(moved):
+        at = -STRIDE * step % (2 * OWN.n)
+        v[at % OWN.n] += -1 if at >= OWN.n else 1
+    forged = encrypt_bits(np.zeros(1, np.uint8), key.public, OWN, Expander.fresh())
+    own.masks[place], own.bodies[place] = forged.masks[0], forged.bodies[0]
+    added = v.view(np.uint64) * OWN.gadget(0)
+    own.masks[place, 0] += added
+    own.bodies[place, 1] += added
+    masks[1] = own.cut(OWN)
+    phase = level_phase(key, masks, y) * 2.0**-61
+    assert abs(phase - round(phase)) < 0.05
+    assert round(phase) % LEVELS == level_at(position_of(points) + moved)

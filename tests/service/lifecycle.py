@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, PROGRAMS
 from trials.stand_in import public_model
 
 SCOPES = ("send", "run", "read", "relay", "erase")
@@ -16,7 +16,7 @@ PARTIES = MODEL.schema_.party_names
 FIRST = PARTIES[0]
 NEEDED = {
     program: {(s.party, s.file_name) for s in MODEL.slots if program in s.needed_for}
-    for program in (DECIDE, EXPLAIN)
+    for program in PROGRAMS
 }
 ACTIVE = ("queued", "running")
 OK = ""
@@ -45,10 +45,10 @@ class Model:
     joined: set[str] = field(default_factory=set)
     sent: dict[tuple[str, str], bytes] = field(default_factory=dict)
     order: bytes = b""
-    status: dict[str, str] = field(default_factory=lambda: {DECIDE: "idle", EXPLAIN: "idle"})
+    status: dict[str, str] = field(default_factory=lambda: dict.fromkeys(PROGRAMS, "idle"))
     said: dict[tuple[str, str, str | None], bytes] = field(default_factory=dict)
     permitted: dict[str, dict[str, dict[tuple[str, str], bytes]]] = field(
-        default_factory=lambda: {DECIDE: {}, EXPLAIN: {}}
+        default_factory=lambda: {program: {} for program in PROGRAMS}
     )
     """The parties with an unspent permit for a program, and the messages that it names."""
     erased: bool = False
@@ -102,7 +102,7 @@ class Model:
         """Return the reason why an idle, failed or cancelled program cannot be queued."""
         if any(self.active(other) for other in self.status if other != program):
             return 409, "already-running"
-        if program == EXPLAIN and self.status[DECIDE] != "done":
+        if program != DECIDE and self.status[DECIDE] != "done":
             return 409, "out-of-step"
         return (409, "out-of-step") if self.missing(program) else None
 

@@ -7,16 +7,21 @@ import numpy as np
 import pytest
 
 import training.evaluate
-from engines.interface import DECIDE, EXPLAIN
+from engines.deployment import Deployment
+from engines.interface import DECIDE, EXPLAIN, PROGRAMS, REASONS
 from model.polynomial import sample_states
 from tests.conftest import write_small_deployment
+from training import synthetic
+from training.data import split, training_frame
 from training.encrypted_runs import EncryptedRuns, same_scores
 from training.held_out import held_out
 from training.measure.benchmark import comparison_rows, table
 from training.measure.engine_process import EngineProcess
 from utils.errors import DeploymentMissing, EvaluationFailed, MalformedMessage, TrainingDataInvalid
 
-BINS = 6
+BINS = 11
+"""Scores of an explanation: the bins of the explained column, and of the other varied ones."""
+STATED = 8
 
 
 def evaluate(deployment, *more):
@@ -30,9 +35,9 @@ def test_equal_scores_are_counted_printed_and_written(clear_deployment, tmp_path
     assert f"clear: 5 decisions and 2 explanations ({2 * BINS} scores) equal" in printed
     assert "random records of the schema" in printed  # this deployment does not record its data
     (result,) = json.loads((tmp_path / "result.json").read_text())
-    assert result["scores_equal"] == {DECIDE: 5, EXPLAIN: 2 * BINS}
+    assert result["scores_equal"] == {DECIDE: 5, EXPLAIN: 2 * BINS, REASONS: 2 * STATED}
     assert result["difference"] is None
-    assert result["decide_seconds"] > 0 and result["explain_seconds"] > 0
+    assert all(result[f"{name}_seconds"] > 0 for name in PROGRAMS)
 
 
 def test_all_engines_of_the_deployment_are_evaluated(clear_deployment, capsys):
@@ -53,8 +58,19 @@ def test_the_levelled_engine_is_evaluated_with_its_own_programs(
     assert result["agreement"]["share"] > 0.95
 
 
-def test_signs_are_compared_if_only_they_are_opened(signs_deployment):
+def test_signs_and_levels_are_compared_if_only_they_are_opened(signs_deployment):
     runs = EncryptedRuns("levelled", signs_deployment)
+    reasons = runs.programs["reasons"]
+    opened = set()
+    for row in runs.deployment.layout.bits_of_states(reasons.extreme_rows[[0, 5]]):
+        runs.decide(row)
+        found = runs.reasons().scores
+        levels = [
+            sum(points >= edge for edge in reasons.edges) for points in reasons.scores(row[None])[0]
+        ]
+        assert list(found) == levels and found == runs.expected("reasons", row)
+        opened |= set(levels)
+    assert len(opened) > 2
     row = runs.deployment.layout.bits_of_states(runs.programs["decide"].extreme_rows[:1])[0]
     for timed, name in ((runs.decide(row), "decide"), (runs.explain(row), "explain")):
         assert timed.scores == runs.expected(name, row)
@@ -89,20 +105,23 @@ def test_evaluation_stops_at_the_first_wrong_decision(
 ):
     compared = off_by_one(monkeypatch, DECIDE, 3)
     assert evaluate(clear_deployment, "--json", tmp_path / "result.json") == 1
-    assert compared == [DECIDE, EXPLAIN, DECIDE, EXPLAIN, DECIDE, DECIDE]
+    assert compared == [*PROGRAMS, *PROGRAMS, DECIDE, DECIDE]
     assert "DIFFERENT at applicant 3, decide" in capsys.readouterr().out
     (result,) = json.loads((tmp_path / "result.json").read_text())
     difference = result["difference"]
     assert (difference["applicant"], difference["program"]) == (3, DECIDE)
     assert difference["expected"][0] - difference["opened"][0] == 1
-    assert result["scores_equal"] == {DECIDE: 3, EXPLAIN: 2 * BINS}
+    assert result["scores_equal"] == {DECIDE: 3, EXPLAIN: 2 * BINS, REASONS: 2 * STATED}
 
 
-def test_evaluation_stops_at_the_first_wrong_explanation(clear_deployment, monkeypatch, capsys):
-    compared = off_by_one(monkeypatch, EXPLAIN, 1)
+@pytest.mark.parametrize("wrong", [EXPLAIN, REASONS])
+def test_evaluation_stops_at_the_first_wrong_explanation(
+    clear_deployment, monkeypatch, capsys, wrong
+):
+    compared = off_by_one(monkeypatch, wrong, 1)
     assert evaluate(clear_deployment) == 1
-    assert compared == [DECIDE, EXPLAIN, DECIDE, EXPLAIN]
-    assert "DIFFERENT at applicant 1, explain" in capsys.readouterr().out
+    assert compared == [*PROGRAMS, *PROGRAMS[: PROGRAMS.index(wrong) + 1]]
+    assert f"DIFFERENT at applicant 1, {wrong}" in capsys.readouterr().out
 
 
 def test_an_engine_that_was_not_compiled_is_reported(clear_deployment, capsys):
@@ -148,6 +167,72 @@ def test_held_out_rows_are_the_test_part_of_the_training_data(drawn_deployment):
 def test_other_data_is_refused_for_a_model_of_synthetic_data(drawn_deployment, tmp_path):
     with pytest.raises(TrainingDataInvalid, match="Omit --data"):
         held_out(drawn_deployment, [tmp_path / "my.csv"])
+
+
+def test_report_alone_measures_all_held_out_rows(drawn_deployment, tmp_path, capsys):
+    out = tmp_path / "report"
+    assert evaluate(drawn_deployment.folder, "--report-only", "--report", out) == 0
+    printed = capsys.readouterr().out
+    assert "equal to the reference" not in printed and "## Stability" in printed
+    report = json.loads((out / "validation.json").read_text())
+    assert report["rows"]["count"] == 200 and report["stability"]["training_rows"] == 600
+    assert set(report["groups"]) == {"Age", "Family_status", "Income_type"}
+    assert {path.name for path in out.iterdir()} == {
+        "validation.json",
+        "validation.md",
+        "calibration.png",
+    }
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in out.iterdir())
+
+
+def test_training_rows_of_another_model_are_refused(drawn_deployment, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    options = (drawn_deployment.folder, "--report-only", "--model", other)
+    assert evaluate(*options) == 1
+    assert "There is no trained model in" in capsys.readouterr().err
+    (other / "booster.json").write_bytes(b"{}")
+    assert evaluate(*options) == 1
+    assert "is not the deployed one" in capsys.readouterr().err
+
+
+def test_a_report_needs_labelled_rows(clear_deployment, capsys):
+    assert evaluate(clear_deployment, "--report-only") == 1
+    assert "needs labelled rows" in capsys.readouterr().err
+
+
+@pytest.fixture
+def from_file(tmp_path, schema, small_booster, small_programs):
+    """A deployment that was trained on a file, the file's rows, and the training rows."""
+    frame, folder = synthetic.draw(600, 8), tmp_path / "deployment"
+    folder.mkdir()
+    write_small_deployment(folder, schema, small_booster, small_programs, {"clear": {}})
+    recorded = {"data": {"drawn": None, "seed": 5, "target": "Denied"}}
+    (folder / "metrics.json").write_text(json.dumps(recorded))
+    deployment = Deployment.load(folder)
+    part = split(*training_frame(schema, [as_csv(tmp_path, frame)], None, 0, 5), 5).train
+    return deployment, frame, (deployment.layout.encode_frame(part.frame), part.y)
+
+
+def as_csv(folder, frame):
+    frame.to_csv(folder / "my.csv", index=False)
+    return folder / "my.csv"
+
+
+def test_rows_of_a_file_are_held_out_only_if_they_were_not_trained_on(from_file, tmp_path):
+    deployment, frame, training = from_file
+    rows = held_out(deployment, [as_csv(tmp_path, frame)], training)
+    assert (len(rows.y), rows.source) == (120, "held-out rows")
+    unknown = held_out(deployment, [as_csv(tmp_path, frame)])
+    assert len(unknown.y) == 120 and "if these are the files of training" in unknown.source
+    copy = held_out(deployment, [as_csv(tmp_path, frame.sample(frac=1, random_state=1))], training)
+    assert len(copy.y) == len(copy.frame) == 240
+    assert "without 360 rows of the file that the model was trained on" in copy.source
+    other = held_out(deployment, [as_csv(tmp_path, synthetic.draw(600, 9))], training)
+    assert len(other.y) == 600 and "rows of other files" in other.source
+    trained = split(frame, (1 - frame["Denied"]).to_numpy(np.int8), 5).train.frame
+    with pytest.raises(TrainingDataInvalid, match="trained on all of these rows"):
+        held_out(deployment, [as_csv(tmp_path, trained.sample(frac=1, random_state=2))], training)
 
 
 def test_an_engine_runs_in_its_own_process(clear_deployment, layout):
@@ -270,3 +355,28 @@ def test_table_shows_every_figure_and_dashes_for_none(measured):
 
 def test_table_omits_http_if_not_measured(measured):
     assert "HTTP" not in table(measured | {"http": None})
+
+
+def test_rows_that_were_trained_on_are_left_out(tmp_path, schema, small_booster, small_programs):
+    frame, files = synthetic.draw(600, 8), tmp_path / "my.csv"
+    deployment = tmp_path / "deployment"
+    deployment.mkdir()
+    write_small_deployment(deployment, schema, small_booster, small_programs, {"clear": {}})
+    recorded = {"data": {"drawn": None, "seed": 5, "target": "Denied"}}
+    (deployment / "metrics.json").write_text(json.dumps(recorded))
+    loaded = EncryptedRuns("clear", deployment).deployment
+
+    def rows(table, training=None):
+        table.to_csv(files, index=False)
+        return held_out(loaded, [files], training)
+
+    frame.to_csv(files, index=False)
+    parts = split(*training_frame(schema, [files], "Denied", 0, 5), 5)
+    trained = loaded.layout.encode_frame(parts.train.frame), parts.train.y
+    assert (len(rows(frame).y), "if these are the files" in rows(frame).source) == (120, True)
+    assert (len(rows(frame, trained).y), rows(frame, trained).source) == (120, "held-out rows")
+    copy = rows(frame.sample(frac=1, random_state=1), trained)
+    assert len(copy.y) == 240 and "without 360 rows" in copy.source
+    table = parts.train.frame.assign(Denied=1 - parts.train.y)
+    with pytest.raises(TrainingDataInvalid, match="trained on all of these rows"):
+        rows(table.sample(frac=1, random_state=2), trained)

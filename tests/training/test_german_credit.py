@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 import training.compile
 import training.train
 from engines.deployment import Deployment
@@ -13,8 +11,6 @@ from engines.interface import DECIDE
 from features.schema import Schema
 from model.polynomial import sample_states
 from settings import ROOT
-from tests.training.south_german_file import south_german_file
-from training.datasets import write_south_german
 from training.encrypted_runs import EncryptedRuns
 
 SCHEMA = ROOT / "features" / "german_credit.json"
@@ -42,11 +38,3 @@ def test_synthetic_rows_train_and_compile_and_run_encrypted(tmp_path, monkeypatc
     layout = runs.deployment.layout
     (bits,) = layout.bits_of_states(sample_states(layout, 1, seed=3))
     assert runs.decide(bits).scores == runs.expected(DECIDE, bits)
-
-
-def test_real_rows_train(tmp_path, monkeypatch) -> None:
-    data = tmp_path / "rows.csv"
-    write_south_german(data, south_german_file())
-    _, metrics = trained(tmp_path, monkeypatch, "--data", str(data))
-    assert metrics["data"]["approved_share"] == pytest.approx(0.7)
-    assert metrics["test"]["reference_auc"] > 0.6

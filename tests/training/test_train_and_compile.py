@@ -11,21 +11,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 import training.compile
 import training.train
 from engines.deployment import Deployment
 from engines.registry import load_server_engine
-from features.encoding import Layout
-from features.schema import Schema
 from tests.conftest import METRICS
+from tests.pdf_text import pdf_text
 from training.compile import compile_deployment
 from training.deployment_folder import PURPOSE, require_replaceable, restore_previous
 from training.frontier import Entry, choose, save, table
-from training.group_outcomes import group_outcomes
 from utils.errors import DeploymentMissing, FolderNotOurs, ModelTooLarge
 from utils.marked_folder import MARK, is_marked
 from utils.scratch_folder import scratch_folder
@@ -77,52 +73,6 @@ def test_the_frontier_is_saved_with_a_plot(tmp_path):
     assert (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
 
 
-def audited_schema():
-    def column(name, **more):
-        return {"name": name, "label": name, "kind": "ordinal", "minimum": 0, "maximum": 9} | more
-
-    home = {"name": "home", "label": "Home", "kind": "categorical", "values": ["own", "rent"]}
-    return Schema.parse(
-        {
-            "name": "tiny",
-            "title": "Tiny",
-            "parties": [
-                {"name": "a", "label": "A", "columns": [home | {"optional": True}]},
-                {"name": "b", "label": "B", "columns": [column("years", cuts=[5], default=0)]},
-            ],
-            "decision": {"target": "bad"},
-            "explanation": {"column": "years", "phrase": "years"},
-            "audit": ["home", "years"],
-        }
-    )
-
-
-def test_group_outcomes_of_a_hand_computed_example():
-    """60 owners, 48 approved; 50 tenants, 20 approved; 2 with missing values, both approved."""
-    home = ["own"] * 60 + ["rent"] * 50 + [None] * 2
-    y = np.array([1] * 45 + [0] * 15 + [1] * 30 + [0] * 20 + [0, 0], np.int8)
-    approved = np.array([True] * 48 + [False] * 12 + [True] * 20 + [False] * 30 + [True] * 2)
-    schema = audited_schema()
-    frame = pd.DataFrame({"home": home, "years": [1.0] * len(home)})
-    layout = Layout(schema)
-    outcomes = group_outcomes(schema, layout, layout.encode_frame(frame), y, approved)
-    own, rent, missing = outcomes["home"]
-    assert own == {
-        "group": "own",
-        "rows": 60,
-        "approved_in_data": pytest.approx(0.75),
-        "approved_by_model": pytest.approx(0.8),
-        "missed": pytest.approx(0.0),
-        "impact_ratio": pytest.approx(1.0),
-    }
-    assert rent["approved_by_model"] == pytest.approx(0.4)
-    assert rent["missed"] == pytest.approx(10 / 30)
-    assert rent["impact_ratio"] == pytest.approx(0.5)  # the two others are too few to compare with
-    assert (missing["group"], missing["rows"], missing["missed"]) == ("missing", 2, None)
-    assert missing["impact_ratio"] == pytest.approx(1 / 0.8)
-    assert [g["group"] for g in outcomes["years"]] == ["0-5"]  # only states that occur
-
-
 @pytest.fixture(scope="module")
 def compiled(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compiled") / "deployment"
@@ -130,9 +80,13 @@ def compiled(trained, tmp_path_factory):
     return folder
 
 
+def digest_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def files_of(folder):
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): digest_of(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -143,6 +97,13 @@ def test_compilation_is_consistent_and_has_a_model_card(compiled):
     assert deployment.programs["decide"].score_bits == 7
     card = (compiled / "model_card.md").read_text()
     assert deployment.manifest.model_version in card and "must not be used" in card
+    file = (compiled / "model_file.md").read_text()
+    for name, digest in deployment.manifest.files.items():
+        assert f"| {name} | {digest} |" in file
+    assert digest_of(compiled / "manifest.json") in file
+    text = "".join(pdf_text((compiled / "model_file.pdf").read_bytes()).split())
+    for shown in (deployment.manifest.model_version, "Inputsandlegalbasis", "Changelog"):
+        assert shown in text
     assert METRICS.items() <= json.loads((compiled / "metrics.json").read_text()).items()
     assert "| AUC | 0.8000 | 0.7900 |" in card
     assert "never falls as `Years_employed` grows" in card

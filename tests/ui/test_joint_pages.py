@@ -9,15 +9,33 @@ import gradio as gr
 import pytest
 
 from contract.http import ApplicationState, ProgramState, SlotState, TrafficItem
-from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PROGRAMS, PUBLIC_KEY, Slot
+from engines.interface import (
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    EXPLAIN,
+    PROGRAMS,
+    PUBLIC_KEY,
+    REASONS,
+    ProgramFacts,
+    Slot,
+)
 from model.explanation import Explanation, Outcome
 from parties.joint.identities import PartyIdentity
-from parties.results import ALL, SERVER, Decision, ExplanationOpened, Message, SliceSent
+from parties.results import (
+    ALL,
+    SERVER,
+    Decision,
+    ExplanationOpened,
+    Message,
+    ReasonsOpened,
+    SliceSent,
+)
 from settings import ROOT, Settings
 from tests.ui.conftest import public_of, with_parties
 from ui import joint_texts, texts
 from ui.agent import panels as agent_panels
 from ui.agent.page import build_agent_page
+from ui.agent.reasons import reasons_button, reasons_panel
 from ui.places import agent_addresses
 from ui.stage import panels as stage_panels
 from ui.stage.beside import beside_panel, run_beside
@@ -25,6 +43,7 @@ from ui.stage.page import Stage, Watched, build_stage
 from ui.stage.side_by_side import main as side_by_side
 from ui.steps import Step, show_steps, step_words
 from ui.timeline import own_timeline
+from ui.units import escape
 from utils.errors import EvaluationFailed, ProtocolError, TooManyRequests, UnknownApplication
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared with, never bound
@@ -46,6 +65,13 @@ def joint_public(schema):
             ),
         }
     )
+
+
+def with_reasons(public):
+    """Return the model with a program that states reasons."""
+    outputs = tuple(reason.name for reason in public.schema_.stated_reasons)
+    facts = ProgramFacts(outputs=outputs, score_bits=8, scale=10.0)
+    return public.model_copy(update={"programs": {**public.programs, REASONS: facts}})
 
 
 def agent_of(public, party):
@@ -279,6 +305,7 @@ class ApplicationAgent:
             "readers_of": lambda program: self.member.readers,
             "decision": None,
             "explanation": None,
+            "reasons": None,
         }
         agreed = member.pop("agreed", {})
         self.member = SimpleNamespace(**facts | member)
@@ -367,6 +394,71 @@ def test_non_reader_is_told_so(public):
     panel = agent_panels.decision_panel(application, public)
     assert "sent its decryption share" in panel and "Only the second" in panel
     assert agent_panels.agent_steps(application, public)[3].done
+
+
+def _shown(page, name):
+    (found,) = [b for b in page.blocks.values() if b.elem_id == name]
+    while found is not None and found.visible:
+        found = found.parent
+    return found is None
+
+
+@pytest.mark.parametrize("states", [True, False])
+def test_pages_offer_reasons_only_if_the_model_states_them(public, states):
+    made = with_reasons(public) if states else public
+    page = build_agent_page(agent_of(made, made.schema_.party_names[0]))
+    stage = build_stage(made, None, Settings(agent_port=9000))
+    assert _shown(page, "agree-reasons") is _shown(stage, "reasons-readers") is states
+    names = [step.name for step in agent_panels.agent_steps(None, made)]
+    assert ("Reasons" in names) is states
+    assert ("reasons" in joint_texts.stage_protection(made)) is states
+    assert ("Reasons" in [s.name for s in stage_panels.stage_steps(None, (), made)]) is states
+
+
+def test_reasons_are_shown_in_the_schemas_words(public):
+    public, names = with_reasons(public), public.schema_.party_names
+    assert "Not stated yet" in reasons_panel(None, public)
+    stated = public.schema_.stated_reasons
+    values = tuple(float(len(stated) - i) for i in range(len(stated)))
+
+    def panel(approved, values):
+        run = (0.1, 10, 0.1)
+        found = ReasonsOpened.of(public.schema_, ID, approved, values, run, ())
+        application = ApplicationAgent(public, reasons=found)
+        assert agent_panels.agent_steps(application, public)[-1].done
+        return reasons_panel(application, public)
+
+    denied = panel(False, values)
+    assert denied.count("<li>") == min(4, len(stated)) and "<b>" not in denied
+    assert "reasons in this model" in denied and "average of approved" in denied
+    assert denied.index(escape(stated[0].text)) < denied.index(escape(stated[1].text))
+    assert "No reason that this model can state" in panel(False, (0.0,) * len(stated))
+    assert "<li>" not in panel(True, values) and "no reasons are needed" in panel(True, values)
+    every = ApplicationAgent(public, agreed={REASONS: names})
+    assert "The reasons are being computed" in reasons_panel(every, public)
+
+
+def test_who_does_not_learn_the_reasons_is_told_who_does(public):
+    public, names = with_reasons(public), public.schema_.party_names
+    other = {"is_reader": False, "readers": ("second",)}
+    done = ApplicationAgent(public, answered=[REASONS], agreed={REASONS: names}, **other)
+    assert "Done. Only the second &lt;b&gt; learns the reasons." in reasons_panel(done, public)
+    assert agent_panels.agent_steps(done, public)[-1].done
+    waits = reasons_panel(ApplicationAgent(public, **other), public)
+    assert "Only the second &lt;b&gt; will learn the reasons." in waits
+
+
+def test_an_approved_party_need_not_ask_for_reasons(public):
+    public, names = with_reasons(public), public.schema_.party_names
+    approved = SimpleNamespace(approved=True)
+    application = ApplicationAgent(public, decision=approved)
+    assert reasons_button(application, public)["visible"] is False
+    assert "no reasons are needed" in reasons_panel(application, public)
+    denied = ApplicationAgent(public, decision=SimpleNamespace(approved=False))
+    assert reasons_button(denied, public)["visible"] is True
+    agreed = ApplicationAgent(public, agreed={REASONS: names[:1]})
+    assert reasons_button(agreed, public)["visible"] is False
+    assert "The first agreed" in reasons_panel(agreed, public)
 
 
 def test_errors_are_shown(public):

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from model.explanation import Outcome
+from model.reasons import principal_reasons
 from tests.parties.running import filled, until
 from tests.ui.links import opened
 
@@ -121,6 +122,11 @@ def test_all_steps_to_an_explanation_and_again_with_a_changed_input(wide, oracle
     assert not page.evaluate("document.body.classList.contains('dark')")
     log = text(page, ".ts-log")
     assert log.count("Server → Applicant") == 2 and "Credit agency → Server" in log
+    page.click("#reasons")
+    step_is_done(page, 6)
+    principal = principal_reasons(oracle.schema, oracle.points(record))
+    assert page.locator(".ts-reasons li").all_inner_texts() == [one.text for one in principal]
+    assert_fits(page)
     hosts = {url.split("/")[2] for url in page.asked if "://" in url}
     assert hosts == {page.url.split("/")[2]}  # nothing is fetched from elsewhere
     choose_years(page, oracle, years)
@@ -245,7 +251,7 @@ def assert_fits(page):
 def test_page_api_offers_steps_by_name(live_page):
     with opened(live_page.link) as client:
         named = set(client.get("gradio_api/info").json()["named_endpoints"])
-    assert {"/make_keys", "/send_bank", "/run", "/open_decision", "/explain"} <= named
+    assert {"/make_keys", "/send_bank", "/run", "/open_decision", "/explain", "/reasons"} <= named
 
 
 def test_the_page_names_no_foreign_host(live_page):

@@ -12,8 +12,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from engines.interface import REASONS
+from engines.levelled.server import LevelledServer
 from governance.log.decision_file import DecisionFile
 from model.explanation import Outcome
+from model.reasons import principal_reasons
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
 from tests.parties.running import Oracle, until
@@ -30,6 +33,7 @@ from tests.ui.foreign import (
 )
 from tests.ui.links import opened as opened_link
 from tests.ui.test_page import assert_fits
+from training.opened import opened_values
 from ui.waiting import wait_for_page
 from utils.ports import free_port
 
@@ -307,6 +311,16 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
         assert tiles == ["✓" if score >= 0 else "✕" for score in explanation.scores]
         marks = one.frame(name).locator(".js-plotly-plot .xaxislayer-above").text_content()
         assert ("now" in marks) is (name == owner)
+    one.press("#agree-reasons", ".ts-reasons li, .ts-says:has-text('learns the reasons')")
+    one.strip_done(7)
+    model = LevelledServer(signs_oracle.deployment).public
+    levels = opened_values(model, REASONS, signs_oracle.points(record))
+    principal = [reason.text for reason in principal_reasons(schema, levels)]
+    assert one.frame("applicant").locator(".ts-reasons li").all_inner_texts() == principal
+    for name in one.names[1:]:
+        assert one.frame(name).locator(".ts-reasons").count() == 0
+        told = one.frame(name).locator(".ts-says:has-text('reasons')").inner_text()
+        assert told == "Done. Only the applicant learns the reasons."
     assert_all_fit(one, beside=True)
     one.page.set_viewport_size({"width": 390, "height": 900})
     assert_all_fit(one, beside=False)  # with the plots

@@ -2,17 +2,17 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 
 from engines.interface import DECIDE, EXPLAIN, PUBLIC_KEY
-from model.explanation import Explanation, Outcome
+from model.explanation import CAVEAT, Explanation, Outcome, Varied, VariedPair
 from parties.results import ALL, SERVER, Decision, ExplanationOpened, KeysMade, Message, SliceSent
 from parties.run_follower import RunNews
 from tests.ui.conftest import public_of, with_parties
 from ui import panels, texts
 from ui.benchmark import comparison
-from ui.examples import load_examples
 from ui.following import followed
 from ui.plots import explanation_figure
 from ui.state import PageState
@@ -21,6 +21,7 @@ from ui.units import join_words, show_bytes, show_hex, show_number, show_seconds
 from utils.errors import RunCancelled
 
 ID = "ab" * 16
+BINS = ("3 to under 6", "6 and more")
 
 
 @pytest.fixture
@@ -31,6 +32,10 @@ def public():
 def slice_of(party, fresh=False):
     message = Message(party, SERVER, "encrypted inputs", 1234, 0.002, "f" * 64, "00" * 64)
     return SliceSent(ID, party, 9, 1234, 0.001, 0.002, "f" * 64, "00" * 64, fresh, (message,))
+
+
+def opened(explanation):
+    return ExplanationOpened(ID, explanation, 0.1, 10, 0.1, ())
 
 
 def decision(score=-5.0, log_odds=-0.25):
@@ -130,9 +135,16 @@ def test_the_log_names_senders_and_counts_what_the_server_received(public):
 
 
 def test_the_explanation_shows_its_text(public):
-    said = Explanation(Outcome.TURNED, "With <5> levels.", ("3-6", "6+"), (-1.0, 2.0), 1, 2)
-    state = PageState(explained=ExplanationOpened(ID, said, 0.1, 10, 0.1, ()))
-    assert "With &lt;5&gt; levels." in panels.explanation_panel(state)
+    other = Varied("C", Outcome.NOT_TURNED, "Not <7>.", ("7",), (-1.0,), None, None)
+    pair = VariedPair(("B", "C"), "Both <7>.", ("6", "7"), 2)
+    said = Explanation(
+        Outcome.TURNED, "With <5> levels.", BINS, (-1.0, 2.0), 1, 2, 1, (other,), pair
+    )
+    shown = panels.explanation_panel(PageState(explained=opened(said)))
+    assert "With &lt;5&gt; levels.</p>" in shown
+    assert f"<li>Not &lt;7&gt;.</li><li>Both &lt;7&gt;.</li><li>{CAVEAT}</li>" in shown
+    alone = replace(said, others=(), pair=None)
+    assert "<li>" not in panels.explanation_panel(PageState(explained=opened(alone)))
 
 
 @pytest.mark.parametrize("program", [DECIDE, EXPLAIN])
@@ -189,14 +201,14 @@ def test_followed_call_yields_progress_then_result():
 @pytest.mark.parametrize(
     ("current", "turning", "marked"),
     [
-        (1, 2, ["3-6<br><b>now</b>", "6+<br><b><br>changes it</b>"]),
-        (0, 2, ["3-6", "6+<br><b>changes it</b>"]),
-        (0, None, ["3-6", "6+"]),
-        (-1, None, ["3-6", "6+"]),
+        (1, 2, ["3 to<br>under 6<br><b>now</b>", "6<br>and more<br><b>changes it</b>"]),
+        (0, 2, ["3 to<br>under 6", "6<br>and more<br><b>changes it</b>"]),
+        (0, None, ["3 to<br>under 6", "6<br>and more"]),
+        (-1, None, ["3 to<br>under 6", "6<br>and more"]),
     ],
 )
 def test_plot_marks_own_and_deciding_bin(public, current, turning, marked):
-    said = Explanation(Outcome.TURNED, "", ("3-6", "6+"), (-1.0, 2.0), current, turning)
+    said = Explanation(Outcome.TURNED, "", BINS, (-1.0, 2.0), current, turning, 1)
     figure = explanation_figure(said, public.schema_)
     assert list(figure.data[0].y) == [-1.0, 2.0]
     assert list(figure.layout.xaxis.ticktext) == marked
@@ -204,23 +216,36 @@ def test_plot_marks_own_and_deciding_bin(public, current, turning, marked):
 
 
 def test_plot_of_signs_has_tiles_of_one_height_with_marks(public):
-    said = Explanation(Outcome.TURNED, "", ("3-6", "6+"), (-1.0, 0.0), 1, 2)
+    said = Explanation(Outcome.TURNED, "", BINS, (-1.0, 0.0), 1, 2, 1)
     figure = explanation_figure(said, public.schema_, signs=True)
     (tiles,) = figure.data
     assert len(set(tiles.y)) == 1
     assert list(tiles.text) == ["✕", "✓"] and list(tiles.hovertext) == ["refused", "granted"]
     assert len(set(tiles.marker.color)) == 2
-    assert list(figure.layout.xaxis.ticktext) == [
-        "3-6<br><b>now</b>",
-        "6+<br><b><br>changes it</b>",
-    ]
+    assert "now" in figure.layout.xaxis.ticktext[0]
+    assert "changes it" in figure.layout.xaxis.ticktext[1]
     (legend,) = figure.layout.annotations
     assert "granted" in legend.text and "refused" in legend.text
     assert not figure.layout.yaxis.visible and not figure.layout.shapes
 
 
+def test_many_bins_show_their_smallest_values_turned_where_they_are_long(public):
+    """At 16 bins, whole labels would overlap; the hover text has them."""
+    for scale, angle in ((1, 0), (10_000, -90)):
+        edges = [scale * i for i in range(-8, 8)]
+        labels = [f"{low} to under {low + scale}" for low in edges]
+        said = Explanation(Outcome.TURNED, "", tuple(labels), (-1.0,) * 9 + (1.0,) * 7, 8, 9)
+        figure = explanation_figure(said, public.schema_, signs=True, narrow=True)
+        axis = figure.layout.xaxis
+        assert axis.tickangle == angle and axis.title.text.endswith(", from")
+        assert [axis.ticktext[i] for i in (0, 7, 15)] == [str(edges[i]) for i in (0, 7, 15)]
+        assert "now" in axis.ticktext[8] and "changes it" in axis.ticktext[9]
+        assert list(figure.data[0].customdata) == labels
+    assert axis.ticktext[9] == "<b>changes it</b> 10000"
+
+
 def test_a_plot_of_equal_scores_has_room(public):
-    said = Explanation(Outcome.NOT_TURNED, "", ("6+",), (0.0,), 0, None)
+    said = Explanation(Outcome.NOT_TURNED, "", BINS[1:], (0.0,), 0, None, 2)
     low, high = explanation_figure(said, public.schema_).layout.yaxis.range
     assert low < 0 < high
 
@@ -269,15 +294,6 @@ def test_benchmark_shows_levelled_with_all_other_engines(tmp_path):
 def test_malformed_benchmark_is_tolerated(tmp_path, found):
     (tmp_path / "benchmark.json").write_text(json.dumps(found))
     assert "Traceback" not in comparison(tmp_path)
-
-
-def test_examples_are_offered_only_if_they_fit(schema, tmp_path):
-    assert [e.label for e in load_examples(schema)]
-    assert load_examples(with_parties(2)) == []
-    assert load_examples(schema, tmp_path / "none.json") == []
-    broken = [{"label": "bad", "record": load_examples(schema)[0].record | {"Age": 7}}]
-    (tmp_path / "bad.json").write_text(json.dumps(broken))
-    assert load_examples(schema, tmp_path / "bad.json") == []
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,12 @@ def test_decision_and_explanation_are_opened_with_the_witness(
     assert decision.score is None and decision.approved is (oracle.score(record) >= 0)
     assert session.explain().explanation.text == oracle.explanation(record).text
     said = session.state().programs
-    assert {len(run.statements[witness.public].signature) for run in said.values()} == {128}
+    order = [EXPLAIN, DECIDE]
+    ran = [name for program in order for name in (SIGN_OF[program], program)]
+    assert {len(said[name].statements[witness.public].signature) for name in ran} == {128}
     status = witness.status()
     assert (status["signed"], status["refused"], status["problem"]) == (4, 0, "")
-    order = [EXPLAIN, DECIDE]
-    assert [each["program"] for each in status["last"]] == [
-        name for program in order for name in (SIGN_OF[program], program)
-    ]
+    assert [each["program"] for each in status["last"]] == ran
     assert_cosigned(watched[0].url, witness)
     assert_decision_file(watched[0].url, session, tmp_path, capsys)
     assert stat.S_IMODE((witness.home / KEY_FILE).stat().st_mode) == 0o600

@@ -72,13 +72,13 @@ class PartyProcess:
         }
 
     def explain(self) -> dict[str, Any]:
-        """Agree to the explanation; returns the values of its bins once it is opened."""
+        """Agree to the explanation; returns its values once it is opened."""
         application = self._own()
         self._agreed(application, EXPLAIN)
         self._until(application, lambda: application.member.explanation is not None)
         opened = application.member.explanation
         return {
-            "opened": () if opened is None else opened.explanation.scores,
+            "opened": () if opened is None else opened.explanation.opened,
             **self._runs(application, EXPLAIN),
         }
 

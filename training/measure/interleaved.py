@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from engines.concrete_ml.features import remaining_rows
 from engines.deployment import Deployment
 from engines.interface import DECIDE, EXPLAIN
 from features.encoding import Bits
-from model.reference import counterfactual_rows
 from training.encrypted_runs import same_scores
 from training.held_out import HeldOut
 from training.measure.engine_process import EngineProcess
@@ -95,12 +95,11 @@ def explained_first(deployment: Deployment, rows: HeldOut, explained: int) -> li
     """
     scores = deployment.programs[DECIDE].scores(rows.bits)[:, 0]
     layout = deployment.layout
-    own = layout.party_bits(layout.schema.explained_party)
+    bins = 1 + len(layout.schema.explained_steps)
     first = [
         i
         for i, bits in enumerate(rows.bits)
-        if scores[i] < 0
-        and (counterfactual_rows(bits, layout)[:, own] != bits[own]).any(axis=1).all()
+        if scores[i] < 0 and len(remaining_rows(layout, bits)) == bins
     ][:explained]
     return first + [i for i in range(len(scores)) if i not in first]
 

@@ -52,7 +52,7 @@ def learned(own: Entropies, owner: int, known: Collection[int]) -> float:
 
 @dataclass(frozen=True)
 class Scores:
-    """The first `count` scores: the decision's, or with all of them also that of every bin."""
+    """The first `count` scores: the decision's, or with more also those of an explanation."""
 
     outcomes: Outcomes
     count: int
@@ -79,12 +79,12 @@ class Scores:
     def candidates(self) -> Floats:
         """Return the probabilities that 0, 1, 2 … bins have the decision's score."""
         scores, weights = self.outcomes.scores, product(self.outcomes.weights)
-        return _counted(scores[..., 1:] == scores[..., :1], weights)
+        return _counted(scores[..., 1 : self.count] == scores[..., :1], weights)
 
 
 @dataclass(frozen=True)
 class Signs:
-    """The first signs: the decision's, or with all of them also that of every bin.
+    """The first signs: the decision's, or with more also those of an explanation.
 
     `codes` has one axis for the records of each party, merged where no sign differs; bit j of a
     code is 1 if score j is 0 or more. `weights` are the probabilities of each party's records.
@@ -116,9 +116,10 @@ class Signs:
 
     def entropy(self, known: Collection[int]) -> float:
         given, weights = _given(self.codes.shape, known), product(self.weights)
-        table = np.zeros((given.max() + 1, 1 << self.count))
-        np.add.at(table, (given, self.codes.reshape(-1)), weights)
-        return _entropy(table) - _entropy(_totals(given, weights))
+        # Few of the 2^count codes occur.
+        codes = np.unique(self.codes, return_inverse=True)[1].reshape(-1)
+        both = _numbered(np.column_stack([given, codes]))
+        return _entropy(_totals(both, weights)) - _entropy(_totals(given, weights))
 
     def candidates(self) -> Floats:
         """Return the probabilities that 0, 1, 2 … bins have the decision's sign."""

@@ -23,7 +23,6 @@ from engines.interface import (
     ENCRYPTED_INPUTS,
     MASKED_OF,
     MASKS_OF,
-    PROGRAMS,
     PUBLIC_KEY,
     SIGN_OF,
 )
@@ -79,7 +78,7 @@ class LevelledSteps:
         inputs = [messages[party, ENCRYPTED_INPUTS] for party in self._parties]
         payloads = self._timed(_DIGESTS, self._checked, inputs)
         messages |= self._challenge(public_key, messages, payloads)
-        for name in PROGRAMS:
+        for name in self._trees:
             evaluator = self._evaluators[name]
             ciphertexts = self._unpacked(name, payloads)
             operands = self._timed(f"transform, {name}", evaluator.prepare, ciphertexts)
@@ -226,7 +225,7 @@ class LevelledSteps:
                     **self._opening(name, seconds),
                     **self._comparison(name, seconds),
                 }
-                for name in PROGRAMS
+                for name in self._trees
             },
             "bytes": dict(self._bytes),
         }

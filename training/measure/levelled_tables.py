@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engines.interface import DECIDE, EXPLAIN, PROGRAMS
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from engines.levelled.build import SCORE, SIGN
 from training.measure.text_tables import Table, figure, labelled
 
@@ -73,6 +73,15 @@ def levelled_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
                     "compare_seconds",
                 )
             )
+    if REASONS in engines[LEVELLED]["recorded"]["external_products"]:
+        rows.append(steps("reasons", "s", "programs", REASONS, "evaluate_seconds"))
+        if signs:
+            compared = "reasons: comparison with the edges of levels"
+            rows.append(steps(compared, "s", "programs", REASONS, "compare_seconds"))
+            path = ("recorded", "mask_bytes", REASONS)
+            rows.append(row("masks of reasons, each party", "MB", *path, scale=1e6))
+        path = ("recorded", "external_products", REASONS)
+        rows.append(row("external products of reasons", "", *path))
     masks = [
         row("masks of a decision, each party", "MB", "recorded", "mask_bytes", DECIDE, scale=1e6),
         row(
@@ -257,7 +266,7 @@ def scaling_table(models: list[dict[str, Any]]) -> Table:
         if model["score_bits"] is None:
             rows.append((_shape(model), "refused by the noise guard", *["-"] * (len(head) - 2)))
             continue
-        figures = (figure(model[program][key]) for key in keys for program in PROGRAMS)
+        figures = (figure(model[program][key]) for key in keys for program in (DECIDE, EXPLAIN))
         rows.append((_shape(model), figure(model["score_bits"]), *figures))
     return Table(head, rows)
 
@@ -271,7 +280,7 @@ def batch_table(batches: list[dict[str, Any]]) -> Table:
         [
             (
                 f"{batch['applicants']} ({_shape(batch)})",
-                *(figure(batch[program][key]) for key in keys for program in PROGRAMS),
+                *(figure(batch[program][key]) for key in keys for program in (DECIDE, EXPLAIN)),
             )
             for batch in batches
         ],

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.interface import PROGRAMS
+from engines.interface import REASONS
 from engines.levelled.budgets import linear_row, noise_budgets
 from engines.levelled.ceremony import WholeKey, pairwise_keys
 from engines.levelled.encryption import encrypt_bits, zeros
@@ -58,7 +58,7 @@ def noise_table(
     ]
     trees = {name: SelectionTree.of(program) for name, program in programs.items()}
     budgets = noise_budgets(trees, len(parties), parameters)
-    for name in PROGRAMS:
+    for name in programs:
         evaluator = Evaluator(trees[name], parameters)
         errors, opened, variances = [], [], []
         for bits in applicants:
@@ -76,15 +76,16 @@ def noise_table(
         table.append(_line(name, errors, variance, budget.sigma_program**2))
         table.append(_line(f"{name}, opened", opened, covered, _bound(model, budget)))
     compared = sign_budgets(trees, len(parties), parameters)
-    for name in PROGRAMS:
+    for name in programs:
         outputs, own = trees[name].outputs, compared[name]
         errors, opened = sign_noise(
             key, trees[name].score_bits, outputs, own, len(applicants), openings
         )
         variance = own.signs.sigma_program**2
-        table.append(_line(f"{name}, signs", errors, variance, variance))
+        values = "levels" if name == REASONS else "signs"
+        table.append(_line(f"{name}, {values}", errors, variance, variance))
         bound = _bound(model, own.signs)
-        table.append(_line(f"{name}, signs opened", opened, bound, bound))
+        table.append(_line(f"{name}, {values} opened", opened, bound, bound))
     return table
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.deployment import Deployment
-from engines.interface import PROGRAMS
+from engines.interface import DECIDE, EXPLAIN
 from engines.levelled.messages import NAME
 from features.encoding import Layout
 from features.schema import Schema
@@ -52,7 +52,7 @@ def learned_table(outcomes: Outcomes, layout: Layout) -> Table:
     """Return the bits that each reader learns of each other party's record.
 
     The reader knows all other records, or only its own. `opened by default` has the signs of the
-    decision, and for the readers of the explanation also those of every bin.
+    decision, and for the readers of the explanation also its own.
     """
     names, count = layout.schema.party_names, outcomes.scores.shape[-1]
     opened = (
@@ -80,9 +80,12 @@ def record_bits(layout: Layout, party: str) -> float:
     return float(np.sum(np.log2([code.n_states for code in layout.party_codes(party)])))
 
 
-def candidates_table(outcomes: Outcomes) -> Table:
-    """Return the shares of records in which so many bins have the decision's score, or its sign."""
-    count = outcomes.scores.shape[-1]
+def candidates_table(outcomes: Outcomes, schema: Schema) -> Table:
+    """Return the shares of records in which so many bins have the decision's score, or its sign.
+
+    The bins are those of the explained column, whose scores follow the decision's.
+    """
+    count = 2 + len(schema.explained_steps)
     scores, signs = Scores(outcomes, count).candidates(), Signs.of(outcomes, count).candidates()
     rows: list[tuple[str, ...]] = [
         (str(bins), f"{100 * s:.1f} %", f"{100 * o:.1f} %")
@@ -93,7 +96,7 @@ def candidates_table(outcomes: Outcomes) -> Table:
 
 def section(tables: Sequence[Table], programs: Mapping[str, Program]) -> str:
     """Return the tables as Markdown with their marks, and the digests of the measured programs."""
-    digests = ", ".join(f"`{name}` {programs[name].digest()[:12]}" for name in PROGRAMS)
+    digests = ", ".join(f"`{name}` {programs[name].digest()[:12]}" for name in (DECIDE, EXPLAIN))
     parts = [BEGIN, *("\n" + markdown(own) for own in tables), f"\nPrograms: {digests}.", END]
     return "\n".join(parts)
 
@@ -109,7 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         deployment = Deployment.load(options.deployment or get_settings().deployment)
         programs = deployment.programs_of(NAME)
         outcomes = Outcomes.of(programs, deployment.layout)
-        tables = learned_table(outcomes, deployment.layout), candidates_table(outcomes)
+        tables = (
+            learned_table(outcomes, deployment.layout),
+            candidates_table(outcomes, deployment.schema),
+        )
         print(*map(plain, tables), sep="\n\n")
         if options.document:
             text = options.document.read_text(encoding="utf-8")

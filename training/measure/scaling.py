@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.interface import DECIDE, EXPLAIN, PROGRAMS
+from engines.interface import DECIDE, EXPLAIN
 from engines.levelled.budgets import noise_budgets
 from engines.levelled.build import SCORE_WIDTHS
 from engines.levelled.ceremony import WholeKey
@@ -28,6 +28,7 @@ from engines.levelled.parameters import DEFAULT
 from engines.levelled.selection import SelectionTree
 from engines.levelled.words import round_to_bits
 from features.encoding import Bits, Layout
+from features.variations import explained_labels
 from model.booster import Ensemble, Leaf, Tree, parse_ensemble
 from model.plan import Plan
 from model.polynomial import Polynomial, substitute
@@ -151,7 +152,7 @@ def leafwise_programs(ensemble: Ensemble, layout: Layout, width: int) -> dict[st
     terms = real_polynomial(Ensemble(rounded, -middle), layout)
     polynomial = {m: np.array([round(c)], np.int64) for m, c in terms.items()}
     variants = explained_variants(layout)
-    labels = tuple(layout.schema.explained_column.bin_labels())
+    labels = explained_labels(layout.schema)
     return {
         DECIDE: _program(DECIDE, ("score",), width, scale, polynomial, layout),
         EXPLAIN: _program(EXPLAIN, labels, width, scale, substitute(polynomial, variants), layout),
@@ -190,7 +191,7 @@ def _measured(
         "depth": model.shape[1],
         "score_bits": model.score_bits,
     }
-    for name in PROGRAMS:
+    for name in model.trees:
         evaluator = Evaluator(model.trees[name], key.parameters)
         budget = model.budgets[name]
         runs = [_timed(model, name, evaluator, key, rows, ciphertexts, [i]) for i in range(_RUNS)]
@@ -211,7 +212,7 @@ def _batch(
         "depth": model.shape[1],
         "applicants": size,
     }
-    for name in PROGRAMS:
+    for name in model.trees:
         evaluator = Evaluator(model.trees[name], key.parameters)
         seconds = 0.0
         for first in range(0, size, len(rows)):

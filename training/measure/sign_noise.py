@@ -11,7 +11,7 @@ import os
 import numpy as np
 
 from engines.levelled.ceremony import WholeKey, pairwise_keys
-from engines.levelled.comparison import signs, table_cover
+from engines.levelled.comparison import rotated_bits, signs, table_cover
 from engines.levelled.masks import MaskFormat, decode_masks, draw_words, encrypt_masks
 from engines.levelled.opening import partial, rerandomise
 from engines.levelled.parameters import DIGEST_BYTES, MODULUS_BITS, SEED_BYTES
@@ -21,7 +21,7 @@ from engines.levelled.words import Words, sum_of_words
 
 _QUARTER = 1 << (MODULUS_BITS - 2)
 _MORE = 8
-"""Coefficients measured besides signs; up to 8 signs leave room for as many."""
+"""Most coefficients measured besides signs; the table's next values come after them."""
 
 
 def sign_noise(
@@ -34,6 +34,8 @@ def sign_noise(
     comparisons are made, and each result is opened `openings` times.
     """
     own = MaskFormat.of(key.parameters, score_bits, len(key.secrets))
+    stride = 2 * key.parameters.n >> rotated_bits(key.parameters.n, outputs, own.word_bits)
+    count = outputs + min(_MORE, stride - outputs)
     errors, opened = [], []
     for _ in range(runs):
         masked = Expander.fresh().uniform_words(outputs)
@@ -41,9 +43,9 @@ def sign_noise(
         decoded = [decode_masks(sent, key.public, own, outputs) for sent in masks]
         cover = table_cover(key.public, os.urandom(SEED_BYTES), outputs)
         mask, body = signs(masked, decoded, own, cover)
-        errors.append(_errors(key.phase(mask, body)[: outputs + _MORE], outputs))
+        errors.append(_errors(key.phase(mask, body)[:count], outputs))
         for _ in range(openings):
-            opened.append(_errors(_opened(key, mask, body, outputs, budgets), outputs))
+            opened.append(_errors(_opened(key, mask, body, count, budgets), outputs))
     return errors, opened
 
 
@@ -53,9 +55,9 @@ def _mask(key: WholeKey, own: MaskFormat, outputs: int) -> bytes:
     return encrypt_masks(words, key.public, own, Expander.fresh())
 
 
-def _opened(key: WholeKey, mask: Words, body: Words, outputs: int, budgets: SignBudgets) -> Words:
-    """Return the opened phases of a comparison's result, shape (outputs + _MORE,)."""
-    budget, fresh, count = budgets.signs, Expander.fresh(), outputs + _MORE
+def _opened(key: WholeKey, mask: Words, body: Words, count: int, budgets: SignBudgets) -> Words:
+    """Return the opened phases of a comparison's result, shape (count,)."""
+    budget, fresh = budgets.signs, Expander.fresh()
     result = rerandomise(mask, body, count, budget.sigma_flood, key.public, key.parameters, fresh)
     digest = os.urandom(DIGEST_BYTES)  # a different result each time
     pairwise = pairwise_keys(list(key.secrets))

@@ -19,10 +19,9 @@ from engines.deployment import (
     Deployment,
     program_file,
     write_manifest,
-    write_programs,
     write_public,
 )
-from engines.interface import DECIDE, PROGRAMS
+from engines.interface import DECIDE
 from engines.levelled.build import build
 from engines.levelled.messages import NAME
 from features.encoding import Bits
@@ -103,8 +102,9 @@ def write_unmodified(
     )
     facts = build(own, layout, folder)
     # No other engine runs this deployment, but every deployment has shared programs.
-    programs = (Program.load(folder / NAME / program_file(name), layout) for name in PROGRAMS)
-    write_programs(folder, {program.name: program for program in programs})
+    for name in facts["external_products"]:
+        path = program_file(name)
+        write_public(folder / path, (folder / NAME / path).read_bytes())
     write_manifest(folder, {NAME: facts})
     return Deployment.load(folder)
 

@@ -17,10 +17,8 @@ from engines.deployment import (
     Deployment,
     program_file,
     write_manifest,
-    write_programs,
     write_public,
 )
-from engines.interface import PROGRAMS
 from engines.levelled.build import build
 from engines.levelled.messages import NAME
 from model.booster import parse_ensemble
@@ -59,7 +57,7 @@ def heavier(deployment: Path, trees: int, depth: int, folder: Path) -> Path:
     write_public(folder / "schema.json", (deployment / "schema.json").read_bytes())
     write_public(folder / "booster.json", booster)
     facts = build(programs, layout, folder)
-    own = (Program.load(folder / NAME / program_file(name), layout) for name in PROGRAMS)
-    write_programs(folder, {program.name: program for program in own})
+    for name in facts["external_products"]:
+        write_public(folder / program_file(name), (folder / NAME / program_file(name)).read_bytes())
     write_manifest(folder, {NAME: facts})
     return folder

@@ -48,7 +48,7 @@ class Parties:
             decision = patiently(session.open_decision)
             opened: Opened = {DECIDE: (decision.opened,)}
             if application.explained:
-                opened[EXPLAIN] = patiently(session.explain).explanation.scores
+                opened[EXPLAIN] = patiently(session.explain).explanation.opened
             patiently(session.erase)
         except BaseException:
             session.discard()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from parties.joint.member import JointMember
 
 
@@ -16,5 +16,9 @@ def goes_on(member: JointMember) -> None:
         member.send_record({column.name: column.default for column in columns})
     elif member.records_arrived and name not in member.agreed_by(DECIDE):
         member.agree(DECIDE)
-    elif decided and name not in member.agreed_by(EXPLAIN):
-        member.agree(EXPLAIN)
+    elif decided:
+        later = (EXPLAIN, REASONS) if REASONS in public.programs else (EXPLAIN,)
+        for program in later:
+            if name not in member.agreed_by(program):
+                member.agree(program)
+                return

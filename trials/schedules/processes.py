@@ -19,7 +19,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from engines.interface import PublicModel
+from engines.interface import PROGRAMS, PublicModel
 from features.encoding import Layout
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
@@ -147,7 +147,7 @@ def play_with_processes(seed: int, url: str, folder: Path) -> Outcome:
             application.kill(name)
     made = application.shares()
     outcome.shares = len(made)
-    outcome.opened = {p for p in ("decide", "explain") if len(_given(application, p)) == 3}
+    outcome.opened = {p for p in PROGRAMS if len(_given(application, p)) == 3}
     for (party, program), shares in made.items():
         if len(shares) > 1:
             outcome.violated = f"{party} made {len(shares)} different shares of {program}"
@@ -159,12 +159,18 @@ def _given(application: Application, program: str) -> set[str]:
     return {party for party, p in application.shares() if p == application.public.final(program)}
 
 
+def _all_given(application: Application) -> bool:
+    parties = len(application.names)
+    programs = [p for p in PROGRAMS if p in application.public.programs]
+    return all(len(_given(application, program)) == parties for program in programs)
+
+
 def _play(application: Application, draw: Random, faults: Counter[str]) -> None:
     weak, saved = draw.choice(application.names), application.folder / "saved"
     for name in application.names:
         application.start(name)
     end = time.monotonic() + SECONDS
-    while time.monotonic() < end and len(_given(application, "explain")) < len(application.names):
+    while time.monotonic() < end and not _all_given(application):
         time.sleep(draw.uniform(0.02, 0.3))
         name = draw.choice(application.names)
         if draw.random() < 0.3:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from engines.interface import DECIDE, EXPLAIN, JointPartyEngine
+from engines.interface import DECIDE, EXPLAIN, REASONS, JointPartyEngine
 from trials.local_server import LocalServer
 from trials.schedules.ledger import Violated
 from trials.schedules.world import World
@@ -34,7 +34,7 @@ class Outcome:
     shares: int = 0
     """Number of (party, program) of which a share was sent."""
     opened: set[str] = field(default_factory=set)
-    """Of "decide" and "explain", those that any party has opened."""
+    """The programs that any party has opened."""
 
 
 def play(
@@ -49,8 +49,8 @@ def play(
         outcome.violated = str(error)
     finally:
         for member in world.parties.values():
-            found = member.decision, member.explanation
-            outcome.opened |= {p for p, r in zip((DECIDE, EXPLAIN), found, strict=True) if r}
+            found = {DECIDE: member.decision, EXPLAIN: member.explanation, REASONS: member.reasons}
+            outcome.opened |= {program for program, result in found.items() if result}
         world.close()
     outcome.faults.update(world.server.faults)
     outcome.refusals = world.refusals
@@ -89,7 +89,12 @@ def _require_results(world: World) -> None:
         return
     for name in world.names:
         member = world.parties.get(name)
-        if member is None or member.explanation is None:
+        done = member is not None and all(
+            member.own.protocol.opened(member.public.final(program)) is not None
+            for program in (DECIDE, EXPLAIN, REASONS)
+            if program in member.public.programs
+        )
+        if not done:
             raise Violated(f"{name} cannot go on, although no fault forbids it")
 
 

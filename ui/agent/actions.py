@@ -14,9 +14,10 @@ from typing import Any
 import gradio as gr
 from anyio import to_thread
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from parties.agent import Agent, ApplicationAgent
 from ui.agent import panels as agent_panels
+from ui.agent.reasons import reasons_button, reasons_panel
 from ui.forms import record_of, shown_record
 from ui.plots import blank_figure, explanation_figure
 from ui.steps import show_steps
@@ -27,7 +28,7 @@ from utils.errors import OutOfStep, TrisealError, UnknownApplication
 View = list[Any]
 Handler = Callable[..., View]
 FILE = "file"
-STEPS = ("join", "send", DECIDE, EXPLAIN, FILE)
+STEPS = ("join", "send", DECIDE, EXPLAIN, REASONS, FILE)
 UNEXPECTED = "Something went wrong. The log of this party's agent has the details."
 
 log = logging.getLogger(__name__)
@@ -51,16 +52,16 @@ class PageApplication:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-PARTS = 15
-"""Length of a view: the state and fourteen components."""
+PARTS = 17
+"""Length of a view: the state and sixteen components."""
 
 
 class AgentActions:
     """The event handlers of one party's page.
 
     Every view lists, in order: state, join row, strip, retry and cancel buttons, key, sent, button
-    and panel of the decision, button and panel of the explanation, plot, log, holdings, button of
-    the decision file.
+    and panel of the decision, button and panel of the explanation, plot, button and panel of the
+    reasons, log, holdings, button of the decision file.
     """
 
     def __init__(self, agent: Agent) -> None:
@@ -97,6 +98,8 @@ class AgentActions:
             gr.update(visible=not agreed[EXPLAIN]),
             told[EXPLAIN] + agent_panels.explanation_panel(application, public),
             self._plot(shown, application),
+            reasons_button(application, public),
+            told[REASONS] + reasons_panel(application, public),
             own_timeline(application.member.events if application else (), public, self.party.name),
             agent_panels.holdings_panel(application),
             gr.update(visible=application is not None and application.member.decision is not None),
@@ -232,6 +235,10 @@ class AgentActions:
             return self.agent.application(shown.client_id) if shown.client_id else None
         except UnknownApplication:
             return None
+
+    def shown(self, shown: PageApplication) -> ApplicationAgent | None:
+        """Return the application that a browser session shows, or None."""
+        return self._application(shown)
 
     def _required(self, shown: PageApplication) -> ApplicationAgent:
         application = self._application(shown)

@@ -12,15 +12,20 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from parties.agent import Agent
+from parties.reviews import Reviews
 from ui import joint_texts
 from ui.agent import panels as agent_panels
 from ui.agent.actions import AgentActions, PageApplication
+from ui.agent.notice import NoticeSection
+from ui.agent.reasons import reasons_panel
+from ui.agent.review import ApplicantReview, LenderReviews
 from ui.blocks import cancel_button, fill_by, html, section, step_button
 from ui.examples import load_examples
 from ui.forms import build_field, shown_record
 from ui.panels import heading
+from ui.reasons import AGAINST, TITLE, has_reasons
 from ui.single.actions import shown_at_once
 from ui.steps import show_steps
 from ui.ticks import CONCURRENT_TICKS, TICK_SECONDS
@@ -116,6 +121,19 @@ class _AgentPage:
             self.plot = gr.Plot(
                 show_label=False, container=False, visible=False, elem_classes="ts-plot"
             )
+        with section(has_reasons(self.public)):
+            _html(heading(5, TITLE, AGAINST))
+            self.reasons_button = _button("Agree to state the reasons", "agree-reasons")
+            self.reasons = _html(reasons_panel(None, self.public), "ts-panel")
+        self.notice: NoticeSection | None = None
+        self.review: ApplicantReview | LenderReviews | None = None
+        reviews = Reviews(agent.connection, self.party.name)
+        if reviews.asks:
+            with _folded("Notice of a denial"):
+                self.notice = NoticeSection()
+        if reviews.asks or reviews.gives:
+            with _folded("Review by a person" if reviews.asks else "Reviews by a person"):
+                self.review = ApplicantReview(reviews) if reviews.asks else LenderReviews(reviews)
         with _folded("Messages of this party"):
             self.log = _html(own_timeline((), self.public, self.party.name))
         with _folded("What this process holds"):
@@ -150,6 +168,8 @@ class _AgentPage:
             self.explain_button,
             self.explanation,
             self.plot,
+            self.reasons_button,
+            self.reasons,
             self.log,
             self.holdings,
             self.file_button,
@@ -165,7 +185,8 @@ class _AgentPage:
         self._step("join", self.again_button.click, do.try_again, [self.state], "try_again")
         self._step("join", self.cancel_button.click, do.cancel, [self.state], "cancel")
         self._step("send", self.send_button.click, do.send, everything, "send")
-        for program, button in ((DECIDE, self.decide_button), (EXPLAIN, self.explain_button)):
+        buttons = (self.decide_button, self.explain_button, self.reasons_button)
+        for program, button in zip((DECIDE, EXPLAIN, REASONS), buttons, strict=True):
             self._step(program, button.click, do.agree(program), everything, f"agree_{program}")
         fetched = self._on(
             self.file_button.click, do.decision_file, [self.state], "decision_file", [self.file]
@@ -184,6 +205,10 @@ class _AgentPage:
             concurrency_limit=8,
             api_name="note_changes",
         )
+        if self.notice is not None:
+            self.notice.wire(self.state, do.shown)
+        if self.review is not None:
+            self.review.wire(page, self.state, do.shown)
         filled = [shown_record(self.party, example.of(self.party)) for example in self.examples]
         fill_by(self.example_buttons, filled, self.fields)
 

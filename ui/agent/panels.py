@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contract.http import ProgramState
-from engines.interface import DECIDE, EXPLAIN, PublicModel
+from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from features.schema import Party
 from parties.agent import ApplicationAgent
 from parties.joint.identities import shown
@@ -45,6 +45,7 @@ def agent_steps(application: ApplicationAgent | None, public: PublicModel) -> li
             Step("Send", 0, parties),
             Step("Decide", 0),
             Step("Explain", 0),
+            *([Step("Reasons", 0)] if REASONS in public.programs else []),
         ]
     member = application.member
     joined = len(member.state.joined) if member.state else 0
@@ -54,7 +55,15 @@ def agent_steps(application: ApplicationAgent | None, public: PublicModel) -> li
         Step("Send", len(member.sent_by), parties),
         run_step("Decide", member.state, DECIDE, _is_over(application, DECIDE)),
         run_step("Explain", member.state, EXPLAIN, _is_over(application, EXPLAIN)),
+        *_reasons_step(application, public),
     ]
+
+
+def _reasons_step(application: ApplicationAgent, public: PublicModel) -> list[Step]:
+    if REASONS not in public.programs:
+        return []
+    over = _is_over(application, REASONS)
+    return [run_step("Reasons", application.member.state, REASONS, over)]
 
 
 def status(application: ApplicationAgent | None, public: PublicModel) -> str:
@@ -75,7 +84,7 @@ def status(application: ApplicationAgent | None, public: PublicModel) -> str:
             text = f"Computing {PROGRAM_WORDS[program]} was cancelled."
         return _note(f"{text} Any party can ask the server to try again.", "ts-stale")
     if application.member.awaits:
-        return _note(f"Waiting for {_named(application.member.awaits, public)}.")
+        return _note(f"Waiting for {named(application.member.awaits, public)}.")
     if application.member.awaited_witnesses:
         names = [f"the witness {name}" for name in application.member.awaited_witnesses]
         return _note(f"Waiting for {join_words(names)}.")
@@ -105,17 +114,17 @@ def is_under_way(application: ApplicationAgent | None) -> bool:
 def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
     """Return the other parties' identities, and the joint key's fingerprint once it is made."""
     if application is None:
-        return _empty(NO_APPLICATION)
+        return empty(NO_APPLICATION)
     member = application.member
     witnesses = _note(witness_words(member.witnesses))
     if not member.keys_ready:
         joined = member.state.joined if member.state else ()
         away = [name for name in public.schema_.party_names if name not in joined]
-        waits = f" {_named(away, public).capitalize()} still has to join." if len(away) == 1 else ""
+        waits = f" {named(away, public).capitalize()} still has to join." if len(away) == 1 else ""
         if len(away) > 1:
-            waits = f" {_named(away, public).capitalize()} still have to join."
+            waits = f" {named(away, public).capitalize()} still have to join."
         text = f"Not made yet. The parties' processes make it together, automatically.{waits}"
-        return _empty(text) + _identities(application, public) + witnesses
+        return empty(text) + _identities(application, public) + witnesses
     others = [p.name for p in public.schema_.parties if p.name != member.party]
     facts = [
         ("Model fingerprint", member.model_fingerprint),
@@ -126,7 +135,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
     ]
     return (
         f'<p class="ts-print"><span>Fingerprint</span><code>{escape(member.fingerprint)}</code></p>'
-        f'<p class="ts-note">Compare it with {escape(_named(others, public))} by telephone. If all '
+        f'<p class="ts-note">Compare it with {escape(named(others, public))} by telephone. If all '
         "digits match, no one has tampered with the messages between you.</p>"
         + _facts(facts)
         + _identities(application, public)
@@ -138,7 +147,7 @@ def sent_panel(application: ApplicationAgent | None, public: PublicModel, change
     """Return what this party has sent: bits, bytes, times and the start of the ciphertext."""
     sent = None if application is None else application.sent
     if application is None or not (sent or application.member.has_sent):
-        return _empty("Nothing sent yet.")
+        return empty("Nothing sent yet.")
     note = ""
     if changed:
         note = _note(
@@ -150,7 +159,7 @@ def sent_panel(application: ApplicationAgent | None, public: PublicModel, change
     if upload is None:
         note += _waiting(application, public)
     if sent is None:  # sent by an earlier process
-        return note + _empty("Encrypted before this process was started.")
+        return note + empty("Encrypted before this process was started.")
     facts = [
         (
             "Encrypted" if upload is None else "Sent",
@@ -170,7 +179,7 @@ def _waiting(application: ApplicationAgent, public: PublicModel) -> str:
         return _note("All parties have encrypted their records; this one is being sent.")
     verb, theirs = ("has", "its own") if len(away) == 1 else ("have", "theirs")
     return _note(
-        f"Encrypted, and fixed. It is sent automatically once {_named(away, public)} {verb} "
+        f"Encrypted, and fixed. It is sent automatically once {named(away, public)} {verb} "
         f"encrypted {theirs}, so that no party can copy another's ciphertext."
     )
 
@@ -178,52 +187,56 @@ def _waiting(application: ApplicationAgent, public: PublicModel) -> str:
 def decision_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
     """Return the parties that have agreed or, once opened, the decision."""
     if application is None:
-        return _empty("Not opened yet.")
+        return empty("Not opened yet.")
     if application.member.decision is not None:
         found = application.member.decision
         found = replace(found, preview=found.preview[:LOOK_DIGITS])
         return panels.decision_panel(PageState(decision=found), public)
-    return _agreement(application, DECIDE, public)
+    return agreement(application, DECIDE, public)
 
 
 def explanation_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
     """Return the parties that have agreed or, once opened, the explanation."""
     if application is None:
-        return _empty("Not opened yet.")
+        return empty("Not opened yet.")
     if application.member.explanation is not None:
         return panels.explanation_panel(PageState(explained=application.member.explanation))
-    return _agreement(application, EXPLAIN, public)
+    return agreement(application, EXPLAIN, public)
 
 
 def holdings_panel(application: ApplicationAgent | None) -> str:
     """Return what the party's folder holds for this application."""
     if application is None:
-        return _empty("Nothing stored yet.")
+        return empty("Nothing stored yet.")
     facts = [(phrase, show_bytes(size)) for phrase, size in application.member.holdings()]
     return _note("In this party's folder for the application:") + _facts(facts)
 
 
-def _agreement(application: ApplicationAgent, program: str, public: PublicModel) -> str:
+def agreement(application: ApplicationAgent, program: str, public: PublicModel) -> str:
+    """Return the parties that have agreed to a program, or the progress of its run."""
     member, answer = application.member, PROGRAM_WORDS[program]
     agreed = member.agreed_by(program)
     open_to = "" if member.reads(program) else _not_read(application, program, public)
     if _is_over(application, program):
         return f'<p class="ts-says">This party has sent its decryption share.</p>{open_to}'
     if not agreed:
-        return _empty("No party has agreed yet. It is opened once all have agreed.") + open_to
+        what = "They are" if program == REASONS else "It is"
+        return empty(f"No party has agreed yet. {what} opened once all have agreed.") + open_to
     away = [name for name in public.schema_.party_names if name not in agreed]
     if away:
         verb = "has" if len(away) == 1 else "have"
-        text = (
-            f"{_named(agreed, public).capitalize()} agreed; {_named(away, public)} {verb} not yet."
-        )
+        text = f"{named(agreed, public).capitalize()} agreed; {named(away, public)} {verb} not yet."
     else:
         text = (
             _progress(application, program)
-            or f"{answer.capitalize()} is being computed and opened."
+            or f"{answer.capitalize()} {_is(program)} being computed and opened."
         )
         text = f"All parties have agreed. {text}"
     return f'<p role="status">{escape(text)}</p>{open_to}'
+
+
+def _is(program: str) -> str:
+    return "are" if program == REASONS else "is"
 
 
 def _progress(application: ApplicationAgent, program: str) -> str:
@@ -238,14 +251,15 @@ def _progress(application: ApplicationAgent, program: str) -> str:
 
 def _not_read(application: ApplicationAgent, program: str, public: PublicModel) -> str:
     readers = application.member.readers_of(program)
-    what = "decision" if program == DECIDE else "explanation"
-    return _note(f"Only {_named(readers, public)} will learn the {what}.")
+    return _note(f"Only {named(readers, public)} will learn {PROGRAM_WORDS[program]}.")
 
 
 def _is_over(application: ApplicationAgent, program: str) -> bool:
     member = application.member
-    opened = member.decision if program == DECIDE else member.explanation
-    return opened is not None or (not member.reads(program) and application.answered(program))
+    opened = {DECIDE: member.decision, EXPLAIN: member.explanation, REASONS: member.reasons}
+    return opened[program] is not None or (
+        not member.reads(program) and application.answered(program)
+    )
 
 
 def _identities(application: ApplicationAgent, public: PublicModel) -> str:
@@ -255,7 +269,8 @@ def _identities(application: ApplicationAgent, public: PublicModel) -> str:
     return _facts([*facts, ("Own identity key", shown(member.own_identity))])
 
 
-def _named(parties: tuple[str, ...] | list[str], public: PublicModel) -> str:
+def named(parties: tuple[str, ...] | list[str], public: PublicModel) -> str:
+    """Return the labels of parties in words, such as "the applicant and the bank"."""
     return join_words([f"the {public.schema_.party(name).label.lower()}" for name in parties])
 
 
@@ -268,5 +283,6 @@ def _note(text: str, kind: str = "ts-note") -> str:
     return f'<p class="{kind}" role="status">{escape(text)}</p>'
 
 
-def _empty(text: str) -> str:
+def empty(text: str) -> str:
+    """Return the text of a panel that has nothing to show yet."""
     return f'<p class="ts-empty">{escape(text)}</p>'

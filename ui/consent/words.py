@@ -98,7 +98,7 @@ def what_words(request: AccessRequest) -> str:
         return f"The {words}. Only this result leaves the owner's process."
     if request.action == "release":
         return "The fields themselves, masked as the policy says, are given to the requester."
-    what = "decision" if request.action == "decide" else "explanation"
+    what = "decision" if request.action == "decide" else "explanation and its reasons"
     return (
         f"The owner's process sends the record encrypted, and agrees to the {what}. "
         "The record itself is not shown to anybody."

@@ -16,13 +16,14 @@ from typing import Any, TypeVar
 import gradio as gr
 
 import backend
-from engines.interface import DECIDE, EXPLAIN, PublicModel
+from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from features.schema import Party
 from parties.run_follower import RunNews, Tell
 from ui import panels
 from ui.following import followed
 from ui.forms import record_of
 from ui.plots import explanation_figure
+from ui.reasons import has_reasons
 from ui.state import PageState
 from ui.timeline import timeline
 from ui.units import join_words
@@ -103,7 +104,8 @@ class Actions:
     """The handlers for one public model. `values` are the values of all fields, party by party.
 
     Every view lists, in order: state, strip, keys, one panel per party, run, decision,
-    explanation, plot, log, and the cancel buttons of the decision and of the explanation.
+    explanation, plot, log, reasons, and the cancel buttons of the decision, of the explanation and
+    of the reasons.
     """
 
     def __init__(self, public: PublicModel) -> None:
@@ -122,12 +124,13 @@ class Actions:
             panels.explanation_panel(state),
             self._plot(state) if plot is None else plot,
             timeline(state.messages, self.public),
+            panels.reasons_panel(state),
             *self._cancels(state),
         ]
 
     def _cancels(self, state: PageState) -> View:
         running = "" if state.news is None else state.news.program
-        return [gr.update(visible=running == program) for program in (DECIDE, EXPLAIN)]
+        return [gr.update(visible=running == program) for program in (DECIDE, EXPLAIN, REASONS)]
 
     def _plot(self, state: PageState) -> Any:
         if state.explained is None:
@@ -203,6 +206,17 @@ class Actions:
             state.explains(explained)
         yield self.view(state)
 
+    def reasons(self, state: PageState, *values: Any) -> Iterator[View]:
+        """Step 6: state the reasons for a denial."""
+        self._compare(state, values)
+        self._refuse_changed(state)
+        stated = yield from self._followed(
+            state, REASONS, lambda news: backend.state_reasons(state.client_id, news=news)
+        )
+        if stated is not None:
+            state.states(stated)
+        yield self.view(state, gr.skip())
+
     def all_steps(self, state: PageState, *values: Any) -> Iterator[View]:
         """Do the remaining steps in order, unless a run is cancelled."""
         if state.client_id is None:
@@ -217,11 +231,19 @@ class Actions:
             return
         if state.decision is None:
             yield from self.open_decision(state)
+        if self._needs_reasons(state):
+            yield from self.reasons(state, *values)
+            if state.cancelled:
+                return
         # The last view has the plot, which the browser can skip if one without it follows at once.
         if state.explained is None:
             yield from self.explain(state, *values)
         else:
             yield self._nothing(state)
+
+    def _needs_reasons(self, state: PageState) -> bool:
+        denied = state.decision is not None and not state.decision.approved
+        return has_reasons(self.public) and denied and state.reasons is None
 
     def start_over(self, state: PageState) -> Iterator[View]:
         """Erase the application and reset the page."""
@@ -230,7 +252,7 @@ class Actions:
         yield self.view(state)
 
     def _nothing(self, state: PageState) -> View:
-        return [state, *(gr.skip() for _ in range(len(self.parties) + 9))]
+        return [state, *(gr.skip() for _ in range(len(self.parties) + 11))]
 
     def _followed(
         self, state: PageState, program: str, call: Callable[[Tell], T]
@@ -264,7 +286,7 @@ class Actions:
         view[1] = panels.strip(state, self.public)
         after = 3 + len(self.parties)
         view[after], view[after + 2] = panels.run_panel(state), panels.explanation_panel(state)
-        view[-2:] = self._cancels(state)
+        view[-4:] = [panels.reasons_panel(state), *self._cancels(state)]
         return view
 
     def _make_keys(self, state: PageState) -> None:

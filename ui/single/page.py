@@ -19,6 +19,7 @@ from ui.benchmark import comparison
 from ui.blocks import cancel_button, fill_by, html, section, step_button
 from ui.examples import Example, load_examples
 from ui.forms import build_field, default_record, shown_record
+from ui.reasons import AGAINST, has_reasons
 from ui.single.actions import Actions, Handler, View, discard, shown_at_once, shown_to_people
 from ui.state import PageState
 from ui.timeline import timeline
@@ -136,6 +137,13 @@ class _Page:
                 show_label=False, container=False, visible=False, elem_classes="ts-plot"
             )
 
+        with section(has_reasons(public)):
+            html(panels.heading(6, "State the reasons", AGAINST))
+            with gr.Row(elem_classes="ts-doing"):
+                self.reasons_button = step_button("State the reasons", "reasons")
+                self.cancel_reasons_button = cancel_button("cancel-reasons")
+                self.reasons = html(panels.reasons_panel(start), "ts-panel")
+
     def _party(self, start: PageState, party: Party) -> None:
         columns = len(party.columns)
         # A party with many columns is wide enough for several fields side by side.
@@ -175,8 +183,10 @@ class _Page:
             self.explanation,
             self.plot,
             self.log,
+            self.reasons,
             self.cancel_run_button,
             self.cancel_explain_button,
+            self.cancel_reasons_button,
         ]
 
     def wire(self) -> None:
@@ -191,9 +201,14 @@ class _Page:
         self._on(self.run_button, "run", do.run, everything, self.run, 2)
         self._on(self.open_button, "open_decision", do.open_decision, [self.state], self.decision)
         self._on(self.explain_button, "explain", do.explain, everything, self.explanation, 2)
+        self._on(self.reasons_button, "reasons", do.reasons, everything, self.reasons, 2)
         self._on(self.all_button, "all_steps", do.all_steps, everything, self.run, 2)
         gr.on(
-            [self.cancel_run_button.click, self.cancel_explain_button.click],
+            [
+                self.cancel_run_button.click,
+                self.cancel_explain_button.click,
+                self.cancel_reasons_button.click,
+            ],
             shown_at_once(do.cancel),
             [self.state],
             None,

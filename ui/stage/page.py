@@ -27,6 +27,7 @@ from ui.benchmark import comparison
 from ui.blocks import html, section
 from ui.panels import heading
 from ui.places import agent_addresses, compliance_link, consent_links, page_place
+from ui.reasons import has_reasons
 from ui.single.actions import shown_at_once
 from ui.stage import beside
 from ui.stage import panels as stage_panels
@@ -150,10 +151,19 @@ class Stage:
                 elem_id="explanation-readers",
                 min_width=290,
             )
+            self.stated = gr.CheckboxGroup(
+                [(party.label, party.name) for party in parties],
+                value=[parties[0].name],
+                label="Of these, parties that learn the reasons for a denial",
+                elem_id="reasons-readers",
+                min_width=290,
+                visible=has_reasons(self.public),
+            )
         html(
             '<p class="ts-note">A new application has one join code per party, and the parties\' '
             "pages open below with it. The parties' processes make their joint key at once. Each "
-            "party then sends its record and agrees to the decision and to the explanation.</p>"
+            "party then sends its record and agrees to the decision, and to the explanation"
+            f"{' and the reasons' if has_reasons(self.public) else ''}.</p>"
         )
 
     def _compliance(self) -> None:
@@ -197,13 +207,21 @@ class Stage:
         return stage_panels.opening_link(compliance_link(self.settings, called) or "")
 
     def open(
-        self, watched: Watched, readers: list[str], why: list[str], request: gr.Request
+        self,
+        watched: Watched,
+        readers: list[str],
+        why: list[str],
+        stated: list[str],
+        request: gr.Request,
     ) -> View:
         """Open an application and show it in the parties' pages."""
         if not readers:
             raise InvalidRequest("Choose at least one party that learns the result.")
         explained = [name for name in why if name in readers] or readers
-        opened = open_joint(self.client, readers, explained)
+        reasons = [name for name in stated if name in readers] or None  # else as the server says
+        opened = open_joint(
+            self.client, readers, explained, reasons if has_reasons(self.public) else None
+        )
         watched.client_id, watched.token = opened.client_id, opened.watch_token
         watched.shown = ("", "")
         watched.turn = not watched.turn
@@ -284,7 +302,7 @@ class Stage:
         looked = [self.strip, self.log]
         self.button.click(
             shown_at_once(self.open),
-            [self.state, self.readers, self.why],
+            [self.state, self.readers, self.why, self.stated],
             [self.state, self.frames, *looked],
             show_progress="hidden",
             concurrency_limit=4,

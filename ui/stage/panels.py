@@ -7,7 +7,7 @@ from datetime import datetime
 from urllib.parse import urlencode
 
 from contract.http import ApplicationState, TrafficItem
-from engines.interface import DECIDE, EXPLAIN, PUBLIC_KEY, PublicModel
+from engines.interface import DECIDE, EXPLAIN, PROGRAMS, PUBLIC_KEY, REASONS, PublicModel
 from features.schema import Party
 from parties.joint.messages import RECORD_COMMIT
 from parties.results import ALL, SERVER
@@ -26,11 +26,13 @@ def stage_steps(
     committed = {entry.sender for entry in traffic if entry.what == RECORD_COMMIT}
     partials = {
         program: len({e.sender for e in traffic if e.what == f"partial:{public.final(program)}"})
-        for program in (DECIDE, EXPLAIN)
+        for program in PROGRAMS
+        if program in public.programs
     }
     readers = {
         DECIDE: state.readers if state else (),
         EXPLAIN: state.explanation_readers if state else (),
+        REASONS: state.reasons_readers if state else (),
     }
     # The only reader of a result does not send its decryption share.
     parts = {p: parties - (len(named) == 1) for p, named in readers.items()}
@@ -40,7 +42,11 @@ def stage_steps(
         Step("Key", arrived.count(PUBLIC_KEY)),
         Step("Send", len(committed), parties),
         run_step("Decide", state, DECIDE, partials[DECIDE] >= parts[DECIDE]),
-        run_step("Explain", state, EXPLAIN, partials[EXPLAIN] >= parts[EXPLAIN]),
+        *(
+            run_step(words, state, program, partials[program] >= parts[program])
+            for words, program in (("Explain", EXPLAIN), ("Reasons", REASONS))
+            if program in partials
+        ),
     ]
 
 

@@ -1,8 +1,8 @@
 """`python -m ui.stage.side_by_side --json`: one example on the levelled engine and on Concrete.
 
 Both run the deployment's shared programs, so that their integers can be compared one by one. The
-applicant is fictitious: an example of ui/examples.json, or the schema's defaults. This process
-plays all parties: it shows times and equality, not protection.
+applicant is fictitious: an example of ui/examples.py. This process plays all parties: it shows
+times and equality, not protection.
 """
 
 from __future__ import annotations
@@ -154,11 +154,8 @@ def _evaluated(
 
 
 def _applicant(deployment: Deployment) -> tuple[str, dict[str, Any]]:
-    examples = load_examples(deployment.schema)
-    if examples:
-        return examples[-1].label, examples[-1].record
-    defaults = {column.name: column.default for column in deployment.schema.columns()}
-    return "Default values of the schema", defaults
+    example = load_examples(deployment.schema)[-1]
+    return example.label, example.record
 
 
 def main(words: list[str]) -> int:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from engines.deployment import Deployment
+from engines.interface import DECIDE, EXPLAIN, SIGN_OF
 from engines.levelled.bounds import (
     BOUNDS,
     MOST_COEFFICIENTS,
@@ -16,15 +17,24 @@ from engines.levelled.bounds import (
     check_outputs,
 )
 from engines.levelled.build import PARAMETERS_OF, SCORE, SCORE_WIDTHS, SIGN
-from engines.levelled.leakage import information, score_openings, sign_openings
+from engines.levelled.leakage import Opening, information, score_openings, sign_openings
 from engines.levelled.masks import MaskFormat
 from engines.levelled.messages import ClientFacts
 from engines.levelled.noise import REQUIRED_LOG2, NoiseModel, sigmas_for
-from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, PROFILES, ZERO_BITS
+from engines.levelled.parameters import (
+    DEFAULT,
+    KNOWN_ZEROS,
+    LEVEL_BITS,
+    PROFILES,
+    SIGN_BITS,
+    ZERO_BITS,
+)
+from engines.levelled.results import coefficients_of_parts
 from engines.levelled.selection import SelectionTree
 from engines.levelled.server import LevelledServer
 from engines.levelled.sign_budgets import border_failure_log2, sign_budget
-from features.schema import MAXIMUM_STEPS, Schema
+from features.schema import MAXIMUM_EXPLAINED, Schema
+from model.reasons import MOST_STATED
 from settings import ROOT
 from utils.errors import NoiseBudgetExceeded, UnsafeParameters
 
@@ -50,8 +60,12 @@ def sign_budgets_of(parameters, parties):
     model = NoiseModel(parameters, parties)
     for bits in SCORE_WIDTHS:
         own = MaskFormat.of(parameters, bits, parties)
-        for outputs in (1, MOST_OUTPUTS):
-            sign = sign_budget(own, outputs).client
+        for outputs, compared in (
+            (1, SIGN_BITS),
+            (MOST_OUTPUTS, SIGN_BITS),
+            (MOST_STATED, LEVEL_BITS),
+        ):
+            sign = sign_budget(own, outputs, compared).client
             for quarter in range(-120, -40):
                 variance = 4.0 ** (quarter / 4)
                 if border_failure_log2(own, variance, outputs) <= REQUIRED_LOG2:
@@ -59,15 +73,15 @@ def sign_budgets_of(parameters, parties):
                     yield zeros.model_copy(update={"score_bits": bits}), sign
 
 
-def smudges(made):
-    return [(zeros.sigma_smudge, sign.sigma_smudge) for zeros, sign in made]
+def least(made, bits):
+    return min(sign.sigma_smudge for _, sign in made if sign.score_bits == bits)
 
 
 def budgets(parties):
     """Yield the budgets of programs with every admissible noise, by width and outputs."""
     model = NoiseModel(DEFAULT, parties)
     for bits in SCORE_WIDTHS:
-        for outputs in (1, MOST_OUTPUTS):
+        for outputs in (1, MOST_OUTPUTS, MOST_STATED):
             for quarter in range(-120, -40):  # log2 of the program's standard deviation, times 4
                 squares = 4.0 ** (quarter / 4) / model.row_variance()
                 try:
@@ -108,8 +122,8 @@ def test_the_floor_is_one_step_below_the_smallest_budget():
 def test_limits_are_those_of_the_schema_and_the_compiler():
     assert set(BOUNDS) <= set(PROFILES)
     assert OWN.most_score_bits == max(SCORE_WIDTHS)
-    assert MOST_OUTPUTS == MAXIMUM_STEPS
-    assert MOST_COEFFICIENTS == MAXIMUM_STEPS + KNOWN_ZEROS
+    assert max(MAXIMUM_EXPLAINED, MOST_STATED) == MOST_OUTPUTS
+    assert MOST_COEFFICIENTS == MOST_OUTPUTS + KNOWN_ZEROS
     assert 9.0 <= OWN.least_margin < sigmas_for(-64, 1)
 
 
@@ -123,18 +137,26 @@ def test_every_budget_of_signs_that_can_be_compiled_is_within_the_bounds(
     made = list(sign_budgets_of(parameters, parties))
     assert len(made) > 100
     for zeros, sign in made:
-        given = {"decide": zeros, "decide_sign": sign}
+        program = "decide" if sign.score_bits == SIGN_BITS else "reasons"
+        given = {program: zeros, SIGN_OF[program]: sign}
         check_bounds(public, client.model_copy(update={"budgets": client.budgets | given}))
-    floors = OWN.least_zeros_smudge, OWN.least_sign_smudge
     if parties == 8:
-        for floor, least in zip(floors, map(min, zip(*smudges(made), strict=True)), strict=True):
-            assert math.log2(least) == pytest.approx(math.log2(floor) + 0.25)
+        for floor, smallest in (
+            (OWN.least_zeros_smudge, min(zeros.sigma_smudge for zeros, _ in made)),
+            (OWN.least_sign_smudge, least(made, SIGN_BITS)),
+            (OWN.least_level_smudge, least(made, LEVEL_BITS)),
+        ):
+            assert math.log2(smallest) == pytest.approx(math.log2(floor) + 0.25)
 
 
-@pytest.mark.parametrize("program", ["decide", "decide_sign"])
+@pytest.mark.parametrize("program", ["decide", "decide_sign", "reasons_levels"])
 def test_smudge_below_the_floor_of_signs_is_refused(opens_signs, program):
     public, client = opens_signs
-    floors = {"decide": OWN.least_zeros_smudge, "decide_sign": OWN.least_sign_smudge}
+    floors = {
+        "decide": OWN.least_zeros_smudge,
+        "decide_sign": OWN.least_sign_smudge,
+        "reasons_levels": OWN.least_level_smudge,
+    }
     check_bounds(public, client)
     low = client.budgets[program].model_copy(update={"sigma_smudge": floors[program] * 0.999})
     with pytest.raises(UnsafeParameters, match=f"for {program}, less than"):
@@ -175,9 +197,16 @@ def test_unknown_profiles_and_programs_are_refused(deployed):
         check_bounds(public, client.model_copy(update={"budgets": extra}))
 
 
+def test_known_zeros_of_levels_are_a_part_of_their_own(opens_signs):
+    """Forged masks move values of the table to other coefficients (test_forged_masks.py)."""
+    counts = coefficients_of_parts(opens_signs[0], "reasons_levels")
+    assert counts == [8, KNOWN_ZEROS]
+
+
 def test_only_the_exact_number_of_scores_is_opened(schema):
     allowed = allowed_outputs(schema)
-    assert allowed == {"decide": 1, "explain": 6, "decide_sign": 1, "explain_sign": 6}
+    own = {"decide": 1, "explain": 11, "reasons": 8}
+    assert allowed == own | {SIGN_OF[name]: count for name, count in own.items()}
     for program, count in allowed.items():
         check_outputs(program, count, schema)
         for other in (0, count - 1, count + 1, MOST_OUTPUTS + 1, 2040):
@@ -188,12 +217,64 @@ def test_only_the_exact_number_of_scores_is_opened(schema):
         check_coefficients(MOST_COEFFICIENTS + 1)
 
 
+@pytest.mark.parametrize(
+    "edges",
+    [
+        None,
+        (),
+        (1, 17, 33, 49, 65, 81),
+        (17, 33, 49, 65, 81, 97, 113),
+        (1, 17, 17, 49, 65, 81, 97),
+        (1, 18, 33, 49, 65, 81, 97),
+        (1, 17, 33, 49, 65, 81, 2049),
+    ],
+    ids=["none", "empty", "six", "not from 1", "equal", "within a position", "beyond"],
+)
+def test_edges_that_mean_nothing_are_refused(opens_signs, edges):
+    public, client = opens_signs
+    assert public.programs["reasons"].score_bits == 12
+    own = public.programs["reasons_levels"].model_copy(update={"edges": edges})
+    changed = public.model_copy(update={"programs": public.programs | {"reasons_levels": own}})
+    with pytest.raises(UnsafeParameters, match="edges of levels"):
+        check_bounds(changed, client)
+
+
+def test_levels_of_another_program_are_refused(opens_signs):
+    public, client = opens_signs
+    for update in ({"edges": (1, 17, 33, 49, 65, 81, 97)}, {}):
+        signs = public.programs["explain_sign"].model_copy(update=update)
+        wide = public.programs["reasons_levels"].model_copy(update={"score_bits": 4})
+        programs = {"explain_sign": signs} if update else {"reasons_levels": wide}
+        changed = public.model_copy(update={"programs": public.programs | programs})
+        with pytest.raises(UnsafeParameters, match="levels of"):
+            check_bounds(changed, client)
+
+
+def test_schema_with_too_many_reasons_has_no_program_of_them(schema):
+    document = schema.model_dump(mode="json") | {"reasons": []}
+    flag = {"kind": "boolean", "label": "Flag"}
+    count = len(list(schema.columns()))
+    document["parties"][0]["columns"] += [
+        flag | {"name": f"Flag{i}"} for i in range(MOST_STATED - count)
+    ]
+    assert allowed_outputs(Schema.parse(document))["reasons"] == MOST_STATED
+    document["parties"][0]["columns"].append(flag | {"name": "More"})
+    assert set(allowed_outputs(Schema.parse(document))) == {
+        "decide",
+        "decide_sign",
+        "explain",
+        "explain_sign",
+    }
+
+
 def at_the_floor(openings):
     """Return the bits that the openings tell with the least smudges, by the module's formulas."""
     floors = {
         "known zeros of masked scores": OWN.least_zeros_smudge,
         "signs": OWN.least_sign_smudge,
         "known zeros of signs": OWN.least_sign_smudge,
+        "levels": OWN.least_level_smudge,
+        "known zeros of levels": OWN.least_level_smudge,
         "scores and known zeros": OWN.least_smudge,
     }
     least = [replace(own, smudge=floors.get(own.opens, own.smudge)) for own in openings]
@@ -208,7 +289,7 @@ def at_the_floor(openings):
 def test_leakage_at_the_floor_is_as_stated(layout):
     """The figures of the module's docstring and of docs/PROTOCOL.md."""
     programs = Deployment.load(ROOT / "deployment_files").programs_of("levelled")
-    trees = {name: SelectionTree.of(program) for name, program in programs.items()}
+    trees = {name: SelectionTree.of(programs[name]) for name in (DECIDE, EXPLAIN)}
     honest, chosen, checks = at_the_floor(sign_openings(trees, layout, PARAMETERS_OF[SIGN][0]))
     secret = DEFAULT.n * math.log2(3)
     figures = [
@@ -217,6 +298,10 @@ def test_leakage_at_the_floor_is_as_stated(layout):
     ]
     honest, chosen, _ = at_the_floor(score_openings(trees, 3, PARAMETERS_OF[SCORE][0]))
     figures.append(f"{honest:.2f} and {chosen:.0f} bits if scores are")
+    zeros = "known zeros of masked scores"
+    counts = {zeros: KNOWN_ZEROS, "levels": 8, "known zeros of levels": KNOWN_ZEROS}
+    levels = [Opening("reasons", opens, count, 1.0, 1.0) for opens, count in counts.items()]
+    figures.append(f"Levels of 8 reasons add {at_the_floor(levels)[1]:.0f} bits to the second")
     for path in ("engines/levelled/bounds.py", "docs/PROTOCOL.md"):
         text = " ".join((ROOT / path).read_text().split())
         assert [figure for figure in figures if figure not in text] == []

@@ -24,7 +24,10 @@ from engines.levelled.opening import Result
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS, SIGN_BITS
 from engines.levelled.randomness import Expander
 from engines.levelled.words import words_to_bytes
+from features.encoding import Layout
+from features.schema import Schema
 from model.polynomial import sample_states
+from model.program import explain_program
 from settings import ROOT
 from tests.engines.levelled.joint_keys import joint_keys
 from trials.signs import SignRun
@@ -171,19 +174,32 @@ def test_encrypted_comparison_is_exact_for_any_number_of_parties(parties, output
     assert np.abs(errors).max() < 2.0**-8
 
 
-@pytest.mark.parametrize("name", [DECIDE, EXPLAIN])
+def explains_more(decide, layout):
+    """Return an explanation with 20 scores, so many that fewer than 8 top bits rotate."""
+    document = layout.schema.model_dump(mode="json")
+    income, _ = document["explanation"]["alternatives"]
+    income["steps"] = layout.schema.column("Total_income").cuts[:12]
+    document["explanation"]["pairs"] = []
+    return explain_program(decide, Layout(Schema.parse(document)))
+
+
+@pytest.mark.parametrize("name", [DECIDE, EXPLAIN, "more"])
 def test_signs_of_real_programs_equal_the_reference(joint, layout, small_programs_of, name):
     """With the program's own noise and all covering noise, as it is and moved to the borders.
 
     Public constants move the scores of one evaluation to -1, 0 and +1 and to the extremes.
     """
-    program = small_programs_of(12)[name]
+    programs = small_programs_of(12)
+    program = explains_more(programs[DECIDE], layout) if name == "more" else programs[name]
+    kept = rotated_bits(DEFAULT.n, len(program.outputs), 14)
+    assert (len(program.outputs), kept) == {DECIDE: (1, 8), EXPLAIN: (11, 8), "more": (20, 7)}[name]
     run = SignRun.of(name, program, joint)
     row = layout.bits_of_states(sample_states(layout, 1, seed=5))
     scores = program.scores(row)[0]
     outcome = run.evaluated(row[0])
-    cases = [scores, *(np.roll([-1, 0, 1, 2047, -2047, 12], k)[: len(scores)] for k in range(6))]
-    for wanted in cases[: 7 if name == DECIDE else 4]:
+    borders = np.resize([-1, 0, 1, 2047, -2047, 12], (max(6, len(scores)),))
+    cases = [scores, *(np.roll(borders, k)[: len(scores)] for k in range(6))]
+    for wanted in cases[: {DECIDE: 7, EXPLAIN: 3}.get(name, 2)]:
         mask, body = outcome[0], outcome[1].copy()
         body[: len(scores)] += (wanted - scores).view(np.uint64) << np.uint64(52)
         assert run.approvals(mask, body).tolist() == (wanted >= 0).tolist()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engines.interface import PROGRAMS
 from features.encoding import Layout
 from features.schema import Schema
 from parties.governance.decisions import OwnDecisions
@@ -23,7 +24,8 @@ class Application:
     """An application whose parties are all ready; it ends when something has been told."""
 
     def __init__(self) -> None:
-        self.over, self.serial, self.agreements = "", 1, 0
+        self.over, self.serial = "", 1
+        self.agreements: list[str] = []
         self.waited, self.changed = threading.Semaphore(0), threading.Event()
         self.member = SimpleNamespace(
             client_id="a" * 32,
@@ -31,12 +33,13 @@ class Application:
             keys_ready=True,
             has_sent=True,
             is_sent=lambda _record: True,
-            agreed_by=lambda _program: (PARTY.name,) if self.agreements else (),
+            agreed_by=lambda program: (PARTY.name,) if program in self.agreements else (),
+            public=SimpleNamespace(programs=dict.fromkeys(PROGRAMS)),
             reads=lambda _program: False,
         )
 
-    def agree(self, _program: str) -> None:
-        self.agreements += 1
+    def agree(self, program: str) -> None:
+        self.agreements.append(program)
 
     def look(self) -> None: ...
 
@@ -81,18 +84,22 @@ def test_an_error_about_a_record_tells_the_institution_no_value(
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    ("action", "programs"), [("decide", ["decide"]), ("explain", ["explain", "reasons"])]
+)
 def test_nothing_is_agreed_to_while_the_approval_does_not_stand(
-    tmp_path: Path, record: dict[str, Any]
+    tmp_path: Path, record: dict[str, Any], action: Any, programs: list[str]
 ) -> None:
+    """Consent to an explanation covers the reasons."""
     application, standing = Application(), threading.Event()
     decisions = Decisions(tmp_path, application)
-    decisions.perform("code", record, "decide", standing.is_set)
+    decisions.perform("code", record, action, standing.is_set)
     for _ in range(3):
         assert application.waited.acquire(timeout=20)
-    assert application.agreements == 0
+    assert application.agreements == []
     standing.set()  # the control: with an approval it agrees, once
     for thread in threading.enumerate():
         if thread.name == "agree aaaaaaaa":
             thread.join(20)
-    assert application.agreements == 1
+    assert sorted(application.agreements) == programs
     decisions.close()

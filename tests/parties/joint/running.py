@@ -84,13 +84,15 @@ def signs_server(tmp_path_factory):
 class Members:
     """Three members with folders of their own, in one application."""
 
-    def __init__(self, server: Any, folder: Path, readers=None, explained=None) -> None:
+    def __init__(
+        self, server: Any, folder: Path, readers=None, explained=None, reasons=None
+    ) -> None:
         self.server, self.folder = server, folder
         self.schema = server.public.schema_
         self.names = self.schema.party_names
         self.client = server.client()
         self.opening: JointOpening = open_joint(
-            self.client, readers, explained or readers or self.names
+            self.client, readers, explained or readers or self.names, reasons
         )
         self.connections = {name: connect(server, folder / name) for name in self.names}
         self.members = {
@@ -180,8 +182,8 @@ def signs_group(signs_server, tmp_path):
 def _groups(server, folder):
     made = []
 
-    def make(readers=None, name="parties", explained=None) -> Members:
-        made.append(Members(server, folder / name, readers, explained))
+    def make(readers=None, name="parties", explained=None, reasons=None) -> Members:
+        made.append(Members(server, folder / name, readers, explained, reasons))
         return made[-1]
 
     yield make

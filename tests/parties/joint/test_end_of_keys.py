@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from parties.agent import ApplicationAgent
 from parties.joint.member import JointMember
 from parties.joint.protocol import JointProtocol
@@ -30,8 +30,10 @@ def keys(members, name):
 
 
 def decided(members):
+    """Open the decision and the reasons, so that only the explanation is left."""
     members.pump().send()
-    return members.agree(DECIDE).pump()
+    members.agree(DECIDE).pump()
+    return members.agree(REASONS).pump()
 
 
 @pytest.mark.parametrize("readers", [None, [C], [A, B]])

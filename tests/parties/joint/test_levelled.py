@@ -63,7 +63,8 @@ def test_a_session_opens_the_scores_of_the_program(server, tmp_path, oracle, tru
     assert [decision.score] == truth(DECIDE, record)
     explained = session.explain().explanation
     scores = tuple(float(s) for s in truth(EXPLAIN, record))
-    assert explained == explain_scores(oracle.schema, record, decision.approved, scores)
+    own = oracle.of(oracle.schema.explained_party, record)
+    assert explained == explain_scores(oracle.schema, own, decision.approved, scores)
 
 
 def test_parties_with_separate_secrets_open_one_decision(server, tmp_path, oracle, truth):
@@ -92,7 +93,7 @@ def test_parties_with_separate_secrets_open_one_decision(server, tmp_path, oracl
         members[party] = JointMember.resume(connection, opening.client_id, party)
         members[party].agree(EXPLAIN)
     _pump(members, lambda: members["bank"].explanation is not None)
-    assert list(members["bank"].explanation.explanation.scores) == truth(EXPLAIN, record)
+    assert list(members["bank"].explanation.explanation.opened) == truth(EXPLAIN, record)
     sizes = {event.what: event.size for event in members["bank"].events if event.sender == "bank"}
     assert max(size for what, size in sizes.items() if what != "encrypted inputs") < 32 * 1024
     traffic = client.traffic(opening.client_id, opening.watch_token).items
@@ -147,6 +148,6 @@ def test_functions_of_the_known_demo_decide_and_explain(served, oracle, truth):
     assert backend.run_fhe(keys.client_id).seconds > 0
     assert [backend.get_output_and_decrypt(keys.client_id).score] == truth(DECIDE, record)
     explained = backend.explain_encrypt_run_decrypt(keys.client_id).explanation
-    assert list(explained.scores) == truth(EXPLAIN, record)
+    assert list(explained.opened) == truth(EXPLAIN, record)
     backend.erase_application(keys.client_id)
     backend.discard_application(keys.client_id)

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select, update
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from governance.canonical import canonical, digest
 from governance.permits import signed_by
 from governance.policy import Policies
@@ -165,15 +165,27 @@ def test_restarted_party_permits_again(members):
     assert status(members) == "queued"
 
 
-def test_explanation_needs_permits_of_its_own(group):
+@pytest.mark.parametrize(("program", "other"), [(EXPLAIN, REASONS), (REASONS, EXPLAIN)])
+def test_explanation_and_reasons_need_permits_of_their_own(group, program, other):
+    """Both are the action `explain`; a permit and a receipt are for one of the two."""
     members = group().pump().send().pump().agree(DECIDE).pump()
     assert members[A].decision is not None
     assert {row.program for row in rows(members)} == {DECIDE}
-    members.agree(EXPLAIN).pump()
-    assert members[A].explanation is not None
+    members.agree(program).pump()
+    assert (members[A].explanation is not None) is (program == EXPLAIN)
+    assert (members[A].reasons is not None) is (program == REASONS)
     assert sorted((row.program, row.party) for row in rows(members)) == [
-        (program, party) for program in (DECIDE, EXPLAIN) for party in (A, B, C)
+        (each, party) for each in (DECIDE, program) for party in (A, B, C)
     ]
+    own = next(row for row in rows(members) if (row.program, row.party) == (program, A))
+    permit = signed_by(own.text, members[A].own.protocol.hellos[A].signing_key)
+    assert (permit.action, permit.evaluates) == ("explain", program)
+    kept = members[A].own.files.consent(program)
+    assert own.receipt_sha256 == digest(dict(kept.receipt))
+    assert Receipt(kept.receipt).run == permit.run and kept.request["action"] == "explain"
+    client = members.connections[A].client
+    with pytest.raises(ConsentMissing, match=f"{other} uses data of"):
+        client.queue(members.opening.client_id, members[A].own.token, other)
 
 
 def test_receipt_is_signed_once_for_an_agreement_and_names_what_was_agreed_to(members):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, PROGRAMS, REASONS
 from parties.joint.channel import FirstWords, Identity, Place
 from parties.joint.messages import (
     FIRST_STEPS,
@@ -40,6 +40,7 @@ ALL_STEPS = (
     *FIRST_STEPS,
     *("agree:decide", "confirm:decide", "partial:decide"),
     *("agree:explain", "confirm:explain", "partial:explain"),
+    *("agree:reasons", "confirm:reasons", "partial:reasons"),
 )
 
 
@@ -50,7 +51,7 @@ def test_all_parties_compute_the_same_key_and_scores():
     assert len(keys) == len(prints) == 1
     assert [len(part) for part in prints.pop().split()] == [4] * 5
     assert len({protocol.secret for protocol in group.protocols.values()}) == 3
-    for program in (DECIDE, EXPLAIN):
+    for program in PROGRAMS:
         group.run(program)
         assert group.scores(program) == dict.fromkeys(group.names, group.truth(program))
 
@@ -58,7 +59,7 @@ def test_all_parties_compute_the_same_key_and_scores():
 @pytest.mark.parametrize("readers", [(A,), (B, C), (C,)])
 def test_only_the_readers_learn_the_scores(readers):
     group = Group(readers).ready()
-    for program in (DECIDE, EXPLAIN):
+    for program in PROGRAMS:
         group.run(program)
         assert {n for n, s in group.scores(program).items() if s is not None} == set(readers)
         assert [s for s in group.scores(program).values() if s] == [group.truth(program)] * len(
@@ -75,11 +76,15 @@ def test_applications_have_different_keys():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from([(A, B, C), (B,), (A, C)]), st.integers(0, 2**32))
-def test_outcome_is_independent_of_delivery_order(readers, seed):
+@given(
+    st.sampled_from([(A, B, C), (B,), (A, C)]),
+    st.permutations([EXPLAIN, REASONS]),
+    st.integers(0, 2**32),
+)
+def test_outcome_is_independent_of_delivery_order(readers, later, seed):
     """Messages late, early, repeated, and across restarts: an early one is refused and retried."""
     group, draw = Group(readers), random.Random(seed)
-    programs = [DECIDE, EXPLAIN]
+    programs = [DECIDE, *later]
     for _ in range(400):
         name = draw.choice(group.names)
         protocol = group.protocols[name]
@@ -115,7 +120,7 @@ def _act(group, name, programs) -> bool:
     """Do the next thing that a person or a result would cause; return True if there was one."""
     protocol = group.protocols[name]
     for program in programs:
-        if program == EXPLAIN and not protocol.opened(DECIDE):
+        if program != DECIDE and not protocol.opened(DECIDE):
             return False
         if not protocol.has_committed:
             protocol.commit_record(DIGESTS[name])
@@ -162,7 +167,7 @@ def _drive_until(group: Group, step: str) -> None:
             protocol.commit_record(DIGESTS[party])
             group.post(party)
         return
-    if program == EXPLAIN:
+    if program in (EXPLAIN, REASONS):
         group.run(DECIDE)
     group.agree(program)
     if name in ("confirm", "partial"):
@@ -182,7 +187,7 @@ def _finish(group: Group) -> None:
         for index in group.due(index_name):
             group.deliver(index_name, index)
     group.pump()
-    for program in (DECIDE, EXPLAIN):
+    for program in PROGRAMS:
         if not all(p.opened(program) for p in group.protocols.values()):
             group.run(program)
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from parties.joint.session import JointSession
 from parties.results import ALL, SERVER
 from parties.sessions import session_class
@@ -61,9 +61,11 @@ def test_all_steps_from_keys_to_explanation(session):
     sent = send_all(session)
     run = session.run()
     decision = session.open_decision()
-    explained = session.explain()
+    stated, explained = session.reasons(), session.explain()
     assert decision.score == truth(session, DECIDE)[0]
-    assert list(explained.explanation.scores) == truth(session, EXPLAIN)
+    assert list(stated.values) == truth(session, REASONS) and stated.run_seconds == 0.25
+    assert stated.messages[0].what == "agree:reasons" and stated.approved is decision.approved
+    assert list(explained.explanation.opened) == truth(session, EXPLAIN)
     assert explained.explanation.current_bin >= 0
     assert run.seconds == explained.run_seconds == 0.25
     assert session.state().state == "explained"
@@ -119,6 +121,8 @@ def test_steps_out_of_order_name_the_missing_steps(connection):
             step()
     with pytest.raises(OutOfStep, match="needs an opened decision"):
         session.explain()
+    with pytest.raises(OutOfStep, match="need an opened decision"):
+        session.reasons()
     session.make_keys()
     session.send(A, record(session, A))
     with pytest.raises(OutOfStep, match=r"Bank has to .*Credit agency has to"):
@@ -199,7 +203,7 @@ def test_a_session_is_resumed_between_all_steps(connection):
     assert not resumed().is_sent(B, record(resumed(), B, Account_age=60))
     resumed().run()
     assert resumed().open_decision().score == truth(resumed(), DECIDE)[0]
-    assert list(resumed().explain().explanation.scores) == truth(resumed(), EXPLAIN)
+    assert list(resumed().explain().explanation.opened) == truth(resumed(), EXPLAIN)
     resumed().erase()
     with pytest.raises(UnknownApplication):
         resumed()
@@ -245,6 +249,8 @@ def test_session_waits_for_parties_played_elsewhere(local_server, tmp_path):
     assert not failures and others.open_decision().score == score
     with pytest.raises(ForbiddenSlot):
         session.explain()
+    with pytest.raises(ForbiddenSlot, match="learns the reasons"):
+        others.reasons()
     with pytest.raises(ForbiddenSlot):
         session.send(B, record(others, B))
     with pytest.raises(AlreadySent):  # this process cannot send the other parties' records again

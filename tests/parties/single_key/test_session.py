@@ -7,6 +7,7 @@ import pytest
 
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN
 from model.explanation import Outcome
+from model.reasons import principal_reasons
 from parties.results import SERVER
 from parties.single_key.session import ApplicationSession
 from parties.store import SECRET_KEY
@@ -47,8 +48,11 @@ def test_a_complete_application_gives_the_programs_results(session, oracle, outc
     sent = send_all(session, oracle, record)
     run = session.run()
     decision = session.open_decision()
-    explained = session.explain()
+    stated, explained = session.reasons(), session.explain()
     assert decision.score == oracle.score(record)
+    assert stated.values == tuple(oracle.points(record)) and stated.approved is decision.approved
+    principal = principal_reasons(oracle.schema, stated.values)
+    assert list(stated.reasons) == ([] if decision.approved else principal)
     assert decision.approved is (outcome is Outcome.ALREADY_APPROVED)
     assert explained.explanation == oracle.explanation(record)
     assert explained.explanation.outcome is outcome

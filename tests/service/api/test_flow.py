@@ -98,7 +98,7 @@ def test_application_from_opening_to_explanation(server: Server) -> None:
     state = application.state()
     assert state["state"] == "explained"
     assert state["programs"]["explain"]["progress"] == 1
-    assert state["missing"] == {"decide": [], "explain": []}
+    assert state["missing"] == {"decide": [], "explain": [], "reasons": []}
 
 
 def test_program_defaults_to_decide(server: Server) -> None:

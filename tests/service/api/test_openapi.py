@@ -110,7 +110,7 @@ def test_calls_with_a_token_declare_it() -> None:
 
 def test_calls_with_a_body_document_its_errors() -> None:
     bodies = {call for call, operation in OPERATIONS.items() if "requestBody" in operation}
-    assert len(bodies) == 24
+    assert len(bodies) == 26
     for call in bodies:
         assert {"408", "413", "415", "422"} <= set(OPERATIONS[call]["responses"]), call
 

@@ -23,7 +23,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLAIN, EXPLANATION_INPUTS
+from engines.interface import (
+    DECIDE,
+    ENCRYPTED_INPUTS,
+    EVALUATION_KEY,
+    EXPLAIN,
+    EXPLANATION_INPUTS,
+    PROGRAMS,
+    REASONS,
+)
 from governance.permits import issue
 from governance.program_permits import uses_of
 from service.applications.party_tokens import MOST_TOKENS
@@ -199,7 +207,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(
         which=WHICH,
-        program=st.sampled_from([DECIDE, DECIDE, EXPLAIN]),
+        program=st.sampled_from([DECIDE, DECIDE, EXPLAIN, REASONS]),
         parties=st.just(list(PARTIES))
         | st.lists(st.sampled_from(PARTIES), min_size=1, unique=True),
         what=st.sampled_from(["new", "new", "new", "late", "forged"]),
@@ -225,7 +233,7 @@ class Lifecycle(RuleBasedStateMachine):
             assert self.model.permit(program, [party]) is None
 
     @precondition(lambda self: not any(self.model.active(p) for p in self.model.status))
-    @rule(which=WHICH, program=st.sampled_from([DECIDE, DECIDE, EXPLAIN, "predict"]))
+    @rule(which=WHICH, program=st.sampled_from([DECIDE, DECIDE, EXPLAIN, REASONS, "predict"]))
     def run(self, which: int, program: str) -> None:
         token = self._token(which)
         if self.model.order == b"sleep 60" and self.model.status.get(program) != "done":
@@ -242,7 +250,7 @@ class Lifecycle(RuleBasedStateMachine):
             self.model.status[program] = "done"
             assert answer.json() >= 0
 
-    @rule(which=WHICH, program=st.sampled_from([DECIDE, DECIDE, EXPLAIN, "predict"]))
+    @rule(which=WHICH, program=st.sampled_from([DECIDE, DECIDE, EXPLAIN, REASONS, "predict"]))
     def ask(self, which: int, program: str) -> None:
         token = self._token(which)
         ready = program in NEEDED and self.model.turn(program) is None
@@ -259,7 +267,7 @@ class Lifecycle(RuleBasedStateMachine):
         if expected is None:
             self._has_status(answer.json(), program)
 
-    @rule(which=WHICH, program=st.sampled_from([DECIDE, DECIDE, EXPLAIN, "predict"]))
+    @rule(which=WHICH, program=st.sampled_from([DECIDE, DECIDE, EXPLAIN, REASONS, "predict"]))
     def cancel(self, which: int, program: str) -> None:
         token = self._token(which)
         answer = self._call("DELETE", f"runs/{program}", token)
@@ -273,7 +281,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(
         which=WHICH,
         what=st.sampled_from(["look", "output", "output", "state", "hear", "traffic"]),
-        program=st.sampled_from([DECIDE, DECIDE, EXPLAIN, "predict"]),
+        program=st.sampled_from([DECIDE, DECIDE, EXPLAIN, REASONS, "predict"]),
     )
     def read(self, which: int, what: str, program: str) -> None:
         getattr(self, f"_{what}")(self._token(which), program)
@@ -306,7 +314,7 @@ class Lifecycle(RuleBasedStateMachine):
             sizes = {(s["party"], s["file_name"]): s["received_bytes"] for s in found["slots"]}
             sent = {slot: len(content) for slot, content in self.model.sent.items()}
             assert {slot: size for slot, size in sizes.items() if size is not None} == sent
-            for program in (DECIDE, EXPLAIN):
+            for program in PROGRAMS:
                 self._has_status(found["programs"][program], program)
                 missing = {f"{party}: {name}" for party, name in self.model.missing(program)}
                 assert set(found["missing"][program]) == missing
@@ -413,7 +421,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def _refused(self, token: Token, scope: str, program: str | None = None) -> Outcome | None:
         found = self.model.admits(token, scope)
-        return found or (UNNAMED if program not in (None, DECIDE, EXPLAIN) else None)
+        return found or (UNNAMED if program not in (None, *PROGRAMS) else None)
 
     def _wrong_slot(self, token: Token, slot: tuple[str, str]) -> Outcome | None:
         if slot[0] not in PARTIES:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import func, select
 
 from contract.http import MAXIMUM_PERMIT, MAXIMUM_PERMITS
-from engines.interface import DECIDE, EVALUATION_KEY, EXPLAIN, SIGN_OF
+from engines.interface import DECIDE, EVALUATION_KEY, EXPLAIN, PROGRAMS, REASONS, SIGN_OF
 from governance.permits import Use, issue
 from governance.program_permits import parties_of, uses_of
 from service.applications.permits import remove_expired
@@ -28,6 +28,7 @@ from tests.service.storages import DATABASES, database_settings, settings_of
 from utils.errors import ConsentMissing, PermitExpired, PermitSpent
 
 A, B, C = PUBLIC.schema_.party_names
+_ALL = {program: [A, B, C] for program in PROGRAMS}
 
 
 def queued(application: Application) -> Any:
@@ -55,7 +56,7 @@ def test_party_without_a_permit_is_named(server: Server) -> None:
     application = server.filled()
     permits = dict(zip((A, B, C), application.permits(), strict=True))
     assert application.give(permits[A], permits[C]).status_code == 204
-    assert application.state()["unpermitted"] == {DECIDE: [B], EXPLAIN: [A, B, C]}
+    assert application.state()["unpermitted"] == _ALL | {DECIDE: [B]}
     detail = refused(queued(application), 403, "consent-missing")
     assert f"no valid permit of {B}. " in detail
     assert application.give(permits[B], party=C).status_code == 204, "any party may deliver it"
@@ -130,11 +131,12 @@ def test_record_replaced_after_the_permits_makes_them_void(server: Server) -> No
     assert application.queue().status_code == 202, "the control: with permits for the new record"
 
 
-def test_permit_of_another_program_does_not_count(server: Server) -> None:
+@pytest.mark.parametrize("program", [EXPLAIN, REASONS])
+def test_permit_of_another_program_does_not_count(server: Server, program: str) -> None:
     application = server.filled()
     assert application.explanation().status_code == 200
-    assert application.give(*application.permits(EXPLAIN)).status_code == 204
-    assert application.state()["unpermitted"] == {DECIDE: [A, B, C], EXPLAIN: []}
+    assert application.give(*application.permits(program)).status_code == 204
+    assert application.state()["unpermitted"] == _ALL | {program: []}
     refused(queued(application), 403, "consent-missing")
 
 
@@ -360,4 +362,4 @@ def test_redeployed_model_makes_permits_void(played: Played) -> None:
 
 def test_comparison_is_covered_by_the_permit_of_its_program() -> None:
     assert parties_of(PUBLIC, DECIDE) == (A, B, C)
-    assert [parties_of(PUBLIC, name) for name in SIGN_OF.values()] == [(), ()]
+    assert [parties_of(PUBLIC, name) for name in SIGN_OF.values()] == [()] * 3

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.interface import EXPLAIN
+from engines.interface import EXPLAIN, REASONS
 from service.jobs.queue import MOST_ATTEMPTS
 from tests.service.played import Played
 from tests.service.storages import DATABASES, database_settings, settings_of
@@ -203,13 +203,20 @@ def test_a_run_that_waits_too_long_fails(played: Played) -> None:
     assert (state.status, state.error_code) == ("failed", "evaluation-failed")
 
 
-def test_explain_comes_after_decide(played: Played) -> None:
+@pytest.mark.parametrize(("program", "other"), [(EXPLAIN, REASONS), (REASONS, EXPLAIN)])
+def test_explanation_and_reasons_come_after_the_decision(
+    played: Played, program: str, other: str
+) -> None:
     opened = played.ready()
     with pytest.raises(OutOfStep):
-        played.ask(opened.client_id, EXPLAIN)
+        played.ask(opened.client_id, program)
     played.ask(opened.client_id)
+    with pytest.raises(AlreadyRunning):
+        played.ask(opened.client_id, program)
     played.claims.finish(played.claims.claim(), 0.5, b"result")
-    assert played.ask(opened.client_id, EXPLAIN).status == "queued"
+    assert played.ask(opened.client_id, program).status == "queued"
+    with pytest.raises(AlreadyRunning):
+        played.ask(opened.client_id, other)
 
 
 def test_the_result_of_an_erased_application_is_not_kept(played: Played) -> None:

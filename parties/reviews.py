@@ -1,0 +1,150 @@
+"""Reviews of decisions by a person, from the side of the applicant and of the lender."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from contract.http import ReviewStage
+from contract.reviews import OPEN_STAGES, ReviewState
+from parties.connection import Connection
+from parties.joint.files import REVIEW_KEY, MemberFiles
+from parties.joint.review_texts import STATEMENT, WORDS, ReviewTexts
+from utils.errors import (
+    ApplicationExpired,
+    NotAuthentic,
+    NotAuthorised,
+    OutOfStep,
+    UnknownApplication,
+)
+
+
+@dataclass(frozen=True)
+class Review:
+    """A review with its texts opened; times are in UTC, None before they come.
+
+    `unreadable` tells that a text could not be opened.
+    """
+
+    client_id: str
+    stage: ReviewStage
+    asked: datetime | None = None
+    due: datetime | None = None
+    taken: datetime | None = None
+    closed: datetime | None = None
+    statement: str | None = None
+    words: str | None = None
+    unreadable: bool = False
+
+    @property
+    def open(self) -> bool:
+        """True as long as the lender owes an outcome."""
+        return self.stage in OPEN_STAGES
+
+    def overdue(self, now: datetime) -> bool:
+        """Return True if the outcome was due before `now`."""
+        return self.open and self.due is not None and self.due < now
+
+
+class Reviews:
+    """The reviews of the applications in a party's folder.
+
+    Works from the party's files, also for applications that no process plays any more. Every method
+    that takes an id raises NotAuthorised if the party has not joined the application, and the
+    errors that the server reports.
+    """
+
+    def __init__(self, connection: Connection, party: str) -> None:
+        self._connection, self._party = connection, party
+
+    @property
+    def asks(self) -> bool:
+        """True for the applicant."""
+        return self._party == self._connection.public.schema_.party_names[0]
+
+    @property
+    def gives(self) -> bool:
+        """True for the lender."""
+        return self._party == self._connection.public.schema_.lender.name
+
+    def of(self, client_id: str) -> Review:
+        """Return the review of an application; its stage is `none` before one is asked for."""
+        found = self._connection.client.review(client_id, self._files(client_id).token())
+        return self._opened(client_id, found)
+
+    def ask(self, client_id: str, statement: str) -> Review:
+        """Ask for a review; `statement` is for the lender alone.
+
+        Raises InvalidRequest for a text that is too long, and OutOfStep before the decision.
+        """
+        sealed = self._texts(client_id).seal(STATEMENT, statement)
+        token = self._files(client_id).token()
+        return self._opened(
+            client_id, self._connection.client.ask_for_review(client_id, token, sealed)
+        )
+
+    def take(self, client_id: str) -> Review:
+        """Tell the applicant that a person reviews the decision."""
+        token = self._files(client_id).token()
+        return self._opened(client_id, self._connection.client.take_review(client_id, token))
+
+    def conclude(self, client_id: str, changed: bool, words: str) -> Review:
+        """Conclude a review: the decision is changed or upheld, with `words` for the applicant."""
+        sealed = self._texts(client_id).seal(WORDS, words)
+        token = self._files(client_id).token()
+        client = self._connection.client
+        found = client.conclude_review(client_id, token, "changed" if changed else "upheld", sealed)
+        return self._opened(client_id, found)
+
+    def all(self) -> list[Review]:
+        """Return the reviews of all applications in the folder: the open ones first, by due date.
+
+        Applications that have ended are left out.
+        """
+        found = []
+        for client_id in self._connection.store.applications(self._party):
+            try:
+                review = self.of(client_id)
+            except (ApplicationExpired, UnknownApplication, NotAuthorised):
+                continue
+            if review.stage != "none":
+                found.append(review)
+        last = datetime.max.replace(tzinfo=UTC)
+        return sorted(found, key=lambda each: (not each.open, each.due or last))
+
+    def _files(self, client_id: str) -> MemberFiles:
+        return MemberFiles(self._connection.store, client_id, self._party)
+
+    def _texts(self, client_id: str) -> ReviewTexts:
+        key = self._files(client_id).read(REVIEW_KEY)
+        if key is None:
+            raise OutOfStep(
+                "There is no decision to review yet: all parties have to open it first."
+            )
+        return ReviewTexts(key, client_id)
+
+    def _opened(self, client_id: str, state: ReviewState) -> Review:
+        texts: dict[str, str | None] = {STATEMENT: None, WORDS: None}
+        unreadable = False
+        for kind, sealed in ((STATEMENT, state.statement), (WORDS, state.words)):
+            if sealed is None:
+                continue
+            try:
+                texts[kind] = self._texts(client_id).open(kind, sealed)
+            except (NotAuthentic, OutOfStep):
+                unreadable = True
+        return Review(
+            client_id,
+            state.state,
+            _time(state.asked_at),
+            _time(state.due_at),
+            _time(state.taken_at),
+            _time(state.closed_at),
+            texts[STATEMENT],
+            texts[WORDS],
+            unreadable,
+        )
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

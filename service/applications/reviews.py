@@ -1,0 +1,185 @@
+"""Reviews of decisions by a person, which the applicant asks for and the lender gives.
+
+    none --ask (applicant)--> asked --take (lender)--> under_review --conclude--> upheld | changed
+
+The statement and the outcome's words are sealed from one party to the other; the server stores them
+and their times. While a review is open, the application is kept beyond its usual end, and only
+the applicant may erase it. This module is independent of HTTP; its methods are synchronous and
+thread-safe.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+
+from contract.http import moment
+from contract.reviews import OPEN_STAGES, ReviewState
+from engines.interface import DECIDE
+from service.applications.activity_log import note
+from service.applications.base import ApplicationService
+from service.applications.credentials import READ, SEND, bearer_of
+from service.applications.rules import run_of, seen
+from service.applications.views import ApplicationView
+from service.storage.tables import (
+    DONE,
+    ApplicationRecord,
+    ReviewRecord,
+    TokenRecord,
+    table_of,
+)
+from utils.errors import AlreadySent, ForbiddenSlot, OutOfStep
+
+DAY = 24 * 3600.0
+KEPT_DAYS = 30.0
+"""Days for which an application is kept after the day on which the outcome of its review is due."""
+_APPLICATIONS, _TOKENS = table_of(ApplicationRecord), table_of(TokenRecord)
+_REVIEWS = table_of(ReviewRecord)
+
+
+class Reviews(ApplicationService):
+    """The reviews of all applications.
+
+    Every method raises InvalidRequest for an id that is not 32 hexadecimal digits,
+    UnknownApplication, ApplicationExpired, NotAuthorised, ForbiddenScope, and ForbiddenSlot for a
+    party to which the call is not open.
+    """
+
+    @property
+    def _applicant(self) -> str:
+        return self._public.schema_.party_names[0]
+
+    @property
+    def _lender(self) -> str:
+        return self._public.schema_.lender.name
+
+    def state(self, client_id: str, token: str | None) -> ReviewState:
+        """Return the review; only the applicant and the lender may see it."""
+        now = self._clock()
+        with self._storage.read() as session:
+            application = seen(session, client_id, now)
+            party = bearer_of(application, token, READ, now)
+            _require(party, (self._applicant, self._lender), "see")
+            return _shown(_row(application))
+
+    def ask(self, client_id: str, token: str | None, statement: str) -> ReviewState:
+        """Ask for a review of the decision, with a sealed statement.
+
+        The application and its tokens then end KEPT_DAYS after the day on which the outcome is due,
+        unless they end later anyway. Raises OutOfStep before the decision has been computed, and
+        AlreadySent if another statement was sent.
+        """
+        now = self._clock()
+        with self._storage.write() as session:
+            application = seen(session, client_id, now, lock=True)
+            party = bearer_of(application, token, SEND, now)
+            _require(party, (self._applicant,), "ask for")
+            row = _row(application)
+            if row is not None:
+                if row.statement == statement:
+                    return _shown(row)
+                raise AlreadySent("A review was asked for already, with another statement.")
+            if run_of(application, self._public.final(DECIDE)).status != DONE:
+                raise OutOfStep("There is no decision to review yet.")
+            due = now + self._settings.review_days * DAY
+            values = {"client_id": client_id, "state": "asked", "asked": now, "due": due}
+            session.execute(insert(_REVIEWS), {**values, "statement": statement})
+            _keep_until(application, due + KEPT_DAYS * DAY)
+            note(session, client_id, now, (party, self._lender), "review: asked", len(statement))
+            self._set(application, "asked")
+            return _shown(_row(application))
+
+    def take(self, client_id: str, token: str | None) -> ReviewState:
+        """Begin the review that was asked for; repeated calls change nothing.
+
+        Raises OutOfStep if none was asked for, or if it is concluded.
+        """
+        now = self._clock()
+        with self._storage.write() as session:
+            application = seen(session, client_id, now, lock=True)
+            row = self._open(application, token, now)
+            if row.state == "asked":
+                self._change(application, state="under_review", taken=now)
+                way = (self._lender, self._applicant)
+                note(session, client_id, now, way, "review: begun", 0)
+            return _shown(_row(application))
+
+    def conclude(self, client_id: str, token: str | None, outcome: str, words: str) -> ReviewState:
+        """Record the outcome, `upheld` or `changed`, with sealed words for the applicant.
+
+        Raises OutOfStep if no review was asked for, and AlreadySent if there is another outcome.
+        """
+        now = self._clock()
+        with self._storage.write() as session:
+            application = seen(session, client_id, now, lock=True)
+            row = _row(application)
+            if row is not None and row.state not in OPEN_STAGES:
+                _require(bearer_of(application, token, SEND, now), (self._lender,), "conclude")
+                if (row.state, row.words) == (outcome, words):
+                    return _shown(row)
+                raise AlreadySent("The review has another outcome already.")
+            row = self._open(application, token, now)
+            taken = now if row.taken is None else row.taken
+            self._change(application, state=outcome, taken=taken, closed=now, words=words)
+            way = (self._lender, self._applicant)
+            note(session, client_id, now, way, f"review: {outcome}", len(words))
+            return _shown(_row(application))
+
+    def _open(self, application: ApplicationView, token: str | None, now: float) -> Row[Any]:
+        """Return the open review, for the lender; raises OutOfStep."""
+        _require(bearer_of(application, token, SEND, now), (self._lender,), "conduct")
+        row = _row(application)
+        if row is None or row.state not in OPEN_STAGES:
+            raise OutOfStep(
+                "The applicant has not asked for a review."
+                if row is None
+                else "The review is concluded."
+            )
+        return row
+
+    def _change(self, application: ApplicationView, **values: object) -> None:
+        this = _REVIEWS.c.client_id == application.client_id
+        application.session.execute(update(_REVIEWS).where(this).values(**values))
+        self._set(application, str(values["state"]))
+
+    def _set(self, application: ApplicationView, state: str) -> None:
+        """Show the stage in the application's state, and wake those who wait for it."""
+        this = _APPLICATIONS.c.client_id == application.client_id
+        application.session.execute(update(_APPLICATIONS).where(this).values(review=state))
+        self._storage.announce(application.session, application.client_id)
+
+
+def _row(application: ApplicationView) -> Row[Any] | None:
+    own = select(_REVIEWS).where(_REVIEWS.c.client_id == application.client_id)
+    return application.session.execute(own).one_or_none()
+
+
+def _require(party: str, allowed: tuple[str, ...], verb: str) -> None:
+    if party not in allowed:
+        raise ForbiddenSlot(f"Only {' and '.join(allowed)} can {verb} a review, not {party}.")
+
+
+def _keep_until(application: ApplicationView, end: float) -> None:
+    """Let the application, and the tokens that end with it, end no earlier than `end`."""
+    if end <= application.expires:
+        return
+    session, client_id = application.session, application.client_id
+    this = _APPLICATIONS.c.client_id == client_id
+    session.execute(update(_APPLICATIONS).where(this).values(expires=end))
+    same = (_TOKENS.c.client_id == client_id) & (_TOKENS.c.expires >= application.expires)
+    session.execute(update(_TOKENS).where(same).values(expires=end))
+
+
+def _shown(row: Row[Any] | None) -> ReviewState:
+    if row is None:
+        return ReviewState(state="none")
+    return ReviewState(
+        state=row.state,
+        asked_at=moment(row.asked),
+        due_at=moment(row.due),
+        taken_at=None if row.taken is None else moment(row.taken),
+        closed_at=None if row.closed is None else moment(row.closed),
+        statement=row.statement,
+        words=row.words,
+    )

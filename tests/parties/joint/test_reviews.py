@@ -1,0 +1,74 @@
+"""A review's texts go from applicant to lender and back, and nobody between can read them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from engines.interface import DECIDE
+from parties.joint.files import REVIEW_KEY
+from parties.joint.review_texts import MOST_CHARACTERS, STATEMENT, WORDS, ReviewTexts
+from parties.reviews import Reviews
+from utils.errors import ForbiddenSlot, InvalidRequest, NotAuthentic, OutOfStep
+
+A, B, C = "applicant", "bank", "credit_agency"
+SAID = "I have worked there for nine years, not two. Straße 5, 東京"
+
+
+def of(members, name):
+    return Reviews(members.connections[name], name)
+
+
+def test_the_texts_reach_the_other_side_and_nobody_else(http_group):
+    members = http_group()
+    members.pump().send()
+    client_id = members.opening.client_id
+    with pytest.raises(OutOfStep, match="no decision to review yet"):
+        of(members, A).ask(client_id, SAID)
+    members.agree(DECIDE).pump()
+    for program in members[A].public.programs:
+        if program != DECIDE:
+            members.agree(program).pump()
+    assert all("identity" not in members.files(name) for name in (A, B, C))
+    assert [REVIEW_KEY in members.files(name) for name in (A, B, C)] == [True, True, False]
+
+    asked = of(members, A).ask(client_id, f"  {SAID}\n")
+    assert (asked.stage, asked.statement, asked.open) == ("asked", SAID, True)
+    (listed,) = of(members, B).all()
+    assert (listed.client_id, listed.statement, listed.words) == (client_id, SAID, None)
+    assert not listed.overdue(listed.due) and listed.overdue(listed.due + timedelta(seconds=1))
+    with pytest.raises(ForbiddenSlot):
+        of(members, C).of(client_id)
+    token = members.files(C)["token"].decode()
+    with pytest.raises(ForbiddenSlot):
+        members.client.ask_for_review(client_id, token, "c2VhbGVk")
+
+    members[A].advance()
+    assert members[A].state.review == "asked"
+    assert of(members, B).take(client_id).stage == "under_review"
+    concluded = of(members, B).conclude(client_id, True, "You are right.")
+    seen = of(members, A).of(client_id)
+    assert seen == concluded and (seen.stage, seen.words) == ("changed", "You are right.")
+    assert not seen.open and seen.asked <= seen.taken <= seen.closed
+
+
+def test_a_sealed_text_opens_in_its_own_place_only():
+    texts = ReviewTexts(bytes(32), "a" * 32)
+    sealed = texts.seal(STATEMENT, SAID)
+    assert texts.open(STATEMENT, sealed) == SAID and sealed != texts.seal(STATEMENT, SAID)
+    assert len(sealed) == len(texts.seal(STATEMENT, "no"))  # padded
+    others = [
+        (texts, WORDS, sealed),
+        (ReviewTexts(bytes(32), "b" * 32), STATEMENT, sealed),
+        (ReviewTexts(b"1" * 32, "a" * 32), STATEMENT, sealed),
+        (texts, STATEMENT, sealed[:-8] + "AAAAAAA="),
+        (texts, STATEMENT, "AAAA"),
+    ]
+    for opener, kind, given in others:
+        with pytest.raises(NotAuthentic, match="cannot be opened"):
+            opener.open(kind, given)
+    for text in ("", "   ", "x" * (MOST_CHARACTERS + 1)):
+        with pytest.raises(InvalidRequest, match=r"Write 1 to 2000 characters"):
+            texts.seal(STATEMENT, text)
+    assert texts.open(WORDS, texts.seal(WORDS, "東" * MOST_CHARACTERS)) == "東" * MOST_CHARACTERS

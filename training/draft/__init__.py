@@ -1,0 +1,1 @@
+"""Drafting a schema for a lender's CSV file."""

@@ -1,0 +1,1 @@
+"""Reports on a trained model: validation, stability, fairness, alternatives, the model file."""
