@@ -110,17 +110,12 @@ def _decide_for(
     return decide_program(quantise(ensemble, layout, score_bits, calibration, seconds), layout)
 
 
-def decision_program(
-    booster: bytes, layout: Layout, calibration: Bits, engines: Sequence[str]
-) -> Program:
+def decision_program(booster: bytes, layout: Layout, calibration: Bits, score_bits: int) -> Program:
     """Return a booster's decision program for the measurements of training.
 
-    Its scores are as wide as those of the levelled engine, or as those of the shared programs if
-    Concrete is among the `engines`. Raises ModelError, and NotMonotone unless the directions that
-    the schema asks for are proven.
+    Raises ModelError, and NotMonotone unless the directions that the schema asks for are proven.
     """
-    bits = NARROWEST if CONCRETE_ENGINES.intersection(engines) else SCORE_WIDTHS[0]
-    decide = _decide_for(booster, layout, calibration, bits, _PROOF_SECONDS)
+    decide = _decide_for(booster, layout, calibration, score_bits, _PROOF_SECONDS)
     require_monotone(decide, layout)
     return decide
 
@@ -136,6 +131,8 @@ def candidate(
 ) -> Candidate:
     """Fit a shape on `train` and measure its program on `held_out`.
 
+    Its scores are as wide as those of the levelled engine, or as those of the shared programs if
+    Concrete is among the `engines`.
     With `folds`, the quality is that of cross-validation; `held_out` then serves only to compare
     the program with the float model. Raises ModelError.
     """
@@ -157,7 +154,7 @@ def candidate(
         bootstraps = {name: len(program.plan.lookups) for name, program in programs.items()}
         require_monotone(decide, layout)
     else:
-        decide = decision_program(text, layout, train.bits, engines)
+        decide = decision_program(text, layout, train.bits, SCORE_WIDTHS[0])
     scores = decide.scores(held_out.bits)[:, 0]
     if folds is None:
         float_auc, auc = auc_of(held_out.y, margins), auc_of(held_out.y, scores)

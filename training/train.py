@@ -226,15 +226,19 @@ def train(
         )
     print(selection.method)
     print(table(selection.entries, selection.reference_auc))
+    chosen = selection.chosen
     ruled = apply_rule(
         choices.rule,
         choices.calibration,
         schema.decision.scale,
-        selection.chosen.booster,
-        selection.chosen.margins,
+        chosen.booster,
+        chosen.margins,
         selection.unseen,
     )
-    program = decision_program(ruled.booster, layout, selection.trained_on.bits, choices.engines)
+    program = chosen.decide
+    if ruled.shift:
+        bits = chosen.entry.score_bits
+        program = decision_program(ruled.booster, layout, selection.trained_on.bits, bits)
     scores = program.scores(test.bits)[:, 0]
     found = outcomes(test.y, scores >= 0)
     late = result_warnings(found)
@@ -244,7 +248,7 @@ def train(
     deciles = score_table(ruled, schema.decision.scale, scores / program.scale, test.y)
     metrics: dict[str, Any] = {
         "booster_sha256": hashlib.sha256(ruled.booster).hexdigest(),
-        "shape": selection.chosen.entry.name,
+        "shape": chosen.entry.name,
         "selection": selection.method,
         "data": {
             "source": (
@@ -298,7 +302,7 @@ def train(
     print(outcomes_text(found, len(test.y)))
     print(score_table_text(deciles))
     print(
-        f"Chosen: {selection.chosen.entry.name}; test AUC {auc} "
+        f"Chosen: {chosen.entry.name}; test AUC {auc} "
         f"(reference {metrics['test']['reference_auc']:.4f}); written to {out}"
     )
 

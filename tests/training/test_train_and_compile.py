@@ -106,6 +106,7 @@ def test_compilation_is_consistent_and_has_a_model_card(compiled):
         assert shown in text
     assert METRICS.items() <= json.loads((compiled / "metrics.json").read_text()).items()
     assert "| AUC | 0.8000 | 0.7900 |" in card
+    assert "never falls as `Years_employed` grows" in card
 
 
 def test_recompiling_gives_the_same_files(trained, compiled, tmp_path):
