@@ -40,6 +40,8 @@ from model.reasons import MOST_STATED
 
 PARTS = 1024
 """Denominator of the shares of approved applicants."""
+_SHARED = 4
+"""Outputs that get the whole time for their searches; more of them share it."""
 _NARROW = 10
 """Points may have so many bits even if decide has fewer."""
 
@@ -171,13 +173,17 @@ def _rounded(exact: Polynomial, denominator: int) -> tuple[Polynomial, int]:
 def _extremes(
     polynomial: Polynomial, outputs: int, layout: Layout, seconds: float
 ) -> tuple[int, int, NDArray[np.int64]]:
-    """Return bounds of all outputs, and the rows found for each, shape (rows, columns)."""
+    """Return bounds of all outputs, and the rows found for each, shape (rows, columns).
+
+    `seconds` bounds each search; of more than 4 outputs, less each, so that the sum is the same.
+    """
     low = high = 0
+    each = min(seconds, _SHARED * seconds / outputs)
     rows = [np.empty((0, len(layout.codes)), np.int64)]
     for output in range(outputs):
         own = {m: c[[output]] for m, c in polynomial.items() if c[output]}
         if own:
-            found = extremes(make_plan(own, 1, layout), layout, seconds)
+            found = extremes(make_plan(own, 1, layout), layout, each)
             low, high = min(low, found.low), max(high, found.high)
             rows.append(found.rows)
     return low, high, np.concatenate(rows)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.concrete.build import build
+from engines.concrete.messages import PROGRAMS
 from engines.concrete.party import ConcreteParty
 from engines.concrete.server import ConcreteServer
 from engines.deployment import Deployment
@@ -24,7 +25,8 @@ class Runs:
     def __init__(self, folder: Path, layout: Layout) -> None:
         deployment = Deployment.load(folder)
         self.folder, self.layout = folder, layout
-        self.programs = deployment.programs_of("concrete")
+        programs = deployment.programs_of("concrete")
+        self.programs = {name: programs[name] for name in PROGRAMS}
         self.facts = deployment.engine_facts("concrete")
         self.server = ConcreteServer(deployment)
         self.party = ConcreteParty(self.server.public, self.server.client_files())

@@ -50,7 +50,8 @@ def test_every_bootstrap_has_one_level_and_the_documented_error(deployment):
 
 def test_recorded_lookups_match_the_programs(deployment):
     recorded = deployment.manifest.engines["concrete"]
-    for name, program in deployment.programs.items():
+    for name in (DECIDE, EXPLAIN):
+        program = deployment.programs[name]
         assert recorded["lookups"][name] == len(program.plan.lookups)
         assert recorded["score_bits"] == program.score_bits
 

@@ -6,21 +6,24 @@ import re
 import pytest
 
 from engines.deployment import Deployment
-from engines.interface import DECIDE, MASKED_BY, MASKED_OF, PROGRAMS, SIGN_OF
+from engines.interface import DECIDE, MASKED_BY, MASKED_OF, PROGRAMS, REASONS, SIGN_OF
 from engines.levelled import security
 from engines.levelled.bounds import BOUNDS, MOST_COEFFICIENTS, MOST_OUTPUTS
 from engines.levelled.build import SCORE, SIGN
 from engines.levelled.leakage import information, report, sign_openings
+from engines.levelled.masks import MaskFormat
 from engines.levelled.noise import REQUIRED_LOG2, TARGET_LOG2, NoiseModel, sigmas_for
 from engines.levelled.parameters import (
     DEFAULT,
     KNOWN_ZEROS,
+    LEVEL_BITS,
     PROFILES,
     SIGN_BITS,
     WIDE_NOISE,
     ZERO_BITS,
 )
 from engines.levelled.selection import SelectionTree
+from engines.levelled.sign_budgets import sign_budget
 from engines.levelled.well_formed import CHECK_BITS, CHECKED, check_budget
 from model.levels import LEVELS
 from model.reasons import MOST_STATED
@@ -231,7 +234,15 @@ def test_the_known_zeros_are_as_stated():
 def test_the_noise_margin_for_flooding_is_as_stated(levelled_deployment):
     facts = Deployment.load(levelled_deployment).engine_facts("levelled")
     shipped = Deployment.load(ROOT / "deployment_files").manifest.engines.get("levelled", facts)
-    rooms = [*facts["room_bits"].values(), *shipped["room_bits"].values()]
+    rooms = [
+        room
+        for own in (facts, shipped)
+        for name, room in own["room_bits"].items()
+        if name != REASONS or own["opens"] == SCORE
+    ]
+    levels = sign_budget(MaskFormat.of(WIDE_NOISE, 12, 3), 8, LEVEL_BITS)
+    assert f"{int(levels.room * 10) / 10} for levels of 8 reasons" in DOCUMENT
+    assert f"probability of 2^-{LEVEL_BITS * KNOWN_ZEROS}" in section_of("#### Levels of reasons")
     assert "4.7 to 7 bits" in DOCUMENT and all(4.7 <= room <= 7 for room in rooms)
 
 
