@@ -207,12 +207,11 @@ def train(
     for note in notes:
         print(f"note: {note}")
     inputs = frame[[column.name for column in schema.columns()]]
-    for warning in data_warnings(inputs, y) if data else ():
-        print(f"warning: {warning}")
+    warnings = list(data_warnings(inputs, y)) if data else []
     print(meaning_of_label(schema.decision, label, y))
     splits = split_rows(frame, y, seed, choices.split_by)
     train_rows, validation, test = encoded(splits, layout, choices)
-    warnings = label_warnings(schema.decision, label, y)
+    warnings += label_warnings(schema.decision, label, y)
     warnings += direction_warnings(schema, layout, train_rows.bits, train_rows.y)
     _warn(warnings)
     if len(y) < SMALL and choices.split_by is None:
