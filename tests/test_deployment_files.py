@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engines.deployment import Deployment
-from engines.interface import DECIDE, EXPLAIN
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from engines.registry import ENGINES
 from features.schema import Schema
 from model.explanation import Outcome, explain_scores
@@ -69,7 +69,8 @@ def test_held_out_applicants_match_the_reference_under_encryption(runs, rows):
         assert runs.decide(bits).scores == runs.expected(DECIDE, bits)
         explained = runs.explain(bits).scores
         assert explained == runs.expected(EXPLAIN, bits)
-        assert len(explained) == len(runs.deployment.schema.explained_column.bin_labels())
+        assert len(explained) == runs.deployment.schema.explained_outputs
+        assert runs.reasons(bits).scores == runs.expected(REASONS, bits)
 
 
 def test_extreme_records_do_not_wrap_under_encryption(runs):

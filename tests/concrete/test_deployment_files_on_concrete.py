@@ -61,7 +61,7 @@ def test_held_out_applicants_match_the_reference_under_encryption(runs, rows):
         assert runs.decide(bits).scores == runs.expected(DECIDE, bits)
         explained = runs.explain(bits).scores
         assert explained == runs.expected(EXPLAIN, bits)
-        assert len(explained) == len(runs.deployment.schema.explained_column.bin_labels())
+        assert len(explained) == runs.deployment.schema.explained_outputs
 
 
 def test_extreme_records_do_not_wrap_under_encryption(runs):

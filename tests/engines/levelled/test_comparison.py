@@ -193,7 +193,7 @@ def test_signs_of_real_programs_equal_the_reference(joint, layout, small_program
     program = explains_more(programs[DECIDE], layout) if name == "more" else programs[name]
     kept = rotated_bits(DEFAULT.n, len(program.outputs), 14)
     assert (len(program.outputs), kept) == {DECIDE: (1, 8), EXPLAIN: (11, 8), "more": (20, 7)}[name]
-    run = SignRun.of(name, program, joint)
+    run = SignRun.of(EXPLAIN if name == "more" else name, program, joint)
     row = layout.bits_of_states(sample_states(layout, 1, seed=5))
     scores = program.scores(row)[0]
     outcome = run.evaluated(row[0])
