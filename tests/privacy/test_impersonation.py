@@ -163,8 +163,8 @@ def _other(value):
             return ("1" if value[0] == "0" else "0") + value[1:]
         case dict():
             return {"0" * 64: "Auditor"}
-        case tuple():
-            return value[::-1]
+        case tuple():  # another order or, of none or one, one more
+            return value[::-1] if len(value) > 1 else (*value, BANK)
     raise AssertionError(f"add a case for {value!r}")
 
 
