@@ -10,6 +10,7 @@ from engines.interface import DECIDE
 from parties.joint.files import REVIEW_KEY
 from parties.joint.review_texts import MOST_CHARACTERS, STATEMENT, WORDS, ReviewTexts
 from parties.reviews import Reviews
+from ui.agent.review import stage_panel
 from utils.errors import ForbiddenSlot, InvalidRequest, NotAuthentic, OutOfStep
 
 A, B, C = "applicant", "bank", "credit_agency"
@@ -53,6 +54,31 @@ def test_the_texts_reach_the_other_side_and_nobody_else(http_group):
     assert not seen.open and seen.asked <= seen.taken <= seen.closed
 
 
+def test_a_server_cannot_exchange_outcome_or_texts(http_group, monkeypatch):
+    members = http_group()
+    members.pump().send().agree(DECIDE).pump()
+    client_id = members.opening.client_id
+    of(members, A).ask(client_id, SAID)
+    of(members, B).conclude(client_id, False, "We looked at it again.")
+    assert not of(members, A).of(client_id).unreadable  # the control
+    client, honest = members.connections[A].client, members.client.review
+    token = members.files(A)["token"].decode()
+    state = honest(client_id, token)
+    for lie in (
+        {"state": "changed"},
+        {"words": state.statement},
+        {"statement": state.words},
+        {"state": "changed", "words": None},
+    ):
+        monkeypatch.setattr(
+            client, "review", lambda *_, lie=lie: state.model_copy(update=lie), raising=False
+        )
+        seen = of(members, A).of(client_id)
+        assert seen.unreadable, lie
+        assert "words" not in lie or seen.words is None
+        assert "not confirmed: ask the lender" in stage_panel(seen)
+
+
 def test_a_sealed_text_opens_in_its_own_place_only():
     texts = ReviewTexts(bytes(32), "a" * 32)
     sealed = texts.seal(STATEMENT, SAID)
@@ -71,4 +97,5 @@ def test_a_sealed_text_opens_in_its_own_place_only():
     for text in ("", "   ", "x" * (MOST_CHARACTERS + 1)):
         with pytest.raises(InvalidRequest, match=r"Write 1 to 2000 characters"):
             texts.seal(STATEMENT, text)
+    assert texts.open(STATEMENT, texts.seal(STATEMENT, "a\ud800b")) == "a?b"
     assert texts.open(WORDS, texts.seal(WORDS, "東" * MOST_CHARACTERS)) == "東" * MOST_CHARACTERS
