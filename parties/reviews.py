@@ -9,8 +9,10 @@ from typing import Literal
 from contract.http import ReviewStage
 from contract.reviews import CLOSED_STAGES, OPEN_STAGES, ReviewState
 from parties.connection import Connection
-from parties.joint.files import REVIEW_KEY, MemberFiles
+from parties.expiry import read_expiry, write_expiry
+from parties.joint.files import MemberFiles
 from parties.joint.review_texts import STATEMENT, ReviewTexts, words_on
+from parties.store import REVIEW_KEY
 from utils.errors import (
     ApplicationExpired,
     NotAuthentic,
@@ -126,6 +128,7 @@ class Reviews:
         return ReviewTexts(key, client_id)
 
     def _opened(self, client_id: str, state: ReviewState) -> Review:
+        self._keep_for(client_id, state)
         texts: list[str | None] = []
         unreadable = state.state in CLOSED_STAGES and state.words is None
         for kind, sealed in ((STATEMENT, state.statement), (words_on(state.state), state.words)):
@@ -146,6 +149,16 @@ class Reviews:
             *texts,
             unreadable,
         )
+
+    def _keep_for(self, client_id: str, state: ReviewState) -> None:
+        """Keep the token and the key for a review beyond the end of this party's other files."""
+        due, store = _time(state.due_at), self._connection.store
+        expiry = read_expiry(store, client_id, self._party)
+        if due is None or expiry is None or expiry.reviewed:
+            return
+        until = max(expiry.until or 0.0, due.timestamp())
+        kept = expiry.model_copy(update={"until": until, "reviewed": True})
+        write_expiry(store, client_id, self._party, kept)
 
 
 def _time(text: str | None) -> datetime | None:
