@@ -146,7 +146,8 @@ class Reviews:
             _time(state.due_at),
             _time(state.taken_at),
             _time(state.closed_at),
-            *texts,
+            texts[0],
+            texts[1],
             unreadable,
         )
 
