@@ -571,7 +571,7 @@ class Schema(_Model):
             return cls.model_validate(document)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(str(part) for part in e['loc']) or 'schema'}: {_fault(e)}"
+                f"{'.'.join(str(part)[:64] for part in e['loc']) or 'schema'}: {_fault(e)[:400]}"
                 for e in error.errors()[:5]
             )
             raise SchemaInvalid(f"{source} cannot be used: {faults}.") from error
