@@ -217,7 +217,10 @@ class Settings(BaseSettings):
         description="Days within which a lender owes the outcome of a review.",
     )
     maximum_applications: int = Field(
-        default=1000, ge=1, description="Maximum number of stored applications; more are refused."
+        default=1000,
+        ge=1,
+        description="Maximum number of stored applications; more are refused. As many again are "
+        "kept for reviews of decisions.",
     )
     maximum_sessions: int = Field(
         default=1000,

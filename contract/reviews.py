@@ -14,6 +14,9 @@ LONGEST_SEALED = 12 * 1024
 OPEN_STAGES = ("asked", "under_review")
 """Stages in which the lender owes an outcome."""
 
+CLOSED_STAGES = ("upheld", "changed")
+"""The outcomes."""
+
 Sealed = Annotated[
     str,
     Field(

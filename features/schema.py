@@ -295,9 +295,9 @@ class Reason(_Model):
     name: Name
     columns: list[Name] = Field(min_length=1, max_length=64)
     text: str = Field(description="Wording in English.", min_length=1, max_length=200)
-    texts: dict[Annotated[str, Field(pattern=r"^[a-z]{2}$")], str] = Field(
-        default_factory=dict, description="Wording in other languages, by ISO 639-1 code."
-    )
+    texts: dict[
+        Annotated[str, Field(pattern=r"^[a-z]{2}$")], Annotated[str, Field(max_length=200)]
+    ] = Field(default_factory=dict, description="Wording in other languages, by ISO 639-1 code.")
 
 
 class Explanation(_Model):
@@ -571,7 +571,7 @@ class Schema(_Model):
             return cls.model_validate(document)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(str(part) for part in e['loc']) or 'schema'}: {_fault(e)}"
+                f"{'.'.join(str(part)[:64] for part in e['loc']) or 'schema'}: {_fault(e)[:400]}"
                 for e in error.errors()[:5]
             )
             raise SchemaInvalid(f"{source} cannot be used: {faults}.") from error

@@ -150,7 +150,8 @@ def _list(items: list[Any], numbered: bool) -> ListFlowable:
 
 def _table(rows: list[list[Any]]) -> Table:
     first = 0.3 * _WIDTH
-    table = Table(rows, colWidths=[first, _WIDTH - first])
+    # A list of all columns of a party may be longer than a page.
+    table = Table(rows, colWidths=[first, _WIDTH - first], splitInRow=1)
     table.setStyle(
         TableStyle(
             [

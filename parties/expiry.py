@@ -4,6 +4,9 @@ The files are kept until the time at which the server ends the application, but 
 joining than the party's own limit, so that no server can make a party keep its keys. The server's
 end time is used only if it is later than the joining; otherwise the two clocks differ, and the
 application's lifetime is counted from the joining instead.
+
+A review of the decision takes longer than that: the applicant and the lender then keep the token
+for the server and the key of the review's texts, and nothing else, until the server's end time.
 """
 
 from __future__ import annotations
@@ -17,10 +20,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from parties.store import EXPIRY, PartyStore
+from parties.store import EXPIRY, REVIEW_KEY, TOKEN, PartyStore
 from utils.errors import DataFolderInUse, UnknownApplication
 
 HOUR = 3600.0
+LONGEST_REVIEW_DAYS = 395
+"""A lender has at most 365 days for the outcome (TRISEAL_REVIEW_DAYS), which stays for 30 more."""
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +38,31 @@ class Expiry(BaseModel):
     version: Literal[1] = 1
     joined: float
     until: float | None = None
+    reviewed: bool = False
+    """True once a review of the decision was asked for."""
 
-    def as_told(self, created_at: str, expires_at: str) -> Expiry:
-        """Return a copy with the server's end time, or this object if `expires_at` is no time."""
+    def as_told(self, created_at: str, expires_at: str, reviewed: bool = False) -> Expiry:
+        """Return a copy with the server's end time, or this object if `expires_at` is no time.
+
+        `reviewed` tells that a review was asked for.
+        """
         created, end = _moment(created_at), _moment(expires_at)
         if end is None:
             return self
         if end <= self.joined:
             end = self.joined if created is None else self.joined + max(0.0, end - created)
-        return self if end == self.until else self.model_copy(update={"until": end})
+        changed = {"until": end, "reviewed": self.reviewed or reviewed}
+        return self.model_copy(update=changed)
+
+    def review_left(self, now: float) -> float:
+        """Return for how many seconds the files of a review are still kept; 0 or less for none.
+
+        They are kept until the server's end time, at most LONGEST_REVIEW_DAYS after joining.
+        """
+        if not self.reviewed or self.until is None:
+            return 0.0
+        bound = LONGEST_REVIEW_DAYS * 24 * HOUR
+        return min(self.until - now, self.joined + bound - now, bound)
 
     def seconds_left(self, now: float, hours: float) -> float:
         """Return for how many seconds the files are still kept, at most `hours` after joining.
@@ -105,8 +126,23 @@ def erase_expired(store: PartyStore, hours: float, party: str | None = None) -> 
             store.hold(client_id, name),
         ):
             log.info("application %s has expired; erasing the files of %s", client_id[:8], name)
-            store.erase_party(client_id, name)
+            soonest = min(soonest, erase_ended(store, client_id, name))
     return soonest
+
+
+def erase_ended(store: PartyStore, client_id: str, party: str) -> float:
+    """Erase a party's files of an application that has expired, whose folder is held.
+
+    Under a review, the token for the server and the key of the review's texts stay. Returns the
+    seconds until they are to be erased, or infinity if nothing is left.
+    """
+    expiry = read_expiry(store, client_id, party)
+    left = 0.0 if expiry is None else expiry.review_left(time.time())
+    if left > 0 and store.has(client_id, party, REVIEW_KEY):
+        store.erase_but(client_id, party, (TOKEN, REVIEW_KEY, EXPIRY))
+        return left
+    store.erase_party(client_id, party)
+    return math.inf
 
 
 def _moment(text: str) -> float | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from contract.http import ReviewStage
-from contract.reviews import OPEN_STAGES, ReviewState
+from contract.reviews import CLOSED_STAGES, OPEN_STAGES, ReviewState
 from parties.connection import Connection
-from parties.joint.files import REVIEW_KEY, MemberFiles
-from parties.joint.review_texts import STATEMENT, WORDS, ReviewTexts
+from parties.expiry import read_expiry, write_expiry
+from parties.joint.files import MemberFiles
+from parties.joint.review_texts import STATEMENT, ReviewTexts, words_on
+from parties.store import REVIEW_KEY
 from utils.errors import (
     ApplicationExpired,
     NotAuthentic,
@@ -23,7 +26,8 @@ from utils.errors import (
 class Review:
     """A review with its texts opened; times are in UTC, None before they come.
 
-    `unreadable` tells that a text could not be opened.
+    `unreadable` tells that a text could not be opened: then the stage is the server's word only, as
+    the lender's words are sealed together with the outcome.
     """
 
     client_id: str
@@ -90,10 +94,10 @@ class Reviews:
 
     def conclude(self, client_id: str, changed: bool, words: str) -> Review:
         """Conclude a review: the decision is changed or upheld, with `words` for the applicant."""
-        sealed = self._texts(client_id).seal(WORDS, words)
+        outcome: Literal["changed", "upheld"] = "changed" if changed else "upheld"
+        sealed = self._texts(client_id).seal(words_on(outcome), words)
         token = self._files(client_id).token()
-        client = self._connection.client
-        found = client.conclude_review(client_id, token, "changed" if changed else "upheld", sealed)
+        found = self._connection.client.conclude_review(client_id, token, outcome, sealed)
         return self._opened(client_id, found)
 
     def all(self) -> list[Review]:
@@ -124,13 +128,15 @@ class Reviews:
         return ReviewTexts(key, client_id)
 
     def _opened(self, client_id: str, state: ReviewState) -> Review:
-        texts: dict[str, str | None] = {STATEMENT: None, WORDS: None}
-        unreadable = False
-        for kind, sealed in ((STATEMENT, state.statement), (WORDS, state.words)):
+        self._keep_for(client_id, state)
+        texts: list[str | None] = []
+        unreadable = state.state in CLOSED_STAGES and state.words is None
+        for kind, sealed in ((STATEMENT, state.statement), (words_on(state.state), state.words)):
+            texts.append(None)
             if sealed is None:
                 continue
             try:
-                texts[kind] = self._texts(client_id).open(kind, sealed)
+                texts[-1] = self._texts(client_id).open(kind, sealed)
             except (NotAuthentic, OutOfStep):
                 unreadable = True
         return Review(
@@ -140,10 +146,20 @@ class Reviews:
             _time(state.due_at),
             _time(state.taken_at),
             _time(state.closed_at),
-            texts[STATEMENT],
-            texts[WORDS],
+            texts[0],
+            texts[1],
             unreadable,
         )
+
+    def _keep_for(self, client_id: str, state: ReviewState) -> None:
+        """Keep the token and the key for a review beyond the end of this party's other files."""
+        due, store = _time(state.due_at), self._connection.store
+        expiry = read_expiry(store, client_id, self._party)
+        if due is None or expiry is None or expiry.reviewed:
+            return
+        until = max(expiry.until or 0.0, due.timestamp())
+        kept = expiry.model_copy(update={"until": until, "reviewed": True})
+        write_expiry(store, client_id, self._party, kept)
 
 
 def _time(text: str | None) -> datetime | None:

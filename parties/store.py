@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +28,7 @@ SECRET_KEY = "secret_key"  # noqa: S105
 PERMIT_KEY = "permit_key"
 RECORD = "record.json"
 EXPIRY = "expiry.json"
+REVIEW_KEY = "review_key"
 LOCK = ".lock"
 _PURPOSE = "the parties' files"
 
@@ -161,6 +162,13 @@ class PartyStore:
         _remove(self.folder(client_id, party))
         with suppress(OSError):  # other parties' folders may be in it
             self._application(client_id).rmdir()
+
+    def erase_but(self, client_id: str, party: str, kept: Collection[str]) -> None:
+        """Remove one party's files of an application, except those of these names and its lock."""
+        with suppress(FileNotFoundError):
+            for path in self.folder(client_id, party).iterdir():
+                if path.name not in kept and path.name != LOCK:
+                    path.unlink(missing_ok=True)
 
     def applications(self, party: str) -> list[str]:
         """Return the ids of the applications that this machine joined as `party`, newest first."""

@@ -50,7 +50,7 @@ from utils.environments import has_concrete
 from utils.errors import TrainingDataInvalid, TrisealError
 from utils.marked_folder import claim_folder, require_ours
 from utils.one_line import in_one_line
-from utils.terminal import print_any_text
+from utils.terminal import print_any_text, printable
 
 DEFAULT_SCHEMA = ROOT / "features" / "credit_card.json"
 MODEL_FOLDER = ROOT / "build" / "model"
@@ -205,10 +205,10 @@ def train(
     notes: list[str] = []
     frame, y = training_frame(schema, data, target, rows, seed, choices.extra, notes)
     for note in notes:
-        print(f"note: {note}")
+        print(printable(f"note: {note}"))
     inputs = frame[[column.name for column in schema.columns()]]
     warnings = list(data_warnings(inputs, y)) if data else []
-    print(meaning_of_label(schema.decision, label, y))
+    print(printable(meaning_of_label(schema.decision, label, y)))
     splits = split_rows(frame, y, seed, choices.split_by)
     train_rows, validation, test = encoded(splits, layout, choices)
     warnings += label_warnings(schema.decision, label, y)
@@ -339,7 +339,7 @@ def _split_text(selection: Selection, choices: Choices) -> str:
 
 def _warn(warnings: list[str]) -> None:
     for warning in warnings:
-        print(f"training.train: warning: {warning}", file=sys.stderr)
+        print(printable(f"training.train: warning: {warning}"), file=sys.stderr)
 
 
 def write_rows(folder: Path, bits: Bits, y: Labels) -> None:

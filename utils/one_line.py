@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from utils.errors import TrisealError
+from utils.terminal import printable
 
 
 def in_one_line(error: TrisealError | OSError) -> str:
@@ -12,10 +13,10 @@ def in_one_line(error: TrisealError | OSError) -> str:
     again, since it is a bug.
     """
     if isinstance(error, TrisealError):
-        return " ".join(error.message.split())
+        return printable(" ".join(error.message.split()))
     if error.filename is None:
         raise error
-    return (
+    return printable(
         f"{error.filename} cannot be used ({error.strerror or type(error).__name__}): give this "
         "user access to it, or choose another path."
     )

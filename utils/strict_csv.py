@@ -24,6 +24,8 @@ from utils.errors import TrisealError
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SEPARATORS = {",": "commas", **OTHER_SEPARATORS, " ": "blanks"}
 """All separators, the first of equally possible ones first."""
+LONGEST_LINE = 2 << 20
+"""Most characters of a line: a header of one long line would be millions of names."""
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how surrogateescape decodes such bytes
 _NOT_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x81\x8d\x8f\x90\x9d]")
 """Bytes that are no characters of a text in Windows-1252."""
@@ -280,6 +282,11 @@ class CsvSource:
 
     def _checked(self, lines: Iterable[str]) -> Iterator[str]:
         for number, line in enumerate(lines, start=1):
+            if len(line) > LONGEST_LINE:
+                raise self.refusal(
+                    number,
+                    f"has more than {LONGEST_LINE} characters; write each row in its own line",
+                )
             if "\0" in line:
                 raise self.refusal(
                     number, "contains a NUL character; save the file as text in UTF-8"

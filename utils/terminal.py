@@ -15,3 +15,14 @@ def print_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # tests and tools replace these streams
             stream.reconfigure(errors="backslashreplace")
+
+
+def printable(text: str) -> str:
+    """Return text in which every character but line feed that is not printable is escaped.
+
+    Texts from a file, as headers or categories, could otherwise move a terminal's cursor, change
+    its title, or reverse the direction of a line.
+    """
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )

@@ -29,7 +29,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engines.interface import DECIDE, EXPLAIN, MASKED_BY, REASONS, SIGN_OF, PublicModel
+from engines.interface import (
+    DECIDE,
+    EXPLAIN,
+    MASKED_BY,
+    PROGRAMS,
+    REASONS,
+    SIGN_OF,
+    PublicModel,
+)
 from engines.levelled.messages import ClientFacts, ProgramBudget, compared_bits
 from engines.levelled.parameters import KNOWN_ZEROS, LEVEL_BITS, PROFILES, ZERO_BITS
 from features.schema import MAXIMUM_EXPLAINED, Schema
@@ -98,6 +106,9 @@ def check_bounds(public: PublicModel, client: ClientFacts) -> None:
     bounds = BOUNDS.get(client.profile)
     if bounds is None:
         raise _unsafe(f"the parameters {client.profile[:40]!r}, which are not among its own")
+    masked = {name for name in PROGRAMS if public.masked(name)}
+    if masked and masked != {name for name in PROGRAMS if name in public.programs}:
+        raise _unsafe(f"signs of {', '.join(sorted(masked))} alone, and scores of all others")
     for name, program in public.programs.items():
         check_outputs(name, len(program.outputs), public.schema_)
         _check_width(name, program.score_bits, bounds)

@@ -20,18 +20,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.interface import PROGRAMS
+from parties.expiry import erase_ended
 from parties.joint.channel import Identity
 from parties.joint.consents import Consent
 from parties.joint.protocol import JointProtocol
 from parties.results import Message
-from parties.store import EXPIRY, RECORD, SECRET_KEY, TOKEN, PartyStore
+from parties.store import EXPIRY, RECORD, REVIEW_KEY, SECRET_KEY, TOKEN, PartyStore
 from utils.errors import MalformedMessage, NotAuthorised
 
 IDENTITY = "identity"
 PROTOCOL = "protocol.json"
 MEMBER = "member.json"
 UPLOAD = "upload"
-REVIEW_KEY = "review_key"
 
 CONSENT = "{program}.consent"
 
@@ -204,6 +204,11 @@ class MemberFiles:
         """Remove all files."""
         self._written.clear()
         self._store.erase_party(self._client_id, self._party)
+
+    def expire(self) -> None:
+        """Remove all files, except those of a review."""
+        self._written.clear()
+        erase_ended(self._store, self._client_id, self._party)
 
     def _needed(self, name: str) -> bytes:
         data = self.read(name)

@@ -350,10 +350,10 @@ class JointMember:
         return self.own.seconds_left()
 
     def expire(self) -> None:
-        """Erase this party's files of the application, and close."""
+        """Erase this party's files of the application, except those of a review, and close."""
         with self._alone() as own:
             own.protocol.forget_keys()
-            own.files.erase()
+            own.files.expire()
             self._folder.close()
 
     @property

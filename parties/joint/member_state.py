@@ -37,7 +37,7 @@ from parties.client import Posting, Waiting
 from parties.connection import Connection
 from parties.expiry import Expiry, read_expiry, write_expiry
 from parties.joint.asking import Asking
-from parties.joint.files import IDENTITY, REVIEW_KEY, UPLOAD, Ended, Fetched, MemberFiles
+from parties.joint.files import IDENTITY, UPLOAD, Ended, Fetched, MemberFiles
 from parties.joint.protocol import JointProtocol
 from parties.joint.state import Outgoing
 from parties.joint.token import MemberToken
@@ -52,7 +52,7 @@ from parties.results import (
 )
 from parties.retrying import may_pass
 from parties.single_key.slots import send_slot
-from parties.store import SECRET_KEY
+from parties.store import REVIEW_KEY, SECRET_KEY
 from utils.errors import (
     ConsentMissing,
     IdentityMismatch,
@@ -216,7 +216,7 @@ class MemberState:
     def note(self, state: ApplicationState) -> None:
         """Store the state that the server reported, and its end time in the folder."""
         self.state = state
-        expiry = self._expiry.as_told(state.created_at, state.expires_at)
+        expiry = self._expiry.as_told(state.created_at, state.expires_at, state.review != "none")
         if expiry != self._expiry:
             self._expiry = expiry
             self._keep_expiry()

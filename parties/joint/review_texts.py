@@ -21,6 +21,13 @@ from utils.errors import InvalidRequest, NotAuthentic
 MOST_CHARACTERS = 2000
 STATEMENT, WORDS = "statement", "words"
 """The two texts: the applicant's statement, and the lender's words on the outcome."""
+
+
+def words_on(outcome: str) -> str:
+    """Return the kind of the words on an outcome, so that they open with no other outcome."""
+    return f"{WORDS} {outcome}"
+
+
 _FORMAT = b"triseal review 1"
 _PADDING = 512
 
@@ -33,14 +40,14 @@ class ReviewTexts:
     client_id: str
 
     def seal(self, kind: str, text: str) -> str:
-        """Return a text, sealed, in base64; `kind` is STATEMENT or WORDS.
+        """Return a text, sealed, in base64; `kind` is STATEMENT, or from `words_on`.
 
         Raises InvalidRequest if the text is empty or longer than MOST_CHARACTERS.
         """
         text = text.strip()
         if not text or len(text) > MOST_CHARACTERS:
             raise InvalidRequest(f"Write 1 to {MOST_CHARACTERS} characters; these are {len(text)}.")
-        data = text.encode()
+        data = text.encode(errors="replace")  # a page may send half of a surrogate pair
         padded = len(data).to_bytes(2, "little") + data
         padded += bytes(-len(padded) % _PADDING)
         nonce = os.urandom(NONCE_BYTES)

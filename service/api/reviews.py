@@ -5,7 +5,7 @@ from __future__ import annotations
 from contract.reviews import OutcomeRequest, ReviewRequest, ReviewState
 from service.api.dependencies import ClientId, ServerStateDep, ServicesDep, TokenDep
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
-from utils.errors import AlreadySent, ForbiddenSlot, OutOfStep
+from utils.errors import AlreadySent, ForbiddenSlot, OutOfStep, TooManyApplications
 
 router = make_router("reviews", "/applications")
 _CALL = (*APPLICATION, *TOKEN, ForbiddenSlot)
@@ -30,7 +30,7 @@ def review(client_id: ClientId, services: ServicesDep, token: TokenDep) -> Revie
     "/{client_id}/review",
     summary="Ask for a review",
     response_description="The review that was asked for.",
-    responses=problems(*_CALL, *BODY, OutOfStep, AlreadySent),
+    responses=problems(*_CALL, *BODY, OutOfStep, AlreadySent, TooManyApplications),
 )
 def ask_for_review(
     client_id: ClientId,

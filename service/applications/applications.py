@@ -30,6 +30,7 @@ from service.applications.logged import log_erasure
 from service.applications.party_tokens import token_row
 from service.applications.rules import (
     count_live,
+    count_reviewed,
     describe,
     explanation_readers_of,
     readers_of,
@@ -223,7 +224,9 @@ class Applications(ApplicationService):
 
     def _require_place(self, session: Session, now: float) -> None:
         most = self._settings.maximum_applications
-        if count_live(session, now) >= most:
+        # Those with a review stay for months and have a maximum of their own (reviews.py), or
+        # whoever opens applications could close the server to all others for so long.
+        if count_live(session, now) - count_reviewed(session, now) >= most:
             raise TooManyApplications(
                 f"The server holds {most} applications, its maximum "
                 "(TRISEAL_MAXIMUM_APPLICATIONS); try again when some have expired or been erased.",

@@ -18,10 +18,12 @@ from contract.http import moment
 from contract.reviews import OPEN_STAGES, ReviewState
 from engines.interface import DECIDE
 from service.applications.activity_log import note
+from service.applications.applications import FULL_SECONDS
 from service.applications.base import ApplicationService
 from service.applications.credentials import READ, SEND, bearer_of
-from service.applications.rules import run_of, seen
+from service.applications.rules import count_reviewed, run_of, seen
 from service.applications.views import ApplicationView
+from service.storage.storage import OPENING
 from service.storage.tables import (
     DONE,
     ApplicationRecord,
@@ -29,7 +31,7 @@ from service.storage.tables import (
     TokenRecord,
     table_of,
 )
-from utils.errors import AlreadySent, ForbiddenSlot, OutOfStep
+from utils.errors import AlreadySent, ForbiddenSlot, OutOfStep, TooManyApplications
 
 DAY = 24 * 3600.0
 KEPT_DAYS = 30.0
@@ -67,8 +69,8 @@ class Reviews(ApplicationService):
         """Ask for a review of the decision, with a sealed statement.
 
         The application and its tokens then end KEPT_DAYS after the day on which the outcome is due,
-        unless they end later anyway. Raises OutOfStep before the decision has been computed, and
-        AlreadySent if another statement was sent.
+        unless they end later anyway. Raises OutOfStep before the decision has been computed,
+        AlreadySent if another statement was sent, and TooManyApplications.
         """
         now = self._clock()
         with self._storage.write() as session:
@@ -82,6 +84,7 @@ class Reviews(ApplicationService):
                 raise AlreadySent("A review was asked for already, with another statement.")
             if run_of(application, self._public.final(DECIDE)).status != DONE:
                 raise OutOfStep("There is no decision to review yet.")
+            self._require_place(application, now)
             due = now + self._settings.review_days * DAY
             values = {"client_id": client_id, "state": "asked", "asked": now, "due": due}
             session.execute(insert(_REVIEWS), {**values, "statement": statement})
@@ -125,6 +128,16 @@ class Reviews(ApplicationService):
             way = (self._lender, self._applicant)
             note(session, client_id, now, way, f"review: {outcome}", len(words))
             return _shown(_row(application))
+
+    def _require_place(self, application: ApplicationView, now: float) -> None:
+        most = self._settings.maximum_applications
+        self._storage.lock(application.session, OPENING)
+        if count_reviewed(application.session, now) >= most:
+            raise TooManyApplications(
+                f"The server keeps {most} applications for reviews, its maximum "
+                "(TRISEAL_MAXIMUM_APPLICATIONS). Write to the lender, or try again later.",
+                FULL_SECONDS,
+            )
 
     def _open(self, application: ApplicationView, token: str | None, now: float) -> Row[Any]:
         """Return the open review, for the lender; raises OutOfStep."""

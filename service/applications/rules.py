@@ -93,6 +93,13 @@ def count_live(session: Session, now: float) -> int:
     return session.scalar(select(func.count()).where(ApplicationRecord.expires > now)) or 0
 
 
+def count_reviewed(session: Session, now: float) -> int:
+    """Return the number of applications with a review that have not expired."""
+    live = ApplicationRecord.expires > now
+    reviewed = ApplicationRecord.review.is_not(None)
+    return session.scalar(select(func.count()).where(live, reviewed)) or 0
+
+
 def readers_of(public: PublicModel, named: list[str] | None) -> list[str]:
     """Return the parties that learn the decision, in the schema's order; all if `named` is None.
 

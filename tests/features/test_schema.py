@@ -223,6 +223,14 @@ def test_unknown_field_error_names_its_path(path):
     assert path.rpartition(".")[2] in caught.value.message
 
 
+def test_errors_are_short_however_long_the_schema_is():
+    document = copy.deepcopy(BASE)
+    for more in ({"W" * 900_000: 1}, {"parties": [*document["parties"], {"W" * 900_000: 1}]}):
+        with pytest.raises(SchemaInvalid) as caught:
+            Schema.parse(document | more)
+        assert len(caught.value.message) < 3000
+
+
 def test_numbers_of_parties_and_columns_are_limited():
     document = copy.deepcopy(BASE)
     flags = [{"name": f"F{i}", "kind": "boolean", "label": "F"} for i in range(129)]

@@ -13,7 +13,7 @@ from notices.html import KINDS, LANGUAGES, notice_html
 from notices.pdf import notice_pdf
 from settings import ROOT
 from tests.pdf_text import pdf_text
-from utils.errors import NoticeUnavailable
+from utils.errors import NoticeUnavailable, SchemaInvalid
 
 DAY = date(2026, 11, 29)
 SHIPPED = Schema.load(ROOT / "features" / "credit_card.json")
@@ -78,6 +78,27 @@ def test_the_pdf_says_what_the_page_says(kind, language):
     printed, shown = pdf_text(data), words(html)
     missing = [word for word in shown.replace("ﬁ", "fi").split() if word not in printed]
     assert not missing
+
+
+def test_the_longest_schema_has_a_notice():
+    """A party's 128 columns with labels of 80 characters take more than a page in a table."""
+    document = SHIPPED.model_dump(mode="json")
+    columns = document["parties"][0]["columns"]
+    columns += [
+        {"kind": "boolean", "name": f"c{i}", "label": f"no. {i} ".ljust(80, "x")}
+        for i in range(len(columns), 128)
+    ]
+    printed = pdf_text(notice_pdf(notice_html(content(Schema.parse(document)), "eu", "en"), DAY))
+    assert "no. 64 " in printed and "no. 127 " in printed
+    # A longer text takes the PDF minutes.
+    name = columns[0]["name"]
+    document["reasons"] = [
+        {"name": "r", "columns": [name], "text": "t", "texts": {"de": "x" * 200}}
+    ]
+    Schema.parse(document)
+    document["reasons"][0]["texts"]["de"] += "x"
+    with pytest.raises(SchemaInvalid, match="at most 200 characters"):
+        Schema.parse(document)
 
 
 def test_letters_that_the_fonts_lack_are_question_marks():

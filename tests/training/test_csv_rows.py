@@ -150,6 +150,16 @@ def test_row_names_that_the_header_lacks_are_left_out(tmp_path: Path, separator:
     assert rows_of(read_columns(path, ["b", "a"])) == [(2, "x", 1), (3, "y", 3)]
 
 
+def test_a_line_of_millions_of_fields_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"a,b\n" + b"1," + b"0" * 100_000 + b"\n")
+    assert len(read_columns(path, ["a", "b"])) == 1  # the control
+    for content, line in ((b"c," * (2 << 20), 1), (b"a,b\n" + b"," * (3 << 20), 2)):
+        path.write_bytes(content)
+        with pytest.raises(TrainingDataInvalid, match=f"line {line} has more than 2097152 char"):
+            read_columns(path, ["a", "b"])
+
+
 def test_windows_1252_is_read_unless_other_lines_are_utf8(tmp_path: Path) -> None:
     path = written(tmp_path, "größe,b\nBäcker,€\n".encode("cp1252"))
     assert rows_of(read_columns(path, ["größe", "b"])) == [(2, "Bäcker", "€")]

@@ -12,7 +12,7 @@ import skops.io
 import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from features.schema import Schema
@@ -353,6 +353,48 @@ def xgboost_document(change):
     return json.dumps(document).encode()
 
 
+def xgboost_categories(**changed):
+    """Return a model whose first tree splits on the categories of feature 0."""
+    fields = {"categories": [1], "categories_nodes": [0], "categories_segments": [0]}
+
+    def change(learner):
+        tree = learner["gradient_booster"]["model"]["trees"][0]
+        tree["split_type"][0] = 1
+        tree.update(fields | {"categories_sizes": [1]} | changed)
+
+    return xgboost_document(change)
+
+
+def damaged_skops(source, array=(), **attributes):
+    """Return a skops file with other attributes, or with another array of two numbers.
+
+    `array` None is one of 1e11 numbers, of which the file has only the header.
+    """
+    frame, bad = rows()
+    kind = HistGradientBoostingClassifier if source == "histogram" else GradientBoostingClassifier
+    numbers = frame[["Age", "Balance"]].fillna(0).to_numpy()
+    model = kind(random_state=0).set_params(max_depth=1).fit(numbers, bad)
+    for name, value in attributes.items():
+        setattr(model, name, value)
+    content = skops.io.dumps(model)
+    if isinstance(array, tuple):
+        return content
+    header = {"descr": "<f8", "fortran_order": False, "shape": (10**11,)}
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name.endswith(".npy") and np.load(io.BytesIO(data)).shape == (2,):
+                file = io.BytesIO()
+                if array is None:
+                    np.lib.format.write_array_header_1_0(file, header)
+                else:
+                    np.save(file, array)
+                data = file.getvalue()
+            new.writestr(name, data)
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("make", "fault"),
     [
@@ -377,6 +419,18 @@ def xgboost_document(change):
             name="reg:squarederror")), "reg:squarederror"),
         (lambda: xgboost_document(lambda learner: learner["gradient_booster"]["model"]["trees"][
             0].update(left_children=[0])), "cannot be read|twice"),
+        # A few bytes that state a lot of memory, or numbers that fail only later.
+        (lambda: lightgbm_text("pandas_categorical:", "pandas_categorical:" + "[" * 100_000),
+         "nested too deeply"),
+        (lambda: lightgbm_text("cat_boundaries=0", "cat_boundaries=0 9 0"), "does not rise"),
+        (lambda: xgboost_document(lambda learner: (
+            learner["learner_model_param"].update(num_feature="2000000000"),
+            learner.update(feature_names=[]))), "more than 65536 features"),
+        (lambda: xgboost_categories(categories=[10**400]), "category outside"),
+        (lambda: xgboost_categories(categories_sizes=[2]), "categories_sizes"),
+        (lambda: damaged_skops("histogram", n_features_in_=10**10), "more than 65536 features"),
+        (lambda: damaged_skops("classic", array=np.array([0.0, 1.0])), "damaged"),
+        (lambda: damaged_skops("classic", array=None), "do not fit in memory"),
     ],
 )  # fmt: skip
 def test_other_files_are_refused_with_a_sentence(make, fault):

@@ -41,7 +41,7 @@ from utils.atomic_files import write_atomic
 from utils.errors import ImportRefused, ModelTooLarge, TrisealError
 from utils.marked_folder import claim_folder, require_ours
 from utils.one_line import in_one_line
-from utils.terminal import print_any_text
+from utils.terminal import print_any_text, printable
 
 IMPORT_FOLDER = ROOT / "build" / "imported"
 PURPOSE = "imported model"
@@ -121,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (TrisealError, OSError) as error:
         print(f"training.import: {in_one_line(error)}", file=sys.stderr)
         return 1
-    print(report(found, model, options.coarsen))
+    print(printable(report(found, model, options.coarsen)))
     print(f"Written to {options.out}; compile it with training.compile --model {options.out}")
     return 0
 

@@ -21,6 +21,7 @@ DEEPEST = 64
 """Deepest tree that is read; the booster over bits has a lower limit of its own."""
 MOST_NODES = 400_000
 MOST_CATEGORIES = 1 << 16
+MOST_FEATURES = 1 << 16
 ZERO = float(np.float32(1e-35))
 """LightGBM's kZeroThreshold: numbers of at most this size are zero."""
 
@@ -103,6 +104,14 @@ class CategorySplit:
 
 
 Split = NumericSplit | CategorySplit
+
+
+def require_features(count: int) -> None:
+    """Raise ModelTooLarge for a number of features that no schema has columns for."""
+    if count > MOST_FEATURES:
+        raise ModelTooLarge(
+            f"The model file states more than {MOST_FEATURES} features; train on fewer columns."
+        )
 
 
 def codes_of_words(words: Sequence[int]) -> frozenset[int]:
@@ -218,9 +227,19 @@ class TreeBuilder:
                 raise ImportRefused("A split of the model file names no feature; save it again.")
             if isinstance(split, NumericSplit) and np.isnan(split.limit):
                 raise ImportRefused("A threshold of the model file is no number; save it again.")
+            if isinstance(split, CategorySplit):
+                _require_codes(split.codes)
             return Inner(split, build(left, depth + 1), build(right, depth + 1))
 
         return build(root, 0)
+
+
+def _require_codes(codes: frozenset[int]) -> None:
+    if codes and not 0 <= min(codes) <= max(codes) < MOST_CATEGORIES:
+        raise ImportRefused(
+            f"A split of the model file lists a category outside 0 to {MOST_CATEGORIES - 1}; group "
+            "the categories, and train again."
+        )
 
 
 _Parts = tuple[Split, int, int]

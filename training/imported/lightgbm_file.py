@@ -47,6 +47,11 @@ def _guarded(read: Any, content: Any) -> SourceModel:
             f"The LightGBM model file has a part that cannot be read ({str(error)[:200]}); save it "
             "again with Booster.save_model('model.txt')."
         ) from error
+    except RecursionError as error:
+        raise ImportRefused(
+            "The LightGBM model file is nested too deeply; save it again with "
+            "Booster.save_model('model.txt')."
+        ) from error
     return result
 
 
@@ -160,6 +165,8 @@ def _text_tree(fields: dict[str, str], builder: TreeBuilder) -> Node:
     limits = [float(value) for value in fields["threshold"].split()]
     starts = [int(value) for value in fields.get("cat_boundaries", "").split()]
     words = [int(value) for value in fields.get("cat_threshold", "").split()]
+    if starts != sorted(starts) or any(start < 0 for start in starts[:1]):
+        raise ValueError("cat_boundaries does not rise")
 
     def leaf(node: int) -> float | None:
         return leaves[~node] if node < 0 else None  # a leaf has the complement of its number

@@ -15,6 +15,7 @@ import io
 import json
 import math
 import warnings
+import zlib
 from collections.abc import Iterator
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -30,10 +31,12 @@ from training.imported.ensemble import (
     Split,
     TreeBuilder,
     codes_of_words,
+    require_features,
 )
 from utils.errors import ImportRefused, ModelTooLarge
 
 MAXIMUM_UNPACKED = 256 << 20
+MAXIMUM_LISTING = 64 << 20
 _MOST_FILES = 10_000
 _ALLOWED_TYPES = frozenset(
     {
@@ -85,13 +88,18 @@ def read_sklearn(data: bytes) -> SourceModel:
             return _histogram(model)
         if kind.endswith(".GradientBoostingClassifier"):
             return _classic(model)
-    except (BadZipFile, KeyError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (BadZipFile, LookupError, TypeError, ValueError, AttributeError) as error:
         raise ImportRefused(
             f"The skops file has a part that cannot be read ({str(error)[:200]}); {_SAVE}, with "
             "the scikit-learn that reads it here."
         ) from error
-    except (OverflowError, RecursionError, NotImplementedError, EOFError) as error:
+    # RuntimeError: nested too deeply, or encrypted; ArithmeticError: a number out of its range.
+    except (ArithmeticError, RuntimeError, EOFError, zlib.error) as error:
         raise ImportRefused(f"The skops file is damaged; {_SAVE}.") from error
+    except MemoryError as error:  # an array of any size may be stated in a few bytes
+        raise ModelTooLarge(
+            "The skops file states arrays that do not fit in memory; train fewer trees."
+        ) from error
     raise ImportRefused(
         "The skops file has no HistGradientBoostingClassifier or GradientBoostingClassifier; "
         f"{_SAVE}."
@@ -106,6 +114,11 @@ def _opened(data: bytes) -> Any:
             raise ModelTooLarge(
                 f"The skops file unpacks to more than {MAXIMUM_UNPACKED >> 20} MiB or "
                 f"{_MOST_FILES} files; train fewer trees."
+            )
+        if archive.getinfo("schema.json").file_size > MAXIMUM_LISTING:
+            raise ModelTooLarge(
+                f"The list of parts in the skops file is larger than {MAXIMUM_LISTING >> 20} MiB; "
+                "train fewer trees."
             )
         listing = json.loads(archive.read("schema.json"))
     refused = sorted({name for name in _types(listing) if not _allowed(name)})
@@ -157,6 +170,7 @@ def _version(model: Any) -> str:
 
 def _names(model: Any) -> tuple[list[str], bool]:
     names = getattr(model, "feature_names_in_", None)
+    require_features(int(model.n_features_in_))
     if names is None:
         return [f"x{i}" for i in range(int(model.n_features_in_))], False
     return [str(name) for name in names], True

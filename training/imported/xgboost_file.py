@@ -21,6 +21,7 @@ from training.imported.ensemble import (
     NumericSplit,
     SourceModel,
     TreeBuilder,
+    require_features,
 )
 from utils.errors import ImportRefused
 
@@ -44,6 +45,7 @@ def read_xgboost(document: dict[str, Any]) -> SourceModel:
 def _read(learner: dict[str, Any], header: Header) -> SourceModel:
     model = learner["gradient_booster"]["model"]
     names = header.feature_names
+    require_features(header.features)
     if names and len(names) != header.features:
         raise ValueError(f"{len(names)} feature names for {header.features} features")
     types = [str(kind) for kind in learner.get("feature_types") or ()]
@@ -94,6 +96,8 @@ def _single(value: Any) -> float:
 def _chosen_categories(raw: dict[str, Any]) -> dict[int, frozenset[int]]:
     """Return the categories that each categorical split sends to the right, by node."""
     codes = raw.get("categories") or ()
+    if sum(raw.get("categories_sizes") or ()) > len(codes):
+        raise ValueError("categories_sizes does not fit categories")
     found = {}
     for node, start, size in zip(
         raw.get("categories_nodes") or (),
@@ -134,6 +138,8 @@ def _names(encoding: dict[str, Any]) -> tuple[str, ...] | None:
         return tuple(str(value) for value in values)
     data = bytes(int(value) % 256 for value in values)
     ends = [int(offset) for offset in offsets]
+    if ends != sorted(ends) or any(end < 0 for end in ends[:1]):
+        raise ValueError("offsets of categories do not rise")
     try:
         return tuple(data[start:end].decode() for start, end in pairwise(ends))
     except UnicodeDecodeError as error:

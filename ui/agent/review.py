@@ -206,7 +206,8 @@ def stage_panel(review: Review | None) -> str:
     if review.words is not None:
         facts.append(("Lender's words", review.words))
     if review.unreadable:
-        facts.append(("Text", "A text could not be opened on this machine."))
+        unproven = "" if review.open else " The outcome is not confirmed: ask the lender."
+        facts.append(("Text", f"A text could not be opened on this machine.{unproven}"))
     items = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in facts
     )

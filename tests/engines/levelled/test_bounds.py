@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from engines.deployment import Deployment
-from engines.interface import DECIDE, EXPLAIN, SIGN_OF
+from engines.interface import DECIDE, EXPLAIN, MASKED_BY, SIGN_OF
 from engines.levelled.bounds import (
     BOUNDS,
     MOST_COEFFICIENTS,
@@ -237,6 +237,21 @@ def test_edges_that_mean_nothing_are_refused(opens_signs, edges):
     changed = public.model_copy(update={"programs": public.programs | {"reasons_levels": own}})
     with pytest.raises(UnsafeParameters, match="edges of levels"):
         check_bounds(changed, client)
+
+
+@pytest.mark.parametrize("program", ["reasons_levels", "explain_sign"])
+def test_points_beside_signs_are_refused(opens_signs, program):
+    """Without the comparison, a party would open points where it opens levels otherwise."""
+    public, client = opens_signs
+    check_bounds(public, client)
+    left = {name: own for name, own in public.programs.items() if name != program}
+    # With the noise of opened scores, which the server states as well.
+    masked = MASKED_BY[program]
+    noise = {"sigma_smudge": OWN.least_smudge, "sigma_flood": 0.0}
+    budgets = client.budgets | {masked: client.budgets[masked].model_copy(update=noise)}
+    client = client.model_copy(update={"budgets": budgets})
+    with pytest.raises(UnsafeParameters, match="and scores of all others"):
+        check_bounds(public.model_copy(update={"programs": left}), client)
 
 
 def test_levels_of_another_program_are_refused(opens_signs):

@@ -13,7 +13,14 @@ from service.garbage_collector import sweep
 from service.storage.tables import DONE, RunRecord
 from tests.service.driver import PUBLIC, Server, refused
 from tests.service.played import Played
-from utils.errors import AlreadySent, ApplicationExpired, ForbiddenSlot, NotAuthorised, OutOfStep
+from utils.errors import (
+    AlreadySent,
+    ApplicationExpired,
+    ForbiddenSlot,
+    NotAuthorised,
+    OutOfStep,
+    TooManyApplications,
+)
 
 APPLICANT, LENDER, AGENCY = PUBLIC.schema_.party_names
 STATEMENT, OTHER, WORDS = "c2VhbGVk", "b3RoZXI=", "d29yZHM="
@@ -132,6 +139,22 @@ def test_an_application_is_kept_for_its_review(decided: Decided) -> None:
     assert sweep(played.storage, played.clock()).applications == [client_id]
     with pytest.raises(ApplicationExpired):
         decided.reviews.state(client_id, decided.tokens[APPLICANT])
+
+
+def test_reviews_do_not_close_the_server_for_others(played: Played) -> None:
+    """Whoever opens applications could otherwise fill the server for months."""
+    played.settings.maximum_applications = 2
+    first, second = Decided(played).decide(), Decided(played).decide()
+    with pytest.raises(TooManyApplications):
+        Decided(played)
+    first.ask()
+    second.ask()
+    third = Decided(played).decide()
+    with pytest.raises(TooManyApplications, match="keeps 2 applications for reviews"):
+        third.ask()
+    assert third.stage() == "none" and first.ask().state == "asked"
+    played.applications.remove(first.client_id, first.tokens[APPLICANT])
+    assert third.ask().state == "asked"
 
 
 def test_only_the_applicant_erases_an_application_under_review(decided: Decided) -> None:
