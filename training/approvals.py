@@ -7,6 +7,7 @@ the meaning of the label and the outcome of both groups are always printed.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from features.encoding import Bits, Layout
+from features.labels import MEANS_APPROVAL
 from features.schema import Decision, Schema
 from model.monotone import directions, threshold_bits
 from training.models import Labels
@@ -34,9 +36,15 @@ _LEAST_CORRELATION = 0.05
 _SIGNIFICANT = 0.001
 
 
-def meaning_of_label(decision: Decision, target: str, y: Labels) -> str:
-    """Return a sentence on the label column, its reading, and the share of both outcomes."""
+def meaning_of_label(decision: Decision, target: str, y: Labels, notes: Sequence[str] = ()) -> str:
+    """Return a sentence on the label column, its reading, and the share of both outcomes.
+
+    Labels other than 0 and 1 are named by the `notes` of reading, and the schema's value is not
+    theirs: `1 means approval` of 1 and 2 must not be followed by `1 means denied`.
+    """
     share = float(np.mean(y))
+    if any(note.startswith(f"{target}: ") and MEANS_APPROVAL in note for note in notes):
+        return f"Label {target}: {share:.1%} of {len(y):,} rows are {decision.approved}."
     value = decision.approved_value
     other = {"0": "1", "1": "0"}.get(str(value), "any other value")
     return (
