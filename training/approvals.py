@@ -108,10 +108,17 @@ def _words(text: str) -> set[str]:
 def direction_warnings(schema: Schema, layout: Layout, bits: Bits, y: Labels) -> list[str]:
     """Return a warning for each column whose direction the rows contradict.
 
-    Compares the direction with Spearman's rank correlation of the column's bin and the outcome.
+    Compares the direction with Spearman's rank correlation of the column's bin and the outcome. A
+    direction that the schema does not state, but has by default, is doubted at any contrary sign.
     """
     found = []
-    for name, sign in directions(schema).items():
+    explained = schema.explanation.column
+    assumed = (
+        "direction" not in schema.explanation.model_fields_set
+        and schema.ordinal(explained).monotone == "free"
+    )
+    wanted = directions(schema) | ({explained: 1} if assumed else {})
+    for name, sign in wanted.items():
         code = layout.code(name)
         own = bits[:, list(threshold_bits(code))]
         known = np.ones(len(y), bool)
@@ -121,7 +128,13 @@ def direction_warnings(schema: Schema, layout: Layout, bits: Bits, y: Labels) ->
         if len(np.unique(bins)) < 2 or len(np.unique(y[known])) < 2:
             continue
         correlation, probability = spearmanr(bins, y[known])
-        if probability < _SIGNIFICANT and sign * correlation < -_LEAST_CORRELATION:
+        if name == explained and assumed and correlation < 0:
+            found.append(
+                f"The schema does not say whether more or less of {name} is better, so more is "
+                "assumed, but in the data good outcomes become rarer as it grows (rank correlation "
+                f"{correlation:+.2f}). Set explanation.direction to more or less."
+            )
+        elif probability < _SIGNIFICANT and sign * correlation < -_LEAST_CORRELATION:
             found.append(
                 f"The schema says that {'more' if sign > 0 else 'less'} of {name} never lowers the "
                 f"score, but in the data good outcomes become {'rarer' if sign > 0 else 'more'}"

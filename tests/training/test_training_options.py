@@ -253,6 +253,19 @@ def test_direction_that_the_rows_contradict_warns():
     assert len(turned) == 2 and "income" in turned[0] + turned[1]
 
 
+@pytest.mark.parametrize("stated", [{}, {"direction": "more"}])
+def test_contrary_direction_that_is_only_assumed_warns_in_few_rows(stated):
+    """Without `direction`, a debt of which less is better is told however few the rows are."""
+    explanation = {"column": "debt", "phrase": "of debt", "monotone": False}
+    document = json.loads(json.dumps(FREE.model_dump(mode="json")))
+    layout = Layout(Schema.parse(document | {"explanation": explanation | stated}))
+    rows = risk_rows(40, 3)
+    said = direction_warnings(layout.schema, layout, rows.bits, rows.y)
+    assert [("debt" in each, "explanation.direction" in each) for each in said] == (
+        [] if stated else [(True, True)]
+    )
+
+
 def test_approved_with_more_defaults_warn():
     found = {"approved_share": 0.5, "bad_rate_approved": 0.3, "bad_rate_denied": 0.2}
     (warning,) = result_warnings(found)
