@@ -391,7 +391,7 @@ REFUSED_FOLDERS = {
     "21_above_maximum": "line 9: income cannot be '5000000': .*set clip",
     "28_name_space": "columns.0.ordinal.name: .*set source to the header",
     "29_name_hyphen": "columns.0.ordinal.name: .*set source to the header",
-    "42_schema_trailing_comma": "a comma follows the last entry before line 1 column 712; remove it",
+    "42_schema_trailing_comma": "a comma follows the last entry before line 1 column 712",
     "43_one_party": "give some of the columns to another party",
     "46_no_cuts": "list the numbers at which its bins begin",
     "53_label_probability": "line 2: BAD has probabilities",
