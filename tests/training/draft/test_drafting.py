@@ -162,6 +162,11 @@ def test_columns_that_law_restricts_are_only_audited(drafted, header, law):
     assert kept.schema.audit_columns == [] and "law restricts" in why(kept, header)
 
 
+def test_thousands_written_with_a_unit_are_no_categories(drafted):
+    found = drafted({"balance": [f"{20 + i % 8}k" for i in range(ROWS)]})
+    assert uses(found)["balance"] == "left out" and "in full" in why(found, "balance")
+
+
 @pytest.mark.parametrize("header", ["personal_status_sex", "foreign_worker", "marital_status"])
 def test_codes_of_audited_groups_are_no_numbers(drafted, header):
     """Joined like numbers, codes 1 and 2 would be one group "under 3" of both sexes."""
