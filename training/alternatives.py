@@ -66,9 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(table(models))
     print(
-        "Alternatives are trained on 60 % of the rows, or before the newest 40 %, and chosen on the "
-        "next 20 %. Below 2,000 rows the trained model had both parts: compare them with its shape "
-        "without changes."
+        "Alternatives are trained on 60 % of the rows and chosen on 20 %. Below 2,000 rows the "
+        "trained model had both parts: compare alternatives with its shape without changes."
     )
     print(f"Written to {options.out}")
     return 0
