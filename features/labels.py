@@ -18,6 +18,8 @@ nonperforming not_creditworthy schlecht schlechte ausfall abgelehnt mauvais refu
 rechazado impagado -"""
 GOOD_WORDS, BAD_WORDS = frozenset(_GOOD.split()), frozenset(_BAD.split())
 """Labels of loans and applications that mean approval and denial, in the form of `_key`."""
+MEANS_APPROVAL = "means approval"
+"""The words of the note that says which label is approval, where the labels are not 0 and 1."""
 _NUMBER_PAIRS = ({0.0, 1.0}, {1.0, 2.0}, {-1.0, 1.0})
 
 
@@ -142,7 +144,7 @@ def _ones(words: dict[str, str], numbers: dict[str, float | None]) -> set[str] |
 def _meaning(target: str, words: dict[str, str], approved: set[str]) -> str:
     good = ", ".join(text for each, text in words.items() if each in approved)
     bad = ", ".join(text for each, text in words.items() if each not in approved)
-    means = [f"{good} means approval"] if good else []
+    means = [f"{good} {MEANS_APPROVAL}"] if good else []
     means += [f"{bad} means denial"] if bad else []
     return (
         f"{target}: {', and '.join(means)}; if that is wrong, set decision.approved_value in the "

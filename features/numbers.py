@@ -39,6 +39,7 @@ _MULTIPLIERS = re.compile(
 )
 _CURRENCIES = re.compile(f"(?i){_CURRENCY}")
 NOT_A_NUMBER = "is not a number"
+MULTIPLIES = "has a unit that multiplies (such as k or Mio): write the number in full"
 AMBIGUOUS = (
     "may be a decimal or a number with a group of thousands: write it without groups, or with "
     "another number of decimals"
@@ -142,11 +143,7 @@ def _is_multiplier(unit: str) -> bool:
 
 def _other_units(texts: dict[int, _Text]) -> dict[int, str]:
     """Return the faults of units: multipliers, and several units in one column."""
-    faults = {
-        i: "has a unit that multiplies (such as k or Mio): write the number in full"
-        for i, each in texts.items()
-        if _is_multiplier(each.unit)
-    }
+    faults = {i: MULTIPLIES for i, each in texts.items() if _is_multiplier(each.unit)}
     for kind in ("unit", "currency"):
         used = {
             i: getattr(each, kind)

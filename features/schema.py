@@ -362,6 +362,15 @@ def _fault(error: ErrorDetails) -> str:
     of_column = {"columns", "audit_columns"} & set(map(str, error["loc"]))
     if error["type"] == "string_pattern_mismatch" and error["loc"][-1] == "name" and of_column:
         text += ", that is, letters, digits and _; set source to the header of the data files"
+    if error["type"] == "missing" and error["loc"][-1] == "cuts":
+        text += ": list the numbers at which its bins begin, as training.schema drafts them"
+    if error["type"] == "too_long" and error["loc"][-1] == "cuts":
+        text += f": a column has at most {MAXIMUM_BINS} bins, so leave out some cuts"
+    if error["type"] == "too_short" and error["loc"] == ("parties",):
+        text += (
+            ": nobody can decrypt alone only if two or more parties hold the key, so give some of "
+            "the columns to another party, for example to the bank"
+        )
     return text
 
 

@@ -65,6 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"training.alternatives: {in_one_line(error)}", file=sys.stderr)
         return 1
     print(table(models))
+    print(
+        "Alternatives are trained on 60 % of the rows and chosen on 20 %. Below 2,000 rows the "
+        "trained model had both parts: compare alternatives with its shape without changes."
+    )
     print(f"Written to {options.out}")
     return 0
 

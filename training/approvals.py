@@ -7,6 +7,7 @@ the meaning of the label and the outcome of both groups are always printed.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from features.encoding import Bits, Layout
+from features.labels import MEANS_APPROVAL
 from features.schema import Decision, Schema
 from model.monotone import directions, threshold_bits
 from training.models import Labels
@@ -34,9 +36,15 @@ _LEAST_CORRELATION = 0.05
 _SIGNIFICANT = 0.001
 
 
-def meaning_of_label(decision: Decision, target: str, y: Labels) -> str:
-    """Return a sentence on the label column, its reading, and the share of both outcomes."""
+def meaning_of_label(decision: Decision, target: str, y: Labels, notes: Sequence[str] = ()) -> str:
+    """Return a sentence on the label column, its reading, and the share of both outcomes.
+
+    Labels other than 0 and 1 are named by the `notes` of reading, and the schema's value is not
+    theirs: `1 means approval` of 1 and 2 must not be followed by `1 means denied`.
+    """
     share = float(np.mean(y))
+    if any(note.startswith(f"{target}: ") and MEANS_APPROVAL in note for note in notes):
+        return f"Label {target}: {share:.1%} of {len(y):,} rows are {decision.approved}."
     value = decision.approved_value
     other = {"0": "1", "1": "0"}.get(str(value), "any other value")
     return (
@@ -100,10 +108,17 @@ def _words(text: str) -> set[str]:
 def direction_warnings(schema: Schema, layout: Layout, bits: Bits, y: Labels) -> list[str]:
     """Return a warning for each column whose direction the rows contradict.
 
-    Compares the direction with Spearman's rank correlation of the column's bin and the outcome.
+    Compares the direction with Spearman's rank correlation of the column's bin and the outcome. A
+    direction that the schema does not state, but has by default, is doubted at any contrary sign.
     """
     found = []
-    for name, sign in directions(schema).items():
+    explained = schema.explanation.column
+    assumed = (
+        "direction" not in schema.explanation.model_fields_set
+        and schema.ordinal(explained).monotone == "free"
+    )
+    wanted = directions(schema) | ({explained: 1} if assumed else {})
+    for name, sign in wanted.items():
         code = layout.code(name)
         own = bits[:, list(threshold_bits(code))]
         known = np.ones(len(y), bool)
@@ -113,7 +128,13 @@ def direction_warnings(schema: Schema, layout: Layout, bits: Bits, y: Labels) ->
         if len(np.unique(bins)) < 2 or len(np.unique(y[known])) < 2:
             continue
         correlation, probability = spearmanr(bins, y[known])
-        if probability < _SIGNIFICANT and sign * correlation < -_LEAST_CORRELATION:
+        if name == explained and assumed and correlation < 0:
+            found.append(
+                f"The schema does not say whether more or less of {name} is better, so more is "
+                "assumed, but in the data good outcomes become rarer as it grows (rank correlation "
+                f"{correlation:+.2f}). Set explanation.direction to more or less."
+            )
+        elif probability < _SIGNIFICANT and sign * correlation < -_LEAST_CORRELATION:
             found.append(
                 f"The schema says that {'more' if sign > 0 else 'less'} of {name} never lowers the "
                 f"score, but in the data good outcomes become {'rarer' if sign > 0 else 'more'}"

@@ -41,7 +41,9 @@ def on_all_rows(plan: Plan, parts: Sequence[Rows]) -> bytes:
     """Return XGBoost's model of all rows together, or of one part, as JSON."""
     bits = np.concatenate([part.bits for part in parts])
     y = np.concatenate([part.y for part in parts])
-    return model_json(xgboost.train(parameters(plan), xgboost.DMatrix(bits, y), plan.trees))
+    return model_json(
+        xgboost.train(parameters(plan), xgboost.DMatrix(bits, y, nthread=1), plan.trees)
+    )
 
 
 def bagged(plan: Plan, parts: Sequence[Rows]) -> bytes:
@@ -91,7 +93,9 @@ def log_odds(model: bytes, bits: Bits) -> NDArray[np.float64]:
     """Return a model's margins, shape (rows,)."""
     booster = xgboost.Booster({"nthread": 1})
     booster.load_model(bytearray(model))
-    return np.asarray(booster.predict(xgboost.DMatrix(bits), output_margin=True), np.float64)
+    return np.asarray(
+        booster.predict(xgboost.DMatrix(bits, nthread=1), output_margin=True), np.float64
+    )
 
 
 def same_splits(ours: bytes, theirs: bytes, trees: int) -> tuple[int, int]:

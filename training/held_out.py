@@ -47,6 +47,7 @@ def held_out(
 
     `training` has the bits and labels of the rows that the model was trained on. With it, files
     that are not those of training are measured as a whole, without the rows that were trained on.
+    Of an imported model, all rows are measured, since its training rows are not known.
     For a model trained on files, without `data`, return random records of the schema instead.
     Raises TrainingDataInvalid.
     """
@@ -69,6 +70,8 @@ def held_out(
         )
     extra = [] if by is None else [by]
     frame, y = training_frame(layout.schema, data, target, drawn or 0, seed, extra)
+    if not metrics.is_file():
+        return _of_an_import(layout, frame, y, training)
     if together is not None:
         return _of_several_lenders(layout, frame, y, seed, together)
     parts = split_rows(frame, y, seed, by)
@@ -110,6 +113,21 @@ def _of_other_files(
         )
     source = f"without {int(known.sum()):,} rows of the file that the model was trained on"
     return HeldOut(bits[~known], y[~known], source, frame[~known], training)
+
+
+def _of_an_import(
+    layout: Layout, frame: pd.DataFrame, y: Labels, given: tuple[Bits, Labels] | None
+) -> HeldOut:
+    """Return all rows for a model of other origin; `given` are the rows of its import.
+
+    They need not be rows of its training. The same rows again show no shift, so that they are no
+    reference then.
+    """
+    bits = layout.encode_frame(frame)
+    if given is not None and shared_rows(_labelled(bits, y), _labelled(*given)).all():
+        given = None
+    source = "rows of --data, on which the imported model may have been trained"
+    return HeldOut(bits, y, source, frame, given)
 
 
 def _of_several_lenders(

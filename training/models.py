@@ -101,7 +101,7 @@ def fit(
     weights: Weights | None = None,
 ) -> xgboost.Booster:
     """Train one booster: `bits` (rows, n_bits), `y` and `weights` (rows,) with `y` 1 = approved."""
-    data = xgboost.DMatrix(bits, y, weight=weights)
+    data = xgboost.DMatrix(bits, y, weight=weights, nthread=1)  # idle threads would spin
     booster = None
     for stage in shape.stages:
         parameters = _parameters(stage, layout, seed)
@@ -170,7 +170,7 @@ def _constraints(pairs: list[Pair], layout: Layout) -> str:
 
 def log_odds(booster: xgboost.Booster, bits: Bits) -> NDArray[np.float64]:
     """Return the booster's margins of approval, shape (rows,)."""
-    margins = booster.predict(xgboost.DMatrix(bits), output_margin=True)
+    margins = booster.predict(xgboost.DMatrix(bits, nthread=1), output_margin=True)
     return np.asarray(margins, np.float64)
 
 

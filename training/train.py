@@ -208,7 +208,7 @@ def train(
         print(printable(f"note: {note}"))
     inputs = frame[[column.name for column in schema.columns()]]
     warnings = list(data_warnings(inputs, y)) if data else []
-    print(printable(meaning_of_label(schema.decision, label, y)))
+    print(printable(meaning_of_label(schema.decision, label, y, notes)))
     splits = split_rows(frame, y, seed, choices.split_by)
     train_rows, validation, test = encoded(splits, layout, choices)
     warnings += label_warnings(schema.decision, label, y)

@@ -18,8 +18,23 @@ def parse_json(data: bytes) -> Any:
             object_pairs_hook=_distinct,
             parse_constant=_refuse_constant,
         )
+    except json.JSONDecodeError as error:
+        if _ends_with_comma(error):
+            raise ValueError(
+                f"a comma follows the last entry before line {error.lineno} column {error.colno}; "
+                "remove it"
+            ) from error
+        raise
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def _ends_with_comma(error: json.JSONDecodeError) -> bool:
+    """Return True for a comma before the end of an object or array: Python's words vary."""
+    at_syntax = error.msg.startswith(("Expecting", "Illegal trailing comma"))
+    before = error.doc[: error.pos + 1].rstrip("]} \t\r\n")
+    after = error.doc[error.pos :].lstrip(", \t\r\n")
+    return at_syntax and before.endswith(",") and after[:1] in ("]", "}")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

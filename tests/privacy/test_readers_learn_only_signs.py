@@ -22,7 +22,7 @@ from scipy import stats
 
 from engines.deployment import Deployment
 from engines.envelope import unseal
-from engines.interface import DECIDE, EXPLAIN, MASKED_OF, MASKS_OF, SIGN_OF
+from engines.interface import DECIDE, EXPLAIN, MASKED_OF, SIGN_OF
 from engines.levelled.keys import PublicKey, SecretShare
 from engines.levelled.parameters import DEFAULT, KNOWN_ZEROS
 from engines.levelled.party import LevelledParty

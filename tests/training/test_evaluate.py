@@ -235,6 +235,19 @@ def test_rows_of_a_file_are_held_out_only_if_they_were_not_trained_on(from_file,
         held_out(deployment, [as_csv(tmp_path, trained.sample(frac=1, random_state=2))], training)
 
 
+def test_all_rows_test_an_imported_model(from_file, tmp_path):
+    """The rows of an import are not its training rows, so they are neither refused nor left out."""
+    deployment, frame, _ = from_file
+    (deployment.folder / "metrics.json").unlink()
+    y = (1 - frame["Denied"]).to_numpy(np.int8)
+    given = deployment.layout.encode_frame(frame), y
+    rows = held_out(deployment, [as_csv(tmp_path, frame)], given)
+    assert len(rows.y) == 600 and "may have been trained" in rows.source
+    assert rows.training is None  # the same rows: no shift to measure
+    other = as_csv(tmp_path, synthetic.draw(300, 9))
+    assert held_out(deployment, [other], given).training is given
+
+
 def test_an_engine_runs_in_its_own_process(clear_deployment, layout):
     bits = layout.bits_of_states(sample_states(layout, 2, seed=1))
     here = EncryptedRuns("clear", clear_deployment)

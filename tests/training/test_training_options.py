@@ -13,11 +13,17 @@ import training.selection
 import training.train
 import training.validation
 from features.encoding import Layout
+from features.labels import read_labels
 from features.schema import Schema
 from model.booster import parse_booster
 from model.monotone import directions, kept_by_trees
 from tests.training.risk_data import DOCUMENT, FREE, SCHEMA, risk_frame, risk_rows
-from training.approvals import direction_warnings, label_warnings, result_warnings
+from training.approvals import (
+    direction_warnings,
+    label_warnings,
+    meaning_of_label,
+    result_warnings,
+)
 from training.calibration import from_document
 from training.evaluate import require_agreement
 from training.frontier import decision_program
@@ -210,6 +216,14 @@ def test_label_read_the_wrong_way_round_warns(tmp_path, monkeypatch, capsys):
     assert all(s in printed.err for s in said)
 
 
+def test_meaning_of_other_labels_is_said_once():
+    """Of 1 and 2, `1 means approval` is not followed by `1 means denied`."""
+    read = read_labels("BAD", SCHEMA.decision, ["1", "2"], [3, 1])
+    said = meaning_of_label(SCHEMA.decision, "BAD", np.array([1, 1, 1, 0], np.int8), read.notes)
+    assert "1 means approval" in read.notes[0] and "75.0% of 4 rows" in said
+    assert "means" not in said
+
+
 @pytest.mark.parametrize(
     ("target", "value", "share", "warns"),
     [
@@ -237,6 +251,19 @@ def test_direction_that_the_rows_contradict_warns():
     assert direction_warnings(SCHEMA, LAYOUT, rows.bits, rows.y) == []
     turned = direction_warnings(SCHEMA, LAYOUT, rows.bits, 1 - rows.y)
     assert len(turned) == 2 and "income" in turned[0] + turned[1]
+
+
+@pytest.mark.parametrize("stated", [{}, {"direction": "more"}])
+def test_contrary_direction_that_is_only_assumed_warns_in_few_rows(stated):
+    """Without `direction`, a debt of which less is better is told however few the rows are."""
+    explanation = {"column": "debt", "phrase": "of debt", "monotone": False}
+    document = json.loads(json.dumps(FREE.model_dump(mode="json")))
+    layout = Layout(Schema.parse(document | {"explanation": explanation | stated}))
+    rows = risk_rows(40, 3)
+    said = direction_warnings(layout.schema, layout, rows.bits, rows.y)
+    assert [("debt" in each, "explanation.direction" in each) for each in said] == (
+        [] if stated else [(True, True)]
+    )
 
 
 def test_approved_with_more_defaults_warn():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from features.cells import is_missing, word, yes_or_no
 from features.columns import FileForm
 from features.dates import looks_like_date, months_before
-from features.numbers import AMBIGUOUS, decimal_marks, plain_number, read_numbers
+from features.numbers import AMBIGUOUS, MULTIPLIES, decimal_marks, plain_number, read_numbers
 from features.schema import OrdinalColumn
 from features.text_table import TextColumn
 from training.draft.vocabulary import Meaning
@@ -187,6 +187,9 @@ def _numbers(
         return Number(values, integer, _unit(texts), kind, marks)
     damaged = sum(int(column.counts[given[i]]) for i in read.faults)
     rows = int(column.counts[given].sum())
+    multiplied = [given[i] for i, fault in read.faults.items() if fault == MULTIPLIES]
+    if column.counts[multiplied].sum() > rows / 2:
+        return LeftOut(f"numbers, but each {MULTIPLIES}")
     if damaged < _MOSTLY * rows and len(texts) > _MOST_CODES:
         line = min(int(lines[column.first_row(given[i])]) for i in read.faults)
         return LeftOut(

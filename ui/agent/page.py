@@ -113,7 +113,7 @@ class _AgentPage:
             # Pressed by the page itself once the file is there: it cannot be named before.
             self.file = gr.DownloadButton(visible="hidden", elem_id="decision-file-link")
         with section():
-            phrase = self.public.schema_.explanation.phrase
+            phrase = self.public.schema_.explanation.phrase.removeprefix("of ")
             opened = "Approved or denied" if self.public.opens_sign(EXPLAIN) else "The score"
             _html(heading(4, "The explanation", f"{opened} for every range of {phrase}."))
             self.explain_button = _button("Agree to the explanation", "agree-explain")

@@ -120,7 +120,7 @@ class _Page:
                 self.open_button = step_button("Open the decision", "open-decision")
                 self.decision = html(panels.decision_panel(start, public), "ts-panel")
         with section():
-            phrase = public.schema_.explanation.phrase
+            phrase = public.schema_.explanation.phrase.removeprefix("of ")
             html(
                 panels.heading(
                     5,

@@ -153,13 +153,25 @@ def test_useless_and_leaking_columns_are_named_and_left_out(drafted):
     ],
 )
 def test_columns_that_law_restricts_are_only_audited(drafted, header, law):
-    values = [18 + i % 60 for i in range(ROWS)]
+    values = [18 + i % 8 for i in range(ROWS)]
     found = drafted({header: values})
     assert uses(found)[header] == "audit only" and law in why(found, header)
     [column] = found.schema.audit_columns
     assert column.header == header and len(getattr(column, "cuts", [])) < 6
     kept = drafted({header: values}, keep=(header,))
     assert kept.schema.audit_columns == [] and "law restricts" in why(kept, header)
+
+
+def test_thousands_written_with_a_unit_are_no_categories(drafted):
+    found = drafted({"balance": [f"{20 + i % 8}k" for i in range(ROWS)]})
+    assert uses(found)["balance"] == "left out" and "in full" in why(found, "balance")
+
+
+@pytest.mark.parametrize("header", ["personal_status_sex", "foreign_worker", "marital_status"])
+def test_codes_of_audited_groups_are_no_numbers(drafted, header):
+    """Joined like numbers, codes 1 and 2 would be one group "under 3" of both sexes."""
+    [column] = drafted({header: [1 + i % 4 for i in range(ROWS)]}).schema.audit_columns
+    assert column.values[:4] == ["1", "2", "3", "4"]
 
 
 @pytest.mark.parametrize("header", ["account_age", "AverageMonths", "mortgage", "Fahrzeugalter"])
