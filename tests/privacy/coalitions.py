@@ -100,7 +100,8 @@ class Signed:
         """Run an application with fresh keys; the programs `compared` are opened to their signs."""
         engine, layout = halves.party, halves.deployment.layout
         keys = make_joint_keys(engine, PARTIES, CONTEXT)
-        own = cls(halves, keys, {program: halves.scores(program, bits) for program in MASKS_OF})
+        masked = [program for program in MASKS_OF if program in halves.server.public.programs]
+        own = cls(halves, keys, {program: halves.scores(program, bits) for program in masked})
         messages, first = own.messages, PARTIES[0]
         messages[first, PUBLIC_KEY] = engine.seal_public_key(first, keys.public_key)
         for name in PARTIES:
@@ -109,7 +110,7 @@ class Signed:
         digests = {name: sha256(messages[name, ENCRYPTED_INPUTS]).digest() for name in PARTIES}
         nonces = {name: os.urandom(SEED_BYTES) for name in PARTIES}
         messages[first, CHALLENGE] = engine.seal_challenge(CONTEXT, digests, nonces)
-        for program in MASKS_OF:
+        for program in masked:
             own.evaluate(program)
             messages[first, MASKED_OF[program]] = engine.seal_masked(
                 program, own.sealed[program], own.shares[program]

@@ -243,7 +243,7 @@ def test_the_noise_margin_for_flooding_is_as_stated(levelled_deployment):
     levels = sign_budget(MaskFormat.of(WIDE_NOISE, 12, 3), 8, LEVEL_BITS)
     assert f"{int(levels.room * 10) / 10} for levels of 8 reasons" in DOCUMENT
     assert f"probability of 2^-{LEVEL_BITS * KNOWN_ZEROS}" in section_of("#### Levels of reasons")
-    assert "4.7 to 7 bits" in DOCUMENT and all(4.7 <= room <= 7 for room in rooms)
+    assert "4.3 to 7 bits" in DOCUMENT and all(4.3 <= room <= 7 for room in rooms)
 
 
 def test_the_delay_of_a_party_before_it_requests_the_run_is_as_stated():

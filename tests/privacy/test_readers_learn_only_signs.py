@@ -40,7 +40,8 @@ APPLICATIONS = 70
 COMPARED = {DECIDE: APPLICATIONS, EXPLAIN: 4}
 LEVEL = 1e-8
 SCORE_BITS = 12
-PARTS = (*MASKS_OF, *SIGN_OF.values(), *map(zeros_of, SIGN_OF.values()), *PARTIES)
+SIGNS = {program: SIGN_OF[program] for program in (DECIDE, EXPLAIN)}
+PARTS = (*SIGNS, *SIGNS.values(), *map(zeros_of, SIGNS.values()), *PARTIES)
 READERS = [coalition for coalition in COALITIONS if coalition]
 PAIR, MISSING = PARTIES[:2], PARTIES[2]
 
@@ -168,7 +169,7 @@ def regression(applications, coalition):
         phases = [*(decide[name] for name in kept), explain["masked score"]]
         phases.append(decide["masked score"] - explain["masked score"])
         angles = 2 * np.pi * centred(np.concatenate(phases))
-        left = [noise(own, coalition, name) for name in (*MASKS_OF, *PARTIES)]
+        left = [noise(own, coalition, name) for name in (*SIGNS, *PARTIES)]
         widths = [f(v) for v in left for f in (np.mean, lambda x: np.mean(x**2))]
         rows.append(np.concatenate([np.cos(angles), np.sin(angles), widths]))
     scores = np.array([own.scores[DECIDE][0] for own in applications], float)
@@ -190,7 +191,7 @@ def test_no_linear_function_of_all_numbers_tells_the_score(applications, coaliti
 
 
 def test_control_all_parties_together_compute_every_score_and_remove_all_noise(applications):
-    for program in MASKS_OF:
+    for program in SIGNS:
         found = phases_of(applications, PARTIES, program)
         for name in ("masked score", "outcome", "result"):
             phases, scores = found[name]
@@ -246,7 +247,7 @@ def test_control_a_word_used_twice_shows_the_difference_of_two_scores(signs, app
     weak = weakened(applications, engine)
     # The decision's masked score alone is still covered, but no difference is.
     assert dependences(*phases_of(weak, PAIR, DECIDE)["masked score"]) == {}
-    for program in MASKS_OF:
+    for program in SIGNS:
         assert dependences(*differences_of(weak, PAIR, program))
 
 
@@ -302,7 +303,7 @@ def test_no_coalition_computes_a_score_of_the_deployed_model():
     bits = layout.bits_of_states(sample_states(layout, 1, seed=4))[0]
     table = Table(halves).keys()
     uploads, equal = table.sent(bits), dict.fromkeys([*COALITIONS, PARTIES], 0)
-    for program in MASKS_OF:
+    for program in SIGNS:
         table.agree(program, uploads)
         sealed = halves.server.evaluate(program, uploads)
         table.open(program, sealed)
