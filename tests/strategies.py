@@ -19,7 +19,7 @@ from model.booster import Ensemble, Leaf, Tree
 from model.program import Program, decide_program
 from model.quantise import quantise
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SLOW = settings(QUICK, max_examples=15)
 
 PARTIES = ("applicant", "bank", "agency", "insurer")

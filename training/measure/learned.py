@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Protocol
 
@@ -59,22 +60,46 @@ class Scores:
 
     def entropy(self, known: Collection[int]) -> float:
         own = self.outcomes
-        rows = own.scores[..., : self.count].reshape(-1, self.count)
         given = _given(own.scores.shape[:-1], known)
         weights = product(own.weights)
         unknown = -_entropy(_totals(given, weights))
         if own.adder in known:
             # The sum added to all scores of a known record is known too.
-            return unknown + _entropy(_totals(_numbered(np.column_stack([given, rows])), weights))
+            both = _numbered(np.column_stack([given, self._kinds]))
+            return unknown + _entropy(_totals(both, weights))
         # Differences of scores do not depend on the sum; it is added to the first score.
-        kinds = _numbered(np.column_stack([given, rows - rows[:, :1]]))
-        first = rows[:, 0] - rows[:, 0].min()
-        for start in range(0, int(kinds.max()) + 1, _KINDS):
-            some = (start <= kinds) & (kinds < start + _KINDS)
-            table = np.zeros((_KINDS, int(first.max()) + 1))
+        kinds = _numbered(np.column_stack([given, self._kinds_of_differences]))
+        first = own.scores[..., 0].reshape(-1)
+        low = np.full(int(kinds.max()) + 1, first.max())
+        np.minimum.at(low, kinds, first)
+        first = first - low[kinds]  # adding a number to the scores of a kind changes no entropy
+        high = np.zeros(len(low), np.int64)
+        np.maximum.at(high, kinds, first)
+        # The sum adds its own entropy to a kind with one first score.
+        alone = high[kinds] == 0
+        once = _totals(kinds[alone], weights[alone])
+        unknown += _entropy(once) + float(once.sum()) * _entropy(own.spread(np.ones((1, 1))))
+        order = np.flatnonzero(~alone)
+        order = order[np.argsort(kinds[order])]
+        kinds, first, weights = _numbered(kinds[order, None]), first[order], weights[order]
+        for start in range(0, int(kinds.max(initial=-1)) + 1, _KINDS):
+            some = slice(*np.searchsorted(kinds, (start, start + _KINDS)))
+            table = np.zeros((_KINDS, int(first[some].max()) + 1))
             np.add.at(table, (kinds[some] - start, first[some]), weights[some])
             unknown += _entropy(own.spread(table))
         return unknown
+
+    @cached_property
+    def _rows(self) -> Integers:
+        return self.outcomes.scores[..., : self.count].reshape(-1, self.count)
+
+    @cached_property
+    def _kinds(self) -> Integers:
+        return _numbered(self._rows)
+
+    @cached_property
+    def _kinds_of_differences(self) -> Integers:
+        return _numbered(self._rows[:, 1:] - self._rows[:, :1])
 
     def candidates(self) -> Floats:
         """Return the probabilities that 0, 1, 2 … bins have the decision's score."""
@@ -116,10 +141,13 @@ class Signs:
 
     def entropy(self, known: Collection[int]) -> float:
         given, weights = _given(self.codes.shape, known), product(self.weights)
-        # Few of the 2^count codes occur.
-        codes = np.unique(self.codes, return_inverse=True)[1].reshape(-1)
-        both = _numbered(np.column_stack([given, codes]))
+        both = _numbered(np.column_stack([given, self._kinds]))
         return _entropy(_totals(both, weights)) - _entropy(_totals(given, weights))
+
+    @cached_property
+    def _kinds(self) -> Integers:
+        # Few of the 2^count codes occur.
+        return np.unique(self.codes, return_inverse=True)[1].reshape(-1)
 
     def candidates(self) -> Floats:
         """Return the probabilities that 0, 1, 2 … bins have the decision's sign."""
@@ -136,6 +164,8 @@ def _given(shape: tuple[int, ...], known: Collection[int]) -> Integers:
 def _numbered(rows: Integers) -> Integers:
     """Return a number for each row, shape (rows,), which equal rows share."""
     numbers = np.zeros(len(rows), np.int64)
+    if not len(rows):
+        return numbers
     for column in rows.T:  # much faster than np.unique of whole rows
         places = column - column.min()
         pairs = numbers * (places.max() + 1) + places
