@@ -7,14 +7,14 @@ its reader does not know already.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
 from features.schema import Party, Reason, Schema
 
 REVIEW_DAYS = 30
-"""Days in which an applicant may ask for a review, and in which a lender gives its outcome."""
+"""Days in which an applicant may ask for a review, as long as the application has not ended."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,16 @@ class NoticeContent:
     changes: tuple[tuple[Change, ...], ...] = ()
     tried: tuple[str, ...] = ()
     authority: str = ""
-    review_days: int = field(default=REVIEW_DAYS)
+    ends: date | None = None
 
     @property
     def review_until(self) -> date:
-        """The last day on which the applicant may ask for a review."""
-        return self.day + timedelta(days=self.review_days)
+        """The last day on which the applicant may ask for a review.
+
+        That is REVIEW_DAYS after the notice, or earlier if the application ends before.
+        """
+        last = self.day + timedelta(days=REVIEW_DAYS)
+        return last if self.ends is None else min(last, self.ends)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -83,8 +87,9 @@ def notice_content(
     language: str = "en",
     changes: Sequence[tuple[Change, ...]] = (),
     tried: Sequence[str] = (),
+    ends: date | None = None,
 ) -> NoticeContent:
-    """Return the content of a notice of `day` about the application `reference`.
+    """Return the content of a notice of `day` about the application `reference`, which `ends` then.
 
     `reasons` are the principal reasons, the weightiest first, or None if they were not opened.
     `tried` are names of columns.
@@ -104,6 +109,7 @@ def notice_content(
         changes=tuple(changes),
         tried=tuple(schema.column(name).label for name in tried),
         authority=schema.decision.authority,
+        ends=ends,
     )
 
 

@@ -12,9 +12,9 @@ remaining party's secret at most
     n · log2(1 / (σ_smudge · √(2πe))) bits            whatever ciphertext the server chooses,
 
 the capacities of a channel with Gaussian noise, on a real number and on the torus. At the least
-smudges, for an application with a decision and an explanation of 6 bins and the noise of
-leakage.py, these are 0.16 and 1,011 bits of the secret's 3,246 if signs are opened (63 % of the
-1,011 by the checks of inputs, whose smudge no server states), and 0.12 and 396 bits if scores are.
+smudges, for an application with a decision and an explanation of 11 scores and the noise of
+leakage.py, these are 0.37 and 1,047 bits of the secret's 3,246 if signs are opened (61 % of the
+1,047 by the checks of inputs, whose smudge no server states), and 0.17 and 482 bits if scores are.
 Levels of 8 reasons add 237 bits to the second figure.
 The bounds alone do not stop a server that chooses the ciphertext; they keep it from taking the
 whole secret.

@@ -101,6 +101,11 @@ def test_the_longest_schema_has_a_notice():
         Schema.parse(document)
 
 
+def test_a_review_is_offered_no_longer_than_the_application_lasts():
+    html = notice_html(content(ends=date(2026, 12, 1)), "us", "en")
+    assert "December 1, 2026" in html and "December 29" not in html
+
+
 def test_letters_that_the_fonts_lack_are_question_marks():
     document = SHIPPED.model_dump(mode="json")
     document["parties"][1]["address"] = "Банк € Zürich"

@@ -37,7 +37,7 @@ def test_every_column_has_the_field_of_its_kind(any_schema):
 
 def test_bins_are_offered_by_label_and_give_their_floor(any_schema):
     field = build_field(any_schema.column("Level"))
-    assert field.choices == [("0-3", 0.0), ("3-6", 3.0), ("6+", 6.0)]
+    assert field.choices == [("0 to under 3", 0.0), ("3 to under 6", 3.0), ("6 and more", 6.0)]
     assert field.value == 3.0  # the bin of the default 4
     optional = build_field(any_schema.column("Grade"))
     assert optional.choices[0] == ("not given", NOT_GIVEN) and optional.value == NOT_GIVEN

@@ -143,6 +143,7 @@ def content_of(application: ApplicationAgent, language: str) -> NoticeContent:
         language,
         changes,
         tried,
+        None if member.state is None else datetime.fromisoformat(member.state.expires_at).date(),
     )
 
 
