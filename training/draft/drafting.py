@@ -251,7 +251,7 @@ def _document(
     lender = next((p["name"] for p in parties if p["name"] in ("bank", "lender")), None)
     return {
         "name": name,
-        "title": f"Credit decisions on {options.name or path.stem}"[:120],
+        "title": "Credit decision",
         "description": "Drafted from data; read every entry before use.",
         "parties": parties,
         "decision": {
