@@ -65,14 +65,14 @@ def test_smudges_are_those_of_the_parties(signs_deployment, layout):
 
 
 def test_shipped_deployment_stays_below_the_stated_bounds(layout):
-    """At most 0.15 bit, about what it was with σ = 2^-51; that profile now tells less."""
+    """At most 0.31 bit, half of it by the levels of reasons; σ = 2^-51 would tell less."""
     trees = trees_of(ROOT / "deployment_files")
     shipped = sign_openings(trees, layout, PARAMETERS_OF[SIGN][0])
-    assert information(shipped) < 0.15
+    assert information(shipped) < 0.31
     assert information(sign_openings(trees, layout, DEFAULT)) < information(shipped)
-    assert information(score_openings(trees, 3, PARAMETERS_OF[SCORE][0])) < 0.05
+    assert information(score_openings(trees, 3, PARAMETERS_OF[SCORE][0])) < 0.07
     assert about_the_model(trees, 3, WIDE_NOISE, SIGN) < 0.001
-    assert about_the_model(trees, 3, DEFAULT, SCORE) < 0.01
+    assert about_the_model(trees, 3, DEFAULT, SCORE) < 0.02
 
 
 def test_guess_of_a_sign_gains_what_is_stated_for_gaussian_noise():
