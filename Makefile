@@ -36,7 +36,7 @@ QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/partie
 	tests/test_docs.py tests/test_docs_security.py tests/test_layers.py tests/test_makefile.py \
 	tests/test_requirements.py
 
-.PHONY: demo check test core-tests test-postgresql setup setup-concrete setup-flower setup-test setup-cluster train compile
+.PHONY: demo check test core-tests other-tests concrete-tests flower-tests test-postgresql setup setup-concrete setup-flower setup-test setup-cluster train compile
 .PHONY: evaluate federated bench bench-federated load faults fuzz lint docs lock clean
 
 demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
@@ -44,17 +44,23 @@ demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
 
 # Each process computes with one thread: there are more processes than cores, and the threads of
 # OpenMP wait for each other actively.
-check test core-tests test-postgresql: export OMP_NUM_THREADS := 1
+check test core-tests concrete-tests flower-tests test-postgresql: export OMP_NUM_THREADS := 1
 
 check: setup-tests lint
 	$(RUN) -m pytest $(PARALLEL) $(QUICK_TESTS)
 
-# The checkers use one core, so they run beside the tests; if one fails, the tests still run to
-# their end, and `make test` fails.
+# The checkers use one core, so they run beside the tests, and after them those of the other
+# environments; if one fails, the others still run to their end, and `make test` fails.
 test: setup-test
-	@$(MAKE) --no-print-directory --jobs 2 --keep-going lint core-tests
-	$(RUN_CONCRETE) -m pytest $(PARALLEL) --numprocesses 2 $(CONCRETE_TESTS)
-	$(RUN_FLOWER) -m pytest $(PARALLEL) --numprocesses 2 --confcutdir tests/flower tests/flower
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going core-tests other-tests
+
+other-tests: lint concrete-tests flower-tests
+
+concrete-tests: setup-concrete
+	$(RUN_CONCRETE) -m pytest $(PARALLEL) --numprocesses 1 $(CONCRETE_TESTS)
+
+flower-tests: setup-flower
+	$(RUN_FLOWER) -m pytest $(PARALLEL) --numprocesses 1 --confcutdir tests/flower tests/flower
 
 core-tests: setup-tests
 	$(RUN) -m pytest $(PARALLEL) $(CORE_TESTS)
