@@ -70,7 +70,7 @@ def test_held_out_applicants_match_the_reference_under_encryption(runs, rows):
         explained = runs.explain(bits).scores
         assert explained == runs.expected(EXPLAIN, bits)
         assert len(explained) == runs.deployment.schema.explained_outputs
-        assert runs.reasons(bits).scores == runs.expected(REASONS, bits)
+        assert runs.reasons().scores == runs.expected(REASONS, bits)
 
 
 def test_extreme_records_do_not_wrap_under_encryption(runs):

@@ -98,7 +98,7 @@ class Played:
         """Restart the agents, which agree, open the results, and stay alive."""
         self.end_agents()
         for party in PARTIES:
-            self.start_agent(party, "--agree", "decide,explain", program=("-c", KEPT_ALIVE))
+            self.start_agent(party, "--agree", "decide,explain,reasons", program=("-c", KEPT_ALIVE))
         self.wait(lambda: all(b"ended with 0" in self.log(party).read_bytes() for party in PARTIES))
 
     def wait(self, done: Callable[[], bool], seconds: float = 300) -> None:

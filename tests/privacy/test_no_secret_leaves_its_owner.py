@@ -257,7 +257,8 @@ def test_relayed_messages_contain_no_secret(finished, search):
             while shown := client.messages(finished.opening.client_id, token, after).messages:
                 bodies |= {message.number: message.body for message in shown}
                 after = shown[-1].number
-    assert len(bodies) == 3 * (4 + 2 + 2 + 2 * 2)
+    # Shares of the reasons go to the applicant alone.
+    assert len(bodies) == 3 * (4 + 3 + 3 + 2 * 2) + 2
     found = set()
     for body in bodies.values():
         found |= search.in_bytes(body + bytes(1024))
