@@ -267,7 +267,7 @@ def test_masks_with_a_table_or_anothers_record_open_a_random_number(key):
 
 @pytest.mark.parametrize(("score", "bit"), [(500, 0), (1500, 1)])
 def test_fraction_opens_one_other_bit_in_place_of_the_sign(key, score, bit):
-    """What remains: with 1/16 in place of a bit, the phase modulo 1/16 is half of that, or 0.
+    """The limit: with 1/16 in place of a bit, the phase modulo 1/16 is half of that, or 0.
 
     By whether the sign would be another a quarter of the range on. The multiple of 1/16 is
     uniform, so that the sign is not known in addition.
@@ -421,7 +421,7 @@ def added_to_levels(y, table):
 
 @pytest.mark.parametrize("points", [-300, 40])
 def test_control_without_the_cover_the_first_party_reads_a_bit_beside_the_level(key, points):
-    """Whether the level opens above or below its eighth, within the tolerance; as for a sign."""
+    """Test if the level opens above or below its eighth, within the tolerance; as for a sign."""
     y, own, masks = masked(key, points)
     assert round(level_phase(key, masks, y) * 2.0**-61) % LEVELS == level_at(position_of(points))
     sums = np.arange(OWN.n // STRIDE)
@@ -439,7 +439,7 @@ def test_control_without_the_cover_the_first_party_reads_a_bit_beside_the_level(
 
 @pytest.mark.parametrize("points", [-700, 600])
 def test_fraction_opens_three_other_bits_in_place_of_a_level(key, points):
-    """What remains: with 1/16 in place of a bit, the phase modulo 1/16 tells one of 8 numbers.
+    """The limit: with 1/16 in place of a bit, the phase modulo 1/16 tells one of 8 numbers.
 
     Here the level a quarter of the range on, less the level. The level itself is hidden.
     """
@@ -460,7 +460,7 @@ def test_fraction_opens_three_other_bits_in_place_of_a_level(key, points):
 
 @pytest.mark.parametrize("points", [-700, 3, 600])
 def test_integer_polynomial_opens_another_level_unnoticed(key, points):
-    """What remains: 1 + X^-s + ... in place of a 1 opens the level of so many positions on."""
+    """The limit: 1 + X^-s + ... in place of a 1 opens the level of so many positions on."""
     y, _, masks = masked(key, points)
     own, place, moved = masks[1].decode(), ROTATING - 1, 77
     y = y + np.uint64(masked_bit(key, own, place) << (63 - place))

@@ -1,4 +1,4 @@
-"""How well scores separate and how well probabilities are calibrated, on labelled rows."""
+"""Separation by scores and calibration of probabilities, on labelled rows."""
 
 from __future__ import annotations
 
