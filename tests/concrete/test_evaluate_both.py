@@ -7,7 +7,7 @@ import training.evaluate
 from training.encrypted_runs import EncryptedRuns
 from training.evaluate import BOTH
 
-BINS = 6
+SCORES = 11  # of an explanation: 6 bins, 3 values of alternatives and 2 of a pair
 
 
 def evaluate(deployment, *more):
@@ -19,11 +19,12 @@ def test_both_engines_return_equal_scores(both_deployment, tmp_path, capsys):
     arguments = ["--engine", "both", "--applicants", 2, "--explanations", 1]
     assert evaluate(both_deployment, *arguments, "--json", tmp_path / "result.json") == 0
     printed = capsys.readouterr().out
-    assert printed.count(f"2 decisions and 1 explanations ({BINS} scores) equal") == 2
+    assert printed.count(f"2 decisions and 1 explanations ({SCORES} scores) equal") == 2
     levelled, concrete = json.loads((tmp_path / "result.json").read_text())
     assert (levelled["engine"], concrete["engine"]) == BOTH
     assert levelled["score_bits"] == concrete["score_bits"] == 7
-    assert levelled["scores_equal"] == concrete["scores_equal"]
+    compared = concrete["scores_equal"]
+    assert {name: levelled["scores_equal"][name] for name in compared} == compared
 
 
 def test_evaluation_of_both_engines_stops_at_first_difference(both_deployment, monkeypatch, capsys):
