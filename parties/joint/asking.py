@@ -32,6 +32,8 @@ class Asking:
         """Return the program to request now, or None; `again` is True for a person's request."""
         self._note(state, agreed)
         programs = {} if state is None else state.programs
+        if _busy(state) and not again:
+            return None
         for program in agreed:
             if again and program in programs and programs[program].stopped:
                 return program
@@ -40,8 +42,13 @@ class Asking:
         return None
 
     def seconds(self, state: ApplicationState | None, agreed: Sequence[str]) -> float:
-        """Return the seconds until this party's turn; infinity if there is nothing to request."""
+        """Return the seconds until this party's turn; infinity if there is nothing to request.
+
+        Also while another program runs: the state changes when that ends.
+        """
         self._note(state, agreed)
+        if _busy(state):
+            return math.inf
         return min((self._left(program) for program in self._since), default=math.inf)
 
     def _note(self, state: ApplicationState | None, agreed: Sequence[str]) -> None:
@@ -52,3 +59,8 @@ class Asking:
 
     def _left(self, program: str) -> float:
         return self._since[program] + self._delay - time.monotonic()
+
+
+def _busy(state: ApplicationState | None) -> bool:
+    """Return True if a program of the application is queued or running."""
+    return state is not None and any(run.under_way for run in state.programs.values())

@@ -54,6 +54,7 @@ from parties.retrying import may_pass
 from parties.single_key.slots import send_slot
 from parties.store import REVIEW_KEY, SECRET_KEY
 from utils.errors import (
+    AlreadyRunning,
     ConsentMissing,
     IdentityMismatch,
     MalformedMessage,
@@ -650,6 +651,11 @@ class MemberState:
             if again:
                 raise
             self._look()  # a permit has expired meanwhile; its party replaces it
+            return None
+        except AlreadyRunning:
+            if again:
+                raise
+            self._look()  # another party has requested another program; this one comes after it
             return None
         seconds = perf_counter() - start
         self.remembered.events.append(Message(self.party, SERVER, f"run {program}", 0, seconds))

@@ -9,13 +9,19 @@ import time
 import httpx
 import pytest
 
-from engines.interface import DECIDE
+from engines.interface import DECIDE, EXPLAIN, REASONS
 from parties.agent import ApplicationAgent
 from parties.joint import asking
 from parties.joint.session import JointSession
 from tests.parties.joint.running import connect
 from tests.parties.running import until
-from utils.errors import NotAuthorised, QueueFull, RunCancelled, ServerUnreachable
+from utils.errors import (
+    AlreadyRunning,
+    NotAuthorised,
+    QueueFull,
+    RunCancelled,
+    ServerUnreachable,
+)
 
 A, B, C = "applicant", "bank", "credit_agency"
 
@@ -55,6 +61,28 @@ def test_if_the_first_party_is_absent_the_next_one_requests_the_run(agreed, monk
     agreed.server.work()
     agreed.pump()
     assert agreed[C].decision.score == agreed.truth(DECIDE)[0] and asked(agreed) == [B]
+
+
+def test_a_party_whose_run_comes_after_another_asks_for_it_later(group, monkeypatch):
+    """Explanation and reasons are agreed at once, and two parties request one each."""
+    members = group()
+    members.pump().send()
+    members.agree(DECIDE).pump()
+    refused = []
+    client = members.connections[A].client
+    queue = client.queue
+
+    def once_busy(client_id, token, program):
+        if not refused:
+            refused.append(program)
+            raise AlreadyRunning("Another program of this application is running.")
+        return queue(client_id, token, program)
+
+    monkeypatch.setattr(client, "queue", once_busy)
+    members.agree(EXPLAIN).agree(REASONS).pump()
+    assert refused and all(member.failure is None for member in members.members.values())
+    assert members["applicant"].reasons is not None
+    assert members["applicant"].explanation is not None
 
 
 def test_any_party_may_request_a_cancelled_run_again(agreed):
