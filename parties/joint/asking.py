@@ -32,7 +32,7 @@ class Asking:
         """Return the program to request now, or None; `again` is True for a person's request."""
         self._note(state, agreed)
         programs = {} if state is None else state.programs
-        if _busy(state) and not again:
+        if state is not None and state.under_way is not None and not again:
             return None
         for program in agreed:
             if again and program in programs and programs[program].stopped:
@@ -47,7 +47,7 @@ class Asking:
         Also while another program runs: the state changes when that ends.
         """
         self._note(state, agreed)
-        if _busy(state):
+        if state is not None and state.under_way is not None:
             return math.inf
         return min((self._left(program) for program in self._since), default=math.inf)
 
@@ -59,8 +59,3 @@ class Asking:
 
     def _left(self, program: str) -> float:
         return self._since[program] + self._delay - time.monotonic()
-
-
-def _busy(state: ApplicationState | None) -> bool:
-    """Return True if a program of the application is queued or running."""
-    return state is not None and any(run.under_way for run in state.programs.values())
