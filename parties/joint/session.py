@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic, perf_counter
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from contract.http import LONGEST_WAIT, ApplicationState
 from engines.interface import DECIDE, EXPLAIN, REASONS, Progress
@@ -47,6 +47,7 @@ from utils.errors import (
 
 PATIENCE_SECONDS = 20.0
 """Longest wait of a step for parties that are played elsewhere."""
+Found = TypeVar("Found", bound=ExplanationOpened | ReasonsOpened)
 log = logging.getLogger(__name__)
 
 _ONLY_AFRESH = (AlreadySent, ApplicationExpired, UnknownApplication)
@@ -221,19 +222,7 @@ class JointSession:
             if reader.decision is None:
                 raise OutOfStep("An explanation needs an opened decision: run and open it first.")
         run = self.run(EXPLAIN, progress, news)
-        start = perf_counter()
-        with self._step() as since:
-            reader = self._member(owner)
-            self._open(EXPLAIN, lambda: reader.explanation is not None)
-            found = reader.explanation
-            if found is None:
-                raise OutOfStep(f"The explanation is not open yet: {self._awaited()}.")
-            self._pump(lambda: False)
-            return replace(
-                found,
-                seconds=perf_counter() - start,
-                messages=(*run.messages, *since.take(self.members)),
-            )
+        return self._opened(run, owner, lambda member: member.explanation, "The explanation is")
 
     def reasons(self, progress: Progress | None = None, news: Tell | None = None) -> ReasonsOpened:
         """Agree to, run and open the reasons, on the ciphertexts already sent.
@@ -249,13 +238,22 @@ class JointSession:
             if reader.decision is None:
                 raise OutOfStep("Reasons need an opened decision: run and open it first.")
         run = self.run(REASONS, progress, news)
+        return self._opened(run, reader.party, lambda member: member.reasons, "The reasons are")
+
+    def _opened(
+        self, run: ProgramRun, party: str, read: Callable[[JointMember], Found | None], named: str
+    ) -> Found:
+        """Open the result of a run, and return what `party` reads of it, with all messages.
+
+        Raises OutOfStep, which begins with `named`, if it does not open in time.
+        """
         start = perf_counter()
         with self._step() as since:
-            reader = self._member(reader.party)
-            self._open(REASONS, lambda: reader.reasons is not None)
-            found = reader.reasons
+            reader = self._member(party)
+            self._open(run.program, lambda: read(reader) is not None)
+            found = read(reader)
             if found is None:
-                raise OutOfStep(f"The reasons are not open yet: {self._awaited()}.")
+                raise OutOfStep(f"{named} not open yet: {self._awaited()}.")
             self._pump(lambda: False)
             return replace(
                 found,
