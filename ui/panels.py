@@ -8,7 +8,7 @@ from model.explanation import Explanation
 from parties.results import Decision, KeysMade
 from ui.reasons import APPROVED, NOT_STATED, has_reasons, reasons_html
 from ui.state import PageState
-from ui.units import escape, join_words, show_bytes, show_hex, show_number, show_seconds
+from ui.units import escape, facts_html, join_words, show_bytes, show_hex, show_number, show_seconds
 
 
 def strip(state: PageState, public: PublicModel) -> str:
@@ -75,7 +75,7 @@ def keys_panel(state: PageState, public: PublicModel) -> str:
         ),
         ("Application", keys.client_id[:8] + "…"),
     ]
-    return _facts(facts)
+    return facts_html(facts)
 
 
 def party_panel(state: PageState, party: Party) -> str:
@@ -109,7 +109,7 @@ def party_panel(state: PageState, party: Party) -> str:
         if sent.waits
         else ("Upload time", show_seconds(sent.send_seconds)),
     ]
-    return note + _facts(facts) + ciphertext(sent.preview, sent.sha256)
+    return note + facts_html(facts) + ciphertext(sent.preview, sent.sha256)
 
 
 def run_panel(state: PageState) -> str:
@@ -122,7 +122,7 @@ def run_panel(state: PageState) -> str:
         ("Evaluated in", show_seconds(state.run.seconds)),
         ("Round trip", show_seconds(state.run.waited)),
     ]
-    return _facts(facts)
+    return facts_html(facts)
 
 
 def decision_panel(state: PageState, public: PublicModel) -> str:
@@ -147,7 +147,7 @@ def decision_panel(state: PageState, public: PublicModel) -> str:
     return _outdated(state) + (
         f'<div class="ts-decision {kind}" role="status"><b aria-hidden="true">{sign}</b><div>'
         f'<p class="ts-word">{escape(word.capitalize())}</p>{score}</div></div>'
-        f"{_facts(facts)}{ciphertext(decision.preview, decision.sha256)}"
+        f"{facts_html(facts)}{ciphertext(decision.preview, decision.sha256)}"
     )
 
 
@@ -165,7 +165,7 @@ def explanation_panel(state: PageState) -> str:
     text = escape(found.explanation.text)
     return (
         f'{_outdated(state)}<p class="ts-says" role="status">{text}</p>'
-        f"{_other_changes(found.explanation)}{_facts(facts)}"
+        f"{_other_changes(found.explanation)}{facts_html(facts)}"
     )
 
 
@@ -242,7 +242,7 @@ def _joint_keys(keys: KeysMade, labels: dict[str, str]) -> str:
         ("Fingerprint", keys.fingerprint),
         ("Application", keys.client_id[:8] + "…"),
     ]
-    return _facts(facts)
+    return facts_html(facts)
 
 
 def _secret_goes(keys: KeysMade, labels: dict[str, str]) -> str:
@@ -260,11 +260,6 @@ def _gauge(decision: Decision) -> str:
         f'<div class="ts-gauge" role="img" aria-label="score {show_number(score)}, threshold 0">'
         f'<i style="left:{left:.2f}%;width:{max(width, 0.7):.2f}%"></i><span>0</span></div>'
     )
-
-
-def _facts(facts: list[tuple[str, str]]) -> str:
-    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
-    return f'<dl class="ts-facts">{items}</dl>'
 
 
 def _empty(text: str) -> str:

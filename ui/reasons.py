@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.interface import REASONS, PublicModel
 from parties.results import ReasonsOpened
-from ui.units import escape, show_bytes, show_seconds
+from ui.units import escape, facts_html, show_bytes, show_seconds
 
 TITLE = "The reasons"
 AGAINST = "The principal reasons for a denial, at most four, in the lender's words."
@@ -26,12 +26,8 @@ def reasons_html(found: ReasonsOpened) -> str:
         ("Evaluated in", show_seconds(found.run_seconds)),
         ("Fetched and opened", took),
     ]
-    rows = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
     kind = "ts-note" if listed else "ts-says"
-    return (
-        f'{listed}<p class="{kind}" role="status">{escape(found.remark)}</p>'
-        f'<dl class="ts-facts">{rows}</dl>'
-    )
+    return f'{listed}<p class="{kind}" role="status">{escape(found.remark)}</p>{facts_html(facts)}'
 
 
 def reasons_limit(public: PublicModel) -> list[str]:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 
 
 def escape(text: object) -> str:
     """Return text escaped for HTML."""
     return html.escape(str(text))
+
+
+def facts_html(facts: Iterable[tuple[str, str]]) -> str:
+    """Return names and values, which are escaped, as a description list."""
+    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
+    return f'<dl class="ts-facts">{items}</dl>'
 
 
 def show_bytes(size: int) -> str:

@@ -14,7 +14,7 @@ from ui import panels
 from ui.state import PageState
 from ui.steps import PROGRAM_WORDS, Step, run_step
 from ui.texts import COMPARE_MODELS
-from ui.units import escape, join_words, show_bytes, show_seconds
+from ui.units import escape, facts_html, join_words, show_bytes, show_seconds
 
 LOOK_DIGITS = 64
 """Hexadecimal digits of a ciphertext that are shown; space in a frame is limited."""
@@ -137,7 +137,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         f'<p class="ts-print"><span>Fingerprint</span><code>{escape(member.fingerprint)}</code></p>'
         f'<p class="ts-note">Compare it with {escape(named(others, public))} by telephone. If all '
         "digits match, no one has tampered with the messages between you.</p>"
-        + _facts(facts)
+        + facts_html(facts)
         + _identities(application, public)
         + witnesses
     )
@@ -169,7 +169,7 @@ def sent_panel(application: ApplicationAgent | None, public: PublicModel, change
     ]
     if upload is not None:
         facts.append(("Upload time", show_seconds(upload.seconds)))
-    return note + _facts(facts) + panels.ciphertext(sent.preview[:LOOK_DIGITS], sent.sha256)
+    return note + facts_html(facts) + panels.ciphertext(sent.preview[:LOOK_DIGITS], sent.sha256)
 
 
 def _waiting(application: ApplicationAgent, public: PublicModel) -> str:
@@ -209,7 +209,7 @@ def holdings_panel(application: ApplicationAgent | None) -> str:
     if application is None:
         return empty("Nothing stored yet.")
     facts = [(phrase, show_bytes(size)) for phrase, size in application.member.holdings()]
-    return _note("In this party's folder for the application:") + _facts(facts)
+    return _note("In this party's folder for the application:") + facts_html(facts)
 
 
 def agreement(application: ApplicationAgent, program: str, public: PublicModel) -> str:
@@ -266,17 +266,12 @@ def _identities(application: ApplicationAgent, public: PublicModel) -> str:
     """Return who the other parties are: pinned, with a short fingerprint, or not pinned."""
     member = application.member
     facts = [(public.schema_.party(one.party).label, one.words) for one in member.identities]
-    return _facts([*facts, ("Own identity key", shown(member.own_identity))])
+    return facts_html([*facts, ("Own identity key", shown(member.own_identity))])
 
 
 def named(parties: tuple[str, ...] | list[str], public: PublicModel) -> str:
     """Return the labels of parties in words, such as "the applicant and the bank"."""
     return join_words([f"the {public.schema_.party(name).label.lower()}" for name in parties])
-
-
-def _facts(facts: list[tuple[str, str]]) -> str:
-    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
-    return f'<dl class="ts-facts">{items}</dl>'
 
 
 def _note(text: str, kind: str = "ts-note") -> str:

@@ -15,7 +15,7 @@ from parties.joint.review_texts import MOST_CHARACTERS
 from parties.reviews import Review, Reviews
 from ui.agent.panels import refusal
 from ui.blocks import html as html_block
-from ui.units import escape
+from ui.units import escape, facts_html
 from utils.errors import TrisealError
 
 _html = partial(html_block, min_width=250)
@@ -208,10 +208,7 @@ def stage_panel(review: Review | None) -> str:
     if review.unreadable:
         unproven = "" if review.open else " The outcome is not confirmed: ask the lender."
         facts.append(("Text", f"A text could not be opened on this machine.{unproven}"))
-    items = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in facts
-    )
-    return f'<dl class="ts-facts">{items}</dl>'
+    return facts_html(facts)
 
 
 def table_of(reviews: list[Review]) -> str:

@@ -9,7 +9,7 @@ from contract.governance import PolicyRule, PolicyState
 from governance.purposes import purpose_words
 from governance.reports import Health, Report, Row, totals_of
 from ui.compliance.feed import MOST_KEPT, News
-from ui.units import escape
+from ui.units import escape, facts_html
 
 MOST_SHOWN = 60
 """Entries that the page shows at once."""
@@ -113,7 +113,7 @@ def health_panel(health: Health) -> str:
             ("Last cosigned checkpoint", f"{cosigned.size} entries ({behind} since)"),
             ("Cosigned by", by or "nobody"),
         ]
-    return told + _facts(facts)
+    return told + facts_html(facts)
 
 
 def report_panel(report: Report) -> str:
@@ -127,7 +127,7 @@ def report_panel(report: Report) -> str:
         ("Results under retention", str(len(report.retention))),
         ("Of these past their time", str(due)),
     ]
-    return _facts(facts)
+    return facts_html(facts)
 
 
 def _shown(count: int, news: News) -> str:
@@ -211,11 +211,6 @@ def _obligations(found: Mapping[str, Any] | None) -> str:
 def _mask(mask: Any) -> str:
     kind = str(mask.get("kind")) if isinstance(mask, Mapping) else str(mask)
     return _MASKS.get(kind, kind)
-
-
-def _facts(facts: Sequence[tuple[str, str]]) -> str:
-    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
-    return f'<dl class="ts-facts">{items}</dl>'
 
 
 def _time(text: str) -> str:
