@@ -104,7 +104,7 @@ def test_points_are_the_expected_gains_of_any_model(data):
 @SLOW
 @given(data=st.data())
 def test_points_of_a_reason_with_every_column_complete_the_score(data):
-    """Whatever the monomials: then points are the average score less the applicant's own."""
+    """With all columns in one reason, points are the average score less the applicant's own."""
     schema = data.draw(tiny_schemas())
     names = [column.name for column in schema.columns()]
     whole = {"name": "all", "columns": names, "text": "All"}

@@ -380,7 +380,7 @@ def test_control_first_party_reads_anothers_record(key):
 
 
 LOW, EDGES = -710, tuple(1 + 16 * place for place in (0, 1, 3, 8, 16, 30, 50))
-"""Of a reasons program with one output, whose points have 12 bits."""
+"""Range and edges of a reasons program with one output, whose points have 12 bits."""
 
 
 def level_at(position):

@@ -217,7 +217,7 @@ def test_label_read_the_wrong_way_round_warns(tmp_path, monkeypatch, capsys):
 
 
 def test_meaning_of_other_labels_is_said_once():
-    """Of 1 and 2, `1 means approval` is not followed by `1 means denied`."""
+    """The note on labels 1 and 2 and the sentence after it agree on the label of approval."""
     read = read_labels("BAD", SCHEMA.decision, ["1", "2"], [3, 1])
     said = meaning_of_label(SCHEMA.decision, "BAD", np.array([1, 1, 1, 0], np.int8), read.notes)
     assert "1 means approval" in read.notes[0] and "75.0% of 4 rows" in said

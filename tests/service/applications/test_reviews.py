@@ -142,7 +142,7 @@ def test_an_application_is_kept_for_its_review(decided: Decided) -> None:
 
 
 def test_reviews_do_not_close_the_server_for_others(played: Played) -> None:
-    """Whoever opens applications could otherwise fill the server for months."""
+    """Reviews could otherwise fill the server for months, and anyone may open applications."""
     played.settings.maximum_applications = 2
     first, second = Decided(played).decide(), Decided(played).decide()
     with pytest.raises(TooManyApplications):
