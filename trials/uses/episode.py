@@ -10,13 +10,14 @@ from contextlib import contextmanager, suppress
 from random import Random
 from typing import Any, TypeVar
 
+from governance.data_store import DataStore
 from governance.permits import signed_by
 from governance.requests import Uses
 from governance.store_key import Secret
 from parties.governance.calls import Outcome
 from parties.governance.institution import Institution
-from parties.governance.owner import Owner
-from parties.governance.request_book import StoredRequest
+from parties.governance.owner import BOOK, DATA, Owner
+from parties.governance.request_book import RequestBook, StoredRequest
 from parties.identity_file import make_identity
 from trials.faults.application import Broken
 from trials.uses.agents import Bank, TamperingClient
@@ -185,6 +186,14 @@ class Episode:
     def stored(self, request_id: str) -> StoredRequest:
         """Return a request as the owner's book has it."""
         return self.owner._parts.book.get(request_id)
+
+    def stored_uses(self, request_id: str) -> int:
+        """Return how many uses the owner's folder has, while no agent has it open."""
+        store = DataStore.open(self.home / DATA, self.secret)
+        try:
+            return len(RequestBook(self.home / BOOK, store.book_key()).get(request_id).uses)
+        finally:
+            store.close()
 
     def authorize(self, bank: Bank, *fields: str) -> str:
         """Return a permit of the server's gateway for the owner's record."""

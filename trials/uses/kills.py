@@ -118,9 +118,10 @@ def _kill_owner(episode: Episode, random: Random, point: OwnerPoint) -> str:
     call = Redeem(call=1, permit=token, signature=episode.bank.proof(episode.session, token, jti))
     number = _send(episode, call, jti, request_id)
     require_killed(process)
-    episode.start_owner()
-    if episode.stored(request_id).uses and point != "before the delivery":
+    # Read before the restart: a started agent goes on with the use at once.
+    if episode.stored_uses(request_id) and point != "before the delivery":
         raise Broken("nothing half-done", "the killed agent had counted the use already")
+    episode.start_owner()
     if not until(lambda: episode.bank.outcomes, _RESULT_SECONDS):
         raise Broken("nothing half-done", "the owner's agent did not send the result when back")
     if episode.bank.outcomes[0].call != number:
