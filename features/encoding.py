@@ -14,7 +14,6 @@ allows model/ to simplify the product of two bits to a single bit or to 0.
 from __future__ import annotations
 
 import math
-import sys
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.contradictions import broken_rules
+from features.missing import is_missing_value
 from features.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -32,7 +33,7 @@ from features.schema import (
     Schema,
     number_text,
 )
-from utils.errors import UnknownColumn, UnknownParty, ValueOutOfDomain
+from utils.errors import RecordContradictory, UnknownColumn, UnknownParty, ValueOutOfDomain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,7 @@ class ColumnCode:
     def state(self, value: Any) -> int:
         """Return the state of `value`, counted within the column; raises ValueOutOfDomain."""
         column = self.column
-        if _is_missing(value):
+        if is_missing_value(value):
             if not column.optional:
                 raise ValueOutOfDomain(f"{column.name} is missing: give {allowed(column)}.")
             return self.n_states - 1
@@ -105,16 +106,6 @@ class ColumnCode:
             return column.values[state]
         floor = column.bin_floor(state)
         return math.ceil(floor) if column.integer else floor
-
-
-def _is_missing(value: Any) -> bool:
-    pandas = sys.modules.get("pandas")  # loaded if there is a value of its types
-    return (
-        value is None
-        or (pandas is not None and value is pandas.NA)
-        or (isinstance(value, float | np.floating) and math.isnan(value))
-        or (isinstance(value, str) and not value.strip())
-    )
 
 
 def allowed(column: Column) -> str:
@@ -249,8 +240,9 @@ class Layout:
     def encode_party(self, party: str, record: Record) -> Bits:
         """Encode one party's record as bits, shape (bits of the party,).
 
-        Raises ValueOutOfDomain for a value that the schema does not allow, UnknownColumn for a
-        column that the party does not own, and UnknownParty.
+        Raises ValueOutOfDomain for a value that the schema does not allow, RecordContradictory for
+        values that break one of its rules, UnknownColumn for a column that the party does not own,
+        and UnknownParty.
         """
         codes = self.party_codes(party)
         foreign = sorted(set(record) - {code.column.name for code in codes})
@@ -259,12 +251,17 @@ class Layout:
                 f"{', '.join(str(name)[:40] for name in foreign)}: not a column of {party}; its "
                 f"columns are {', '.join(code.column.name for code in codes)}."
             )
-        return np.concatenate(
+        bits = np.concatenate(
             [code.table[code.state(record.get(code.column.name))] for code in codes]
         )
+        _require_consistent(self.schema, party, record)
+        return bits
 
     def encode(self, record: Record) -> Bits:
-        """Encode a whole record as bits, shape (n_bits,), for training and for the reference."""
+        """Encode a whole record as bits, shape (n_bits,), for the reference.
+
+        Raises ValueOutOfDomain and RecordContradictory.
+        """
         return np.concatenate(
             [
                 self.encode_party(
@@ -276,7 +273,10 @@ class Layout:
         )
 
     def encode_frame(self, frame: pd.DataFrame) -> Bits:
-        """Encode all rows as bits, shape (rows, n_bits); raises ValueOutOfDomain, UnknownColumn."""
+        """Encode all rows as bits, shape (rows, n_bits); raises ValueOutOfDomain, UnknownColumn.
+
+        Rows that break a rule of the schema are encoded like others; training warns of them.
+        """
         import pandas as pd  # not at the top, so that servers and parties do not need it
 
         absent = [c.column.name for c in self.codes if c.column.name not in frame.columns]
@@ -307,6 +307,17 @@ class Layout:
             [code.table[states[..., i] - code.first_state] for i, code in enumerate(self.codes)],
             axis=-1,
         )
+
+
+def _require_consistent(schema: Schema, party: str, record: Record) -> None:
+    """Raise RecordContradictory, in the words of the rules that a party's record breaks."""
+    rules = broken_rules(schema, party, record)
+    if rules:
+        names = tuple(dict.fromkeys(name for rule in rules for name in rule.columns))
+        labels = [schema.column(name).label or name for name in names]
+        listed = " or ".join(filter(None, [", ".join(labels[:-1]), labels[-1]]))
+        said = " ".join(rule.text for rule in rules)
+        raise RecordContradictory(f"{said} Correct {listed}, then go on.", names)
 
 
 def _plain(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.contradictions import as_counted, rule_notes
 from features.encoding import Layout
 from features.schema import OrdinalColumn
 from features.text_table import Wanted, read_columns_of, read_outcomes, read_table, wanted
@@ -82,6 +83,12 @@ def parse_records(
         states.append(code.states(values).astype(np.uint8)[own.codes])
     if notes is not None:
         notes.extend(table.notes)
+        named = {name for rule in schema.rules for name in rule.columns}
+        counted = {
+            name: as_counted(schema.column(name), columns[name].values)[table.columns[name].codes]
+            for name in named
+        }
+        notes.extend(rule_notes(schema, counted))
     return Records(np.stack(states, axis=1), outcomes[labelled].astype(np.uint8))
 
 

@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from features.rules import MAXIMUM_RULES, Condition, Rule
+from features.schema_base import Language, Name, SchemaPart, Text
 from utils.errors import SchemaInvalid, UnknownColumn, UnknownParty
 from utils.strict_json import parse_json
 
@@ -38,8 +32,6 @@ MAXIMUM_EXPLAINED = 48
 MAXIMUM_GROUPED = 4096
 MAXIMUM_SCHEMA_BYTES = 1 << 20
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
-Text = Annotated[str, Field(pattern=r"\S", max_length=80)]
 PartyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 T = TypeVar("T")
 
@@ -59,28 +51,7 @@ def evenly_spread(items: Sequence[T], most: int) -> list[T]:
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    added: ClassVar[frozenset[str]] = frozenset()
-    """Fields that are left out of the JSON document where they have their default.
-
-    So schemas that do not use them keep their fingerprints, and their deployments.
-    """
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, handler: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]
-        # No annotation of the return type: with one, API documents would describe any object.
-        document = handler(self)
-        for name in self.added:
-            if getattr(self, name) == type(self).model_fields[name].get_default(
-                call_default_factory=True
-            ):
-                document.pop(name, None)
-        return document
-
-
-class _Column(_Model):
+class _Column(SchemaPart):
     name: Name = Field(description="Name in records, CSV headers and messages.")
     label: str = Field(description="Label in the form.", max_length=80)
     help: str = Field(default="", description="One sentence below the field.", max_length=300)
@@ -222,7 +193,7 @@ class CategoricalColumn(_Column):
 Column = Annotated[BooleanColumn | OrdinalColumn | CategoricalColumn, Field(discriminator="kind")]
 
 
-class Party(_Model):
+class Party(SchemaPart):
     """A party and the columns whose values only it knows."""
 
     name: PartyName = Field(description="Name in messages and API calls.")
@@ -239,7 +210,7 @@ class Party(_Model):
     added: ClassVar[frozenset[str]] = frozenset({"address", "contact"})
 
 
-class Scale(_Model):
+class Scale(SchemaPart):
     """A score scale: `points` at approval odds of `odds` to 1; `double` points double the odds.
 
     Source: N. Siddiqi, Credit Risk Scorecards (2006), chapter 6, "scaling".
@@ -250,7 +221,7 @@ class Scale(_Model):
     double: float = Field(default=20, gt=0, le=1000, description="Points to double the odds.")
 
 
-class Decision(_Model):
+class Decision(SchemaPart):
     """The decision, and its encoding in the training data."""
 
     target: Name = Field(description="The label column of the training data.")
@@ -274,7 +245,7 @@ class Decision(_Model):
     added: ClassVar[frozenset[str]] = frozenset({"lender", "scale", "authority"})
 
 
-class Alternative(_Model):
+class Alternative(SchemaPart):
     """Another ordinal column that an explanation varies, at some of its cut points."""
 
     column: Name = Field(description="An ordinal column that the applicant can act on.")
@@ -289,18 +260,18 @@ class Alternative(_Model):
     phrase: str = Field(description="As in: an income of at least 80000 `a year`.", max_length=80)
 
 
-class Reason(_Model):
+class Reason(SchemaPart):
     """One principal reason for a denial: its columns and its wording (12 CFR 1002.9(b)(2))."""
 
     name: Name
     columns: list[Name] = Field(min_length=1, max_length=64)
     text: str = Field(description="Wording in English.", min_length=1, max_length=200)
-    texts: dict[
-        Annotated[str, Field(pattern=r"^[a-z]{2}$")], Annotated[str, Field(max_length=200)]
-    ] = Field(default_factory=dict, description="Wording in other languages, by ISO 639-1 code.")
+    texts: dict[Language, Annotated[str, Field(max_length=200)]] = Field(
+        default_factory=dict, description="Wording in other languages, by ISO 639-1 code."
+    )
 
 
-class Explanation(_Model):
+class Explanation(SchemaPart):
     """The ordinal column that the explanation varies, and its assumptions."""
 
     column: Name = Field(description="An ordinal column; the explanation advises more of it.")
@@ -374,7 +345,21 @@ def _fault(error: ErrorDetails) -> str:
     return text
 
 
-class Schema(_Model):
+def _fault_of(condition: Condition, columns: Mapping[str, Column]) -> str:
+    """Return the reason why a condition does not fit its columns, or ""."""
+    column = columns[condition.column]
+    if condition.one_of is not None:
+        if isinstance(column, OrdinalColumn):
+            return f"{column.name} is ordinal; compare it by at_least, above, at_most or below"
+        listed = [True, False] if isinstance(column, BooleanColumn) else column.values
+        wrong = [v for v in condition.one_of if v not in listed or type(v) is not type(listed[0])]
+        return f"{column.name} is never {wrong[0]!r}" if wrong else ""
+    named = [columns[name] for name in condition.columns]
+    wrong_kind = [each.name for each in named if not isinstance(each, OrdinalColumn)]
+    return f"{wrong_kind[0]} is not ordinal; list its values in one_of" if wrong_kind else ""
+
+
+class Schema(SchemaPart):
     """A public schema; see the module's docstring."""
 
     name: Name
@@ -399,13 +384,18 @@ class Schema(_Model):
         description="The reasons that a denial may state. Without any, each column is a reason.",
         max_length=32,
     )
+    rules: list[Rule] = Field(
+        default_factory=list,
+        description="Combinations of values that contradict each other in one party's record.",
+        max_length=MAXIMUM_RULES,
+    )
     zero_is_missing: bool = Field(
         default=False,
         description="True if the booster was trained on a sparse matrix of the bits without stored "
         "zeros, so that XGBoost treats every 0 as missing. For imported boosters only.",
     )
 
-    added: ClassVar[frozenset[str]] = frozenset({"audit_columns", "reasons"})
+    added: ClassVar[frozenset[str]] = frozenset({"audit_columns", "reasons", "rules"})
 
     @model_validator(mode="before")
     @classmethod
@@ -444,6 +434,7 @@ class Schema(_Model):
             raise ValueError("explanation.column must name an ordinal column of the schema")
         self._check_varied(by_name)
         self._check_reasons(names)
+        self._check_rules(by_name)
         if self.decision.lender not in (None, *parties):
             raise ValueError("decision.lender must name a party")
         for name in self.explanation.assume:
@@ -486,6 +477,27 @@ class Schema(_Model):
             raise ValueError("reasons: a reason or a column is named twice")
         if set(covered) - set(names):
             raise ValueError("reasons: every column must be an input of the model")
+
+    def _check_rules(self, by_name: dict[str, tuple[str, Column]]) -> None:
+        if len({rule.name for rule in self.rules}) != len(self.rules):
+            raise ValueError("rules: a rule is named twice")
+        for rule in self.rules:
+            unknown = [name for name in rule.columns if name not in by_name]
+            if unknown:
+                raise ValueError(
+                    f"rules: {rule.name} names {', '.join(unknown)}, which is no input of the model"
+                )
+            owners = {name: by_name[name][0] for name in rule.columns}
+            if len(set(owners.values())) > 1:
+                owned = " and ".join(f"{name} of {owner}" for name, owner in owners.items())
+                raise ValueError(
+                    f"rules: {rule.name} compares {owned}; no party knows the columns of two, so "
+                    "nobody could check it: keep a rule to the columns of one party"
+                )
+            for condition in rule.never:
+                fault = _fault_of(condition, {name: by_name[name][1] for name in rule.columns})
+                if fault:
+                    raise ValueError(f"rules: {rule.name}: {fault}")
 
     def columns(self) -> Iterator[Column]:
         """Iterate over all columns of the model's inputs, party by party."""

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from features.contradictions import broken_rules
 from features.encoding import Layout, allowed
 from utils.errors import InvalidRequest, ValueOutOfDomain
 
@@ -96,6 +97,9 @@ def record_of(body: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
             code.state(value)
         except (ValueOutOfDomain, TypeError, ValueError):
             raise InvalidRequest(f"{name}: give {allowed(code.column)}.") from None
+    for party in layout.schema.party_names:
+        for rule in broken_rules(layout.schema, party, record):
+            raise InvalidRequest(f"{', '.join(rule.columns)}: {rule.text}")
     return record
 
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from features.cells import plain_name
+from features.contradictions import as_counted, rule_notes
+from features.schema import Schema
 from utils.strict_csv import listed
 
 LEAKING_AUC = 0.99
@@ -54,6 +56,15 @@ def data_warnings(frame: pd.DataFrame, y: NDArray[np.int8]) -> list[str]:
                 "has: leave it out, since it says nothing of a new applicant."
             )
     return found
+
+
+def rule_warnings(schema: Schema, frame: pd.DataFrame) -> list[str]:
+    """Return a sentence for each rule of the schema that some rows break; none is left out."""
+    counted = {}
+    for name in {name for rule in schema.rules for name in rule.columns}:
+        positions, values = pd.factorize(frame[name], use_na_sentinel=False)
+        counted[name] = as_counted(schema.column(name), values)[positions]
+    return rule_notes(schema, counted)
 
 
 def column_auc(values: pd.Series, codes: NDArray[np.int64], y: NDArray[np.int8]) -> float:

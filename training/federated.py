@@ -38,7 +38,7 @@ from utils.errors import RecordInvalid, TrainingDataInvalid, TrainingUnfinished,
 from utils.marked_folder import claim_folder, require_ours
 from utils.one_line import in_one_line
 from utils.regular_files import read_regular
-from utils.terminal import print_any_text
+from utils.terminal import print_any_text, printable
 
 MOST_BYTES = 32 << 20
 """Largest file of a finished training."""
@@ -145,7 +145,10 @@ def read_own_rows(path: Path, record: Record, target: str | None = None) -> OwnR
     same for a row of this file and an equal one of a lender. Raises TrainingDataInvalid.
     """
     layout, plan = record.plan.layout, record.plan
-    records = read_records(path, layout, target)
+    notes: list[str] = []
+    records = read_records(path, layout, target, notes)
+    for note in notes:
+        print(printable(f"note: {note}"))
     y = records.outcomes.astype(np.int8)
     held_out = validation_rows(plan.seed, plan.validation_share, records.states.T, y)
     unseen = plan.validation_share > 0

@@ -35,7 +35,7 @@ from training.approvals import (
 )
 from training.calibration import Kind
 from training.data import Part, Splits, training_frame
-from training.data_warnings import data_warnings
+from training.data_warnings import data_warnings, rule_warnings
 from training.decision_rule import Rule, RuleKind
 from training.frontier import decision_program, save, table
 from training.models import SHAPES, Labels, Rows
@@ -208,6 +208,7 @@ def train(
         print(printable(f"note: {note}"))
     inputs = frame[[column.name for column in schema.columns()]]
     warnings = list(data_warnings(inputs, y)) if data else []
+    warnings += rule_warnings(schema, inputs)
     print(printable(meaning_of_label(schema.decision, label, y, notes)))
     splits = split_rows(frame, y, seed, choices.split_by)
     train_rows, validation, test = encoded(splits, layout, choices)

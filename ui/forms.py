@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from features.encoding import Layout
 from features.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -16,6 +17,8 @@ from features.schema import (
     OrdinalColumn,
     Party,
 )
+from ui.units import escape
+from utils.errors import FeatureError, RecordContradictory
 
 NOT_GIVEN = ""
 """Value of an empty field; the encoding treats blank text as missing."""
@@ -74,6 +77,33 @@ def record_of(party: Party, values: Sequence[Any]) -> dict[str, Any]:
         column.name: _typed(column, value)
         for column, value in zip(party.columns, values, strict=True)
     }
+
+
+def contradiction_of(
+    layout: Layout, party: Party, values: Sequence[Any]
+) -> RecordContradictory | None:
+    """Return the refusal of a party's field values by a rule of the schema, or None.
+
+    None too for a value that cannot be read, which is refused when it is sent.
+    """
+    try:
+        layout.encode_party(party.name, record_of(party, values))
+    except RecordContradictory as error:
+        return error
+    except FeatureError:
+        return None
+    return None
+
+
+def contradiction_panel(error: RecordContradictory | None) -> str:
+    """Return a refusal in the words of the rules, which marks the fields that it concerns."""
+    if error is None:
+        return ""
+    fields = ", ".join(f"#field-{name}" for name in error.columns)
+    return (
+        f'<p class="ts-stale ts-told" role="alert">{escape(error.message)}</p>'
+        f"<style>{fields} {{ outline: 2px solid var(--ts-warn); border-radius: 8px; }}</style>"
+    )
 
 
 def shown_record(party: Party, record: Mapping[str, Any]) -> list[Any]:

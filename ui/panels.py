@@ -6,6 +6,7 @@ from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from features.schema import Party
 from model.explanation import Explanation
 from parties.results import Decision, KeysMade
+from ui.forms import contradiction_panel
 from ui.reasons import APPROVED, NOT_STATED, has_reasons, reasons_html
 from ui.state import PageState
 from ui.units import escape, facts_html, join_words, show_bytes, show_hex, show_number, show_seconds
@@ -80,12 +81,12 @@ def keys_panel(state: PageState, public: PublicModel) -> str:
 
 def party_panel(state: PageState, party: Party) -> str:
     """Return what one party has sent: bits, bytes, times and the start of the ciphertext."""
+    note = contradiction_panel(state.contradictions.get(party.name))
     sent = state.sent.get(party.name)
     if sent is None:
-        return _empty("Nothing sent yet.")
-    note = ""
+        return note or _empty("Nothing sent yet.")
     if party.name in state.changed:
-        note = (
+        note += (
             '<p class="ts-stale" role="status">Values changed since they were sent. '
             "Encrypt and send them again.</p>"
         )

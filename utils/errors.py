@@ -5,7 +5,8 @@ TrisealError
 │   ├── SchemaInvalid            the schema file cannot be read or is not valid
 │   ├── UnknownParty             the schema has no party of this name
 │   ├── UnknownColumn            the schema has no such column, or the party does not own it
-│   └── ValueOutOfDomain         the schema does not allow this value
+│   ├── ValueOutOfDomain         the schema does not allow this value
+│   └── RecordContradictory      values of the record contradict each other by the schema's rules
 ├── ModelError                   errors while compiling a booster to an integer program
 │   ├── UnsupportedBooster       not a binary XGBoost tree booster over the schema's bits
 │   ├── ImportRefused            a model to import is not readable or does not fit the schema
@@ -157,6 +158,14 @@ class UnknownColumn(FeatureError): ...
 
 
 class ValueOutOfDomain(FeatureError): ...
+
+
+class RecordContradictory(FeatureError):
+    """A party's record breaks a rule of the schema; `columns` are the names of those it reads."""
+
+    def __init__(self, message: str, columns: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.columns = columns
 
 
 class ModelError(TrisealError): ...

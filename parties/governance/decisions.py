@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engines.interface import EXPLAIN, REASONS
+from features.contradictions import broken_rules
 from features.encoding import Layout
 from governance.datasets import Record
 from governance.program_permits import programs_of
@@ -172,7 +173,7 @@ class OwnDecisions:
 
 
 def _require_allowed(layout: Layout, party: str, record: Record) -> None:
-    """Raise DataSetInvalid for a value that the model does not allow, without the value.
+    """Raise DataSetInvalid for a record that the model does not allow, without its values.
 
     The institution is told the message.
     """
@@ -184,3 +185,9 @@ def _require_allowed(layout: Layout, party: str, record: Record) -> None:
                 f"The record has a value of {code.column.name} that the server's model does not "
                 "allow; its owner has to store a corrected record."
             ) from None
+    if broken_rules(layout.schema, party, record):
+        # Not which rule: that would tell the institution what its columns hold.
+        raise DataSetInvalid(
+            "The record contradicts itself by the rules of the server's model; its owner has to "
+            "store a corrected record."
+        )

@@ -18,12 +18,12 @@ from engines.interface import DECIDE, EXPLAIN, REASONS
 from parties.agent import Agent, ApplicationAgent
 from ui.agent import panels as agent_panels
 from ui.agent.reasons import reasons_button, reasons_panel
-from ui.forms import record_of, shown_record
+from ui.forms import contradiction_of, contradiction_panel, record_of, shown_record
 from ui.plots import blank_figure, explanation_figure
 from ui.steps import show_steps
 from ui.ticks import wait_for
 from ui.timeline import own_timeline
-from utils.errors import OutOfStep, TrisealError, UnknownApplication
+from utils.errors import OutOfStep, RecordContradictory, TrisealError, UnknownApplication
 
 View = list[Any]
 Handler = Callable[..., View]
@@ -39,7 +39,8 @@ class PageApplication:
     """The application that a browser session shows, as of its serial number `serial`.
 
     `sent` holds the field values as they were sent; `refused` maps each step that could not be
-    taken to the reason.
+    taken to the reason. `contradiction` is the refusal of values that break a
+    rule of the schema.
     """
 
     client_id: str = ""
@@ -50,6 +51,7 @@ class PageApplication:
     awaited: bool = False
     settled: bool = False
     refused: dict[str, str] = field(default_factory=dict)
+    contradiction: RecordContradictory | None = None
 
 
 PARTS = 17
@@ -66,7 +68,7 @@ class AgentActions:
 
     def __init__(self, agent: Agent) -> None:
         self.agent, self.party = agent, agent.party
-        self.public = agent.connection.public
+        self.public, self._layout = agent.connection.public, agent.connection.layout
 
     def view(self, shown: PageApplication) -> View:
         """Return every component, rendered from the current application."""
@@ -92,7 +94,9 @@ class AgentActions:
             ),
             gr.update(visible=agent_panels.is_under_way(application)),
             agent_panels.key_panel(application, public),
-            told["send"] + agent_panels.sent_panel(application, public, shown.changed),
+            told["send"]
+            + contradiction_panel(shown.contradiction)
+            + agent_panels.sent_panel(application, public, shown.changed),
             gr.update(visible=not agreed[DECIDE]),
             told[DECIDE] + agent_panels.decision_panel(application, public) + told[FILE],
             gr.update(visible=not agreed[EXPLAIN]),
@@ -117,8 +121,11 @@ class AgentActions:
         @functools.wraps(handler)
         def guarded(shown: PageApplication, *args: Any, **kwargs: Any) -> View:
             shown.refused.clear()
+            shown.contradiction = None
             try:
                 return handler(shown, *args, **kwargs)
+            except RecordContradictory as error:
+                shown.contradiction = error
             except TrisealError as error:
                 shown.refused[step] = error.message
             except Exception:
@@ -222,10 +229,16 @@ class AgentActions:
         return self.view(shown)
 
     def note_changes(self, shown: PageApplication, *values: Any) -> View:
-        """Update the view if the fields now differ from what was sent, or no longer do."""
-        before = shown.changed
+        """Update the view if the fields now differ from what was sent, or no longer do.
+
+        Also if a contradiction between fields, because of which they were not sent, is resolved.
+        """
+        before = shown.changed, _message(shown.contradiction)
         self._compare(shown, values)
-        return self.view(shown) if shown.changed != before else self.nothing(shown)
+        if shown.contradiction is not None:
+            shown.contradiction = contradiction_of(self._layout, self.party, values)
+        after = shown.changed, _message(shown.contradiction)
+        return self.view(shown) if after != before else self.nothing(shown)
 
     def _compare(self, shown: PageApplication, values: tuple[Any, ...]) -> None:
         shown.changed = bool(shown.sent) and shown.sent != list(values)
@@ -268,3 +281,7 @@ class AgentActions:
         signs = self.public.opens_sign(EXPLAIN)
         figure = explanation_figure(opened.explanation, self.public.schema_, signs, narrow=True)
         return gr.Plot(value=figure, visible=True)
+
+
+def _message(error: RecordContradictory | None) -> str:
+    return "" if error is None else error.message

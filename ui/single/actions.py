@@ -17,17 +17,24 @@ import gradio as gr
 
 import backend
 from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
+from features.encoding import Layout
 from features.schema import Party
 from parties.run_follower import RunNews, Tell
 from ui import panels
 from ui.following import followed
-from ui.forms import record_of
+from ui.forms import contradiction_of, record_of
 from ui.plots import explanation_figure
 from ui.reasons import has_reasons
 from ui.state import PageState
 from ui.timeline import timeline
 from ui.units import join_words
-from utils.errors import DeploymentMixed, OutOfStep, RunCancelled, TrisealError
+from utils.errors import (
+    DeploymentMixed,
+    OutOfStep,
+    RecordContradictory,
+    RunCancelled,
+    TrisealError,
+)
 
 View = list[Any]
 Handler = Callable[..., Iterator[Any]]
@@ -100,6 +107,10 @@ def discard(state: PageState) -> None:
         backend.discard_application(state.client_id)
 
 
+def _told(state: PageState) -> list[str]:
+    return [error.message for error in state.contradictions.values()]
+
+
 class Actions:
     """The handlers for one public model. `values` are the values of all fields, party by party.
 
@@ -111,6 +122,7 @@ class Actions:
     def __init__(self, public: PublicModel) -> None:
         self.public = public
         self.parties = public.schema_.parties
+        self._layout = Layout(public.schema_)
 
     def view(self, state: PageState, plot: Any = None) -> View:
         """Return all panels, rendered from the state; `plot` replaces the plot if given."""
@@ -141,9 +153,10 @@ class Actions:
 
     def note_changes(self, state: PageState, *values: Any) -> Iterator[View]:
         """Mark the parties whose fields differ from what they sent."""
-        before = set(state.changed)
+        before = set(state.changed), _told(state)
         self._compare(state, values)
-        yield self.view(state, gr.skip()) if state.changed != before else self._nothing(state)
+        after = set(state.changed), _told(state)
+        yield self.view(state, gr.skip()) if after != before else self._nothing(state)
 
     def make_keys(self, state: PageState) -> Iterator[View]:
         """Step 1: make the keys."""
@@ -154,9 +167,7 @@ class Actions:
         """Return the handler of step 2 for one party: encrypt and send."""
 
         def send(state: PageState, *values: Any) -> Iterator[View]:
-            self._send(state, party, values)
-            self._compare(state, values)
-            yield self.view(state)
+            yield from self._send(state, party, values)
 
         return send
 
@@ -164,9 +175,7 @@ class Actions:
         """Step 2 for every party with unsent values or, if there is none, for all."""
         self._compare(state, values)
         for party in self._pending(state) or self.parties:
-            self._send(state, party, values)
-            self._compare(state, values)
-            yield self.view(state)
+            yield from self._send(state, party, values)
 
     def run(self, state: PageState, *values: Any) -> Iterator[View]:
         """Step 3: run the model on the server."""
@@ -301,10 +310,18 @@ class Actions:
         if before:
             backend.discard_application(before)
 
-    def _send(self, state: PageState, party: Party, values: tuple[Any, ...]) -> None:
+    def _send(self, state: PageState, party: Party, values: tuple[Any, ...]) -> Iterator[View]:
         own = self._of(party, values)
-        sent = backend.pre_process_encrypt_send(state.client_id, party.name, record_of(party, own))
+        record = record_of(party, own)
+        try:
+            sent = backend.pre_process_encrypt_send(state.client_id, party.name, record)
+        except RecordContradictory as error:
+            state.contradictions[party.name] = error
+            yield self.view(state)
+            raise
         state.took(sent, own)
+        self._compare(state, values)
+        yield self.view(state)
 
     def _of(self, party: Party, values: tuple[Any, ...]) -> list[Any]:
         start = 0
@@ -316,7 +333,14 @@ class Actions:
 
     def _compare(self, state: PageState, values: tuple[Any, ...]) -> None:
         for party in self.parties:
-            state.compare(party.name, self._of(party, values))
+            own = self._of(party, values)
+            state.compare(party.name, own)
+            if party.name in state.contradictions:
+                found = contradiction_of(self._layout, party, own)
+                if found is None:
+                    del state.contradictions[party.name]
+                else:
+                    state.contradictions[party.name] = found
 
     def _pending(self, state: PageState) -> list[Party]:
         return [p for p in self.parties if p.name not in state.sent or p.name in state.changed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ MOST_DATA_SETS = 64
 OWN = "own"
 """The address of the file that the agent was started with."""
 _SUFFIX = ".csv"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,11 @@ class DataSets:
 
         Raises InvalidRequest for an address outside the data folder, and TrainingDataInvalid.
         """
-        return read_records(self._path(address), self._layout, self._target)
+        notes: list[str] = []
+        records = read_records(self._path(address), self._layout, self._target, notes)
+        for note in notes:
+            log.info("training data: %s", note)
+        return records
 
     def store(self, name: str, content: bytes) -> int:
         """Store a CSV file under a name, instead of an older one; returns its number of rows.
