@@ -36,6 +36,8 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 _PUBLIC_FILE = 0o644
 _LIBRARIES = ("concrete-python", "concrete-ml", "xgboost", "numpy")
+_OTHER_DISTRIBUTIONS = {"xgboost": ("xgboost-cpu",)}
+"""Other distributions of a library, of which one may be installed in its place."""
 
 
 class Manifest(BaseModel):
@@ -180,10 +182,13 @@ def write_programs(folder: Path, programs: Mapping[str, Program]) -> None:
 
 
 def _version(library: str) -> str:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return "none"
+    """Return the version of the library's distribution that is installed, or "none"."""
+    for distribution in (library, *_OTHER_DISTRIBUTIONS.get(library, ())):
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return "none"
 
 
 def library_versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ from features.encoding import Layout
 from features.schema import Schema
 from settings import ROOT
 from training.data import Part as Rows
-from training.data import training_frame
+from training.data import reference_date, training_frame
 from training.library import LibraryModel
 from training.models import REFERENCE, SHAPES, Shape
 from training.report.alternatives import Bounds, Measured, Part, Search, pareto_set, table
@@ -93,7 +93,8 @@ def search(model: Path, data: list[Path] | None, bounds: Bounds) -> list[Measure
     layout = Layout(schema)
     by, seed = recorded.get("split_by"), recorded["seed"]
     extra = [] if by is None else [by]
-    frame, y = training_frame(schema, data, recorded["target"], recorded["drawn"] or 0, seed, extra)
+    read = (schema, data, recorded["target"], recorded["drawn"] or 0, seed, extra)
+    frame, y = training_frame(*read, reference=reference_date(recorded))
     parts = split_rows(frame, y, seed, by)
     searched = Search(
         layout,

@@ -6,7 +6,7 @@ is read by features/text_table.py, which checks that the values are in the schem
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -287,6 +287,12 @@ def _known_frame(
         texts = frame[header].astype(object)
         chosen[header] = texts.where(texts.isna(), texts.astype(str)).where(texts.notna(), None)
     return chosen, approved
+
+
+def reference_date(recorded: Mapping[str, Any]) -> date | None:
+    """Return the date before which a training counted months, from its metrics on its data."""
+    given = recorded.get("reference_date")
+    return None if given is None else date.fromisoformat(given)
 
 
 def split(frame: pd.DataFrame, y: Outcomes, seed: int) -> Splits:

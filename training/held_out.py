@@ -14,7 +14,7 @@ from engines.deployment import Deployment
 from features.encoding import Bits, Layout
 from federated.boosting.rows import validation_rows
 from model.polynomial import sample_states
-from training.data import training_frame
+from training.data import reference_date, training_frame
 from training.data_warnings import shared_rows
 from training.models import Labels
 from training.time_split import split_rows
@@ -48,18 +48,20 @@ def held_out(
     `training` has the bits and labels of the rows that the model was trained on. With it, files
     that are not those of training are measured as a whole, without the rows that were trained on.
     Of an imported model, all rows are measured, since its training rows are not known.
+    Dates become months before the same day as in training, if one was given there.
     For a model trained on files, without `data`, return random records of the schema instead.
     Raises TrainingDataInvalid.
     """
     layout = deployment.layout
     drawn, seed, target, together = None, 0, None, None
     by: str | None = None
+    reference = None
     metrics = deployment.folder / "metrics.json"
     if metrics.is_file():
         document = json.loads(metrics.read_bytes())
         recorded, together = document["data"], document.get("federated")
         drawn, seed, target = recorded["drawn"], recorded["seed"], recorded["target"]
-        by = recorded.get("split_by")
+        by, reference = recorded.get("split_by"), reference_date(recorded)
     if drawn is None and not data:
         states = sample_states(layout, _SAMPLE, seed=7)
         return HeldOut(layout.bits_of_states(states), None, "random records of the schema")
@@ -69,7 +71,8 @@ def held_out(
             "held-out rows."
         )
     extra = [] if by is None else [by]
-    frame, y = training_frame(layout.schema, data, target, drawn or 0, seed, extra)
+    read = (layout.schema, data, target, drawn or 0, seed, extra)
+    frame, y = training_frame(*read, reference=reference)
     if not metrics.is_file():
         return _of_an_import(layout, frame, y, training)
     if together is not None:

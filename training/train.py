@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ class Choices:
     """The options of a training, besides its data.
 
     `class_weight` is "balanced", or the weight of a row with a bad outcome. `weights` and
-    `split_by` name columns of the data file.
+    `split_by` name columns of the data file. Dates become months before `reference`, by default
+    the newest of their column.
     """
 
     engines: tuple[str, ...] = ("levelled",)
@@ -74,6 +76,7 @@ class Choices:
     class_weight: str | None = None
     weights: str | None = None
     split_by: str | None = None
+    reference: date | None = None
 
     @property
     def extra(self) -> list[str]:
@@ -101,6 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
                 class_weight=options.class_weight,
                 weights=options.weights,
                 split_by=options.split_by,
+                reference=options.reference_date,
             ),
         )
     except (TrisealError, OSError) as error:
@@ -170,6 +174,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="COLUMN",
         help="column with a date or number: test on the newest 20 %%, validate on the 20 %% before",
     )
+    parser.add_argument(
+        "--reference-date",
+        type=date.fromisoformat,
+        metavar="YYYY-MM-DD",
+        help="dates become months before this day (default: the newest date of the column)",
+    )
     return parser
 
 
@@ -203,7 +213,8 @@ def train(
     layout = Layout(schema)
     label = target or schema.decision.target
     notes: list[str] = []
-    frame, y = training_frame(schema, data, target, rows, seed, choices.extra, notes)
+    read = (choices.extra, notes, choices.reference)
+    frame, y = training_frame(schema, data, target, rows, seed, *read)
     for note in notes:
         print(printable(f"note: {note}"))
     inputs = frame[[column.name for column in schema.columns()]]
@@ -263,6 +274,7 @@ def train(
             "approved_share": float(np.mean(y)),
             "split": _split_text(selection, choices),
             "split_by": choices.split_by,
+            "reference_date": choices.reference and choices.reference.isoformat(),
             "weights": choices.weights,
             "class_weight": choices.class_weight,
         },

@@ -1,5 +1,6 @@
 """The deployment folder: complete and consistent, or refused with advice."""
 
+import importlib
 import json
 import shutil
 
@@ -174,6 +175,23 @@ def test_library_version_mismatch_error_names_both_versions(folder, monkeypatch)
 def test_missing_library_is_reported_as_none(monkeypatch):
     monkeypatch.setattr(module, "_LIBRARIES", ("no-such-library",))
     assert library_versions()["no-such-library"] == "none"
+
+
+def test_either_distribution_of_xgboost_counts(monkeypatch):
+    assert library_versions()["xgboost"] == importlib.import_module("xgboost").__version__
+    installed = {}
+
+    def version(name):
+        if name in installed:
+            return installed[name]
+        raise module.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(module.metadata, "version", version)
+    assert library_versions()["xgboost"] == "none"
+    installed["xgboost-cpu"] = "3.2.0"
+    assert library_versions()["xgboost"] == "3.2.0"
+    installed["xgboost"] = "1.6.2"
+    assert library_versions()["xgboost"] == "1.6.2"
 
 
 def test_uncompiled_engine_error_names_the_compiled_ones(folder):

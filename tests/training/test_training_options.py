@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from training.approvals import (
 from training.calibration import from_document
 from training.evaluate import require_agreement
 from training.frontier import decision_program
+from training.held_out import held_out
 from training.library import LibraryModel
 from training.models import Shape, Stage, fit, model_json
 from training.monotone_check import (
@@ -320,3 +322,28 @@ def test_agreement_floor_is_99_percent():
     require_agreement(agreement | {"beyond": None})
     with pytest.raises(ResultDiffers, match=r"98\.90%"):
         require_agreement(agreement | {"beyond": 0.989})
+
+
+def test_dates_become_months_before_the_reference_date_in_training_and_evaluation(
+    tmp_path, monkeypatch
+):
+    frame = risk_frame(2200, 5)
+    months = frame["income"]
+    dates = [f"{2033 - m // 12}-{12 - m % 12:02d}-15" for m in months]
+    dated = frame.assign(income=dates)
+    for name in ("numbers", "dates", "newest"):
+        (tmp_path / name).mkdir()
+    day = ("--reference-date", "2034-01-01")
+    numbers = train(tmp_path / "numbers", monkeypatch, frame.assign(income=months + 0.5))
+    model = train(tmp_path / "dates", monkeypatch, dated, *day)
+    newest = train(tmp_path / "newest", monkeypatch, dated)
+    saved = {m.parent.name: np.load(m / "training_rows.npz")["bits"] for m in (numbers, model)}
+    assert (saved["numbers"] == saved["dates"]).all()
+    assert (saved["dates"] != np.load(newest / "training_rows.npz")["bits"]).any()
+    assert metrics_of(model)["data"]["reference_date"] == "2034-01-01"
+    assert metrics_of(newest)["data"]["reference_date"] is None
+    # Months of files that lack the newest dates are counted from the same day.
+    old = dated[months > 40].reset_index(drop=True)
+    old.to_csv(tmp_path / "old.csv", index=False)
+    found = held_out(SimpleNamespace(layout=LAYOUT, folder=model), [tmp_path / "old.csv"])
+    assert found.frame["income"].min() == pytest.approx(months[months > 40].min() + 0.5, abs=0.1)

@@ -240,8 +240,8 @@ def _document(
     dated = [c.name for c in found.inputs if isinstance(c.reading, Number) and c.reading.dates]
     if dated and options.reference is not None:
         notes.append(
-            f"{listed(dated, 10)}: the cuts count months before {options.reference}, but training "
-            "counts them before the newest date of its file"
+            f"{listed(dated, 10)}: the cuts count months before {options.reference}; train with "
+            "the same --reference-date"
         )
     parties = party_documents(found.inputs, holder, told)
     reasons = reason_documents(found.inputs)

@@ -244,7 +244,7 @@ def test_dates_are_months_before_the_reference_date(drafted):
     assert column.unit == "months" and column.minimum == 0 and 100 <= column.maximum <= 200
     later = drafted({"opened": dates}, reference=date(2034, 3, 1))
     assert later.schema.column("opened").default > column.default + 90
-    assert any("before the newest date" in note for note in later.notes)
+    assert any("train with the same --reference-date" in note for note in later.notes)
 
 
 def test_rules_on_columns_that_are_used_are_named(drafted):
